@@ -1,0 +1,155 @@
+//! [`Error`]: everything that can keep a task from giving its value.
+//!
+//! One type for every executor, so that code stays generic over where its
+//! tasks run. It is two words wide and cheap to clone: whatever is larger sits
+//! behind an `Arc`.
+
+use std::fmt;
+use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+
+use crate::panic::Panic;
+use crate::state::State;
+
+/// Why there is no value.
+///
+/// A task's own `Err` is *not* here: it is the value that the task returned,
+/// and `result()` lends it as `Ok(&Err(..))`.
+///
+/// ```
+/// use concurrent_futures::{Error, ThreadPoolExecutor};
+///
+/// fn parse(text: String) -> Result<i32, std::num::ParseIntError> {
+///     text.parse()
+/// }
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let future = executor.submit(parse, "many".to_owned())?;
+/// assert!(future.result()?.is_err()); // the task's own error: a value
+/// assert!(future.exception().is_none());
+///
+/// executor.shutdown();
+/// let refused = executor.submit(parse, "1".to_owned()).unwrap_err();
+/// assert!(matches!(refused, Error::ShutDown));
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The task was cancelled before it began, and never runs.
+    Cancelled,
+    /// The wait ended before the task did. The task goes on.
+    Timeout {
+        /// How many of the awaited tasks had not ended.
+        unfinished: u32,
+        /// How many tasks the wait was for.
+        total: u32,
+    },
+    /// The task's function panicked.
+    Panicked(Panic),
+    /// The pool cannot run tasks any more; the cause is inside.
+    Broken(Arc<Error>),
+    /// The executor was shut down before the call.
+    ShutDown,
+    /// The [`Promise`](crate::Promise) was dropped without an outcome.
+    Abandoned,
+    /// The wait is for something that only the waiting thread itself can do.
+    WouldDeadlock,
+    /// The operation does not fit the state that the task is in.
+    InvalidState(State),
+    /// An argument is out of range; the text says which and what is allowed.
+    InvalidArgument(Arc<String>),
+    /// The operating system refused to start a worker.
+    Spawn(Arc<io::Error>),
+    /// Any other error, for those who write executors; see [`Error::other`].
+    Other(Arc<Box<dyn std::error::Error + Send + Sync>>),
+}
+
+impl Error {
+    /// Wraps any error, or a text, as [`Error::Other`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, promise};
+    ///
+    /// let (promise, future) = promise::<u8>();
+    /// promise.set_exception(Error::other("the cluster is away"))?;
+    /// let error = future.exception().unwrap();
+    /// assert_eq!(error.to_string(), "the cluster is away");
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(Arc::new(error.into()))
+    }
+
+    pub(crate) fn invalid_argument(what: impl Into<String>) -> Self {
+        Self::InvalidArgument(Arc::new(what.into()))
+    }
+
+    /// The error of every call on a pool that broke for `self`.
+    pub(crate) fn broken(self) -> Self {
+        Self::Broken(Arc::new(self))
+    }
+}
+
+// Plain data, never changed once made; what `Other` wraps is only lent.
+impl UnwindSafe for Error {}
+impl RefUnwindSafe for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str(
+                "the task was cancelled before it began; submit it again if it is still wanted",
+            ),
+            Self::Timeout {
+                unfinished,
+                total: 1,
+            } if *unfinished == 1 => {
+                f.write_str("the wait timed out; the task goes on and may be waited for again")
+            }
+            Self::Timeout { unfinished, total } => write!(
+                f,
+                "the wait timed out with {unfinished} of {total} tasks unfinished; they go on and may be waited for again"
+            ),
+            Self::Panicked(panic) => panic.fmt(f),
+            Self::Broken(cause) => write!(f, "the pool is broken, make a new one: {cause}"),
+            Self::ShutDown => {
+                f.write_str("the executor was shut down and takes no new tasks; make a new one")
+            }
+            Self::Abandoned => {
+                f.write_str("the promise was dropped without an outcome; set one on every path")
+            }
+            Self::WouldDeadlock => {
+                f.write_str("this thread would wait for itself; wait outside the callback")
+            }
+            Self::InvalidState(state) => {
+                write!(f, "the operation does not fit a task that is {state}")
+            }
+            Self::InvalidArgument(what) => f.write_str(what),
+            Self::Spawn(cause) => write!(
+                f,
+                "no worker could be started ({cause}); ask for fewer workers, or free memory or threads"
+            ),
+            Self::Other(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    /// What is behind the cause that the text already shows.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Broken(cause) => cause.source(),
+            Self::Spawn(cause) => cause.source(),
+            Self::Other(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+// A result is as wide as two words: it travels in registers.
+const _: () = {
+    assert!(size_of::<Error>() == 16);
+    assert!(size_of::<Result<&u8, Error>>() == 16);
+};

@@ -1,0 +1,269 @@
+//! A panic as data: caught, described, and kept for whoever wants to resume it.
+//!
+//! [`catch`] runs a task's function; [`contain`] and [`contain_drop`] run code
+//! whose panic nobody can be told about (a callback, a user's `Drop`), so that
+//! no worker is lost to it. The place of a panic is known only to the panic
+//! hook, so the first [`catch`] chains one in front of the program's own.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+
+use crate::sync::Mutex;
+use crate::worker::current_worker;
+
+/// What is known of a panic that ended a task.
+///
+/// It comes inside [`Error::Panicked`](crate::Error::Panicked). The program's
+/// panic hook has run as for any other panic, so the message is on standard
+/// error too, unless the program says otherwise.
+///
+/// ```
+/// use concurrent_futures::{Error, ThreadPoolExecutor};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let future = executor.submit(|n: i32| assert!(n > 0, "{n} is too small"), -1)?;
+/// let Some(Error::Panicked(panic)) = future.exception() else {
+///     unreachable!("the assertion fails")
+/// };
+/// assert_eq!(panic.message(), "-1 is too small");
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+///
+/// Clones share one payload. Dropping the last one drops the payload; should
+/// that panic as well, the second panic goes no further.
+#[derive(Clone)]
+pub struct Panic(Arc<Inner>);
+
+struct Inner {
+    message: String,
+    location: Option<String>,
+    worker: Option<String>,
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Panic {
+    /// Describes the payload that [`std::panic::catch_unwind`] returned.
+    ///
+    /// For those who write an executor over [`promise`](crate::promise()) and
+    /// catch panics themselves. The location is known only for panics inside a
+    /// function that this crate runs.
+    ///
+    /// ```
+    /// use concurrent_futures::Panic;
+    ///
+    /// let payload = std::panic::catch_unwind(|| panic!("no {}", "luck")).unwrap_err();
+    /// assert_eq!(Panic::from_payload(payload).message(), "no luck");
+    /// ```
+    pub fn from_payload(payload: Box<dyn Any + Send>) -> Self {
+        let message = message_of(&*payload);
+        let location = LAST
+            .try_with(RefCell::take)
+            .unwrap_or(None)
+            // The task may have caught another panic itself before this one.
+            .filter(|last| last.message == message)
+            .map(|last| last.location);
+        Self(Arc::new(Inner {
+            message,
+            location,
+            worker: current_worker().map(|worker| worker.name().to_owned()),
+            payload: Mutex::new(Some(payload)),
+        }))
+    }
+
+    /// The message, or `Box<dyn Any>` for a payload that is not text.
+    ///
+    /// ```
+    /// use concurrent_futures::Panic;
+    ///
+    /// let payload = std::panic::catch_unwind(|| panic!("ouch")).unwrap_err();
+    /// assert_eq!(Panic::from_payload(payload).message(), "ouch");
+    /// ```
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Where it happened, as `file:line:column`.
+    ///
+    /// `None` when the panic hook did not see it: the program replaced the hook
+    /// after the first task, or `resume_unwind` raised the panic.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let future = executor.submit(|()| -> () { panic!("here") }, ())?;
+    /// let Some(Error::Panicked(panic)) = future.exception() else {
+    ///     unreachable!("it panics")
+    /// };
+    /// assert!(panic.location().unwrap().contains(".rs:"));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn location(&self) -> Option<&str> {
+        self.0.location.as_deref()
+    }
+
+    /// The name of the worker that ran the task, if one did.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::builder()
+    ///     .thread_name_prefix("fetch")
+    ///     .build()?;
+    /// let future = executor.spawn(|| assert_eq!(1, 2))?;
+    /// let Some(Error::Panicked(panic)) = future.exception() else {
+    ///     unreachable!("the assertion fails")
+    /// };
+    /// assert_eq!(panic.worker(), Some("fetch_0"));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn worker(&self) -> Option<&str> {
+        self.0.worker.as_deref()
+    }
+
+    /// Goes on with the panic in the calling thread.
+    ///
+    /// The first call among all clones resumes the payload itself, later ones
+    /// its message. The panic hook does not run again.
+    ///
+    /// # Panics
+    ///
+    /// Always: that is what it is for.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let future = executor.spawn(|| -> () { std::panic::panic_any(7) })?;
+    /// let Some(Error::Panicked(panic)) = future.exception() else {
+    ///     unreachable!("it panics")
+    /// };
+    /// let payload = std::panic::catch_unwind(|| panic.resume()).unwrap_err();
+    /// assert_eq!(payload.downcast_ref(), Some(&7));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn resume(self) -> ! {
+        let payload = self.0.payload.lock().take();
+        std::panic::resume_unwind(payload.unwrap_or_else(|| Box::new(self.message().to_owned())))
+    }
+}
+
+// The payload is only ever moved out whole, under a lock.
+impl UnwindSafe for Panic {}
+impl RefUnwindSafe for Panic {}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panic")
+            .field("message", &self.message())
+            .field("location", &self.location())
+            .field("worker", &self.worker())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the task panicked")?;
+        if let Some(location) = self.location() {
+            write!(f, " at {location}")?;
+        }
+        if let Some(worker) = self.worker() {
+            write!(f, " in worker {worker}")?;
+        }
+        write!(f, ": {}", self.message())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let payload = self.payload.lock().take();
+        contain_drop(payload);
+    }
+}
+
+/// Runs a task's function; its panic is the answer.
+pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
+    watch_panics();
+    let outer = DEPTH.try_with(|depth| depth.replace(depth.get() + 1));
+    let caught = catch_unwind(AssertUnwindSafe(f));
+    if let Ok(outer) = outer {
+        let _ = DEPTH.try_with(|depth| depth.set(outer));
+    }
+    caught.map_err(Panic::from_payload)
+}
+
+/// Runs code whose panic has nobody to be told to; the hook has reported it.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        contain_drop(payload);
+    }
+}
+
+/// Drops a user's value; neither its panic nor that panic's own payload gets out.
+pub(crate) fn contain_drop<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        let again = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        #[expect(
+            clippy::mem_forget,
+            reason = "a payload whose drop panics with a payload: leaking ends the regress"
+        )]
+        std::mem::forget(again);
+    }
+}
+
+/// What the hook saw of the latest panic inside a [`catch`] on this thread.
+struct Seen {
+    message: String,
+    location: String,
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Seen>> = const { RefCell::new(None) };
+    /// How many calls of [`catch`] are on this thread's stack.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Chains the hook that notes locations, once a process.
+fn watch_panics() {
+    static CHAINED: Once = Once::new();
+    // A panicking thread may not touch the hook; the next task will do.
+    if CHAINED.is_completed() || std::thread::panicking() {
+        return;
+    }
+    CHAINED.call_once(|| {
+        let program = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            note(info);
+            program(info);
+        }));
+    });
+}
+
+fn note(info: &PanicHookInfo<'_>) {
+    if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
+        return;
+    }
+    let Some(location) = info.location() else {
+        return;
+    };
+    let seen = Seen {
+        message: message_of(info.payload()),
+        location: location.to_string(),
+    };
+    // Should the program's hook panic as well, nothing here is borrowed.
+    let _ = LAST.try_with(|last| last.replace(Some(seen)));
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "Box<dyn Any>".to_owned()
+    }
+}
