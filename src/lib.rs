@@ -1,5 +1,6 @@
 //! Python's `concurrent.futures` for Rust.
 
+mod completion;
 mod error;
 mod panic;
 mod state;

@@ -1,0 +1,235 @@
+//! The core: one task, from its submission until everybody knows its outcome.
+//!
+//! # The parties
+//!
+//! * The *worker's end*, [`Task`]: what an executor's queue holds. It starts the
+//!   task, runs it, or fails it. A promise is a worker's end without a job.
+//! * The *caller's end*, `TaskFuture`: waits, reads, cancels. There is one, and
+//!   it is not `Clone`; that is what makes [`Completion::take`] sound.
+//!
+//! Both hold one [`Completion`], and neither knows an executor.
+//!
+//! # The moves
+//!
+//! ```text
+//!               start                    settle
+//!   Pending ─────────────▶ Running ─────────────────▶ Finished
+//!      │  settle (a promise, or a pool that broke) ──────▲
+//!      └────────────▶ Cancelled
+//!           cancel
+//! ```
+//!
+//! Every move is made in this file, under the record's lock. Whoever makes one
+//! alone does what follows from it, after unlocking and in this order:
+//!
+//! | move | made by | what follows |
+//! |---|---|---|
+//! | `start` | a worker, a promise | the worker calls the job |
+//! | `settle` | a worker, a promise | drops an uncalled job; wakes; tells |
+//! | `cancel` | anybody | drops the job with its arguments; wakes; tells |
+//!
+//! *Wakes*: notifies the threads in `wait` and every waker (`waiting.rs`).
+//! *Tells*: runs the callbacks in the order of adding (`telling.rs`).
+//! Nothing foreign runs under the lock: jobs, callbacks and wakers are moved
+//! out of the record first.
+//!
+//! # Done and told
+//!
+//! *Done*: the state is final, so the value may be lent. *Told*: done, no
+//! callback is left and none runs, so the value may be given away.
+
+mod slot;
+mod task;
+mod telling;
+mod waiting;
+
+#[cfg(all(test, concurrent_futures_loom))]
+mod model;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use self::task::{Job, Seat, Task};
+pub(crate) use self::telling::{Callback, Telling};
+pub(crate) use self::waiting::{Until, WakerKey};
+
+use self::slot::Slot;
+use self::waiting::Wakers;
+use crate::error::Error;
+use crate::panic::contain;
+use crate::state::State;
+use crate::sync::{Condvar, Mutex, ThreadId, thread_id};
+
+/// What both ends of a task share.
+pub(crate) struct Completion<T> {
+    record: Mutex<Record<T>>,
+    /// Notified when the task is done, and when it is told.
+    changed: Condvar,
+    outcome: Slot<T>,
+}
+
+/// What the lock guards.
+struct Record<T> {
+    state: State,
+    /// From submission until the call, or until it is withdrawn.
+    job: Option<Box<dyn Job<T>>>,
+    /// Not yet run, in the order of adding.
+    callbacks: VecDeque<Callback<T>>,
+    /// Runs after all callbacks, also those that callbacks add.
+    last: Option<Callback<T>>,
+    /// The thread that runs the callbacks, or will when its current one ends.
+    teller: Option<ThreadId>,
+    wakers: Wakers,
+}
+
+impl<T> Record<T> {
+    fn untold(&self) -> bool {
+        !self.callbacks.is_empty() || self.last.is_some()
+    }
+
+    fn told(&self) -> bool {
+        self.state.done() && self.teller.is_none() && !self.untold()
+    }
+
+    /// Enters a final state. The calling thread is the teller from here on, if
+    /// there is something to tell.
+    fn end(&mut self, state: State) -> Ended<T> {
+        self.state = state;
+        let tells = self.untold();
+        self.teller = tells.then(thread_id);
+        Ended {
+            job: self.job.take(),
+            wakers: self.wakers.take(),
+            tells,
+        }
+    }
+}
+
+/// What a final move leaves to do without the lock.
+struct Ended<T> {
+    job: Option<Box<dyn Job<T>>>,
+    wakers: Wakers,
+    tells: bool,
+}
+
+/// An outcome that came too late, and the state that it met.
+pub(crate) type Refused<T> = (State, Result<T, Error>);
+
+impl<T> Completion<T> {
+    pub(crate) fn new(job: Option<Box<dyn Job<T>>>) -> Arc<Self> {
+        Arc::new(Self {
+            record: Mutex::new(Record {
+                state: State::Pending,
+                job,
+                callbacks: VecDeque::new(),
+                last: None,
+                teller: None,
+                wakers: Wakers::default(),
+            }),
+            changed: Condvar::new(),
+            outcome: Slot::new(),
+        })
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.record.lock().state
+    }
+
+    /// `Pending -> Running`; `false` if the task is past pending.
+    pub(crate) fn start(&self) -> bool {
+        let mut record = self.record.lock();
+        let pending = record.state == State::Pending;
+        if pending {
+            record.state = State::Running;
+        }
+        pending
+    }
+
+    /// `Pending | Running -> Finished`. The callbacks wait for the caller to
+    /// [`tell`](Telling::tell).
+    ///
+    /// # Errors
+    ///
+    /// The task is done already: gives the outcome back.
+    pub(crate) fn settle(
+        self: &Arc<Self>,
+        outcome: Result<T, Error>,
+    ) -> Result<Telling<T>, Refused<T>> {
+        let mut record = self.record.lock();
+        if record.state.done() {
+            let state = record.state;
+            drop(record);
+            return Err((state, outcome));
+        }
+        // SAFETY: the lock and the state admit one writer in a task's life,
+        // and nobody reads before the state is final, which the lock guards.
+        unsafe { self.outcome.write(outcome) };
+        let ended = record.end(State::Finished);
+        drop(record);
+        Ok(self.announce(ended, false))
+    }
+
+    /// `Pending -> Cancelled`, or `None` if the task is past pending.
+    pub(crate) fn cancel(self: &Arc<Self>) -> Option<Telling<T>> {
+        let mut record = self.record.lock();
+        if record.state != State::Pending {
+            return None;
+        }
+        let ended = record.end(State::Cancelled);
+        drop(record);
+        Some(self.announce(ended, true))
+    }
+
+    /// Drops an uncalled job and wakes; returns the telling.
+    fn announce(self: &Arc<Self>, ended: Ended<T>, cancelled: bool) -> Telling<T> {
+        if let Some(job) = ended.job {
+            contain(|| job.withdraw(cancelled));
+        }
+        self.changed.notify_all();
+        ended.wakers.wake();
+        Telling::new(ended.tells.then(|| Arc::clone(self)))
+    }
+
+    /// Lends the outcome; `InvalidState` if there is none yet.
+    ///
+    /// # Safety
+    ///
+    /// The reference is gone before anybody calls [`take`](Self::take).
+    pub(crate) unsafe fn lend(&self) -> Result<&T, Error> {
+        match self.state() {
+            State::Cancelled => return Err(Error::Cancelled),
+            State::Finished => {}
+            early => return Err(Error::InvalidState(early)),
+        }
+        // SAFETY: finished, so the one write happened; that `take` comes later
+        // is the caller's duty here as there.
+        match unsafe { self.outcome.lend() } {
+            Some(outcome) => outcome.as_ref().map_err(Clone::clone),
+            None => Err(Error::InvalidState(State::Finished)),
+        }
+    }
+
+    /// Gives away the outcome of a task that is told.
+    ///
+    /// # Safety
+    ///
+    /// The caller saw the task told, or is its last callback; it holds the one
+    /// handle by value, and no reference of [`lend`](Self::lend) lives.
+    pub(crate) unsafe fn take(&self) -> Result<T, Error> {
+        if self.state() == State::Cancelled {
+            return Err(Error::Cancelled);
+        }
+        // SAFETY: done, so the one write happened. Only the handle and the
+        // callbacks reach the slot, and the caller is the last of them.
+        unsafe { self.outcome.take() }.unwrap_or(Err(Error::InvalidState(State::Finished)))
+    }
+}
+
+impl<T> fmt::Debug for Completion<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,193 @@
+//! Models of the core, for `loom` to run in every order that threads allow.
+//!
+//! `ci/loom` runs them. Timed waits are not in them: a model knows no clocks,
+//! and a wait that times out leaves nothing behind in the record.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+use super::{Completion, Until, WakerKey};
+use crate::error::Error;
+use crate::state::State;
+
+fn worker(task: &Arc<Completion<usize>>, value: usize) {
+    if task.start() {
+        task.settle(Ok(value))
+            .expect("only the one who started it settles it")
+            .tell();
+    }
+}
+
+/// Lends the value and copies it; for tasks that nobody takes from.
+fn read(task: &Completion<usize>) -> Result<usize, Error> {
+    // SAFETY: the reference ends with this line, and no other thread of the
+    // model takes before that.
+    unsafe { task.lend() }.copied()
+}
+
+/// A log of at most four numbers, in the order of writing.
+#[derive(Default)]
+struct Log {
+    digits: AtomicUsize,
+}
+
+impl Log {
+    fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn write(&self, digit: usize) {
+        // ORDERING: one writer at a time is what the models check.
+        let before = self.digits.load(Ordering::Acquire);
+        self.digits.store(before * 10 + digit, Ordering::Release);
+    }
+
+    fn read(&self) -> usize {
+        // ORDERING: pairs with the store of `write`.
+        self.digits.load(Ordering::Acquire)
+    }
+}
+
+#[test]
+fn a_waiter_wakes_and_reads_the_value() {
+    loom::model(|| {
+        let task = Completion::new(None);
+        let other = Arc::clone(&task);
+        let running = thread::spawn(move || worker(&other, 7));
+        task.wait(Until::Done, None).expect("it ends");
+        assert_eq!(read(&task).expect("it ended well"), 7);
+        running.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_task_is_run_or_cancelled_and_never_both() {
+    loom::model(|| {
+        let task = Completion::new(None);
+        let other = Arc::clone(&task);
+        let running = thread::spawn(move || worker(&other, 7));
+        let cancelled = match task.cancel() {
+            Some(telling) => {
+                telling.tell();
+                true
+            }
+            None => false,
+        };
+        task.wait(Until::Told, None).expect("it ends");
+        match read(&task) {
+            Ok(7) => assert!(!cancelled && task.state() == State::Finished),
+            Err(Error::Cancelled) => assert!(cancelled && task.state() == State::Cancelled),
+            other => panic!("{other:?}"),
+        }
+        running.join().expect("no panic");
+    });
+}
+
+#[test]
+fn of_two_that_settle_one_is_refused() {
+    loom::model(|| {
+        let task = Completion::new(None);
+        let other = Arc::clone(&task);
+        let second = thread::spawn(move || other.settle(Ok(2)).is_ok());
+        let first = task.settle(Ok(1)).is_ok();
+        let second = second.join().expect("no panic");
+        assert!(first != second);
+        assert_eq!(
+            read(&task).expect("it has a value"),
+            if first { 1 } else { 2 }
+        );
+    });
+}
+
+#[test]
+fn callbacks_run_once_in_the_order_of_adding() {
+    loom::model(|| {
+        let task = Completion::new(None);
+        let other = Arc::clone(&task);
+        let running = thread::spawn(move || worker(&other, 7));
+        let log = Log::new();
+        for digit in [1, 2] {
+            let log = Arc::clone(&log);
+            task.add_callback(Box::new(move |task| {
+                assert_eq!(read(task).expect("done before it tells"), 7);
+                log.write(digit);
+            }));
+        }
+        running.join().expect("no panic");
+        assert_eq!(log.read(), 12);
+    });
+}
+
+#[test]
+fn the_value_is_given_away_behind_every_callback() {
+    loom::model(|| {
+        let task = Completion::new(None);
+        let other = Arc::clone(&task);
+        let running = thread::spawn(move || worker(&other, 7));
+        let log = Log::new();
+        let writer = Arc::clone(&log);
+        task.add_callback(Box::new(move |task| {
+            assert_eq!(read(task).expect("done before it tells"), 7);
+            writer.write(1);
+        }));
+        task.wait(Until::Told, None).expect("it ends");
+        // SAFETY: told, and this thread has the only handle. loom's cell fails
+        // the model if a callback still reads.
+        let value = unsafe { task.take() };
+        assert_eq!(value.expect("it ended well"), 7);
+        assert_eq!(log.read(), 1);
+        running.join().expect("no panic");
+    });
+}
+
+#[test]
+fn the_last_callback_comes_behind_one_that_a_callback_adds() {
+    loom::model(|| {
+        let task = Completion::new(None);
+        let other = Arc::clone(&task);
+        let running = thread::spawn(move || worker(&other, 7));
+        let log = Log::new();
+        let (first, second, last) = (Arc::clone(&log), Arc::clone(&log), Arc::clone(&log));
+        task.add_callback(Box::new(move |task| {
+            task.add_callback(Box::new(move |_| second.write(2)));
+            first.write(1);
+        }));
+        task.set_last(Box::new(move |task| {
+            // SAFETY: the last callback of a handle that is not used again.
+            let value = unsafe { task.take() };
+            assert_eq!(value.expect("it ended well"), 7);
+            last.write(3);
+        }));
+        running.join().expect("no panic");
+        assert_eq!(log.read(), 123);
+    });
+}
+
+struct CountWakes(AtomicUsize);
+
+impl Wake for CountWakes {
+    fn wake(self: Arc<Self>) {
+        // ORDERING: read after a join.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_poll_is_ready_or_its_waker_is_woken() {
+    loom::model(|| {
+        let task = Completion::new(None);
+        let other = Arc::clone(&task);
+        let running = thread::spawn(move || worker(&other, 7));
+        let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&wakes));
+        let ready = task.poll(Until::Told, &mut WakerKey::default(), &waker);
+        running.join().expect("no panic");
+        // ORDERING: behind the join.
+        let woken = wakes.0.load(Ordering::Relaxed);
+        assert!(ready || woken > 0);
+        assert!(task.is(Until::Told));
+    });
+}

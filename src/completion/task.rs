@@ -1,0 +1,94 @@
+//! The worker's end: what a queue holds, and how a worker runs it.
+
+use std::sync::Arc;
+
+use super::Completion;
+use crate::error::Error;
+use crate::panic::{catch, contain_drop};
+
+/// A submitted call, as its executor packed it.
+pub(crate) trait Job<T>: Send {
+    /// Runs the user's function.
+    fn call(self: Box<Self>) -> T;
+
+    /// Drops the function unrun; `cancelled`, or failed together with its pool.
+    fn withdraw(self: Box<Self>, cancelled: bool);
+}
+
+/// What a worker tells its pool while it runs a task: whether a new task may
+/// count on this worker.
+///
+/// It is free *before* anyone learns of the outcome, so that whoever acts on
+/// the result finds it free, and busy again as long as the user's code runs
+/// here after that.
+pub(crate) trait Seat {
+    /// The task's function is over, well or not.
+    fn free(&self, failed: bool);
+
+    /// Callbacks are to run here, or the `Drop` of a value nobody waits for.
+    fn busy(&self);
+
+    /// They are over.
+    fn free_again(&self);
+}
+
+/// The worker's end of a task of any type.
+pub(crate) trait Task: Send + Sync {
+    /// Claims the task for the caller, who must then [`run`](Self::run) it.
+    /// `false` if somebody else has, or if it was cancelled.
+    fn start(&self) -> bool;
+
+    /// Runs a task that the caller started; tells everybody.
+    fn run(self: Arc<Self>, seat: &dyn Seat);
+
+    /// Ends a task with an error in place of its call, unless it is done.
+    fn fail(self: Arc<Self>, error: Error);
+
+    /// Cancels a task that is pending.
+    fn cancel(self: Arc<Self>);
+}
+
+impl<T: Send + 'static> Task for Completion<T> {
+    fn start(&self) -> bool {
+        Self::start(self)
+    }
+
+    fn run(self: Arc<Self>, seat: &dyn Seat) {
+        let job = self.record.lock().job.take();
+        let Some(job) = job else {
+            unreachable!("only the one who started a task runs it")
+        };
+        let outcome = catch(|| job.call()).map_err(Error::Panicked);
+        seat.free(outcome.is_err());
+        match self.settle(outcome) {
+            Ok(telling) if telling.is_due() => {
+                seat.busy();
+                telling.tell();
+                contain_drop(self);
+                seat.free_again();
+            }
+            _ => {
+                // The handle may be gone already: then the value ends here.
+                if let Some(unread) = Arc::into_inner(self) {
+                    seat.busy();
+                    contain_drop(unread);
+                    seat.free_again();
+                }
+            }
+        }
+    }
+
+    fn fail(self: Arc<Self>, error: Error) {
+        if let Ok(telling) = self.settle(Err(error)) {
+            telling.tell();
+        }
+        contain_drop(self);
+    }
+
+    fn cancel(self: Arc<Self>) {
+        if let Some(telling) = Self::cancel(&self) {
+            telling.tell();
+        }
+        contain_drop(self);
+    }
+}

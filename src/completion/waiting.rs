@@ -1,0 +1,135 @@
+//! Waiting for a task: threads that block, and wakers that are to be woken.
+//!
+//! # Why no wake-up is lost
+//!
+//! A waiter looks at the record and goes to sleep in one step under the lock
+//! (`Condvar::wait`); a waker is stored under the same lock that found the task
+//! unfinished. The move to a final state takes that lock. So it comes before
+//! the look, which then sees it, or after the sleep or the storing, which the
+//! notification that follows the move then reaches. The same holds for "told":
+//! the teller clears itself from the record under the lock, then notifies.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use super::{Completion, Record};
+use crate::error::Error;
+use crate::panic::contain;
+use crate::sync::thread_id;
+
+/// How far a task must be for a wait to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    Done,
+    Told,
+}
+
+impl Until {
+    fn reached<T>(self, record: &Record<T>) -> bool {
+        match self {
+            Self::Done => record.state.done(),
+            Self::Told => record.told(),
+        }
+    }
+
+    /// Whether the calling thread is the one that it would wait for.
+    fn is_up_to_us<T>(self, record: &Record<T>) -> bool {
+        self == Self::Told && record.teller == Some(thread_id())
+    }
+}
+
+/// The wakers of those who await a task. Usually none or one.
+#[derive(Debug, Default)]
+pub(super) struct Wakers {
+    stored: Vec<(u64, Waker)>,
+    next_key: u64,
+}
+
+/// Which waker is mine; none before the first poll that found a task unfinished.
+#[derive(Debug, Default)]
+pub(crate) struct WakerKey(Option<u64>);
+
+impl Wakers {
+    /// Takes all of them out; their owners store them anew if they poll again.
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            stored: std::mem::take(&mut self.stored),
+            next_key: self.next_key,
+        }
+    }
+
+    pub(super) fn wake(self) {
+        for (_, waker) in self.stored {
+            contain(|| waker.wake());
+        }
+    }
+
+    /// Stores a waker; returns the one that it replaces.
+    fn store(&mut self, key: &mut WakerKey, waker: Waker) -> Option<Waker> {
+        let old = self.remove(key);
+        key.0 = Some(self.next_key);
+        self.stored.push((self.next_key, waker));
+        self.next_key += 1;
+        old
+    }
+
+    fn remove(&mut self, key: &mut WakerKey) -> Option<Waker> {
+        let key = key.0.take()?;
+        let at = self.stored.iter().position(|(stored, _)| *stored == key)?;
+        Some(self.stored.swap_remove(at).1)
+    }
+}
+
+impl<T> Completion<T> {
+    /// Blocks until the task is that far.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` at the deadline, `WouldDeadlock` if only the calling thread
+    /// could bring it there.
+    pub(crate) fn wait(&self, until: Until, deadline: Option<Instant>) -> Result<(), Error> {
+        let mut record = self.record.lock();
+        let mut timed_out = false;
+        while !until.reached(&record) {
+            if until.is_up_to_us(&record) {
+                return Err(Error::WouldDeadlock);
+            }
+            if timed_out {
+                return Err(Error::Timeout {
+                    unfinished: 1,
+                    total: 1,
+                });
+            }
+            match deadline {
+                None => self.changed.wait(&mut record),
+                Some(at) => timed_out = self.changed.wait_until(&mut record, at).timed_out(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the task is that far now.
+    pub(crate) fn is(&self, until: Until) -> bool {
+        until.reached(&self.record.lock())
+    }
+
+    /// Like [`is`](Self::is), and if not, wakes `waker` when it may be.
+    pub(crate) fn poll(&self, until: Until, key: &mut WakerKey, waker: &Waker) -> bool {
+        // A waker's clone and drop are foreign code: both outside the lock.
+        let fresh = waker.clone();
+        let mut record = self.record.lock();
+        if until.reached(&record) {
+            return true;
+        }
+        let old = record.wakers.store(key, fresh);
+        drop(record);
+        drop(old);
+        false
+    }
+
+    /// Takes back the waker of an await that is dropped.
+    pub(crate) fn forget(&self, key: &mut WakerKey) {
+        let old = self.record.lock().wakers.remove(key);
+        drop(old);
+    }
+}
