@@ -1,0 +1,475 @@
+//! [`TaskFuture`]: the caller's end of a task, the only [`Future`] there is.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Future, sealed};
+use crate::completion::{Completion, Until};
+use crate::error::Error;
+use crate::state::State;
+
+/// The future of a task that the executor `E` runs.
+///
+/// [`ThreadFuture`] and [`InlineFuture`] are its names. One pointer wide;
+/// `Send` if the value is, `Sync` if the value is.
+///
+/// **Dropping it** does not cancel the task: it runs, and its value is dropped
+/// by whoever lets go last.
+///
+/// **Awaiting it**, or a reference to it, works on any async runtime. Dropping
+/// the awaiting side does nothing to the task.
+///
+/// ```
+/// use concurrent_futures::{Error, ThreadPoolExecutor};
+///
+/// async fn twice() -> Result<i32, Error> {
+///     let executor = ThreadPoolExecutor::new()?;
+///     let future = executor.spawn(|| 21)?;
+///     let lent: &i32 = (&future).await?;
+///     assert_eq!(*lent, 21);
+///     Ok(2 * future.await?)
+/// }
+///
+/// assert_eq!(pollster::block_on(twice())?, 42);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// [`ThreadFuture`]: crate::ThreadFuture
+/// [`InlineFuture`]: crate::InlineFuture
+#[must_use = "a failed task is silent until its future is asked; `detach` says that nobody will"]
+pub struct TaskFuture<T, E> {
+    completion: Arc<Completion<T>>,
+    /// Lends `T`, so `Sync` only if `T` is; merely names `E`.
+    marker: PhantomData<(T, fn() -> E)>,
+}
+
+/// The executors that futures come from.
+pub trait Origin {
+    /// What `{:?}` calls its futures.
+    #[doc(hidden)]
+    const FUTURE: &'static str;
+}
+
+impl<T, E> TaskFuture<T, E> {
+    pub(crate) fn new(completion: Arc<Completion<T>>) -> Self {
+        Self {
+            completion,
+            marker: PhantomData,
+        }
+    }
+
+    pub(super) fn completion(&self) -> &Completion<T> {
+        &self.completion
+    }
+
+    /// Lends the outcome; `InvalidState` if there is none yet.
+    pub(super) fn lend(&self) -> Result<&T, Error> {
+        // SAFETY: `take` consumes the one handle, which is borrowed as long as
+        // the reference lives, or runs behind the callback that borrows it.
+        unsafe { self.completion.lend() }
+    }
+
+    /// Gives the outcome away.
+    ///
+    /// # Safety
+    ///
+    /// The caller saw the task told.
+    pub(super) unsafe fn take(self) -> Result<T, Error> {
+        // SAFETY: told, says the caller, and the one handle is consumed:
+        // neither it nor a callback lends any more.
+        unsafe { self.completion.take() }
+    }
+}
+
+impl<T, E> TaskFuture<T, E> {
+    /// Waits for the task and lends its value, as often as you like.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let future = executor.submit(|(a, b): (i32, i32)| a * b, (6, 7))?;
+    /// assert_eq!(*future.result()?, 42);
+    /// assert_eq!(*future.result()?, 42);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`], [`Error::Panicked`], [`Error::Broken`],
+    /// [`Error::Abandoned`]: why there is no value. A task's own `Err` is a
+    /// value: `Ok(&Err(..))`.
+    #[doc(alias = "join")]
+    #[doc(alias = "get")]
+    pub fn result(&self) -> Result<&T, Error> {
+        self.completion.wait(Until::Done, None)?;
+        self.lend()
+    }
+
+    /// Like [`result`](Self::result), but waits for `timeout` at most.
+    ///
+    /// A timeout ends the wait, never the task. Zero asks without waiting; a
+    /// duration beyond what the clock can hold waits for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{Error, promise};
+    ///
+    /// let (promise, future) = promise();
+    /// let early = future.result_timeout(Duration::from_millis(1));
+    /// assert!(matches!(early, Err(Error::Timeout { unfinished: 1, total: 1 })));
+    /// promise.set_result(5)?;
+    /// assert_eq!(*future.result_timeout(Duration::ZERO)?, 5);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`], or those of [`result`](Self::result).
+    pub fn result_timeout(&self, timeout: Duration) -> Result<&T, Error> {
+        self.wait_for(timeout)?;
+        self.lend()
+    }
+
+    /// Waits for the task, and for its callbacks, and gives the value away.
+    ///
+    /// No clone, and no bound on the value.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// struct Unique(String); // not Clone
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let value = executor.spawn(|| Unique("one".into()))?.into_result()?;
+    /// assert_eq!(value.0, "one");
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`result`](Self::result), and [`Error::WouldDeadlock`] inside a
+    /// callback that this value would have to wait for.
+    pub fn into_result(self) -> Result<T, Error> {
+        self.completion.wait(Until::Told, None)?;
+        // SAFETY: waited until told.
+        unsafe { self.take() }
+    }
+
+    /// Gives the value away if that needs no waiting.
+    ///
+    /// ```
+    /// use concurrent_futures::promise;
+    ///
+    /// let (promise, future) = promise();
+    /// let future = future.try_into_result().unwrap_err();
+    /// promise.set_result("now")?;
+    /// assert_eq!(future.try_into_result().unwrap()?, "now");
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future itself if it is not done, or if its callbacks still run.
+    pub fn try_into_result(self) -> Result<Result<T, Error>, Self> {
+        if self.completion.is(Until::Told) {
+            // SAFETY: told, asked just now; it stays so.
+            Ok(unsafe { self.take() })
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Waits, and says why there is no value; `None` if there is one.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let well = executor.submit(|n: u8| n.checked_add(1), 255)?;
+    /// assert!(well.exception().is_none()); // the value is a `None` of its own
+    /// let badly = executor.submit(|n: u8| n.checked_add(1).unwrap(), 255)?;
+    /// assert!(matches!(badly.exception(), Some(Error::Panicked(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn exception(&self) -> Option<Error> {
+        self.result().err()
+    }
+
+    /// Like [`exception`](Self::exception), but waits for `timeout` at most.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{Error, promise};
+    ///
+    /// let (promise, future) = promise::<i32>();
+    /// let early = future.exception_timeout(Duration::ZERO);
+    /// assert!(matches!(early, Err(Error::Timeout { .. })));
+    /// promise.set_exception(Error::other("no luck"))?;
+    /// let error = future.exception_timeout(Duration::ZERO)?.unwrap();
+    /// assert_eq!(error.to_string(), "no luck");
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] of this wait.
+    pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error> {
+        self.wait_for(timeout)?;
+        Ok(self.lend().err())
+    }
+
+    fn wait_for(&self, timeout: Duration) -> Result<(), Error> {
+        match Instant::now().checked_add(timeout) {
+            Some(deadline) => self.completion.wait(Until::Done, Some(deadline)),
+            None => self.completion.wait(Until::Done, None),
+        }
+    }
+
+    /// Whether the task was cancelled.
+    ///
+    /// ```
+    /// use concurrent_futures::promise;
+    ///
+    /// let (_promise, future) = promise::<i32>();
+    /// assert!(!future.cancelled());
+    /// future.cancel();
+    /// assert!(future.cancelled());
+    /// ```
+    pub fn cancelled(&self) -> bool {
+        self.completion.state() == State::Cancelled
+    }
+
+    /// Whether the task's function runs at this moment.
+    ///
+    /// ```
+    /// use concurrent_futures::promise;
+    ///
+    /// let (promise, future) = promise();
+    /// assert!(!future.running());
+    /// promise.start();
+    /// assert!(future.running());
+    /// promise.set_result(1)?;
+    /// assert!(!future.running());
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn running(&self) -> bool {
+        self.completion.state() == State::Running
+    }
+
+    /// Whether the task ended, well or not, or was cancelled.
+    ///
+    /// What the task wrote before it ended is visible to whoever sees `true`.
+    ///
+    /// ```
+    /// use concurrent_futures::promise;
+    ///
+    /// let (promise, future) = promise();
+    /// assert!(!future.done());
+    /// promise.set_result(1)?;
+    /// assert!(future.done());
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    #[doc(alias = "is_finished")]
+    pub fn done(&self) -> bool {
+        self.completion.state().done()
+    }
+
+    /// Lets the task go on unwatched.
+    ///
+    /// The same as dropping the future, said in words. A panic of the task is
+    /// then seen by the panic hook alone.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// executor.spawn(move || sender.send("done"))?.detach();
+    /// assert_eq!(receiver.recv(), Ok("done"));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn detach(self) {}
+}
+
+impl<T: 'static, E> TaskFuture<T, E> {
+    /// Cancels the task if it has not begun.
+    ///
+    /// `true` exactly if the task never runs: it was cancelled now, or before.
+    /// Then the function and its arguments are dropped, and waiters and
+    /// callbacks told, before this returns. A running task is not touched.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ThreadPoolExecutor};
+    /// use std::sync::mpsc;
+    ///
+    /// let executor = ThreadPoolExecutor::with_max_workers(1)?;
+    /// let (gate, closed) = mpsc::channel::<()>();
+    /// let first = executor.spawn(move || closed.recv())?;
+    /// let second = executor.spawn(|| unreachable!("cancelled"))?;
+    /// assert!(second.cancel()); // the one worker has the first
+    /// let () = match second.exception() {
+    ///     Some(Error::Cancelled) => drop(gate),
+    ///     other => panic!("{other:?}"),
+    /// };
+    /// assert!(first.result()?.is_err() && !first.cancel());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn cancel(&self) -> bool {
+        match self.completion.cancel() {
+            Some(telling) => {
+                telling.tell();
+                true
+            }
+            None => self.cancelled(),
+        }
+    }
+
+    /// Has `callback` run, with this future, when the task is done.
+    ///
+    /// Each callback runs once, in the order of adding, in the thread that ends
+    /// or cancels the task; if it is done already, here and at once, or behind
+    /// earlier callbacks that still run. A callback that panics is contained:
+    /// the panic hook reports it, the others run. What a callback completes
+    /// tells its own callbacks when this one has returned, so that a long chain
+    /// needs no deep stack.
+    ///
+    /// The value must be `Sync`, since the callback shares it with the holder
+    /// of the future; [`then`](Self::then) asks for less.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let future = executor.spawn(|| 6 * 7)?;
+    /// future.add_done_callback(move |future| {
+    ///     sender.send(future.result().copied().ok()).unwrap();
+    /// });
+    /// assert_eq!(receiver.recv(), Ok(Some(42)));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + Send + 'static)
+    where
+        Self: Sync,
+    {
+        self.completion.add_callback(Box::new(move |completion| {
+            callback(&Self::new(Arc::clone(completion)));
+        }));
+    }
+
+    /// Gives the outcome to `callback` when the task is done and all other
+    /// callbacks have run.
+    ///
+    /// It runs where those would, and owns the value, so nothing needs to be
+    /// `Sync` or `Clone`.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::sync::mpsc;
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// executor.spawn(|| Cell::new(1))?.then(move |cell| {
+    ///     sender.send(cell.map(Cell::into_inner)).unwrap();
+    /// });
+    /// assert_eq!(receiver.recv().unwrap()?, 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn then(self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) {
+        self.completion.set_last(Box::new(move |completion| {
+            // SAFETY: this is the last callback, run once, of a handle that
+            // `then` consumed.
+            callback(unsafe { completion.take() });
+        }));
+    }
+}
+
+impl<T: 'static, E: Origin> Future for TaskFuture<T, E> {
+    type Output = T;
+
+    fn result(&self) -> Result<&T, Error> {
+        self.result()
+    }
+
+    fn result_timeout(&self, timeout: Duration) -> Result<&T, Error> {
+        self.result_timeout(timeout)
+    }
+
+    fn into_result(self) -> Result<T, Error> {
+        self.into_result()
+    }
+
+    fn boxed_into_result(self: Box<Self>) -> Result<T, Error> {
+        (*self).into_result()
+    }
+
+    fn try_into_result(self) -> Result<Result<T, Error>, Self> {
+        self.try_into_result()
+    }
+
+    fn exception(&self) -> Option<Error> {
+        self.exception()
+    }
+
+    fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error> {
+        self.exception_timeout(timeout)
+    }
+
+    fn cancel(&self) -> bool {
+        self.cancel()
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled()
+    }
+
+    fn running(&self) -> bool {
+        self.running()
+    }
+
+    fn done(&self) -> bool {
+        self.done()
+    }
+
+    fn add_done_callback(&self, callback: impl FnOnce(&Self) + Send + 'static)
+    where
+        Self: Sync,
+    {
+        self.add_done_callback(callback);
+    }
+
+    fn then(self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) {
+        self.then(callback);
+    }
+
+    fn detach(self) {}
+}
+
+impl<T, E> sealed::Sealed for TaskFuture<T, E> {}
+
+// A task that panicked is finished with an error; there is no state in between
+// for a caught panic to reveal.
+impl<T, E> UnwindSafe for TaskFuture<T, E> {}
+impl<T, E> RefUnwindSafe for TaskFuture<T, E> {}
+
+impl<T, E: Origin> fmt::Debug for TaskFuture<T, E> {
+    /// The state, and of a finished task the type of its value or its error.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.completion.state();
+        write!(f, "{}({state}", E::FUTURE)?;
+        if state == State::Finished {
+            match self.lend() {
+                Ok(_) => write!(f, ", returned {}", std::any::type_name::<T>())?,
+                Err(error) => write!(f, ", raised {error:?}")?,
+            }
+        }
+        f.write_str(")")
+    }
+}

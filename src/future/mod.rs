@@ -1,0 +1,145 @@
+//! The trait [`Future`]: what every executor's future can do.
+//!
+//! [`handle`] has the one implementation, [`awaiting`] makes it a citizen of
+//! async code. Nothing here knows an executor.
+
+mod awaiting;
+mod handle;
+
+use std::time::Duration;
+
+pub use self::awaiting::{TaskAwait, TaskAwaitRef};
+pub(crate) use self::handle::Origin;
+pub use self::handle::TaskFuture;
+
+use crate::error::Error;
+
+/// A task that was submitted: wait for it, read it, cancel it.
+///
+/// The futures of all executors implement it, and have every method inherent
+/// as well: the trait is for code that is generic over the executor, nobody
+/// else needs to import it. It is sealed. `dyn Future<Output = T>` works for
+/// all methods that are not generic; [`boxed_into_result`] consumes one.
+///
+/// The idea is that of Python's `concurrent.futures.Future`. Unlike
+/// [`std::future::Future`] it is eager: the task runs whether anyone waits or
+/// not. `.await` works on it all the same, see [`TaskFuture`].
+///
+/// ```
+/// use concurrent_futures::{Error, Executor, Future, InlineExecutor, ThreadPoolExecutor};
+///
+/// fn double(n: i32) -> i32 {
+///     2 * n
+/// }
+///
+/// fn doubled<E: Executor>(executor: &E) -> Result<i32, Error> {
+///     let future: E::Future<i32> = executor.submit(double, 21)?;
+///     future.into_result()
+/// }
+///
+/// assert_eq!(doubled(&InlineExecutor::new()?)?, 42);
+/// assert_eq!(doubled(&ThreadPoolExecutor::new()?)?, 42);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// [`boxed_into_result`]: Future::boxed_into_result
+#[doc(alias = "JoinHandle")]
+pub trait Future: sealed::Sealed {
+    /// What the task returns.
+    type Output;
+
+    /// Waits for the task and lends its value; see [`TaskFuture::result`].
+    ///
+    /// # Errors
+    ///
+    /// Why there is no value.
+    fn result(&self) -> Result<&Self::Output, Error>;
+
+    /// Like [`result`](Self::result), for `timeout` at most; see
+    /// [`TaskFuture::result_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`], or why there is no value.
+    fn result_timeout(&self, timeout: Duration) -> Result<&Self::Output, Error>;
+
+    /// Waits for the task and gives its value away; see
+    /// [`TaskFuture::into_result`].
+    ///
+    /// # Errors
+    ///
+    /// Why there is no value.
+    fn into_result(self) -> Result<Self::Output, Error>
+    where
+        Self: Sized;
+
+    /// [`into_result`](Self::into_result) for a `Box<dyn Future>`.
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let future: Box<dyn Future<Output = i32>> = Box::new(executor.spawn(|| 1)?);
+    /// assert_eq!(future.boxed_into_result()?, 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Why there is no value.
+    fn boxed_into_result(self: Box<Self>) -> Result<Self::Output, Error>;
+
+    /// The value without waiting, or the future back; see
+    /// [`TaskFuture::try_into_result`].
+    ///
+    /// # Errors
+    ///
+    /// The future itself if it is not done, or if its callbacks still run.
+    fn try_into_result(self) -> Result<Result<Self::Output, Error>, Self>
+    where
+        Self: Sized;
+
+    /// Waits, and says why there is no value; see [`TaskFuture::exception`].
+    fn exception(&self) -> Option<Error>;
+
+    /// Like [`exception`](Self::exception), for `timeout` at most; see
+    /// [`TaskFuture::exception_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`].
+    fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error>;
+
+    /// Cancels the task if it has not begun; see [`TaskFuture::cancel`].
+    fn cancel(&self) -> bool;
+
+    /// Whether the task was cancelled; see [`TaskFuture::cancelled`].
+    fn cancelled(&self) -> bool;
+
+    /// Whether the function runs now; see [`TaskFuture::running`].
+    fn running(&self) -> bool;
+
+    /// Whether the task ended or was cancelled; see [`TaskFuture::done`].
+    fn done(&self) -> bool;
+
+    /// Has `callback` run when the task is done; see
+    /// [`TaskFuture::add_done_callback`].
+    fn add_done_callback(&self, callback: impl FnOnce(&Self) + Send + 'static)
+    where
+        Self: Sized + Sync;
+
+    /// Has a last callback keep the value; see [`TaskFuture::then`].
+    fn then(self, callback: impl FnOnce(Result<Self::Output, Error>) + Send + 'static)
+    where
+        Self: Sized;
+
+    /// Lets the task go on unwatched; see [`TaskFuture::detach`].
+    fn detach(self)
+    where
+        Self: Sized;
+}
+
+pub(crate) mod sealed {
+    /// Keeps [`Future`](super::Future) to this crate, so that it can grow.
+    pub trait Sealed {}
+}

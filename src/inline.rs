@@ -1,0 +1,295 @@
+//! [`InlineExecutor`]: runs each call inside `submit`.
+
+use std::fmt;
+
+use crate::completion::Completion;
+use crate::error::Error;
+use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats};
+use crate::future::{Origin, TaskFuture};
+use crate::map::{self, Map, MapOptions};
+use crate::panic::catch;
+use crate::sync::Mutex;
+use crate::worker::{self, PoolKind, Worker};
+
+/// Runs each call at once, in the thread that submits it.
+///
+/// The synchronous form of the same program: for tests, for debugging, and to
+/// compare with. A future is done when `submit` returns it.
+///
+/// **Dropping it** does nothing: all its work is done.
+///
+/// ```
+/// use concurrent_futures::InlineExecutor as PoolExecutor;
+///
+/// let executor = PoolExecutor::new()?;
+/// let future = executor.submit(str::len, "four")?;
+/// assert!(future.done());
+/// assert_eq!(*future.result()?, 4);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub struct InlineExecutor {
+    ledger: Mutex<Ledger>,
+}
+
+/// The future of a task of an [`InlineExecutor`]: done from the start.
+///
+/// ```
+/// use concurrent_futures::{InlineExecutor, InlineFuture};
+///
+/// let future: InlineFuture<i32> = InlineExecutor::new()?.submit(|n| n + 1, 1)?;
+/// assert_eq!(future.into_result()?, 2);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub type InlineFuture<T> = TaskFuture<T, InlineExecutor>;
+
+#[derive(Debug, Default)]
+struct Ledger {
+    shut_down: bool,
+    running: usize,
+    finished: u64,
+    failed: u64,
+}
+
+impl InlineExecutor {
+    /// Makes one; it never fails, and has the signature of the others.
+    ///
+    /// ```
+    /// use concurrent_futures::InlineExecutor;
+    ///
+    /// assert_eq!(InlineExecutor::new()?.max_workers(), 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self {
+            ledger: Mutex::new(Ledger::default()),
+        })
+    }
+
+    /// Runs `f(args)` before it returns.
+    ///
+    /// A panic of `f` is the future's error, as on every executor.
+    ///
+    /// ```
+    /// use concurrent_futures::InlineExecutor;
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let mut seen = Vec::new(); // nothing needs to be `Send`
+    /// executor.submit(|n| seen.push(n), 3)?.into_result()?;
+    /// assert_eq!(seen, [3]);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown.
+    pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<InlineFuture<R>, Error>
+    where
+        F: FnOnce(A) -> R,
+    {
+        {
+            let mut ledger = self.ledger.lock();
+            if ledger.shut_down {
+                return Err(Error::ShutDown);
+            }
+            ledger.running += 1;
+        }
+        let outcome = {
+            let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
+            catch(|| f(args)).map_err(Error::Panicked)
+        };
+        {
+            let mut ledger = self.ledger.lock();
+            ledger.running -= 1;
+            match outcome {
+                Ok(_) => ledger.finished += 1,
+                Err(_) => ledger.failed += 1,
+            }
+        }
+        let completion = Completion::new(None);
+        // Nobody else has it yet: it cannot be refused, and there is nothing
+        // to tell.
+        let _ = completion.settle(outcome);
+        Ok(TaskFuture::new(completion))
+    }
+
+    /// Runs `f()` before it returns: [`submit`](Self::submit) without arguments.
+    ///
+    /// ```
+    /// use concurrent_futures::InlineExecutor;
+    ///
+    /// let future = InlineExecutor::new()?.spawn(|| 6 * 7)?;
+    /// assert_eq!(*future.result()?, 42);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown.
+    pub fn spawn<F, R>(&self, f: F) -> Result<InlineFuture<R>, Error>
+    where
+        F: FnOnce() -> R,
+    {
+        self.submit(|()| f(), ())
+    }
+
+    /// Runs `f` on each item before it returns; see [`Executor::map`].
+    ///
+    /// ```
+    /// use concurrent_futures::InlineExecutor;
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let sum: Result<i32, _> = executor.map(|n| n * n, [1, 2, 3])?.sum();
+    /// assert_eq!(sum?, 14);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown.
+    pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
+    where
+        F: Fn(A) -> R,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        let submit = map::one_by_one(|item| self.submit(&f, item));
+        map::eager(MapOptions::new(), items, submit)
+    }
+
+    /// Like [`map`](Self::map), with options; a chunk is run item by item.
+    ///
+    /// ```
+    /// use concurrent_futures::{InlineExecutor, MapOptions};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let lazy = MapOptions::new().buffer_size(1);
+    /// let mut squares = executor.map_with(lazy, |n: u64| n * n, 0..)?;
+    /// assert_eq!(squares.nth(5).unwrap()?, 25);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown, [`Error::InvalidArgument`] for a
+    /// size of 0.
+    pub fn map_with<'a, F, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: F,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        F: Fn(A) -> R + 'a,
+        A: 'a,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        let submit = map::one_by_one(move |item| self.submit(&f, item));
+        map::with(options.unchunked()?, items, submit)
+    }
+
+    /// Refuses tasks from now on; there is nothing to wait for.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// executor.shutdown();
+    /// assert!(matches!(executor.spawn(|| 1), Err(Error::ShutDown)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn shutdown(&self) -> ShutdownReport {
+        self.shutdown_with(ShutdownOptions::new())
+    }
+
+    /// The same as [`shutdown`](Self::shutdown): no option changes anything.
+    ///
+    /// ```
+    /// use concurrent_futures::{InlineExecutor, ShutdownOptions};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// executor.spawn(|| 1)?.detach();
+    /// let report = executor.shutdown_with(ShutdownOptions::new().wait(false));
+    /// assert_eq!(report.finished, 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn shutdown_with(&self, _options: ShutdownOptions) -> ShutdownReport {
+        self.ledger.lock().shut_down = true;
+        self.stats().into()
+    }
+
+    /// What was run so far. The one worker is the thread that submits.
+    ///
+    /// ```
+    /// use concurrent_futures::InlineExecutor;
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// executor.spawn(|| 1)?.detach();
+    /// assert_eq!(executor.stats().finished, 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        let ledger = self.ledger.lock();
+        Stats {
+            workers: 1,
+            idle: usize::from(ledger.running == 0),
+            running: ledger.running,
+            finished: ledger.finished,
+            failed: ledger.failed,
+            ..Stats::default()
+        }
+    }
+
+    /// 1: the thread that submits.
+    ///
+    /// ```
+    /// use concurrent_futures::InlineExecutor;
+    ///
+    /// assert_eq!(InlineExecutor::new()?.max_workers(), 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn max_workers(&self) -> usize {
+        1
+    }
+}
+
+impl Executor for InlineExecutor {
+    type Future<T: Send + Sync + 'static> = InlineFuture<T>;
+
+    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<InlineFuture<R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.submit(f, args)
+    }
+
+    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        self.shutdown_with(options)
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats()
+    }
+
+    fn max_workers(&self) -> usize {
+        self.max_workers()
+    }
+}
+
+impl Origin for InlineExecutor {
+    const FUTURE: &'static str = "InlineFuture";
+}
+
+impl fmt::Debug for InlineExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InlineExecutor")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
