@@ -1,4 +1,60 @@
-//! Python's `concurrent.futures` for Rust.
+//! Python's `concurrent.futures` for Rust: one `submit` and one [`Future`],
+//! over pools of workers.
+//!
+//! # From one at a time to a pool
+//!
+//! A program that does one thing after the other:
+//!
+//! ```
+//! fn word_count(text: &str) -> usize {
+//!     text.split_whitespace().count()
+//! }
+//!
+//! for text in ["to be", "or not to be"] {
+//!     println!("{}", word_count(text));
+//! }
+//! ```
+//!
+//! The same with an executor. [`submit`](Executor::submit) hands over the
+//! function and its argument, and returns a future at once; the block ends when
+//! all the work is done; [`result`](TaskFuture::result) lends what came of it:
+//!
+//! ```
+//! use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
+//!
+//! fn word_count(text: &str) -> usize {
+//!     text.split_whitespace().count()
+//! }
+//!
+//! let mut work = Vec::new();
+//! {
+//!     let executor = PoolExecutor::new()?;
+//!     for text in ["to be", "or not to be"] {
+//!         let future = executor.submit(word_count, text)?; // starts now
+//!         work.push((text, future));
+//!     }
+//! } // waits for all of it
+//! for (text, future) in &work {
+//!     println!("{text}: {}", future.result()?);
+//! }
+//! # assert_eq!(*work[1].1.result()?, 4);
+//! # Ok::<(), concurrent_futures::Error>(())
+//! ```
+//!
+//! The `use` line alone says where the work runs: with [`InlineExecutor`] it is
+//! the synchronous program again.
+//!
+//! # What is where
+//!
+//! | you want | take |
+//! |---|---|
+//! | a function run elsewhere | [`ThreadPoolExecutor::submit`], [`spawn`](ThreadPoolExecutor::spawn) for a closure |
+//! | a function run on many items | [`ThreadPoolExecutor::map`] |
+//! | to wait, read, cancel, be called back, `.await` | [`TaskFuture`] |
+//! | code that does not care where | the traits [`Executor`] and [`Future`] |
+//! | to end a pool | its end of scope, [`ThreadPoolExecutor::shutdown_with`] |
+//! | a future that you settle yourself | [`promise()`] |
+//! | to know why there is no value | [`Error`] |
 
 mod completion;
 mod error;
@@ -7,8 +63,10 @@ mod future;
 mod inline;
 mod map;
 mod panic;
+mod promise;
 mod state;
 mod sync;
+mod thread;
 mod worker;
 
 pub use crate::error::Error;
@@ -17,5 +75,9 @@ pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
 pub use crate::inline::{InlineExecutor, InlineFuture};
 pub use crate::map::{Map, MapOptions};
 pub use crate::panic::Panic;
+pub use crate::promise::{Promise, promise};
 pub use crate::state::State;
+pub use crate::thread::{
+    InitializerOutcome, ThreadFuture, ThreadPoolExecutor, ThreadPoolExecutorBuilder,
+};
 pub use crate::worker::{PoolKind, Worker, current_worker};

@@ -1,0 +1,226 @@
+//! [`ThreadPoolExecutorBuilder`]: every way to make a pool of threads.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
+
+use super::executor::ThreadPoolExecutor;
+use super::pool::{Config, Initializer, Pool};
+use crate::error::Error;
+
+/// Makes a [`ThreadPoolExecutor`] to measure.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// let executor = ThreadPoolExecutor::builder()
+///     .max_workers(2)
+///     .thread_name_prefix("resize")
+///     .stack_size(8 << 20)
+///     .build()?;
+/// assert_eq!(executor.max_workers(), 2);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[must_use = "a builder makes nothing before `build`"]
+pub struct ThreadPoolExecutorBuilder {
+    max_workers: Option<usize>,
+    thread_name_prefix: Option<String>,
+    stack_size: Option<usize>,
+    initializer: Option<Initializer>,
+}
+
+impl ThreadPoolExecutorBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            max_workers: None,
+            thread_name_prefix: None,
+            stack_size: None,
+            initializer: None,
+        }
+    }
+
+    /// How many threads there may be. They are started on demand.
+    ///
+    /// By default as in Python `min(32, available_parallelism + 4)`: tasks are
+    /// expected to wait now and then.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ThreadPoolExecutor};
+    ///
+    /// let none = ThreadPoolExecutor::builder().max_workers(0).build();
+    /// assert!(matches!(none, Err(Error::InvalidArgument(_))));
+    /// ```
+    pub fn max_workers(mut self, threads: usize) -> Self {
+        self.max_workers = Some(threads);
+        self
+    }
+
+    /// The first part of the threads' names, which are `prefix_0`, `prefix_1`...
+    ///
+    /// By default `ThreadPoolExecutor-N` with a number for each pool.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder()
+    ///     .thread_name_prefix("fetch")
+    ///     .build()?;
+    /// let name = executor.spawn(|| std::thread::current().name().map(String::from))?;
+    /// assert_eq!(name.into_result()?.as_deref(), Some("fetch_0"));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.thread_name_prefix = Some(prefix.into());
+        self
+    }
+
+    /// The stack of each thread in bytes; by default that of `std::thread`.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().stack_size(16 << 20).build()?;
+    /// let deep = executor.spawn(|| std::hint::black_box([1_u8; 4 << 20]).len())?;
+    /// assert_eq!(deep.into_result()?, 4 << 20);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Has each worker call `f` with a clone of `args` before its first task.
+    ///
+    /// If that panics or returns an `Err`, the pool is broken: what is pending
+    /// ends with [`Error::Broken`], and so does each later `submit`.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use concurrent_futures::{Error, ThreadPoolExecutor};
+    ///
+    /// thread_local!(static SEED: Cell<u64> = const { Cell::new(0) });
+    ///
+    /// let executor = ThreadPoolExecutor::builder()
+    ///     .initializer(|seed| SEED.set(seed), 42)
+    ///     .build()?;
+    /// assert_eq!(executor.spawn(|| SEED.get())?.into_result()?, 42);
+    ///
+    /// let broken = ThreadPoolExecutor::builder()
+    ///     .initializer(|()| Err("no licence"), ())
+    ///     .build()?;
+    /// let error = broken.spawn(|| 1)?.into_result().unwrap_err();
+    /// assert!(matches!(&error, Error::Broken(cause) if cause.to_string() == "no licence"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn initializer<F, A, O>(mut self, f: F, args: A) -> Self
+    where
+        F: Fn(A) -> O + Send + Sync + 'static,
+        A: Clone + Send + Sync + 'static,
+        O: InitializerOutcome,
+    {
+        self.initializer = Some(Box::new(move || f(args.clone()).into_result()));
+        self
+    }
+
+    /// Makes the pool; its threads start when tasks come.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().max_workers(3).build()?;
+    /// assert_eq!(executor.stats().workers, 0);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`]: `max_workers` is 0, the prefix has a NUL
+    /// byte, or the stack is larger than an address space.
+    pub fn build(self) -> Result<ThreadPoolExecutor, Error> {
+        let max_workers = self.max_workers.unwrap_or_else(default_workers);
+        if max_workers == 0 {
+            return Err(Error::invalid_argument("max_workers must be at least 1"));
+        }
+        let thread_name_prefix = self.thread_name_prefix.unwrap_or_else(default_prefix);
+        if thread_name_prefix.contains('\0') {
+            return Err(Error::invalid_argument(
+                "thread_name_prefix must not have a NUL byte",
+            ));
+        }
+        if self
+            .stack_size
+            .is_some_and(|bytes| bytes > isize::MAX as usize / 2)
+        {
+            return Err(Error::invalid_argument(
+                "stack_size is in bytes, and must be less than half the address space",
+            ));
+        }
+        Ok(ThreadPoolExecutor::over(Pool::new(Config {
+            max_workers,
+            thread_name_prefix,
+            stack_size: self.stack_size,
+            initializer: self.initializer,
+        })))
+    }
+}
+
+impl fmt::Debug for ThreadPoolExecutorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolExecutorBuilder")
+            .field("max_workers", &self.max_workers)
+            .field("thread_name_prefix", &self.thread_name_prefix)
+            .field("stack_size", &self.stack_size)
+            .field("initializer", &self.initializer.is_some())
+            .finish()
+    }
+}
+
+fn default_workers() -> usize {
+    let parallelism = available_parallelism().map_or(1, NonZeroUsize::get);
+    parallelism.saturating_add(4).min(32)
+}
+
+fn default_prefix() -> String {
+    static POOLS: AtomicUsize = AtomicUsize::new(0);
+    // ORDERING: only the number has to be unique; it publishes nothing.
+    let number = POOLS.fetch_add(1, Ordering::Relaxed);
+    format!("ThreadPoolExecutor-{number}")
+}
+
+/// What an initializer may return: nothing, or a `Result` of nothing.
+///
+/// Sealed. Its errors are whatever becomes a boxed error by `into`: errors, and
+/// texts.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// let executor = ThreadPoolExecutor::builder()
+///     .initializer(|n: String| n.parse::<u8>().map(drop), "7".to_owned())
+///     .build()?;
+/// assert!(executor.spawn(|| ())?.exception().is_none());
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub trait InitializerOutcome: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), Error>;
+}
+
+impl InitializerOutcome for () {
+    fn into_result(self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> InitializerOutcome for Result<(), E> {
+    fn into_result(self) -> Result<(), Error> {
+        self.map_err(Error::other)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl<E> Sealed for Result<(), E> {}
+}

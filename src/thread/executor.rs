@@ -1,0 +1,377 @@
+//! [`ThreadPoolExecutor`]: the face of the pool of threads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::builder::ThreadPoolExecutorBuilder;
+use super::pool::Pool;
+use crate::error::Error;
+use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats};
+use crate::future::{Origin, TaskFuture};
+use crate::map::{self, Batch, Map, MapOptions, Part};
+
+/// Runs calls on a pool of threads.
+///
+/// Threads start on demand, one when a task comes and none is idle, and never
+/// more than `max_workers`. Tasks start in the order of their submission.
+///
+/// **Dropping it** is [`shutdown`](Self::shutdown): it waits until all that was
+/// submitted is done. So leaving the block in which a pool lives waits for its
+/// work. Dropped by one of its own workers it does not wait. After a shutdown
+/// without waiting, the end of `main` ends the work.
+///
+/// A task that waits for another task of the same pool holds its thread
+/// meanwhile; with all threads held that way, none is left for the awaited
+/// tasks.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
+///
+/// fn area(width: u32, height: u32) -> u32 {
+///     width * height
+/// }
+///
+/// let mut areas = Vec::new();
+/// {
+///     let executor = PoolExecutor::new()?;
+///     for n in 1..=3 {
+///         areas.push(executor.submit(|(w, h)| area(w, h), (n, 10))?);
+///     }
+/// } // waits for all of it
+/// assert!(areas.iter().all(|area| area.done()));
+/// assert_eq!(*areas[2].result()?, 30);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[doc(alias = "ThreadPool")]
+pub struct ThreadPoolExecutor {
+    pool: Arc<Pool>,
+}
+
+/// The future of a task of a [`ThreadPoolExecutor`], or of a
+/// [`promise`](crate::promise()).
+///
+/// ```
+/// use concurrent_futures::{ThreadFuture, ThreadPoolExecutor};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let future: ThreadFuture<usize> = executor.submit(str::len, "four")?;
+/// assert_eq!(future.into_result()?, 4);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub type ThreadFuture<T> = TaskFuture<T, ThreadPoolExecutor>;
+
+impl ThreadPoolExecutor {
+    /// A pool of the default size, `min(32, available_parallelism + 4)`.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let cores = std::thread::available_parallelism()?.get();
+    /// assert_eq!(ThreadPoolExecutor::new()?.max_workers(), (cores + 4).min(32));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// None today: the threads start later, with the tasks.
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// A pool of at most `max_workers` threads.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::with_max_workers(8)?;
+    /// assert_eq!(executor.max_workers(), 8);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if it is 0.
+    pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
+        Self::builder().max_workers(max_workers).build()
+    }
+
+    /// A pool with more to say about it.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().max_workers(2).build()?;
+    /// assert_eq!(executor.max_workers(), 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn builder() -> ThreadPoolExecutorBuilder {
+        ThreadPoolExecutorBuilder::new()
+    }
+
+    pub(super) fn over(pool: Arc<Pool>) -> Self {
+        Self { pool }
+    }
+
+    /// Has `f(args)` run on a thread of the pool.
+    ///
+    /// Like [`Executor::submit`], but `f` may capture, and nothing needs serde.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let factor = 3;
+    /// let future = executor.submit(move |n| factor * n, 14)?;
+    /// assert_eq!(*future.result()?, 42);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`], [`Error::Broken`], or [`Error::Spawn`] if the pool
+    /// has no thread and cannot start one. Nothing runs then, and `f` and
+    /// `args` are dropped.
+    pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<ThreadFuture<R>, Error>
+    where
+        F: FnOnce(A) -> R + Send + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        self.pool.submit(f, args).map(TaskFuture::new)
+    }
+
+    /// Has `f()` run: [`submit`](Self::submit) without arguments.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let text = String::from("captured");
+    /// let future = executor.spawn(move || text.len())?;
+    /// assert_eq!(*future.result()?, 8);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit).
+    pub fn spawn<F, R>(&self, f: F) -> Result<ThreadFuture<R>, Error>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.submit(|()| f(), ())
+    }
+
+    /// Has `f` run on each item; see [`Executor::map`] and [`Map`].
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let factor = 10;
+    /// let mut tens = executor.map(move |n: i32| factor * n, [1, 2, 3])?;
+    /// assert_eq!(tens.next().unwrap()?, 10);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit); what was submitted is cancelled.
+    pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
+    where
+        F: Fn(A) -> R + Send + Sync + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        map::eager(MapOptions::new(), items, self.submit_batches(f))
+    }
+
+    /// Like [`map`](Self::map), with [`MapOptions`]; a chunk is one task.
+    ///
+    /// ```
+    /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let chunks = MapOptions::new().chunk_size(100);
+    /// let sum: Result<u64, _> = executor.map_with(chunks, |n: u64| n, 0..1000)?.sum();
+    /// assert_eq!(sum?, 499_500);
+    /// assert_eq!(executor.shutdown().finished, 10);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for a size of 0, and those of
+    /// [`submit`](Self::submit).
+    pub fn map_with<'a, F, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: F,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        F: Fn(A) -> R + Send + Sync + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        map::with(options, items, self.submit_batches(f))
+    }
+
+    fn submit_batches<F, A, R>(
+        &self,
+        f: F,
+    ) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error> + use<'_, F, A, R>
+    where
+        F: Fn(A) -> R + Send + Sync + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        let f = Arc::new(f);
+        move |batch| {
+            let f = Arc::clone(&f);
+            match batch {
+                Batch::One(item) => self.submit(move |item| f(item), item).map(Part::one),
+                Batch::Many(items) => {
+                    let size = items.len();
+                    self.submit(move |items| map::each(&*f, items), items)
+                        .map(|future| Part::many(future, size))
+                }
+            }
+        }
+    }
+
+    /// Takes no new tasks, and waits until those submitted are done and all
+    /// threads have ended.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let future = executor.spawn(|| 1)?;
+    /// assert_eq!(executor.shutdown().finished, 1);
+    /// assert!(future.done());
+    /// assert!(matches!(executor.spawn(|| 2), Err(Error::ShutDown)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[doc(alias = "join")]
+    pub fn shutdown(&self) -> ShutdownReport {
+        self.shutdown_with(ShutdownOptions::new())
+    }
+
+    /// Takes no new tasks; cancels and waits as `options` say.
+    ///
+    /// From any thread, any number of times. Inside one of the pool's own tasks
+    /// or callbacks it does not wait.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use concurrent_futures::{ShutdownOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::with_max_workers(1)?;
+    /// let (begun, beginning) = mpsc::channel();
+    /// let (gate, closed) = mpsc::channel::<()>();
+    /// executor.spawn(move || (begun.send(()), closed.recv()))?.detach();
+    /// beginning.recv()?;
+    /// let second = executor.spawn(|| 2)?;
+    ///
+    /// let hurry = ShutdownOptions::new().wait(false).cancel_pending(true);
+    /// let report = executor.shutdown_with(hurry);
+    /// assert_eq!((report.running, report.cancelled), (1, 1));
+    /// assert!(second.cancelled());
+    /// # drop(gate);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        self.pool.shutdown(options)
+    }
+
+    /// What the pool is doing, in one snapshot under one short lock.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// assert_eq!(executor.stats().workers, 0);
+    /// executor.spawn(|| ())?.into_result()?;
+    /// let stats = executor.stats();
+    /// assert_eq!((stats.workers, stats.idle, stats.queued), (1, 1, 0));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.pool.stats()
+    }
+
+    /// How many threads there may be.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// assert_eq!(ThreadPoolExecutor::with_max_workers(2)?.max_workers(), 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn max_workers(&self) -> usize {
+        self.pool.config().max_workers
+    }
+}
+
+impl Executor for ThreadPoolExecutor {
+    type Future<T: Send + Sync + 'static> = ThreadFuture<T>;
+
+    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ThreadFuture<R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.submit(f, args)
+    }
+
+    fn map_with<'a, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: fn(A) -> R,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        self.map_with(options, f, items)
+    }
+
+    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        self.shutdown_with(options)
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats()
+    }
+
+    fn max_workers(&self) -> usize {
+        self.max_workers()
+    }
+}
+
+impl Origin for ThreadPoolExecutor {
+    const FUTURE: &'static str = "ThreadFuture";
+}
+
+impl Drop for ThreadPoolExecutor {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl fmt::Debug for ThreadPoolExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolExecutor")
+            .field("max_workers", &self.max_workers())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,303 @@
+//! [`Pool`]: what the executor and its workers share.
+//!
+//! # The rule
+//!
+//! A worker is *idle* if a new task can count on it: it waits for the queue, or
+//! it is about to, or its thread was just started. Each queued task counts on
+//! one idle worker. Whenever more tasks are queued than workers are idle, and
+//! fewer than `max_workers` exist, one more is started. There are two such
+//! moments: a task comes ([`Pool::submit`]), and a worker that was idle turns
+//! to callbacks ([`Account::busy`]).
+//!
+//! # Why no task is lost
+//!
+//! A task is queued and counted in one step under the ledger's lock, and only
+//! while the ledger is open; the queue is closed in the same step as the
+//! ledger. Afterwards each queued task is popped by a worker, or by whoever
+//! cancels or fails what is pending. There is a worker as long as something is
+//! queued: the first submitter cannot queue without one, and a worker leaves
+//! only when the queue is closed and empty, or after failing all that is in it.
+//!
+//! # Breaking
+//!
+//! A worker whose initializer fails closes the pool with that cause and fails
+//! all that is queued, whether or not the pool was shut down before.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use super::queue::Queue;
+use super::worker;
+use crate::completion::{Completion, Job, Seat, Task};
+use crate::error::Error;
+use crate::executor::{ShutdownOptions, ShutdownReport, Stats};
+use crate::panic::contain_drop;
+use crate::sync::{Condvar, Mutex};
+
+/// Prepares a worker for its tasks.
+pub(super) type Initializer = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
+
+pub(super) struct Config {
+    pub(super) max_workers: usize,
+    pub(super) thread_name_prefix: String,
+    pub(super) stack_size: Option<usize>,
+    pub(super) initializer: Option<Initializer>,
+}
+
+pub(super) struct Pool {
+    config: Config,
+    queue: Queue,
+    ledger: Mutex<Ledger>,
+    /// Notified when the last worker ends.
+    ended: Condvar,
+    /// Threads that were not joined yet; the lock is held while joining.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Ledger {
+    /// Why tasks are refused.
+    closed: Option<Error>,
+    started: usize,
+    workers: usize,
+    idle: usize,
+    queued: usize,
+    running: usize,
+    finished: u64,
+    failed: u64,
+    cancelled: u64,
+}
+
+impl Pool {
+    pub(super) fn new(config: Config) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            queue: Queue::new(),
+            ledger: Mutex::new(Ledger::default()),
+            ended: Condvar::new(),
+            threads: Mutex::new(Vec::new()),
+        })
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Packs a call as a task and queues it.
+    pub(super) fn submit<F, A, R>(
+        self: &Arc<Self>,
+        f: F,
+        args: A,
+    ) -> Result<Arc<Completion<R>>, Error>
+    where
+        F: FnOnce(A) -> R + Send + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        let completion = Completion::new(Some(Box::new(Call {
+            pool: Arc::clone(self),
+            f,
+            args,
+        })));
+        match self.enqueue(Arc::clone(&completion) as Arc<dyn Task>) {
+            Ok(()) => Ok(completion),
+            Err(error) => {
+                contain_drop(completion);
+                Err(error)
+            }
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, task: Arc<dyn Task>) -> Result<(), Error> {
+        let mut ledger = self.ledger.lock();
+        if let Some(closed) = &ledger.closed {
+            return Err(closed.clone());
+        }
+        ledger.queued += 1;
+        let started = self.start_worker_if_needed(&mut ledger);
+        if ledger.workers == 0 {
+            ledger.queued -= 1;
+            return started;
+        }
+        // Never refused: the queue closes in one step with the ledger.
+        let _ = self.queue.push(task);
+        Ok(())
+    }
+
+    /// The rule of this module.
+    fn start_worker_if_needed(self: &Arc<Self>, ledger: &mut Ledger) -> Result<(), Error> {
+        if ledger.queued <= ledger.idle || ledger.workers >= self.config.max_workers {
+            return Ok(());
+        }
+        let number = ledger.started;
+        let name = format!("{}_{number}", self.config.thread_name_prefix);
+        let mut thread = thread::Builder::new().name(name.clone());
+        if let Some(bytes) = self.config.stack_size {
+            thread = thread.stack_size(bytes);
+        }
+        let pool = Arc::clone(self);
+        let thread = thread
+            .spawn(move || worker::main(pool, number, &name))
+            .map_err(|error| Error::Spawn(Arc::new(error)))?;
+        self.threads.lock().push(thread);
+        ledger.started += 1;
+        ledger.workers += 1;
+        ledger.idle += 1;
+        Ok(())
+    }
+
+    pub(super) fn shutdown(&self, options: ShutdownOptions) -> ShutdownReport {
+        // Before anything takes its time.
+        let deadline = options
+            .limit()
+            .and_then(|limit| Instant::now().checked_add(limit));
+        self.close(Error::ShutDown);
+        if options.cancels() {
+            while let Some(task) = self.queue.try_pop() {
+                task.cancel();
+            }
+        }
+        if options.waits() && !worker::is_of(self) {
+            self.join(deadline);
+        }
+        self.stats().into()
+    }
+
+    /// Refuses tasks from now on; that the pool broke outweighs a shutdown.
+    fn close(&self, why: Error) {
+        let mut ledger = self.ledger.lock();
+        if !matches!(ledger.closed, Some(Error::Broken(_))) {
+            ledger.closed = Some(why);
+        }
+        self.queue.close();
+    }
+
+    /// Waits until all threads are gone, or until the deadline.
+    fn join(&self, deadline: Option<Instant>) {
+        let mut ledger = self.ledger.lock();
+        while ledger.workers > 0 {
+            match deadline {
+                None => self.ended.wait(&mut ledger),
+                Some(at) => {
+                    if self.ended.wait_until(&mut ledger, at).timed_out() {
+                        return;
+                    }
+                }
+            }
+        }
+        drop(ledger);
+        // The workers have left the pool; their threads are about to end.
+        // Another caller that joins them holds the lock meanwhile.
+        let mut threads = self.threads.lock();
+        for thread in threads.drain(..) {
+            // A worker contains every panic: this is no place for one.
+            let _ = thread.join();
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let ledger = self.ledger.lock();
+        Stats {
+            workers: ledger.workers,
+            idle: ledger.idle,
+            queued: ledger.queued,
+            running: ledger.running,
+            finished: ledger.finished,
+            failed: ledger.failed,
+            cancelled: ledger.cancelled,
+            broken: matches!(ledger.closed, Some(Error::Broken(_))),
+        }
+    }
+
+    // What the workers call, in the order of a worker's life.
+
+    /// The initializer of a worker failed.
+    pub(super) fn break_down(&self, cause: Error) {
+        let broken = cause.broken();
+        self.close(broken.clone());
+        while let Some(task) = self.queue.try_pop() {
+            task.fail(broken.clone());
+        }
+    }
+
+    /// The next task; `None`: the worker may end.
+    pub(super) fn next_task(&self) -> Option<Arc<dyn Task>> {
+        self.queue.pop()
+    }
+
+    /// An idle worker has started a queued task.
+    pub(super) fn begin(&self) {
+        let mut ledger = self.ledger.lock();
+        ledger.idle -= 1;
+        ledger.queued -= 1;
+        ledger.running += 1;
+    }
+
+    /// The last thing that a worker does.
+    pub(super) fn leave(&self) {
+        let mut ledger = self.ledger.lock();
+        ledger.idle -= 1;
+        ledger.workers -= 1;
+        if ledger.workers == 0 {
+            self.ended.notify_all();
+        }
+    }
+}
+
+/// A worker's accounts while it runs a task; see the rule above.
+pub(super) struct Account<'a>(pub(super) &'a Arc<Pool>);
+
+impl Seat for Account<'_> {
+    fn free(&self, failed: bool) {
+        let mut ledger = self.0.ledger.lock();
+        ledger.running -= 1;
+        ledger.idle += 1;
+        if failed {
+            ledger.failed += 1;
+        } else {
+            ledger.finished += 1;
+        }
+    }
+
+    fn busy(&self) {
+        let mut ledger = self.0.ledger.lock();
+        ledger.idle -= 1;
+        // Without another thread, the task waits until this one is free again.
+        let _ = self.0.start_worker_if_needed(&mut ledger);
+    }
+
+    fn free_again(&self) {
+        self.0.ledger.lock().idle += 1;
+    }
+}
+
+/// A call of the user's, on its way.
+struct Call<F, A> {
+    pool: Arc<Pool>,
+    f: F,
+    args: A,
+}
+
+impl<F, A, R> Job<R> for Call<F, A>
+where
+    F: FnOnce(A) -> R + Send,
+    A: Send,
+{
+    fn call(self: Box<Self>) -> R {
+        let Self { f, args, .. } = *self;
+        f(args)
+    }
+
+    fn withdraw(self: Box<Self>, cancelled: bool) {
+        let mut ledger = self.pool.ledger.lock();
+        ledger.queued -= 1;
+        if cancelled {
+            ledger.cancelled += 1;
+        } else {
+            ledger.failed += 1;
+        }
+        drop(ledger);
+        drop(self);
+    }
+}

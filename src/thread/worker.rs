@@ -1,0 +1,49 @@
+//! The worker: takes tasks from the queue and runs them, until it is closed.
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::Arc;
+
+use super::pool::{Account, Pool};
+use crate::error::Error;
+use crate::panic::{catch, contain_drop};
+use crate::worker::{self, PoolKind, Worker};
+
+thread_local! {
+    /// The pool that this thread works for; compared, never followed.
+    static POOL: Cell<*const Pool> = const { Cell::new(ptr::null()) };
+}
+
+/// Whether the current thread is one of the pool's workers.
+pub(super) fn is_of(pool: &Pool) -> bool {
+    ptr::eq(POOL.get(), pool)
+}
+
+/// The life of a worker thread, which the pool counts as idle already.
+pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
+    POOL.set(Arc::as_ptr(&pool));
+    let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
+    if let Err(cause) = initialize(&pool) {
+        pool.break_down(cause);
+    }
+    while let Some(task) = pool.next_task() {
+        if task.start() {
+            pool.begin();
+            task.run(&Account(&pool));
+        } else {
+            // Cancelled while it was queued.
+            contain_drop(task);
+        }
+    }
+    drop(inside);
+    pool.leave();
+    // Perhaps the last one who knows the initializer and what it captured.
+    contain_drop(pool);
+}
+
+fn initialize(pool: &Pool) -> Result<(), Error> {
+    match &pool.config().initializer {
+        Some(initializer) => catch(initializer).unwrap_or_else(|panic| Err(Error::Panicked(panic))),
+        None => Ok(()),
+    }
+}
