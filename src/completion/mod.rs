@@ -224,6 +224,11 @@ impl<T> Completion<T> {
         // callbacks reach the slot, and the caller is the last of them.
         unsafe { self.outcome.take() }.unwrap_or(Err(Error::InvalidState(State::Finished)))
     }
+
+    /// What nobody took, once both ends are gone.
+    fn into_outcome(self) -> Option<Result<T, Error>> {
+        self.outcome.into_inner()
+    }
 }
 
 impl<T> fmt::Debug for Completion<T> {

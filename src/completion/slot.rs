@@ -55,4 +55,8 @@ impl<T> Slot<T> {
         // SAFETY: the caller is alone with the slot for the time of the call.
         self.0.with_mut(|place| unsafe { (*place).take() })
     }
+
+    pub(super) fn into_inner(self) -> Option<Result<T, Error>> {
+        self.0.into_inner()
+    }
 }

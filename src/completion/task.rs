@@ -68,8 +68,14 @@ impl<T: Send + 'static> Task for Completion<T> {
                 seat.free_again();
             }
             _ => {
-                // The handle may be gone already: then the value ends here.
-                if let Some(unread) = Arc::into_inner(self) {
+                // With the handle gone and the value unread, it ends here.
+                let unread = Arc::into_inner(self).and_then(Self::into_outcome);
+                let is_users_code = match &unread {
+                    Some(Ok(_)) => std::mem::needs_drop::<T>(),
+                    Some(Err(_)) => true,
+                    None => false,
+                };
+                if is_users_code {
                     seat.busy();
                     contain_drop(unread);
                     seat.free_again();

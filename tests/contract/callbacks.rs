@@ -1,0 +1,160 @@
+//! Done-callbacks: each once, in order, and a bad one harms no other.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, ThreadId};
+
+use concurrent_futures::{Error, Executor, Future};
+
+use crate::fixture::{self, Busy, Fixture, LIMIT, double, fail};
+
+/// What a callback saw, and where it ran.
+#[derive(Debug)]
+struct Told {
+    outcome: Result<i64, Error>,
+    cancelled: bool,
+    thread: ThreadId,
+}
+
+/// A callback that reports, and where its reports arrive.
+fn report<F: Future<Output = i64>>() -> (impl FnOnce(&F) + Send + 'static, Receiver<Told>) {
+    let (sender, receiver): (Sender<Told>, _) = mpsc::channel();
+    let callback = move |future: &F| {
+        assert!(future.done());
+        let told = Told {
+            outcome: future.result().copied(),
+            cancelled: future.cancelled(),
+            thread: thread::current().id(),
+        };
+        sender.send(told).expect("the test waits");
+    };
+    (callback, receiver)
+}
+
+on_every_executor! {
+    fn added_after_success_it_runs_at_once_here<X>() {
+        let executor = X::executor(1);
+        let future = executor.submit(double, 3).expect("it is open");
+        assert!(future.exception().is_none());
+        let (callback, told) = report();
+        future.add_done_callback(callback);
+        let told = told.try_recv().expect("it ran already");
+        assert_eq!(told.outcome.expect("it returned"), 6);
+        assert_eq!(told.thread, thread::current().id());
+    }
+
+    fn added_after_failure_it_runs_at_once_here<X>() {
+        let executor = X::executor(1);
+        let future = executor.submit(fail, "no".to_owned()).expect("it is open");
+        assert!(future.exception().is_some());
+        let (callback, told) = report();
+        future.add_done_callback(callback);
+        let told = told.try_recv().expect("it ran already");
+        assert!(matches!(told.outcome, Err(Error::Panicked(_))));
+        assert_eq!(told.thread, thread::current().id());
+    }
+
+    fn one_that_panics_at_once_does_not_reach_the_adder<X>() {
+        let executor = X::executor(1);
+        let future = executor.submit(double, 3).expect("it is open");
+        assert!(future.exception().is_none());
+        future.add_done_callback(|_| panic!("a bad callback"));
+        let (callback, told) = report();
+        future.add_done_callback(callback);
+        assert!(told.try_recv().is_ok());
+    }
+
+    fn then_gets_the_value_itself<X>() {
+        let executor = X::executor(1);
+        let (sender, receiver) = mpsc::channel();
+        let future = executor.submit(|n: i64| vec![n], 3).expect("it is open");
+        future.then(move |value| sender.send(value).expect("the test waits"));
+        let value = receiver.recv_timeout(LIMIT).expect("it runs");
+        assert_eq!(value.expect("it returned"), [3]);
+    }
+}
+
+on_every_pool! {
+    fn added_while_pending_it_sees_the_result<X>() {
+        let busy = Busy::<X>::new();
+        let future = busy.pending();
+        let (callback, told) = report();
+        future.add_done_callback(callback);
+        assert!(told.try_recv().is_err(), "not before it is done");
+        busy.gate.open();
+        let told = told.recv_timeout(LIMIT).expect("it runs");
+        assert_eq!(told.outcome.expect("it returned"), 42);
+        assert!(!told.cancelled);
+    }
+
+    fn added_while_pending_it_sees_the_exception<X>() {
+        let busy = Busy::<X>::new();
+        let future = busy.executor.submit(fail, "no".to_owned()).expect("it is open");
+        let (callback, told) = report();
+        future.add_done_callback(callback);
+        busy.gate.open();
+        let told = told.recv_timeout(LIMIT).expect("it runs");
+        assert!(matches!(told.outcome, Err(Error::Panicked(_))));
+    }
+
+    fn a_cancel_runs_it_before_it_returns<X>() {
+        let busy = Busy::<X>::new();
+        let future = busy.pending();
+        let (callback, told) = report();
+        future.add_done_callback(callback);
+        assert!(future.cancel());
+        let told = told.try_recv().expect("it ran already");
+        assert!(told.cancelled && matches!(told.outcome, Err(Error::Cancelled)));
+        assert_eq!(told.thread, thread::current().id());
+        busy.finish();
+    }
+
+    fn added_after_a_cancel_it_runs_at_once_here<X>() {
+        let busy = Busy::<X>::new();
+        let future = busy.pending();
+        assert!(future.cancel());
+        let (callback, told) = report();
+        future.add_done_callback(callback);
+        assert!(told.try_recv().expect("it ran already").cancelled);
+        busy.finish();
+    }
+
+    fn one_that_panics_does_not_stop_later_ones_nor_the_worker<X>() {
+        let busy = Busy::<X>::new();
+        let future = busy.pending();
+        let (before, first) = report();
+        let (after, second) = report();
+        future.add_done_callback(before);
+        future.add_done_callback(|_| panic!("a bad callback"));
+        future.add_done_callback(after);
+        busy.gate.open();
+        assert!(first.recv_timeout(LIMIT).is_ok());
+        assert!(second.recv_timeout(LIMIT).is_ok());
+        let next = busy.executor.submit(double, 1).expect("it is open");
+        assert_eq!(*next.result_timeout(LIMIT).expect("the worker lives"), 2);
+    }
+
+    fn they_run_in_the_order_of_adding<X>() {
+        let busy = Busy::<X>::new();
+        let future = busy.pending();
+        let (sender, receiver) = mpsc::channel();
+        for n in 0..100 {
+            let sender = sender.clone();
+            future.add_done_callback(move |_| sender.send(n).expect("the test waits"));
+        }
+        busy.gate.open();
+        let order: Vec<i32> = (0..100)
+            .map(|_| receiver.recv_timeout(LIMIT).expect("it runs"))
+            .collect();
+        assert!(order.is_sorted(), "{order:?}");
+    }
+
+    fn into_result_waits_for_them<X>() {
+        let busy = Busy::<X>::new();
+        let future = busy.pending();
+        let (callback, told) = report();
+        future.add_done_callback(callback);
+        busy.gate.open();
+        assert_eq!(future.into_result().expect("it returns"), 42);
+        assert!(told.try_recv().is_ok(), "it ran before");
+    }
+}

@@ -1,0 +1,197 @@
+//! What the contract's tests share: the executors, the tasks, and the gate.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use concurrent_futures::{Executor, Future, InlineExecutor, ThreadPoolExecutor};
+
+/// No wait in a test is longer than this.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// An executor to hold to the contract.
+pub(crate) trait Fixture {
+    type Executor: Executor + Send + Sync + 'static;
+
+    fn executor(max_workers: usize) -> Self::Executor;
+
+    /// An executor whose workers panic, with `text`, before their first task.
+    fn failing_to_initialize(text: &'static str) -> Self::Executor;
+
+    /// An executor whose workers note their start for [`initialized`].
+    fn initializing() -> Self::Executor;
+}
+
+pub(crate) struct Inline;
+
+impl Fixture for Inline {
+    type Executor = InlineExecutor;
+
+    fn executor(_max_workers: usize) -> InlineExecutor {
+        InlineExecutor::new().expect("it never fails")
+    }
+
+    fn failing_to_initialize(_text: &'static str) -> InlineExecutor {
+        unreachable!("it has no workers to initialize")
+    }
+
+    fn initializing() -> InlineExecutor {
+        unreachable!("it has no workers to initialize")
+    }
+}
+
+pub(crate) struct Threads;
+
+impl Fixture for Threads {
+    type Executor = ThreadPoolExecutor;
+
+    fn executor(max_workers: usize) -> ThreadPoolExecutor {
+        ThreadPoolExecutor::with_max_workers(max_workers).expect("more than none")
+    }
+
+    fn failing_to_initialize(text: &'static str) -> ThreadPoolExecutor {
+        ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .initializer(refuse_to_start, text)
+            .build()
+            .expect("more than none")
+    }
+
+    fn initializing() -> ThreadPoolExecutor {
+        ThreadPoolExecutor::builder()
+            .max_workers(3)
+            .initializer(note_start, 7)
+            .build()
+            .expect("more than none")
+    }
+}
+
+thread_local!(static INITIALIZED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+
+fn refuse_to_start(text: &str) {
+    panic!("{text}");
+}
+
+fn note_start(n: u32) {
+    INITIALIZED.set(INITIALIZED.get() + n);
+}
+
+/// A task: what the initializer left on this worker.
+pub(crate) fn initialized((): ()) -> u32 {
+    INITIALIZED.get()
+}
+
+/// A task.
+pub(crate) fn double(n: i64) -> i64 {
+    2 * n
+}
+
+/// A task that panics with its argument.
+pub(crate) fn fail(text: String) -> i64 {
+    panic!("{text}")
+}
+
+/// A task that returns an error of its own.
+pub(crate) fn parse(text: String) -> Result<i64, String> {
+    text.parse()
+        .map_err(|error| format!("{text:?} is no number: {error}"))
+}
+
+/// A task that says it runs, and returns `answer` when the gate opens.
+pub(crate) fn hold((port, answer): (u16, i64)) -> i64 {
+    pass(port);
+    answer
+}
+
+/// Says at the gate that the task runs; returns when the gate opens.
+pub(crate) fn pass(port: u16) {
+    let mut gate = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the gate listens");
+    gate.set_read_timeout(Some(LIMIT)).expect("it is not zero");
+    let end = gate.read(&mut [0]).expect("the gate opens in time");
+    assert_eq!(end, 0, "the gate opens by closing the connection");
+}
+
+/// Where tasks stop until the test lets them go, in whatever process they run.
+pub(crate) struct Gate {
+    port: u16,
+    arrivals: mpsc::Receiver<TcpStream>,
+    held: Vec<TcpStream>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let (sender, arrivals) = mpsc::channel();
+        // Goes on when the gate is open: then nobody receives, which lets each
+        // task that still comes go at once.
+        thread::spawn(move || {
+            while let Ok((task, _)) = listener.accept() {
+                let _ = sender.send(task);
+            }
+        });
+        let held = Vec::new();
+        Self {
+            port,
+            arrivals,
+            held,
+        }
+    }
+
+    /// What tasks need to know.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits until `tasks` more tasks run.
+    pub(crate) fn wait_for(&mut self, tasks: usize) {
+        for n in 0..tasks {
+            match self.arrivals.recv_timeout(LIMIT) {
+                Ok(task) => self.held.push(task),
+                Err(_) => panic!("{n} of {tasks} tasks came to the gate"),
+            }
+        }
+    }
+
+    /// Lets the oldest held task go.
+    pub(crate) fn release_one(&mut self) {
+        drop(self.held.remove(0));
+    }
+
+    /// Lets all tasks go, those that come later too.
+    pub(crate) fn open(self) {}
+}
+
+/// A pool of one worker that is held, and a future that pends behind it.
+pub(crate) struct Busy<X: Fixture> {
+    pub(crate) gate: Gate,
+    pub(crate) running: Box<dyn Future<Output = i64> + Send + Sync>,
+    pub(crate) executor: X::Executor,
+}
+
+impl<X: Fixture> Busy<X> {
+    pub(crate) fn new() -> Self {
+        let executor = X::executor(1);
+        let mut gate = Gate::new();
+        let running = executor.submit(hold, (gate.port(), 1)).expect("it is open");
+        gate.wait_for(1);
+        Self {
+            gate,
+            running: Box::new(running),
+            executor,
+        }
+    }
+
+    /// A future that stays pending until the gate opens.
+    pub(crate) fn pending(&self) -> <X::Executor as Executor>::Future<i64> {
+        self.executor.submit(double, 21).expect("it is open")
+    }
+
+    /// Lets everything run to its end.
+    pub(crate) fn finish(self) {
+        self.gate.open();
+        self.executor.shutdown();
+    }
+}

@@ -1,0 +1,54 @@
+//! The contract: what holds on every executor, written once.
+//!
+//! A test is a function over a [`Fixture`](fixture::Fixture); `on_every_executor!`
+//! and `on_every_pool!` make one `#[test]` of it for each. They use nothing but
+//! the traits, functions and portable arguments, and tell a running task from
+//! outside over a loopback socket: so a pool of processes can join by one more
+//! fixture and one more line in each macro.
+
+/// Makes the tests of all executors, the inline one too.
+macro_rules! on_every_executor {
+    ($($(#[$doc:meta])* fn $name:ident<$x:ident>() $body:block)*) => { $(
+        $(#[$doc])*
+        mod $name {
+            use super::*;
+
+            fn contract<$x: Fixture>() $body
+
+            #[test]
+            fn inline() {
+                contract::<fixture::Inline>();
+            }
+
+            #[test]
+            fn threads() {
+                contract::<fixture::Threads>();
+            }
+        }
+    )* };
+}
+
+/// Makes the tests of the executors whose workers are not the submitter.
+macro_rules! on_every_pool {
+    ($($(#[$doc:meta])* fn $name:ident<$x:ident>() $body:block)*) => { $(
+        $(#[$doc])*
+        mod $name {
+            use super::*;
+
+            fn contract<$x: Fixture>() $body
+
+            #[test]
+            fn threads() {
+                contract::<fixture::Threads>();
+            }
+        }
+    )* };
+}
+
+mod fixture;
+
+mod callbacks;
+mod mapping;
+mod shutting_down;
+mod states;
+mod submitting;

@@ -1,0 +1,179 @@
+//! `map`: the order of the items, failing items, chunks, buffers, limits.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use concurrent_futures::{Error, Executor, Future, MapOptions};
+
+use crate::fixture::{self, Fixture, Gate, LIMIT, double, hold};
+
+fn divide(n: i64) -> i64 {
+    100 / n
+}
+
+fn values<I: Iterator<Item = Result<i64, Error>>>(results: I) -> Vec<i64> {
+    results.map(|result| result.expect("it returns")).collect()
+}
+
+on_every_executor! {
+    fn map_gives_what_the_serial_map_gives<X>() {
+        let executor = X::executor(3);
+        let serial: Vec<i64> = (0..100).map(double).collect();
+        assert_eq!(values(executor.map(double, 0..100).expect("it is open")), serial);
+        for chunk in [1, 3, 99, 100, 101, usize::MAX] {
+            let options = MapOptions::new().chunk_size(chunk);
+            let results = executor.map_with(options, double, 0..100).expect("it is open");
+            assert_eq!(values(results), serial, "in chunks of {chunk}");
+        }
+        assert_eq!(values(executor.map(double, []).expect("it is open")), []);
+    }
+
+    fn map_goes_on_after_an_item_that_failed<X>() {
+        let executor = X::executor(2);
+        for chunk in [1, 2, 4, 10] {
+            let options = MapOptions::new().chunk_size(chunk);
+            let mut results = executor
+                .map_with(options, divide, [5, 4, 0, 2, 0, 1])
+                .expect("it is open");
+            let quotients: Vec<Option<i64>> = results.by_ref().map(Result::ok).collect();
+            assert_eq!(quotients, [Some(20), Some(25), None, Some(50), None, Some(100)]);
+            assert!(results.next().is_none(), "and stays exhausted");
+        }
+    }
+
+    fn map_names_the_panic_of_an_item<X>() {
+        let executor = X::executor(2);
+        for chunk in [1, 3] {
+            let options = MapOptions::new().chunk_size(chunk);
+            let mut results = executor.map_with(options, divide, [0, 1]).expect("it is open");
+            let Some(Err(Error::Panicked(panic))) = results.next() else {
+                panic!("100 / 0 panics");
+            };
+            assert!(panic.message().contains("divide by zero"), "{panic}");
+        }
+    }
+
+    fn map_refuses_sizes_of_zero<X>() {
+        let executor = X::executor(1);
+        for options in [MapOptions::new().chunk_size(0), MapOptions::new().buffer_size(0)] {
+            let refused = executor.map_with(options, double, [1]).map(drop);
+            let Err(Error::InvalidArgument(what)) = refused else {
+                panic!("{refused:?}");
+            };
+            assert!(what.contains("at least 1"), "{what}");
+        }
+    }
+
+    fn a_buffer_changes_nothing_in_the_results<X>() {
+        let executor = X::executor(2);
+        let serial: Vec<i64> = (0..10).map(double).collect();
+        for buffer in [1, 2, 10, 20] {
+            for chunk in [1, 3] {
+                let options = MapOptions::new().buffer_size(buffer).chunk_size(chunk);
+                let results = executor.map_with(options, double, 0..10).expect("it is open");
+                assert_eq!(values(results), serial, "{options:?}");
+            }
+        }
+    }
+
+    fn a_buffer_takes_endless_items_and_never_one_too_many<X>() {
+        let executor = X::executor(2);
+        let drawn = Rc::new(Cell::new(0_i64));
+        let items = {
+            let drawn = Rc::clone(&drawn);
+            std::iter::from_fn(move || {
+                drawn.set(drawn.get() + 1);
+                Some(drawn.get())
+            })
+        };
+        let options = MapOptions::new().buffer_size(4);
+        let mut results = executor.map_with(options, double, items).expect("it is open");
+        assert_eq!(drawn.get(), 4);
+        for n in 1..=20 {
+            let result = results.next().expect("it is endless");
+            assert_eq!(result.expect("it returns"), 2 * n);
+            assert_eq!(drawn.get(), 4 + n);
+        }
+        drop(results);
+        executor.shutdown();
+        assert_eq!(drawn.get(), 24);
+    }
+
+    fn map_after_shutdown_is_refused<X>() {
+        let executor = X::executor(1);
+        executor.shutdown();
+        assert!(matches!(executor.map(double, [1]), Err(Error::ShutDown)));
+        let empty = executor.map(double, []).expect("nothing to refuse");
+        assert_eq!(empty.count(), 0);
+    }
+
+    fn a_shutdown_shows_in_a_buffered_map<X>() {
+        let executor = X::executor(1);
+        let options = MapOptions::new().buffer_size(2);
+        let mut results = executor.map_with(options, double, 1..).expect("it is open");
+        executor.shutdown();
+        assert_eq!(results.next().expect("submitted").expect("it returns"), 2);
+        // The item that could not be submitted is not passed over in silence.
+        assert!(matches!(results.next(), Some(Err(Error::ShutDown))));
+        assert_eq!(results.next().expect("submitted").expect("it returns"), 4);
+        assert!(results.next().is_none());
+    }
+}
+
+on_every_pool! {
+    /// Python's test_map_submits_without_iteration.
+    fn map_runs_unread<X>() {
+        let executor = X::executor(2);
+        let mut gate = Gate::new();
+        let port = gate.port();
+        let _unread = executor.map(hold, [(port, 1), (port, 2)]).expect("it is open");
+        gate.wait_for(2);
+        gate.open();
+        assert_eq!(executor.shutdown().finished, 2);
+    }
+
+    fn dropping_a_map_cancels_what_has_not_begun<X>() {
+        for chunk in [1, 4] {
+            let executor = X::executor(1);
+            let mut gate = Gate::new();
+            let port = gate.port();
+            let options = MapOptions::new().chunk_size(chunk);
+            let held = executor.submit(hold, (port, 0)).expect("it is open");
+            gate.wait_for(1);
+            let results = executor
+                .map_with(options, hold, (0..20).map(move |n| (port, n)))
+                .expect("it is open");
+            drop(results);
+            gate.open();
+            assert!(held.exception().is_none());
+            let report = executor.shutdown();
+            assert_eq!((report.finished, report.failed), (1, 0));
+            assert_eq!(report.cancelled, 20 / u64::try_from(chunk).expect("small"));
+        }
+    }
+
+    /// Python's test_map_timeout and test_executor_map_current_future_cancel.
+    fn a_map_that_times_out_cancels_the_rest_and_ends<X>() {
+        let executor = X::executor(1);
+        let mut gate = Gate::new();
+        let port = gate.port();
+        let options = MapOptions::new().timeout(Duration::from_millis(200));
+        let items = [(port, 1), (port, 2), (port, 3)];
+        let mut results = executor.map_with(options, hold, items).expect("it is open");
+        gate.wait_for(1);
+        let timeout = results.next().expect("the limit is an item");
+        assert!(matches!(timeout, Err(Error::Timeout { unfinished: 3, total: 3 })), "{timeout:?}");
+        assert!(results.next().is_none());
+        gate.open();
+        let report = executor.shutdown();
+        assert_eq!((report.finished, report.cancelled), (1, 2));
+    }
+
+    fn a_map_within_its_limit_gives_everything<X>() {
+        let executor = X::executor(2);
+        let options = MapOptions::new().timeout(LIMIT);
+        let results = executor.map_with(options, double, 0..50).expect("it is open");
+        assert_eq!(values(results), (0..50).map(double).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,146 @@
+//! `submit`: values and failures come back, workers start on demand.
+
+use concurrent_futures::{Error, Executor, Future, current_worker};
+
+use crate::fixture::{self, Fixture, Gate, LIMIT, double, fail, hold, initialized, parse};
+
+on_every_executor! {
+    fn submit_gives_the_value_back<X>() {
+        let executor = X::executor(2);
+        let future = executor.submit(double, 21).expect("it is open");
+        assert_eq!(*future.result().expect("it returns"), 42);
+        assert_eq!(*future.result().expect("as often as you like"), 42);
+        assert_eq!(future.into_result().expect("it returned"), 42);
+    }
+
+    fn two_arguments_travel_as_a_tuple<X>() {
+        let executor = X::executor(2);
+        let power = executor.submit(|(base, by)| i64::pow(base, by), (2, 10));
+        assert_eq!(*power.expect("it is open").result().expect("it returns"), 1024);
+        let none = executor.submit(|()| 7_i64, ()).expect("it is open");
+        assert_eq!(*none.result().expect("it returns"), 7);
+    }
+
+    fn a_reference_to_an_executor_is_one<X>() {
+        fn doubled(executor: impl Executor, n: i64) -> i64 {
+            let future = executor.submit(double, n).expect("it is open");
+            future.into_result().expect("it returns")
+        }
+        let executor = X::executor(2);
+        assert_eq!(doubled(&executor, 4), 8);
+    }
+
+    fn a_panic_is_the_error_and_names_place_and_worker<X>() {
+        let executor = X::executor(1);
+        let future = executor.submit(fail, "ouch".to_owned()).expect("it is open");
+        let Some(Error::Panicked(panic)) = future.exception() else {
+            panic!("{future:?}");
+        };
+        assert_eq!(panic.message(), "ouch");
+        assert!(panic.location().expect("the hook saw it").contains("fixture.rs:"));
+        assert!(panic.worker().is_some());
+        let text = Error::Panicked(panic).to_string();
+        assert!(text.contains("ouch") && text.contains("fixture.rs:"), "{text}");
+        // The worker is not lost to it.
+        let next = executor.submit(double, 1).expect("it is open");
+        assert_eq!(*next.result_timeout(LIMIT).expect("it returns"), 2);
+        let stats = executor.stats();
+        assert_eq!((stats.finished, stats.failed), (1, 1));
+    }
+
+    fn a_tasks_own_error_is_a_value<X>() {
+        let executor = X::executor(1);
+        let future = executor.submit(parse, "x".to_owned()).expect("it is open");
+        assert!(future.exception().is_none());
+        assert!(future.result().expect("it returned").as_ref().is_err_and(|e| e.contains("\"x\"")));
+    }
+
+    fn tasks_know_their_worker<X>() {
+        let executor = X::executor(1);
+        let inside = executor
+            .submit(|()| current_worker().map(|worker| (worker.name().to_owned(), worker.number())), ())
+            .expect("it is open");
+        let (name, number) = inside.into_result().expect("it returns").expect("a worker runs it");
+        assert!(!name.is_empty());
+        assert_eq!(number, 0);
+        assert!(current_worker().is_none());
+    }
+}
+
+on_every_pool! {
+    /// Python's test_saturation.
+    fn blocked_tasks_start_workers_up_to_the_maximum_and_no_more<X>() {
+        let executor = X::executor(4);
+        let mut gate = Gate::new();
+        let futures: Vec<_> = (0..60)
+            .map(|n| executor.submit(hold, (gate.port(), n)).expect("it is open"))
+            .collect();
+        gate.wait_for(4);
+        let stats = executor.stats();
+        assert_eq!((stats.workers, stats.running, stats.queued), (4, 4, 56));
+        gate.open();
+        for (n, future) in (0..).zip(futures) {
+            assert_eq!(future.into_result().expect("it returns"), n);
+        }
+        assert_eq!(executor.stats().workers, 4);
+    }
+
+    /// Python's test_idle_thread_reuse, and exact: no race with the worker.
+    fn sequential_tasks_reuse_one_worker<X>() {
+        let executor = X::executor(4);
+        for n in 0..500 {
+            let future = executor.submit(double, n).expect("it is open");
+            assert_eq!(future.into_result().expect("it returns"), 2 * n);
+            assert_eq!(executor.stats().workers, 1, "after task {n}");
+        }
+    }
+
+    fn workers_start_one_by_one_as_tasks_come<X>() {
+        let executor = X::executor(3);
+        assert_eq!(executor.stats().workers, 0);
+        let mut gate = Gate::new();
+        for n in 1..=3 {
+            executor.submit(hold, (gate.port(), 0)).expect("it is open").detach();
+            gate.wait_for(1);
+            assert_eq!(executor.stats().workers, n);
+        }
+        // One goes idle; the next task takes it instead of a new one.
+        gate.open();
+    }
+
+    /// Python's InitializerMixin.test_initializer.
+    fn each_worker_is_initialized_before_its_first_task<X>() {
+        let executor = X::initializing();
+        let futures: Vec<_> = (0..30)
+            .map(|_| executor.submit(initialized, ()).expect("it is open"))
+            .collect();
+        for future in futures {
+            assert_eq!(future.into_result().expect("it returns"), 7);
+        }
+    }
+
+    /// Python's FailingInitializerMixin.test_initializer.
+    fn a_failing_initializer_breaks_the_pool<X>() {
+        let executor = X::failing_to_initialize("no licence");
+        // The pool may break before each of these is submitted.
+        let futures: Vec<_> = (0..10).map(|n| executor.submit(double, n)).collect();
+        let errors = futures.into_iter().map(|future| match future {
+            Ok(future) => {
+                let waited = future.exception_timeout(LIMIT);
+                waited.expect("it is settled").expect("it cannot run")
+            }
+            Err(error) => error,
+        });
+        for error in errors {
+            let Error::Broken(cause) = &error else {
+                panic!("{error:?}");
+            };
+            assert!(cause.to_string().contains("no licence"), "{cause}");
+            assert!(error.to_string().contains("no licence"), "{error}");
+        }
+        assert!(matches!(executor.submit(double, 1), Err(Error::Broken(_))));
+        assert!(executor.stats().broken);
+        let report = executor.shutdown();
+        assert_eq!((report.finished, report.queued, report.running), (0, 0, 0));
+    }
+}
