@@ -1,0 +1,547 @@
+//! Futures by themselves, settled by a promise: no pool, no clock, no luck.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed unwrap ends the test, and says where"
+)]
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use concurrent_futures::{
+    Error, Future, InlineFuture, Promise, State, TaskFuture, ThreadFuture, ThreadPoolExecutor,
+    promise,
+};
+
+/// No wait in a test is longer than this.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A future in each state, with the promise that keeps it there.
+fn in_each_state() -> [(State, Promise<i32>, ThreadFuture<i32>); 4] {
+    let [pending, running, finished, cancelled] = [0; 4].map(|_| promise());
+    assert!(running.0.start());
+    finished.0.set_result(5).unwrap();
+    assert!(cancelled.1.cancel());
+    [
+        (State::Pending, pending.0, pending.1),
+        (State::Running, running.0, running.1),
+        (State::Finished, finished.0, finished.1),
+        (State::Cancelled, cancelled.0, cancelled.1),
+    ]
+}
+
+#[test]
+fn done_running_and_cancelled_tell_the_states_apart() {
+    for (state, _promise, future) in in_each_state() {
+        let done = matches!(state, State::Finished | State::Cancelled);
+        assert_eq!(future.done(), done, "{state}");
+        assert_eq!(future.running(), state == State::Running, "{state}");
+        assert_eq!(future.cancelled(), state == State::Cancelled, "{state}");
+        assert!(format!("{future:?}").contains(&state.to_string()));
+    }
+}
+
+#[test]
+fn only_a_pending_or_cancelled_future_can_be_cancelled() {
+    for (state, _promise, future) in in_each_state() {
+        let cancels = matches!(state, State::Pending | State::Cancelled);
+        assert_eq!(future.cancel(), cancels, "{state}");
+        assert_eq!(future.cancelled(), cancels, "{state}");
+        assert_eq!(future.running(), state == State::Running, "{state}");
+    }
+}
+
+#[test]
+fn a_wait_of_no_time_tells_what_is() {
+    for (state, _promise, future) in in_each_state() {
+        let result = future.result_timeout(Duration::ZERO).copied();
+        let exception = future.exception_timeout(Duration::ZERO);
+        match state {
+            State::Pending | State::Running => {
+                assert!(matches!(
+                    result,
+                    Err(Error::Timeout {
+                        unfinished: 1,
+                        total: 1
+                    })
+                ));
+                assert!(matches!(
+                    exception,
+                    Err(Error::Timeout {
+                        unfinished: 1,
+                        total: 1
+                    })
+                ));
+            }
+            State::Finished => {
+                assert_eq!(result.unwrap(), 5);
+                assert!(exception.unwrap().is_none());
+            }
+            State::Cancelled => {
+                assert!(matches!(result, Err(Error::Cancelled)));
+                assert!(matches!(exception, Ok(Some(Error::Cancelled))));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wait_beyond_the_clock_is_a_wait_without_limit() {
+    let (promise, future) = promise();
+    let waiter = thread::spawn(move || future.result_timeout(Duration::MAX).copied());
+    promise.set_result(1).unwrap();
+    assert_eq!(waiter.join().unwrap().unwrap(), 1);
+}
+
+#[test]
+fn a_second_outcome_is_refused_and_names_the_state() {
+    for (state, promise, future) in in_each_state() {
+        let ended = matches!(state, State::Finished | State::Cancelled);
+        for (set, n) in [(promise.set_result(1), 1), (promise.set_result(2), 2)] {
+            if ended || n == 2 {
+                let error = set.unwrap_err();
+                let in_the_way = if ended { state } else { State::Finished };
+                assert!(matches!(error, Error::InvalidState(found) if found == in_the_way));
+                assert!(error.to_string().contains(&in_the_way.to_string()));
+            }
+        }
+        assert!(!promise.start(), "{state}");
+        match state {
+            State::Cancelled => assert!(matches!(future.result(), Err(Error::Cancelled))),
+            State::Finished => assert_eq!(*future.result().unwrap(), 5),
+            _ => assert_eq!(*future.result().unwrap(), 1),
+        }
+    }
+}
+
+#[test]
+fn a_second_error_is_refused_and_the_first_stays() {
+    let (promise, future) = promise::<i32>();
+    promise.set_exception(Error::other("first")).unwrap();
+    let second = promise.set_exception(Error::other("second")).unwrap_err();
+    assert!(matches!(second, Error::InvalidState(State::Finished)));
+    assert_eq!(future.exception().unwrap().to_string(), "first");
+}
+
+#[test]
+fn a_dropped_promise_abandons_its_future() {
+    let (promise, future) = promise::<i32>();
+    let waiter = thread::spawn(move || future.into_result());
+    drop(promise);
+    assert!(matches!(waiter.join().unwrap(), Err(Error::Abandoned)));
+}
+
+#[test]
+fn a_promise_runs_a_function_and_catches_its_panic() {
+    let (promise, future) = promise::<i32>();
+    let what = String::from("luck");
+    promise.run(|| panic!("no {what}"));
+    let Some(Error::Panicked(panic)) = future.exception() else {
+        panic!("{future:?}");
+    };
+    assert_eq!(panic.message(), "no luck");
+    assert!(panic.location().unwrap().contains("futures.rs:"));
+    let payload = catch_unwind(AssertUnwindSafe(|| panic.resume())).unwrap_err();
+    assert_eq!(payload.downcast_ref::<String>().unwrap(), "no luck");
+}
+
+#[test]
+fn a_promise_does_not_run_what_was_cancelled() {
+    let (promise, future) = promise::<i32>();
+    assert!(future.cancel());
+    promise.run(|| unreachable!("it was cancelled"));
+    assert!(future.cancelled());
+}
+
+#[test]
+fn the_place_of_a_panic_is_that_panics_own() {
+    let (promise, future) = promise::<i32>();
+    promise.run(|| {
+        let caught = catch_unwind(|| panic!("caught inside"));
+        assert!(caught.is_err());
+        // No hook runs for this one, so nobody knows its place.
+        std::panic::resume_unwind(Box::new("resumed"))
+    });
+    let Some(Error::Panicked(panic)) = future.exception() else {
+        panic!("{future:?}");
+    };
+    assert_eq!((panic.message(), panic.location()), ("resumed", None));
+}
+
+#[test]
+fn the_value_is_lent_and_then_given_away() {
+    struct Unique(i32); // neither Clone nor Debug
+    let (promise, future) = promise();
+    promise.run(|| Unique(3));
+    assert_eq!(future.result().map(|unique| unique.0).unwrap(), 3);
+    let Ok(given) = future.into_result() else {
+        panic!("it has a value");
+    };
+    assert_eq!(given.0, 3);
+}
+
+#[test]
+fn a_future_that_is_not_done_comes_back() {
+    let (promise, future) = promise();
+    let future = future.try_into_result().unwrap_err();
+    promise.set_result(1).unwrap();
+    assert_eq!(future.try_into_result().unwrap().unwrap(), 1);
+}
+
+#[test]
+fn a_value_that_is_not_sync_is_lent_and_given() {
+    let (promise, future) = promise();
+    promise.run(|| Cell::new(1));
+    future.result().unwrap().set(2);
+    assert_eq!(future.into_result().unwrap().into_inner(), 2);
+}
+
+#[test]
+fn dyn_futures_do_everything_that_is_not_generic() {
+    let (promise, future) = promise();
+    let future: Box<dyn Future<Output = i32>> = Box::new(future);
+    assert!(!future.done() && !future.running() && !future.cancelled());
+    assert!(future.result_timeout(Duration::ZERO).is_err());
+    promise.set_result(1).unwrap();
+    assert!(!future.cancel());
+    assert!(future.exception().is_none());
+    assert!(future.exception_timeout(Duration::ZERO).unwrap().is_none());
+    assert_eq!(*future.result().unwrap(), 1);
+    assert_eq!(future.boxed_into_result().unwrap(), 1);
+}
+
+#[test]
+fn a_future_is_one_pointer_wide_and_as_shareable_as_its_value() {
+    fn is_send<T: Send>() {}
+    fn is_sync<T: Sync>() {}
+    fn is_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
+    assert_eq!(size_of::<ThreadFuture<[u8; 100]>>(), size_of::<usize>());
+    assert_eq!(size_of::<Option<InlineFuture<u8>>>(), size_of::<usize>());
+    is_send::<ThreadFuture<Cell<u8>>>();
+    is_sync::<ThreadFuture<Mutex<Cell<u8>>>>();
+    is_unwind_safe::<ThreadFuture<Cell<u8>>>();
+    is_send::<Error>();
+    is_sync::<Error>();
+    is_unwind_safe::<Error>();
+}
+
+// ---- callbacks -------------------------------------------------------------
+
+#[test]
+fn a_callback_added_in_a_callback_runs_behind_the_others() {
+    let (promise, future) = promise();
+    let (sender, order) = mpsc::channel();
+    let (first, second, third) = (sender.clone(), sender.clone(), sender);
+    future.add_done_callback(move |future| {
+        future.add_done_callback(move |_| third.send(3).unwrap());
+        first.send(1).unwrap();
+    });
+    future.add_done_callback(move |_| second.send(2).unwrap());
+    promise.set_result(()).unwrap();
+    assert_eq!(order.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn the_last_callback_is_the_last() {
+    let (promise, future) = promise();
+    let (sender, order) = mpsc::channel();
+    let (first, added) = (sender.clone(), sender.clone());
+    future.add_done_callback(move |future| {
+        first.send(1).unwrap();
+        future.add_done_callback(move |future| added.send(*future.result().unwrap()).unwrap());
+    });
+    future.then(move |value| sender.send(value.unwrap() + 1).unwrap());
+    promise.set_result(2).unwrap();
+    assert_eq!(order.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn then_on_a_done_future_runs_at_once() {
+    let (promise, future) = promise();
+    promise.set_result(Cell::new(1)).unwrap();
+    let (sender, given) = mpsc::channel();
+    future.then(move |cell| sender.send(cell.unwrap().into_inner()).unwrap());
+    assert_eq!(given.try_recv(), Ok(1));
+}
+
+#[test]
+fn a_callback_that_comes_while_others_run_waits_for_its_turn() {
+    let (promise, future) = promise();
+    let future = Arc::new(future);
+    let (entered, inside) = mpsc::channel();
+    let (leave, left) = mpsc::channel::<()>();
+    let (sender, order) = mpsc::channel();
+    let first = sender.clone();
+    future.add_done_callback(move |_| {
+        entered.send(()).unwrap();
+        left.recv_timeout(LIMIT).unwrap();
+        first.send((1, thread::current().id())).unwrap();
+    });
+    let teller = thread::spawn(move || {
+        promise.set_result(()).unwrap();
+        thread::current().id()
+    });
+    inside.recv_timeout(LIMIT).unwrap();
+    future.add_done_callback(move |_| sender.send((2, thread::current().id())).unwrap());
+    assert!(order.try_recv().is_err(), "the first is still running");
+    leave.send(()).unwrap();
+    let teller = teller.join().unwrap();
+    assert_eq!(
+        order.try_iter().collect::<Vec<_>>(),
+        [(1, teller), (2, teller)]
+    );
+}
+
+#[test]
+fn taking_the_value_inside_its_own_callback_would_deadlock() {
+    let (promise, future) = promise();
+    let (hand_over, handed) = mpsc::channel::<ThreadFuture<i32>>();
+    let (sender, answer) = mpsc::channel();
+    future.add_done_callback(move |_| {
+        let own = handed.recv_timeout(LIMIT).unwrap();
+        assert_eq!(*own.result().unwrap(), 7, "lending is fine");
+        sender.send(own.into_result()).unwrap();
+    });
+    hand_over.send(future).unwrap();
+    promise.set_result(7).unwrap();
+    assert!(matches!(answer.try_recv(), Ok(Err(Error::WouldDeadlock))));
+}
+
+#[test]
+fn what_a_callback_completes_tells_its_own_when_the_callback_has_returned() {
+    let (first, first_future) = promise();
+    let (second, second_future) = promise();
+    let (sender, order) = mpsc::channel();
+    let (before, after) = (sender.clone(), sender.clone());
+    first_future.add_done_callback(move |_| {
+        before.send("first begins").unwrap();
+        second.set_result(()).unwrap();
+        after.send("first ends").unwrap();
+    });
+    second_future.add_done_callback(move |_| sender.send("second").unwrap());
+    first.set_result(()).unwrap();
+    let order: Vec<_> = order.try_iter().collect();
+    assert_eq!(order, ["first begins", "first ends", "second"]);
+}
+
+/// Runs `f` on a stack that a chain of nested calls would soon fill.
+fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
+    let thread = thread::Builder::new().stack_size(128 << 10).spawn(f);
+    thread.unwrap().join().unwrap();
+}
+
+const LONG: usize = 100_000;
+
+#[test]
+fn a_long_chain_of_completions_needs_no_deep_stack() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let (first, future) = promise::<()>();
+    let mut previous = future;
+    for _ in 0..LONG {
+        let (next, future) = promise::<()>();
+        let ended = Arc::clone(&ended);
+        previous.add_done_callback(move |_| {
+            ended.fetch_add(1, Ordering::Relaxed);
+            next.set_result(()).unwrap();
+        });
+        previous = future;
+    }
+    on_a_small_stack(move || first.set_result(()).unwrap());
+    assert!(previous.done());
+    assert_eq!(ended.load(Ordering::Relaxed), LONG);
+}
+
+#[test]
+fn a_long_chain_of_cancels_needs_no_deep_stack() {
+    let mut promises = Vec::new();
+    let mut next: Option<ThreadFuture<()>> = None;
+    for _ in 0..LONG {
+        let (promise, future) = promise::<()>();
+        promises.push(promise);
+        if let Some(next) = next.take() {
+            future.add_done_callback(move |_| assert!(next.cancel()));
+        }
+        next = Some(future);
+    }
+    on_a_small_stack(move || assert!(next.unwrap().cancel()));
+    assert!(promises.iter().all(|promise| !promise.start()));
+}
+
+#[test]
+fn a_long_chain_of_abandoned_promises_needs_no_deep_stack() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let (first, future) = promise::<()>();
+    let mut previous = future;
+    for _ in 0..LONG {
+        let (next, future) = promise::<()>();
+        let ended = Arc::clone(&ended);
+        previous.then(move |_| {
+            ended.fetch_add(1, Ordering::Relaxed);
+            drop(next);
+        });
+        previous = future;
+    }
+    on_a_small_stack(move || drop(first));
+    assert!(matches!(previous.exception(), Some(Error::Abandoned)));
+    assert_eq!(ended.load(Ordering::Relaxed), LONG);
+}
+
+// ---- values, arguments and payloads whose drop panics ----------------------
+
+struct Bomb(Arc<AtomicUsize>);
+
+impl Bomb {
+    fn new() -> (Self, Arc<AtomicUsize>) {
+        let drops = Arc::new(AtomicUsize::new(0));
+        (Self(Arc::clone(&drops)), drops)
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("a bomb in drop");
+    }
+}
+
+#[test]
+fn callbacks_with_bombs_harm_no_other() {
+    let (promise, future) = promise();
+    let (sender, told) = mpsc::channel();
+    let (captured, captured_drops) = Bomb::new();
+    let (payload, payload_drops) = Bomb::new();
+    future.add_done_callback(move |_| drop(captured));
+    future.add_done_callback(move |_| std::panic::panic_any(payload));
+    future.add_done_callback(move |_| sender.send(()).unwrap());
+    promise.set_result(()).unwrap();
+    assert!(told.try_recv().is_ok());
+    assert_eq!(captured_drops.load(Ordering::Relaxed), 1);
+    assert_eq!(payload_drops.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_payload_whose_drop_panics_goes_no_further() {
+    let (payload, drops) = Bomb::new();
+    let (promise, future) = promise::<()>();
+    promise.run(|| std::panic::panic_any(payload));
+    let error = future.exception().unwrap();
+    drop(future);
+    assert_eq!(drops.load(Ordering::Relaxed), 0, "the error still has it");
+    drop(error);
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+// ---- awaiting --------------------------------------------------------------
+
+#[derive(Default)]
+struct CountWakes(AtomicUsize);
+
+impl Wake for CountWakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn poll<F: IntoFuture>(awaiting: Pin<&mut F::IntoFuture>, waker: &Waker) -> Poll<F::Output> {
+    std::future::Future::poll(awaiting, &mut Context::from_waker(waker))
+}
+
+#[test]
+fn awaiting_by_value_gives_and_by_reference_lends() {
+    let (promise, future) = promise();
+    let awaiting = thread::spawn(move || {
+        pollster::block_on(async {
+            assert_eq!(*(&future).await?, "lent");
+            future.await
+        })
+    });
+    promise.set_result(String::from("lent")).unwrap();
+    let given: Result<String, Error> = awaiting.join().unwrap();
+    assert_eq!(given.unwrap(), "lent");
+}
+
+#[test]
+fn awaiting_gives_errors_and_cancels_too() {
+    let (promise, future) = promise::<i32>();
+    promise.set_exception(Error::other("no")).unwrap();
+    assert!(matches!(
+        pollster::block_on(future.into_future()),
+        Err(Error::Other(_))
+    ));
+    let (_promise, future) = self::promise::<i32>();
+    future.cancel();
+    assert!(matches!(
+        pollster::block_on((&future).into_future()),
+        Err(Error::Cancelled)
+    ));
+}
+
+#[test]
+fn only_the_latest_waker_is_woken_and_none_after_a_drop() {
+    let [dropped, old, new] = [0; 3].map(|_| Arc::new(CountWakes::default()));
+    let (promise, future) = promise();
+    {
+        let mut awaiting = pin!((&future).into_future());
+        let waker = Waker::from(Arc::clone(&dropped));
+        assert!(poll::<&ThreadFuture<i32>>(awaiting.as_mut(), &waker).is_pending());
+        assert_eq!(Arc::strong_count(&dropped), 3, "registered");
+    }
+    assert_eq!(Arc::strong_count(&dropped), 1, "dropping takes it back");
+
+    let mut awaiting = pin!(future.into_future());
+    for waker in [&old, &new] {
+        let waker = Waker::from(Arc::clone(waker));
+        assert!(poll::<ThreadFuture<i32>>(awaiting.as_mut(), &waker).is_pending());
+    }
+    promise.set_result(1).unwrap();
+    let wakes = [dropped, old, new].map(|wakes| wakes.0.load(Ordering::Relaxed));
+    assert_eq!(wakes, [0, 0, 1]);
+    let waker = Waker::noop();
+    let ready = poll::<ThreadFuture<i32>>(awaiting.as_mut(), waker);
+    assert!(matches!(ready, Poll::Ready(Ok(1))));
+    let again = poll::<ThreadFuture<i32>>(awaiting.as_mut(), waker);
+    assert!(matches!(
+        again,
+        Poll::Ready(Err(Error::InvalidState(State::Finished)))
+    ));
+}
+
+#[test]
+fn awaiting_by_value_is_ready_behind_the_callbacks() {
+    let wakes = Arc::new(CountWakes::default());
+    let (promise, future) = promise();
+    let (sender, told) = mpsc::channel();
+    future.add_done_callback(move |_| sender.send(()).unwrap());
+    let mut awaiting = pin!(future.into_future());
+    let waker = Waker::from(Arc::clone(&wakes));
+    assert!(poll::<ThreadFuture<i32>>(awaiting.as_mut(), &waker).is_pending());
+    promise.set_result(1).unwrap();
+    assert!(wakes.0.load(Ordering::Relaxed) > 0 && told.try_recv().is_ok());
+    assert!(poll::<ThreadFuture<i32>>(awaiting.as_mut(), &waker).is_ready());
+}
+
+#[test]
+fn a_waker_that_panics_harms_no_other() {
+    struct Bad;
+    impl Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("a bad waker");
+        }
+    }
+    let wakes = Arc::new(CountWakes::default());
+    let (promise, future) = promise();
+    let mut bad = pin!((&future).into_future());
+    let mut good = pin!((&future).into_future());
+    type Borrowed<'a> = &'a TaskFuture<i32, ThreadPoolExecutor>;
+    assert!(poll::<Borrowed>(bad.as_mut(), &Waker::from(Arc::new(Bad))).is_pending());
+    let waker = Waker::from(Arc::clone(&wakes));
+    assert!(poll::<Borrowed>(good.as_mut(), &waker).is_pending());
+    promise.set_result(1).unwrap();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+}

@@ -1,0 +1,516 @@
+//! What only the pool of threads does: closures, names, stacks, its ends.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed unwrap ends the test, and says where"
+)]
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Barrier, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use concurrent_futures::{Error, PoolKind, ThreadFuture, ThreadPoolExecutor, current_worker};
+
+/// No wait in a test is longer than this.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The threads of this process whose name begins with `prefix`.
+#[cfg(target_os = "linux")]
+fn threads_named(prefix: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    // A thread may end between the listing and the look.
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
+/// A joined thread leaves the list a moment later; waits for that moment.
+#[cfg(target_os = "linux")]
+fn assert_no_threads_named(prefix: &str) {
+    let deadline = Instant::now() + LIMIT;
+    while threads_named(prefix) > 0 {
+        assert!(Instant::now() < deadline, "threads {prefix}* are left");
+        thread::yield_now();
+    }
+}
+
+/// A pool of `max_workers` threads named after the test.
+fn pool(prefix: &str, max_workers: usize) -> ThreadPoolExecutor {
+    ThreadPoolExecutor::builder()
+        .max_workers(max_workers)
+        .thread_name_prefix(prefix)
+        .build()
+        .unwrap()
+}
+
+/// Holds tasks until the sender is dropped.
+fn gate() -> (Sender<()>, impl Fn() + Clone + Send + 'static) {
+    let (opener, closed) = mpsc::channel::<()>();
+    let closed = Arc::new(Mutex::new(closed));
+    let pass = move || {
+        let opened = closed.lock().unwrap().recv_timeout(LIMIT);
+        assert_eq!(opened, Err(mpsc::RecvTimeoutError::Disconnected));
+    };
+    (opener, pass)
+}
+
+/// A pool of one worker that is held until the sender is dropped.
+fn held_pool() -> (ThreadPoolExecutor, Sender<()>) {
+    let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
+    let (opener, pass) = gate();
+    let (sender, begun) = mpsc::channel();
+    let task = move || {
+        sender.send(()).unwrap();
+        pass();
+    };
+    executor.spawn(task).unwrap().detach();
+    begun.recv_timeout(LIMIT).unwrap();
+    (executor, opener)
+}
+
+fn wait<T>(future: &ThreadFuture<T>) -> &T {
+    future.result_timeout(LIMIT).unwrap()
+}
+
+// ---- making a pool ---------------------------------------------------------
+
+#[test]
+fn no_workers_are_refused() {
+    let refused = ThreadPoolExecutor::with_max_workers(0).map(drop);
+    let Err(Error::InvalidArgument(what)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(*what, "max_workers must be at least 1");
+}
+
+#[test]
+fn bad_names_and_stacks_are_refused_and_not_panicked_over() {
+    let named = ThreadPoolExecutor::builder()
+        .thread_name_prefix("a\0b")
+        .build();
+    assert!(matches!(named, Err(Error::InvalidArgument(_))));
+    let stacked = ThreadPoolExecutor::builder().stack_size(usize::MAX).build();
+    assert!(matches!(stacked, Err(Error::InvalidArgument(_))));
+}
+
+#[test]
+fn a_thread_that_cannot_start_is_an_error_of_submit() {
+    let executor = ThreadPoolExecutor::builder()
+        .stack_size(isize::MAX as usize / 2)
+        .build()
+        .unwrap();
+    let value = Arc::new(());
+    let captured = Arc::clone(&value);
+    let refused = executor.spawn(move || drop(captured)).map(drop);
+    assert!(matches!(refused, Err(Error::Spawn(_))), "{refused:?}");
+    assert_eq!(Arc::strong_count(&value), 1, "the closure is dropped");
+    let stats = executor.stats();
+    assert_eq!((stats.workers, stats.queued), (0, 0));
+    executor.shutdown();
+}
+
+#[test]
+fn the_default_size_is_pythons() {
+    let cores = thread::available_parallelism().unwrap().get();
+    let executor = ThreadPoolExecutor::new().unwrap();
+    assert_eq!(executor.max_workers(), (cores + 4).min(32));
+}
+
+#[test]
+fn threads_are_named_after_the_prefix() {
+    let executor = pool("given", 3);
+    let barrier = Arc::new(Barrier::new(3));
+    let futures = [0; 3].map(|_| {
+        let barrier = Arc::clone(&barrier);
+        let name = move || {
+            barrier.wait();
+            let worker = current_worker().unwrap();
+            assert_eq!(worker.kind(), PoolKind::Threads);
+            assert_eq!(Some(worker.name()), thread::current().name());
+            worker.name().to_owned()
+        };
+        executor.spawn(name).unwrap()
+    });
+    let mut names = futures.map(|future| future.into_result().unwrap());
+    names.sort();
+    assert_eq!(names, ["given_0", "given_1", "given_2"]);
+}
+
+#[test]
+fn default_names_differ_from_pool_to_pool() {
+    let names = [0; 2].map(|_| {
+        let executor = ThreadPoolExecutor::new().unwrap();
+        let name = executor.spawn(|| thread::current().name().map(String::from));
+        name.unwrap().into_result().unwrap().unwrap()
+    });
+    for name in &names {
+        let numbers = name.strip_prefix("ThreadPoolExecutor-").unwrap();
+        let (pool, worker) = numbers.split_once('_').unwrap();
+        assert!(pool.parse::<usize>().is_ok() && worker == "0", "{name}");
+    }
+    assert_ne!(names[0], names[1]);
+}
+
+#[test]
+fn an_initializer_may_return_an_error() {
+    let executor = ThreadPoolExecutor::builder()
+        .initializer(|n: String| n.parse::<i32>().map(drop), "x".to_owned())
+        .build()
+        .unwrap();
+    let error = executor.spawn(|| ()).unwrap().into_result().unwrap_err();
+    let Error::Broken(cause) = &error else {
+        panic!("{error:?}");
+    };
+    assert!(matches!(**cause, Error::Other(_)));
+    assert!(error.to_string().contains("invalid digit"), "{error}");
+}
+
+#[test]
+fn an_initializer_that_fails_after_shutdown_still_settles_what_is_queued() {
+    let (opener, pass) = gate();
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .initializer(
+            move |()| {
+                pass();
+                Err("too late")
+            },
+            (),
+        )
+        .build()
+        .unwrap();
+    let futures = [0; 3].map(|_| executor.spawn(|| ()).unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| executor.shutdown());
+        drop(opener);
+    });
+    for future in futures {
+        let error = future.exception_timeout(LIMIT).unwrap().unwrap();
+        assert!(matches!(error, Error::Broken(_)), "{error:?}");
+    }
+    assert_eq!(executor.stats().failed, 3);
+}
+
+// ---- tasks -----------------------------------------------------------------
+
+#[test]
+fn values_need_neither_clone_nor_sync() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let cell = executor.spawn(|| Cell::new(1)).unwrap();
+    wait(&cell).set(2);
+    assert_eq!(cell.into_result().unwrap().into_inner(), 2);
+}
+
+#[test]
+fn large_values_come_back_whole() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let big = executor.submit(|byte| vec![byte; 64 << 20], 7_u8).unwrap();
+    let big = big.into_result().unwrap();
+    assert!(big.len() == 64 << 20 && big.iter().all(|&byte| byte == 7));
+}
+
+#[test]
+fn what_a_task_wrote_is_visible_to_whoever_sees_it_done() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    for n in 0..1000 {
+        let written = Arc::new(AtomicUsize::new(0));
+        let task = Arc::clone(&written);
+        let future = executor
+            .spawn(move || task.store(n, Ordering::Relaxed))
+            .unwrap();
+        let deadline = Instant::now() + LIMIT;
+        while !future.done() {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
+        assert_eq!(written.load(Ordering::Relaxed), n);
+    }
+}
+
+/// Says by a weak reference whether the strong one is gone.
+fn tracked() -> (Arc<()>, Weak<()>) {
+    let value = Arc::new(());
+    let weak = Arc::downgrade(&value);
+    (value, weak)
+}
+
+#[test]
+fn a_cancel_drops_closure_and_arguments_before_it_returns() {
+    let (executor, _opener) = held_pool();
+    let ((captured, captured_weak), (argument, argument_weak)) = (tracked(), tracked());
+    let task = move |argument| drop((captured, argument));
+    let future = executor.submit(task, argument).unwrap();
+    assert!(captured_weak.upgrade().is_some() && argument_weak.upgrade().is_some());
+    assert!(future.cancel());
+    assert!(captured_weak.upgrade().is_none() && argument_weak.upgrade().is_none());
+}
+
+#[test]
+fn closure_and_arguments_are_gone_before_the_result_is_there() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    for _ in 0..1000 {
+        let ((captured, captured_weak), (argument, argument_weak)) = (tracked(), tracked());
+        let task = move |_argument| assert_eq!(Arc::strong_count(&captured), 1);
+        let future = executor.submit(task, argument).unwrap();
+        wait(&future);
+        assert!(captured_weak.upgrade().is_none() && argument_weak.upgrade().is_none());
+    }
+}
+
+#[test]
+fn a_value_that_nobody_reads_is_dropped_by_shutdown_at_the_latest() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let (value, weak) = tracked();
+    executor.spawn(move || value).unwrap().detach();
+    executor.shutdown();
+    assert!(weak.upgrade().is_none());
+}
+
+struct Bomb(Arc<AtomicUsize>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("a bomb in drop");
+    }
+}
+
+#[test]
+fn no_bomb_kills_a_worker() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let bomb = || Bomb(Arc::clone(&drops));
+    let (executor, opener) = held_pool();
+
+    let value = bomb();
+    executor.spawn(move || value).unwrap().detach();
+    let captured = bomb();
+    executor.spawn(move || drop(captured)).unwrap().detach();
+    executor.submit(|_argument| (), bomb()).unwrap().detach();
+    let payload = bomb();
+    executor
+        .spawn(|| std::panic::panic_any(payload))
+        .unwrap()
+        .detach();
+    let cancelled = bomb();
+    assert!(executor.spawn(|| drop(cancelled)).unwrap().cancel());
+    let told = bomb();
+    let future = executor.spawn(|| ()).unwrap();
+    future.add_done_callback(move |_| drop(told));
+
+    drop(opener);
+    wait(&executor.spawn(|| ()).unwrap());
+    let report = executor.shutdown();
+    assert_eq!(drops.load(Ordering::Relaxed), 6);
+    // Finished: the held one, the value, the told one, the last. Failed: the
+    // capture and the argument that ended their calls, and the payload.
+    assert_eq!(
+        (report.finished, report.failed, report.cancelled),
+        (4, 3, 1)
+    );
+}
+
+// ---- workers ---------------------------------------------------------------
+
+#[test]
+fn a_worker_in_a_callback_does_not_count_as_idle() {
+    let executor = ThreadPoolExecutor::with_max_workers(2).unwrap();
+    let (hold, held) = gate();
+    let (opener, pass) = gate();
+    let (sender, entered) = mpsc::channel();
+    let future = executor.spawn(held).unwrap();
+    future.add_done_callback(move |_| {
+        sender.send(()).unwrap();
+        pass();
+    });
+    drop(hold);
+    entered.recv_timeout(LIMIT).unwrap();
+    // The only worker is in the callback: this needs another one.
+    assert_eq!(*wait(&executor.spawn(|| 2).unwrap()), 2);
+    assert_eq!(executor.stats().workers, 2);
+    drop(opener);
+}
+
+#[test]
+fn a_task_that_came_before_the_callback_gets_a_worker_too() {
+    // The worker is free when its result is known, and turns to its callback
+    // after that: a task that counted on it in between must not wait for it.
+    for _ in 0..200 {
+        let executor = Arc::new(ThreadPoolExecutor::with_max_workers(2).unwrap());
+        let (hold, held) = gate();
+        let future = executor.spawn(held).unwrap();
+        let inner = Arc::clone(&executor);
+        let (sender, answer) = mpsc::channel();
+        future.add_done_callback(move |_| {
+            let other = inner.spawn(|| 7).unwrap();
+            sender.send(other.result_timeout(LIMIT).copied()).unwrap();
+        });
+        drop(hold);
+        assert_eq!(answer.recv_timeout(LIMIT).unwrap().unwrap(), 7);
+    }
+}
+
+#[test]
+fn a_value_whose_drop_takes_its_time_does_not_hold_up_the_next_task() {
+    struct Slow(Sender<()>, Option<Box<dyn Fn() + Send>>);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+            (self.1.take().unwrap())();
+        }
+    }
+    let executor = ThreadPoolExecutor::with_max_workers(2).unwrap();
+    let (sender, dropping) = mpsc::channel();
+    let (opener, pass) = gate();
+    let (hold, held) = gate();
+    let task = move || {
+        held();
+        Slow(sender, Some(Box::new(pass)))
+    };
+    executor.spawn(task).unwrap().detach();
+    drop(hold);
+    dropping.recv_timeout(LIMIT).unwrap();
+    assert_eq!(*wait(&executor.spawn(|| 2).unwrap()), 2);
+    drop(opener);
+}
+
+#[test]
+fn many_submitters_at_once_lose_nothing() {
+    let executor = ThreadPoolExecutor::with_max_workers(4).unwrap();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let cancelled: usize = thread::scope(|scope| {
+        let submitters = [0; 4].map(|_| {
+            scope.spawn(|| {
+                let mut cancelled = 0;
+                for n in 0..2000 {
+                    let ran = Arc::clone(&ran);
+                    let task = move || ran.fetch_add(1, Ordering::Relaxed);
+                    let future = executor.spawn(task).unwrap();
+                    if n % 3 == 0 && future.cancel() {
+                        cancelled += 1;
+                    }
+                }
+                cancelled
+            })
+        });
+        submitters
+            .map(|submitter| submitter.join().unwrap())
+            .iter()
+            .sum()
+    });
+    let report = executor.shutdown();
+    let ran = ran.load(Ordering::Relaxed);
+    assert_eq!(ran + cancelled, 8000);
+    assert_eq!(report.finished, u64::try_from(ran).unwrap());
+    assert_eq!(report.cancelled, u64::try_from(cancelled).unwrap());
+    assert_eq!((report.queued, report.running), (0, 0));
+}
+
+// ---- the end ---------------------------------------------------------------
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_are_gone_after_shutdown_after_a_block_and_after_a_drop() {
+    fn start(executor: &ThreadPoolExecutor, prefix: &str) -> [ThreadFuture<()>; 3] {
+        let barrier = Arc::new(Barrier::new(4));
+        let futures = [0; 3].map(|_| {
+            let barrier = Arc::clone(&barrier);
+            executor.spawn(move || _ = barrier.wait()).unwrap()
+        });
+        assert_eq!(executor.stats().workers, 3, "one for each blocked task");
+        barrier.wait();
+        assert_eq!(threads_named(prefix), 3);
+        futures
+    }
+    let executor = pool("end-s", 3);
+    let _futures = start(&executor, "end-s");
+    executor.shutdown();
+    assert_no_threads_named("end-s");
+
+    {
+        let executor = pool("end-b", 3);
+        let _futures = start(&executor, "end-b");
+    }
+    assert_no_threads_named("end-b");
+
+    let executor = pool("end-d", 3);
+    let futures = start(&executor, "end-d");
+    drop(executor);
+    assert!(futures.iter().all(|future| future.done()));
+    assert_no_threads_named("end-d");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_end_after_a_shutdown_that_did_not_wait() {
+    use concurrent_futures::ShutdownOptions;
+
+    let executor = pool("end-n", 2);
+    let (opener, pass) = gate();
+    let future = executor.spawn(pass).unwrap();
+    let last = executor.spawn(|| 3).unwrap();
+    executor.shutdown_with(ShutdownOptions::new().wait(false));
+    drop(opener);
+    wait(&future);
+    assert_eq!(*wait(&last), 3);
+    assert_no_threads_named("end-n");
+    drop(executor);
+}
+
+#[test]
+fn a_task_may_shut_its_own_pool_down() {
+    let executor = Arc::new(ThreadPoolExecutor::with_max_workers(2).unwrap());
+    let shut_down = || {
+        let executor = Arc::clone(&executor);
+        move || executor.shutdown().running
+    };
+    let (first, second) = (
+        executor.spawn(shut_down()).unwrap(),
+        executor.spawn(shut_down()),
+    );
+    assert!(*wait(&first) >= 1);
+    match second {
+        Ok(second) => assert!(*wait(&second) >= 1),
+        Err(error) => assert!(matches!(error, Error::ShutDown)),
+    }
+    assert!(matches!(executor.spawn(|| ()), Err(Error::ShutDown)));
+}
+
+#[test]
+fn the_last_owner_of_a_pool_may_be_its_own_worker() {
+    let (executor, opener) = held_pool();
+    let executor = Arc::new(executor);
+    let own = Arc::clone(&executor);
+    let (hand_over, handed) = mpsc::channel::<()>();
+    let dropping = executor
+        .spawn(move || {
+            // Until the test has let go of its own reference.
+            let gone: Receiver<()> = handed;
+            assert!(gone.recv_timeout(LIMIT).is_err());
+            drop(Arc::into_inner(own).unwrap());
+        })
+        .unwrap();
+    let behind = executor.spawn(|| 9).unwrap();
+    drop(executor);
+    drop(hand_over);
+    drop(opener);
+    wait(&dropping);
+    assert_eq!(*wait(&behind), 9, "what was queued still runs");
+}
+
+#[test]
+fn a_callback_on_a_worker_may_shut_the_pool_down() {
+    let (executor, opener) = held_pool();
+    let executor = Arc::new(executor);
+    let (sender, returned) = mpsc::channel();
+    let future = executor.spawn(|| ()).unwrap();
+    let inner = Arc::clone(&executor);
+    future.add_done_callback(move |_| {
+        inner.shutdown();
+        sender.send(()).unwrap();
+    });
+    drop(opener);
+    returned.recv_timeout(LIMIT).unwrap();
+}
