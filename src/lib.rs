@@ -81,3 +81,8 @@ pub use crate::thread::{
     InitializerOutcome, ThreadFuture, ThreadPoolExecutor, ThreadPoolExecutorBuilder,
 };
 pub use crate::worker::{PoolKind, Worker, current_worker};
+
+/// The README's programs are tested like every other example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

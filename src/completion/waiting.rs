@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::{Completion, Record};
 use crate::error::Error;
 use crate::panic::contain;
-use crate::sync::thread_id;
+use crate::sync::{YIELDS, thread_id, yield_now};
 
 /// How far a task must be for a wait to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,9 @@ impl<T> Completion<T> {
     /// `Timeout` at the deadline, `WouldDeadlock` if only the calling thread
     /// could bring it there.
     pub(crate) fn wait(&self, until: Until, deadline: Option<Instant>) -> Result<(), Error> {
+        if deadline.is_none() && self.is_soon(until) {
+            return Ok(());
+        }
         let mut record = self.record.lock();
         let mut timed_out = false;
         while !until.reached(&record) {
@@ -106,6 +109,17 @@ impl<T> Completion<T> {
             }
         }
         Ok(())
+    }
+
+    /// Gives way to other threads for a moment; whether the task got that far.
+    fn is_soon(&self, until: Until) -> bool {
+        (0..YIELDS).any(|_| {
+            let reached = self.is(until);
+            if !reached {
+                yield_now();
+            }
+            reached
+        })
     }
 
     /// Whether the task is that far now.
