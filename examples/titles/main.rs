@@ -1,0 +1,187 @@
+//! Fetches web pages and prints their titles, with a pool that is chosen in one line.
+//!
+//! ```text
+//! cargo run --example titles
+//! cargo run --example titles -- https://www.rust-lang.org https://www.python.org --trace
+//! cargo run --example titles -- --help
+//! ```
+//!
+//! [`titles`] is the lesson; the other files are what a fetcher of real pages needs besides:
+//!
+//! ```text
+//! options -> main -> fetch -> page -> charset   what is asked, the pool, one page, its bytes,
+//!             |                  \-> title      its text
+//!             |-> demo                          pages for machines without internet
+//!             \-> report                        what is said
+//! ```
+
+mod charset;
+mod demo;
+mod fetch;
+mod options;
+mod page;
+mod report;
+mod title;
+
+use std::io::{self, Write};
+use std::process::{self, ExitCode};
+use std::time::{Duration, Instant};
+
+use concurrent_futures::{Error, Executor, Future, InlineExecutor, ThreadPoolExecutor};
+use indicatif::ProgressBar;
+
+use crate::fetch::{Page, Request, get_title};
+use crate::options::{Asked, Options, Pages, Pool};
+use crate::report::Row;
+
+const WELL_KNOWN: [&str; 5] = [
+    "https://talkpython.fm",
+    "https://pythonbytes.fm",
+    "https://google.com",
+    "https://realpython.com",
+    "https://training.talkpython.fm",
+];
+
+/// The work that is under way for one page, whatever the pool.
+type Work<E> = <E as Executor>::Future<Page>;
+
+/// Fetches all addresses. Nothing in it depends on which pool the executor is.
+fn titles<E: Executor>(
+    executor: E,
+    addresses: &[String],
+    options: &Options,
+) -> Result<Vec<Row>, Error> {
+    let bar = progress_bar(addresses.len(), options);
+    let start = Instant::now();
+    let (count, pool) = (addresses.len(), options.pool.name());
+    say(options, &format!("Starting {count} downloads on {pool}\n"));
+
+    let mut works: Vec<(&String, Work<E>)> = Vec::new();
+    for address in addresses {
+        let request = Request {
+            address: address.clone(),
+            timeout: options.timeout,
+            trace: options.trace,
+        };
+        let work: Work<E> = executor.submit(get_title, request)?; // starts now
+        let bar = bar.clone();
+        work.add_done_callback(move |_| bar.inc(1));
+        works.push((address, work));
+    }
+    bar.suspend(|| say(options, "Waiting for downloads...\n"));
+    drop(executor); // waits for all of it
+
+    bar.finish_and_clear();
+    let taken = start.elapsed().as_secs_f64();
+    let pages = works.iter().filter_map(|(_, work)| work.result().ok());
+    let one_by_one = pages.map(|page| page.took).sum::<Duration>().as_secs_f64();
+    let done = format!("Done in {taken:.2} s (one after the other: {one_by_one:.2} s)\n");
+    say(options, &done);
+    let rows = works.iter();
+    Ok(rows
+        .map(|(address, work)| Row::new(address, work.result()))
+        .collect())
+}
+
+fn main() -> ExitCode {
+    let status = match options::parse(lexopt::Parser::from_env()) {
+        Ok(Asked::Help) => {
+            print(options::HELP);
+            0
+        }
+        Ok(Asked::Titles(options)) => run(&options).map_or_else(
+            |error| {
+                complain(&error.to_string());
+                1
+            },
+            u8::from,
+        ),
+        Err(sentence) => {
+            complain(&format!("{sentence}; --help says more"));
+            2
+        }
+    };
+    ExitCode::from(status)
+}
+
+/// Fetches and reports; tells whether any address failed.
+fn run(options: &Options) -> Result<bool, Error> {
+    let addresses = addresses(&options.pages);
+    let rows = match options.pool {
+        Pool::Inline => titles(InlineExecutor::new()?, &addresses, options)?,
+        Pool::Threads => titles(threads(options.workers)?, &addresses, options)?,
+    };
+    print(&if options.json {
+        report::json(&rows)
+    } else {
+        report::lines(&rows)
+    });
+    Ok(rows.iter().any(Row::failed))
+}
+
+fn threads(workers: Option<usize>) -> Result<ThreadPoolExecutor, Error> {
+    workers.map_or_else(
+        ThreadPoolExecutor::new,
+        ThreadPoolExecutor::with_max_workers,
+    )
+}
+
+fn addresses(pages: &Pages) -> Vec<String> {
+    const LIMIT: Duration = Duration::from_millis(1500);
+    match pages {
+        Pages::Given(addresses) => return addresses.clone(),
+        Pages::Own => {}
+        Pages::WellKnown => {
+            let hosts = WELL_KNOWN.map(|address| address.replace("https://", ""));
+            if demo::any_resolves(&hosts, LIMIT) {
+                return WELL_KNOWN.map(str::to_owned).into();
+            }
+            complain("no name resolves here: fetching five pages of its own, as with --offline");
+        }
+    }
+    demo::start().unwrap_or_else(|error| {
+        complain(&format!(
+            "cannot start a server for pages of its own: {error}"
+        ));
+        process::exit(1)
+    })
+}
+
+/// A bar on standard error, if that is a terminal and nothing else is to be written there.
+fn progress_bar(length: usize, options: &Options) -> ProgressBar {
+    if options.trace {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(length as u64)
+    }
+}
+
+/// Tells people how far it is; JSON stands alone.
+fn say(options: &Options, line: &str) {
+    if !options.json {
+        print(line);
+    }
+}
+
+/// As `print!`, but where nothing can be written, which would make that panic, it ends the program
+/// at once: nobody is left to fetch pages for.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Ok(()) => {}
+        // Who read our output has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(0),
+        Err(error) => {
+            complain(&format!("cannot write to standard output: {error}"));
+            process::exit(1)
+        }
+    }
+}
+
+fn complain(sentence: &str) {
+    // There is nowhere left to say that this failed.
+    let _ = io::stderr().write_all(format!("titles: {sentence}\n").as_bytes());
+}

@@ -1,0 +1,175 @@
+//! The title of a page, from the bytes of its body.
+//!
+//! A page may name its charset late, or turn out not to be in the one that it seemed to be in. It is
+//! then read again from the start; this file remembers the bytes for as long as that can happen.
+
+use std::io::{self, Read};
+
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+
+use crate::charset::{self, Broken, Text};
+use crate::title::{self, Finding};
+
+/// How much of a page is read, counted after decompression.
+pub(crate) const MAX_BYTES: usize = 10_000_000;
+
+/// Why a page did not get as far as its title.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// After [`MAX_BYTES`].
+    CutOff,
+    /// Elements nest deeper than [`title::MAX_DEPTH`].
+    TooDeep,
+    /// More work than [`title::MAX_STEPS`].
+    TooTangled,
+    /// The body broke off.
+    Broken(io::Error),
+}
+
+/// The title of the page, or nothing if it has none. Reads no further than it must.
+pub(crate) fn title(
+    body: impl Read,
+    header: Option<&'static Encoding>,
+) -> Result<Option<String>, Trouble> {
+    let mut body = Body::new(body);
+    let mut charset = match charset::from_mark(body.first_bytes().map_err(Trouble::Broken)?) {
+        Some(encoding) => Charset::Known(encoding),
+        None => header.map_or(Charset::Assumed(UTF_8), Charset::Known),
+    };
+    loop {
+        match read(&mut body, charset)? {
+            Reading::Done(title) => return Ok(title.and_then(|title| title::fold(&title))),
+            Reading::Again(other) => charset = other,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Charset {
+    Known(&'static Encoding),
+    /// For a page that has not said anything yet. A meta element makes it known.
+    Assumed(&'static Encoding),
+}
+
+enum Reading {
+    Done(Option<String>),
+    /// The page is in this charset.
+    Again(Charset),
+}
+
+fn read(body: &mut Body<impl Read>, charset: Charset) -> Result<Reading, Trouble> {
+    let (encoding, assumed) = match charset {
+        Charset::Known(encoding) => (encoding, false),
+        Charset::Assumed(encoding) => (encoding, true),
+    };
+    body.rewind(assumed);
+    let mut text = Text::new(&mut *body, encoding, assumed && encoding == UTF_8);
+    let mut title = None;
+    let mut head_ended = false;
+    let mut trouble = None;
+
+    for finding in title::findings(&mut text) {
+        match finding {
+            Ok(Finding::Title(found)) => title = title.or(Some(found)),
+            Ok(Finding::HeadEnded) => head_ended = true,
+            Ok(Finding::Meta(meta)) if assumed => {
+                if let Some(encoding) = charset::from_meta(&meta) {
+                    return Ok(Reading::Again(Charset::Known(encoding)));
+                }
+            }
+            Ok(Finding::Meta(_)) => {}
+            Ok(Finding::TooDeep) => trouble = Some(Trouble::TooDeep),
+            Ok(Finding::TooTangled) => trouble = Some(Trouble::TooTangled),
+            Err(_) => break, // `text.broken` says why.
+        }
+        // A title that would read differently in another charset waits for the meta element that
+        // may still come in the head. Most titles wait for nothing.
+        let settled = |title: &String| !assumed || head_ended || reads_the_same(title);
+        if trouble.is_some() || title.as_ref().is_some_and(settled) {
+            break;
+        }
+    }
+
+    let broken = text.broken.take();
+    match (title, trouble, broken) {
+        (Some(title), ..) => Ok(Reading::Done(Some(title))),
+        (None, Some(trouble), _) => Err(trouble),
+        (None, None, Some(Broken::Nonsense)) => Ok(Reading::Again(Charset::Assumed(WINDOWS_1252))),
+        (None, None, Some(Broken::Bytes(_))) if body.cut_off => Err(Trouble::CutOff),
+        (None, None, Some(Broken::Bytes(error))) => Err(Trouble::Broken(error)),
+        (None, None, None) => Ok(Reading::Done(None)),
+    }
+}
+
+/// Whether the text is the same in every charset: ASCII, and without the escapes of ISO-2022-JP.
+fn reads_the_same(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii() && byte != 0x1b)
+}
+
+/// A body that can be read again from its start.
+struct Body<R> {
+    source: R,
+    /// Bytes taken from the source so far.
+    taken: usize,
+    /// The first of these.
+    seen: Vec<u8>,
+    /// How many of `seen` have been read since the last rewind.
+    at: usize,
+    remember: bool,
+    cut_off: bool,
+}
+
+impl<R: Read> Body<R> {
+    fn new(source: R) -> Self {
+        Self {
+            source,
+            taken: 0,
+            seen: Vec::new(),
+            at: 0,
+            remember: true,
+            cut_off: false,
+        }
+    }
+
+    /// Enough bytes for a byte order mark, or all that there are.
+    fn first_bytes(&mut self) -> io::Result<&[u8]> {
+        self.by_ref().take(3).read_to_end(&mut Vec::new())?;
+        Ok(&self.seen)
+    }
+
+    /// Back to the start. Without `remember` this is the last time.
+    fn rewind(&mut self, remember: bool) {
+        debug_assert_eq!(self.seen.len(), self.taken, "nothing has been forgotten");
+        self.at = 0;
+        self.remember = remember;
+    }
+}
+
+impl<R: Read> Read for Body<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut again = &self.seen[self.at..];
+        if !again.is_empty() {
+            let length = again.read(buffer)?;
+            self.at += length;
+            return Ok(length);
+        }
+        let room = MAX_BYTES - self.taken;
+        if room == 0 {
+            // Whether there is more decides between a page of just that size and one cut off.
+            self.cut_off = self.cut_off || self.source.read(&mut [0])? > 0;
+            return if self.cut_off {
+                Err(io::Error::other("too long"))
+            } else {
+                Ok(0)
+            };
+        }
+        let wanted = buffer.len().min(room);
+        let length = self.source.read(&mut buffer[..wanted])?;
+        self.taken += length;
+        if self.remember {
+            self.seen.extend_from_slice(&buffer[..length]);
+            self.at = self.seen.len();
+        }
+        Ok(length)
+    }
+}

@@ -1,0 +1,135 @@
+//! Which charset a page is read in: mark, header, meta, UTF-8, windows-1252.
+
+use crate::server::{html, response, said_of};
+
+#[track_caller]
+fn title_is(page: &[u8], expected: &str) {
+    assert_eq!(
+        said_of(html(page)),
+        expected,
+        "of {}",
+        String::from_utf8_lossy(page)
+    );
+}
+
+#[track_caller]
+fn title_is_with(header: &str, page: &[u8], expected: &str) {
+    let headers = format!("Content-Type: text/html; charset={header}\r\n");
+    let said = said_of(response("200 OK", &headers, page));
+    assert_eq!(
+        said,
+        expected,
+        "{header} of {}",
+        String::from_utf8_lossy(page)
+    );
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+#[test]
+fn the_byte_order_mark_goes_first() {
+    title_is(
+        b"\xef\xbb\xbf<meta charset=latin1><title>\xc3\xa9</title>",
+        "é",
+    );
+    title_is_with("latin1", b"\xef\xbb\xbf<title>\xc3\xa9</title>", "é");
+    title_is_with("utf-8", &utf16("\u{feff}<title>é☃</title>"), "é☃");
+    let big: Vec<u8> = "\u{feff}<title>é☃</title>"
+        .encode_utf16()
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    title_is(&big, "é☃");
+}
+
+#[test]
+fn then_the_header() {
+    title_is_with(
+        "iso-8859-2",
+        b"<meta charset=utf-8><title>\xb1</title>",
+        "ą",
+    );
+    title_is_with(
+        "\"UTF-8\"",
+        b"<meta charset=latin1><title>\xc3\xa9</title>",
+        "é",
+    );
+    title_is_with("'koi8-r'", b"<title>\xf7</title>", "В");
+    title_is_with("utf-16", &utf16("<title>é☃</title>"), "é☃");
+    title_is_with(
+        "nonsense",
+        b"<meta charset=iso-8859-2><title>\xb1</title>",
+        "ą",
+    );
+    // What was promised to be UTF-8 is no longer guessed.
+    title_is_with("utf-8", b"<title>a\xe9b</title>", "a\u{fffd}b");
+}
+
+#[test]
+fn then_a_meta_element() {
+    title_is(b"<meta charset=iso-8859-2><title>\xb1</title>", "ą");
+    title_is(b"<meta charset=' ISO-8859-2 '><title>\xb1</title>", "ą");
+    for content in [
+        "'text/html; charset=shift_jis'",
+        "'text/html;charset=\"shift_jis\"'",
+        "'charset = Shift_JIS;'",
+        "'text/html; charsets=x; charset=shift_jis'",
+    ] {
+        let mut page = format!("<meta content={content} http-equiv=Content-Type>").into_bytes();
+        page.extend(b"<title>\x93\xfa\x96{</title>");
+        title_is(&page, "日本");
+    }
+    title_is(
+        b"<meta charset=iso-2022-jp><title>\x1b$BF|K\\\x1b(B</title>",
+        "日本",
+    );
+    title_is(
+        b"<meta name=x content='charset=koi8-r'><title>\xe9</title>",
+        "é",
+    );
+    title_is(b"<!-- <meta charset=koi8-r> --><title>\xe9</title>", "é");
+}
+
+#[test]
+fn a_meta_element_after_the_title_counts() {
+    title_is(b"<title>\xb1</title><meta charset=iso-8859-2>", "ą");
+    title_is(
+        b"<title>\xc4\x85</title><meta charset=utf-8></head>\xff",
+        "ą",
+    );
+    title_is(
+        b"<title>\x1b$BF|K\\\x1b(B</title><meta charset=iso-2022-jp>",
+        "日本",
+    );
+    let mut page = b"<title>\xb1</title>".to_vec();
+    page.extend("<link rel=icon>".repeat(1_000).bytes());
+    page.extend(b"<meta charset=iso-8859-2>");
+    title_is(&page, "ą");
+    // In the body it is too late.
+    title_is(b"<title>\xb1</title><p><meta charset=iso-8859-2>", "±");
+}
+
+#[test]
+fn a_meta_element_after_a_huge_head_counts() {
+    let mut page = "<link rel=icon>".repeat(20_000).into_bytes();
+    page.extend(b"<!-- \xe9 --><meta charset=iso-8859-2><title>\xb1</title>");
+    title_is(&page, "ą");
+}
+
+#[test]
+fn what_meta_elements_cannot_mean() {
+    title_is("<meta charset=utf-16><title>é</title>".as_bytes(), "é");
+    title_is(b"<meta charset=x-user-defined><title>\xe9</title>", "é");
+    title_is("<meta charset=nonsense><title>é</title>".as_bytes(), "é");
+}
+
+#[test]
+fn then_utf_8_if_it_is_valid_or_else_windows_1252() {
+    title_is("<title>é☃</title>".as_bytes(), "é☃");
+    title_is(b"<title>\x93quoted\x94 caf\xe9</title>", "“quoted” café");
+    // What counts is the page up to its title.
+    title_is(b"<title>\xc3\xa9</title></head><p>\xe9", "é");
+    title_is(b"<!-- \xe9 --><title>\xc3\xa9</title>", "Ã©");
+    title_is(b"<title>cut \xc3", "cut Ã");
+}
