@@ -1,0 +1,209 @@
+//! What no compiler checks: floors, the list of behaviours, small tidiness.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed unwrap ends the test, and says where"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floor of each module: one imports from lower floors only, and from
+/// below its own folder. `lib.rs` sees all.
+const FLOORS: &[(&str, u8)] = &[
+    ("sync", 0),
+    ("state", 0),
+    ("worker", 0),
+    ("panic", 1),
+    ("error", 2),
+    ("completion", 3),
+    ("future", 4),
+    ("map", 5),
+    ("executor", 6),
+    ("inline", 7),
+    ("thread", 7),
+    ("promise", 8),
+];
+
+/// Python's behaviours that have landed; each has a row in `behaviours.tsv`.
+const LANDED: &[u32] = &[
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 37, 39, 40, 55, 58,
+    61, 64, 65, 66, 67, 68, 69, 70, 79, 80, 81, 128, 129,
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The Rust files below `folder`, with their texts.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root()).unwrap().to_owned(), text));
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+/// The module of the crate's root that a source file belongs to.
+fn module_of(path: &Path) -> String {
+    let first = path.components().nth(1).unwrap().as_os_str();
+    Path::new(first)
+        .file_stem()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// The code of a file without its comments and documentation.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn modules_import_from_lower_floors_only() {
+    let floors: BTreeMap<&str, u8> = FLOORS.iter().copied().collect();
+    let mut faults = Vec::new();
+    for (path, text) in sources("src") {
+        let module = module_of(&path);
+        if module == "lib" {
+            continue;
+        }
+        let Some(own) = floors.get(&*module) else {
+            faults.push(format!(
+                "{}: no floor for it in tests/tidy.rs",
+                path.display()
+            ));
+            continue;
+        };
+        for line in code(&text) {
+            for used in line.split("crate::").skip(1) {
+                let end = used.find(|c: char| !c.is_alphanumeric() && c != '_');
+                let used = &used[..end.unwrap_or(used.len())];
+                if used == module || used.is_empty() {
+                    continue;
+                }
+                match floors.get(used) {
+                    Some(floor) if floor < own => {}
+                    Some(_) => faults.push(format!("{}: {module} uses {used}", path.display())),
+                    None => faults.push(format!(
+                        "{}: name the module, not the re-export `crate::{used}`",
+                        path.display()
+                    )),
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn each_file_says_what_it_is() {
+    for folder in ["src", "tests", "examples", "benches"] {
+        for (path, text) in sources(folder) {
+            assert!(
+                text.starts_with("//!"),
+                "{} opens with `//!`",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_lives_in_few_files() {
+    let homes = [
+        "src/completion/mod.rs",
+        "src/completion/slot.rs",
+        "src/completion/model.rs",
+    ];
+    let homes = [
+        &homes[..],
+        &["src/future/handle.rs", "src/future/awaiting.rs"],
+    ]
+    .concat();
+    for (path, text) in sources("src") {
+        let name = path.to_str().unwrap();
+        let has = code(&text).any(|line| line.contains("unsafe "));
+        assert!(!has || homes.contains(&name), "{name} has unsafe code");
+    }
+}
+
+#[test]
+fn each_landed_behaviour_has_a_test_and_each_test_exists() {
+    let list = fs::read_to_string(root().join("tests/behaviours.tsv")).unwrap();
+    let mut shown = Vec::new();
+    for row in list.lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<&str> = row.split('\t').collect();
+        let [number, _behaviour, executors, test] = columns[..] else {
+            panic!("four columns: {row}");
+        };
+        shown.push(number.parse::<u32>().unwrap());
+        assert_test_exists(test, executors, row);
+    }
+    assert!(shown.is_sorted(), "rows are in the order of the numbers");
+    let missing: Vec<_> = LANDED.iter().filter(|n| !shown.contains(n)).collect();
+    assert!(missing.is_empty(), "no test for behaviours {missing:?}");
+}
+
+/// A test is named `binary::function`, or `contract::module::function`; the
+/// latter runs on the executors that its macro names.
+fn assert_test_exists(test: &str, executors: &str, row: &str) {
+    let parts: Vec<&str> = test.split("::").collect();
+    let (file, function) = match parts[..] {
+        ["contract", module, function] => (format!("tests/contract/{module}.rs"), function),
+        [binary, function] => (format!("tests/{binary}.rs"), function),
+        _ => panic!("no such test: {row}"),
+    };
+    let text = fs::read_to_string(root().join(&file)).unwrap();
+    let Some(at) = text.find(&format!("fn {function}<X>()")) else {
+        let plain = format!("#[test]\nfn {function}()");
+        assert!(
+            text.contains(&plain),
+            "{file} has no test {function}: {row}"
+        );
+        return;
+    };
+    let scope = text[..at].rfind("on_every_").map(|at| &text[at..]).unwrap();
+    let runs_on = if scope.starts_with("on_every_executor!") {
+        "inline,threads"
+    } else {
+        "threads"
+    };
+    assert_eq!(executors, runs_on, "{row}");
+}
+
+#[test]
+fn texts_speak_of_the_project_alone() {
+    // Put together here, so that this file does not hold them itself.
+    let forbidden =
+        [["/wo", "rk/"], ["/ro", "ot/"], ["TO", "DO"], ["FIX", "ME"]].map(|s| s.concat());
+    let mut texts: Vec<(PathBuf, String)> = ["src", "tests", "examples", "benches"]
+        .iter()
+        .flat_map(|folder| sources(folder))
+        .collect();
+    for entry in fs::read_dir(root()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "md" || e == "toml") {
+            let text = fs::read_to_string(&path).unwrap();
+            texts.push((path, text));
+        }
+    }
+    for (path, text) in texts {
+        for word in &forbidden {
+            assert!(!text.contains(word), "{} has {word}", path.display());
+        }
+    }
+}
