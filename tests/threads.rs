@@ -6,9 +6,11 @@
 )]
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Barrier, Mutex, Weak};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -350,6 +352,36 @@ fn a_task_that_came_before_the_callback_gets_a_worker_too() {
         drop(hold);
         assert_eq!(answer.recv_timeout(LIMIT).unwrap().unwrap(), 7);
     }
+}
+
+#[test]
+fn a_task_that_counted_on_a_worker_with_callbacks_gets_another() {
+    // A waker is woken between the result and the callbacks: the worker counts
+    // as idle then, so what the waker submits starts no other worker.
+    struct Submitter(Arc<ThreadPoolExecutor>, Mutex<Option<ThreadFuture<i32>>>);
+    impl Wake for Submitter {
+        fn wake(self: Arc<Self>) {
+            let other = self.0.spawn(|| 7).unwrap();
+            assert_eq!(self.0.stats().workers, 1);
+            *self.1.lock().unwrap() = Some(other);
+        }
+    }
+    let executor = Arc::new(ThreadPoolExecutor::with_max_workers(2).unwrap());
+    let (hold, held) = gate();
+    let future = executor.spawn(held).unwrap();
+    let submitter = Arc::new(Submitter(Arc::clone(&executor), Mutex::new(None)));
+    let (sender, answer) = mpsc::channel();
+    let submitted = Arc::clone(&submitter);
+    future.add_done_callback(move |_| {
+        let other = submitted.1.lock().unwrap().take().unwrap();
+        sender.send(other.result_timeout(LIMIT).copied()).unwrap();
+    });
+    let mut awaiting = pin!((&future).into_future());
+    let waker = Waker::from(submitter);
+    let polled = std::future::Future::poll(awaiting.as_mut(), &mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    drop(hold);
+    assert_eq!(answer.recv_timeout(LIMIT).unwrap().unwrap(), 7);
 }
 
 #[test]
