@@ -51,24 +51,32 @@
 //! | a function run elsewhere | [`ThreadPoolExecutor::submit`], [`spawn`](ThreadPoolExecutor::spawn) for a closure |
 //! | a function run on many items | [`ThreadPoolExecutor::map`] |
 //! | to wait, read, cancel, be called back, `.await` | [`TaskFuture`] |
+//! | several futures at once | [`wait()`], [`as_completed`], [`completions`] |
 //! | code that does not care where | the traits [`Executor`] and [`Future`] |
 //! | to end a pool | its end of scope, [`ThreadPoolExecutor::shutdown_with`] |
 //! | a future that you settle yourself | [`promise()`] |
 //! | to know why there is no value | [`Error`] |
 
+mod as_completed;
 mod completion;
+mod completions;
 mod error;
 mod executor;
 mod future;
 mod inline;
+mod lane;
 mod map;
 mod panic;
 mod promise;
 mod state;
 mod sync;
 mod thread;
+mod wait;
+mod waitable;
 mod worker;
 
+pub use crate::as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
+pub use crate::completions::{Completions, completions};
 pub use crate::error::Error;
 pub use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats};
 pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
@@ -80,6 +88,8 @@ pub use crate::state::State;
 pub use crate::thread::{
     InitializerOutcome, ThreadFuture, ThreadPoolExecutor, ThreadPoolExecutorBuilder,
 };
+pub use crate::wait::{ReturnWhen, Waited, wait, wait_until};
+pub use crate::waitable::Waitable;
 pub use crate::worker::{PoolKind, Worker, current_worker};
 
 /// The README's programs are tested like every other example.

@@ -18,18 +18,24 @@ const FLOORS: &[(&str, u8)] = &[
     ("panic", 1),
     ("error", 2),
     ("completion", 3),
-    ("future", 4),
-    ("map", 5),
-    ("executor", 6),
-    ("inline", 7),
-    ("thread", 7),
-    ("promise", 8),
+    ("waitable", 4),
+    ("future", 5),
+    ("lane", 5),
+    ("wait", 6),
+    ("as_completed", 6),
+    ("completions", 6),
+    ("map", 6),
+    ("executor", 7),
+    ("inline", 8),
+    ("thread", 8),
+    ("promise", 9),
 ];
 
 /// Python's behaviours that have landed; each has a row in `behaviours.tsv`.
 const LANDED: &[u32] = &[
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 37, 39, 40, 55, 58,
-    61, 64, 65, 66, 67, 68, 69, 70, 79, 80, 81, 128, 129,
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+    28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 39, 40, 42, 43, 45, 46, 48, 50, 52, 54, 55, 58, 61, 62,
+    64, 65, 66, 67, 68, 69, 70, 78, 79, 80, 81, 84, 128, 129,
 ];
 
 fn root() -> &'static Path {

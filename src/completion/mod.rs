@@ -52,7 +52,8 @@ use std::sync::Arc;
 
 pub(crate) use self::task::{Job, Seat, Task};
 pub(crate) use self::telling::{Callback, Telling};
-pub(crate) use self::waiting::{Until, WakerKey};
+pub(crate) use self::waiting::Until;
+pub(crate) use self::waiting::WakerKey;
 
 use self::slot::Slot;
 use self::waiting::Wakers;
@@ -208,6 +209,13 @@ impl<T> Completion<T> {
             Some(outcome) => outcome.as_ref().map_err(Clone::clone),
             None => Err(Error::InvalidState(State::Finished)),
         }
+    }
+
+    /// Whether the task finished with an error.
+    pub(crate) fn failed(&self) -> bool {
+        // SAFETY: the reference ends here, and this borrows from the one
+        // handle, which `take` consumes.
+        self.state() == State::Finished && unsafe { self.lend() }.is_err()
     }
 
     /// Gives away the outcome of a task that is told.

@@ -47,7 +47,7 @@ pub(super) struct Wakers {
 
 /// Which waker is mine; none before the first poll that found a task unfinished.
 #[derive(Debug, Default)]
-pub(crate) struct WakerKey(Option<u64>);
+pub struct WakerKey(Option<u64>);
 
 impl Wakers {
     /// Takes all of them out; their owners store them anew if they poll again.

@@ -4,12 +4,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::{Future, sealed};
-use crate::completion::{Completion, Until};
+use super::Future;
+use crate::completion::{Completion, Until, WakerKey};
 use crate::error::Error;
 use crate::state::State;
+use crate::waitable::{Target, Waitable, sealed};
 
 /// The future of a task that the executor `E` runs.
 ///
@@ -452,7 +454,35 @@ impl<T: 'static, E: Origin> Future for TaskFuture<T, E> {
     fn detach(self) {}
 }
 
+impl<T, E> Waitable for TaskFuture<T, E> {
+    fn target(&self) -> &dyn Target {
+        &*self.completion
+    }
+}
+
 impl<T, E> sealed::Sealed for TaskFuture<T, E> {}
+
+impl<T> Target for Completion<T> {
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn done(&self) -> bool {
+        self.is(Until::Done)
+    }
+
+    fn failed(&self) -> bool {
+        Completion::failed(self)
+    }
+
+    fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool {
+        Completion::poll(self, Until::Done, key, waker)
+    }
+
+    fn forget(&self, key: &mut WakerKey) {
+        Completion::forget(self, key);
+    }
+}
 
 // A task that panicked is finished with an error; there is no state in between
 // for a caught panic to reveal.

@@ -13,6 +13,7 @@ pub(crate) use self::handle::Origin;
 pub use self::handle::TaskFuture;
 
 use crate::error::Error;
+use crate::waitable::Waitable;
 
 /// A task that was submitted: wait for it, read it, cancel it.
 ///
@@ -44,7 +45,7 @@ use crate::error::Error;
 ///
 /// [`boxed_into_result`]: Future::boxed_into_result
 #[doc(alias = "JoinHandle")]
-pub trait Future: sealed::Sealed {
+pub trait Future: Waitable {
     /// What the task returns.
     type Output;
 
@@ -137,9 +138,4 @@ pub trait Future: sealed::Sealed {
     fn detach(self)
     where
         Self: Sized;
-}
-
-pub(crate) mod sealed {
-    /// Keeps [`Future`](super::Future) to this crate, so that it can grow.
-    pub trait Sealed {}
 }

@@ -49,6 +49,7 @@ mod fixture;
 
 mod callbacks;
 mod mapping;
+mod several;
 mod shutting_down;
 mod states;
 mod submitting;

@@ -1,0 +1,209 @@
+//! [`as_completed`]: futures in the order in which they end.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::lane::Lane;
+use crate::waitable::Waitable;
+
+/// Yields each future as it ends, those that are done already first.
+///
+/// Takes futures or whatever stands for them, see [`Waitable`]; a pair of a key
+/// and a future ties the answer to its question. One that is given twice is
+/// yielded once.
+///
+/// ```
+/// use concurrent_futures::{ThreadPoolExecutor, as_completed};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let mut work = Vec::new();
+/// for name in ["one", "three"] {
+///     work.push((name, executor.submit(str::len, name)?));
+/// }
+/// for (name, length) in as_completed(work) {
+///     assert_eq!(length.into_result()?, name.len());
+/// }
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsCompleted<F> {
+    let mut all = AsCompleted {
+        lane: Lane::new(),
+        total: 0,
+    };
+    all.extend(futures);
+    all
+}
+
+/// The iterator of [`as_completed`].
+///
+/// It keeps nothing of what it yielded. **Dropping it** leaves nothing behind
+/// in the futures, and cancels none.
+///
+/// ```
+/// use concurrent_futures::{ThreadPoolExecutor, as_completed};
+///
+/// // A countdown in which each answer leads to the next question.
+/// let executor = ThreadPoolExecutor::new()?;
+/// let less = |n: u32| n.checked_sub(1);
+/// let mut countdown = as_completed([executor.submit(less, 3)?]);
+/// let mut seen = Vec::new();
+/// while let Some(future) = countdown.next() {
+///     if let Some(n) = future.into_result()? {
+///         seen.push(n);
+///         countdown.add(executor.submit(less, n)?);
+///     }
+/// }
+/// assert_eq!(seen, [2, 1, 0]);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[must_use = "it waits for nothing unless iterated"]
+pub struct AsCompleted<F: Waitable> {
+    lane: Lane<F>,
+    /// How many there have been.
+    total: u32,
+}
+
+impl<F: Waitable> AsCompleted<F> {
+    /// Adds one more future; has no effect if it is in it already.
+    ///
+    /// ```
+    /// use concurrent_futures::{as_completed, promise};
+    ///
+    /// let (promise, future) = promise();
+    /// let mut all = as_completed([]);
+    /// all.add(&future);
+    /// promise.set_result(1)?;
+    /// assert_eq!(*all.next().unwrap().result()?, 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn add(&mut self, future: F) {
+        if self.lane.add(future) {
+            self.total = self.total.saturating_add(1);
+        }
+    }
+
+    /// Waits for the next future, for `timeout` at most. `None`: there is none
+    /// left.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{Error, as_completed, promise};
+    ///
+    /// let (promise, future) = promise::<i32>();
+    /// let mut all = as_completed([future]);
+    /// let early = all.next_timeout(Duration::ZERO);
+    /// assert!(matches!(early, Err(Error::Timeout { unfinished: 1, total: 1 })));
+    /// promise.set_result(1)?;
+    /// assert!(all.next_timeout(Duration::ZERO)?.is_some());
+    /// assert!(all.next_timeout(Duration::ZERO)?.is_none());
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`]; the futures stay, so that it can be called again.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<F>, Error> {
+        self.next_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Yields results, the last of which is [`Error::Timeout`] if not all have
+    /// ended within `timeout` from now.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{Error, as_completed, promise};
+    ///
+    /// let (one, [first, second]) = (promise(), [promise(), promise()]);
+    /// one.0.set_result(1)?;
+    /// let futures = [one.1, first.1, second.1];
+    /// let mut all = as_completed(futures).timeout(Duration::ZERO);
+    /// assert_eq!(all.next().unwrap()?.into_result()?, 1);
+    /// let late = all.next().unwrap();
+    /// assert!(matches!(late, Err(Error::Timeout { unfinished: 2, total: 3 })));
+    /// assert!(all.next().is_none());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn timeout(self, timeout: Duration) -> AsCompletedTimeout<F> {
+        AsCompletedTimeout {
+            deadline: Instant::now().checked_add(timeout),
+            all: Some(self),
+        }
+    }
+
+    fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<F>, Error> {
+        if self.lane.len() == 0 {
+            return Ok(None);
+        }
+        match self.lane.next(deadline) {
+            Some(number) => Ok(self.lane.take(number)),
+            None => Err(Error::Timeout {
+                unfinished: u32::try_from(self.lane.len()).unwrap_or(u32::MAX),
+                total: self.total,
+            }),
+        }
+    }
+}
+
+impl<F: Waitable> Iterator for AsCompleted<F> {
+    type Item = F;
+
+    fn next(&mut self) -> Option<F> {
+        // Without a deadline there is no time-out.
+        self.next_until(None).unwrap_or(None)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.lane.len(), Some(self.lane.len()))
+    }
+}
+
+impl<F: Waitable> Extend<F> for AsCompleted<F> {
+    fn extend<I: IntoIterator<Item = F>>(&mut self, futures: I) {
+        for future in futures {
+            self.add(future);
+        }
+    }
+}
+
+impl<F: Waitable> fmt::Debug for AsCompleted<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsCompleted")
+            .field("left", &self.lane.len())
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The iterator of [`AsCompleted::timeout`].
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrent_futures::{ThreadPoolExecutor, as_completed};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let futures = [executor.spawn(|| 1)?, executor.spawn(|| 2)?];
+/// for future in as_completed(futures).timeout(Duration::from_secs(60)) {
+///     assert!(future?.into_result()? > 0);
+/// }
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "it waits for nothing unless iterated"]
+pub struct AsCompletedTimeout<F: Waitable> {
+    /// `None` behind the time-out.
+    all: Option<AsCompleted<F>>,
+    deadline: Option<Instant>,
+}
+
+impl<F: Waitable> Iterator for AsCompletedTimeout<F> {
+    type Item = Result<F, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.all.as_mut()?.next_until(self.deadline);
+        if next.is_err() {
+            self.all = None;
+        }
+        next.transpose()
+    }
+}

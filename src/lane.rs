@@ -1,0 +1,131 @@
+//! [`Lane`]: where the ends of several tasks arrive, in their order.
+//!
+//! Each task that is not done gets a waker that sends the task's number over a
+//! channel; one that is done has it sent at once. So a number arrives exactly
+//! once, and waiting is receiving. Dropping the lane takes the wakers back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::completion::WakerKey;
+use crate::waitable::Waitable;
+
+pub(crate) struct Lane<F: Waitable> {
+    arrivals: Receiver<usize>,
+    sender: Sender<usize>,
+    /// By number; `None` is free for the next.
+    places: Vec<Option<Place<F>>>,
+    free: Vec<usize>,
+    /// The tasks in `places`. They live, so no two have the same id.
+    ids: HashSet<usize>,
+}
+
+struct Place<F> {
+    item: F,
+    key: WakerKey,
+}
+
+/// The waker of the task with this number.
+struct Arrival {
+    sender: Sender<usize>,
+    number: usize,
+}
+
+impl Wake for Arrival {
+    fn wake(self: Arc<Self>) {
+        // The lane may be gone.
+        let _ = self.sender.send(self.number);
+    }
+}
+
+impl<F: Waitable> Lane<F> {
+    pub(crate) fn new() -> Self {
+        let (sender, arrivals) = unbounded();
+        Self {
+            arrivals,
+            sender,
+            places: Vec::new(),
+            free: Vec::new(),
+            ids: HashSet::new(),
+        }
+    }
+
+    /// Adds a task, unless it is in the lane already.
+    pub(crate) fn add(&mut self, item: F) -> bool {
+        if !self.ids.insert(item.target().id()) {
+            return false;
+        }
+        let number = self.free.pop().unwrap_or(self.places.len());
+        let mut key = WakerKey::default();
+        if item.target().done() {
+            self.arrive(number);
+        } else {
+            let sender = self.sender.clone();
+            let waker = Waker::from(Arc::new(Arrival { sender, number }));
+            if item.target().poll(&mut key, &waker) {
+                self.arrive(number);
+            }
+        }
+        let place = Some(Place { item, key });
+        match self.places.get_mut(number) {
+            Some(free) => *free = place,
+            None => self.places.push(place),
+        }
+        true
+    }
+
+    fn arrive(&self, number: usize) {
+        // Never refused: the receiver is in this very lane.
+        let _ = self.sender.send(number);
+    }
+
+    /// How many tasks are in the lane, arrived or not.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The number of the next task that is done. `None`: the deadline passed.
+    pub(crate) fn next(&self, deadline: Option<Instant>) -> Option<usize> {
+        match deadline {
+            Some(deadline) => self.arrivals.recv_deadline(deadline).ok(),
+            None => self.arrivals.recv().ok(),
+        }
+    }
+
+    /// The number of a task that is done already.
+    pub(crate) fn try_next(&self) -> Option<usize> {
+        self.arrivals.try_recv().ok()
+    }
+
+    pub(crate) fn item(&self, number: usize) -> Option<&F> {
+        Some(&self.places.get(number)?.as_ref()?.item)
+    }
+
+    /// Takes a task out.
+    pub(crate) fn take(&mut self, number: usize) -> Option<F> {
+        let mut place = self.places.get_mut(number)?.take()?;
+        self.free.push(number);
+        let target = place.item.target();
+        self.ids.remove(&target.id());
+        target.forget(&mut place.key);
+        Some(place.item)
+    }
+
+    /// Takes all out, in the order of adding if none was taken before.
+    pub(crate) fn take_all(&mut self) -> Vec<(usize, F)> {
+        let numbers = 0..self.places.len();
+        numbers
+            .filter_map(|number| Some((number, self.take(number)?)))
+            .collect()
+    }
+}
+
+impl<F: Waitable> Drop for Lane<F> {
+    fn drop(&mut self) {
+        drop(self.take_all());
+    }
+}

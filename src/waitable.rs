@@ -1,0 +1,75 @@
+//! [`Waitable`]: what can be waited for together with others.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::completion::WakerKey;
+
+/// Whatever [`wait`](crate::wait), [`as_completed`](crate::as_completed) and
+/// [`completions`](crate::completions) take.
+///
+/// Futures, references and boxes of futures, and pairs of a key and a future:
+/// a key says what the answer is the answer to. Futures of *different* outputs
+/// mix as `&dyn Waitable`. It is sealed.
+///
+/// ```
+/// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, Waitable, wait};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let number = executor.spawn(|| 6 * 7)?;
+/// let text = executor.spawn(|| String::from("text"))?;
+/// let both: [&dyn Waitable; 2] = [&number, &text];
+/// assert_eq!(wait(both, ReturnWhen::AllCompleted, None).done.len(), 2);
+/// assert_eq!((*number.result()?, text.result()?.as_str()), (42, "text"));
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub trait Waitable: sealed::Sealed {
+    #[doc(hidden)]
+    fn target(&self) -> &dyn Target;
+}
+
+/// The task behind a [`Waitable`], whatever its output.
+#[doc(hidden)]
+pub trait Target {
+    /// Tells tasks apart as long as their handles live.
+    fn id(&self) -> usize;
+
+    fn done(&self) -> bool;
+
+    /// Whether it finished with an error; a cancel is none, as in Python.
+    fn failed(&self) -> bool;
+
+    /// Whether it is done; if not, wakes when it is.
+    fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool;
+
+    /// Takes the waker back.
+    fn forget(&self, key: &mut WakerKey);
+}
+
+macro_rules! pointers {
+    ($($pointer:ty),*) => { $(
+        impl<W: Waitable + ?Sized> Waitable for $pointer {
+            fn target(&self) -> &dyn Target {
+                (**self).target()
+            }
+        }
+
+        impl<W: Waitable + ?Sized> sealed::Sealed for $pointer {}
+    )* };
+}
+
+pointers!(&W, &mut W, Box<W>, Arc<W>, Rc<W>);
+
+impl<K, W: Waitable> Waitable for (K, W) {
+    fn target(&self) -> &dyn Target {
+        self.1.target()
+    }
+}
+
+impl<K, W: Waitable> sealed::Sealed for (K, W) {}
+
+pub(crate) mod sealed {
+    /// Keeps the traits of futures to this crate, so that they can grow.
+    pub trait Sealed {}
+}
