@@ -39,7 +39,7 @@ where
     F: Waitable + Send + 'static,
 {
     let (sender, receiver) = unbounded();
-    let places: Places<F> = Arc::default();
+    let places: Places<F> = Arc::new(Mutex::new(Vec::new()));
     for item in futures {
         let waker = {
             let mut all = places.lock();

@@ -121,7 +121,7 @@ impl fmt::Display for Error {
                 f.write_str("the promise was dropped without an outcome; set one on every path")
             }
             Self::WouldDeadlock => {
-                f.write_str("this thread would wait for itself; wait outside the callback")
+                f.write_str("the wait is for a task or callback on this very thread; wait elsewhere, or with a limit")
             }
             Self::InvalidState(state) => {
                 write!(f, "the operation does not fit a task that is {state}")

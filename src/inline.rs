@@ -89,6 +89,7 @@ impl InlineExecutor {
     pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<InlineFuture<R>, Error>
     where
         F: FnOnce(A) -> R,
+        R: 'static,
     {
         {
             let mut ledger = self.ledger.lock();
@@ -132,6 +133,7 @@ impl InlineExecutor {
     pub fn spawn<F, R>(&self, f: F) -> Result<InlineFuture<R>, Error>
     where
         F: FnOnce() -> R,
+        R: 'static,
     {
         self.submit(|()| f(), ())
     }

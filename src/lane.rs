@@ -4,7 +4,7 @@
 //! channel; one that is done has it sent at once. So a number arrives exactly
 //! once, and waiting is receiving. Dropping the lane takes the wakers back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Instant;
@@ -22,6 +22,8 @@ pub(crate) struct Lane<F: Waitable> {
     free: Vec<usize>,
     /// The tasks in `places`. They live, so no two have the same id.
     ids: HashSet<usize>,
+    /// Those that the current thread has not yet tried to run itself.
+    unhelped: BTreeSet<usize>,
 }
 
 struct Place<F> {
@@ -51,6 +53,7 @@ impl<F: Waitable> Lane<F> {
             places: Vec::new(),
             free: Vec::new(),
             ids: HashSet::new(),
+            unhelped: BTreeSet::new(),
         }
     }
 
@@ -68,6 +71,8 @@ impl<F: Waitable> Lane<F> {
             let waker = Waker::from(Arc::new(Arrival { sender, number }));
             if item.target().poll(&mut key, &waker) {
                 self.arrive(number);
+            } else {
+                self.unhelped.insert(number);
             }
         }
         let place = Some(Place { item, key });
@@ -89,10 +94,22 @@ impl<F: Waitable> Lane<F> {
     }
 
     /// The number of the next task that is done. `None`: the deadline passed.
-    pub(crate) fn next(&self, deadline: Option<Instant>) -> Option<usize> {
-        match deadline {
-            Some(deadline) => self.arrivals.recv_deadline(deadline).ok(),
-            None => self.arrivals.recv().ok(),
+    ///
+    /// Without a deadline, a worker runs those that have not begun itself.
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Option<usize> {
+        if let Some(deadline) = deadline {
+            return self.arrivals.recv_deadline(deadline).ok();
+        }
+        loop {
+            if let Some(number) = self.try_next() {
+                return Some(number);
+            }
+            let Some(number) = self.unhelped.pop_first() else {
+                return self.arrivals.recv().ok();
+            };
+            if let Some(item) = self.item(number) {
+                item.target().help();
+            }
         }
     }
 
@@ -109,6 +126,7 @@ impl<F: Waitable> Lane<F> {
     pub(crate) fn take(&mut self, number: usize) -> Option<F> {
         let mut place = self.places.get_mut(number)?.take()?;
         self.free.push(number);
+        self.unhelped.remove(&number);
         let target = place.item.target();
         self.ids.remove(&target.id());
         target.forget(&mut place.key);

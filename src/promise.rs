@@ -122,6 +122,7 @@ impl<T: 'static> Promise<T> {
     /// ```
     pub fn run(self, f: impl FnOnce() -> T) {
         if self.start() {
+            self.completion.runs_here();
             let outcome = catch(f).map_err(Error::Panicked);
             // Refused only if a `set_*` on another thread came first.
             let _ = self.settle(outcome);

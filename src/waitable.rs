@@ -45,6 +45,10 @@ pub trait Target {
 
     /// Takes the waker back.
     fn forget(&self, key: &mut WakerKey);
+
+    /// Runs it here, if the calling thread is a worker that could and is about
+    /// to wait for it without a limit.
+    fn help(&self);
 }
 
 macro_rules! pointers {

@@ -73,7 +73,7 @@ fn held_pool() -> (ThreadPoolExecutor, Sender<()>) {
     (executor, opener)
 }
 
-fn wait<T>(future: &ThreadFuture<T>) -> &T {
+fn wait<T: 'static>(future: &ThreadFuture<T>) -> &T {
     future.result_timeout(LIMIT).unwrap()
 }
 

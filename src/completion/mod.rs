@@ -24,7 +24,7 @@
 //!
 //! | move | made by | what follows |
 //! |---|---|---|
-//! | `start` | a worker, a promise | the worker calls the job |
+//! | `start` | a worker, a promise, one who waits on a worker | calls the job |
 //! | `settle` | a worker, a promise | drops an uncalled job; wakes; tells |
 //! | `cancel` | anybody | drops the job with its arguments; wakes; tells |
 //!
@@ -75,6 +75,8 @@ struct Record<T> {
     state: State,
     /// From submission until the call, or until it is withdrawn.
     job: Option<Box<dyn Job<T>>>,
+    /// The thread that runs the function, if it does so from beginning to end.
+    runner: Option<ThreadId>,
     /// Not yet run, in the order of adding.
     callbacks: VecDeque<Callback<T>>,
     /// Runs after all callbacks, also those that callbacks add.
@@ -97,6 +99,7 @@ impl<T> Record<T> {
     /// there is something to tell.
     fn end(&mut self, state: State) -> Ended<T> {
         self.state = state;
+        self.runner = None;
         let tells = self.untold();
         self.teller = tells.then(thread_id);
         Ended {
@@ -123,6 +126,7 @@ impl<T> Completion<T> {
             record: Mutex::new(Record {
                 state: State::Pending,
                 job,
+                runner: None,
                 callbacks: VecDeque::new(),
                 last: None,
                 teller: None,
@@ -145,6 +149,29 @@ impl<T> Completion<T> {
             record.state = State::Running;
         }
         pending
+    }
+
+    /// `Pending -> Running`, if the calling thread may run it while it waits.
+    fn start_as_helper(&self) -> Option<Box<dyn Seat>> {
+        let mut record = self.record.lock();
+        if record.state != State::Pending {
+            return None;
+        }
+        let seat = record.job.as_ref()?.helper()?;
+        record.state = State::Running;
+        Some(seat)
+    }
+
+    /// The job of a started task, for the calling thread to call.
+    fn take_job(&self) -> Option<Box<dyn Job<T>>> {
+        let mut record = self.record.lock();
+        record.runner = Some(thread_id());
+        record.job.take()
+    }
+
+    /// Says that the calling thread runs a started task that has no job.
+    pub(crate) fn runs_here(&self) {
+        self.record.lock().runner = Some(thread_id());
     }
 
     /// `Pending | Running -> Finished`. The callbacks wait for the caller to

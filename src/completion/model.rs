@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use super::{Completion, Until, WakerKey};
+use super::{Completion, Job, Seat, Until, WakerKey};
 use crate::error::Error;
 use crate::state::State;
 
@@ -163,6 +163,50 @@ fn the_last_callback_comes_behind_one_that_a_callback_adds() {
         }));
         running.join().expect("no panic");
         assert_eq!(log.read(), 123);
+    });
+}
+
+/// A job that counts its calls, on a pool whose workers are all threads.
+struct CountCalls(Arc<AtomicUsize>);
+
+impl Job<usize> for CountCalls {
+    fn call(self: Box<Self>) -> usize {
+        // ORDERING: read after a join.
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn withdraw(self: Box<Self>, _cancelled: bool) {}
+
+    fn helper(&self) -> Option<Box<dyn Seat>> {
+        Some(Box::new(AnySeat))
+    }
+}
+
+struct AnySeat;
+
+impl Seat for AnySeat {
+    fn begin(&self) {}
+    fn free(&self, _failed: bool) {}
+    fn busy(&self) {}
+    fn free_again(&self) {}
+}
+
+#[test]
+fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
+    loom::model(|| {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let task = Completion::new(Some(Box::new(CountCalls(Arc::clone(&calls)))));
+        let other: Arc<dyn super::Task> = Arc::clone(&task) as _;
+        let running = thread::spawn(move || {
+            if other.start() {
+                other.run(&AnySeat);
+            }
+        });
+        task.wait(Until::Told, None).expect("it ends");
+        assert_eq!(read(&task).expect("it ended well"), 1);
+        running.join().expect("no panic");
+        // ORDERING: behind the join.
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
     });
 }
 

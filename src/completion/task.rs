@@ -13,16 +13,23 @@ pub(crate) trait Job<T>: Send {
 
     /// Drops the function unrun; `cancelled`, or failed together with its pool.
     fn withdraw(self: Box<Self>, cancelled: bool);
+
+    /// The seat of the current thread for a task that it waits for, if it is
+    /// one of the workers that could run it. Asked under a lock.
+    fn helper(&self) -> Option<Box<dyn Seat>>;
 }
 
 /// What a worker tells its pool while it runs a task: whether a new task may
 /// count on this worker.
 ///
-/// It is free *before* anyone learns of the outcome, so that whoever acts on
+/// A worker is free *before* anyone learns of the outcome, so that whoever acts on
 /// the result finds it free, and busy again as long as the user's code runs
 /// here after that.
 pub(crate) trait Seat {
-    /// The task's function is over, well or not.
+    /// A task that was queued is about to run here.
+    fn begin(&self);
+
+    /// Its function is over, well or not.
     fn free(&self, failed: bool);
 
     /// Callbacks are to run here, or the `Drop` of a value nobody waits for.
@@ -48,16 +55,26 @@ pub(crate) trait Task: Send + Sync {
     fn cancel(self: Arc<Self>);
 }
 
-impl<T: Send + 'static> Task for Completion<T> {
-    fn start(&self) -> bool {
-        Self::start(self)
+impl<T: 'static> Completion<T> {
+    /// Runs a pending task here and now if the calling thread, which is about
+    /// to wait for it, is one of the workers that could: otherwise all workers
+    /// might wait, and none be left to run what they wait for.
+    ///
+    /// This very task and no other, and only for a wait without a limit: an
+    /// unrelated task might want a lock that the waiting one holds
+    /// (rayon-rs/rayon#592), and a limit could not be kept.
+    pub(crate) fn help(self: &Arc<Self>) {
+        if let Some(seat) = self.start_as_helper() {
+            Arc::clone(self).run_started(&*seat);
+        }
     }
 
-    fn run(self: Arc<Self>, seat: &dyn Seat) {
-        let job = self.record.lock().job.take();
-        let Some(job) = job else {
+    /// Runs a task that the caller started; tells everybody.
+    fn run_started(self: Arc<Self>, seat: &dyn Seat) {
+        let Some(job) = self.take_job() else {
             unreachable!("only the one who started a task runs it")
         };
+        seat.begin();
         let outcome = catch(|| job.call()).map_err(Error::Panicked);
         seat.free(outcome.is_err());
         match self.settle(outcome) {
@@ -82,6 +99,16 @@ impl<T: Send + 'static> Task for Completion<T> {
                 }
             }
         }
+    }
+}
+
+impl<T: Send + 'static> Task for Completion<T> {
+    fn start(&self) -> bool {
+        Self::start(self)
+    }
+
+    fn run(self: Arc<Self>, seat: &dyn Seat) {
+        self.run_started(seat);
     }
 
     fn fail(self: Arc<Self>, error: Error) {

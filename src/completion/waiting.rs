@@ -9,6 +9,7 @@
 //! notification that follows the move then reaches. The same holds for "told":
 //! the teller clears itself from the record under the lock, then notifies.
 
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -32,9 +33,11 @@ impl Until {
         }
     }
 
-    /// Whether the calling thread is the one that it would wait for.
+    /// Whether it is the calling thread itself that would have to bring the
+    /// task there: the task, or its callback, is on this thread's stack.
     fn is_up_to_us<T>(self, record: &Record<T>) -> bool {
-        self == Self::Told && record.teller == Some(thread_id())
+        let us = Some(thread_id());
+        record.runner == us || (self == Self::Told && record.teller == us)
     }
 }
 
@@ -80,21 +83,29 @@ impl Wakers {
     }
 }
 
-impl<T> Completion<T> {
-    /// Blocks until the task is that far.
+impl<T: 'static> Completion<T> {
+    /// Blocks until the task is that far. Without a deadline, a worker runs the
+    /// task itself if it has not begun.
     ///
     /// # Errors
     ///
-    /// `Timeout` at the deadline, `WouldDeadlock` if only the calling thread
-    /// could bring it there.
-    pub(crate) fn wait(&self, until: Until, deadline: Option<Instant>) -> Result<(), Error> {
-        if deadline.is_none() && self.is_soon(until) {
-            return Ok(());
+    /// `Timeout` at the deadline; without one `WouldDeadlock` if only the
+    /// calling thread could bring it there.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        until: Until,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        if deadline.is_none() {
+            self.help();
+            if self.is_soon(until) {
+                return Ok(());
+            }
         }
         let mut record = self.record.lock();
         let mut timed_out = false;
         while !until.reached(&record) {
-            if until.is_up_to_us(&record) {
+            if deadline.is_none() && until.is_up_to_us(&record) {
                 return Err(Error::WouldDeadlock);
             }
             if timed_out {
@@ -110,7 +121,9 @@ impl<T> Completion<T> {
         }
         Ok(())
     }
+}
 
+impl<T> Completion<T> {
     /// Gives way to other threads for a moment; whether the task got that far.
     fn is_soon(&self, until: Until) -> bool {
         (0..YIELDS).any(|_| {

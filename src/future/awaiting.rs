@@ -1,6 +1,7 @@
 //! `.await` on a task's future, by value and by reference, on any runtime.
 //!
-//! Both sides register a waker with the task and take it back when dropped.
+//! Both register a waker with the task and take it back when dropped. A poll is
+//! a wait without a limit: on a worker that could run the task, it does.
 
 use std::fmt;
 use std::pin::Pin;
@@ -51,7 +52,7 @@ pub struct TaskAwaitRef<'a, T, E> {
     key: WakerKey,
 }
 
-impl<T, E> IntoFuture for TaskFuture<T, E> {
+impl<T: 'static, E> IntoFuture for TaskFuture<T, E> {
     type Output = Result<T, Error>;
     type IntoFuture = TaskAwait<T, E>;
 
@@ -63,7 +64,7 @@ impl<T, E> IntoFuture for TaskFuture<T, E> {
     }
 }
 
-impl<'a, T, E> IntoFuture for &'a TaskFuture<T, E> {
+impl<'a, T: 'static, E> IntoFuture for &'a TaskFuture<T, E> {
     type Output = Result<&'a T, Error>;
     type IntoFuture = TaskAwaitRef<'a, T, E>;
 
@@ -75,7 +76,7 @@ impl<'a, T, E> IntoFuture for &'a TaskFuture<T, E> {
     }
 }
 
-impl<T, E> std::future::Future for TaskAwait<T, E> {
+impl<T: 'static, E> std::future::Future for TaskAwait<T, E> {
     type Output = Result<T, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -83,6 +84,7 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
         let Some(future) = this.future.take() else {
             return Poll::Ready(Err(Error::InvalidState(State::Finished)));
         };
+        future.completion().help();
         if future
             .completion()
             .poll(Until::Told, &mut this.key, context.waker())
@@ -95,12 +97,13 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
     }
 }
 
-impl<'a, T, E> std::future::Future for TaskAwaitRef<'a, T, E> {
+impl<'a, T: 'static, E> std::future::Future for TaskAwaitRef<'a, T, E> {
     type Output = Result<&'a T, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let future = this.future;
+        future.completion().help();
         if future
             .completion()
             .poll(Until::Done, &mut this.key, context.waker())

@@ -63,7 +63,7 @@ impl<T, E> TaskFuture<T, E> {
         }
     }
 
-    pub(super) fn completion(&self) -> &Completion<T> {
+    pub(super) fn completion(&self) -> &Arc<Completion<T>> {
         &self.completion
     }
 
@@ -86,7 +86,7 @@ impl<T, E> TaskFuture<T, E> {
     }
 }
 
-impl<T, E> TaskFuture<T, E> {
+impl<T: 'static, E> TaskFuture<T, E> {
     /// Waits for the task and lends its value, as often as you like.
     ///
     /// ```
@@ -296,9 +296,7 @@ impl<T, E> TaskFuture<T, E> {
     /// # Ok::<(), concurrent_futures::Error>(())
     /// ```
     pub fn detach(self) {}
-}
 
-impl<T: 'static, E> TaskFuture<T, E> {
     /// Cancels the task if it has not begun.
     ///
     /// `true` exactly if the task never runs: it was cancelled now, or before.
@@ -454,17 +452,17 @@ impl<T: 'static, E: Origin> Future for TaskFuture<T, E> {
     fn detach(self) {}
 }
 
-impl<T, E> Waitable for TaskFuture<T, E> {
+impl<T: 'static, E> Waitable for TaskFuture<T, E> {
     fn target(&self) -> &dyn Target {
-        &*self.completion
+        &self.completion
     }
 }
 
 impl<T, E> sealed::Sealed for TaskFuture<T, E> {}
 
-impl<T> Target for Completion<T> {
+impl<T: 'static> Target for Arc<Completion<T>> {
     fn id(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        Arc::as_ptr(self).addr()
     }
 
     fn done(&self) -> bool {
@@ -481,6 +479,10 @@ impl<T> Target for Completion<T> {
 
     fn forget(&self, key: &mut WakerKey) {
         Completion::forget(self, key);
+    }
+
+    fn help(&self) {
+        Completion::help(self);
     }
 }
 

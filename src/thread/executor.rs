@@ -20,9 +20,33 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// work. Dropped by one of its own workers it does not wait. After a shutdown
 /// without waiting, the end of `main` ends the work.
 ///
-/// A task that waits for another task of the same pool holds its thread
-/// meanwhile; with all threads held that way, none is left for the awaited
-/// tasks.
+/// **A task may wait for a task of the same pool.** If that one has not begun,
+/// the wait runs it there and then: that very task and no other, so that tasks
+/// that wait for each other cannot starve the pool, and none runs under a lock
+/// that the waiting one holds. A wait with a limit never does that; it waits
+/// for another worker. A task that waits for itself, or for one further down on
+/// its own thread, gets [`Error::WouldDeadlock`]; a circle over several threads
+/// is not found, and hangs, as it would with plain threads.
+///
+/// ```
+/// use std::sync::Arc;
+/// use concurrent_futures::{Error, ThreadPoolExecutor};
+///
+/// fn sum(executor: &Arc<ThreadPoolExecutor>, numbers: Vec<u64>) -> Result<u64, Error> {
+///     if numbers.len() < 2 {
+///         return Ok(numbers.into_iter().sum());
+///     }
+///     let (inner, half) = (Arc::clone(executor), numbers[1..].to_vec());
+///     let rest = executor.spawn(move || sum(&inner, half))?;
+///     Ok(numbers[0] + rest.into_result()??)
+/// }
+///
+/// let executor = Arc::new(ThreadPoolExecutor::with_max_workers(1)?); // one is enough
+/// let inner = Arc::clone(&executor);
+/// let total = executor.spawn(move || sum(&inner, (1..=10).collect()))?;
+/// assert_eq!(total.into_result()??, 55);
+/// # Ok::<(), Error>(())
+/// ```
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor as PoolExecutor;

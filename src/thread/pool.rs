@@ -11,6 +11,10 @@
 //!
 //! # Why no task is lost
 //!
+//! A task that a worker runs while it waits for it leaves an entry in the queue
+//! that no longer counts; so does one that was cancelled. Whoever pops it passes
+//! it over.
+//!
 //! A task is queued and counted in one step under the ledger's lock, and only
 //! while the ledger is open; the queue is closed in the same step as the
 //! ledger. Afterwards each queued task is popped by a worker, or by whoever
@@ -226,14 +230,6 @@ impl Pool {
         self.queue.pop()
     }
 
-    /// An idle worker has started a queued task.
-    pub(super) fn begin(&self) {
-        let mut ledger = self.ledger.lock();
-        ledger.idle -= 1;
-        ledger.queued -= 1;
-        ledger.running += 1;
-    }
-
     /// The last thing that a worker does.
     pub(super) fn leave(&self) {
         let mut ledger = self.ledger.lock();
@@ -249,15 +245,16 @@ impl Pool {
 pub(super) struct Account<'a>(pub(super) &'a Arc<Pool>);
 
 impl Seat for Account<'_> {
+    fn begin(&self) {
+        let mut ledger = self.0.ledger.lock();
+        ledger.idle -= 1;
+        ledger.begin();
+    }
+
     fn free(&self, failed: bool) {
         let mut ledger = self.0.ledger.lock();
-        ledger.running -= 1;
         ledger.idle += 1;
-        if failed {
-            ledger.failed += 1;
-        } else {
-            ledger.finished += 1;
-        }
+        ledger.end(failed);
     }
 
     fn busy(&self) {
@@ -269,6 +266,40 @@ impl Seat for Account<'_> {
 
     fn free_again(&self) {
         self.0.ledger.lock().idle += 1;
+    }
+}
+
+/// The accounts of a task that a worker runs while it waits for it, inside the
+/// task that it was running anyway: the worker stays as busy as it is.
+struct Inside(Arc<Pool>);
+
+impl Seat for Inside {
+    fn begin(&self) {
+        self.0.ledger.lock().begin();
+    }
+
+    fn free(&self, failed: bool) {
+        self.0.ledger.lock().end(failed);
+    }
+
+    fn busy(&self) {}
+
+    fn free_again(&self) {}
+}
+
+impl Ledger {
+    fn begin(&mut self) {
+        self.queued -= 1;
+        self.running += 1;
+    }
+
+    fn end(&mut self, failed: bool) {
+        self.running -= 1;
+        if failed {
+            self.failed += 1;
+        } else {
+            self.finished += 1;
+        }
     }
 }
 
@@ -299,5 +330,9 @@ where
         }
         drop(ledger);
         drop(self);
+    }
+
+    fn helper(&self) -> Option<Box<dyn Seat>> {
+        worker::is_of(&self.pool).then(|| Box::new(Inside(Arc::clone(&self.pool))) as _)
     }
 }

@@ -28,10 +28,9 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
     }
     while let Some(task) = pool.next_task() {
         if task.start() {
-            pool.begin();
             task.run(&Account(&pool));
         } else {
-            // Cancelled while it was queued.
+            // Cancelled, or run by one who waited for it, while it was queued.
             contain_drop(task);
         }
     }

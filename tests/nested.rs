@@ -1,0 +1,250 @@
+//! Tasks that wait for tasks of their own pool: they cannot starve it.
+//!
+//! The waiting worker runs the awaited task itself if it has not begun: that
+//! very task, and only in a wait without a limit.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed unwrap ends the test, and says where"
+)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use concurrent_futures::{
+    Error, MapOptions, ReturnWhen, ThreadFuture, ThreadPoolExecutor, as_completed, promise, wait,
+};
+
+/// No wait in a test is longer than this.
+const LIMIT: Duration = Duration::from_secs(60);
+
+type Shared = Arc<ThreadPoolExecutor>;
+
+fn pool(max_workers: usize) -> Shared {
+    Arc::new(ThreadPoolExecutor::with_max_workers(max_workers).unwrap())
+}
+
+/// Runs `task` on the only worker of a pool, which it gets, and gives its value.
+fn on_the_only_worker<T: Send + 'static>(task: impl FnOnce(&Shared) -> T + Send + 'static) -> T {
+    let executor = pool(1);
+    let inner = Arc::clone(&executor);
+    let future = executor.spawn(move || task(&inner)).unwrap();
+    if let Err(error) = future.exception_timeout(LIMIT) {
+        panic!("the only worker waits for itself: {error}");
+    }
+    let value = future.into_result().unwrap();
+    let stats = executor.stats();
+    assert_eq!((stats.workers, stats.queued, stats.running), (1, 0, 0));
+    value
+}
+
+/// A task whose value says which thread ran it.
+fn who(executor: &Shared) -> ThreadFuture<thread::ThreadId> {
+    executor.spawn(|| thread::current().id()).unwrap()
+}
+
+#[test]
+fn result_runs_the_awaited_task() {
+    let (outer, inner) = on_the_only_worker(|executor| {
+        let inner = who(executor);
+        (thread::current().id(), *inner.result().unwrap())
+    });
+    assert_eq!(outer, inner);
+}
+
+#[test]
+fn into_result_and_exception_run_it_too() {
+    on_the_only_worker(|executor| {
+        assert_eq!(who(executor).into_result().unwrap(), thread::current().id());
+        assert!(who(executor).exception().is_none());
+        let failing = executor.spawn(|| -> () { panic!("inside") }).unwrap();
+        assert!(matches!(failing.exception(), Some(Error::Panicked(_))));
+    });
+}
+
+#[test]
+fn every_kind_of_wait_runs_what_it_waits_for() {
+    on_the_only_worker(|executor| {
+        let all = [who(executor), who(executor), who(executor)];
+        let waited = wait(&all, ReturnWhen::AllCompleted, None);
+        assert_eq!(waited.done.len(), 3);
+        assert_eq!(as_completed([who(executor), who(executor)]).count(), 2);
+        let first = [who(executor), who(executor)];
+        assert_eq!(wait(&first, ReturnWhen::FirstCompleted, None).done.len(), 1);
+        assert_eq!(wait(&first, ReturnWhen::AllCompleted, None).done.len(), 2);
+        for chunk in [1, 2] {
+            let options = MapOptions::new().chunk_size(chunk);
+            let doubled = executor.map_with(options, |n: i32| 2 * n, 1..=3).unwrap();
+            assert_eq!(doubled.map(Result::unwrap).sum::<i32>(), 12);
+        }
+        let awaited = pollster::block_on(who(executor).into_future()).unwrap();
+        assert_eq!(awaited, thread::current().id());
+        let lent = who(executor);
+        assert!(pollster::block_on((&lent).into_future()).is_ok());
+    });
+}
+
+#[test]
+fn a_tree_of_tasks_that_wait_needs_no_more_workers_than_there_are() {
+    fn fibonacci(executor: &Shared, n: u64) -> u64 {
+        if n < 2 {
+            return n;
+        }
+        let inner = Arc::clone(executor);
+        let left = executor.spawn(move || fibonacci(&inner, n - 1)).unwrap();
+        let right = fibonacci(executor, n - 2);
+        left.into_result().unwrap() + right
+    }
+    for workers in [1, 2, 4] {
+        let executor = pool(workers);
+        let inner = Arc::clone(&executor);
+        let result = executor.spawn(move || fibonacci(&inner, 16)).unwrap();
+        assert_eq!(*result.result_timeout(LIMIT).unwrap(), 987);
+        assert_eq!(executor.stats().queued, 0);
+        assert!(executor.stats().workers <= workers);
+    }
+}
+
+/// rayon-rs/rayon#592: who waits with a lock in its hands must not be made to
+/// run somebody who wants that lock.
+#[test]
+fn no_unrelated_task_is_run_under_a_held_lock() {
+    on_the_only_worker(|executor| {
+        let lock = Arc::new(Mutex::new(()));
+        let wanted = Arc::clone(&lock);
+        let unrelated = executor
+            .spawn(move || drop(wanted.try_lock().unwrap()))
+            .unwrap();
+        let held = lock.lock().unwrap();
+        assert_eq!(*who(executor).result().unwrap(), thread::current().id());
+        assert!(!unrelated.done());
+        drop(held);
+        assert!(unrelated.exception().is_none());
+    });
+}
+
+#[test]
+fn a_wait_with_a_limit_runs_nothing() {
+    on_the_only_worker(|executor| {
+        let inner = who(executor);
+        let short = Duration::from_millis(1);
+        assert!(matches!(
+            inner.result_timeout(short),
+            Err(Error::Timeout { .. })
+        ));
+        assert!(matches!(
+            inner.exception_timeout(short),
+            Err(Error::Timeout { .. })
+        ));
+        assert!(
+            wait([&inner], ReturnWhen::AllCompleted, Some(short))
+                .done
+                .is_empty()
+        );
+        assert!(as_completed([&inner]).next_timeout(short).is_err());
+        assert!(!inner.done() && !inner.running());
+        assert!(inner.cancel());
+    });
+}
+
+#[test]
+fn a_task_of_another_pool_is_left_to_that_pool() {
+    let other = pool(1);
+    let (outer, inner) = on_the_only_worker(move |_| {
+        let inner = *who(&other).result().unwrap();
+        (thread::current().id(), inner)
+    });
+    assert_ne!(outer, inner);
+}
+
+#[test]
+fn each_task_runs_once_whoever_takes_it() {
+    let executor = pool(2);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let (inner, counter) = (Arc::clone(&executor), Arc::clone(&ran));
+    let waiting = executor
+        .spawn(move || {
+            for _ in 0..5000 {
+                let counter = Arc::clone(&counter);
+                let one = inner
+                    .spawn(move || counter.fetch_add(1, Ordering::Relaxed))
+                    .unwrap();
+                one.into_result().unwrap();
+            }
+        })
+        .unwrap();
+    waiting.result_timeout(LIMIT).unwrap();
+    assert_eq!(ran.load(Ordering::Relaxed), 5000);
+    assert_eq!(executor.shutdown().finished, 5001);
+}
+
+#[test]
+fn waiting_for_oneself_is_an_error() {
+    let executor = pool(1);
+    let (hand_over, handed) = mpsc::channel::<ThreadFuture<()>>();
+    let (sender, answer) = mpsc::channel();
+    let future = executor
+        .spawn(move || {
+            let own = handed.recv_timeout(LIMIT).unwrap();
+            sender.send(own.result().copied()).unwrap();
+            let early = own.result_timeout(Duration::from_millis(1)).copied();
+            sender.send(early).unwrap();
+            sender.send(own.into_result()).unwrap();
+        })
+        .unwrap();
+    hand_over.send(future).unwrap();
+    let next = || answer.recv_timeout(LIMIT).unwrap();
+    assert!(matches!(next(), Err(Error::WouldDeadlock)));
+    assert!(
+        matches!(next(), Err(Error::Timeout { .. })),
+        "a limit ends the wait"
+    );
+    assert!(matches!(next(), Err(Error::WouldDeadlock)));
+}
+
+#[test]
+fn waiting_in_a_circle_on_one_thread_is_an_error() {
+    let answer = on_the_only_worker(|executor| {
+        let (hand_over, handed) = mpsc::channel::<Arc<ThreadFuture<()>>>();
+        let (sender, answer) = mpsc::channel();
+        let inner = Arc::clone(executor);
+        // The first waits for the second, which waits for the first.
+        let first = inner
+            .clone()
+            .spawn(move || {
+                let first = handed.recv_timeout(LIMIT).unwrap();
+                let second = inner.spawn(move || {
+                    sender.send(first.result().copied()).unwrap();
+                });
+                second.unwrap().into_result().unwrap();
+            })
+            .unwrap();
+        let first = Arc::new(first);
+        hand_over.send(Arc::clone(&first)).unwrap();
+        first.result().unwrap();
+        answer.recv_timeout(LIMIT).unwrap()
+    });
+    assert!(matches!(answer, Err(Error::WouldDeadlock)));
+}
+
+#[test]
+fn a_promise_that_is_run_knows_its_own_future_too() {
+    let (promise, future) = promise::<()>();
+    let future = Arc::new(future);
+    let own = Arc::clone(&future);
+    promise.run(move || assert!(matches!(own.result(), Err(Error::WouldDeadlock))));
+    assert!(future.exception().is_none());
+}
+
+#[test]
+fn a_task_with_callbacks_is_told_before_the_wait_for_its_value_ends() {
+    on_the_only_worker(|executor| {
+        let (sender, told) = mpsc::channel();
+        let inner = who(executor);
+        inner.add_done_callback(move |_| sender.send(thread::current().id()).unwrap());
+        inner.into_result().unwrap();
+        assert_eq!(told.try_recv(), Ok(thread::current().id()));
+    });
+}
