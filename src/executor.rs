@@ -119,6 +119,7 @@ pub trait Executor {
     {
         map::eager(
             MapOptions::new(),
+            self.max_workers(),
             items,
             map::one_by_one(|item| self.submit(f, item)),
         )
@@ -159,7 +160,7 @@ pub trait Executor {
         I::IntoIter: 'a,
     {
         let submit = map::one_by_one(move |item| self.submit(f, item));
-        map::with(options.unchunked()?, items, submit)
+        map::with(options.unchunked()?, self.max_workers(), items, submit)
     }
 
     /// Takes no new tasks, and waits until those submitted are done.

@@ -159,7 +159,7 @@ impl InlineExecutor {
         I: IntoIterator<Item = A>,
     {
         let submit = map::one_by_one(|item| self.submit(&f, item));
-        map::eager(MapOptions::new(), items, submit)
+        map::eager(MapOptions::new(), self.max_workers(), items, submit)
     }
 
     /// Like [`map`](Self::map), with options; a chunk is run item by item.
@@ -192,7 +192,7 @@ impl InlineExecutor {
         I::IntoIter: 'a,
     {
         let submit = map::one_by_one(move |item| self.submit(&f, item));
-        map::with(options.unchunked()?, items, submit)
+        map::with(options.unchunked()?, self.max_workers(), items, submit)
     }
 
     /// Refuses tasks from now on; there is nothing to wait for.

@@ -56,6 +56,7 @@
 //! | to end a pool | its end of scope, [`ThreadPoolExecutor::shutdown_with`] |
 //! | a future that you settle yourself | [`promise()`] |
 //! | to know why there is no value | [`Error`] |
+//! | to return any error from a task, as text | [`Report`] |
 
 mod as_completed;
 mod completion;
@@ -68,7 +69,9 @@ mod lane;
 mod map;
 mod panic;
 mod promise;
+mod report;
 mod state;
+mod submit;
 mod sync;
 mod thread;
 mod wait;
@@ -81,9 +84,10 @@ pub use crate::error::Error;
 pub use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats};
 pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
 pub use crate::inline::{InlineExecutor, InlineFuture};
-pub use crate::map::{Map, MapOptions};
+pub use crate::map::{Map, MapOptions, Unordered};
 pub use crate::panic::Panic;
 pub use crate::promise::{Promise, promise};
+pub use crate::report::Report;
 pub use crate::state::State;
 pub use crate::thread::{
     InitializerOutcome, ThreadFuture, ThreadPoolExecutor, ThreadPoolExecutorBuilder,

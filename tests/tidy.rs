@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u8)] = &[
     ("sync", 0),
     ("state", 0),
+    ("report", 0),
+    ("submit", 0),
     ("worker", 0),
     ("panic", 1),
     ("error", 2),

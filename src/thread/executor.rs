@@ -209,7 +209,12 @@ impl ThreadPoolExecutor {
         R: Send + 'static,
         I: IntoIterator<Item = A>,
     {
-        map::eager(MapOptions::new(), items, self.submit_batches(f))
+        map::eager(
+            MapOptions::new(),
+            self.max_workers(),
+            items,
+            self.submit_batches(f),
+        )
     }
 
     /// Like [`map`](Self::map), with [`MapOptions`]; a chunk is one task.
@@ -242,7 +247,7 @@ impl ThreadPoolExecutor {
         I: IntoIterator<Item = A>,
         I::IntoIter: 'a,
     {
-        map::with(options, items, self.submit_batches(f))
+        map::with(options, self.max_workers(), items, self.submit_batches(f))
     }
 
     fn submit_batches<F, A, R>(

@@ -100,6 +100,61 @@ on_every_executor! {
         assert_eq!(drawn.get(), 24);
     }
 
+    fn chosen_chunks_change_nothing_in_the_results<X>() {
+        let executor = X::executor(2);
+        let serial: Vec<i64> = (0..5000).map(double).collect();
+        let options = MapOptions::new().automatic_chunks();
+        let known = executor.map_with(options, double, 0..5000).expect("it is open");
+        assert_eq!(values(known), serial);
+        let unknown = (0..).take_while(|n| *n < 5000);
+        let results = executor.map_with(options, double, unknown).expect("it is open");
+        assert_eq!(values(results), serial);
+        let none = executor.map_with(options, double, []).expect("it is open");
+        assert_eq!(values(none), []);
+    }
+
+    fn unordered_gives_each_result_with_its_place<X>() {
+        let executor = X::executor(2);
+        for chunk in [1, 3] {
+            for buffer in [1, 4, 100] {
+                let options = MapOptions::new().chunk_size(chunk).buffer_size(buffer);
+                let mut results = executor.map_with(options, divide, [5, 0, 4, 2, 1]).expect("it is open");
+                assert_eq!(results.next().expect("it is the first").expect("it returns"), 20);
+                let mut places = Vec::new();
+                for (place, result) in results.unordered() {
+                    assert_eq!(result.ok(), [None, None, Some(25), Some(50), Some(100)][place]);
+                    places.push(place);
+                }
+                places.sort_unstable();
+                assert_eq!(places, [1, 2, 3, 4], "{options:?}");
+            }
+        }
+    }
+
+    fn unordered_takes_endless_items<X>() {
+        let executor = X::executor(2);
+        let options = MapOptions::new().buffer_size(3);
+        let results = executor.map_with(options, double, 0..).expect("it is open").unordered();
+        let mut places = Vec::new();
+        for (place, result) in results.take(100) {
+            assert_eq!(result.expect("it returns"), 2 * i64::try_from(place).expect("small"));
+            places.push(place);
+        }
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 100);
+    }
+
+    fn a_shutdown_shows_in_an_unordered_map_too<X>() {
+        let executor = X::executor(1);
+        let options = MapOptions::new().buffer_size(2);
+        let results = executor.map_with(options, double, 1..).expect("it is open").unordered();
+        executor.shutdown();
+        let mut all: Vec<_> = results.map(|(place, result)| (place, result.ok())).collect();
+        all.sort_unstable();
+        assert_eq!(all, [(0, Some(2)), (1, Some(4)), (2, None)]);
+    }
+
     fn map_after_shutdown_is_refused<X>() {
         let executor = X::executor(1);
         executor.shutdown();
@@ -114,9 +169,9 @@ on_every_executor! {
         let mut results = executor.map_with(options, double, 1..).expect("it is open");
         executor.shutdown();
         assert_eq!(results.next().expect("submitted").expect("it returns"), 2);
+        assert_eq!(results.next().expect("submitted").expect("it returns"), 4);
         // The item that could not be submitted is not passed over in silence.
         assert!(matches!(results.next(), Some(Err(Error::ShutDown))));
-        assert_eq!(results.next().expect("submitted").expect("it returns"), 4);
         assert!(results.next().is_none());
     }
 }
@@ -134,7 +189,7 @@ on_every_pool! {
     }
 
     fn dropping_a_map_cancels_what_has_not_begun<X>() {
-        for chunk in [1, 4] {
+        for chunk in [1, 2, 4] {
             let executor = X::executor(1);
             let mut gate = Gate::new();
             let port = gate.port();
@@ -144,7 +199,11 @@ on_every_pool! {
             let results = executor
                 .map_with(options, hold, (0..20).map(move |n| (port, n)))
                 .expect("it is open");
-            drop(results);
+            if chunk == 1 {
+                drop(results.unordered());
+            } else {
+                drop(results);
+            }
             gate.open();
             assert!(held.exception().is_none());
             let report = executor.shutdown();
@@ -163,6 +222,39 @@ on_every_pool! {
         let mut results = executor.map_with(options, hold, items).expect("it is open");
         gate.wait_for(1);
         let timeout = results.next().expect("the limit is an item");
+        assert!(matches!(timeout, Err(Error::Timeout { unfinished: 3, total: 3 })), "{timeout:?}");
+        assert!(results.next().is_none());
+        gate.open();
+        let report = executor.shutdown();
+        assert_eq!((report.finished, report.cancelled), (1, 2));
+    }
+
+    fn unordered_gives_the_fast_before_the_slow<X>() {
+        let executor = X::executor(2);
+        let (mut slow, mut fast) = (Gate::new(), Gate::new());
+        let items = [(slow.port(), 1), (fast.port(), 2)];
+        let mut results = executor.map(hold, items).expect("it is open").unordered();
+        slow.wait_for(1);
+        fast.wait_for(1);
+        fast.open();
+        let (place, result) = results.next().expect("one is released");
+        assert_eq!((place, result.expect("it returns")), (1, 2));
+        slow.open();
+        let (place, result) = results.next().expect("the other too");
+        assert_eq!((place, result.expect("it returns")), (0, 1));
+        assert!(results.next().is_none());
+    }
+
+    fn an_unordered_map_that_times_out_cancels_the_rest_and_ends<X>() {
+        let executor = X::executor(1);
+        let mut gate = Gate::new();
+        let port = gate.port();
+        let options = MapOptions::new().timeout(Duration::from_millis(200));
+        let items = [(port, 1), (port, 2), (port, 3)];
+        let results = executor.map_with(options, hold, items).expect("it is open");
+        let mut results = results.unordered();
+        gate.wait_for(1);
+        let (_, timeout) = results.next().expect("the limit is an item");
         assert!(matches!(timeout, Err(Error::Timeout { unfinished: 3, total: 3 })), "{timeout:?}");
         assert!(results.next().is_none());
         gate.open();

@@ -1,6 +1,6 @@
 //! `submit`: values and failures come back, workers start on demand.
 
-use concurrent_futures::{Error, Executor, Future, current_worker};
+use concurrent_futures::{Error, Executor, Future, Report, current_worker, submit};
 
 use crate::fixture::{self, Fixture, Gate, LIMIT, double, fail, hold, initialized, parse};
 
@@ -19,6 +19,38 @@ on_every_executor! {
         assert_eq!(*power.expect("it is open").result().expect("it returns"), 1024);
         let none = executor.submit(|()| 7_i64, ()).expect("it is open");
         assert_eq!(*none.result().expect("it returns"), 7);
+    }
+
+    fn submit_with_several_arguments_needs_no_closure<X>() {
+        fn sum(a: i64, b: i64, c: i64) -> i64 {
+            a + b + c
+        }
+        let executor = X::executor(2);
+        assert_eq!(submit!(executor, sum, 1, 2, 3).expect("it is open").into_result().expect("it returns"), 6);
+        assert_eq!(submit!(executor, double, 4).expect("it is open").into_result().expect("it returns"), 8);
+        assert_eq!(submit!(&executor, || 7_i64).expect("it is open").into_result().expect("it returns"), 7);
+        let eight = submit!(executor, |a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8| {
+            [a, b, c, d, e, f, g, h]
+        }, 1, 2, 3, 4, 5, 6, 7, 8);
+        let eight = eight.expect("it is open").into_result().expect("it returns");
+        assert_eq!(eight, [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    fn any_error_travels_as_a_report<X>() {
+        fn number(text: String) -> Result<i64, Report> {
+            let number: i64 = text.parse()?;
+            if number < 0 {
+                return Err(Report::new("negative"));
+            }
+            Ok(number)
+        }
+        let executor = X::executor(2);
+        let ask = |text: &str| executor.submit(number, text.to_owned()).expect("it is open");
+        assert_eq!(ask("7").into_result().expect("it returns").expect("it is one"), 7);
+        let report = ask("-1").into_result().expect("it returns").expect_err("it is none");
+        assert_eq!(report.message(), "negative");
+        let report = ask("x").into_result().expect("it returns").expect_err("it is none");
+        assert!(report.message().contains("invalid digit"));
     }
 
     fn a_reference_to_an_executor_is_one<X>() {

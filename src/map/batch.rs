@@ -1,0 +1,211 @@
+//! Items travel in batches: a [`Batch`] is what one task carries, a [`Part`] is
+//! what is left of it here, the future of its results.
+
+use std::time::Instant;
+
+use super::options::MapOptions;
+use crate::completion::Completion;
+use crate::error::Error;
+use crate::future::{Future, Origin, TaskFuture};
+use crate::panic::catch;
+use crate::waitable::{Target, Waitable, sealed};
+
+/// The items of one task.
+pub(crate) enum Batch<A> {
+    One(A),
+    Many(Vec<A>),
+}
+
+impl<A> Batch<A> {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(items) => items.len(),
+        }
+    }
+}
+
+/// Cuts the items into batches and submits one a call; says how many items it
+/// has. `None`: there are no more.
+pub(super) fn batches<A, R>(
+    options: MapOptions,
+    workers: usize,
+    mut items: impl Iterator<Item = A>,
+    mut submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error>,
+) -> impl FnMut() -> Option<(usize, Result<Part<R>, Error>)> {
+    let mut sizes = chunk_sizes(options.chunk_size, workers, items.size_hint());
+    move || {
+        let batch = match sizes() {
+            1 => Batch::One(items.next()?),
+            size => {
+                let chunk: Vec<A> = items.by_ref().take(size).collect();
+                if chunk.is_empty() {
+                    return None;
+                }
+                Batch::Many(chunk)
+            }
+        };
+        Some((batch.len(), submit(batch)))
+    }
+}
+
+/// How large the next chunk is: as it was given, or chosen by what is known of
+/// the items.
+fn chunk_sizes(
+    given: Option<usize>,
+    workers: usize,
+    size_hint: (usize, Option<usize>),
+) -> impl FnMut() -> usize {
+    /// Chunks for each worker: more even the load, fewer cost less.
+    const CHUNKS: usize = 4;
+    const LARGEST: usize = 1024;
+    let known = match size_hint {
+        (least, Some(most)) if least == most => {
+            Some(least.div_ceil(workers.saturating_mul(CHUNKS)).max(1))
+        }
+        _ => None,
+    };
+    let fixed = given.or(known);
+    let mut growing = 1;
+    move || {
+        fixed.unwrap_or_else(|| {
+            let size = growing;
+            growing = LARGEST.min(2 * size);
+            size
+        })
+    }
+}
+
+/// A way to submit batches, from one to submit single items.
+pub(crate) fn one_by_one<A, R, F>(
+    mut submit: impl FnMut(A) -> Result<F, Error>,
+) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error>
+where
+    R: 'static,
+    F: Future<Output = R> + Send + 'static,
+{
+    move |batch| match batch {
+        Batch::One(item) => submit(item).map(Part::one),
+        Batch::Many(_) => unreachable!("its maps are unchunked"),
+    }
+}
+
+/// Runs `f` on each item of a chunk; one that panics does not end the others.
+pub(crate) fn each<A, R>(f: impl Fn(A) -> R, items: Vec<A>) -> Vec<Result<R, Error>> {
+    let call = |item| catch(|| f(item)).map_err(Error::Panicked);
+    items.into_iter().map(call).collect()
+}
+
+/// The task of one batch.
+pub(crate) struct Part<R> {
+    task: Box<dyn Pending<R> + Send>,
+    /// The place of its first item among all.
+    pub(super) first: usize,
+}
+
+impl<R: 'static> Part<R> {
+    pub(crate) fn one<F>(future: F) -> Self
+    where
+        F: Future<Output = R> + Send + 'static,
+    {
+        Self::new(future, |result| vec![result])
+    }
+
+    /// A chunk of `items`, run by [`each`].
+    pub(crate) fn many<F>(future: F, items: usize) -> Self
+    where
+        F: Future<Output = Vec<Result<R, Error>>> + Send + 'static,
+    {
+        Self::new(future, move |result| {
+            result.unwrap_or_else(|error| (0..items).map(|_| Err(error.clone())).collect())
+        })
+    }
+
+    /// A chunk of `items` that the executor refused with this error.
+    pub(super) fn refused(error: Error, items: usize) -> Self {
+        let completion = Completion::new(None);
+        // Nobody else has it yet: it is not refused, and nobody is to be told.
+        let _ = completion.settle(Ok(()));
+        Self::new(TaskFuture::<(), Nowhere>::new(completion), move |_| {
+            (0..items).map(|_| Err(error.clone())).collect()
+        })
+    }
+
+    fn new<F, U>(future: F, unpack: U) -> Self
+    where
+        F: Future + Send + 'static,
+        U: FnOnce(Result<F::Output, Error>) -> Vec<Result<R, Error>> + Send + 'static,
+    {
+        let task = Box::new(Unpacked { future, unpack });
+        Self { task, first: 0 }
+    }
+}
+
+impl<R> Part<R> {
+    /// Waits, and gives the results of its items with their places.
+    pub(super) fn take(self) -> impl Iterator<Item = (usize, Result<R, Error>)> {
+        (self.first..).zip(self.task.take())
+    }
+
+    /// Whether it is done before the deadline.
+    pub(super) fn wait(&self, deadline: Instant) -> bool {
+        self.task.wait(deadline)
+    }
+
+    pub(super) fn cancel(&self) {
+        self.task.cancel();
+    }
+}
+
+impl<R> Waitable for Part<R> {
+    fn target(&self) -> &dyn Target {
+        self.task.target()
+    }
+}
+
+impl<R> sealed::Sealed for Part<R> {}
+
+/// Where a refused part runs.
+enum Nowhere {}
+
+impl Origin for Nowhere {
+    const FUTURE: &'static str = "Refused";
+}
+
+/// A part's future, whatever its type.
+trait Pending<R> {
+    fn cancel(&self);
+    fn wait(&self, deadline: Instant) -> bool;
+    fn take(self: Box<Self>) -> Vec<Result<R, Error>>;
+    fn target(&self) -> &dyn Target;
+}
+
+/// A future, and how its output becomes the results of the items.
+struct Unpacked<F, U> {
+    future: F,
+    unpack: U,
+}
+
+impl<R, F, U> Pending<R> for Unpacked<F, U>
+where
+    F: Future,
+    U: FnOnce(Result<F::Output, Error>) -> Vec<Result<R, Error>>,
+{
+    fn cancel(&self) {
+        self.future.cancel();
+    }
+
+    fn wait(&self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Not `result_timeout`: the task may have failed with a time-out too.
+        self.future.exception_timeout(left).is_ok()
+    }
+
+    fn take(self: Box<Self>) -> Vec<Result<R, Error>> {
+        (self.unpack)(self.future.into_result())
+    }
+
+    fn target(&self) -> &dyn Target {
+        self.future.target()
+    }
+}

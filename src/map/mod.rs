@@ -1,0 +1,217 @@
+//! [`Map`]: the results of one function on many items, in their order.
+//!
+//! It gets a function to submit with and knows no executor. [`batch`] cuts the
+//! items into tasks, [`Unordered`] gives the same results as they end.
+
+mod batch;
+mod options;
+mod unordered;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Instant;
+
+pub(crate) use self::batch::{Batch, Part, each, one_by_one};
+pub use self::options::MapOptions;
+pub use self::unordered::Unordered;
+
+use self::batch::batches;
+use crate::error::Error;
+use crate::lane::Lane;
+use crate::waitable::Waitable;
+
+/// The results of [`Executor::map`](crate::Executor::map), in the order of the
+/// items.
+///
+/// `next` waits for the next item's result and gives it away. It goes on after
+/// an item that failed. **Dropping it** cancels the tasks that have not begun.
+///
+/// ```
+/// use concurrent_futures::{Error, ThreadPoolExecutor};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let mut quotients = executor.map(|n: i32| 12 / n, [3, 0, 4])?;
+/// assert_eq!(quotients.next().unwrap()?, 4);
+/// assert!(matches!(quotients.next(), Some(Err(Error::Panicked(_)))));
+/// assert_eq!(quotients.next().unwrap()?, 3);
+/// assert!(quotients.next().is_none());
+/// # Ok::<(), Error>(())
+/// ```
+#[must_use = "dropping it cancels what has not begun"]
+pub struct Map<'a, R> {
+    /// Submitted and not yet read, in order.
+    parts: VecDeque<Part<R>>,
+    /// How many parts there have been.
+    submitted: u32,
+    /// How many items there have been.
+    drawn: usize,
+    /// What the last part gave and was not yet taken.
+    ready: std::vec::IntoIter<(usize, Result<R, Error>)>,
+    /// Submits the next batch, for a map with a buffer.
+    more: Option<More<'a, R>>,
+    deadline: Option<Instant>,
+}
+
+/// Submits the next batch and says how many items it has; `None` without items.
+type More<'a, R> = Box<dyn FnMut() -> Option<(usize, Result<Part<R>, Error>)> + 'a>;
+
+/// Submits all items now; the iterator borrows nothing.
+pub(crate) fn eager<A, R: 'static>(
+    options: MapOptions,
+    workers: usize,
+    items: impl IntoIterator<Item = A>,
+    submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error>,
+) -> Result<Map<'static, R>, Error> {
+    let mut map = Map::new(&options.check()?);
+    let mut more = batches(options, workers, items.into_iter(), submit);
+    map.fill(usize::MAX, &mut more)?;
+    Ok(map)
+}
+
+/// Submits all items now, or as many as the buffer holds.
+pub(crate) fn with<'a, A: 'a, R: 'static, I>(
+    options: MapOptions,
+    workers: usize,
+    items: I,
+    submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error> + 'a,
+) -> Result<Map<'a, R>, Error>
+where
+    I: IntoIterator<Item = A>,
+    I::IntoIter: 'a,
+{
+    let Some(buffer_size) = options.check()?.buffer_size else {
+        return eager(options, workers, items, submit);
+    };
+    let mut map = Map::new(&options);
+    let mut more = batches(options, workers, items.into_iter(), submit);
+    map.fill(buffer_size, &mut more)?;
+    map.more = Some(Box::new(more));
+    Ok(map)
+}
+
+impl<'a, R: 'static> Map<'a, R> {
+    fn new(options: &MapOptions) -> Self {
+        Self {
+            parts: VecDeque::new(),
+            submitted: 0,
+            drawn: 0,
+            ready: Vec::new().into_iter(),
+            more: None,
+            deadline: options
+                .timeout
+                .and_then(|timeout| Instant::now().checked_add(timeout)),
+        }
+    }
+
+    /// Gives the results as they end, each with the place of its item.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let names = ["one", "three"];
+    /// for (index, length) in executor.map(str::len, names)?.unordered() {
+    ///     assert_eq!(length?, names[index].len());
+    /// }
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn unordered(mut self) -> Unordered<'a, R> {
+        let mut lane = Lane::new();
+        for part in self.parts.drain(..) {
+            lane.add(part);
+        }
+        Unordered { map: self, lane }
+    }
+
+    /// Submits until `size` parts are ahead of the reader.
+    fn fill(
+        &mut self,
+        size: usize,
+        more: &mut impl FnMut() -> Option<(usize, Result<Part<R>, Error>)>,
+    ) -> Result<(), Error> {
+        while self.parts.len() < size {
+            match more() {
+                Some((items, part)) => self.push(items, part?),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, items: usize, mut part: Part<R>) {
+        part.first = self.drawn;
+        self.drawn += items;
+        self.submitted = self.submitted.saturating_add(1);
+        self.parts.push_back(part);
+    }
+
+    /// Makes the results of a part ready, and submits one more batch in its
+    /// stead. Items that cannot be submitted are not passed over: that error is
+    /// their result, in their place.
+    fn read(&mut self, part: Part<R>) {
+        self.ready = part.take().collect::<Vec<_>>().into_iter();
+        match self.more.as_mut().and_then(|more| more()) {
+            Some((items, Ok(part))) => self.push(items, part),
+            Some((items, Err(error))) => {
+                self.more = None;
+                self.push(items, Part::refused(error, items));
+            }
+            None => self.more = None,
+        }
+    }
+}
+
+impl<R> Map<'_, R> {
+    /// Cancels what has not begun; the iterator is at its end.
+    fn give_up(&mut self) {
+        self.more = None;
+        self.ready = Vec::new().into_iter();
+        // The last first: a worker takes the first ones meanwhile.
+        while let Some(part) = self.parts.pop_back() {
+            part.cancel();
+        }
+    }
+
+    fn timeout(&self, unfinished: usize) -> Error {
+        Error::Timeout {
+            unfinished: u32::try_from(unfinished).unwrap_or(u32::MAX),
+            total: self.submitted,
+        }
+    }
+}
+
+impl<R: 'static> Iterator for Map<'_, R> {
+    type Item = Result<R, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((_, result)) = self.ready.next() {
+                return Some(result);
+            }
+            let part = self.parts.pop_front()?;
+            if self.deadline.is_some_and(|at| !part.wait(at)) {
+                self.parts.push_front(part);
+                let undone = self.parts.iter().filter(|part| !part.target().done());
+                let error = self.timeout(undone.count());
+                self.give_up();
+                return Some(Err(error));
+            }
+            self.read(part);
+        }
+    }
+}
+
+impl<R> Drop for Map<'_, R> {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+impl<R> fmt::Debug for Map<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("ready", &self.ready.len())
+            .field("ahead", &self.parts.len())
+            .finish_non_exhaustive()
+    }
+}

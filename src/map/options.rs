@@ -1,0 +1,98 @@
+//! [`MapOptions`]: how a map cuts its items into tasks, and its limits.
+
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// How [`Executor::map_with`](crate::Executor::map_with) cuts and limits.
+///
+/// ```
+/// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let options = MapOptions::new().chunk_size(3);
+/// let squares = executor.map_with(options, |n: i32| n * n, 0..10)?;
+/// let squares: Vec<i32> = squares.collect::<Result<_, _>>()?;
+/// assert_eq!(squares, [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "options do nothing by themselves"]
+pub struct MapOptions {
+    /// `None`: chosen for each map.
+    pub(super) chunk_size: Option<usize>,
+    pub(super) buffer_size: Option<usize>,
+    pub(super) timeout: Option<Duration>,
+}
+
+impl MapOptions {
+    /// One item a task, all submitted at once, no limit of time.
+    pub fn new() -> Self {
+        Self {
+            chunk_size: Some(1),
+            buffer_size: None,
+            timeout: None,
+        }
+    }
+
+    /// How many items make one task. Larger chunks cost less for each item.
+    pub fn chunk_size(mut self, items: usize) -> Self {
+        self.chunk_size = Some(items);
+        self
+    }
+
+    /// Chooses the chunks: four for each worker if the items say how many they
+    /// are; if not, chunks that begin with one item and double up to 1,024.
+    ///
+    /// ```
+    /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::with_max_workers(2)?;
+    /// let options = MapOptions::new().automatic_chunks();
+    /// let sum: Result<u64, _> = executor.map_with(options, |n: u64| n, 0..1000)?.sum();
+    /// assert_eq!(sum?, 499_500);
+    /// assert_eq!(executor.shutdown().finished, 8);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn automatic_chunks(mut self) -> Self {
+        self.chunk_size = None;
+        self
+    }
+
+    /// How many tasks may be ahead of the reader.
+    ///
+    /// Then the items are drawn as results are taken, never more, and may be
+    /// endless; and the iterator borrows the executor.
+    pub fn buffer_size(mut self, tasks: usize) -> Self {
+        self.buffer_size = Some(tasks);
+        self
+    }
+
+    /// The limit for the whole, counted from the call. When it passes, the
+    /// iterator gives [`Error::Timeout`] and ends, which cancels the rest.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    pub(super) fn check(self) -> Result<Self, Error> {
+        if self.chunk_size == Some(0) {
+            return Err(Error::invalid_argument("chunk_size must be at least 1"));
+        }
+        if self.buffer_size == Some(0) {
+            return Err(Error::invalid_argument("buffer_size must be at least 1"));
+        }
+        Ok(self)
+    }
+
+    /// For an executor that takes the items one by one.
+    pub(crate) fn unchunked(self) -> Result<Self, Error> {
+        Ok(self.check()?.chunk_size(1))
+    }
+}
+
+impl Default for MapOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,83 @@
+//! [`Unordered`]: the results of a map as they end.
+
+use std::fmt;
+
+use super::Map;
+use super::batch::Part;
+use crate::error::Error;
+use crate::lane::Lane;
+
+/// The results of [`Map::unordered`]: as they end, each with the place of its
+/// item, counted from 0.
+///
+/// **Dropping it** cancels the tasks that have not begun. If the time of
+/// [`MapOptions::timeout`] is over it gives [`Error::Timeout`] with the number
+/// of items as its place, and ends.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let mut squares = [0; 3];
+/// for (index, square) in executor.map(|n: i32| n * n, 1..=3)?.unordered() {
+///     squares[index] = square?;
+/// }
+/// assert_eq!(squares, [1, 4, 9]);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[must_use = "dropping it cancels what has not begun"]
+pub struct Unordered<'a, R> {
+    /// Its parts are in the lane.
+    pub(super) map: Map<'a, R>,
+    pub(super) lane: Lane<Part<R>>,
+}
+
+impl<R: 'static> Iterator for Unordered<'_, R> {
+    type Item = (usize, Result<R, Error>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(result) = self.map.ready.next() {
+                return Some(result);
+            }
+            if self.lane.len() == 0 {
+                return None;
+            }
+            let Some(number) = self.lane.next(self.map.deadline) else {
+                let error = self.map.timeout(self.lane.len());
+                self.give_up();
+                return Some((self.map.drawn, Err(error)));
+            };
+            let part = self.lane.take(number)?;
+            self.map.read(part);
+            for part in self.map.parts.drain(..) {
+                self.lane.add(part);
+            }
+        }
+    }
+}
+
+impl<R> Unordered<'_, R> {
+    fn give_up(&mut self) {
+        let parts = self.lane.take_all();
+        self.map
+            .parts
+            .extend(parts.into_iter().map(|(_, part)| part));
+        self.map.give_up();
+    }
+}
+
+impl<R> Drop for Unordered<'_, R> {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+impl<R> fmt::Debug for Unordered<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unordered")
+            .field("ready", &self.map.ready.len())
+            .field("ahead", &self.lane.len())
+            .finish_non_exhaustive()
+    }
+}

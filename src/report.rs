@@ -1,0 +1,163 @@
+//! [`Report`]: any error as plain text that crosses the border of a process.
+
+use std::error::Error;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
+
+/// An error with its chain of causes, as text.
+///
+/// Most errors cannot be sent to another process; their words can. A task that
+/// returns `Result<T, Report>` uses `?` on any error and is
+/// [`Portable`](crate::Portable). Like `anyhow::Error` it is not itself a
+/// [`std::error::Error`], which is what makes `?` possible; it becomes a boxed
+/// one by `?` again.
+///
+/// ```
+/// use concurrent_futures::{Report, ThreadPoolExecutor};
+///
+/// fn sum(numbers: Vec<String>) -> Result<i64, Report> {
+///     let mut sum = 0;
+///     for number in numbers {
+///         sum += number.parse::<i64>()?;
+///     }
+///     Ok(sum)
+/// }
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let sum = executor.submit(sum, vec!["1".into(), "two".into()])?;
+/// let report = sum.into_result()?.unwrap_err();
+/// assert_eq!(report.message(), "invalid digit found in string");
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The message, then its causes. Never empty in one that was made here;
+    /// what is decoded may be anything.
+    lines: Vec<String>,
+}
+
+impl Report {
+    /// A report with this message and no cause.
+    ///
+    /// ```
+    /// use concurrent_futures::Report;
+    ///
+    /// assert_eq!(Report::new("out of paper").to_string(), "out of paper");
+    /// ```
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            lines: vec![message.into()],
+        }
+    }
+
+    /// What happened, without its causes.
+    ///
+    /// ```
+    /// use concurrent_futures::Report;
+    ///
+    /// let report = Report::from("x".parse::<u8>().unwrap_err());
+    /// assert_eq!(report.message(), "invalid digit found in string");
+    /// ```
+    pub fn message(&self) -> &str {
+        self.lines.first().map_or("", String::as_str)
+    }
+
+    /// The message and then its causes, the nearest first.
+    ///
+    /// ```
+    /// use std::io;
+    /// use concurrent_futures::Report;
+    ///
+    /// let report = Report::from(io::Error::other("out of paper"));
+    /// assert_eq!(report.chain().collect::<Vec<_>>(), ["out of paper"]);
+    /// ```
+    pub fn chain(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+}
+
+impl<E: Error> From<E> for Report {
+    fn from(error: E) -> Self {
+        let mut lines = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            lines.push(error.to_string());
+            cause = error.source();
+        }
+        Self { lines }
+    }
+}
+
+/// The message; with `{:#}` its causes too, behind colons.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            f.write_str(&self.lines.join(": "))
+        } else {
+            f.write_str(self.message())
+        }
+    }
+}
+
+/// The message with its causes below, for a `main` that returns it.
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())?;
+        for cause in self.chain().skip(1) {
+            write!(f, "\n  because {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.lines.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Report {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(|lines| Self { lines })
+    }
+}
+
+/// One message of a chain, as an error of its own.
+#[derive(Debug)]
+struct Link {
+    message: String,
+    cause: Option<Box<Link>>,
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Link {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+impl From<Report> for Box<dyn Error + Send + Sync> {
+    fn from(report: Report) -> Self {
+        let links = report.lines.into_iter().rev();
+        let chain = links.fold(None, |cause, message| {
+            Some(Box::new(Link { message, cause }))
+        });
+        match chain {
+            Some(link) => link,
+            None => "".into(),
+        }
+    }
+}
+
+impl From<Report> for Box<dyn Error> {
+    fn from(report: Report) -> Self {
+        Box::<dyn Error + Send + Sync>::from(report)
+    }
+}

@@ -1,0 +1,41 @@
+//! The macro [`submit!`](crate::submit): several arguments without a closure.
+
+/// Submits a call with any number of arguments.
+///
+/// `submit!(executor, f, a, b)` is `executor.submit(|(a, b)| f(a, b), (a, b))`:
+/// the arguments travel as a tuple. Up to eight of them; `f` names a function,
+/// or is a closure that is written there and captures nothing.
+///
+/// ```
+/// use concurrent_futures::{ThreadPoolExecutor, submit};
+///
+/// fn volume(length: u32, width: u32, height: u32) -> u32 {
+///     length * width * height
+/// }
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// assert_eq!(submit!(executor, volume, 2, 3, 7)?.into_result()?, 42);
+/// assert_eq!(submit!(executor, || 42)?.into_result()?, 42);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[macro_export]
+macro_rules! submit {
+    ($executor:expr, $f:expr $(,)?) => {
+        $executor.submit(|()| ($f)(), ())
+    };
+    ($executor:expr, $f:expr, $argument:expr $(,)?) => {
+        $executor.submit($f, $argument)
+    };
+    ($executor:expr, $f:expr, $($argument:expr),+ $(,)?) => {
+        $crate::submit!(@name $executor, $f, [$($argument,)+] [a b c d e f g h] [])
+    };
+    // Gives each argument a name, until none is left.
+    (@name $executor:expr, $f:expr, [$first:expr, $($rest:expr,)*] [$name:ident $($names:ident)*]
+        [$($named:ident: $argument:expr,)*]) => {
+        $crate::submit!(@name $executor, $f, [$($rest,)*] [$($names)*]
+            [$($named: $argument,)* $name: $first,])
+    };
+    (@name $executor:expr, $f:expr, [] [$($names:ident)*] [$($named:ident: $argument:expr,)*]) => {
+        $executor.submit(|($($named,)*)| ($f)($($named),*), ($($argument,)*))
+    };
+}

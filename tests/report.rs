@@ -1,0 +1,61 @@
+//! `Report`: an error with its chain, made from any other, readable again.
+
+use std::error::Error;
+use std::fmt;
+
+use concurrent_futures::Report;
+
+#[derive(Debug)]
+struct Outer(std::num::ParseIntError);
+
+impl fmt::Display for Outer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no page number")
+    }
+}
+
+impl Error for Outer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+fn report() -> Report {
+    let parsed = "x".parse::<u8>().map_err(Outer);
+    parsed.expect_err("it is no number").into()
+}
+
+const CHAIN: [&str; 2] = ["no page number", "invalid digit found in string"];
+
+#[test]
+fn it_keeps_the_chain_and_shows_as_much_as_is_asked_for() {
+    let report = report();
+    assert_eq!(report.message(), CHAIN[0]);
+    assert_eq!(report.chain().collect::<Vec<_>>(), CHAIN);
+    assert_eq!(report.to_string(), CHAIN[0]);
+    assert_eq!(format!("{report:#}"), CHAIN.join(": "));
+    assert_eq!(format!("{report:?}"), CHAIN.join("\n  because "));
+}
+
+#[test]
+fn it_crosses_a_border_as_it_is() {
+    let there = serde_json::to_string(&report()).expect("it is text");
+    let back: Report = serde_json::from_str(&there).expect("it was made so");
+    assert_eq!(back, report());
+    let empty: Report = serde_json::from_str("[]").expect("a list of texts");
+    assert_eq!((empty.message(), format!("{empty:?}")), ("", String::new()));
+}
+
+#[test]
+fn it_becomes_an_error_with_sources_again() {
+    fn fails() -> Result<(), Box<dyn Error + Send + Sync>> {
+        Err(report())?
+    }
+    let error = fails().expect_err("it does");
+    assert_eq!(error.to_string(), CHAIN[0]);
+    let cause = error.source().expect("the chain has two");
+    assert_eq!(cause.to_string(), CHAIN[1]);
+    assert!(cause.source().is_none());
+    let plain: Box<dyn Error> = report().into();
+    assert_eq!(plain.to_string(), CHAIN[0]);
+}
