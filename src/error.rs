@@ -52,6 +52,8 @@ pub enum Error {
     Broken(Arc<Error>),
     /// The executor was shut down before the call.
     ShutDown,
+    /// The executor's queue is as long as it may be, and the call would not wait.
+    QueueFull,
     /// The [`Promise`](crate::Promise) was dropped without an outcome.
     Abandoned,
     /// The wait is for something that only the waiting thread itself can do.
@@ -116,6 +118,9 @@ impl fmt::Display for Error {
             Self::Broken(cause) => write!(f, "the pool is broken, make a new one: {cause}"),
             Self::ShutDown => {
                 f.write_str("the executor was shut down and takes no new tasks; make a new one")
+            }
+            Self::QueueFull => {
+                f.write_str("the executor's queue is full; try again later, or wait with `submit`")
             }
             Self::Abandoned => {
                 f.write_str("the promise was dropped without an outcome; set one on every path")

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use crate::future::Future;
 use crate::map::{self, Map, MapOptions};
+use crate::panic::contain_drop;
 
 /// What a value must be able to do to reach *any* executor.
 ///
@@ -87,6 +88,36 @@ pub trait Executor {
     /// [`Error::ShutDown`], [`Error::Broken`], or [`Error::Spawn`] if no worker
     /// can be started; nothing runs then.
     fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<Self::Future<R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync;
+
+    /// Like [`submit`](Self::submit), but never waits for room in a queue, and
+    /// gives the call back if it is refused.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, Executor};
+    ///
+    /// fn demo<E: Executor>(executor: &E) {
+    ///     executor.shutdown();
+    ///     let refused = executor.try_submit(|n: i32| n + 1, 1).unwrap_err();
+    ///     assert!(matches!(refused.error, Error::ShutDown));
+    ///     let (f, args) = refused.call;
+    ///     assert_eq!(f(args), 2);
+    /// }
+    /// # demo(&concurrent_futures::ThreadPoolExecutor::new()?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QueueFull`], and those of [`submit`](Self::submit).
+    #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
+    fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<Self::Future<R>, TrySubmitError<fn(A) -> R, A>>
     where
         A: Portable,
         R: Portable + Sync;
@@ -195,6 +226,18 @@ impl<E: Executor> Executor for &E {
         (**self).submit(f, args)
     }
 
+    fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<Self::Future<R>, TrySubmitError<fn(A) -> R, A>>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        (**self).try_submit(f, args)
+    }
+
     fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
     where
         A: Portable,
@@ -229,6 +272,58 @@ impl<E: Executor> Executor for &E {
 
     fn max_workers(&self) -> usize {
         (**self).max_workers()
+    }
+}
+
+/// A call that [`Executor::try_submit`] refused, and why.
+///
+/// Nothing is lost: the function and its arguments come back.
+///
+/// ```
+/// use concurrent_futures::{ThreadPoolExecutor, TrySubmitError};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// executor.shutdown();
+/// let text = String::from("kept");
+/// let TrySubmitError { error, call: (_, text) } =
+///     executor.try_submit(|text: String| text.len(), text).unwrap_err();
+/// assert_eq!(text, "kept");
+/// assert!(error.to_string().contains("shut down"));
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub struct TrySubmitError<F, A> {
+    /// Why it was refused.
+    pub error: Error,
+    /// The function and its arguments.
+    pub call: (F, A),
+}
+
+impl<F, A> TrySubmitError<F, A> {
+    /// For the calls that do not give back: a panic in the `Drop` of what they
+    /// drop is contained.
+    pub(crate) fn drop_call(self) -> Error {
+        contain_drop(self.call);
+        self.error
+    }
+}
+
+impl<F, A> fmt::Debug for TrySubmitError<F, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrySubmitError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F, A> fmt::Display for TrySubmitError<F, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<F, A> std::error::Error for TrySubmitError<F, A> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::completion::Completion;
 use crate::error::Error;
-use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats};
+use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::future::{Origin, TaskFuture};
 use crate::map::{self, Map, MapOptions};
 use crate::panic::catch;
@@ -91,30 +91,72 @@ impl InlineExecutor {
         F: FnOnce(A) -> R,
         R: 'static,
     {
-        {
-            let mut ledger = self.ledger.lock();
-            if ledger.shut_down {
-                return Err(Error::ShutDown);
-            }
-            ledger.running += 1;
+        match self.try_submit(f, args) {
+            Ok(future) => Ok(future),
+            Err(refused) => Err(refused.drop_call()),
+        }
+    }
+
+    /// Like [`submit`](Self::submit), but gives the call back if it is refused.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// executor.shutdown();
+    /// let refused = executor.try_submit(str::len, "four").unwrap_err();
+    /// assert!(matches!(refused.error, Error::ShutDown));
+    /// assert_eq!(refused.call.1, "four");
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown.
+    pub fn try_submit<F, A, R>(
+        &self,
+        f: F,
+        args: A,
+    ) -> Result<InlineFuture<R>, TrySubmitError<F, A>>
+    where
+        F: FnOnce(A) -> R,
+        R: 'static,
+    {
+        if !self.begin() {
+            return Err(TrySubmitError {
+                error: Error::ShutDown,
+                call: (f, args),
+            });
         }
         let outcome = {
             let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
             catch(|| f(args)).map_err(Error::Panicked)
         };
-        {
-            let mut ledger = self.ledger.lock();
-            ledger.running -= 1;
-            match outcome {
-                Ok(_) => ledger.finished += 1,
-                Err(_) => ledger.failed += 1,
-            }
-        }
+        self.end(outcome.is_err());
         let completion = Completion::new(None);
         // Nobody else has it yet: it cannot be refused, and there is nothing
         // to tell.
         let _ = completion.settle(outcome);
         Ok(TaskFuture::new(completion))
+    }
+
+    /// Counts a task in, unless there was a shutdown.
+    fn begin(&self) -> bool {
+        let mut ledger = self.ledger.lock();
+        if !ledger.shut_down {
+            ledger.running += 1;
+        }
+        !ledger.shut_down
+    }
+
+    fn end(&self, failed: bool) {
+        let mut ledger = self.ledger.lock();
+        ledger.running -= 1;
+        if failed {
+            ledger.failed += 1;
+        } else {
+            ledger.finished += 1;
+        }
     }
 
     /// Runs `f()` before it returns: [`submit`](Self::submit) without arguments.
@@ -269,6 +311,18 @@ impl Executor for InlineExecutor {
         R: Portable + Sync,
     {
         self.submit(f, args)
+    }
+
+    fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<InlineFuture<R>, TrySubmitError<fn(A) -> R, A>>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.try_submit(f, args)
     }
 
     fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {

@@ -81,7 +81,9 @@ mod worker;
 pub use crate::as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use crate::completions::{Completions, completions};
 pub use crate::error::Error;
-pub use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats};
+pub use crate::executor::{
+    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError,
+};
 pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
 pub use crate::inline::{InlineExecutor, InlineFuture};
 pub use crate::map::{Map, MapOptions, Unordered};

@@ -150,6 +150,10 @@ mod model {
             WaitTimeoutResult
         }
 
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }

@@ -260,6 +260,11 @@ impl<T> Completion<T> {
         unsafe { self.outcome.take() }.unwrap_or(Err(Error::InvalidState(State::Finished)))
     }
 
+    /// The job of a task that was never handed to anybody.
+    pub(crate) fn into_job(self: Arc<Self>) -> Option<Box<dyn Job<T>>> {
+        self.record.lock().job.take()
+    }
+
     /// What nobody took, once both ends are gone.
     fn into_outcome(self) -> Option<Result<T, Error>> {
         self.outcome.into_inner()

@@ -177,6 +177,10 @@ impl Job<usize> for CountCalls {
 
     fn withdraw(self: Box<Self>, _cancelled: bool) {}
 
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
+    }
+
     fn helper(&self) -> Option<Box<dyn Seat>> {
         Some(Box::new(AnySeat))
     }

@@ -1,5 +1,6 @@
 //! The worker's end: what a queue holds, and how a worker runs it.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use super::Completion;
@@ -13,6 +14,9 @@ pub(crate) trait Job<T>: Send {
 
     /// Drops the function unrun; `cancelled`, or failed together with its pool.
     fn withdraw(self: Box<Self>, cancelled: bool);
+
+    /// Itself, for the executor that made it and knows what it is.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
 
     /// The seat of the current thread for a task that it waits for, if it is
     /// one of the workers that could run it. Asked under a lock.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
 use super::executor::ThreadPoolExecutor;
-use super::pool::{Config, Initializer, Pool};
+use super::pool::{Config, ExitHook, Initializer, Pool};
 use crate::error::Error;
 
 /// Makes a [`ThreadPoolExecutor`] to measure.
@@ -28,6 +28,8 @@ pub struct ThreadPoolExecutorBuilder {
     thread_name_prefix: Option<String>,
     stack_size: Option<usize>,
     initializer: Option<Initializer>,
+    on_worker_exit: Option<ExitHook>,
+    queue_capacity: Option<usize>,
 }
 
 impl ThreadPoolExecutorBuilder {
@@ -37,6 +39,8 @@ impl ThreadPoolExecutorBuilder {
             thread_name_prefix: None,
             stack_size: None,
             initializer: None,
+            on_worker_exit: None,
+            queue_capacity: None,
         }
     }
 
@@ -123,6 +127,47 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
+    /// Has each worker call `f` when it ends, after its last task.
+    ///
+    /// Not if its initializer failed. A panic of `f` is contained.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let (sender, ends) = mpsc::channel();
+    /// let executor = ThreadPoolExecutor::builder()
+    ///     .on_worker_exit(move || sender.send(std::thread::current().id()).unwrap())
+    ///     .build()?;
+    /// let worker = executor.spawn(|| std::thread::current().id())?;
+    /// drop(executor);
+    /// assert_eq!(ends.try_recv(), Ok(worker.into_result()?));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn on_worker_exit(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_worker_exit = Some(Box::new(f));
+        self
+    }
+
+    /// How many tasks may wait for a worker; by default as many as there are.
+    ///
+    /// When so many wait, `submit` waits for room, and `try_submit` says
+    /// [`Error::QueueFull`]. One of the pool's own workers never waits for
+    /// room: what it submits may exceed the capacity.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().queue_capacity(2).build()?;
+    /// let squares = executor.map(|n: u64| n * n, 1..=100)?; // never more than two wait
+    /// assert_eq!(squares.sum::<Result<u64, _>>()?, 338_350);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn queue_capacity(mut self, tasks: usize) -> Self {
+        self.queue_capacity = Some(tasks);
+        self
+    }
+
     /// Makes the pool; its threads start when tasks come.
     ///
     /// ```
@@ -135,12 +180,16 @@ impl ThreadPoolExecutorBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`]: `max_workers` is 0, the prefix has a NUL
-    /// byte, or the stack is larger than an address space.
+    /// [`Error::InvalidArgument`]: `max_workers` or `queue_capacity` is 0, the
+    /// prefix has a NUL byte, or the stack is larger than half the address
+    /// space.
     pub fn build(self) -> Result<ThreadPoolExecutor, Error> {
         let max_workers = self.max_workers.unwrap_or_else(default_workers);
         if max_workers == 0 {
             return Err(Error::invalid_argument("max_workers must be at least 1"));
+        }
+        if self.queue_capacity == Some(0) {
+            return Err(Error::invalid_argument("queue_capacity must be at least 1"));
         }
         let thread_name_prefix = self.thread_name_prefix.unwrap_or_else(default_prefix);
         if thread_name_prefix.contains('\0') {
@@ -161,6 +210,8 @@ impl ThreadPoolExecutorBuilder {
             thread_name_prefix,
             stack_size: self.stack_size,
             initializer: self.initializer,
+            on_worker_exit: self.on_worker_exit,
+            queue_capacity: self.queue_capacity,
         })))
     }
 }
@@ -172,6 +223,8 @@ impl fmt::Debug for ThreadPoolExecutorBuilder {
             .field("thread_name_prefix", &self.thread_name_prefix)
             .field("stack_size", &self.stack_size)
             .field("initializer", &self.initializer.is_some())
+            .field("on_worker_exit", &self.on_worker_exit.is_some())
+            .field("queue_capacity", &self.queue_capacity)
             .finish()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::builder::ThreadPoolExecutorBuilder;
 use super::pool::Pool;
 use crate::error::Error;
-use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats};
+use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::future::{Origin, TaskFuture};
 use crate::map::{self, Batch, Map, MapOptions, Part};
 
@@ -139,6 +139,8 @@ impl ThreadPoolExecutor {
     /// Has `f(args)` run on a thread of the pool.
     ///
     /// Like [`Executor::submit`], but `f` may capture, and nothing needs serde.
+    /// Waits while a bounded queue is full; see
+    /// [`queue_capacity`](ThreadPoolExecutorBuilder::queue_capacity).
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -161,7 +163,51 @@ impl ThreadPoolExecutor {
         A: Send + 'static,
         R: Send + 'static,
     {
-        self.pool.submit(f, args).map(TaskFuture::new)
+        match self.pool.submit(f, args, true) {
+            Ok(completion) => Ok(TaskFuture::new(completion)),
+            Err(refused) => Err(refused.drop_call()),
+        }
+    }
+
+    /// Like [`submit`](Self::submit), but never waits, and gives the call back
+    /// if it is refused.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use concurrent_futures::{Error, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::builder()
+    ///     .max_workers(1)
+    ///     .queue_capacity(1)
+    ///     .build()?;
+    /// let (begun, beginning) = mpsc::channel();
+    /// let (gate, closed) = mpsc::channel::<()>();
+    /// executor.spawn(move || (begun.send(()), closed.recv()))?.detach();
+    /// beginning.recv()?; // the worker is held
+    /// executor.submit(str::len, "the queue has room for one")?.detach();
+    ///
+    /// let refused = executor.try_submit(str::len, "and not for two").unwrap_err();
+    /// assert!(matches!(refused.error, Error::QueueFull));
+    /// let (f, args) = refused.call;
+    /// drop(gate);
+    /// assert_eq!(executor.submit(f, args)?.into_result()?, 15);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QueueFull`], and those of [`submit`](Self::submit).
+    pub fn try_submit<F, A, R>(
+        &self,
+        f: F,
+        args: A,
+    ) -> Result<ThreadFuture<R>, TrySubmitError<F, A>>
+    where
+        F: FnOnce(A) -> R + Send + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        self.pool.submit(f, args, false).map(TaskFuture::new)
     }
 
     /// Has `f()` run: [`submit`](Self::submit) without arguments.
@@ -356,6 +402,18 @@ impl Executor for ThreadPoolExecutor {
         R: Portable + Sync,
     {
         self.submit(f, args)
+    }
+
+    fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<ThreadFuture<R>, TrySubmitError<fn(A) -> R, A>>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.try_submit(f, args)
     }
 
     fn map_with<'a, A, R, I>(

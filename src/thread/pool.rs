@@ -27,6 +27,7 @@
 //! A worker whose initializer fails closes the pool with that cause and fails
 //! all that is queued, whether or not the pool was shut down before.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -35,18 +36,23 @@ use super::queue::Queue;
 use super::worker;
 use crate::completion::{Completion, Job, Seat, Task};
 use crate::error::Error;
-use crate::executor::{ShutdownOptions, ShutdownReport, Stats};
-use crate::panic::contain_drop;
+use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::sync::{Condvar, Mutex};
 
 /// Prepares a worker for its tasks.
 pub(super) type Initializer = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
+
+/// Runs at the end of a worker.
+pub(super) type ExitHook = Box<dyn Fn() + Send + Sync>;
 
 pub(super) struct Config {
     pub(super) max_workers: usize,
     pub(super) thread_name_prefix: String,
     pub(super) stack_size: Option<usize>,
     pub(super) initializer: Option<Initializer>,
+    pub(super) on_worker_exit: Option<ExitHook>,
+    /// How many tasks may be queued; `None`: as many as there are.
+    pub(super) queue_capacity: Option<usize>,
 }
 
 pub(super) struct Pool {
@@ -55,6 +61,8 @@ pub(super) struct Pool {
     ledger: Mutex<Ledger>,
     /// Notified when the last worker ends.
     ended: Condvar,
+    /// Notified when a bounded queue has room again, or is closed.
+    room: Condvar,
     /// Threads that were not joined yet; the lock is held while joining.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -80,6 +88,7 @@ impl Pool {
             queue: Queue::new(),
             ledger: Mutex::new(Ledger::default()),
             ended: Condvar::new(),
+            room: Condvar::new(),
             threads: Mutex::new(Vec::new()),
         })
     }
@@ -88,12 +97,18 @@ impl Pool {
         &self.config
     }
 
-    /// Packs a call as a task and queues it.
+    /// Packs a call as a task and queues it; a full queue is waited for if
+    /// `waits`.
+    ///
+    /// # Errors
+    ///
+    /// Gives the call back with the reason.
     pub(super) fn submit<F, A, R>(
         self: &Arc<Self>,
         f: F,
         args: A,
-    ) -> Result<Arc<Completion<R>>, Error>
+        waits: bool,
+    ) -> Result<Arc<Completion<R>>, TrySubmitError<F, A>>
     where
         F: FnOnce(A) -> R + Send + 'static,
         A: Send + 'static,
@@ -104,19 +119,41 @@ impl Pool {
             f,
             args,
         })));
-        match self.enqueue(Arc::clone(&completion) as Arc<dyn Task>) {
-            Ok(()) => Ok(completion),
-            Err(error) => {
-                contain_drop(completion);
-                Err(error)
-            }
+        let Err(error) = self.enqueue(&completion, waits) else {
+            return Ok(completion);
+        };
+        let job = completion.into_job().map(Job::into_any);
+        match job.map(|job| job.downcast::<Call<F, A>>()) {
+            Some(Ok(call)) => Err(TrySubmitError {
+                error,
+                call: (call.f, call.args),
+            }),
+            _ => unreachable!("nobody else has seen the task"),
         }
     }
 
-    fn enqueue(self: &Arc<Self>, task: Arc<dyn Task>) -> Result<(), Error> {
+    fn enqueue<R: Send + 'static>(
+        self: &Arc<Self>,
+        task: &Arc<Completion<R>>,
+        waits: bool,
+    ) -> Result<(), Error> {
         let mut ledger = self.ledger.lock();
-        if let Some(closed) = &ledger.closed {
-            return Err(closed.clone());
+        loop {
+            if let Some(closed) = &ledger.closed {
+                return Err(closed.clone());
+            }
+            // A worker never waits for room: it is the one to make it.
+            let is_full = self
+                .config
+                .queue_capacity
+                .is_some_and(|n| ledger.queued >= n);
+            if !is_full || worker::is_of(self) {
+                break;
+            }
+            if !waits {
+                return Err(Error::QueueFull);
+            }
+            self.room.wait(&mut ledger);
         }
         ledger.queued += 1;
         let started = self.start_worker_if_needed(&mut ledger);
@@ -125,7 +162,7 @@ impl Pool {
             return started;
         }
         // Never refused: the queue closes in one step with the ledger.
-        let _ = self.queue.push(task);
+        let _ = self.queue.push(Arc::clone(task) as Arc<dyn Task>);
         Ok(())
     }
 
@@ -175,6 +212,7 @@ impl Pool {
             ledger.closed = Some(why);
         }
         self.queue.close();
+        self.room.notify_all();
     }
 
     /// Waits until all threads are gone, or until the deadline.
@@ -230,6 +268,21 @@ impl Pool {
         self.queue.pop()
     }
 
+    /// A queued task was started.
+    fn begin(&self) {
+        let mut ledger = self.ledger.lock();
+        ledger.running += 1;
+        self.unqueue(&mut ledger);
+    }
+
+    /// A queued task is none any more.
+    fn unqueue(&self, ledger: &mut Ledger) {
+        ledger.queued -= 1;
+        if self.config.queue_capacity.is_some() {
+            self.room.notify_one();
+        }
+    }
+
     /// The last thing that a worker does.
     pub(super) fn leave(&self) {
         let mut ledger = self.ledger.lock();
@@ -246,9 +299,8 @@ pub(super) struct Account<'a>(pub(super) &'a Arc<Pool>);
 
 impl Seat for Account<'_> {
     fn begin(&self) {
-        let mut ledger = self.0.ledger.lock();
-        ledger.idle -= 1;
-        ledger.begin();
+        self.0.ledger.lock().idle -= 1;
+        self.0.begin();
     }
 
     fn free(&self, failed: bool) {
@@ -275,7 +327,7 @@ struct Inside(Arc<Pool>);
 
 impl Seat for Inside {
     fn begin(&self) {
-        self.0.ledger.lock().begin();
+        self.0.begin();
     }
 
     fn free(&self, failed: bool) {
@@ -288,11 +340,6 @@ impl Seat for Inside {
 }
 
 impl Ledger {
-    fn begin(&mut self) {
-        self.queued -= 1;
-        self.running += 1;
-    }
-
     fn end(&mut self, failed: bool) {
         self.running -= 1;
         if failed {
@@ -312,8 +359,8 @@ struct Call<F, A> {
 
 impl<F, A, R> Job<R> for Call<F, A>
 where
-    F: FnOnce(A) -> R + Send,
-    A: Send,
+    F: FnOnce(A) -> R + Send + 'static,
+    A: Send + 'static,
 {
     fn call(self: Box<Self>) -> R {
         let Self { f, args, .. } = *self;
@@ -322,7 +369,7 @@ where
 
     fn withdraw(self: Box<Self>, cancelled: bool) {
         let mut ledger = self.pool.ledger.lock();
-        ledger.queued -= 1;
+        self.pool.unqueue(&mut ledger);
         if cancelled {
             ledger.cancelled += 1;
         } else {
@@ -330,6 +377,10 @@ where
         }
         drop(ledger);
         drop(self);
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
     }
 
     fn helper(&self) -> Option<Box<dyn Seat>> {

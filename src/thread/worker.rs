@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::pool::{Account, Pool};
 use crate::error::Error;
-use crate::panic::{catch, contain_drop};
+use crate::panic::{catch, contain, contain_drop};
 use crate::worker::{self, PoolKind, Worker};
 
 thread_local! {
@@ -23,7 +23,9 @@ pub(super) fn is_of(pool: &Pool) -> bool {
 pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
     POOL.set(Arc::as_ptr(&pool));
     let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
-    if let Err(cause) = initialize(&pool) {
+    let initialized = initialize(&pool);
+    let ready = initialized.is_ok();
+    if let Err(cause) = initialized {
         pool.break_down(cause);
     }
     while let Some(task) = pool.next_task() {
@@ -33,6 +35,9 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
             // Cancelled, or run by one who waited for it, while it was queued.
             contain_drop(task);
         }
+    }
+    if let Some(on_exit) = pool.config().on_worker_exit.as_ref().filter(|_| ready) {
+        contain(on_exit);
     }
     drop(inside);
     pool.leave();
