@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{PoolKind, current_worker};
+use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body, Proxy};
@@ -74,19 +75,13 @@ fn fetch(request: &Request, start: Instant) -> Result<Option<String>, String> {
             .trim_end()
             .to_owned());
     }
-    let content_type = text_of(&response, header::CONTENT_TYPE).unwrap_or_default();
-    if !is_html(content_type) {
+    let content_type = text_of(&response, header::CONTENT_TYPE);
+    if !is_html(&content_type) {
         return Ok(None);
     }
-    // ureq takes the header away when it can decompress.
-    if let Some(coding) =
-        text_of(&response, header::CONTENT_ENCODING).filter(|it| *it != "identity")
-    {
-        return Err(format!("compressed by {coding}, which nobody asked for"));
-    }
-    let encoding = charset::from_content_type(content_type);
+    let encoding = charset::from_content_type(&content_type);
     let body = Until {
-        body: response.into_body().into_reader(),
+        body: unpacked(response)?,
         end: start + request.timeout,
     };
     page::title(body, encoding).map_err(|trouble| match trouble {
@@ -107,6 +102,7 @@ fn fetch(request: &Request, start: Instant) -> Result<Option<String>, String> {
 
 /// The address as a browser reads it, if it is one for the web.
 fn parse(address: &str) -> Result<Url, String> {
+    let address = address.trim();
     if address.is_empty() {
         return Err("the address is empty".to_owned());
     }
@@ -204,8 +200,10 @@ fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, String
     }
 }
 
-fn text_of(response: &Response<Body>, name: header::HeaderName) -> Option<&str> {
-    response.headers().get(name)?.to_str().ok()
+/// A header of the response; nothing if there is none.
+fn text_of(response: &Response<Body>, name: header::HeaderName) -> Cow<'_, str> {
+    let value = response.headers().get(name);
+    String::from_utf8_lossy(value.map_or(b"", |value| value.as_bytes()))
 }
 
 /// Whether a Content-Type is one of HTML; a server that gives none leaves it to the page.
@@ -214,6 +212,32 @@ fn is_html(content_type: &str) -> bool {
     ["", "text/html", "application/xhtml+xml"]
         .iter()
         .any(|it| essence.eq_ignore_ascii_case(it))
+}
+
+/// The body as it was before the server compressed it.
+fn unpacked(response: Response<Body>) -> Result<Box<dyn Read>, String> {
+    let coding = text_of(&response, header::CONTENT_ENCODING).to_ascii_lowercase();
+    let body = response.into_body().into_reader();
+    match &*coding {
+        // Also what was `gzip` in just that spelling: ureq unpacks it, and takes the header away.
+        "" | "identity" => Ok(Box::new(body)),
+        "gzip" | "x-gzip" => Ok(Box::new(Gzip(MultiGzDecoder::new(body)))),
+        coding => Err(format!("compressed by {coding}, which nobody asked for")),
+    }
+}
+
+/// What ureq makes of `gzip`, for the other spellings.
+struct Gzip<R>(MultiGzDecoder<R>);
+
+impl<R: Read> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0
+            .read(buffer)
+            .map_err(|error| match ureq::Error::from(error) {
+                ureq::Error::Io(error) => ureq::Error::Decompress("gzip", error).into_io(),
+                error => error.into_io(),
+            })
+    }
 }
 
 /// A body until the time is out. ureq sees to that where it waits for the network; this does where
@@ -272,8 +296,15 @@ fn explain_io(error: &io::Error) -> String {
 
 fn explain_tls(error: &rustls::Error) -> String {
     use rustls::CertificateError as Bad;
-    let rustls::Error::InvalidCertificate(bad) = error else {
-        return format!("no secure connection: {error}");
+    let bad = match error {
+        rustls::Error::InvalidCertificate(bad) => bad,
+        rustls::Error::InvalidMessage(_) => {
+            return "no secure connection: the server does not speak TLS".to_owned();
+        }
+        rustls::Error::AlertReceived(_) => {
+            return "no secure connection: the server refuses it".to_owned();
+        }
+        error => return format!("no secure connection: {error}"),
     };
     let reason = match bad {
         Bad::Expired | Bad::ExpiredContext { .. } => "has expired",
@@ -281,7 +312,7 @@ fn explain_tls(error: &rustls::Error) -> String {
         Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "is for another name",
         Bad::Revoked => "was revoked",
         Bad::UnknownIssuer => "was not signed by anyone trusted",
-        _ => "is not valid",
+        _ => "cannot be trusted",
     };
     format!("the certificate of the server {reason}")
 }

@@ -32,7 +32,7 @@ use indicatif::ProgressBar;
 
 use crate::fetch::{Page, Request, get_title};
 use crate::options::{Asked, Options, Pages, Pool};
-use crate::report::Row;
+use crate::report::{Row, one_line};
 
 const WELL_KNOWN: [&str; 5] = [
     "https://talkpython.fm",
@@ -77,10 +77,8 @@ fn titles<E: Executor>(
     let one_by_one = pages.map(|page| page.took).sum::<Duration>().as_secs_f64();
     let done = format!("Done in {taken:.2} s (one after the other: {one_by_one:.2} s)\n");
     say(options, &done);
-    let rows = works.iter();
-    Ok(rows
-        .map(|(address, work)| Row::new(address, work.result()))
-        .collect())
+    let row = |(address, work): &(&String, Work<E>)| Row::new(address, work.result());
+    Ok(works.iter().map(row).collect())
 }
 
 fn main() -> ExitCode {
@@ -183,5 +181,5 @@ fn print(text: &str) {
 
 fn complain(sentence: &str) {
     // There is nowhere left to say that this failed.
-    let _ = io::stderr().write_all(format!("titles: {sentence}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("titles: {}\n", one_line(sentence)).as_bytes());
 }

@@ -155,8 +155,8 @@ impl<R: Read> Read for Body<R> {
         }
         let room = MAX_BYTES - self.taken;
         if room == 0 {
-            // Whether there is more decides between a page of just that size and one cut off.
-            self.cut_off = self.cut_off || self.source.read(&mut [0])? > 0;
+            // Only a page that ends here is not cut off, be what follows more of it or a failure.
+            self.cut_off = self.cut_off || !matches!(self.source.read(&mut [0]), Ok(0));
             return if self.cut_off {
                 Err(io::Error::other("too long"))
             } else {

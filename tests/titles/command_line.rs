@@ -40,6 +40,7 @@ fn wrong_usage_is_status_2_and_a_sentence() {
     is_wrong_usage(&["--offline", "http://127.0.0.1:1/"]);
     is_wrong_usage(&["--offline", "--from", "/dev/null"]);
     is_wrong_usage(&["--from", "/no/such/file"]);
+    is_wrong_usage(&["--from", "/no/such\nfile"]);
     is_wrong_usage(&["--from", "/"]);
 }
 
@@ -192,6 +193,11 @@ fn bad_addresses_are_errors_of_their_own() {
             "the scheme mailto is neither http nor https",
         ),
         ("", "the address is empty"),
+        (" ", "the address is empty"),
+        (
+            " example.com ",
+            "the address has no scheme: write https://example.com",
+        ),
         ("http://", "not an address: empty host"),
         (
             "http://a b/",

@@ -19,7 +19,9 @@ fn fates(pages: Vec<(&'static str, String)>) -> Vec<(&'static str, String)> {
         .iter()
         .chain(["/good"].iter())
         .map(|name| server.url(name));
-    let run = titles(addresses.chain(["--json".to_owned()]));
+    // On a slow machine such pages take longer than is usual to wait.
+    let options = ["--json", "--timeout=90"].map(str::to_owned);
+    let run = titles(addresses.chain(options));
     assert_eq!(run.stderr, "");
     let rows = run.rows();
     assert_eq!(rows.last().unwrap()["title"], "good");

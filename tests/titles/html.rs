@@ -115,6 +115,7 @@ fn what_is_no_html_has_no_title() {
         ("image/svg+xml", "no title"),
         ("application/xml; charset=utf-8", "no title"),
         ("text/htmlx", "no title"),
+        ("image/png; name=\u{e9}.png", "no title"),
         ("text/html", "page"),
         ("TEXT/HTML;charset=utf-8", "page"),
         ("text/html ; charset=utf-8", "page"),

@@ -1,13 +1,15 @@
 //! What the program prints, where, and in which order.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use crate::program::{LIMIT, command, path, start, start_with_input, titles};
+use crate::program::{LIMIT, command, path, start, start_with, start_with_input, titles};
 use crate::server::{Server, html, response, said_of};
 
 fn three_pages() -> Server {
@@ -184,8 +186,8 @@ fn a_trace_line_fits_into_a_pipe_whole() {
     assert!(run.stderr.contains("ää... (pid "), "{}", run.stderr);
 }
 
-#[test]
-fn waiting_is_said_while_the_work_is_under_way() {
+/// A server that tells when it is asked for a page, and gives it when it is told to.
+fn late_page() -> (Server, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (began, begun) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
     let gone = Mutex::new(gone);
@@ -197,14 +199,28 @@ fn waiting_is_said_while_the_work_is_under_way() {
             .expect("the test lets it go on");
         connection.write_all(&html("<title>late</title>"))
     });
-    let mut child = command([server.url("/")])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    begun
-        .recv_timeout(LIMIT)
-        .expect("the work begins before the program says that it waits");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    (server, begun, go)
+}
+
+/// A pipe for standard output whose reading end knows a limit: ours and the program's.
+fn pipe() -> (UnixStream, OwnedFd) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(LIMIT)).unwrap();
+    (ours, theirs.into())
+}
+
+fn full() -> File {
+    OpenOptions::new().write(true).open("/dev/full").unwrap()
+}
+
+#[test]
+fn waiting_is_said_while_the_work_is_under_way() {
+    let (server, begun, go) = late_page();
+    let (ours, theirs) = pipe();
+    let mut command = command([server.url("/")]);
+    let running = start_with(&mut command, b"", theirs, Stdio::piped());
+    begun.recv_timeout(LIMIT).expect("the work begins");
+    let mut lines = BufReader::new(ours).lines();
     assert_eq!(
         lines.next().unwrap().unwrap(),
         "Starting 1 downloads on threads"
@@ -212,40 +228,26 @@ fn waiting_is_said_while_the_work_is_under_way() {
     assert_eq!(lines.next().unwrap().unwrap(), "Waiting for downloads...");
     go.send(()).unwrap();
     assert_done(&lines.next().unwrap().unwrap());
-    assert!(child.wait().unwrap().success());
+    assert_eq!(running.finish().code(), Some(0));
 }
 
 #[test]
 fn a_closed_standard_output_ends_it_quietly() {
-    let (began, begun) = mpsc::channel();
-    let (go, gone) = mpsc::channel::<()>();
-    let gone = Mutex::new(gone);
-    let server = Server::start(move |_, connection| {
-        began.send(()).unwrap();
-        gone.lock()
-            .unwrap()
-            .recv_timeout(LIMIT)
-            .expect("the test lets it go on");
-        connection.write_all(&html("<title>late</title>"))
-    });
     for option in ["--json", "--trace"] {
+        let (server, begun, go) = late_page();
+        let (ours, theirs) = pipe();
         let mut command = command([option, &server.url("/")]);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let running = start_with(&mut command, b"", theirs, Stdio::piped());
         begun.recv_timeout(LIMIT).expect("the work begins");
-        drop(child.stdout.take());
+        drop(ours);
         go.send(()).unwrap();
-        let done = child.wait_with_output().unwrap();
-        assert_eq!(done.status.code(), Some(0), "{done:?}");
-        let stderr = String::from_utf8(done.stderr).unwrap();
+        let run = running.finish();
+        assert_eq!(run.code(), Some(0), "{run:?}");
         assert!(
-            stderr
+            run.stderr
                 .lines()
                 .all(|line| line.starts_with("getting title from ")),
-            "{stderr}"
+            "{run:?}"
         );
     }
 }
@@ -254,15 +256,13 @@ fn a_closed_standard_output_ends_it_quietly() {
 fn a_full_disk_is_an_error() {
     let server = three_pages();
     for option in ["--json", "--help", "--pool=inline"] {
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut command = command([option, &server.url("/one")]);
-        let done = command.stdout(full).output().unwrap();
-        assert_eq!(done.status.code(), Some(1), "{done:?}");
-        let stderr = String::from_utf8(done.stderr).unwrap();
+        let run = start_with(&mut command, b"", full(), Stdio::piped()).finish();
+        assert_eq!(run.code(), Some(1), "{run:?}");
         let begin = "titles: cannot write to standard output: ";
         assert!(
-            stderr.starts_with(begin) && stderr.lines().count() == 1,
-            "{stderr}"
+            run.stderr.starts_with(begin) && run.stderr.lines().count() == 1,
+            "{run:?}"
         );
     }
 }
@@ -270,12 +270,9 @@ fn a_full_disk_is_an_error() {
 #[test]
 fn a_full_standard_error_harms_nobody() {
     let server = three_pages();
-    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let done = command(["--trace", &server.url("/one")])
-        .stderr(full)
-        .output()
-        .unwrap();
-    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let mut command = command(["--trace", &server.url("/one")]);
+    let run = start_with(&mut command, b"", Stdio::piped(), full()).finish();
+    assert_eq!(run.code(), Some(0), "{run:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 /// How long a run may take before it counts as hung.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(100);
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -63,16 +63,23 @@ pub(crate) fn start(command: &mut Command) -> Running {
 }
 
 pub(crate) fn start_with_input(command: &mut Command, input: &[u8]) -> Running {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    start_with(command, input, Stdio::piped(), Stdio::piped())
+}
+
+/// With outputs of the test's own; one that is no pipe is empty in the [`Run`].
+pub(crate) fn start_with(
+    command: &mut Command,
+    input: &[u8],
+    stdout: impl Into<Stdio>,
+    stderr: impl Into<Stdio>,
+) -> Running {
+    command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
     let mut child = command.spawn().expect("the example starts");
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input).unwrap();
     drop(stdin);
-    let stdout = all_of(child.stdout.take().unwrap());
-    let stderr = all_of(child.stderr.take().unwrap());
+    let stdout = all_of(child.stdout.take());
+    let stderr = all_of(child.stderr.take());
     Running {
         child,
         stdout,
@@ -80,11 +87,13 @@ pub(crate) fn start_with_input(command: &mut Command, input: &[u8]) -> Running {
     }
 }
 
-fn all_of(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+fn all_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).unwrap();
+        if let Some(mut pipe) = pipe {
+            pipe.read_to_end(&mut bytes).unwrap();
+        }
         let _ = sender.send(String::from_utf8(bytes).unwrap());
     });
     receiver
@@ -137,22 +146,21 @@ fn is_stale(example: &Path) -> bool {
         return true;
     };
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    newest(&package.join("examples/titles")).max(newest(&package.join("src"))) > Some(built)
+    ["examples/titles", "src", "Cargo.toml", "Cargo.lock"]
+        .iter()
+        .any(|path| newest(&package.join(path)) > Some(built))
 }
 
-fn newest(folder: &Path) -> Option<SystemTime> {
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    entries
-        .filter_map(|path| {
-            if path.is_dir() {
-                newest(&path)
-            } else {
-                path.metadata().unwrap().modified().ok()
-            }
-        })
-        .max()
+/// When the file, or the last file in the folder, was changed.
+fn newest(path: &Path) -> Option<SystemTime> {
+    if path.is_dir() {
+        let entries = fs::read_dir(path).unwrap();
+        entries
+            .filter_map(|entry| newest(&entry.unwrap().path()))
+            .max()
+    } else {
+        path.metadata().unwrap().modified().ok()
+    }
 }
 
 fn build(profile: &Path) {
