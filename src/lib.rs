@@ -74,6 +74,7 @@ mod state;
 mod submit;
 mod sync;
 mod thread;
+mod timing;
 mod wait;
 mod waitable;
 mod worker;
@@ -94,6 +95,7 @@ pub use crate::state::State;
 pub use crate::thread::{
     InitializerOutcome, ThreadFuture, ThreadPoolExecutor, ThreadPoolExecutorBuilder,
 };
+pub use crate::timing::Timing;
 pub use crate::wait::{ReturnWhen, Waited, wait, wait_until};
 pub use crate::waitable::Waitable;
 pub use crate::worker::{PoolKind, Worker, current_worker};

@@ -440,6 +440,45 @@ fn many_submitters_at_once_lose_nothing() {
     assert_eq!((report.queued, report.running), (0, 0));
 }
 
+#[test]
+fn times_tell_waiting_from_running() {
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .record_timing(true)
+        .build()
+        .unwrap();
+    let (opener, pass) = gate();
+    let (sender, begun) = mpsc::channel();
+    let task = move || {
+        sender.send(()).unwrap();
+        pass();
+    };
+    let first = executor.spawn(task).unwrap();
+    let (second, cancelled) = (
+        executor.spawn(|| ()).unwrap(),
+        executor.spawn(|| ()).unwrap(),
+    );
+    begun.recv_timeout(LIMIT).unwrap();
+    let running = first.timing().unwrap();
+    assert!(running.waited().is_some() && running.ran().is_none());
+    assert!(second.timing().unwrap().waited().is_none());
+    assert!(cancelled.cancel());
+    drop(opener);
+    wait(&second);
+    let [first, second] = [first, second].map(|future| future.timing().unwrap());
+    assert!(
+        second.queued() <= first.finished().unwrap(),
+        "it waited for the first"
+    );
+    assert!(second.started() >= first.finished(), "one after the other");
+    assert_eq!(
+        first.ran().unwrap(),
+        first.finished().unwrap() - first.started().unwrap()
+    );
+    let cancelled = cancelled.timing().unwrap();
+    assert!(cancelled.started().is_none() && cancelled.finished().is_some());
+}
+
 // ---- a bounded queue -------------------------------------------------------
 
 /// A pool of one worker that is held, with room for `capacity` more tasks.

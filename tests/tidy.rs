@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("state", 0),
     ("report", 0),
     ("submit", 0),
+    ("timing", 0),
     ("worker", 0),
     ("panic", 1),
     ("error", 2),

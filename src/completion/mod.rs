@@ -61,6 +61,7 @@ use crate::error::Error;
 use crate::panic::contain;
 use crate::state::State;
 use crate::sync::{Condvar, Mutex, ThreadId, thread_id};
+use crate::timing::Timing;
 
 /// What both ends of a task share.
 pub(crate) struct Completion<T> {
@@ -84,6 +85,8 @@ struct Record<T> {
     /// The thread that runs the callbacks, or will when its current one ends.
     teller: Option<ThreadId>,
     wakers: Wakers,
+    /// Boxed, since few tasks have it.
+    timing: Option<Box<Timing>>,
 }
 
 impl<T> Record<T> {
@@ -95,11 +98,21 @@ impl<T> Record<T> {
         self.state.done() && self.teller.is_none() && !self.untold()
     }
 
+    fn start(&mut self) {
+        self.state = State::Running;
+        if let Some(timing) = &mut self.timing {
+            timing.start();
+        }
+    }
+
     /// Enters a final state. The calling thread is the teller from here on, if
     /// there is something to tell.
     fn end(&mut self, state: State) -> Ended<T> {
         self.state = state;
         self.runner = None;
+        if let Some(timing) = &mut self.timing {
+            timing.finish();
+        }
         let tells = self.untold();
         self.teller = tells.then(thread_id);
         Ended {
@@ -131,10 +144,20 @@ impl<T> Completion<T> {
                 last: None,
                 teller: None,
                 wakers: Wakers::default(),
+                timing: None,
             }),
             changed: Condvar::new(),
             outcome: Slot::new(),
         })
+    }
+
+    /// Begins to record times. For a task that nobody else has yet.
+    pub(crate) fn record_timing(&self) {
+        self.record.lock().timing = Some(Box::new(Timing::queued_now()));
+    }
+
+    pub(crate) fn timing(&self) -> Option<Timing> {
+        self.record.lock().timing.as_deref().copied()
     }
 
     pub(crate) fn state(&self) -> State {
@@ -146,7 +169,7 @@ impl<T> Completion<T> {
         let mut record = self.record.lock();
         let pending = record.state == State::Pending;
         if pending {
-            record.state = State::Running;
+            record.start();
         }
         pending
     }
@@ -158,7 +181,7 @@ impl<T> Completion<T> {
             return None;
         }
         let seat = record.job.as_ref()?.helper()?;
-        record.state = State::Running;
+        record.start();
         Some(seat)
     }
 

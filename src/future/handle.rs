@@ -11,6 +11,7 @@ use super::Future;
 use crate::completion::{Completion, Until, WakerKey};
 use crate::error::Error;
 use crate::state::State;
+use crate::timing::Timing;
 use crate::waitable::{Target, Waitable, sealed};
 
 /// The future of a task that the executor `E` runs.
@@ -280,6 +281,21 @@ impl<T: 'static, E> TaskFuture<T, E> {
         self.completion.state().done()
     }
 
+    /// When it was queued, started and finished, if its pool records that.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let plain = ThreadPoolExecutor::new()?;
+    /// assert!(plain.spawn(|| 1)?.timing().is_none());
+    /// let timed = ThreadPoolExecutor::builder().record_timing(true).build()?;
+    /// assert!(timed.spawn(|| 1)?.timing().is_some());
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn timing(&self) -> Option<Timing> {
+        self.completion.timing()
+    }
+
     /// Lets the task go on unwatched.
     ///
     /// The same as dropping the future, said in words. A panic of the task is
@@ -447,6 +463,10 @@ impl<T: 'static, E: Origin> Future for TaskFuture<T, E> {
 
     fn then(self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) {
         self.then(callback);
+    }
+
+    fn timing(&self) -> Option<Timing> {
+        self.timing()
     }
 
     fn detach(self) {}

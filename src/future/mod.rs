@@ -13,6 +13,7 @@ pub(crate) use self::handle::Origin;
 pub use self::handle::TaskFuture;
 
 use crate::error::Error;
+use crate::timing::Timing;
 use crate::waitable::Waitable;
 
 /// A task that was submitted: wait for it, read it, cancel it.
@@ -133,6 +134,9 @@ pub trait Future: Waitable {
     fn then(self, callback: impl FnOnce(Result<Self::Output, Error>) + Send + 'static)
     where
         Self: Sized;
+
+    /// When what happened to the task; see [`TaskFuture::timing`].
+    fn timing(&self) -> Option<Timing>;
 
     /// Lets the task go on unwatched; see [`TaskFuture::detach`].
     fn detach(self)

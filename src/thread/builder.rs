@@ -30,6 +30,7 @@ pub struct ThreadPoolExecutorBuilder {
     initializer: Option<Initializer>,
     on_worker_exit: Option<ExitHook>,
     queue_capacity: Option<usize>,
+    record_timing: bool,
 }
 
 impl ThreadPoolExecutorBuilder {
@@ -41,6 +42,7 @@ impl ThreadPoolExecutorBuilder {
             initializer: None,
             on_worker_exit: None,
             queue_capacity: None,
+            record_timing: false,
         }
     }
 
@@ -168,6 +170,24 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
+    /// Whether each task records when it was queued, started and finished; see
+    /// [`Timing`](crate::Timing). By default not: reading the clock costs more
+    /// than running a small task.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().record_timing(true).build()?;
+    /// let future = executor.spawn(|| 1)?;
+    /// future.result()?;
+    /// assert!(future.timing().unwrap().ran().is_some());
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn record_timing(mut self, record: bool) -> Self {
+        self.record_timing = record;
+        self
+    }
+
     /// Makes the pool; its threads start when tasks come.
     ///
     /// ```
@@ -212,6 +232,7 @@ impl ThreadPoolExecutorBuilder {
             initializer: self.initializer,
             on_worker_exit: self.on_worker_exit,
             queue_capacity: self.queue_capacity,
+            record_timing: self.record_timing,
         })))
     }
 }
@@ -225,6 +246,7 @@ impl fmt::Debug for ThreadPoolExecutorBuilder {
             .field("initializer", &self.initializer.is_some())
             .field("on_worker_exit", &self.on_worker_exit.is_some())
             .field("queue_capacity", &self.queue_capacity)
+            .field("record_timing", &self.record_timing)
             .finish()
     }
 }

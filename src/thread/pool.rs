@@ -53,6 +53,7 @@ pub(super) struct Config {
     pub(super) on_worker_exit: Option<ExitHook>,
     /// How many tasks may be queued; `None`: as many as there are.
     pub(super) queue_capacity: Option<usize>,
+    pub(super) record_timing: bool,
 }
 
 pub(super) struct Pool {
@@ -119,6 +120,9 @@ impl Pool {
             f,
             args,
         })));
+        if self.config.record_timing {
+            completion.record_timing();
+        }
         let Err(error) = self.enqueue(&completion, waits) else {
             return Ok(completion);
         };

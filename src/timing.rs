@@ -1,0 +1,121 @@
+//! [`Timing`]: when a task was queued, started and finished.
+
+use std::time::{Duration, Instant};
+
+/// When what happened to a task.
+///
+/// Only tasks of a pool that was built with
+/// [`record_timing`](crate::ThreadPoolExecutorBuilder::record_timing) have it:
+/// reading the clock costs more than running a small task.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// let executor = ThreadPoolExecutor::builder().record_timing(true).build()?;
+/// let future = executor.spawn(|| 6 * 7)?;
+/// assert_eq!(*future.result()?, 42);
+/// let timing = future.timing().unwrap();
+/// println!("waited {:?}, ran {:?}", timing.waited(), timing.ran());
+/// assert!(timing.queued() <= timing.started().unwrap());
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    queued: Instant,
+    started: Option<Instant>,
+    finished: Option<Instant>,
+}
+
+impl Timing {
+    pub(crate) fn queued_now() -> Self {
+        Self {
+            queued: Instant::now(),
+            started: None,
+            finished: None,
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.started = Some(Instant::now());
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.finished = Some(Instant::now());
+    }
+
+    /// When it was submitted.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().record_timing(true).build()?;
+    /// let before = std::time::Instant::now();
+    /// assert!(executor.spawn(|| 1)?.timing().unwrap().queued() >= before);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn queued(&self) -> Instant {
+        self.queued
+    }
+
+    /// When its function was called; `None` if it was not.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().record_timing(true).build()?;
+    /// let future = executor.spawn(|| 1)?;
+    /// future.result()?;
+    /// assert!(future.timing().unwrap().started().is_some());
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn started(&self) -> Option<Instant> {
+        self.started
+    }
+
+    /// When it ended or was cancelled; `None` if it was not yet.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().record_timing(true).build()?;
+    /// let future = executor.spawn(|| 1)?;
+    /// future.result()?;
+    /// assert!(future.timing().unwrap().finished().is_some());
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn finished(&self) -> Option<Instant> {
+        self.finished
+    }
+
+    /// How long it waited for a worker; `None` if it has not begun.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().record_timing(true).build()?;
+    /// let future = executor.spawn(|| 1)?;
+    /// future.result()?;
+    /// let timing = future.timing().unwrap();
+    /// assert_eq!(timing.waited(), Some(timing.started().unwrap() - timing.queued()));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn waited(&self) -> Option<Duration> {
+        Some(self.started? - self.queued)
+    }
+
+    /// How long its function ran; `None` if it has not begun or not ended.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    /// use std::time::Duration;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().record_timing(true).build()?;
+    /// let future = executor.submit(std::thread::sleep, Duration::from_millis(2))?;
+    /// future.result()?;
+    /// assert!(future.timing().unwrap().ran().unwrap() >= Duration::from_millis(2));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn ran(&self) -> Option<Duration> {
+        Some(self.finished? - self.started?)
+    }
+}
