@@ -302,7 +302,9 @@ impl<F, A> TrySubmitError<F, A> {
     /// For the calls that do not give back: a panic in the `Drop` of what they
     /// drop is contained.
     pub(crate) fn drop_call(self) -> Error {
-        contain_drop(self.call);
+        let (f, args) = self.call;
+        contain_drop(f);
+        contain_drop(args);
         self.error
     }
 }

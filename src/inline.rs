@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::future::{Origin, TaskFuture};
 use crate::map::{self, Map, MapOptions};
-use crate::panic::catch;
+use crate::panic::{catch, watch_panics};
 use crate::sync::Mutex;
 use crate::worker::{self, PoolKind, Worker};
 
@@ -64,6 +64,7 @@ impl InlineExecutor {
     ///
     /// None.
     pub fn new() -> Result<Self, Error> {
+        watch_panics();
         Ok(Self {
             ledger: Mutex::new(Ledger::default()),
         })
@@ -133,7 +134,7 @@ impl InlineExecutor {
             catch(|| f(args)).map_err(Error::Panicked)
         };
         self.end(outcome.is_err());
-        let completion = Completion::new(None);
+        let completion = Completion::new(0, None);
         // Nobody else has it yet: it cannot be refused, and there is nothing
         // to tell.
         let _ = completion.settle(outcome);

@@ -3,7 +3,7 @@
 //! [`catch`] runs a task's function; [`contain`] and [`contain_drop`] run code
 //! whose panic nobody can be told about (a callback, a user's `Drop`), so that
 //! no worker is lost to it. The place of a panic is known only to the panic
-//! hook, so the first [`catch`] chains one in front of the program's own.
+//! hook, so [`watch_panics`] chains one in front of the program's own.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -88,7 +88,7 @@ impl Panic {
     /// Where it happened, as `file:line:column`.
     ///
     /// `None` when the panic hook did not see it: the program replaced the hook
-    /// after the first task, or `resume_unwind` raised the panic.
+    /// after it made the executor, or `resume_unwind` raised the panic.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor};
@@ -187,7 +187,8 @@ impl Drop for Inner {
 
 /// Runs a task's function; its panic is the answer.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
-    watch_panics();
+    // What an earlier task caught itself is not this one's.
+    let _ = LAST.try_with(RefCell::take);
     let outer = DEPTH.try_with(|depth| depth.replace(depth.get() + 1));
     let caught = catch_unwind(AssertUnwindSafe(f));
     if let Ok(outer) = outer {
@@ -228,9 +229,12 @@ thread_local! {
 }
 
 /// Chains the hook that notes locations, once a process.
-fn watch_panics() {
+///
+/// Where executors and promises are made, not where tasks run: a task that runs
+/// while another thread is inside the program's hook would wait for that hook.
+pub(crate) fn watch_panics() {
     static CHAINED: Once = Once::new();
-    // A panicking thread may not touch the hook; the next task will do.
+    // A panicking thread may not touch the hook; the next executor will do.
     if CHAINED.is_completed() || std::thread::panicking() {
         return;
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::completion::Completion;
 use crate::error::Error;
 use crate::future::TaskFuture;
-use crate::panic::catch;
+use crate::panic::{catch, watch_panics};
 use crate::state::State;
 use crate::thread::ThreadFuture;
 
@@ -45,7 +45,8 @@ pub struct Promise<T: 'static> {
 /// ```
 #[doc(alias = "oneshot")]
 pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
-    let completion = Completion::new(None);
+    watch_panics();
+    let completion = Completion::new(0, None);
     let future = TaskFuture::new(Arc::clone(&completion));
     (Promise { completion }, future)
 }

@@ -59,10 +59,6 @@ mod real {
             Self(std::cell::UnsafeCell::new(value))
         }
 
-        pub(crate) fn into_inner(self) -> T {
-            self.0.into_inner()
-        }
-
         pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
             f(self.0.get())
         }

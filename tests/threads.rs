@@ -114,6 +114,37 @@ fn a_thread_that_cannot_start_is_an_error_of_submit() {
     executor.shutdown();
 }
 
+/// Without memory for one more stack; run alone, in a process of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pool_with_workers_goes_on_when_no_more_can_start() {
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1000)
+        .stack_size(1 << 44)
+        .build()
+        .unwrap();
+    let (opener, pass) = gate();
+    let mut started = Vec::new();
+    // An address space has room for a few such stacks at most.
+    for _ in 0..1000 {
+        match executor.spawn(pass.clone()) {
+            Ok(future) => started.push(future),
+            Err(error) => {
+                assert!(
+                    started.is_empty() && matches!(error, Error::Spawn(_)),
+                    "{error}"
+                );
+                return;
+            }
+        }
+    }
+    let stats = executor.stats();
+    assert!(stats.workers < 1000);
+    assert_eq!(stats.workers + stats.queued, 1000);
+    drop(opener);
+    assert_eq!(executor.shutdown().finished, 1000);
+}
+
 #[test]
 fn the_default_size_is_pythons() {
     let cores = thread::available_parallelism().unwrap().get();
@@ -194,6 +225,100 @@ fn an_initializer_that_fails_after_shutdown_still_settles_what_is_queued() {
         assert!(matches!(error, Error::Broken(_)), "{error:?}");
     }
     assert_eq!(executor.stats().failed, 3);
+}
+
+#[expect(clippy::mem_forget, reason = "to drop it here would panic here")]
+fn leak<T>(value: T) {
+    std::mem::forget(value);
+}
+
+#[test]
+fn an_error_whose_drop_panics_loses_no_worker() {
+    #[derive(Debug)]
+    struct Bad;
+    impl std::fmt::Display for Bad {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("bad")
+        }
+    }
+    impl std::error::Error for Bad {}
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            panic!("a bomb in an error");
+        }
+    }
+    let barrier = Arc::new(Barrier::new(2));
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(2)
+        .initializer(
+            move |()| Err::<(), _>(Bad).inspect_err(|_| _ = barrier.wait()),
+            (),
+        )
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        leak(executor.spawn(|| ()));
+    }
+    executor.shutdown();
+    let stats = executor.stats();
+    assert!(stats.broken);
+    assert_eq!((stats.workers, stats.idle), (0, 0));
+    leak(executor);
+}
+
+#[test]
+fn a_broken_pool_tells_its_callbacks_when_all_is_settled() {
+    let (opener, pass) = gate();
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .initializer(
+            move |()| {
+                pass();
+                Err("broken")
+            },
+            (),
+        )
+        .build()
+        .unwrap();
+    let (first, second) = (
+        executor.spawn(|| ()).unwrap(),
+        executor.spawn(|| ()).unwrap(),
+    );
+    let (sender, told) = mpsc::channel();
+    first.add_done_callback(move |_| sender.send(second.exception_timeout(LIMIT)).unwrap());
+    drop(opener);
+    let second = told.recv_timeout(LIMIT).unwrap().unwrap();
+    assert!(matches!(second, Some(Error::Broken(_))));
+    let first = first.exception_timeout(LIMIT).unwrap();
+    assert!(matches!(first, Some(Error::Broken(_))));
+    // That it broke outweighs that it is shut down.
+    executor.shutdown();
+    assert!(matches!(executor.spawn(|| ()), Err(Error::Broken(_))));
+}
+
+#[test]
+fn the_initializer_is_one_of_the_pools_own() {
+    let (hand_over, handed) = mpsc::channel::<Arc<ThreadPoolExecutor>>();
+    let handed = Mutex::new(handed);
+    let executor = ThreadPoolExecutor::builder()
+        .initializer(
+            move |()| {
+                // It does not wait: that would wait for itself.
+                handed
+                    .lock()
+                    .unwrap()
+                    .recv_timeout(LIMIT)
+                    .unwrap()
+                    .shutdown();
+            },
+            (),
+        )
+        .build()
+        .unwrap();
+    let executor = Arc::new(executor);
+    let future = executor.spawn(|| 5).unwrap();
+    hand_over.send(Arc::clone(&executor)).unwrap();
+    assert_eq!(*wait(&future), 5);
 }
 
 // ---- tasks -----------------------------------------------------------------
@@ -314,6 +439,61 @@ fn no_bomb_kills_a_worker() {
     );
 }
 
+#[test]
+fn tasks_start_in_the_order_of_their_submission() {
+    let (executor, opener) = held_pool();
+    let (sender, order) = mpsc::channel();
+    for n in 0..100 {
+        let sender = sender.clone();
+        executor
+            .spawn(move || sender.send(n).unwrap())
+            .unwrap()
+            .detach();
+    }
+    drop(opener);
+    executor.shutdown();
+    assert!(order.try_iter().eq(0..100));
+}
+
+#[test]
+fn two_bombs_in_one_task_are_no_more_than_one() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let bomb = || Bomb(Arc::clone(&drops));
+    let (executor, opener) = held_pool();
+    let captured = bomb();
+    let task = |argument| drop((captured, argument));
+    assert!(executor.submit(task, bomb()).unwrap().cancel());
+    assert_eq!(drops.load(Ordering::Relaxed), 2);
+    drop(opener);
+    executor.shutdown();
+    let captured = bomb();
+    let task = |argument| drop((captured, argument));
+    assert!(executor.submit(task, bomb()).is_err());
+    assert_eq!(drops.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn a_drop_that_waits_for_a_waiter_does_not_stop_a_cancel() {
+    /// Joins a thread that waits for the very future that is cancelled.
+    struct Joins(Receiver<thread::JoinHandle<()>>);
+    impl Drop for Joins {
+        fn drop(&mut self) {
+            self.0.recv_timeout(LIMIT).unwrap().join().unwrap();
+        }
+    }
+    let (executor, _opener) = held_pool();
+    let (sender, waiter) = mpsc::channel();
+    let argument = Joins(waiter);
+    let future = Arc::new(executor.submit(drop, argument).unwrap());
+    let waiting = Arc::clone(&future);
+    let thread = thread::spawn(move || {
+        let ended = waiting.exception_timeout(LIMIT).unwrap();
+        assert!(matches!(ended, Some(Error::Cancelled)));
+    });
+    sender.send(thread).unwrap();
+    assert!(future.cancel());
+}
+
 // ---- workers ---------------------------------------------------------------
 
 #[test]
@@ -356,32 +536,38 @@ fn a_task_that_came_before_the_callback_gets_a_worker_too() {
 
 #[test]
 fn a_task_that_counted_on_a_worker_with_callbacks_gets_another() {
-    // A waker is woken between the result and the callbacks: the worker counts
-    // as idle then, so what the waker submits starts no other worker.
-    struct Submitter(Arc<ThreadPoolExecutor>, Mutex<Option<ThreadFuture<i32>>>);
+    // The worker is free when its result is known, and turns to its callback
+    // then. What is submitted in between counts on it and must not wait for it.
+    for _ in 0..2000 {
+        let executor = ThreadPoolExecutor::with_max_workers(2).unwrap();
+        let (opener, pass) = gate();
+        let future = executor.spawn(|| ()).unwrap();
+        future.add_done_callback(move |_| pass());
+        future.result().unwrap();
+        assert_eq!(*wait(&executor.spawn(|| 7).unwrap()), 7);
+        drop(opener);
+    }
+}
+
+#[test]
+fn a_waker_on_a_worker_may_wait_for_another_task() {
+    struct Submitter(Arc<ThreadPoolExecutor>, Sender<i32>);
     impl Wake for Submitter {
         fn wake(self: Arc<Self>) {
             let other = self.0.spawn(|| 7).unwrap();
-            assert_eq!(self.0.stats().workers, 1);
-            *self.1.lock().unwrap() = Some(other);
+            self.1.send(*wait(&other)).unwrap();
         }
     }
     let executor = Arc::new(ThreadPoolExecutor::with_max_workers(2).unwrap());
     let (hold, held) = gate();
     let future = executor.spawn(held).unwrap();
-    let submitter = Arc::new(Submitter(Arc::clone(&executor), Mutex::new(None)));
     let (sender, answer) = mpsc::channel();
-    let submitted = Arc::clone(&submitter);
-    future.add_done_callback(move |_| {
-        let other = submitted.1.lock().unwrap().take().unwrap();
-        sender.send(other.result_timeout(LIMIT).copied()).unwrap();
-    });
+    let waker = Waker::from(Arc::new(Submitter(Arc::clone(&executor), sender)));
     let mut awaiting = pin!((&future).into_future());
-    let waker = Waker::from(submitter);
     let polled = std::future::Future::poll(awaiting.as_mut(), &mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     drop(hold);
-    assert_eq!(answer.recv_timeout(LIMIT).unwrap().unwrap(), 7);
+    assert_eq!(answer.recv_timeout(LIMIT), Ok(7));
 }
 
 #[test]
@@ -704,6 +890,48 @@ fn the_last_owner_of_a_pool_may_be_its_own_worker() {
     drop(opener);
     wait(&dropping);
     assert_eq!(*wait(&behind), 9, "what was queued still runs");
+}
+
+#[test]
+fn cancelling_what_is_pending_tells_its_callbacks_when_all_is_cancelled() {
+    use concurrent_futures::ShutdownOptions;
+
+    let (executor, opener) = held_pool();
+    let (first, second) = (
+        executor.spawn(|| ()).unwrap(),
+        executor.spawn(|| ()).unwrap(),
+    );
+    let (sender, told) = mpsc::channel();
+    first.add_done_callback(move |_| sender.send(second.exception_timeout(LIMIT)).unwrap());
+    executor.shutdown_with(ShutdownOptions::new().wait(false).cancel_pending(true));
+    assert!(matches!(told.try_recv(), Ok(Ok(Some(Error::Cancelled)))));
+    drop(opener);
+}
+
+#[test]
+fn a_callback_may_shut_its_pool_down_whatever_thread_runs_it() {
+    let (executor, opener) = held_pool();
+    let executor = Arc::new(executor);
+    let future = executor.spawn(|| ()).unwrap();
+    let inner = Arc::clone(&executor);
+    future.add_done_callback(move |_| {
+        assert_eq!(inner.shutdown().running, 1, "it does not wait");
+        drop(opener);
+    });
+    assert!(future.cancel());
+    assert_eq!(executor.shutdown().running, 0);
+}
+
+#[test]
+fn a_limit_holds_beside_cancelling() {
+    use concurrent_futures::ShutdownOptions;
+
+    let (executor, opener) = held_pool();
+    let limit = ShutdownOptions::new()
+        .cancel_pending(true)
+        .timeout(Duration::from_millis(1));
+    assert_eq!(executor.shutdown_with(limit).running, 1);
+    drop(opener);
 }
 
 #[test]

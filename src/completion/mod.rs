@@ -25,13 +25,14 @@
 //! | move | made by | what follows |
 //! |---|---|---|
 //! | `start` | a worker, a promise, one who waits on a worker | calls the job |
-//! | `settle` | a worker, a promise | drops an uncalled job; wakes; tells |
-//! | `cancel` | anybody | drops the job with its arguments; wakes; tells |
+//! | `settle` | a worker, a promise | notifies; tells |
+//! | `cancel` | anybody | notifies; tells |
 //!
-//! *Wakes*: notifies the threads in `wait` and every waker (`waiting.rs`).
-//! *Tells*: runs the callbacks in the order of adding (`telling.rs`).
-//! Nothing foreign runs under the lock: jobs, callbacks and wakers are moved
-//! out of the record first.
+//! *Notifies*: the threads in `wait`. *Tells*: runs what is foreign, namely the
+//! wakers, the `Drop` of a job that was not called, and the callbacks in the
+//! order of adding (`telling.rs`). Nothing foreign runs under the lock: it is
+//! moved out of the record first, into a [`Telling`] that the mover sees to
+//! when it is ready for it.
 //!
 //! # Done and told
 //!
@@ -50,21 +51,24 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use self::task::{Job, Seat, Task};
-pub(crate) use self::telling::{Callback, Telling};
+pub(crate) use self::task::{Job, Seat, Task, Tidings};
+pub(crate) use self::telling::{Callback, Telling, is_telling_of};
 pub(crate) use self::waiting::Until;
 pub(crate) use self::waiting::WakerKey;
 
 use self::slot::Slot;
+use self::telling::Foreign;
 use self::waiting::Wakers;
 use crate::error::Error;
-use crate::panic::contain;
+use crate::panic::contain_drop;
 use crate::state::State;
 use crate::sync::{Condvar, Mutex, ThreadId, thread_id};
 use crate::timing::Timing;
 
 /// What both ends of a task share.
 pub(crate) struct Completion<T> {
+    /// The pool that it was submitted to, as an address to compare; or 0.
+    home: usize,
     record: Mutex<Record<T>>,
     /// Notified when the task is done, and when it is told.
     changed: Condvar,
@@ -106,8 +110,8 @@ impl<T> Record<T> {
     }
 
     /// Enters a final state. The calling thread is the teller from here on, if
-    /// there is something to tell.
-    fn end(&mut self, state: State) -> Ended<T> {
+    /// there are callbacks. Returns what is to be seen to without the lock.
+    fn end(&mut self, state: State) -> Foreign<T> {
         self.state = state;
         self.runner = None;
         if let Some(timing) = &mut self.timing {
@@ -115,27 +119,21 @@ impl<T> Record<T> {
         }
         let tells = self.untold();
         self.teller = tells.then(thread_id);
-        Ended {
+        Foreign {
             job: self.job.take(),
             wakers: self.wakers.take(),
-            tells,
+            has_callbacks: tells,
         }
     }
-}
-
-/// What a final move leaves to do without the lock.
-struct Ended<T> {
-    job: Option<Box<dyn Job<T>>>,
-    wakers: Wakers,
-    tells: bool,
 }
 
 /// An outcome that came too late, and the state that it met.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T> Completion<T> {
-    pub(crate) fn new(job: Option<Box<dyn Job<T>>>) -> Arc<Self> {
+    pub(crate) fn new(home: usize, job: Option<Box<dyn Job<T>>>) -> Arc<Self> {
         Arc::new(Self {
+            home,
             record: Mutex::new(Record {
                 state: State::Pending,
                 job,
@@ -197,8 +195,8 @@ impl<T> Completion<T> {
         self.record.lock().runner = Some(thread_id());
     }
 
-    /// `Pending | Running -> Finished`. The callbacks wait for the caller to
-    /// [`tell`](Telling::tell).
+    /// `Pending | Running -> Finished`. All foreign code waits for the caller
+    /// to [`tell`](Telling::tell).
     ///
     /// # Errors
     ///
@@ -216,9 +214,9 @@ impl<T> Completion<T> {
         // SAFETY: the lock and the state admit one writer in a task's life,
         // and nobody reads before the state is final, which the lock guards.
         unsafe { self.outcome.write(outcome) };
-        let ended = record.end(State::Finished);
+        let foreign = record.end(State::Finished);
         drop(record);
-        Ok(self.announce(ended, false))
+        Ok(self.announce(foreign, false))
     }
 
     /// `Pending -> Cancelled`, or `None` if the task is past pending.
@@ -227,19 +225,17 @@ impl<T> Completion<T> {
         if record.state != State::Pending {
             return None;
         }
-        let ended = record.end(State::Cancelled);
+        let foreign = record.end(State::Cancelled);
         drop(record);
-        Some(self.announce(ended, true))
+        Some(self.announce(foreign, true))
     }
 
-    /// Drops an uncalled job and wakes; returns the telling.
-    fn announce(self: &Arc<Self>, ended: Ended<T>, cancelled: bool) -> Telling<T> {
-        if let Some(job) = ended.job {
-            contain(|| job.withdraw(cancelled));
+    fn announce(self: &Arc<Self>, foreign: Foreign<T>, cancelled: bool) -> Telling<T> {
+        if let Some(job) = &foreign.job {
+            job.withdrawn(cancelled);
         }
         self.changed.notify_all();
-        ended.wakers.wake();
-        Telling::new(ended.tells.then(|| Arc::clone(self)))
+        Telling::new(self, foreign)
     }
 
     /// Lends the outcome; `InvalidState` if there is none yet.
@@ -287,10 +283,26 @@ impl<T> Completion<T> {
     pub(crate) fn into_job(self: Arc<Self>) -> Option<Box<dyn Job<T>>> {
         self.record.lock().job.take()
     }
+}
 
-    /// What nobody took, once both ends are gone.
-    fn into_outcome(self) -> Option<Result<T, Error>> {
-        self.outcome.into_inner()
+impl<T> Completion<T> {
+    /// Whether the drop of a completion that both ends let go of is the user's
+    /// code: that of a value, or of a panic's payload.
+    fn has_unread(&self) -> bool {
+        // SAFETY: the reference ends here, and nobody else is left to take.
+        match unsafe { self.outcome.lend() } {
+            Some(Ok(_)) => std::mem::needs_drop::<T>(),
+            Some(Err(_)) => true,
+            None => false,
+        }
+    }
+}
+
+impl<T> Drop for Completion<T> {
+    /// Whoever lets go last drops a value that nobody took: a panic of its
+    /// `Drop` must not get out, of a worker or of a future's holder.
+    fn drop(&mut self) {
+        contain_drop(self.outcome.take_owned());
     }
 }
 

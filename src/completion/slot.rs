@@ -56,7 +56,8 @@ impl<T> Slot<T> {
         self.0.with_mut(|place| unsafe { (*place).take() })
     }
 
-    pub(super) fn into_inner(self) -> Option<Result<T, Error>> {
-        self.0.into_inner()
+    pub(super) fn take_owned(&mut self) -> Option<Result<T, Error>> {
+        // SAFETY: `&mut self` shows that nobody else is there.
+        self.0.with_mut(|place| unsafe { (*place).take() })
     }
 }

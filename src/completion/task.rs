@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use super::Completion;
 use crate::error::Error;
-use crate::panic::{catch, contain_drop};
+use crate::panic::catch;
 
 /// A submitted call, as its executor packed it.
 pub(crate) trait Job<T>: Send {
     /// Runs the user's function.
     fn call(self: Box<Self>) -> T;
 
-    /// Drops the function unrun; `cancelled`, or failed together with its pool.
-    fn withdraw(self: Box<Self>, cancelled: bool);
+    /// Counts the function as one that is not called: `cancelled`, or failed
+    /// together with its pool.
+    fn withdrawn(&self, cancelled: bool);
+
+    /// Drops the function and its arguments, and contains the panics of both.
+    fn discard(self: Box<Self>);
 
     /// Itself, for the executor that made it and knows what it is.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
@@ -36,12 +40,15 @@ pub(crate) trait Seat {
     /// Its function is over, well or not.
     fn free(&self, failed: bool);
 
-    /// Callbacks are to run here, or the `Drop` of a value nobody waits for.
+    /// Callbacks or wakers are to run here, or a `Drop`.
     fn busy(&self);
 
     /// They are over.
     fn free_again(&self);
 }
+
+/// A telling of any type, for one who settles many tasks before any is told.
+pub(crate) type Tidings = Option<Box<dyn FnOnce()>>;
 
 /// The worker's end of a task of any type.
 pub(crate) trait Task: Send + Sync {
@@ -53,10 +60,10 @@ pub(crate) trait Task: Send + Sync {
     fn run(self: Arc<Self>, seat: &dyn Seat);
 
     /// Ends a task with an error in place of its call, unless it is done.
-    fn fail(self: Arc<Self>, error: Error);
+    fn fail(self: Arc<Self>, error: Error) -> Tidings;
 
     /// Cancels a task that is pending.
-    fn cancel(self: Arc<Self>);
+    fn cancel(self: Arc<Self>) -> Tidings;
 }
 
 impl<T: 'static> Completion<T> {
@@ -85,20 +92,15 @@ impl<T: 'static> Completion<T> {
             Ok(telling) if telling.is_due() => {
                 seat.busy();
                 telling.tell();
-                contain_drop(self);
+                drop(self);
                 seat.free_again();
             }
             _ => {
                 // With the handle gone and the value unread, it ends here.
-                let unread = Arc::into_inner(self).and_then(Self::into_outcome);
-                let is_users_code = match &unread {
-                    Some(Ok(_)) => std::mem::needs_drop::<T>(),
-                    Some(Err(_)) => true,
-                    None => false,
-                };
-                if is_users_code {
+                let unread = Arc::into_inner(self).filter(Completion::has_unread);
+                if unread.is_some() {
                     seat.busy();
-                    contain_drop(unread);
+                    drop(unread);
                     seat.free_again();
                 }
             }
@@ -115,17 +117,13 @@ impl<T: Send + 'static> Task for Completion<T> {
         self.run_started(seat);
     }
 
-    fn fail(self: Arc<Self>, error: Error) {
-        if let Ok(telling) = self.settle(Err(error)) {
-            telling.tell();
-        }
-        contain_drop(self);
+    fn fail(self: Arc<Self>, error: Error) -> Tidings {
+        let telling = self.settle(Err(error)).ok()?;
+        Some(Box::new(|| telling.tell()))
     }
 
-    fn cancel(self: Arc<Self>) {
-        if let Some(telling) = Self::cancel(&self) {
-            telling.tell();
-        }
-        contain_drop(self);
+    fn cancel(self: Arc<Self>) -> Tidings {
+        let telling = Self::cancel(&self)?;
+        Some(Box::new(|| telling.tell()))
     }
 }

@@ -1,25 +1,31 @@
-//! Telling: running a done task's callbacks, each once, in the order of adding,
-//! one after the other and never one inside the other.
+//! Telling: all the foreign code that the end of a task calls for. Wakers first,
+//! then the `Drop` of a job that was not called, then the callbacks: each once,
+//! in the order of adding, one after the other and never one inside the other.
 //!
 //! # Who tells
 //!
-//! Whoever ends a task that has callbacks is its *teller*, from that moment,
-//! under the lock. A callback that comes while there is a teller joins the list
-//! and the teller runs it. One that comes when the task is told makes its adder
-//! the teller. The teller leaves when it finds the list empty, under the lock:
-//! so a callback is either found by it or finds it gone.
+//! Whoever ends a task sees to its [`Telling`]. If there are callbacks, it is
+//! the task's *teller*, from the move on, under the lock. A callback that comes
+//! while there is a teller joins the list and the teller runs it. One that comes
+//! when the task is told makes its adder the teller. The teller leaves when it
+//! finds the list empty, under the lock: so a callback is either found by it or
+//! finds it gone.
 //!
 //! # Why never nested
 //!
 //! A callback may complete another task (cancel it, set a promise), whose
 //! callbacks may complete a third, and so on; nested calls would make the stack
 //! as deep as that chain is long. So a thread inside a callback queues what it
-//! completes, and works the queue off when the callback has returned.
+//! completes, and works the queue off when the callback has returned. Only a
+//! callback that is added to a task that is told runs at once, even there.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
+use super::task::Job;
+use super::waiting::Wakers;
 use super::{Completion, Record};
 use crate::panic::contain;
 use crate::sync::{MutexGuard, local, thread_id};
@@ -27,28 +33,56 @@ use crate::sync::{MutexGuard, local, thread_id};
 /// A callback, before the handle's type is known.
 pub(crate) type Callback<T> = Box<dyn FnOnce(&Arc<Completion<T>>) + Send>;
 
-/// The duty to run the callbacks of a task that the current thread ended.
-#[derive(Debug)]
-#[must_use = "callbacks wait for it, and so does `into_result`"]
-pub(crate) struct Telling<T>(Option<Arc<Completion<T>>>);
+/// What a final move took out of the record.
+pub(super) struct Foreign<T> {
+    pub(super) job: Option<Box<dyn Job<T>>>,
+    pub(super) wakers: Wakers,
+    pub(super) has_callbacks: bool,
+}
+
+/// The duty to call the foreign code that a task's end calls for.
+#[must_use = "callbacks and wakers wait for it, and so does `into_result`"]
+pub(crate) struct Telling<T> {
+    job: Option<Box<dyn Job<T>>>,
+    wakers: Wakers,
+    /// The task with the callbacks, if it has any.
+    callbacks: Option<Arc<Completion<T>>>,
+}
 
 impl<T> Telling<T> {
-    pub(super) fn new(due: Option<Arc<Completion<T>>>) -> Self {
-        Self(due)
+    pub(super) fn new(completion: &Arc<Completion<T>>, foreign: Foreign<T>) -> Self {
+        Self {
+            job: foreign.job,
+            wakers: foreign.wakers,
+            callbacks: foreign.has_callbacks.then(|| Arc::clone(completion)),
+        }
     }
 
-    /// Whether there are callbacks to run.
+    /// Whether there is anything to do.
     pub(crate) fn is_due(&self) -> bool {
-        self.0.is_some()
+        self.job.is_some() || !self.wakers.is_empty() || self.callbacks.is_some()
     }
 }
 
 impl<T: 'static> Telling<T> {
-    /// Runs them: now, or after the callback that the current thread is in.
+    /// Does it; the callbacks come now, or after the one that the current
+    /// thread is in.
     pub(crate) fn tell(self) {
-        if let Some(completion) = self.0 {
+        self.wakers.wake();
+        if let Some(job) = self.job {
+            job.discard();
+        }
+        if let Some(completion) = self.callbacks {
             take_turns(move || completion.run_callbacks());
         }
+    }
+}
+
+impl<T> fmt::Debug for Telling<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telling")
+            .field("is_due", &self.is_due())
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,12 +106,13 @@ impl<T> Completion<T> {
         if record.state.done() && record.teller.is_none() {
             record.teller = Some(thread_id());
             drop(record);
-            self.run_callbacks();
+            in_a_turn(|| self.run_callbacks());
         }
     }
 
     /// The teller's loop.
     fn run_callbacks(self: &Arc<Self>) {
+        let _here = TellingOf::enter(self.home);
         loop {
             let mut record = self.record.lock();
             let next = match record.callbacks.pop_front() {
@@ -108,24 +143,29 @@ local! {
 /// Runs `turn` now, or behind the turn that is on this thread's stack.
 fn take_turns(turn: impl FnOnce() + 'static) {
     let mut turn: Option<Turn> = Some(Box::new(turn));
+    // A thread that ends has lost its queue already: there it nests.
+    let _ = QUEUE.try_with(|queue| {
+        if let Some(queue) = queue.borrow_mut().as_mut() {
+            queue.extend(turn.take());
+        }
+    });
+    if let Some(turn) = turn {
+        in_a_turn(turn);
+    }
+}
+
+/// Runs `turn` at once, and behind it what it completes.
+fn in_a_turn(turn: impl FnOnce()) {
     let outermost = QUEUE.try_with(|queue| {
         let mut queue = queue.borrow_mut();
         let outermost = queue.is_none();
-        queue.get_or_insert_default().extend(turn.take());
+        queue.get_or_insert_default();
         outermost
     });
-    match outermost {
-        Ok(false) => {}
-        Ok(true) => {
-            while let Some(turn) = next_turn() {
-                contain(turn);
-            }
-        }
-        // A thread that ends has lost its queue already: there it nests.
-        Err(_) => {
-            if let Some(turn) = turn {
-                contain(turn);
-            }
+    contain(turn);
+    if matches!(outermost, Ok(true)) {
+        while let Some(turn) = next_turn() {
+            contain(turn);
         }
     }
 }
@@ -140,4 +180,31 @@ fn next_turn() -> Option<Turn> {
         }
         next
     })
+}
+
+local! {
+    /// The homes of the tasks whose callbacks are on this thread's stack.
+    static TOLD_HERE: RefCell<Vec<usize>> = RefCell::new(Vec::new())
+}
+
+/// Whether the current thread is inside a callback of a task of that pool.
+pub(crate) fn is_telling_of(home: usize) -> bool {
+    let is_there = TOLD_HERE.try_with(|homes| homes.borrow().contains(&home));
+    is_there.unwrap_or(false)
+}
+
+/// Marks the thread until it is dropped.
+struct TellingOf;
+
+impl TellingOf {
+    fn enter(home: usize) -> Self {
+        let _ = TOLD_HERE.try_with(|homes| homes.borrow_mut().push(home));
+        Self
+    }
+}
+
+impl Drop for TellingOf {
+    fn drop(&mut self) {
+        let _ = TOLD_HERE.try_with(|homes| homes.borrow_mut().pop());
+    }
 }

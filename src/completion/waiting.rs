@@ -61,6 +61,10 @@ impl Wakers {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+    }
+
     pub(super) fn wake(self) {
         for (_, waker) in self.stored {
             contain(|| waker.wake());

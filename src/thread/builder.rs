@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 use super::executor::ThreadPoolExecutor;
 use super::pool::{Config, ExitHook, Initializer, Pool};
 use crate::error::Error;
+use crate::panic::watch_panics;
 
 /// Makes a [`ThreadPoolExecutor`] to measure.
 ///
@@ -204,6 +205,7 @@ impl ThreadPoolExecutorBuilder {
     /// prefix has a NUL byte, or the stack is larger than half the address
     /// space.
     pub fn build(self) -> Result<ThreadPoolExecutor, Error> {
+        watch_panics();
         let max_workers = self.max_workers.unwrap_or_else(default_workers);
         if max_workers == 0 {
             return Err(Error::invalid_argument("max_workers must be at least 1"));

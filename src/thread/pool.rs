@@ -34,9 +34,10 @@ use std::time::Instant;
 
 use super::queue::Queue;
 use super::worker;
-use crate::completion::{Completion, Job, Seat, Task};
+use crate::completion::{Completion, Job, Seat, Task, Tidings, is_telling_of};
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
+use crate::panic::contain_drop;
 use crate::sync::{Condvar, Mutex};
 
 /// Prepares a worker for its tasks.
@@ -115,11 +116,14 @@ impl Pool {
         A: Send + 'static,
         R: Send + 'static,
     {
-        let completion = Completion::new(Some(Box::new(Call {
-            pool: Arc::clone(self),
-            f,
-            args,
-        })));
+        let completion = Completion::new(
+            self.home(),
+            Some(Box::new(Call {
+                pool: Arc::clone(self),
+                f,
+                args,
+            })),
+        );
         if self.config.record_timing {
             completion.record_timing();
         }
@@ -199,11 +203,11 @@ impl Pool {
             .and_then(|limit| Instant::now().checked_add(limit));
         self.close(Error::ShutDown);
         if options.cancels() {
-            while let Some(task) = self.queue.try_pop() {
-                task.cancel();
-            }
+            self.clear(Task::cancel);
         }
-        if options.waits() && !worker::is_of(self) {
+        // Inside a task or a callback of its own it would wait for itself.
+        let is_own = worker::is_of(self) || is_telling_of(self.home());
+        if options.waits() && !is_own {
             self.join(deadline);
         }
         self.stats().into()
@@ -262,9 +266,23 @@ impl Pool {
     pub(super) fn break_down(&self, cause: Error) {
         let broken = cause.broken();
         self.close(broken.clone());
-        while let Some(task) = self.queue.try_pop() {
-            task.fail(broken.clone());
+        self.clear(|task| task.fail(broken.clone()));
+        contain_drop(broken);
+    }
+
+    /// Ends all queued tasks, and tells when all have ended: a callback may wait
+    /// for another of them.
+    fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Tidings) {
+        let tasks = std::iter::from_fn(|| self.queue.try_pop());
+        let tidings: Vec<_> = tasks.filter_map(end).collect();
+        for tell in tidings {
+            tell();
         }
+    }
+
+    /// What its tasks and callbacks know it by.
+    fn home(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// The next task; `None`: the worker may end.
@@ -371,7 +389,7 @@ where
         f(args)
     }
 
-    fn withdraw(self: Box<Self>, cancelled: bool) {
+    fn withdrawn(&self, cancelled: bool) {
         let mut ledger = self.pool.ledger.lock();
         self.pool.unqueue(&mut ledger);
         if cancelled {
@@ -379,8 +397,12 @@ where
         } else {
             ledger.failed += 1;
         }
-        drop(ledger);
-        drop(self);
+    }
+
+    fn discard(self: Box<Self>) {
+        let Self { f, args, .. } = *self;
+        contain_drop(f);
+        contain_drop(args);
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

@@ -22,27 +22,37 @@ pub(super) fn is_of(pool: &Pool) -> bool {
 /// The life of a worker thread, which the pool counts as idle already.
 pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
     POOL.set(Arc::as_ptr(&pool));
+    let leaving = Leaving(&pool);
     let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
     let initialized = initialize(&pool);
-    let ready = initialized.is_ok();
+    let is_ready = initialized.is_ok();
     if let Err(cause) = initialized {
         pool.break_down(cause);
     }
     while let Some(task) = pool.next_task() {
+        // If not, it was cancelled while it was queued, or run by one who
+        // waited for it.
         if task.start() {
             task.run(&Account(&pool));
-        } else {
-            // Cancelled, or run by one who waited for it, while it was queued.
-            contain_drop(task);
         }
     }
-    if let Some(on_exit) = pool.config().on_worker_exit.as_ref().filter(|_| ready) {
+    if let Some(on_exit) = pool.config().on_worker_exit.as_ref().filter(|_| is_ready) {
         contain(on_exit);
     }
     drop(inside);
-    pool.leave();
+    drop(leaving);
     // Perhaps the last one who knows the initializer and what it captured.
     contain_drop(pool);
+}
+
+/// Leaves the pool when dropped, so that whatever unwinds nobody waits for a
+/// worker that is gone.
+struct Leaving<'a>(&'a Pool);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 fn initialize(pool: &Pool) -> Result<(), Error> {
