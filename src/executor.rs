@@ -31,7 +31,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 /// these methods inherent, with looser bounds where its kind allows, so that a
 /// program with one executor imports nothing.
 ///
-/// Anybody may implement it: [`promise`](crate::promise()) makes the futures.
+/// Anybody may implement it: [`promise`](crate::promise()) makes the futures,
+/// and shows how.
 /// It is implemented for `&E` as well. It cannot be made into `dyn Executor`,
 /// since `submit` is generic; write a generic function, or choose by `match`:
 ///
@@ -56,7 +57,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 pub trait Executor {
     /// The futures that it gives.
     type Future<T: Send + Sync + 'static>: Future<Output = T>
-        + IntoFuture<Output = Result<T, Error>>
+        + IntoFuture<Output = Result<T, Error>, IntoFuture: Send>
         + fmt::Debug
         + Send
         + Sync
@@ -197,6 +198,17 @@ pub trait Executor {
     /// Takes no new tasks, and waits until those submitted are done.
     ///
     /// The same as [`shutdown_with`](Self::shutdown_with) without options.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, Executor};
+    ///
+    /// fn demo<E: Executor>(executor: &E) {
+    ///     executor.shutdown();
+    ///     assert!(matches!(executor.submit(|n: i32| n, 1), Err(Error::ShutDown)));
+    /// }
+    /// # demo(&concurrent_futures::ThreadPoolExecutor::new()?);
+    /// # Ok::<(), Error>(())
+    /// ```
     fn shutdown(&self) -> ShutdownReport {
         self.shutdown_with(ShutdownOptions::new())
     }
@@ -206,12 +218,47 @@ pub trait Executor {
     /// May be called from any thread and more than once. Inside one of the
     /// executor's own tasks or callbacks it does not wait: that would wait for
     /// itself.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, Executor, Future, ShutdownOptions};
+    ///
+    /// fn demo<E: Executor>(executor: &E) -> Result<(), Error> {
+    ///     let future = executor.submit(|n: i32| n, 1)?;
+    ///     executor.shutdown_with(ShutdownOptions::new().cancel_pending(true));
+    ///     assert!(future.done()); // it ran, or it was cancelled
+    ///     Ok(())
+    /// }
+    /// # demo(&concurrent_futures::ThreadPoolExecutor::new()?)?;
+    /// # Ok::<(), Error>(())
+    /// ```
     fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport;
 
     /// What the executor is doing, in one cheap snapshot.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, Executor, Future};
+    ///
+    /// fn demo<E: Executor>(executor: &E) -> Result<(), Error> {
+    ///     executor.submit(|n: i32| n, 1)?.into_result()?;
+    ///     assert_eq!(executor.stats().finished, 1);
+    ///     Ok(())
+    /// }
+    /// # demo(&concurrent_futures::ThreadPoolExecutor::new()?)?;
+    /// # Ok::<(), Error>(())
+    /// ```
     fn stats(&self) -> Stats;
 
-    /// How many tasks can run at once.
+    /// How many workers there may be.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, Executor, ThreadPoolExecutor};
+    ///
+    /// fn demo<E: Executor>(executor: &E) -> usize {
+    ///     executor.max_workers()
+    /// }
+    /// assert_eq!(demo(&ThreadPoolExecutor::with_max_workers(3)?), 3);
+    /// # Ok::<(), Error>(())
+    /// ```
     fn max_workers(&self) -> usize;
 }
 
@@ -331,6 +378,8 @@ impl<F, A> std::error::Error for TrySubmitError<F, A> {
 
 /// What an executor is doing, as [`Executor::stats`] gives it.
 ///
+/// Those who write executors begin with `Stats::default()` and set the fields.
+///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
 ///
@@ -348,7 +397,7 @@ pub struct Stats {
     pub workers: usize,
     /// Workers that a new task can count on.
     pub idle: usize,
-    /// Tasks that wait for a worker.
+    /// Tasks that wait for a worker, or are just being started by one.
     pub queued: usize,
     /// Tasks whose function runs.
     pub running: usize,
@@ -387,6 +436,14 @@ pub struct ShutdownOptions {
 
 impl ShutdownOptions {
     /// Waits without a limit and cancels nothing.
+    ///
+    /// ```
+    /// use concurrent_futures::ShutdownOptions;
+    ///
+    /// let options = ShutdownOptions::new();
+    /// assert!(options.waits() && !options.cancels_pending());
+    /// assert_eq!(options.limit(), None);
+    /// ```
     pub fn new() -> Self {
         Self {
             wait: true,
@@ -399,32 +456,69 @@ impl ShutdownOptions {
     ///
     /// Without waiting, submitted tasks still run, as long as `main` does: Rust
     /// has no exit hook that could wait for them.
+    ///
+    /// ```
+    /// use concurrent_futures::ShutdownOptions;
+    ///
+    /// assert!(!ShutdownOptions::new().wait(false).waits());
+    /// ```
     pub fn wait(mut self, wait: bool) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Whether to cancel the tasks that have not begun.
+    /// Whether to cancel the tasks that have not begun. Their callbacks run in
+    /// the calling thread.
+    ///
+    /// ```
+    /// use concurrent_futures::ShutdownOptions;
+    ///
+    /// assert!(ShutdownOptions::new().cancel_pending(true).cancels_pending());
+    /// ```
     pub fn cancel_pending(mut self, cancel: bool) -> Self {
         self.cancel_pending = cancel;
         self
     }
 
-    /// The limit of the wait. The tasks go on after it.
+    /// The limit of the wait. The tasks go on after it. It does not count for
+    /// the callbacks of what is cancelled.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::ShutdownOptions;
+    ///
+    /// let second = Duration::from_secs(1);
+    /// assert_eq!(ShutdownOptions::new().timeout(second).limit(), Some(second));
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    pub(crate) fn waits(&self) -> bool {
+    /// Whether to wait; for those who write executors.
+    ///
+    /// ```
+    /// assert!(concurrent_futures::ShutdownOptions::default().waits());
+    /// ```
+    pub fn waits(&self) -> bool {
         self.wait
     }
 
-    pub(crate) fn cancels(&self) -> bool {
+    /// Whether to cancel what has not begun; for those who write executors.
+    ///
+    /// ```
+    /// assert!(!concurrent_futures::ShutdownOptions::default().cancels_pending());
+    /// ```
+    pub fn cancels_pending(&self) -> bool {
         self.cancel_pending
     }
 
-    pub(crate) fn limit(&self) -> Option<Duration> {
+    /// The limit of the wait; for those who write executors.
+    ///
+    /// ```
+    /// assert!(concurrent_futures::ShutdownOptions::default().limit().is_none());
+    /// ```
+    pub fn limit(&self) -> Option<Duration> {
         self.timeout
     }
 }

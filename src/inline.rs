@@ -5,7 +5,7 @@ use std::fmt;
 use crate::completion::Completion;
 use crate::error::Error;
 use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
-use crate::future::{Origin, TaskFuture};
+use crate::future::TaskFuture;
 use crate::map::{self, Map, MapOptions};
 use crate::panic::{catch, watch_panics};
 use crate::sync::Mutex;
@@ -337,10 +337,6 @@ impl Executor for InlineExecutor {
     fn max_workers(&self) -> usize {
         self.max_workers()
     }
-}
-
-impl Origin for InlineExecutor {
-    const FUTURE: &'static str = "InlineFuture";
 }
 
 impl fmt::Debug for InlineExecutor {

@@ -6,31 +6,31 @@
 //! A program that does one thing after the other:
 //!
 //! ```
-//! fn word_count(text: &str) -> usize {
+//! fn word_count(text: String) -> usize {
 //!     text.split_whitespace().count()
 //! }
 //!
-//! for text in ["to be", "or not to be"] {
-//!     println!("{}", word_count(text));
+//! for text in ["to be".to_string(), "or not to be".to_string()] {
+//!     println!("{text}: {}", word_count(text.clone()));
 //! }
 //! ```
 //!
-//! The same with an executor. [`submit`](Executor::submit) hands over the
-//! function and its argument, and returns a future at once; the block ends when
-//! all the work is done; [`result`](TaskFuture::result) lends what came of it:
+//! The same with an executor that is still synchronous. [`submit`] takes the
+//! function and its argument, and returns a future; [`result`] lends what came
+//! of it:
 //!
 //! ```
-//! use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
+//! use concurrent_futures::InlineExecutor as PoolExecutor;
 //!
-//! fn word_count(text: &str) -> usize {
+//! fn word_count(text: String) -> usize {
 //!     text.split_whitespace().count()
 //! }
 //!
 //! let mut work = Vec::new();
 //! {
 //!     let executor = PoolExecutor::new()?;
-//!     for text in ["to be", "or not to be"] {
-//!         let future = executor.submit(word_count, text)?; // starts now
+//!     for text in ["to be".to_string(), "or not to be".to_string()] {
+//!         let future = executor.submit(word_count, text.clone())?;
 //!         work.push((text, future));
 //!     }
 //! } // waits for all of it
@@ -41,8 +41,32 @@
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
-//! The `use` line alone says where the work runs: with [`InlineExecutor`] it is
-//! the synchronous program again.
+//! And on a pool of threads. `submit` now returns at once, all calls run side by
+//! side, and the block ends when they are done:
+//!
+//! ```
+//! use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
+//! # fn word_count(text: String) -> usize {
+//! #     text.split_whitespace().count()
+//! # }
+//! # let mut work = Vec::new();
+//! # {
+//! #     let executor = PoolExecutor::new()?;
+//! #     for text in ["to be".to_string(), "or not to be".to_string()] {
+//! #         let future = executor.submit(word_count, text.clone())?;
+//! #         work.push((text, future));
+//! #     }
+//! # }
+//! # assert_eq!(*work[1].1.result()?, 4);
+//! // the rest is the same to the letter
+//! # Ok::<(), concurrent_futures::Error>(())
+//! ```
+//!
+//! The values that travel are owned (`String`, not `&str`), so that they could go
+//! to another process as well.
+//!
+//! [`submit`]: Executor::submit
+//! [`result`]: TaskFuture::result
 //!
 //! # What is where
 //!

@@ -17,6 +17,18 @@ use crate::thread::ThreadFuture;
 ///
 /// Made by [`promise`]. **Dropping it** without an outcome ends the future with
 /// [`Error::Abandoned`], so no waiter hangs.
+///
+/// ```
+/// use concurrent_futures::{Error, Promise, ThreadFuture, promise};
+///
+/// let (kept, future): (Promise<i32>, ThreadFuture<i32>) = promise();
+/// kept.set_result(42)?;
+/// assert_eq!(future.into_result()?, 42);
+/// let (broken, future) = promise::<i32>();
+/// drop(broken);
+/// assert!(matches!(future.into_result(), Err(Error::Abandoned)));
+/// # Ok::<(), Error>(())
+/// ```
 #[must_use = "dropped at once, it abandons its future"]
 pub struct Promise<T: 'static> {
     completion: Arc<Completion<T>>,
@@ -24,25 +36,74 @@ pub struct Promise<T: 'static> {
 
 /// A future and the promise that settles it.
 ///
-/// With [`Promise::run`] and [`Panic::from_payload`](crate::Panic::from_payload)
-/// that is enough to write an [`Executor`](crate::Executor):
+/// That is enough to write an [`Executor`](crate::Executor), here one that has a
+/// new thread for each task:
 ///
 /// ```
-/// use std::thread;
-/// use concurrent_futures::{ThreadFuture, promise};
+/// use std::thread::{self, JoinHandle};
+/// use std::sync::Mutex;
+/// use concurrent_futures::{
+///     Error, Executor, Portable, ShutdownOptions, ShutdownReport, Stats, ThreadFuture,
+///     TrySubmitError, promise,
+/// };
 ///
-/// fn on_a_new_thread<T>(f: impl FnOnce() -> T + Send + 'static) -> ThreadFuture<T>
-/// where
-///     T: Send + 'static,
-/// {
-///     let (promise, future) = promise();
-///     thread::spawn(|| promise.run(f));
-///     future
+/// /// `None`: shut down.
+/// struct ThreadPerTask(Mutex<Option<Vec<JoinHandle<()>>>>);
+///
+/// impl Executor for ThreadPerTask {
+///     type Future<T: Send + Sync + 'static> = ThreadFuture<T>;
+///
+///     fn submit<A: Portable, R: Portable + Sync>(
+///         &self,
+///         f: fn(A) -> R,
+///         args: A,
+///     ) -> Result<ThreadFuture<R>, Error> {
+///         self.try_submit(f, args).map_err(|refused| refused.error)
+///     }
+///
+///     fn try_submit<A: Portable, R: Portable + Sync>(
+///         &self,
+///         f: fn(A) -> R,
+///         args: A,
+///     ) -> Result<ThreadFuture<R>, TrySubmitError<fn(A) -> R, A>> {
+///         let mut threads = self.0.lock().unwrap();
+///         let Some(threads) = &mut *threads else {
+///             return Err(TrySubmitError { error: Error::ShutDown, call: (f, args) });
+///         };
+///         let (promise, future) = promise();
+///         threads.push(thread::spawn(move || promise.run(|| f(args))));
+///         Ok(future)
+///     }
+///
+///     fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+///         let threads = self.0.lock().unwrap().take();
+///         for thread in threads.into_iter().flatten().filter(|_| options.waits()) {
+///             thread.join().unwrap();
+///         }
+///         self.stats().into()
+///     }
+///
+///     fn stats(&self) -> Stats {
+///         let mut stats = Stats::default();
+///         stats.workers = self.0.lock().unwrap().as_ref().map_or(0, Vec::len);
+///         stats
+///     }
+///
+///     fn max_workers(&self) -> usize {
+///         usize::MAX
+///     }
 /// }
 ///
-/// assert_eq!(on_a_new_thread(|| 6 * 7).into_result()?, 42);
-/// # Ok::<(), concurrent_futures::Error>(())
+/// let executor = ThreadPerTask(Mutex::new(Some(Vec::new())));
+/// assert_eq!(executor.submit(|n: i32| 2 * n, 21)?.into_result()?, 42);
+/// let squares = executor.map(|n: i32| n * n, [1, 2, 3])?; // comes with the trait
+/// assert_eq!(squares.sum::<Result<i32, _>>()?, 14);
+/// executor.shutdown();
+/// # Ok::<(), Error>(())
 /// ```
+///
+/// [`Panic::from_payload`](crate::Panic::from_payload) is for one that catches
+/// panics itself.
 #[doc(alias = "oneshot")]
 pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     watch_panics();

@@ -14,8 +14,8 @@ use crate::state::State;
 
 /// Awaits a [`TaskFuture`] that it owns, and gives its value away.
 ///
-/// Ready when the task is done and its callbacks have run. Dropping it does
-/// nothing to the task. Polled again after that, it is ready with
+/// Ready when the task is done and its callbacks have run; so one of those that
+/// blocks on it waits for itself. Dropping it does nothing to the task. Polled again after that, it is ready with
 /// [`Error::InvalidState`].
 ///
 /// ```

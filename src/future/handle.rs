@@ -17,10 +17,10 @@ use crate::waitable::{Target, Waitable, sealed};
 /// The future of a task that the executor `E` runs.
 ///
 /// [`ThreadFuture`] and [`InlineFuture`] are its names. One pointer wide;
-/// `Send` if the value is, `Sync` if the value is.
+/// `Send` if the value is, `Sync` if the value is `Send` and `Sync`.
 ///
 /// **Dropping it** does not cancel the task: it runs, and its value is dropped
-/// by whoever lets go last.
+/// by whoever lets go last. A panic of the value's `Drop` is contained there.
 ///
 /// **Awaiting it**, or a reference to it, works on any async runtime. Dropping
 /// the awaiting side does nothing to the task.
@@ -47,13 +47,6 @@ pub struct TaskFuture<T, E> {
     completion: Arc<Completion<T>>,
     /// Lends `T`, so `Sync` only if `T` is; merely names `E`.
     marker: PhantomData<(T, fn() -> E)>,
-}
-
-/// The executors that futures come from.
-pub trait Origin {
-    /// What `{:?}` calls its futures.
-    #[doc(hidden)]
-    const FUTURE: &'static str;
 }
 
 impl<T, E> TaskFuture<T, E> {
@@ -316,8 +309,9 @@ impl<T: 'static, E> TaskFuture<T, E> {
     /// Cancels the task if it has not begun.
     ///
     /// `true` exactly if the task never runs: it was cancelled now, or before.
-    /// Then the function and its arguments are dropped, and waiters and
-    /// callbacks told, before this returns. A running task is not touched.
+    /// Then waiters are told, function and arguments dropped, and callbacks run
+    /// before this returns; inside a callback, those follow when it has
+    /// returned. A running task is not touched.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -407,7 +401,7 @@ impl<T: 'static, E> TaskFuture<T, E> {
     }
 }
 
-impl<T: 'static, E: Origin> Future for TaskFuture<T, E> {
+impl<T: 'static, E> Future for TaskFuture<T, E> {
     type Output = T;
 
     fn result(&self) -> Result<&T, Error> {
@@ -511,11 +505,11 @@ impl<T: 'static> Target for Arc<Completion<T>> {
 impl<T, E> UnwindSafe for TaskFuture<T, E> {}
 impl<T, E> RefUnwindSafe for TaskFuture<T, E> {}
 
-impl<T, E: Origin> fmt::Debug for TaskFuture<T, E> {
+impl<T, E> fmt::Debug for TaskFuture<T, E> {
     /// The state, and of a finished task the type of its value or its error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.completion.state();
-        write!(f, "{}({state}", E::FUTURE)?;
+        write!(f, "TaskFuture({state}")?;
         if state == State::Finished {
             match self.lend() {
                 Ok(_) => write!(f, ", returned {}", std::any::type_name::<T>())?,

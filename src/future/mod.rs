@@ -9,7 +9,6 @@ mod handle;
 use std::time::Duration;
 
 pub use self::awaiting::{TaskAwait, TaskAwaitRef};
-pub(crate) use self::handle::Origin;
 pub use self::handle::TaskFuture;
 
 use crate::error::Error;
@@ -52,6 +51,17 @@ pub trait Future: Waitable {
 
     /// Waits for the task and lends its value; see [`TaskFuture::result`].
     ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// fn shown<F: Future<Output = i32>>(future: &F) -> String {
+    ///     future.result().map_or_else(|error| error.to_string(), i32::to_string)
+    /// }
+    /// let (promise, future) = promise();
+    /// promise.set_result(42).unwrap();
+    /// assert_eq!(shown(&future), "42");
+    /// ```
+    ///
     /// # Errors
     ///
     /// Why there is no value.
@@ -60,6 +70,18 @@ pub trait Future: Waitable {
     /// Like [`result`](Self::result), for `timeout` at most; see
     /// [`TaskFuture::result_timeout`].
     ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// use std::time::Duration;
+    ///
+    /// fn is_ready<F: Future>(future: &F) -> bool {
+    ///     future.result_timeout(Duration::ZERO).is_ok()
+    /// }
+    /// let (_promise, future) = promise::<i32>();
+    /// assert!(!is_ready(&future));
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Timeout`], or why there is no value.
@@ -67,6 +89,17 @@ pub trait Future: Waitable {
 
     /// Waits for the task and gives its value away; see
     /// [`TaskFuture::into_result`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    ///     futures.into_iter().filter_map(|future| future.into_result().ok()).collect()
+    /// }
+    /// let (promise, future) = promise();
+    /// promise.set_result(42).unwrap();
+    /// assert_eq!(all(vec![future]), [42]);
+    /// ```
     ///
     /// # Errors
     ///
@@ -94,6 +127,16 @@ pub trait Future: Waitable {
     /// The value without waiting, or the future back; see
     /// [`TaskFuture::try_into_result`].
     ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// fn is_over<F: Future>(future: F) -> bool {
+    ///     future.try_into_result().is_ok()
+    /// }
+    /// let (_promise, future) = promise::<i32>();
+    /// assert!(!is_over(future));
+    /// ```
+    ///
     /// # Errors
     ///
     /// The future itself if it is not done, or if its callbacks still run.
@@ -102,10 +145,33 @@ pub trait Future: Waitable {
         Self: Sized;
 
     /// Waits, and says why there is no value; see [`TaskFuture::exception`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// fn failures<F: Future>(futures: &[F]) -> usize {
+    ///     futures.iter().filter_map(|future| future.exception()).count()
+    /// }
+    /// let (_promise, future) = promise::<i32>();
+    /// future.cancel();
+    /// assert_eq!(failures(&[future]), 1);
+    /// ```
     fn exception(&self) -> Option<Error>;
 
     /// Like [`exception`](Self::exception), for `timeout` at most; see
     /// [`TaskFuture::exception_timeout`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// use std::time::Duration;
+    ///
+    /// fn has_failed<F: Future>(future: &F) -> bool {
+    ///     matches!(future.exception_timeout(Duration::ZERO), Ok(Some(_)))
+    /// }
+    /// let (_promise, future) = promise::<i32>();
+    /// assert!(!has_failed(&future));
+    /// ```
     ///
     /// # Errors
     ///
@@ -113,32 +179,105 @@ pub trait Future: Waitable {
     fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error>;
 
     /// Cancels the task if it has not begun; see [`TaskFuture::cancel`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// fn cancel_all<F: Future>(futures: &[F]) -> usize {
+    ///     futures.iter().filter(|future| future.cancel()).count()
+    /// }
+    /// let (_promise, future) = promise::<i32>();
+    /// assert_eq!(cancel_all(&[future]), 1);
+    /// ```
     fn cancel(&self) -> bool;
 
     /// Whether the task was cancelled; see [`TaskFuture::cancelled`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// let (_promise, future) = promise::<i32>();
+    /// future.cancel();
+    /// assert!(Future::cancelled(&future));
+    /// ```
     fn cancelled(&self) -> bool;
 
     /// Whether the function runs now; see [`TaskFuture::running`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// let (promise, future) = promise::<i32>();
+    /// promise.start();
+    /// assert!(Future::running(&future));
+    /// ```
     fn running(&self) -> bool;
 
     /// Whether the task ended or was cancelled; see [`TaskFuture::done`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// let (promise, future) = promise();
+    /// promise.set_result(42).unwrap();
+    /// assert!(Future::done(&future));
+    /// ```
     fn done(&self) -> bool;
 
     /// Has `callback` run when the task is done; see
     /// [`TaskFuture::add_done_callback`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// fn report<F: Future + Sync>(future: &F) {
+    ///     future.add_done_callback(|future| println!("done: {}", future.done()));
+    /// }
+    /// let (promise, future) = promise();
+    /// report(&future);
+    /// promise.set_result(42).unwrap(); // prints
+    /// assert!(future.done());
+    /// ```
     fn add_done_callback(&self, callback: impl FnOnce(&Self) + Send + 'static)
     where
         Self: Sized + Sync;
 
     /// Has a last callback keep the value; see [`TaskFuture::then`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let (promise, future) = promise();
+    /// Future::then(future, move |value| sender.send(value.unwrap()).unwrap());
+    /// promise.set_result(42).unwrap();
+    /// assert_eq!(receiver.try_recv(), Ok(42));
+    /// ```
     fn then(self, callback: impl FnOnce(Result<Self::Output, Error>) + Send + 'static)
     where
         Self: Sized;
 
     /// When what happened to the task; see [`TaskFuture::timing`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// let (_promise, future) = promise::<i32>();
+    /// assert!(Future::timing(&future).is_none()); // nobody asked for it
+    /// ```
     fn timing(&self) -> Option<Timing>;
 
     /// Lets the task go on unwatched; see [`TaskFuture::detach`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Future, promise};
+    ///
+    /// let (promise, future) = promise();
+    /// Future::detach(future);
+    /// promise.set_result(42).unwrap();
+    /// ```
     fn detach(self)
     where
         Self: Sized;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::options::MapOptions;
 use crate::completion::Completion;
 use crate::error::Error;
-use crate::future::{Future, Origin, TaskFuture};
+use crate::future::{Future, TaskFuture};
 use crate::panic::catch;
 use crate::waitable::{Target, Waitable, sealed};
 
@@ -167,10 +167,6 @@ impl<R> sealed::Sealed for Part<R> {}
 
 /// Where a refused part runs.
 enum Nowhere {}
-
-impl Origin for Nowhere {
-    const FUTURE: &'static str = "Refused";
-}
 
 /// A part's future, whatever its type.
 trait Pending<R> {

@@ -9,6 +9,7 @@ mod unordered;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::iter::FusedIterator;
 use std::time::Instant;
 
 pub(crate) use self::batch::{Batch, Part, each, one_by_one};
@@ -189,7 +190,7 @@ impl<R: 'static> Iterator for Map<'_, R> {
                 return Some(result);
             }
             let part = self.parts.pop_front()?;
-            if self.deadline.is_some_and(|at| !part.wait(at)) {
+            if self.deadline.is_some_and(|at| !part.wait(at)) && !part.target().done() {
                 self.parts.push_front(part);
                 let undone = self.parts.iter().filter(|part| !part.target().done());
                 let error = self.timeout(undone.count());
@@ -200,6 +201,8 @@ impl<R: 'static> Iterator for Map<'_, R> {
         }
     }
 }
+
+impl<R: 'static> FusedIterator for Map<'_, R> {}
 
 impl<R> Drop for Map<'_, R> {
     fn drop(&mut self) {

@@ -27,6 +27,15 @@ pub struct MapOptions {
 
 impl MapOptions {
     /// One item a task, all submitted at once, no limit of time.
+    ///
+    /// ```
+    /// use concurrent_futures::{InlineExecutor, MapOptions};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let doubled = executor.map_with(MapOptions::new(), |n: i32| 2 * n, [1, 2])?;
+    /// assert_eq!(doubled.sum::<Result<i32, _>>()?, 6);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self {
             chunk_size: Some(1),
@@ -36,6 +45,16 @@ impl MapOptions {
     }
 
     /// How many items make one task. Larger chunks cost less for each item.
+    ///
+    /// ```
+    /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let options = MapOptions::new().chunk_size(50);
+    /// assert_eq!(executor.map_with(options, |n: i32| n, 0..100)?.count(), 100);
+    /// assert_eq!(executor.shutdown().finished, 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
     pub fn chunk_size(mut self, items: usize) -> Self {
         self.chunk_size = Some(items);
         self
@@ -63,13 +82,37 @@ impl MapOptions {
     ///
     /// Then the items are drawn as results are taken, never more, and may be
     /// endless; and the iterator borrows the executor.
+    ///
+    /// ```
+    /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let options = MapOptions::new().buffer_size(8);
+    /// let mut squares = executor.map_with(options, |n: u64| n * n, 1..)?;
+    /// assert!(squares.any(|square| square.is_ok_and(|n| n > 1000)));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
     pub fn buffer_size(mut self, tasks: usize) -> Self {
         self.buffer_size = Some(tasks);
         self
     }
 
-    /// The limit for the whole, counted from the call. When it passes, the
-    /// iterator gives [`Error::Timeout`] and ends, which cancels the rest.
+    /// The limit for the whole, counted from the call. When `next` would have
+    /// to wait beyond it, the iterator gives [`Error::Timeout`] and ends, which
+    /// cancels the rest. What is done by then is still given.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{Error, MapOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let options = MapOptions::new().timeout(Duration::from_millis(1));
+    /// let naps = [1, 0].map(Duration::from_secs);
+    /// let mut naps = executor.map_with(options, std::thread::sleep, naps)?;
+    /// assert!(matches!(naps.next(), Some(Err(Error::Timeout { total: 2, .. }))));
+    /// assert!(naps.next().is_none());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

@@ -7,7 +7,7 @@ use super::builder::ThreadPoolExecutorBuilder;
 use super::pool::Pool;
 use crate::error::Error;
 use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
-use crate::future::{Origin, TaskFuture};
+use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
 
 /// Runs calls on a pool of threads.
@@ -442,10 +442,6 @@ impl Executor for ThreadPoolExecutor {
     fn max_workers(&self) -> usize {
         self.max_workers()
     }
-}
-
-impl Origin for ThreadPoolExecutor {
-    const FUTURE: &'static str = "ThreadFuture";
 }
 
 impl Drop for ThreadPoolExecutor {

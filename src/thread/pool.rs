@@ -202,7 +202,7 @@ impl Pool {
             .limit()
             .and_then(|limit| Instant::now().checked_add(limit));
         self.close(Error::ShutDown);
-        if options.cancels() {
+        if options.cancels_pending() {
             self.clear(Task::cancel);
         }
         // Inside a task or a callback of its own it would wait for itself.
