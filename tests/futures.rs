@@ -138,6 +138,41 @@ fn a_dropped_promise_abandons_its_future() {
 }
 
 #[test]
+fn a_promise_that_was_started_and_dropped_abandons_its_future_too() {
+    let (promise, future) = promise::<i32>();
+    assert!(promise.start());
+    drop(promise);
+    assert!(matches!(future.exception(), Some(Error::Abandoned)));
+}
+
+#[test]
+fn a_cancelled_future_gives_its_cancel_however_it_is_asked() {
+    let cancelled = || {
+        let (promise, future) = promise::<i32>();
+        assert!(future.cancel());
+        drop(promise);
+        future
+    };
+    assert!(matches!(cancelled().into_result(), Err(Error::Cancelled)));
+    assert!(matches!(
+        cancelled().try_into_result(),
+        Ok(Err(Error::Cancelled))
+    ));
+    assert!(matches!(
+        pollster::block_on(cancelled().into_future()),
+        Err(Error::Cancelled)
+    ));
+    let (sender, told) = mpsc::channel();
+    let (promise, future) = promise::<i32>();
+    future.then(move |outcome| sender.send(outcome).unwrap());
+    drop(promise);
+    assert!(matches!(told.try_recv(), Ok(Err(Error::Abandoned))));
+    let (sender, told) = mpsc::channel();
+    cancelled().then(move |outcome| sender.send(outcome).unwrap());
+    assert!(matches!(told.try_recv(), Ok(Err(Error::Cancelled))));
+}
+
+#[test]
 fn a_promise_runs_a_function_and_catches_its_panic() {
     let (promise, future) = promise::<i32>();
     let what = String::from("luck");
@@ -330,6 +365,87 @@ fn what_a_callback_completes_tells_its_own_when_the_callback_has_returned() {
     assert_eq!(order, ["first begins", "first ends", "second"]);
 }
 
+#[test]
+fn what_several_callbacks_complete_is_told_in_that_order() {
+    let (first, first_future) = promise();
+    let (sender, order) = mpsc::channel();
+    for n in 0..10 {
+        let (promise, future) = promise();
+        let sender = sender.clone();
+        future.add_done_callback(move |_| sender.send(n).unwrap());
+        first_future.add_done_callback(move |_| promise.set_result(()).unwrap());
+    }
+    first.set_result(()).unwrap();
+    assert!(order.try_iter().eq(0..10));
+}
+
+#[test]
+fn what_an_immediate_callback_completes_is_not_nested_either() {
+    let (done, done_future) = promise();
+    done.set_result(()).unwrap();
+    let (other, other_future) = promise();
+    let (sender, order) = mpsc::channel();
+    let (begin, end) = (sender.clone(), sender.clone());
+    other_future.add_done_callback(move |_| sender.send("other").unwrap());
+    done_future.add_done_callback(move |_| {
+        begin.send("begin").unwrap();
+        other.set_result(()).unwrap();
+        end.send("end").unwrap();
+    });
+    assert!(order.try_iter().eq(["begin", "end", "other"]));
+}
+
+/// Runs `f` while the future is done and its one callback is held.
+fn inside_a_callback(f: impl FnOnce(ThreadFuture<i32>) + Send + 'static) {
+    let (promise, future) = promise();
+    let (entered, inside) = mpsc::channel();
+    let (leave, left) = mpsc::channel::<()>();
+    future.add_done_callback(move |future| {
+        let lent = future.result().unwrap();
+        entered.send(()).unwrap();
+        assert!(left.recv_timeout(LIMIT).is_err());
+        assert_eq!(*lent, 7, "lent as long as the callback has it");
+    });
+    let teller = thread::spawn(move || promise.set_result(7).unwrap());
+    inside.recv_timeout(LIMIT).unwrap();
+    f(future);
+    drop(leave);
+    teller.join().unwrap();
+}
+
+#[test]
+fn nothing_is_given_away_while_a_callback_has_it() {
+    inside_a_callback(|future| {
+        let future = future.try_into_result().unwrap_err();
+        let wakes = Arc::new(CountWakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        {
+            let mut lending = pin!((&future).into_future());
+            let lent = poll::<&ThreadFuture<i32>>(lending.as_mut(), &waker);
+            assert!(matches!(lent, Poll::Ready(Ok(7))), "lending need not wait");
+        }
+        let mut giving = pin!(future.into_future());
+        assert!(poll::<ThreadFuture<i32>>(giving.as_mut(), &waker).is_pending());
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn who_awaits_the_value_is_woken_behind_the_last_callback() {
+    let wakes = Arc::new(CountWakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let (sender, receiver) = mpsc::channel();
+    inside_a_callback(move |future| {
+        let mut giving = Box::pin(future.into_future());
+        assert!(poll::<ThreadFuture<i32>>(giving.as_mut(), &waker).is_pending());
+        sender.send(giving).unwrap();
+    });
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    let mut giving = receiver.try_recv().unwrap();
+    let given = poll::<ThreadFuture<i32>>(giving.as_mut(), Waker::noop());
+    assert!(matches!(given, Poll::Ready(Ok(7))));
+}
+
 /// Runs `f` on a stack that a chain of nested calls would soon fill.
 fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
     let thread = thread::Builder::new().stack_size(128 << 10).spawn(f);
@@ -437,6 +553,69 @@ fn a_payload_whose_drop_panics_goes_no_further() {
     assert_eq!(drops.load(Ordering::Relaxed), 1);
 }
 
+#[test]
+fn a_value_whose_drop_panics_gets_out_of_no_future_and_no_promise() {
+    let (value, drops) = Bomb::new();
+    let (promise, future) = promise();
+    drop(future);
+    promise.run(|| value);
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+    let (value, drops) = Bomb::new();
+    let (promise, future) = self::promise();
+    assert!(promise.set_result(value).is_ok());
+    drop(promise);
+    drop(future);
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+// ---- errors ----
+
+#[test]
+fn errors_say_what_happened_and_keep_their_sources() {
+    let timeout = Error::Timeout {
+        unfinished: 3,
+        total: 7,
+    };
+    assert!(timeout.to_string().contains("3 of 7"));
+    let outer = std::io::Error::other("x".parse::<u8>().unwrap_err());
+    let inner = std::error::Error::source(&outer).map(ToString::to_string);
+    let error = Error::other(outer);
+    assert_eq!(
+        std::error::Error::source(&error).map(ToString::to_string),
+        inner
+    );
+}
+
+#[test]
+fn a_panic_is_resumed_by_its_payload_once_and_then_by_its_message() {
+    let (promise, future) = promise::<()>();
+    promise.run(|| panic!("again"));
+    for _ in 0..2 {
+        let Some(Error::Panicked(panic)) = future.exception() else {
+            panic!("{future:?}");
+        };
+        let payload = catch_unwind(AssertUnwindSafe(|| panic.resume())).unwrap_err();
+        let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        assert_eq!(text.as_deref(), Some("again"));
+    }
+}
+
+#[test]
+fn an_earlier_panic_lends_nobody_its_place() {
+    let (first, _first_future) = promise::<()>();
+    first.run(|| {
+        let caught = catch_unwind(|| panic!("the same words"));
+        assert!(caught.is_err());
+    });
+    let (second, future) = promise::<()>();
+    second.run(|| std::panic::resume_unwind(Box::new("the same words")));
+    let Some(Error::Panicked(panic)) = future.exception() else {
+        panic!("{future:?}");
+    };
+    assert_eq!(panic.location(), None);
+}
+
 // ---- awaiting --------------------------------------------------------------
 
 #[derive(Default)]
@@ -491,6 +670,14 @@ fn only_the_latest_waker_is_woken_and_none_after_a_drop() {
         let waker = Waker::from(Arc::clone(&dropped));
         assert!(poll::<&ThreadFuture<i32>>(awaiting.as_mut(), &waker).is_pending());
         assert_eq!(Arc::strong_count(&dropped), 3, "registered");
+    }
+    {
+        let (_promise, owned) = self::promise::<i32>();
+        let owned_waker = Waker::from(Arc::clone(&dropped));
+        let mut awaiting = Box::pin(owned.into_future());
+        assert!(poll::<ThreadFuture<i32>>(awaiting.as_mut(), &owned_waker).is_pending());
+        drop((awaiting, owned_waker));
+        assert_eq!(Arc::strong_count(&dropped), 1, "the promise is still there");
     }
     assert_eq!(Arc::strong_count(&dropped), 1, "dropping takes it back");
 

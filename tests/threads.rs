@@ -800,6 +800,19 @@ fn each_worker_says_when_it_ends_even_if_that_panics() {
     assert_eq!(ended.load(Ordering::Relaxed), 3);
 }
 
+#[test]
+fn an_inline_task_inside_a_task_gives_the_worker_back() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let kinds = executor.spawn(|| {
+        let kind = || current_worker().map(|worker| worker.kind());
+        let inline = concurrent_futures::InlineExecutor::new().unwrap();
+        let inside = inline.spawn(kind).unwrap().into_result().unwrap();
+        (inside, kind())
+    });
+    let expected = (Some(PoolKind::Inline), Some(PoolKind::Threads));
+    assert_eq!(*wait(&kinds.unwrap()), expected);
+}
+
 // ---- the end ---------------------------------------------------------------
 
 #[cfg(target_os = "linux")]
@@ -849,6 +862,41 @@ fn threads_end_after_a_shutdown_that_did_not_wait() {
     assert_eq!(*wait(&last), 3);
     assert_no_threads_named("end-n");
     drop(executor);
+}
+
+#[test]
+fn shutdown_waits_for_the_threads_themselves_and_drops_the_initializer() {
+    struct AtExit(Arc<AtomicUsize>);
+    impl Drop for AtExit {
+        fn drop(&mut self) {
+            // Long enough for a shutdown that does not join to be gone.
+            (0..100).for_each(|_| thread::yield_now());
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    thread_local!(static LOCAL: Cell<Option<AtExit>> = const { Cell::new(None) });
+
+    let (captured, weak) = tracked();
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(2)
+        .initializer(move |()| assert_eq!(Arc::strong_count(&captured), 1), ())
+        .build()
+        .unwrap();
+    let exits = Arc::new(AtomicUsize::new(0));
+    let barrier = Arc::new(Barrier::new(2));
+    for _ in 0..2 {
+        let (exits, barrier) = (Arc::clone(&exits), Arc::clone(&barrier));
+        let task = move || {
+            barrier.wait();
+            LOCAL.set(Some(AtExit(exits)));
+        };
+        executor.spawn(task).unwrap().detach();
+    }
+    executor.shutdown();
+    assert_eq!(exits.load(Ordering::Relaxed), 2);
+    assert!(weak.upgrade().is_some());
+    drop(executor);
+    assert!(weak.upgrade().is_none());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use concurrent_futures::{Error, Executor, Future, MapOptions};
+use concurrent_futures::{Error, Executor, Future, MapOptions, ShutdownOptions};
 
 use crate::fixture::{self, Fixture, Gate, LIMIT, double, hold};
 
@@ -260,6 +260,38 @@ on_every_pool! {
         gate.open();
         let report = executor.shutdown();
         assert_eq!((report.finished, report.cancelled), (1, 2));
+    }
+
+    fn a_buffered_map_has_a_limit_too_and_counts_what_it_submitted<X>() {
+        let executor = X::executor(1);
+        let mut gate = Gate::new();
+        let port = gate.port();
+        let mut open = Gate::new();
+        let options = MapOptions::new().timeout(Duration::from_millis(200)).buffer_size(2);
+        let items = [(open.port(), 0), (port, 1), (port, 2), (port, 3)];
+        let mut results = executor.map_with(options, hold, items).expect("it is open");
+        open.wait_for(1);
+        open.open();
+        assert_eq!(results.next().expect("it is released").expect("it returns"), 0);
+        gate.wait_for(1);
+        let timeout = results.next().expect("the limit is an item");
+        assert!(matches!(timeout, Err(Error::Timeout { unfinished: 2, total: 3 })), "{timeout:?}");
+        assert!(results.next().is_none());
+        gate.open();
+    }
+
+    fn a_chunk_that_is_cancelled_is_an_error_for_each_item<X>() {
+        let executor = X::executor(1);
+        let mut gate = Gate::new();
+        executor.submit(hold, (gate.port(), 0)).expect("it is open").detach();
+        gate.wait_for(1);
+        let options = MapOptions::new().chunk_size(3);
+        let results = executor.map_with(options, double, 0..5).expect("it is open");
+        let hurry = ShutdownOptions::new().wait(false).cancel_pending(true);
+        assert_eq!(executor.shutdown_with(hurry).cancelled, 2);
+        let cancelled = results.filter(|result| matches!(result, Err(Error::Cancelled)));
+        assert_eq!(cancelled.count(), 5);
+        gate.open();
     }
 
     fn a_map_within_its_limit_gives_everything<X>() {

@@ -77,7 +77,7 @@ on_every_executor! {
         let next = executor.submit(double, 1).expect("it is open");
         assert_eq!(*next.result_timeout(LIMIT).expect("it returns"), 2);
         let stats = executor.stats();
-        assert_eq!((stats.finished, stats.failed), (1, 1));
+        assert_eq!((stats.finished, stats.failed, stats.running), (1, 1, 0));
     }
 
     fn a_tasks_own_error_is_a_value<X>() {

@@ -1,0 +1,40 @@
+//! The program's own panic hook, beside the one that the crate chains.
+//!
+//! One test alone: a hook is the whole process's.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use concurrent_futures::{Error, InlineExecutor, ThreadPoolExecutor, promise};
+
+static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+#[test]
+fn the_programs_hook_sees_each_panic_once() {
+    std::panic::set_hook(Box::new(|_| {
+        SEEN.fetch_add(1, Ordering::Relaxed);
+    }));
+    // Each of these might chain a hook.
+    for n in 1..=3 {
+        let executor = ThreadPoolExecutor::new().expect("the defaults are fine");
+        let inline = InlineExecutor::new().expect("it never fails");
+        let (_promise, _future) = promise::<u8>();
+        let future = executor.submit(|n: usize| assert_eq!(n, 0), n);
+        let exception = future.expect("it is open").exception();
+        let Some(Error::Panicked(panic)) = exception else {
+            panic!("{exception:?}");
+        };
+        assert!(
+            panic
+                .location()
+                .is_some_and(|place| place.contains("hook.rs"))
+        );
+        assert!(
+            inline
+                .spawn(|| ())
+                .expect("it is open")
+                .exception()
+                .is_none()
+        );
+        assert_eq!(SEEN.load(Ordering::Relaxed), n);
+    }
+}
