@@ -11,7 +11,7 @@ use crate::lane::Lane;
 /// item, counted from 0.
 ///
 /// **Dropping it** cancels the tasks that have not begun. If the time of
-/// [`MapOptions::timeout`] is over it gives [`Error::Timeout`] with the number
+/// [`MapOptions::timeout`](crate::MapOptions::timeout) is over it gives [`Error::Timeout`] with the number
 /// of items as its place, and ends.
 ///
 /// ```
