@@ -455,7 +455,8 @@ impl ShutdownOptions {
     /// Whether to wait until the tasks are done and the workers have ended.
     ///
     /// Without waiting, submitted tasks still run, as long as `main` does: Rust
-    /// has no exit hook that could wait for them.
+    /// has no exit hook that could wait for them, and dropping the executor then
+    /// does not wait either.
     ///
     /// ```
     /// use concurrent_futures::ShutdownOptions;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::completion::Completion;
+use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
 use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::future::TaskFuture;
@@ -134,7 +134,7 @@ impl InlineExecutor {
             catch(|| f(args)).map_err(Error::Panicked)
         };
         self.end(outcome.is_err());
-        let completion = Completion::new(0, None);
+        let completion = Completion::new(NO_POOL, None);
         // Nobody else has it yet: it cannot be refused, and there is nothing
         // to tell.
         let _ = completion.settle(outcome);

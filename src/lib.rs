@@ -128,3 +128,8 @@ pub use crate::worker::{PoolKind, Worker, current_worker};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// So are those of the comparison with Python.
+#[cfg(doctest)]
+#[doc = include_str!("../COMPARE.md")]
+mod compare {}

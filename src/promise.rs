@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::completion::Completion;
+use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
 use crate::future::TaskFuture;
 use crate::panic::{catch, watch_panics};
@@ -107,7 +107,7 @@ pub struct Promise<T: 'static> {
 #[doc(alias = "oneshot")]
 pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     watch_panics();
-    let completion = Completion::new(0, None);
+    let completion = Completion::new(NO_POOL, None);
     let future = TaskFuture::new(Arc::clone(&completion));
     (Promise { completion }, future)
 }

@@ -179,7 +179,9 @@ fn default_names_differ_from_pool_to_pool() {
         let name = executor.spawn(|| thread::current().name().map(String::from));
         name.unwrap().into_result().unwrap().unwrap()
     });
-    for name in &names {
+    let unnamed = pool("", 1).spawn(|| thread::current().name().map(String::from));
+    let unnamed = unnamed.unwrap().into_result().unwrap().unwrap();
+    for name in names.iter().chain([&unnamed]) {
         let numbers = name.strip_prefix("ThreadPoolExecutor-").unwrap();
         let (pool, worker) = numbers.split_once('_').unwrap();
         assert!(pool.parse::<usize>().is_ok() && worker == "0", "{name}");
@@ -845,6 +847,19 @@ fn threads_are_gone_after_shutdown_after_a_block_and_after_a_drop() {
     drop(executor);
     assert!(futures.iter().all(|future| future.done()));
     assert_no_threads_named("end-d");
+}
+
+#[test]
+fn a_drop_after_a_shutdown_that_did_not_wait_does_not_wait_either() {
+    use concurrent_futures::ShutdownOptions;
+
+    let (executor, opener) = held_pool();
+    let last = executor.spawn(|| 3).unwrap();
+    executor.shutdown_with(ShutdownOptions::new().wait(false));
+    drop(executor);
+    assert!(!last.done());
+    drop(opener);
+    assert_eq!(*wait(&last), 3, "the work goes on");
 }
 
 #[cfg(target_os = "linux")]

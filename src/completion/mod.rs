@@ -53,8 +53,7 @@ use std::sync::Arc;
 
 pub(crate) use self::task::{Job, Seat, Task, Tidings};
 pub(crate) use self::telling::{Callback, Telling, is_telling_of};
-pub(crate) use self::waiting::Until;
-pub(crate) use self::waiting::WakerKey;
+pub(crate) use self::waiting::{Until, WakerKey};
 
 use self::slot::Slot;
 use self::telling::Foreign;
@@ -65,9 +64,12 @@ use crate::state::State;
 use crate::sync::{Condvar, Mutex, ThreadId, thread_id};
 use crate::timing::Timing;
 
+/// The home of a task that no pool runs.
+pub(crate) const NO_POOL: usize = 0;
+
 /// What both ends of a task share.
 pub(crate) struct Completion<T> {
-    /// The pool that it was submitted to, as an address to compare; or 0.
+    /// The id of the pool that it was submitted to, or [`NO_POOL`].
     home: usize,
     record: Mutex<Record<T>>,
     /// Notified when the task is done, and when it is told.
@@ -283,9 +285,7 @@ impl<T> Completion<T> {
     pub(crate) fn into_job(self: Arc<Self>) -> Option<Box<dyn Job<T>>> {
         self.record.lock().job.take()
     }
-}
 
-impl<T> Completion<T> {
     /// Whether the drop of a completion that both ends let go of is the user's
     /// code: that of a value, or of a panic's payload.
     fn has_unread(&self) -> bool {

@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use super::{Completion, Job, Seat, Until, WakerKey};
+use super::{Completion, Job, NO_POOL, Seat, Until, WakerKey};
 use crate::error::Error;
 use crate::state::State;
 
@@ -54,7 +54,7 @@ impl Log {
 #[test]
 fn a_waiter_wakes_and_reads_the_value() {
     loom::model(|| {
-        let task = Completion::new(0, None);
+        let task = Completion::new(NO_POOL, None);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         task.wait(Until::Done, None).expect("it ends");
@@ -66,7 +66,7 @@ fn a_waiter_wakes_and_reads_the_value() {
 #[test]
 fn a_task_is_run_or_cancelled_and_never_both() {
     loom::model(|| {
-        let task = Completion::new(0, None);
+        let task = Completion::new(NO_POOL, None);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let cancelled = match task.cancel() {
@@ -89,7 +89,7 @@ fn a_task_is_run_or_cancelled_and_never_both() {
 #[test]
 fn of_two_that_settle_one_is_refused() {
     loom::model(|| {
-        let task = Completion::new(0, None);
+        let task = Completion::new(NO_POOL, None);
         let other = Arc::clone(&task);
         let second = thread::spawn(move || other.settle(Ok(2)).is_ok());
         let first = task.settle(Ok(1)).is_ok();
@@ -105,7 +105,7 @@ fn of_two_that_settle_one_is_refused() {
 #[test]
 fn callbacks_run_once_in_the_order_of_adding() {
     loom::model(|| {
-        let task = Completion::new(0, None);
+        let task = Completion::new(NO_POOL, None);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let log = Log::new();
@@ -124,7 +124,7 @@ fn callbacks_run_once_in_the_order_of_adding() {
 #[test]
 fn the_value_is_given_away_behind_every_callback() {
     loom::model(|| {
-        let task = Completion::new(0, None);
+        let task = Completion::new(NO_POOL, None);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let log = Log::new();
@@ -146,7 +146,7 @@ fn the_value_is_given_away_behind_every_callback() {
 #[test]
 fn the_last_callback_comes_behind_one_that_a_callback_adds() {
     loom::model(|| {
-        let task = Completion::new(0, None);
+        let task = Completion::new(NO_POOL, None);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let log = Log::new();
@@ -201,7 +201,7 @@ impl Seat for AnySeat {
 fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
     loom::model(|| {
         let calls = Arc::new(AtomicUsize::new(0));
-        let task = Completion::new(0, Some(Box::new(CountCalls(Arc::clone(&calls)))));
+        let task = Completion::new(NO_POOL, Some(Box::new(CountCalls(Arc::clone(&calls)))));
         let other: Arc<dyn super::Task> = Arc::clone(&task) as _;
         let running = thread::spawn(move || {
             if other.start() {
@@ -228,7 +228,7 @@ impl Wake for CountWakes {
 #[test]
 fn a_poll_is_ready_or_its_waker_is_woken() {
     loom::model(|| {
-        let task = Completion::new(0, None);
+        let task = Completion::new(NO_POOL, None);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::options::MapOptions;
-use crate::completion::Completion;
+use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
 use crate::future::{Future, TaskFuture};
 use crate::panic::catch;
@@ -123,7 +123,7 @@ impl<R: 'static> Part<R> {
 
     /// A chunk of `items` that the executor refused with this error.
     pub(super) fn refused(error: Error, items: usize) -> Self {
-        let completion = Completion::new(0, None);
+        let completion = Completion::new(NO_POOL, None);
         // Nobody else has it yet: it is not refused, and nobody is to be told.
         let _ = completion.settle(Ok(()));
         Self::new(TaskFuture::<(), Nowhere>::new(completion), move |_| {

@@ -25,7 +25,8 @@ use crate::waitable::Waitable;
 /// items.
 ///
 /// `next` waits for the next item's result and gives it away. It goes on after
-/// an item that failed. **Dropping it** cancels the tasks that have not begun.
+/// an item that failed. **Dropping it** cancels the tasks that have not begun:
+/// keep it as long as the work is to go on.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};

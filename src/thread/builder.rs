@@ -65,7 +65,8 @@ impl ThreadPoolExecutorBuilder {
 
     /// The first part of the threads' names, which are `prefix_0`, `prefix_1`...
     ///
-    /// By default `ThreadPoolExecutor-N` with a number for each pool.
+    /// By default, and for an empty prefix, `ThreadPoolExecutor-N` with a number
+    /// for each pool.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -213,7 +214,10 @@ impl ThreadPoolExecutorBuilder {
         if self.queue_capacity == Some(0) {
             return Err(Error::invalid_argument("queue_capacity must be at least 1"));
         }
-        let thread_name_prefix = self.thread_name_prefix.unwrap_or_else(default_prefix);
+        let thread_name_prefix = self
+            .thread_name_prefix
+            .filter(|prefix| !prefix.is_empty())
+            .unwrap_or_else(default_prefix);
         if thread_name_prefix.contains('\0') {
             return Err(Error::invalid_argument(
                 "thread_name_prefix must not have a NUL byte",

@@ -13,12 +13,14 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// Runs calls on a pool of threads.
 ///
 /// Threads start on demand, one when a task comes and none is idle, and never
-/// more than `max_workers`. Tasks start in the order of their submission.
+/// more than `max_workers`. Tasks start in the order of their submission, but for
+/// those that a waiting task runs itself.
 ///
 /// **Dropping it** is [`shutdown`](Self::shutdown): it waits until all that was
 /// submitted is done. So leaving the block in which a pool lives waits for its
-/// work. Dropped by one of its own workers it does not wait. After a shutdown
-/// without waiting, the end of `main` ends the work.
+/// work. Dropped by one of its own workers, or inside one of its callbacks, it
+/// does not wait. After a shutdown of your own dropping does nothing more: if
+/// that one did not wait, the end of `main` ends the work.
 ///
 /// **A task may wait for a task of the same pool.** If that one has not begun,
 /// the wait runs it there and then: that very task and no other, so that tasks
@@ -446,7 +448,9 @@ impl Executor for ThreadPoolExecutor {
 
 impl Drop for ThreadPoolExecutor {
     fn drop(&mut self) {
-        self.shutdown();
+        if !self.pool.is_shut_down() {
+            self.shutdown();
+        }
     }
 }
 

@@ -29,12 +29,13 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use super::queue::Queue;
 use super::worker;
-use crate::completion::{Completion, Job, Seat, Task, Tidings, is_telling_of};
+use crate::completion::{Completion, Job, NO_POOL, Seat, Task, Tidings, is_telling_of};
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::panic::contain_drop;
@@ -58,6 +59,8 @@ pub(super) struct Config {
 }
 
 pub(super) struct Pool {
+    /// What its tasks know it by: unlike an address never used again.
+    id: usize,
     config: Config,
     queue: Queue,
     ledger: Mutex<Ledger>,
@@ -73,6 +76,8 @@ pub(super) struct Pool {
 struct Ledger {
     /// Why tasks are refused.
     closed: Option<Error>,
+    /// Whether somebody asked for that.
+    shut_down: bool,
     started: usize,
     workers: usize,
     idle: usize,
@@ -85,7 +90,10 @@ struct Ledger {
 
 impl Pool {
     pub(super) fn new(config: Config) -> Arc<Self> {
+        static LAST_ID: AtomicUsize = AtomicUsize::new(NO_POOL);
         Arc::new(Self {
+            // ORDERING: it has to be unique; it publishes nothing.
+            id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
             config,
             queue: Queue::new(),
             ledger: Mutex::new(Ledger::default()),
@@ -117,7 +125,7 @@ impl Pool {
         R: Send + 'static,
     {
         let completion = Completion::new(
-            self.home(),
+            self.id,
             Some(Box::new(Call {
                 pool: Arc::clone(self),
                 f,
@@ -201,16 +209,21 @@ impl Pool {
         let deadline = options
             .limit()
             .and_then(|limit| Instant::now().checked_add(limit));
+        self.ledger.lock().shut_down = true;
         self.close(Error::ShutDown);
         if options.cancels_pending() {
             self.clear(Task::cancel);
         }
         // Inside a task or a callback of its own it would wait for itself.
-        let is_own = worker::is_of(self) || is_telling_of(self.home());
+        let is_own = worker::is_of(self) || is_telling_of(self.id);
         if options.waits() && !is_own {
             self.join(deadline);
         }
         self.stats().into()
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.ledger.lock().shut_down
     }
 
     /// Refuses tasks from now on; that the pool broke outweighs a shutdown.
@@ -278,11 +291,6 @@ impl Pool {
         for tell in tidings {
             tell();
         }
-    }
-
-    /// What its tasks and callbacks know it by.
-    fn home(&self) -> usize {
-        std::ptr::from_ref(self).addr()
     }
 
     /// The next task; `None`: the worker may end.
@@ -410,6 +418,6 @@ where
     }
 
     fn helper(&self) -> Option<Box<dyn Seat>> {
-        worker::is_of(&self.pool).then(|| Box::new(Inside(Arc::clone(&self.pool))) as _)
+        worker::is_ready_for(&self.pool).then(|| Box::new(Inside(Arc::clone(&self.pool))) as _)
     }
 }

@@ -12,11 +12,18 @@ use crate::worker::{self, PoolKind, Worker};
 thread_local! {
     /// The pool that this thread works for; compared, never followed.
     static POOL: Cell<*const Pool> = const { Cell::new(ptr::null()) };
+    /// Whether its initializer has run.
+    static READY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether the current thread is one of the pool's workers.
 pub(super) fn is_of(pool: &Pool) -> bool {
     ptr::eq(POOL.get(), pool)
+}
+
+/// Whether the current thread is a worker that may run the pool's tasks.
+pub(super) fn is_ready_for(pool: &Pool) -> bool {
+    is_of(pool) && READY.get()
 }
 
 /// The life of a worker thread, which the pool counts as idle already.
@@ -26,6 +33,7 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
     let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
     let initialized = initialize(&pool);
     let is_ready = initialized.is_ok();
+    READY.set(is_ready);
     if let Err(cause) = initialized {
         pool.break_down(cause);
     }
