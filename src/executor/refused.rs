@@ -1,0 +1,60 @@
+//! [`TrySubmitError`]: a refused call, given back.
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::panic::contain_drop;
+
+/// A call that [`Executor::try_submit`](crate::Executor::try_submit) refused, and why.
+///
+/// Nothing is lost: the function and its arguments come back.
+///
+/// ```
+/// use concurrent_futures::{ThreadPoolExecutor, TrySubmitError};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// executor.shutdown();
+/// let text = String::from("kept");
+/// let TrySubmitError { error, call: (_, text) } =
+///     executor.try_submit(|text: String| text.len(), text).unwrap_err();
+/// assert_eq!(text, "kept");
+/// assert!(error.to_string().contains("shut down"));
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub struct TrySubmitError<F, A> {
+    /// Why it was refused.
+    pub error: Error,
+    /// The function and its arguments.
+    pub call: (F, A),
+}
+
+impl<F, A> TrySubmitError<F, A> {
+    /// For the calls that do not give back: a panic in the `Drop` of what they
+    /// drop is contained.
+    pub(crate) fn drop_call(self) -> Error {
+        let (f, args) = self.call;
+        contain_drop(f);
+        contain_drop(args);
+        self.error
+    }
+}
+
+impl<F, A> fmt::Debug for TrySubmitError<F, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrySubmitError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F, A> fmt::Display for TrySubmitError<F, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<F, A> std::error::Error for TrySubmitError<F, A> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}

@@ -1,0 +1,165 @@
+//! How an executor is shut down, and what that found.
+
+use std::time::Duration;
+
+use super::stats::Stats;
+
+/// How [`Executor::shutdown_with`](crate::Executor::shutdown_with) shuts down.
+///
+/// ```
+/// use concurrent_futures::{ShutdownOptions, ThreadPoolExecutor};
+/// use std::time::Duration;
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let report = executor.shutdown_with(
+///     ShutdownOptions::new()
+///         .cancel_pending(true)
+///         .timeout(Duration::from_secs(5)),
+/// );
+/// assert_eq!((report.running, report.queued), (0, 0));
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "options do nothing by themselves"]
+pub struct ShutdownOptions {
+    wait: bool,
+    cancel_pending: bool,
+    timeout: Option<Duration>,
+}
+
+impl ShutdownOptions {
+    /// Waits without a limit and cancels nothing.
+    ///
+    /// ```
+    /// use concurrent_futures::ShutdownOptions;
+    ///
+    /// let options = ShutdownOptions::new();
+    /// assert!(options.waits() && !options.cancels_pending());
+    /// assert_eq!(options.limit(), None);
+    /// ```
+    pub fn new() -> Self {
+        Self {
+            wait: true,
+            cancel_pending: false,
+            timeout: None,
+        }
+    }
+
+    /// Whether to wait until the tasks are done and the workers have ended.
+    ///
+    /// Without waiting, submitted tasks still run, as long as `main` does: Rust
+    /// has no exit hook that could wait for them, and dropping the executor then
+    /// does not wait either.
+    ///
+    /// ```
+    /// use concurrent_futures::ShutdownOptions;
+    ///
+    /// assert!(!ShutdownOptions::new().wait(false).waits());
+    /// ```
+    pub fn wait(mut self, wait: bool) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Whether to cancel the tasks that have not begun. Their callbacks run in
+    /// the calling thread.
+    ///
+    /// ```
+    /// use concurrent_futures::ShutdownOptions;
+    ///
+    /// assert!(ShutdownOptions::new().cancel_pending(true).cancels_pending());
+    /// ```
+    pub fn cancel_pending(mut self, cancel: bool) -> Self {
+        self.cancel_pending = cancel;
+        self
+    }
+
+    /// The limit of the wait. The tasks go on after it. It does not count for
+    /// the callbacks of what is cancelled.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::ShutdownOptions;
+    ///
+    /// let second = Duration::from_secs(1);
+    /// assert_eq!(ShutdownOptions::new().timeout(second).limit(), Some(second));
+    /// ```
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether to wait; for those who write executors.
+    ///
+    /// ```
+    /// assert!(concurrent_futures::ShutdownOptions::default().waits());
+    /// ```
+    pub fn waits(&self) -> bool {
+        self.wait
+    }
+
+    /// Whether to cancel what has not begun; for those who write executors.
+    ///
+    /// ```
+    /// assert!(!concurrent_futures::ShutdownOptions::default().cancels_pending());
+    /// ```
+    pub fn cancels_pending(&self) -> bool {
+        self.cancel_pending
+    }
+
+    /// The limit of the wait; for those who write executors.
+    ///
+    /// ```
+    /// assert!(concurrent_futures::ShutdownOptions::default().limit().is_none());
+    /// ```
+    pub fn limit(&self) -> Option<Duration> {
+        self.timeout
+    }
+}
+
+impl Default for ShutdownOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What [`Executor::shutdown_with`](crate::Executor::shutdown_with) found when it returned; the counts are of
+/// the executor's whole life.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// for n in 0..3 {
+///     executor.submit(|n: i32| n * n, n)?.detach();
+/// }
+/// let report = executor.shutdown();
+/// assert_eq!((report.finished, report.cancelled, report.running), (3, 0, 0));
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Tasks that returned.
+    pub finished: u64,
+    /// Tasks that panicked, or failed with their pool.
+    pub failed: u64,
+    /// Tasks that were cancelled.
+    pub cancelled: u64,
+    /// Tasks that still run.
+    pub running: usize,
+    /// Tasks that still wait for a worker, and will run.
+    pub queued: usize,
+}
+
+impl From<Stats> for ShutdownReport {
+    fn from(stats: Stats) -> Self {
+        Self {
+            finished: stats.finished,
+            failed: stats.failed,
+            cancelled: stats.cancelled,
+            running: stats.running,
+            queued: stats.queued,
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! [`Stats`]: what an executor is doing, in numbers.
+
+/// What an executor is doing, as [`Executor::stats`](crate::Executor::stats) gives it.
+///
+/// Those who write executors begin with `Stats::default()` and set the fields.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// executor.spawn(|| 1)?.into_result()?;
+/// let stats = executor.stats();
+/// // A worker counts as idle before its result is known.
+/// assert_eq!((stats.workers, stats.idle, stats.finished), (1, 1, 1));
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Workers that were started and have not ended.
+    pub workers: usize,
+    /// Workers that a new task can count on.
+    pub idle: usize,
+    /// Tasks that wait for a worker, or are just being started by one.
+    pub queued: usize,
+    /// Tasks whose function runs.
+    pub running: usize,
+    /// Tasks that returned, also those that returned an `Err` of their own.
+    pub finished: u64,
+    /// Tasks that panicked, or failed with their pool.
+    pub failed: u64,
+    /// Tasks that were cancelled.
+    pub cancelled: u64,
+    /// Whether the pool is broken and refuses tasks.
+    pub broken: bool,
+}
