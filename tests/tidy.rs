@@ -167,12 +167,12 @@ fn each_landed_behaviour_has_a_test_and_each_test_exists() {
     assert!(missing.is_empty(), "no test for behaviours {missing:?}");
 }
 
-/// A test is named `binary::function`, or `contract::module::function`; the
-/// latter runs on the executors that its macro names.
+/// A test is named `binary::function` or `binary::module::function`; those of
+/// `contract` run on the executors that their macro names.
 fn assert_test_exists(test: &str, executors: &str, row: &str) {
     let parts: Vec<&str> = test.split("::").collect();
     let (file, function) = match parts[..] {
-        ["contract", module, function] => (format!("tests/contract/{module}.rs"), function),
+        [binary, module, function] => (format!("tests/{binary}/{module}.rs"), function),
         [binary, function] => (format!("tests/{binary}.rs"), function),
         _ => panic!("no such test: {row}"),
     };

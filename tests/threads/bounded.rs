@@ -1,0 +1,149 @@
+//! A bounded queue: room, refusals, and what workers may do.
+
+use super::*;
+
+/// A pool of one worker that is held, with room for `capacity` more tasks.
+fn bounded(capacity: usize) -> (Arc<ThreadPoolExecutor>, Sender<()>) {
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .queue_capacity(capacity)
+        .build()
+        .unwrap();
+    let (opener, pass) = gate();
+    let (sender, begun) = mpsc::channel();
+    let task = move || {
+        sender.send(()).unwrap();
+        pass();
+    };
+    executor.spawn(task).unwrap().detach();
+    begun.recv_timeout(LIMIT).unwrap();
+    (Arc::new(executor), opener)
+}
+
+#[test]
+fn a_full_queue_gives_the_call_back_and_has_room_after_a_cancel() {
+    let (executor, opener) = bounded(2);
+    let queued = [1, 2].map(|n| executor.submit(|n| n, n).unwrap());
+    let refused = executor
+        .try_submit(|text: String| text.len(), "kept".to_owned())
+        .unwrap_err();
+    assert!(matches!(refused.error, Error::QueueFull));
+    let (f, text) = refused.call;
+    assert_eq!(f(text), 4);
+    assert!(queued[0].cancel());
+    let third = executor.try_submit(|n| n, 3).unwrap();
+    assert!(executor.try_submit(|n| n, 4).is_err());
+    drop(opener);
+    assert_eq!((*wait(&queued[1]), *wait(&third)), (2, 3));
+}
+
+#[test]
+fn a_submit_waits_for_room() {
+    let (executor, opener) = bounded(1);
+    executor.spawn(|| ()).unwrap().detach();
+    let ran = Arc::new(AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let (ran, inner) = (Arc::clone(&ran), Arc::clone(&executor));
+                    let task = move || {
+                        assert!(inner.stats().queued <= 1);
+                        ran.fetch_add(1, Ordering::Relaxed)
+                    };
+                    executor.spawn(task).unwrap().detach();
+                }
+            });
+        }
+        drop(opener);
+    });
+    let report = executor.shutdown();
+    assert_eq!((ran.load(Ordering::Relaxed), report.failed), (200, 0));
+}
+
+#[test]
+fn a_shutdown_wakes_those_who_wait_for_room() {
+    use concurrent_futures::ShutdownOptions;
+
+    let (executor, opener) = bounded(1);
+    executor.spawn(|| ()).unwrap().detach();
+    let (sender, waiting) = mpsc::channel();
+    thread::scope(|scope| {
+        let submitters = [0; 3].map(|_| {
+            let (executor, sender) = (&executor, sender.clone());
+            scope.spawn(move || {
+                sender.send(()).unwrap();
+                executor.spawn(|| ()).map(ThreadFuture::detach)
+            })
+        });
+        for _ in 0..3 {
+            waiting.recv_timeout(LIMIT).unwrap();
+        }
+        executor.shutdown_with(ShutdownOptions::new().wait(false));
+        for submitter in submitters {
+            assert!(matches!(submitter.join().unwrap(), Err(Error::ShutDown)));
+        }
+    });
+    drop(opener);
+}
+
+#[test]
+fn a_worker_never_waits_for_room() {
+    let (executor, opener) = bounded(1);
+    let inner = Arc::clone(&executor);
+    let feeding = executor.spawn(move || {
+        let fed = (0..100).map(|n| inner.spawn(move || n).unwrap());
+        fed.collect::<Vec<_>>()
+    });
+    let (feeding, inner) = (feeding.unwrap(), Arc::clone(&executor));
+    let (sender, told) = mpsc::channel();
+    feeding.add_done_callback(move |_| {
+        sender.send(inner.spawn(|| 100).unwrap()).unwrap();
+    });
+    drop(opener);
+    for (n, future) in (0..).zip(feeding.into_result().unwrap()) {
+        assert_eq!(*wait(&future), n);
+    }
+    assert_eq!(*wait(&told.recv_timeout(LIMIT).unwrap()), 100);
+}
+
+#[test]
+fn no_room_at_all_is_refused() {
+    let built = ThreadPoolExecutor::builder().queue_capacity(0).build();
+    assert!(matches!(built, Err(Error::InvalidArgument(_))));
+}
+
+#[test]
+fn each_worker_says_when_it_ends_even_if_that_panics() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&ended);
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(3)
+        .on_worker_exit(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            panic!("at the exit");
+        })
+        .build()
+        .unwrap();
+    let (opener, pass) = gate();
+    for _ in 0..3 {
+        executor.spawn(pass.clone()).unwrap().detach();
+    }
+    assert_eq!(ended.load(Ordering::Relaxed), 0);
+    drop(opener);
+    assert_eq!(executor.shutdown().finished, 3);
+    assert_eq!(ended.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn an_inline_task_inside_a_task_gives_the_worker_back() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let kinds = executor.spawn(|| {
+        let kind = || current_worker().map(|worker| worker.kind());
+        let inline = concurrent_futures::InlineExecutor::new().unwrap();
+        let inside = inline.spawn(kind).unwrap().into_result().unwrap();
+        (inside, kind())
+    });
+    let expected = (Some(PoolKind::Inline), Some(PoolKind::Threads));
+    assert_eq!(*wait(&kinds.unwrap()), expected);
+}

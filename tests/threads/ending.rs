@@ -1,0 +1,198 @@
+//! The end of a pool: by shutdown, by a block, by a drop, by its own tasks.
+
+use super::*;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_are_gone_after_shutdown_after_a_block_and_after_a_drop() {
+    fn start(executor: &ThreadPoolExecutor, prefix: &str) -> [ThreadFuture<()>; 3] {
+        let barrier = Arc::new(Barrier::new(4));
+        let futures = [0; 3].map(|_| {
+            let barrier = Arc::clone(&barrier);
+            executor.spawn(move || _ = barrier.wait()).unwrap()
+        });
+        assert_eq!(executor.stats().workers, 3, "one for each blocked task");
+        barrier.wait();
+        assert_eq!(threads_named(prefix), 3);
+        futures
+    }
+    let executor = pool("end-s", 3);
+    let _futures = start(&executor, "end-s");
+    executor.shutdown();
+    assert_no_threads_named("end-s");
+
+    {
+        let executor = pool("end-b", 3);
+        let _futures = start(&executor, "end-b");
+    }
+    assert_no_threads_named("end-b");
+
+    let executor = pool("end-d", 3);
+    let futures = start(&executor, "end-d");
+    drop(executor);
+    assert!(futures.iter().all(|future| future.done()));
+    assert_no_threads_named("end-d");
+}
+
+#[test]
+fn a_drop_after_a_shutdown_that_did_not_wait_does_not_wait_either() {
+    use concurrent_futures::ShutdownOptions;
+
+    let (executor, opener) = held_pool();
+    let last = executor.spawn(|| 3).unwrap();
+    executor.shutdown_with(ShutdownOptions::new().wait(false));
+    drop(executor);
+    assert!(!last.done());
+    drop(opener);
+    assert_eq!(*wait(&last), 3, "the work goes on");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_end_after_a_shutdown_that_did_not_wait() {
+    use concurrent_futures::ShutdownOptions;
+
+    let executor = pool("end-n", 2);
+    let (opener, pass) = gate();
+    let future = executor.spawn(pass).unwrap();
+    let last = executor.spawn(|| 3).unwrap();
+    executor.shutdown_with(ShutdownOptions::new().wait(false));
+    drop(opener);
+    wait(&future);
+    assert_eq!(*wait(&last), 3);
+    assert_no_threads_named("end-n");
+    drop(executor);
+}
+
+#[test]
+fn shutdown_waits_for_the_threads_themselves_and_drops_the_initializer() {
+    struct AtExit(Arc<AtomicUsize>);
+    impl Drop for AtExit {
+        fn drop(&mut self) {
+            // Long enough for a shutdown that does not join to be gone.
+            (0..100).for_each(|_| thread::yield_now());
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    thread_local!(static LOCAL: Cell<Option<AtExit>> = const { Cell::new(None) });
+
+    let (captured, weak) = tracked();
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(2)
+        .initializer(move |()| assert_eq!(Arc::strong_count(&captured), 1), ())
+        .build()
+        .unwrap();
+    let exits = Arc::new(AtomicUsize::new(0));
+    let barrier = Arc::new(Barrier::new(2));
+    for _ in 0..2 {
+        let (exits, barrier) = (Arc::clone(&exits), Arc::clone(&barrier));
+        let task = move || {
+            barrier.wait();
+            LOCAL.set(Some(AtExit(exits)));
+        };
+        executor.spawn(task).unwrap().detach();
+    }
+    executor.shutdown();
+    assert_eq!(exits.load(Ordering::Relaxed), 2);
+    assert!(weak.upgrade().is_some());
+    drop(executor);
+    assert!(weak.upgrade().is_none());
+}
+
+#[test]
+fn a_task_may_shut_its_own_pool_down() {
+    let executor = Arc::new(ThreadPoolExecutor::with_max_workers(2).unwrap());
+    let shut_down = || {
+        let executor = Arc::clone(&executor);
+        move || executor.shutdown().running
+    };
+    let (first, second) = (
+        executor.spawn(shut_down()).unwrap(),
+        executor.spawn(shut_down()),
+    );
+    assert!(*wait(&first) >= 1);
+    match second {
+        Ok(second) => assert!(*wait(&second) >= 1),
+        Err(error) => assert!(matches!(error, Error::ShutDown)),
+    }
+    assert!(matches!(executor.spawn(|| ()), Err(Error::ShutDown)));
+}
+
+#[test]
+fn the_last_owner_of_a_pool_may_be_its_own_worker() {
+    let (executor, opener) = held_pool();
+    let executor = Arc::new(executor);
+    let own = Arc::clone(&executor);
+    let (hand_over, handed) = mpsc::channel::<()>();
+    let dropping = executor
+        .spawn(move || {
+            // Until the test has let go of its own reference.
+            let gone: Receiver<()> = handed;
+            assert!(gone.recv_timeout(LIMIT).is_err());
+            drop(Arc::into_inner(own).unwrap());
+        })
+        .unwrap();
+    let behind = executor.spawn(|| 9).unwrap();
+    drop(executor);
+    drop(hand_over);
+    drop(opener);
+    wait(&dropping);
+    assert_eq!(*wait(&behind), 9, "what was queued still runs");
+}
+
+#[test]
+fn cancelling_what_is_pending_tells_its_callbacks_when_all_is_cancelled() {
+    use concurrent_futures::ShutdownOptions;
+
+    let (executor, opener) = held_pool();
+    let (first, second) = (
+        executor.spawn(|| ()).unwrap(),
+        executor.spawn(|| ()).unwrap(),
+    );
+    let (sender, told) = mpsc::channel();
+    first.add_done_callback(move |_| sender.send(second.exception_timeout(LIMIT)).unwrap());
+    executor.shutdown_with(ShutdownOptions::new().wait(false).cancel_pending(true));
+    assert!(matches!(told.try_recv(), Ok(Ok(Some(Error::Cancelled)))));
+    drop(opener);
+}
+
+#[test]
+fn a_callback_may_shut_its_pool_down_whatever_thread_runs_it() {
+    let (executor, opener) = held_pool();
+    let executor = Arc::new(executor);
+    let future = executor.spawn(|| ()).unwrap();
+    let inner = Arc::clone(&executor);
+    future.add_done_callback(move |_| {
+        assert_eq!(inner.shutdown().running, 1, "it does not wait");
+        drop(opener);
+    });
+    assert!(future.cancel());
+    assert_eq!(executor.shutdown().running, 0);
+}
+
+#[test]
+fn a_limit_holds_beside_cancelling() {
+    use concurrent_futures::ShutdownOptions;
+
+    let (executor, opener) = held_pool();
+    let limit = ShutdownOptions::new()
+        .cancel_pending(true)
+        .timeout(Duration::from_millis(1));
+    assert_eq!(executor.shutdown_with(limit).running, 1);
+    drop(opener);
+}
+
+#[test]
+fn a_callback_on_a_worker_may_shut_the_pool_down() {
+    let (executor, opener) = held_pool();
+    let executor = Arc::new(executor);
+    let (sender, returned) = mpsc::channel();
+    let future = executor.spawn(|| ()).unwrap();
+    let inner = Arc::clone(&executor);
+    future.add_done_callback(move |_| {
+        inner.shutdown();
+        sender.send(()).unwrap();
+    });
+    drop(opener);
+    returned.recv_timeout(LIMIT).unwrap();
+}

@@ -1,0 +1,102 @@
+//! What only the pool of threads does: closures, names, stacks, its ends. This
+//! file has what the tests share.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed unwrap ends the test, and says where"
+)]
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Barrier, Mutex, Weak};
+use std::task::{Context, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use concurrent_futures::{Error, PoolKind, ThreadFuture, ThreadPoolExecutor, current_worker};
+
+mod bounded;
+mod building;
+mod ending;
+mod tasks;
+mod workers;
+
+/// No wait in a test is longer than this.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The threads of this process whose name begins with `prefix`.
+#[cfg(target_os = "linux")]
+fn threads_named(prefix: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    // A thread may end between the listing and the look.
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
+/// A joined thread leaves the list a moment later; waits for that moment.
+#[cfg(target_os = "linux")]
+fn assert_no_threads_named(prefix: &str) {
+    let deadline = Instant::now() + LIMIT;
+    while threads_named(prefix) > 0 {
+        assert!(Instant::now() < deadline, "threads {prefix}* are left");
+        thread::yield_now();
+    }
+}
+
+/// A pool of `max_workers` threads named after the test.
+fn pool(prefix: &str, max_workers: usize) -> ThreadPoolExecutor {
+    ThreadPoolExecutor::builder()
+        .max_workers(max_workers)
+        .thread_name_prefix(prefix)
+        .build()
+        .unwrap()
+}
+
+/// Holds tasks until the sender is dropped.
+fn gate() -> (Sender<()>, impl Fn() + Clone + Send + 'static) {
+    let (opener, closed) = mpsc::channel::<()>();
+    let closed = Arc::new(Mutex::new(closed));
+    let pass = move || {
+        let opened = closed.lock().unwrap().recv_timeout(LIMIT);
+        assert_eq!(opened, Err(mpsc::RecvTimeoutError::Disconnected));
+    };
+    (opener, pass)
+}
+
+/// A pool of one worker that is held until the sender is dropped.
+fn held_pool() -> (ThreadPoolExecutor, Sender<()>) {
+    let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
+    let (opener, pass) = gate();
+    let (sender, begun) = mpsc::channel();
+    let task = move || {
+        sender.send(()).unwrap();
+        pass();
+    };
+    executor.spawn(task).unwrap().detach();
+    begun.recv_timeout(LIMIT).unwrap();
+    (executor, opener)
+}
+
+fn wait<T: 'static>(future: &ThreadFuture<T>) -> &T {
+    future.result_timeout(LIMIT).unwrap()
+}
+
+/// Says by a weak reference whether the strong one is gone.
+fn tracked() -> (Arc<()>, Weak<()>) {
+    let value = Arc::new(());
+    let weak = Arc::downgrade(&value);
+    (value, weak)
+}
+
+/// Counts its drops, each of which panics.
+struct Bomb(Arc<AtomicUsize>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("a bomb in drop");
+    }
+}

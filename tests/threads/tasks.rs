@@ -1,0 +1,158 @@
+//! Tasks: their values, what becomes of them, what their `Drop` may do.
+
+use super::*;
+
+#[test]
+fn values_need_neither_clone_nor_sync() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let cell = executor.spawn(|| Cell::new(1)).unwrap();
+    wait(&cell).set(2);
+    assert_eq!(cell.into_result().unwrap().into_inner(), 2);
+}
+
+#[test]
+fn large_values_come_back_whole() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let big = executor.submit(|byte| vec![byte; 64 << 20], 7_u8).unwrap();
+    let big = big.into_result().unwrap();
+    assert!(big.len() == 64 << 20 && big.iter().all(|&byte| byte == 7));
+}
+
+#[test]
+fn what_a_task_wrote_is_visible_to_whoever_sees_it_done() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    for n in 0..1000 {
+        let written = Arc::new(AtomicUsize::new(0));
+        let task = Arc::clone(&written);
+        let future = executor
+            .spawn(move || task.store(n, Ordering::Relaxed))
+            .unwrap();
+        let deadline = Instant::now() + LIMIT;
+        while !future.done() {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
+        assert_eq!(written.load(Ordering::Relaxed), n);
+    }
+}
+
+#[test]
+fn a_cancel_drops_closure_and_arguments_before_it_returns() {
+    let (executor, _opener) = held_pool();
+    let ((captured, captured_weak), (argument, argument_weak)) = (tracked(), tracked());
+    let task = move |argument| drop((captured, argument));
+    let future = executor.submit(task, argument).unwrap();
+    assert!(captured_weak.upgrade().is_some() && argument_weak.upgrade().is_some());
+    assert!(future.cancel());
+    assert!(captured_weak.upgrade().is_none() && argument_weak.upgrade().is_none());
+}
+
+#[test]
+fn closure_and_arguments_are_gone_before_the_result_is_there() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    for _ in 0..1000 {
+        let ((captured, captured_weak), (argument, argument_weak)) = (tracked(), tracked());
+        let task = move |_argument| assert_eq!(Arc::strong_count(&captured), 1);
+        let future = executor.submit(task, argument).unwrap();
+        wait(&future);
+        assert!(captured_weak.upgrade().is_none() && argument_weak.upgrade().is_none());
+    }
+}
+
+#[test]
+fn a_value_that_nobody_reads_is_dropped_by_shutdown_at_the_latest() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let (value, weak) = tracked();
+    executor.spawn(move || value).unwrap().detach();
+    executor.shutdown();
+    assert!(weak.upgrade().is_none());
+}
+
+#[test]
+fn no_bomb_kills_a_worker() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let bomb = || Bomb(Arc::clone(&drops));
+    let (executor, opener) = held_pool();
+
+    let value = bomb();
+    executor.spawn(move || value).unwrap().detach();
+    let captured = bomb();
+    executor.spawn(move || drop(captured)).unwrap().detach();
+    executor.submit(|_argument| (), bomb()).unwrap().detach();
+    let payload = bomb();
+    executor
+        .spawn(|| std::panic::panic_any(payload))
+        .unwrap()
+        .detach();
+    let cancelled = bomb();
+    assert!(executor.spawn(|| drop(cancelled)).unwrap().cancel());
+    let told = bomb();
+    let future = executor.spawn(|| ()).unwrap();
+    future.add_done_callback(move |_| drop(told));
+
+    drop(opener);
+    wait(&executor.spawn(|| ()).unwrap());
+    let report = executor.shutdown();
+    assert_eq!(drops.load(Ordering::Relaxed), 6);
+    // Finished: the held one, the value, the told one, the last. Failed: the
+    // capture and the argument that ended their calls, and the payload.
+    assert_eq!(
+        (report.finished, report.failed, report.cancelled),
+        (4, 3, 1)
+    );
+}
+
+#[test]
+fn tasks_start_in_the_order_of_their_submission() {
+    let (executor, opener) = held_pool();
+    let (sender, order) = mpsc::channel();
+    for n in 0..100 {
+        let sender = sender.clone();
+        executor
+            .spawn(move || sender.send(n).unwrap())
+            .unwrap()
+            .detach();
+    }
+    drop(opener);
+    executor.shutdown();
+    assert!(order.try_iter().eq(0..100));
+}
+
+#[test]
+fn two_bombs_in_one_task_are_no_more_than_one() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let bomb = || Bomb(Arc::clone(&drops));
+    let (executor, opener) = held_pool();
+    let captured = bomb();
+    let task = |argument| drop((captured, argument));
+    assert!(executor.submit(task, bomb()).unwrap().cancel());
+    assert_eq!(drops.load(Ordering::Relaxed), 2);
+    drop(opener);
+    executor.shutdown();
+    let captured = bomb();
+    let task = |argument| drop((captured, argument));
+    assert!(executor.submit(task, bomb()).is_err());
+    assert_eq!(drops.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn a_drop_that_waits_for_a_waiter_does_not_stop_a_cancel() {
+    /// Joins a thread that waits for the very future that is cancelled.
+    struct Joins(Receiver<thread::JoinHandle<()>>);
+    impl Drop for Joins {
+        fn drop(&mut self) {
+            self.0.recv_timeout(LIMIT).unwrap().join().unwrap();
+        }
+    }
+    let (executor, _opener) = held_pool();
+    let (sender, waiter) = mpsc::channel();
+    let argument = Joins(waiter);
+    let future = Arc::new(executor.submit(drop, argument).unwrap());
+    let waiting = Arc::clone(&future);
+    let thread = thread::spawn(move || {
+        let ended = waiting.exception_timeout(LIMIT).unwrap();
+        assert!(matches!(ended, Some(Error::Cancelled)));
+    });
+    sender.send(thread).unwrap();
+    assert!(future.cancel());
+}
