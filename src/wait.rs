@@ -59,6 +59,9 @@ pub struct Waited<F> {
 /// Takes futures or whatever stands for them, see [`Waitable`]; one that is
 /// given twice counts once. A time-out is no error: it returns what is so far.
 ///
+/// A task that waits here for itself, without a limit, hangs: there is no error
+/// to say so with, as [`TaskFuture::result`](crate::TaskFuture::result) has.
+///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, wait};
 ///

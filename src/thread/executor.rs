@@ -27,8 +27,9 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// that wait for each other cannot starve the pool, and none runs under a lock
 /// that the waiting one holds. A wait with a limit never does that; it waits
 /// for another worker. A task that waits for itself, or for one further down on
-/// its own thread, gets [`Error::WouldDeadlock`]; a circle over several threads
-/// is not found, and hangs, as it would with plain threads.
+/// its own thread, gets [`Error::WouldDeadlock`] from `result`, `into_result`
+/// and `exception`; a circle over several threads is not found, and hangs, as it
+/// would with plain threads.
 ///
 /// ```
 /// use std::sync::Arc;
