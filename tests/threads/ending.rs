@@ -162,11 +162,11 @@ fn a_callback_may_shut_its_pool_down_whatever_thread_runs_it() {
     let executor = Arc::new(executor);
     let future = executor.spawn(|| ()).unwrap();
     let inner = Arc::clone(&executor);
-    future.add_done_callback(move |_| {
-        assert_eq!(inner.shutdown().running, 1, "it does not wait");
-        drop(opener);
-    });
+    let (sender, report) = mpsc::channel();
+    future.add_done_callback(move |_| sender.send(inner.shutdown()).unwrap());
     assert!(future.cancel());
+    assert_eq!(report.try_recv().unwrap().running, 1, "it did not wait");
+    drop(opener);
     assert_eq!(executor.shutdown().running, 0);
 }
 
