@@ -107,7 +107,7 @@ pub use crate::as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use crate::completions::{Completions, completions};
 pub use crate::error::Error;
 pub use crate::executor::{
-    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError,
+    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
 };
 pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
 pub use crate::inline::{InlineExecutor, InlineFuture};

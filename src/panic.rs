@@ -41,6 +41,7 @@ struct Inner {
     message: String,
     location: Option<String>,
     worker: Option<String>,
+    task: Option<Arc<str>>,
     payload: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -59,16 +60,17 @@ impl Panic {
     /// ```
     pub fn from_payload(payload: Box<dyn Any + Send>) -> Self {
         let message = message_of(&*payload);
-        let location = LAST
+        let seen = LAST
             .try_with(RefCell::take)
             .unwrap_or(None)
             // The task may have caught another panic itself before this one.
-            .filter(|last| last.message == message)
-            .map(|last| last.location);
+            .filter(|last| last.message == message);
+        let (location, task) = seen.map(|seen| (seen.location, seen.task)).unzip();
         Self(Arc::new(Inner {
             message,
             location,
             worker: current_worker().map(|worker| worker.name().to_owned()),
+            task: task.flatten(),
             payload: Mutex::new(Some(payload)),
         }))
     }
@@ -124,6 +126,26 @@ impl Panic {
         self.0.worker.as_deref()
     }
 
+    /// The name that the task was given by
+    /// [`TaskOptions::name`](crate::TaskOptions::name); `None` too if the panic
+    /// hook did not see it.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, InlineExecutor, TaskOptions};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("thumb"));
+    /// let future = view.submit(|n: i32| assert!(n > 0), -1)?;
+    /// let Some(Error::Panicked(panic)) = future.exception() else {
+    ///     unreachable!("the assertion fails")
+    /// };
+    /// assert_eq!(panic.task(), Some("thumb"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn task(&self) -> Option<&str> {
+        self.0.task.as_deref()
+    }
+
     /// Goes on with the panic in the calling thread.
     ///
     /// The first call among all clones resumes the payload itself, later ones
@@ -161,13 +183,18 @@ impl fmt::Debug for Panic {
             .field("message", &self.message())
             .field("location", &self.location())
             .field("worker", &self.worker())
+            .field("task", &self.task())
             .finish_non_exhaustive()
     }
 }
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task panicked")?;
+        f.write_str("the task ")?;
+        if let Some(task) = self.task() {
+            write!(f, "{task} ")?;
+        }
+        f.write_str("panicked")?;
         if let Some(location) = self.location() {
             write!(f, " at {location}")?;
         }
@@ -197,6 +224,19 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     caught.map_err(Panic::from_payload)
 }
 
+/// Runs a task's function under its name.
+pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
+    /// Puts the outer name back, on the way of a panic too.
+    struct Outer(Option<Arc<str>>);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            let _ = TASK.try_with(|task| task.replace(self.0.take()));
+        }
+    }
+    let _outer = Outer(TASK.try_with(|task| task.replace(name)).unwrap_or(None));
+    f()
+}
+
 /// Runs code whose panic has nobody to be told to; the hook has reported it.
 pub(crate) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
@@ -220,9 +260,12 @@ pub(crate) fn contain_drop<T>(value: T) {
 struct Seen {
     message: String,
     location: String,
+    task: Option<Arc<str>>,
 }
 
 thread_local! {
+    /// The name of the task that runs, if it has one.
+    static TASK: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
     static LAST: RefCell<Option<Seen>> = const { RefCell::new(None) };
     /// How many calls of [`catch`] are on this thread's stack.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -257,6 +300,7 @@ fn note(info: &PanicHookInfo<'_>) {
     let seen = Seen {
         message: message_of(info.payload()),
         location: location.to_string(),
+        task: TASK.try_with(|task| task.borrow().clone()).unwrap_or(None),
     };
     // Should the program's hook panic as well, nothing here is borrowed.
     let _ = LAST.try_with(|last| last.replace(Some(seen)));

@@ -4,6 +4,7 @@
 mod refused;
 mod shutdown;
 mod stats;
+mod task_options;
 
 use std::fmt;
 
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 pub use self::refused::TrySubmitError;
 pub use self::shutdown::{ShutdownOptions, ShutdownReport};
 pub use self::stats::Stats;
+pub use self::task_options::{TaskOptions, With};
 
 use crate::error::Error;
 use crate::future::Future;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::builder::ThreadPoolExecutorBuilder;
 use super::pool::Pool;
 use crate::error::Error;
-use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
+use crate::executor::{
+    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+};
 use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
 
@@ -320,6 +322,20 @@ impl ThreadPoolExecutor {
                 }
             }
         }
+    }
+
+    /// The executor seen through options for single tasks; see [`With`].
+    ///
+    /// ```
+    /// use concurrent_futures::{ThreadPoolExecutor, TaskOptions};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let future = executor.with(TaskOptions::new().name("sum")).spawn(|| 1 + 1)?;
+    /// assert_eq!(future.into_result()?, 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn with(&self, options: TaskOptions) -> With<'_, Self> {
+        With::new(self, options)
     }
 
     /// Takes no new tasks, and waits until those submitted are done and all

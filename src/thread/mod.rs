@@ -3,8 +3,8 @@
 //! ```text
 //! executor.rs ──▶ pool.rs ──▶ queue.rs ──▶ worker.rs ──▶ the completion core
 //!  the face       counts,      tasks in     takes, runs,
-//!  builder.rs     starts,      their order  tells
-//!                 ends
+//!  builder.rs,    starts,      their order  tells
+//!  with.rs        ends
 //! ```
 //!
 //! Above [`pool`] nothing knows that there are threads, below it nothing knows
@@ -14,6 +14,7 @@ mod builder;
 mod executor;
 mod pool;
 mod queue;
+mod with;
 mod worker;
 
 pub use self::builder::{InitializerOutcome, ThreadPoolExecutorBuilder};

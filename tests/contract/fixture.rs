@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use concurrent_futures::{Executor, Future, InlineExecutor, ThreadPoolExecutor};
+use concurrent_futures::{Executor, Future, InlineExecutor, TaskOptions, ThreadPoolExecutor};
 
 /// No wait in a test is longer than this.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -16,6 +16,9 @@ pub(crate) trait Fixture {
     type Executor: Executor + Send + Sync + 'static;
 
     fn executor(max_workers: usize) -> Self::Executor;
+
+    /// The executor seen through options.
+    fn with(executor: &Self::Executor, options: TaskOptions) -> impl Executor;
 
     /// An executor whose workers panic, with `text`, before their first task.
     fn failing_to_initialize(text: &'static str) -> Self::Executor;
@@ -31,6 +34,10 @@ impl Fixture for Inline {
 
     fn executor(_max_workers: usize) -> InlineExecutor {
         InlineExecutor::new().expect("it never fails")
+    }
+
+    fn with(executor: &InlineExecutor, options: TaskOptions) -> impl Executor {
+        executor.with(options)
     }
 
     fn failing_to_initialize(_text: &'static str) -> InlineExecutor {
@@ -49,6 +56,10 @@ impl Fixture for Threads {
 
     fn executor(max_workers: usize) -> ThreadPoolExecutor {
         ThreadPoolExecutor::with_max_workers(max_workers).expect("more than none")
+    }
+
+    fn with(executor: &ThreadPoolExecutor, options: TaskOptions) -> impl Executor {
+        executor.with(options)
     }
 
     fn failing_to_initialize(text: &'static str) -> ThreadPoolExecutor {

@@ -1,6 +1,8 @@
 //! `submit`: values and failures come back, workers start on demand.
 
-use concurrent_futures::{Error, Executor, Future, Report, current_worker, submit};
+use concurrent_futures::{
+    Error, Executor, Future, MapOptions, Report, TaskOptions, current_worker, submit,
+};
 
 use crate::fixture::{self, Fixture, Gate, LIMIT, double, fail, hold, initialized, parse};
 
@@ -51,6 +53,43 @@ on_every_executor! {
         assert_eq!(report.message(), "negative");
         let report = ask("x").into_result().expect("it returns").expect_err("it is none");
         assert!(report.message().contains("invalid digit"));
+    }
+
+    fn a_named_task_has_its_name_in_its_error_and_no_other_has<X>() {
+        let executor = X::executor(1);
+        let view = X::with(&executor, TaskOptions::new().name("thumb"));
+        let named = view.submit(fail, "ouch".to_owned()).expect("it is open").exception();
+        let plain = executor.submit(fail, "ouch".to_owned()).expect("it is open").exception();
+        let (Some(Error::Panicked(named)), Some(Error::Panicked(plain))) = (named, plain) else {
+            panic!("both fail");
+        };
+        assert_eq!((named.task(), plain.task()), (Some("thumb"), None));
+        assert!(named.to_string().starts_with("the task thumb panicked at"), "{named}");
+        assert_eq!(view.map(double, [1, 2]).expect("it is open").count(), 2);
+        assert_eq!(view.max_workers(), executor.max_workers());
+        assert_eq!(view.stats().finished, executor.stats().finished);
+    }
+
+    fn an_option_that_cannot_be_honoured_is_refused_and_the_call_comes_back<X>() {
+        let executor = X::executor(1);
+        let limit = TaskOptions::new().time_limit(LIMIT);
+        for options in [limit, TaskOptions::new().retries(1)] {
+            let view = X::with(&executor, options);
+            assert!(matches!(view.submit(double, 1), Err(Error::InvalidArgument(_))));
+            assert!(matches!(view.map(double, [1]), Err(Error::InvalidArgument(_))));
+            let map = view.map_with(MapOptions::new().chunk_size(2), double, [1]).map(drop);
+            assert!(matches!(map, Err(Error::InvalidArgument(_))));
+            let refused = view.try_submit(double, 7).expect_err("it cannot be honoured");
+            assert!(matches!(refused.error, Error::InvalidArgument(_)));
+            let (f, args) = refused.call;
+            assert_eq!(f(args), 14);
+        }
+        assert_eq!(executor.stats().finished, 0);
+        let view = X::with(&executor, TaskOptions::new().name("late"));
+        view.shutdown();
+        let refused = view.try_submit(double, 7).expect_err("it is shut down");
+        assert!(matches!(refused.error, Error::ShutDown));
+        assert_eq!(refused.call.1, 7);
     }
 
     fn a_reference_to_an_executor_is_one<X>() {

@@ -1,10 +1,14 @@
 //! [`InlineExecutor`]: runs each call inside `submit`.
 
+mod with;
+
 use std::fmt;
 
 use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
-use crate::executor::{Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
+use crate::executor::{
+    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+};
 use crate::future::TaskFuture;
 use crate::map::{self, Map, MapOptions};
 use crate::panic::{catch, watch_panics};
@@ -236,6 +240,20 @@ impl InlineExecutor {
     {
         let submit = map::one_by_one(move |item| self.submit(&f, item));
         map::with(options.unchunked()?, self.max_workers(), items, submit)
+    }
+
+    /// The executor seen through options for single tasks; see [`With`].
+    ///
+    /// ```
+    /// use concurrent_futures::{InlineExecutor, TaskOptions};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let future = executor.with(TaskOptions::new().name("sum")).spawn(|| 1 + 1)?;
+    /// assert_eq!(future.into_result()?, 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn with(&self, options: TaskOptions) -> With<'_, Self> {
+        With::new(self, options)
     }
 
     /// Refuses tasks from now on; there is nothing to wait for.

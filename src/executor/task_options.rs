@@ -1,0 +1,148 @@
+//! [`TaskOptions`], and [`With`], the view of an executor that applies them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// What may be asked for a single task; see [`With`].
+///
+/// An option that an executor cannot honour is an error of `submit`, never
+/// ignored. In this process a running function cannot be ended, and a task is
+/// not lost with its worker: threads and the inline executor honour the name
+/// alone.
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrent_futures::{Error, TaskOptions, ThreadPoolExecutor};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let limited = TaskOptions::new().time_limit(Duration::from_secs(1));
+/// let refused = executor.with(limited).spawn(|| 1).unwrap_err();
+/// assert!(matches!(refused, Error::InvalidArgument(_)));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "options do nothing by themselves"]
+pub struct TaskOptions {
+    name: Option<Arc<str>>,
+    time_limit: Option<Duration>,
+    retries: u32,
+}
+
+impl TaskOptions {
+    /// Nothing in particular.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let plain = executor.with(TaskOptions::new()).spawn(|| 1)?;
+    /// assert_eq!(plain.into_result()?, 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the task is called in errors.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let named = executor.with(TaskOptions::new().name("thumb"));
+    /// let future = named.submit(|n: i32| assert!(n > 0), -1)?;
+    /// let error = future.exception().unwrap();
+    /// assert!(error.to_string().starts_with("the task thumb panicked"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// How long the function may run, counted from its start.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::TaskOptions;
+    ///
+    /// let options = TaskOptions::new().time_limit(Duration::from_secs(5));
+    /// assert_ne!(options, TaskOptions::new());
+    /// ```
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// How often the task may be begun again if its worker dies under it. Only
+    /// for tasks that may run twice.
+    ///
+    /// ```
+    /// use concurrent_futures::TaskOptions;
+    ///
+    /// assert_ne!(TaskOptions::new().retries(2), TaskOptions::new());
+    /// ```
+    pub fn retries(mut self, times: u32) -> Self {
+        self.retries = times;
+        self
+    }
+
+    /// The options of a task that runs in this process, which is its name.
+    pub(crate) fn in_process(&self) -> Result<Option<Arc<str>>, Error> {
+        if self.time_limit.is_some() {
+            return Err(Error::invalid_argument(
+                "time_limit: a function that runs in this process cannot be ended; \
+                 use `result_timeout` to end the wait",
+            ));
+        }
+        if self.retries > 0 {
+            return Err(Error::invalid_argument(
+                "retries: a task in this process is not lost with its worker; \
+                 leave it at 0",
+            ));
+        }
+        Ok(self.name.clone())
+    }
+}
+
+/// An executor seen through [`TaskOptions`]: what is submitted here has them.
+///
+/// It borrows the executor and is itself an
+/// [`Executor`](crate::Executor): options for one call, or for a part of a
+/// program. Its `shutdown` is that of the executor.
+///
+/// ```
+/// use concurrent_futures::{Error, Executor, Future, TaskOptions, ThreadPoolExecutor};
+///
+/// fn half<E: Executor>(executor: E, n: i32) -> Result<i32, Error> {
+///     executor.submit(|n: i32| n / 2, n)?.into_result()
+/// }
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let view = executor.with(TaskOptions::new().name("half"));
+/// assert_eq!(half(&view, 84)?, 42);
+/// # Ok::<(), Error>(())
+/// ```
+#[must_use = "a view does nothing unless something is submitted to it"]
+pub struct With<'a, E> {
+    pub(crate) executor: &'a E,
+    pub(crate) options: TaskOptions,
+}
+
+impl<'a, E> With<'a, E> {
+    pub(crate) fn new(executor: &'a E, options: TaskOptions) -> Self {
+        Self { executor, options }
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for With<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("With")
+            .field("executor", self.executor)
+            .field("options", &self.options)
+            .finish()
+    }
+}

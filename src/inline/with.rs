@@ -1,0 +1,211 @@
+//! The inline executor seen through the options of a task.
+
+use super::{InlineExecutor, InlineFuture};
+use crate::error::Error;
+use crate::executor::{
+    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError, With,
+};
+use crate::map::{Map, MapOptions};
+use crate::panic::named;
+
+impl With<'_, InlineExecutor> {
+    /// [`InlineExecutor::submit`] with the options of the view.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("length"));
+    /// assert_eq!(view.submit(str::len, "four")?.into_result()?, 4);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an option that it cannot honour, and
+    /// those of [`InlineExecutor::submit`].
+    pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<InlineFuture<R>, Error>
+    where
+        F: FnOnce(A) -> R,
+        R: 'static,
+    {
+        let name = self.options.in_process()?;
+        self.executor.submit(|args| named(name, || f(args)), args)
+    }
+
+    /// [`InlineExecutor::try_submit`] with the options of the view.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().retries(3));
+    /// let refused = view.try_submit(str::len, "four").unwrap_err();
+    /// assert_eq!(refused.call.1, "four");
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an option that it cannot honour, and
+    /// those of [`InlineExecutor::try_submit`].
+    pub fn try_submit<F, A, R>(
+        &self,
+        f: F,
+        args: A,
+    ) -> Result<InlineFuture<R>, TrySubmitError<F, A>>
+    where
+        F: FnOnce(A) -> R,
+        R: 'static,
+    {
+        let name = match self.options.in_process() {
+            Ok(name) => name,
+            Err(error) => {
+                return Err(TrySubmitError {
+                    error,
+                    call: (f, args),
+                });
+            }
+        };
+        let call = |(f, args): (F, A)| named(name, || f(args));
+        let submitted = self.executor.try_submit(call, (f, args));
+        submitted.map_err(|refused| TrySubmitError {
+            error: refused.error,
+            call: refused.call.1,
+        })
+    }
+
+    /// [`InlineExecutor::spawn`] with the options of the view.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("answer"));
+    /// assert_eq!(view.spawn(|| 42)?.into_result()?, 42);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit).
+    pub fn spawn<F, R>(&self, f: F) -> Result<InlineFuture<R>, Error>
+    where
+        F: FnOnce() -> R,
+        R: 'static,
+    {
+        self.submit(|()| f(), ())
+    }
+
+    /// [`InlineExecutor::map`] with the options of the view for each item.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("square"));
+    /// assert_eq!(view.map(|n: i32| n * n, [1, 2])?.sum::<Result<i32, _>>()?, 5);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit).
+    pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
+    where
+        F: Fn(A) -> R,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        let name = self.options.in_process()?;
+        self.executor
+            .map(|item| named(name.clone(), || f(item)), items)
+    }
+
+    /// [`InlineExecutor::map_with`] with the options of the view for each
+    /// item.
+    ///
+    /// ```
+    /// use concurrent_futures::{MapOptions, TaskOptions, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("square"));
+    /// let chunks = MapOptions::new().chunk_size(2);
+    /// let squares = view.map_with(chunks, |n: i32| n * n, [1, 2, 3])?;
+    /// assert_eq!(squares.sum::<Result<i32, _>>()?, 14);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit), and of
+    /// [`InlineExecutor::map_with`].
+    pub fn map_with<'a, F, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: F,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        F: Fn(A) -> R + 'a,
+        A: 'a,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        let name = self.options.in_process()?;
+        let f = move |item| named(name.clone(), || f(item));
+        self.executor.map_with(options, f, items)
+    }
+}
+
+impl Executor for With<'_, InlineExecutor> {
+    type Future<T: Send + Sync + 'static> = InlineFuture<T>;
+
+    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<InlineFuture<R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.submit(f, args)
+    }
+
+    fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<InlineFuture<R>, TrySubmitError<fn(A) -> R, A>>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.try_submit(f, args)
+    }
+
+    fn map_with<'a, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: fn(A) -> R,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        self.map_with(options, f, items)
+    }
+
+    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        self.executor.shutdown_with(options)
+    }
+
+    fn stats(&self) -> Stats {
+        self.executor.stats()
+    }
+
+    fn max_workers(&self) -> usize {
+        self.executor.max_workers()
+    }
+}

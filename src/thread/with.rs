@@ -1,0 +1,226 @@
+//! A pool of threads seen through the options of a task.
+//!
+//! A name travels with the call, as one more argument of it.
+
+use std::sync::Arc;
+
+use super::executor::{ThreadFuture, ThreadPoolExecutor};
+use crate::error::Error;
+use crate::executor::{
+    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError, With,
+};
+use crate::map::{Map, MapOptions};
+use crate::panic::named;
+
+/// A call with its name.
+fn call<F: FnOnce(A) -> R, A, R>((name, f, args): (Option<Arc<str>>, F, A)) -> R {
+    named(name, || f(args))
+}
+
+impl With<'_, ThreadPoolExecutor> {
+    /// [`ThreadPoolExecutor::submit`] with the options of the view.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("length"));
+    /// assert_eq!(view.submit(str::len, "four")?.into_result()?, 4);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an option that threads cannot honour, and
+    /// those of [`ThreadPoolExecutor::submit`].
+    pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<ThreadFuture<R>, Error>
+    where
+        F: FnOnce(A) -> R + Send + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        let name = self.options.in_process()?;
+        self.executor.submit(call, (name, f, args))
+    }
+
+    /// [`ThreadPoolExecutor::try_submit`] with the options of the view.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().retries(3));
+    /// let refused = view.try_submit(str::len, "four").unwrap_err();
+    /// assert_eq!(refused.call.1, "four");
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an option that threads cannot honour, and
+    /// those of [`ThreadPoolExecutor::try_submit`].
+    pub fn try_submit<F, A, R>(
+        &self,
+        f: F,
+        args: A,
+    ) -> Result<ThreadFuture<R>, TrySubmitError<F, A>>
+    where
+        F: FnOnce(A) -> R + Send + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        let name = match self.options.in_process() {
+            Ok(name) => name,
+            Err(error) => {
+                return Err(TrySubmitError {
+                    error,
+                    call: (f, args),
+                });
+            }
+        };
+        self.executor
+            .try_submit(call, (name, f, args))
+            .map_err(|refused| {
+                let (_, f, args) = refused.call.1;
+                TrySubmitError {
+                    error: refused.error,
+                    call: (f, args),
+                }
+            })
+    }
+
+    /// [`ThreadPoolExecutor::spawn`] with the options of the view.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("answer"));
+    /// assert_eq!(view.spawn(|| 42)?.into_result()?, 42);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit).
+    pub fn spawn<F, R>(&self, f: F) -> Result<ThreadFuture<R>, Error>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.submit(|()| f(), ())
+    }
+
+    /// [`ThreadPoolExecutor::map`] with the options of the view for each item.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("square"));
+    /// assert_eq!(view.map(|n: i32| n * n, [1, 2])?.sum::<Result<i32, _>>()?, 5);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit).
+    pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
+    where
+        F: Fn(A) -> R + Send + Sync + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        let name = self.options.in_process()?;
+        self.executor
+            .map(move |item| call((name.clone(), &f, item)), items)
+    }
+
+    /// [`ThreadPoolExecutor::map_with`] with the options of the view for each
+    /// item.
+    ///
+    /// ```
+    /// use concurrent_futures::{MapOptions, TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("square"));
+    /// let chunks = MapOptions::new().chunk_size(2);
+    /// let squares = view.map_with(chunks, |n: i32| n * n, [1, 2, 3])?;
+    /// assert_eq!(squares.sum::<Result<i32, _>>()?, 14);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit), and of
+    /// [`ThreadPoolExecutor::map_with`].
+    pub fn map_with<'a, F, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: F,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        F: Fn(A) -> R + Send + Sync + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        let name = self.options.in_process()?;
+        let f = move |item| call((name.clone(), &f, item));
+        self.executor.map_with(options, f, items)
+    }
+}
+
+impl Executor for With<'_, ThreadPoolExecutor> {
+    type Future<T: Send + Sync + 'static> = ThreadFuture<T>;
+
+    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ThreadFuture<R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.submit(f, args)
+    }
+
+    fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<ThreadFuture<R>, TrySubmitError<fn(A) -> R, A>>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.try_submit(f, args)
+    }
+
+    fn map_with<'a, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: fn(A) -> R,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        self.map_with(options, f, items)
+    }
+
+    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        self.executor.shutdown_with(options)
+    }
+
+    fn stats(&self) -> Stats {
+        self.executor.stats()
+    }
+
+    fn max_workers(&self) -> usize {
+        self.executor.max_workers()
+    }
+}
