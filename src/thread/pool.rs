@@ -421,3 +421,40 @@ where
         worker::is_ready_for(&self.pool).then(|| Box::new(Inside(Arc::clone(&self.pool))) as _)
     }
 }
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+    use crate::completion::Until;
+
+    /// The moment between a result and the callbacks is too short to hit from
+    /// outside: here a worker is made of nothing but its accounts.
+    #[test]
+    fn a_task_that_counted_on_a_worker_that_turns_to_callbacks_gets_another() {
+        let pool = Pool::new(Config {
+            max_workers: 2,
+            thread_name_prefix: "by hand".to_owned(),
+            stack_size: None,
+            initializer: None,
+            on_worker_exit: None,
+            queue_capacity: None,
+            record_timing: false,
+        });
+        {
+            let mut ledger = pool.ledger.lock();
+            ledger.workers += 1;
+            ledger.idle += 1;
+        }
+        let submitted = pool.submit(|n: i32| 2 * n, 21, true);
+        let task = submitted.unwrap_or_else(|refused| panic!("{refused}"));
+        assert_eq!(pool.stats().workers, 1, "it counts on the idle one");
+        let account = Account(&pool);
+        account.busy();
+        assert_eq!(pool.stats().workers, 2);
+        task.wait(Until::Done, None).expect("the other runs it");
+        account.free_again();
+        pool.leave();
+        pool.shutdown(ShutdownOptions::new());
+        assert_eq!(pool.stats().workers, 0);
+    }
+}
