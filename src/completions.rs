@@ -39,21 +39,26 @@ where
     F: Waitable + Send + 'static,
 {
     let (sender, receiver) = unbounded();
-    let places: Places<F> = Arc::new(Mutex::new(Vec::new()));
+    // Made first, so that its `Drop` takes back what is registered if the
+    // iterator panics.
+    let all = Completions {
+        receiver,
+        places: Arc::new(Mutex::new(Vec::new())),
+    };
     for item in futures {
         let waker = {
-            let mut all = places.lock();
-            let number = all.len();
-            all.push(None);
+            let mut places = all.places.lock();
+            let number = places.len();
+            places.push(None);
             Waker::from(Arc::new(Arrival {
-                places: Arc::clone(&places),
+                places: Arc::clone(&all.places),
                 sender: sender.clone(),
                 number,
             }))
         };
-        register(&places, item, &sender, &waker);
+        register(&all.places, item, &sender, &waker);
     }
-    Completions { receiver, places }
+    all
 }
 
 /// Puts `item` in the last place and its waker into the task; or sends it.

@@ -186,7 +186,7 @@ impl<T: 'static> Promise<T> {
         if self.start() {
             self.completion.runs_here();
             let outcome = catch(f).map_err(Error::Panicked);
-            // Refused only if a `set_*` on another thread came first.
+            // Never refused: nobody else is left to settle it.
             let _ = self.settle(outcome);
         }
     }

@@ -137,6 +137,16 @@ impl fmt::Display for Link {
     }
 }
 
+impl Drop for Link {
+    /// One after the other: what was decoded may be a chain of any length.
+    fn drop(&mut self) {
+        let mut next = self.cause.take();
+        while let Some(mut link) = next {
+            next = link.cause.take();
+        }
+    }
+}
+
 impl Error for Link {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as _)

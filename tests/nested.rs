@@ -11,7 +11,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Error, MapOptions, ReturnWhen, ThreadFuture, ThreadPoolExecutor, as_completed, promise, wait,
@@ -247,4 +247,71 @@ fn a_task_with_callbacks_is_told_before_the_wait_for_its_value_ends() {
         inner.into_result().unwrap();
         assert_eq!(told.try_recv(), Ok(thread::current().id()));
     });
+}
+
+#[test]
+fn a_pool_that_breaks_leaves_a_task_that_runs_in_a_wait_alone() {
+    let (fail, failing) = mpsc::channel::<()>();
+    let failing = Mutex::new(failing);
+    let started = AtomicUsize::new(0);
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(2)
+        .initializer(
+            move |()| match started.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(()),
+                _ => {
+                    let told = failing.lock().unwrap().recv_timeout(LIMIT);
+                    assert_eq!(told, Err(mpsc::RecvTimeoutError::Disconnected));
+                    Err("the second fails")
+                }
+            },
+            (),
+        )
+        .build()
+        .unwrap();
+    let executor = Arc::new(executor);
+    let outer = Arc::clone(&executor);
+    let waiting = executor.spawn(move || {
+        let inner = Arc::clone(&outer);
+        let running = outer.spawn(move || {
+            drop(fail);
+            let deadline = Instant::now() + LIMIT;
+            while inner.stats().workers > 1 {
+                assert!(Instant::now() < deadline);
+                thread::yield_now();
+            }
+            assert!(inner.stats().broken);
+            42
+        });
+        running.unwrap().into_result()
+    });
+    let inner = waiting.unwrap().into_result().unwrap();
+    assert_eq!(inner.unwrap(), 42);
+    let stats = executor.stats();
+    assert_eq!((stats.finished, stats.failed, stats.queued), (2, 0, 0));
+}
+
+#[test]
+fn a_task_that_a_callback_waits_for_runs_as_if_it_were_elsewhere() {
+    let executor = pool(1);
+    let (hold, held) = mpsc::channel::<()>();
+    let first = executor
+        .spawn(move || held.recv_timeout(LIMIT).is_err())
+        .unwrap();
+    let (sender, answer) = mpsc::channel();
+    let inner = Arc::clone(&executor);
+    first.add_done_callback(move |_| {
+        // Completes a promise, whose callback it needs to have run.
+        let job = inner.spawn(|| {
+            let (promise, future) = promise::<i32>();
+            let (told, hears) = mpsc::channel();
+            future.add_done_callback(move |_| told.send(()).unwrap());
+            promise.set_result(1).unwrap();
+            (hears.try_recv().is_ok(), future.into_result().ok())
+        });
+        sender.send(job.unwrap().into_result()).unwrap();
+    });
+    drop(hold);
+    let answer = answer.recv_timeout(LIMIT).unwrap();
+    assert_eq!(answer.unwrap(), (true, Some(1)));
 }

@@ -25,7 +25,7 @@
 //! | move | made by | what follows |
 //! |---|---|---|
 //! | `start` | a worker, a promise, one who waits on a worker | calls the job |
-//! | `settle` | a worker, a promise | notifies; tells |
+//! | `settle` | a worker, a promise; a pool that broke, if pending | notifies; tells |
 //! | `cancel` | anybody | notifies; tells |
 //!
 //! *Notifies*: the threads in `wait`. *Tells*: runs what is foreign, namely the
@@ -52,7 +52,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use self::task::{Job, Seat, Task, Tidings};
-pub(crate) use self::telling::{Callback, Telling, is_telling_of};
+pub(crate) use self::telling::{Callback, Telling, is_telling_of, outside_turns};
 pub(crate) use self::waiting::{Until, WakerKey};
 
 use self::slot::Slot;
@@ -129,6 +129,9 @@ impl<T> Record<T> {
     }
 }
 
+/// A job, and the seat of the thread that is to call it.
+type Seated<T> = (Box<dyn Seat>, Box<dyn Job<T>>);
+
 /// An outcome that came too late, and the state that it met.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
@@ -174,15 +177,18 @@ impl<T> Completion<T> {
         pending
     }
 
-    /// `Pending -> Running`, if the calling thread may run it while it waits.
-    fn start_as_helper(&self) -> Option<Box<dyn Seat>> {
+    /// `Pending -> Running`, if the calling thread may run it while it waits:
+    /// its seat, and the job for it to call.
+    fn start_as_helper(&self) -> Option<Seated<T>> {
         let mut record = self.record.lock();
         if record.state != State::Pending {
             return None;
         }
         let seat = record.job.as_ref()?.helper()?;
+        let job = record.job.take()?;
         record.start();
-        Some(seat)
+        record.runner = Some(thread_id());
+        Some((seat, job))
     }
 
     /// The job of a started task, for the calling thread to call.
@@ -207,8 +213,23 @@ impl<T> Completion<T> {
         self: &Arc<Self>,
         outcome: Result<T, Error>,
     ) -> Result<Telling<T>, Refused<T>> {
+        self.settle_if(outcome, |state| !state.done())
+    }
+
+    /// `Pending -> Finished` with an error, or `None` if the task is past
+    /// pending: its runner alone ends it then.
+    fn fail(self: &Arc<Self>, error: Error) -> Option<Telling<T>> {
+        let is_pending = |state| state == State::Pending;
+        self.settle_if(Err(error), is_pending).ok()
+    }
+
+    fn settle_if(
+        self: &Arc<Self>,
+        outcome: Result<T, Error>,
+        may_settle: impl FnOnce(State) -> bool,
+    ) -> Result<Telling<T>, Refused<T>> {
         let mut record = self.record.lock();
-        if record.state.done() {
+        if !may_settle(record.state) {
             let state = record.state;
             drop(record);
             return Err((state, outcome));

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::Completion;
+use super::telling::outside_turns;
+use super::{Completion, Telling};
 use crate::error::Error;
 use crate::panic::catch;
 
@@ -47,8 +48,9 @@ pub(crate) trait Seat {
     fn free_again(&self);
 }
 
-/// A telling of any type, for one who settles many tasks before any is told.
-pub(crate) type Tidings = Option<Box<dyn FnOnce()>>;
+/// All the foreign code that is left, of a task of any type: for one who settles
+/// many tasks before any is told.
+pub(crate) type Tidings = Box<dyn FnOnce()>;
 
 /// The worker's end of a task of any type.
 pub(crate) trait Task: Send + Sync {
@@ -59,7 +61,10 @@ pub(crate) trait Task: Send + Sync {
     /// Runs a task that the caller started; tells everybody.
     fn run(self: Arc<Self>, seat: &dyn Seat);
 
-    /// Ends a task with an error in place of its call, unless it is done.
+    /// Drops the worker's end of a task that is not to be run by the caller.
+    fn pass_over(self: Arc<Self>, seat: &dyn Seat);
+
+    /// Ends a pending task with an error in place of its call.
     fn fail(self: Arc<Self>, error: Error) -> Tidings;
 
     /// Cancels a task that is pending.
@@ -75,18 +80,15 @@ impl<T: 'static> Completion<T> {
     /// unrelated task might want a lock that the waiting one holds
     /// (rayon-rs/rayon#592), and a limit could not be kept.
     pub(crate) fn help(self: &Arc<Self>) {
-        if let Some(seat) = self.start_as_helper() {
-            Arc::clone(self).run_started(&*seat);
+        if let Some((seat, job)) = self.start_as_helper() {
+            Arc::clone(self).run_started(job, &*seat);
         }
     }
 
-    /// Runs a task that the caller started; tells everybody.
-    fn run_started(self: Arc<Self>, seat: &dyn Seat) {
-        let Some(job) = self.take_job() else {
-            unreachable!("only the one who started a task runs it")
-        };
+    /// Calls the job of a task that the caller started; tells everybody.
+    fn run_started(self: Arc<Self>, job: Box<dyn Job<T>>, seat: &dyn Seat) {
         seat.begin();
-        let outcome = catch(|| job.call()).map_err(Error::Panicked);
+        let outcome = outside_turns(|| catch(|| job.call()).map_err(Error::Panicked));
         seat.free(outcome.is_err());
         match self.settle(outcome) {
             Ok(telling) if telling.is_due() => {
@@ -95,15 +97,18 @@ impl<T: 'static> Completion<T> {
                 drop(self);
                 seat.free_again();
             }
-            _ => {
-                // With the handle gone and the value unread, it ends here.
-                let unread = Arc::into_inner(self).filter(Completion::has_unread);
-                if unread.is_some() {
-                    seat.busy();
-                    drop(unread);
-                    seat.free_again();
-                }
-            }
+            _ => self.let_go(seat),
+        }
+    }
+
+    /// Drops the worker's end. With the handle gone and the value unread, the
+    /// value ends here.
+    fn let_go(self: Arc<Self>, seat: &dyn Seat) {
+        let unread = Arc::into_inner(self).filter(Self::has_unread);
+        if unread.is_some() {
+            seat.busy();
+            drop(unread);
+            seat.free_again();
         }
     }
 }
@@ -114,16 +119,115 @@ impl<T: Send + 'static> Task for Completion<T> {
     }
 
     fn run(self: Arc<Self>, seat: &dyn Seat) {
-        self.run_started(seat);
+        match self.take_job() {
+            Some(job) => self.run_started(job, seat),
+            None => unreachable!("only the one who started a task runs it"),
+        }
+    }
+
+    fn pass_over(self: Arc<Self>, seat: &dyn Seat) {
+        self.let_go(seat);
     }
 
     fn fail(self: Arc<Self>, error: Error) -> Tidings {
-        let telling = self.settle(Err(error)).ok()?;
-        Some(Box::new(|| telling.tell()))
+        self.tidings(Self::fail(&self, error))
     }
 
     fn cancel(self: Arc<Self>) -> Tidings {
-        let telling = Self::cancel(&self)?;
-        Some(Box::new(|| telling.tell()))
+        self.tidings(Self::cancel(&self))
+    }
+}
+
+impl<T: Send + 'static> Completion<T> {
+    /// What is left to do, and at last the drop of the worker's end.
+    fn tidings(self: &Arc<Self>, telling: Option<Telling<T>>) -> Tidings {
+        let own = Arc::clone(self);
+        Box::new(move || {
+            if let Some(telling) = telling {
+                telling.tell();
+            }
+            drop(own);
+        })
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::super::NO_POOL;
+    use super::*;
+
+    /// A value, a job that returns it, and a seat that writes down what happens.
+    struct Says(&'static str, Sender<&'static str>);
+
+    impl Drop for Says {
+        fn drop(&mut self) {
+            self.1.send(self.0).expect("the test listens");
+        }
+    }
+
+    struct Returns(Says);
+
+    impl Job<Says> for Returns {
+        fn call(self: Box<Self>) -> Says {
+            self.0
+        }
+
+        fn withdrawn(&self, _cancelled: bool) {}
+
+        fn discard(self: Box<Self>) {}
+
+        fn into_any(self: Box<Self>) -> Box<dyn Any> {
+            self
+        }
+
+        fn helper(&self) -> Option<Box<dyn Seat>> {
+            None
+        }
+    }
+
+    struct Notes(Sender<&'static str>);
+
+    impl Notes {
+        fn write(&self, what: &'static str) {
+            self.0.send(what).expect("the test listens");
+        }
+    }
+
+    impl Seat for Notes {
+        fn begin(&self) {
+            self.write("begin");
+        }
+
+        fn free(&self, _failed: bool) {
+            self.write("free");
+        }
+
+        fn busy(&self) {
+            self.write("busy");
+        }
+
+        fn free_again(&self) {
+            self.write("free again");
+        }
+    }
+
+    /// A worker that comes to a task which somebody else ran may be the last to
+    /// know its value: it is not free while it drops it.
+    #[test]
+    fn a_worker_is_busy_while_it_drops_what_it_passes_over() {
+        let (sender, events) = channel();
+        let job = Returns(Says("dropped", sender.clone()));
+        let handle = Completion::new(NO_POOL, Some(Box::new(job)));
+        let entry: Arc<dyn Task> = Arc::clone(&handle) as _;
+        let seat = Notes(sender);
+        assert!(entry.start());
+        Arc::clone(&entry).run(&seat);
+        drop(handle);
+        assert!(events.try_iter().eq(["begin", "free"]));
+        assert!(!entry.start());
+        entry.pass_over(&seat);
+        assert!(events.try_iter().eq(["busy", "dropped", "free again"]));
     }
 }

@@ -170,6 +170,15 @@ fn in_a_turn(turn: impl FnOnce()) {
     }
 }
 
+/// Runs a task's function: for what it completes it is outside every turn, even
+/// if a callback waits for the task and so runs it on its own stack.
+pub(crate) fn outside_turns<R>(f: impl FnOnce() -> R) -> R {
+    let outer = QUEUE.try_with(RefCell::take).unwrap_or(None);
+    let result = f();
+    let _ = QUEUE.try_with(|queue| queue.replace(outer));
+    result
+}
+
 /// The next turn; without one, the thread is outside every turn again.
 fn next_turn() -> Option<Turn> {
     QUEUE.with(|queue| {

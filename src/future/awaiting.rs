@@ -81,19 +81,18 @@ impl<T: 'static, E> std::future::Future for TaskAwait<T, E> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let Some(future) = this.future.take() else {
+        let Some(future) = &this.future else {
             return Poll::Ready(Err(Error::InvalidState(State::Finished)));
         };
         future.completion().help();
-        if future
+        let is_told = future
             .completion()
-            .poll(Until::Told, &mut this.key, context.waker())
-        {
+            .poll(Until::Told, &mut this.key, context.waker());
+        match this.future.take_if(|_| is_told) {
             // SAFETY: told, says the poll.
-            return Poll::Ready(unsafe { future.take() });
+            Some(future) => Poll::Ready(unsafe { future.take() }),
+            None => Poll::Pending,
         }
-        this.future = Some(future);
-        Poll::Pending
     }
 }
 

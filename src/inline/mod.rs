@@ -4,7 +4,7 @@ mod with;
 
 use std::fmt;
 
-use crate::completion::{Completion, NO_POOL};
+use crate::completion::{Completion, NO_POOL, outside_turns};
 use crate::error::Error;
 use crate::executor::{
     Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
@@ -135,7 +135,7 @@ impl InlineExecutor {
         }
         let outcome = {
             let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
-            catch(|| f(args)).map_err(Error::Panicked)
+            outside_turns(|| catch(|| f(args)).map_err(Error::Panicked))
         };
         self.end(outcome.is_err());
         let completion = Completion::new(NO_POOL, None);

@@ -59,13 +59,15 @@ fn chunk_sizes(
     /// Chunks for each worker: more even the load, fewer cost less.
     const CHUNKS: usize = 4;
     const LARGEST: usize = 1024;
-    let known = match size_hint {
+    let known = || match size_hint {
         (least, Some(most)) if least == most => {
-            Some(least.div_ceil(workers.saturating_mul(CHUNKS)).max(1))
+            // An executor may have no workers just now.
+            let chunks = workers.max(1).saturating_mul(CHUNKS);
+            Some(least.div_ceil(chunks).max(1))
         }
         _ => None,
     };
-    let fixed = given.or(known);
+    let fixed = given.or_else(known);
     let mut growing = 1;
     move || {
         fixed.unwrap_or_else(|| {

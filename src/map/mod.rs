@@ -166,12 +166,13 @@ impl<'a, R: 'static> Map<'a, R> {
 impl<R> Map<'_, R> {
     /// Cancels what has not begun; the iterator is at its end.
     fn give_up(&mut self) {
-        self.more = None;
-        self.ready = Vec::new().into_iter();
         // The last first: a worker takes the first ones meanwhile.
         while let Some(part) = self.parts.pop_back() {
             part.cancel();
         }
+        // What the user made comes last: its `Drop` may panic.
+        self.ready = Vec::new().into_iter();
+        self.more = None;
     }
 
     fn timeout(&self, unfinished: usize) -> Error {

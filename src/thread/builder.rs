@@ -156,8 +156,9 @@ impl ThreadPoolExecutorBuilder {
     /// How many tasks may wait for a worker; by default as many as there are.
     ///
     /// When so many wait, `submit` waits for room, and `try_submit` says
-    /// [`Error::QueueFull`]. One of the pool's own workers never waits for
-    /// room: what it submits may exceed the capacity.
+    /// [`Error::QueueFull`]. The pool's own tasks and callbacks never wait for
+    /// room: what they submit may exceed the capacity. A task that is cancelled
+    /// makes room at once; a little memory stays until a worker comes by.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

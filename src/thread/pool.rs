@@ -158,12 +158,12 @@ impl Pool {
             if let Some(closed) = &ledger.closed {
                 return Err(closed.clone());
             }
-            // A worker never waits for room: it is the one to make it.
+            // Its own code never waits for room: it is what makes it.
             let is_full = self
                 .config
                 .queue_capacity
                 .is_some_and(|n| ledger.queued >= n);
-            if !is_full || worker::is_of(self) {
+            if !is_full || self.is_in_own_code() {
                 break;
             }
             if !waits {
@@ -214,12 +214,20 @@ impl Pool {
         if options.cancels_pending() {
             self.clear(Task::cancel);
         }
-        // Inside a task or a callback of its own it would wait for itself.
-        let is_own = worker::is_of(self) || is_telling_of(self.id);
-        if options.waits() && !is_own {
+        // There it would wait for itself.
+        if options.waits() && !self.is_in_own_code() {
             self.join(deadline);
         }
         self.stats().into()
+    }
+
+    pub(super) fn id(&self) -> usize {
+        self.id
+    }
+
+    /// Whether the current thread is in one of its tasks or callbacks.
+    fn is_in_own_code(&self) -> bool {
+        worker::is_of(self) || is_telling_of(self.id)
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
@@ -236,7 +244,8 @@ impl Pool {
         self.room.notify_all();
     }
 
-    /// Waits until all threads are gone, or until the deadline.
+    /// Waits until all threads are gone; or, with a deadline, until all workers
+    /// have left the pool.
     fn join(&self, deadline: Option<Instant>) {
         let mut ledger = self.ledger.lock();
         while ledger.workers > 0 {
@@ -250,6 +259,10 @@ impl Pool {
             }
         }
         drop(ledger);
+        if deadline.is_some() {
+            // What is left are thread locals, whose `Drop` knows no limit.
+            return;
+        }
         // The workers have left the pool; their threads are about to end.
         // Another caller that joins them holds the lock meanwhile.
         let mut threads = self.threads.lock();
@@ -287,7 +300,7 @@ impl Pool {
     /// for another of them.
     fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Tidings) {
         let tasks = std::iter::from_fn(|| self.queue.try_pop());
-        let tidings: Vec<_> = tasks.filter_map(end).collect();
+        let tidings: Vec<_> = tasks.map(end).collect();
         for tell in tidings {
             tell();
         }
@@ -298,9 +311,11 @@ impl Pool {
         self.queue.pop()
     }
 
-    /// A queued task was started.
-    fn begin(&self) {
+    /// A queued task was started, by a worker that was idle or by one that
+    /// waits for it.
+    fn begin(&self, was_idle: bool) {
         let mut ledger = self.ledger.lock();
+        ledger.idle -= usize::from(was_idle);
         ledger.running += 1;
         self.unqueue(&mut ledger);
     }
@@ -329,8 +344,7 @@ pub(super) struct Account<'a>(pub(super) &'a Arc<Pool>);
 
 impl Seat for Account<'_> {
     fn begin(&self) {
-        self.0.ledger.lock().idle -= 1;
-        self.0.begin();
+        self.0.begin(true);
     }
 
     fn free(&self, failed: bool) {
@@ -357,7 +371,7 @@ struct Inside(Arc<Pool>);
 
 impl Seat for Inside {
     fn begin(&self) {
-        self.0.begin();
+        self.0.begin(false);
     }
 
     fn free(&self, failed: bool) {

@@ -1,24 +1,24 @@
 //! The worker: takes tasks from the queue and runs them, until it is closed.
 
 use std::cell::Cell;
-use std::ptr;
 use std::sync::Arc;
 
 use super::pool::{Account, Pool};
+use crate::completion::NO_POOL;
 use crate::error::Error;
 use crate::panic::{catch, contain, contain_drop};
 use crate::worker::{self, PoolKind, Worker};
 
 thread_local! {
-    /// The pool that this thread works for; compared, never followed.
-    static POOL: Cell<*const Pool> = const { Cell::new(ptr::null()) };
+    /// The id of the pool that this thread works for.
+    static POOL: Cell<usize> = const { Cell::new(NO_POOL) };
     /// Whether its initializer has run.
     static READY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether the current thread is one of the pool's workers.
 pub(super) fn is_of(pool: &Pool) -> bool {
-    ptr::eq(POOL.get(), pool)
+    POOL.get() == pool.id()
 }
 
 /// Whether the current thread is a worker that may run the pool's tasks.
@@ -28,7 +28,7 @@ pub(super) fn is_ready_for(pool: &Pool) -> bool {
 
 /// The life of a worker thread, which the pool counts as idle already.
 pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
-    POOL.set(Arc::as_ptr(&pool));
+    POOL.set(pool.id());
     let leaving = Leaving(&pool);
     let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
     let initialized = initialize(&pool);
@@ -38,10 +38,12 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
         pool.break_down(cause);
     }
     while let Some(task) = pool.next_task() {
-        // If not, it was cancelled while it was queued, or run by one who
-        // waited for it.
         if task.start() {
             task.run(&Account(&pool));
+        } else {
+            // It was cancelled while it was queued, or run by one who waited
+            // for it.
+            task.pass_over(&Account(&pool));
         }
     }
     if let Some(on_exit) = pool.config().on_worker_exit.as_ref().filter(|_| is_ready) {

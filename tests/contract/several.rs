@@ -245,6 +245,21 @@ on_every_pool! {
         assert_eq!(seen, [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]);
     }
 
+    fn an_iterator_that_panics_leaves_nothing_registered<X>() {
+        let busy = Busy::<X>::new();
+        let future = Arc::new(busy.pending());
+        let items = || {
+            let mut first = Some(Arc::clone(&future));
+            std::iter::from_fn(move || Some(first.take().expect("the iterator panics")))
+        };
+        let caught = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+        assert!(caught(&|| drop(completions(items()))).is_err());
+        assert!(caught(&|| drop(as_completed(items()))).is_err());
+        assert!(caught(&|| drop(wait(items(), ReturnWhen::AllCompleted, None))).is_err());
+        assert_eq!(Arc::strong_count(&future), 1);
+        busy.finish();
+    }
+
     fn a_dropped_completions_lets_its_futures_go<X>() {
         let busy = Busy::<X>::new();
         let future = Arc::new(busy.pending());

@@ -108,6 +108,24 @@ fn a_worker_never_waits_for_room() {
 }
 
 #[test]
+fn a_callback_never_waits_for_room_whatever_thread_runs_it() {
+    let (executor, opener) = bounded(1);
+    let pending = executor.spawn(|| ()).unwrap();
+    let inner = Arc::clone(&executor);
+    let (sender, fed) = mpsc::channel();
+    pending.add_done_callback(move |_| {
+        for n in 0..10 {
+            sender.send(inner.spawn(move || n).unwrap()).unwrap();
+        }
+    });
+    assert!(pending.cancel());
+    drop(opener);
+    for n in 0..10 {
+        assert_eq!(*wait(&fed.try_recv().unwrap()), n);
+    }
+}
+
+#[test]
 fn no_room_at_all_is_refused() {
     let built = ThreadPoolExecutor::builder().queue_capacity(0).build();
     assert!(matches!(built, Err(Error::InvalidArgument(_))));

@@ -101,6 +101,22 @@ fn a_value_whose_drop_takes_its_time_does_not_hold_up_the_next_task() {
 }
 
 #[test]
+fn two_tasks_at_a_time_need_two_workers_and_no_third() {
+    for _ in 0..30 {
+        let executor = ThreadPoolExecutor::with_max_workers(8).unwrap();
+        let mut before = executor.spawn(|| ()).unwrap();
+        for _ in 0..300 {
+            let next = executor.spawn(|| ()).unwrap();
+            before.into_result().unwrap();
+            before = next;
+        }
+        before.into_result().unwrap();
+        let workers = executor.stats().workers;
+        assert!(workers <= 2, "{workers} workers");
+    }
+}
+
+#[test]
 fn many_submitters_at_once_lose_nothing() {
     let executor = ThreadPoolExecutor::with_max_workers(4).unwrap();
     let ran = Arc::new(AtomicUsize::new(0));
