@@ -213,6 +213,32 @@ mod tests {
         }
     }
 
+    /// Who acts on a result finds the worker free.
+    #[test]
+    fn a_worker_is_free_before_anybody_knows_the_result() {
+        struct Looks(Arc<Completion<Says>>, Sender<&'static str>);
+        impl Seat for Looks {
+            fn begin(&self) {}
+
+            fn free(&self, _failed: bool) {
+                let known = self.0.state().done();
+                let what = if known { "known" } else { "unknown" };
+                self.1.send(what).expect("the test listens");
+            }
+
+            fn busy(&self) {}
+
+            fn free_again(&self) {}
+        }
+        let (sender, events) = channel();
+        let job = Returns(Says("dropped", sender.clone()));
+        let handle = Completion::new(NO_POOL, Some(Box::new(job)));
+        let task: Arc<dyn Task> = Arc::clone(&handle) as _;
+        assert!(task.start());
+        task.run(&Looks(handle, sender));
+        assert!(events.try_iter().eq(["unknown", "dropped"]));
+    }
+
     /// A worker that comes to a task which somebody else ran may be the last to
     /// know its value: it is not free while it drops it.
     #[test]
