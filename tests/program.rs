@@ -1,9 +1,9 @@
 //! The program that the crate is for, in a package of its own, as its users
 //! write it: one `use` line says where the work runs, and nothing else changes.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod package;
+
+use package::Package;
 
 /// `POOL` stands for the executor.
 const PROGRAM: &str = r#"
@@ -49,40 +49,12 @@ https://three.example: Ok("the title of three.example")
 
 const POOLS: [&str; 2] = ["InlineExecutor", "ThreadPoolExecutor"];
 
-/// Writes a package with one program for each pool, that depends on this crate.
-fn write_package() -> PathBuf {
-    let crate_root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("program");
-    fs::create_dir_all(package.join("src/bin")).expect("the target folder is ours");
-    let manifest = format!(
-        "[package]\nname = \"program\"\nedition = \"2024\"\n\n\
-         [dependencies]\nconcurrent-futures = {{ path = {crate_root:?} }}\n\n[workspace]\n"
-    );
-    let write = |file: &str, text: &str| {
-        fs::write(package.join(file), text).expect("the target folder is ours");
-    };
-    write("Cargo.toml", &manifest);
-    for pool in POOLS {
-        write(
-            &format!("src/bin/{pool}.rs"),
-            &PROGRAM.replace("POOL", pool),
-        );
-    }
-    // The versions that this crate is tested with, which are here already.
-    fs::copy(crate_root.join("Cargo.lock"), package.join("Cargo.lock")).expect("it is committed");
-    package
-}
-
 #[test]
 fn one_line_says_where_it_runs_and_the_output_is_the_same() {
-    let package = write_package();
+    let programs = POOLS.map(|pool| (pool.to_owned(), PROGRAM.replace("POOL", pool)));
+    let package = Package::write("program", &programs);
     for pool in POOLS {
-        let run = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--offline", "--bin", pool])
-            .current_dir(&package)
-            .env("CARGO_TARGET_DIR", package.join("target"))
-            .output()
-            .expect("cargo runs this test, so it is there");
+        let run = package.cargo("run", pool);
         let errors = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success(), "{pool}: {errors}");
         assert_eq!(String::from_utf8_lossy(&run.stdout), OUTPUT, "{pool}");

@@ -9,14 +9,8 @@ fn bounded(capacity: usize) -> (Arc<ThreadPoolExecutor>, Sender<()>) {
         .queue_capacity(capacity)
         .build()
         .unwrap();
-    let (opener, pass) = gate();
-    let (sender, begun) = mpsc::channel();
-    let task = move || {
-        sender.send(()).unwrap();
-        pass();
-    };
-    executor.spawn(task).unwrap().detach();
-    begun.recv_timeout(LIMIT).unwrap();
+    let (task, opener) = hold_a_worker(&executor);
+    task.detach();
     (Arc::new(executor), opener)
 }
 

@@ -66,17 +66,24 @@ fn gate() -> (Sender<()>, impl Fn() + Clone + Send + 'static) {
     (opener, pass)
 }
 
-/// A pool of one worker that is held until the sender is dropped.
-fn held_pool() -> (ThreadPoolExecutor, Sender<()>) {
-    let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
+/// A task that holds a worker, as long as the sender lives.
+fn hold_a_worker(executor: &ThreadPoolExecutor) -> (ThreadFuture<()>, Sender<()>) {
     let (opener, pass) = gate();
     let (sender, begun) = mpsc::channel();
     let task = move || {
         sender.send(()).unwrap();
         pass();
     };
-    executor.spawn(task).unwrap().detach();
+    let future = executor.spawn(task).unwrap();
     begun.recv_timeout(LIMIT).unwrap();
+    (future, opener)
+}
+
+/// A pool of one worker that is held until the sender is dropped.
+fn held_pool() -> (ThreadPoolExecutor, Sender<()>) {
+    let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
+    let (task, opener) = hold_a_worker(&executor);
+    task.detach();
     (executor, opener)
 }
 

@@ -155,18 +155,11 @@ fn times_tell_waiting_from_running() {
         .record_timing(true)
         .build()
         .unwrap();
-    let (opener, pass) = gate();
-    let (sender, begun) = mpsc::channel();
-    let task = move || {
-        sender.send(()).unwrap();
-        pass();
-    };
-    let first = executor.spawn(task).unwrap();
+    let (first, opener) = hold_a_worker(&executor);
     let (second, cancelled) = (
         executor.spawn(|| ()).unwrap(),
         executor.spawn(|| ()).unwrap(),
     );
-    begun.recv_timeout(LIMIT).unwrap();
     let running = first.timing().unwrap();
     assert!(running.waited().is_some() && running.ran().is_none());
     assert!(second.timing().unwrap().waited().is_none());
