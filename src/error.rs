@@ -88,6 +88,13 @@ impl Error {
         Self::InvalidArgument(Arc::new(what.into()))
     }
 
+    /// A task's outcome was handed out, with this in it.
+    pub(crate) fn mark_read(&self) {
+        if let Self::Panicked(panic) = self {
+            panic.mark_read();
+        }
+    }
+
     /// The error of every call on a pool that broke for `self`.
     pub(crate) fn broken(self) -> Self {
         Self::Broken(Arc::new(self))

@@ -73,6 +73,7 @@
 //! | you want | take |
 //! |---|---|
 //! | a function run elsewhere | [`ThreadPoolExecutor::submit`], [`spawn`](ThreadPoolExecutor::spawn) for a closure |
+//! | closures that borrow run elsewhere | [`ThreadPoolExecutor::scope`] |
 //! | a function run on many items | [`ThreadPoolExecutor::map`] |
 //! | to wait, read, cancel, be called back, `.await` | [`TaskFuture`] |
 //! | several futures at once | [`wait()`], [`as_completed`], [`completions`] |
@@ -117,7 +118,8 @@ pub use crate::promise::{Promise, promise};
 pub use crate::report::Report;
 pub use crate::state::State;
 pub use crate::thread::{
-    InitializerOutcome, ThreadFuture, ThreadPoolExecutor, ThreadPoolExecutorBuilder,
+    InitializerOutcome, Scope, ScopedFuture, ThreadFuture, ThreadPoolExecutor,
+    ThreadPoolExecutorBuilder,
 };
 pub use crate::timing::Timing;
 pub use crate::wait::{ReturnWhen, Waited, wait, wait_until};

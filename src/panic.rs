@@ -9,6 +9,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 
 use crate::sync::Mutex;
@@ -43,6 +44,8 @@ struct Inner {
     worker: Option<String>,
     task: Option<Arc<str>>,
     payload: Mutex<Option<Box<dyn Any + Send>>>,
+    /// Whether somebody asked the task for its outcome.
+    is_read: AtomicBool,
 }
 
 impl Panic {
@@ -72,7 +75,20 @@ impl Panic {
             worker: current_worker().map(|worker| worker.name().to_owned()),
             task: task.flatten(),
             payload: Mutex::new(Some(payload)),
+            is_read: AtomicBool::new(false),
         }))
+    }
+
+    /// Somebody was given it as a task's outcome.
+    pub(crate) fn mark_read(&self) {
+        // ORDERING: it publishes nothing; who asks, asks behind a lock that
+        // every reader has passed.
+        self.0.is_read.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_read(&self) -> bool {
+        // ORDERING: see `mark_read`.
+        self.0.is_read.load(Ordering::Relaxed)
     }
 
     /// The message, or `Box<dyn Any>` for a payload that is not text.

@@ -107,7 +107,7 @@ pub struct Promise<T: 'static> {
 #[doc(alias = "oneshot")]
 pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     watch_panics();
-    let completion = Completion::new(NO_POOL, None);
+    let completion = Completion::new(NO_POOL);
     let future = TaskFuture::new(Arc::clone(&completion));
     (Promise { completion }, future)
 }

@@ -38,7 +38,16 @@
 //!
 //! *Done*: the state is final, so the value may be lent. *Told*: done, no
 //! callback is left and none runs, so the value may be given away.
+//!
+//! # Whose the value is
+//!
+//! It belongs to the `TaskFuture`, which lends it, gives it away, or drops it
+//! with itself. If the future is dropped before the task is told, the value is
+//! *unwanted*: who ends the task, or runs its last callback, drops it. So the
+//! drop of a completion never runs the user's code, whoever lets go last.
 
+mod borrowing;
+mod group;
 mod slot;
 mod task;
 mod telling;
@@ -51,12 +60,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) use self::group::Group;
 pub(crate) use self::task::{Job, Seat, Task, Tidings};
 pub(crate) use self::telling::{Callback, Telling, is_telling_of, outside_turns};
 pub(crate) use self::waiting::{Until, WakerKey};
 
+use self::group::Member;
 use self::slot::Slot;
-use self::telling::Foreign;
 use self::waiting::Wakers;
 use crate::error::Error;
 use crate::panic::contain_drop;
@@ -91,8 +101,12 @@ struct Record<T> {
     /// The thread that runs the callbacks, or will when its current one ends.
     teller: Option<ThreadId>,
     wakers: Wakers,
-    /// Boxed, since few tasks have it.
+    /// Whether the future lives, to which the value belongs.
+    has_future: bool,
+    /// Boxed, since few tasks have it; the next one too.
     timing: Option<Box<Timing>>,
+    /// The task's place in a scope, until it ends.
+    member: Option<Box<Member>>,
 }
 
 impl<T> Record<T> {
@@ -113,7 +127,7 @@ impl<T> Record<T> {
 
     /// Enters a final state. The calling thread is the teller from here on, if
     /// there are callbacks. Returns what is to be seen to without the lock.
-    fn end(&mut self, state: State) -> Foreign<T> {
+    fn end(&mut self, state: State, completion: &Arc<Completion<T>>) -> Telling<T> {
         self.state = state;
         self.runner = None;
         if let Some(timing) = &mut self.timing {
@@ -121,10 +135,12 @@ impl<T> Record<T> {
         }
         let tells = self.untold();
         self.teller = tells.then(thread_id);
-        Foreign {
+        Telling {
             job: self.job.take(),
             wakers: self.wakers.take(),
-            has_callbacks: tells,
+            unwanted: None,
+            callbacks: tells.then(|| Arc::clone(completion)),
+            member: self.member.take(),
         }
     }
 }
@@ -136,18 +152,27 @@ type Seated<T> = (Box<dyn Seat>, Box<dyn Job<T>>);
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T> Completion<T> {
-    pub(crate) fn new(home: usize, job: Option<Box<dyn Job<T>>>) -> Arc<Self> {
+    pub(crate) fn new(home: usize) -> Arc<Self>
+    where
+        T: 'static,
+    {
+        Self::unpacked(home)
+    }
+
+    fn unpacked(home: usize) -> Arc<Self> {
         Arc::new(Self {
             home,
             record: Mutex::new(Record {
                 state: State::Pending,
-                job,
+                job: None,
                 runner: None,
                 callbacks: VecDeque::new(),
                 last: None,
                 teller: None,
                 wakers: Wakers::default(),
+                has_future: true,
                 timing: None,
+                member: None,
             }),
             changed: Condvar::new(),
             outcome: Slot::new(),
@@ -234,12 +259,20 @@ impl<T> Completion<T> {
             drop(record);
             return Err((state, outcome));
         }
-        // SAFETY: the lock and the state admit one writer in a task's life,
-        // and nobody reads before the state is final, which the lock guards.
-        unsafe { self.outcome.write(outcome) };
-        let foreign = record.end(State::Finished);
+        if let (Err(Error::Panicked(panic)), Some(member)) = (&outcome, &mut record.member) {
+            member.panicked(panic.clone());
+        }
+        let mut telling = record.end(State::Finished, self);
+        if record.has_future || telling.callbacks.is_some() {
+            // SAFETY: the lock and the state admit one writer in a task's life,
+            // and nobody reads before the state is final, which the lock guards.
+            unsafe { self.outcome.write(outcome) };
+        } else {
+            telling.unwanted = Some(outcome);
+        }
         drop(record);
-        Ok(self.announce(foreign, false))
+        self.announce(&telling, false);
+        Ok(telling)
     }
 
     /// `Pending -> Cancelled`, or `None` if the task is past pending.
@@ -248,17 +281,17 @@ impl<T> Completion<T> {
         if record.state != State::Pending {
             return None;
         }
-        let foreign = record.end(State::Cancelled);
+        let telling = record.end(State::Cancelled, self);
         drop(record);
-        Some(self.announce(foreign, true))
+        self.announce(&telling, true);
+        Some(telling)
     }
 
-    fn announce(self: &Arc<Self>, foreign: Foreign<T>, cancelled: bool) -> Telling<T> {
-        if let Some(job) = &foreign.job {
+    fn announce(&self, telling: &Telling<T>, cancelled: bool) {
+        if let Some(job) = &telling.job {
             job.withdrawn(cancelled);
         }
         self.changed.notify_all();
-        Telling::new(self, foreign)
     }
 
     /// Lends the outcome; `InvalidState` if there is none yet.
@@ -302,28 +335,19 @@ impl<T> Completion<T> {
         unsafe { self.outcome.take() }.unwrap_or(Err(Error::InvalidState(State::Finished)))
     }
 
-    /// The job of a task that was never handed to anybody.
-    pub(crate) fn into_job(self: Arc<Self>) -> Option<Box<dyn Job<T>>> {
-        self.record.lock().job.take()
-    }
-
-    /// Whether the drop of a completion that both ends let go of is the user's
-    /// code: that of a value, or of a panic's payload.
-    fn has_unread(&self) -> bool {
-        // SAFETY: the reference ends here, and nobody else is left to take.
-        match unsafe { self.outcome.lend() } {
-            Some(Ok(_)) => std::mem::needs_drop::<T>(),
-            Some(Err(_)) => true,
-            None => false,
-        }
-    }
-}
-
-impl<T> Drop for Completion<T> {
-    /// Whoever lets go last drops a value that nobody took: a panic of its
-    /// `Drop` must not get out, of a worker or of a future's holder.
-    fn drop(&mut self) {
-        contain_drop(self.outcome.take_owned());
+    /// The future is gone: with it its value, or the wish for one.
+    ///
+    /// # Safety
+    ///
+    /// It is the one handle, and no reference of [`lend`](Self::lend) lives but
+    /// in a callback.
+    pub(crate) unsafe fn disown(&self) {
+        let mut record = self.record.lock();
+        record.has_future = false;
+        // SAFETY: told, so no callback lends; and the handle is gone.
+        let unread = record.told().then(|| unsafe { self.outcome.take() });
+        drop(record);
+        contain_drop(unread);
     }
 }
 

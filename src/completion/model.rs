@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use super::{Completion, Job, NO_POOL, Seat, Until, WakerKey};
+use super::{Completion, Group, Job, NO_POOL, Seat, Until, WakerKey};
 use crate::error::Error;
 use crate::state::State;
 
@@ -54,7 +54,7 @@ impl Log {
 #[test]
 fn a_waiter_wakes_and_reads_the_value() {
     loom::model(|| {
-        let task = Completion::new(NO_POOL, None);
+        let task = Completion::new(NO_POOL);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         task.wait(Until::Done, None).expect("it ends");
@@ -66,7 +66,7 @@ fn a_waiter_wakes_and_reads_the_value() {
 #[test]
 fn a_task_is_run_or_cancelled_and_never_both() {
     loom::model(|| {
-        let task = Completion::new(NO_POOL, None);
+        let task = Completion::new(NO_POOL);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let cancelled = match task.cancel() {
@@ -89,7 +89,7 @@ fn a_task_is_run_or_cancelled_and_never_both() {
 #[test]
 fn of_two_that_settle_one_is_refused() {
     loom::model(|| {
-        let task = Completion::new(NO_POOL, None);
+        let task = Completion::new(NO_POOL);
         let other = Arc::clone(&task);
         let second = thread::spawn(move || other.settle(Ok(2)).is_ok());
         let first = task.settle(Ok(1)).is_ok();
@@ -105,7 +105,7 @@ fn of_two_that_settle_one_is_refused() {
 #[test]
 fn callbacks_run_once_in_the_order_of_adding() {
     loom::model(|| {
-        let task = Completion::new(NO_POOL, None);
+        let task = Completion::new(NO_POOL);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let log = Log::new();
@@ -124,7 +124,7 @@ fn callbacks_run_once_in_the_order_of_adding() {
 #[test]
 fn the_value_is_given_away_behind_every_callback() {
     loom::model(|| {
-        let task = Completion::new(NO_POOL, None);
+        let task = Completion::new(NO_POOL);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let log = Log::new();
@@ -146,7 +146,7 @@ fn the_value_is_given_away_behind_every_callback() {
 #[test]
 fn the_last_callback_comes_behind_one_that_a_callback_adds() {
     loom::model(|| {
-        let task = Completion::new(NO_POOL, None);
+        let task = Completion::new(NO_POOL);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let log = Log::new();
@@ -179,10 +179,6 @@ impl Job<usize> for CountCalls {
 
     fn discard(self: Box<Self>) {}
 
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
-        self
-    }
-
     fn helper(&self) -> Option<Box<dyn Seat>> {
         Some(Box::new(AnySeat))
     }
@@ -201,8 +197,10 @@ impl Seat for AnySeat {
 fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
     loom::model(|| {
         let calls = Arc::new(AtomicUsize::new(0));
-        let task = Completion::new(NO_POOL, Some(Box::new(CountCalls(Arc::clone(&calls)))));
-        let other: Arc<dyn super::Task> = Arc::clone(&task) as _;
+        let task = Completion::new(NO_POOL);
+        let job = CountCalls(Arc::clone(&calls));
+        // SAFETY: it borrows nothing.
+        let other = unsafe { task.pack(Some(Box::new(job)), None) };
         let running = thread::spawn(move || {
             if other.start() {
                 other.run(&AnySeat);
@@ -213,6 +211,97 @@ fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
         running.join().expect("no panic");
         // ORDERING: behind the join.
         assert_eq!(calls.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// A function, and then its value, that write a digit when they are dropped.
+struct Drops(Arc<Log>, usize);
+
+impl Drop for Drops {
+    fn drop(&mut self) {
+        self.0.write(self.1);
+    }
+}
+
+impl Job<Drops> for Drops {
+    fn call(self: Box<Self>) -> Drops {
+        *self
+    }
+
+    fn withdrawn(&self, _cancelled: bool) {}
+
+    fn discard(self: Box<Self>) {}
+
+    fn helper(&self) -> Option<Box<dyn Seat>> {
+        Some(Box::new(AnySeat))
+    }
+}
+
+#[test]
+fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
+    loom::model(|| {
+        let (group, log) = (Group::new(), Log::new());
+        let task = Completion::new(NO_POOL);
+        let job = Drops(Arc::clone(&log), 2);
+        // SAFETY: it borrows nothing.
+        let other = unsafe { task.pack(Some(Box::new(job)), Some(&group)) };
+        let running = thread::spawn(move || {
+            if other.start() {
+                other.run(&AnySeat);
+            }
+        });
+        let callback = Arc::clone(&log);
+        task.add_callback(Box::new(move |_| callback.write(1)));
+        // SAFETY: the one handle, which lends nothing.
+        unsafe { task.disown() };
+        group.wait();
+        assert_eq!(log.read(), 12);
+        running.join().expect("the other thread ends");
+    });
+}
+
+#[test]
+fn a_scope_ends_behind_the_value_of_a_task_that_nobody_watches() {
+    loom::model(|| {
+        let (group, log) = (Group::new(), Log::new());
+        let task = Completion::new(NO_POOL);
+        let job = Drops(Arc::clone(&log), 1);
+        // SAFETY: it borrows nothing.
+        let other = unsafe { task.pack(Some(Box::new(job)), Some(&group)) };
+        let running = thread::spawn(move || {
+            if other.start() {
+                other.run(&AnySeat);
+            }
+        });
+        // SAFETY: the one handle, which lends nothing.
+        unsafe { task.disown() };
+        group.wait();
+        assert_eq!(log.read(), 1);
+        running.join().expect("the other thread ends");
+    });
+}
+
+#[test]
+fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
+    loom::model(|| {
+        let (group, log) = (Group::new(), Log::new());
+        let task = Completion::new(NO_POOL);
+        let job = Drops(Arc::clone(&log), 1);
+        // SAFETY: it borrows nothing.
+        let other = unsafe { task.pack(Some(Box::new(job)), Some(&group)) };
+        let cancelling = thread::spawn(move || other.cancel()());
+        group.wait();
+        // Run by the waiting thread, its value is the future's, which is here.
+        let is_gone = if task.state() == State::Cancelled {
+            1
+        } else {
+            0
+        };
+        assert_eq!(log.read(), is_gone);
+        cancelling.join().expect("the other thread ends");
+        // SAFETY: the one handle, which lends nothing.
+        unsafe { task.disown() };
+        assert_eq!(log.read(), 1);
     });
 }
 
@@ -228,7 +317,7 @@ impl Wake for CountWakes {
 #[test]
 fn a_poll_is_ready_or_its_waker_is_woken() {
     loom::model(|| {
-        let task = Completion::new(NO_POOL, None);
+        let task = Completion::new(NO_POOL);
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));

@@ -55,9 +55,4 @@ impl<T> Slot<T> {
         // SAFETY: the caller is alone with the slot for the time of the call.
         self.0.with_mut(|place| unsafe { (*place).take() })
     }
-
-    pub(super) fn take_owned(&mut self) -> Option<Result<T, Error>> {
-        // SAFETY: `&mut self` shows that nobody else is there.
-        self.0.with_mut(|place| unsafe { (*place).take() })
-    }
 }

@@ -1,8 +1,8 @@
 //! The worker's end: what a queue holds, and how a worker runs it.
 
-use std::any::Any;
 use std::sync::Arc;
 
+use super::borrowing::later;
 use super::telling::outside_turns;
 use super::{Completion, Telling};
 use crate::error::Error;
@@ -19,9 +19,6 @@ pub(crate) trait Job<T>: Send {
 
     /// Drops the function and its arguments, and contains the panics of both.
     fn discard(self: Box<Self>);
-
-    /// Itself, for the executor that made it and knows what it is.
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
 
     /// The seat of the current thread for a task that it waits for, if it is
     /// one of the workers that could run it. Asked under a lock.
@@ -61,8 +58,9 @@ pub(crate) trait Task: Send + Sync {
     /// Runs a task that the caller started; tells everybody.
     fn run(self: Arc<Self>, seat: &dyn Seat);
 
-    /// Drops the worker's end of a task that is not to be run by the caller.
-    fn pass_over(self: Arc<Self>, seat: &dyn Seat);
+    /// Runs a pending task, if the caller is one of the workers that could and
+    /// is about to wait for it.
+    fn help(self: Arc<Self>);
 
     /// Ends a pending task with an error in place of its call.
     fn fail(self: Arc<Self>, error: Error) -> Tidings;
@@ -71,7 +69,7 @@ pub(crate) trait Task: Send + Sync {
     fn cancel(self: Arc<Self>) -> Tidings;
 }
 
-impl<T: 'static> Completion<T> {
+impl<T> Completion<T> {
     /// Runs a pending task here and now if the calling thread, which is about
     /// to wait for it, is one of the workers that could: otherwise all workers
     /// might wait, and none be left to run what they wait for.
@@ -90,30 +88,21 @@ impl<T: 'static> Completion<T> {
         seat.begin();
         let outcome = outside_turns(|| catch(|| job.call()).map_err(Error::Panicked));
         seat.free(outcome.is_err());
-        match self.settle(outcome) {
-            Ok(telling) if telling.is_due() => {
-                seat.busy();
-                telling.tell();
-                drop(self);
-                seat.free_again();
-            }
-            _ => self.let_go(seat),
-        }
-    }
-
-    /// Drops the worker's end. With the handle gone and the value unread, the
-    /// value ends here.
-    fn let_go(self: Arc<Self>, seat: &dyn Seat) {
-        let unread = Arc::into_inner(self).filter(Self::has_unread);
-        if unread.is_some() {
+        let Ok(telling) = self.settle(outcome) else {
+            unreachable!("a task that runs is ended by its runner alone");
+        };
+        let is_due = telling.is_due();
+        if is_due {
             seat.busy();
-            drop(unread);
+        }
+        telling.tell();
+        if is_due {
             seat.free_again();
         }
     }
 }
 
-impl<T: Send + 'static> Task for Completion<T> {
+impl<T: Send> Task for Completion<T> {
     fn start(&self) -> bool {
         Self::start(self)
     }
@@ -125,30 +114,23 @@ impl<T: Send + 'static> Task for Completion<T> {
         }
     }
 
-    fn pass_over(self: Arc<Self>, seat: &dyn Seat) {
-        self.let_go(seat);
+    fn help(self: Arc<Self>) {
+        Self::help(&self);
     }
 
     fn fail(self: Arc<Self>, error: Error) -> Tidings {
-        self.tidings(Self::fail(&self, error))
+        tidings(Self::fail(&self, error))
     }
 
     fn cancel(self: Arc<Self>) -> Tidings {
-        self.tidings(Self::cancel(&self))
+        tidings(Self::cancel(&self))
     }
 }
 
-impl<T: Send + 'static> Completion<T> {
-    /// What is left to do, and at last the drop of the worker's end.
-    fn tidings(self: &Arc<Self>, telling: Option<Telling<T>>) -> Tidings {
-        let own = Arc::clone(self);
-        Box::new(move || {
-            if let Some(telling) = telling {
-                telling.tell();
-            }
-            drop(own);
-        })
-    }
+fn tidings<T>(telling: Option<Telling<T>>) -> Tidings {
+    // SAFETY: a telling drops its member last, and of a task without one it
+    // borrows nothing.
+    unsafe { later(|| telling.map_or((), Telling::tell)) }
 }
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
@@ -177,10 +159,6 @@ mod tests {
         fn withdrawn(&self, _cancelled: bool) {}
 
         fn discard(self: Box<Self>) {}
-
-        fn into_any(self: Box<Self>) -> Box<dyn Any> {
-            self
-        }
 
         fn helper(&self) -> Option<Box<dyn Seat>> {
             None
@@ -231,29 +209,37 @@ mod tests {
             fn free_again(&self) {}
         }
         let (sender, events) = channel();
+        let handle = Completion::new(NO_POOL);
         let job = Returns(Says("dropped", sender.clone()));
-        let handle = Completion::new(NO_POOL, Some(Box::new(job)));
-        let task: Arc<dyn Task> = Arc::clone(&handle) as _;
+        // SAFETY: it borrows nothing.
+        let task = unsafe { handle.pack(Some(Box::new(job)), None) };
         assert!(task.start());
-        task.run(&Looks(handle, sender));
-        assert!(events.try_iter().eq(["unknown", "dropped"]));
+        task.run(&Looks(Arc::clone(&handle), sender));
+        assert!(
+            events.try_iter().eq(["unknown"]),
+            "the future has the value"
+        );
+        // SAFETY: the one handle, which lends nothing.
+        unsafe { handle.disown() };
+        assert!(events.try_iter().eq(["dropped"]));
     }
 
-    /// A worker that comes to a task which somebody else ran may be the last to
-    /// know its value: it is not free while it drops it.
+    /// Nobody wants the value any more, and its `Drop` may take its time.
     #[test]
-    fn a_worker_is_busy_while_it_drops_what_it_passes_over() {
+    fn a_worker_is_busy_while_it_drops_an_unwanted_value() {
         let (sender, events) = channel();
+        let handle = Completion::new(NO_POOL);
         let job = Returns(Says("dropped", sender.clone()));
-        let handle = Completion::new(NO_POOL, Some(Box::new(job)));
-        let entry: Arc<dyn Task> = Arc::clone(&handle) as _;
-        let seat = Notes(sender);
-        assert!(entry.start());
-        Arc::clone(&entry).run(&seat);
-        drop(handle);
-        assert!(events.try_iter().eq(["begin", "free"]));
-        assert!(!entry.start());
-        entry.pass_over(&seat);
-        assert!(events.try_iter().eq(["busy", "dropped", "free again"]));
+        // SAFETY: it borrows nothing.
+        let task = unsafe { handle.pack(Some(Box::new(job)), None) };
+        assert!(task.start());
+        // SAFETY: the one handle, which lends nothing.
+        unsafe { handle.disown() };
+        task.run(&Notes(sender));
+        assert!(
+            events
+                .try_iter()
+                .eq(["begin", "free", "busy", "dropped", "free again"])
+        );
     }
 }

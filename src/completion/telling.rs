@@ -1,6 +1,7 @@
 //! Telling: all the foreign code that the end of a task calls for. Wakers first,
-//! then the `Drop` of a job that was not called, then the callbacks: each once,
-//! in the order of adding, one after the other and never one inside the other.
+//! then the `Drop` of a job that was not called and of an unwanted value, then
+//! the callbacks: each once, in the order of adding, one after the other and
+//! never one inside the other.
 //!
 //! # Who tells
 //!
@@ -22,58 +23,63 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem::needs_drop;
 use std::sync::Arc;
 
+use super::borrowing::{Later, later};
+use super::group::Member;
 use super::task::Job;
 use super::waiting::Wakers;
 use super::{Completion, Record};
-use crate::panic::contain;
+use crate::error::Error;
+use crate::panic::{contain, contain_drop};
 use crate::sync::{MutexGuard, local, thread_id};
 
 /// A callback, before the handle's type is known.
 pub(crate) type Callback<T> = Box<dyn FnOnce(&Arc<Completion<T>>) + Send>;
 
-/// What a final move took out of the record.
-pub(super) struct Foreign<T> {
-    pub(super) job: Option<Box<dyn Job<T>>>,
-    pub(super) wakers: Wakers,
-    pub(super) has_callbacks: bool,
-}
-
-/// The duty to call the foreign code that a task's end calls for.
+/// The duty to call the foreign code that a task's end calls for, as the final
+/// move took it out of the record. Dropped in the order of its fields.
 #[must_use = "callbacks and wakers wait for it, and so does `into_result`"]
 pub(crate) struct Telling<T> {
-    job: Option<Box<dyn Job<T>>>,
-    wakers: Wakers,
+    /// One that was not called.
+    pub(super) job: Option<Box<dyn Job<T>>>,
+    pub(super) wakers: Wakers,
+    /// The outcome, if the future is gone and there are no callbacks.
+    pub(super) unwanted: Option<Result<T, Error>>,
     /// The task with the callbacks, if it has any.
-    callbacks: Option<Arc<Completion<T>>>,
+    pub(super) callbacks: Option<Arc<Completion<T>>>,
+    /// The task's place in a scope: to be dropped last.
+    pub(super) member: Option<Box<Member>>,
 }
 
 impl<T> Telling<T> {
-    pub(super) fn new(completion: &Arc<Completion<T>>, foreign: Foreign<T>) -> Self {
-        Self {
-            job: foreign.job,
-            wakers: foreign.wakers,
-            callbacks: foreign.has_callbacks.then(|| Arc::clone(completion)),
-        }
-    }
-
-    /// Whether there is anything to do.
+    /// Whether there is foreign code to call.
     pub(crate) fn is_due(&self) -> bool {
-        self.job.is_some() || !self.wakers.is_empty() || self.callbacks.is_some()
+        let is_foreign = |outcome: &Result<T, Error>| outcome.is_err() || needs_drop::<T>();
+        self.job.is_some()
+            || !self.wakers.is_empty()
+            || self.unwanted.as_ref().is_some_and(is_foreign)
+            || self.callbacks.is_some()
     }
-}
 
-impl<T: 'static> Telling<T> {
-    /// Does it; the callbacks come now, or after the one that the current
+    /// Calls it; the callbacks come now, or after the one that the current
     /// thread is in.
     pub(crate) fn tell(self) {
         self.wakers.wake();
         if let Some(job) = self.job {
             job.discard();
         }
+        contain_drop(self.unwanted);
+        let member = self.member;
         if let Some(completion) = self.callbacks {
-            take_turns(move || completion.run_callbacks());
+            let rest = move || {
+                completion.run_callbacks();
+                drop(member);
+            };
+            // SAFETY: it drops the member last, and a task without one borrows
+            // nothing.
+            take_turns(unsafe { later(rest) });
         }
     }
 }
@@ -122,9 +128,14 @@ impl<T> Completion<T> {
             let Some(next) = next else {
                 record.teller = None;
                 let wakers = record.wakers.take();
+                let unread = (!record.has_future)
+                    // SAFETY: no callback is left, the handle is gone: nobody
+                    // lends.
+                    .then(|| unsafe { self.outcome.take() });
                 drop(record);
                 self.changed.notify_all();
-                return wakers.wake();
+                wakers.wake();
+                return contain_drop(unread);
             };
             drop(record);
             contain(|| next(self));
@@ -132,17 +143,14 @@ impl<T> Completion<T> {
     }
 }
 
-/// Runs the callbacks of one task.
-type Turn = Box<dyn FnOnce()>;
-
 local! {
     /// `Some` while the thread tells of a task that it ended.
-    static QUEUE: RefCell<Option<VecDeque<Turn>>> = RefCell::new(None)
+    static QUEUE: RefCell<Option<VecDeque<Later>>> = RefCell::new(None)
 }
 
-/// Runs `turn` now, or behind the turn that is on this thread's stack.
-fn take_turns(turn: impl FnOnce() + 'static) {
-    let mut turn: Option<Turn> = Some(Box::new(turn));
+/// Runs a task's callbacks now, or behind the turn that is on this thread's stack.
+fn take_turns(turn: Later) {
+    let mut turn = Some(turn);
     // A thread that ends has lost its queue already: there it nests.
     let _ = QUEUE.try_with(|queue| {
         if let Some(queue) = queue.borrow_mut().as_mut() {
@@ -180,7 +188,7 @@ pub(crate) fn outside_turns<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// The next turn; without one, the thread is outside every turn again.
-fn next_turn() -> Option<Turn> {
+fn next_turn() -> Option<Later> {
     QUEUE.with(|queue| {
         let mut queue = queue.borrow_mut();
         let next = queue.as_mut().and_then(VecDeque::pop_front);

@@ -87,7 +87,7 @@ impl Wakers {
     }
 }
 
-impl<T: 'static> Completion<T> {
+impl<T> Completion<T> {
     /// Blocks until the task is that far. Without a deadline, a worker runs the
     /// task itself if it has not begun.
     ///

@@ -52,7 +52,7 @@ pub struct TaskAwaitRef<'a, T, E> {
     key: WakerKey,
 }
 
-impl<T: 'static, E> IntoFuture for TaskFuture<T, E> {
+impl<T, E> IntoFuture for TaskFuture<T, E> {
     type Output = Result<T, Error>;
     type IntoFuture = TaskAwait<T, E>;
 
@@ -64,7 +64,7 @@ impl<T: 'static, E> IntoFuture for TaskFuture<T, E> {
     }
 }
 
-impl<'a, T: 'static, E> IntoFuture for &'a TaskFuture<T, E> {
+impl<'a, T, E> IntoFuture for &'a TaskFuture<T, E> {
     type Output = Result<&'a T, Error>;
     type IntoFuture = TaskAwaitRef<'a, T, E>;
 
@@ -76,7 +76,7 @@ impl<'a, T: 'static, E> IntoFuture for &'a TaskFuture<T, E> {
     }
 }
 
-impl<T: 'static, E> std::future::Future for TaskAwait<T, E> {
+impl<T, E> std::future::Future for TaskAwait<T, E> {
     type Output = Result<T, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -96,7 +96,7 @@ impl<T: 'static, E> std::future::Future for TaskAwait<T, E> {
     }
 }
 
-impl<'a, T: 'static, E> std::future::Future for TaskAwaitRef<'a, T, E> {
+impl<'a, T, E> std::future::Future for TaskAwaitRef<'a, T, E> {
     type Output = Result<&'a T, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

@@ -19,8 +19,9 @@ use crate::waitable::{Target, Waitable, sealed};
 /// [`ThreadFuture`] and [`InlineFuture`] are its names. One pointer wide;
 /// `Send` if the value is, `Sync` if the value is `Send` and `Sync`.
 ///
-/// **Dropping it** does not cancel the task: it runs, and its value is dropped
-/// by whoever lets go last. A panic of the value's `Drop` is contained there.
+/// **Dropping it** does not cancel the task. Its value is dropped with it, or,
+/// if the task is not done yet, by the worker when it is. A panic of the value's
+/// `Drop` is contained there.
 ///
 /// **Awaiting it**, or a reference to it, works on any async runtime. Dropping
 /// the awaiting side does nothing to the task.
@@ -43,6 +44,7 @@ use crate::waitable::{Target, Waitable, sealed};
 /// [`ThreadFuture`]: crate::ThreadFuture
 /// [`InlineFuture`]: crate::InlineFuture
 #[must_use = "a failed task is silent until its future is asked; `detach` says that nobody will"]
+#[repr(transparent)]
 pub struct TaskFuture<T, E> {
     completion: Arc<Completion<T>>,
     /// Lends `T`, so `Sync` only if `T` is; merely names `E`.
@@ -61,8 +63,20 @@ impl<T, E> TaskFuture<T, E> {
         &self.completion
     }
 
+    /// The handle, as a callback sees it.
+    fn of_callback(completion: &Arc<Completion<T>>) -> &Self {
+        let handle = std::ptr::from_ref(completion).cast::<Self>();
+        // SAFETY: transparent over this very `Arc`, and borrowed like it.
+        unsafe { &*handle }
+    }
+
     /// Lends the outcome; `InvalidState` if there is none yet.
     pub(super) fn lend(&self) -> Result<&T, Error> {
+        self.peek().inspect_err(Error::mark_read)
+    }
+
+    /// Lends the outcome for a look that counts as none.
+    fn peek(&self) -> Result<&T, Error> {
         // SAFETY: `take` consumes the one handle, which is borrowed as long as
         // the reference lives, or runs behind the callback that borrows it.
         unsafe { self.completion.lend() }
@@ -76,11 +90,11 @@ impl<T, E> TaskFuture<T, E> {
     pub(super) unsafe fn take(self) -> Result<T, Error> {
         // SAFETY: told, says the caller, and the one handle is consumed:
         // neither it nor a callback lends any more.
-        unsafe { self.completion.take() }
+        unsafe { self.completion.take() }.inspect_err(Error::mark_read)
     }
 }
 
-impl<T: 'static, E> TaskFuture<T, E> {
+impl<T, E> TaskFuture<T, E> {
     /// Waits for the task and lends its value, as often as you like.
     ///
     /// ```
@@ -369,7 +383,7 @@ impl<T: 'static, E> TaskFuture<T, E> {
         Self: Sync,
     {
         self.completion.add_callback(Box::new(move |completion| {
-            callback(&Self::new(Arc::clone(completion)));
+            callback(Self::of_callback(completion));
         }));
     }
 
@@ -396,12 +410,13 @@ impl<T: 'static, E> TaskFuture<T, E> {
         self.completion.set_last(Box::new(move |completion| {
             // SAFETY: this is the last callback, run once, of a handle that
             // `then` consumed.
-            callback(unsafe { completion.take() });
+            let outcome = unsafe { completion.take() };
+            callback(outcome.inspect_err(Error::mark_read));
         }));
     }
 }
 
-impl<T: 'static, E> Future for TaskFuture<T, E> {
+impl<T, E> Future for TaskFuture<T, E> {
     type Output = T;
 
     fn result(&self) -> Result<&T, Error> {
@@ -466,7 +481,7 @@ impl<T: 'static, E> Future for TaskFuture<T, E> {
     fn detach(self) {}
 }
 
-impl<T: 'static, E> Waitable for TaskFuture<T, E> {
+impl<T, E> Waitable for TaskFuture<T, E> {
     fn target(&self) -> &dyn Target {
         &self.completion
     }
@@ -474,7 +489,14 @@ impl<T: 'static, E> Waitable for TaskFuture<T, E> {
 
 impl<T, E> sealed::Sealed for TaskFuture<T, E> {}
 
-impl<T: 'static> Target for Arc<Completion<T>> {
+impl<T, E> Drop for TaskFuture<T, E> {
+    fn drop(&mut self) {
+        // SAFETY: the one handle; what it lent borrowed it.
+        unsafe { self.completion.disown() };
+    }
+}
+
+impl<T> Target for Arc<Completion<T>> {
     fn id(&self) -> usize {
         Arc::as_ptr(self).addr()
     }
@@ -511,7 +533,7 @@ impl<T, E> fmt::Debug for TaskFuture<T, E> {
         let state = self.completion.state();
         write!(f, "TaskFuture({state}")?;
         if state == State::Finished {
-            match self.lend() {
+            match self.peek() {
                 Ok(_) => write!(f, ", returned {}", std::any::type_name::<T>())?,
                 Err(error) => write!(f, ", raised {error:?}")?,
             }

@@ -138,7 +138,7 @@ impl InlineExecutor {
             outside_turns(|| catch(|| f(args)).map_err(Error::Panicked))
         };
         self.end(outcome.is_err());
-        let completion = Completion::new(NO_POOL, None);
+        let completion = Completion::new(NO_POOL);
         // Nobody else has it yet: it cannot be refused, and there is nothing
         // to tell.
         let _ = completion.settle(outcome);

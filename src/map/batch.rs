@@ -125,7 +125,7 @@ impl<R: 'static> Part<R> {
 
     /// A chunk of `items` that the executor refused with this error.
     pub(super) fn refused(error: Error, items: usize) -> Self {
-        let completion = Completion::new(NO_POOL, None);
+        let completion = Completion::new(NO_POOL);
         // Nobody else has it yet: it is not refused, and nobody is to be told.
         let _ = completion.settle(Ok(()));
         Self::new(TaskFuture::<(), Nowhere>::new(completion), move |_| {

@@ -141,6 +141,10 @@ impl ThreadPoolExecutor {
         Self { pool }
     }
 
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// Has `f(args)` run on a thread of the pool.
     ///
     /// Like [`Executor::submit`], but `f` may capture, and nothing needs serde.

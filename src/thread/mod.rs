@@ -14,8 +14,10 @@ mod builder;
 mod executor;
 mod pool;
 mod queue;
+mod scope;
 mod with;
 mod worker;
 
 pub use self::builder::{InitializerOutcome, ThreadPoolExecutorBuilder};
 pub use self::executor::{ThreadFuture, ThreadPoolExecutor};
+pub use self::scope::{Scope, ScopedFuture};

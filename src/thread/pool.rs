@@ -27,7 +27,6 @@
 //! A worker whose initializer fails closes the pool with that cause and fails
 //! all that is queued, whether or not the pool was shut down before.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -35,11 +34,11 @@ use std::time::Instant;
 
 use super::queue::Queue;
 use super::worker;
-use crate::completion::{Completion, Job, NO_POOL, Seat, Task, Tidings, is_telling_of};
+use crate::completion::{Completion, Group, Job, NO_POOL, Seat, Task, Tidings, is_telling_of};
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::panic::contain_drop;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Prepares a worker for its tasks.
 pub(super) type Initializer = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
@@ -124,35 +123,53 @@ impl Pool {
         A: Send + 'static,
         R: Send + 'static,
     {
-        let completion = Completion::new(
-            self.id,
-            Some(Box::new(Call {
-                pool: Arc::clone(self),
-                f,
-                args,
-            })),
-        );
+        // SAFETY: nothing borrows.
+        unsafe { self.submit_to(None, f, args, waits) }
+    }
+
+    /// Like [`submit`](Self::submit), for a scope.
+    ///
+    /// # Safety
+    ///
+    /// Without a group, nothing borrows. With one, what is borrowed lives until
+    /// [`Group::wait`] has returned, and so do the futures at most.
+    pub(super) unsafe fn submit_to<F, A, R>(
+        self: &Arc<Self>,
+        group: Option<&Arc<Group>>,
+        f: F,
+        args: A,
+        waits: bool,
+    ) -> Result<Arc<Completion<R>>, TrySubmitError<F, A>>
+    where
+        F: FnOnce(A) -> R + Send,
+        A: Send,
+        R: Send,
+    {
+        let pool = Arc::clone(self);
+        let call = Box::new(Call { pool, f, args });
+        // SAFETY: packed for the group below, before it is handed out.
+        let completion = unsafe { Completion::borrowing(self.id) };
         if self.config.record_timing {
             completion.record_timing();
         }
-        let Err(error) = self.enqueue(&completion, waits) else {
-            return Ok(completion);
+        let ledger = match self.admit(waits) {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                let Call { f, args, .. } = *call;
+                let call = (f, args);
+                return Err(TrySubmitError { error, call });
+            }
         };
-        let job = completion.into_job().map(Job::into_any);
-        match job.map(|job| job.downcast::<Call<F, A>>()) {
-            Some(Ok(call)) => Err(TrySubmitError {
-                error,
-                call: (call.f, call.args),
-            }),
-            _ => unreachable!("nobody else has seen the task"),
-        }
+        // SAFETY: as the caller says.
+        let task = unsafe { completion.pack(Some(call), group) };
+        // Never refused: the queue closes in one step with the ledger.
+        let _ = self.queue.push(task);
+        drop(ledger);
+        Ok(completion)
     }
 
-    fn enqueue<R: Send + 'static>(
-        self: &Arc<Self>,
-        task: &Arc<Completion<R>>,
-        waits: bool,
-    ) -> Result<(), Error> {
+    /// Counts one more task, which the caller queues before it unlocks.
+    fn admit(self: &Arc<Self>, waits: bool) -> Result<MutexGuard<'_, Ledger>, Error> {
         let mut ledger = self.ledger.lock();
         loop {
             if let Some(closed) = &ledger.closed {
@@ -175,11 +192,9 @@ impl Pool {
         let started = self.start_worker_if_needed(&mut ledger);
         if ledger.workers == 0 {
             ledger.queued -= 1;
-            return started;
+            started?;
         }
-        // Never refused: the queue closes in one step with the ledger.
-        let _ = self.queue.push(Arc::clone(task) as Arc<dyn Task>);
-        Ok(())
+        Ok(ledger)
     }
 
     /// The rule of this module.
@@ -403,8 +418,8 @@ struct Call<F, A> {
 
 impl<F, A, R> Job<R> for Call<F, A>
 where
-    F: FnOnce(A) -> R + Send + 'static,
-    A: Send + 'static,
+    F: FnOnce(A) -> R + Send,
+    A: Send,
 {
     fn call(self: Box<Self>) -> R {
         let Self { f, args, .. } = *self;
@@ -425,10 +440,6 @@ where
         let Self { f, args, .. } = *self;
         contain_drop(f);
         contain_drop(args);
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
     }
 
     fn helper(&self) -> Option<Box<dyn Seat>> {

@@ -38,12 +38,10 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
         pool.break_down(cause);
     }
     while let Some(task) = pool.next_task() {
+        // If not, it was cancelled while it was queued, or run by one who waited
+        // for it.
         if task.start() {
             task.run(&Account(&pool));
-        } else {
-            // It was cancelled while it was queued, or run by one who waited
-            // for it.
-            task.pass_over(&Account(&pool));
         }
     }
     if let Some(on_exit) = pool.config().on_worker_exit.as_ref().filter(|_| is_ready) {

@@ -20,6 +20,7 @@ use concurrent_futures::{Error, PoolKind, ThreadFuture, ThreadPoolExecutor, curr
 mod bounded;
 mod building;
 mod ending;
+mod scope;
 mod tasks;
 mod workers;
 

@@ -1,0 +1,79 @@
+//! Tasks that borrow: the lifetimes that queues and threads cannot know.
+//!
+//! A task of a scope has a function, arguments or a value that borrow from
+//! where the scope stands. Queues and turns hold it as if it borrowed nothing;
+//! this file is where that is claimed, and its callers see that it holds:
+//!
+//! * Such a task is a member of a [`Group`], from before anybody can start it.
+//! * Until its member is dropped, the scope does not end.
+//! * When its member is dropped, the job is gone, the callbacks have run, and
+//!   the value has moved out of the record or belongs to the future. The
+//!   future's type names the scope, so no safe code has it afterwards; one that
+//!   was leaked leaks its value as well.
+//! * What is left, an entry in a queue or a thread's own reference, looks at the
+//!   state and frees memory. Neither touches anything that was borrowed.
+
+use std::mem::transmute;
+use std::sync::Arc;
+
+use super::Completion;
+use super::group::Group;
+use super::task::{Job, Task};
+
+impl<T: Send> Completion<T> {
+    /// A task whose value may borrow.
+    ///
+    /// # Safety
+    ///
+    /// If it does, the task is [`packed`](Self::pack) for a group before
+    /// anybody else has it.
+    pub(crate) unsafe fn borrowing(home: usize) -> Arc<Self> {
+        Self::unpacked(home)
+    }
+
+    /// Makes a new task ready for others: with its job, if it has one, and in a
+    /// scope as a member of its group.
+    ///
+    /// # Safety
+    ///
+    /// Without a group, job and value borrow nothing. With one, what they borrow
+    /// lives until [`Group::wait`] has returned.
+    pub(crate) unsafe fn pack<'a>(
+        self: &Arc<Self>,
+        job: Option<Box<dyn Job<T> + 'a>>,
+        group: Option<&Arc<Group>>,
+    ) -> Arc<dyn Task>
+    where
+        T: 'a,
+    {
+        let task: Arc<dyn Task + 'a> = Arc::clone(self) as _;
+        // SAFETY: what it borrows is not touched after its end, says the head
+        // of this file.
+        let task = unsafe { transmute::<Arc<dyn Task + 'a>, Arc<dyn Task>>(task) };
+        // SAFETY: as above.
+        let job =
+            unsafe { transmute::<Option<Box<dyn Job<T> + 'a>>, Option<Box<dyn Job<T>>>>(job) };
+        // In one step, for one who waits for the group may start it at once.
+        let mut record = self.record.lock();
+        record.member = group.map(|group| Box::new(group.enter(Arc::clone(&task))));
+        record.job = job;
+        drop(record);
+        task
+    }
+}
+
+/// Foreign code that the end of a task calls for, to run on the same thread.
+pub(super) type Later = Box<dyn FnOnce()>;
+
+/// Forgets what the rest of a task's telling borrows.
+///
+/// # Safety
+///
+/// It borrows nothing, or it holds the member of the task that does, and drops
+/// it last.
+pub(super) unsafe fn later<'a>(rest: impl FnOnce() + 'a) -> Later {
+    let rest: Box<dyn FnOnce() + 'a> = Box::new(rest);
+    // SAFETY: until the member is dropped the scope does not end, says the
+    // caller.
+    unsafe { transmute::<Box<dyn FnOnce() + 'a>, Later>(rest) }
+}

@@ -1,0 +1,127 @@
+//! [`Group`]: the tasks of one scope that have not ended.
+//!
+//! A task enters before anybody can start it, and has ended when its
+//! [`Member`] is dropped. The record keeps the member until the final move, then
+//! the [`Telling`](super::Telling) has it, and drops it behind all else: the job
+//! is gone then, the callbacks have run, and so has the `Drop` of a value that
+//! nobody wants. What may borrow from outside the scope is gone with them, but
+//! for the value that belongs to a future which the scope cannot outlive.
+//!
+//! Whoever ends the scope waits until no task is left. Nothing is missed: the
+//! last member leaves under the lock under which the other one looked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::task::Task;
+use crate::panic::Panic;
+use crate::sync::{Condvar, Mutex};
+
+pub(crate) struct Group {
+    members: Mutex<Members>,
+    /// Notified when a task has entered, and when the last one has left.
+    changed: Condvar,
+}
+
+struct Members {
+    /// By number, in the order of entering.
+    tasks: BTreeMap<u64, Arc<dyn Task>>,
+    entered: u64,
+    /// Of tasks that have left; perhaps read in the meantime.
+    panics: Vec<Panic>,
+}
+
+impl Group {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            members: Mutex::new(Members {
+                tasks: BTreeMap::new(),
+                entered: 0,
+                panics: Vec::new(),
+            }),
+            changed: Condvar::new(),
+        })
+    }
+
+    pub(super) fn enter(self: &Arc<Self>, task: Arc<dyn Task>) -> Member {
+        let mut members = self.members.lock();
+        let number = members.entered;
+        members.entered += 1;
+        members.tasks.insert(number, task);
+        drop(members);
+        self.changed.notify_all();
+        Member {
+            group: Arc::clone(self),
+            number,
+            panic: None,
+        }
+    }
+
+    /// Waits until all tasks have ended. A worker runs those that have not
+    /// begun itself, also those that come meanwhile.
+    pub(crate) fn wait(&self) {
+        let mut members = self.members.lock();
+        let mut untried = 0;
+        while !members.tasks.is_empty() {
+            let next = members.tasks.range(untried..).next();
+            let Some((number, task)) = next.map(|(number, task)| (*number, Arc::clone(task)))
+            else {
+                self.changed.wait(&mut members);
+                continue;
+            };
+            drop(members);
+            untried = number + 1;
+            task.help();
+            members = self.members.lock();
+        }
+    }
+
+    /// The first panic of a task that has ended which nobody has read.
+    pub(crate) fn unread_panic(&self) -> Option<Panic> {
+        let members = self.members.lock();
+        members
+            .panics
+            .iter()
+            .find(|panic| !panic.is_read())
+            .cloned()
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group")
+            .field("tasks", &self.members.lock().tasks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A task's place in its group. Dropping it ends the task there.
+pub(super) struct Member {
+    group: Arc<Group>,
+    number: u64,
+    panic: Option<Panic>,
+}
+
+impl Member {
+    /// Remembers how the task ended, for the case that nobody asks.
+    pub(super) fn panicked(&mut self, panic: Panic) {
+        self.panic = Some(panic);
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut members = self.group.members.lock();
+        let task = members.tasks.remove(&self.number);
+        if let Some(panic) = self.panic.take() {
+            members.panics.push(panic);
+        }
+        let was_last = members.tasks.is_empty();
+        drop(members);
+        if was_last {
+            self.group.changed.notify_all();
+        }
+        drop(task);
+    }
+}
