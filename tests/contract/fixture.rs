@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +10,25 @@ use concurrent_futures::{Executor, Future, InlineExecutor, TaskOptions, ThreadPo
 
 /// No wait in a test is longer than this.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs a test, and fails if it hangs: the waits without a limit are tested
+/// too. Longer than the other waits, which know better where they stood.
+pub(crate) fn within_the_limit(test: fn()) {
+    let (running, ended) = mpsc::channel::<()>();
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let body = move || {
+        let _running = running;
+        test();
+    };
+    let thread = thread::Builder::new().name(name).spawn(body);
+    let thread = thread.expect("a thread can start");
+    if ended.recv_timeout(2 * LIMIT) == Err(RecvTimeoutError::Timeout) {
+        panic!("it hangs");
+    }
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
 
 /// An executor to hold to the contract.
 pub(crate) trait Fixture {

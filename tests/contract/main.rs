@@ -17,12 +17,12 @@ macro_rules! on_every_executor {
 
             #[test]
             fn inline() {
-                contract::<fixture::Inline>();
+                fixture::within_the_limit(contract::<fixture::Inline>);
             }
 
             #[test]
             fn threads() {
-                contract::<fixture::Threads>();
+                fixture::within_the_limit(contract::<fixture::Threads>);
             }
         }
     )* };
@@ -39,7 +39,7 @@ macro_rules! on_every_pool {
 
             #[test]
             fn threads() {
-                contract::<fixture::Threads>();
+                fixture::within_the_limit(contract::<fixture::Threads>);
             }
         }
     )* };
