@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::chunk::Chunk;
 use super::options::MapOptions;
 use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
@@ -13,7 +14,7 @@ use crate::waitable::{Target, Waitable, sealed};
 /// The items of one task.
 pub(crate) enum Batch<A> {
     One(A),
-    Many(Vec<A>),
+    Many(Chunk<A>),
 }
 
 impl<A> Batch<A> {
@@ -38,8 +39,8 @@ pub(super) fn batches<A, R>(
         let batch = match sizes() {
             1 => Batch::One(items.next()?),
             size => {
-                let chunk: Vec<A> = items.by_ref().take(size).collect();
-                if chunk.is_empty() {
+                let chunk: Chunk<A> = items.by_ref().take(size).collect();
+                if chunk.len() == 0 {
                     return None;
                 }
                 Batch::Many(chunk)
@@ -93,9 +94,9 @@ where
 }
 
 /// Runs `f` on each item of a chunk; one that panics does not end the others.
-pub(crate) fn each<A, R>(f: impl Fn(A) -> R, items: Vec<A>) -> Vec<Result<R, Error>> {
+pub(crate) fn each<A, R>(f: impl Fn(A) -> R, items: Chunk<A>) -> Chunk<Result<R, Error>> {
     let call = |item| catch(|| f(item)).map_err(Error::Panicked);
-    items.into_iter().map(call).collect()
+    items.into_vec().into_iter().map(call).collect()
 }
 
 /// The task of one batch.
@@ -116,10 +117,11 @@ impl<R: 'static> Part<R> {
     /// A chunk of `items`, run by [`each`].
     pub(crate) fn many<F>(future: F, items: usize) -> Self
     where
-        F: Future<Output = Vec<Result<R, Error>>> + Send + 'static,
+        F: Future<Output = Chunk<Result<R, Error>>> + Send + 'static,
     {
-        Self::new(future, move |result| {
-            result.unwrap_or_else(|error| (0..items).map(|_| Err(error.clone())).collect())
+        Self::new(future, move |result| match result {
+            Ok(chunk) => chunk.into_vec(),
+            Err(error) => (0..items).map(|_| Err(error.clone())).collect(),
         })
     }
 

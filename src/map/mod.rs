@@ -4,6 +4,7 @@
 //! items into tasks, [`Unordered`] gives the same results as they end.
 
 mod batch;
+mod chunk;
 mod options;
 mod unordered;
 
@@ -19,6 +20,7 @@ pub use self::unordered::Unordered;
 use self::batch::batches;
 use crate::error::Error;
 use crate::lane::Lane;
+use crate::panic::contain_drop;
 use crate::waitable::Waitable;
 
 /// The results of [`Executor::map`](crate::Executor::map), in the order of the
@@ -170,8 +172,10 @@ impl<R> Map<'_, R> {
         while let Some(part) = self.parts.pop_back() {
             part.cancel();
         }
-        // What the user made comes last: its `Drop` may panic.
-        self.ready = Vec::new().into_iter();
+        for (_, result) in self.ready.by_ref() {
+            contain_drop(result);
+        }
+        // The user's iterator comes last: its `Drop` may panic.
         self.more = None;
     }
 

@@ -2,9 +2,13 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use concurrent_futures::{Executor, Future, InlineExecutor, TaskOptions, ThreadPoolExecutor};
 
@@ -141,6 +145,27 @@ pub(crate) fn pass(port: u16) {
     gate.set_read_timeout(Some(LIMIT)).expect("it is not zero");
     let end = gate.read(&mut [0]).expect("the gate opens in time");
     assert_eq!(end, 0, "the gate opens by closing the connection");
+}
+
+/// A portable value that counts its drops, each of which panics.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Bomb {
+    #[serde(skip)]
+    drops: Arc<AtomicUsize>,
+}
+
+impl Bomb {
+    pub(crate) fn new(drops: &Arc<AtomicUsize>) -> Self {
+        let drops = Arc::clone(drops);
+        Self { drops }
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, Ordering::Relaxed);
+        panic!("a bomb in drop");
+    }
 }
 
 /// Where tasks stop until the test lets them go, in whatever process they run.

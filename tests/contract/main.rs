@@ -47,6 +47,7 @@ macro_rules! on_every_pool {
 
 mod fixture;
 
+mod bombs;
 mod callbacks;
 mod mapping;
 mod several;
