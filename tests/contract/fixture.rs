@@ -147,6 +147,19 @@ pub(crate) fn pass(port: u16) {
     assert_eq!(end, 0, "the gate opens by closing the connection");
 }
 
+/// A portable value that knows how many copies of it there are in this process.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Tracked {
+    #[serde(skip)]
+    shared: Arc<()>,
+}
+
+impl Tracked {
+    pub(crate) fn copies(&self) -> usize {
+        Arc::strong_count(&self.shared)
+    }
+}
+
 /// A portable value that counts its drops, each of which panics.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Bomb {

@@ -47,8 +47,11 @@ macro_rules! on_every_pool {
 
 mod fixture;
 
+mod awaiting;
 mod bombs;
 mod callbacks;
+mod composing;
+mod joining;
 mod mapping;
 mod several;
 mod shutting_down;
