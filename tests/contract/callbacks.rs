@@ -1,5 +1,7 @@
 //! Done-callbacks: each once, in order, and a bad one harms no other.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, ThreadId};
 
@@ -70,6 +72,24 @@ on_every_executor! {
         future.then(move |value| sender.send(value).expect("the test waits"));
         let value = receiver.recv_timeout(LIMIT).expect("it runs");
         assert_eq!(value.expect("it returned"), [3]);
+    }
+
+    fn one_may_add_another_which_runs_behind_it<X>() {
+        let executor = X::executor(1);
+        let future = executor.submit(double, 3).expect("it is open");
+        let (sender, order) = mpsc::channel();
+        let end = sender.clone();
+        future.add_done_callback(move |future: &<X::Executor as Executor>::Future<i64>| {
+            future.add_done_callback(move |future| {
+                let value = future.result().copied();
+                end.send(value.expect("it returned")).expect("the test waits");
+            });
+            sender.send(0).expect("the test waits");
+        });
+        assert_eq!(order.recv_timeout(LIMIT), Ok(0));
+        assert_eq!(order.recv_timeout(LIMIT), Ok(6));
+        executor.shutdown();
+        assert!(order.try_recv().is_err(), "each once");
     }
 }
 
@@ -156,5 +176,85 @@ on_every_pool! {
         busy.gate.open();
         assert_eq!(future.into_result().expect("it returns"), 42);
         assert!(told.try_recv().is_ok(), "it ran before");
+    }
+
+    fn one_may_cancel_others_whose_callbacks_run_too<X>() {
+        let busy = Busy::<X>::new();
+        let (first, second, third) = (busy.pending(), busy.pending(), busy.pending());
+        let (sender, order) = mpsc::channel();
+        let senders = [0; 3].map(|_| sender.clone());
+        let [one, two, three] = senders;
+        third.add_done_callback(move |future| {
+            three.send((3, future.cancelled())).expect("the test waits");
+        });
+        second.add_done_callback(move |future| {
+            assert!(third.cancel());
+            two.send((2, future.cancelled())).expect("the test waits");
+        });
+        first.add_done_callback(move |future| {
+            assert!(second.cancel());
+            one.send((1, future.cancelled())).expect("the test waits");
+        });
+        busy.gate.open();
+        let told = [0; 3].map(|_| order.recv_timeout(LIMIT).expect("they are told"));
+        assert_eq!(told, [(1, false), (2, true), (3, true)]);
+        let report = busy.executor.shutdown();
+        assert_eq!((report.finished, report.cancelled), (2, 2));
+        assert!(order.try_recv().is_err(), "each once");
+    }
+
+    /// Each task is submitted by the callback of the one before it; the last
+    /// callback has the last reference to the executor.
+    fn one_may_submit_the_next_task<X>() {
+        fn follow<E: Executor + Send + Sync + 'static>(executor: Arc<E>, n: i64, end: Sender<i64>) {
+            let future = executor.submit(double, n).expect("it is open");
+            let inner = Arc::clone(&executor);
+            drop(executor);
+            future.add_done_callback(move |future: &E::Future<i64>| {
+                let value = future.result().copied().expect("it returned");
+                if n < 1000 {
+                    follow(inner, n + 1, end);
+                } else {
+                    drop(inner);
+                    end.send(value).expect("the test waits");
+                }
+            });
+        }
+        // One worker, which is held, or in the callback: each task is still pending
+        // when its callback is added, which so never runs inside the one before.
+        let Busy { gate, executor, .. } = Busy::<X>::new();
+        let (sender, last) = mpsc::channel();
+        follow(Arc::new(executor), 0, sender);
+        gate.open();
+        assert_eq!(last.recv_timeout(LIMIT), Ok(2000));
+    }
+
+    fn those_that_race_with_the_end_run_once_each<X>() {
+        for _ in 0..20 {
+            let mut busy = Busy::<X>::new();
+            let future = busy.pending();
+            let told = Arc::new(AtomicUsize::new(0));
+            let (sender, started) = mpsc::channel();
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    let (future, told, sender) = (&future, &told, sender.clone());
+                    scope.spawn(move || {
+                        sender.send(()).expect("the test waits");
+                        for _ in 0..100 {
+                            let told = Arc::clone(told);
+                            future.add_done_callback(move |_| {
+                                told.fetch_add(1, Ordering::Relaxed);
+                            });
+                        }
+                    });
+                }
+                for _ in 0..4 {
+                    started.recv_timeout(LIMIT).expect("they start");
+                }
+                busy.gate.release_one();
+            });
+            busy.executor.shutdown();
+            assert_eq!(told.load(Ordering::Relaxed), 400);
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! `map`: the order of the items, failing items, chunks, buffers, limits.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
 use concurrent_futures::{Error, Executor, Future, MapOptions, ShutdownOptions};
 
-use crate::fixture::{self, Fixture, Gate, LIMIT, double, hold};
+use crate::fixture::{self, Busy, Fixture, Gate, LIMIT, Tracked, double, hold};
 
 fn divide(n: i64) -> i64 {
     100 / n
@@ -174,6 +175,85 @@ on_every_executor! {
         assert!(matches!(results.next(), Some(Err(Error::ShutDown))));
         assert!(results.next().is_none());
     }
+
+    /// Python's test_map_buffersize_on_multiple_iterables; a map of tuples is
+    /// what Python calls starmap.
+    fn several_inputs_are_zipped<X>() {
+        let executor = X::executor(2);
+        let power = |(base, exponent): (i64, u32)| base.pow(exponent);
+        let serial = [1, 2, 9, 64];
+        for buffer in [1, 2, 4, 8] {
+            for chunk in [1, 3] {
+                let options = MapOptions::new().buffer_size(buffer).chunk_size(chunk);
+                let inputs = (1..5).zip(0..);
+                let results = executor.map_with(options, power, inputs).expect("it is open");
+                assert_eq!(values(results), serial, "{options:?}");
+            }
+        }
+        let shorter = executor.map(power, (1..).zip([0, 1, 2])).expect("it is open");
+        assert_eq!(values(shorter), serial[..3]);
+    }
+
+    /// Python's test_map_buffersize_on_multiple_infinite_iterables.
+    fn endless_inputs_are_zipped_lazily<X>() {
+        let executor = X::executor(2);
+        let options = MapOptions::new().buffer_size(2);
+        let sum = |(a, b): (i64, i64)| a + b;
+        let mut results = executor.map_with(options, sum, (0..).zip(10..)).expect("it is open");
+        for n in 0..10 {
+            let result = results.next().expect("it is endless");
+            assert_eq!(result.expect("it returns"), 10 + 2 * n);
+        }
+    }
+
+    /// Python's test_shutdown_race_issue12456.
+    fn a_shutdown_right_after_a_map_loses_nothing<X>() {
+        for _ in 0..100 {
+            let executor = X::executor(4);
+            let results = executor.map(double, 0..=4).expect("it is open");
+            executor.shutdown();
+            drop(executor);
+            assert_eq!(values(results), [0, 2, 4, 6, 8], "they outlive the executor");
+        }
+    }
+
+    /// Python's test_free_reference.
+    fn map_keeps_nothing_of_what_it_yielded<X>() {
+        let executor = X::executor(2);
+        let tracked = Tracked::default();
+        let items = [(); 3].map(|()| tracked.clone());
+        let mut results = executor.map(|item: Tracked| item, items).expect("it is open");
+        executor.shutdown();
+        for left in (0..3).rev() {
+            drop(results.next().expect("there is one more"));
+            assert_eq!(tracked.copies(), 1 + left);
+        }
+    }
+
+    fn an_iterator_of_items_that_panics_leaves_the_executor_whole<X>() {
+        let executor = X::executor(1);
+        let items = || (0..).inspect(|n| assert!(*n < 3, "no more items"));
+        let caught = |f: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(f));
+        assert!(caught(&mut || drop(executor.map(double, items()))).is_err());
+        let options = MapOptions::new().buffer_size(3);
+        let mut lazy = executor.map_with(options, double, items()).expect("it is open");
+        assert!(caught(&mut || drop(lazy.next())).is_err(), "it draws the fourth");
+        drop(lazy);
+        assert_eq!(values(executor.map(double, 0..3).expect("it is open")), [0, 2, 4]);
+        let report = executor.shutdown();
+        assert_eq!((report.running, report.finished + report.cancelled), (0, 9));
+    }
+
+    fn sizes_and_limits_may_be_as_large_as_can_be<X>() {
+        let executor = X::executor(2);
+        let options = MapOptions::new().buffer_size(usize::MAX).timeout(Duration::MAX);
+        for options in [options, options.chunk_size(usize::MAX), options.automatic_chunks()] {
+            let results = executor.map_with(options, double, 0..3).expect("it is open");
+            assert_eq!(values(results), [0, 2, 4]);
+            let results = executor.map_with(options, double, 0..3).expect("it is open");
+            assert_eq!(results.unordered().count(), 3);
+        }
+    }
 }
 
 on_every_pool! {
@@ -299,5 +379,36 @@ on_every_pool! {
         let options = MapOptions::new().timeout(LIMIT);
         let results = executor.map_with(options, double, 0..50).expect("it is open");
         assert_eq!(values(results), (0..50).map(double).collect::<Vec<_>>());
+    }
+
+    fn an_iterator_of_items_that_panics_cancels_what_was_drawn<X>() {
+        let busy = Busy::<X>::new();
+        let items = (0..).inspect(|n| assert!(*n < 3, "no more items"));
+        let caught = catch_unwind(AssertUnwindSafe(|| drop(busy.executor.map(double, items))));
+        assert!(caught.is_err());
+        assert_eq!(busy.executor.stats().cancelled, 3);
+        busy.finish();
+    }
+
+    /// The limit is the whole's: what is unfinished are chunks.
+    fn a_map_of_chunks_has_a_limit_too<X>() {
+        let executor = X::executor(1);
+        let (mut open, mut gate) = (Gate::new(), Gate::new());
+        let ports = [open.port(), open.port(), gate.port(), gate.port(), gate.port()];
+        let options = MapOptions::new().chunk_size(2).timeout(Duration::from_millis(200));
+        let items = ports.map(|port| (port, 1));
+        let mut results = executor.map_with(options, hold, items).expect("it is open");
+        open.wait_for(1);
+        open.open();
+        gate.wait_for(1);
+        // Done by then, so they are given, however late it is.
+        assert!(matches!(results.next(), Some(Ok(1))));
+        assert!(matches!(results.next(), Some(Ok(1))));
+        let timeout = results.next().expect("the limit is an item");
+        assert!(matches!(timeout, Err(Error::Timeout { unfinished: 2, total: 3 })), "{timeout:?}");
+        assert!(results.next().is_none());
+        gate.open();
+        let report = executor.shutdown();
+        assert_eq!((report.finished, report.cancelled), (2, 1));
     }
 }

@@ -1,5 +1,6 @@
 //! Several futures at once: `wait`, `wait_until`, `as_completed`, `completions`.
 
+use std::rc::Rc;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -103,6 +104,51 @@ on_every_executor! {
             assert_eq!(future.into_result().expect("it returns"), 2 * n);
         }
         assert!(ended.recv_timeout(LIMIT).is_err_and(|error| error.is_disconnected()));
+    }
+
+    fn whatever_stands_for_a_future_is_waited_for<X>() {
+        let executor = X::executor(2);
+        let submit = |n| executor.submit(double, n).expect("it is open");
+        let (borrowed, mut exclusive) = (submit(1), submit(2));
+        let (boxed, shared) = (Box::new(submit(3)), Arc::new(submit(4)));
+        let (counted, keyed) = (Rc::new(submit(5)), ("a key", submit(6)));
+        let twice = Arc::new((7, Box::new(submit(7))));
+        let all: [Box<dyn Waitable + '_>; 7] = [
+            Box::new(&borrowed),
+            Box::new(&mut exclusive),
+            Box::new(boxed),
+            Box::new(shared),
+            Box::new(counted),
+            Box::new(keyed),
+            Box::new(twice),
+        ];
+        let waited = wait(&all, ReturnWhen::AllCompleted, Some(LIMIT));
+        assert_eq!(waited.done.len(), 7, "seven tasks and not one of them twice");
+        assert_eq!(as_completed(all).timeout(LIMIT).filter(Result::is_ok).count(), 7);
+    }
+
+    fn a_limit_may_be_as_long_as_can_be<X>() {
+        let executor = X::executor(2);
+        let submit = |n| executor.submit(double, n).expect("it is open");
+        let futures = [submit(1), submit(2)];
+        let waited = wait(&futures, ReturnWhen::AllCompleted, Some(Duration::MAX));
+        assert_eq!(waited.done.len(), 2);
+        let mut all = as_completed(&futures);
+        assert!(all.next_timeout(Duration::MAX).expect("no time-out").is_some());
+        assert_eq!(all.timeout(Duration::MAX).filter(Result::is_ok).count(), 1);
+    }
+
+    fn a_wait_of_no_time_sees_what_is_done<X>() {
+        let executor = X::executor(2);
+        let future = executor.submit(double, 1).expect("it is open");
+        assert!(future.exception_timeout(LIMIT).expect("in time").is_none());
+        use ReturnWhen::{AllCompleted, FirstCompleted, FirstException};
+        for when in [FirstCompleted, FirstException, AllCompleted] {
+            assert_eq!(wait([&future], when, Some(Duration::ZERO)).done.len(), 1);
+        }
+        let first = as_completed([&future]).next_timeout(Duration::ZERO);
+        assert!(first.expect("it is done").is_some());
+        assert!(completions([future]).try_recv().is_ok());
     }
 }
 

@@ -1,10 +1,11 @@
 //! Shutdown: nothing is lost, nothing hangs, nothing new gets in.
 
+use std::thread;
 use std::time::Duration;
 
 use concurrent_futures::{Error, Executor, Future, ShutdownOptions};
 
-use crate::fixture::{self, Busy, Fixture, Gate, LIMIT, double, hold};
+use crate::fixture::{self, Busy, Fixture, Gate, LIMIT, Tracked, double, hold, pass};
 
 on_every_executor! {
     fn submit_after_shutdown_is_refused<X>() {
@@ -45,6 +46,58 @@ on_every_executor! {
         let report = executor.shutdown();
         assert_eq!(report.cancelled, u64::from(cancelled));
         assert_eq!(report.finished + report.cancelled, 1);
+    }
+
+    /// Python's test_cancel_futures_wait_false.
+    fn a_shutdown_in_a_hurry_leaves_no_task_in_between<X>() {
+        for _ in 0..50 {
+            let executor = X::executor(2);
+            let futures = [1, 2, 3].map(|n| executor.submit(double, n).expect("it is open"));
+            let hurry = ShutdownOptions::new().wait(false).cancel_pending(true);
+            executor.shutdown_with(hurry);
+            drop(executor);
+            for (n, future) in (1..).zip(futures) {
+                match future.result_timeout(LIMIT) {
+                    Ok(value) => assert_eq!(*value, 2 * n),
+                    Err(error) => assert!(matches!(error, Error::Cancelled), "{error:?}"),
+                }
+            }
+        }
+    }
+
+    fn a_limit_may_be_as_long_as_can_be<X>() {
+        let executor = X::executor(2);
+        let future = executor.submit(double, 2).expect("it is open");
+        let report = executor.shutdown_with(ShutdownOptions::new().timeout(Duration::MAX));
+        assert_eq!((report.finished, report.running), (1, 0));
+        assert_eq!(*future.result_timeout(Duration::MAX).expect("it is done"), 4);
+        assert!(future.exception_timeout(Duration::MAX).expect("it is done").is_none());
+    }
+
+    /// New futures, results and cancels at the same time, with large data.
+    fn large_data_in_flight_hangs_nothing<X>() {
+        let executor = X::executor(2);
+        let moved: usize = thread::scope(|scope| {
+            let submitters = [0; 3].map(|_| {
+                scope.spawn(|| {
+                    let mut moved = 0;
+                    for n in 0..20 {
+                        let back = |bytes: Vec<u8>| bytes;
+                        let future = executor.submit(back, vec![1; 1 << 20]).expect("it is open");
+                        if n % 3 == 0 && future.cancel() {
+                            continue;
+                        }
+                        let bytes = future.result_timeout(LIMIT).expect("it returns");
+                        moved += bytes.len();
+                    }
+                    moved
+                })
+            });
+            submitters.map(|submitter| submitter.join().expect("no panic")).iter().sum()
+        });
+        let report = executor.shutdown();
+        assert_eq!(report.finished + report.cancelled, 60);
+        assert_eq!(report.finished << 20, u64::try_from(moved).expect("small"));
     }
 }
 
@@ -96,7 +149,7 @@ on_every_pool! {
     fn every_thread_that_shuts_down_waits<X>() {
         let busy = Busy::<X>::new();
         let Busy { gate, executor, running } = busy;
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     executor.shutdown();
@@ -106,5 +159,48 @@ on_every_pool! {
             }
             gate.open();
         });
+    }
+
+    fn large_data_in_flight_is_let_go_at_once<X>() {
+        let busy = Busy::<X>::new();
+        let tracked = Tracked::default();
+        let pending = [0; 16].map(|_| {
+            let call = |(_, bytes): (Tracked, Vec<u8>)| bytes;
+            let data = (tracked.clone(), vec![1; 1 << 20]);
+            busy.executor.submit(call, data).expect("it is open")
+        });
+        let hurry = ShutdownOptions::new().wait(false).cancel_pending(true);
+        assert_eq!(busy.executor.shutdown_with(hurry).cancelled, 16);
+        assert_eq!(tracked.copies(), 1);
+        assert!(pending.iter().all(Future::cancelled));
+        busy.finish();
+    }
+
+    fn a_task_that_outlives_its_executor_may_panic<X>() {
+        fn pass_and_fail(port: u16) {
+            pass(port);
+            panic!("too late for the executor");
+        }
+        let executor = X::executor(1);
+        let mut gate = Gate::new();
+        let failing = executor.submit(pass_and_fail, gate.port()).expect("it is open");
+        let behind = executor.submit(double, 1).expect("it is open");
+        gate.wait_for(1);
+        executor.shutdown_with(ShutdownOptions::new().wait(false));
+        drop(executor);
+        gate.open();
+        let error = failing.exception_timeout(LIMIT).expect("it ends").expect("it panics");
+        assert!(error.to_string().contains("too late"), "{error}");
+        assert_eq!(*behind.result_timeout(LIMIT).expect("the worker lives"), 2);
+    }
+
+    fn dropping_a_pool_whose_initializer_fails_settles_everything<X>() {
+        let executor = X::failing_to_initialize("no licence");
+        let futures: Vec<_> = (0..10).filter_map(|n| executor.submit(double, n).ok()).collect();
+        drop(executor);
+        for future in &futures {
+            let error = future.exception_timeout(Duration::ZERO).expect("it is settled");
+            assert!(matches!(error, Some(Error::Broken(_))), "{error:?}");
+        }
     }
 }

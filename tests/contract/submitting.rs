@@ -1,10 +1,12 @@
 //! `submit`: values and failures come back, workers start on demand.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use concurrent_futures::{
     Error, Executor, Future, MapOptions, Report, TaskOptions, current_worker, submit,
 };
 
-use crate::fixture::{self, Fixture, Gate, LIMIT, double, fail, hold, initialized, parse};
+use crate::fixture::{self, Fixture, Gate, LIMIT, Tracked, double, fail, hold, initialized, parse};
 
 on_every_executor! {
     fn submit_gives_the_value_back<X>() {
@@ -136,6 +138,62 @@ on_every_executor! {
         assert_eq!(number, 0);
         assert!(current_worker().is_none());
     }
+
+    fn large_values_come_and_go_whole<X>() {
+        const LARGE: usize = 64 << 20;
+        let executor = X::executor(1);
+        let made = executor.submit(|byte: u8| vec![byte; LARGE], 7).expect("it is open");
+        let made = made.into_result().expect("it returns");
+        let whole = |bytes: &[u8]| bytes.chunks(1 << 20).all(|chunk| chunk == vec![7; 1 << 20]);
+        assert!(made.len() == LARGE && whole(&made));
+        let there_and_back = executor.submit(|bytes: Vec<u8>| bytes, made).expect("it is open");
+        let back = there_and_back.into_result().expect("it returns");
+        assert!(back.len() == LARGE && whole(&back));
+    }
+
+    /// Python's test_no_stale_references.
+    fn arguments_are_gone_before_the_result_is_there<X>() {
+        let executor = X::executor(1);
+        let tracked = Tracked::default();
+        for _ in 0..100 {
+            let copies = executor.submit(|argument: Tracked| argument.copies(), tracked.clone());
+            assert_eq!(copies.expect("it is open").into_result().expect("it returns"), 2);
+            assert_eq!(tracked.copies(), 1);
+            drop(executor.submit(|_: Tracked| (), tracked.clone()).expect("it is open"));
+            let next = executor.submit(double, 1).expect("it is open");
+            assert_eq!(*next.result_timeout(LIMIT).expect("it returns"), 2);
+        }
+        executor.shutdown();
+        assert_eq!(tracked.copies(), 1, "unread ones too");
+    }
+
+    fn a_task_may_have_an_executor_of_its_own<X>() {
+        fn depth<X: Fixture>(left: i64) -> i64 {
+            let Some(left) = left.checked_sub(1).filter(|left| *left >= 0) else {
+                return 0;
+            };
+            let executor = X::executor(1);
+            let inner = executor.submit(depth::<X>, left).expect("it is open");
+            1 + inner.into_result().expect("it returns")
+        }
+        let executor = X::executor(1);
+        let outer = executor.submit(depth::<X>, 8).expect("it is open");
+        assert_eq!(*outer.result_timeout(LIMIT).expect("it returns"), 8);
+    }
+
+    fn a_panic_keeps_the_type_of_its_payload<X>() {
+        #[derive(Debug, PartialEq)]
+        struct Payload(i64);
+        let executor = X::executor(1);
+        let future = executor.submit(|n: i64| -> i64 { std::panic::panic_any(Payload(n)) }, 5);
+        let Some(Error::Panicked(panic)) = future.expect("it is open").exception() else {
+            panic!("it panics");
+        };
+        assert!(panic.location().expect("the hook saw it").contains("submitting.rs:"));
+        let resumed = catch_unwind(AssertUnwindSafe(|| panic.resume()));
+        let payload = resumed.expect_err("it resumes").downcast::<Payload>();
+        assert_eq!(*payload.expect("the very one"), Payload(5));
+    }
 }
 
 on_every_pool! {
@@ -213,5 +271,56 @@ on_every_pool! {
         assert!(executor.stats().broken);
         let report = executor.shutdown();
         assert_eq!((report.finished, report.queued, report.running), (0, 0, 0));
+    }
+
+    fn every_worker_recovers_from_panics<X>() {
+        let executor = X::executor(4);
+        let failing = [0; 40].map(|_| executor.submit(fail, "no".to_owned()).expect("it is open"));
+        for future in failing {
+            let error = future.exception_timeout(LIMIT).expect("it ends");
+            assert!(matches!(error, Some(Error::Panicked(_))));
+        }
+        let mut gate = Gate::new();
+        let held = [0; 4].map(|_| executor.submit(hold, (gate.port(), 1)).expect("it is open"));
+        gate.wait_for(4);
+        let stats = executor.stats();
+        assert_eq!((stats.workers, stats.running, stats.failed), (4, 4, 40));
+        gate.open();
+        for future in held {
+            assert_eq!(*future.result_timeout(LIMIT).expect("it returns"), 1);
+        }
+    }
+
+    fn a_panic_is_its_own_tasks_alone<X>() {
+        let executor = X::executor(2);
+        let mut gate = Gate::new();
+        let held = executor.submit(hold, (gate.port(), 1)).expect("it is open");
+        gate.wait_for(1);
+        let failing = executor.submit(fail, "no".to_owned()).expect("it is open");
+        let behind = executor.submit(double, 4).expect("it is open");
+        assert!(failing.exception_timeout(LIMIT).expect("it ends").is_some());
+        assert_eq!(*behind.result_timeout(LIMIT).expect("it returns"), 8);
+        assert!(held.running());
+        gate.open();
+        assert_eq!(*held.result_timeout(LIMIT).expect("it returns"), 1);
+    }
+
+    /// Python's test_blocking_with_limited_workers.
+    fn tasks_that_block_all_complete_with_few_workers<X>() {
+        let executor = X::executor(2);
+        let mut gate = Gate::new();
+        let futures: Vec<_> = (0..10)
+            .map(|n| executor.submit(hold, (gate.port(), n)).expect("it is open"))
+            .collect();
+        gate.wait_for(2);
+        for _ in 2..10 {
+            gate.release_one();
+            gate.wait_for(1);
+            assert_eq!(executor.stats().running, 2);
+        }
+        gate.open();
+        for (n, future) in (0..).zip(&futures) {
+            assert_eq!(*future.result_timeout(LIMIT).expect("it returns"), n);
+        }
     }
 }
