@@ -37,4 +37,13 @@ fn the_programs_hook_sees_each_panic_once() {
         );
         assert_eq!(SEEN.load(Ordering::Relaxed), n);
     }
+    // Python's test_init_exception_in_func: the cause is on stderr, by the hook.
+    let executor = ThreadPoolExecutor::builder()
+        .initializer(|()| -> () { panic!("no licence") }, ())
+        .build()
+        .expect("the defaults are fine");
+    let future = executor.spawn(|| ()).expect("it is open");
+    assert!(matches!(future.exception(), Some(Error::Broken(_))));
+    executor.shutdown();
+    assert_eq!(SEEN.load(Ordering::Relaxed), 4);
 }

@@ -159,3 +159,73 @@ fn an_inline_task_inside_a_task_gives_the_worker_back() {
     let expected = (Some(PoolKind::Inline), Some(PoolKind::Threads));
     assert_eq!(*wait(&kinds.unwrap()), expected);
 }
+
+#[test]
+fn a_pool_that_breaks_wakes_those_who_wait_for_room() {
+    let (opener, pass) = gate();
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .queue_capacity(1)
+        .initializer(
+            move |()| {
+                pass();
+                Err("broken")
+            },
+            (),
+        )
+        .build()
+        .unwrap();
+    let first = executor.spawn(|| ()).unwrap();
+    let (sender, waiting) = mpsc::channel();
+    thread::scope(|scope| {
+        let submitters = [0; 3].map(|_| {
+            let (executor, sender) = (&executor, sender.clone());
+            scope.spawn(move || {
+                sender.send(()).unwrap();
+                executor.spawn(|| ()).map(ThreadFuture::detach)
+            })
+        });
+        for _ in 0..3 {
+            waiting.recv_timeout(LIMIT).unwrap();
+        }
+        let full = executor.try_submit(|()| (), ()).unwrap_err();
+        assert!(matches!(full.error, Error::QueueFull));
+        drop(opener);
+        for submitter in submitters {
+            assert!(matches!(submitter.join().unwrap(), Err(Error::Broken(_))));
+        }
+    });
+    let error = first.exception_timeout(LIMIT).unwrap();
+    assert!(matches!(error, Some(Error::Broken(_))));
+}
+
+#[test]
+fn a_full_queue_that_all_workers_feed_runs_dry() {
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(2)
+        .queue_capacity(1)
+        .build()
+        .unwrap();
+    /// Runs for itself and for two more, down to the last generation.
+    fn feed(executor: &Arc<ThreadPoolExecutor>, generation: u32, ran: &Arc<AtomicUsize>) {
+        ran.fetch_add(1, Ordering::Relaxed);
+        for _ in 0..if generation == 0 { 0 } else { 2 } {
+            let (inner, ran) = (Arc::clone(executor), Arc::clone(ran));
+            let child = move || feed(&inner, generation - 1, &ran);
+            executor.spawn(child).unwrap().detach();
+        }
+    }
+    let (executor, ran) = (Arc::new(executor), Arc::new(AtomicUsize::new(0)));
+    let (inner, counter) = (Arc::clone(&executor), Arc::clone(&ran));
+    executor
+        .spawn(move || feed(&inner, 9, &counter))
+        .unwrap()
+        .detach();
+    let deadline = Instant::now() + LIMIT;
+    while ran.load(Ordering::Relaxed) < 1023 {
+        assert!(Instant::now() < deadline, "{:?}", executor.stats());
+        thread::yield_now();
+    }
+    let report = executor.shutdown();
+    assert_eq!((report.finished, report.failed), (1023, 0));
+}

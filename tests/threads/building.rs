@@ -78,11 +78,11 @@ fn the_default_size_is_pythons() {
 #[test]
 fn threads_are_named_after_the_prefix() {
     let executor = pool("given", 3);
-    let barrier = Arc::new(Barrier::new(3));
+    let meeting = Meeting::of(3);
     let futures = [0; 3].map(|_| {
-        let barrier = Arc::clone(&barrier);
+        let meeting = Arc::clone(&meeting);
         let name = move || {
-            barrier.wait();
+            meeting.wait();
             let worker = current_worker().unwrap();
             assert_eq!(worker.kind(), PoolKind::Threads);
             assert_eq!(Some(worker.name()), thread::current().name());
@@ -172,11 +172,11 @@ fn an_error_whose_drop_panics_loses_no_worker() {
             panic!("a bomb in an error");
         }
     }
-    let barrier = Arc::new(Barrier::new(2));
+    let meeting = Meeting::of(2);
     let executor = ThreadPoolExecutor::builder()
         .max_workers(2)
         .initializer(
-            move |()| Err::<(), _>(Bad).inspect_err(|_| _ = barrier.wait()),
+            move |()| Err::<(), _>(Bad).inspect_err(|_| meeting.wait()),
             (),
         )
         .build()
@@ -244,4 +244,152 @@ fn the_initializer_is_one_of_the_pools_own() {
     let future = executor.spawn(|| 5).unwrap();
     hand_over.send(Arc::clone(&executor)).unwrap();
     assert_eq!(*wait(&future), 5);
+}
+
+#[test]
+fn what_the_initializer_gets_reaches_each_worker() {
+    thread_local!(static SHARED: Cell<Option<Arc<()>>> = const { Cell::new(None) });
+
+    let (shared, _) = tracked();
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(3)
+        .initializer(
+            |shared| {
+                let before = SHARED.replace(Some(shared));
+                assert!(before.is_none(), "once on each worker");
+            },
+            Arc::clone(&shared),
+        )
+        .build()
+        .unwrap();
+    let meeting = Meeting::of(3);
+    let futures = [0; 3].map(|_| {
+        let meeting = Arc::clone(&meeting);
+        let get = move || {
+            meeting.wait();
+            SHARED.take()
+        };
+        executor.spawn(get).unwrap()
+    });
+    for future in &futures {
+        let got = wait(future).as_ref().unwrap();
+        assert!(Arc::ptr_eq(got, &shared));
+    }
+}
+
+/// Python's FailingInitializerResourcesTest.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failing_initializer_leaves_no_threads_behind() {
+    for _ in 0..20 {
+        let executor = ThreadPoolExecutor::builder()
+            .max_workers(4)
+            .thread_name_prefix("failing")
+            .initializer(|()| Err("no licence"), ())
+            .build()
+            .unwrap();
+        let futures: Vec<_> = (0..8).filter_map(|_| executor.spawn(|| ()).ok()).collect();
+        drop(executor);
+        for future in &futures {
+            let error = future.exception_timeout(Duration::ZERO).unwrap();
+            assert!(matches!(error, Some(Error::Broken(_))), "{error:?}");
+        }
+    }
+    assert_no_threads_named("failing");
+}
+
+#[test]
+fn workers_whose_initializers_fail_together_settle_each_task_once() {
+    const WORKERS: usize = 8;
+    for _ in 0..20 {
+        let meeting = Meeting::of(WORKERS);
+        let executor = ThreadPoolExecutor::builder()
+            .max_workers(WORKERS)
+            .initializer(
+                move |()| {
+                    meeting.wait();
+                    Err("all of them")
+                },
+                (),
+            )
+            .build()
+            .unwrap();
+        let told = Arc::new(AtomicUsize::new(0));
+        let mut submitted = 0;
+        // The last of them may come when it is broken already.
+        for _ in 0..WORKERS + 10 {
+            let Ok(future) = executor.spawn(|| ()) else {
+                continue;
+            };
+            submitted += 1;
+            let told = Arc::clone(&told);
+            future.add_done_callback(move |future| {
+                assert!(matches!(future.exception(), Some(Error::Broken(_))));
+                told.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let report = executor.shutdown();
+        assert!(submitted >= WORKERS);
+        assert_eq!(told.load(Ordering::Relaxed), submitted);
+        assert_eq!(report.failed, u64::try_from(submitted).unwrap());
+        let stats = executor.stats();
+        assert_eq!((stats.workers, stats.idle, stats.queued), (0, 0, 0));
+    }
+}
+
+#[test]
+fn a_callback_of_a_pool_that_breaks_may_submit_and_is_told() {
+    let (opener, pass) = gate();
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .initializer(
+            move |()| {
+                pass();
+                Err("broken")
+            },
+            (),
+        )
+        .build()
+        .unwrap();
+    let executor = Arc::new(executor);
+    let (inner, future) = (Arc::clone(&executor), executor.spawn(|| ()).unwrap());
+    let (sender, answer) = mpsc::channel();
+    future.add_done_callback(move |_| sender.send(inner.spawn(|| ()).map(drop)).unwrap());
+    drop(opener);
+    let refused = answer.recv_timeout(LIMIT).unwrap();
+    assert!(matches!(refused, Err(Error::Broken(_))), "{refused:?}");
+}
+
+#[test]
+fn workers_have_the_stack_that_was_asked_for() {
+    /// Uses 4 KiB of stack and more for each level.
+    fn deep(levels: usize) -> usize {
+        let page = std::hint::black_box([1_u8; 4096]);
+        match levels {
+            0 => 0,
+            _ => usize::from(page[levels % 4096]) + deep(levels - 1),
+        }
+    }
+    // 16 MiB at least, which no thread has by itself.
+    const LEVELS: usize = 4096;
+    let executor = ThreadPoolExecutor::builder()
+        .stack_size(LEVELS << 14)
+        .build()
+        .unwrap();
+    assert_eq!(*wait(&executor.submit(deep, LEVELS).unwrap()), LEVELS);
+}
+
+#[test]
+fn sizes_may_be_as_large_as_can_be() {
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(usize::MAX)
+        .queue_capacity(usize::MAX)
+        .build()
+        .unwrap();
+    assert_eq!(executor.max_workers(), usize::MAX);
+    let futures = [1, 2, 3].map(|n| executor.submit(|n| 2 * n, n).unwrap());
+    assert_eq!(futures.each_ref().map(|future| *wait(future)), [2, 4, 6]);
+    let options = concurrent_futures::MapOptions::new().automatic_chunks();
+    let doubled = executor.map_with(options, |n: i32| 2 * n, 0..100).unwrap();
+    assert_eq!(doubled.map(Result::unwrap).sum::<i32>(), 9900);
 }

@@ -6,13 +6,13 @@ use super::*;
 #[test]
 fn threads_are_gone_after_shutdown_after_a_block_and_after_a_drop() {
     fn start(executor: &ThreadPoolExecutor, prefix: &str) -> [ThreadFuture<()>; 3] {
-        let barrier = Arc::new(Barrier::new(4));
+        let meeting = Meeting::of(4);
         let futures = [0; 3].map(|_| {
-            let barrier = Arc::clone(&barrier);
-            executor.spawn(move || _ = barrier.wait()).unwrap()
+            let meeting = Arc::clone(&meeting);
+            executor.spawn(move || meeting.wait()).unwrap()
         });
         assert_eq!(executor.stats().workers, 3, "one for each blocked task");
-        barrier.wait();
+        meeting.wait();
         assert_eq!(threads_named(prefix), 3);
         futures
     }
@@ -83,11 +83,11 @@ fn shutdown_waits_for_the_threads_themselves_and_drops_the_initializer() {
         .build()
         .unwrap();
     let exits = Arc::new(AtomicUsize::new(0));
-    let barrier = Arc::new(Barrier::new(2));
+    let meeting = Meeting::of(2);
     for _ in 0..2 {
-        let (exits, barrier) = (Arc::clone(&exits), Arc::clone(&barrier));
+        let (exits, meeting) = (Arc::clone(&exits), Arc::clone(&meeting));
         let task = move || {
-            barrier.wait();
+            meeting.wait();
             LOCAL.set(Some(AtExit(exits)));
         };
         executor.spawn(task).unwrap().detach();
@@ -195,4 +195,45 @@ fn a_callback_on_a_worker_may_shut_the_pool_down() {
     });
     drop(opener);
     returned.recv_timeout(LIMIT).unwrap();
+}
+
+#[test]
+fn the_last_owner_of_a_pool_may_be_a_callback() {
+    for ends_by_cancel in [false, true] {
+        let (executor, opener) = held_pool();
+        let executor = Arc::new(executor);
+        let (own, first) = (Arc::clone(&executor), executor.spawn(|| ()).unwrap());
+        let behind = executor.spawn(|| 9).unwrap();
+        let (sender, dropped) = mpsc::channel();
+        first.add_done_callback(move |_| {
+            drop(Arc::into_inner(own).unwrap());
+            sender.send(()).unwrap();
+        });
+        drop(executor);
+        if ends_by_cancel {
+            assert!(first.cancel());
+            assert!(dropped.try_recv().is_ok());
+            assert!(!behind.done(), "it did not wait");
+        }
+        drop(opener);
+        if !ends_by_cancel {
+            dropped.recv_timeout(LIMIT).unwrap();
+        }
+        assert_eq!(*wait(&behind), 9, "what was queued still runs");
+    }
+}
+
+#[test]
+fn a_task_may_own_a_pool_of_its_own_and_leave_it_behind() {
+    let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
+    let inner = executor.spawn(|| {
+        let own = ThreadPoolExecutor::with_max_workers(1).unwrap();
+        let future = own.spawn(|| 3).unwrap();
+        // Its drop waits here: for another pool's workers that does no harm.
+        drop(own);
+        assert!(future.done());
+        future
+    });
+    let inner = inner.unwrap();
+    assert_eq!(*wait(wait(&inner)), 3);
 }

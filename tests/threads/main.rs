@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Barrier, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -86,6 +86,33 @@ fn held_pool() -> (ThreadPoolExecutor, Sender<()>) {
     let (task, opener) = hold_a_worker(&executor);
     task.detach();
     (executor, opener)
+}
+
+/// A barrier that does not wait for ever.
+struct Meeting {
+    missing: Mutex<usize>,
+    complete: Condvar,
+}
+
+impl Meeting {
+    fn of(threads: usize) -> Arc<Self> {
+        Arc::new(Self {
+            missing: Mutex::new(threads),
+            complete: Condvar::new(),
+        })
+    }
+
+    fn wait(&self) {
+        let mut missing = self.missing.lock().unwrap();
+        *missing -= 1;
+        self.complete.notify_all();
+        let is_incomplete = |missing: &mut usize| *missing > 0;
+        let waited = self
+            .complete
+            .wait_timeout_while(missing, LIMIT, is_incomplete);
+        let missing = *waited.unwrap().0;
+        assert_eq!(missing, 0, "so many did not come");
+    }
 }
 
 fn wait<T: 'static>(future: &ThreadFuture<T>) -> &T {
