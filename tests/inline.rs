@@ -1,0 +1,113 @@
+//! What only the executor without workers does: borrowed and unsendable values,
+//! and calls inside calls, all of it on one thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use concurrent_futures::{
+    Error, Executor, InlineExecutor, MapOptions, PoolKind, ShutdownOptions, current_worker,
+};
+
+fn inline() -> InlineExecutor {
+    InlineExecutor::new().expect("it never fails")
+}
+
+#[test]
+fn a_task_is_over_when_submit_returns() {
+    let executor = inline();
+    let future = executor.spawn(|| thread::current().id());
+    let future = future.expect("it is open");
+    assert!(future.done());
+    let value = future.result_timeout(Duration::ZERO).expect("it is done");
+    assert_eq!(*value, thread::current().id());
+}
+
+#[test]
+fn values_need_be_neither_clone_nor_send_nor_sync() {
+    struct Unique(Rc<Cell<i32>>); // neither Clone nor Debug
+    let executor = inline();
+    let shared = Rc::new(Cell::new(1));
+    let unique = executor.submit(Unique, Rc::clone(&shared));
+    let unique = unique.expect("it is open");
+    unique.result().expect("it returned").0.set(2);
+    let given = unique.into_result().expect("it returned").0;
+    assert_eq!((given.get(), Rc::strong_count(&shared)), (2, 2));
+    let cell = executor.spawn(|| Cell::new(1)).expect("it is open");
+    cell.result().expect("it returned").set(3);
+    let cell = cell.into_result().expect("it returned");
+    assert_eq!(cell.into_inner(), 3);
+}
+
+#[test]
+fn a_map_may_borrow_what_its_function_changes() {
+    let executor = inline();
+    let seen = RefCell::new(Vec::new());
+    let note = |n: i32| {
+        seen.borrow_mut().push(n);
+        n
+    };
+    let results = executor.map(note, [3, 1, 2]).expect("it is open");
+    assert_eq!(results.filter(Result::is_ok).count(), 3);
+    let one = MapOptions::new().buffer_size(1);
+    let mut lazy = executor.map_with(one, note, [4, 5, 6]).expect("it is open");
+    assert!(lazy.next().is_some_and(|result| result.is_ok()));
+    drop(lazy);
+    assert_eq!(*seen.borrow(), [3, 1, 2, 4, 5], "the last is never drawn");
+}
+
+#[test]
+fn a_task_may_submit_and_wait_to_any_depth() {
+    fn count(executor: &InlineExecutor, left: usize) -> usize {
+        if left == 0 {
+            let stats = executor.stats();
+            assert_eq!((stats.running, stats.idle, stats.finished), (100, 0, 0));
+            return 0;
+        }
+        let inner = executor.spawn(|| count(executor, left - 1));
+        1 + inner
+            .expect("it is open")
+            .into_result()
+            .expect("it returns")
+    }
+    let executor = inline();
+    assert_eq!(count(&executor, 100), 100);
+    let stats = executor.stats();
+    assert_eq!((stats.running, stats.idle, stats.finished), (0, 1, 100));
+}
+
+#[test]
+fn a_task_may_shut_its_own_executor_down() {
+    let executor = inline();
+    let report = executor.spawn(|| executor.shutdown_with(ShutdownOptions::new()));
+    let report = report.expect("it is open").into_result();
+    assert_eq!(report.expect("it returns").running, 1, "it did not wait");
+    assert!(matches!(executor.spawn(|| ()), Err(Error::ShutDown)));
+    assert_eq!(executor.shutdown().running, 0);
+}
+
+#[test]
+fn the_worker_is_the_submitter_for_the_time_of_the_call() {
+    let executor = inline();
+    let worker = executor.spawn(|| current_worker().expect("a task runs"));
+    let worker = worker.expect("it is open").into_result();
+    let worker = worker.expect("it returns");
+    assert_eq!(worker.kind(), PoolKind::Inline);
+    assert_eq!(worker.pid(), std::process::id());
+    let failing = executor.spawn(|| -> () { panic!("no") });
+    assert!(failing.expect("it is open").exception().is_some());
+    assert!(current_worker().is_none(), "after a panic too");
+}
+
+#[test]
+fn what_a_callback_submits_is_run_inside_of_it() {
+    let executor = std::sync::Arc::new(inline());
+    let inner = std::sync::Arc::clone(&executor);
+    let future = executor.submit(|n: i64| n, 1).expect("it is open");
+    future.add_done_callback(move |_| {
+        let next = Executor::submit(&*inner, |n: i64| n, 2);
+        assert!(next.expect("it is open").done());
+    });
+    assert_eq!(executor.stats().finished, 2);
+}
