@@ -3,6 +3,8 @@
 
 mod package;
 
+use std::sync::OnceLock;
+
 use package::Package;
 
 /// `POOL` stands for the executor.
@@ -47,17 +49,59 @@ two.example: Err("two.example has no scheme")
 https://three.example: Ok("the title of three.example")
 "#;
 
+/// Rust has no exit hook that could wait for a pool, as Python's waits: what an
+/// executor has not waited for ends with `main`.
+const HURRIED: &str = r#"
+#![deny(warnings)]
+
+use concurrent_futures::{ShutdownOptions, ThreadPoolExecutor};
+use std::{process, thread, time::Duration};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    thread::spawn(|| {
+        thread::sleep(Duration::from_secs(60));
+        eprintln!("it hangs");
+        process::exit(3);
+    });
+    let executor = ThreadPoolExecutor::with_max_workers(1)?;
+    executor.spawn(|| loop { thread::park() })?.detach();
+    executor.spawn(|| println!("never"))?.detach();
+    executor.shutdown_with(ShutdownOptions::new().wait(false));
+    drop(executor);
+    println!("the end of main");
+    Ok(())
+}
+"#;
+
 const POOLS: [&str; 2] = ["InlineExecutor", "ThreadPoolExecutor"];
+
+/// All programs; one package, so that the crate is built for them once.
+fn package() -> &'static Package {
+    static PACKAGE: OnceLock<Package> = OnceLock::new();
+    PACKAGE.get_or_init(|| {
+        let one_line = POOLS.map(|pool| (pool.to_owned(), PROGRAM.replace("POOL", pool)));
+        let hurried = ("hurried".to_owned(), HURRIED.to_owned());
+        let programs: Vec<_> = one_line.into_iter().chain([hurried]).collect();
+        Package::write("program", &programs)
+    })
+}
 
 #[test]
 fn one_line_says_where_it_runs_and_the_output_is_the_same() {
-    let programs = POOLS.map(|pool| (pool.to_owned(), PROGRAM.replace("POOL", pool)));
-    let package = Package::write("program", &programs);
     for pool in POOLS {
-        let run = package.cargo("run", pool);
+        let run = package().cargo("run", pool);
         let errors = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success(), "{pool}: {errors}");
         assert_eq!(String::from_utf8_lossy(&run.stdout), OUTPUT, "{pool}");
         assert_eq!(errors, "", "{pool}");
     }
+}
+
+#[test]
+fn the_end_of_main_ends_what_was_not_waited_for() {
+    let run = package().cargo("run", "hurried");
+    let errors = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{errors}");
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "the end of main\n");
+    assert_eq!(errors, "");
 }
