@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Error, MapOptions, ReturnWhen, ThreadFuture, ThreadPoolExecutor, as_completed, promise, wait,
+    wait_until,
 };
 
 /// No wait in a test is longer than this.
@@ -83,6 +84,31 @@ fn every_kind_of_wait_runs_what_it_waits_for() {
         assert_eq!(awaited, thread::current().id());
         let lent = who(executor);
         assert!(pollster::block_on((&lent).into_future()).is_ok());
+    });
+}
+
+#[test]
+fn waits_for_some_of_many_run_no_more_than_that_takes() {
+    on_the_only_worker(|executor| {
+        let five = || [0; 5].map(|_| who(executor));
+        let (all, mut asked) = (five(), 0);
+        let third = |_: &&ThreadFuture<_>| {
+            asked += 1;
+            asked == 3
+        };
+        let waited = wait_until(&all, third, None);
+        assert_eq!((waited.done.len(), waited.not_done.len()), (3, 2));
+        assert!(waited.not_done.iter().all(|future| future.cancel()));
+
+        let mut numbers = executor.map(|n: i32| n, 0..5).unwrap().unordered();
+        assert!(numbers.next().is_some_and(|(_, result)| result.is_ok()));
+        assert_eq!(executor.stats().queued, 4);
+        assert_eq!(numbers.filter(|(_, result)| result.is_ok()).count(), 4);
+
+        let mut some = as_completed(five());
+        assert!(some.next().is_some());
+        assert_eq!(executor.stats().queued, 4);
+        some.for_each(|future| assert!(future.done()));
     });
 }
 
