@@ -1,6 +1,6 @@
 //! Memory stays where it was: counted by an allocator that counts.
 //!
-//! One test alone: another one's allocations would be counted too.
+//! One test at a time: another one's allocations would be counted too.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,14 +8,19 @@
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use concurrent_futures::{ReturnWhen, as_completed, completions, promise, wait};
 
 struct Counting;
 
+/// Bytes that are allocated now.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
+
+/// Allocations that there have been.
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 fn count(bytes: usize, sign: isize) {
     LIVE.fetch_add(sign * isize::try_from(bytes).unwrap(), Ordering::Relaxed);
@@ -24,6 +29,7 @@ fn count(bytes: usize, sign: isize) {
 // SAFETY: hands everything to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         count(layout.size(), 1);
         // SAFETY: the caller's duties are the same.
         unsafe { System.alloc(layout) }
@@ -39,30 +45,64 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// What one more `f` allocates: how often, and how many bytes stay.
+fn cost(f: impl FnOnce()) -> (usize, isize) {
+    let before = (
+        ALLOCATIONS.load(Ordering::Relaxed),
+        LIVE.load(Ordering::Relaxed),
+    );
+    f();
+    (
+        ALLOCATIONS.load(Ordering::Relaxed) - before.0,
+        LIVE.load(Ordering::Relaxed) - before.1,
+    )
+}
+
+/// Does `f` so many times; each costs what the first did, and nothing stays.
+fn cost_does_not_grow(times: usize, mut f: impl FnMut()) {
+    // The futures keep the room that they once needed for wakers.
+    f();
+    let first = cost(&mut f);
+    let (_, stayed) = cost(|| (0..times).for_each(|_| f()));
+    assert_eq!(stayed, 0, "bytes after {times} rounds");
+    assert_eq!(cost(&mut f), first, "after {times} rounds");
+}
+
+/// Many futures a few times, and a few of the same futures very often: a wait
+/// treats each future alike, so what it might leave behind shows in either.
 #[test]
 fn waits_leave_nothing_behind_in_the_futures() {
     let pairs: Vec<_> = (0..1000).map(|_| promise::<u8>()).collect();
-    let all = || pairs.iter().map(|(_, future)| future);
-    let short = Duration::from_nanos(1);
-    let use_all = || {
-        let waited = wait(all(), ReturnWhen::FirstCompleted, Some(short));
-        assert_eq!(waited.not_done.len(), 1000);
-        assert!(as_completed(all()).next_timeout(short).is_err());
-    };
-    // The futures keep the room that they once needed for wakers.
-    use_all();
-    let before = LIVE.load(Ordering::Relaxed);
-    for _ in 0..100 {
-        use_all();
+    let futures: Vec<_> = pairs.iter().map(|(_, future)| future).collect();
+    for (some, rounds) in [(&futures[..], 100), (&futures[500..504], 100_000)] {
+        for limit in [Duration::ZERO, Duration::from_nanos(1)] {
+            cost_does_not_grow(rounds, || {
+                let some = some.iter().copied();
+                let left = some.len();
+                let waited = wait(some, ReturnWhen::FirstCompleted, Some(limit));
+                assert_eq!(waited.not_done.len(), left);
+            });
+        }
+        cost_does_not_grow(rounds / 10, || {
+            let limit = Duration::from_nanos(1);
+            assert!(as_completed(some.iter()).next_timeout(limit).is_err());
+        });
     }
-    assert_eq!(LIVE.load(Ordering::Relaxed), before);
 
     let (_promise, future) = promise::<u8>();
-    let future = std::sync::Arc::new(future);
-    drop(completions([future.clone()]));
-    let before = LIVE.load(Ordering::Relaxed);
-    for _ in 0..100 {
-        drop(completions([future.clone()]));
-    }
-    assert_eq!(LIVE.load(Ordering::Relaxed), before);
+    let future = Arc::new(future);
+    cost_does_not_grow(100_000, || drop(completions([future.clone()])));
+}
+
+/// What stands in for this above: 100,000 waits over the same 1,000 futures take
+/// minutes without optimization.
+#[test]
+#[ignore = "for an optimized build: `--config profile.dev.opt-level=2 -- --ignored`"]
+fn a_hundred_thousand_waits_for_a_thousand_futures_leave_nothing_behind() {
+    let pairs: Vec<_> = (0..1000).map(|_| promise::<u8>()).collect();
+    cost_does_not_grow(100_000, || {
+        let all = pairs.iter().map(|(_, future)| future);
+        let waited = wait(all, ReturnWhen::FirstCompleted, Some(Duration::ZERO));
+        assert_eq!(waited.not_done.len(), 1000);
+    });
 }
