@@ -587,6 +587,44 @@ fn errors_say_what_happened_and_keep_their_sources() {
 }
 
 #[test]
+fn each_error_says_what_happened_and_what_to_do() {
+    fn is_an_error<E: std::error::Error + Clone + Send + Sync + 'static>(error: E) -> String {
+        error.to_string()
+    }
+    let (one, some) = (
+        Error::Timeout {
+            unfinished: 1,
+            total: 1,
+        },
+        Error::Timeout {
+            unfinished: 2,
+            total: 3,
+        },
+    );
+    let broken = Error::Broken(Arc::new(Error::other("no licence")));
+    let spawn = Error::Spawn(Arc::new(std::io::Error::other("no memory")));
+    let says = [
+        (Error::Cancelled, "cancelled", "submit it again"),
+        (one, "timed out", "waited for again"),
+        (some, "2 of 3", "waited for again"),
+        (broken, "broken", "make a new one: no licence"),
+        (Error::ShutDown, "shut down", "make a new one"),
+        (Error::QueueFull, "full", "try again later"),
+        (Error::Abandoned, "dropped", "set one on every path"),
+        (Error::WouldDeadlock, "this very thread", "with a limit"),
+        (spawn, "no memory", "ask for fewer workers"),
+    ];
+    for (error, what, advice) in says {
+        let text = is_an_error(error.clone());
+        assert!(text.contains(what) && text.contains(advice), "{text}");
+    }
+    let (promise, future) = promise::<i32>();
+    future.cancel();
+    let late = is_an_error(promise.set_result(1).unwrap_err());
+    assert!(late.contains("does not fit") && late.contains("cancelled"));
+}
+
+#[test]
 fn a_panic_is_resumed_by_its_payload_once_and_then_by_its_message() {
     let (promise, future) = promise::<()>();
     promise.run(|| panic!("again"));
