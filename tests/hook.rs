@@ -3,8 +3,12 @@
 //! One test alone: a hook is the whole process's.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use concurrent_futures::{Error, InlineExecutor, ThreadPoolExecutor, promise};
+
+/// No wait in a test is longer than this.
+const LIMIT: Duration = Duration::from_secs(60);
 
 static SEEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -19,8 +23,8 @@ fn the_programs_hook_sees_each_panic_once() {
         let inline = InlineExecutor::new().expect("it never fails");
         let (_promise, _future) = promise::<u8>();
         let future = executor.submit(|n: usize| assert_eq!(n, 0), n);
-        let exception = future.expect("it is open").exception();
-        let Some(Error::Panicked(panic)) = exception else {
+        let exception = future.expect("it is open").exception_timeout(LIMIT);
+        let Ok(Some(Error::Panicked(panic))) = exception else {
             panic!("{exception:?}");
         };
         assert!(
@@ -43,7 +47,8 @@ fn the_programs_hook_sees_each_panic_once() {
         .build()
         .expect("the defaults are fine");
     let future = executor.spawn(|| ()).expect("it is open");
-    assert!(matches!(future.exception(), Some(Error::Broken(_))));
+    let exception = future.exception_timeout(LIMIT);
+    assert!(matches!(exception, Ok(Some(Error::Broken(_)))));
     executor.shutdown();
     assert_eq!(SEEN.load(Ordering::Relaxed), 4);
 }

@@ -311,8 +311,9 @@ fn a_pool_that_breaks_leaves_a_task_that_runs_in_a_wait_alone() {
         });
         running.unwrap().into_result()
     });
-    let inner = waiting.unwrap().into_result().unwrap();
-    assert_eq!(inner.unwrap(), 42);
+    let waiting = waiting.unwrap();
+    let inner = waiting.result_timeout(LIMIT).unwrap();
+    assert_eq!(*inner.as_ref().unwrap(), 42);
     let stats = executor.stats();
     assert_eq!((stats.finished, stats.failed, stats.queued), (2, 0, 0));
 }

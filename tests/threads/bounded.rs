@@ -95,7 +95,7 @@ fn a_worker_never_waits_for_room() {
         sender.send(inner.spawn(|| 100).unwrap()).unwrap();
     });
     drop(opener);
-    for (n, future) in (0..).zip(feeding.into_result().unwrap()) {
+    for (n, future) in (0..).zip(take(feeding)) {
         assert_eq!(*wait(&future), n);
     }
     assert_eq!(*wait(&told.recv_timeout(LIMIT).unwrap()), 100);

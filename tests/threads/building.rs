@@ -90,7 +90,7 @@ fn threads_are_named_after_the_prefix() {
         };
         executor.spawn(name).unwrap()
     });
-    let mut names = futures.map(|future| future.into_result().unwrap());
+    let mut names = futures.map(take);
     names.sort();
     assert_eq!(names, ["given_0", "given_1", "given_2"]);
 }
@@ -100,10 +100,10 @@ fn default_names_differ_from_pool_to_pool() {
     let names = [0; 2].map(|_| {
         let executor = ThreadPoolExecutor::new().unwrap();
         let name = executor.spawn(|| thread::current().name().map(String::from));
-        name.unwrap().into_result().unwrap().unwrap()
+        take(name.unwrap()).unwrap()
     });
     let unnamed = pool("", 1).spawn(|| thread::current().name().map(String::from));
-    let unnamed = unnamed.unwrap().into_result().unwrap().unwrap();
+    let unnamed = take(unnamed.unwrap()).unwrap();
     for name in names.iter().chain([&unnamed]) {
         let numbers = name.strip_prefix("ThreadPoolExecutor-").unwrap();
         let (pool, worker) = numbers.split_once('_').unwrap();
@@ -118,7 +118,8 @@ fn an_initializer_may_return_an_error() {
         .initializer(|n: String| n.parse::<i32>().map(drop), "x".to_owned())
         .build()
         .unwrap();
-    let error = executor.spawn(|| ()).unwrap().into_result().unwrap_err();
+    let future = executor.spawn(|| ()).unwrap();
+    let error = future.exception_timeout(LIMIT).unwrap().unwrap();
     let Error::Broken(cause) = &error else {
         panic!("{error:?}");
     };

@@ -119,6 +119,12 @@ fn wait<T: 'static>(future: &ThreadFuture<T>) -> &T {
     future.result_timeout(LIMIT).unwrap()
 }
 
+/// The same, and gives the value away.
+fn take<T: 'static>(future: ThreadFuture<T>) -> T {
+    wait(&future);
+    future.into_result().unwrap()
+}
+
 /// Says by a weak reference whether the strong one is gone.
 fn tracked() -> (Arc<()>, Weak<()>) {
     let value = Arc::new(());

@@ -14,7 +14,7 @@ fn values_need_neither_clone_nor_sync() {
 fn large_values_come_back_whole() {
     let executor = ThreadPoolExecutor::new().unwrap();
     let big = executor.submit(|byte| vec![byte; 64 << 20], 7_u8).unwrap();
-    let big = big.into_result().unwrap();
+    let big = take(big);
     assert!(big.len() == 64 << 20 && big.iter().all(|&byte| byte == 7));
 }
 
