@@ -56,7 +56,8 @@ pub enum Error {
     QueueFull,
     /// The [`Promise`](crate::Promise) was dropped without an outcome.
     Abandoned,
-    /// The wait is for something that only the waiting thread itself can do.
+    /// The wait would never end: what it is for waits, itself or through others,
+    /// for the waiting thread.
     WouldDeadlock,
     /// The operation does not fit the state that the task is in.
     InvalidState(State),
@@ -133,7 +134,7 @@ impl fmt::Display for Error {
                 f.write_str("the promise was dropped without an outcome; set one on every path")
             }
             Self::WouldDeadlock => {
-                f.write_str("the wait is for a task or callback on this very thread; wait elsewhere, or with a limit")
+                f.write_str("the wait would never end, for what it is for waits for this very thread; wait elsewhere, or with a limit")
             }
             Self::InvalidState(state) => {
                 write!(f, "the operation does not fit a task that is {state}")

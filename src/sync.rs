@@ -34,7 +34,22 @@ macro_rules! local {
     };
 }
 
-pub(crate) use local;
+/// A `static` of the program, or of one run of a model.
+#[cfg(not(concurrent_futures_loom))]
+macro_rules! global {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        $(#[$attribute])* static $name: $type = $value;
+    };
+}
+
+#[cfg(concurrent_futures_loom)]
+macro_rules! global {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        loom::lazy_static! { $(#[$attribute])* static ref $name: $type = $value; }
+    };
+}
+
+pub(crate) use {global, local};
 
 #[cfg(not(concurrent_futures_loom))]
 mod real {

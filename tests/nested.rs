@@ -255,6 +255,96 @@ fn waiting_in_a_circle_on_one_thread_is_an_error() {
     assert!(matches!(answer, Err(Error::WouldDeadlock)));
 }
 
+/// `n` tasks, each on a thread of its own, that wait for the next one.
+fn refused_in_a_ring_of(n: usize) -> usize {
+    let executor = pool(n);
+    let (begin, begun) = mpsc::channel();
+    let (earlier, waited) = promise::<()>();
+    let waited = Arc::new(waited);
+    let (futures, senders): (Vec<_>, Vec<_>) = (0..n)
+        .map(|_| {
+            let begin = begin.clone();
+            let waited = Arc::clone(&waited);
+            let (sender, next) = mpsc::channel::<Arc<ThreadFuture<bool>>>();
+            let task = move || {
+                begin.send(()).unwrap();
+                waited.result().unwrap(); // a wait that is over is none
+                let next = next.recv_timeout(LIMIT).unwrap();
+                matches!(next.result(), Err(Error::WouldDeadlock))
+            };
+            (Arc::new(executor.spawn(task).unwrap()), sender)
+        })
+        .unzip();
+    for _ in 0..n {
+        begun.recv_timeout(LIMIT).unwrap();
+    }
+    for _ in 0..100 {
+        thread::yield_now(); // until they most likely wait
+    }
+    earlier.set_result(()).unwrap();
+    for (sender, next) in senders.iter().zip(futures.iter().cycle().skip(1)) {
+        sender.send(Arc::clone(next)).unwrap();
+    }
+    let refused = |future: &Arc<ThreadFuture<bool>>| *future.result_timeout(LIMIT).unwrap();
+    futures.iter().filter(|future| refused(future)).count()
+}
+
+#[test]
+fn waiting_in_a_circle_over_several_threads_is_an_error_of_one_of_them() {
+    for n in [2, 3, 8] {
+        for _ in 0..20 {
+            assert_eq!(refused_in_a_ring_of(n), 1, "of {n}");
+        }
+    }
+}
+
+#[test]
+fn waiting_in_a_circle_with_a_callback_is_an_error_of_one_of_them() {
+    for _ in 0..20 {
+        let executor = pool(2);
+        let (give, given) = mpsc::channel::<ThreadFuture<()>>();
+        let (begin, begun) = mpsc::channel();
+        let of_task = executor.spawn(move || {
+            begin.send(()).unwrap();
+            let first = given.recv_timeout(LIMIT).unwrap();
+            matches!(first.into_result(), Err(Error::WouldDeadlock))
+        });
+        let of_task = Arc::new(of_task.unwrap());
+        begun.recv_timeout(LIMIT).unwrap();
+        let (sender, of_callback) = mpsc::channel();
+        let (hold, held) = mpsc::channel::<()>();
+        let first = executor.spawn(move || assert!(held.recv_timeout(LIMIT).is_err()));
+        let (first, second) = (first.unwrap(), Arc::clone(&of_task));
+        first.add_done_callback(move |_| {
+            let refused = matches!(second.result(), Err(Error::WouldDeadlock));
+            sender.send(refused).unwrap();
+        });
+        drop(hold);
+        give.send(first).unwrap();
+        let of_callback = of_callback.recv_timeout(LIMIT).unwrap();
+        assert_ne!(of_callback, *of_task.result_timeout(LIMIT).unwrap());
+    }
+}
+
+#[test]
+fn waits_that_close_no_circle_are_never_refused() {
+    let executor = pool(4);
+    let mut futures: Vec<Arc<ThreadFuture<usize>>> = Vec::new();
+    for n in 0..500_usize {
+        // Each waits for some of those before it.
+        let awaited = [n / 2, n * 7 % n.max(1), n.saturating_sub(1)];
+        let awaited: Vec<_> = awaited.iter().filter(|&&k| k < n).collect();
+        let awaited: Vec<_> = awaited.iter().map(|&&k| Arc::clone(&futures[k])).collect();
+        let task = move || {
+            let longest = awaited.iter().map(|future| *future.result().unwrap());
+            longest.max().map_or(1, |longest| longest + 1)
+        };
+        futures.push(Arc::new(executor.spawn(task).unwrap()));
+    }
+    let last = futures.last().unwrap().result_timeout(LIMIT).unwrap();
+    assert_eq!(*last, 500);
+}
+
 #[test]
 fn a_promise_that_is_run_knows_its_own_future_too() {
     let (promise, future) = promise::<()>();

@@ -47,6 +47,7 @@
 //! drop of a completion never runs the user's code, whoever lets go last.
 
 mod borrowing;
+mod circle;
 mod group;
 mod slot;
 mod task;

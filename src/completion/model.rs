@@ -305,6 +305,28 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
     });
 }
 
+/// One of two tasks that wait for each other, on a thread of its own.
+fn run_and_wait(ours: &Arc<Completion<usize>>, theirs: &Arc<Completion<usize>>) -> bool {
+    ours.start();
+    ours.runs_here();
+    let waited = theirs.wait(Until::Done, None);
+    let settled = ours.settle(Ok(1));
+    settled.expect("its runner alone settles it").tell();
+    waited.is_ok()
+}
+
+#[test]
+fn of_two_tasks_that_wait_for_each_other_one_is_refused() {
+    loom::model(|| {
+        let (first, second) = (Completion::new(NO_POOL), Completion::new(NO_POOL));
+        let (one, two) = (Arc::clone(&first), Arc::clone(&second));
+        let other = thread::spawn(move || run_and_wait(&two, &one));
+        let here = run_and_wait(&first, &second);
+        let there = other.join().expect("the other thread ends");
+        assert_ne!(here, there);
+    });
+}
+
 struct CountWakes(AtomicUsize);
 
 impl Wake for CountWakes {

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{Completion, Record};
+use super::{Completion, Record, circle};
 use crate::error::Error;
 use crate::panic::contain;
-use crate::sync::{YIELDS, thread_id, yield_now};
+use crate::sync::{YIELDS, yield_now};
 
 /// How far a task must be for a wait to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +26,11 @@ pub(crate) enum Until {
 }
 
 impl Until {
-    fn reached<T>(self, record: &Record<T>) -> bool {
+    pub(super) fn reached<T>(self, record: &Record<T>) -> bool {
         match self {
             Self::Done => record.state.done(),
             Self::Told => record.told(),
         }
-    }
-
-    /// Whether it is the calling thread itself that would have to bring the
-    /// task there: the task, or its callback, is on this thread's stack.
-    fn is_up_to_us<T>(self, record: &Record<T>) -> bool {
-        let us = Some(thread_id());
-        record.runner == us || (self == Self::Told && record.teller == us)
     }
 }
 
@@ -93,25 +86,26 @@ impl<T> Completion<T> {
     ///
     /// # Errors
     ///
-    /// `Timeout` at the deadline; without one `WouldDeadlock` if only the
-    /// calling thread could bring it there.
+    /// `Timeout` at the deadline; without one `WouldDeadlock` if the task waits
+    /// for the calling thread, itself or through others (`circle.rs`).
     pub(crate) fn wait(
         self: &Arc<Self>,
         until: Until,
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
-        if deadline.is_none() {
-            self.help();
-            if self.is_soon(until) {
-                return Ok(());
+        let _entered = match deadline {
+            Some(_) => None,
+            None => {
+                self.help();
+                if self.is_soon(until) {
+                    return Ok(());
+                }
+                Some(circle::enter(self, until)?)
             }
-        }
+        };
         let mut record = self.record.lock();
         let mut timed_out = false;
         while !until.reached(&record) {
-            if deadline.is_none() && until.is_up_to_us(&record) {
-                return Err(Error::WouldDeadlock);
-            }
             if timed_out {
                 return Err(Error::Timeout {
                     unfinished: 1,
@@ -125,9 +119,7 @@ impl<T> Completion<T> {
         }
         Ok(())
     }
-}
 
-impl<T> Completion<T> {
     /// Gives way to other threads for a moment; whether the task got that far.
     fn is_soon(&self, until: Until) -> bool {
         (0..YIELDS).any(|_| {

@@ -110,8 +110,9 @@ impl<T, E> TaskFuture<T, E> {
     /// # Errors
     ///
     /// [`Error::Cancelled`], [`Error::Panicked`], [`Error::Broken`],
-    /// [`Error::Abandoned`]: why there is no value. A task's own `Err` is a
-    /// value: `Ok(&Err(..))`.
+    /// [`Error::Abandoned`]: why there is no value. [`Error::WouldDeadlock`] if
+    /// the task waits for the calling thread, itself or through other tasks. A
+    /// task's own `Err` is a value: `Ok(&Err(..))`.
     #[doc(alias = "join")]
     #[doc(alias = "get")]
     pub fn result(&self) -> Result<&T, Error> {

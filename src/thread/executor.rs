@@ -28,10 +28,12 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// the wait runs it there and then: that very task and no other, so that tasks
 /// that wait for each other cannot starve the pool, and none runs under a lock
 /// that the waiting one holds. A wait with a limit never does that; it waits
-/// for another worker. A task that waits for itself, or for one further down on
-/// its own thread, gets [`Error::WouldDeadlock`] from `result`, `into_result`
-/// and `exception`; a circle over several threads is not found, and hangs, as it
-/// would with plain threads.
+/// for another worker. A task that waits for itself, or in a circle over any
+/// number of tasks and threads, gets [`Error::WouldDeadlock`] from `result`,
+/// `into_result` and `exception`. A circle that goes through something else is
+/// not found, and hangs as it would with plain threads: through the end of a
+/// [`scope`](Self::scope), [`wait()`](crate::wait()),
+/// [`as_completed`](crate::as_completed), an `.await`, a channel, a lock.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -335,7 +335,7 @@ fn a_scope_of_a_pool_that_is_shut_down_refuses_and_ends() {
             scope.spawn(|| Counts(&drops)),
             Err(Error::ShutDown)
         ));
-        let refused = scope.try_submit(|c| drop(c), Counts(&drops)).unwrap_err();
+        let refused = scope.try_submit(drop, Counts(&drops)).unwrap_err();
         assert!(matches!(refused.error, Error::ShutDown));
         assert_eq!(drops.load(Ordering::Relaxed), 0, "it comes back");
     });
