@@ -47,8 +47,11 @@ fn a_task_that_counted_on_a_worker_with_callbacks_gets_another() {
     for _ in 0..2000 {
         let executor = ThreadPoolExecutor::with_max_workers(2).unwrap();
         let (opener, pass) = gate();
-        let future = executor.spawn(|| ()).unwrap();
+        let (hold, held) = gate();
+        let future = executor.spawn(held).unwrap();
+        // Before it is done: later the callback would run here.
         future.add_done_callback(move |_| pass());
+        drop(hold);
         wait(&future);
         assert_eq!(*wait(&executor.spawn(|| 7).unwrap()), 7);
         drop(opener);
