@@ -108,7 +108,8 @@ pub use crate::as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use crate::completions::{Completions, completions};
 pub use crate::error::Error;
 pub use crate::executor::{
-    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+    Executor, InitializerOutcome, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions,
+    TrySubmitError, With,
 };
 pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
 pub use crate::inline::{InlineExecutor, InlineFuture};
@@ -118,8 +119,7 @@ pub use crate::promise::{Promise, promise};
 pub use crate::report::Report;
 pub use crate::state::State;
 pub use crate::thread::{
-    InitializerOutcome, Scope, ScopedFuture, ThreadFuture, ThreadPoolExecutor,
-    ThreadPoolExecutorBuilder,
+    Scope, ScopedFuture, ThreadFuture, ThreadPoolExecutor, ThreadPoolExecutorBuilder,
 };
 pub use crate::timing::Timing;
 pub use crate::wait::{ReturnWhen, Waited, wait, wait_until};

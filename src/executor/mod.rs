@@ -1,6 +1,7 @@
 //! The trait [`Executor`], and beside it the plain values that go in and out of
 //! one.
 
+mod initializer;
 mod refused;
 mod shutdown;
 mod stats;
@@ -11,6 +12,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::initializer::InitializerOutcome;
 pub use self::refused::TrySubmitError;
 pub use self::shutdown::{ShutdownOptions, ShutdownReport};
 pub use self::stats::Stats;

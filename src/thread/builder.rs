@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 use super::executor::ThreadPoolExecutor;
 use super::pool::{Config, ExitHook, Initializer, Pool};
 use crate::error::Error;
+use crate::executor::InitializerOutcome;
 use crate::panic::watch_panics;
 
 /// Makes a [`ThreadPoolExecutor`] to measure.
@@ -268,41 +269,4 @@ fn default_prefix() -> String {
     // ORDERING: only the number has to be unique; it publishes nothing.
     let number = POOLS.fetch_add(1, Ordering::Relaxed);
     format!("ThreadPoolExecutor-{number}")
-}
-
-/// What an initializer may return: nothing, or a `Result` of nothing.
-///
-/// Sealed. Its errors are whatever becomes a boxed error by `into`: errors, and
-/// texts.
-///
-/// ```
-/// use concurrent_futures::ThreadPoolExecutor;
-///
-/// let executor = ThreadPoolExecutor::builder()
-///     .initializer(|n: String| n.parse::<u8>().map(drop), "7".to_owned())
-///     .build()?;
-/// assert!(executor.spawn(|| ())?.exception().is_none());
-/// # Ok::<(), concurrent_futures::Error>(())
-/// ```
-pub trait InitializerOutcome: sealed::Sealed {
-    #[doc(hidden)]
-    fn into_result(self) -> Result<(), Error>;
-}
-
-impl InitializerOutcome for () {
-    fn into_result(self) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> InitializerOutcome for Result<(), E> {
-    fn into_result(self) -> Result<(), Error> {
-        self.map_err(Error::other)
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for () {}
-    impl<E> Sealed for Result<(), E> {}
 }

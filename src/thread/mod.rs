@@ -18,6 +18,6 @@ mod scope;
 mod with;
 mod worker;
 
-pub use self::builder::{InitializerOutcome, ThreadPoolExecutorBuilder};
+pub use self::builder::ThreadPoolExecutorBuilder;
 pub use self::executor::{ThreadFuture, ThreadPoolExecutor};
 pub use self::scope::{Scope, ScopedFuture};

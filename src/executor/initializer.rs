@@ -1,0 +1,40 @@
+//! [`InitializerOutcome`]: what an initializer of workers may return.
+
+use crate::error::Error;
+
+/// What an initializer may return: nothing, or a `Result` of nothing.
+///
+/// Sealed. Its errors are whatever becomes a boxed error by `into`: errors, and
+/// texts.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// let executor = ThreadPoolExecutor::builder()
+///     .initializer(|n: String| n.parse::<u8>().map(drop), "7".to_owned())
+///     .build()?;
+/// assert!(executor.spawn(|| ())?.exception().is_none());
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub trait InitializerOutcome: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), Error>;
+}
+
+impl InitializerOutcome for () {
+    fn into_result(self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> InitializerOutcome for Result<(), E> {
+    fn into_result(self) -> Result<(), Error> {
+        self.map_err(Error::other)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl<E> Sealed for Result<(), E> {}
+}
