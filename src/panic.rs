@@ -91,6 +91,24 @@ impl Panic {
         self.0.is_read.load(Ordering::Relaxed)
     }
 
+    /// A panic in another process, of which there are words and no payload.
+    #[cfg(not(concurrent_futures_loom))]
+    pub(crate) fn elsewhere(
+        message: String,
+        location: Option<String>,
+        worker: Option<String>,
+        task: Option<Arc<str>>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            message,
+            location,
+            worker,
+            task,
+            payload: Mutex::new(None),
+            is_read: AtomicBool::new(false),
+        }))
+    }
+
     /// The message, or `Box<dyn Any>` for a payload that is not text.
     ///
     /// ```

@@ -1,0 +1,599 @@
+//! [`Call`]: which function, in a form that means the same in another process.
+//!
+//! A `fn(A) -> R` crosses as two link addresses ([`Image`]): its own, and that
+//! of a *trampoline* that the compiler made for just these `A` and `R`, which
+//! decodes the arguments, calls, and encodes the value. All trampolines have
+//! one type, so the worker can call any of them without knowing the types:
+//!
+//! ```text
+//! parent, types known                worker, types unknown
+//! Call::one(f) ─ two addresses ────▶ Call::run ─▶ trampoline::<A, R>(f, bytes)
+//! task_frame(call, &args) ─ bytes ─────────────────▶ A ─▶ f ─▶ R ─▶ bytes
+//! ```
+//!
+//! Tried and left: the type of the function instead of its address (a closure
+//! that captured a zero-sized proof would be forged), and its name (two closures
+//! of one function share it).
+
+use std::any::type_name;
+use std::fmt;
+use std::mem::transmute;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::codec::{self, Fault};
+use super::frame::{Frames, Kind, Open};
+use super::message::{InitializeFailure, PanicNote, write_fault};
+use crate::executor::InitializerOutcome;
+use crate::panic::{catch, contain_drop};
+use crate::report::Report;
+use crate::sys::image::Image;
+
+/// A function and its trampoline, as link addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    function: u64,
+    trampoline: u64,
+}
+
+/// Appends to `out` the answer of the task: one whole frame.
+///
+/// # Safety
+///
+/// `function` is the address of a function of the type that this trampoline was
+/// made for.
+type Trampoline = unsafe fn(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>);
+
+/// A function that no other process of this program can be told to call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotShippable {
+    /// The type of the function: its name is not known.
+    signature: &'static str,
+    address: usize,
+}
+
+impl fmt::Display for NotShippable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the {} at {:#x} is not part of the main program but of a shared library, where a \
+             worker might not have it; wrap it in a closure of the main program",
+            self.signature, self.address
+        )
+    }
+}
+
+impl Call {
+    /// The size of [`to_bytes`](Self::to_bytes).
+    pub(crate) const BYTES: usize = 16;
+
+    /// One call of `f`, which answers with its value.
+    ///
+    /// # Errors
+    ///
+    /// `f` is not code of the main program.
+    pub(crate) fn one<A, R>(f: fn(A) -> R) -> Result<Self, NotShippable>
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+    {
+        Self::of(f, run_one::<A, R>)
+    }
+
+    /// A call of `f` for each item of a [`Chunk`].
+    ///
+    /// # Errors
+    ///
+    /// As [`one`](Self::one).
+    pub(crate) fn each<A, R>(f: fn(A) -> R) -> Result<Self, NotShippable>
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+    {
+        Self::of(f, run_each::<A, R>)
+    }
+
+    /// A call of a worker's initializer.
+    ///
+    /// # Errors
+    ///
+    /// As [`one`](Self::one).
+    pub(crate) fn initializer<A, O>(f: fn(A) -> O) -> Result<Self, NotShippable>
+    where
+        A: DeserializeOwned,
+        O: InitializerOutcome,
+    {
+        Self::of(f, run_initializer::<A, O>)
+    }
+
+    fn of<A, R>(f: fn(A) -> R, trampoline: Trampoline) -> Result<Self, NotShippable> {
+        let image = Image::current();
+        let link = |address: usize| {
+            image.link_address(address).ok_or(NotShippable {
+                signature: type_name::<fn(A) -> R>(),
+                address,
+            })
+        };
+        Ok(Self {
+            function: link((f as *const ()).expose_provenance())?,
+            trampoline: link((trampoline as *const ()).expose_provenance())?,
+        })
+    }
+
+    /// As a frame holds it, in front of the arguments.
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.function.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.trampoline.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let [f0, f1, f2, f3, f4, f5, f6, f7, trampoline @ ..] = bytes;
+        Self {
+            function: u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7]),
+            trampoline: u64::from_le_bytes(trampoline),
+        }
+    }
+
+    /// Runs the call, and appends to `out` one whole frame: what came of it.
+    ///
+    /// `false` if the addresses are none of code of this program; nothing ran
+    /// then.
+    ///
+    /// # Safety
+    ///
+    /// `self` was made by [`one`](Self::one), [`each`](Self::each) or
+    /// [`initializer`](Self::initializer) in a process of this very program.
+    pub(super) unsafe fn run(self, task: u64, args: &[u8], out: &mut Vec<u8>) -> bool {
+        let image = Image::current();
+        let found = (image.address(self.function), image.address(self.trampoline));
+        let (Some(function), Some(trampoline)) = found else {
+            return false;
+        };
+        let trampoline: *const () = std::ptr::with_exposed_provenance(trampoline);
+        // SAFETY: by the contract a trampoline of this program is there.
+        let trampoline = unsafe { transmute::<*const (), Trampoline>(trampoline) };
+        // SAFETY: by the contract both addresses were taken together, for the
+        // same types.
+        unsafe { trampoline(function, task, args, out) };
+        true
+    }
+}
+
+/// The frame of a task, which has the number 0 until `frame::set_task` gives it
+/// another.
+///
+/// # Errors
+///
+/// The arguments cannot be encoded.
+///
+/// # Panics
+///
+/// If their `Serialize` does.
+pub(crate) fn task_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, Fault> {
+    request(Kind::Task, call, args)
+}
+
+/// The frame that has the worker run its initializer.
+///
+/// # Errors
+///
+/// The arguments cannot be encoded.
+///
+/// # Panics
+///
+/// If their `Serialize` does.
+pub(crate) fn initialize_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, Fault> {
+    request(Kind::Initialize, call, args)
+}
+
+fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, Fault> {
+    let mut frame = Vec::new();
+    let open = Open::begin(&mut frame, kind, 0);
+    frame.extend_from_slice(&call.to_bytes());
+    codec::encode(args, &mut frame)?;
+    open.close(&mut frame);
+    Ok(frame)
+}
+
+/// The frame of a task that calls one function for each of several items, while
+/// it is being made.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    frame: Vec<u8>,
+    open: Open,
+    items: u64,
+}
+
+impl Chunk {
+    /// Without items yet; `call` is of [`Call::each`].
+    pub(crate) fn new(call: Call) -> Self {
+        let mut frame = Vec::new();
+        let open = Open::begin(&mut frame, Kind::Task, 0);
+        frame.extend_from_slice(&call.to_bytes());
+        Self {
+            frame,
+            open,
+            items: 0,
+        }
+    }
+
+    /// Adds an item. One that cannot be encoded leaves the chunk as it was.
+    ///
+    /// # Errors
+    ///
+    /// The item cannot be encoded.
+    ///
+    /// # Panics
+    ///
+    /// If its `Serialize` does; the chunk is of no use then.
+    pub(crate) fn push<A: Serialize>(&mut self, item: &A) -> Result<(), Fault> {
+        let open = Open::begin(&mut self.frame, Kind::Item, self.items);
+        match codec::encode(item, &mut self.frame) {
+            Ok(()) => {
+                open.close(&mut self.frame);
+                self.items += 1;
+                Ok(())
+            }
+            Err(fault) => {
+                open.give_up(&mut self.frame);
+                Err(fault)
+            }
+        }
+    }
+
+    /// How many items it has.
+    pub(crate) fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// The whole frame, numbered like that of [`task_frame`].
+    pub(crate) fn into_frame(mut self) -> Vec<u8> {
+        self.open.close(&mut self.frame);
+        self.frame
+    }
+}
+
+/// A [`Trampoline`] for one call.
+unsafe fn run_one<A, R>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
+where
+    A: DeserializeOwned,
+    R: Serialize,
+{
+    // SAFETY: the same duty, handed on.
+    let f = unsafe { function_at::<A, R>(function) };
+    answer(f, task, args, out);
+}
+
+/// A [`Trampoline`] for a chunk: its value is the answers for its items.
+unsafe fn run_each<A, R>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
+where
+    A: DeserializeOwned,
+    R: Serialize,
+{
+    // SAFETY: the same duty, handed on.
+    let f = unsafe { function_at::<A, R>(function) };
+    let open = Open::begin(out, Kind::Returned, task);
+    // The parent writes whole frames only; were one not, its item has no answer.
+    for (header, args) in Frames::within(args).flatten() {
+        answer(f, header.task, args, out);
+    }
+    open.close(out);
+}
+
+/// A [`Trampoline`] for an initializer.
+unsafe fn run_initializer<A, O>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
+where
+    A: DeserializeOwned,
+    O: InitializerOutcome,
+{
+    // SAFETY: the same duty, handed on.
+    let f = unsafe { function_at::<A, O>(function) };
+    let initialized = decoded(args).map_err(|failed| match failed {
+        Failed::Panicked(note) => InitializeFailure::Panicked(note),
+        Failed::Fault(fault) => InitializeFailure::Undecodable(fault),
+    });
+    let initialized = initialized.and_then(|args| {
+        catch(|| f(args).into_result().map_err(Report::from))
+            .map_err(|panic| InitializeFailure::Panicked(PanicNote::of(&panic)))?
+            .map_err(InitializeFailure::Error)
+    });
+    match initialized {
+        Ok(()) => Open::begin(out, Kind::Initialized, task).close(out),
+        Err(failure) => failure.write(out),
+    }
+}
+
+/// The function behind an address.
+///
+/// # Safety
+///
+/// There is a `fn(A) -> R` at the address.
+unsafe fn function_at<A, R>(address: usize) -> fn(A) -> R {
+    let address: *const () = std::ptr::with_exposed_provenance(address);
+    // SAFETY: by the contract; a function's pointer is as wide as any other.
+    unsafe { transmute::<*const (), fn(A) -> R>(address) }
+}
+
+/// What went wrong with a value.
+enum Failed {
+    Panicked(PanicNote),
+    Fault(Fault),
+}
+
+/// Runs the user's serde code.
+fn guarded<T>(code: impl FnOnce() -> Result<T, Fault>) -> Result<T, Failed> {
+    catch(code)
+        .map_err(|panic| Failed::Panicked(PanicNote::of(&panic)))?
+        .map_err(Failed::Fault)
+}
+
+fn decoded<A: DeserializeOwned>(args: &[u8]) -> Result<A, Failed> {
+    guarded(|| codec::decode(args))
+}
+
+/// Decodes, calls, encodes; appends one frame. No panic of the user's code gets
+/// out, also none of a `Drop`.
+fn answer<A, R>(f: fn(A) -> R, task: u64, args: &[u8], out: &mut Vec<u8>)
+where
+    A: DeserializeOwned,
+    R: Serialize,
+{
+    let args: A = match decoded(args) {
+        Ok(args) => args,
+        Err(Failed::Panicked(note)) => return note.write(out, task),
+        Err(Failed::Fault(fault)) => return write_fault(&fault, out, Kind::Undecodable, task),
+    };
+    let value = match catch(|| f(args)) {
+        Ok(value) => value,
+        Err(panic) => return PanicNote::of(&panic).write(out, task),
+    };
+    let open = Open::begin(out, Kind::Returned, task);
+    match guarded(|| codec::encode(&value, out)) {
+        Ok(()) => open.close(out),
+        Err(failed) => {
+            open.give_up(out);
+            match failed {
+                Failed::Panicked(note) => note.write(out, task),
+                Failed::Fault(fault) => write_fault(&fault, out, Kind::Unencodable, task),
+            }
+        }
+    }
+    contain_drop(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::super::frame::{Assembler, Frame};
+    use super::super::message::{Answer, Reply, Request, answers};
+    use super::*;
+
+    /// What arrives at the other end.
+    fn frame(bytes: &[u8]) -> Frame {
+        let mut assembler = Assembler::new();
+        let mut left = bytes;
+        loop {
+            if let Some(frame) = assembler.next().unwrap() {
+                assert!(assembler.is_between_frames() && left.is_empty());
+                return frame;
+            }
+            let room = assembler.room();
+            let count = room.len().min(left.len());
+            assert!(count > 0, "the frame is whole");
+            room[..count].copy_from_slice(&left[..count]);
+            assembler.came(count);
+            left = &left[count..];
+        }
+    }
+
+    /// Runs a request as a worker does.
+    fn reply(request: &[u8]) -> Reply {
+        let (task, work) = match Request::of(frame(request)).unwrap() {
+            Request::Task(task, work) => (task, work),
+            Request::Initialize(work) => (0, work),
+            other => panic!("{other:?}"),
+        };
+        let mut out = Vec::new();
+        // SAFETY: the call was made by this program.
+        assert!(unsafe { work.call.run(task, work.args(), &mut out) });
+        Reply::of(frame(&out)).unwrap()
+    }
+
+    fn answer_to<A, R>(f: fn(A) -> R, args: &A) -> Answer<Vec<u8>>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize,
+    {
+        let mut request = task_frame(Call::one(f).unwrap(), args).unwrap();
+        super::super::frame::set_task(&mut request, 7);
+        match reply(&request) {
+            Reply::Answer(7, answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn value_of<A, R>(f: fn(A) -> R, args: A) -> R
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        match answer_to(f, &args) {
+            Answer::Returned(bytes) => codec::decode(&bytes).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn double<T: Clone + std::ops::Add<Output = T>>(value: T) -> T {
+        value.clone() + value
+    }
+
+    #[test]
+    fn functions_generics_and_closures_are_called() {
+        assert_eq!(value_of(double::<u8>, 4), 8);
+        assert_eq!(value_of(double::<f64>, 0.25), 0.5);
+        assert_eq!(value_of(|s: String| s.len(), "four".to_owned()), 4);
+        // Two closures that share a type's name.
+        let both: [fn(u8) -> u8; 2] = [|n| n + 1, |n| n + 2];
+        assert_eq!(both.map(|f| value_of(f, 1)), [2, 3]);
+        assert_eq!(value_of(|()| (), ()), ());
+    }
+
+    #[test]
+    fn a_function_of_a_library_is_not_shippable() {
+        let name = c"getpid";
+        // SAFETY: the arguments are what it takes.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+        let address: *const () = found.cast();
+        // SAFETY: never called; it is only asked where it is.
+        let f = unsafe { transmute::<*const (), fn(()) -> u32>(address) };
+        let refused = Call::one(f).unwrap_err();
+        assert_eq!(refused.address, found as usize);
+        assert!(refused.to_string().contains("fn(()) -> u32"), "{refused}");
+    }
+
+    #[test]
+    fn addresses_that_are_not_code_are_not_called() {
+        let call = Call::one(double::<u8>).unwrap();
+        let mut out = Vec::new();
+        for (function, trampoline) in [
+            (0, call.trampoline),
+            (call.function, 0),
+            (u64::MAX, u64::MAX),
+            (call.function, u64::MAX - 5),
+        ] {
+            let call = Call {
+                function,
+                trampoline,
+            };
+            assert_eq!(Call::from_bytes(call.to_bytes()), call);
+            // SAFETY: one of the two addresses is none of code: it does nothing.
+            assert!(!unsafe { call.run(1, &[], &mut out) });
+        }
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_panic_comes_with_its_place() {
+        crate::panic::watch_panics();
+        let answer = answer_to(|n: u8| assert!(n > 9, "{n} is too small"), &3);
+        let Answer::Panicked(note) = answer else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(note.message, "3 is too small");
+        assert!(note.location.as_ref().unwrap().contains("call.rs:"));
+        let panic = note.into_panic(Some("thumb".into()));
+        assert_eq!(panic.task(), Some("thumb"));
+        assert_eq!(panic.message(), "3 is too small");
+    }
+
+    /// Fails where its number says.
+    struct Picky(u8);
+
+    impl Serialize for Picky {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                1 => Err(serde::ser::Error::custom("one cannot be written")),
+                2 => panic!("two panics"),
+                n => serializer.serialize_u8(n),
+            }
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Picky {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            match u8::deserialize(deserializer)? {
+                3 => Err(serde::de::Error::custom("three cannot be read")),
+                4 => panic!("four panics"),
+                n => Ok(Self(n)),
+            }
+        }
+    }
+
+    impl Drop for Picky {
+        fn drop(&mut self) {
+            if self.0 == 5 {
+                panic!("five explodes");
+            }
+        }
+    }
+
+    fn make(n: u8) -> Picky {
+        Picky(n)
+    }
+
+    #[test]
+    fn values_that_do_not_cross_fail_their_own_task() {
+        let answer = answer_to(make, &1);
+        assert!(matches!(&answer, Answer::Unencodable(f) if f.type_name.ends_with("Picky")));
+        let answer = answer_to(make, &2);
+        assert!(matches!(&answer, Answer::Panicked(note) if note.message == "two panics"));
+        let answer = answer_to(|p: Picky| p.0, &Picky(3));
+        assert!(matches!(&answer, Answer::Undecodable(f) if f.type_name.ends_with("Picky")));
+        let answer = answer_to(|p: Picky| p.0, &Picky(4));
+        assert!(matches!(&answer, Answer::Panicked(note) if note.message == "four panics"));
+        // Its bytes are on their way when it explodes.
+        assert!(matches!(answer_to(make, &5), Answer::Returned(bytes) if bytes == [5]));
+        let refused = task_frame(Call::one(|_: Picky| ()).unwrap(), &Picky(1)).unwrap_err();
+        assert!(refused.type_name.ends_with("Picky"));
+    }
+
+    #[test]
+    fn each_item_of_a_chunk_has_an_answer_of_its_own() {
+        let mut chunk = Chunk::new(Call::each(|p: Picky| make(p.0 - 10)).unwrap());
+        assert!(chunk.push(&Picky(1)).is_err());
+        for n in [10, 11, 12, 3, 4, 16] {
+            chunk.push(&Picky(n)).unwrap();
+        }
+        assert_eq!(chunk.items(), 6);
+        let Reply::Answer(0, Answer::Returned(bytes)) = reply(&chunk.into_frame()) else {
+            panic!("a chunk returns");
+        };
+        let all: Vec<_> = answers(&bytes).map(Result::unwrap).collect();
+        assert!(all.iter().map(|(n, _)| *n).eq(0..6));
+        let kinds = all.iter().map(|(_, answer)| match answer {
+            Answer::Returned([n]) => n.to_string(),
+            Answer::Returned(_) => "long".to_owned(),
+            Answer::Panicked(note) => note.message.clone(),
+            Answer::Undecodable(_) => "undecodable".to_owned(),
+            Answer::Unencodable(_) => "unencodable".to_owned(),
+        });
+        let expected = [
+            "0",
+            "unencodable",
+            "two panics",
+            "undecodable",
+            "four panics",
+            "6",
+        ];
+        assert_eq!(kinds.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn an_initializer_says_how_it_went() {
+        fn run<O: InitializerOutcome>(f: fn(u8) -> O) -> Reply {
+            reply(&initialize_frame(Call::initializer(f).unwrap(), &1_u8).unwrap())
+        }
+        assert_eq!(run(|_| ()), Reply::Initialized);
+        assert_eq!(run(|_| Ok::<(), String>(())), Reply::Initialized);
+        let failed = run(|n| "x".repeat(n.into()).parse::<u8>().map(drop));
+        let Reply::InitializeFailed(InitializeFailure::Error(report)) = failed else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(report.message(), "invalid digit found in string");
+        let failed = run(|_| -> () { panic!("no") });
+        let Reply::InitializeFailed(InitializeFailure::Panicked(note)) = failed else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(note.message, "no");
+        let call = Call::initializer(|_: Picky| ()).unwrap();
+        let failed = reply(&initialize_frame(call, &Picky(3)).unwrap());
+        assert!(matches!(
+            failed,
+            Reply::InitializeFailed(InitializeFailure::Undecodable(_))
+        ));
+    }
+}

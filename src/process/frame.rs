@@ -1,0 +1,461 @@
+//! Frames: bytes with a header in front, and nothing about what they mean.
+//!
+//! ```text
+//! | kind u32 | flags u32 | task u64 | length u64 | payload: length bytes |
+//! ```
+//!
+//! All numbers are little-endian. The header is outside the payload, so a
+//! payload that makes no sense spoils its own task and no other. Whatever comes
+//! from another process is input: every number is checked, and a length is a
+//! claim until its bytes are here. No I/O happens in this file; [`Assembler`] is
+//! handed bytes as they come, in pieces of any size.
+
+use std::fmt;
+
+/// The bytes in front of every payload.
+pub(crate) const HEADER: usize = 24;
+
+/// What a frame is. Each side sends its own kinds only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    // To the worker.
+    Hello = 0x01,
+    Initialize = 0x02,
+    Task = 0x03,
+    Exit = 0x04,
+    // From the worker.
+    Ready = 0x11,
+    Refused = 0x12,
+    Initialized = 0x13,
+    InitializeFailed = 0x14,
+    Started = 0x15,
+    Returned = 0x16,
+    Panicked = 0x17,
+    Undecodable = 0x18,
+    Unencodable = 0x19,
+    // Inside of a task that is a chunk of a map.
+    Item = 0x21,
+}
+
+impl Kind {
+    const ALL: [Self; 14] = [
+        Self::Hello,
+        Self::Initialize,
+        Self::Task,
+        Self::Exit,
+        Self::Ready,
+        Self::Refused,
+        Self::Initialized,
+        Self::InitializeFailed,
+        Self::Started,
+        Self::Returned,
+        Self::Panicked,
+        Self::Undecodable,
+        Self::Unencodable,
+        Self::Item,
+    ];
+
+    pub(super) fn of(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u32 == number)
+    }
+}
+
+/// What stands in front of a payload, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
+    /// The task's number; 0 where the frame belongs to none.
+    pub(crate) task: u64,
+    /// What the sender claims; no more than a `Vec` can hold.
+    pub(crate) length: usize,
+}
+
+impl Header {
+    fn parse(bytes: [u8; HEADER]) -> Result<Self, Malformed> {
+        let [
+            k0,
+            k1,
+            k2,
+            k3,
+            f0,
+            f1,
+            f2,
+            f3,
+            t0,
+            t1,
+            t2,
+            t3,
+            t4,
+            t5,
+            t6,
+            t7,
+            l @ ..,
+        ] = bytes;
+        let number = u32::from_le_bytes([k0, k1, k2, k3]);
+        let flags = u32::from_le_bytes([f0, f1, f2, f3]);
+        let length = u64::from_le_bytes(l);
+        let kind = Kind::of(number)
+            .ok_or_else(|| Malformed::new(format!("a frame of the unknown kind {number:#x}")))?;
+        if flags != 0 {
+            return Err(Malformed::new(format!(
+                "a frame with unknown flags {flags:#x}"
+            )));
+        }
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|length| isize::try_from(*length).is_ok())
+            .ok_or_else(|| Malformed::new(format!("a frame of {length} bytes")))?;
+        Ok(Self {
+            kind,
+            task: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+            length,
+        })
+    }
+}
+
+/// Why bytes of another process make no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(String);
+
+impl Malformed {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A frame that is being written at the end of a buffer.
+#[derive(Debug)]
+#[must_use = "a frame that is not closed has no length"]
+pub(crate) struct Open {
+    at: usize,
+}
+
+impl Open {
+    /// Writes the header; the payload is whatever is appended before the
+    /// [`close`](Self::close).
+    pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, task: u64) -> Self {
+        let at = out.len();
+        out.extend_from_slice(&(kind as u32).to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&task.to_le_bytes());
+        out.extend_from_slice(&[0; 8]);
+        Self { at }
+    }
+
+    /// Puts the length of what was appended into the header.
+    pub(crate) fn close(self, out: &mut [u8]) {
+        let length = (out.len() - self.at - HEADER) as u64;
+        out[self.at + 16..self.at + HEADER].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// Takes the frame back, with all that was appended.
+    pub(crate) fn give_up(self, out: &mut Vec<u8>) {
+        out.truncate(self.at);
+    }
+}
+
+/// A whole frame without a payload.
+pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[..4].copy_from_slice(&(kind as u32).to_le_bytes());
+    bytes[8..16].copy_from_slice(&task.to_le_bytes());
+    bytes
+}
+
+/// Gives a frame that was written whole the number of its task.
+///
+/// # Panics
+///
+/// If it is shorter than a header, which no written frame is.
+pub(crate) fn set_task(frame: &mut [u8], task: u64) {
+    frame[8..16].copy_from_slice(&task.to_le_bytes());
+}
+
+/// A frame that is here as a whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) kind: Kind,
+    pub(crate) task: u64,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The frames that a whole payload consists of, one behind the other.
+///
+/// Ends after the first that makes no sense.
+#[derive(Debug)]
+pub(crate) struct Frames<'a>(&'a [u8]);
+
+impl<'a> Frames<'a> {
+    pub(crate) fn within(payload: &'a [u8]) -> Self {
+        Self(payload)
+    }
+
+    fn read(&mut self) -> Result<(Header, &'a [u8]), Malformed> {
+        let cut_off = || Malformed::new("a frame that is cut off");
+        let (header, rest) = self.0.split_first_chunk().ok_or_else(cut_off)?;
+        let header = Header::parse(*header)?;
+        let (payload, rest) = rest.split_at_checked(header.length).ok_or_else(cut_off)?;
+        self.0 = rest;
+        Ok((header, payload))
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<(Header, &'a [u8]), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let read = self.read();
+        if read.is_err() {
+            self.0 = &[];
+        }
+        Some(read)
+    }
+}
+
+/// How much one reading asks for at least.
+const PIECE: usize = 64 << 10;
+
+/// Makes frames of bytes as they come.
+///
+/// The terms: bytes are first read into a *stage* of fixed size, out of which
+/// small frames are copied. The payload of the frame that is on its way, once
+/// its header is known and the stage is used up, is read straight into its own
+/// buffer, which at most doubles with each reading: a length that is only
+/// claimed makes nobody allocate.
+///
+/// The reader's loop: [`next`](Self::next) until it is `None`, then read into
+/// [`room`](Self::room) and tell how much came by [`came`](Self::came).
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    stage: Box<[u8]>,
+    /// What of the stage is filled and not yet used.
+    start: usize,
+    end: usize,
+    /// The frame whose header is here and whose payload is not yet.
+    partial: Option<Partial>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    header: Header,
+    /// As long as what there was room for; `got` bytes of it have come.
+    payload: Vec<u8>,
+    got: usize,
+}
+
+impl Partial {
+    fn missing(&self) -> usize {
+        self.header.length - self.got
+    }
+}
+
+impl Assembler {
+    pub(crate) fn new() -> Self {
+        Self {
+            stage: vec![0; PIECE].into(),
+            start: 0,
+            end: 0,
+            partial: None,
+        }
+    }
+
+    /// Where to read the next bytes to, once [`next`](Self::next) gave `None`.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+            if let Some(partial) = self.partial.as_mut().filter(|p| p.missing() > 0) {
+                let more = partial.missing().min(partial.got.max(PIECE));
+                partial.payload.resize(partial.got + more, 0);
+                return &mut partial.payload[partial.got..];
+            }
+        } else {
+            // Less than a header, if `next` was asked as it should be.
+            self.stage.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        &mut self.stage[self.end..]
+    }
+
+    /// Says that `count` bytes were read into what [`room`](Self::room) lent.
+    pub(crate) fn came(&mut self, count: usize) {
+        match &mut self.partial {
+            // What `room` lends while nothing is on the stage.
+            Some(partial) if self.end == 0 && partial.missing() > 0 => {
+                partial.got = (partial.got + count).min(partial.payload.len());
+            }
+            _ => self.end = (self.end + count).min(self.stage.len()),
+        }
+    }
+
+    /// The next frame that is here as a whole.
+    ///
+    /// # Errors
+    ///
+    /// What came makes no sense. There is no way to find the next frame after
+    /// that: give the connection up.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, Malformed> {
+        if self.partial.is_none() {
+            let staged = &self.stage[self.start..self.end];
+            let Some(header) = staged.first_chunk() else {
+                return Ok(None);
+            };
+            let header = Header::parse(*header)?;
+            self.start += HEADER;
+            self.partial = Some(Partial {
+                header,
+                payload: Vec::new(),
+                got: 0,
+            });
+        }
+        let Some(partial) = &mut self.partial else {
+            return Ok(None);
+        };
+        let staged = &self.stage[self.start..self.end];
+        let taken = staged.len().min(partial.missing());
+        if taken > 0 {
+            partial.payload.truncate(partial.got);
+            partial.payload.extend_from_slice(&staged[..taken]);
+            partial.got += taken;
+            self.start += taken;
+        }
+        if partial.missing() > 0 {
+            return Ok(None);
+        }
+        Ok(self.partial.take().map(|partial| Frame {
+            kind: partial.header.kind,
+            task: partial.header.task,
+            payload: partial.payload,
+        }))
+    }
+
+    /// Whether the bytes end between two frames.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.partial.is_none() && self.start == self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: Kind, task: u64, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let open = Open::begin(&mut out, kind, task);
+        out.extend_from_slice(payload);
+        open.close(&mut out);
+        out
+    }
+
+    /// Everything that an assembler makes of the bytes, given in such pieces.
+    fn assemble(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, Malformed> {
+        let mut assembler = Assembler::new();
+        let mut frames = Vec::new();
+        let mut left = bytes;
+        loop {
+            while let Some(frame) = assembler.next()? {
+                frames.push(frame);
+            }
+            if left.is_empty() {
+                return Ok(frames);
+            }
+            let room = assembler.room();
+            let count = room.len().min(piece).min(left.len());
+            assert!(count > 0, "there is always room");
+            room[..count].copy_from_slice(&left[..count]);
+            assembler.came(count);
+            left = &left[count..];
+        }
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_whatever_the_pieces() {
+        let big: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
+        let payloads = [&big[..0], &big[..1], &big[..PIECE], &big[..], &big[..7]];
+        let mut bytes = Vec::new();
+        for (task, payload) in payloads.iter().enumerate() {
+            bytes.extend(frame(Kind::Task, task as u64, payload));
+        }
+        for piece in [1, 5, HEADER, 1000, PIECE - 1, PIECE, PIECE + 1, usize::MAX] {
+            let frames = assemble(&bytes, piece).unwrap();
+            assert_eq!(frames.len(), payloads.len(), "pieces of {piece}");
+            for (task, (frame, payload)) in frames.iter().zip(payloads).enumerate() {
+                assert_eq!((frame.kind, frame.task), (Kind::Task, task as u64));
+                assert!(frame.payload == payload, "pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_only_claimed_allocates_nothing() {
+        let mut bytes = bare(Kind::Returned, 1);
+        bytes[16..].copy_from_slice(&(1_u64 << 60).to_le_bytes());
+        let mut assembler = Assembler::new();
+        for part in [&bytes[..], &[7; 100]] {
+            assembler.room()[..part.len()].copy_from_slice(part);
+            assembler.came(part.len());
+            assert_eq!(assembler.next(), Ok(None));
+        }
+        assert!(assembler.room().len() <= PIECE);
+        assert!(!assembler.is_between_frames());
+    }
+
+    #[test]
+    fn wrong_headers_are_refused() {
+        let good = frame(Kind::Started, 9, b"");
+        assert!(assemble(&good, 64).is_ok());
+        for (at, byte) in [(0, 0x77), (2, 1), (4, 1), (7, 0x80), (23, 0x80)] {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            assert!(assemble(&bad, 64).is_err(), "{byte:#x} at {at}");
+            assert!(Frames::within(&bad).any(|frame| frame.is_err()));
+        }
+    }
+
+    /// No byte can be changed, and no end cut off, so that something panics.
+    #[test]
+    fn no_bytes_panic() {
+        let mut good = frame(Kind::Hello, 0, b"12345678");
+        good.extend(frame(Kind::Task, 3, b"abc"));
+        for end in 0..=good.len() {
+            let whole = assemble(&good[..end], 3).unwrap().len();
+            let within: Vec<_> = Frames::within(&good[..end]).collect();
+            let read = within.iter().filter(|frame| frame.is_ok()).count();
+            assert_eq!(read, whole);
+            let ends = [0, HEADER + 8, good.len()];
+            assert_eq!(within.len() > whole, !ends.contains(&end), "{end}");
+        }
+        for at in 0..good.len() {
+            for byte in 0..=255 {
+                let mut bad = good.clone();
+                bad[at] = byte;
+                let _ = assemble(&bad, 16);
+                let _ = Frames::within(&bad).count();
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_can_be_taken_back_and_renumbered() {
+        let mut out = b"before".to_vec();
+        let open = Open::begin(&mut out, Kind::Returned, 1);
+        out.extend_from_slice(b"half");
+        open.give_up(&mut out);
+        assert_eq!(out, b"before");
+        let mut task = frame(Kind::Task, 0, b"x");
+        set_task(&mut task, 7);
+        assert_eq!(assemble(&task, 64).unwrap()[0].task, 7);
+        assert_eq!(frame(Kind::Exit, 5, b""), bare(Kind::Exit, 5));
+    }
+}

@@ -1,0 +1,404 @@
+//! What the two processes say to each other, as frames.
+//!
+//! ```text
+//! parent ──▶ worker                          worker ──▶ parent
+//! Hello(greeting)          first, once       Ready | Refused(why)
+//! Initialize(call, args)   at most once      Initialized | InitializeFailed(why)
+//! Task(call, args)         any number        Started, then one Answer
+//! Exit                     last              ends, with code 0
+//! ```
+//!
+//! The parent may send on without waiting for an answer: the worker takes one
+//! frame after the other. It says `Started` *before* it decodes the arguments,
+//! since `Deserialize` is the user's code: if that ends the process, this task
+//! is to blame. After `Refused` and `InitializeFailed` the worker ends.
+//!
+//! A chunk of a map is one task: its arguments are frames of the kind `Item`,
+//! and what it returned are frames as well, one answer for each item, both
+//! numbered from 0.
+
+use super::call::Call;
+use super::codec::{self, Fault};
+use super::frame::{Frame, Frames, Header, Kind, Malformed, Open, bare};
+use crate::panic::Panic;
+use crate::report::Report;
+
+/// The first words: who the parent is, and who the worker shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    /// What both must have in common for addresses to mean the same.
+    pub(crate) program: Program,
+    /// The number that the worker has in its pool.
+    pub(crate) number: u64,
+    pub(crate) name: String,
+}
+
+/// A program's fingerprint, as far as addresses go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// This crate's version.
+    pub(crate) version: String,
+    pub(crate) build_id: Vec<u8>,
+    /// A hash of its program headers.
+    pub(crate) headers: u64,
+    /// The link address of something in this crate.
+    pub(crate) anchor: u64,
+}
+
+impl Program {
+    /// Why addresses of `self`, the worker, mean nothing to the parent.
+    pub(crate) fn mismatch(&self, parent: &Self) -> Option<String> {
+        (self != parent).then(|| {
+            format!(
+                "the worker is not the same program as its parent: worker {self:?}, parent {parent:?}"
+            )
+        })
+    }
+}
+
+impl Greeting {
+    /// The frame that says it.
+    pub(crate) fn frame(&self) -> Vec<u8> {
+        let program = &self.program;
+        let plain = (
+            &program.version,
+            &program.build_id,
+            (program.headers, program.anchor),
+            (self.number, &self.name),
+        );
+        whole(Kind::Hello, 0, &plain)
+    }
+
+    fn read(payload: &[u8]) -> Result<Self, Malformed> {
+        let (version, build_id, (headers, anchor), (number, name)) = read("greeting", payload)?;
+        Ok(Self {
+            program: Program {
+                version,
+                build_id,
+                headers,
+                anchor,
+            },
+            number,
+            name,
+        })
+    }
+}
+
+/// The frame that ends a worker in an orderly way.
+pub(crate) fn exit() -> Vec<u8> {
+    bare(Kind::Exit, 0).to_vec()
+}
+
+/// What the parent says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Hello(Greeting),
+    Initialize(Work),
+    Task(u64, Work),
+    Exit,
+}
+
+impl Request {
+    pub(crate) fn of(frame: Frame) -> Result<Self, Malformed> {
+        match frame.kind {
+            Kind::Hello => Greeting::read(&frame.payload).map(Self::Hello),
+            Kind::Initialize => Work::of(frame.payload).map(Self::Initialize),
+            Kind::Task => Work::of(frame.payload).map(|work| Self::Task(frame.task, work)),
+            Kind::Exit => Ok(Self::Exit),
+            kind => Err(Malformed::new(format!("{kind:?} from a parent"))),
+        }
+    }
+}
+
+/// A call with its encoded arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) call: Call,
+    payload: Vec<u8>,
+}
+
+impl Work {
+    fn of(payload: Vec<u8>) -> Result<Self, Malformed> {
+        let call = payload
+            .first_chunk()
+            .ok_or_else(|| Malformed::new("a call without a function"))?;
+        Ok(Self {
+            call: Call::from_bytes(*call),
+            payload,
+        })
+    }
+
+    pub(crate) fn args(&self) -> &[u8] {
+        &self.payload[Call::BYTES..]
+    }
+}
+
+/// What a worker says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Ready,
+    Refused(String),
+    Initialized,
+    InitializeFailed(InitializeFailure),
+    Started(u64),
+    Answer(u64, Answer<Vec<u8>>),
+}
+
+impl Reply {
+    pub(crate) fn of(frame: Frame) -> Result<Self, Malformed> {
+        match frame.kind {
+            Kind::Ready => Ok(Self::Ready),
+            Kind::Refused => read("refusal", &frame.payload).map(Self::Refused),
+            Kind::Initialized => Ok(Self::Initialized),
+            Kind::InitializeFailed => {
+                InitializeFailure::read(&frame.payload).map(Self::InitializeFailed)
+            }
+            Kind::Started => Ok(Self::Started(frame.task)),
+            Kind::Returned => Ok(Self::Answer(frame.task, Answer::Returned(frame.payload))),
+            kind => Answer::read(kind, &frame.payload).map(|a| Self::Answer(frame.task, a)),
+        }
+    }
+}
+
+/// What came of one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer<B> {
+    /// The encoded value.
+    Returned(B),
+    /// The function panicked, or the `Serialize` or `Deserialize` of its values.
+    Panicked(PanicNote),
+    /// The arguments could not be decoded.
+    Undecodable(Fault),
+    /// The value could not be encoded.
+    Unencodable(Fault),
+}
+
+impl<B> Answer<B> {
+    /// All but `Returned`.
+    fn read(kind: Kind, payload: &[u8]) -> Result<Self, Malformed> {
+        match kind {
+            Kind::Panicked => PanicNote::read(payload).map(Self::Panicked),
+            Kind::Undecodable => read_fault(payload).map(Self::Undecodable),
+            Kind::Unencodable => read_fault(payload).map(Self::Unencodable),
+            kind => Err(Malformed::new(format!("{kind:?} from a worker"))),
+        }
+    }
+}
+
+/// The answers for the items of a chunk, out of what its task returned: the
+/// item's number, and what came of it.
+pub(crate) fn answers(
+    returned: &[u8],
+) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), Malformed>> {
+    Frames::within(returned).map(|frame| {
+        let (Header { kind, task, .. }, payload) = frame?;
+        let answer = match kind {
+            Kind::Returned => Answer::Returned(payload),
+            kind => Answer::read(kind, payload)?,
+        };
+        Ok((task, answer))
+    })
+}
+
+/// A panic as it crosses over: its words, without the payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PanicNote {
+    pub(crate) message: String,
+    pub(crate) location: Option<String>,
+    pub(crate) worker: Option<String>,
+}
+
+impl PanicNote {
+    pub(super) fn of(panic: &Panic) -> Self {
+        Self {
+            message: panic.message().to_owned(),
+            location: panic.location().map(str::to_owned),
+            worker: panic.worker().map(str::to_owned),
+        }
+    }
+
+    /// The panic again, of the task that the parent knows by that name.
+    pub(crate) fn into_panic(self, task: Option<std::sync::Arc<str>>) -> Panic {
+        Panic::elsewhere(self.message, self.location, self.worker, task)
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>, task: u64) {
+        let plain = (&self.message, &self.location, &self.worker);
+        append(out, Kind::Panicked, task, &plain);
+    }
+
+    fn read(payload: &[u8]) -> Result<Self, Malformed> {
+        let (message, location, worker) = read("panic", payload)?;
+        Ok(Self {
+            message,
+            location,
+            worker,
+        })
+    }
+}
+
+/// Why a worker's initializer did not end well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InitializeFailure {
+    /// It returned an error.
+    Error(Report),
+    Panicked(PanicNote),
+    /// Its arguments could not be decoded.
+    Undecodable(Fault),
+}
+
+impl InitializeFailure {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let open = Open::begin(out, Kind::InitializeFailed, 0);
+        match self {
+            // No kind of its own: it is inside of a frame that says what it is.
+            Self::Error(report) => append(out, Kind::Item, 0, report),
+            Self::Panicked(note) => note.write(out, 0),
+            Self::Undecodable(fault) => write_fault(fault, out, Kind::Undecodable, 0),
+        }
+        open.close(out);
+    }
+
+    fn read(payload: &[u8]) -> Result<Self, Malformed> {
+        let inner = Frames::within(payload).next();
+        let (header, inner) =
+            inner.unwrap_or_else(|| Err(Malformed::new("a failure of nothing")))?;
+        match header.kind {
+            Kind::Item => read("error", inner).map(Self::Error),
+            Kind::Panicked => PanicNote::read(inner).map(Self::Panicked),
+            Kind::Undecodable => read_fault(inner).map(Self::Undecodable),
+            kind => Err(Malformed::new(format!("{kind:?} as a failure"))),
+        }
+    }
+}
+
+/// Says that the worker does not begin.
+pub(super) fn refused(why: &str) -> Vec<u8> {
+    whole(Kind::Refused, 0, &why)
+}
+
+pub(super) fn write_fault(fault: &Fault, out: &mut Vec<u8>, kind: Kind, task: u64) {
+    append(out, kind, task, &(&fault.type_name, &fault.reason));
+}
+
+fn read_fault(payload: &[u8]) -> Result<Fault, Malformed> {
+    let (type_name, reason) = read("fault", payload)?;
+    Ok(Fault { type_name, reason })
+}
+
+fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    append(&mut out, kind, task, plain);
+    out
+}
+
+/// Appends a frame of plain values of ours.
+fn append<T: serde::Serialize>(out: &mut Vec<u8>, kind: Kind, task: u64, plain: &T) {
+    let open = Open::begin(out, kind, task);
+    codec::encode(plain, out).expect("texts and numbers can be encoded");
+    open.close(out);
+}
+
+fn read<T: serde::de::DeserializeOwned>(what: &str, payload: &[u8]) -> Result<T, Malformed> {
+    codec::decode(payload).map_err(|fault| Malformed::new(format!("no {what}: {}", fault.reason)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::HEADER;
+    use super::*;
+
+    fn greeting() -> Greeting {
+        Greeting {
+            program: Program {
+                version: "1.2.3".to_owned(),
+                build_id: vec![1, 2, 3],
+                headers: 0xabcd_ef01_2345_6789,
+                anchor: 0x1000,
+            },
+            number: 3,
+            name: "worker_3".to_owned(),
+        }
+    }
+
+    fn frame(kind: Kind, bytes: &[u8]) -> Frame {
+        Frame {
+            kind,
+            task: 0,
+            payload: bytes.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_greeting_arrives_as_it_was() {
+        let bytes = greeting().frame();
+        let read = Request::of(frame(Kind::Hello, &bytes[HEADER..]));
+        assert_eq!(read, Ok(Request::Hello(greeting())));
+    }
+
+    #[test]
+    fn another_program_is_noticed_in_each_point() {
+        let parent = greeting().program;
+        assert_eq!(parent.mismatch(&parent), None);
+        let others: [fn(&mut Program); 4] = [
+            |p| p.version = "9".to_owned(),
+            |p| p.build_id.clear(),
+            |p| p.headers += 1,
+            |p| p.anchor += 1,
+        ];
+        for change in others {
+            let mut worker = parent.clone();
+            change(&mut worker);
+            let why = worker.mismatch(&parent).expect("they differ");
+            assert!(why.contains("1.2.3"));
+        }
+    }
+
+    /// Each kind with no payload, with each payload cut short, and with nonsense.
+    #[test]
+    fn no_payload_panics() {
+        let note = PanicNote {
+            message: "m".to_owned(),
+            location: Some("l".to_owned()),
+            worker: None,
+        };
+        let mut panicked = Vec::new();
+        note.write(&mut panicked, 0);
+        let mut failed = Vec::new();
+        InitializeFailure::Panicked(note).write(&mut failed);
+        let payloads = [
+            &greeting().frame()[HEADER..],
+            &panicked[HEADER..],
+            &failed[HEADER..],
+            &[0xff; 40],
+        ]
+        .map(<[u8]>::to_vec);
+        for number in 0..0x40 {
+            let Some(kind) = Kind::of(number) else {
+                continue;
+            };
+            for payload in &payloads {
+                for end in 0..=payload.len() {
+                    let _ = Request::of(frame(kind, &payload[..end]));
+                    let _ = Reply::of(frame(kind, &payload[..end]));
+                    let _ = answers(&payload[..end]).count();
+                }
+            }
+        }
+        let cut = &greeting().frame()[HEADER..];
+        for end in 0..cut.len() {
+            assert!(Request::of(frame(Kind::Hello, &cut[..end])).is_err());
+        }
+        assert!(Request::of(frame(Kind::Task, &[0; 15])).is_err());
+    }
+
+    #[test]
+    fn each_side_says_its_own_kinds_only() {
+        for kind in [Kind::Ready, Kind::Started, Kind::Returned, Kind::Item] {
+            assert!(Request::of(frame(kind, &[])).is_err(), "{kind:?}");
+        }
+        for kind in [Kind::Hello, Kind::Task, Kind::Exit, Kind::Item] {
+            assert!(Reply::of(frame(kind, &[])).is_err(), "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! [`Image`]: the main program as it lies in memory.
+//!
+//! Another process of the same program lies at another place, but everything in
+//! it at the same distance from where it begins: an address less that *bias* is
+//! a *link address*, and means the same in both. It holds for the executable
+//! itself, not for shared libraries, which each process may have in another
+//! order or not at all.
+
+use std::ffi::{c_int, c_void};
+use std::fmt;
+use std::ops::Range;
+use std::slice;
+use std::sync::OnceLock;
+
+#[cfg(target_pointer_width = "64")]
+use libc::Elf64_Phdr as Phdr;
+
+#[cfg(target_pointer_width = "32")]
+use libc::Elf32_Phdr as Phdr;
+
+/// The executable's own part of this process.
+pub(crate) struct Image {
+    bias: usize,
+    /// Where its code lies: link addresses.
+    code: Vec<Range<usize>>,
+    build_id: Vec<u8>,
+    headers: u64,
+}
+
+impl Image {
+    /// This process's.
+    pub(crate) fn current() -> &'static Self {
+        static CURRENT: OnceLock<Image> = OnceLock::new();
+        CURRENT.get_or_init(Self::read)
+    }
+
+    /// The link address of code at `address`; `None` if that is not code of the
+    /// main program.
+    pub(crate) fn link_address(&self, address: usize) -> Option<u64> {
+        let link = address.wrapping_sub(self.bias);
+        self.has_code_at(link).then_some(link as u64)
+    }
+
+    /// Where code with this link address is in this process; `None` if the main
+    /// program has no code there.
+    pub(crate) fn address(&self, link: u64) -> Option<usize> {
+        let link = usize::try_from(link).ok()?;
+        self.has_code_at(link).then(|| self.bias.wrapping_add(link))
+    }
+
+    fn has_code_at(&self, link: usize) -> bool {
+        self.code.iter().any(|segment| segment.contains(&link))
+    }
+
+    /// What the linker calls this very build; empty if it was not asked to.
+    pub(crate) fn build_id(&self) -> &[u8] {
+        &self.build_id
+    }
+
+    /// A hash of the program headers, a second witness.
+    pub(crate) fn headers(&self) -> u64 {
+        self.headers
+    }
+
+    fn read() -> Self {
+        let mut image: Option<Self> = None;
+        let data: *mut Option<Self> = &raw mut image;
+        // SAFETY: `first` is such a callback, and `data` is what it expects for
+        // as long as the call lasts.
+        unsafe { libc::dl_iterate_phdr(Some(first), data.cast()) };
+        // A process without an executable's headers runs no function of ours:
+        // whatever is asked then is not shippable.
+        image.unwrap_or(Self {
+            bias: 0,
+            code: Vec::new(),
+            build_id: Vec::new(),
+            headers: 0,
+        })
+    }
+
+    fn of(bias: usize, headers: &[Phdr]) -> Self {
+        let mut image = Self {
+            bias,
+            code: Vec::new(),
+            build_id: Vec::new(),
+            headers: 0xcbf2_9ce4_8422_2325,
+        };
+        for header in headers {
+            image.hash(header);
+            let start = header.p_vaddr as usize;
+            let segment = start..start.saturating_add(header.p_memsz as usize);
+            let readable = header.p_flags & libc::PF_R != 0;
+            match header.p_type {
+                libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => image.code.push(segment),
+                libc::PT_NOTE if readable && image.build_id.is_empty() => {
+                    let at = std::ptr::with_exposed_provenance(bias.wrapping_add(start));
+                    // SAFETY: a note segment that the loader mapped for reading,
+                    // and nobody writes to.
+                    let notes: &[u8] = unsafe { slice::from_raw_parts(at, segment.len()) };
+                    image.build_id = build_id(notes).unwrap_or_default().to_vec();
+                }
+                _ => {}
+            }
+        }
+        image
+    }
+
+    /// FNV-1a over the numbers of a header.
+    fn hash(&mut self, header: &Phdr) {
+        let numbers = [
+            header.p_type as usize,
+            header.p_flags as usize,
+            header.p_offset as usize,
+            header.p_vaddr as usize,
+            header.p_memsz as usize,
+        ];
+        for number in numbers {
+            self.headers = (self.headers ^ number as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("bias", &format_args!("{:#x}", self.bias))
+            .field("code", &self.code)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads the first image, which is the main program, and ends the iteration.
+unsafe extern "C" fn first(
+    info: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: the loader lends a valid record during the callback.
+    let info = unsafe { &*info };
+    // SAFETY: the record says so; the headers stay mapped as long as the image.
+    let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+    let found = Image::of(info.dlpi_addr as usize, headers);
+    let image: *mut Option<Image> = data.cast();
+    // SAFETY: `Image::read` lends it during the call, to nobody else.
+    unsafe { *image = Some(found) };
+    1
+}
+
+/// The build id among ELF notes: each is three numbers (length of its name,
+/// length of its content, type), then both, padded to 4 bytes.
+fn build_id(mut notes: &[u8]) -> Option<&[u8]> {
+    const GNU_BUILD_ID: u32 = 3;
+    let number = |bytes: &[u8]| Some(u32::from_ne_bytes(*bytes.first_chunk()?));
+    loop {
+        let (name_length, rest) = (number(notes)? as usize, notes.get(4..)?);
+        let (length, rest) = (number(rest)? as usize, rest.get(4..)?);
+        let (kind, rest) = (number(rest)?, rest.get(4..)?);
+        let name = rest.get(..name_length)?;
+        let rest = rest.get(name_length.next_multiple_of(4)..)?;
+        let content = rest.get(..length)?;
+        if kind == GNU_BUILD_ID && name == b"GNU\0" {
+            return Some(content);
+        }
+        notes = rest.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_of_the_program_has_a_link_address_and_back() {
+        fn twice<T: Copy + std::ops::Add<Output = T>>(n: T) -> T {
+            n + n
+        }
+        let image = Image::current();
+        let functions = [
+            twice::<u8> as fn(u8) -> u8 as usize,
+            twice::<u64> as fn(u64) -> u64 as usize,
+            (|n| n + 1) as fn(u32) -> u32 as usize,
+            Image::current as fn() -> &'static Image as usize,
+        ];
+        for address in functions {
+            let link = image.link_address(address).expect("it is in here");
+            assert_eq!(image.address(link), Some(address));
+        }
+    }
+
+    #[test]
+    fn data_the_heap_and_libraries_are_not_code_of_the_program() {
+        static DATA: u8 = 1;
+        let image = Image::current();
+        let heap = Box::new(1_u8);
+        let elsewhere = [
+            &raw const DATA as usize,
+            &raw const *heap as usize,
+            0,
+            usize::MAX,
+            library_function(),
+        ];
+        for address in elsewhere {
+            assert_eq!(image.link_address(address), None, "{address:#x}");
+        }
+        assert_eq!(image.address(u64::MAX), None);
+    }
+
+    /// Where the C library has `getpid`, wherever this program calls it through.
+    fn library_function() -> usize {
+        // SAFETY: both arguments are what it takes; the name is a C string.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"getpid".as_ptr()) };
+        assert!(!found.is_null());
+        found as usize
+    }
+
+    #[test]
+    fn a_build_has_an_id_and_a_hash() {
+        let image = Image::current();
+        assert_ne!(image.headers(), Image::of(0, &[]).headers());
+        // GNU's linkers are asked for one by default, by gcc.
+        assert!(image.build_id().is_empty() || image.build_id().len() >= 8);
+    }
+
+    #[test]
+    fn notes_that_are_cut_off_have_no_build_id() {
+        let note = |name: &[u8], kind: u32, content: &[u8]| {
+            let mut bytes = Vec::new();
+            for number in [name.len() as u32, content.len() as u32, kind] {
+                bytes.extend(number.to_ne_bytes());
+            }
+            for part in [name, content] {
+                bytes.extend(part);
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+            }
+            bytes
+        };
+        let mut notes = note(b"GNU\0", 1, b"abi");
+        notes.extend(note(b"Go\0", 3, b"other"));
+        notes.extend(note(b"GNU\0", 3, b"identity"));
+        assert_eq!(build_id(&notes), Some(&b"identity"[..]));
+        for end in 0..notes.len() {
+            assert_eq!(build_id(&notes[..end]), None, "{end}");
+        }
+        let hostile = [u32::MAX, u32::MAX, 3].map(u32::to_ne_bytes).concat();
+        assert_eq!(build_id(&hostile), None);
+    }
+}
