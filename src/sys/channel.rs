@@ -1,0 +1,182 @@
+//! [`Channel`]: the way between two processes, and how its end crosses over.
+//!
+//! A pair of connected sockets, both close-on-exec. The child gets its end as
+//! descriptor 0, which is the one way to hand something over without ever
+//! having it inheritable in a parent whose other threads start programs too.
+//! Once it runs, the child moves it away from there ([`Channel::take_stdin`]).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::stdio::{dup2_stdin, stdin};
+
+/// One end. Dropping it tells the other end: it reads end-of-file.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+/// An end for a child, and ours.
+///
+/// # Errors
+///
+/// The system has no descriptors left, or no memory.
+pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
+    let (ours, childs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    Ok((Channel(ours), childs))
+}
+
+impl Channel {
+    /// Takes the end that is descriptor 0, and leaves an empty input there.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing on descriptor 0, or no other descriptor is left.
+    pub(crate) fn take_stdin() -> io::Result<Self> {
+        // Not one of the three that everybody knows, even if they are closed.
+        let moved = fcntl_dupfd_cloexec(stdin(), 3)?;
+        dup2_stdin(empty_input()?)?;
+        Ok(Self(moved))
+    }
+
+    /// Sends what there is room for, at least a byte, and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) without room, and
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is gone; no
+    /// signal is raised.
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        Ok(retry_on_intr(|| send(&self.0, bytes, flags))?)
+    }
+
+    /// Sends everything, and waits for room.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is gone.
+    pub(crate) fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let sent = retry_on_intr(|| send(&self.0, bytes, SendFlags::NOSIGNAL))?;
+            bytes = &bytes[sent..];
+        }
+        Ok(())
+    }
+
+    /// Receives what is there, and does not wait. 0 bytes are the end.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there, and
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) once if the other end
+    /// went without reading all that was sent to it.
+    pub(crate) fn receive_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.receive_with(into, RecvFlags::DONTWAIT)
+    }
+
+    /// Waits until something comes. 0 bytes are the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_now`](Self::receive_now), but for `WouldBlock`.
+    pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.receive_with(into, RecvFlags::empty())
+    }
+
+    fn receive_with(&self, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+        let (count, _) = retry_on_intr(|| recv(&self.0, &mut *into, flags))?;
+        Ok(count)
+    }
+
+    /// Whether the other end is gone, or will send no more; does not wait.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::RDHUP)];
+        matches!(poll(&mut fds, Some(&NO_TIME)), Ok(1..))
+    }
+}
+
+/// For a poll that does not wait.
+const NO_TIME: rustix::event::Timespec = rustix::event::Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Something that is at its end from the beginning.
+fn empty_input() -> io::Result<OwnedFd> {
+    let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    // A place without /dev still has pipes; nobody keeps the end that writes.
+    Ok(null.or_else(|_| pipe_with(PipeFlags::CLOEXEC).map(|(reads, _)| reads))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::{FdFlags, fcntl_getfd};
+
+    use super::*;
+
+    fn pair_of_channels() -> (Channel, Channel) {
+        let (ours, childs) = pair().unwrap();
+        (ours, Channel(childs))
+    }
+
+    #[test]
+    fn no_end_is_ever_inheritable() {
+        let (ours, childs) = pair().unwrap();
+        for fd in [ours.as_fd(), childs.as_fd()] {
+            assert_eq!(fcntl_getfd(fd).unwrap(), FdFlags::CLOEXEC);
+        }
+    }
+
+    #[test]
+    fn what_does_not_wait_says_so() {
+        let (ours, childs) = pair_of_channels();
+        let mut into = [0; 8];
+        let nothing = ours.receive_now(&mut into).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        let piece = [1; 4096];
+        let full = loop {
+            if let Err(full) = ours.send_now(&piece) {
+                break full;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(childs.receive(&mut into).unwrap(), 8);
+    }
+
+    #[test]
+    fn the_end_is_end_of_file_and_broken_pipe() {
+        let (ours, childs) = pair_of_channels();
+        childs.send_all(b"last words").unwrap();
+        assert!(!ours.is_hung_up());
+        drop(childs);
+        assert!(ours.is_hung_up());
+        let mut into = [0; 64];
+        assert_eq!(ours.receive(&mut into).unwrap(), 10);
+        assert_eq!(ours.receive_now(&mut into).unwrap(), 0);
+        let gone = ours.send_all(b"x").unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn an_empty_input_is_at_its_end() {
+        let mut into = [0; 1];
+        assert_eq!(rustix::io::read(empty_input().unwrap(), &mut into), Ok(0));
+    }
+}

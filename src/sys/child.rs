@@ -1,0 +1,164 @@
+//! [`Handle`]: a child of this process, to be watched and to be ended.
+//!
+//! The handle is a pidfd, which means this one process whatever becomes of its
+//! number. An old kernel or a sandbox may have none; then the number is used,
+//! which is safe as long as the child was not waited for.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+
+/// A child that was started and not yet waited for.
+///
+/// Dropping it does nothing to the child.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pid: Pid,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Handle {
+    /// Of a child of this process that nobody has waited for.
+    ///
+    /// # Errors
+    ///
+    /// `pid` is no process's number.
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
+        Ok(Self { pid, pidfd })
+    }
+
+    /// Readable once the child has ended; `None` where the system has no such
+    /// thing, and only waiting can tell.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Sends SIGKILL. The child must not have been waited for yet.
+    ///
+    /// # Errors
+    ///
+    /// The child may not be sent signals (it became another user's).
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Sends SIGTERM. The child must not have been waited for yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`kill`](Self::kill).
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let sent = match &self.pidfd {
+            Some(pidfd) => pidfd_send_signal(pidfd, signal),
+            None => kill_process(self.pid, signal),
+        };
+        match sent {
+            // It ended by itself: what was wanted.
+            Err(rustix::io::Errno::SRCH) => Ok(()),
+            sent => Ok(sent?),
+        }
+    }
+}
+
+/// A signal's number, shown by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SignalName(pub(crate) i32);
+
+impl fmt::Display for SignalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = SIGNALS.iter().find(|(number, _)| *number == self.0);
+        match named {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+const SIGNALS: [(i32, &str); 30] = [
+    (libc::SIGHUP, "SIGHUP"),
+    (libc::SIGINT, "SIGINT"),
+    (libc::SIGQUIT, "SIGQUIT"),
+    (libc::SIGILL, "SIGILL"),
+    (libc::SIGTRAP, "SIGTRAP"),
+    (libc::SIGABRT, "SIGABRT"),
+    (libc::SIGBUS, "SIGBUS"),
+    (libc::SIGFPE, "SIGFPE"),
+    (libc::SIGKILL, "SIGKILL"),
+    (libc::SIGUSR1, "SIGUSR1"),
+    (libc::SIGSEGV, "SIGSEGV"),
+    (libc::SIGUSR2, "SIGUSR2"),
+    (libc::SIGPIPE, "SIGPIPE"),
+    (libc::SIGALRM, "SIGALRM"),
+    (libc::SIGTERM, "SIGTERM"),
+    (libc::SIGCHLD, "SIGCHLD"),
+    (libc::SIGCONT, "SIGCONT"),
+    (libc::SIGSTOP, "SIGSTOP"),
+    (libc::SIGTSTP, "SIGTSTP"),
+    (libc::SIGTTIN, "SIGTTIN"),
+    (libc::SIGTTOU, "SIGTTOU"),
+    (libc::SIGURG, "SIGURG"),
+    (libc::SIGXCPU, "SIGXCPU"),
+    (libc::SIGXFSZ, "SIGXFSZ"),
+    (libc::SIGVTALRM, "SIGVTALRM"),
+    (libc::SIGPROF, "SIGPROF"),
+    (libc::SIGWINCH, "SIGWINCH"),
+    (libc::SIGIO, "SIGIO"),
+    (libc::SIGPWR, "SIGPWR"),
+    (libc::SIGSYS, "SIGSYS"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+
+    /// A child that waits for its input to end, which it does not do by itself.
+    fn child() -> std::process::Child {
+        Command::new("cat").stdin(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_signal_ends_the_child_and_the_handle_sees_it() {
+        for without_pidfd in [false, true] {
+            let mut child = child();
+            let mut handle = Handle::open(child.id()).unwrap();
+            if without_pidfd {
+                handle.pidfd = None;
+            }
+            handle.kill().unwrap();
+            if let Some(pidfd) = handle.pidfd() {
+                let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+                assert_eq!(poll(&mut fds, None), Ok(1));
+            }
+            // Ended and not yet waited for: nothing to do, no error.
+            handle.terminate().unwrap();
+            let status = child.wait().unwrap();
+            assert_eq!(SignalName(status.signal().unwrap()).to_string(), "SIGKILL");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_no_process_are_refused() {
+        assert!(Handle::open(0).is_err());
+        assert!(Handle::open(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn signals_have_names() {
+        assert_eq!(SignalName(libc::SIGSEGV).to_string(), "SIGSEGV");
+        assert_eq!(SignalName(64).to_string(), "signal 64");
+    }
+}

@@ -1,0 +1,63 @@
+//! This process as a whole: its rights, its signals, its end.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// Whether the program was started with rights that its caller does not have
+/// (setuid, capabilities): then nothing that the caller says is to be trusted.
+pub(crate) fn has_more_rights_than_its_caller() -> bool {
+    // SAFETY: takes a number, and gives one for every number.
+    (unsafe { libc::getauxval(libc::AT_SECURE) }) != 0
+}
+
+/// Has SIGPIPE ignored, as std's runtime does before `main`.
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: a disposition without a function.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Has SIGINT do nothing in this process.
+///
+/// By a function that does nothing, since to ignore a signal is handed down to
+/// every program that is started: those that a task starts would outlive
+/// Ctrl-C. If it is ignored already, somebody wanted just that.
+pub(crate) fn outlive_interrupts() {
+    extern "C" fn nothing(_signal: libc::c_int) {}
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks only, and writes to a record that is ours.
+    let failed = unsafe { libc::sigaction(libc::SIGINT, ptr::null(), now.as_mut_ptr()) };
+    // SAFETY: all numbers and pointers that may be null; zeroed is a value.
+    let mut action = unsafe { now.assume_init() };
+    if failed != 0 || action.sa_sigaction == libc::SIG_IGN {
+        return;
+    }
+    action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: a whole record, and a function that touches nothing.
+    unsafe { libc::sigaction(libc::SIGINT, &raw const action, ptr::null_mut()) };
+}
+
+/// Writes out what this process has printed and kept back, in Rust and in C.
+pub(crate) fn flush() {
+    // Nobody is left to be told that it failed.
+    let _ = io::Write::flush(&mut io::stdout());
+    // SAFETY: null stands for all streams.
+    unsafe { libc::fflush(ptr::null_mut()) };
+}
+
+/// Ends the process here and now: nothing of the program's runs any more.
+pub(crate) fn end_now(code: i32) -> ! {
+    // SAFETY: it takes any number, and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_has_the_rights_of_its_caller() {
+        assert!(!has_more_rights_than_its_caller());
+    }
+}

@@ -1,0 +1,154 @@
+//! What a child knows of its parent: whether the one on descriptor 0 is it, and
+//! whether it still lives.
+
+use std::fs;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
+use rustix::process::{Pid, PidfdFlags, geteuid, getppid, pidfd_open};
+use rustix::stdio::stdin;
+
+use super::channel::Channel;
+
+/// Who made the socket on descriptor 0, as the system says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// 0 if it cannot be seen from here.
+    pub(crate) pid: u32,
+    uid: u32,
+}
+
+impl Peer {
+    /// `None` if descriptor 0 is no socket between processes of one machine.
+    pub(crate) fn of_stdin() -> Option<Self> {
+        let stdin = stdin();
+        if socket_domain(stdin) != Ok(AddressFamily::UNIX) {
+            return None;
+        }
+        // Not rustix's: it takes for granted that the number is not 0, as it is
+        // for a socket that is not connected.
+        let mut peer = libc::ucred {
+            pid: 0,
+            uid: 0,
+            gid: 0,
+        };
+        let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+        // SAFETY: the option's record, which is as long as `length` says.
+        let failed = unsafe {
+            libc::getsockopt(
+                stdin.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut peer).cast(),
+                &raw mut length,
+            )
+        };
+        let pid = u32::try_from(peer.pid).ok()?;
+        (failed == 0).then_some(Self { pid, uid: peer.uid })
+    }
+
+    /// Whether it is the user that this process acts for.
+    pub(crate) fn is_our_user(self) -> bool {
+        self.uid == geteuid().as_raw()
+    }
+}
+
+/// The number of the parent, as long as it lives; 0 if it is out of sight.
+pub(crate) fn parent_pid() -> u32 {
+    Pid::as_raw(getppid()).unsigned_abs()
+}
+
+/// Whether that process runs the file that this one runs. Also if the file was
+/// replaced or deleted since; not if we may not know.
+pub(crate) fn runs_our_program(pid: u32) -> bool {
+    let file = |whose: String| {
+        let found = fs::metadata(format!("/proc/{whose}/exe"))?;
+        io::Result::Ok((found.dev(), found.ino()))
+    };
+    match (file("self".to_owned()), file(pid.to_string())) {
+        (Ok(ours), Ok(theirs)) => ours == theirs,
+        _ => false,
+    }
+}
+
+/// The parent while it lives.
+#[derive(Debug)]
+pub(crate) struct Parent {
+    pid: u32,
+    /// A channel's end-of-file is not enough: a child that the parent forked
+    /// has the parent's end too.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Parent {
+    /// `None` if `pid` is not our parent, or is no more.
+    pub(crate) fn with_pid(pid: u32) -> Option<Self> {
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok();
+        // Asked after opening: then it was the parent that was opened.
+        (parent_pid() == pid).then_some(Self { pid, pidfd })
+    }
+
+    /// Returns when the parent has ended, or has closed its end of the channel.
+    pub(crate) fn wait_until_gone(&self, channel: &Channel) {
+        /// How often to look where the system does not tell.
+        const LOOK: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 200_000_000,
+        };
+        let channel = channel.as_fd();
+        loop {
+            let hang_up = PollFd::new(&channel, PollFlags::RDHUP);
+            let gone = match &self.pidfd {
+                Some(pidfd) => poll(&mut [hang_up, PollFd::new(pidfd, PollFlags::IN)], None),
+                None => poll(&mut [hang_up], Some(&LOOK)),
+            };
+            match gone {
+                Ok(0) if parent_pid() == self.pid => {}
+                Err(rustix::io::Errno::INTR) => {}
+                // One of the two, or a descriptor that a task has closed.
+                _ => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::channel::pair;
+    use super::*;
+
+    #[test]
+    fn a_process_runs_its_own_program() {
+        assert!(runs_our_program(std::process::id()));
+        assert!(!runs_our_program(0));
+        // Not knowing is no.
+        assert!(!runs_our_program(u32::MAX));
+    }
+
+    #[test]
+    fn the_parent_is_the_one_that_the_system_names() {
+        let pid = parent_pid();
+        assert!(Parent::with_pid(pid).is_some());
+        assert!(Parent::with_pid(std::process::id()).is_none());
+        assert!(Parent::with_pid(0).is_none());
+    }
+
+    #[test]
+    fn a_closed_channel_is_a_parent_that_is_gone() {
+        for without_pidfd in [false, true] {
+            let (ours, childs) = pair().unwrap();
+            let mut parent = Parent::with_pid(parent_pid()).unwrap();
+            if without_pidfd {
+                parent.pidfd = None;
+            }
+            drop(childs);
+            parent.wait_until_gone(&ours);
+        }
+    }
+}
