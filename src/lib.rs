@@ -117,6 +117,8 @@ pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
 pub use crate::inline::{InlineExecutor, InlineFuture};
 pub use crate::map::{Map, MapOptions, Unordered};
 pub use crate::panic::Panic;
+#[cfg(not(concurrent_futures_loom))]
+pub use crate::process::init;
 pub use crate::promise::{Promise, promise};
 pub use crate::report::Report;
 pub use crate::state::State;

@@ -24,6 +24,8 @@ pub enum PoolKind {
     Inline,
     /// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor): a thread of the pool.
     Threads,
+    /// A pool of processes: another process, which runs the same program.
+    Processes,
 }
 
 impl fmt::Display for PoolKind {
@@ -31,6 +33,7 @@ impl fmt::Display for PoolKind {
         f.write_str(match self {
             Self::Inline => "inline",
             Self::Threads => "threads",
+            Self::Processes => "processes",
         })
     }
 }

@@ -20,6 +20,7 @@
 use super::call::Call;
 use super::codec::{self, Fault};
 use super::frame::{Frame, Frames, Header, Kind, Malformed, Open, bare};
+use super::program::Program;
 use crate::panic::Panic;
 use crate::report::Report;
 
@@ -31,29 +32,6 @@ pub(crate) struct Greeting {
     /// The number that the worker has in its pool.
     pub(crate) number: u64,
     pub(crate) name: String,
-}
-
-/// A program's fingerprint, as far as addresses go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Program {
-    /// This crate's version.
-    pub(crate) version: String,
-    pub(crate) build_id: Vec<u8>,
-    /// A hash of its program headers.
-    pub(crate) headers: u64,
-    /// The link address of something in this crate.
-    pub(crate) anchor: u64,
-}
-
-impl Program {
-    /// Why addresses of `self`, the worker, mean nothing to the parent.
-    pub(crate) fn mismatch(&self, parent: &Self) -> Option<String> {
-        (self != parent).then(|| {
-            format!(
-                "the worker is not the same program as its parent: worker {self:?}, parent {parent:?}"
-            )
-        })
-    }
 }
 
 impl Greeting {
@@ -334,24 +312,6 @@ mod tests {
         let bytes = greeting().frame();
         let read = Request::of(frame(Kind::Hello, &bytes[HEADER..]));
         assert_eq!(read, Ok(Request::Hello(greeting())));
-    }
-
-    #[test]
-    fn another_program_is_noticed_in_each_point() {
-        let parent = greeting().program;
-        assert_eq!(parent.mismatch(&parent), None);
-        let others: [fn(&mut Program); 4] = [
-            |p| p.version = "9".to_owned(),
-            |p| p.build_id.clear(),
-            |p| p.headers += 1,
-            |p| p.anchor += 1,
-        ];
-        for change in others {
-            let mut worker = parent.clone();
-            change(&mut worker);
-            let why = worker.mismatch(&parent).expect("they differ");
-            assert!(why.contains("1.2.3"));
-        }
     }
 
     /// Each kind with no payload, with each payload cut short, and with nonsense.

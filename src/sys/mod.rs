@@ -2,7 +2,10 @@
 //! tasks.
 
 #![cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-#![expect(dead_code, reason = "the pool of processes is still to come")]
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the pool of processes is still to come")
+)]
 
 pub(crate) mod channel;
 pub(crate) mod child;

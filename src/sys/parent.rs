@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
-use rustix::process::{Pid, PidfdFlags, geteuid, getppid, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, geteuid, getppid, pidfd_open, test_kill_process};
 use rustix::stdio::stdin;
 
 use super::channel::Channel;
@@ -56,6 +56,22 @@ impl Peer {
     pub(crate) fn is_our_user(self) -> bool {
         self.uid == geteuid().as_raw()
     }
+
+    /// Whether it is certain that the process which made the socket is no more.
+    pub(crate) fn has_ended(self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let Some(pid) = pid else {
+            return false;
+        };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => {
+                let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+                matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
+            }
+            Err(rustix::io::Errno::SRCH) => true,
+            Err(_) => test_kill_process(pid) == Err(rustix::io::Errno::SRCH),
+        }
+    }
 }
 
 /// The number of the parent, as long as it lives; 0 if it is out of sight.
@@ -96,6 +112,17 @@ impl Parent {
 
     /// Returns when the parent has ended, or has closed its end of the channel.
     pub(crate) fn wait_until_gone(&self, channel: &Channel) {
+        self.wait(channel, PollFlags::RDHUP);
+    }
+
+    /// Waits for the parent to say something; `false` if it is gone instead.
+    pub(crate) fn wait_for_words(&self, channel: &Channel) -> bool {
+        let seen = self.wait(channel, PollFlags::RDHUP | PollFlags::IN);
+        seen.contains(PollFlags::IN)
+    }
+
+    /// Waits for any of `events`, or for the parent's end; what the channel had.
+    fn wait(&self, channel: &Channel, events: PollFlags) -> PollFlags {
         /// How often to look where the system does not tell.
         const LOOK: Timespec = Timespec {
             tv_sec: 0,
@@ -103,16 +130,14 @@ impl Parent {
         };
         let channel = channel.as_fd();
         loop {
-            let hang_up = PollFd::new(&channel, PollFlags::RDHUP);
-            let gone = match &self.pidfd {
-                Some(pidfd) => poll(&mut [hang_up, PollFd::new(pidfd, PollFlags::IN)], None),
-                None => poll(&mut [hang_up], Some(&LOOK)),
-            };
-            match gone {
+            let mut fds = vec![PollFd::new(&channel, events)];
+            fds.extend(self.pidfd.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+            let limit = self.pidfd.is_none().then_some(&LOOK);
+            match poll(&mut fds, limit) {
                 Ok(0) if parent_pid() == self.pid => {}
                 Err(rustix::io::Errno::INTR) => {}
                 // One of the two, or a descriptor that a task has closed.
-                _ => return,
+                _ => return fds[0].revents(),
             }
         }
     }

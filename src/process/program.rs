@@ -1,0 +1,89 @@
+//! [`Program`]: what two processes must have in common for addresses to mean
+//! the same in both.
+
+use std::fmt;
+
+use crate::sys::image::Image;
+
+/// A program's fingerprint.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// This crate's version.
+    pub(crate) version: String,
+    /// What the linker calls the build; may be empty.
+    pub(crate) build_id: Vec<u8>,
+    /// A hash of its program headers.
+    pub(crate) headers: u64,
+    /// The link address of something in this crate; 0 if the crate is not in
+    /// the main program.
+    pub(crate) anchor: u64,
+}
+
+impl Program {
+    /// The one that asks.
+    pub(crate) fn current() -> Self {
+        let image = Image::current();
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build_id: image.build_id().to_vec(),
+            headers: image.headers(),
+            anchor: image.link_address(anchor()).unwrap_or(0),
+        }
+    }
+
+    /// Whether this crate is part of the main program, and not of a library.
+    pub(crate) fn is_main() -> bool {
+        Image::current().link_address(anchor()).is_some()
+    }
+
+    /// Why addresses of the parent mean nothing to `self`, the worker.
+    pub(crate) fn mismatch(&self, parent: &Self) -> Option<String> {
+        (self != parent)
+            .then(|| format!("the worker runs {self:?}, which is not its parent's {parent:?}"))
+    }
+}
+
+fn anchor() -> usize {
+    (Program::current as *const ()).addr()
+}
+
+/// For people who have to find out how two differ.
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {} build ", self.version)?;
+        for byte in &self.build_id {
+            write!(f, "{byte:02x}")?;
+        }
+        write!(f, " headers {:x} anchor {:#x}", self.headers, self.anchor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_program_is_noticed_in_each_point() {
+        let parent = Program::current();
+        assert_eq!(parent.mismatch(&Program::current()), None);
+        let others: [fn(&mut Program); 4] = [
+            |p| p.version = "9.9.9".to_owned(),
+            |p| p.build_id.push(0xab),
+            |p| p.headers ^= 1,
+            |p| p.anchor ^= 1,
+        ];
+        for change in others {
+            let mut worker = parent.clone();
+            change(&mut worker);
+            let why = worker.mismatch(&parent).expect("they differ");
+            assert!(why.contains(&format!("{worker:?}")), "{why}");
+            assert!(why.contains(&format!("{parent:?}")), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_test_has_the_crate_in_its_main_program() {
+        assert!(Program::is_main());
+        assert_ne!(Program::current().anchor, 0);
+    }
+}
