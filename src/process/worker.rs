@@ -226,6 +226,7 @@ fn is_end(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(feature = "worker-hook")]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, ExitStatus, Stdio};
