@@ -4,7 +4,11 @@
 //! environment and something on descriptor 0. The program, [`main_runs`], says
 //! that it ran. What a worker does when it is one is tested beside its source.
 
-#![cfg(all(target_os = "linux", feature = "worker-hook"))]
+#![cfg(all(
+    target_os = "linux",
+    feature = "worker-hook",
+    not(concurrent_futures_loom)
+))]
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;

@@ -212,23 +212,32 @@ fn judge(marker: &OsStr) -> Standing {
     }
 }
 
-/// The entry before `main`. A file of its own would lose it: the linker takes
-/// from a library what somebody asks for, and everybody asks for [`way`].
+/// The entry before `main`.
 #[cfg(feature = "worker-hook")]
 mod hook {
+    use std::ffi::{c_char, c_int};
     use std::sync::atomic::Ordering;
 
     use super::{HOOKED, Standing, Way, become_worker, standing};
+    use crate::sys::constructors::{Constructor, Given, run_after};
 
     // SAFETY: `.init_array` holds such functions, and this is one.
     #[used]
     #[unsafe(link_section = ".init_array")]
-    static HOOK: extern "C" fn() = before_main;
+    static HOOK: Constructor = before_main;
 
-    extern "C" fn before_main() {
+    unsafe extern "C" fn before_main(
+        count: c_int,
+        arguments: *const *const c_char,
+        environment: *const *const c_char,
+    ) {
         // ORDERING: before `main` there is one thread.
         HOOKED.store(true, Ordering::Relaxed);
         if let Standing::Invited(Way::Hook, parent) = standing() {
+            let given = Given(count, arguments, environment);
+            // Tasks may need what the others set up, as they do behind `main`.
+            // SAFETY: it is the loader that calls this, and it gets no answer.
+            unsafe { run_after(before_main, given) };
             become_worker(Way::Hook, parent);
         }
     }

@@ -434,6 +434,25 @@ mod tests {
         assert!(!marked, "tasks would hand the marker on");
     }
 
+    /// The number has LLVM's linker, which is Rust's here, put it behind the
+    /// hook; GNU's puts it in front, and then there is nothing to see.
+    #[test]
+    fn what_runs_before_main_has_run_before_tasks() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static RAN: AtomicUsize = AtomicUsize::new(0);
+        extern "C" fn runs() {
+            RAN.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the section holds such functions; this one takes no notice of
+        // what it is given.
+        #[used]
+        #[unsafe(link_section = ".init_array.99999")]
+        static LATE: extern "C" fn() = runs;
+        assert_eq!(RAN.load(Ordering::Relaxed), 1);
+        let ran = Spoken::start().value(|()| RAN.load(Ordering::Relaxed), ());
+        assert_eq!(ran, 1);
+    }
+
     #[test]
     fn input_is_empty_and_no_descriptor_is_handed_on() {
         let mut worker = Spoken::start();

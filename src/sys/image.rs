@@ -12,6 +12,8 @@ use std::ops::Range;
 use std::slice;
 use std::sync::OnceLock;
 
+use super::constructors::{array_of, words};
+
 #[cfg(target_pointer_width = "64")]
 use libc::Elf64_Phdr as Phdr;
 
@@ -25,6 +27,8 @@ pub(crate) struct Image {
     code: Vec<Range<usize>>,
     build_id: Vec<u8>,
     headers: u64,
+    /// The addresses of what runs before `main`.
+    constructors: &'static [usize],
 }
 
 impl Image {
@@ -62,6 +66,12 @@ impl Image {
         self.headers
     }
 
+    /// The addresses of the functions that run before `main`, in their order, as
+    /// far as they can be found.
+    pub(super) fn constructors(&self) -> &'static [usize] {
+        self.constructors
+    }
+
     fn read() -> Self {
         let mut image: Option<Self> = None;
         let data: *mut Option<Self> = &raw mut image;
@@ -75,6 +85,7 @@ impl Image {
             code: Vec::new(),
             build_id: Vec::new(),
             headers: 0,
+            constructors: &[],
         })
     }
 
@@ -84,20 +95,39 @@ impl Image {
             code: Vec::new(),
             build_id: Vec::new(),
             headers: 0xcbf2_9ce4_8422_2325,
+            constructors: &[],
+        };
+        // Everything that is mapped for reading.
+        let mapped = |address: usize, bytes: usize| {
+            let link = address.wrapping_sub(bias);
+            headers.iter().any(|header| {
+                let start = header.p_vaddr as usize;
+                header.p_type == libc::PT_LOAD
+                    && header.p_flags & libc::PF_R != 0
+                    && link >= start
+                    && link.saturating_add(bytes) <= start.saturating_add(header.p_memsz as usize)
+            })
         };
         for header in headers {
             image.hash(header);
             let start = header.p_vaddr as usize;
             let segment = start..start.saturating_add(header.p_memsz as usize);
-            let readable = header.p_flags & libc::PF_R != 0;
+            let at = bias.wrapping_add(start);
             match header.p_type {
                 libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => image.code.push(segment),
-                libc::PT_NOTE if readable && image.build_id.is_empty() => {
-                    let at = std::ptr::with_exposed_provenance(bias.wrapping_add(start));
-                    // SAFETY: a note segment that the loader mapped for reading,
-                    // and nobody writes to.
-                    let notes: &[u8] = unsafe { slice::from_raw_parts(at, segment.len()) };
+                libc::PT_NOTE if mapped(at, segment.len()) && image.build_id.is_empty() => {
+                    // SAFETY: it is mapped, and nobody writes to notes.
+                    let notes: &[u8] = unsafe { words(at, segment.len()) };
                     image.build_id = build_id(notes).unwrap_or_default().to_vec();
+                }
+                libc::PT_DYNAMIC if mapped(at, segment.len()) => {
+                    // SAFETY: it is mapped, and the loader is done with it.
+                    let section = unsafe { words(at, segment.len()) };
+                    let array = array_of(section).map(|(at, bytes)| (bias.wrapping_add(at), bytes));
+                    if let Some((at, bytes)) = array.filter(|(at, bytes)| mapped(*at, *bytes)) {
+                        // SAFETY: it is mapped, and the loader is done with it.
+                        image.constructors = unsafe { words(at, bytes) };
+                    }
                 }
                 _ => {}
             }

@@ -9,6 +9,7 @@
 
 pub(crate) mod channel;
 pub(crate) mod child;
+pub(crate) mod constructors;
 pub(crate) mod image;
 pub(crate) mod own;
 pub(crate) mod parent;
