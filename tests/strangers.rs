@@ -12,7 +12,7 @@
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, id};
@@ -39,22 +39,29 @@ fn main_begins_with_init() {
     println!("{RAN}");
 }
 
-/// A program that starts another with all that a worker needs; its own parent
-/// tells which, and waits for it.
+/// A program that starts another as a worker is started; its own parent tells
+/// which, and waits for it.
 #[test]
 fn main_launches() {
     let Some(program) = env::var_os("LAUNCHED") else {
         return;
     };
-    let (ours, theirs) = UnixStream::pair().expect("there are descriptors");
-    let child = run(
-        Path::new(&program),
-        "main_runs",
-        &marker("hook", id()),
-        OwnedFd::from(theirs),
-    );
+    let program = Path::new(&program);
+    let right = marker("hook", id());
+    if env::var_os("LENDS_RIGHTS").is_some() {
+        const NOBODY: u32 = 65534;
+        std::os::unix::fs::chown(program, None, Some(NOBODY)).expect("this is root");
+        let mode = fs::Permissions::from_mode(0o2755);
+        fs::set_permissions(program, mode).expect("this is root");
+    }
+    let child = if env::var_os("HANDS_ON_ITS_INPUT").is_some() {
+        run(program, "main_runs", &right, Stdio::inherit())
+    } else {
+        // A worker would end at once, with its channel.
+        let (_ours, theirs) = UnixStream::pair().expect("there are descriptors");
+        run(program, "main_runs", &right, OwnedFd::from(theirs))
+    };
     print!("{}", output(child));
-    drop(ours);
 }
 
 fn marker(way: &str, pid: u32) -> String {
@@ -171,6 +178,22 @@ fn a_socket_of_somebody_who_is_not_the_parent_starts_the_program() {
     }
 }
 
+/// Its parent is right in everything, but the socket is not its own.
+#[test]
+fn a_socket_that_the_parent_was_given_starts_the_program() {
+    let (ours, theirs) = UnixStream::pair().expect("there are descriptors");
+    let child = Command::new(own_program())
+        .args(only("main_launches"))
+        .env("LAUNCHED", own_program())
+        .env("HANDS_ON_ITS_INPUT", "yes")
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped())
+        .spawn();
+    // A worker would end at once, with its channel.
+    drop(ours);
+    starts_normally(child.expect("it is a program"));
+}
+
 /// A copy of this program, which is another file. Removed when dropped.
 struct Copy(PathBuf);
 
@@ -268,20 +291,24 @@ fn main_leaves_a_child() {
     println!("left");
 }
 
-/// Needs the right to give a file to another user, and a place where such files
-/// keep their meaning; says so if it has neither.
+/// All is right, but the file lends its group's rights since its parent runs it.
+/// Only root can give files to other groups; others see nothing here.
 #[test]
 fn a_program_with_more_rights_than_its_caller_starts() {
-    const NOBODY: u32 = 65534;
-    let copy = Copy::new("setuid");
-    let given = std::os::unix::fs::chown(&copy.0, Some(NOBODY), Some(NOBODY));
-    let mode = fs::Permissions::from_mode(0o6755);
-    if given.is_err() || fs::set_permissions(&copy.0, mode).is_err() {
+    let myself = fs::metadata("/proc/self").expect("/proc is there");
+    if myself.uid() != 0 {
         eprintln!("not shown: only root gives files away");
         return;
     }
-    let output = launched_by(&copy.0, &copy.0);
-    assert!(output.contains(RAN), "{output}");
+    let copy = Copy::new("setgid");
+    let child = Command::new(&copy.0)
+        .args(only("main_launches"))
+        .env("LAUNCHED", &copy.0)
+        .env("LENDS_RIGHTS", "yes")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    starts_normally(child.expect("it is a program"));
 }
 
 #[test]
