@@ -9,6 +9,10 @@
 
 pub(crate) mod channel;
 pub(crate) mod child;
+#[cfg_attr(
+    not(feature = "worker-hook"),
+    expect(dead_code, reason = "the hook alone stands in their way")
+)]
 pub(crate) mod constructors;
 pub(crate) mod image;
 pub(crate) mod own;

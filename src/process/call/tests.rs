@@ -1,0 +1,232 @@
+//! Calls made, carried over as bytes, and run, in one process.
+
+use serde::{Deserialize, Deserializer, Serializer};
+
+use super::super::frame::{Assembler, Frame};
+use super::super::message::{Answer, Reply, Request, answers};
+use super::*;
+
+/// What arrives at the other end.
+fn frame(bytes: &[u8]) -> Frame {
+    let mut assembler = Assembler::new();
+    let mut left = bytes;
+    loop {
+        if let Some(frame) = assembler.next().unwrap() {
+            assert!(assembler.is_between_frames() && left.is_empty());
+            return frame;
+        }
+        let room = assembler.room();
+        let count = room.len().min(left.len());
+        assert!(count > 0, "the frame is whole");
+        room[..count].copy_from_slice(&left[..count]);
+        assembler.came(count);
+        left = &left[count..];
+    }
+}
+
+/// Runs a request as a worker does.
+fn reply(request: &[u8]) -> Reply {
+    let (task, work) = match Request::of(frame(request)).unwrap() {
+        Request::Task(task, work) => (task, work),
+        Request::Initialize(work) => (0, work),
+        other => panic!("{other:?}"),
+    };
+    let mut out = Vec::new();
+    // SAFETY: the call was made by this program.
+    assert!(unsafe { work.call.run(task, work.args(), &mut out) });
+    Reply::of(frame(&out)).unwrap()
+}
+
+fn answer_to<A, R>(f: fn(A) -> R, args: &A) -> Answer<Vec<u8>>
+where
+    A: Serialize + DeserializeOwned,
+    R: Serialize,
+{
+    let mut request = task_frame(Call::one(f).unwrap(), args).unwrap();
+    super::super::frame::set_task(&mut request, 7);
+    match reply(&request) {
+        Reply::Answer(7, answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn value_of<A, R>(f: fn(A) -> R, args: A) -> R
+where
+    A: Serialize + DeserializeOwned,
+    R: Serialize + DeserializeOwned,
+{
+    match answer_to(f, &args) {
+        Answer::Returned(bytes) => codec::decode(&bytes).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn double<T: Clone + std::ops::Add<Output = T>>(value: T) -> T {
+    value.clone() + value
+}
+
+#[test]
+fn functions_generics_and_closures_are_called() {
+    assert_eq!(value_of(double::<u8>, 4), 8);
+    assert_eq!(value_of(double::<f64>, 0.25), 0.5);
+    assert_eq!(value_of(|s: String| s.len(), "four".to_owned()), 4);
+    // Two closures that share a type's name.
+    let both: [fn(u8) -> u8; 2] = [|n| n + 1, |n| n + 2];
+    assert_eq!(both.map(|f| value_of(f, 1)), [2, 3]);
+    assert_eq!(value_of(|()| (), ()), ());
+}
+
+#[test]
+fn a_function_of_a_library_is_not_shippable() {
+    let name = c"getpid";
+    // SAFETY: the arguments are what it takes.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    let address: *const () = found.cast();
+    // SAFETY: never called; it is only asked where it is.
+    let f = unsafe { transmute::<*const (), fn(()) -> u32>(address) };
+    let refused = Call::one(f).unwrap_err();
+    assert_eq!(refused.address, found as usize);
+    assert!(refused.to_string().contains("fn(()) -> u32"), "{refused}");
+}
+
+#[test]
+fn addresses_that_are_not_code_are_not_called() {
+    let call = Call::one(double::<u8>).unwrap();
+    let mut out = Vec::new();
+    for (function, trampoline) in [
+        (0, call.trampoline),
+        (call.function, 0),
+        (u64::MAX, u64::MAX),
+        (call.function, u64::MAX - 5),
+    ] {
+        let call = Call {
+            function,
+            trampoline,
+        };
+        assert_eq!(Call::from_bytes(call.to_bytes()), call);
+        // SAFETY: one of the two addresses is none of code: it does nothing.
+        assert!(!unsafe { call.run(1, &[], &mut out) });
+    }
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_panic_comes_with_its_place() {
+    crate::panic::watch_panics();
+    let answer = answer_to(|n: u8| assert!(n > 9, "{n} is too small"), &3);
+    let Answer::Panicked(note) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(note.message, "3 is too small");
+    assert!(note.location.as_ref().unwrap().contains("tests.rs:"));
+    let panic = note.into_panic(Some("thumb".into()));
+    assert_eq!(panic.task(), Some("thumb"));
+    assert_eq!(panic.message(), "3 is too small");
+}
+
+/// Fails where its number says.
+struct Picky(u8);
+
+impl Serialize for Picky {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            1 => Err(serde::ser::Error::custom("one cannot be written")),
+            2 => panic!("two panics"),
+            n => serializer.serialize_u8(n),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Picky {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            3 => Err(serde::de::Error::custom("three cannot be read")),
+            4 => panic!("four panics"),
+            n => Ok(Self(n)),
+        }
+    }
+}
+
+impl Drop for Picky {
+    fn drop(&mut self) {
+        if self.0 == 5 {
+            panic!("five explodes");
+        }
+    }
+}
+
+fn make(n: u8) -> Picky {
+    Picky(n)
+}
+
+#[test]
+fn values_that_do_not_cross_fail_their_own_task() {
+    let answer = answer_to(make, &1);
+    assert!(matches!(&answer, Answer::Unencodable(f) if f.type_name.ends_with("Picky")));
+    let answer = answer_to(make, &2);
+    assert!(matches!(&answer, Answer::Panicked(note) if note.message == "two panics"));
+    let answer = answer_to(|p: Picky| p.0, &Picky(3));
+    assert!(matches!(&answer, Answer::Undecodable(f) if f.type_name.ends_with("Picky")));
+    let answer = answer_to(|p: Picky| p.0, &Picky(4));
+    assert!(matches!(&answer, Answer::Panicked(note) if note.message == "four panics"));
+    // Its bytes are on their way when it explodes.
+    assert!(matches!(answer_to(make, &5), Answer::Returned(bytes) if bytes == [5]));
+    let refused = task_frame(Call::one(|_: Picky| ()).unwrap(), &Picky(1)).unwrap_err();
+    assert!(refused.type_name.ends_with("Picky"));
+}
+
+#[test]
+fn each_item_of_a_chunk_has_an_answer_of_its_own() {
+    let mut chunk = Chunk::new(Call::each(|p: Picky| make(p.0 - 10)).unwrap());
+    assert!(chunk.push(&Picky(1)).is_err());
+    for n in [10, 11, 12, 3, 4, 16] {
+        chunk.push(&Picky(n)).unwrap();
+    }
+    assert_eq!(chunk.items(), 6);
+    let Reply::Answer(0, Answer::Returned(bytes)) = reply(&chunk.into_frame()) else {
+        panic!("a chunk returns");
+    };
+    let all: Vec<_> = answers(&bytes).map(Result::unwrap).collect();
+    assert!(all.iter().map(|(n, _)| *n).eq(0..6));
+    let kinds = all.iter().map(|(_, answer)| match answer {
+        Answer::Returned([n]) => n.to_string(),
+        Answer::Returned(_) => "long".to_owned(),
+        Answer::Panicked(note) => note.message.clone(),
+        Answer::Undecodable(_) => "undecodable".to_owned(),
+        Answer::Unencodable(_) => "unencodable".to_owned(),
+    });
+    let expected = [
+        "0",
+        "unencodable",
+        "two panics",
+        "undecodable",
+        "four panics",
+        "6",
+    ];
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn an_initializer_says_how_it_went() {
+    fn run<O: InitializerOutcome>(f: fn(u8) -> O) -> Reply {
+        reply(&initialize_frame(Call::initializer(f).unwrap(), &1_u8).unwrap())
+    }
+    assert_eq!(run(|_| ()), Reply::Initialized);
+    assert_eq!(run(|_| Ok::<(), String>(())), Reply::Initialized);
+    let failed = run(|n| "x".repeat(n.into()).parse::<u8>().map(drop));
+    let Reply::InitializeFailed(InitializeFailure::Error(report)) = failed else {
+        panic!("{failed:?}");
+    };
+    assert_eq!(report.message(), "invalid digit found in string");
+    let failed = run(|_| -> () { panic!("no") });
+    let Reply::InitializeFailed(InitializeFailure::Panicked(note)) = failed else {
+        panic!("{failed:?}");
+    };
+    assert_eq!(note.message, "no");
+    let call = Call::initializer(|_: Picky| ()).unwrap();
+    let failed = reply(&initialize_frame(call, &Picky(3)).unwrap());
+    assert!(matches!(
+        failed,
+        Reply::InitializeFailed(InitializeFailure::Undecodable(_))
+    ));
+}

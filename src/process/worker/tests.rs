@@ -1,0 +1,457 @@
+//! A worker spoken to in its own words, by a test in its parent's place.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::super::call::{Call, initialize_frame, task_frame};
+use super::super::codec;
+use super::super::entry::{marker, way};
+use super::super::frame::set_task;
+use super::super::message::{Answer, Reply, exit};
+use super::*;
+use crate::sys::channel::pair;
+use crate::sys::child::Handle;
+
+/// How long a test waits for a worker's words.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// This test's program as a worker, and the parent's end.
+struct Spoken {
+    child: Child,
+    channel: Channel,
+    replies: Assembler,
+}
+
+impl Drop for Spoken {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Spoken {
+    /// Starts a worker that enters by the hook, and does not greet it.
+    fn silent() -> Self {
+        Self::silent_by(Way::Hook)
+    }
+
+    fn silent_by(way: Way) -> Self {
+        let (channel, childs) = pair().unwrap();
+        set_socket_timeout(&channel, Timeout::Recv, Some(LIMIT)).unwrap();
+        let (name, value) = marker(way);
+        let main = match way {
+            Way::Hook => "process::worker::tests::is_never_run",
+            Way::Init => "process::worker::tests::begins_with_init",
+        };
+        let child = Command::new("/proc/self/exe")
+            .env(name, value)
+            .args(["--exact", "--nocapture", "--include-ignored", main])
+            .stdin(Stdio::from(childs))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            channel,
+            replies: Assembler::new(),
+        }
+    }
+
+    fn start() -> Self {
+        Self::start_by(Way::Hook)
+    }
+
+    fn start_by(way: Way) -> Self {
+        let mut spoken = Self::silent_by(way);
+        spoken.say(&greeting().frame());
+        assert_eq!(spoken.hear(), Some(Reply::Ready));
+        spoken
+    }
+
+    fn say(&self, frame: &[u8]) {
+        self.channel.send_all(frame).unwrap();
+    }
+
+    /// The next reply, or `None` if the worker is gone.
+    fn hear(&mut self) -> Option<Reply> {
+        loop {
+            if let Some(frame) = self.replies.next().unwrap() {
+                return Some(Reply::of(frame).unwrap());
+            }
+            match self.channel.receive(self.replies.room()) {
+                Ok(0) => return None,
+                Ok(count) => self.replies.came(count),
+                Err(error) if is_end(&error) => return None,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn ask<A, R>(&mut self, task: u64, f: fn(A) -> R, args: A) -> Option<Answer<Vec<u8>>>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize,
+    {
+        let mut frame = task_frame(Call::one(f).unwrap(), &args).unwrap();
+        set_task(&mut frame, task);
+        self.say(&frame);
+        assert_eq!(self.hear(), Some(Reply::Started(task)));
+        match self.hear()? {
+            Reply::Answer(number, answer) if number == task => Some(answer),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn value<A, R>(&mut self, f: fn(A) -> R, args: A) -> R
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        match self.ask(1, f, args) {
+            Some(Answer::Returned(bytes)) => codec::decode(&bytes).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        assert_eq!(self.hear(), None);
+        self.wait()
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let handle = Handle::open(self.child.id()).unwrap();
+        let limit = Timespec {
+            tv_sec: 30,
+            tv_nsec: 0,
+        };
+        let pidfd = handle.pidfd().expect("this system has them");
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        assert_eq!(poll(&mut fds, Some(&limit)), Ok(1), "the worker goes on");
+        self.child.wait().unwrap()
+    }
+
+    /// All that it printed, on its standard output and error.
+    fn printed(&mut self) -> [String; 2] {
+        let out = self.child.stdout.take().unwrap();
+        let err = self.child.stderr.take().unwrap();
+        [
+            io::read_to_string(out).unwrap(),
+            io::read_to_string(err).unwrap(),
+        ]
+    }
+
+    /// Closes the parent's end.
+    fn close(&mut self) {
+        let (other, _) = pair().unwrap();
+        drop(std::mem::replace(&mut self.channel, other));
+    }
+}
+
+fn greeting() -> Greeting {
+    Greeting {
+        program: Program::current(),
+        number: 3,
+        name: "spoken_3".to_owned(),
+    }
+}
+
+#[test]
+#[ignore = "a worker that became none would run it"]
+fn is_never_run() {
+    panic!("this process should be a worker");
+}
+
+/// What a worker begins with that enters by `init`.
+#[test]
+fn begins_with_init() {
+    super::super::init();
+}
+
+#[test]
+fn a_worker_that_enters_by_init_does_the_same() {
+    let mut worker = Spoken::start_by(Way::Init);
+    assert_eq!(worker.value(|s: String| s.len(), "four".to_owned()), 4);
+    let thread = worker.value(|()| thread::current().name().map(str::to_owned), ());
+    assert_eq!(thread.as_deref(), Some("spoken_3"));
+    assert!(worker.value(|()| way() == Ok(Way::Init), ()));
+    worker.value(|()| print!("no end of line"), ());
+    worker.say(&exit());
+    assert!(worker.ended().success());
+    let [out, _] = worker.printed();
+    assert!(out.ends_with("no end of line"), "{out}");
+}
+
+#[test]
+fn what_was_printed_is_written_out_at_the_end() {
+    let mut worker = Spoken::start();
+    worker.value(|()| print!("rust "), ());
+    worker.value(
+        |()| {
+            // SAFETY: a C string without directives.
+            unsafe { libc::printf(c"and c".as_ptr()) };
+        },
+        (),
+    );
+    worker.say(&exit());
+    assert!(worker.ended().success());
+    assert_eq!(worker.printed(), ["rust and c", ""]);
+}
+
+/// Behind `main`'s beginning std says what it was.
+#[test]
+fn an_overflow_of_the_stack_ends_the_worker() {
+    fn for_ever(n: u64) -> u64 {
+        match std::hint::black_box(n) {
+            0 => 0,
+            n => for_ever(n + 1) + 1,
+        }
+    }
+    for (way, signal) in [(Way::Hook, libc::SIGSEGV), (Way::Init, libc::SIGABRT)] {
+        let mut worker = Spoken::start_by(way);
+        assert_eq!(worker.ask(1, for_ever, 1), None);
+        assert_eq!(worker.ended().signal(), Some(signal), "{way:?}");
+        let [_, errors] = worker.printed();
+        let says = errors.contains("'spoken_3' (") && errors.contains("overflowed its stack")
+            || errors.contains("thread 'spoken_3' has overflowed its stack");
+        assert_eq!(says, way == Way::Init, "{errors}");
+    }
+}
+
+#[test]
+fn a_worker_runs_one_task_after_the_other() {
+    let mut worker = Spoken::start();
+    assert_eq!(worker.value(|s: String| s.len(), "four".to_owned()), 4);
+    assert_eq!(worker.value(|(a, b): (u8, u8)| a * b, (6, 7)), 42);
+    let big: Vec<u32> = (0..300_000).collect();
+    assert_eq!(worker.value(|v: Vec<u32>| v, big.clone()), big);
+    assert_eq!(worker.value(|()| id(), ()), worker.child.id());
+    worker.say(&exit());
+    assert!(worker.ended().success());
+}
+
+#[test]
+fn all_may_be_said_at_once() {
+    fn initialize(name: String) {
+        NAME.set(name).unwrap();
+    }
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let mut worker = Spoken::silent();
+    let call = Call::initializer(initialize).unwrap();
+    let mut words = greeting().frame();
+    words.extend(initialize_frame(call, &"set before".to_owned()).unwrap());
+    let call = Call::one(|()| NAME.get().cloned()).unwrap();
+    words.extend(task_frame(call, &()).unwrap());
+    words.extend(exit());
+    worker.say(&words);
+    assert_eq!(worker.hear(), Some(Reply::Ready));
+    assert_eq!(worker.hear(), Some(Reply::Initialized));
+    assert_eq!(worker.hear(), Some(Reply::Started(0)));
+    let Some(Reply::Answer(0, Answer::Returned(bytes))) = worker.hear() else {
+        panic!("it returns");
+    };
+    let name: Option<String> = codec::decode(&bytes).unwrap();
+    assert_eq!(name.as_deref(), Some("set before"));
+    assert!(worker.ended().success());
+}
+
+#[test]
+fn a_worker_is_a_worker() {
+    let mut worker = Spoken::start();
+    let current = worker.value(
+        |()| {
+            let current = worker::current_worker().unwrap();
+            let name = current.name().to_owned();
+            (current.number(), name, current.kind().to_string())
+        },
+        (),
+    );
+    assert_eq!(current, (3, "spoken_3".to_owned(), "processes".to_owned()));
+    let thread = worker.value(|()| thread::current().name().map(str::to_owned), ());
+    assert_eq!(thread.as_deref(), Some("spoken_3"));
+    // It could have workers of its own.
+    assert!(worker.value(|()| way() == Ok(Way::Hook), ()));
+    let marked = worker.value(|name: String| std::env::var(name).is_ok(), {
+        let (name, _) = marker(Way::Hook);
+        name.to_owned()
+    });
+    assert!(!marked, "tasks would hand the marker on");
+}
+
+/// The number has LLVM's linker, which is Rust's here, put it behind the
+/// hook; GNU's puts it in front, and then there is nothing to see.
+#[test]
+fn what_runs_before_main_has_run_before_tasks() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static RAN: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn runs() {
+        RAN.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: the section holds such functions; this one takes no notice of
+    // what it is given.
+    #[used]
+    #[unsafe(link_section = ".init_array.99999")]
+    static LATE: extern "C" fn() = runs;
+    assert_eq!(RAN.load(Ordering::Relaxed), 1);
+    let ran = Spoken::start().value(|()| RAN.load(Ordering::Relaxed), ());
+    assert_eq!(ran, 1);
+}
+
+#[test]
+fn input_is_empty_and_no_descriptor_is_handed_on() {
+    let mut worker = Spoken::start();
+    let read = worker.value(
+        |()| io::read_to_string(io::stdin()).map_err(|e| e.to_string()),
+        (),
+    );
+    assert_eq!(read, Ok(String::new()));
+    let handed_on = worker.value(
+        |()| {
+            let command = "for fd in /proc/self/fd/*; do readlink $fd; done";
+            let output = Command::new("sh").args(["-c", command]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        },
+        (),
+    );
+    assert!(!handed_on.contains("socket"), "{handed_on}");
+}
+
+#[test]
+fn a_panic_has_its_place_and_the_worker_goes_on() {
+    let mut worker = Spoken::start();
+    let panicked = worker.ask(5, |n: u8| -> () { panic!("ouch {n}") }, 7);
+    let Some(Answer::Panicked(note)) = panicked else {
+        panic!("{panicked:?}");
+    };
+    assert_eq!(note.message, "ouch 7");
+    assert!(note.location.unwrap().contains("tests.rs:"));
+    assert_eq!(note.worker.as_deref(), Some("spoken_3"));
+    assert_eq!(worker.value(|n: u8| n, 1), 1);
+}
+
+/// Deep enough for any `main`, and deeper than std's threads allow.
+#[test]
+fn tasks_have_a_stack_of_decent_size() {
+    fn deep(levels: u32) -> u64 {
+        let block = std::hint::black_box([levels; 256]);
+        match levels {
+            0 => 0,
+            levels => deep(levels - 1) + u64::from(block[0] > 0),
+        }
+    }
+    let mut worker = Spoken::start();
+    assert_eq!(worker.value(deep, 2000), 2000);
+}
+
+#[test]
+fn another_program_is_refused() {
+    let mut worker = Spoken::silent();
+    let mut greeting = greeting();
+    greeting.program.build_id = vec![0xab, 0xcd];
+    worker.say(&greeting.frame());
+    let Some(Reply::Refused(why)) = worker.hear() else {
+        panic!("it is refused");
+    };
+    assert!(why.contains("build abcd"), "{why}");
+    assert!(worker.ended().success());
+}
+
+#[test]
+fn a_failed_initializer_ends_the_worker() {
+    let mut worker = Spoken::start();
+    let call = Call::initializer(|()| Err::<(), _>("no paper")).unwrap();
+    worker.say(&initialize_frame(call, &()).unwrap());
+    let Some(Reply::InitializeFailed(_)) = worker.hear() else {
+        panic!("it fails");
+    };
+    assert!(worker.ended().success());
+}
+
+#[test]
+fn a_parent_that_closes_ends_idle_and_busy_workers() {
+    let mut worker = Spoken::start();
+    worker.close();
+    assert!(worker.wait().success());
+
+    let mut worker = Spoken::start();
+    let call = Call::one(|()| -> () { loop_for_ever() }).unwrap();
+    worker.say(&task_frame(call, &()).unwrap());
+    assert_eq!(worker.hear(), Some(Reply::Started(0)));
+    worker.close();
+    assert!(worker.wait().success());
+}
+
+fn loop_for_ever() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn nonsense_ends_the_worker_and_nothing_else() {
+    let nonsense: [&[u8]; 4] = [
+        &[0xff; 64],
+        &bare(Kind::Task, 1),
+        &bare(Kind::Started, 1),
+        &{
+            // A call of nothing: the addresses are none of code.
+            let mut out = bare(Kind::Task, 1).to_vec();
+            out[16] = 16;
+            out.extend([0; 16]);
+            out
+        },
+    ];
+    for words in nonsense {
+        let mut worker = Spoken::start();
+        worker.say(words);
+        let heard = worker.hear();
+        assert!(matches!(heard, None | Some(Reply::Started(1))), "{heard:?}");
+        assert_eq!(worker.ended().code(), Some(LOST));
+    }
+    let mut worker = Spoken::silent();
+    worker.say(&exit());
+    assert_eq!(worker.ended().code(), Some(LOST));
+}
+
+#[test]
+fn interrupts_do_nothing_and_are_not_handed_on() {
+    let mut worker = Spoken::start();
+    let pid = i32::try_from(worker.child.id()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(worker.value(|n: u8| n, 1), 1);
+    let ends = worker.value(
+        |()| {
+            let status = Command::new("sh").args(["-c", "kill -INT $$"]).status();
+            status.unwrap().signal()
+        },
+        (),
+    );
+    assert_eq!(ends, Some(libc::SIGINT));
+}
+
+#[test]
+fn what_a_fork_returns_nobody_hears() {
+    let mut worker = Spoken::start();
+    let parent = worker.value(
+        |()| {
+            // SAFETY: the child goes on with this thread alone, and ends soon.
+            let forked = unsafe { libc::fork() };
+            assert_ne!(forked, -1);
+            if forked > 0 {
+                // SAFETY: a number and a pointer that may be null.
+                unsafe { libc::waitpid(forked, std::ptr::null_mut(), 0) };
+            }
+            forked > 0
+        },
+        (),
+    );
+    assert!(parent);
+    assert_eq!(worker.value(|n: u8| n, 2), 2);
+}
