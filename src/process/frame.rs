@@ -276,7 +276,10 @@ impl Assembler {
             self.end = 0;
             if let Some(partial) = self.partial.as_mut().filter(|p| p.missing() > 0) {
                 let more = partial.missing().min(partial.got.max(PIECE));
-                partial.payload.resize(partial.got + more, 0);
+                let wanted = partial.got + more;
+                let longer = wanted.saturating_sub(partial.payload.len());
+                partial.payload.reserve_exact(longer);
+                partial.payload.resize(wanted, 0);
                 return &mut partial.payload[partial.got..];
             }
         } else {
