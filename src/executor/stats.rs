@@ -31,6 +31,10 @@ pub struct Stats {
     pub failed: u64,
     /// Tasks that were cancelled.
     pub cancelled: u64,
+    /// Workers that were started in the place of one that ended.
+    pub replaced: u64,
+    /// The processes of the workers; of threads none, since they share one.
+    pub pids: Vec<u32>,
     /// Whether the pool is broken and refuses tasks.
     pub broken: bool,
 }

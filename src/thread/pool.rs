@@ -298,6 +298,7 @@ impl Pool {
             failed: ledger.failed,
             cancelled: ledger.cancelled,
             broken: matches!(ledger.closed, Some(Error::Broken(_))),
+            ..Stats::default()
         }
     }
 

@@ -4,10 +4,21 @@
 //! tasks run. It is two words wide and cheap to clone: whatever is larger sits
 //! behind an `Arc`.
 
+mod codec;
+mod death;
+
 use std::fmt;
 use std::io;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+
+pub use self::codec::{CodecError, Side};
+pub use self::death::WorkerDeath;
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(unused_imports, reason = "workers die where there are processes")
+)]
+pub(crate) use self::death::{End, Parts as DeathParts};
 
 use crate::panic::Panic;
 use crate::state::State;
@@ -48,6 +59,13 @@ pub enum Error {
     },
     /// The task's function panicked.
     Panicked(Panic),
+    /// The task ran longer than its time limit, so its worker was ended.
+    TimeLimit,
+    /// The task was ended by [`kill`](crate::TaskFuture::kill), or together with
+    /// all workers of its pool.
+    Killed,
+    /// The process of the worker ended under the task.
+    WorkerDied(WorkerDeath),
     /// The pool cannot run tasks any more; the cause is inside.
     Broken(Arc<Error>),
     /// The executor was shut down before the call.
@@ -56,6 +74,15 @@ pub enum Error {
     QueueFull,
     /// The [`Promise`](crate::Promise) was dropped without an outcome.
     Abandoned,
+    /// A value could not be encoded: an argument, which was not submitted, or
+    /// what the task returned.
+    Encode(CodecError),
+    /// A value could not be decoded: an argument in the worker, or what the task
+    /// returned.
+    Decode(CodecError),
+    /// The function is not part of the main program, so that another process
+    /// could not find it; the text says which.
+    NotShippable(Arc<String>),
     /// The wait would never end: what it is for waits, itself or through others,
     /// for the waiting thread.
     WouldDeadlock,
@@ -65,6 +92,9 @@ pub enum Error {
     InvalidArgument(Arc<String>),
     /// The operating system refused to start a worker.
     Spawn(Arc<io::Error>),
+    /// This platform, or the way the program was built, has no such thing; the
+    /// text says what is missing.
+    Unsupported(Arc<String>),
     /// Any other error, for those who write executors; see [`Error::other`].
     Other(Arc<Box<dyn std::error::Error + Send + Sync>>),
 }
@@ -96,6 +126,14 @@ impl Error {
         }
     }
 
+    pub(crate) fn not_shippable(what: impl Into<String>) -> Self {
+        Self::NotShippable(Arc::new(what.into()))
+    }
+
+    pub(crate) fn unsupported(what: impl Into<String>) -> Self {
+        Self::Unsupported(Arc::new(what.into()))
+    }
+
     /// The error of every call on a pool that broke for `self`.
     pub(crate) fn broken(self) -> Self {
         Self::Broken(Arc::new(self))
@@ -123,6 +161,16 @@ impl fmt::Display for Error {
                 "the wait timed out with {unfinished} of {total} tasks unfinished; they go on and may be waited for again"
             ),
             Self::Panicked(panic) => panic.fmt(f),
+            Self::TimeLimit => f.write_str(
+                "the task ran longer than its time limit, so its worker was ended; allow it more, or give it less to do",
+            ),
+            Self::Killed => f.write_str(
+                "the task was killed with its worker; submit it again if it may run twice",
+            ),
+            Self::WorkerDied(death) => write!(
+                f,
+                "{death}; the task is lost, set `retries` if it may run twice"
+            ),
             Self::Broken(cause) => write!(f, "the pool is broken, make a new one: {cause}"),
             Self::ShutDown => {
                 f.write_str("the executor was shut down and takes no new tasks; make a new one")
@@ -133,6 +181,20 @@ impl fmt::Display for Error {
             Self::Abandoned => {
                 f.write_str("the promise was dropped without an outcome; set one on every path")
             }
+            Self::Encode(error) => write!(
+                f,
+                "a value of the type {} could not be encoded {}: {}; mend its `Serialize`, or send another type",
+                error.type_name(), error.side(), error.reason()
+            ),
+            Self::Decode(error) => write!(
+                f,
+                "a value of the type {} could not be decoded {}: {}; its `Deserialize` must read what its `Serialize` wrote",
+                error.type_name(), error.side(), error.reason()
+            ),
+            Self::NotShippable(what) => write!(
+                f,
+                "{what} is not part of the main program, so that another process could not find it; submit a function that is"
+            ),
             Self::WouldDeadlock => {
                 f.write_str("the wait would never end, for what it is for waits for this very thread; wait elsewhere, or with a limit")
             }
@@ -144,6 +206,7 @@ impl fmt::Display for Error {
                 f,
                 "no worker could be started ({cause}); ask for fewer workers, or free memory or threads"
             ),
+            Self::Unsupported(what) => f.write_str(what),
             Self::Other(error) => error.fmt(f),
         }
     }
@@ -166,3 +229,69 @@ const _: () = {
     assert!(size_of::<Error>() == 16);
     assert!(size_of::<Result<&u8, Error>>() == 16);
 };
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn death(end: End, task: Option<&str>, ran_for: Option<Duration>) -> String {
+        Error::WorkerDied(WorkerDeath::new(DeathParts {
+            pid: 7,
+            end,
+            task: task.map(Arc::from),
+            ran_for,
+            note: None,
+        }))
+        .to_string()
+    }
+
+    #[test]
+    fn a_death_says_who_how_and_under_what() {
+        let second = Some(Duration::from_secs(1));
+        let text = death(End::Signalled(11, "SIGSEGV"), Some("thumb"), second);
+        assert!(
+            text.starts_with("the worker process 7 was ended by SIGSEGV 1.0s into the task thumb;"),
+            "{text}"
+        );
+        let text = death(End::Exited(3), None, second);
+        assert!(
+            text.contains("7 exited with code 3 1.0s into the task;"),
+            "{text}"
+        );
+        let text = death(End::Signalled(40, ""), None, None);
+        assert!(
+            text.contains("ended by signal 40 before it ran anything"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn each_message_says_what_happened_and_what_to_do() {
+        let codec = CodecError::new(Side::Worker, "Shape", "no corners");
+        for (error, what, to_do) in [
+            (Error::TimeLimit, "time limit", "allow it more"),
+            (Error::Killed, "killed", "submit it again"),
+            (Error::Encode(codec.clone()), "no corners", "mend its"),
+            (
+                Error::Decode(codec),
+                "Shape could not be decoded in the worker",
+                "must read",
+            ),
+            (
+                Error::not_shippable("f"),
+                "f is not part of",
+                "submit a function",
+            ),
+            (
+                Error::unsupported("no processes here"),
+                "no processes",
+                "here",
+            ),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(what) && text.contains(to_do), "{text}");
+        }
+    }
+}

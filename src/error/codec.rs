@@ -1,0 +1,72 @@
+//! [`CodecError`]: which value did not cross the border of a process, and why.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A value that did not encode, or did not decode.
+///
+/// It comes inside [`Error::Encode`](crate::Error::Encode) and
+/// [`Error::Decode`](crate::Error::Decode). Clones share it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CodecError(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parts {
+    side: Side,
+    type_name: String,
+    reason: String,
+}
+
+/// Where a value was encoded or decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Side {
+    /// In the process that has the executor.
+    Parent,
+    /// In the worker.
+    Worker,
+}
+
+impl CodecError {
+    pub(crate) fn new(side: Side, type_name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self(Arc::new(Parts {
+            side,
+            type_name: type_name.into(),
+            reason: reason.into(),
+        }))
+    }
+
+    /// The process that it happened in.
+    pub fn side(&self) -> Side {
+        self.0.side
+    }
+
+    /// The name of the value's type.
+    pub fn type_name(&self) -> &str {
+        &self.0.type_name
+    }
+
+    /// What the value's own `Serialize` or `Deserialize` said, or the format.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parent => "here",
+            Self::Worker => "in the worker",
+        })
+    }
+}
+
+impl fmt::Debug for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodecError")
+            .field("side", &self.side())
+            .field("type_name", &self.type_name())
+            .field("reason", &self.reason())
+            .finish()
+    }
+}
