@@ -19,6 +19,10 @@
 //!           cancel
 //! ```
 //!
+//! A pending task may be *claimed* for a worker that is told from afar: from
+//! then on nobody can cancel it, but it runs only when the worker says so. It
+//! may be *released* again, if that worker ended before.
+//!
 //! Every move is made in this file, under the record's lock. Whoever makes one
 //! alone does what follows from it, after unlocking and in this order:
 //!
@@ -64,7 +68,7 @@ use std::sync::Arc;
 pub(crate) use self::group::Group;
 pub(crate) use self::task::{Job, Seat, Task, Tidings};
 pub(crate) use self::telling::{Callback, Telling, is_telling_of, outside_turns};
-pub(crate) use self::waiting::{Until, WakerKey};
+pub(crate) use self::waiting::{Until, WakerKey, bring_results_of, brings_results_of};
 
 use self::group::Member;
 use self::slot::Slot;
@@ -91,6 +95,8 @@ pub(crate) struct Completion<T> {
 /// What the lock guards.
 struct Record<T> {
     state: State,
+    /// Pending, and on its way to a worker that alone can say when it starts.
+    claimed: bool,
     /// From submission until the call, or until it is withdrawn.
     job: Option<Box<dyn Job<T>>>,
     /// The thread that runs the function, if it does so from beginning to end.
@@ -117,6 +123,11 @@ impl<T> Record<T> {
 
     fn told(&self) -> bool {
         self.state.done() && self.teller.is_none() && !self.untold()
+    }
+
+    /// Whether nobody has anything to do with its running yet.
+    fn is_unclaimed(&self) -> bool {
+        self.state == State::Pending && !self.claimed
     }
 
     fn start(&mut self) {
@@ -165,6 +176,7 @@ impl<T> Completion<T> {
             home,
             record: Mutex::new(Record {
                 state: State::Pending,
+                claimed: false,
                 job: None,
                 runner: None,
                 callbacks: VecDeque::new(),
@@ -187,6 +199,11 @@ impl<T> Completion<T> {
 
     pub(crate) fn timing(&self) -> Option<Timing> {
         self.record.lock().timing.as_deref().copied()
+    }
+
+    /// The id of the pool that it was submitted to, or [`NO_POOL`].
+    pub(crate) fn home(&self) -> usize {
+        self.home
     }
 
     pub(crate) fn state(&self) -> State {
@@ -224,6 +241,25 @@ impl<T> Completion<T> {
         record.job.take()
     }
 
+    /// Takes the job of a pending task for a worker in another process: it cannot
+    /// be cancelled any more, and does not run yet. `None`: it is past that.
+    pub(crate) fn claim(&self) -> Option<Box<dyn Job<T>>> {
+        let mut record = self.record.lock();
+        if !record.is_unclaimed() {
+            return None;
+        }
+        let job = record.job.take()?;
+        record.claimed = true;
+        Some(job)
+    }
+
+    /// Puts a claimed task that has not begun back, with its job.
+    pub(crate) fn release(&self, job: Box<dyn Job<T>>) {
+        let mut record = self.record.lock();
+        record.claimed = false;
+        record.job = Some(job);
+    }
+
     /// Says that the calling thread runs a started task that has no job.
     pub(crate) fn runs_here(&self) {
         self.record.lock().runner = Some(thread_id());
@@ -239,23 +275,23 @@ impl<T> Completion<T> {
         self: &Arc<Self>,
         outcome: Result<T, Error>,
     ) -> Result<Telling<T>, Refused<T>> {
-        self.settle_if(outcome, |state| !state.done())
+        self.settle_if(outcome, |record| !record.state.done())
     }
 
-    /// `Pending -> Finished` with an error, or `None` if the task is past
-    /// pending: its runner alone ends it then.
+    /// `Pending -> Finished` with an error, or `None` if the task is claimed or
+    /// past pending: its runner alone ends it then.
     fn fail(self: &Arc<Self>, error: Error) -> Option<Telling<T>> {
-        let is_pending = |state| state == State::Pending;
+        let is_pending = |record: &Record<T>| record.is_unclaimed();
         self.settle_if(Err(error), is_pending).ok()
     }
 
     fn settle_if(
         self: &Arc<Self>,
         outcome: Result<T, Error>,
-        may_settle: impl FnOnce(State) -> bool,
+        may_settle: impl FnOnce(&Record<T>) -> bool,
     ) -> Result<Telling<T>, Refused<T>> {
         let mut record = self.record.lock();
-        if !may_settle(record.state) {
+        if !may_settle(&record) {
             let state = record.state;
             drop(record);
             return Err((state, outcome));
@@ -276,10 +312,10 @@ impl<T> Completion<T> {
         Ok(telling)
     }
 
-    /// `Pending -> Cancelled`, or `None` if the task is past pending.
+    /// `Pending -> Cancelled`, or `None` if the task is claimed or past pending.
     pub(crate) fn cancel(self: &Arc<Self>) -> Option<Telling<T>> {
         let mut record = self.record.lock();
-        if record.state != State::Pending {
+        if !record.is_unclaimed() {
             return None;
         }
         let telling = record.end(State::Cancelled, self);

@@ -86,6 +86,53 @@ fn a_task_is_run_or_cancelled_and_never_both() {
     });
 }
 
+/// A job that only travels.
+struct Travels;
+
+impl Job<usize> for Travels {
+    fn call(self: Box<Self>) -> usize {
+        unreachable!("it runs elsewhere")
+    }
+
+    fn withdrawn(&self, _cancelled: bool) {}
+
+    fn discard(self: Box<Self>) {}
+
+    fn helper(&self) -> Option<Box<dyn Seat>> {
+        None
+    }
+}
+
+/// A worker far away is told of the task, dies, and a second one runs it.
+#[test]
+fn a_claimed_task_is_not_cancelled_and_a_released_one_may_be() {
+    loom::model(|| {
+        let task = Completion::new(NO_POOL);
+        // SAFETY: neither the job nor the value borrows.
+        let _ = unsafe { task.pack(Some(Box::new(Travels)), None) };
+        let other = Arc::clone(&task);
+        let pool = thread::spawn(move || {
+            let Some(job) = other.claim() else {
+                return false;
+            };
+            assert_eq!(other.state(), State::Pending, "it does not run yet");
+            other.release(job);
+            let Some(_job) = other.claim() else {
+                return false;
+            };
+            worker(&other, 7);
+            true
+        });
+        let cancelled = task.cancel().is_some_and(|telling| {
+            telling.tell();
+            true
+        });
+        task.wait(Until::Told, None).expect("it ends");
+        assert_eq!(pool.join().expect("no panic"), !cancelled);
+        assert_eq!(read(&task).is_ok(), !cancelled);
+    });
+}
+
 #[test]
 fn of_two_that_settle_one_is_refused() {
     loom::model(|| {

@@ -1,5 +1,6 @@
 //! The worker's end: what a queue holds, and how a worker runs it.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use super::borrowing::later;
@@ -23,6 +24,12 @@ pub(crate) trait Job<T>: Send {
     /// The seat of the current thread for a task that it waits for, if it is
     /// one of the workers that could run it. Asked under a lock.
     fn helper(&self) -> Option<Box<dyn Seat>>;
+
+    /// The call, for an executor that does not make it here but sends it away,
+    /// and knows what it packed.
+    fn into_parcel(self: Box<Self>) -> Option<Box<dyn Any>> {
+        None
+    }
 }
 
 /// What a worker tells its pool while it runs a task: whether a new task may

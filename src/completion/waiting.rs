@@ -9,14 +9,15 @@
 //! notification that follows the move then reaches. The same holds for "told":
 //! the teller clears itself from the record under the lock, then notifies.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{Completion, Record, circle};
+use super::{Completion, NO_POOL, Record, circle};
 use crate::error::Error;
 use crate::panic::contain;
-use crate::sync::{YIELDS, yield_now};
+use crate::sync::{YIELDS, local, yield_now};
 
 /// How far a task must be for a wait to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,25 @@ impl Until {
             Self::Told => record.told(),
         }
     }
+}
+
+local! {
+    /// The pool whose results all come in over this thread.
+    static BRINGS: Cell<usize> = Cell::new(NO_POOL)
+}
+
+/// Says that no task of that pool is done but by the current thread, from now on.
+pub(crate) fn bring_results_of(home: usize) {
+    BRINGS.with(|brings| brings.set(home));
+}
+
+/// Whether the current thread is the one that a wait for a task of that pool
+/// would be for.
+pub(crate) fn brings_results_of(home: usize) -> bool {
+    home != NO_POOL
+        && BRINGS
+            .try_with(Cell::get)
+            .is_ok_and(|brings| brings == home)
 }
 
 /// The wakers of those who await a task. Usually none or one.
@@ -99,6 +119,9 @@ impl<T> Completion<T> {
                 self.help();
                 if self.is_soon(until) {
                     return Ok(());
+                }
+                if brings_results_of(self.home) && !self.is(Until::Done) {
+                    return Err(Error::WouldDeadlock);
                 }
                 Some(circle::enter(self, until)?)
             }
