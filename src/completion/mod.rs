@@ -64,6 +64,7 @@ mod model;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use self::group::Group;
 pub(crate) use self::task::{Job, Seat, Task, Tidings};
@@ -81,6 +82,13 @@ use crate::timing::Timing;
 
 /// The home of a task that no pool runs.
 pub(crate) const NO_POOL: usize = 0;
+
+/// The id of a new pool: unlike an address never used again.
+pub(crate) fn new_home() -> usize {
+    static LAST: AtomicUsize = AtomicUsize::new(NO_POOL);
+    // ORDERING: it has to be unique; it publishes nothing.
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 /// What both ends of a task share.
 pub(crate) struct Completion<T> {

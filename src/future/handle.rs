@@ -59,7 +59,7 @@ impl<T, E> TaskFuture<T, E> {
         }
     }
 
-    pub(super) fn completion(&self) -> &Arc<Completion<T>> {
+    pub(crate) fn completion(&self) -> &Arc<Completion<T>> {
         &self.completion
     }
 

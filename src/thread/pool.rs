@@ -28,13 +28,12 @@
 //! all that is queued, whether or not the pool was shut down before.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use super::queue::Queue;
 use super::worker;
-use crate::completion::{Completion, Group, Job, NO_POOL, Seat, Task, Tidings, is_telling_of};
+use crate::completion::{Completion, Group, Job, Seat, Task, Tidings, is_telling_of, new_home};
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::panic::contain_drop;
@@ -58,7 +57,7 @@ pub(super) struct Config {
 }
 
 pub(super) struct Pool {
-    /// What its tasks know it by: unlike an address never used again.
+    /// What its tasks know it by.
     id: usize,
     config: Config,
     queue: Queue,
@@ -89,10 +88,8 @@ struct Ledger {
 
 impl Pool {
     pub(super) fn new(config: Config) -> Arc<Self> {
-        static LAST_ID: AtomicUsize = AtomicUsize::new(NO_POOL);
         Arc::new(Self {
-            // ORDERING: it has to be unique; it publishes nothing.
-            id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
+            id: new_home(),
             config,
             queue: Queue::new(),
             ledger: Mutex::new(Ledger::default()),
