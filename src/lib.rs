@@ -83,6 +83,15 @@
 //! | to know why there is no value | [`Error`] |
 //! | to return any error from a task, as text | [`Report`] |
 
+#![cfg_attr(
+    concurrent_futures_loom,
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "a model has no processes, and leaves what is for them unused"
+    )
+)]
+
 mod as_completed;
 mod completion;
 mod completions;
@@ -117,8 +126,9 @@ pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
 pub use crate::inline::{InlineExecutor, InlineFuture};
 pub use crate::map::{Map, MapOptions, Unordered};
 pub use crate::panic::Panic;
-#[cfg(not(concurrent_futures_loom))]
-pub use crate::process::init;
+pub use crate::process::{
+    OnWorkerDeath, ProcessFuture, ProcessPoolExecutor, ProcessPoolExecutorBuilder, init,
+};
 pub use crate::promise::{Promise, promise};
 pub use crate::report::Report;
 pub use crate::state::State;

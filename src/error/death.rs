@@ -23,11 +23,11 @@ pub(crate) struct Parts {
 }
 
 /// The end of a process as its parent learns of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Exited(i32),
-    /// By a signal of this number and name.
-    Signalled(i32, &'static str),
+    /// By a signal of this name.
+    Signalled(String),
     /// Somebody else has asked the system first.
     Unknown,
 }
@@ -44,16 +44,16 @@ impl WorkerDeath {
 
     /// The code that it exited with; `None` if a signal ended it.
     pub fn exit_code(&self) -> Option<i32> {
-        match self.0.end {
-            End::Exited(code) => Some(code),
+        match &self.0.end {
+            End::Exited(code) => Some(*code),
             _ => None,
         }
     }
 
     /// The name of the signal that ended it, like `SIGSEGV`.
     pub fn signal(&self) -> Option<&str> {
-        match self.0.end {
-            End::Signalled(_, name) => Some(name),
+        match &self.0.end {
+            End::Signalled(name) => Some(name),
             _ => None,
         }
     }
@@ -74,10 +74,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exited with code {code}"),
-            Self::Signalled(number, name) if name.is_empty() => {
-                write!(f, "was ended by signal {number}")
-            }
-            Self::Signalled(_, name) => write!(f, "was ended by {name}"),
+            Self::Signalled(name) => write!(f, "was ended by {name}"),
             Self::Unknown => f.write_str("ended, nobody knows how"),
         }
     }

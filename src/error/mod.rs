@@ -191,10 +191,6 @@ impl fmt::Display for Error {
                 "a value of the type {} could not be decoded {}: {}; its `Deserialize` must read what its `Serialize` wrote",
                 error.type_name(), error.side(), error.reason()
             ),
-            Self::NotShippable(what) => write!(
-                f,
-                "{what} is not part of the main program, so that another process could not find it; submit a function that is"
-            ),
             Self::WouldDeadlock => {
                 f.write_str("the wait would never end, for what it is for waits for this very thread; wait elsewhere, or with a limit")
             }
@@ -206,7 +202,7 @@ impl fmt::Display for Error {
                 f,
                 "no worker could be started ({cause}); ask for fewer workers, or free memory or threads"
             ),
-            Self::Unsupported(what) => f.write_str(what),
+            Self::NotShippable(what) | Self::Unsupported(what) => f.write_str(what),
             Self::Other(error) => error.fmt(f),
         }
     }
@@ -250,7 +246,7 @@ mod tests {
     #[test]
     fn a_death_says_who_how_and_under_what() {
         let second = Some(Duration::from_secs(1));
-        let text = death(End::Signalled(11, "SIGSEGV"), Some("thumb"), second);
+        let text = death(End::Signalled("SIGSEGV".to_owned()), Some("thumb"), second);
         assert!(
             text.starts_with("the worker process 7 was ended by SIGSEGV 1.0s into the task thumb;"),
             "{text}"
@@ -260,7 +256,7 @@ mod tests {
             text.contains("7 exited with code 3 1.0s into the task;"),
             "{text}"
         );
-        let text = death(End::Signalled(40, ""), None, None);
+        let text = death(End::Signalled("signal 40".to_owned()), None, None);
         assert!(
             text.contains("ended by signal 40 before it ran anything"),
             "{text}"
@@ -278,11 +274,6 @@ mod tests {
                 Error::Decode(codec),
                 "Shape could not be decoded in the worker",
                 "must read",
-            ),
-            (
-                Error::not_shippable("f"),
-                "f is not part of",
-                "submit a function",
             ),
             (
                 Error::unsupported("no processes here"),

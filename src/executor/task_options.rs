@@ -11,7 +11,7 @@ use crate::error::Error;
 /// An option that an executor cannot honour is an error of `submit`, never
 /// ignored. In this process a running function cannot be ended, and a task is
 /// not lost with its worker: threads and the inline executor honour the name
-/// alone.
+/// alone. A [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) honours all.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::error::Error;
 pub struct TaskOptions {
     name: Option<Arc<str>>,
     time_limit: Option<Duration>,
-    retries: u32,
+    retries: Option<u32>,
 }
 
 impl TaskOptions {
@@ -65,6 +65,9 @@ impl TaskOptions {
 
     /// How long the function may run, counted from its start.
     ///
+    /// Then its worker is ended, and the task fails with
+    /// [`Error::TimeLimit`](crate::Error::TimeLimit).
+    ///
     /// ```
     /// use std::time::Duration;
     /// use concurrent_futures::TaskOptions;
@@ -86,8 +89,13 @@ impl TaskOptions {
     /// assert_ne!(TaskOptions::new().retries(2), TaskOptions::new());
     /// ```
     pub fn retries(mut self, times: u32) -> Self {
-        self.retries = times;
+        self.retries = Some(times);
         self
+    }
+
+    /// What was asked for: the name, the limit, the retries.
+    pub(crate) fn parts(&self) -> (Option<Arc<str>>, Option<Duration>, Option<u32>) {
+        (self.name.clone(), self.time_limit, self.retries)
     }
 
     /// The options of a task that runs in this process, which is its name.
@@ -98,7 +106,7 @@ impl TaskOptions {
                  use `result_timeout` to end the wait",
             ));
         }
-        if self.retries > 0 {
+        if self.retries.is_some_and(|times| times > 0) {
             return Err(Error::invalid_argument(
                 "retries: a task in this process is not lost with its worker; \
                  leave it at 0",

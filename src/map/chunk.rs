@@ -14,6 +14,10 @@ impl<T> Chunk<T> {
         self.0.len()
     }
 
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
     /// The values, to go on with where nothing can panic.
     pub(super) fn into_vec(mut self) -> Vec<T> {
         std::mem::take(&mut self.0)

@@ -14,6 +14,7 @@ use std::iter::FusedIterator;
 use std::time::Instant;
 
 pub(crate) use self::batch::{Batch, Part, each, one_by_one};
+pub(crate) use self::chunk::Chunk;
 pub use self::options::MapOptions;
 pub use self::unordered::Unordered;
 

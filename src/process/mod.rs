@@ -1,33 +1,69 @@
 //! The pool of processes.
 //!
 //! ```text
-//! parent, types known        bytes                    worker, types unknown
-//! call.rs, codec.rs ──▶ message.rs, frame.rs ──▶ worker.rs ──▶ call.rs ──▶ the function
-//!     the value     ◀──                      ◀──           ◀──
+//! executor.rs ──▶ pack.rs ──▶ pool.rs ──▶ link.rs ═══════▶ worker.rs ──▶ the function
+//!  the face       values to   counts,     frames to and    in the other
+//!  builder.rs,    bytes       queues,     from one worker  process
+//!  with.rs                    judges        ║
+//!                               ▲           ║
+//!                 supervisor.rs ┘◀══════════╝
+//!                 the one thread: hears, starts (launcher.rs), sees deaths
+//!                               │
+//!                 collector.rs ◀┘ the other thread: bytes to values (task.rs),
+//!                                 the completion core, callbacks
 //! ```
 //!
-//! A worker is this very program, started once more. `entry.rs` is where it
-//! finds out that it is one, before or at the beginning of `main`.
+//! What crosses over is in `call.rs` (which function), `codec.rs` (its values),
+//! `message.rs` and `frame.rs` (what is said, and how it is written). A worker is
+//! this very program, started once more; `entry.rs` is where it finds out that
+//! it is one, before or at the beginning of `main`.
+//!
+//! Where there is no such pool, `absent.rs` takes the place of all that lies
+//! behind the face.
 
-#![cfg(not(concurrent_futures_loom))]
-#![expect(dead_code, reason = "the parent's side is still to come")]
+mod builder;
+mod executor;
+mod terms;
+mod with;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod call;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod codec;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod collector;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod entry;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod frame;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod launcher;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod link;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod message;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod pack;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod pool;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod program;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod reason;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod supervisor;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod task;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod worker;
+
+#[cfg(not(all(target_os = "linux", not(concurrent_futures_loom))))]
+#[path = "absent.rs"]
+mod pool;
+
+pub use self::builder::ProcessPoolExecutorBuilder;
+pub use self::executor::{ProcessFuture, ProcessPoolExecutor};
+pub use self::terms::OnWorkerDeath;
 
 /// Makes this process a worker, if that is what it was started as.
 ///
@@ -51,15 +87,6 @@ mod worker;
 ///
 /// Where there is no pool of processes it does nothing.
 pub fn init() {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
     entry::init();
 }
-
-/// Where there is no such pool, nobody makes panics that happened elsewhere.
-#[cfg(not(target_os = "linux"))]
-const _: fn(
-    String,
-    Option<String>,
-    Option<String>,
-    Option<std::sync::Arc<str>>,
-) -> crate::panic::Panic = crate::panic::Panic::elsewhere;

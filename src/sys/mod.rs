@@ -2,11 +2,8 @@
 //! tasks.
 
 #![cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the pool of processes is still to come")
-)]
 
+pub(crate) mod bell;
 pub(crate) mod channel;
 pub(crate) mod child;
 #[cfg_attr(

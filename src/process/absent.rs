@@ -1,0 +1,75 @@
+//! The pool where there is none: the same face as `pool.rs`, and nobody can make
+//! one.
+
+use std::sync::Arc;
+
+use super::terms::{Plan, Terms};
+use crate::completion::Completion;
+use crate::error::Error;
+use crate::executor::{ShutdownOptions, ShutdownReport, Stats};
+use crate::map::Chunk;
+
+pub(super) enum Pool {}
+
+pub(super) fn find(_id: usize) -> Option<Arc<Pool>> {
+    None
+}
+
+fn unsupported() -> Error {
+    Error::unsupported(
+        "pools of processes are made for Linux; use a `ThreadPoolExecutor` on this system",
+    )
+}
+
+impl Pool {
+    pub(super) fn new(_plan: Plan) -> Result<Arc<Self>, Error> {
+        Err(unsupported())
+    }
+
+    pub(super) fn pack_initializer<A, O>(_f: fn(A) -> O, _args: &A) -> Result<Vec<u8>, Error> {
+        Err(unsupported())
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        match *self {}
+    }
+
+    pub(super) fn submit_one<A, R>(
+        self: &Arc<Self>,
+        _f: fn(A) -> R,
+        _args: &A,
+        _terms: Terms,
+        _waits: bool,
+    ) -> Result<Arc<Completion<R>>, Error> {
+        match **self {}
+    }
+
+    pub(super) fn submit_chunk<A, R>(
+        self: &Arc<Self>,
+        _f: fn(A) -> R,
+        _items: &Chunk<A>,
+        _terms: Terms,
+    ) -> Result<Arc<Completion<Chunk<Result<R, Error>>>>, Error> {
+        match **self {}
+    }
+
+    pub(super) fn kill(&self, _task: usize) -> bool {
+        match *self {}
+    }
+
+    pub(super) fn stop_workers(&self, _at_once: bool) {
+        match *self {}
+    }
+
+    pub(super) fn shutdown(&self, _options: ShutdownOptions) -> ShutdownReport {
+        match *self {}
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        match *self {}
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        match *self {}
+    }
+}

@@ -1,0 +1,343 @@
+//! [`ProcessPoolExecutorBuilder`]: every way to make a pool of processes.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::executor::ProcessPoolExecutor;
+use super::pool::Pool;
+use super::terms::{OnWorkerDeath, Plan, Terms};
+use crate::error::Error;
+use crate::executor::InitializerOutcome;
+use crate::panic::{contain_drop, watch_panics};
+
+/// Makes a [`ProcessPoolExecutor`] to measure.
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrent_futures::ProcessPoolExecutor;
+///
+/// let executor = ProcessPoolExecutor::builder()
+///     .max_workers(2)
+///     .time_limit(Duration::from_secs(30))
+///     .build()?;
+/// assert_eq!(executor.max_workers(), 2);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[must_use = "a builder makes nothing before `build`"]
+pub struct ProcessPoolExecutorBuilder {
+    max_workers: Option<usize>,
+    max_tasks_per_child: Option<u64>,
+    terms: Terms,
+    on_worker_death: OnWorkerDeath,
+    queue_capacity: Option<usize>,
+    record_timing: bool,
+    env: Vec<(OsString, OsString)>,
+    current_dir: Option<PathBuf>,
+    initialize: Option<Result<Vec<u8>, Error>>,
+}
+
+impl ProcessPoolExecutorBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            max_workers: None,
+            max_tasks_per_child: None,
+            terms: Terms::default(),
+            on_worker_death: OnWorkerDeath::default(),
+            queue_capacity: None,
+            record_timing: false,
+            env: Vec::new(),
+            current_dir: None,
+            initialize: None,
+        }
+    }
+
+    /// How many processes there may be. They are started on demand.
+    ///
+    /// By default as in Python `available_parallelism`: tasks are expected to
+    /// compute.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ProcessPoolExecutor};
+    ///
+    /// let none = ProcessPoolExecutor::builder().max_workers(0).build();
+    /// assert!(matches!(none, Err(Error::InvalidArgument(_))));
+    /// ```
+    pub fn max_workers(mut self, processes: usize) -> Self {
+        self.max_workers = Some(processes);
+        self
+    }
+
+    /// Has each worker call `f` with `args` before its first task, replacements
+    /// too.
+    ///
+    /// If that panics or returns an `Err`, the pool is broken: what is pending
+    /// ends with [`Error::Broken`], and so does each later `submit`.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use concurrent_futures::{Error, ProcessPoolExecutor};
+    ///
+    /// thread_local!(static SEED: Cell<u64> = const { Cell::new(0) });
+    ///
+    /// let executor = ProcessPoolExecutor::builder()
+    ///     .initializer(|seed| SEED.set(seed), 42)
+    ///     .build()?;
+    /// assert_eq!(executor.submit(|()| SEED.get(), ())?.into_result()?, 42);
+    ///
+    /// let broken = ProcessPoolExecutor::builder()
+    ///     .initializer(|()| Err("no licence"), ())
+    ///     .build()?;
+    /// let error = broken.submit(|()| 1, ())?.into_result().unwrap_err();
+    /// assert!(matches!(&error, Error::Broken(cause) if cause.to_string() == "no licence"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the `Serialize` of `args` does. One that fails is an error of `build`.
+    pub fn initializer<A, O>(mut self, f: fn(A) -> O, args: A) -> Self
+    where
+        A: Serialize + DeserializeOwned,
+        O: InitializerOutcome,
+    {
+        self.initialize = Some(Pool::pack_initializer(f, &args));
+        contain_drop(args);
+        self
+    }
+
+    /// After how many tasks a worker ends and makes room for a new one; by
+    /// default never. For code that leaks.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::builder()
+    ///     .max_workers(1)
+    ///     .max_tasks_per_child(1)
+    ///     .build()?;
+    /// let pid = || executor.submit(|()| std::process::id(), ())?.into_result();
+    /// assert_ne!(pid()?, pid()?);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
+        self.max_tasks_per_child = Some(tasks);
+        self
+    }
+
+    /// How long each task may run, counted from its start, unless
+    /// [`TaskOptions`](crate::TaskOptions) say otherwise; by default as long as
+    /// it likes.
+    ///
+    /// Then its worker is ended, and the task fails with [`Error::TimeLimit`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{Error, ProcessPoolExecutor};
+    ///
+    /// let executor = ProcessPoolExecutor::builder()
+    ///     .time_limit(Duration::from_millis(50))
+    ///     .build()?;
+    /// let endless = executor.submit(|()| -> () { loop {} }, ())?;
+    /// assert!(matches!(endless.exception(), Some(Error::TimeLimit)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.terms.time_limit = Some(limit);
+        self
+    }
+
+    /// How often each task may be begun again if its worker dies under it,
+    /// unless [`TaskOptions`](crate::TaskOptions) say otherwise; by default
+    /// never. Only for tasks that may run twice.
+    ///
+    /// It is for deaths: a task that was killed or ran too long is not begun
+    /// again.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ProcessPoolExecutor};
+    ///
+    /// let executor = ProcessPoolExecutor::builder().retries(2).build()?;
+    /// let bad = executor.submit(|()| -> () { std::process::abort() }, ())?;
+    /// assert!(matches!(bad.exception(), Some(Error::WorkerDied(_)))); // three workers
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn retries(mut self, times: u32) -> Self {
+        self.terms.retries = times;
+        self
+    }
+
+    /// What happens when a worker dies: by default its task fails and the pool
+    /// goes on.
+    ///
+    /// ```
+    /// use concurrent_futures::{OnWorkerDeath, ProcessPoolExecutor};
+    ///
+    /// let executor = ProcessPoolExecutor::builder()
+    ///     .on_worker_death(OnWorkerDeath::BreakPool) // as in Python
+    ///     .build()?;
+    /// assert!(executor.submit(|()| (), ())?.exception().is_none());
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn on_worker_death(mut self, policy: OnWorkerDeath) -> Self {
+        self.on_worker_death = policy;
+        self
+    }
+
+    /// Sets a variable in the environment of the workers, which is otherwise
+    /// that of this process.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::builder().env("PLACE", "afar").build()?;
+    /// let place = executor.submit(|()| std::env::var("PLACE").ok(), ())?;
+    /// assert_eq!(place.into_result()?.as_deref(), Some("afar"));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// The folder that the workers start in; by default that of this process.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::builder().current_dir("/").build()?;
+    /// let folder = executor.submit(|()| std::env::current_dir().ok(), ())?;
+    /// assert_eq!(folder.into_result()?, Some("/".into()));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.current_dir = Some(folder.into());
+        self
+    }
+
+    /// How many tasks may wait for a worker; by default as many as there are.
+    ///
+    /// When so many wait, `submit` waits for room, and `try_submit` says
+    /// [`Error::QueueFull`]. The pool's own callbacks never wait for room: what
+    /// they submit may exceed the capacity.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::builder().queue_capacity(2).build()?;
+    /// let squares = executor.map(|n: u64| n * n, 1..=100)?; // never more than two wait
+    /// assert_eq!(squares.sum::<Result<u64, _>>()?, 338_350);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn queue_capacity(mut self, tasks: usize) -> Self {
+        self.queue_capacity = Some(tasks);
+        self
+    }
+
+    /// Whether each task records when it was queued, started and finished; see
+    /// [`Timing`](crate::Timing). By default not.
+    ///
+    /// It has started when this process hears so from the worker, and finished
+    /// when its value is decoded.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::builder().record_timing(true).build()?;
+    /// let future = executor.submit(|n: u8| n, 1)?;
+    /// future.result()?;
+    /// assert!(future.timing().unwrap().ran().is_some());
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn record_timing(mut self, record: bool) -> Self {
+        self.record_timing = record;
+        self
+    }
+
+    /// Makes the pool; its processes start when tasks come.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::builder().max_workers(3).build()?;
+    /// assert_eq!(executor.stats().workers, 0);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`]: `max_workers`, `max_tasks_per_child` or
+    /// `queue_capacity` is 0, or the name of a variable is empty or has `=` or
+    /// a NUL byte in it. [`Error::Encode`] or [`Error::NotShippable`]: so is the
+    /// initializer. [`Error::Unsupported`]: this program cannot be started as a
+    /// worker. [`Error::Spawn`]: the system has no descriptor left.
+    pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
+        watch_panics();
+        let numbers = [
+            ("max_workers", self.max_workers == Some(0)),
+            ("max_tasks_per_child", self.max_tasks_per_child == Some(0)),
+            ("queue_capacity", self.queue_capacity == Some(0)),
+        ];
+        if let Some((name, _)) = numbers.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(Error::invalid_argument(format!(
+                "{name} must be at least 1"
+            )));
+        }
+        for (name, value) in &self.env {
+            let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
+            if name.is_empty() || name.contains(&b'=') || [name, value].concat().contains(&0) {
+                return Err(Error::invalid_argument(
+                    "env: a name must not be empty or have a `=`, and nothing a NUL byte",
+                ));
+            }
+        }
+        let pool = Pool::new(Plan {
+            name: default_name(),
+            max_workers: self.max_workers.unwrap_or_else(default_workers),
+            max_tasks_per_child: self.max_tasks_per_child,
+            terms: self.terms,
+            on_worker_death: self.on_worker_death,
+            queue_capacity: self.queue_capacity,
+            record_timing: self.record_timing,
+            env: self.env,
+            current_dir: self.current_dir,
+            initialize: self.initialize.transpose()?,
+        })?;
+        Ok(ProcessPoolExecutor::over(pool))
+    }
+}
+
+impl fmt::Debug for ProcessPoolExecutorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessPoolExecutorBuilder")
+            .field("max_workers", &self.max_workers)
+            .field("max_tasks_per_child", &self.max_tasks_per_child)
+            .field("time_limit", &self.terms.time_limit)
+            .field("retries", &self.terms.retries)
+            .field("on_worker_death", &self.on_worker_death)
+            .field("queue_capacity", &self.queue_capacity)
+            .field("record_timing", &self.record_timing)
+            .field("env", &self.env)
+            .field("current_dir", &self.current_dir)
+            .field("initializer", &self.initialize.is_some())
+            .finish()
+    }
+}
+
+fn default_workers() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+fn default_name() -> String {
+    static POOLS: AtomicUsize = AtomicUsize::new(0);
+    // ORDERING: only the number has to be unique; it publishes nothing.
+    let number = POOLS.fetch_add(1, Ordering::Relaxed);
+    format!("ProcessPoolExecutor-{number}")
+}

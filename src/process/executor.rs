@@ -1,0 +1,573 @@
+//! [`ProcessPoolExecutor`]: the face of the pool of processes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::builder::ProcessPoolExecutorBuilder;
+use super::pool::{self, Pool};
+use super::terms::Terms;
+use crate::error::Error;
+use crate::executor::{
+    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+};
+use crate::future::TaskFuture;
+use crate::map::{self, Batch, Map, MapOptions, Part};
+use crate::panic::contain_drop;
+
+/// Runs calls in other processes: the same program, started again.
+///
+/// For code that crashes, leaks, hangs, or is not made for threads: whatever
+/// happens to a worker, this process goes on, and every other task too. A task
+/// whose worker dies fails with [`Error::WorkerDied`], which says how, and a new
+/// worker takes the place of the old.
+///
+/// Functions travel as addresses and values as bytes: hence `f` is a function,
+/// or a closure that captures nothing, and arguments and results can be
+/// serialized. What a task prints goes where this process prints; its standard
+/// input is empty.
+///
+/// Workers start on demand, one when a task comes and none is idle, and never
+/// more than `max_workers`. Nothing has to be written for that: a program that
+/// links this crate can be started as a worker, tests and examples too. With the
+/// feature `worker-hook` off, `main` has to begin with `concurrent_futures::init()`.
+///
+/// **Dropping it** is [`shutdown`](Self::shutdown): it waits until all that was
+/// submitted is done. So leaving the block in which a pool lives waits for its
+/// work. Dropped inside one of its callbacks, it does not wait. After a shutdown
+/// of your own dropping does nothing more: if that one did not wait, the end of
+/// `main` ends the work. However this process ends, its workers end with it.
+///
+/// **Callbacks**, and the `Deserialize` of results, run on one thread of the
+/// pool. As long as one of them runs, no other task of the pool becomes done;
+/// one that waits there for another without a limit gets
+/// [`Error::WouldDeadlock`] from `result`, `into_result` and `exception`, and
+/// hangs in `wait`, `as_completed` and a map. A task that makes a pool of its own
+/// has another one, with its own workers.
+///
+/// ```
+/// use concurrent_futures::{Error, ProcessPoolExecutor};
+///
+/// fn careless(n: u32) -> u32 {
+///     if n == 2 {
+///         std::process::abort(); // not even a panic
+///     }
+///     10 * n
+/// }
+///
+/// let executor = ProcessPoolExecutor::with_max_workers(2)?;
+/// let futures = [1, 2, 3].map(|n| executor.submit(careless, n));
+/// let [one, two, three] = futures.map(|future| future.expect("it is open"));
+/// assert_eq!((*one.result()?, *three.result()?), (10, 30));
+/// let Some(Error::WorkerDied(death)) = two.exception() else {
+///     unreachable!("it aborts")
+/// };
+/// assert_eq!(death.signal(), Some("SIGABRT"));
+/// # Ok::<(), Error>(())
+/// ```
+#[doc(alias = "ProcessPool")]
+pub struct ProcessPoolExecutor {
+    pool: Arc<Pool>,
+}
+
+/// The future of a task of a [`ProcessPoolExecutor`].
+///
+/// [`running`](TaskFuture::running) is true from the worker's word that the task
+/// has started to its answer; `cancel` is true only if the task was not yet sent
+/// to a worker.
+///
+/// ```
+/// use concurrent_futures::{ProcessFuture, ProcessPoolExecutor};
+///
+/// let executor = ProcessPoolExecutor::new()?;
+/// let future: ProcessFuture<u32> = executor.submit(|n| n + 1, 41)?;
+/// assert_eq!(future.into_result()?, 42);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+pub type ProcessFuture<T> = TaskFuture<T, ProcessPoolExecutor>;
+
+impl ProcessPoolExecutor {
+    /// A pool of at most as many processes as there are cores.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let cores = std::thread::available_parallelism()?.get();
+    /// assert_eq!(ProcessPoolExecutor::new()?.max_workers(), cores);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] where processes cannot be started as workers, and
+    /// [`Error::Spawn`] if the system has no descriptor left.
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// A pool of at most `max_workers` processes.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// assert_eq!(ProcessPoolExecutor::with_max_workers(4)?.max_workers(), 4);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if it is 0, and those of [`new`](Self::new).
+    pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
+        Self::builder().max_workers(max_workers).build()
+    }
+
+    /// A pool with more to say about it.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::builder().max_workers(2).build()?;
+    /// assert_eq!(executor.max_workers(), 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn builder() -> ProcessPoolExecutorBuilder {
+        ProcessPoolExecutorBuilder::new()
+    }
+
+    pub(super) fn over(pool: Arc<Pool>) -> Self {
+        Self { pool }
+    }
+
+    /// Has `f(args)` run in a process of the pool.
+    ///
+    /// The arguments are encoded before this returns. Waits while a bounded queue
+    /// is full; see [`queue_capacity`](ProcessPoolExecutorBuilder::queue_capacity).
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let future = executor.submit(|text: String| text.len(), "four".to_owned())?;
+    /// assert_eq!(*future.result()?, 4);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`], [`Error::Broken`]; [`Error::Encode`] if `args` cannot
+    /// be encoded, [`Error::NotShippable`] if `f` is not code of the main program,
+    /// [`Error::Spawn`] if the pool cannot start its own threads. Nothing runs
+    /// then.
+    ///
+    /// # Panics
+    ///
+    /// If the `Serialize` of `args` does. Nothing runs then either.
+    pub fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
+    where
+        A: Portable,
+        R: Portable,
+    {
+        self.submit_under(self.terms(), f, args)
+    }
+
+    /// Like [`submit`](Self::submit), but never waits for room in a queue, and
+    /// gives the call back if it is refused.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ProcessPoolExecutor};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// executor.shutdown();
+    /// let refused = executor.try_submit(|n: u32| n + 1, 41).unwrap_err();
+    /// assert!(matches!(refused.error, Error::ShutDown));
+    /// assert_eq!(refused.call.1, 41);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QueueFull`], and those of [`submit`](Self::submit).
+    ///
+    /// # Panics
+    ///
+    /// As [`submit`](Self::submit).
+    #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
+    pub fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>>
+    where
+        A: Portable,
+        R: Portable,
+    {
+        self.try_submit_under(self.terms(), f, args)
+    }
+
+    /// Has `f` run on each item; see [`Executor::map`] and [`Map`].
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let mut tens = executor.map(|n: i32| 10 * n, [1, 2, 3])?;
+    /// assert_eq!(tens.next().unwrap()?, 10);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit); what was submitted is cancelled.
+    ///
+    /// # Panics
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
+    where
+        A: Portable,
+        R: Portable,
+        I: IntoIterator<Item = A>,
+    {
+        self.map_under(self.terms(), f, items)
+    }
+
+    /// Like [`map`](Self::map), with [`MapOptions`]; a chunk is one task.
+    ///
+    /// An item of a chunk that panics, or does not decode, fails alone. One that
+    /// ends the worker takes its whole chunk along.
+    ///
+    /// ```
+    /// use concurrent_futures::{MapOptions, ProcessPoolExecutor};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let chunks = MapOptions::new().chunk_size(100);
+    /// let sum: Result<u64, _> = executor.map_with(chunks, |n: u64| n, 0..1000)?.sum();
+    /// assert_eq!(sum?, 499_500);
+    /// assert_eq!(executor.shutdown().finished, 10);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for a size of 0, and those of
+    /// [`submit`](Self::submit).
+    ///
+    /// # Panics
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn map_with<'a, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: fn(A) -> R,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        A: Portable,
+        R: Portable,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        self.map_with_under(self.terms(), options, f, items)
+    }
+
+    /// The executor seen through options for single tasks; see [`With`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{Error, ProcessPoolExecutor, TaskOptions};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let hasty = TaskOptions::new().time_limit(Duration::from_millis(50));
+    /// let future = executor.with(hasty).submit(|()| -> () { loop {} }, ())?;
+    /// assert!(matches!(future.exception(), Some(Error::TimeLimit)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn with(&self, options: TaskOptions) -> With<'_, Self> {
+        With::new(self, options)
+    }
+
+    /// Takes no new tasks, and waits until those submitted are done and all
+    /// processes have ended.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ProcessPoolExecutor};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let future = executor.submit(|n: u8| n, 1)?;
+    /// assert_eq!(executor.shutdown().finished, 1);
+    /// assert!(future.done());
+    /// assert!(matches!(executor.submit(|n: u8| n, 2), Err(Error::ShutDown)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[doc(alias = "join")]
+    pub fn shutdown(&self) -> ShutdownReport {
+        self.shutdown_with(ShutdownOptions::new())
+    }
+
+    /// Takes no new tasks; cancels and waits as `options` say.
+    ///
+    /// From any thread, any number of times. Inside one of the pool's own
+    /// callbacks it does not wait.
+    ///
+    /// ```
+    /// use concurrent_futures::{ProcessPoolExecutor, ShutdownOptions};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let future = executor.submit(|n: u8| n, 1)?;
+    /// executor.shutdown_with(ShutdownOptions::new().wait(false));
+    /// assert_eq!(*future.result()?, 1); // the work goes on
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        self.pool.shutdown(options)
+    }
+
+    /// Ends all workers at once, and the pool with them.
+    ///
+    /// Running tasks end with [`Error::Killed`], those that have not begun are
+    /// cancelled, and new ones are refused. It does not wait until the processes
+    /// are gone; [`shutdown`](Self::shutdown) does.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ProcessPoolExecutor};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let endless = executor.submit(|()| -> () { loop {} }, ())?;
+    /// while !endless.running() {
+    ///     std::thread::yield_now();
+    /// }
+    /// executor.kill_workers();
+    /// assert!(matches!(endless.exception(), Some(Error::Killed)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn kill_workers(&self) {
+        self.pool.stop_workers(true);
+    }
+
+    /// Like [`kill_workers`](Self::kill_workers), but asks with `SIGTERM`.
+    ///
+    /// A task may have a handler for it, or ignore it: then it may still end by
+    /// itself, and its value counts.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ProcessPoolExecutor};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// executor.terminate_workers(); // none yet
+    /// assert!(matches!(executor.submit(|()| (), ()), Err(Error::ShutDown)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn terminate_workers(&self) {
+        self.pool.stop_workers(false);
+    }
+
+    /// What the pool is doing, in one snapshot.
+    ///
+    /// Hears first what the workers have said: a task that has begun counts as
+    /// running from its first instruction.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// assert_eq!(executor.stats().workers, 0);
+    /// let pid = executor.submit(|()| std::process::id(), ())?.into_result()?;
+    /// let stats = executor.stats();
+    /// assert_eq!((stats.workers, stats.idle, stats.queued), (1, 1, 0));
+    /// assert_eq!(stats.pids, [pid]);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.pool.stats()
+    }
+
+    /// How many processes there may be.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// assert_eq!(ProcessPoolExecutor::with_max_workers(2)?.max_workers(), 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn max_workers(&self) -> usize {
+        self.pool.plan().max_workers
+    }
+
+    // Under the terms of a view, or those of the pool.
+
+    /// What holds for a task that asks for nothing.
+    pub(super) fn terms(&self) -> Terms {
+        self.pool.plan().terms.clone()
+    }
+
+    pub(super) fn submit_under<A: Portable, R: Portable>(
+        &self,
+        terms: Terms,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<ProcessFuture<R>, Error> {
+        let submitted = self.pool.submit_one(f, &args, terms, true);
+        contain_drop(args);
+        submitted.map(TaskFuture::new)
+    }
+
+    #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
+    pub(super) fn try_submit_under<A: Portable, R: Portable>(
+        &self,
+        terms: Terms,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>> {
+        match self.pool.submit_one(f, &args, terms, false) {
+            Ok(completion) => {
+                contain_drop(args);
+                Ok(TaskFuture::new(completion))
+            }
+            Err(error) => Err(TrySubmitError {
+                error,
+                call: (f, args),
+            }),
+        }
+    }
+
+    pub(super) fn map_under<A: Portable, R: Portable>(
+        &self,
+        terms: Terms,
+        f: fn(A) -> R,
+        items: impl IntoIterator<Item = A>,
+    ) -> Result<Map<'static, R>, Error> {
+        let submit = self.submit_batches(terms, f);
+        map::eager(MapOptions::new(), self.max_workers(), items, submit)
+    }
+
+    pub(super) fn map_with_under<'a, A, R, I>(
+        &'a self,
+        terms: Terms,
+        options: MapOptions,
+        f: fn(A) -> R,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        A: Portable,
+        R: Portable,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        let submit = self.submit_batches(terms, f);
+        map::with(options, self.max_workers(), items, submit)
+    }
+
+    fn submit_batches<A: Portable, R: Portable>(
+        &self,
+        terms: Terms,
+        f: fn(A) -> R,
+    ) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error> + use<'_, A, R> {
+        move |batch| match batch {
+            Batch::One(item) => self.submit_under(terms.clone(), f, item).map(Part::one),
+            Batch::Many(items) => {
+                let size = items.len();
+                let submitted = self.pool.submit_chunk(f, &items, terms.clone());
+                drop(items);
+                let future = submitted.map(TaskFuture::<_, Self>::new);
+                future.map(|future| Part::many(future, size))
+            }
+        }
+    }
+}
+
+impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
+    /// Ends the task even while it runs, by ending its worker.
+    ///
+    /// `true` if the task ends by that, with [`Error::Killed`], or was cancelled
+    /// since it was not yet sent to a worker; and if either was so before. No
+    /// other task is touched: a new worker takes the place of the old. It does
+    /// not wait until the worker has ended; `result` does.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ProcessPoolExecutor};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let endless = executor.submit(|()| -> () { loop {} }, ())?;
+    /// assert!(endless.kill());
+    /// assert!(matches!(endless.exception(), Some(Error::Killed | Error::Cancelled)));
+    /// let done = executor.submit(|n: u8| n, 1)?;
+    /// assert_eq!(*done.result()?, 1);
+    /// assert!(!done.kill());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn kill(&self) -> bool {
+        let completion = self.completion();
+        let Some(pool) = pool::find(completion.home()) else {
+            return self.cancel();
+        };
+        // In between the worker may end that it was sent to, which puts it back.
+        self.cancel() || pool.kill(Arc::as_ptr(completion).addr()) || self.cancel()
+    }
+}
+
+impl Executor for ProcessPoolExecutor {
+    type Future<T: Send + Sync + 'static> = ProcessFuture<T>;
+
+    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.submit(f, args)
+    }
+
+    fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.try_submit(f, args)
+    }
+
+    fn map_with<'a, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: fn(A) -> R,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        self.map_with(options, f, items)
+    }
+
+    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        self.shutdown_with(options)
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats()
+    }
+
+    fn max_workers(&self) -> usize {
+        self.max_workers()
+    }
+}
+
+impl Drop for ProcessPoolExecutor {
+    fn drop(&mut self) {
+        if !self.pool.is_shut_down() {
+            self.shutdown();
+        }
+    }
+}
+
+impl fmt::Debug for ProcessPoolExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessPoolExecutor")
+            .field("max_workers", &self.max_workers())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,291 @@
+//! [`Link`]: the parent's end of one worker, and what that worker is doing.
+//!
+//! ```text
+//!            Ready, Initialized      a task is sent        Started
+//! Starting ────────────────────▶ Idle ────────▶ Busy(sent) ────────▶ Busy(running)
+//!                                 ▲ │                                     │
+//!                                 │ │ Exit is sent          its answer    │
+//!                                 │ ▼                                     │
+//!                                 │ Leaving ◀─── Exit is sent ────────────┤
+//!                                 └───────────────────────────────────────┘
+//! ```
+//!
+//! From each of them the process may end. A [`Fate`] says that the pool itself
+//! ends it, and for what: from then on an answer counts no more, so that who
+//! asked for the end is told the truth. Nothing here blocks: bytes are read and
+//! written as far as the socket has them or takes them.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::frame::{Assembler, Malformed};
+use super::launcher::Process;
+use super::message::{self, Reply};
+use super::task::{Packed, Remote};
+use super::terms::Terms;
+use crate::sys::channel::Channel;
+
+/// How long a worker may take from its start to its first word. It does nothing
+/// of the user's before that, but the machine may be busy.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a worker that was told to end may take: the user's exit handlers
+/// run there.
+const EXIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a worker may live on without its socket. It is ending, or has
+/// closed what is not its own.
+const SILENCE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How many bytes are read or written in one go, so that one worker's long
+/// answer does not keep the others' waiting.
+pub(super) const TURN: usize = 1 << 20;
+
+/// A task that waits for a worker.
+pub(super) struct Entry {
+    pub(super) task: Box<dyn Remote>,
+    pub(super) terms: Terms,
+    /// The call of a task that is begun again: it is claimed, and runs, as far
+    /// as anybody is told.
+    pub(super) again: Option<Box<Packed>>,
+    /// Whether a worker has started it.
+    pub(super) has_begun: bool,
+    /// How many workers ended with its call before it started.
+    pub(super) lost_sends: u32,
+}
+
+impl Entry {
+    pub(super) fn new(task: Box<dyn Remote>, terms: Terms) -> Self {
+        Self {
+            task,
+            terms,
+            again: None,
+            has_begun: false,
+            lost_sends: 0,
+        }
+    }
+}
+
+/// A task that a worker has.
+pub(super) struct Flight {
+    pub(super) number: u64,
+    pub(super) entry: Entry,
+    /// The call, as long as it may have to be sent again.
+    pub(super) call: Option<Box<Packed>>,
+    pub(super) started: Option<Instant>,
+}
+
+/// What a worker is doing.
+pub(super) enum Duty {
+    Starting,
+    Idle,
+    Busy(Flight),
+    Leaving,
+}
+
+/// Why the pool ends a worker's process itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Its task was killed, or all of the pool's workers were.
+    Killed,
+    /// All of the pool's workers were asked to end: until this one does, its
+    /// answer still counts.
+    Terminated,
+    /// Its task ran too long.
+    Overdue,
+    /// The pool broke under it.
+    Broken,
+    /// It does not behave as a worker; the text says how.
+    Unfit(String),
+}
+
+pub(super) struct Link {
+    /// To be polled, by those who hold no lock meanwhile.
+    pub(super) process: Arc<Process>,
+    pub(super) channel: Arc<Channel>,
+    inbox: Assembler,
+    outbox: VecDeque<Arc<Vec<u8>>>,
+    /// How much of the first in the outbox was sent.
+    sent: usize,
+    /// Nothing was there the last time that something was to be read.
+    pub(super) is_dry: bool,
+    /// Nothing comes any more.
+    pub(super) is_silent: bool,
+    /// What came makes no sense.
+    is_garbled: bool,
+    pub(super) duty: Duty,
+    pub(super) fate: Option<Fate>,
+    /// When the supervisor has to look after it at the latest.
+    pub(super) deadline: Option<Instant>,
+    /// How many tasks it ended.
+    pub(super) done: u64,
+    /// Whether it began a task at all.
+    pub(super) has_begun: bool,
+}
+
+impl Link {
+    pub(super) fn new(process: Process, channel: Channel) -> Self {
+        Self {
+            process: Arc::new(process),
+            channel: Arc::new(channel),
+            inbox: Assembler::new(),
+            outbox: VecDeque::new(),
+            sent: 0,
+            is_dry: true,
+            is_silent: false,
+            is_garbled: false,
+            duty: Duty::Starting,
+            fate: None,
+            deadline: Instant::now().checked_add(START_LIMIT),
+            done: 0,
+            has_begun: false,
+        }
+    }
+
+    /// Sends a frame, or as much as there is room for; the rest follows by
+    /// [`flush`](Self::flush).
+    pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
+        self.outbox.push_back(frame);
+        self.flush();
+    }
+
+    /// Whether something is left to be sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    pub(super) fn flush(&mut self) {
+        let mut budget = TURN;
+        while let Some(frame) = self.outbox.front().filter(|_| budget > 0) {
+            match self.channel.send_now(&frame[self.sent..]) {
+                Ok(count) if self.sent + count == frame.len() => {
+                    self.outbox.pop_front();
+                    self.sent = 0;
+                }
+                Ok(count) => {
+                    self.sent += count;
+                    budget = budget.saturating_sub(count);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // It is gone, or is about to be: its end says more.
+                Err(_) => {
+                    self.outbox.clear();
+                    self.sent = 0;
+                }
+            }
+        }
+    }
+
+    /// The next thing that the worker said; `None`: nothing more for now.
+    /// `budget` is how many bytes may still be read.
+    ///
+    /// # Errors
+    ///
+    /// It said nonsense; nothing more is heard from it then.
+    pub(super) fn hear(&mut self, budget: &mut usize) -> Result<Option<Reply>, Malformed> {
+        loop {
+            if self.is_garbled {
+                return Ok(None);
+            }
+            let next = self.inbox.next();
+            match next.and_then(|frame| frame.map(Reply::of).transpose()) {
+                Ok(None) => {}
+                Ok(reply) => return Ok(reply),
+                Err(nonsense) => {
+                    self.is_garbled = true;
+                    self.fall_silent();
+                    return Err(nonsense);
+                }
+            }
+            if self.is_silent || *budget == 0 {
+                return Ok(None);
+            }
+            let room = self.inbox.room();
+            let size = room.len();
+            match self.channel.receive_now(room) {
+                Ok(0) => self.fall_silent(),
+                Ok(count) => {
+                    self.is_dry = false;
+                    let is_all = count < size;
+                    self.inbox.came(count);
+                    *budget = budget.saturating_sub(count);
+                    if is_all {
+                        // What comes later makes the socket readable again.
+                        *budget = 0;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_dry = true;
+                    *budget = 0;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The peer ended with unread bytes of ours.
+                Err(_) => self.fall_silent(),
+            }
+        }
+    }
+
+    fn fall_silent(&mut self) {
+        self.is_silent = true;
+        self.look_after_in(SILENCE_LIMIT);
+    }
+
+    /// Has the worker end after what it was told before.
+    pub(super) fn dismiss(&mut self) {
+        self.leave();
+        self.send(Arc::new(message::exit()));
+    }
+
+    /// The worker is about to end by itself.
+    pub(super) fn leave(&mut self) {
+        self.duty = Duty::Leaving;
+        if !self.is_doomed() {
+            self.look_after_in(EXIT_LIMIT);
+        }
+    }
+
+    /// Whether its process is being ended, so that nothing it says counts.
+    pub(super) fn is_doomed(&self) -> bool {
+        !matches!(self.fate, None | Some(Fate::Terminated))
+    }
+
+    /// Asks the worker's process to end.
+    pub(super) fn terminate(&mut self) {
+        self.fate = Some(Fate::Terminated);
+        // It may have ended already.
+        let _: io::Result<()> = self.process.terminate();
+    }
+
+    /// Ends the worker's process.
+    pub(super) fn kill(&mut self, fate: Fate) {
+        self.fate = Some(fate);
+        self.deadline = None;
+        // It may have ended already.
+        let _: io::Result<()> = self.process.kill();
+    }
+
+    fn look_after_in(&mut self, time: Duration) {
+        self.deadline = Instant::now().checked_add(time);
+    }
+
+    pub(super) fn flight(&self) -> Option<&Flight> {
+        match &self.duty {
+            Duty::Busy(flight) => Some(flight),
+            _ => None,
+        }
+    }
+
+    /// Takes the task away from a worker that is idle then.
+    pub(super) fn take_flight(&mut self) -> Option<Flight> {
+        match std::mem::replace(&mut self.duty, Duty::Idle) {
+            Duty::Busy(flight) => Some(flight),
+            other => {
+                self.duty = other;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The supervisor: one thread a pool that starts workers, hears them, and judges
+//! their deaths.
+//!
+//! It sleeps in one `poll` over the workers' sockets and processes, the pool's
+//! bell, and a time-out for the next deadline. Each turn, with the lock: what was
+//! said is heard, then those that have ended are judged, then the deadlines.
+//!
+//! A process that has ended is the truth; a socket that has is a hint only. What
+//! a worker said before its end counts: after the process has ended, its socket
+//! is read to the end, and only then its task is judged.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::launcher::Process;
+use super::link::{Duty, Fate, Link};
+use super::pool::{Ledger, Pool};
+use crate::error::{End, Error};
+use crate::sys::channel::Channel;
+
+/// How often a worker's process is looked at where the system has no descriptor
+/// for it: one whose socket has ended, and any other.
+const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
+
+/// What is polled of one worker.
+struct Watched {
+    number: usize,
+    process: Arc<Process>,
+    channel: Arc<Channel>,
+    has_unsent: bool,
+    is_silent: bool,
+}
+
+/// The life of the supervisor.
+pub(super) fn main(pool: &Arc<Pool>) {
+    let mut ledger = pool.lock();
+    loop {
+        pool.begin_turn(&mut ledger);
+        if let Some(number) = pool.start_owed(&mut ledger) {
+            drop(ledger);
+            let launched = pool.launcher().launch(number);
+            ledger = pool.lock();
+            match launched {
+                Ok(link) => pool.worker_started(&mut ledger, number, link),
+                Err(error) => pool.not_started(&mut ledger, Error::Spawn(Arc::new(error))),
+            }
+            continue;
+        }
+        if pool.is_over(&ledger) {
+            return pool.supervisor_over(&mut ledger);
+        }
+        let watched = watch(&ledger);
+        let wake_at = ledger.links.values().filter_map(|link| link.deadline).min();
+        drop(ledger);
+        let ready = sleep(pool, &watched, wake_at);
+        ledger = pool.lock();
+        for (worker, (socket, process)) in watched.iter().zip(ready) {
+            see_to(pool, &mut ledger, worker, socket, process);
+        }
+        keep_deadlines(&mut ledger);
+    }
+}
+
+fn watch(ledger: &Ledger) -> Vec<Watched> {
+    let links = ledger.links.iter();
+    links
+        .map(|(number, link)| Watched {
+            number: *number,
+            process: Arc::clone(&link.process),
+            channel: Arc::clone(&link.channel),
+            has_unsent: link.has_unsent(),
+            is_silent: link.is_silent,
+        })
+        .collect()
+}
+
+/// Sleeps until something happens; for each worker, whether its socket can be
+/// read or written, and whether its process may have ended.
+fn sleep(pool: &Pool, watched: &[Watched], wake_at: Option<Instant>) -> Vec<(bool, bool)> {
+    let mut polled = vec![PollFd::new(&pool.bell, PollFlags::IN)];
+    let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
+    for worker in watched {
+        let mut flags = PollFlags::empty();
+        if !worker.is_silent {
+            flags |= PollFlags::IN;
+        }
+        if worker.has_unsent {
+            flags |= PollFlags::OUT;
+        }
+        polled.push(PollFd::new(&*worker.channel, flags));
+        match worker.process.descriptor() {
+            Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
+            // Takes the place: its end shows nowhere.
+            None => {
+                let look = LOOK[usize::from(!worker.is_silent)];
+                limit = Some(limit.map_or(look, |limit| limit.min(look)));
+                polled.push(PollFd::from_borrowed_fd(
+                    pool.bell.as_fd(),
+                    PollFlags::empty(),
+                ));
+            }
+        }
+    }
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    if poll(&mut polled, limit.as_ref()).is_err() {
+        // A signal, or memory that is short just now: all is looked at again.
+        return vec![(true, true); watched.len()];
+    }
+    if !polled[0].revents().is_empty() {
+        pool.bell.hush();
+    }
+    let happened = |polled: &PollFd<'_>| !polled.revents().is_empty();
+    polled[1..]
+        .chunks_exact(2)
+        .zip(watched)
+        .map(|(pair, worker)| {
+            let ended = happened(&pair[1]) || worker.process.descriptor().is_none();
+            (happened(&pair[0]), ended)
+        })
+        .collect()
+}
+
+fn see_to(pool: &Pool, ledger: &mut Ledger, worker: &Watched, socket: bool, process: bool) {
+    let Some(link) = ledger.links.get_mut(&worker.number) else {
+        return;
+    };
+    if socket {
+        link.flush();
+        pool.hear(ledger, worker.number);
+    }
+    if !process {
+        return;
+    }
+    let end = match worker.process.try_wait() {
+        Ok(None) => return,
+        Ok(Some(end)) => end,
+        Err(_) => End::Unknown,
+    };
+    hear_to_the_end(pool, ledger, worker.number);
+    pool.worker_ended(ledger, worker.number, end);
+}
+
+/// Hears all that a worker said that has ended. A grandchild that holds the
+/// socket open has nothing to say: the end is where nothing is left.
+fn hear_to_the_end(pool: &Pool, ledger: &mut Ledger, number: usize) {
+    loop {
+        pool.hear(ledger, number);
+        let link = ledger.links.get(&number);
+        if link.is_none_or(|link| link.is_silent || link.is_dry) {
+            return;
+        }
+    }
+}
+
+/// Ends the workers that are past their deadlines.
+fn keep_deadlines(ledger: &mut Ledger) {
+    if ledger.links.values().all(|link| link.deadline.is_none()) {
+        return;
+    }
+    let now = Instant::now();
+    let is_late = |link: &&mut Link| link.deadline.is_some_and(|at| at <= now);
+    for link in ledger.links.values_mut().filter(is_late) {
+        let fate = match &link.duty {
+            _ if link.is_silent => Fate::Unfit("it closed its connection".to_owned()),
+            Duty::Busy(_) => Fate::Overdue,
+            Duty::Starting => Fate::Unfit(
+                "it did not say a word within a minute of its start; does its program reach `concurrent_futures::init`?"
+                    .to_owned(),
+            ),
+            Duty::Idle | Duty::Leaving => Fate::Unfit("it did not end when it was told to".to_owned()),
+        };
+        link.kill(fate);
+    }
+}

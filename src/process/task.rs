@@ -1,0 +1,192 @@
+//! [`Shipped`]: the worker's end of a task whose worker is another process, and
+//! [`Packed`], the call as it travels.
+//!
+//! The pool holds tasks of all types as [`Remote`]. What it does with one, in
+//! this order: `claim` when the call is sent (nobody can cancel it from then
+//! on), `begin` when the worker says that it started, one `answered` or `failed`
+//! at the end. A task whose worker ended before it started is `release`d, and
+//! may be claimed again or cancelled. The ends run foreign code; the rest takes
+//! the task's own lock for a moment and may be done under the pool's.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::codec::{self, Fault};
+use super::frame::Malformed;
+use super::message::{Answer, answers};
+use super::pool::Pool;
+use crate::completion::{Completion, Job, Seat, Task, Telling, Tidings};
+use crate::error::{CodecError, Error, Side};
+use crate::map::Chunk;
+use crate::panic::catch;
+
+/// A call on its way: a frame that is written once and sent as it is.
+pub(super) struct Packed {
+    pub(super) pool: Arc<Pool>,
+    /// What the worker knows the task by.
+    pub(super) number: u64,
+    pub(super) frame: Arc<Vec<u8>>,
+}
+
+impl<T> Job<T> for Packed {
+    fn call(self: Box<Self>) -> T {
+        unreachable!("it runs in another process, and no thread here is its worker")
+    }
+
+    fn withdrawn(&self, cancelled: bool) {
+        self.pool.withdrawn(cancelled);
+    }
+
+    fn discard(self: Box<Self>) {}
+
+    fn helper(&self) -> Option<Box<dyn Seat>> {
+        None
+    }
+
+    fn into_parcel(self: Box<Self>) -> Option<Box<dyn Any>> {
+        Some(self)
+    }
+}
+
+/// The worker's end of a task of any type.
+pub(super) trait Remote: Send {
+    /// Tells tasks apart as long as their futures live.
+    fn id(&self) -> usize;
+
+    /// Takes the call of a task that is pending.
+    fn claim(&self) -> Option<Box<Packed>>;
+
+    /// Puts the call of a claimed task that did not begin back.
+    fn release(&self, call: Box<Packed>);
+
+    /// The worker has started it.
+    fn begin(&self);
+
+    /// Ends it with what the worker answered; decodes that first.
+    fn answered(&self, answer: Answer<Vec<u8>>, name: Option<Arc<str>>, pool: &Pool) -> Tidings;
+
+    /// Ends a claimed task with an error.
+    fn failed(&self, error: Error) -> Tidings;
+
+    /// Ends a task that is in the queue with an error.
+    fn fail_pending(&self, error: Error) -> Tidings;
+
+    /// Cancels a task that is in the queue.
+    fn cancel(&self) -> Tidings;
+}
+
+/// A task, and how the bytes that its worker returned become its value.
+pub(super) struct Shipped<T, D> {
+    pub(super) completion: Arc<Completion<T>>,
+    pub(super) decode: D,
+}
+
+impl<T, D> Shipped<T, D>
+where
+    T: Send + 'static,
+    D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send,
+{
+    fn settle(&self, outcome: Result<T, Error>) -> Tidings {
+        let telling = self.completion.settle(outcome).ok();
+        Box::new(|| telling.map_or((), Telling::tell))
+    }
+}
+
+impl<T, D> Remote for Shipped<T, D>
+where
+    T: Send + 'static,
+    D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send,
+{
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.completion).addr()
+    }
+
+    fn claim(&self) -> Option<Box<Packed>> {
+        self.completion.claim()?.into_parcel()?.downcast().ok()
+    }
+
+    fn release(&self, call: Box<Packed>) {
+        self.completion.release(call);
+    }
+
+    fn begin(&self) {
+        self.completion.start();
+    }
+
+    fn answered(&self, answer: Answer<Vec<u8>>, name: Option<Arc<str>>, pool: &Pool) -> Tidings {
+        // `Deserialize` is the user's.
+        let outcome = catch(|| outcome(answer, name, &self.decode));
+        let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
+        pool.ended(outcome.is_err());
+        self.settle(outcome)
+    }
+
+    fn failed(&self, error: Error) -> Tidings {
+        self.settle(Err(error))
+    }
+
+    fn fail_pending(&self, error: Error) -> Tidings {
+        Task::fail(Arc::clone(&self.completion), error)
+    }
+
+    fn cancel(&self) -> Tidings {
+        Task::cancel(Arc::clone(&self.completion))
+    }
+}
+
+/// What an answer means here.
+fn outcome<T, B>(
+    answer: Answer<B>,
+    name: Option<Arc<str>>,
+    decode: impl FnOnce(&[u8], Option<&Arc<str>>) -> Result<T, Error>,
+) -> Result<T, Error>
+where
+    B: AsRef<[u8]>,
+{
+    match answer {
+        Answer::Returned(bytes) => decode(bytes.as_ref(), name.as_ref()),
+        Answer::Panicked(note) => Err(Error::Panicked(note.into_panic(name))),
+        Answer::Undecodable(fault) => Err(Error::Decode(codec_error(Side::Worker, fault))),
+        Answer::Unencodable(fault) => Err(Error::Encode(codec_error(Side::Worker, fault))),
+    }
+}
+
+/// The value of a single call.
+pub(super) fn one<T: DeserializeOwned>(bytes: &[u8], _name: Option<&Arc<str>>) -> Result<T, Error> {
+    codec::decode(bytes).map_err(|fault| Error::Decode(codec_error(Side::Parent, fault)))
+}
+
+/// What came of the items of a chunk.
+pub(super) type Results<R> = Chunk<Result<R, Error>>;
+
+/// The results of a chunk of so many items. One that fails fails alone.
+pub(super) fn chunk<T: DeserializeOwned>(
+    items: u64,
+) -> impl Fn(&[u8], Option<&Arc<str>>) -> Result<Results<T>, Error> {
+    move |bytes, name| {
+        type Answered<'a> = Result<(u64, Answer<&'a [u8]>), Malformed>;
+        let result = |(place, answer): (u64, Answered<'_>)| {
+            let (number, answer) = answer.map_err(|why| Error::other(why.to_string()))?;
+            if number != place {
+                return Err(Error::other("the worker answered out of order"));
+            }
+            let result = catch(|| outcome(answer, name.cloned(), one));
+            Ok(result.unwrap_or_else(|panic| Err(Error::Panicked(panic))))
+        };
+        let results: Results<T> = (0..)
+            .zip(answers(bytes))
+            .map(result)
+            .collect::<Result<_, _>>()?;
+        if results.len() as u64 == items {
+            Ok(results)
+        } else {
+            Err(Error::other("the worker did not answer for every item"))
+        }
+    }
+}
+
+pub(super) fn codec_error(side: Side, fault: Fault) -> CodecError {
+    CodecError::new(side, fault.type_name, fault.reason)
+}

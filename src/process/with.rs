@@ -1,0 +1,193 @@
+//! A pool of processes seen through the options of a task, all of which it
+//! honours.
+
+use super::executor::{ProcessFuture, ProcessPoolExecutor};
+use super::terms::Terms;
+use crate::error::Error;
+use crate::executor::{
+    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError, With,
+};
+use crate::map::{Map, MapOptions};
+
+impl With<'_, ProcessPoolExecutor> {
+    fn terms(&self) -> Terms {
+        self.executor.terms().with(&self.options)
+    }
+
+    /// [`ProcessPoolExecutor::submit`] with the options of the view.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, ProcessPoolExecutor, TaskOptions};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("exit"));
+    /// let future = view.submit(|code| -> () { std::process::exit(code) }, 3)?;
+    /// let Some(Error::WorkerDied(death)) = future.exception() else {
+    ///     unreachable!("it exits")
+    /// };
+    /// assert_eq!((death.task(), death.exit_code()), (Some("exit"), Some(3)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ProcessPoolExecutor::submit`].
+    ///
+    /// # Panics
+    ///
+    /// As [`ProcessPoolExecutor::submit`].
+    pub fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
+    where
+        A: Portable,
+        R: Portable,
+    {
+        self.executor.submit_under(self.terms(), f, args)
+    }
+
+    /// [`ProcessPoolExecutor::try_submit`] with the options of the view.
+    ///
+    /// ```
+    /// use concurrent_futures::{ProcessPoolExecutor, TaskOptions};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().retries(3));
+    /// assert_eq!(view.try_submit(|n: u8| n + 1, 1).unwrap().into_result()?, 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ProcessPoolExecutor::try_submit`].
+    ///
+    /// # Panics
+    ///
+    /// As [`ProcessPoolExecutor::submit`].
+    #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
+    pub fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>>
+    where
+        A: Portable,
+        R: Portable,
+    {
+        self.executor.try_submit_under(self.terms(), f, args)
+    }
+
+    /// [`ProcessPoolExecutor::map`] with the options of the view for each item.
+    ///
+    /// ```
+    /// use concurrent_futures::{ProcessPoolExecutor, TaskOptions};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("square"));
+    /// assert_eq!(view.map(|n: i32| n * n, [1, 2])?.sum::<Result<i32, _>>()?, 5);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit).
+    ///
+    /// # Panics
+    ///
+    /// As [`ProcessPoolExecutor::submit`].
+    pub fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
+    where
+        A: Portable,
+        R: Portable,
+        I: IntoIterator<Item = A>,
+    {
+        self.executor.map_under(self.terms(), f, items)
+    }
+
+    /// [`ProcessPoolExecutor::map_with`] with the options of the view for each
+    /// task, which is a chunk here: a time limit is that of the chunk.
+    ///
+    /// ```
+    /// use concurrent_futures::{MapOptions, ProcessPoolExecutor, TaskOptions};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let view = executor.with(TaskOptions::new().name("square"));
+    /// let chunks = MapOptions::new().chunk_size(2);
+    /// let squares = view.map_with(chunks, |n: i32| n * n, [1, 2, 3])?;
+    /// assert_eq!(squares.sum::<Result<i32, _>>()?, 14);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit), and of
+    /// [`ProcessPoolExecutor::map_with`].
+    ///
+    /// # Panics
+    ///
+    /// As [`ProcessPoolExecutor::submit`].
+    pub fn map_with<'a, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: fn(A) -> R,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        A: Portable,
+        R: Portable,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        let terms = self.terms();
+        self.executor.map_with_under(terms, options, f, items)
+    }
+}
+
+impl Executor for With<'_, ProcessPoolExecutor> {
+    type Future<T: Send + Sync + 'static> = ProcessFuture<T>;
+
+    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.submit(f, args)
+    }
+
+    fn try_submit<A, R>(
+        &self,
+        f: fn(A) -> R,
+        args: A,
+    ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>>
+    where
+        A: Portable,
+        R: Portable + Sync,
+    {
+        self.try_submit(f, args)
+    }
+
+    fn map_with<'a, A, R, I>(
+        &'a self,
+        options: MapOptions,
+        f: fn(A) -> R,
+        items: I,
+    ) -> Result<Map<'a, R>, Error>
+    where
+        A: Portable,
+        R: Portable + Sync,
+        I: IntoIterator<Item = A>,
+        I::IntoIter: 'a,
+    {
+        self.map_with(options, f, items)
+    }
+
+    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        self.executor.shutdown_with(options)
+    }
+
+    fn stats(&self) -> Stats {
+        self.executor.stats()
+    }
+
+    fn max_workers(&self) -> usize {
+        self.executor.max_workers()
+    }
+}
