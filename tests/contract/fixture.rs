@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use concurrent_futures::{Executor, Future, InlineExecutor, TaskOptions, ThreadPoolExecutor};
+use concurrent_futures::{
+    Executor, Future, InlineExecutor, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
+};
 
 /// No wait in a test is longer than this.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -95,6 +97,38 @@ impl Fixture for Threads {
 
     fn initializing() -> ThreadPoolExecutor {
         ThreadPoolExecutor::builder()
+            .max_workers(3)
+            .initializer(note_start, 7)
+            .build()
+            .expect("more than none")
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) struct Processes;
+
+#[cfg(target_os = "linux")]
+impl Fixture for Processes {
+    type Executor = ProcessPoolExecutor;
+
+    fn executor(max_workers: usize) -> ProcessPoolExecutor {
+        ProcessPoolExecutor::with_max_workers(max_workers).expect("more than none")
+    }
+
+    fn with(executor: &ProcessPoolExecutor, options: TaskOptions) -> impl Executor {
+        executor.with(options)
+    }
+
+    fn failing_to_initialize(text: &'static str) -> ProcessPoolExecutor {
+        ProcessPoolExecutor::builder()
+            .max_workers(2)
+            .initializer(|text: String| refuse_to_start(&text), text.to_owned())
+            .build()
+            .expect("more than none")
+    }
+
+    fn initializing() -> ProcessPoolExecutor {
+        ProcessPoolExecutor::builder()
             .max_workers(3)
             .initializer(note_start, 7)
             .build()
@@ -245,6 +279,9 @@ impl<X: Fixture> Busy<X> {
         let mut gate = Gate::new();
         let running = executor.submit(hold, (gate.port(), 1)).expect("it is open");
         gate.wait_for(1);
+        // A task in another process is at the gate before this one has heard
+        // that it runs; this hears it.
+        assert_eq!(executor.stats().running, 1);
         Self {
             gate,
             running: Box::new(running),

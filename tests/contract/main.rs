@@ -1,10 +1,10 @@
 //! The contract: what holds on every executor, written once.
 //!
 //! A test is a function over a [`Fixture`](fixture::Fixture); `on_every_executor!`
-//! and `on_every_pool!` make one `#[test]` of it for each. They use nothing but
-//! the traits, functions and portable arguments, and tell a running task from
-//! outside over a loopback socket: so a pool of processes can join by one more
-//! fixture and one more line in each macro.
+//! and `on_every_pool!` make one `#[test]` of it for each, `in_this_process!` for
+//! those whose tasks run here. They use nothing but the traits, functions and
+//! portable arguments, and tell a running task from outside over a loopback
+//! socket: so they are the same on a pool of processes.
 
 /// Makes the tests of all executors, the inline one too.
 macro_rules! on_every_executor {
@@ -24,6 +24,12 @@ macro_rules! on_every_executor {
             fn threads() {
                 fixture::within_the_limit(contract::<fixture::Threads>);
             }
+
+            #[cfg(target_os = "linux")]
+            #[test]
+            fn processes() {
+                fixture::within_the_limit(contract::<fixture::Processes>);
+            }
         }
     )* };
 }
@@ -36,6 +42,34 @@ macro_rules! on_every_pool {
             use super::*;
 
             fn contract<$x: Fixture>() $body
+
+            #[test]
+            fn threads() {
+                fixture::within_the_limit(contract::<fixture::Threads>);
+            }
+
+            #[cfg(target_os = "linux")]
+            #[test]
+            fn processes() {
+                fixture::within_the_limit(contract::<fixture::Processes>);
+            }
+        }
+    )* };
+}
+
+/// Makes the tests of the executors whose tasks run in the submitter's process.
+macro_rules! in_this_process {
+    ($($(#[$doc:meta])* fn $name:ident<$x:ident>() $body:block)*) => { $(
+        $(#[$doc])*
+        mod $name {
+            use super::*;
+
+            fn contract<$x: Fixture>() $body
+
+            #[test]
+            fn inline() {
+                fixture::within_the_limit(contract::<fixture::Inline>);
+            }
 
             #[test]
             fn threads() {

@@ -152,6 +152,8 @@ on_every_pool! {
         assert!(!second.running());
         busy.gate.release_one();
         busy.gate.wait_for(1);
+        assert_eq!(*busy.running.result_timeout(LIMIT).expect("it was let go"), 1);
+        assert_eq!(busy.executor.stats().running, 1, "this hears what began");
         assert!(second.running() && !busy.running.running());
         busy.gate.release_one();
         assert_eq!(*second.result_timeout(LIMIT).expect("it returns"), 2);

@@ -72,28 +72,6 @@ on_every_executor! {
         assert_eq!(view.stats().finished, executor.stats().finished);
     }
 
-    fn an_option_that_cannot_be_honoured_is_refused_and_the_call_comes_back<X>() {
-        let executor = X::executor(1);
-        let limit = TaskOptions::new().time_limit(LIMIT);
-        for options in [limit, TaskOptions::new().retries(1)] {
-            let view = X::with(&executor, options);
-            assert!(matches!(view.submit(double, 1), Err(Error::InvalidArgument(_))));
-            assert!(matches!(view.map(double, [1]), Err(Error::InvalidArgument(_))));
-            let map = view.map_with(MapOptions::new().chunk_size(2), double, [1]).map(drop);
-            assert!(matches!(map, Err(Error::InvalidArgument(_))));
-            let refused = view.try_submit(double, 7).expect_err("it cannot be honoured");
-            assert!(matches!(refused.error, Error::InvalidArgument(_)));
-            let (f, args) = refused.call;
-            assert_eq!(f(args), 14);
-        }
-        assert_eq!(executor.stats().finished, 0);
-        let view = X::with(&executor, TaskOptions::new().name("late"));
-        view.shutdown();
-        let refused = view.try_submit(double, 7).expect_err("it is shut down");
-        assert!(matches!(refused.error, Error::ShutDown));
-        assert_eq!(refused.call.1, 7);
-    }
-
     fn a_reference_to_an_executor_is_one<X>() {
         fn doubled(executor: impl Executor, n: i64) -> i64 {
             let future = executor.submit(double, n).expect("it is open");
@@ -193,6 +171,30 @@ on_every_executor! {
         let resumed = catch_unwind(AssertUnwindSafe(|| panic.resume()));
         let payload = resumed.expect_err("it resumes").downcast::<Payload>();
         assert_eq!(*payload.expect("the very one"), Payload(5));
+    }
+}
+
+in_this_process! {
+    fn an_option_that_cannot_be_honoured_is_refused_and_the_call_comes_back<X>() {
+        let executor = X::executor(1);
+        let limit = TaskOptions::new().time_limit(LIMIT);
+        for options in [limit, TaskOptions::new().retries(1)] {
+            let view = X::with(&executor, options);
+            assert!(matches!(view.submit(double, 1), Err(Error::InvalidArgument(_))));
+            assert!(matches!(view.map(double, [1]), Err(Error::InvalidArgument(_))));
+            let map = view.map_with(MapOptions::new().chunk_size(2), double, [1]).map(drop);
+            assert!(matches!(map, Err(Error::InvalidArgument(_))));
+            let refused = view.try_submit(double, 7).expect_err("it cannot be honoured");
+            assert!(matches!(refused.error, Error::InvalidArgument(_)));
+            let (f, args) = refused.call;
+            assert_eq!(f(args), 14);
+        }
+        assert_eq!(executor.stats().finished, 0);
+        let view = X::with(&executor, TaskOptions::new().name("late"));
+        view.shutdown();
+        let refused = view.try_submit(double, 7).expect_err("it is shut down");
+        assert!(matches!(refused.error, Error::ShutDown));
+        assert_eq!(refused.call.1, 7);
     }
 }
 
