@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::builder::ProcessPoolExecutorBuilder;
 use super::pool::{self, Pool};
@@ -496,11 +497,15 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
     /// ```
     pub fn kill(&self) -> bool {
         let completion = self.completion();
-        let Some(pool) = pool::find(completion.home()) else {
-            return self.cancel();
-        };
+        let pool = pool::find(completion.home());
+        let kill = || pool.is_some_and(|pool| pool.kill(Arc::as_ptr(completion).addr()));
         // In between the worker may end that it was sent to, which puts it back.
-        self.cancel() || pool.kill(Arc::as_ptr(completion).addr()) || self.cancel()
+        let is_ended = self.cancel() || kill() || self.cancel();
+        is_ended
+            || matches!(
+                self.exception_timeout(Duration::ZERO),
+                Ok(Some(Error::Killed))
+            )
     }
 }
 

@@ -1,12 +1,9 @@
 //! What the contract's tests share: the executors, the tasks, and the gate.
 
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +11,7 @@ use concurrent_futures::{
     Executor, Future, InlineExecutor, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
 };
 
-/// No wait in a test is longer than this.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) use crate::gate::{Gate, LIMIT, hold};
 
 /// Runs a test, and fails if it hangs: the waits without a limit are tested
 /// too. Longer than the other waits, which know better where they stood.
@@ -167,20 +163,6 @@ pub(crate) fn parse(text: String) -> Result<i64, String> {
         .map_err(|error| format!("{text:?} is no number: {error}"))
 }
 
-/// A task that says it runs, and returns `answer` when the gate opens.
-pub(crate) fn hold((port, answer): (u16, i64)) -> i64 {
-    pass(port);
-    answer
-}
-
-/// Says at the gate that the task runs; returns when the gate opens.
-pub(crate) fn pass(port: u16) {
-    let mut gate = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the gate listens");
-    gate.set_read_timeout(Some(LIMIT)).expect("it is not zero");
-    let end = gate.read(&mut [0]).expect("the gate opens in time");
-    assert_eq!(end, 0, "the gate opens by closing the connection");
-}
-
 /// A portable value that knows how many copies of it there are in this process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tracked {
@@ -213,57 +195,6 @@ impl Drop for Bomb {
         self.drops.fetch_add(1, Ordering::Relaxed);
         panic!("a bomb in drop");
     }
-}
-
-/// Where tasks stop until the test lets them go, in whatever process they run.
-pub(crate) struct Gate {
-    port: u16,
-    arrivals: mpsc::Receiver<TcpStream>,
-    held: Vec<TcpStream>,
-}
-
-impl Gate {
-    pub(crate) fn new() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
-        let (sender, arrivals) = mpsc::channel();
-        // Goes on when the gate is open: then nobody receives, which lets each
-        // task that still comes go at once.
-        thread::spawn(move || {
-            while let Ok((task, _)) = listener.accept() {
-                let _ = sender.send(task);
-            }
-        });
-        let held = Vec::new();
-        Self {
-            port,
-            arrivals,
-            held,
-        }
-    }
-
-    /// What tasks need to know.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Waits until `tasks` more tasks run.
-    pub(crate) fn wait_for(&mut self, tasks: usize) {
-        for n in 0..tasks {
-            match self.arrivals.recv_timeout(LIMIT) {
-                Ok(task) => self.held.push(task),
-                Err(_) => panic!("{n} of {tasks} tasks came to the gate"),
-            }
-        }
-    }
-
-    /// Lets the oldest held task go.
-    pub(crate) fn release_one(&mut self) {
-        drop(self.held.remove(0));
-    }
-
-    /// Lets all tasks go, those that come later too.
-    pub(crate) fn open(self) {}
 }
 
 /// A pool of one worker that is held, and a future that pends behind it.

@@ -80,6 +80,8 @@ macro_rules! in_this_process {
 }
 
 mod fixture;
+#[path = "../gate/mod.rs"]
+mod gate;
 
 mod awaiting;
 mod bombs;

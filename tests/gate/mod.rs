@@ -1,0 +1,76 @@
+//! The gate: where tasks stop until the test lets them go, in whatever process
+//! they run.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// No wait in a test is longer than this.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A task that says it runs, and returns `answer` when the gate opens.
+pub(crate) fn hold((port, answer): (u16, i64)) -> i64 {
+    pass(port);
+    answer
+}
+
+/// Says at the gate that the task runs; returns when the gate opens.
+fn pass(port: u16) {
+    let mut gate = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the gate listens");
+    gate.set_read_timeout(Some(LIMIT)).expect("it is not zero");
+    let end = gate.read(&mut [0]).expect("the gate opens in time");
+    assert_eq!(end, 0, "the gate opens by closing the connection");
+}
+
+/// Where tasks stop until the test lets them go, in whatever process they run.
+pub(crate) struct Gate {
+    port: u16,
+    arrivals: mpsc::Receiver<TcpStream>,
+    held: Vec<TcpStream>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let (sender, arrivals) = mpsc::channel();
+        // Goes on when the gate is open: then nobody receives, which lets each
+        // task that still comes go at once.
+        thread::spawn(move || {
+            while let Ok((task, _)) = listener.accept() {
+                let _ = sender.send(task);
+            }
+        });
+        let held = Vec::new();
+        Self {
+            port,
+            arrivals,
+            held,
+        }
+    }
+
+    /// What tasks need to know.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits until `tasks` more tasks run.
+    pub(crate) fn wait_for(&mut self, tasks: usize) {
+        for n in 0..tasks {
+            match self.arrivals.recv_timeout(LIMIT) {
+                Ok(task) => self.held.push(task),
+                Err(_) => panic!("{n} of {tasks} tasks came to the gate"),
+            }
+        }
+    }
+
+    /// Lets the oldest held task go.
+    pub(crate) fn release_one(&mut self) {
+        drop(self.held.remove(0));
+    }
+
+    /// Lets all tasks go, those that come later too.
+    pub(crate) fn open(self) {}
+}

@@ -1,0 +1,152 @@
+//! Code of the user's that runs in this process, on the pool's own thread.
+
+use std::sync::{Arc, mpsc};
+
+use concurrent_futures::{Error, ProcessPoolExecutor};
+
+use crate::fixture::*;
+
+alone! {
+    /// On the one thread that brings in the results, a wait for the next one is
+    /// a deadlock that can be told.
+    fn a_wait_in_a_callback_for_a_task_of_the_pool_is_told_to_be_a_deadlock() {
+        let executor = pool(1);
+        let mut gate = Gate::new();
+        let first = executor.submit(hold, (gate.port(), 1)).unwrap();
+        gate.wait_for(1);
+        let second = executor.submit(double, 2).unwrap();
+        let (sender, told) = mpsc::channel();
+        first.add_done_callback(move |first| {
+            assert_eq!(*first.result().unwrap(), 1);
+            let lent = second.result().map(|value| *value);
+            sender.send((lent, second.exception())).unwrap();
+        });
+        gate.open();
+        let (lent, exception) = told.recv_timeout(LIMIT).unwrap();
+        assert!(matches!(lent, Err(Error::WouldDeadlock)), "{lent:?}");
+        assert!(matches!(exception, Some(Error::WouldDeadlock)), "{exception:?}");
+        assert_goes_on(&executor);
+    }
+
+    fn a_callback_of_another_thread_may_wait() {
+        let executor = pool(1);
+        let mut gate = Gate::new();
+        let held = executor.submit(hold, (gate.port(), 1)).unwrap();
+        gate.wait_for(1);
+        let pending = executor.submit(double, 2).unwrap();
+        let (sender, told) = mpsc::channel();
+        pending.add_done_callback(move |_| {
+            gate.open();
+            sender.send(held.into_result()).unwrap();
+        });
+        assert!(pending.cancel());
+        assert_eq!(told.recv_timeout(LIMIT).unwrap().unwrap(), 1);
+    }
+
+    fn a_callback_may_submit_more_than_the_queue_holds() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .queue_capacity(1)
+            .build()
+            .unwrap();
+        let executor = Arc::new(executor);
+        let mut gate = Gate::new();
+        let held = executor.submit(hold, (gate.port(), 1)).unwrap();
+        gate.wait_for(1);
+        let (sender, futures) = mpsc::channel();
+        let own = Arc::clone(&executor);
+        held.add_done_callback(move |_| {
+            for n in 0..20 {
+                sender.send(own.submit(double, n).unwrap()).unwrap();
+            }
+        });
+        gate.open();
+        for n in 0..20 {
+            let future = futures.recv_timeout(LIMIT).unwrap();
+            assert_eq!(*value(&future), 2 * n);
+        }
+    }
+
+    fn a_full_queue_is_told_or_waited_for() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .queue_capacity(2)
+            .build()
+            .unwrap();
+        let mut gate = Gate::new();
+        let held = executor.submit(hold, (gate.port(), 1)).unwrap();
+        gate.wait_for(1);
+        let queued = [1, 2].map(|n| executor.submit(double, n).unwrap());
+        let refused = executor.try_submit(double, 3).unwrap_err();
+        assert!(matches!(refused.error, Error::QueueFull) && refused.call.1 == 3);
+        std::thread::scope(|scope| {
+            let (sender, submitted) = mpsc::channel();
+            let executor = &executor;
+            scope.spawn(move || sender.send(executor.submit(double, 4).unwrap()).unwrap());
+            assert!(queued[0].cancel(), "which makes room");
+            let third = submitted.recv_timeout(LIMIT).unwrap();
+            gate.open();
+            assert_eq!(*value(&third), 8);
+        });
+        assert_eq!((*value(&held), *value(&queued[1])), (1, 4));
+    }
+
+    fn a_shutdown_wakes_who_waits_for_room() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .queue_capacity(1)
+            .build()
+            .unwrap();
+        let mut gate = Gate::new();
+        executor.submit(hold, (gate.port(), 1)).unwrap().detach();
+        gate.wait_for(1);
+        executor.submit(double, 1).unwrap().detach();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| executor.submit(double, 2).map(drop));
+            executor.shutdown_with(concurrent_futures::ShutdownOptions::new().wait(false));
+            let refused = waiting.join().unwrap();
+            assert!(matches!(refused, Err(Error::ShutDown)), "{refused:?}");
+        });
+        gate.open();
+    }
+
+    /// Python's test_gh105829_should_not_deadlock_if_wakeup_pipe_full.
+    fn submit_never_blocks_on_the_way_to_the_workers() {
+        let executor = pool(1);
+        let mut gate = Gate::new();
+        let held = executor.submit(hold, (gate.port(), 1)).unwrap();
+        gate.wait_for(1);
+        let futures: Vec<_> = (0..20_000).map(|n| executor.submit(double, n).unwrap()).collect();
+        assert!(!held.done());
+        assert!(futures.iter().rev().all(|future| future.cancel()));
+        gate.open();
+        assert_eq!(executor.shutdown().cancelled, 20_000);
+    }
+
+    /// Python's test_python_finalization_error: the pool's own threads cannot be
+    /// started.
+    fn a_pool_whose_threads_cannot_start_says_so_and_tries_again() {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+
+        let executor = pool(1);
+        let before = getrlimit(Resource::As);
+        let mut tight = before;
+        tight.current = Some(1 << 20);
+        setrlimit(Resource::As, tight).unwrap();
+        let refused = executor.submit(double, 1).map(drop);
+        setrlimit(Resource::As, before).unwrap();
+        assert!(matches!(refused, Err(Error::Spawn(_))), "{refused:?}");
+        assert_goes_on(&executor);
+    }
+
+    fn a_panicking_callback_harms_nobody() {
+        let executor = pool(1);
+        let mut gate = Gate::new();
+        let held = executor.submit(hold, (gate.port(), 1)).unwrap();
+        gate.wait_for(1);
+        held.add_done_callback(|_| panic!("a bad callback"));
+        gate.open();
+        assert_eq!(*value(&held), 1);
+        assert_goes_on(&executor);
+    }
+}

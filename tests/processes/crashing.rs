@@ -1,0 +1,357 @@
+//! Workers that die: in every place where the user's code runs, and outside.
+
+use std::process::{abort, exit};
+use std::time::Duration;
+
+use concurrent_futures::{
+    Error, MapOptions, OnWorkerDeath, ProcessPoolExecutor, TaskOptions, WorkerDeath,
+};
+use rustix::process::Signal;
+use serde::de::Deserializer;
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use crate::fixture::*;
+
+/// A value that does something to the worker which encodes or decodes it: that
+/// is, to every process but the one that is named.
+struct Deadly {
+    parent: u32,
+    on_encode: bool,
+    code: i32,
+}
+
+impl Deadly {
+    fn argument(code: i32) -> Self {
+        Self {
+            parent: std::process::id(),
+            on_encode: false,
+            code,
+        }
+    }
+
+    fn strike(&self) {
+        if self.parent != std::process::id() {
+            match self.code {
+                -1 => abort(),
+                code => exit(code),
+            }
+        }
+    }
+}
+
+impl Serialize for Deadly {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.on_encode {
+            self.strike();
+        }
+        (self.parent, self.on_encode, self.code).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Deadly {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (parent, on_encode, code) = Deserialize::deserialize(deserializer)?;
+        let this = Self {
+            parent,
+            on_encode,
+            code,
+        };
+        if !on_encode {
+            this.strike();
+        }
+        Ok(this)
+    }
+}
+
+/// A task whose value ends the worker that encodes it.
+fn deadly_value((parent, code): (u32, i32)) -> Deadly {
+    Deadly {
+        parent,
+        on_encode: true,
+        code,
+    }
+}
+
+/// A task that ends its worker.
+fn die(how: String) -> i64 {
+    fn deep(n: u64) -> u64 {
+        let here = std::hint::black_box([n; 256]);
+        if n == 0 { 0 } else { deep(n - 1) + here[7] }
+    }
+    match &*how {
+        "abort" => abort(),
+        "exit" => exit(3),
+        "exit well" => exit(0),
+        "overflow" => deep(u64::MAX).cast_signed(),
+        "fault" => {
+            let nowhere = std::ptr::without_provenance::<u8>(8);
+            // SAFETY: none; this is the fault that the test is about.
+            i64::from(unsafe { nowhere.read_volatile() })
+        }
+        _ => unreachable!("{how}"),
+    }
+}
+
+/// How a task of that kind ends.
+fn death_by(how: &str) -> WorkerDeath {
+    let executor = pool(1);
+    let view = executor.with(TaskOptions::new().name(how));
+    let death = death(&view.submit(die, how.to_owned()).unwrap());
+    assert_eq!(death.task(), Some(how));
+    assert!(death.ran_for().is_some());
+    assert_goes_on(&executor);
+    assert_eq!(executor.stats().replaced, 1);
+    death
+}
+
+alone! {
+    /// Python's test_crash_during_func_exec_on_worker.
+    fn a_task_that_aborts_fails_alone() {
+        let executor = pool(2);
+        let good = executor.submit(double, 1).unwrap();
+        let bad = executor.submit(die, "abort".to_owned()).unwrap();
+        let also = executor.submit(double, 2).unwrap();
+        assert_eq!(death(&bad).signal(), Some("SIGABRT"));
+        assert_eq!((*value(&good), *value(&also)), (2, 4));
+        assert_goes_on(&executor);
+        let stats = executor.stats();
+        assert_eq!((stats.finished, stats.failed, stats.running), (3, 1, 0));
+    }
+
+    /// Python's test_exit_during_func_exec_on_worker, and
+    /// test_traceback_when_child_process_terminates_abruptly.
+    fn a_death_says_its_code_or_signal() {
+        let exited = death_by("exit");
+        assert_eq!((exited.exit_code(), exited.signal()), (Some(3), None));
+        assert!(exited.to_string().contains("exited with code 3"), "{exited}");
+        assert_eq!(death_by("exit well").exit_code(), Some(0));
+        let fault = death_by("fault");
+        assert_eq!((fault.signal(), fault.exit_code()), (Some("SIGSEGV"), None));
+        assert!(fault.to_string().contains("was ended by SIGSEGV"), "{fault}");
+    }
+
+    fn a_stack_that_overflows_is_a_death() {
+        let signal = death_by("overflow");
+        assert!(matches!(signal.signal(), Some("SIGSEGV" | "SIGABRT")), "{signal}");
+    }
+
+    /// Python's test_crash_at_task_unpickle.
+    fn an_argument_that_aborts_in_the_worker_is_its_tasks_death() {
+        let executor = pool(1);
+        let bad = executor.submit(|_: Deadly| (), Deadly::argument(-1)).unwrap();
+        assert_eq!(death(&bad).signal(), Some("SIGABRT"));
+        assert_goes_on(&executor);
+    }
+
+    /// Python's test_exit_at_task_unpickle.
+    fn an_argument_that_exits_in_the_worker_is_its_tasks_death() {
+        let executor = pool(1);
+        let bad = executor.submit(|_: Deadly| (), Deadly::argument(4)).unwrap();
+        assert_eq!(death(&bad).exit_code(), Some(4));
+        assert_goes_on(&executor);
+    }
+
+    /// Python's test_crash_during_result_pickle_on_worker.
+    fn a_value_that_aborts_while_it_is_encoded_is_a_death() {
+        let executor = pool(1);
+        let bad = executor.submit(deadly_value, (std::process::id(), -1)).unwrap();
+        assert_eq!(death(&bad).signal(), Some("SIGABRT"));
+        assert_goes_on(&executor);
+    }
+
+    /// Python's test_exit_during_result_pickle_on_worker.
+    fn a_value_that_exits_while_it_is_encoded_is_a_death() {
+        let executor = pool(1);
+        let bad = executor.submit(deadly_value, (std::process::id(), 5)).unwrap();
+        assert_eq!(death(&bad).exit_code(), Some(5));
+        assert_goes_on(&executor);
+    }
+
+    fn an_idle_worker_that_is_killed_is_replaced_and_nobody_fails() {
+        let executor = pool(1);
+        for _ in 0..3 {
+            let own = *value(&executor.submit(pid, ()).unwrap());
+            send(own, Signal::KILL);
+            while executor.stats().pids == [own] {
+                std::thread::yield_now();
+            }
+        }
+        assert_goes_on(&executor);
+        assert_eq!(executor.stats().failed, 0);
+    }
+
+    /// However soon after: the task goes to the next worker, since it had not
+    /// begun, or it is told to have died.
+    fn a_task_that_is_sent_to_a_dying_worker_is_not_lost() {
+        let executor = pool(1);
+        let mut ran = 0;
+        for _ in 0..50 {
+            let own = *value(&executor.submit(pid, ()).unwrap());
+            send(own, Signal::KILL);
+            let next = executor.submit(double, 4).unwrap();
+            match next.result_timeout(LIMIT) {
+                Ok(value) => {
+                    assert_eq!(*value, 8);
+                    ran += 1;
+                }
+                Err(error) => assert!(matches!(error, Error::WorkerDied(_)), "{error}"),
+            }
+        }
+        assert!(ran > 0);
+        assert_goes_on(&executor);
+    }
+
+    /// Python's test_crash_big_data.
+    fn a_worker_that_dies_while_much_is_being_sent_hangs_nothing() {
+        let executor = pool(1);
+        let own = *value(&executor.submit(pid, ()).unwrap());
+        send(own, Signal::STOP);
+        let big = vec![7_u8; 16 << 20];
+        let length = executor.submit(|bytes: Vec<u8>| bytes.len(), big).unwrap();
+        assert!(!length.running() && !length.cancel(), "it is being sent");
+        send(own, Signal::KILL);
+        assert_eq!(*value(&length), 16 << 20, "it had not begun, so it is sent again");
+        assert_ne!(only_worker(&executor), own);
+    }
+
+    fn many_workers_that_die_together_are_all_told() {
+        let executor = pool(4);
+        let futures: Vec<_> = (0..12)
+            .map(|n| executor.submit(die, ["abort", "exit"][n % 2].to_owned()).unwrap())
+            .collect();
+        for future in &futures {
+            death(future);
+        }
+        assert_goes_on(&executor);
+    }
+
+    /// Ten bad tasks in a row are ten failures, and no broken pool.
+    fn tasks_that_die_in_a_row_do_not_break_the_pool() {
+        let executor = pool(1);
+        for _ in 0..10 {
+            death(&executor.submit(die, "exit".to_owned()).unwrap());
+        }
+        assert_goes_on(&executor);
+    }
+
+    fn five_workers_in_a_row_that_die_before_they_begin_break_the_pool() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .initializer(|code| -> () { exit(code) }, 9)
+            .build()
+            .unwrap();
+        let future = executor.submit(double, 1).unwrap();
+        let Error::Broken(cause) = error(&future) else {
+            panic!("{future:?}");
+        };
+        let Error::WorkerDied(death) = &*cause else {
+            panic!("{cause:?}");
+        };
+        assert_eq!(death.exit_code(), Some(9));
+        assert!(matches!(executor.submit(double, 1), Err(Error::Broken(_))));
+        assert_eq!(executor.stats().replaced, 4);
+    }
+
+    /// Python's test_failed_worker_replacement_breaks_pool.
+    fn a_worker_that_cannot_be_replaced_breaks_the_pool_if_it_was_the_last() {
+        let folder = scratch_file("gone");
+        std::fs::create_dir(&folder).unwrap();
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .max_tasks_per_child(1)
+            .current_dir(&folder)
+            .build()
+            .unwrap();
+        let mut gate = Gate::new();
+        let first = executor.submit(hold, (gate.port(), 1)).unwrap();
+        let pending = [1, 2, 3].map(|n| executor.submit(double, n).unwrap());
+        gate.wait_for(1);
+        std::fs::remove_dir(&folder).unwrap();
+        gate.open();
+        assert_eq!(*value(&first), 1);
+        for future in &pending {
+            let Error::Broken(cause) = error(future) else {
+                panic!("{future:?}");
+            };
+            assert!(matches!(&*cause, Error::Spawn(_)), "{cause:?}");
+        }
+        assert!(matches!(executor.submit(double, 1), Err(Error::Broken(_))));
+    }
+
+    /// Python's test_killed_child.
+    fn under_the_policy_of_python_a_death_breaks_the_pool() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(2)
+            .on_worker_death(OnWorkerDeath::BreakPool)
+            .build()
+            .unwrap();
+        let mut gate = Gate::new();
+        let running = [1, 2].map(|n| executor.submit(hold, (gate.port(), n)).unwrap());
+        let pending = [1, 2].map(|n| executor.submit(double, n).unwrap());
+        gate.wait_for(2);
+        let pids = executor.stats().pids;
+        send(pids[0], Signal::KILL);
+        let errors = running.each_ref().map(error);
+        let died = errors.iter().filter(|e| matches!(e, Error::WorkerDied(d) if d.pid() == pids[0]));
+        let broken = errors.iter().filter(|e| matches!(e, Error::Broken(_)));
+        assert_eq!((died.count(), broken.count()), (1, 1), "{errors:?}");
+        // Python's test_broken_process_pool_traceback: each says why.
+        for future in &pending {
+            let text = error(future).to_string();
+            assert!(text.contains("SIGKILL") && text.contains(&pids[0].to_string()), "{text}");
+        }
+        assert!(matches!(executor.submit(double, 1), Err(Error::Broken(_))));
+        assert!(executor.stats().broken);
+    }
+
+    fn a_task_with_retries_is_begun_again() {
+        let marker = scratch_file("begun");
+        let executor = pool(1);
+        let view = executor.with(TaskOptions::new().retries(2));
+        let fragile = |path: String| {
+            let times = std::fs::read(&path).map_or(0, |bytes| bytes.len());
+            std::fs::write(&path, vec![0; times + 1]).unwrap();
+            if times < 2 {
+                abort();
+            }
+            times
+        };
+        let path = marker.display().to_string();
+        let future = view.submit(fragile, path.clone()).unwrap();
+        assert_eq!(*value(&future), 2);
+        std::fs::remove_file(&marker).unwrap();
+        let once = executor.with(TaskOptions::new().retries(1));
+        let future = once.submit(fragile, path).unwrap();
+        assert_eq!(death(&future).signal(), Some("SIGABRT"));
+        assert_eq!(std::fs::read(&marker).unwrap().len(), 2, "begun twice");
+        std::fs::remove_file(&marker).unwrap();
+        let stats = executor.stats();
+        assert_eq!((stats.finished, stats.failed, stats.running), (1, 1, 0));
+    }
+
+    fn a_chunk_dies_with_its_worker_and_no_other_does() {
+        let executor = pool(1);
+        let options = MapOptions::new().chunk_size(2);
+        let results = executor
+            .map_with(options, |n: i64| if n == 2 { abort() } else { n }, 0..6)
+            .unwrap();
+        let results: Vec<Option<i64>> = results.map(Result::ok).collect();
+        assert_eq!(results, [Some(0), Some(1), None, None, Some(4), Some(5)]);
+    }
+
+    /// A grandchild that holds the worker's descriptors delays nothing.
+    fn a_death_is_seen_though_a_grandchild_lives_on() {
+        let executor = pool(1);
+        let leave_one = |()| -> u32 {
+            let child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            std::fs::write("/proc/self/comm", "leaving").unwrap();
+            std::process::exit(i32::try_from(child.id() % 200).unwrap())
+        };
+        let future = executor.submit(leave_one, ()).unwrap();
+        let before = std::time::Instant::now();
+        assert!(death(&future).exit_code().is_some());
+        assert!(before.elapsed() < Duration::from_secs(30));
+        assert_goes_on(&executor);
+    }
+}

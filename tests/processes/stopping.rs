@@ -1,0 +1,188 @@
+//! Tasks and workers that are ended on purpose.
+
+use std::time::{Duration, Instant};
+
+use concurrent_futures::{Error, ProcessPoolExecutor, TaskOptions};
+use rustix::process::Signal;
+
+use crate::fixture::*;
+
+/// A task that lives on when it is asked to end, until it is let go.
+fn hold_on((port, answer): (u16, i64)) -> i64 {
+    // A thread of its own takes the signals that are not blocked; here none is.
+    let ignoring = std::process::Command::new("true").status();
+    assert!(ignoring.is_ok());
+    hold((port, answer))
+}
+
+/// A task that writes a line when it ends by itself.
+fn end((port, path): (u16, String)) {
+    hold((port, 0));
+    std::fs::write(path, "ended").unwrap();
+}
+
+alone! {
+    fn kill_ends_a_running_task_and_no_other() {
+        let executor = pool(2);
+        let mut gate = Gate::new();
+        let other = executor.submit(hold, (gate.port(), 7)).unwrap();
+        gate.wait_for(1);
+        let endless = executor.submit(linger, ()).unwrap();
+        wait_until_running(&endless);
+        assert!(!endless.cancel());
+        assert!(endless.kill());
+        assert!(matches!(error(&endless), Error::Killed));
+        assert!(endless.kill(), "it was before") ;
+        gate.open();
+        assert_eq!(*value(&other), 7);
+        assert!(!other.kill());
+        assert_goes_on(&executor);
+    }
+
+    fn kill_cancels_a_task_that_was_not_sent() {
+        let executor = pool(1);
+        let mut gate = Gate::new();
+        executor.submit(hold, (gate.port(), 7)).unwrap().detach();
+        gate.wait_for(1);
+        let pending = executor.submit(double, 1).unwrap();
+        assert!(pending.kill());
+        assert!(pending.cancelled() && pending.kill());
+        gate.open();
+        assert_goes_on(&executor);
+    }
+
+    /// `true` exactly if the task has no value, however close the race.
+    fn kill_tells_the_truth() {
+        let executor = pool(1);
+        let (mut killed, mut returned) = (0, 0);
+        for n in 0..200 {
+            let future = executor.submit(double, n).unwrap();
+            let until = Instant::now() + Duration::from_micros(5 * n.unsigned_abs());
+            while Instant::now() < until {}
+            if future.kill() {
+                assert!(matches!(error(&future), Error::Killed | Error::Cancelled));
+                killed += 1;
+            } else {
+                assert_eq!(*value(&future), 2 * n);
+                returned += 1;
+            }
+        }
+        assert_eq!(killed + returned, 200);
+        assert_goes_on(&executor);
+    }
+
+    fn a_task_beyond_its_limit_is_ended_and_the_pool_goes_on() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .time_limit(Duration::from_millis(30))
+            .build()
+            .unwrap();
+        let slow = executor.submit(linger, ()).unwrap();
+        assert!(matches!(error(&slow), Error::TimeLimit));
+        assert_goes_on(&executor);
+        let patient = executor.with(TaskOptions::new().time_limit(LIMIT));
+        let nap = |()| std::thread::sleep(Duration::from_millis(60));
+        value(&patient.submit(nap, ()).unwrap());
+    }
+
+    /// The limit counts from the start: neither the wait for a worker, nor its
+    /// own start, nor an initializer.
+    fn a_limit_counts_from_the_start_of_the_task() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .initializer(std::thread::sleep, Duration::from_millis(300))
+            .time_limit(Duration::from_millis(250))
+            .build()
+            .unwrap();
+        let nap = |()| std::thread::sleep(Duration::from_millis(60));
+        let naps: Vec<_> = (0..6).map(|_| executor.submit(nap, ()).unwrap()).collect();
+        naps.iter().for_each(|nap| *value(nap));
+    }
+
+    /// Python's test_kill_workers and test_force_shutdown_workers.
+    fn kill_workers_ends_what_runs_and_cancels_what_does_not() {
+        let path = scratch_file("killed");
+        let executor = pool(2);
+        let mut gate = Gate::new();
+        let call = (gate.port(), path.display().to_string());
+        let running = [0; 2].map(|_| executor.submit(end, call.clone()).unwrap());
+        let pending = executor.submit(double, 1).unwrap();
+        gate.wait_for(2);
+        let pids = executor.stats().pids;
+        executor.kill_workers();
+        for future in &running {
+            assert!(matches!(error(future), Error::Killed));
+        }
+        assert!(pending.cancelled());
+        // Python's test_force_shutdown_workers_stops_pool.
+        assert!(matches!(executor.submit(double, 1), Err(Error::ShutDown)));
+        gate.open();
+        executor.shutdown();
+        assert!(!pids.into_iter().any(exists));
+        assert!(!path.exists(), "no task came to its end");
+    }
+
+    /// Python's test_terminate_workers.
+    fn terminate_workers_asks_by_another_signal() {
+        let executor = pool(1);
+        let running = executor.submit(linger, ()).unwrap();
+        wait_until_running(&running);
+        executor.terminate_workers();
+        assert!(matches!(error(&running), Error::Killed));
+        assert!(matches!(executor.submit(double, 1), Err(Error::ShutDown)));
+    }
+
+    /// Python's test_force_shutdown_workers_dead_workers.
+    fn workers_that_are_dead_already_do_not_matter() {
+        let executor = pool(1);
+        let own = *value(&executor.submit(pid, ()).unwrap());
+        send(own, Signal::KILL);
+        executor.kill_workers();
+        executor.terminate_workers();
+        executor.shutdown();
+        assert!(!exists(own));
+    }
+
+    /// Python's test_force_shutdown_workers_not_started_yet.
+    fn workers_that_are_not_started_yet_do_not_matter() {
+        pool(2).kill_workers();
+        pool(2).terminate_workers();
+    }
+
+    /// Python's test_force_shutdown_during_max_tasks_worker_exit.
+    fn no_replacement_escapes_a_stop() {
+        for n in 0..20 {
+            let executor = ProcessPoolExecutor::builder()
+                .max_workers(2)
+                .max_tasks_per_child(1)
+                .build()
+                .unwrap();
+            let futures: Vec<_> = (0..8).map(|n| executor.submit(double, n).unwrap()).collect();
+            let until = Instant::now() + Duration::from_micros(300 * n);
+            while Instant::now() < until {
+                std::thread::yield_now();
+            }
+            if n % 2 == 0 {
+                executor.kill_workers();
+            } else {
+                executor.terminate_workers();
+            }
+            for future in &futures {
+                let _ = future.exception_timeout(LIMIT).unwrap();
+            }
+            executor.shutdown();
+            assert_eq!(executor.stats().workers, 0);
+        }
+    }
+
+    fn a_task_that_is_let_go_in_time_keeps_its_value() {
+        let executor = pool(1);
+        let mut gate = Gate::new();
+        let held = executor.submit(hold_on, (gate.port(), 5)).unwrap();
+        gate.wait_for(1);
+        gate.open();
+        assert_eq!(*value(&held), 5);
+        executor.terminate_workers();
+        assert!(!held.kill());
+    }
+}

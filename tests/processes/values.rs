@@ -1,0 +1,184 @@
+//! Values that do not cross over: each fails its own task, and says where.
+
+use concurrent_futures::{Error, MapOptions, ShutdownOptions, Side};
+use serde::de::Deserializer;
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use crate::fixture::*;
+
+/// Encodes, unless it says no.
+#[derive(Deserialize)]
+struct Picky(bool);
+
+impl Serialize for Picky {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 {
+            return Err(serde::ser::Error::custom("I will not be written down"));
+        }
+        self.0.serialize(serializer)
+    }
+}
+
+/// Is encoded and never decoded.
+#[derive(Serialize)]
+struct OneWay(u8);
+
+impl<'de> Deserialize<'de> for OneWay {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u8::deserialize(deserializer)?;
+        Err(serde::de::Error::custom("I will not be read"))
+    }
+}
+
+/// Panics when it is decoded.
+#[derive(Serialize)]
+struct Explosive;
+
+impl<'de> Deserialize<'de> for Explosive {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("boom in deserialize")
+    }
+}
+
+alone! {
+    /// Python's test_error_at_task_pickle.
+    fn an_argument_that_does_not_encode_is_refused_by_submit() {
+        let executor = pool(1);
+        let Err(Error::Encode(why)) = executor.submit(|_: Picky| (), Picky(true)) else {
+            panic!("it is refused");
+        };
+        assert_eq!((why.side(), why.reason()), (Side::Parent, "I will not be written down"));
+        assert!(why.type_name().contains("Picky"));
+        let refused = executor.try_submit(|_: Picky| (), Picky(true)).unwrap_err();
+        assert!(matches!(refused.error, Error::Encode(_)) && refused.call.1.0);
+        assert_eq!(executor.stats().workers, 0, "nothing came of it");
+        assert_goes_on(&executor);
+    }
+
+    /// Python's test_shutdown_deadlock_pickle.
+    fn an_argument_that_does_not_encode_does_not_hang_the_shutdown() {
+        let executor = pool(2);
+        value(&executor.submit(double, 1).unwrap());
+        assert!(executor.submit(|_: Picky| (), Picky(true)).is_err());
+        executor.shutdown_with(ShutdownOptions::new().wait(false));
+    }
+
+    /// Python's test_error_at_task_unpickle.
+    fn an_argument_that_does_not_decode_fails_its_task() {
+        let executor = pool(1);
+        let bad = executor.submit(|_: OneWay| (), OneWay(1)).unwrap();
+        let Error::Decode(why) = error(&bad) else {
+            panic!("{bad:?}");
+        };
+        assert_eq!((why.side(), why.reason()), (Side::Worker, "I will not be read"));
+        assert!(why.type_name().contains("OneWay"));
+        assert_goes_on(&executor);
+        assert_eq!(executor.stats().replaced, 0, "the worker lives");
+    }
+
+    fn an_argument_that_panics_while_it_is_decoded_fails_its_task() {
+        let executor = pool(1);
+        let bad = executor.submit(|_: Explosive| (), Explosive).unwrap();
+        let Error::Panicked(panic) = error(&bad) else {
+            panic!("{bad:?}");
+        };
+        assert_eq!(panic.message(), "boom in deserialize");
+        assert_goes_on(&executor);
+    }
+
+    /// Python's test_error_during_result_pickle_on_worker.
+    fn a_value_that_does_not_encode_fails_its_task() {
+        let executor = pool(1);
+        let bad = executor.submit(|()| Picky(true), ()).unwrap();
+        let Error::Encode(why) = error(&bad) else {
+            panic!("it has no value");
+        };
+        assert_eq!((why.side(), why.reason()), (Side::Worker, "I will not be written down"));
+        assert_goes_on(&executor);
+    }
+
+    /// Python's test_error_during_result_unpickle_in_result_handler.
+    fn a_value_that_does_not_decode_here_fails_its_task() {
+        let executor = pool(1);
+        let bad = executor.submit(|()| OneWay(1), ()).unwrap();
+        let Error::Decode(why) = error(&bad) else {
+            panic!("it has no value");
+        };
+        assert_eq!((why.side(), why.reason()), (Side::Parent, "I will not be read"));
+        assert_goes_on(&executor);
+        let stats = executor.stats();
+        assert_eq!((stats.finished, stats.failed), (1, 1));
+    }
+
+    fn a_value_that_panics_while_it_is_decoded_here_fails_its_task() {
+        let executor = pool(1);
+        let bad = executor.submit(|()| Explosive, ()).unwrap();
+        let Error::Panicked(panic) = error(&bad) else {
+            panic!("it has no value");
+        };
+        assert_eq!(panic.message(), "boom in deserialize");
+        assert_goes_on(&executor);
+    }
+
+    /// Python's test_traceback.
+    fn a_panic_names_its_line_in_the_other_process() {
+        let executor = pool(1);
+        let bad = executor.submit(|n: i32| assert!(n > 0, "{n} is too small"), -1).unwrap();
+        let Error::Panicked(panic) = error(&bad) else {
+            panic!("{bad:?}");
+        };
+        assert_eq!(panic.message(), "-1 is too small");
+        assert!(panic.location().unwrap().contains("values.rs:"));
+        assert!(panic.worker().unwrap().starts_with("ProcessPoolExecutor-"));
+        assert_goes_on(&executor);
+    }
+
+    fn an_item_that_fails_in_a_chunk_fails_alone() {
+        let executor = pool(1);
+        let options = MapOptions::new().chunk_size(4);
+        let picky = |n: i64| Picky(n == 1 || n / i64::from(n != 2) < 0);
+        let results = executor.map_with(options, picky, 0..4).unwrap();
+        let results: Vec<_> = results.map(|result| result.map(|picky| picky.0)).collect();
+        let [Ok(false), Err(Error::Encode(_)), Err(Error::Panicked(_)), Ok(false)] = &results[..] else {
+            panic!("{results:?}");
+        };
+        let refused = executor.map_with(options, |_: Picky| (), [Picky(false), Picky(true)]);
+        assert!(matches!(refused, Err(Error::Encode(_))));
+    }
+
+    fn large_values_cross_over_both_ways() {
+        let executor = pool(2);
+        for size in [0, 1, 70_000, 5 << 20] {
+            let bytes: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+            let back = executor.submit(|bytes: Vec<u8>| bytes, bytes.clone()).unwrap();
+            assert!(*value(&back) == bytes, "{size} bytes");
+        }
+    }
+
+    fn two_closures_of_one_function_are_two_functions() {
+        let executor = pool(1);
+        let [add, sub]: [fn(i64) -> i64; 2] = [|n| n + 1, |n| n - 1];
+        assert_eq!(*value(&executor.submit(add, 1).unwrap()), 2);
+        assert_eq!(*value(&executor.submit(sub, 1).unwrap()), 0);
+    }
+
+    fn a_function_of_a_shared_library_is_refused() {
+        // What `labs` of C is depends on how the program was linked; `dlsym`
+        // gives it of the library for certain, if it is one.
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let is_code_of_libc = |line: &&str| line.contains("libc.so") && line.contains("r-xp");
+        let Some(line) = maps.lines().find(is_code_of_libc) else {
+            return; // linked statically
+        };
+        let start = usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
+        let address = std::ptr::with_exposed_provenance::<()>(start + 64);
+        // SAFETY: it is never called, here or elsewhere: that is the test.
+        let foreign = unsafe { std::mem::transmute::<*const (), fn(i64) -> i64>(address) };
+        let executor = pool(1);
+        let refused = executor.try_submit(foreign, 7).unwrap_err();
+        assert!(matches!(refused.error, Error::NotShippable(_)), "{}", refused.error);
+        assert_eq!(refused.call.1, 7);
+        assert_goes_on(&executor);
+    }
+}
