@@ -73,7 +73,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 "#;
 
-const POOLS: [&str; 2] = ["InlineExecutor", "ThreadPoolExecutor"];
+const POOLS: [&str; 3] = [
+    "InlineExecutor",
+    "ThreadPoolExecutor",
+    "ProcessPoolExecutor",
+];
 
 /// All programs; one package, so that the crate is built for them once.
 fn package() -> &'static Package {

@@ -39,7 +39,7 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// Python's own tests, by the numbers that they have here: those of futures and
 /// threads, of initializers, and of executors that are like one of threads.
-const PYTHONS: [RangeInclusive<u32>; 2] = [1..=84, 128..=154];
+const PYTHONS: RangeInclusive<u32> = 1..=154;
 
 /// What the tests of other libraries show beyond Python's.
 const NEIGHBOURS: &[&str] = &[
@@ -207,8 +207,6 @@ fn unsafe_code_lives_in_few_files() {
 fn each_behaviour_has_a_test_or_a_reason_and_each_test_exists() {
     let list = fs::read_to_string(root().join("tests/behaviours.tsv")).unwrap();
     let expected: Vec<String> = PYTHONS
-        .into_iter()
-        .flatten()
         .map(|number| number.to_string())
         .chain(NEIGHBOURS.iter().map(ToString::to_string))
         .collect();
@@ -249,8 +247,9 @@ fn each_behaviour_has_a_test_or_a_reason_and_each_test_exists() {
 }
 
 /// A test is named `binary::function` or `binary::module::function`; those of
-/// `contract` run on the executors that their macro names. `ui::case` is a
-/// program that does not compile.
+/// `contract` run on the executors that their macro names, and those of
+/// `processes` are in a macro that gives each a process. `ui::case` is a program
+/// that does not compile.
 fn assert_test_exists(test: &str, executors: &str, row: &str) {
     let parts: Vec<&str> = test.split("::").collect();
     if let ["ui", case] = parts[..] {
@@ -266,18 +265,24 @@ fn assert_test_exists(test: &str, executors: &str, row: &str) {
     let text = fs::read_to_string(root().join(&file)).unwrap();
     let Some(at) = text.find(&format!("fn {function}<X>()")) else {
         let plain = format!("#[test]\nfn {function}()");
+        let alone = format!("\n    fn {function}() {{");
+        let is_alone = file.starts_with("tests/processes/") && text.contains(&alone);
         assert!(
-            text.contains(&plain),
+            is_alone || text.contains(&plain),
             "{file} has no test {function}: {row}"
         );
         return;
     };
-    let scope = text[..at].rfind("on_every_").map(|at| &text[at..]).unwrap();
-    let runs_on = if scope.starts_with("on_every_executor!") {
-        "inline,threads"
-    } else {
-        "threads"
-    };
+    let runs_on = [
+        ("on_every_executor! {", "inline,threads,processes"),
+        ("on_every_pool! {", "threads,processes"),
+        ("in_this_process! {", "inline,threads"),
+    ];
+    let (_, runs_on) = runs_on
+        .into_iter()
+        .filter_map(|(scope, runs_on)| Some((text[..at].rfind(scope)?, runs_on)))
+        .max()
+        .unwrap();
     assert_eq!(executors, runs_on, "{row}");
 }
 

@@ -344,6 +344,7 @@ impl Assembler {
     }
 
     /// Whether the bytes end between two frames.
+    #[cfg(test)]
     pub(crate) fn is_between_frames(&self) -> bool {
         self.partial.is_none() && self.start == self.end
     }

@@ -18,7 +18,7 @@ alone! {
         let (sender, told) = mpsc::channel();
         first.add_done_callback(move |first| {
             assert_eq!(*first.result().unwrap(), 1);
-            let lent = second.result().map(|value| *value);
+            let lent = second.result().copied();
             sender.send((lent, second.exception())).unwrap();
         });
         gate.open();

@@ -83,7 +83,7 @@ fn die(how: String) -> i64 {
         "abort" => abort(),
         "exit" => exit(3),
         "exit well" => exit(0),
-        "overflow" => deep(u64::MAX).cast_signed(),
+        "overflow" => i64::try_from(deep(u64::MAX)).unwrap(),
         "fault" => {
             let nowhere = std::ptr::without_provenance::<u8>(8);
             // SAFETY: none; this is the fault that the test is about.
@@ -251,6 +251,25 @@ alone! {
         assert_eq!(death.exit_code(), Some(9));
         assert!(matches!(executor.submit(double, 1), Err(Error::Broken(_))));
         assert_eq!(executor.stats().replaced, 4);
+    }
+
+    /// Python's FailingInitializerResourcesTest.
+    fn an_initializer_that_fails_leaves_nothing_behind() {
+        for max_workers in [1, 3] {
+            let executor = ProcessPoolExecutor::builder()
+                .max_workers(max_workers)
+                .initializer(|()| Err("no licence"), ())
+                .build()
+                .unwrap();
+            let futures = [1, 2, 3].map(|n| executor.submit(double, n));
+            for future in futures.iter().flatten() {
+                let Error::Broken(cause) = error(future) else {
+                    panic!("{future:?}");
+                };
+                assert_eq!(cause.to_string(), "no licence");
+            }
+            assert!(matches!(executor.submit(double, 1), Err(Error::Broken(_))));
+        }
     }
 
     /// Python's test_failed_worker_replacement_breaks_pool.

@@ -7,14 +7,6 @@ use rustix::process::Signal;
 
 use crate::fixture::*;
 
-/// A task that lives on when it is asked to end, until it is let go.
-fn hold_on((port, answer): (u16, i64)) -> i64 {
-    // A thread of its own takes the signals that are not blocked; here none is.
-    let ignoring = std::process::Command::new("true").status();
-    assert!(ignoring.is_ok());
-    hold((port, answer))
-}
-
 /// A task that writes a line when it ends by itself.
 fn end((port, path): (u16, String)) {
     hold((port, 0));
@@ -178,9 +170,9 @@ alone! {
     fn a_task_that_is_let_go_in_time_keeps_its_value() {
         let executor = pool(1);
         let mut gate = Gate::new();
-        let held = executor.submit(hold_on, (gate.port(), 5)).unwrap();
+        let held = executor.submit(hold, (gate.port(), 5)).unwrap();
         gate.wait_for(1);
-        gate.open();
+        gate.release_one();
         assert_eq!(*value(&held), 5);
         executor.terminate_workers();
         assert!(!held.kill());

@@ -122,6 +122,22 @@ alone! {
         assert_eq!(DROPS.load(Ordering::Relaxed), 2, "and so are those of the submitter");
     }
 
+    fn replacements_are_initialized_too() {
+        static SEED: AtomicU32 = AtomicU32::new(0);
+
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .max_tasks_per_child(2)
+            .initializer(|seed| SEED.store(seed, Ordering::Relaxed), 42)
+            .build()
+            .unwrap();
+        for _ in 0..5 {
+            let seed = executor.submit(|()| SEED.fetch_add(100, Ordering::Relaxed) % 100, ());
+            assert_eq!(*value(&seed.unwrap()), 42);
+        }
+        assert_eq!(executor.stats().replaced, 2);
+    }
+
     fn workers_know_who_they_are() {
         let executor = pool(1);
         let who = |()| current_worker().map(|w| (w.kind().to_string(), w.number(), w.name().to_owned(), w.pid()));
