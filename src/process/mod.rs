@@ -33,11 +33,15 @@ mod codec;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod collector;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod crew;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod entry;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod frame;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod launcher;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod ledger;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod link;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
@@ -50,6 +54,8 @@ mod pool;
 mod program;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod reason;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod stopping;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod supervisor;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::launcher::Process;
+use super::ledger::Ledger;
 use super::link::{Duty, Fate, Link};
-use super::pool::{Ledger, Pool};
+use super::pool::Pool;
 use crate::error::{End, Error};
 use crate::sys::channel::Channel;
 

@@ -1,0 +1,284 @@
+//! The workers of a pool: what they say, how they start and how they end. The
+//! supervisor is the one that calls this, and who takes a snapshot.
+//!
+//! # The end of a worker
+//!
+//! All that it said was heard before. A task that it had not started goes back to
+//! the head of the queue, and after three such sends fails, since its call may be
+//! what ends them. One that it had started is begun again if it has retries left,
+//! and fails otherwise: with `Killed` or `TimeLimit` if the pool ended the worker
+//! for that, with `WorkerDied` if not.
+//!
+//! # Breaking
+//!
+//! An initializer that fails, a worker that is another program, five workers in
+//! a row that die before they begin a task, or a worker that cannot be started
+//! when there is no other: the pool is closed with that cause and all that is
+//! queued fails. (A task that ends its worker is over, and fails alone: ten such
+//! in a row do not break a pool.) Under [`OnWorkerDeath::BreakPool`] any death
+//! does that, and the other workers are ended too.
+
+use std::time::Instant;
+
+use super::collector::Event;
+use super::ledger::Ledger;
+use super::link::{Duty, Entry, Fate, Flight, Link, TURN};
+use super::message::{Answer, InitializeFailure, Reply};
+use super::pool::Pool;
+use super::task::{Packed, codec_error};
+use super::terms::OnWorkerDeath;
+use crate::error::{DeathParts, End, Error, Side, WorkerDeath};
+
+/// How many workers in a row may die before they begin a task.
+const BARREN_STARTS: u32 = 5;
+
+/// How many workers may end with a task's call before it starts: reading the
+/// call is what ends them.
+const LOST_SENDS: u32 = 3;
+
+impl Pool {
+    /// Reads what a worker has said, and acts on it.
+    pub(super) fn hear(&self, ledger: &mut Ledger, number: usize) {
+        let mut budget = TURN;
+        while let Some(link) = ledger.links.get_mut(&number) {
+            match link.hear(&mut budget) {
+                Ok(Some(reply)) => self.heard(ledger, number, reply),
+                Ok(None) => return,
+                Err(nonsense) => {
+                    let what = format!("it sent nonsense: {nonsense}");
+                    return link.kill(Fate::Unfit(what));
+                }
+            }
+        }
+    }
+
+    fn heard(&self, ledger: &mut Ledger, number: usize, reply: Reply) {
+        let Some(link) = ledger.links.get_mut(&number) else {
+            return;
+        };
+        // Who was told that a task is killed is told the truth.
+        if link.is_doomed() {
+            return;
+        }
+        match reply {
+            Reply::Ready | Reply::Initialized => {
+                // One that leaves was sent all of that before.
+                if !matches!(link.duty, Duty::Starting) {
+                    return;
+                }
+                // The initializer may take its time: it is the user's.
+                link.deadline = None;
+                if reply == Reply::Initialized || !self.launcher.initializes() {
+                    link.duty = Duty::Idle;
+                    ledger.idle.push(number);
+                    self.move_on(ledger);
+                }
+            }
+            Reply::Refused(why) => {
+                link.kill(Fate::Unfit(why.clone()));
+                self.break_down(ledger, Error::unsupported(why));
+            }
+            Reply::InitializeFailed(failure) => {
+                link.leave();
+                self.break_down(ledger, cause_of(failure));
+            }
+            Reply::Started(task) => self.task_started(ledger, number, task),
+            Reply::Answer(task, answer) => self.task_answered(ledger, number, task, answer),
+        }
+    }
+
+    fn task_started(&self, ledger: &mut Ledger, number: usize, task: u64) {
+        let Some(link) = ledger.links.get_mut(&number) else {
+            return;
+        };
+        let now = Instant::now();
+        match &mut link.duty {
+            Duty::Busy(flight) if flight.number == task && flight.started.is_none() => {
+                flight.started = Some(now);
+                if flight.entry.terms.retries == 0 {
+                    flight.call = None;
+                }
+                if !flight.entry.has_begun {
+                    flight.entry.has_begun = true;
+                    ledger.running += 1;
+                    flight.entry.task.begin();
+                }
+                let limit = flight.entry.terms.time_limit;
+                link.has_begun = true;
+                link.deadline = limit.and_then(|limit| now.checked_add(limit));
+                ledger.is_stale |= link.deadline.is_some();
+            }
+            _ => link.kill(Fate::Unfit("it started what it does not have".to_owned())),
+        }
+    }
+
+    fn task_answered(
+        &self,
+        ledger: &mut Ledger,
+        number: usize,
+        task: u64,
+        answer: Answer<Vec<u8>>,
+    ) {
+        let Some(link) = ledger.links.get_mut(&number) else {
+            return;
+        };
+        let flight = link.flight();
+        let is_its = flight.is_some_and(|flight| flight.number == task && flight.started.is_some());
+        let Some(flight) = is_its.then(|| link.take_flight()).flatten() else {
+            return link.kill(Fate::Unfit("it answered what nobody asked".to_owned()));
+        };
+        link.deadline = None;
+        link.done += 1;
+        if self.plan.max_tasks_per_child == Some(link.done) || link.fate.is_some() {
+            link.dismiss();
+            ledger.is_stale = true;
+        } else {
+            ledger.idle.push(number);
+        }
+        ledger.running -= 1;
+        ledger.barren_starts = 0;
+        // The next task first: its worker waits, and this task is over.
+        self.move_on(ledger);
+        let Entry { task, terms, .. } = flight.entry;
+        ledger.tell(Event::Answered(task, answer, terms.name));
+    }
+
+    // The ends of workers; the supervisor's.
+
+    /// Whether a worker is to be started: its number. The supervisor says by
+    /// [`worker_started`](Self::worker_started) or
+    /// [`not_started`](Self::not_started) what came of it.
+    pub(super) fn start_owed(&self, ledger: &mut Ledger) -> Option<usize> {
+        if ledger.owed == 0 {
+            return None;
+        }
+        ledger.starting = 1;
+        let number = ledger.started;
+        ledger.started += 1;
+        Some(number)
+    }
+
+    pub(super) fn worker_started(&self, ledger: &mut Ledger, number: usize, mut link: Link) {
+        ledger.owed -= 1;
+        ledger.starting = 0;
+        if ledger.ended > 0 {
+            ledger.ended -= 1;
+            ledger.replaced += 1;
+        }
+        if let Some(fate) = &ledger.stopped {
+            link.kill(fate.clone());
+        }
+        ledger.links.insert(number, link);
+        if ledger.closed.is_some() && ledger.queued + ledger.again == 0 {
+            if let Some(link) = ledger.links.get_mut(&number) {
+                link.dismiss();
+            }
+        }
+    }
+
+    pub(super) fn not_started(&self, ledger: &mut Ledger, error: Error) {
+        ledger.owed = 0;
+        ledger.starting = 0;
+        // Another worker will take the task, and ask again when it ends.
+        if ledger.links.is_empty() {
+            self.break_down(ledger, error);
+        }
+    }
+
+    /// A worker's process has ended, and all that it had said was heard.
+    pub(super) fn worker_ended(&self, ledger: &mut Ledger, number: usize, end: End) {
+        let Some(mut link) = ledger.links.remove(&number) else {
+            return;
+        };
+        ledger.idle.retain(|idle| *idle != number);
+        ledger.ended += 1;
+        let is_death = match &link.fate {
+            None => !matches!(link.duty, Duty::Leaving),
+            // One that is slow to leave is no death.
+            Some(Fate::Unfit(_)) => !matches!(link.duty, Duty::Leaving),
+            Some(_) => false,
+        };
+        let flight = link.take_flight();
+        let death = Error::WorkerDied(WorkerDeath::new(DeathParts {
+            pid: link.process.pid(),
+            end,
+            task: flight
+                .as_ref()
+                .and_then(|flight| flight.entry.terms.name.clone()),
+            ran_for: flight
+                .as_ref()
+                .and_then(|flight| Some(flight.started?.elapsed())),
+            note: match &link.fate {
+                Some(Fate::Unfit(what)) => Some(what.clone()),
+                _ => None,
+            },
+        }));
+        if is_death && !link.has_begun {
+            ledger.barren_starts += 1;
+        }
+        if let Some(flight) = flight {
+            self.ground(ledger, flight, link.fate, &death);
+        }
+        if is_death && self.breaks_on_death() {
+            self.break_down(ledger, death);
+            self.stop(ledger, Fate::Broken);
+        } else if ledger.barren_starts >= BARREN_STARTS {
+            self.break_down(ledger, death);
+        }
+        self.move_on(ledger);
+    }
+
+    fn breaks_on_death(&self) -> bool {
+        self.plan.on_worker_death == OnWorkerDeath::BreakPool
+    }
+
+    /// What becomes of the task of a worker that has ended.
+    fn ground(&self, ledger: &mut Ledger, flight: Flight, fate: Option<Fate>, death: &Error) {
+        let has_started = flight.started.is_some();
+        let (mut entry, call) = (flight.entry, flight.call);
+        let error = match fate {
+            Some(Fate::Killed | Fate::Terminated) => Error::Killed,
+            Some(Fate::Overdue) => Error::TimeLimit,
+            Some(Fate::Broken) => ledger.closed.clone().unwrap_or_else(|| death.clone()),
+            Some(Fate::Unfit(_)) | None => {
+                let goes_on = ledger.stopped.is_none() && !ledger.is_broken();
+                if let Some(call) = call.filter(|_| goes_on) {
+                    if !has_started {
+                        entry.lost_sends += 1;
+                        if entry.lost_sends < LOST_SENDS {
+                            return self.put_back(ledger, entry, call);
+                        }
+                    } else if entry.terms.retries > 0 && !self.breaks_on_death() {
+                        entry.terms.retries -= 1;
+                        return self.put_back(ledger, entry, call);
+                    }
+                }
+                // A task that ends its worker is over, whatever the next one does.
+                ledger.barren_starts = 0;
+                death.clone()
+            }
+        };
+        ledger.fail(entry, error);
+    }
+
+    /// Puts a task back to the head of the queue.
+    fn put_back(&self, ledger: &mut Ledger, mut entry: Entry, call: Box<Packed>) {
+        if entry.has_begun {
+            ledger.again += 1;
+            entry.again = Some(call);
+        } else {
+            entry.task.release(call);
+            ledger.queued += 1;
+        }
+        ledger.queue.push_front(entry);
+    }
+}
+
+/// Why a worker was not initialized.
+fn cause_of(failure: InitializeFailure) -> Error {
+    match failure {
+        InitializeFailure::Error(report) => Error::other(report),
+        InitializeFailure::Panicked(note) => Error::Panicked(note.into_panic(None)),
+        InitializeFailure::Undecodable(fault) => Error::Decode(codec_error(Side::Worker, fault)),
+    }
+}

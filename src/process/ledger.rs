@@ -1,0 +1,111 @@
+//! [`Ledger`]: the accounts of a pool, which one lock guards.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crossbeam_channel::Sender;
+
+use super::collector::Event;
+use super::link::{Duty, Entry, Fate, Link};
+use crate::error::Error;
+
+/// The supervisor and the collector.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    Unneeded,
+    Up,
+    Over,
+}
+
+pub(super) struct Ledger {
+    /// Why tasks are refused.
+    pub(super) closed: Option<Error>,
+    pub(super) shut_down: bool,
+    /// All workers are ended; one that was just being started too.
+    pub(super) stopped: Option<Fate>,
+    pub(super) threads: Threads,
+    pub(super) queue: VecDeque<Entry>,
+    pub(super) links: BTreeMap<usize, Link>,
+    /// Those that wait for a task; the last was busy last.
+    pub(super) idle: Vec<usize>,
+    /// Workers that the supervisor has yet to start, or is starting.
+    pub(super) owed: usize,
+    pub(super) starting: usize,
+    pub(super) started: usize,
+    /// Workers that ended and were not replaced yet.
+    pub(super) ended: u64,
+    pub(super) replaced: u64,
+    pub(super) barren_starts: u32,
+    pub(super) queued: usize,
+    /// Tasks in the queue that were begun before.
+    pub(super) again: usize,
+    pub(super) running: usize,
+    pub(super) finished: u64,
+    pub(super) failed: u64,
+    pub(super) cancelled: u64,
+    pub(super) collector: Option<Sender<Event>>,
+    /// Whether the supervisor has to look at the links anew.
+    pub(super) is_stale: bool,
+}
+
+impl Ledger {
+    pub(super) fn new() -> Self {
+        Self {
+            closed: None,
+            shut_down: false,
+            stopped: None,
+            threads: Threads::Unneeded,
+            queue: VecDeque::new(),
+            links: BTreeMap::new(),
+            idle: Vec::new(),
+            owed: 0,
+            starting: 0,
+            started: 0,
+            ended: 0,
+            replaced: 0,
+            barren_starts: 0,
+            queued: 0,
+            again: 0,
+            running: 0,
+            finished: 0,
+            failed: 0,
+            cancelled: 0,
+            collector: None,
+            is_stale: false,
+        }
+    }
+
+    pub(super) fn starting_links(&self) -> usize {
+        let is_coming = |link: &&Link| matches!(link.duty, Duty::Starting) && link.fate.is_none();
+        self.links.values().filter(is_coming).count()
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(self.closed, Some(Error::Broken(_)))
+    }
+
+    /// Refuses tasks from now on; that the pool broke outweighs a shutdown, and
+    /// the first cause a second.
+    pub(super) fn close(&mut self, why: Error) {
+        if !self.is_broken() {
+            self.closed = Some(why);
+        }
+    }
+
+    /// A task that was claimed ends with an error.
+    pub(super) fn fail(&mut self, entry: Entry, error: Error) {
+        if entry.has_begun {
+            self.running -= 1;
+        }
+        self.failed += 1;
+        self.tell(Event::Failed(entry, error));
+    }
+
+    /// Hands something to the collector. It is there as long as anything can
+    /// happen to a task.
+    pub(super) fn tell(&mut self, event: Event) {
+        if let Some(collector) = &self.collector {
+            // Refused only if the collector is gone, which goes last.
+            let _ = collector.send(event);
+        }
+    }
+}
