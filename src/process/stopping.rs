@@ -33,7 +33,7 @@ impl Pool {
         ledger.owed = ledger.starting;
         ledger.stopped = Some(fate.clone());
         for link in ledger.links.values_mut() {
-            if link.fate.is_some() {
+            if link.is_doomed() {
                 continue;
             }
             if fate == Fate::Terminated {

@@ -124,6 +124,26 @@ alone! {
         assert!(matches!(executor.submit(double, 1), Err(Error::ShutDown)));
     }
 
+    fn a_worker_that_ignores_the_request_goes_on_until_it_is_killed() {
+        let executor = pool(2);
+        let ignore = |port: u16| {
+            // SAFETY: it changes what a signal does, in a process of ours alone.
+            unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+            hold((port, 3))
+        };
+        let (mut first, mut second) = (Gate::new(), Gate::new());
+        let kept = executor.submit(ignore, first.port()).unwrap();
+        let lost = executor.submit(ignore, second.port()).unwrap();
+        first.wait_for(1);
+        second.wait_for(1);
+        executor.terminate_workers();
+        first.open();
+        assert_eq!(*value(&kept), 3, "it ended by itself, so its value counts");
+        assert!(lost.running());
+        executor.kill_workers();
+        assert!(matches!(error(&lost), Error::Killed));
+    }
+
     /// Python's test_force_shutdown_workers_dead_workers.
     fn workers_that_are_dead_already_do_not_matter() {
         let executor = pool(1);
