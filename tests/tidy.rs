@@ -187,6 +187,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/process/call.rs",
         "src/process/call/tests.rs",
         "src/process/entry.rs",
+        "src/process/pool.rs",
         "src/process/worker.rs",
         "src/process/worker/tests.rs",
         "src/sys/constructors.rs",

@@ -7,7 +7,7 @@ use std::thread::{self, ThreadId};
 
 use concurrent_futures::{Error, Executor, Future};
 
-use crate::fixture::{self, Busy, Fixture, LIMIT, double, fail};
+use crate::fixture::{self, Busy, Fixture, Gate, LIMIT, double, fail, hold};
 
 /// What a callback saw, and where it ran.
 #[derive(Debug)]
@@ -180,7 +180,11 @@ on_every_pool! {
 
     fn one_may_cancel_others_whose_callbacks_run_too<X>() {
         let busy = Busy::<X>::new();
-        let (first, second, third) = (busy.pending(), busy.pending(), busy.pending());
+        let first = busy.pending();
+        // Keeps the worker from the others, whoever runs the callbacks.
+        let gate = Gate::new();
+        let held = busy.executor.submit(hold, (gate.port(), 1)).expect("it is open");
+        let (second, third) = (busy.pending(), busy.pending());
         let (sender, order) = mpsc::channel();
         let senders = [0; 3].map(|_| sender.clone());
         let [one, two, three] = senders;
@@ -198,8 +202,10 @@ on_every_pool! {
         busy.gate.open();
         let told = [0; 3].map(|_| order.recv_timeout(LIMIT).expect("they are told"));
         assert_eq!(told, [(1, false), (2, true), (3, true)]);
+        gate.open();
+        assert_eq!(*held.result_timeout(LIMIT).expect("it returns"), 1);
         let report = busy.executor.shutdown();
-        assert_eq!((report.finished, report.cancelled), (2, 2));
+        assert_eq!((report.finished, report.cancelled), (3, 2));
         assert!(order.try_recv().is_err(), "each once");
     }
 

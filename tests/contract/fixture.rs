@@ -11,7 +11,7 @@ use concurrent_futures::{
     Executor, Future, InlineExecutor, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
 };
 
-pub(crate) use crate::gate::{Gate, LIMIT, hold};
+pub(crate) use crate::gate::{Gate, LIMIT, hold, pass};
 
 /// Runs a test, and fails if it hangs: the waits without a limit are tested
 /// too. Longer than the other waits, which know better where they stood.

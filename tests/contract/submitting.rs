@@ -129,6 +129,22 @@ on_every_executor! {
         assert!(back.len() == LARGE && whole(&back));
     }
 
+    fn a_task_may_have_an_executor_of_its_own<X>() {
+        fn depth<X: Fixture>(left: i64) -> i64 {
+            let Some(left) = left.checked_sub(1).filter(|left| *left >= 0) else {
+                return 0;
+            };
+            let executor = X::executor(1);
+            let inner = executor.submit(depth::<X>, left).expect("it is open");
+            1 + inner.into_result().expect("it returns")
+        }
+        let executor = X::executor(1);
+        let outer = executor.submit(depth::<X>, 8).expect("it is open");
+        assert_eq!(*outer.result_timeout(LIMIT).expect("it returns"), 8);
+    }
+}
+
+in_this_process! {
     /// Python's test_no_stale_references.
     fn arguments_are_gone_before_the_result_is_there<X>() {
         let executor = X::executor(1);
@@ -145,20 +161,6 @@ on_every_executor! {
         assert_eq!(tracked.copies(), 1, "unread ones too");
     }
 
-    fn a_task_may_have_an_executor_of_its_own<X>() {
-        fn depth<X: Fixture>(left: i64) -> i64 {
-            let Some(left) = left.checked_sub(1).filter(|left| *left >= 0) else {
-                return 0;
-            };
-            let executor = X::executor(1);
-            let inner = executor.submit(depth::<X>, left).expect("it is open");
-            1 + inner.into_result().expect("it returns")
-        }
-        let executor = X::executor(1);
-        let outer = executor.submit(depth::<X>, 8).expect("it is open");
-        assert_eq!(*outer.result_timeout(LIMIT).expect("it returns"), 8);
-    }
-
     fn a_panic_keeps_the_type_of_its_payload<X>() {
         #[derive(Debug, PartialEq)]
         struct Payload(i64);
@@ -172,9 +174,7 @@ on_every_executor! {
         let payload = resumed.expect_err("it resumes").downcast::<Payload>();
         assert_eq!(*payload.expect("the very one"), Payload(5));
     }
-}
 
-in_this_process! {
     fn an_option_that_cannot_be_honoured_is_refused_and_the_call_comes_back<X>() {
         let executor = X::executor(1);
         let limit = TaskOptions::new().time_limit(LIMIT);
