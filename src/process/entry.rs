@@ -102,7 +102,7 @@ pub(crate) fn way() -> Result<Way, NoWay> {
     match standing() {
         Standing::Program => {}
         // ORDERING: set before any of the worker's threads, which alone ask.
-        Standing::Invited(..) if BECAME.load(Ordering::Relaxed) => {}
+        Standing::Invited(way, _) if BECAME.load(Ordering::Relaxed) => return Ok(*way),
         Standing::Invited(..) | Standing::Barred => refuse_to_be_a_parent(),
     }
     // ORDERING: flags that stand alone; they are set before or first in `main`.
@@ -139,8 +139,10 @@ fn refuse_to_be_a_parent() -> ! {
 
 /// The entry in `main`.
 pub(super) fn init() {
-    // ORDERING: a flag that stands alone.
-    BEGUN.store(true, Ordering::Relaxed);
+    if own::is_main_thread() {
+        // ORDERING: a flag that stands alone.
+        BEGUN.store(true, Ordering::Relaxed);
+    }
     // ORDERING: as in `way`. A worker's task may call `main`'s functions.
     if BECAME.load(Ordering::Relaxed) {
         return;
@@ -158,7 +160,8 @@ fn become_worker(way: Way, parent: &'static Parent) -> ! {
 
 /// The hook has run: it is in this program.
 static HOOKED: AtomicBool = AtomicBool::new(false);
-/// [`init`] was called.
+/// [`init`] was called where `main` runs. Elsewhere, in a test for instance, the
+/// next process would not come by before it has done who knows what.
 static BEGUN: AtomicBool = AtomicBool::new(false);
 /// This process is a worker.
 static BECAME: AtomicBool = AtomicBool::new(false);
@@ -260,6 +263,14 @@ mod tests {
             assert!(way.is_err_and(|why| why.to_string().contains("init")));
         }
         println!("found a way");
+    }
+
+    #[test]
+    fn workers_do_not_begin_at_an_init_outside_of_main() {
+        init();
+        if !own::is_main_thread() {
+            asks_for_a_way();
+        }
     }
 
     #[test]

@@ -81,7 +81,8 @@ pub use self::terms::OnWorkerDeath;
 /// stack says so. Without the feature a program that uses a
 /// `ProcessPoolExecutor` has to call it.
 ///
-/// In any other process it returns at once. It is to be called before anything
+/// In any other process it returns at once, and workers begin here from then on,
+/// if it was called by the thread that runs `main`. It is to be called before anything
 /// else: before it reads its input, starts threads, or makes a pool. A process
 /// that was started as a worker and makes a pool of processes before it gets
 /// here is ended with a message, so that it never does the work of `main` twice.

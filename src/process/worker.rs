@@ -54,7 +54,8 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
     if let Some(why) = Program::current().mismatch(&greeting.program) {
         refuse(channel, &why);
     }
-    let name = greeting.name.clone();
+    // What no thread's name may hold, or std panics.
+    let name = greeting.name.replace('\0', "");
     let thread = thread::Builder::new().name(name).stack_size(stack());
     let started = thread.spawn(move || {
         let _lost = Unwinding;

@@ -11,6 +11,13 @@ pub(crate) fn has_more_rights_than_its_caller() -> bool {
     (unsafe { libc::getauxval(libc::AT_SECURE) }) != 0
 }
 
+/// Whether the calling thread is the one that the process began with.
+pub(crate) fn is_main_thread() -> bool {
+    // SAFETY: asks for a number.
+    let thread = unsafe { libc::gettid() };
+    u32::try_from(thread) == Ok(std::process::id())
+}
+
 /// Has SIGPIPE ignored, as std's runtime does before `main`.
 pub(crate) fn ignore_broken_pipes() {
     // SAFETY: a disposition without a function.
@@ -59,5 +66,11 @@ mod tests {
     #[test]
     fn a_test_has_the_rights_of_its_caller() {
         assert!(!has_more_rights_than_its_caller());
+    }
+
+    #[test]
+    fn another_thread_is_not_the_main_one() {
+        let other = std::thread::spawn(is_main_thread);
+        assert!(!other.join().unwrap());
     }
 }
