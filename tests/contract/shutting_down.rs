@@ -82,13 +82,12 @@ on_every_executor! {
                 scope.spawn(|| {
                     let mut moved = 0;
                     for n in 0..20 {
-                        let back = |bytes: Vec<u8>| bytes;
-                        let future = executor.submit(back, vec![1; 1 << 20]).expect("it is open");
+                        let back = |text: String| text;
+                        let future = executor.submit(back, "1".repeat(1 << 20)).expect("it is open");
                         if n % 3 == 0 && future.cancel() {
                             continue;
                         }
-                        let bytes = future.result_timeout(LIMIT).expect("it returns");
-                        moved += bytes.len();
+                        moved += future.result_timeout(LIMIT).expect("it returns").len();
                     }
                     moved
                 })
