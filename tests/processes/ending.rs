@@ -160,6 +160,29 @@ alone! {
         assert_eq!(*value(&future), 8);
     }
 
+    /// It has the memory of the parent and none of its threads.
+    fn a_fork_of_the_parent_is_no_second_parent() {
+        let executor = pool(1);
+        value(&executor.submit(double, 1).unwrap());
+        // SAFETY: the child calls what needs no other thread, and ends itself.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let refused = executor.submit(double, 1);
+            let is_refused = matches!(refused, Err(Error::Other(_)));
+            executor.kill_workers();
+            executor.shutdown();
+            drop(executor);
+            // SAFETY: it ends, with nothing of the parent's being run.
+            unsafe { libc::_exit(i32::from(!is_refused)) };
+        }
+        let mut status = -1;
+        // SAFETY: the status is ours to be written.
+        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!((waited, status), (child, 0));
+        assert_goes_on(&executor);
+        assert_eq!(executor.stats().replaced, 0, "the worker was left alone");
+    }
+
     /// Whatever the pool's threads hold is closed before `shutdown` returns.
     fn shutdown_waits_for_processes_and_threads() {
         let executor = pool(2);
