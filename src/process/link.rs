@@ -115,6 +115,8 @@ pub(super) struct Link {
     pub(super) is_silent: bool,
     /// What came makes no sense.
     is_garbled: bool,
+    /// Nothing can be sent any more.
+    pub(super) is_lost: bool,
     pub(super) duty: Duty,
     pub(super) fate: Option<Fate>,
     /// When the supervisor has to look after it at the latest.
@@ -136,6 +138,7 @@ impl Link {
             is_dry: true,
             is_silent: false,
             is_garbled: false,
+            is_lost: false,
             duty: Duty::Starting,
             fate: None,
             deadline: Instant::now().checked_add(START_LIMIT),
@@ -170,10 +173,13 @@ impl Link {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // It is gone, or is about to be: its end says more.
+                // It is gone, or is about to be, and its end says more. Should
+                // it live on, it has lost its place in what was to be sent.
                 Err(_) => {
                     self.outbox.clear();
                     self.sent = 0;
+                    self.is_lost = true;
+                    self.look_after_in(SILENCE_LIMIT);
                 }
             }
         }
@@ -242,9 +248,7 @@ impl Link {
     /// The worker is about to end by itself.
     pub(super) fn leave(&mut self) {
         self.duty = Duty::Leaving;
-        if !self.is_doomed() {
-            self.look_after_in(EXIT_LIMIT);
-        }
+        self.look_after_in(EXIT_LIMIT);
     }
 
     /// Whether its process is being ended, so that nothing it says counts.
@@ -259,16 +263,20 @@ impl Link {
         let _: io::Result<()> = self.process.terminate();
     }
 
-    /// Ends the worker's process.
+    /// Ends the worker's process. The first reason to do so stands.
     pub(super) fn kill(&mut self, fate: Fate) {
-        self.fate = Some(fate);
+        if !self.is_doomed() {
+            self.fate = Some(fate);
+        }
         self.deadline = None;
         // It may have ended already.
         let _: io::Result<()> = self.process.kill();
     }
 
     fn look_after_in(&mut self, time: Duration) {
-        self.deadline = Instant::now().checked_add(time);
+        if !self.is_doomed() {
+            self.deadline = Instant::now().checked_add(time);
+        }
     }
 
     pub(super) fn flight(&self) -> Option<&Flight> {

@@ -253,7 +253,7 @@ impl Pool {
             ledger.idle.pop();
             if let Some(link) = ledger.links.get_mut(&number) {
                 link.send(Arc::clone(&call.frame));
-                ledger.is_stale |= link.has_unsent();
+                ledger.is_stale |= link.has_unsent() || link.is_lost;
                 link.duty = Duty::Busy(Flight {
                     number: call.number,
                     entry,

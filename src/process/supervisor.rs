@@ -165,7 +165,7 @@ fn keep_deadlines(ledger: &mut Ledger) {
     let is_late = |link: &&mut Link| link.deadline.is_some_and(|at| at <= now);
     for link in ledger.links.values_mut().filter(is_late) {
         let fate = match &link.duty {
-            _ if link.is_silent => Fate::Unfit("it closed its connection".to_owned()),
+            _ if link.is_silent || link.is_lost => Fate::Unfit("it closed its connection".to_owned()),
             Duty::Busy(_) => Fate::Overdue,
             Duty::Starting => Fate::Unfit(
                 "it did not say a word within a minute of its start; does its program reach `concurrent_futures::init`?"

@@ -93,6 +93,18 @@ fn die(how: String) -> i64 {
     }
 }
 
+/// The open descriptors of this process, and what they are.
+fn descriptors() -> Vec<(i32, String)> {
+    let folder = std::fs::read_dir("/proc/self/fd").unwrap();
+    let own = folder.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        let target = std::fs::read_link(entry.path()).ok()?;
+        Some((number, target.display().to_string()))
+    });
+    own.collect()
+}
+
 /// How a task of that kind ends.
 fn death_by(how: &str) -> WorkerDeath {
     let executor = pool(1);
@@ -357,6 +369,40 @@ alone! {
             .unwrap();
         let results: Vec<Option<i64>> = results.map(Result::ok).collect();
         assert_eq!(results, [Some(0), Some(1), None, None, Some(4), Some(5)]);
+    }
+
+    /// It can never answer, so it ends, or is ended.
+    fn a_worker_that_closes_its_connection_is_a_dead_one() {
+        let executor = pool(1);
+        let close = |()| {
+            for (number, target) in descriptors() {
+                if target.starts_with("socket:") {
+                    // SAFETY: the worker's own code is the last one that minds.
+                    unsafe { libc::close(number) };
+                }
+            }
+        };
+        let future = executor.submit(close, ()).unwrap();
+        death(&future);
+        assert_goes_on(&executor);
+    }
+
+    fn a_worker_that_sends_nonsense_is_ended() {
+        let executor = pool(1);
+        let babble = |()| {
+            for (number, target) in descriptors() {
+                if target.starts_with("socket:") {
+                    let nonsense = [0xff_u8; 100];
+                    // SAFETY: the bytes are there to be read.
+                    unsafe { libc::write(number, nonsense.as_ptr().cast(), nonsense.len()) };
+                }
+            }
+            linger(());
+        };
+        let future = executor.submit(babble, ()).unwrap();
+        let text = death(&future).to_string();
+        assert!(text.contains("SIGKILL") && text.contains("nonsense"), "{text}");
+        assert_goes_on(&executor);
     }
 
     /// A grandchild that holds the worker's descriptors delays nothing.
