@@ -41,6 +41,12 @@ pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
     })
 }
 
+/// Whether they can be found in this program.
+#[cfg(test)]
+pub(crate) fn are_known() -> bool {
+    !Image::current().constructors().is_empty()
+}
+
 /// Runs what the loader would run after `own`, which will not return to it.
 ///
 /// # Safety
