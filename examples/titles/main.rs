@@ -27,7 +27,9 @@ use std::io::{self, Write};
 use std::process::{self, ExitCode};
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Error, Executor, Future, InlineExecutor, ThreadPoolExecutor};
+use concurrent_futures::{
+    Error, Executor, Future, InlineExecutor, ProcessPoolExecutor, ThreadPoolExecutor,
+};
 use indicatif::ProgressBar;
 
 use crate::fetch::{Page, Request, get_title};
@@ -108,6 +110,7 @@ fn run(options: &Options) -> Result<bool, Error> {
     let rows = match options.pool {
         Pool::Inline => titles(InlineExecutor::new()?, &addresses, options)?,
         Pool::Threads => titles(threads(options.workers)?, &addresses, options)?,
+        Pool::Processes => titles(processes(options.workers)?, &addresses, options)?,
     };
     print(&if options.json {
         report::json(&rows)
@@ -121,6 +124,13 @@ fn threads(workers: Option<usize>) -> Result<ThreadPoolExecutor, Error> {
     workers.map_or_else(
         ThreadPoolExecutor::new,
         ThreadPoolExecutor::with_max_workers,
+    )
+}
+
+fn processes(workers: Option<usize>) -> Result<ProcessPoolExecutor, Error> {
+    workers.map_or_else(
+        ProcessPoolExecutor::new,
+        ProcessPoolExecutor::with_max_workers,
     )
 }
 

@@ -20,9 +20,10 @@ Options:
   --from FILE        addresses from a file, one a line; - is standard input; lines that begin
                      with # are left out; they come after the addresses given here
   --offline          fetch five pages of the program's own, from a server that it starts
-  --pool POOL        inline: one after the other in the main thread; threads (default)
+  --pool POOL        inline: one after the other in the main thread; threads (default); processes
   --workers N        at most N pages at a time; inline never has more than one
-                     (default: 4 more than there are processors, at most 32)
+                     (default: 4 more than there are processors, at most 32; as many processes as
+                     there are processors)
   --timeout SECONDS  for each address, with all that belongs to it (default: 20)
   --trace            say on standard error which worker gets which page
   --json             print one JSON array and nothing else
@@ -67,6 +68,7 @@ pub(crate) enum Pages {
 pub(crate) enum Pool {
     Inline,
     Threads,
+    Processes,
 }
 
 impl Pool {
@@ -75,6 +77,7 @@ impl Pool {
         match self {
             Self::Inline => "inline",
             Self::Threads => "threads",
+            Self::Processes => "processes",
         }
     }
 }
@@ -128,10 +131,10 @@ fn text(parser: &mut Parser) -> Result<String, String> {
 }
 
 fn pool(name: &str) -> Result<Pool, String> {
-    [Pool::Inline, Pool::Threads]
+    [Pool::Inline, Pool::Threads, Pool::Processes]
         .into_iter()
         .find(|pool| pool.name() == name)
-        .ok_or_else(|| format!("--pool is inline or threads, not {name:?}"))
+        .ok_or_else(|| format!("--pool is inline, threads or processes, not {name:?}"))
 }
 
 fn workers(number: &str) -> Result<usize, String> {

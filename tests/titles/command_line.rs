@@ -247,7 +247,7 @@ fn is_demonstration(run: &Run, pool: &str) {
 
 #[test]
 fn offline_pages() {
-    for pool in ["threads", "inline"] {
+    for pool in ["threads", "inline", "processes"] {
         let run = titles(["--offline", "--pool", pool]);
         is_demonstration(&run, pool);
         assert_eq!(run.stderr, "");

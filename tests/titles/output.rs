@@ -36,7 +36,7 @@ fn assert_done(line: &str) {
 fn lines_in_their_order() {
     let server = three_pages();
     let urls = ["/gone", "/one", "/none", "/one"].map(|path| server.url(path));
-    for pool in ["threads", "inline"] {
+    for pool in ["threads", "inline", "processes"] {
         let run = titles(["--pool", pool].map(str::to_owned).iter().chain(&urls));
         let lines: Vec<&str> = run.stdout.lines().collect();
         assert_eq!(lines[0], format!("Starting 4 downloads on {pool}"));
@@ -61,7 +61,7 @@ fn lines_in_their_order() {
 fn json_is_one_array_and_nothing_else() {
     let server = three_pages();
     let urls = ["/gone", "/one", "/none"].map(|path| server.url(path));
-    for pool in ["threads", "inline"] {
+    for pool in ["threads", "inline", "processes"] {
         let run = titles(
             ["--json", "--pool", pool]
                 .map(str::to_owned)
@@ -106,7 +106,7 @@ fn the_status_says_whether_all_went_well() {
 
 #[test]
 fn an_empty_list() {
-    for pool in ["threads", "inline"] {
+    for pool in ["threads", "inline", "processes"] {
         let mut empty = command(["--from", "-", "--pool", pool]);
         let run = start_with_input(&mut empty, b"# nothing\n").finish();
         let lines: Vec<&str> = run.stdout.lines().collect();
@@ -171,6 +171,26 @@ fn the_trace_tells_who_gets_what() {
             let number = rest.unwrap_or_else(|| panic!("{line} begins with {begin}"));
             assert_eq!(number.parse::<usize>().is_ok(), pool == "threads", "{line}");
         }
+    }
+}
+
+/// Other processes, each with a worker of its own.
+#[test]
+fn the_trace_tells_which_process_gets_what() {
+    let server = three_pages();
+    let urls = ["/gone", "/one", "/none"].map(|path| server.url(path));
+    let args = ["--trace", "--pool", "processes", "--workers", "2"].map(str::to_owned);
+    let running = start(&mut command(args.iter().chain(&urls)));
+    let own = running.child.id();
+    let run = running.finish();
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    assert_eq!(lines.len(), 3, "{run:?}");
+    for line in lines {
+        let (_, rest) = line.split_once(" (pid ").unwrap();
+        let (process, rest) = rest.split_once(", process worker-").unwrap();
+        assert_ne!(process.parse::<u32>().unwrap(), own, "{line}");
+        let (number, _) = rest.split_once(", thread ProcessPoolExecutor-0_").unwrap();
+        assert!(number.parse::<usize>().unwrap() < 2, "{line}");
     }
 }
 
