@@ -23,7 +23,9 @@ fn square(n: u64) -> u64 {
 fn misbehave(how: String) -> u64 {
     match &*how {
         "abort" => std::process::abort(),
-        "allocate" => (0..).map(|_| vec![1_u8; 1 << 20].leak().len() as u64).sum(),
+        "allocate" => loop {
+            std::hint::black_box(vec![1_u8; 1 << 20].leak());
+        },
         "exit" => std::process::exit(0),
         "loop" => loop {
             std::thread::sleep(Duration::from_millis(1));

@@ -186,6 +186,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/future/handle.rs",
         "src/process/call.rs",
         "src/process/call/tests.rs",
+        "src/process/crew.rs",
         "src/process/entry.rs",
         "src/process/pool.rs",
         "src/process/worker.rs",

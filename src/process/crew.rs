@@ -282,3 +282,102 @@ fn cause_of(failure: InitializeFailure) -> Error {
         InitializeFailure::Undecodable(fault) => Error::Decode(codec_error(Side::Worker, fault)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+    use std::sync::Arc;
+
+    use super::super::frame::{Kind, bare};
+    use super::super::launcher::Process;
+    use super::super::task::one;
+    use super::super::terms::{Plan, Terms};
+    use super::*;
+    use crate::completion::{Completion, Until};
+    use crate::executor::ShutdownOptions;
+    use crate::sys::channel;
+
+    /// A pool whose only worker is a process that does nothing, and that worker's
+    /// end of the channel for the test to speak through.
+    fn pool_with_a_dummy() -> (Arc<Pool>, UnixStream) {
+        let pool = Pool::new(Plan {
+            name: "by hand".to_owned(),
+            max_workers: 1,
+            max_tasks_per_child: None,
+            terms: Terms::default(),
+            on_worker_death: OnWorkerDeath::FailTask,
+            queue_capacity: None,
+            record_timing: false,
+            env: Vec::new(),
+            current_dir: None,
+            initialize: None,
+        });
+        let pool = pool.unwrap();
+        let (ours, childs) = channel::pair().unwrap();
+        let process = Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
+        let mut worker = UnixStream::from(childs);
+        worker.write_all(&bare(Kind::Ready, 0)).unwrap();
+        let mut ledger = pool.lock();
+        ledger.links.insert(0, Link::new(process, ours));
+        pool.hear(&mut ledger, 0);
+        assert_eq!(ledger.idle, [0]);
+        drop(ledger);
+        (pool, worker)
+    }
+
+    /// A task that the dummy has started.
+    fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Arc<Completion<()>> {
+        let call = bare(Kind::Task, 0).to_vec();
+        let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+        worker.write_all(&bare(Kind::Started, 1)).unwrap();
+        while pool.stats().running == 0 {
+            std::thread::yield_now();
+        }
+        task
+    }
+
+    fn outcome(task: &Arc<Completion<()>>) -> Result<(), Error> {
+        task.wait(Until::Done, None).unwrap();
+        // SAFETY: nobody takes from it.
+        unsafe { task.lend() }.copied()
+    }
+
+    /// Who was told that it is killed is told the truth.
+    #[test]
+    fn an_answer_after_a_kill_does_not_count() {
+        let (pool, mut worker) = pool_with_a_dummy();
+        let task = started(&pool, &mut worker);
+        let mut ledger = pool.lock();
+        ledger.links.get_mut(&0).unwrap().kill(Fate::Killed);
+        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+        drop(ledger);
+        assert!(matches!(outcome(&task), Err(Error::Killed)));
+        pool.shutdown(ShutdownOptions::new());
+    }
+
+    /// A worker may end right behind its answer.
+    #[test]
+    fn an_answer_before_the_end_counts() {
+        let (pool, mut worker) = pool_with_a_dummy();
+        let task = started(&pool, &mut worker);
+        let ledger = pool.lock();
+        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+        drop(worker);
+        ledger.links[&0].process.kill().unwrap();
+        drop(ledger);
+        assert!(outcome(&task).is_ok());
+        pool.shutdown(ShutdownOptions::new());
+    }
+
+    #[test]
+    fn an_answer_to_nothing_ends_the_worker() {
+        let (pool, mut worker) = pool_with_a_dummy();
+        let task = started(&pool, &mut worker);
+        worker.write_all(&bare(Kind::Returned, 7)).unwrap();
+        let error = outcome(&task).unwrap_err().to_string();
+        assert!(error.contains("what nobody asked"), "{error}");
+        pool.shutdown(ShutdownOptions::new());
+    }
+}

@@ -78,7 +78,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    fn new(mut child: Child) -> io::Result<Self> {
+    pub(super) fn new(mut child: Child) -> io::Result<Self> {
         let pid = child.id();
         match Handle::open(pid) {
             Ok(handle) => Ok(Self {

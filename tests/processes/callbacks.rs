@@ -53,6 +53,9 @@ alone! {
         let mut gate = Gate::new();
         let held = executor.submit(hold, (gate.port(), 1)).unwrap();
         gate.wait_for(1);
+        // Keeps the only worker, so that nobody makes room.
+        let mut other = Gate::new();
+        executor.submit(hold, (other.port(), 1)).unwrap().detach();
         let (sender, futures) = mpsc::channel();
         let own = Arc::clone(&executor);
         held.add_done_callback(move |_| {
@@ -61,9 +64,11 @@ alone! {
             }
         });
         gate.open();
-        for n in 0..20 {
-            let future = futures.recv_timeout(LIMIT).unwrap();
-            assert_eq!(*value(&future), 2 * n);
+        other.wait_for(1);
+        let futures = [(); 20].map(|()| futures.recv_timeout(LIMIT).unwrap());
+        other.open();
+        for (n, future) in (0..).zip(&futures) {
+            assert_eq!(*value(future), 2 * n);
         }
     }
 
