@@ -17,6 +17,7 @@ use crate::completion::{Completion, Group, outside_turns};
 use crate::error::Error;
 use crate::executor::TrySubmitError;
 use crate::future::TaskFuture;
+use crate::panic::contain_drop;
 
 /// Where tasks that borrow are submitted, as
 /// [`ThreadPoolExecutor::scope`] lends it.
@@ -113,7 +114,11 @@ impl ThreadPoolExecutor {
         });
         match (outcome, scope.group.unread_panic()) {
             (Err(payload), _) => resume_unwind(payload),
-            (Ok(_), Some(panic)) => panic.resume(),
+            (Ok(value), Some(panic)) => {
+                // Not while it unwinds: a panic of this `Drop` would abort.
+                contain_drop(value);
+                panic.resume()
+            }
             (Ok(value), None) => value,
         }
     }

@@ -251,6 +251,25 @@ fn a_panic_of_a_task_that_nobody_read_ends_the_scope() {
     assert_eq!(drops.into_inner(), 1, "not before all have ended");
 }
 
+/// The value has nobody to go to then; a second panic would end the program.
+#[test]
+fn a_panic_of_a_task_ends_a_scope_whose_value_is_a_bomb() {
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        executor.scope(|scope| {
+            let task: fn() = || panic!("in a task");
+            scope.spawn(task).unwrap().detach();
+            Bomb(Arc::clone(&drops))
+        })
+    }));
+    let Err(payload) = caught else {
+        panic!("nobody read it");
+    };
+    assert_eq!(message_of(&*payload), "in a task");
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
 #[test]
 fn a_panic_that_somebody_read_does_not_end_the_scope() {
     let executor = ThreadPoolExecutor::new().unwrap();
