@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use concurrent_futures::{
     Error, Future, InlineFuture, Promise, State, TaskFuture, ThreadFuture, ThreadPoolExecutor,
-    promise,
+    as_completed, promise,
 };
 
 /// No wait in a test is longer than this.
@@ -142,7 +142,23 @@ fn a_promise_that_was_started_and_dropped_abandons_its_future_too() {
     let (promise, future) = promise::<i32>();
     assert!(promise.start());
     drop(promise);
-    assert!(matches!(future.exception(), Some(Error::Abandoned)));
+    let error = future.exception_timeout(LIMIT).unwrap();
+    assert!(matches!(error, Some(Error::Abandoned)));
+}
+
+#[test]
+fn a_future_that_is_added_while_it_is_there_counts_once() {
+    let (promise, future) = promise::<i32>();
+    let mut all = as_completed([&future]);
+    all.add(&future);
+    all.extend([&future]);
+    let (unfinished, total) = match all.next_timeout(Duration::ZERO) {
+        Err(Error::Timeout { unfinished, total }) => (unfinished, total),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((unfinished, total), (1, 1));
+    promise.set_result(1).unwrap();
+    assert_eq!(all.count(), 1);
 }
 
 #[test]

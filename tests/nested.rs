@@ -66,6 +66,20 @@ fn into_result_and_exception_run_it_too() {
 }
 
 #[test]
+fn a_task_that_fails_in_a_wait_is_counted_as_failed() {
+    let executor = pool(1);
+    let inner = Arc::clone(&executor);
+    let outer = executor.spawn(move || {
+        let task: fn() = || panic!("in a wait");
+        let failing = inner.spawn(task).unwrap();
+        matches!(failing.exception(), Some(Error::Panicked(_)))
+    });
+    assert_eq!(outer.unwrap().result_timeout(LIMIT).ok(), Some(&true));
+    let report = executor.shutdown();
+    assert_eq!((report.finished, report.failed), (1, 1));
+}
+
+#[test]
 fn every_kind_of_wait_runs_what_it_waits_for() {
     on_the_only_worker(|executor| {
         let all = [who(executor), who(executor), who(executor)];

@@ -311,6 +311,24 @@ on_every_pool! {
         assert_eq!((report.finished, report.cancelled), (1, 2));
     }
 
+    /// What is done counts as such, also behind one that is not.
+    fn a_map_that_times_out_counts_what_is_unfinished<X>() {
+        let executor = X::executor(2);
+        let (mut shut, mut open) = (Gate::new(), Gate::new());
+        let options = MapOptions::new().timeout(Duration::from_millis(200));
+        let items = [(shut.port(), 1), (open.port(), 2)];
+        let mut results = executor.map_with(options, hold, items).expect("it is open");
+        shut.wait_for(1);
+        open.wait_for(1);
+        open.open();
+        // On the same worker, so the one before it is known to be done.
+        let next = executor.submit(double, 1).expect("it is open");
+        assert!(next.exception().is_none());
+        let timeout = results.next().expect("the limit is an item");
+        assert!(matches!(timeout, Err(Error::Timeout { unfinished: 1, total: 2 })), "{timeout:?}");
+        shut.open();
+    }
+
     fn unordered_gives_the_fast_before_the_slow<X>() {
         let executor = X::executor(2);
         let (mut slow, mut fast) = (Gate::new(), Gate::new());

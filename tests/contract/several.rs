@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Error, Executor, Future, ReturnWhen, Waitable, as_completed, completions, wait, wait_until,
+    Error, Executor, Future, ReturnWhen, Waitable, as_completed, completions, promise, wait,
+    wait_until,
 };
 
 use crate::fixture::{self, Busy, Fixture, Gate, LIMIT, double, fail, hold, parse};
@@ -19,6 +20,28 @@ on_every_executor! {
         let waited = wait([&future, &future], ReturnWhen::AllCompleted, Some(LIMIT));
         assert_eq!((waited.done.len(), waited.not_done.len()), (1, 0));
         assert_eq!(as_completed([&future, &future]).count(), 1);
+    }
+
+    /// Those that ended together are all asked about; one of them is enough.
+    fn one_that_is_enough_ends_the_wait_whoever_ended_with_it<X>() {
+        let executor = X::executor(2);
+        let submit = |n| executor.submit(double, n).expect("it is open");
+        let done = [submit(1), submit(2)];
+        assert!(done.iter().all(|future| future.exception().is_none()));
+        let (_kept, pending) = promise::<i64>();
+        let all: [&dyn Waitable; 3] = [&done[0], &done[1], &pending];
+        for enough in 0..2 {
+            let mut asked = 0;
+            let is_enough = |_: &&dyn Waitable| {
+                asked += 1;
+                asked == enough + 1
+            };
+            let begin = Instant::now();
+            let waited = wait_until(all, is_enough, Some(LIMIT));
+            assert!(begin.elapsed() < LIMIT, "it waited for one more");
+            assert_eq!((waited.done.len(), waited.not_done.len()), (2, 1));
+            assert_eq!(asked, 2);
+        }
     }
 
     fn all_completed_waits_for_all_and_keeps_their_order<X>() {

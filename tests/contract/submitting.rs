@@ -68,6 +68,22 @@ on_every_executor! {
         assert_eq!((named.task(), plain.task()), (Some("thumb"), None));
         assert!(named.to_string().starts_with("the task thumb panicked at"), "{named}");
         assert_eq!(view.map(double, [1, 2]).expect("it is open").count(), 2);
+        let texts = || ["ouch".to_owned(), "oh".to_owned()];
+        let chunk = MapOptions::new().chunk_size(2);
+        for map in [view.map(fail, texts()), view.map_with(chunk, fail, texts())] {
+            let results: Vec<_> = map.expect("it is open").collect();
+            for result in results {
+                let Err(Error::Panicked(named)) = result else {
+                    panic!("each fails");
+                };
+                assert_eq!(named.task(), Some("thumb"));
+            }
+        }
+        let tried = view.try_submit(fail, "ouch".to_owned()).expect("it is open");
+        let Some(Error::Panicked(named)) = tried.exception() else {
+            panic!("{tried:?}");
+        };
+        assert_eq!(named.task(), Some("thumb"));
         assert_eq!(view.max_workers(), executor.max_workers());
         assert_eq!(view.stats().finished, executor.stats().finished);
     }

@@ -157,6 +157,20 @@ fn cancelling_what_is_pending_tells_its_callbacks_when_all_is_cancelled() {
 }
 
 #[test]
+fn a_second_shutdown_may_cancel_what_the_first_left_pending() {
+    use concurrent_futures::ShutdownOptions;
+
+    let (executor, opener) = held_pool();
+    let pending = executor.spawn(|| ()).unwrap();
+    let patient = ShutdownOptions::new().wait(false);
+    assert_eq!(executor.shutdown_with(patient).queued, 1);
+    let report = executor.shutdown_with(patient.cancel_pending(true));
+    assert_eq!((report.queued, report.cancelled, report.running), (0, 1, 1));
+    assert!(pending.cancelled());
+    drop(opener);
+}
+
+#[test]
 fn a_callback_may_shut_its_pool_down_whatever_thread_runs_it() {
     let (executor, opener) = held_pool();
     let executor = Arc::new(executor);

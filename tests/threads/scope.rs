@@ -238,6 +238,18 @@ fn a_worker_at_the_end_of_a_scope_runs_what_is_submitted_to_it_later() {
 }
 
 #[test]
+fn tasks_of_a_scope_have_their_times_recorded_too() {
+    let executor = ThreadPoolExecutor::builder().record_timing(true).build();
+    let executor = executor.unwrap();
+    let ran = executor.scope(|scope| {
+        let future = scope.spawn(|| ()).unwrap();
+        future.result().unwrap();
+        future.timing().and_then(|timing| timing.ran())
+    });
+    assert!(ran.is_some());
+}
+
+#[test]
 fn a_panic_of_a_task_that_nobody_read_ends_the_scope() {
     let executor = ThreadPoolExecutor::new().unwrap();
     let drops = AtomicUsize::new(0);
