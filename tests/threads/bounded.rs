@@ -113,6 +113,11 @@ fn a_callback_never_waits_for_room_whatever_thread_runs_it() {
         }
     });
     assert!(pending.cancel());
+    assert_eq!(
+        executor.stats().failed,
+        0,
+        "it waited till the held task gave up"
+    );
     drop(opener);
     for n in 0..10 {
         assert_eq!(*wait(&fed.try_recv().unwrap()), n);
@@ -145,6 +150,24 @@ fn each_worker_says_when_it_ends_even_if_that_panics() {
     drop(opener);
     assert_eq!(executor.shutdown().finished, 3);
     assert_eq!(ended.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn a_worker_that_was_never_ready_does_not_say_when_it_ends() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&ended);
+    let executor = ThreadPoolExecutor::builder()
+        .initializer(|()| Err("not ready"), ())
+        .on_worker_exit(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        })
+        .build()
+        .unwrap();
+    let future = executor.spawn(|| ()).unwrap();
+    let error = future.exception_timeout(LIMIT).unwrap();
+    assert!(matches!(error, Some(Error::Broken(_))));
+    executor.shutdown();
+    assert_eq!(ended.load(Ordering::Relaxed), 0);
 }
 
 #[test]
