@@ -22,7 +22,8 @@
 //!
 //! Not found are circles through a wait that has no error to say it with (the
 //! end of a scope, `wait`, `as_completed`), through an `.await`, or through a
-//! promise that is not kept by `run`: nobody knows whose turn it is there.
+//! promise that is not kept by `run`: nobody knows whose turn it is there. Nor
+//! circles through a task that nobody has begun: any worker might.
 
 use super::waiting::Until;
 use super::{Completion, Record};

@@ -33,7 +33,9 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// `into_result` and `exception`. A circle that goes through something else is
 /// not found, and hangs as it would with plain threads: through the end of a
 /// [`scope`](Self::scope), [`wait()`](crate::wait()),
-/// [`as_completed`](crate::as_completed), an `.await`, a channel, a lock.
+/// [`as_completed`](crate::as_completed), an `.await`, a channel, a lock, or a
+/// task that waits in its queue for a worker, as when all workers of two pools
+/// wait for tasks of the other.
 ///
 /// ```
 /// use std::sync::Arc;
