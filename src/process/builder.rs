@@ -224,7 +224,8 @@ impl ProcessPoolExecutorBuilder {
 
     /// How many tasks may wait for a worker; by default as many as there are.
     ///
-    /// When so many wait, `submit` waits for room, and `try_submit` says
+    /// A task that a worker can take at once, an idle one or a new one, does not
+    /// wait. When so many wait, `submit` waits for room, and `try_submit` says
     /// [`Error::QueueFull`]. The pool's own callbacks never wait for room: what
     /// they submit may exceed the capacity.
     ///

@@ -192,6 +192,7 @@ impl Pool {
         };
         ledger.idle.retain(|idle| *idle != number);
         ledger.ended += 1;
+        self.has_room();
         let is_death = match &link.fate {
             None => !matches!(link.duty, Duty::Leaving),
             // One that is slow to leave is no death.

@@ -188,8 +188,7 @@ impl Pool {
                 return Err(closed.clone());
             }
             // Its own code never waits for room: it is what makes it.
-            let is_full = self.plan.queue_capacity.is_some_and(|n| ledger.queued >= n);
-            if !is_full || self.is_in_own_code() {
+            if !self.is_full(&ledger) || self.is_in_own_code() {
                 break;
             }
             if !waits {
@@ -205,6 +204,25 @@ impl Pool {
         self.move_on(&mut ledger);
         self.ring_if_stale(ledger);
         Ok(())
+    }
+
+    /// Whether a bounded queue has no room. A task that can count on a worker, one
+    /// that starts or is yet to be started, takes none.
+    fn is_full(&self, ledger: &Ledger) -> bool {
+        let exist = ledger.owed + ledger.links.len();
+        let to_count_on = ledger.idle.len()
+            + ledger.owed
+            + ledger.starting_links()
+            + self.plan.max_workers.saturating_sub(exist);
+        let capacity = self.plan.queue_capacity;
+        capacity.is_some_and(|n| ledger.queued >= n.saturating_add(to_count_on))
+    }
+
+    /// Tells one who waits for room that there may be some.
+    pub(super) fn has_room(&self) {
+        if self.plan.queue_capacity.is_some() {
+            self.room.notify_one();
+        }
     }
 
     fn start_threads(self: &Arc<Self>, ledger: &mut Ledger) -> Result<(), Error> {
@@ -315,9 +333,7 @@ impl Pool {
     /// A queued task is none any more.
     pub(super) fn unqueue(&self, ledger: &mut Ledger) {
         ledger.queued -= 1;
-        if self.plan.queue_capacity.is_some() {
-            self.room.notify_one();
-        }
+        self.has_room();
     }
 
     /// A task was cancelled while it was queued, or failed with its pool.

@@ -156,13 +156,11 @@ impl ThreadPoolExecutorBuilder {
 
     /// How many tasks may wait for a worker; by default as many as there are.
     ///
-    /// When so many wait, `submit` waits for room, and `try_submit` says
-    /// [`Error::QueueFull`]. A task counts until a worker begins it, also while
-    /// one that is idle or just started comes to it: so a capacity below
-    /// `max_workers` refuses bursts that the workers could take at once. The
-    /// pool's own tasks and callbacks never wait for room: what they submit may
-    /// exceed the capacity. A task that is cancelled makes room at once; a little
-    /// memory stays until a worker comes by.
+    /// A task that a worker can take at once, an idle one or a new one, does not
+    /// wait. When so many wait, `submit` waits for room, and `try_submit` says
+    /// [`Error::QueueFull`]. The pool's own tasks and callbacks never wait for
+    /// room: what they submit may exceed the capacity. A task that is cancelled
+    /// makes room at once; a little memory stays until a worker comes by.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

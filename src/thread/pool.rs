@@ -173,11 +173,7 @@ impl Pool {
                 return Err(closed.clone());
             }
             // Its own code never waits for room: it is what makes it.
-            let is_full = self
-                .config
-                .queue_capacity
-                .is_some_and(|n| ledger.queued >= n);
-            if !is_full || self.is_in_own_code() {
+            if !self.is_full(&ledger) || self.is_in_own_code() {
                 break;
             }
             if !waits {
@@ -192,6 +188,21 @@ impl Pool {
             started?;
         }
         Ok(ledger)
+    }
+
+    /// Whether a bounded queue has no room. A task that can count on a worker, an
+    /// idle one or one that is yet to be started, takes none.
+    fn is_full(&self, ledger: &Ledger) -> bool {
+        let to_count_on = ledger.idle + (self.config.max_workers - ledger.workers);
+        let capacity = self.config.queue_capacity;
+        capacity.is_some_and(|n| ledger.queued >= n.saturating_add(to_count_on))
+    }
+
+    /// Tells one who waits for room that there may be some.
+    fn has_room(&self) {
+        if self.config.queue_capacity.is_some() {
+            self.room.notify_one();
+        }
     }
 
     /// The rule of this module.
@@ -336,9 +347,7 @@ impl Pool {
     /// A queued task is none any more.
     fn unqueue(&self, ledger: &mut Ledger) {
         ledger.queued -= 1;
-        if self.config.queue_capacity.is_some() {
-            self.room.notify_one();
-        }
+        self.has_room();
     }
 
     /// The last thing that a worker does.
@@ -364,6 +373,7 @@ impl Seat for Account<'_> {
         let mut ledger = self.0.ledger.lock();
         ledger.idle += 1;
         ledger.end(failed);
+        self.0.has_room();
     }
 
     fn busy(&self) {
@@ -375,6 +385,7 @@ impl Seat for Account<'_> {
 
     fn free_again(&self) {
         self.0.ledger.lock().idle += 1;
+        self.0.has_room();
     }
 }
 

@@ -43,6 +43,25 @@ alone! {
         assert_eq!(told.recv_timeout(LIMIT).unwrap().unwrap(), 1);
     }
 
+    /// A worker that is there, or may be started, is as good as room.
+    fn a_task_that_a_worker_can_take_at_once_takes_no_room() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(3)
+            .queue_capacity(1)
+            .build()
+            .unwrap();
+        for round in 1..=5 {
+            let gate = Gate::new();
+            let call = || executor.try_submit(hold, (gate.port(), round));
+            let held: Vec<_> = (0..4).map(|_| call().unwrap()).collect();
+            assert!(matches!(call(), Err(refused) if matches!(refused.error, Error::QueueFull)));
+            gate.open();
+            for future in &held {
+                assert_eq!(*value(future), round);
+            }
+        }
+    }
+
     fn a_callback_may_submit_more_than_the_queue_holds() {
         let executor = ProcessPoolExecutor::builder()
             .max_workers(1)

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A pool of one worker that is held, with room for `capacity` more tasks.
-fn bounded(capacity: usize) -> (Arc<ThreadPoolExecutor>, Sender<()>) {
+fn bounded(capacity: usize) -> (Arc<ThreadPoolExecutor>, Opener) {
     let executor = ThreadPoolExecutor::builder()
         .max_workers(1)
         .queue_capacity(capacity)
@@ -29,6 +29,30 @@ fn a_full_queue_gives_the_call_back_and_has_room_after_a_cancel() {
     assert!(executor.try_submit(|n| n, 4).is_err());
     drop(opener);
     assert_eq!((*wait(&queued[1]), *wait(&third)), (2, 3));
+}
+
+/// A worker that is there, or may be started, is as good as room.
+#[test]
+fn a_task_that_a_worker_can_take_at_once_takes_no_room() {
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(8)
+        .queue_capacity(1)
+        .build()
+        .unwrap();
+    for _ in 0..20 {
+        let (opener, pass) = gate();
+        let hold = || {
+            let pass = pass.clone();
+            executor.try_submit(move |()| pass(), ())
+        };
+        let held: Vec<_> = (0..9).map(|_| hold().unwrap()).collect();
+        assert!(matches!(hold(), Err(refused) if matches!(refused.error, Error::QueueFull)));
+        drop(opener);
+        for task in &held {
+            wait(task);
+        }
+    }
+    assert_eq!(executor.stats().finished, 180);
 }
 
 #[test]
@@ -198,7 +222,8 @@ fn a_pool_that_breaks_wakes_those_who_wait_for_room() {
         )
         .build()
         .unwrap();
-    let first = executor.spawn(|| ()).unwrap();
+    // One for the worker that is being made ready, and one that waits.
+    let [first, second] = [(); 2].map(|()| executor.spawn(|| ()).unwrap());
     let (sender, waiting) = mpsc::channel();
     thread::scope(|scope| {
         let submitters = [0; 3].map(|_| {
@@ -218,8 +243,10 @@ fn a_pool_that_breaks_wakes_those_who_wait_for_room() {
             assert!(matches!(submitter.join().unwrap(), Err(Error::Broken(_))));
         }
     });
-    let error = first.exception_timeout(LIMIT).unwrap();
-    assert!(matches!(error, Some(Error::Broken(_))));
+    for future in [first, second] {
+        let error = future.exception_timeout(LIMIT).unwrap();
+        assert!(matches!(error, Some(Error::Broken(_))));
+    }
 }
 
 #[test]
