@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// No wait in a test is longer than this.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -29,6 +29,7 @@ pub(crate) struct Gate {
     port: u16,
     arrivals: mpsc::Receiver<TcpStream>,
     held: Vec<TcpStream>,
+    made: Instant,
 }
 
 impl Gate {
@@ -43,11 +44,11 @@ impl Gate {
                 let _ = sender.send(task);
             }
         });
-        let held = Vec::new();
         Self {
             port,
             arrivals,
-            held,
+            held: Vec::new(),
+            made: Instant::now(),
         }
     }
 
@@ -73,4 +74,14 @@ impl Gate {
 
     /// Lets all tasks go, those that come later too.
     pub(crate) fn open(self) {}
+}
+
+impl Drop for Gate {
+    /// Tasks give up waiting in the end, which may free a test that hangs.
+    fn drop(&mut self) {
+        assert!(
+            thread::panicking() || self.made.elapsed() < LIMIT,
+            "it hung"
+        );
+    }
 }

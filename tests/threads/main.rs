@@ -56,9 +56,21 @@ fn pool(prefix: &str, max_workers: usize) -> ThreadPoolExecutor {
         .unwrap()
 }
 
-/// Holds tasks until the sender is dropped.
-fn gate() -> (Sender<()>, impl Fn() + Clone + Send + 'static) {
+/// Opens a gate by its drop. Tasks give up waiting for that in the end, which
+/// may free a test that hangs: so it looks at the clock.
+struct Opener(Option<Sender<()>>, Instant);
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.0 = None;
+        assert!(thread::panicking() || self.1.elapsed() < LIMIT, "it hung");
+    }
+}
+
+/// Holds tasks until the opener is dropped.
+fn gate() -> (Opener, impl Fn() + Clone + Send + 'static) {
     let (opener, closed) = mpsc::channel::<()>();
+    let opener = Opener(Some(opener), Instant::now());
     let closed = Arc::new(Mutex::new(closed));
     let pass = move || {
         let opened = closed.lock().unwrap().recv_timeout(LIMIT);
@@ -67,8 +79,8 @@ fn gate() -> (Sender<()>, impl Fn() + Clone + Send + 'static) {
     (opener, pass)
 }
 
-/// A task that holds a worker, as long as the sender lives.
-fn hold_a_worker(executor: &ThreadPoolExecutor) -> (ThreadFuture<()>, Sender<()>) {
+/// A task that holds a worker, as long as the opener lives.
+fn hold_a_worker(executor: &ThreadPoolExecutor) -> (ThreadFuture<()>, Opener) {
     let (opener, pass) = gate();
     let (sender, begun) = mpsc::channel();
     let task = move || {
@@ -80,8 +92,8 @@ fn hold_a_worker(executor: &ThreadPoolExecutor) -> (ThreadFuture<()>, Sender<()>
     (future, opener)
 }
 
-/// A pool of one worker that is held until the sender is dropped.
-fn held_pool() -> (ThreadPoolExecutor, Sender<()>) {
+/// A pool of one worker that is held until the opener is dropped.
+fn held_pool() -> (ThreadPoolExecutor, Opener) {
     let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
     let (task, opener) = hold_a_worker(&executor);
     task.detach();
