@@ -303,6 +303,14 @@ mod tests {
     /// A pool whose only worker is a process that does nothing, and that worker's
     /// end of the channel for the test to speak through.
     fn pool_with_a_dummy() -> (Arc<Pool>, UnixStream) {
+        pool_with(dummy())
+    }
+
+    fn dummy() -> Process {
+        Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap()
+    }
+
+    fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
         let pool = Pool::new(Plan {
             name: "by hand".to_owned(),
             max_workers: 1,
@@ -317,7 +325,6 @@ mod tests {
         });
         let pool = pool.unwrap();
         let (ours, childs) = channel::pair().unwrap();
-        let process = Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
         let mut worker = UnixStream::from(childs);
         worker.write_all(&bare(Kind::Ready, 0)).unwrap();
         let mut ledger = pool.lock();
@@ -370,6 +377,23 @@ mod tests {
         drop(ledger);
         assert!(outcome(&task).is_ok());
         pool.shutdown(ShutdownOptions::new());
+    }
+
+    /// Whether its socket ends with it, or a grandchild holds that open.
+    #[test]
+    fn without_a_descriptor_a_death_is_seen_all_the_same() {
+        for is_held_open in [false, true] {
+            let (pool, mut worker) = pool_with(dummy().without_descriptor());
+            let task = started(&pool, &mut worker);
+            let held_open = is_held_open.then_some(worker);
+            pool.lock().links[&0].process.kill().unwrap();
+            let Err(Error::WorkerDied(death)) = outcome(&task) else {
+                panic!("it died");
+            };
+            assert_eq!(death.signal(), Some("SIGKILL"));
+            drop(held_open);
+            pool.shutdown(ShutdownOptions::new());
+        }
     }
 
     #[test]

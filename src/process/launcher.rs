@@ -94,6 +94,13 @@ impl Process {
         }
     }
 
+    /// As on a system that has no descriptor for a process.
+    #[cfg(test)]
+    pub(super) fn without_descriptor(self) -> Self {
+        let handle = self.handle.without_pidfd();
+        Self { handle, ..self }
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }

@@ -32,6 +32,13 @@ impl Handle {
         Ok(Self { pid, pidfd })
     }
 
+    /// As on a system that has no pidfd.
+    #[cfg(test)]
+    pub(crate) fn without_pidfd(mut self) -> Self {
+        self.pidfd = None;
+        self
+    }
+
     /// Readable once the child has ended; `None` where the system has no such
     /// thing, and only waiting can tell.
     pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
