@@ -139,10 +139,10 @@ on_every_executor! {
         let executor = X::executor(1);
         let made = executor.submit(|byte: char| byte.to_string().repeat(LARGE), '7');
         let made = made.expect("it is open").into_result().expect("it returns");
-        let is_whole = |text: &str| text.len() == LARGE && text.bytes().all(|byte| byte == b'7');
-        assert!(is_whole(&made));
+        let whole = "7".repeat(LARGE);
+        assert!(made == whole);
         let there_and_back = executor.submit(|text: String| text, made).expect("it is open");
-        assert!(is_whole(&there_and_back.into_result().expect("it returns")));
+        assert!(there_and_back.into_result().expect("it returns") == whole);
     }
 
     fn a_task_may_have_an_executor_of_its_own<X>() {
