@@ -392,7 +392,8 @@ impl<T, E> TaskFuture<T, E> {
     /// callbacks have run.
     ///
     /// It runs where those would, and owns the value, so nothing needs to be
-    /// `Sync` or `Clone`.
+    /// `Sync` or `Clone`. It returns nothing: where a future is to come of it, have
+    /// it keep a [`promise`](crate::promise()).
     ///
     /// ```
     /// use std::cell::Cell;

@@ -22,7 +22,21 @@ use crate::panic::contain_drop;
 /// Where tasks that borrow are submitted, as
 /// [`ThreadPoolExecutor::scope`] lends it.
 ///
-/// It is shared freely: a task of the scope may submit more to it.
+/// It is shared freely: a task of the scope may submit more to it. For many items
+/// there is the iterator's own `map`:
+///
+/// ```
+/// use concurrent_futures::{Error, ThreadPoolExecutor};
+///
+/// let executor = ThreadPoolExecutor::new()?;
+/// let words = ["to", "be", "or"].map(String::from);
+/// let lengths = executor.scope(|scope| {
+///     let futures: Vec<_> = words.iter().map(|word| scope.submit(String::len, word)).collect();
+///     futures.into_iter().map(|future| future?.into_result()).collect::<Result<Vec<_>, Error>>()
+/// })?;
+/// assert_eq!(lengths, [2, 2, 2]);
+/// # Ok::<(), Error>(())
+/// ```
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
