@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example titles
 //! cargo run --example titles -- https://www.rust-lang.org https://www.python.org --trace
+//! cargo run --example titles -- --pool processes --trace
 //! cargo run --example titles -- --help
 //! ```
 //!

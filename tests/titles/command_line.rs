@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::program::{Run, command, start, start_with_input, titles};
+use crate::program::{POOLS, Run, command, start, start_with_input, titles};
 use crate::server::{Server, html};
 
 #[track_caller]
@@ -247,11 +247,16 @@ fn is_demonstration(run: &Run, pool: &str) {
 
 #[test]
 fn offline_pages() {
-    for pool in ["threads", "inline", "processes"] {
+    let pages = POOLS.map(|pool| {
         let run = titles(["--offline", "--pool", pool]);
         is_demonstration(&run, pool);
         assert_eq!(run.stderr, "");
-    }
+        // Each run has a server of its own, at a port of its own.
+        let path = |line: &str| line.splitn(4, '/').nth(3).unwrap().to_owned();
+        run.pages().into_iter().map(path).collect::<Vec<_>>()
+    });
+    assert_eq!(pages[0], pages[1]);
+    assert_eq!(pages[0], pages[2]);
     assert_eq!(titles(["--offline", "--json"]).rows().len(), 5);
 }
 

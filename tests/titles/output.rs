@@ -1,5 +1,6 @@
 //! What the program prints, where, and in which order.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use crate::program::{LIMIT, command, path, start, start_with, start_with_input, titles};
+use crate::program::{LIMIT, POOLS, command, path, start, start_with, start_with_input, titles};
 use crate::server::{Server, html, response, said_of};
 
 fn three_pages() -> Server {
@@ -36,7 +37,7 @@ fn assert_done(line: &str) {
 fn lines_in_their_order() {
     let server = three_pages();
     let urls = ["/gone", "/one", "/none", "/one"].map(|path| server.url(path));
-    for pool in ["threads", "inline", "processes"] {
+    for pool in POOLS {
         let run = titles(["--pool", pool].map(str::to_owned).iter().chain(&urls));
         let lines: Vec<&str> = run.stdout.lines().collect();
         assert_eq!(lines[0], format!("Starting 4 downloads on {pool}"));
@@ -61,7 +62,7 @@ fn lines_in_their_order() {
 fn json_is_one_array_and_nothing_else() {
     let server = three_pages();
     let urls = ["/gone", "/one", "/none"].map(|path| server.url(path));
-    for pool in ["threads", "inline", "processes"] {
+    for pool in POOLS {
         let run = titles(
             ["--json", "--pool", pool]
                 .map(str::to_owned)
@@ -106,7 +107,7 @@ fn the_status_says_whether_all_went_well() {
 
 #[test]
 fn an_empty_list() {
-    for pool in ["threads", "inline", "processes"] {
+    for pool in POOLS {
         let mut empty = command(["--from", "-", "--pool", pool]);
         let run = start_with_input(&mut empty, b"# nothing\n").finish();
         let lines: Vec<&str> = run.stdout.lines().collect();
@@ -174,24 +175,40 @@ fn the_trace_tells_who_gets_what() {
     }
 }
 
-/// Other processes, each with a worker of its own.
 #[test]
 fn the_trace_tells_which_process_gets_what() {
     let server = three_pages();
     let urls = ["/gone", "/one", "/none"].map(|path| server.url(path));
-    let args = ["--trace", "--pool", "processes", "--workers", "2"].map(str::to_owned);
+    let args = ["--trace", "--pool=processes", "--workers=2"].map(str::to_owned);
     let running = start(&mut command(args.iter().chain(&urls)));
-    let own = running.child.id();
+    let parent = running.child.id();
     let run = running.finish();
-    let lines: Vec<&str> = run.stderr.lines().collect();
-    assert_eq!(lines.len(), 3, "{run:?}");
-    for line in lines {
-        let (_, rest) = line.split_once(" (pid ").unwrap();
-        let (process, rest) = rest.split_once(", process worker-").unwrap();
-        assert_ne!(process.parse::<u32>().unwrap(), own, "{line}");
-        let (number, _) = rest.split_once(", thread ProcessPoolExecutor-0_").unwrap();
-        assert!(number.parse::<usize>().unwrap() < 2, "{line}");
+    let mut workers = BTreeMap::new();
+    let mut addresses = Vec::new();
+    for line in run.stderr.lines() {
+        let parts = line.strip_prefix("getting title from ").and_then(|rest| {
+            let (address, rest) = rest.split_once(" (pid ")?;
+            let (process, rest) = rest.split_once(", process worker-")?;
+            let (number, thread) = rest.split_once(", thread ")?;
+            assert_eq!(thread, format!("ProcessPoolExecutor-0_{number})"));
+            Some((address.to_owned(), number, process.parse::<u32>().ok()?))
+        });
+        let (address, number, process) = parts.unwrap_or_else(|| panic!("{line}"));
+        assert_ne!(process, parent, "{line}");
+        assert_eq!(
+            *workers.entry(number).or_insert(process),
+            process,
+            "{run:?}"
+        );
+        addresses.push(address);
     }
+    let processes: BTreeSet<u32> = workers.values().copied().collect();
+    assert_eq!(processes.len(), workers.len(), "{run:?}");
+    assert!((1..=2).contains(&workers.len()), "{run:?}");
+    addresses.sort_unstable();
+    let mut urls = urls.to_vec();
+    urls.sort_unstable();
+    assert_eq!(addresses, urls);
 }
 
 #[test]
@@ -253,7 +270,7 @@ fn waiting_is_said_while_the_work_is_under_way() {
 
 #[test]
 fn a_closed_standard_output_ends_it_quietly() {
-    for option in ["--json", "--trace"] {
+    for option in ["--json", "--trace", "--pool=processes"] {
         let (server, begun, go) = late_page();
         let (ours, theirs) = pipe();
         let mut command = command([option, &server.url("/")]);
@@ -297,7 +314,7 @@ fn a_full_standard_error_harms_nobody() {
 
 #[test]
 fn an_interrupt_ends_it() {
-    for option in ["--json", "--trace"] {
+    for option in ["--json", "--trace", "--pool=processes"] {
         let (began, begun) = mpsc::channel();
         let server = Server::start(move |_, connection| {
             began.send(()).unwrap();

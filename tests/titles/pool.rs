@@ -88,6 +88,10 @@ fn workers_is_an_upper_limit() {
             ["--workers=1", "--pool=threads"],
             "thread ThreadPoolExecutor-0_0)",
         ),
+        (
+            ["--workers=1", "--pool=processes"],
+            "process worker-0, thread ProcessPoolExecutor-0_0)",
+        ),
         (["--workers=4", "--pool=inline"], "thread main)"),
     ] {
         let options = options.map(str::to_owned);

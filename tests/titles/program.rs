@@ -12,6 +12,9 @@ use std::time::{Duration, SystemTime};
 /// How long a run may take before it counts as hung.
 pub(crate) const LIMIT: Duration = Duration::from_secs(100);
 
+/// Every pool that a run can be asked to use.
+pub(crate) const POOLS: [&str; 3] = ["inline", "threads", "processes"];
+
 /// What a run left behind.
 #[derive(Debug)]
 pub(crate) struct Run {
