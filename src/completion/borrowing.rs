@@ -28,7 +28,7 @@ impl<T: Send> Completion<T> {
     /// If it does, the task is [`packed`](Self::pack) for a group before
     /// anybody else has it.
     pub(crate) unsafe fn borrowing(home: usize) -> Arc<Self> {
-        Self::unpacked(home)
+        Self::unpacked(home, false)
     }
 
     /// Makes a new task ready for others: with its job, if it has one, and in a

@@ -69,7 +69,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) use self::group::Group;
 pub(crate) use self::task::{Job, Seat, Task, Tidings};
 pub(crate) use self::telling::{Callback, Telling, is_telling_of, outside_turns};
-pub(crate) use self::waiting::{Until, WakerKey, bring_results_of, brings_results_of};
+pub(crate) use self::waiting::{Rest, Until, WakerKey, bring_results_of, brings_results_of};
 
 use self::group::Member;
 use self::slot::Slot;
@@ -94,6 +94,9 @@ pub(crate) fn new_home() -> usize {
 pub(crate) struct Completion<T> {
     /// The id of the pool that it was submitted to, or [`NO_POOL`].
     home: usize,
+    /// Whether its worker is in another process, so that a rest is left to be
+    /// done here after it.
+    is_remote: bool,
     record: Mutex<Record<T>>,
     /// Notified when the task is done, and when it is told.
     changed: Condvar,
@@ -116,6 +119,10 @@ struct Record<T> {
     /// The thread that runs the callbacks, or will when its current one ends.
     teller: Option<ThreadId>,
     wakers: Wakers,
+    /// How many threads wait for it without a limit, if it is remote.
+    waiters: u32,
+    /// Left to one of them.
+    rest: Option<Rest>,
     /// Whether the future lives, to which the value belongs.
     has_future: bool,
     /// Boxed, since few tasks have it; the next one too.
@@ -176,12 +183,21 @@ impl<T> Completion<T> {
     where
         T: 'static,
     {
-        Self::unpacked(home)
+        Self::unpacked(home, false)
     }
 
-    fn unpacked(home: usize) -> Arc<Self> {
+    /// A task whose worker is in another process.
+    pub(crate) fn remote(home: usize) -> Arc<Self>
+    where
+        T: 'static,
+    {
+        Self::unpacked(home, true)
+    }
+
+    fn unpacked(home: usize, is_remote: bool) -> Arc<Self> {
         Arc::new(Self {
             home,
+            is_remote,
             record: Mutex::new(Record {
                 state: State::Pending,
                 claimed: false,
@@ -191,6 +207,8 @@ impl<T> Completion<T> {
                 last: None,
                 teller: None,
                 wakers: Wakers::default(),
+                waiters: 0,
+                rest: None,
                 has_future: true,
                 timing: None,
                 member: None,

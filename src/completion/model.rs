@@ -9,7 +9,8 @@ use std::task::{Wake, Waker};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use super::{Completion, Group, Job, NO_POOL, Seat, Until, WakerKey};
+use super::waiting::Waiter;
+use super::{Completion, Group, Job, NO_POOL, Rest, Seat, Until, WakerKey};
 use crate::error::Error;
 use crate::state::State;
 
@@ -371,6 +372,48 @@ fn of_two_tasks_that_wait_for_each_other_one_is_refused() {
         let here = run_and_wait(&first, &second);
         let there = other.join().expect("the other thread ends");
         assert_ne!(here, there);
+    });
+}
+
+/// What is left of a remote task that was started: its end.
+fn rest_of(task: &Arc<Completion<usize>>) -> Rest {
+    task.start();
+    let task = Arc::clone(task);
+    Box::new(move || {
+        let settled = task.settle(Ok(7));
+        settled.expect("it is done once").tell();
+    })
+}
+
+#[test]
+fn the_rest_of_a_task_is_done_by_one_who_waits_or_by_the_other() {
+    loom::model(|| {
+        let task = Completion::remote(NO_POOL);
+        let rest = rest_of(&task);
+        let other = Arc::clone(&task);
+        let hearing = thread::spawn(move || match other.leave_to_waiter(rest) {
+            Ok(()) => {}
+            Err(rest) => rest(),
+        });
+        task.wait(Until::Done, None).expect("it ends");
+        assert_eq!(read(&task).expect("it has a value"), 7);
+        hearing.join().expect("the other thread ends");
+    });
+}
+
+#[test]
+fn a_waiter_that_gives_up_leaves_no_rest_behind() {
+    loom::model(|| {
+        let task = Completion::remote(NO_POOL);
+        let rest = rest_of(&task);
+        let other = Arc::clone(&task);
+        let hearing = thread::spawn(move || match other.leave_to_waiter(rest) {
+            Ok(()) => {}
+            Err(rest) => rest(),
+        });
+        drop(Waiter::enter(&task));
+        hearing.join().expect("the other thread ends");
+        assert_eq!(task.state(), State::Finished);
     });
 }
 

@@ -211,10 +211,10 @@ pub(crate) fn is_telling_of(home: usize) -> bool {
 }
 
 /// Marks the thread until it is dropped.
-struct TellingOf;
+pub(super) struct TellingOf;
 
 impl TellingOf {
-    fn enter(home: usize) -> Self {
+    pub(super) fn enter(home: usize) -> Self {
         let _ = TOLD_HERE.try_with(|homes| homes.borrow_mut().push(home));
         Self
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use super::telling::{TellingOf, outside_turns};
 use super::{Completion, NO_POOL, Record, circle};
 use crate::error::Error;
 use crate::panic::contain;
@@ -100,9 +101,40 @@ impl Wakers {
     }
 }
 
+/// What is still to be done to a remote task after its worker is done with it:
+/// foreign code, the decoding of its value, and then the final move.
+pub(crate) type Rest = Box<dyn FnOnce() + Send>;
+
+/// A thread that waits for a remote task without a limit, which foreign code could
+/// overrun. As long as the record counts one, the rest may be
+/// [left](Completion::leave_to_waiter) to it: then no third thread has to be
+/// woken in between. Both happen under the record's lock, so a waiter finds the
+/// rest in its loop, or at the latest when it leaves.
+pub(super) struct Waiter<'a, T>(&'a Completion<T>);
+
+impl<'a, T> Waiter<'a, T> {
+    pub(super) fn enter(completion: &'a Completion<T>) -> Self {
+        completion.record.lock().waiters += 1;
+        Self(completion)
+    }
+}
+
+impl<T> Drop for Waiter<'_, T> {
+    fn drop(&mut self) {
+        let mut record = self.0.record.lock();
+        record.waiters -= 1;
+        let is_last = record.waiters == 0;
+        let rest = record.rest.take_if(|_| is_last);
+        drop(record);
+        if let Some(rest) = rest {
+            self.0.finish(rest);
+        }
+    }
+}
+
 impl<T> Completion<T> {
     /// Blocks until the task is that far. Without a deadline, a worker runs the
-    /// task itself if it has not begun.
+    /// task itself if it has not begun, and anybody does the rest that is left.
     ///
     /// # Errors
     ///
@@ -113,6 +145,8 @@ impl<T> Completion<T> {
         until: Until,
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
+        let is_open = deadline.is_none();
+        let _waiter = (self.is_remote && is_open).then(|| Waiter::enter(self));
         let _entered = match deadline {
             Some(_) => None,
             None => {
@@ -129,6 +163,12 @@ impl<T> Completion<T> {
         let mut record = self.record.lock();
         let mut timed_out = false;
         while !until.reached(&record) {
+            if let Some(rest) = record.rest.take_if(|_| is_open) {
+                drop(record);
+                self.finish(rest);
+                record = self.record.lock();
+                continue;
+            }
             if timed_out {
                 return Err(Error::Timeout {
                     unfinished: 1,
@@ -146,12 +186,43 @@ impl<T> Completion<T> {
     /// Gives way to other threads for a moment; whether the task got that far.
     fn is_soon(&self, until: Until) -> bool {
         (0..YIELDS).any(|_| {
-            let reached = self.is(until);
+            let mut record = self.record.lock();
+            if let Some(rest) = record.rest.take() {
+                drop(record);
+                self.finish(rest);
+                record = self.record.lock();
+            }
+            let reached = until.reached(&record);
+            drop(record);
             if !reached {
                 yield_now();
             }
             reached
         })
+    }
+
+    /// Leaves the rest of a remote task to a thread that waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back if nobody waits; or if others are to be told as well, whose
+    /// code the waiting thread should not have to run.
+    pub(crate) fn leave_to_waiter(&self, rest: Rest) -> Result<(), Rest> {
+        let mut record = self.record.lock();
+        if record.waiters == 0 || record.untold() || !record.wakers.is_empty() {
+            return Err(rest);
+        }
+        record.rest = Some(rest);
+        drop(record);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Does the rest, as if the waiting thread were nobody in particular: what it
+    /// completes is told at once.
+    fn finish(&self, rest: Rest) {
+        let _here = TellingOf::enter(self.home);
+        contain(|| outside_turns(rest));
     }
 
     /// Whether the task is that far now.

@@ -140,7 +140,10 @@ impl Pool {
         // The next task first: its worker waits, and this task is over.
         self.move_on(ledger);
         let Entry { task, terms, .. } = flight.entry;
-        ledger.tell(Event::Answered(task, answer, terms.name));
+        ledger.unsettled += 1;
+        if let Some(rest) = task.answered(answer, terms.name) {
+            ledger.tell(Event::Answered(rest));
+        }
     }
 
     // The ends of workers; the supervisor's.

@@ -39,6 +39,8 @@ pub(super) struct Ledger {
     /// Tasks in the queue that were begun before.
     pub(super) again: usize,
     pub(super) running: usize,
+    /// Tasks that were answered and have no outcome yet.
+    pub(super) unsettled: usize,
     pub(super) finished: u64,
     pub(super) failed: u64,
     pub(super) cancelled: u64,
@@ -66,6 +68,7 @@ impl Ledger {
             queued: 0,
             again: 0,
             running: 0,
+            unsettled: 0,
             finished: 0,
             failed: 0,
             cancelled: 0,

@@ -65,7 +65,8 @@ pub(super) struct Pool {
     pub(super) plan: Plan,
     pub(super) launcher: Launcher,
     pub(super) ledger: Mutex<Ledger>,
-    /// Notified when the collector ends.
+    /// Notified when the collector ends, and when the last task is settled
+    /// after that.
     pub(super) over: Condvar,
     /// Notified when a bounded queue has room again, or is closed.
     pub(super) room: Condvar,
@@ -167,13 +168,14 @@ impl Pool {
             number,
             frame: Arc::new(call),
         };
-        let completion = Completion::new(self.id);
+        let completion = Completion::remote(self.id);
         if self.plan.record_timing {
             completion.record_timing();
         }
         // SAFETY: neither the call nor the value borrows.
         let _ = unsafe { completion.pack(Some(Box::new(job)), None) };
         let task = Shipped {
+            pool: Arc::clone(self),
             completion: Arc::clone(&completion),
             decode,
         };
@@ -358,6 +360,17 @@ impl Pool {
             ledger.failed += 1;
         } else {
             ledger.finished += 1;
+        }
+    }
+
+    /// A task that was answered has its outcome, and all were told.
+    pub(super) fn settled(&self) {
+        let mut ledger = self.ledger.lock();
+        ledger.unsettled -= 1;
+        let was_last = ledger.unsettled == 0 && ledger.threads == Threads::Over;
+        drop(ledger);
+        if was_last {
+            self.over.notify_all();
         }
     }
 

@@ -150,7 +150,7 @@ impl Pool {
 
     fn join(&self, deadline: Option<Instant>) {
         let mut ledger = self.ledger.lock();
-        while ledger.threads == Threads::Up {
+        while ledger.threads == Threads::Up || ledger.unsettled > 0 {
             match deadline {
                 None => self.over.wait(&mut ledger),
                 Some(at) => {

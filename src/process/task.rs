@@ -5,8 +5,9 @@
 //! this order: `claim` when the call is sent (nobody can cancel it from then
 //! on), `begin` when the worker says that it started, one `answered` or `failed`
 //! at the end. A task whose worker ended before it started is `release`d, and
-//! may be claimed again or cancelled. The ends run foreign code; the rest takes
-//! the task's own lock for a moment and may be done under the pool's.
+//! may be claimed again or cancelled. `failed` and what `answered` gives back run
+//! foreign code; all else takes the task's own lock for a moment and may be done
+//! under the pool's.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use super::codec::{self, Fault};
 use super::frame::Malformed;
 use super::message::{Answer, answers};
 use super::pool::Pool;
-use crate::completion::{Completion, Job, Seat, Task, Telling, Tidings};
+use crate::completion::{Completion, Job, Rest, Seat, Task, Telling, Tidings};
 use crate::error::{CodecError, Error, Side};
 use crate::map::Chunk;
-use crate::panic::catch;
+use crate::panic::{catch, contain};
 
 /// A call on its way: a frame that is written once and sent as it is.
 pub(super) struct Packed {
@@ -64,8 +65,9 @@ pub(super) trait Remote: Send {
     /// The worker has started it.
     fn begin(&self);
 
-    /// Ends it with what the worker answered; decodes that first.
-    fn answered(&self, answer: Answer<Vec<u8>>, name: Option<Arc<str>>, pool: &Pool) -> Tidings;
+    /// Ends it with what the worker answered, which is decoded first. A thread
+    /// that waits for it does that; `Some`: nobody does, so the caller sees to it.
+    fn answered(self: Box<Self>, answer: Answer<Vec<u8>>, name: Option<Arc<str>>) -> Option<Rest>;
 
     /// Ends a claimed task with an error.
     fn failed(&self, error: Error) -> Tidings;
@@ -79,6 +81,7 @@ pub(super) trait Remote: Send {
 
 /// A task, and how the bytes that its worker returned become its value.
 pub(super) struct Shipped<T, D> {
+    pub(super) pool: Arc<Pool>,
     pub(super) completion: Arc<Completion<T>>,
     pub(super) decode: D,
 }
@@ -97,7 +100,7 @@ where
 impl<T, D> Remote for Shipped<T, D>
 where
     T: Send + 'static,
-    D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send,
+    D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
 {
     fn id(&self) -> usize {
         Arc::as_ptr(&self.completion).addr()
@@ -115,12 +118,17 @@ where
         self.completion.start();
     }
 
-    fn answered(&self, answer: Answer<Vec<u8>>, name: Option<Arc<str>>, pool: &Pool) -> Tidings {
-        // `Deserialize` is the user's.
-        let outcome = catch(|| outcome(answer, name, &self.decode));
-        let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
-        pool.ended(outcome.is_err());
-        self.settle(outcome)
+    fn answered(self: Box<Self>, answer: Answer<Vec<u8>>, name: Option<Arc<str>>) -> Option<Rest> {
+        let completion = Arc::clone(&self.completion);
+        let rest = move || {
+            // `Deserialize` is the user's.
+            let outcome = catch(|| outcome(answer, name, &self.decode));
+            let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
+            self.pool.ended(outcome.is_err());
+            contain(self.settle(outcome));
+            self.pool.settled();
+        };
+        completion.leave_to_waiter(Box::new(rest)).err()
     }
 
     fn failed(&self, error: Error) -> Tidings {

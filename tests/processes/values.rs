@@ -1,11 +1,14 @@
 //! Values that do not cross over: each fails its own task, and says where.
 
+use std::thread::{self, ThreadId};
+
 use concurrent_futures::{Error, MapOptions, ShutdownOptions, Side};
 use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::*;
+use crate::gate::pass;
 
 /// Encodes, unless it says no.
 #[derive(Deserialize)]
@@ -41,7 +44,92 @@ impl<'de> Deserialize<'de> for Explosive {
     }
 }
 
+/// Knows which thread decoded it.
+struct Decoded(Option<ThreadId>);
+
+impl Serialize for Decoded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for Decoded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer)?;
+        Ok(Self(Some(thread::current().id())))
+    }
+}
+
+/// A task.
+fn decoded(port: u16) -> Decoded {
+    pass(port);
+    Decoded(None)
+}
+
 alone! {
+    /// That saves a thread that would have to be woken in between.
+    fn who_waits_for_a_value_decodes_it_and_who_has_a_limit_does_not() {
+        let executor = pool(1);
+        let us = thread::current().id();
+        let decoded_here = |with_limit: bool| {
+            let mut gate = Gate::new();
+            let future = executor.submit(decoded, gate.port()).unwrap();
+            gate.wait_for(1);
+            let opening = thread::spawn(move || {
+                for _ in 0..100 {
+                    thread::yield_now(); // until the other most likely waits
+                }
+                gate.open();
+            });
+            let value = if with_limit {
+                future.result_timeout(LIMIT)
+            } else {
+                future.result()
+            };
+            let is_here = value.unwrap().0 == Some(us);
+            opening.join().unwrap();
+            is_here
+        };
+        assert!((0..50).any(|_| decoded_here(false)));
+        assert!(!(0..50).any(|_| decoded_here(true)));
+        assert_eq!(executor.stats().finished, executor.shutdown().finished);
+    }
+
+    /// The pool's own threads have nothing to do with it any more.
+    fn a_shutdown_waits_for_a_value_that_is_being_decoded() {
+        #[derive(Serialize)]
+        struct Slow(u16);
+        impl<'de> Deserialize<'de> for Slow {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let port = u16::deserialize(deserializer)?;
+                pass(port);
+                Ok(Self(port))
+            }
+        }
+        let executor = pool(1);
+        for _ in 0..20 {
+            let executor = pool(1);
+            let mut gate = Gate::new();
+            let future = executor.submit(Slow, gate.port()).unwrap();
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| future.result().map(|slow| slow.0));
+                gate.wait_for(1);
+                let ending = scope.spawn(|| {
+                    executor.shutdown();
+                    assert!(future.done());
+                });
+                for _ in 0..100 {
+                    thread::yield_now(); // until the other most likely waits
+                }
+                let port = gate.port();
+                gate.open();
+                assert_eq!(waiting.join().unwrap().unwrap(), port);
+                ending.join().unwrap();
+            });
+        }
+        assert_goes_on(&executor);
+    }
+
     /// Python's test_error_at_task_pickle.
     fn an_argument_that_does_not_encode_is_refused_by_submit() {
         let executor = pool(1);
