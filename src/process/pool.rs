@@ -57,11 +57,12 @@ use crate::error::Error;
 use crate::executor::Stats;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::sys::bell::Bell;
+use crate::sys::own::Origin;
 
 pub(super) struct Pool {
     pub(super) id: usize,
     /// The process that made it. A fork of that has none of its threads.
-    pub(super) pid: u32,
+    pub(super) origin: Origin,
     pub(super) plan: Plan,
     pub(super) launcher: Launcher,
     pub(super) ledger: Mutex<Ledger>,
@@ -94,9 +95,10 @@ impl Pool {
             initialize: plan.initialize.clone().map(Arc::new),
         };
         let bell = Bell::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
+        let origin = Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
         let pool = Arc::new(Self {
             id: new_home(),
-            pid: std::process::id(),
+            origin,
             plan,
             launcher,
             ledger: Mutex::new(Ledger::new()),
@@ -144,7 +146,7 @@ impl Pool {
 
     /// Whether this is the process that made it, and not a fork of that.
     pub(super) fn is_here(&self) -> bool {
-        self.pid == std::process::id()
+        self.origin.is_here()
     }
 
     /// Queues a task; a full queue is waited for if `waits`.

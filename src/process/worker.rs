@@ -16,7 +16,7 @@ use super::message::{Greeting, Request, Work, refused};
 use super::program::Program;
 use crate::panic::watch_panics;
 use crate::sys::channel::Channel;
-use crate::sys::own;
+use crate::sys::own::{self, Origin};
 use crate::sys::parent::Parent;
 use crate::worker::{self, PoolKind, Worker};
 
@@ -54,12 +54,16 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
     if let Some(why) = Program::current().mismatch(&greeting.program) {
         refuse(channel, &why);
     }
+    let origin = match Origin::new() {
+        Ok(origin) => origin,
+        Err(error) => refuse(channel, &format!("the worker cannot watch forks: {error}")),
+    };
     // What no thread's name may hold, or std panics.
     let name = greeting.name.replace('\0', "");
     let thread = thread::Builder::new().name(name).stack_size(stack());
     let started = thread.spawn(move || {
         let _lost = Unwinding;
-        serve(way, channel, requests, &greeting)
+        serve(way, channel, origin, requests, &greeting)
     });
     if let Err(error) = started {
         refuse(
@@ -101,12 +105,18 @@ impl Drop for Unwinding {
 }
 
 /// Answers requests, one after the other.
-fn serve(way: Way, channel: &Channel, mut requests: Requests<'_>, greeting: &Greeting) -> ! {
+fn serve(
+    way: Way,
+    channel: &Channel,
+    origin: Origin,
+    mut requests: Requests<'_>,
+    greeting: &Greeting,
+) -> ! {
     let number = usize::try_from(greeting.number).unwrap_or(usize::MAX);
     let _inside = worker::enter(Worker::new(PoolKind::Processes, number, &greeting.name));
     let mut answers = Answers {
         channel,
-        process: id(),
+        origin,
         buffer: Vec::new(),
     };
     answers.send(&bare(Kind::Ready, 0));
@@ -144,7 +154,7 @@ fn end(way: Way) -> ! {
 struct Answers<'a> {
     channel: &'a Channel,
     /// The process that the channel is of.
-    process: u32,
+    origin: Origin,
     buffer: Vec<u8>,
 }
 
@@ -159,7 +169,7 @@ impl Answers<'_> {
         }
         // Before the parent hears of the end, which may be when it looks.
         drop(work);
-        if id() != self.process {
+        if !self.origin.is_here() {
             // The task forked, and this is not the worker.
             own::end_now(0);
         }
