@@ -13,12 +13,12 @@
 //!
 //! An initializer that fails, a worker that is another program, five workers in
 //! a row that die before they begin a task, or a worker that cannot be started
-//! when there is no other: the pool is closed with that cause and all that is
+//! when there is no other (if there is, it is tried again after a while): the pool is closed with that cause and all that is
 //! queued fails. (A task that ends its worker is over, and fails alone: ten such
 //! in a row do not break a pool.) Under [`OnWorkerDeath::BreakPool`] any death
 //! does that, and the other workers are ended too.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::collector::Event;
 use super::ledger::Ledger;
@@ -35,6 +35,10 @@ const BARREN_STARTS: u32 = 5;
 /// How many workers may end with a task's call before it starts: reading the
 /// call is what ends them.
 const LOST_SENDS: u32 = 3;
+
+/// How long a pool that has workers goes on with them when one more could not be
+/// started. One of them that ends makes room, and is replaced at once.
+const SHORTAGE: Duration = Duration::from_millis(500);
 
 impl Pool {
     /// Reads what a worker has said, and acts on it.
@@ -182,9 +186,11 @@ impl Pool {
     pub(super) fn not_started(&self, ledger: &mut Ledger, error: Error) {
         ledger.owed = 0;
         ledger.starting = 0;
-        // Another worker will take the task, and ask again when it ends.
         if ledger.links.is_empty() {
             self.break_down(ledger, error);
+        } else {
+            // The others take the tasks, and must be heard meanwhile.
+            ledger.not_before = Instant::now().checked_add(SHORTAGE);
         }
     }
 

@@ -1,6 +1,7 @@
 //! [`Ledger`]: the accounts of a pool, which one lock guards.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -31,6 +32,8 @@ pub(super) struct Ledger {
     pub(super) owed: usize,
     pub(super) starting: usize,
     pub(super) started: usize,
+    /// None is started before: the last one could not be, and there are others.
+    pub(super) not_before: Option<Instant>,
     /// Workers that ended and were not replaced yet.
     pub(super) ended: u64,
     pub(super) replaced: u64,
@@ -62,6 +65,7 @@ impl Ledger {
             owed: 0,
             starting: 0,
             started: 0,
+            not_before: None,
             ended: 0,
             replaced: 0,
             barren_starts: 0,

@@ -40,6 +40,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::unbounded;
 
@@ -262,6 +263,9 @@ impl Pool {
     /// What the supervisor does at the beginning of each turn, with the lock.
     pub(super) fn begin_turn(&self, ledger: &mut Ledger) {
         ledger.is_stale = false;
+        if ledger.not_before.is_some_and(|at| at <= Instant::now()) {
+            ledger.not_before = None;
+        }
         self.move_on(ledger);
     }
 
@@ -290,7 +294,8 @@ impl Pool {
         let waiting = ledger.queued + ledger.again;
         let coming = ledger.owed + ledger.starting_links();
         let exist = ledger.owed + ledger.links.len();
-        if !ledger.queue.is_empty() && waiting > coming && exist < self.plan.max_workers {
+        let may_start = ledger.not_before.is_none() && exist < self.plan.max_workers;
+        if !ledger.queue.is_empty() && waiting > coming && may_start {
             let more = (waiting - coming).min(self.plan.max_workers - exist);
             ledger.owed += more;
             ledger.is_stale = true;

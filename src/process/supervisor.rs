@@ -54,7 +54,8 @@ pub(super) fn main(pool: &Arc<Pool>) {
             return pool.supervisor_over(&mut ledger);
         }
         let watched = watch(&ledger);
-        let wake_at = ledger.links.values().filter_map(|link| link.deadline).min();
+        let deadlines = ledger.links.values().filter_map(|link| link.deadline);
+        let wake_at = deadlines.chain(ledger.not_before).min();
         drop(ledger);
         let ready = sleep(pool, &watched, wake_at);
         ledger = pool.lock();

@@ -310,6 +310,31 @@ alone! {
         assert!(matches!(executor.submit(double, 1), Err(Error::Broken(_))));
     }
 
+    /// The others were never heard again.
+    fn a_worker_that_cannot_be_started_holds_no_other_up() {
+        let folder = scratch_file("away");
+        std::fs::create_dir(&folder).unwrap();
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(2)
+            .current_dir(&folder)
+            .build()
+            .unwrap();
+        let first = *value(&executor.submit(pid, ()).unwrap());
+        std::fs::remove_dir(&folder).unwrap();
+        let futures: Vec<_> = (0..9).map(|_| executor.submit(pid, ()).unwrap()).collect();
+        for future in &futures {
+            assert_eq!(*value(future), first);
+        }
+        // Once the shortage is over there are as many as were asked for.
+        std::fs::create_dir(&folder).unwrap();
+        let mut gate = Gate::new();
+        let both = [1, 2].map(|n| executor.submit(hold, (gate.port(), n)).unwrap());
+        gate.wait_for(2);
+        gate.open();
+        assert_eq!(both.each_ref().map(value), [&1, &2]);
+        std::fs::remove_dir(&folder).unwrap();
+    }
+
     /// Python's test_killed_child.
     fn under_the_policy_of_python_a_death_breaks_the_pool() {
         let executor = ProcessPoolExecutor::builder()
