@@ -32,6 +32,7 @@ const KEPT: usize = 1 << 20;
 
 /// The life of a worker process.
 pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
+    own::have_output();
     own::outlive_interrupts();
     if way == Way::Hook {
         own::ignore_broken_pipes();

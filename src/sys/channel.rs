@@ -16,6 +16,8 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stdin, stdin};
 
+use super::own::out_of_the_way;
+
 /// One end. Dropping it tells the other end: it reads end-of-file.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
@@ -32,7 +34,7 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    Ok((Channel(ours), childs))
+    Ok((Channel(out_of_the_way(ours)?), childs))
 }
 
 impl Channel {

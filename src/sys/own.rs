@@ -1,10 +1,15 @@
-//! This process as a whole: its rights, its signals, its end.
+//! This process as a whole: its rights, its descriptors, its signals, its end.
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
+use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 
 /// Whether the program was started with rights that its caller does not have
 /// (setuid, capabilities): then nothing that the caller says is to be trusted.
@@ -18,6 +23,39 @@ pub(crate) fn is_main_thread() -> bool {
     // SAFETY: asks for a number.
     let thread = unsafe { libc::gettid() };
     u32::try_from(thread) == Ok(std::process::id())
+}
+
+/// The same thing, but not one of the three descriptors that everybody knows: if
+/// a program has closed those, they are the first to be given out, and what it
+/// reads or prints would go to what is ours.
+///
+/// # Errors
+///
+/// The system has no descriptor left.
+pub(crate) fn out_of_the_way(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+    if descriptor.as_raw_fd() > 2 {
+        return Ok(descriptor);
+    }
+    Ok(fcntl_dupfd_cloexec(descriptor, 3)?)
+}
+
+/// Has standard output and error be something, as std's runtime does before
+/// `main`: or the next file that is opened is where messages go.
+pub(crate) fn have_output() {
+    let is_closed = |out| fcntl_getfd(out) == Err(Errno::BADF);
+    let null = || {
+        open("/dev/null", OFlags::RDWR, Mode::empty()).and_then(|null| {
+            // It may have come to be the very one that is missing.
+            Ok(fcntl_dupfd_cloexec(null, 3)?)
+        })
+    };
+    // Without it the worker is no worse off than its parent.
+    if is_closed(stdout()) {
+        let _ = null().and_then(dup2_stdout);
+    }
+    if is_closed(stderr()) {
+        let _ = null().and_then(dup2_stderr);
+    }
 }
 
 /// Has SIGPIPE ignored, as std's runtime does before `main`.

@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, geteuid, getppid, pidfd_open, test_kill_p
 use rustix::stdio::stdin;
 
 use super::channel::Channel;
+use super::own::out_of_the_way;
 
 /// Who made the socket on descriptor 0, as the system says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,7 @@ impl Parent {
     pub(crate) fn with_pid(pid: u32) -> Option<Self> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok();
+        let pidfd = pidfd.and_then(|pidfd| out_of_the_way(pidfd).ok());
         // Asked after opening: then it was the parent that was opened.
         (parent_pid() == pid).then_some(Self { pid, pidfd })
     }

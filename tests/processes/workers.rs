@@ -70,6 +70,37 @@ alone! {
         assert!(executor.stats().workers <= 3, "{:?}", executor.stats());
     }
 
+    /// What a parent prints that has closed its output went to a worker, and
+    /// what that one's tasks print to files of theirs.
+    fn a_pool_keeps_off_the_standard_descriptors() {
+        use rustix::io::fcntl_dupfd_cloexec;
+        use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
+
+        /// What they are.
+        fn standard((): ()) -> Vec<Option<String>> {
+            let target = |number| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
+            let standard = (0..3).map(target);
+            standard.map(|target| Some(target?.display().to_string())).collect()
+        }
+
+        let saved = [stdin(), stdout(), stderr()].map(|fd| fcntl_dupfd_cloexec(fd, 3).unwrap());
+        for number in 0..3 {
+            // SAFETY: nobody uses them meanwhile; they come back below.
+            unsafe { libc::close(number) };
+        }
+        let (parents, workers) = {
+            let executor = pool(1);
+            let workers = executor.submit(standard, ()).and_then(|future| future.into_result());
+            (standard(()), workers)
+        };
+        dup2_stdin(&saved[0]).unwrap();
+        dup2_stdout(&saved[1]).unwrap();
+        dup2_stderr(&saved[2]).unwrap();
+        assert_eq!(parents, [None, None, None]);
+        let null = Some("/dev/null".to_owned());
+        assert_eq!(workers.unwrap(), [null.clone(), null.clone(), null]);
+    }
+
     /// Python's test_max_tasks_per_child.
     fn a_worker_ends_after_its_last_task_and_is_replaced() {
         let executor = ProcessPoolExecutor::builder()
