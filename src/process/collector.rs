@@ -6,8 +6,8 @@
 //! task of the pool becomes done while the collector is inside such code, and an
 //! untimed wait for one in there is `WouldDeadlock`.
 //!
-//! But for one case: a value that a thread waits for, and nobody else wants to
-//! know of, is decoded by that thread. That saves a wake-up, a quarter of the
+//! But for one case: a small value that a thread waits for, and nobody else wants
+//! to know of, is decoded by that thread. That saves a wake-up, a quarter of the
 //! way there and back.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crossbeam_channel::Receiver;
 
 use super::link::Entry;
 use super::pool::Pool;
+use super::worker;
 use crate::completion::{Rest, bring_results_of};
 use crate::error::Error;
 use crate::panic::{contain, contain_drop};
@@ -32,6 +33,16 @@ pub(super) enum Event {
     Stale(Entry),
     /// The supervisor has gone; this is the last one.
     Over,
+}
+
+/// The stack of the collector's thread.
+///
+/// A worker whose stack a deep value overflows is one worker; here it would be
+/// the whole program. So there is room for what a worker had room to encode: to
+/// decode took nearly twice as much of a list of itself in a debug build, and
+/// less than that in a release. It is memory only where it is used.
+pub(super) fn stack() -> usize {
+    worker::stack().saturating_mul(4)
 }
 
 /// The life of the collector, until the supervisor is gone.

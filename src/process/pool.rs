@@ -232,19 +232,21 @@ impl Pool {
 
     fn start_threads(self: &Arc<Self>, ledger: &mut Ledger) -> Result<(), Error> {
         let (sender, events) = unbounded::<Event>();
-        let start = |role: &str, life: Box<dyn FnOnce() + Send>| {
+        let start = |role: &str, stack: usize, life: Box<dyn FnOnce() + Send>| {
             let thread = thread::Builder::new().name(format!("cf-{role}-{}", self.id));
-            let thread = thread.spawn(life);
+            let thread = thread.stack_size(stack).spawn(life);
             thread.map_err(|error| Error::Spawn(Arc::new(error)))
         };
         let pool = Arc::clone(self);
         let collector = start(
             "collector",
+            collector::stack(),
             Box::new(move || collector::main(pool, &events)),
         )?;
         let pool = Arc::clone(self);
         // Should this fail, the collector sees its channel closed and goes.
-        let supervisor = start("supervisor", Box::new(move || supervisor::main(&pool)))?;
+        let life = Box::new(move || supervisor::main(&pool));
+        let supervisor = start("supervisor", supervisor::STACK, life)?;
         ledger.collector = Some(sender);
         ledger.threads = Threads::Up;
         self.threads.lock().extend([collector, supervisor]);

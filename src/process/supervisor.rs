@@ -26,6 +26,9 @@ use crate::sys::channel::Channel;
 /// for it: one whose socket has ended, and any other.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
+/// The stack of its thread, on which nothing is deep.
+pub(super) const STACK: usize = 2 << 20;
+
 /// What is polled of one worker.
 struct Watched {
     number: usize,

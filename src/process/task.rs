@@ -51,6 +51,11 @@ impl<T> Job<T> for Packed {
     }
 }
 
+/// How many bytes a value may have to be decoded by who waits for it. Each level
+/// of a value that holds itself takes at least one, and the waiting thread may
+/// have little stack, where the collector has much.
+const SMALL: usize = 32;
+
 /// The worker's end of a task of any type.
 pub(super) trait Remote: Send {
     /// Tells tasks apart as long as their futures live.
@@ -66,7 +71,7 @@ pub(super) trait Remote: Send {
     fn begin(&self);
 
     /// Ends it with what the worker answered, which is decoded first. A thread
-    /// that waits for it does that; `Some`: nobody does, so the caller sees to it.
+    /// that waits for it does that, if it is small; `Some`: the caller sees to it.
     fn answered(self: Box<Self>, answer: Answer<Vec<u8>>, name: Option<Arc<str>>) -> Option<Rest>;
 
     /// Ends a claimed task with an error.
@@ -120,6 +125,7 @@ where
 
     fn answered(self: Box<Self>, answer: Answer<Vec<u8>>, name: Option<Arc<str>>) -> Option<Rest> {
         let completion = Arc::clone(&self.completion);
+        let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
         let rest = move || {
             // `Deserialize` is the user's.
             let outcome = catch(|| outcome(answer, name, &self.decode));
@@ -128,7 +134,12 @@ where
             contain(self.settle(outcome));
             self.pool.settled();
         };
-        completion.leave_to_waiter(Box::new(rest)).err()
+        let rest: Rest = Box::new(rest);
+        if is_small {
+            completion.leave_to_waiter(rest).err()
+        } else {
+            Some(rest)
+        }
     }
 
     fn failed(&self, error: Error) -> Tidings {

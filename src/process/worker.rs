@@ -76,8 +76,9 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
     own::end_now(0)
 }
 
-/// What the user asked for all threads, if it is more.
-fn stack() -> usize {
+/// The stack of the thread that runs tasks: what the user asked for all threads,
+/// if it is more.
+pub(super) fn stack() -> usize {
     let asked = std::env::var("RUST_MIN_STACK").ok();
     asked
         .and_then(|bytes| bytes.parse().ok())

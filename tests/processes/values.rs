@@ -66,7 +66,51 @@ fn decoded(port: u16) -> Decoded {
     Decoded(None)
 }
 
+/// A value that holds itself, as deep as one likes.
+#[derive(Serialize, Deserialize)]
+struct Onion(Option<Box<Onion>>);
+
+impl Onion {
+    fn of(layers: u32) -> Self {
+        (0..layers).fold(Self(None), |inner, _| Self(Some(Box::new(inner))))
+    }
+
+    fn layers(&self) -> u32 {
+        std::iter::successors(self.0.as_deref(), |onion| onion.0.as_deref())
+            .count()
+            .try_into()
+            .unwrap()
+    }
+}
+
+impl Drop for Onion {
+    /// One by one: dropped by themselves they would need as deep a stack.
+    fn drop(&mut self) {
+        let mut inner = self.0.take();
+        while let Some(mut onion) = inner {
+            inner = onion.0.take();
+        }
+    }
+}
+
 alone! {
+    /// A value that a worker could just encode overflowed the stack here, which
+    /// is the end of the whole program and not of a worker.
+    fn what_a_worker_can_write_can_be_read_here_however_deep() {
+        let executor = pool(1);
+        let mut layers = 1000;
+        loop {
+            match executor.submit(Onion::of, layers).unwrap().result() {
+                Ok(onion) => assert_eq!(onion.layers(), layers),
+                Err(Error::WorkerDied(_)) => break,
+                Err(error) => panic!("{layers}: {error}"),
+            }
+            layers += layers / 8;
+        }
+        assert!(layers > 4000, "{layers}");
+        assert_goes_on(&executor);
+    }
+
     /// That saves a thread that would have to be woken in between.
     fn who_waits_for_a_value_decodes_it_and_who_has_a_limit_does_not() {
         let executor = pool(1);
