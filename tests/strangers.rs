@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, id};
 use std::{env, fs};
@@ -53,6 +54,15 @@ fn main_launches() {
         std::os::unix::fs::chown(program, None, Some(NOBODY)).expect("this is root");
         let mode = fs::Permissions::from_mode(0o2755);
         fs::set_permissions(program, mode).expect("this is root");
+    }
+    if env::var_os("HIDES").is_some() {
+        // SAFETY: it takes numbers only.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) }, 0);
+        let (_ours, theirs) = UnixStream::pair().expect("there are descriptors");
+        let child = run(program, "main_runs", &right, OwnedFd::from(theirs));
+        let output = child.wait_with_output().expect("it is our child");
+        println!("{:?}: {:?}", output.status.code(), output.stdout);
+        return;
     }
     let child = if env::var_os("HANDS_ON_ITS_INPUT").is_some() {
         run(program, "main_runs", &right, Stdio::inherit())
@@ -239,6 +249,26 @@ fn a_parent_that_is_another_program_starts_the_program() {
         output, "",
         "the hook makes a worker, which ends with its channel"
     );
+}
+
+/// As daemons do that change their user: `main` ran once more for each worker.
+#[test]
+fn a_parent_that_cannot_be_seen_leaves_no_second_main() {
+    let mut launcher = Command::new(own_program());
+    launcher.args(only("main_launches"));
+    launcher.env("LAUNCHED", own_program()).env("HIDES", "yes");
+    launcher.stdin(Stdio::null()).stdout(Stdio::piped());
+    if fs::metadata("/proc/self").expect("/proc is there").uid() == 0 {
+        // Root sees everything.
+        launcher.uid(65534);
+    }
+    match launcher.spawn() {
+        Ok(child) => {
+            let output = output(child);
+            assert!(output.contains("Some(70): []"), "{output}");
+        }
+        Err(error) => eprintln!("not shown: only root may run this program: {error}"),
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //! |---|---|---|
 //! | program | no marker; or descriptor 0 is no local socket | starts as ever |
 //! | orphan | the marker is right, but that parent is no more | ends at once |
+//! | blind | all is right, but the parent's program is not to be seen | ends, with a message |
 //! | invited | all is right | becomes a worker at the entry that the marker names |
 //! | barred | anything else | starts as ever, but makes no pool of processes |
 //!
@@ -29,7 +30,7 @@
 //! # Why `main` never works twice
 //!
 //! A process that our launcher started has the marker and a socket of its
-//! parent, so it is an orphan, invited or barred. An orphan ends. One that is
+//! parent, so it is an orphan, blind, invited or barred. The first two end. One that is
 //! barred, or invited and past its entry, may run `main` for a while, but
 //! [`way`], which everyone asks before making a pool, ends it with a message. So
 //! there is never a second generation.
@@ -137,6 +138,16 @@ fn refuse_to_be_a_parent() -> ! {
     own::end_now(MISLED)
 }
 
+/// A parent of ours would have `main` run in each worker that it starts.
+fn refuse_to_be_blind() -> ! {
+    eprintln!(
+        "concurrent-futures: this process was started as a worker of a pool of processes, but \
+         may not see which program its parent runs; if that has changed its user or group, it \
+         has to make itself visible again: prctl(PR_SET_DUMPABLE, 1)"
+    );
+    own::end_now(MISLED)
+}
+
 /// The entry in `main`.
 pub(super) fn init() {
     if own::is_main_thread() {
@@ -207,9 +218,11 @@ fn judge(marker: &OsStr) -> Standing {
         return Standing::Barred;
     }
     match Parent::with_pid(pid) {
-        Some(parent) if runs_our_program(pid) && Program::is_main() => {
-            Standing::Invited(way, parent)
-        }
+        Some(parent) if Program::is_main() => match runs_our_program(pid) {
+            Some(true) => Standing::Invited(way, parent),
+            Some(false) => Standing::Barred,
+            None => refuse_to_be_blind(),
+        },
         None if peer.has_ended() => own::end_now(0),
         _ => Standing::Barred,
     }

@@ -81,15 +81,17 @@ pub(crate) fn parent_pid() -> u32 {
 }
 
 /// Whether that process runs the file that this one runs. Also if the file was
-/// replaced or deleted since; not if we may not know.
-pub(crate) fn runs_our_program(pid: u32) -> bool {
+/// replaced or deleted since; `None` if we may not know: it has changed its user,
+/// for instance, and the system lets nobody look into it since.
+pub(crate) fn runs_our_program(pid: u32) -> Option<bool> {
     let file = |whose: String| {
         let found = fs::metadata(format!("/proc/{whose}/exe"))?;
         io::Result::Ok((found.dev(), found.ino()))
     };
     match (file("self".to_owned()), file(pid.to_string())) {
-        (Ok(ours), Ok(theirs)) => ours == theirs,
-        _ => false,
+        (Ok(ours), Ok(theirs)) => Some(ours == theirs),
+        (Ok(_), Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        _ => Some(false),
     }
 }
 
@@ -152,10 +154,9 @@ mod tests {
 
     #[test]
     fn a_process_runs_its_own_program() {
-        assert!(runs_our_program(std::process::id()));
-        assert!(!runs_our_program(0));
-        // Not knowing is no.
-        assert!(!runs_our_program(u32::MAX));
+        assert_eq!(runs_our_program(std::process::id()), Some(true));
+        assert_eq!(runs_our_program(0), Some(false));
+        assert_eq!(runs_our_program(u32::MAX), Some(false));
     }
 
     #[test]
