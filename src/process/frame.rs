@@ -1,10 +1,11 @@
 //! Frames: bytes with a header in front, and nothing about what they mean.
 //!
 //! ```text
-//! | kind u32 | flags u32 | task u64 | length u64 | payload: length bytes |
+//! | kind u32 | cpu u32 | task u64 | length u64 | payload: length bytes |
 //! ```
 //!
-//! All numbers are little-endian. The header is outside the payload, so a
+//! `cpu` is where the sender ran, plus one, or 0: a hint, of which any number will
+//! do (`looks.rs`). All numbers are little-endian. The header is outside the payload, so a
 //! payload that makes no sense spoils its own task and no other. Whatever comes
 //! from another process is input: every number is checked, and a length is a
 //! claim until its bytes are here. No I/O happens in this file; [`Assembler`] is
@@ -65,6 +66,8 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
+    /// Where the sender ran, plus one; 0 if it does not say.
+    pub(crate) cpu: u32,
     /// The task's number; 0 where the frame belongs to none.
     pub(crate) task: u64,
     /// What the sender claims; no more than a `Vec` can hold.
@@ -78,10 +81,10 @@ impl Header {
             k1,
             k2,
             k3,
-            f0,
-            f1,
-            f2,
-            f3,
+            c0,
+            c1,
+            c2,
+            c3,
             t0,
             t1,
             t2,
@@ -93,21 +96,16 @@ impl Header {
             l @ ..,
         ] = bytes;
         let number = u32::from_le_bytes([k0, k1, k2, k3]);
-        let flags = u32::from_le_bytes([f0, f1, f2, f3]);
         let length = u64::from_le_bytes(l);
         let kind = Kind::of(number)
             .ok_or_else(|| Malformed::new(format!("a frame of the unknown kind {number:#x}")))?;
-        if flags != 0 {
-            return Err(Malformed::new(format!(
-                "a frame with unknown flags {flags:#x}"
-            )));
-        }
         let length = usize::try_from(length)
             .ok()
             .filter(|length| isize::try_from(*length).is_ok())
             .ok_or_else(|| Malformed::new(format!("a frame of {length} bytes")))?;
         Ok(Self {
             kind,
+            cpu: u32::from_le_bytes([c0, c1, c2, c3]),
             task: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
             length,
         })
@@ -178,6 +176,15 @@ pub(crate) fn set_task(frame: &mut [u8], task: u64) {
     frame[8..16].copy_from_slice(&task.to_le_bytes());
 }
 
+/// Says in a frame that was written whole where its sender runs.
+///
+/// # Panics
+///
+/// As [`set_task`].
+pub(crate) fn set_cpu(frame: &mut [u8], cpu: u32) {
+    frame[4..8].copy_from_slice(&cpu.to_le_bytes());
+}
+
 /// A frame that is here as a whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -243,6 +250,8 @@ pub(crate) struct Assembler {
     end: usize,
     /// The frame whose header is here and whose payload is not yet.
     partial: Option<Partial>,
+    /// What the last header said of its sender.
+    cpu: u32,
 }
 
 #[derive(Debug)]
@@ -266,7 +275,13 @@ impl Assembler {
             start: 0,
             end: 0,
             partial: None,
+            cpu: 0,
         }
+    }
+
+    /// Where the sender of the last frame ran, plus one; 0 if nobody knows.
+    pub(crate) fn cpu(&self) -> u32 {
+        self.cpu
     }
 
     /// Where to read the next bytes to, once [`next`](Self::next) gave `None`.
@@ -316,6 +331,7 @@ impl Assembler {
             };
             let header = Header::parse(*header)?;
             self.start += HEADER;
+            self.cpu = header.cpu;
             self.partial = Some(Partial {
                 header,
                 payload: Vec::new(),
@@ -402,6 +418,19 @@ mod tests {
     }
 
     #[test]
+    fn the_last_frame_says_where_its_sender_ran() {
+        let mut assembler = Assembler::new();
+        for cpu in [3, u32::MAX, 0] {
+            let mut bytes = bare(Kind::Started, 1);
+            set_cpu(&mut bytes, cpu);
+            assembler.room()[..HEADER].copy_from_slice(&bytes);
+            assembler.came(HEADER);
+            assert!(assembler.next().unwrap().is_some());
+            assert_eq!(assembler.cpu(), cpu);
+        }
+    }
+
+    #[test]
     fn a_length_that_is_only_claimed_allocates_nothing() {
         let mut bytes = bare(Kind::Returned, 1);
         bytes[16..].copy_from_slice(&(1_u64 << 60).to_le_bytes());
@@ -419,7 +448,7 @@ mod tests {
     fn wrong_headers_are_refused() {
         let good = frame(Kind::Started, 9, b"");
         assert!(assemble(&good, 64).is_ok());
-        for (at, byte) in [(0, 0x77), (2, 1), (4, 1), (7, 0x80), (23, 0x80)] {
+        for (at, byte) in [(0, 0x77), (2, 1), (23, 0x80)] {
             let mut bad = good.clone();
             bad[at] = byte;
             assert!(assemble(&bad, 64).is_err(), "{byte:#x} at {at}");
@@ -459,6 +488,7 @@ mod tests {
         assert_eq!(out, b"before");
         let mut task = frame(Kind::Task, 0, b"x");
         set_task(&mut task, 7);
+        set_cpu(&mut task, 3);
         assert_eq!(assemble(&task, 64).unwrap()[0].task, 7);
         assert_eq!(frame(Kind::Exit, 5, b""), bare(Kind::Exit, 5));
     }

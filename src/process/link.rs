@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::{Assembler, Malformed};
 use super::launcher::Process;
+use super::looks::is_elsewhere;
 use super::message::{self, Reply};
 use super::task::{Packed, Remote};
 use super::terms::Terms;
@@ -152,6 +153,11 @@ impl Link {
     pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
         self.outbox.push_back(frame);
         self.flush();
+    }
+
+    /// Whether an answer is on its way from another CPU.
+    pub(super) fn is_worth_a_look(&self) -> bool {
+        matches!(self.duty, Duty::Busy(_)) && is_elsewhere(self.inbox.cpu())
     }
 
     /// Whether something is left to be sent.

@@ -45,6 +45,8 @@ mod ledger;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod link;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod looks;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod message;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod pack;

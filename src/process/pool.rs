@@ -58,7 +58,7 @@ use crate::error::Error;
 use crate::executor::Stats;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::sys::bell::Bell;
-use crate::sys::own::Origin;
+use crate::sys::own::{self, Origin};
 
 pub(super) struct Pool {
     pub(super) id: usize,
@@ -166,6 +166,7 @@ impl Pool {
         // ORDERING: it has to be unique; it publishes nothing.
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         frame::set_task(&mut call, number);
+        frame::set_cpu(&mut call, own::cpu());
         let job = Packed {
             pool: Arc::clone(self),
             number,

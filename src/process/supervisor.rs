@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::launcher::Process;
 use super::ledger::Ledger;
 use super::link::{Duty, Fate, Link};
+use super::looks::look;
 use super::pool::Pool;
 use crate::error::{End, Error};
 use crate::sys::channel::Channel;
@@ -28,6 +29,11 @@ const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200
 
 /// The stack of its thread, on which nothing is deep.
 pub(super) const STACK: usize = 2 << 20;
+
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// What is polled of one worker.
 struct Watched {
@@ -57,10 +63,11 @@ pub(super) fn main(pool: &Arc<Pool>) {
             return pool.supervisor_over(&mut ledger);
         }
         let watched = watch(&ledger);
+        let looks = ledger.links.values().any(Link::is_worth_a_look);
         let deadlines = ledger.links.values().filter_map(|link| link.deadline);
         let wake_at = deadlines.chain(ledger.not_before).min();
         drop(ledger);
-        let ready = sleep(pool, &watched, wake_at);
+        let ready = sleep(pool, &watched, wake_at, looks);
         ledger = pool.lock();
         for (worker, (socket, process)) in watched.iter().zip(ready) {
             see_to(pool, &mut ledger, worker, socket, process);
@@ -84,7 +91,12 @@ fn watch(ledger: &Ledger) -> Vec<Watched> {
 
 /// Sleeps until something happens; for each worker, whether its socket can be
 /// read or written, and whether its process may have ended.
-fn sleep(pool: &Pool, watched: &[Watched], wake_at: Option<Instant>) -> Vec<(bool, bool)> {
+fn sleep(
+    pool: &Pool,
+    watched: &[Watched],
+    wake_at: Option<Instant>,
+    looks: bool,
+) -> Vec<(bool, bool)> {
     let mut polled = vec![PollFd::new(&pool.bell, PollFlags::IN)];
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
     for worker in watched {
@@ -110,7 +122,8 @@ fn sleep(pool: &Pool, watched: &[Watched], wake_at: Option<Instant>) -> Vec<(boo
         }
     }
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
-    if poll(&mut polled, limit.as_ref()).is_err() {
+    let found = looks.then(|| look(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)));
+    if found.flatten().is_none() && poll(&mut polled, limit.as_ref()).is_err() {
         // A signal, or memory that is short just now: all is looked at again.
         return vec![(true, true); watched.len()];
     }

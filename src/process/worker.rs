@@ -11,7 +11,8 @@ use std::process::{exit, id};
 use std::thread;
 
 use super::entry::Way;
-use super::frame::{Assembler, Frames, Kind, bare};
+use super::frame::{Assembler, Frames, Kind, bare, set_cpu};
+use super::looks::{is_elsewhere, look};
 use super::message::{Greeting, Request, Work, refused};
 use super::program::Program;
 use crate::panic::watch_panics;
@@ -125,7 +126,9 @@ fn serve(
     loop {
         match requests.next() {
             Some(Request::Task(task, work)) => {
-                answers.send(&bare(Kind::Started, task));
+                let mut started = bare(Kind::Started, task);
+                set_cpu(&mut started, own::cpu());
+                answers.send(&started);
                 answers.answer(task, work);
             }
             Some(Request::Initialize(work)) => {
@@ -175,6 +178,7 @@ impl Answers<'_> {
             // The task forked, and this is not the worker.
             own::end_now(0);
         }
+        set_cpu(&mut answer, own::cpu());
         self.send(&answer);
         let kind = Frames::within(&answer).next();
         let kind = kind.and_then(Result::ok).map(|(header, _)| header.kind);
@@ -208,12 +212,27 @@ impl<'a> Requests<'a> {
         }
     }
 
+    /// Waits for bytes.
+    fn receive(&mut self) -> io::Result<usize> {
+        if is_elsewhere(self.bytes.cpu()) {
+            let room = self.bytes.room();
+            let found = look(|| match self.channel.receive_now(room) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                received => Some(received),
+            });
+            if let Some(received) = found {
+                return received;
+            }
+        }
+        self.channel.receive(self.bytes.room())
+    }
+
     /// Waits for the next one; `None` if the parent is gone.
     fn next(&mut self) -> Option<Request> {
         loop {
             let frame = match self.bytes.next() {
                 Ok(Some(frame)) => frame,
-                Ok(None) => match self.channel.receive(self.bytes.room()) {
+                Ok(None) => match self.receive() {
                     Ok(0) => return None,
                     Ok(count) => {
                         self.bytes.came(count);

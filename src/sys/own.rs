@@ -139,6 +139,13 @@ impl Origin {
     }
 }
 
+/// The CPU that the calling thread runs on, plus one; 0 if nobody knows.
+pub(crate) fn cpu() -> u32 {
+    // SAFETY: asks for a number.
+    let cpu = unsafe { libc::sched_getcpu() };
+    u32::try_from(cpu).map_or(0, |cpu| cpu + 1)
+}
+
 /// Ends the process here and now: nothing of the program's runs any more.
 pub(crate) fn end_now(code: i32) -> ! {
     // SAFETY: it takes any number, and does not return.
