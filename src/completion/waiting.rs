@@ -146,6 +146,9 @@ impl<T> Completion<T> {
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
         let is_open = deadline.is_none();
+        if is_open && brings_results_of(self.home) && !self.is(Until::Done) {
+            return Err(Error::WouldDeadlock);
+        }
         let _waiter = (self.is_remote && is_open).then(|| Waiter::enter(self));
         let _entered = match deadline {
             Some(_) => None,
@@ -153,9 +156,6 @@ impl<T> Completion<T> {
                 self.help();
                 if self.is_soon(until) {
                     return Ok(());
-                }
-                if brings_results_of(self.home) && !self.is(Until::Done) {
-                    return Err(Error::WouldDeadlock);
                 }
                 Some(circle::enter(self, until)?)
             }

@@ -106,6 +106,8 @@ pub(crate) fn way() -> Result<Way, NoWay> {
         Standing::Invited(way, _) if BECAME.load(Ordering::Relaxed) => return Ok(*way),
         Standing::Invited(..) | Standing::Barred => refuse_to_be_a_parent(),
     }
+    // ORDERING: a flag that stands alone.
+    ASKED.store(true, Ordering::Relaxed);
     // ORDERING: flags that stand alone; they are set before or first in `main`.
     let (hooked, begun) = (
         HOOKED.load(Ordering::Relaxed),
@@ -150,7 +152,10 @@ fn refuse_to_be_blind() -> ! {
 
 /// The entry in `main`.
 pub(super) fn init() {
-    if own::is_main_thread() {
+    // Behind the first pool it is too late: a worker that came by there would
+    // have done all that comes before it.
+    // ORDERING: a flag that stands alone.
+    if own::is_main_thread() && !ASKED.load(Ordering::Relaxed) {
         // ORDERING: a flag that stands alone.
         BEGUN.store(true, Ordering::Relaxed);
     }
@@ -174,6 +179,8 @@ static HOOKED: AtomicBool = AtomicBool::new(false);
 /// [`init`] was called where `main` runs. Elsewhere, in a test for instance, the
 /// next process would not come by before it has done who knows what.
 static BEGUN: AtomicBool = AtomicBool::new(false);
+/// Somebody was about to make a pool.
+static ASKED: AtomicBool = AtomicBool::new(false);
 /// This process is a worker.
 static BECAME: AtomicBool = AtomicBool::new(false);
 

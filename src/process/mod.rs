@@ -85,7 +85,8 @@ pub use self::terms::OnWorkerDeath;
 ///
 /// In any other process it returns at once, and workers begin here from then on,
 /// if it was called by the thread that runs `main`. It is to be called before anything
-/// else: before it reads its input, starts threads, or makes a pool. A process
+/// else: before it reads its input, starts threads, or makes a pool of processes;
+/// after that it changes nothing. A process
 /// that was started as a worker and makes a pool of processes before it gets
 /// here is ended with a message, so that it never does the work of `main` twice.
 ///
