@@ -251,6 +251,27 @@ fn a_parent_that_is_another_program_starts_the_program() {
     );
 }
 
+/// Only root can start programs as another user; others see nothing here.
+#[test]
+fn a_parent_of_another_user_starts_the_program() {
+    if fs::metadata("/proc/self").expect("/proc is there").uid() != 0 {
+        eprintln!("not shown: only root starts programs as another user");
+        return;
+    }
+    let (_ours, theirs) = UnixStream::pair().expect("there are descriptors");
+    let child = Command::new(own_program())
+        .args(only("main_runs"))
+        .env(MARKER, right())
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped())
+        .uid(65534)
+        .spawn();
+    match child {
+        Ok(child) => starts_normally(child),
+        Err(error) => eprintln!("not shown: only root may run this program: {error}"),
+    }
+}
+
 /// As daemons do that change their user: `main` ran once more for each worker.
 #[test]
 fn a_parent_that_cannot_be_seen_leaves_no_second_main() {

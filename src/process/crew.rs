@@ -346,8 +346,16 @@ mod tests {
 
     /// A task that the dummy has started.
     fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Arc<Completion<()>> {
+        started_under(Terms::default(), pool, worker)
+    }
+
+    fn started_under(
+        terms: Terms,
+        pool: &Arc<Pool>,
+        worker: &mut UnixStream,
+    ) -> Arc<Completion<()>> {
         let call = bare(Kind::Task, 0).to_vec();
-        let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+        let task = pool.queue(call, terms, one::<()>, true).unwrap();
         worker.write_all(&bare(Kind::Started, 1)).unwrap();
         while pool.stats().running == 0 {
             std::thread::yield_now();
@@ -403,6 +411,55 @@ mod tests {
             drop(held_open);
             pool.shutdown(ShutdownOptions::new());
         }
+    }
+
+    /// Or it would be the end of an idle worker.
+    #[test]
+    fn a_limit_is_over_with_its_task() {
+        let (pool, mut worker) = pool_with_a_dummy();
+        let terms = Terms {
+            time_limit: Some(Duration::from_secs(3600)),
+            ..Terms::default()
+        };
+        let task = started_under(terms, &pool, &mut worker);
+        assert!(pool.lock().links[&0].deadline.is_some());
+        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+        assert!(outcome(&task).is_ok());
+        let ledger = pool.lock();
+        let deadline = ledger.links[&0].deadline;
+        ledger.links[&0].process.kill().unwrap();
+        drop(ledger);
+        assert_eq!(deadline, None);
+        pool.shutdown(ShutdownOptions::new());
+    }
+
+    /// Its initializer might run for ever.
+    #[test]
+    fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
+        let (pool, _worker) = pool_with_a_dummy();
+        pool.stop_workers(true);
+        let mut ledger = pool.lock();
+        // As if the supervisor had been starting one meanwhile.
+        ledger.owed = 1;
+        ledger.starting = 1;
+        let (ours, _childs) = channel::pair().unwrap();
+        pool.worker_started(&mut ledger, 1, Link::new(dummy(), ours));
+        assert_eq!(ledger.links[&1].fate, Some(Fate::Killed));
+        for link in ledger.links.values() {
+            while link.process.try_wait().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_start_ends_the_worker() {
+        let (pool, mut worker) = pool_with_a_dummy();
+        let task = started(&pool, &mut worker);
+        worker.write_all(&bare(Kind::Started, 1)).unwrap();
+        let error = outcome(&task).unwrap_err().to_string();
+        assert!(error.contains("what it does not have"), "{error}");
+        pool.shutdown(ShutdownOptions::new());
     }
 
     #[test]

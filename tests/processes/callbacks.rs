@@ -134,6 +134,48 @@ alone! {
         gate.open();
     }
 
+    /// All of them, and not only as many as were queued.
+    fn a_pool_that_breaks_wakes_who_waits_for_room() {
+        let mut gate = Gate::new();
+        let fail_late = |port| {
+            hold((port, 0));
+            Err("broken")
+        };
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .queue_capacity(1)
+            .initializer(fail_late, gate.port())
+            .build()
+            .unwrap();
+        // One for the worker that is being made ready, and one that waits.
+        let queued = [1, 2].map(|n| executor.submit(double, n).unwrap());
+        gate.wait_for(1);
+        let (sender, numbers) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let submitters = [0; 4].map(|_| {
+                let (executor, sender) = (&executor, sender.clone());
+                scope.spawn(move || {
+                    // SAFETY: asks for a number.
+                    sender.send(unsafe { libc::gettid() }).unwrap();
+                    executor.submit(double, 3).map(drop)
+                })
+            });
+            for number in numbers.iter().take(submitters.len()) {
+                // Those that do not wait yet are refused just as well.
+                let path = format!("/proc/self/task/{number}/stat");
+                while !std::fs::read_to_string(&path).unwrap().contains(") S ") {
+                    std::thread::yield_now();
+                }
+            }
+            gate.open();
+            for submitter in submitters {
+                let refused = submitter.join().unwrap();
+                assert!(matches!(refused, Err(Error::Broken(_))), "{refused:?}");
+            }
+        });
+        assert!(queued.each_ref().map(error).iter().all(|e| matches!(e, Error::Broken(_))));
+    }
+
     /// Python's test_gh105829_should_not_deadlock_if_wakeup_pipe_full.
     fn submit_never_blocks_on_the_way_to_the_workers() {
         let executor = pool(1);

@@ -386,6 +386,111 @@ alone! {
         assert_eq!((stats.finished, stats.failed, stats.running), (1, 1, 0));
     }
 
+    fn a_task_that_is_begun_again_overtakes_those_that_wait() {
+        let marker = scratch_file("overtakes").display().to_string();
+        let executor = pool(1);
+        let mut gate = Gate::new();
+        let fragile = |(port, path): (u16, String)| {
+            if !std::fs::exists(&path).unwrap() {
+                hold((port, 0));
+                std::fs::write(&path, "once").unwrap();
+                abort();
+            }
+            std::fs::write(&path, "twice").unwrap();
+        };
+        let view = executor.with(TaskOptions::new().retries(1));
+        let first = view.submit(fragile, (gate.port(), marker.clone())).unwrap();
+        let read = |path: String| std::fs::read_to_string(path).unwrap();
+        let second = executor.submit(read, marker.clone()).unwrap();
+        gate.wait_for(1);
+        gate.open();
+        assert_eq!(value(&second), "twice");
+        value(&first);
+        std::fs::remove_file(&marker).unwrap();
+    }
+
+    /// It has begun, so it cannot be cancelled, and no worker has it.
+    fn a_task_that_waits_to_be_begun_again_can_be_killed() {
+        let marker = scratch_file("waits").display().to_string();
+        for all_workers in [false, true] {
+            let mut gate = Gate::new();
+            let replacements_wait = |(port, path): (u16, String)| {
+                if std::fs::exists(path).unwrap() {
+                    hold((port, 0));
+                }
+            };
+            let executor = ProcessPoolExecutor::builder()
+                .max_workers(1)
+                .initializer(replacements_wait, (gate.port(), marker.clone()))
+                .retries(1)
+                .build()
+                .unwrap();
+            let die = |path: String| -> () {
+                std::fs::write(path, "").unwrap();
+                abort()
+            };
+            let future = executor.submit(die, marker.clone()).unwrap();
+            gate.wait_for(1);
+            assert!(future.running() && !future.cancel());
+            if all_workers {
+                executor.kill_workers();
+            } else {
+                assert!(future.kill());
+            }
+            assert!(matches!(error(&future), Error::Killed));
+            let stats = executor.stats();
+            assert_eq!((stats.failed, stats.running, stats.queued), (1, 0, 0));
+            gate.open();
+            if !all_workers {
+                assert_goes_on(&executor);
+            }
+            std::fs::remove_file(&marker).unwrap();
+        }
+    }
+
+    /// Every second start fails: more than five, and never two in a row.
+    fn starts_that_fail_break_the_pool_only_in_a_row() {
+        let marker = scratch_file("every-second").display().to_string();
+        let every_second = |path: String| {
+            if std::fs::remove_file(&path).is_err() {
+                std::fs::write(&path, "").unwrap();
+                exit(7);
+            }
+        };
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .max_tasks_per_child(1)
+            .initializer(every_second, marker.clone())
+            .build()
+            .unwrap();
+        for n in 0..8 {
+            assert_eq!(*value(&executor.submit(double, n).unwrap()), 2 * n);
+        }
+    }
+
+    /// Its call is too big for all workers, so that none comes to begin it.
+    fn a_task_that_no_worker_survives_reading_fails_alone() {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+
+        let little_memory = |()| {
+            let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
+            let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
+            let mut limit = getrlimit(Resource::As);
+            limit.current = Some(4096 * pages + (32 << 20));
+            setrlimit(Resource::As, limit).unwrap();
+        };
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .initializer(little_memory, ())
+            .build()
+            .unwrap();
+        let big = "x".repeat(64 << 20);
+        let future = executor.submit(|text: String| text.len(), big).unwrap();
+        assert_eq!(death(&future).ran_for(), None);
+        assert_goes_on(&executor);
+        assert_eq!(executor.stats().replaced, 3);
+    }
+
     fn a_chunk_dies_with_its_worker_and_no_other_does() {
         let executor = pool(1);
         let options = MapOptions::new().chunk_size(2);

@@ -131,6 +131,14 @@ alone! {
         assert_eq!((report.failed, report.finished), (1, 1));
     }
 
+    fn a_worker_that_does_not_go_is_ended() {
+        let executor = pool(1);
+        let own = *value(&executor.submit(pid, ()).unwrap());
+        send(own, Signal::STOP);
+        executor.shutdown();
+        assert!(!exists(own));
+    }
+
     fn a_pool_that_never_ran_anything_ends_at_once() {
         let report = pool(3).shutdown();
         assert_eq!((report.finished, report.queued), (0, 0));

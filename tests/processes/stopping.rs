@@ -77,6 +77,23 @@ alone! {
         value(&patient.submit(nap, ()).unwrap());
     }
 
+    /// Retries are for deaths.
+    fn a_task_beyond_its_limit_is_not_begun_again() {
+        let marker = scratch_file("too-long").display().to_string();
+        let executor = pool(1);
+        let options = TaskOptions::new().time_limit(Duration::from_millis(500)).retries(2);
+        let slow = |path: String| -> () {
+            let file = std::fs::File::options().create(true).append(true).open(path);
+            std::io::Write::write_all(&mut file.unwrap(), b"begun ").unwrap();
+            linger(())
+        };
+        let future = executor.with(options).submit(slow, marker.clone()).unwrap();
+        assert!(matches!(error(&future), Error::TimeLimit));
+        assert_goes_on(&executor);
+        assert_eq!(std::fs::read_to_string(&marker).unwrap(), "begun ");
+        std::fs::remove_file(&marker).unwrap();
+    }
+
     /// The limit counts from the start: neither the wait for a worker, nor its
     /// own start, nor an initializer.
     fn a_limit_counts_from_the_start_of_the_task() {
