@@ -75,6 +75,8 @@
 //! | a function run elsewhere | [`ThreadPoolExecutor::submit`], [`spawn`](ThreadPoolExecutor::spawn) for a closure |
 //! | closures that borrow run elsewhere | [`ThreadPoolExecutor::scope`] |
 //! | a function run on many items | [`ThreadPoolExecutor::map`] |
+//! | code that crashes, leaks or hangs run apart | [`ProcessPoolExecutor`] |
+//! | a limit or a name for a task, or to run it again | [`ProcessPoolExecutor::with`], [`TaskOptions`] |
 //! | to wait, read, cancel, be called back, `.await` | [`TaskFuture`] |
 //! | several futures at once | [`wait()`], [`as_completed`], [`completions`] |
 //! | code that does not care where | the traits [`Executor`] and [`Future`] |

@@ -13,10 +13,11 @@
 //!
 //! An initializer that fails, a worker that is another program, five workers in
 //! a row that die before they begin a task, or a worker that cannot be started
-//! when there is no other (if there is, it is tried again after a while): the pool is closed with that cause and all that is
-//! queued fails. (A task that ends its worker is over, and fails alone: ten such
-//! in a row do not break a pool.) Under [`OnWorkerDeath::BreakPool`] any death
-//! does that, and the other workers are ended too.
+//! when there is no other (if there is, it is tried again after a while): the pool
+//! is closed with that cause and all that is queued fails. (A task that ends its
+//! worker is over, and fails alone: ten such in a row do not break a pool.) Under
+//! [`OnWorkerDeath::BreakPool`] any death does that, and the other workers are
+//! ended too.
 
 use std::time::{Duration, Instant};
 
