@@ -79,7 +79,8 @@ impl ProcessPoolExecutorBuilder {
     /// too.
     ///
     /// If that panics or returns an `Err`, the pool is broken: what is pending
-    /// ends with [`Error::Broken`], and so does each later `submit`.
+    /// ends with [`Error::Broken`], and so does each later `submit`. It has no
+    /// time limit, and a shutdown that waits waits for it too.
     ///
     /// ```
     /// use std::cell::Cell;

@@ -24,7 +24,8 @@ use crate::panic::contain_drop;
 ///
 /// Functions travel as addresses and values as bytes: hence `f` is a function,
 /// or a closure that captures nothing, and arguments and results can be
-/// serialized. What a task prints goes where this process prints; its standard
+/// serialized. A `Vec<u8>` is written byte by byte: for megabytes of them there
+/// is the crate `serde_bytes`. What a task prints goes where this process prints; its standard
 /// input is empty.
 ///
 /// Workers start on demand, one when a task comes and none is idle, and never
@@ -39,7 +40,8 @@ use crate::panic::contain_drop;
 /// `main` ends the work. However this process ends, its workers end with it.
 ///
 /// **Callbacks**, and the `Deserialize` of results, run on one thread of the
-/// pool. As long as one of them runs, no other task of the pool becomes done;
+/// pool; but a thread that waits without a limit may decode a small value
+/// itself. As long as one of them runs, no other task of the pool becomes done;
 /// one that waits there for another without a limit gets
 /// [`Error::WouldDeadlock`] from `result`, `into_result` and `exception`, and
 /// hangs in `wait`, `as_completed` and a map. A task that makes a pool of its own

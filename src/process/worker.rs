@@ -68,10 +68,8 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
         serve(way, channel, origin, requests, &greeting)
     });
     if let Err(error) = started {
-        refuse(
-            channel,
-            &format!("the worker cannot start a thread: {error}"),
-        );
+        // One death of many, perhaps: the next worker may get a thread.
+        lost(&format!("it cannot start a thread: {error}"));
     }
     parent.wait_until_gone(channel);
     own::end_now(0)
