@@ -81,9 +81,15 @@ impl Ledger {
         }
     }
 
-    pub(super) fn starting_links(&self) -> usize {
-        let is_coming = |link: &&Link| matches!(link.duty, Duty::Starting) && link.fate.is_none();
-        self.links.values().filter(is_coming).count()
+    /// How many workers there are, with those that are yet to be started.
+    pub(super) fn exist(&self) -> usize {
+        self.owed + self.links.len()
+    }
+
+    /// How many of them start, or are yet to.
+    pub(super) fn coming(&self) -> usize {
+        let starts = |link: &&Link| matches!(link.duty, Duty::Starting) && link.fate.is_none();
+        self.owed + self.links.values().filter(starts).count()
     }
 
     pub(super) fn is_broken(&self) -> bool {

@@ -215,13 +215,11 @@ impl Pool {
     /// Whether a bounded queue has no room. A task that can count on a worker, one
     /// that starts or is yet to be started, takes none.
     fn is_full(&self, ledger: &Ledger) -> bool {
-        let exist = ledger.owed + ledger.links.len();
-        let to_count_on = ledger.idle.len()
-            + ledger.owed
-            + ledger.starting_links()
-            + self.plan.max_workers.saturating_sub(exist);
-        let capacity = self.plan.queue_capacity;
-        capacity.is_some_and(|n| ledger.queued >= n.saturating_add(to_count_on))
+        self.plan.queue_capacity.is_some_and(|n| {
+            let to_start = self.plan.max_workers.saturating_sub(ledger.exist());
+            let to_count_on = ledger.idle.len() + ledger.coming() + to_start;
+            ledger.queued >= n.saturating_add(to_count_on)
+        })
     }
 
     /// Tells one who waits for room that there may be some.
@@ -295,8 +293,7 @@ impl Pool {
             self.wind_up(ledger);
         }
         let waiting = ledger.queued + ledger.again;
-        let coming = ledger.owed + ledger.starting_links();
-        let exist = ledger.owed + ledger.links.len();
+        let (coming, exist) = (ledger.coming(), ledger.exist());
         let may_start = ledger.not_before.is_none() && exist < self.plan.max_workers;
         if !ledger.queue.is_empty() && waiting > coming && may_start {
             let more = (waiting - coming).min(self.plan.max_workers - exist);
@@ -404,8 +401,8 @@ impl Pool {
         let mut ledger = self.ledger.lock();
         self.catch_up(&mut ledger);
         let stats = Stats {
-            workers: ledger.owed + ledger.links.len(),
-            idle: ledger.idle.len() + ledger.owed + ledger.starting_links(),
+            workers: ledger.exist(),
+            idle: ledger.idle.len() + ledger.coming(),
             queued: ledger.queued,
             running: ledger.running,
             finished: ledger.finished,
