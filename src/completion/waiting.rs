@@ -18,7 +18,7 @@ use super::telling::{TellingOf, outside_turns};
 use super::{Completion, NO_POOL, Record, circle};
 use crate::error::Error;
 use crate::panic::contain;
-use crate::sync::{YIELDS, local, yield_now};
+use crate::sync::{MutexGuard, YIELDS, local, yield_now};
 
 /// How far a task must be for a wait to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,10 +163,8 @@ impl<T> Completion<T> {
         let mut record = self.record.lock();
         let mut timed_out = false;
         while !until.reached(&record) {
-            if let Some(rest) = record.rest.take_if(|_| is_open) {
-                drop(record);
-                self.finish(rest);
-                record = self.record.lock();
+            if is_open && record.rest.is_some() {
+                record = self.after_rest(record);
                 continue;
             }
             if timed_out {
@@ -186,12 +184,7 @@ impl<T> Completion<T> {
     /// Gives way to other threads for a moment; whether the task got that far.
     fn is_soon(&self, until: Until) -> bool {
         (0..YIELDS).any(|_| {
-            let mut record = self.record.lock();
-            if let Some(rest) = record.rest.take() {
-                drop(record);
-                self.finish(rest);
-                record = self.record.lock();
-            }
+            let record = self.after_rest(self.record.lock());
             let reached = until.reached(&record);
             drop(record);
             if !reached {
@@ -216,6 +209,19 @@ impl<T> Completion<T> {
         drop(record);
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// Does the rest, if one is left, without the lock.
+    fn after_rest<'a>(
+        &'a self,
+        mut record: MutexGuard<'a, Record<T>>,
+    ) -> MutexGuard<'a, Record<T>> {
+        if let Some(rest) = record.rest.take() {
+            drop(record);
+            self.finish(rest);
+            record = self.record.lock();
+        }
+        record
     }
 
     /// Does the rest, as if the waiting thread were nobody in particular: what it

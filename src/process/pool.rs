@@ -131,18 +131,13 @@ impl Pool {
 
     /// Why a task would be refused, before its arguments are encoded.
     pub(super) fn check_open(&self) -> Result<(), Error> {
-        self.check_process()?;
-        self.ledger.lock().closed.clone().map_or(Ok(()), Err)
-    }
-
-    fn check_process(&self) -> Result<(), Error> {
-        if self.is_here() {
-            return Ok(());
+        if !self.is_here() {
+            return Err(Error::other(
+                "the pool was made in the process that this one was forked from, \
+                 which alone has its workers; make a new one here",
+            ));
         }
-        Err(Error::other(
-            "the pool was made in the process that this one was forked from, \
-             which alone has its workers; make a new one here",
-        ))
+        self.ledger.lock().closed.clone().map_or(Ok(()), Err)
     }
 
     /// Whether this is the process that made it, and not a fork of that.
@@ -150,7 +145,8 @@ impl Pool {
         self.origin.is_here()
     }
 
-    /// Queues a task; a full queue is waited for if `waits`.
+    /// Queues a task of a pool that was found open; a full queue is waited for if
+    /// `waits`.
     pub(super) fn queue<T, D>(
         self: &Arc<Self>,
         mut call: Vec<u8>,
@@ -162,7 +158,6 @@ impl Pool {
         T: Send + 'static,
         D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
     {
-        self.check_process()?;
         // ORDERING: it has to be unique; it publishes nothing.
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         frame::set_task(&mut call, number);
