@@ -10,13 +10,15 @@ use super::link::{Duty, Entry, Fate, Link};
 use crate::error::Error;
 
 /// The supervisor and the collector.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Threads {
+    #[default]
     Unneeded,
     Up,
     Over,
 }
 
+#[derive(Default)]
 pub(super) struct Ledger {
     /// Why tasks are refused.
     pub(super) closed: Option<Error>,
@@ -53,34 +55,6 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new() -> Self {
-        Self {
-            closed: None,
-            shut_down: false,
-            stopped: None,
-            threads: Threads::Unneeded,
-            queue: VecDeque::new(),
-            links: BTreeMap::new(),
-            idle: Vec::new(),
-            owed: 0,
-            starting: 0,
-            started: 0,
-            not_before: None,
-            ended: 0,
-            replaced: 0,
-            barren_starts: 0,
-            queued: 0,
-            again: 0,
-            running: 0,
-            unsettled: 0,
-            finished: 0,
-            failed: 0,
-            cancelled: 0,
-            collector: None,
-            is_stale: false,
-        }
-    }
-
     /// How many workers there are, with those that are yet to be started.
     pub(super) fn exist(&self) -> usize {
         self.owed + self.links.len()

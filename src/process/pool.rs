@@ -102,7 +102,7 @@ impl Pool {
             origin,
             plan,
             launcher,
-            ledger: Mutex::new(Ledger::new()),
+            ledger: Mutex::new(Ledger::default()),
             over: Condvar::new(),
             room: Condvar::new(),
             bell,
