@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
 use super::waiting::Waiter;
 use super::{Completion, Group, Job, NO_POOL, Rest, Seat, Until, WakerKey};
@@ -241,6 +241,15 @@ impl Seat for AnySeat {
     fn free_again(&self) {}
 }
 
+/// A thread that runs the task, unless somebody else has begun it.
+fn on_a_worker(task: Arc<dyn super::Task>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        if task.start() {
+            task.run(&AnySeat);
+        }
+    })
+}
+
 #[test]
 fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
     loom::model(|| {
@@ -249,11 +258,7 @@ fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
         let job = CountCalls(Arc::clone(&calls));
         // SAFETY: it borrows nothing.
         let other = unsafe { task.pack(Some(Box::new(job)), None) };
-        let running = thread::spawn(move || {
-            if other.start() {
-                other.run(&AnySeat);
-            }
-        });
+        let running = on_a_worker(other);
         task.wait(Until::Told, None).expect("it ends");
         assert_eq!(read(&task).expect("it ended well"), 1);
         running.join().expect("no panic");
@@ -285,19 +290,20 @@ impl Job<Drops> for Drops {
     }
 }
 
+/// Both ends of a task of a scope.
+fn in_a_scope(group: &Arc<Group>, job: Drops) -> (Arc<Completion<Drops>>, Arc<dyn super::Task>) {
+    let task = Completion::new(NO_POOL);
+    // SAFETY: it borrows nothing.
+    let other = unsafe { task.pack(Some(Box::new(job)), Some(group)) };
+    (task, other)
+}
+
 #[test]
 fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
     loom::model(|| {
         let (group, log) = (Group::new(), Log::new());
-        let task = Completion::new(NO_POOL);
-        let job = Drops(Arc::clone(&log), 2);
-        // SAFETY: it borrows nothing.
-        let other = unsafe { task.pack(Some(Box::new(job)), Some(&group)) };
-        let running = thread::spawn(move || {
-            if other.start() {
-                other.run(&AnySeat);
-            }
-        });
+        let (task, other) = in_a_scope(&group, Drops(Arc::clone(&log), 2));
+        let running = on_a_worker(other);
         let callback = Arc::clone(&log);
         task.add_callback(Box::new(move |_| callback.write(1)));
         // SAFETY: the one handle, which lends nothing.
@@ -312,15 +318,8 @@ fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
 fn a_scope_ends_behind_the_value_of_a_task_that_nobody_watches() {
     loom::model(|| {
         let (group, log) = (Group::new(), Log::new());
-        let task = Completion::new(NO_POOL);
-        let job = Drops(Arc::clone(&log), 1);
-        // SAFETY: it borrows nothing.
-        let other = unsafe { task.pack(Some(Box::new(job)), Some(&group)) };
-        let running = thread::spawn(move || {
-            if other.start() {
-                other.run(&AnySeat);
-            }
-        });
+        let (task, other) = in_a_scope(&group, Drops(Arc::clone(&log), 1));
+        let running = on_a_worker(other);
         // SAFETY: the one handle, which lends nothing.
         unsafe { task.disown() };
         group.wait();
@@ -333,10 +332,7 @@ fn a_scope_ends_behind_the_value_of_a_task_that_nobody_watches() {
 fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
     loom::model(|| {
         let (group, log) = (Group::new(), Log::new());
-        let task = Completion::new(NO_POOL);
-        let job = Drops(Arc::clone(&log), 1);
-        // SAFETY: it borrows nothing.
-        let other = unsafe { task.pack(Some(Box::new(job)), Some(&group)) };
+        let (task, other) = in_a_scope(&group, Drops(Arc::clone(&log), 1));
         let cancelling = thread::spawn(move || other.cancel()());
         group.wait();
         // Run by the waiting thread, its value is the future's, which is here.
@@ -375,13 +371,18 @@ fn of_two_tasks_that_wait_for_each_other_one_is_refused() {
     });
 }
 
-/// What is left of a remote task that was started: its end.
-fn rest_of(task: &Arc<Completion<usize>>) -> Rest {
+/// A thread that hears that a remote task was run. What is left is its end, which
+/// it sees to unless somebody waits.
+fn hear_of(task: &Arc<Completion<usize>>) -> JoinHandle<()> {
     task.start();
-    let task = Arc::clone(task);
-    Box::new(move || {
+    let (task, other) = (Arc::clone(task), Arc::clone(task));
+    let rest: Rest = Box::new(move || {
         let settled = task.settle(Ok(7));
         settled.expect("it is done once").tell();
+    });
+    thread::spawn(move || match other.leave_to_waiter(rest) {
+        Ok(()) => {}
+        Err(rest) => rest(),
     })
 }
 
@@ -389,12 +390,7 @@ fn rest_of(task: &Arc<Completion<usize>>) -> Rest {
 fn the_rest_of_a_task_is_done_by_one_who_waits_or_by_the_other() {
     loom::model(|| {
         let task = Completion::remote(NO_POOL);
-        let rest = rest_of(&task);
-        let other = Arc::clone(&task);
-        let hearing = thread::spawn(move || match other.leave_to_waiter(rest) {
-            Ok(()) => {}
-            Err(rest) => rest(),
-        });
+        let hearing = hear_of(&task);
         task.wait(Until::Done, None).expect("it ends");
         assert_eq!(read(&task).expect("it has a value"), 7);
         hearing.join().expect("the other thread ends");
@@ -405,12 +401,7 @@ fn the_rest_of_a_task_is_done_by_one_who_waits_or_by_the_other() {
 fn a_waiter_that_gives_up_leaves_no_rest_behind() {
     loom::model(|| {
         let task = Completion::remote(NO_POOL);
-        let rest = rest_of(&task);
-        let other = Arc::clone(&task);
-        let hearing = thread::spawn(move || match other.leave_to_waiter(rest) {
-            Ok(()) => {}
-            Err(rest) => rest(),
-        });
+        let hearing = hear_of(&task);
         drop(Waiter::enter(&task));
         hearing.join().expect("the other thread ends");
         assert_eq!(task.state(), State::Finished);
