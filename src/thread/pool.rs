@@ -172,30 +172,32 @@ impl Pool {
             if let Some(closed) = &ledger.closed {
                 return Err(closed.clone());
             }
-            // Its own code never waits for room: it is what makes it.
-            if !self.is_full(&ledger) || self.is_in_own_code() {
-                break;
+            ledger.queued += 1;
+            let started = self.start_worker_if_needed(&mut ledger);
+            // Without any worker nothing is queued: nobody would come for it.
+            let has_place = ledger.workers > 0
+                // Its own code never waits for room: it is what makes it.
+                && (!self.is_overfull(&ledger) || self.is_in_own_code());
+            if has_place {
+                return Ok(ledger);
+            }
+            ledger.queued -= 1;
+            if ledger.workers == 0 {
+                started?;
             }
             if !waits {
                 return Err(Error::QueueFull);
             }
             self.room.wait(&mut ledger);
         }
-        ledger.queued += 1;
-        let started = self.start_worker_if_needed(&mut ledger);
-        if ledger.workers == 0 {
-            ledger.queued -= 1;
-            started?;
-        }
-        Ok(ledger)
     }
 
-    /// Whether a bounded queue has no room. A task that can count on a worker, an
-    /// idle one or one that is yet to be started, takes none.
-    fn is_full(&self, ledger: &Ledger) -> bool {
-        let to_count_on = ledger.idle + (self.config.max_workers - ledger.workers);
+    /// Whether more tasks are queued than a bounded queue has room for. A task
+    /// that counts on an idle worker takes none; a thread that could not be
+    /// started is nothing to count on.
+    fn is_overfull(&self, ledger: &Ledger) -> bool {
         let capacity = self.config.queue_capacity;
-        capacity.is_some_and(|n| ledger.queued >= n.saturating_add(to_count_on))
+        capacity.is_some_and(|n| ledger.queued > n.saturating_add(ledger.idle))
     }
 
     /// Tells one who waits for room that there may be some.

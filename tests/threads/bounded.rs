@@ -2,6 +2,48 @@
 
 use super::*;
 
+#[cfg(target_os = "linux")]
+crate::alone::alone! {
+    /// The memory is left for one stack, not for two.
+    fn a_thread_that_cannot_be_started_is_no_room() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+        let executor = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .stack_size(1 << 30)
+            .queue_capacity(1)
+            .build()
+            .unwrap();
+        let (_held, opener) = hold_a_worker(&executor);
+        let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
+        let limit = Rlimit {
+            current: Some(pages * 4096 + (1 << 29)),
+            maximum: getrlimit(Resource::As).maximum,
+        };
+        setrlimit(Resource::As, limit).unwrap();
+        let queued = executor.try_submit(|n| n, 1).unwrap();
+        assert_eq!(executor.stats().workers, 1, "it could not be started");
+        let refused = executor.try_submit(|n| n, 2).unwrap_err();
+        assert!(matches!(refused.error, Error::QueueFull), "{refused}");
+        // A submit waits until the worker that there is comes by.
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| executor.submit(|n| n, 3).map(take));
+            drop(opener);
+            assert_eq!(waits.join().unwrap().unwrap(), 3);
+        });
+        assert_eq!((take(queued), executor.stats().workers), (1, 1));
+        // Where there are none, it says so, and goes on when there is memory.
+        let none = ThreadPoolExecutor::builder().stack_size(1 << 30).build().unwrap();
+        let refused = none.try_submit(|n| n, 4).unwrap_err();
+        assert!(matches!(refused.error, Error::Spawn(_)), "{refused}");
+        assert_eq!((refused.call.1, none.stats().queued), (4, 0));
+        let all = Rlimit { current: limit.maximum, ..limit };
+        setrlimit(Resource::As, all).unwrap();
+        assert_eq!(take(none.submit(|n| n, 4).unwrap()), 4);
+    }
+}
+
 /// A pool of one worker that is held, with room for `capacity` more tasks.
 fn bounded(capacity: usize) -> (Arc<ThreadPoolExecutor>, Opener) {
     let executor = ThreadPoolExecutor::builder()

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, PoolKind, ThreadFuture, ThreadPoolExecutor, current_worker};
 
+#[cfg(target_os = "linux")]
+mod alone;
 mod bounded;
 mod building;
 mod ending;
