@@ -170,9 +170,10 @@ impl<T: 'static> Promise<T> {
         self.settle(Err(error))
     }
 
-    /// Starts the task, calls `f`, and sets what comes of it, a panic too.
+    /// Starts the task unless it was [started](Self::start), calls `f`, and sets
+    /// what comes of it, a panic too.
     ///
-    /// Does nothing if the task was cancelled.
+    /// Does nothing if the task was cancelled, or has an outcome.
     ///
     /// ```
     /// use concurrent_futures::{Error, promise};
@@ -183,7 +184,8 @@ impl<T: 'static> Promise<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn run(self, f: impl FnOnce() -> T) {
-        if self.start() {
+        // Nobody else is left to end a task that began.
+        if self.start() || self.completion.state() == State::Running {
             self.completion.runs_here();
             let outcome = catch(f).map_err(Error::Panicked);
             // Never refused: nobody else is left to settle it.

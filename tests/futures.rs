@@ -202,6 +202,98 @@ fn a_promise_runs_a_function_and_catches_its_panic() {
     assert_eq!(payload.downcast_ref::<String>().unwrap(), "no luck");
 }
 
+/// All that may be done with a promise, in every order, up to four times.
+#[test]
+fn a_promise_does_in_every_order_what_its_state_allows() {
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Start,
+        SetResult,
+        SetException,
+        Cancel,
+    }
+    #[derive(Clone, Copy, Debug)]
+    enum End {
+        Run,
+        RunAndPanic,
+        Drop,
+    }
+    use Step::*;
+    let all = [Start, SetResult, SetException, Cancel];
+    let mut orders: Vec<Vec<Step>> = vec![Vec::new()];
+    for _ in 0..4 {
+        let longer = |order: &Vec<Step>| all.map(|step| [&order[..], &[step]].concat());
+        let longer: Vec<_> = orders.iter().flat_map(longer).collect();
+        orders.extend(longer);
+    }
+    for (order, end) in orders
+        .iter()
+        .flat_map(|order| [End::Run, End::RunAndPanic, End::Drop].map(|end| (order, end)))
+    {
+        let (promise, future) = promise::<i32>();
+        let called = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&called);
+        future.add_done_callback(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let mut state = State::Pending;
+        let mut outcome = "";
+        for step in order {
+            let is_open = matches!(state, State::Pending | State::Running);
+            let (did, is_due, next) = match step {
+                Start => (promise.start(), state == State::Pending, State::Running),
+                SetResult => (promise.set_result(1).is_ok(), is_open, State::Finished),
+                SetException => {
+                    let set = promise.set_exception(Error::other("set"));
+                    (set.is_ok(), is_open, State::Finished)
+                }
+                // Once more is true as well.
+                Cancel => {
+                    let may = matches!(state, State::Pending | State::Cancelled);
+                    (future.cancel(), may, State::Cancelled)
+                }
+            };
+            assert_eq!(did, is_due, "{step:?} in {order:?}");
+            if is_due {
+                state = next;
+                outcome = match step {
+                    Start => "",
+                    SetResult => "1",
+                    SetException => "set",
+                    Cancel => "cancelled",
+                };
+            }
+        }
+        let is_open = matches!(state, State::Pending | State::Running);
+        let mut ran = false;
+        match end {
+            End::Run => promise.run(|| {
+                ran = true;
+                2
+            }),
+            End::RunAndPanic => promise.run(|| {
+                ran = true;
+                std::panic::resume_unwind(Box::new("it panicked"))
+            }),
+            End::Drop => drop(promise),
+        }
+        assert_eq!(ran, is_open && !matches!(end, End::Drop), "{order:?}");
+        if is_open {
+            outcome = match end {
+                End::Run => "2",
+                End::RunAndPanic => "it panicked",
+                End::Drop => "dropped without",
+            };
+        }
+        let found = match future.result_timeout(Duration::ZERO) {
+            Ok(n) => n.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(outcome), "{order:?}, {end:?}: {found}");
+        assert_eq!(called.load(Ordering::Relaxed), 1, "{order:?}, {end:?}");
+    }
+}
+
 #[test]
 fn a_promise_does_not_run_what_was_cancelled() {
     let (promise, future) = promise::<i32>();
