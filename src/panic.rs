@@ -4,10 +4,21 @@
 //! whose panic nobody can be told about (a callback, a user's `Drop`), so that
 //! no worker is lost to it. The place of a panic is known only to the panic
 //! hook, so [`watch_panics`] chains one in front of the program's own.
+//!
+//! # Which panic a note is of
+//!
+//! The hook sees more panics than [`catch`] gets: a task may catch some itself,
+//! before its own or in a `Drop` while its own unwinds. So each `catch` keeps the
+//! notes of all panics inside it, and looks for the one of its payload: of the
+//! same type and text, with that text at the same address. A formatted text has
+//! an address of its own. Literals may share one; of several notes of one
+//! literal that is the panic which was raised with the least on the stack, since
+//! those that a task catches come from below the function that catches them.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
 use std::fmt;
+use std::mem::needs_drop;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
@@ -63,12 +74,8 @@ impl Panic {
     /// ```
     pub fn from_payload(payload: Box<dyn Any + Send>) -> Self {
         let message = message_of(&*payload);
-        let seen = LAST
-            .try_with(RefCell::take)
-            .unwrap_or(None)
-            // The task may have caught another panic itself before this one.
-            .filter(|last| last.message == message);
-        let (location, task) = seen.map(|seen| (seen.location, seen.task)).unzip();
+        let note = Note::of(&*payload, &message);
+        let (location, task) = note.unzip();
         Self(Arc::new(Inner {
             message,
             location,
@@ -248,14 +255,9 @@ impl Drop for Inner {
 
 /// Runs a task's function; its panic is the answer.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
-    // What an earlier task caught itself is not this one's.
-    let _ = LAST.try_with(RefCell::take);
-    let outer = DEPTH.try_with(|depth| depth.replace(depth.get() + 1));
-    let caught = catch_unwind(AssertUnwindSafe(f));
-    if let Ok(outer) = outer {
-        let _ = DEPTH.try_with(|depth| depth.set(outer));
-    }
-    caught.map_err(Panic::from_payload)
+    with_notes(Some(Vec::new()), || {
+        catch_unwind(AssertUnwindSafe(f)).map_err(Panic::from_payload)
+    })
 }
 
 /// Runs a task's function under its name.
@@ -273,14 +275,19 @@ pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
 
 /// Runs code whose panic has nobody to be told to; the hook has reported it.
 pub(crate) fn contain(f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+    let caught = with_notes(None, || catch_unwind(AssertUnwindSafe(f)));
+    if let Err(payload) = caught {
         contain_drop(payload);
     }
 }
 
 /// Drops a user's value; neither its panic nor that panic's own payload gets out.
 pub(crate) fn contain_drop<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+    if !needs_drop::<T>() {
+        return;
+    }
+    let drop_it = || catch_unwind(AssertUnwindSafe(|| drop(value)));
+    if let Err(payload) = with_notes(None, drop_it) {
         let again = catch_unwind(AssertUnwindSafe(|| drop(payload)));
         #[expect(
             clippy::mem_forget,
@@ -290,19 +297,60 @@ pub(crate) fn contain_drop<T>(value: T) {
     }
 }
 
-/// What the hook saw of the latest panic inside a [`catch`] on this thread.
-struct Seen {
+/// What the hook saw of a panic inside a [`catch`] on this thread.
+struct Note {
+    payload: (TypeId, usize),
     message: String,
+    /// An address on the stack, which grows downwards.
+    height: usize,
     location: String,
     task: Option<Arc<str>>,
 }
 
+impl Note {
+    /// The place and the task of the panic with this payload, if it was seen
+    /// inside the innermost [`catch`].
+    fn of(payload: &(dyn Any + Send), message: &str) -> Option<(String, Option<Arc<str>>)> {
+        let is_its = |note: &&Self| note.payload == identity(payload) && note.message == message;
+        let find = |notes: &RefCell<Option<Vec<Self>>>| {
+            let notes = notes.borrow();
+            let notes = notes.as_ref()?.iter().filter(is_its);
+            let note = notes.max_by_key(|note| note.height)?;
+            Some((note.location.clone(), note.task.clone()))
+        };
+        NOTES.try_with(find).unwrap_or(None)
+    }
+}
+
+/// The type of a payload, and the address of its text if it is one.
+fn identity(payload: &(dyn Any + Send)) -> (TypeId, usize) {
+    let text = payload.downcast_ref::<&'static str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    (
+        payload.type_id(),
+        text.map_or(0, |text| text.as_ptr().addr()),
+    )
+}
+
+/// Runs `f`, which does not unwind, with notes of its own.
+fn with_notes<R>(own: Option<Vec<Note>>, f: impl FnOnce() -> R) -> R {
+    let outer = NOTES.try_with(|notes| notes.replace(own));
+    let result = f();
+    if let Ok(outer) = outer {
+        let _ = NOTES.try_with(|notes| notes.replace(outer));
+    }
+    result
+}
+
+/// How many panics a [`catch`] remembers; a task may catch any number itself.
+const MOST_NOTES: usize = 32;
+
 thread_local! {
     /// The name of the task that runs, if it has one.
     static TASK: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
-    static LAST: RefCell<Option<Seen>> = const { RefCell::new(None) };
-    /// How many calls of [`catch`] are on this thread's stack.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Of the panics inside the innermost [`catch`], in their order; `None`
+    /// outside, and where a panic is contained.
+    static NOTES: RefCell<Option<Vec<Note>>> = const { RefCell::new(None) };
 }
 
 /// Chains the hook that notes locations, once a process.
@@ -325,19 +373,27 @@ pub(crate) fn watch_panics() {
 }
 
 fn note(info: &PanicHookInfo<'_>) {
-    if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
-        return;
-    }
-    let Some(location) = info.location() else {
+    let is_wanted = NOTES.try_with(|notes| notes.borrow().is_some());
+    let (Ok(true), Some(location)) = (is_wanted, info.location()) else {
         return;
     };
-    let seen = Seen {
+    let here = 0_u8;
+    let note = Note {
+        payload: identity(info.payload()),
         message: message_of(info.payload()),
+        height: std::ptr::from_ref(&here).addr(),
         location: location.to_string(),
         task: TASK.try_with(|task| task.borrow().clone()).unwrap_or(None),
     };
     // Should the program's hook panic as well, nothing here is borrowed.
-    let _ = LAST.try_with(|last| last.replace(Some(seen)));
+    let _ = NOTES.try_with(|notes| {
+        if let Some(notes) = notes.borrow_mut().as_mut() {
+            if notes.len() == MOST_NOTES {
+                notes.remove(0);
+            }
+            notes.push(note);
+        }
+    });
 }
 
 fn message_of(payload: &(dyn Any + Send)) -> String {

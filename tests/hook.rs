@@ -51,4 +51,18 @@ fn the_programs_hook_sees_each_panic_once() {
     assert!(matches!(exception, Ok(Some(Error::Broken(_)))));
     executor.shutdown();
     assert_eq!(SEEN.load(Ordering::Relaxed), 4);
+    // One that the program sets later, without handing on, takes the places away.
+    let (sees, future) = promise::<u8>();
+    sees.run(|| {
+        let caught = std::panic::catch_unwind(|| panic!("no licence"));
+        std::panic::set_hook(Box::new(|_| ()));
+        std::panic::resume_unwind(caught.expect_err("it panics"))
+    });
+    let (blind, last) = promise::<u8>();
+    blind.run(|| panic!("no licence"));
+    let places = [future, last].map(|future| match future.exception() {
+        Some(Error::Panicked(panic)) => panic.location().is_some(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(places, [true, false]);
 }
