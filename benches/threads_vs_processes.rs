@@ -8,8 +8,7 @@
 //! The three take turns, so that what else the machine does meets all of them. Times are for one
 //! call, there and back. Read the ratios; they are of medians, and below 1 is faster.
 //!
-//! A text, since it is copied as a whole on its way to a process. A `Vec<u8>` is not: serde writes
-//! it byte by byte, unless told better (`serde_bytes`).
+//! `benches/values.rs` shows what other values cost.
 
 use std::fs;
 use std::hint::black_box;

@@ -27,6 +27,12 @@ use crate::map::{self, Map, MapOptions};
 /// A name for the bounds, implemented for all that meet them. A task that runs
 /// in this process needs less: see the inherent methods of the executors.
 ///
+/// A value arrives in another process as it was, or there is an error. Types that
+/// serde reads by looking at what comes (`flatten`, `untagged`,
+/// `skip_serializing_if`, `serde_json::Value`) are refused; they go in the wrapper
+/// `Json` of the feature `json`. Vectors of numbers and texts are copied as they
+/// are, without `serde_bytes`.
+///
 /// ```
 /// fn needs<T: concurrent_futures::Portable>() {}
 ///

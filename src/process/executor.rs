@@ -24,8 +24,8 @@ use crate::panic::contain_drop;
 ///
 /// Functions travel as addresses and values as bytes: hence `f` is a function,
 /// or a closure that captures nothing, and arguments and results can be
-/// serialized. A `Vec<u8>` is written byte by byte: for megabytes of them there
-/// is the crate `serde_bytes`. What a task prints goes where this process prints; its standard
+/// serialized; [`Portable`] says which types arrive, and which need a wrapper.
+/// Vectors of numbers and texts are copied as they are. What a task prints goes where this process prints; its standard
 /// input is empty.
 ///
 /// Workers start on demand, one when a task comes and none is idle, and never

@@ -55,8 +55,6 @@ mod pool;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod program;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod reason;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod stopping;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod supervisor;

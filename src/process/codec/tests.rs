@@ -1,0 +1,643 @@
+//! Values of every sort: each arrives as it was, or says why not.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serializer};
+
+use super::*;
+
+/// Something of every kind that serde knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct All {
+    plain: (bool, i8, i16, i32, i64, i128, char),
+    unsigned: (u8, u16, u32, u64, u128),
+    real: (f32, f64),
+    text: String,
+    list: Vec<Picky>,
+    map: BTreeMap<String, Option<Picky>>,
+    shapes: Vec<Shape>,
+    unit: Unit,
+    newtype: Newtype,
+    pair: Pair,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Unit;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Newtype(Picky);
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Pair(u8, Picky);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Shape {
+    Point,
+    Line(Picky),
+    Box(u8, Picky),
+    Circle { radius: Picky },
+}
+
+/// Cannot be written if it is 1, nor read if it is 2.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Picky(u8);
+
+impl Serialize for Picky {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 == 1 {
+            return Err(serde::ser::Error::custom("one is not written"));
+        }
+        serializer.serialize_u8(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Picky {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            2 => Err(serde::de::Error::custom("two is not read")),
+            n => Ok(Self(n)),
+        }
+    }
+}
+
+fn bytes_of<T: Serialize>(value: &T) -> Result<Vec<u8>, Fault> {
+    let mut out = b"before".to_vec();
+    let encoded = encode(value, &mut out);
+    let bytes = out.strip_prefix(b"before").expect("it only appends");
+    assert!(
+        encoded.is_ok() || bytes.is_empty(),
+        "it leaves nothing behind"
+    );
+    encoded.map(|()| bytes.to_vec())
+}
+
+/// `All` with that number in each place where there can be one.
+fn all_with(n: u8) -> [All; 9] {
+    let with = |change: fn(&mut All, Picky)| {
+        let mut all = All {
+            text: "text".to_owned(),
+            ..All::default()
+        };
+        change(&mut all, Picky(n));
+        all
+    };
+    [
+        with(|all, picky| all.list = vec![Picky(7), picky]),
+        with(|all, picky| all.map = [("some".to_owned(), Some(picky))].into()),
+        with(|all, picky| all.shapes = vec![Shape::Point, Shape::Line(picky)]),
+        with(|all, picky| all.shapes = vec![Shape::Box(1, picky)]),
+        with(|all, picky| all.shapes = vec![Shape::Circle { radius: picky }]),
+        with(|all, picky| all.newtype = Newtype(picky)),
+        with(|all, picky| all.pair = Pair(1, picky)),
+        with(|all, _| all.map = [("none".to_owned(), None)].into()),
+        with(|all, _| all.plain.5 = i128::MIN),
+    ]
+}
+
+/// The last two have no number.
+const NUMBERED: usize = 7;
+
+#[test]
+fn values_of_every_kind_come_back() {
+    for all in all_with(9) {
+        let bytes = bytes_of(&all).unwrap();
+        assert_eq!(decode::<All>(&bytes).unwrap(), all);
+    }
+}
+
+#[test]
+fn the_reason_is_what_the_values_own_code_says_wherever_it_is() {
+    for all in &all_with(1)[..NUMBERED] {
+        let fault = bytes_of(all).unwrap_err();
+        assert_eq!(fault.reason, "one is not written", "{all:?}");
+        assert!(fault.type_name.ends_with("::All"), "{fault}");
+    }
+    for all in &all_with(2)[..NUMBERED] {
+        let fault = decode::<All>(&bytes_of(all).unwrap()).unwrap_err();
+        assert_eq!(fault.reason, "two is not read", "{all:?}");
+        assert!(fault.type_name.ends_with("::All"), "{fault}");
+    }
+}
+
+/// An error that serde makes, of a type that says what it expects.
+#[test]
+fn the_reason_of_serde_is_told_too() {
+    let zero = bytes_of(&0_u8).unwrap();
+    let fault = decode::<std::num::NonZeroU8>(&zero).unwrap_err();
+    assert!(fault.reason.contains("expected a nonzero u8"), "{fault}");
+    let seven = bytes_of(&7_u32).unwrap();
+    let fault = decode::<Shape>(&seven).unwrap_err();
+    assert!(fault.reason.contains("variant number 0"), "{fault}");
+}
+
+#[test]
+fn an_earlier_message_is_not_told_again() {
+    assert!(bytes_of(&Picky(1)).is_err());
+    let fault = decode::<String>(&[5, b'x']).unwrap_err();
+    assert!(fault.reason.contains("end early"), "{fault}");
+}
+
+/// The wrappers must not pile up, or it would not compile.
+#[test]
+fn types_that_hold_themselves_come_back() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Tree {
+        Leaf(Picky),
+        Node {
+            left: Box<Tree>,
+            others: Vec<(u8, Option<Tree>)>,
+        },
+    }
+    let tree = |n| Tree::Node {
+        left: Box::new(Tree::Leaf(Picky(3))),
+        others: vec![(1, None), (2, Some(Tree::Leaf(Picky(n))))],
+    };
+    let bytes = bytes_of(&tree(4)).unwrap();
+    assert_eq!(decode::<Tree>(&bytes), Ok(tree(4)));
+    assert_eq!(bytes_of(&tree(1)).unwrap_err().reason, "one is not written");
+}
+
+/// One that quotes another.
+#[test]
+fn words_around_words_stay() {
+    struct Outer;
+    impl Serialize for Outer {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let inner = Picky(1).serialize(serializer);
+            inner.map_err(|error| serde::ser::Error::custom(format!("outer: {error}")))
+        }
+    }
+    let fault = bytes_of(&Outer).unwrap_err();
+    assert_eq!(fault.reason, "outer: one is not written");
+}
+
+#[test]
+fn what_the_format_cannot_do_is_said_with_a_way_out() {
+    let json = bytes_of(&"text").unwrap();
+    let fault = decode::<serde_json::Value>(&json).unwrap_err();
+    assert!(fault.reason.contains("wrap the value in `Json`"), "{fault}");
+    #[derive(Serialize)]
+    struct Flat {
+        #[serde(flatten)]
+        rest: BTreeMap<String, u8>,
+    }
+    let fault = bytes_of(&Flat {
+        rest: BTreeMap::new(),
+    });
+    assert!(fault.unwrap_err().reason.contains("collect them first"));
+}
+
+#[test]
+fn what_is_left_over_is_an_error() {
+    let fault = decode::<u8>(&[1, 2, 3]).unwrap_err();
+    assert!(fault.reason.starts_with("2 bytes are left over"), "{fault}");
+}
+
+/// No bytes panic, and none make it allocate what they claim.
+#[test]
+fn no_bytes_panic() {
+    let good = bytes_of(&all_with(9)[0]).unwrap();
+    for at in 0..good.len() {
+        let _ = decode::<All>(&good[..at]);
+        for byte in [0, 1, 2, 0x7f, 0x80, 0xff] {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            let _ = decode::<All>(&bad);
+        }
+    }
+    let claims = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    assert!(decode::<Vec<u64>>(&claims).is_err());
+    assert!(decode::<String>(&claims).is_err());
+}
+
+fn arrives<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T) {
+    let bytes = bytes_of(&value).unwrap_or_else(|fault| panic!("{fault}"));
+    let read = decode::<T>(&bytes).unwrap_or_else(|fault| panic!("{fault}"));
+    assert_eq!(read, value);
+    // Also inside another value, where the type is met by way of a seed.
+    let bytes = bytes_of(&(1_u8, &value, [Some(&value)])).unwrap();
+    let (one, inner, [again]) = decode::<(u8, T, [Option<T>; 1])>(&bytes).unwrap();
+    assert_eq!((one, &inner, again.as_ref()), (1, &value, Some(&value)));
+    // And cut short nowhere.
+    for end in (0..bytes.len()).take(100) {
+        assert!(decode::<(u8, T, [Option<T>; 1])>(&bytes[..end]).is_err());
+    }
+}
+
+#[test]
+fn ordinary_types_of_every_sort_arrive() {
+    use std::borrow::Cow;
+    use std::collections::{BTreeSet, HashMap, VecDeque};
+    use std::net::{IpAddr, SocketAddr};
+    use std::ops::Bound;
+    use std::path::PathBuf;
+    use std::time::{Duration, SystemTime};
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Aliased {
+        #[serde(alias = "colour", alias = "hue")]
+        color: String,
+        #[serde(skip)]
+        cache: Option<u8>,
+        size: Scale,
+        #[serde(rename = "n")]
+        number: u64,
+        #[serde(default)]
+        optional: Option<Box<Aliased>>,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Scale {
+        #[serde(alias = "tiny", alias = "little")]
+        Small,
+        #[serde(alias = "huge")]
+        Large(u8),
+        #[serde(other)]
+        Unknown,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(from = "(u8, String)", into = "(u8, String)")]
+    struct Converted(u8, String);
+    impl Clone for Converted {
+        fn clone(&self) -> Self {
+            Self(self.0, self.1.clone())
+        }
+    }
+    impl From<(u8, String)> for Converted {
+        fn from((n, text): (u8, String)) -> Self {
+            Self(n, text)
+        }
+    }
+    impl From<Converted> for (u8, String) {
+        fn from(Converted(n, text): Converted) -> Self {
+            (n, text)
+        }
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Transparent {
+        list: Vec<u32>,
+    }
+    let aliased = |size| Aliased {
+        color: "red".to_owned(),
+        cache: None,
+        size,
+        number: 7,
+        optional: None,
+    };
+    arrives(aliased(Scale::Small));
+    arrives(aliased(Scale::Large(3)));
+    arrives(aliased(Scale::Unknown));
+    arrives(Aliased {
+        optional: Some(Box::new(aliased(Scale::Small))),
+        ..aliased(Scale::Large(0))
+    });
+    arrives(Converted(1, "one".to_owned()));
+    arrives(Transparent {
+        list: (0..100).collect(),
+    });
+    arrives('\u{1f600}');
+    arrives(Cow::Borrowed("text").into_owned());
+    arrives((Duration::from_millis(1500), SystemTime::UNIX_EPOCH));
+    arrives::<IpAddr>("127.0.0.1".parse().unwrap());
+    arrives::<SocketAddr>("[::1]:80".parse().unwrap());
+    arrives((0..3, 1..=2, Bound::Included(1), std::cmp::Reverse(1_u8)));
+    arrives((PathBuf::from("a/b"), std::ffi::OsString::from("c")));
+    arrives((Some(Some(())), None::<Option<()>>, ((),), [0_u8; 0]));
+    arrives(HashMap::from([("a".to_owned(), vec![1.5, -0.0])]));
+    arrives(BTreeSet::from([(1_u8, 'x'), (2, 'y')]));
+    arrives(VecDeque::from([1_u16, 700, 3]));
+    arrives::<Result<Vec<u8>, String>>(Ok(vec![1, 2, 3]));
+    arrives::<Result<Vec<u8>, String>>(Err("no".to_owned()));
+    arrives((vec![(); 3], std::marker::PhantomData::<u8>, Box::new(5_i8)));
+    arrives(std::num::NonZeroU32::MIN);
+    arrives(serde_bytes_like::Bytes(vec![1, 2, 3]));
+}
+
+/// As the crate `serde_bytes` has it: bytes on both sides.
+mod serde_bytes_like {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    pub(super) struct Bytes(pub(super) Vec<u8>);
+
+    impl Serialize for Bytes {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Bytes {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Any;
+            impl serde::de::Visitor<'_> for Any {
+                type Value = Bytes;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("bytes")
+                }
+
+                fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                    Ok(Bytes(bytes.to_vec()))
+                }
+            }
+            deserializer.deserialize_byte_buf(Any)
+        }
+    }
+}
+
+#[test]
+fn vectors_of_each_number_arrive_whole_wherever_they_are() {
+    macro_rules! numbers {
+        ($($number:ty)*) => {$({
+            let numbers = |len: usize| -> Vec<$number> {
+                let edges = [<$number>::MIN, <$number>::MAX, 1 as $number, 0 as $number];
+                edges.into_iter().cycle().take(len).collect()
+            };
+            for len in [0, 1, 31, 32, 33, 1000] {
+                arrives(numbers(len));
+            }
+            arrives(vec![numbers(40), numbers(2), numbers(0)]);
+            arrives((numbers(50).into_boxed_slice(), Some(numbers(50))));
+        })*};
+    }
+    numbers! { u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 }
+    let text = "x".repeat(100_000);
+    arrives((text.clone(), vec![text]));
+}
+
+/// A copy is a few microseconds in any build, number by number is not: so the
+/// form is looked at, not the clock.
+#[test]
+fn vectors_of_numbers_are_copied() {
+    let bytes = bytes_of(&(1_u8, vec![300_u64; 1000])).unwrap();
+    assert!(bytes.len() > 8 * 1000, "as in memory");
+    let bytes = bytes_of(&vec![300_u64; 3]).unwrap();
+    assert!(bytes.len() < 20, "few numbers are short");
+}
+
+/// `serialize_with` alone hides the type from the writer, and `deserialize_with`
+/// alone from the reader.
+#[test]
+fn vectors_that_one_side_does_not_recognize_arrive() {
+    fn write<S: Serializer, T: Serialize>(list: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        list.serialize(serializer)
+    }
+    fn read<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: Deserialize<'de>,
+    {
+        T::deserialize(deserializer)
+    }
+    macro_rules! numbers {
+        ($($number:ty)*) => {$({
+            #[derive(Debug, PartialEq, Serialize, Deserialize)]
+            struct Hidden {
+                #[serde(serialize_with = "write")]
+                written: Vec<$number>,
+                #[serde(deserialize_with = "read")]
+                read: Vec<$number>,
+            }
+            let list = vec![<$number>::MIN, <$number>::MAX, 1 as $number];
+            let list: Vec<_> = list.into_iter().cycle().take(100).collect();
+            arrives(Hidden {
+                written: list.clone(),
+                read: list,
+            });
+        })*};
+    }
+    numbers! { u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 }
+}
+
+/// Fails with an error that shows the way out, or is what it was.
+fn arrives_or_says_json<T>(value: &T)
+where
+    T: Serialize + DeserializeOwned + PartialEq + fmt::Debug,
+{
+    let read = bytes_of(value).and_then(|bytes| decode::<T>(&bytes));
+    match read {
+        Ok(read) => assert_eq!(&read, value, "another value arrived"),
+        Err(fault) => assert!(fault.reason.contains("`Json`"), "{fault}"),
+    }
+}
+
+fn says<T: Serialize + DeserializeOwned + fmt::Debug>(value: &T, words: &str) {
+    let read = bytes_of(value).and_then(|bytes| decode::<T>(&bytes));
+    let fault = read.unwrap_err();
+    assert!(fault.reason.contains(words), "{fault}");
+    assert!(fault.reason.contains("`Json`"), "{fault}");
+}
+
+#[test]
+fn a_field_that_is_left_out_is_named() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Order {
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        coupon: Option<u8>,
+        urgent: u8,
+        items: Vec<u8>,
+        country: u8,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Message {
+        Say {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            to: Option<u8>,
+            words: Vec<u8>,
+        },
+    }
+    let order = |coupon| Order {
+        coupon,
+        urgent: 0,
+        items: vec![1, 7],
+        country: 5,
+    };
+    arrives(order(Some(1)));
+    says(&order(None), "the field `coupon` of `Order`");
+    let say = Message::Say {
+        to: None,
+        words: vec![],
+    };
+    says(&say, "the field `to` of `Say`");
+}
+
+/// Each of three fields with each of serde's ways to leave it out on one side.
+#[test]
+fn no_combination_of_skipped_fields_makes_another_value() {
+    macro_rules! skipped {
+        ($($first:meta, $second:meta, $third:meta;)*) => {$({
+            #[derive(Debug, PartialEq, Serialize, Deserialize)]
+            struct Skips {
+                #[serde($first)]
+                first: u8,
+                #[serde($second)]
+                second: u8,
+                #[serde($third)]
+                third: Vec<u8>,
+            }
+            for [first, second] in [[0, 0], [1, 0], [0, 1], [1, 2], [2, 1], [3, 3]] {
+                for third in [vec![], vec![0], vec![1, 1], vec![2, 0, 1]] {
+                    let value = Skips { first, second, third };
+                    // What is skipped on both sides does not arrive: serde's word.
+                    let skips = [stringify!($first), stringify!($second), stringify!($third)];
+                    if skips.contains(&"skip") {
+                        continue;
+                    }
+                    arrives_or_says_json(&value);
+                    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+                    enum Variant {
+                        Of {
+                            #[serde($first)]
+                            first: u8,
+                            #[serde($second)]
+                            second: u8,
+                            #[serde($third)]
+                            third: Vec<u8>,
+                        },
+                    }
+                    let Skips { first, second, third } = value;
+                    arrives_or_says_json(&Variant::Of { first, second, third });
+                }
+            }
+        })*};
+    }
+    skipped! {
+        default, default, default;
+        skip_serializing, default, default;
+        default, skip_serializing, default;
+        default, default, skip_serializing;
+        skip_deserializing, default, default;
+        default, skip_deserializing, default;
+        default, default, skip_deserializing;
+        skip_serializing, skip_deserializing, default;
+        skip_deserializing, skip_serializing, default;
+        skip_serializing, default, skip_deserializing;
+        skip_deserializing, default, skip_serializing;
+        default, skip_serializing, skip_deserializing;
+        default, skip_deserializing, skip_serializing;
+        skip_serializing, skip_serializing, default;
+        skip_deserializing, skip_deserializing, default;
+        skip_serializing, skip_serializing, skip_deserializing;
+        skip_serializing, skip_deserializing, skip_deserializing;
+    }
+}
+
+/// serde counts all variants when it writes, and only those that it may read when
+/// it reads.
+#[test]
+fn a_variant_behind_a_skipped_one_arrives() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Skips {
+        First(u8),
+        #[serde(skip)]
+        Second(u8),
+        Third(u8),
+        #[serde(skip_deserializing)]
+        Fourth(u8),
+        #[serde(alias = "5th")]
+        Fifth(u8),
+    }
+    arrives(Skips::First(1));
+    arrives(Skips::Third(3));
+    arrives(Skips::Fifth(5));
+    let second = bytes_of(&Skips::Second(2)).unwrap_err();
+    assert!(second.reason.contains("cannot be serialized"), "{second}");
+    let fourth = decode::<Skips>(&bytes_of(&Skips::Fourth(4)).unwrap()).unwrap_err();
+    assert!(fourth.reason.contains("does not know the variant number 3"));
+}
+
+/// Whose two sides were written by hand, and disagree.
+#[test]
+fn what_is_written_in_another_shape_is_an_error() {
+    fn differ<W: Serialize, R: DeserializeOwned + fmt::Debug>(written: W) {
+        let bytes = bytes_of(&written).unwrap();
+        assert!(decode::<R>(&bytes).is_err(), "{:?}", decode::<R>(&bytes));
+    }
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Pair {
+        a: u8,
+        b: u8,
+    }
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Swapped {
+        b: u8,
+        a: u8,
+    }
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Three {
+        a: u8,
+        b: u8,
+        c: (),
+    }
+    differ::<_, Swapped>(Pair { a: 1, b: 2 });
+    differ::<_, Three>(Pair { a: 1, b: 2 });
+    differ::<_, Pair>((1_u8, 2_u8));
+    differ::<_, (u8, u8)>(vec![7_u8]);
+    differ::<_, (u8, u8)>(Some(5_u8));
+    differ::<_, (u8, u8, ())>((1_u8, 2_u8));
+    differ::<_, Vec<()>>(3_u8);
+    differ::<_, Option<()>>(0_u8);
+    differ::<_, Result<(), ()>>(Some(()));
+}
+
+/// A hand-written list that says another length than it has.
+#[test]
+fn a_list_that_lies_about_its_length_is_an_error() {
+    struct Lies;
+    impl Serialize for Lies {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeSeq;
+            let mut list = serializer.serialize_seq(Some(3))?;
+            list.serialize_element(&1_u8)?;
+            list.end()
+        }
+    }
+    let fault = bytes_of(&Lies).unwrap_err();
+    assert!(fault.reason.contains("announced 3 elements and wrote 1"));
+}
+
+/// A hand-written list that takes the first of its elements and leaves.
+#[test]
+fn elements_that_are_not_read_are_an_error() {
+    #[derive(Debug)]
+    struct First;
+    impl<'de> serde::de::Visitor<'de> for First {
+        type Value = First;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<First, A::Error> {
+            list.next_element::<u16>()?;
+            Ok(First)
+        }
+    }
+    impl<'de> Deserialize<'de> for First {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_seq(First)
+        }
+    }
+    for len in [2, 50] {
+        let fault = decode::<First>(&bytes_of(&vec![1_u16; len]).unwrap()).unwrap_err();
+        assert!(fault.reason.contains("of the elements"), "{fault}");
+    }
+}
+
+/// Blocks in which lengths and widths are wrong.
+#[test]
+fn no_block_makes_it_allocate_what_it_claims() {
+    let mark = bytes_of(&usize::MAX).unwrap();
+    for width in 0..=255 {
+        for count in [0_usize, 1, 5, usize::MAX / 2, usize::MAX] {
+            let mut bytes = mark.clone();
+            bytes.push(width);
+            bytes.extend(bytes_of(&count).unwrap());
+            bytes.extend([0xff; 16]);
+            let _ = decode::<Vec<u32>>(&bytes);
+            let _ = decode::<Vec<i128>>(&bytes);
+            let _ = decode::<Option<Box<[u64]>>>(&[&[1], &*bytes].concat());
+            assert!(decode::<Vec<f64>>(&bytes).is_err());
+        }
+    }
+}
