@@ -84,6 +84,7 @@
 //! | a future that you settle yourself | [`promise()`] |
 //! | to know why there is no value | [`Error`] |
 //! | to return any error from a task, as text | [`Report`] |
+//! | to send a process what serde reads by looking (`flatten`, `untagged`) | `Json` (feature `json`) |
 
 #![cfg_attr(
     concurrent_futures_loom,
@@ -101,6 +102,8 @@ mod error;
 mod executor;
 mod future;
 mod inline;
+#[cfg(feature = "json")]
+mod json;
 mod lane;
 mod map;
 mod panic;
@@ -126,6 +129,8 @@ pub use crate::executor::{
 };
 pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
 pub use crate::inline::{InlineExecutor, InlineFuture};
+#[cfg(feature = "json")]
+pub use crate::json::Json;
 pub use crate::map::{Map, MapOptions, Unordered};
 pub use crate::panic::Panic;
 pub use crate::process::{

@@ -69,7 +69,7 @@ on_every_executor! {
         let many = collect((0..20).map(submit).collect());
         assert!(values(&many).iter().copied().eq((0..20).map(double)));
         assert_eq!(values(&collect(vec![submit(4)])), [8]);
-        assert_eq!(values(&collect(Vec::<ThreadFuture<i64>>::new())), []);
+        assert!(values(&collect(Vec::<ThreadFuture<i64>>::new())).is_empty());
     }
 
     fn one_that_fails_is_the_error_of_the_collection<X>() {

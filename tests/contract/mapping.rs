@@ -27,7 +27,7 @@ on_every_executor! {
             let results = executor.map_with(options, double, 0..100).expect("it is open");
             assert_eq!(values(results), serial, "in chunks of {chunk}");
         }
-        assert_eq!(values(executor.map(double, []).expect("it is open")), []);
+        assert!(values(executor.map(double, []).expect("it is open")).is_empty());
     }
 
     fn map_goes_on_after_an_item_that_failed<X>() {
@@ -111,7 +111,7 @@ on_every_executor! {
         let results = executor.map_with(options, double, unknown).expect("it is open");
         assert_eq!(values(results), serial);
         let none = executor.map_with(options, double, []).expect("it is open");
-        assert_eq!(values(none), []);
+        assert!(values(none).is_empty());
     }
 
     fn unordered_gives_each_result_with_its_place<X>() {

@@ -1,0 +1,219 @@
+//! [`Check`]: a serializer that writes nothing, and refuses what JSON would turn
+//! into something else.
+//!
+//! JSON writes `null` for an infinite number, and for `Some(None)` as for `None`:
+//! so they would arrive as another value.
+
+use std::fmt::{self, Display};
+
+use serde::ser::{self, Serialize, Serializer};
+
+#[derive(Clone, Copy)]
+pub(super) struct Check;
+
+/// The words of a refusal.
+#[derive(Debug)]
+pub(super) struct Refused(String);
+
+impl Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl ser::Error for Refused {
+    fn custom<T: Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
+
+/// Whether JSON has `null` for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Null,
+    Something,
+}
+
+use Written::{Null, Something};
+
+fn finite(is_finite: bool) -> Result<Written, Refused> {
+    if is_finite {
+        Ok(Something)
+    } else {
+        Err(Refused(
+            "JSON has no infinite numbers, and no NaN".to_owned(),
+        ))
+    }
+}
+
+/// Methods for what is written as it is.
+macro_rules! something {
+    ($($method:ident($type:ty);)*) => {$(
+        fn $method(self, _: $type) -> Result<Written, Refused> {
+            Ok(Something)
+        }
+    )*};
+}
+
+impl Serializer for Check {
+    type Ok = Written;
+    type Error = Refused;
+    type SerializeSeq = Self;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Self;
+    type SerializeTupleVariant = Self;
+    type SerializeMap = Self;
+    type SerializeStruct = Self;
+    type SerializeStructVariant = Self;
+
+    something! {
+        serialize_bool(bool);
+        serialize_i8(i8);
+        serialize_i16(i16);
+        serialize_i32(i32);
+        serialize_i64(i64);
+        serialize_i128(i128);
+        serialize_u8(u8);
+        serialize_u16(u16);
+        serialize_u32(u32);
+        serialize_u64(u64);
+        serialize_u128(u128);
+        serialize_char(char);
+        serialize_str(&str);
+        serialize_bytes(&[u8]);
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<Written, Refused> {
+        finite(value.is_finite())
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<Written, Refused> {
+        finite(value.is_finite())
+    }
+
+    fn serialize_none(self) -> Result<Written, Refused> {
+        Ok(Null)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Written, Refused> {
+        match value.serialize(self)? {
+            Something => Ok(Something),
+            Null => Err(Refused(
+                "JSON has the same word for `None` and a `Some` of nothing".to_owned(),
+            )),
+        }
+    }
+
+    fn serialize_unit(self) -> Result<Written, Refused> {
+        Ok(Null)
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<Written, Refused> {
+        Ok(Null)
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+    ) -> Result<Written, Refused> {
+        Ok(Something)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<Written, Refused> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        value: &T,
+    ) -> Result<Written, Refused> {
+        value.serialize(self)?;
+        Ok(Something)
+    }
+
+    fn serialize_seq(self, _len: Option<usize>) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_tuple(self, _len: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_tuple_struct(self, _name: &'static str, _len: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _len: usize,
+    ) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_map(self, _len: Option<usize>) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _len: usize,
+    ) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, _value: &T) -> Result<Written, Refused> {
+        Ok(Something)
+    }
+}
+
+macro_rules! parts {
+    ($($trait:ident { $($method:ident($($key:ident: $type:ty)?);)* })*) => {$(
+        impl ser::$trait for Check {
+            type Ok = Written;
+            type Error = Refused;
+
+            $(fn $method<T: Serialize + ?Sized>(
+                &mut self,
+                $($key: $type,)?
+                value: &T,
+            ) -> Result<(), Refused> {
+                value.serialize(*self).map(drop)
+            })*
+
+            fn end(self) -> Result<Written, Refused> {
+                Ok(Something)
+            }
+        }
+    )*};
+}
+
+parts! {
+    SerializeSeq { serialize_element(); }
+    SerializeTuple { serialize_element(); }
+    SerializeTupleStruct { serialize_field(); }
+    SerializeTupleVariant { serialize_field(); }
+    SerializeMap { serialize_key(); serialize_value(); }
+    SerializeStruct { serialize_field(_key: &'static str); }
+    SerializeStructVariant { serialize_field(_key: &'static str); }
+}

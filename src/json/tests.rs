@@ -1,0 +1,102 @@
+//! Types that serde reads by looking at what comes, and what JSON has no words for.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::*;
+
+/// There and back as processes send it: in a format that says nothing of itself.
+fn sent<T: Serialize + DeserializeOwned>(value: T) -> Result<T, postcard::Error> {
+    let bytes = postcard::to_stdvec(&Json(value))?;
+    postcard::from_bytes::<Json<T>>(&bytes).map(Json::into_inner)
+}
+
+fn arrives<T: Serialize + DeserializeOwned + PartialEq + Debug + Clone>(value: T) {
+    assert_eq!(sent(value.clone()).as_ref(), Ok(&value));
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Flat {
+    #[serde(flatten)]
+    rest: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    coupon: Option<u8>,
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Number(u64),
+    Name(String),
+    Real(f64),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+enum Event {
+    Login { user: String },
+    Logout,
+}
+
+#[test]
+fn types_that_look_at_what_comes_arrive() {
+    for coupon in [None, Some(3)] {
+        arrives(Flat {
+            rest: [("n".to_owned(), u64::MAX)].into(),
+            coupon,
+            name: "x".to_owned(),
+        });
+    }
+    arrives([Id::Number(1), Id::Name("a".to_owned()), Id::Real(1.0)]);
+    arrives([
+        Event::Login {
+            user: "me".to_owned(),
+        },
+        Event::Logout,
+    ]);
+    arrives(json!({"a": [1, 2.5, null], "b": {}}));
+}
+
+#[test]
+fn numbers_arrive_to_the_last_bit() {
+    arrives((i128::MIN, u128::MAX, f32::MIN_POSITIVE, f64::MAX));
+    let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..10_000 {
+        bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let (long, short) = (f64::from_bits(bits), f32::from_bits(bits as u32));
+        if long.is_finite() && short.is_finite() {
+            let (got_long, got_short) = sent((long, short)).unwrap();
+            assert_eq!(got_long.to_bits(), long.to_bits());
+            assert_eq!(got_short.to_bits(), short.to_bits());
+        }
+    }
+}
+
+#[test]
+fn what_json_would_change_is_refused() {
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        assert!(sent(number).is_err());
+        assert!(sent(Some(number)).is_err());
+        assert!(sent(vec![Id::Real(number)]).is_err());
+    }
+    assert!(sent(f32::NAN).is_err());
+    assert!(sent(Some(None::<u8>)).is_err());
+    assert!(sent([Some(())]).is_err());
+    assert!(sent(BTreeMap::from([((1, 2), 3)])).is_err());
+    arrives((
+        None::<Option<u8>>,
+        (),
+        Some(Some(1)),
+        BTreeMap::from([(1, 2)]),
+    ));
+}
+
+#[test]
+fn a_format_for_people_has_the_value_alone() {
+    assert_eq!(serde_json::to_string(&Json(vec![1])).unwrap(), "[1]");
+    assert_eq!(serde_json::from_str::<Json<u8>>("7").unwrap(), Json(7));
+}
