@@ -197,6 +197,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/process/worker/tests.rs",
         "src/sys/constructors.rs",
         "src/sys/image.rs",
+        "src/sys/life.rs",
         "src/sys/own.rs",
         "src/sys/parent.rs",
         "src/thread/pool.rs",

@@ -22,6 +22,7 @@
 use std::time::{Duration, Instant};
 
 use super::collector::Event;
+use super::exit_code::ExitCode;
 use super::ledger::Ledger;
 use super::link::{Duty, Entry, Fate, Flight, Link, TURN};
 use super::message::{Answer, InitializeFailure, Reply};
@@ -210,6 +211,10 @@ impl Pool {
             Some(_) => false,
         };
         let flight = link.take_flight();
+        let explained = match end {
+            End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
+            _ => None,
+        };
         let death = Error::WorkerDied(WorkerDeath::new(DeathParts {
             pid: link.process.pid(),
             end,
@@ -221,7 +226,7 @@ impl Pool {
                 .and_then(|flight| Some(flight.started?.elapsed())),
             note: match &link.fate {
                 Some(Fate::Unfit(what)) => Some(what.clone()),
-                _ => None,
+                _ => explained,
             },
         }));
         if is_death && !link.has_begun {

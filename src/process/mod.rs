@@ -37,6 +37,8 @@ mod crew;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod entry;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod exit_code;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod frame;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod launcher;

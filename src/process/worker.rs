@@ -1,38 +1,51 @@
 //! The worker: takes requests from the channel and answers them, until the
 //! parent says to end, or is gone.
 //!
-//! Two threads. The one that the process began with makes the acquaintance, and
-//! then watches the parent: when that is gone it ends the process at once,
-//! whatever the other is doing. The other has a name and a stack of decent size,
-//! and runs the tasks, one after the other.
+//! Three threads. The one that the process began with makes the acquaintance. The
+//! *task thread* has a name and a stack of decent size, and runs the tasks, one
+//! after the other. The *watcher* waits for the end of the parent, and ends the
+//! process at once then, whatever the task thread is doing; the first thread waits
+//! for the end of the task thread, and does the same.
+//!
+//! What a task does to its own process, it may do: close descriptors, lower
+//! limits, end threads. So each use of the channel looks first whether the
+//! descriptor still is the channel's, and neither of those that wait relies on
+//! one, nor takes a lock or memory, which a thread may have held when it ended.
 
 use std::io;
 use std::process::{exit, id};
 use std::thread;
 
 use super::entry::Way;
+use super::exit_code::ExitCode;
 use super::frame::{Assembler, Frames, Kind, bare, set_cpu};
 use super::looks::{is_elsewhere, look};
 use super::message::{Greeting, Request, Work, refused};
 use super::program::Program;
 use crate::panic::watch_panics;
 use crate::sys::channel::Channel;
+use crate::sys::life::Life;
 use crate::sys::own::{self, Origin};
 use crate::sys::parent::Parent;
 use crate::worker::{self, PoolKind, Worker};
 
-/// The code of a worker that cannot go on: the words of its parent make no
-/// sense, or its channel is not there any more.
-const LOST: i32 = 71;
-
 /// The stack of the thread that runs tasks: what `main` usually has.
 const STACK: usize = 8 << 20;
+
+/// The stack of the watcher, on which a signal's handler may have to run.
+const WATCHER_STACK: usize = 256 << 10;
+
+/// That of the thread that runs tasks.
+static TASK_THREAD: Life = Life::new();
 
 /// A buffer that grew beyond this for one answer is not kept.
 const KEPT: usize = 1 << 20;
 
 /// The life of a worker process.
 pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
+    if !parent.end_with_it() {
+        own::end_now(0);
+    }
     own::have_output();
     own::outlive_interrupts();
     if way == Way::Hook {
@@ -47,7 +60,11 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
     if !parent.wait_for_words(channel) {
         own::end_now(0);
     }
-    let mut requests = Requests::of(channel);
+    let mut requests = Requests {
+        parent,
+        channel,
+        bytes: Assembler::new(),
+    };
     let greeting = match requests.next() {
         Some(Request::Hello(greeting)) => greeting,
         Some(_) => lost("its parent did not greet it"),
@@ -60,19 +77,26 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
         Ok(origin) => origin,
         Err(error) => refuse(channel, &format!("the worker cannot watch forks: {error}")),
     };
+    let watcher = thread::Builder::new().name("cf-watcher".to_owned());
+    let watches = move || {
+        parent.wait_until_gone(channel);
+        end_with_channel(parent)
+    };
+    let watcher = watcher.stack_size(WATCHER_STACK).spawn(watches);
     // What no thread's name may hold, or std panics.
     let name = greeting.name.replace('\0', "");
     let thread = thread::Builder::new().name(name).stack_size(stack());
-    let started = thread.spawn(move || {
+    let serves = move || {
         let _lost = Unwinding;
-        serve(way, channel, origin, requests, &greeting)
-    });
-    if let Err(error) = started {
+        TASK_THREAD.begin();
+        serve(way, parent, channel, origin, requests, &greeting)
+    };
+    if let Err(error) = watcher.and_then(|_| thread.spawn(serves)) {
         // One death of many, perhaps: the next worker may get a thread.
         lost(&format!("it cannot start a thread: {error}"));
     }
-    parent.wait_until_gone(channel);
-    own::end_now(0)
+    TASK_THREAD.wait_until_over();
+    ExitCode::Threadless.end()
 }
 
 /// The stack of the thread that runs tasks: what the user asked for all threads,
@@ -92,8 +116,34 @@ fn refuse(channel: &Channel, why: &str) -> ! {
 }
 
 fn lost(why: &str) -> ! {
+    end_saying(ExitCode::Lost, why)
+}
+
+fn end_saying(code: ExitCode, why: &str) -> ! {
     eprintln!("concurrent-futures: worker {} ends: {why}", id());
-    own::end_now(LOST)
+    code.end()
+}
+
+/// Ends the process after the other end of the channel was closed, or its own:
+/// that is the end of the parent, unless a task did it.
+fn end_with_channel(parent: &Parent) -> ! {
+    if parent.lives() {
+        // Nothing is said: the parent may be just about to end.
+        ExitCode::Closed.end();
+    }
+    own::end_now(0)
+}
+
+/// Ends the process after the channel could not be used.
+fn end_by(error: &io::Error, parent: &Parent) -> ! {
+    match error.raw_os_error() {
+        Some(libc::EBADF | libc::ENOTSOCK) => end_saying(
+            ExitCode::Closed,
+            "its task closed the descriptor that answers go by",
+        ),
+        _ if is_end(error) => end_with_channel(parent),
+        _ => lost(&format!("its channel does not work: {error}")),
+    }
 }
 
 /// No task is to be waited for on a thread that is gone.
@@ -101,13 +151,14 @@ struct Unwinding;
 
 impl Drop for Unwinding {
     fn drop(&mut self) {
-        lost("its thread unwound");
+        end_saying(ExitCode::Threadless, "its thread unwound");
     }
 }
 
 /// Answers requests, one after the other.
 fn serve(
     way: Way,
+    parent: &Parent,
     channel: &Channel,
     origin: Origin,
     mut requests: Requests<'_>,
@@ -116,6 +167,7 @@ fn serve(
     let number = usize::try_from(greeting.number).unwrap_or(usize::MAX);
     let _inside = worker::enter(Worker::new(PoolKind::Processes, number, &greeting.name));
     let mut answers = Answers {
+        parent,
         channel,
         origin,
         buffer: Vec::new(),
@@ -136,7 +188,7 @@ fn serve(
             }
             Some(Request::Exit) => end(way),
             Some(Request::Hello(_)) => lost("its parent greeted it twice"),
-            None => own::end_now(0),
+            None => end_with_channel(parent),
         }
     }
 }
@@ -155,6 +207,7 @@ fn end(way: Way) -> ! {
 
 /// Where answers go.
 struct Answers<'a> {
+    parent: &'a Parent,
     channel: &'a Channel,
     /// The process that the channel is of.
     origin: Origin,
@@ -188,31 +241,23 @@ impl Answers<'_> {
     }
 
     fn send(&self, frame: &[u8]) {
-        match self.channel.send_all(frame) {
-            Ok(()) => {}
-            Err(error) if is_end(&error) => own::end_now(0),
-            Err(error) => lost(&format!("its channel is closed: {error}")),
+        if let Err(error) = self.channel.send_all(frame) {
+            end_by(&error, self.parent);
         }
     }
 }
 
 /// What the parent asks for.
 struct Requests<'a> {
+    parent: &'a Parent,
     channel: &'a Channel,
     bytes: Assembler,
 }
 
-impl<'a> Requests<'a> {
-    fn of(channel: &'a Channel) -> Self {
-        Self {
-            channel,
-            bytes: Assembler::new(),
-        }
-    }
-
+impl Requests<'_> {
     /// Waits for bytes.
     fn receive(&mut self) -> io::Result<usize> {
-        if is_elsewhere(self.bytes.cpu()) {
+        if self.channel.is_intact() && is_elsewhere(self.bytes.cpu()) {
             let room = self.bytes.room();
             let found = look(|| match self.channel.receive_now(room) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -236,8 +281,7 @@ impl<'a> Requests<'a> {
                         self.bytes.came(count);
                         continue;
                     }
-                    Err(error) if is_end(&error) => return None,
-                    Err(error) => lost(&format!("its channel is closed: {error}")),
+                    Err(error) => end_by(&error, self.parent),
                 },
                 Err(malformed) => lost(&format!("it was sent {malformed}")),
             };

@@ -16,11 +16,16 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stdin, stdin};
 
+use super::checked::Checked;
 use super::own::out_of_the_way;
+
+/// Where a child's end goes: below the usual limit of 1024, and above what most
+/// programs ever open.
+const HIGH: i32 = 1000;
 
 /// One end. Dropping it tells the other end: it reads end-of-file.
 #[derive(Debug)]
-pub(crate) struct Channel(OwnedFd);
+pub(crate) struct Channel(Checked);
 
 /// An end for a child, and ours.
 ///
@@ -34,7 +39,7 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    Ok((Channel(out_of_the_way(ours)?), childs))
+    Ok((Channel(Checked::new(out_of_the_way(ours)?)), childs))
 }
 
 impl Channel {
@@ -44,10 +49,17 @@ impl Channel {
     ///
     /// There is nothing on descriptor 0, or no other descriptor is left.
     pub(crate) fn take_stdin() -> io::Result<Self> {
+        // A program may close the low numbers, or fill them, as if all were its.
+        let high = fcntl_dupfd_cloexec(stdin(), HIGH);
         // Not one of the three that everybody knows, even if they are closed.
-        let moved = fcntl_dupfd_cloexec(stdin(), 3)?;
+        let moved = high.or_else(|_| fcntl_dupfd_cloexec(stdin(), 3))?;
         dup2_stdin(empty_input()?)?;
-        Ok(Self(moved))
+        Ok(Self(Checked::new(moved)))
+    }
+
+    /// Whether its descriptor is still what it was.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.0.is_intact()
     }
 
     /// Sends what there is room for, at least a byte, and does not wait.
@@ -66,9 +78,11 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is gone.
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is gone;
+    /// `EBADF` if the descriptor was closed, also if it is another's now.
     pub(crate) fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
+            self.0.check()?;
             let sent = retry_on_intr(|| send(&self.0, bytes, SendFlags::NOSIGNAL))?;
             bytes = &bytes[sent..];
         }
@@ -90,8 +104,10 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// As [`receive_now`](Self::receive_now), but for `WouldBlock`.
+    /// As [`receive_now`](Self::receive_now), but for `WouldBlock`; `EBADF` if the
+    /// descriptor was closed, also if it is another's now.
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.check()?;
         self.receive_with(into, RecvFlags::empty())
     }
 
@@ -122,7 +138,7 @@ mod tests {
 
     fn pair_of_channels() -> (Channel, Channel) {
         let (ours, childs) = pair().unwrap();
-        (ours, Channel(childs))
+        (ours, Channel(Checked::new(childs)))
     }
 
     #[test]

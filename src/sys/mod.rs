@@ -5,6 +5,7 @@
 
 pub(crate) mod bell;
 pub(crate) mod channel;
+pub(crate) mod checked;
 pub(crate) mod child;
 #[cfg_attr(
     not(feature = "worker-hook"),
@@ -12,5 +13,6 @@ pub(crate) mod child;
 )]
 pub(crate) mod constructors;
 pub(crate) mod image;
+pub(crate) mod life;
 pub(crate) mod own;
 pub(crate) mod parent;

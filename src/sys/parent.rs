@@ -4,16 +4,20 @@
 use std::fs;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
-use rustix::process::{Pid, PidfdFlags, geteuid, getppid, pidfd_open, test_kill_process};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, geteuid, getppid, pidfd_open, set_parent_process_death_signal,
+    test_kill_process,
+};
 use rustix::stdio::stdin;
 
 use super::channel::Channel;
+use super::checked::Checked;
 use super::own::out_of_the_way;
 
 /// Who made the socket on descriptor 0, as the system says.
@@ -101,7 +105,7 @@ pub(crate) struct Parent {
     pid: u32,
     /// A channel's end-of-file is not enough: a child that the parent forked
     /// has the parent's end too.
-    pidfd: Option<OwnedFd>,
+    pidfd: Option<Checked>,
 }
 
 impl Parent {
@@ -110,8 +114,22 @@ impl Parent {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok();
         let pidfd = pidfd.and_then(|pidfd| out_of_the_way(pidfd).ok());
+        let pidfd = pidfd.map(Checked::new);
         // Asked after opening: then it was the parent that was opened.
         (parent_pid() == pid).then_some(Self { pid, pidfd })
+    }
+
+    /// Whether it is not known to have ended.
+    pub(crate) fn lives(&self) -> bool {
+        parent_pid() == self.pid
+    }
+
+    /// Has the system end this process when the thread ends that started it, also
+    /// if it is stopped then and sees nothing; `false` if the parent has ended.
+    pub(crate) fn end_with_it(&self) -> bool {
+        // An extra: the system forgets it when this process changes its user.
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+        self.lives()
     }
 
     /// Returns when the parent has ended, or has closed its end of the channel.
@@ -126,22 +144,38 @@ impl Parent {
     }
 
     /// Waits for any of `events`, or for the parent's end; what the channel had.
+    ///
+    /// What a task does to the descriptors hides no end of the parent and makes
+    /// up none: one that is not what it was is not watched, and the parent is
+    /// looked for now and then instead. Allocates nothing: a thread may have
+    /// ended within the allocator, with its locks.
     fn wait(&self, channel: &Channel, events: PollFlags) -> PollFlags {
         /// How often to look where the system does not tell.
         const LOOK: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 200_000_000,
         };
-        let channel = channel.as_fd();
         loop {
-            let mut fds = vec![PollFd::new(&channel, events)];
-            fds.extend(self.pidfd.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
-            let limit = self.pidfd.is_none().then_some(&LOOK);
-            match poll(&mut fds, limit) {
-                Ok(0) if parent_pid() == self.pid => {}
-                Err(rustix::io::Errno::INTR) => {}
-                // One of the two, or a descriptor that a task has closed.
-                _ => return fds[0].revents(),
+            let has_channel = channel.is_intact();
+            let pidfd = self.pidfd.as_ref().filter(|pidfd| pidfd.is_intact());
+            let mut fds = [
+                PollFd::new(channel, events),
+                PollFd::from_borrowed_fd(pidfd.map_or(channel.as_fd(), AsFd::as_fd), PollFlags::IN),
+            ];
+            let watched = usize::from(!has_channel)..1 + usize::from(pidfd.is_some());
+            let limit = (watched.len() < 2).then_some(&LOOK);
+            let found = poll(&mut fds[watched], limit);
+            if !self.lives() {
+                return PollFlags::empty();
+            }
+            let seen = fds[0].revents();
+            if has_channel && !seen.is_empty() && channel.is_intact() {
+                return seen;
+            }
+            if found != Ok(0) && found != Err(rustix::io::Errno::INTR) {
+                // A descriptor that a task has closed or opened, or so low a
+                // limit that none can be watched: not at once again.
+                let _ = poll(&mut [], Some(&LOOK));
             }
         }
     }

@@ -29,6 +29,8 @@ mod gate;
 mod callbacks;
 mod crashing;
 mod ending;
+mod interfering;
+mod orphans;
 mod stopping;
 mod values;
 mod workers;

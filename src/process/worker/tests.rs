@@ -378,14 +378,14 @@ fn a_failed_initializer_ends_the_worker() {
 fn a_parent_that_closes_ends_idle_and_busy_workers() {
     let mut worker = Spoken::start();
     worker.close();
-    assert!(worker.wait().success());
+    assert_eq!(worker.wait().code(), Some(ExitCode::Closed as i32));
 
     let mut worker = Spoken::start();
     let call = Call::one(|()| -> () { loop_for_ever() }).unwrap();
     worker.say(&task_frame(call, &()).unwrap());
     assert_eq!(worker.hear(), Some(Reply::Started(0)));
     worker.close();
-    assert!(worker.wait().success());
+    assert_eq!(worker.wait().code(), Some(ExitCode::Closed as i32));
 }
 
 fn loop_for_ever() -> ! {
@@ -413,11 +413,11 @@ fn nonsense_ends_the_worker_and_nothing_else() {
         worker.say(words);
         let heard = worker.hear();
         assert!(matches!(heard, None | Some(Reply::Started(1))), "{heard:?}");
-        assert_eq!(worker.ended().code(), Some(LOST));
+        assert_eq!(worker.ended().code(), Some(ExitCode::Lost as i32));
     }
     let mut worker = Spoken::silent();
     worker.say(&exit());
-    assert_eq!(worker.ended().code(), Some(LOST));
+    assert_eq!(worker.ended().code(), Some(ExitCode::Lost as i32));
 }
 
 #[test]

@@ -1,0 +1,54 @@
+//! [`ExitCode`]: with what a worker ends that cannot go on, and what that means.
+//!
+//! Such a worker can often tell its parent no more: what it told it by is gone.
+//! The code is what is left. A task may end its worker with the same number, so
+//! that the words say when a worker does.
+
+use crate::sys::own;
+
+/// The codes are among those of `sysexits.h`, where hardly a program looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(crate) enum ExitCode {
+    /// Started as a worker, it cannot be one, or behaves like a parent.
+    Misled = 70,
+    /// The words of its parent make no sense, or the system denies it something.
+    Lost = 71,
+    /// The channel was closed in this process, or shut down.
+    Closed = 72,
+    /// The thread that runs tasks is gone.
+    Threadless = 73,
+}
+
+impl ExitCode {
+    /// Ends the process: nothing of the program's runs any more.
+    pub(crate) fn end(self) -> ! {
+        own::end_now(self as i32)
+    }
+
+    /// When a worker ends with that code; `None` if no worker does by itself.
+    pub(crate) fn explain(code: i32) -> Option<&'static str> {
+        const ALL: [(ExitCode, &str); 4] = [
+            (
+                ExitCode::Misled,
+                "as a worker does that cannot begin; it says why on its standard error",
+            ),
+            (
+                ExitCode::Lost,
+                "as a worker does that cannot go on; it says why on its standard error",
+            ),
+            (
+                ExitCode::Closed,
+                "as a worker does after its task closed the descriptor that answers go by; a \
+                 task may close only what it has opened itself",
+            ),
+            (
+                ExitCode::Threadless,
+                "as a worker does when the thread that runs its tasks is ended alone: by a \
+                 seccomp filter that kills threads and not processes, or by a system call `exit`",
+            ),
+        ];
+        let known = ALL.iter().find(|(known, _)| *known as i32 == code);
+        known.map(|(_, when)| *when)
+    }
+}

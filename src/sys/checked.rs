@@ -1,0 +1,86 @@
+//! [`Checked`]: a descriptor that can tell whether it still is what it was.
+//!
+//! Code that this crate knows nothing of runs in a worker. It may close
+//! descriptors that are not its own, all from 3 on for instance, and the next
+//! file that is opened gets the number. A number alone says nothing, so what
+//! lies behind it is compared: each socket has an inode of its own. Before Linux
+//! 6.9 all pidfds, event counters and the like share one: for these the answer
+//! is a guess.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Stat, fstat};
+
+/// A descriptor, and what it was opened on.
+///
+/// Dropping it closes the number: to be leaked where others may have closed it.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    descriptor: OwnedFd,
+    /// The numbers of the device and of the inode; `None` if they are not to be
+    /// had.
+    file: Option<(u64, u64)>,
+}
+
+impl Checked {
+    pub(crate) fn new(descriptor: OwnedFd) -> Self {
+        let file = fstat(&descriptor).ok().map(identity);
+        Self { descriptor, file }
+    }
+
+    /// Whether the number means what it meant in the beginning.
+    pub(crate) fn is_intact(&self) -> bool {
+        fstat(&self.descriptor).ok().map(identity) == self.file && self.file.is_some()
+    }
+
+    /// Fails as a closed descriptor does if it is not what it was.
+    ///
+    /// # Errors
+    ///
+    /// It was closed, and may be another's now.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.is_intact() {
+            Ok(())
+        } else {
+            Err(rustix::io::Errno::BADF.into())
+        }
+    }
+}
+
+#[expect(
+    clippy::useless_conversion,
+    reason = "the numbers are shorter on some systems"
+)]
+fn identity(file: Stat) -> (u64, u64) {
+    (u64::from(file.st_dev), u64::from(file.st_ino))
+}
+
+impl AsFd for Checked {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use rustix::io::dup2;
+
+    use super::*;
+
+    #[test]
+    fn another_socket_under_the_number_is_noticed() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let again = OwnedFd::from(one.try_clone().unwrap());
+        let mut checked = Checked::new(OwnedFd::from(one));
+        assert!(checked.is_intact() && checked.check().is_ok());
+        dup2(&again, &mut checked.descriptor).unwrap();
+        assert!(checked.is_intact(), "it is the same socket");
+        dup2(&other, &mut checked.descriptor).unwrap();
+        assert!(!checked.is_intact());
+        let error = checked.check().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    }
+}

@@ -1,0 +1,60 @@
+//! [`Life`]: whether a thread still is there, as the kernel says.
+//!
+//! A thread that ends tells others by code that runs in it, and some ends run
+//! none: a seccomp filter of the kind `SECCOMP_RET_KILL_THREAD` has the kernel
+//! end the one thread that broke it, and so does a bare system call `exit`. But
+//! each thread can name a word that the kernel itself sets to 0 at its end,
+//! however it ends, and wakes whoever sleeps on it (set_tid_address(2)). The C
+//! library has one of its own, for those that join the thread; a thread that
+//! nobody joins needs it no more.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::thread::futex;
+
+/// The life of one thread.
+pub(crate) struct Life(AtomicU32);
+
+impl Life {
+    /// To be begun by a thread.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU32::new(1))
+    }
+
+    /// It is the calling thread's from now on, which nobody may join.
+    pub(crate) fn begin(&'static self) {
+        // SAFETY: the word lives as long as the process, and the kernel may write
+        // to it at any time: it is an atomic.
+        unsafe { libc::syscall(libc::SYS_set_tid_address, self.0.as_ptr()) };
+    }
+
+    /// Waits until its thread has ended. Allocates nothing: the thread may have
+    /// ended within the allocator, with its locks.
+    pub(crate) fn wait_until_over(&self) {
+        // ORDERING: nothing is read that the thread has written.
+        while self.0.load(Ordering::Relaxed) != 0 {
+            // Not of this process alone: the kernel wakes by address in memory.
+            // An error is a signal, or a word that changed: it is looked at again.
+            let _ = futex::wait(&self.0, futex::Flags::empty(), 1, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_bare_exit_of_a_thread_is_seen() {
+        static LIFE: Life = Life::new();
+        // Never joined, and its stack never freed.
+        thread::spawn(|| {
+            LIFE.begin();
+            // SAFETY: nothing that lives in this thread is used by others.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+        });
+        LIFE.wait_until_over();
+    }
+}

@@ -1,0 +1,267 @@
+//! Tasks that take from their worker what it works with: its descriptors, its
+//! threads, its limits, its standing with the system.
+
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use concurrent_futures::ProcessPoolExecutor;
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+
+use crate::fixture::*;
+
+/// Closes what a program may think is its own, as daemons and sandboxes do.
+fn close_all_from_3() {
+    for number in 3..4096 {
+        // SAFETY: the worker's own code is the last one that minds.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// A task: closes the descriptors, and opens sockets in their place. What is
+/// sent to one of them is noted in the file.
+fn open_sockets_instead(file: String) {
+    close_all_from_3();
+    let file = File::create(file).unwrap();
+    for _ in 0..400 {
+        let (mine, mut peer) = UnixStream::pair().unwrap();
+        let mut file = file.try_clone().unwrap();
+        // The peer is read elsewhere; `mine` has a number that was another's.
+        let _ = mine.into_raw_fd();
+        let small = thread::Builder::new().stack_size(64 << 10);
+        let reads = small.spawn(move || std::io::copy(&mut peer, &mut file));
+        drop(reads.unwrap());
+    }
+}
+
+/// A task: closes the descriptors, and opens files in their place.
+fn open_files_instead(file: String) {
+    close_all_from_3();
+    for _ in 0..900 {
+        let _ = File::options()
+            .append(true)
+            .create(true)
+            .open(&file)
+            .unwrap()
+            .into_raw_fd();
+    }
+}
+
+/// A task: puts another socket on every number of a socket. What it is sent
+/// comes back, as if it were the next request.
+fn duplicate_over(file: String) {
+    let (mine, peer) = UnixStream::pair().unwrap();
+    let own = [mine.as_raw_fd(), peer.as_raw_fd()];
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        let entry = entry.unwrap();
+        let number: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        if target.to_string_lossy().starts_with("socket:") && !own.contains(&number) {
+            // SAFETY: both numbers are open; the worker minds, as above.
+            unsafe { libc::dup2(mine.as_raw_fd(), number) };
+        }
+    }
+    let mut peer = peer;
+    let _ = mine.into_raw_fd();
+    thread::spawn(move || std::io::copy(&mut peer, &mut File::create(file).unwrap()));
+}
+
+/// A task: closes the descriptors, and nothing more.
+fn close_descriptors(_: String) {
+    close_all_from_3();
+}
+
+/// A task: closes the descriptors, and never ends.
+fn close_descriptors_and_linger((): ()) {
+    close_all_from_3();
+    linger(());
+}
+
+/// A task: shuts down every socket there is.
+fn shut_sockets_down(_: String) {
+    for number in 3..4096 {
+        // SAFETY: takes any numbers.
+        unsafe { libc::shutdown(number, libc::SHUT_RDWR) };
+    }
+}
+
+/// A task: closes the standard descriptors.
+fn close_standard_descriptors((): ()) {
+    for number in 0..3 {
+        // SAFETY: nothing that this task calls uses them.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// A task: the kernel ends its thread, and nothing but that.
+fn end_thread(how: String) {
+    #[repr(C)]
+    struct Filter {
+        code: u16,
+        jump_if: u8,
+        jump_if_not: u8,
+        value: u32,
+    }
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 6;
+    let filter = |code, jump_if_not, value| Filter {
+        code,
+        jump_if: 0,
+        jump_if_not,
+        value,
+    };
+    match &*how {
+        // As libseccomp's SCMP_ACT_KILL: "the thread will be terminated".
+        "seccomp" => {
+            let forbidden = u32::try_from(libc::SYS_getpriority).unwrap();
+            let filters = [
+                filter(LOAD, 0, 0),
+                filter(JUMP_IF_EQUAL, 1, forbidden),
+                filter(RETURN, 0, libc::SECCOMP_RET_KILL_THREAD),
+                filter(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+            ];
+            let program = libc::sock_fprog {
+                len: 4,
+                filter: filters.as_ptr().cast_mut().cast(),
+            };
+            // SAFETY: takes numbers.
+            unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+            // SAFETY: the program is as long as it says, and lives.
+            let set = unsafe {
+                libc::prctl(
+                    libc::PR_SET_SECCOMP,
+                    libc::SECCOMP_MODE_FILTER,
+                    &raw const program,
+                )
+            };
+            assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+            // SAFETY: asks for a number; forbidden.
+            unsafe { libc::syscall(libc::SYS_getpriority, 0, 0) };
+        }
+        "strict seccomp" => {
+            // SAFETY: from here on the thread may read, write and end.
+            unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) };
+        }
+        "exit" => {
+            // SAFETY: ends the thread, whose values nobody drops.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+        }
+        "pthread_exit" => {
+            // SAFETY: ends the thread.
+            unsafe { libc::pthread_exit(std::ptr::null_mut()) };
+        }
+        _ => unreachable!("{how}"),
+    }
+}
+
+/// A task: ends the thread that the worker began with.
+fn end_main_thread((): ()) {
+    extern "C" fn end(_signal: libc::c_int) {
+        // SAFETY: a signal handler may make system calls.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+    let handler = end as extern "C" fn(libc::c_int) as usize;
+    // SAFETY: a function that may be one.
+    unsafe { libc::signal(libc::SIGUSR2, handler) };
+    let process = i64::from(std::process::id());
+    // SAFETY: takes numbers.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, process, libc::SIGUSR2) };
+    while !fs::read_to_string("/proc/self/stat")
+        .unwrap()
+        .contains(") Z ")
+    {
+        thread::yield_now();
+    }
+}
+
+/// A task: has no descriptor open any more from now on.
+fn lower_the_limit_of_descriptors((): ()) {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Nofile, none).unwrap();
+}
+
+alone! {
+    /// It hung: the answer went into the task's own socket or file.
+    fn a_task_that_closes_descriptors_and_opens_its_own_fails_alone() {
+        let executor = pool(1);
+        let tasks: [fn(String); 5] = [
+            open_sockets_instead,
+            open_files_instead,
+            duplicate_over,
+            close_descriptors,
+            shut_sockets_down,
+        ];
+        for (number, task) in tasks.into_iter().enumerate() {
+            let file = scratch_file(&format!("not-an-answer-{number}"));
+            let _ = fs::remove_file(&file);
+            // Which the worker was idle before; each begins as it may.
+            assert_goes_on(&executor);
+            let future = executor.submit(task, file.display().to_string()).unwrap();
+            let text = death(&future).to_string();
+            assert!(text.contains("closed the descriptor"), "{number}: {text}");
+            let strayed = fs::read(&file).unwrap_or_default();
+            let _ = fs::remove_file(&file);
+            assert_eq!(strayed, b"", "{number}: what was the parent's");
+        }
+        assert_goes_on(&executor);
+    }
+
+    fn a_task_that_closes_descriptors_and_goes_on_can_be_killed() {
+        let executor = pool(1);
+        let future = executor.submit(close_descriptors_and_linger, ()).unwrap();
+        wait_until_running(&future);
+        assert!(future.kill());
+        assert!(format!("{:?}", error(&future)).starts_with("Killed"));
+        assert_goes_on(&executor);
+    }
+
+    fn a_task_that_closes_the_standard_descriptors_takes_nothing_from_its_worker() {
+        let executor = pool(1);
+        let own = *value(&executor.submit(pid, ()).unwrap());
+        value(&executor.submit(close_standard_descriptors, ()).unwrap());
+        assert_goes_on(&executor);
+        assert_eq!(only_worker(&executor), own);
+    }
+
+    /// It hung: the worker lived on without the thread that ran its tasks.
+    fn a_task_whose_thread_alone_is_ended_fails_alone() {
+        let executor = pool(1);
+        for how in ["seccomp", "strict seccomp", "exit", "pthread_exit"] {
+            let future = executor.submit(end_thread, how.to_owned()).unwrap();
+            let death = death(&future);
+            // The C library aborts rather than unwind through Rust's frames.
+            let is_told = death.to_string().contains("thread") || death.signal() == Some("SIGABRT");
+            assert!(is_told, "{how}: {death}");
+            assert_goes_on(&executor);
+        }
+    }
+
+    /// The thread that the worker began with runs no task.
+    fn a_task_that_ends_the_main_thread_of_its_worker_has_its_answer() {
+        let executor = pool(1);
+        value(&executor.submit(end_main_thread, ()).unwrap());
+        assert_goes_on(&executor);
+        assert_eq!(executor.stats().replaced, 0);
+    }
+
+    /// It ended the worker with code 0, some time later.
+    fn a_worker_with_no_descriptor_to_open_goes_on() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(1)
+            .initializer(lower_the_limit_of_descriptors, ())
+            .build()
+            .unwrap();
+        for _ in 0..3 {
+            let own = *value(&executor.submit(pid, ()).unwrap());
+            // Whoever sleeps in it wakes, and looks at what it waits for anew.
+            send(own, Signal::INT);
+            assert_goes_on(&executor);
+        }
+        assert_eq!(executor.stats().replaced, 0);
+    }
+}
