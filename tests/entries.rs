@@ -44,7 +44,7 @@ fn say(outcome: Result<u64, Error>) {
 }
 "#;
 
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("without_init", "fn main() { note(); say(work()); }"),
     (
         "init_first",
@@ -61,6 +61,27 @@ const PROGRAMS: [(&str, &str); 4] = [
             println!("ready");
             std::io::stdin().read_line(&mut String::new()).unwrap();
             say(work());
+        }"#,
+    ),
+    (
+        "marked",
+        r#"fn main() {
+            let how = std::env::args().nth(1).unwrap();
+            let (sender, receiver) = std::sync::mpsc::channel::<()>();
+            let other = std::thread::spawn(move || receiver.recv());
+            if how == "init alone" {
+                drop(sender);
+                let _ = other.join().unwrap();
+                // The system takes a moment longer than `join`.
+                while std::fs::read_dir("/proc/self/task").unwrap().count() > 1 {}
+            }
+            if how == "pool" {
+                say(work());
+            } else {
+                concurrent_futures::init();
+            }
+            let _ = note;
+            println!("marked: {}", std::env::var_os("CONCURRENT_FUTURES_WORKER").is_some());
         }"#,
     ),
 ];
@@ -147,6 +168,25 @@ fn without_the_hook_a_late_init_is_none() {
         first.contains("call `concurrent_futures::init()` first in `main`"),
         "{first}"
     );
+}
+
+/// To change the environment while another thread may be reading it is undefined.
+#[test]
+fn the_marker_goes_at_an_entry_and_never_beside_other_threads() {
+    let binary = unhooked().target().join("debug/unhooked_marked");
+    for (how, stays) in [("init alone", false), ("init beside", true), ("pool", true)] {
+        let run = Command::new(&binary)
+            .arg(how)
+            .env("CONCURRENT_FUTURES_WORKER", "init 1")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let (printed, errors) = texts(&run);
+        assert!(
+            printed.contains(&format!("marked: {stays}")),
+            "{how}: {printed}{errors}"
+        );
+    }
 }
 
 /// Starts a copy of the program, changes the file under it, and lets it work.

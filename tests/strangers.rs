@@ -58,21 +58,28 @@ fn main_launches() {
     if env::var_os("HIDES").is_some() {
         // SAFETY: it takes numbers only.
         assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) }, 0);
-        let (_ours, theirs) = UnixStream::pair().expect("there are descriptors");
-        let child = run(program, "main_runs", &right, OwnedFd::from(theirs));
-        let output = child.wait_with_output().expect("it is our child");
-        println!("{:?}: {:?}", output.status.code(), output.stdout);
-        return;
     }
     let child = if env::var_os("HANDS_ON_ITS_INPUT").is_some() {
         run(program, "main_runs", &right, Stdio::inherit())
     } else {
         // A worker would end at once, with its channel.
         let (_ours, theirs) = UnixStream::pair().expect("there are descriptors");
-        run(program, "main_runs", &right, OwnedFd::from(theirs))
+        let child = run(program, "main_runs", &right, OwnedFd::from(theirs));
+        println!("{}", outcome(child));
+        return;
     };
     print!("{}", output(child));
 }
+
+/// The code with which it ended, and what it printed.
+fn outcome(child: Child) -> String {
+    let output = child.wait_with_output().expect("it is our child");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    format!("{:?}: {printed:?}", output.status.code())
+}
+
+/// What it is that was refused: code and silence.
+const REFUSED: &str = "Some(70): \"\"";
 
 fn marker(way: &str, pid: u32) -> String {
     format!("{way} {pid}")
@@ -235,25 +242,36 @@ fn launched_by(launcher: &Path, program: &Path) -> String {
     output(child.expect("it is a program"))
 }
 
+/// Whoever started it so has written a marker and made a socket for it: `main` is
+/// not what he wants, and addresses he is not to give.
 #[test]
-fn a_parent_that_is_another_program_starts_the_program() {
+fn a_parent_that_is_another_program_gets_no_worker() {
     let copy = Copy::new("another");
     let output = launched_by(&copy.0, &own_program());
-    assert!(output.contains(RAN), "{output}");
-    // The same by the same program would make a worker: the test can tell.
+    assert!(output.contains(REFUSED), "{output}");
+    // The same by the same program makes a worker: the test can tell.
     let (ours, theirs) = UnixStream::pair().expect("there are descriptors");
     let child = run(&own_program(), "main_runs", &right(), OwnedFd::from(theirs));
     drop(ours);
-    let output = self::output(child);
-    assert_eq!(
-        output, "",
-        "the hook makes a worker, which ends with its channel"
-    );
+    assert_eq!(outcome(child), "Some(0): \"\"", "it ends with its channel");
+}
+
+/// The parent is told, so that it does not start the next.
+#[test]
+fn who_is_refused_says_why_to_its_parent() {
+    let copy = Copy::new("told");
+    let (mut ours, theirs) = UnixStream::pair().expect("there are descriptors");
+    let child = run(&copy.0, "main_runs", &right(), OwnedFd::from(theirs));
+    let mut told = Vec::new();
+    ours.read_to_end(&mut told).expect("it ends");
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("its parent runs another program"), "{told}");
+    assert_eq!(outcome(child), REFUSED);
 }
 
 /// Only root can start programs as another user; others see nothing here.
 #[test]
-fn a_parent_of_another_user_starts_the_program() {
+fn a_parent_of_another_user_gets_no_worker() {
     if fs::metadata("/proc/self").expect("/proc is there").uid() != 0 {
         eprintln!("not shown: only root starts programs as another user");
         return;
@@ -267,7 +285,7 @@ fn a_parent_of_another_user_starts_the_program() {
         .uid(65534)
         .spawn();
     match child {
-        Ok(child) => starts_normally(child),
+        Ok(child) => assert_eq!(outcome(child), REFUSED),
         Err(error) => eprintln!("not shown: only root may run this program: {error}"),
     }
 }
@@ -286,7 +304,7 @@ fn a_parent_that_cannot_be_seen_leaves_no_second_main() {
     match launcher.spawn() {
         Ok(child) => {
             let output = output(child);
-            assert!(output.contains("Some(70): []"), "{output}");
+            assert!(output.contains(REFUSED), "{output}");
         }
         Err(error) => eprintln!("not shown: only root may run this program: {error}"),
     }
@@ -345,7 +363,7 @@ fn main_leaves_a_child() {
 /// All is right, but the file lends its group's rights since its parent runs it.
 /// Only root can give files to other groups; others see nothing here.
 #[test]
-fn a_program_with_more_rights_than_its_caller_starts() {
+fn a_program_with_more_rights_than_its_caller_is_no_worker() {
     let myself = fs::metadata("/proc/self").expect("/proc is there");
     if myself.uid() != 0 {
         eprintln!("not shown: only root gives files away");
@@ -359,7 +377,8 @@ fn a_program_with_more_rights_than_its_caller_starts() {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn();
-    starts_normally(child.expect("it is a program"));
+    let output = output(child.expect("it is a program"));
+    assert!(output.contains(REFUSED), "{output}");
 }
 
 #[test]

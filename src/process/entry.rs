@@ -9,48 +9,55 @@
 //!
 //! # The steps
 //!
-//! Whichever entry comes first, the marker is taken out of the environment, so
-//! that no program that a task starts sees it, and is judged, once:
+//! Whichever entry comes first, the marker is judged, once, and taken out of the
+//! environment, so that no program that a task starts sees it (if the process has
+//! one thread then: others may be reading the environment).
 //!
-//! | standing | when | what happens |
-//! |---|---|---|
-//! | program | no marker; or descriptor 0 is no local socket | starts as ever |
-//! | orphan | the marker is right, but that parent is no more | ends at once |
-//! | blind | all is right, but the parent's program is not to be seen | ends, with a message |
-//! | invited | all is right | becomes a worker at the entry that the marker names |
-//! | barred | anything else | starts as ever, but makes no pool of processes |
+//! | standing | marker | maker of the socket on descriptor 0 | what happens |
+//! |---|---|---|---|
+//! | program | none | - | starts as ever |
+//! | program | any | none: it is no local socket | starts as ever |
+//! | barred | illegible, or names another than the maker | any | starts as ever, but makes no pool of processes |
+//! | barred | names the maker | lives, and is not our parent | the same |
+//! | orphan | names the maker | is no more | ends at once |
+//! | refused | names the maker | our parent, but something is wrong | ends, and says what |
+//! | invited | names the maker | our parent, and all is right | becomes a worker at the entry that the marker names |
 //!
-//! *All is right*: nobody lent this process more rights than its caller has
-//! (setuid, capabilities); the kernel says that the socket on descriptor 0 was
-//! made by our parent, who is our user and the process that the marker names;
-//! that parent runs the very file that this process runs; and this crate is in
-//! the main program. So no stranger can have a program call addresses that he
-//! chose: whoever gets that far runs this program as this user already.
+//! *All is right*: this process has no more rights than its caller (setuid,
+//! capabilities); its parent acts for the same user, and runs the very file that
+//! this process runs. Something is *wrong* also if that is not to be seen. So no
+//! stranger can have a program call addresses that he chose: whoever gets that far
+//! runs this program as this user already.
+//!
+//! A copy of this crate in a shared library is no entry, and leaves the marker to
+//! the one in the main program.
 //!
 //! # Why `main` never works twice
 //!
-//! A process that our launcher started has the marker and a socket of its
-//! parent, so it is an orphan, blind, invited or barred. The first two end. One that is
-//! barred, or invited and past its entry, may run `main` for a while, but
-//! [`way`], which everyone asks before making a pool, ends it with a message. So
-//! there is never a second generation.
+//! A process that our launcher started has the marker and a socket of its parent,
+//! who is the one that the marker names, as long as it lives: it is an orphan,
+//! refused or invited. The first two end before `main`, or in [`init`]; one that
+//! is invited becomes a worker. One that never comes to its entry, or is barred,
+//! may run `main`, but [`way`], which is asked before a pool is made, ends it with
+//! a message. So there is never a second generation.
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::exit_code::ExitCode;
+use super::message::refused;
 use super::program::Program;
 use super::worker;
+use crate::sys::channel::Channel;
+use crate::sys::image::Image;
 use crate::sys::own;
-use crate::sys::parent::{Parent, Peer, runs_our_program};
+use crate::sys::parent::{Parent, Peer};
 
 /// The environment variable that holds the marker.
 const VARIABLE: &str = "CONCURRENT_FUTURES_WORKER";
-
-/// The code with which a process ends that was started as a worker and behaves
-/// like a parent: that of "internal software error" in `sysexits.h`.
-const MISLED: i32 = 70;
 
 /// The entry at which a process becomes a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +125,11 @@ pub(crate) fn way() -> Result<Way, NoWay> {
             "this crate is in a shared library, where no other process finds it; link it into \
              the main program",
         ))
+    } else if Image::current().is_run_by_loader() {
+        Err(NoWay(
+            "the program was started through the loader (as `ld.so ./program`), which would be \
+             started once more in its place; start the program itself",
+        ))
     } else if begun {
         Ok(Way::Init)
     } else if hooked {
@@ -137,17 +149,21 @@ fn refuse_to_be_a_parent() -> ! {
          came to make such a pool itself before it became one; call \
          `concurrent_futures::init()` first in `main`, and leave {VARIABLE} alone"
     );
-    own::end_now(MISLED)
+    ExitCode::Misled.end()
 }
 
-/// A parent of ours would have `main` run in each worker that it starts.
-fn refuse_to_be_blind() -> ! {
+/// Ends a process that was started as a worker and cannot be one. Its parent is
+/// told, so that it does not start the next.
+fn refuse(why: &str) -> ! {
+    own::have_output();
     eprintln!(
         "concurrent-futures: this process was started as a worker of a pool of processes, but \
-         may not see which program its parent runs; if that has changed its user or group, it \
-         has to make itself visible again: prctl(PR_SET_DUMPABLE, 1)"
+         {why}"
     );
-    own::end_now(MISLED)
+    let words = refused(&format!("no worker can begin: {why}"));
+    // A parent that is gone needs no answer.
+    let _ = Channel::take_stdin().and_then(|channel| channel.send_all(&words));
+    ExitCode::Misled.end()
 }
 
 /// The entry in `main`.
@@ -163,7 +179,7 @@ pub(super) fn init() {
     if BECAME.load(Ordering::Relaxed) {
         return;
     }
-    if let Standing::Invited(_, parent) = standing() {
+    if let Standing::Invited(_, parent) = enter() {
         become_worker(Way::Init, parent);
     }
 }
@@ -192,19 +208,23 @@ enum Standing {
     Barred,
 }
 
+/// Judged once. The marker stays: who asks may be any thread.
 fn standing() -> &'static Standing {
     static STANDING: OnceLock<Standing> = OnceLock::new();
-    STANDING.get_or_init(|| {
-        let Some(value) = std::env::var_os(VARIABLE) else {
-            return Standing::Program;
-        };
-        let standing = judge(&value);
-        // SAFETY: at an entry, before this program has threads, if `init` is
-        // called when it must be; if not, a process that is started wrongly
-        // might at worst read its environment wrongly.
-        unsafe { std::env::remove_var(VARIABLE) };
-        standing
+    STANDING.get_or_init(|| match std::env::var_os(VARIABLE) {
+        Some(value) if Program::is_main() => judge(&value),
+        _ => Standing::Program,
     })
+}
+
+/// The standing, at an entry.
+fn enter() -> &'static Standing {
+    let standing = standing();
+    if std::env::var_os(VARIABLE).is_some() && Program::is_main() && own::has_one_thread() {
+        // SAFETY: no other thread is there to read the environment.
+        unsafe { std::env::remove_var(VARIABLE) };
+    }
+    standing
 }
 
 fn judge(marker: &OsStr) -> Standing {
@@ -221,17 +241,51 @@ fn judge(marker: &OsStr) -> Standing {
     let Some((way, pid)) = invitation.filter(|(_, pid)| *pid == peer.pid) else {
         return Standing::Barred;
     };
-    if !peer.is_our_user() || own::has_more_rights_than_its_caller() {
+    let Some(parent) = Parent::with_pid(pid) else {
+        if peer.has_ended() {
+            own::end_now(0);
+        }
         return Standing::Barred;
+    };
+    // From here on it is certain that the parent started this process as a worker.
+    if !parent.end_with_it() {
+        own::end_now(0);
     }
-    match Parent::with_pid(pid) {
-        Some(parent) if Program::is_main() => match runs_our_program(pid) {
-            Some(true) => Standing::Invited(way, parent),
-            Some(false) => Standing::Barred,
-            None => refuse_to_be_blind(),
-        },
-        None if peer.has_ended() => own::end_now(0),
-        _ => Standing::Barred,
+    let unfit = unfit(peer, &parent);
+    // What was seen of it may be of the next parent.
+    if !parent.lives() {
+        own::end_now(0);
+    }
+    match unfit {
+        Some(why) => refuse(&why),
+        None => Standing::Invited(way, parent),
+    }
+}
+
+/// Why this process must not be the worker of its parent.
+fn unfit(peer: Peer, parent: &Parent) -> Option<String> {
+    if own::has_more_rights_than_its_caller() {
+        let why = "it has more rights than its parent (setuid, capabilities): the parent's file \
+                   got them since it was started, or its real and effective user differ";
+        return Some(why.to_owned());
+    }
+    if !peer.is_our_user() {
+        return Some("its parent acts for another user".to_owned());
+    }
+    if Image::current().is_run_by_loader() {
+        return Some("it was started through the loader (as `ld.so ./program`)".to_owned());
+    }
+    match parent.runs_our_program() {
+        Ok(true) => None,
+        Ok(false) => Some("its parent runs another program".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(
+            "may not see which program its parent runs; if that has changed its user or group, \
+             it has to make itself visible again: prctl(PR_SET_DUMPABLE, 1)"
+                .to_owned(),
+        ),
+        Err(error) => Some(format!(
+            "cannot see in /proc which program its parent runs: {error}"
+        )),
     }
 }
 
@@ -241,7 +295,7 @@ mod hook {
     use std::ffi::{c_char, c_int};
     use std::sync::atomic::Ordering;
 
-    use super::{HOOKED, Standing, Way, become_worker, standing};
+    use super::{HOOKED, Standing, Way, become_worker, enter};
     use crate::sys::constructors::{Constructor, Given, run_after};
 
     // SAFETY: `.init_array` holds such functions, and this is one.
@@ -256,7 +310,7 @@ mod hook {
     ) {
         // ORDERING: before `main` there is one thread.
         HOOKED.store(true, Ordering::Relaxed);
-        if let Standing::Invited(Way::Hook, parent) = standing() {
+        if let Standing::Invited(Way::Hook, parent) = enter() {
             let given = Given(count, arguments, environment);
             // Tasks may need what the others set up, as they do behind `main`.
             // SAFETY: it is the loader that calls this, and it gets no answer.
@@ -298,9 +352,9 @@ mod tests {
         let invited = marker(Way::Init).1;
         let runs = [
             // Whoever calls no `init`.
-            (&*invited, true, Some(MISLED)),
+            (&*invited, true, Some(ExitCode::Misled as i32)),
             // Whoever is barred.
-            ("init 1", true, Some(MISLED)),
+            ("init 1", true, Some(ExitCode::Misled as i32)),
             // A marker that no launcher of ours has set.
             (&*invited, false, Some(0)),
         ];
@@ -324,7 +378,7 @@ mod tests {
             let errors = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), code, "{marker}: {errors}");
             let told = errors.contains("call `concurrent_futures::init()` first");
-            assert_eq!(told, code == Some(MISLED), "{errors}");
+            assert_eq!(told, code == Some(ExitCode::Misled as i32), "{errors}");
             let printed = String::from_utf8_lossy(&output.stdout);
             assert_eq!(printed.contains("found a way"), code == Some(0));
         }

@@ -27,6 +27,8 @@ pub(crate) struct Image {
     code: Vec<Range<usize>>,
     build_id: Vec<u8>,
     headers: u64,
+    /// It names a loader, which the system starts before it.
+    has_loader: bool,
     /// The addresses of what runs before `main`.
     constructors: &'static [usize],
 }
@@ -66,6 +68,16 @@ impl Image {
         self.headers
     }
 
+    /// Whether the loader is the program that was started, as `ld.so ./program`
+    /// does it: this process's own file is the loader's then.
+    pub(crate) fn is_run_by_loader(&self) -> bool {
+        // SAFETY: takes a number, and gives one for every number.
+        let loader = unsafe { libc::getauxval(libc::AT_BASE) };
+        // The system says where it has put the loader, unless it was told to start
+        // that itself.
+        self.has_loader && loader == 0
+    }
+
     /// The addresses of the functions that run before `main`, in their order, as
     /// far as they can be found.
     pub(super) fn constructors(&self) -> &'static [usize] {
@@ -85,6 +97,7 @@ impl Image {
             code: Vec::new(),
             build_id: Vec::new(),
             headers: 0,
+            has_loader: false,
             constructors: &[],
         })
     }
@@ -95,6 +108,7 @@ impl Image {
             code: Vec::new(),
             build_id: Vec::new(),
             headers: 0xcbf2_9ce4_8422_2325,
+            has_loader: false,
             constructors: &[],
         };
         // Everything that is mapped for reading.
@@ -129,6 +143,7 @@ impl Image {
                         image.constructors = unsafe { words(at, bytes) };
                     }
                 }
+                libc::PT_INTERP => image.has_loader = true,
                 _ => {}
             }
         }
@@ -167,8 +182,12 @@ unsafe extern "C" fn first(
 ) -> c_int {
     // SAFETY: the loader lends a valid record during the callback.
     let info = unsafe { &*info };
-    // SAFETY: the record says so; the headers stay mapped as long as the image.
-    let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+    let headers = if info.dlpi_phdr.is_null() {
+        &[]
+    } else {
+        // SAFETY: the record says so; the headers stay mapped as long as the image.
+        unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) }
+    };
     let found = Image::of(info.dlpi_addr as usize, headers);
     let image: *mut Option<Image> = data.cast();
     // SAFETY: `Image::read` lends it during the call, to nobody else.
@@ -242,6 +261,25 @@ mod tests {
         let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"getpid".as_ptr()) };
         assert_eq!(found.is_null(), cfg!(target_feature = "crt-static"));
         found as usize
+    }
+
+    /// As the loader of a program without headers in memory may say it.
+    #[test]
+    fn a_record_without_headers_is_an_image_without_code() {
+        // SAFETY: numbers and pointers, all of which may be null.
+        let record: libc::dl_phdr_info = unsafe { std::mem::zeroed() };
+        for count in [0, 7] {
+            let mut record = libc::dl_phdr_info { ..record };
+            record.dlpi_phnum = count;
+            let mut image: Option<Image> = None;
+            let data = (&raw mut image).cast();
+            // SAFETY: a record, and a place for the image.
+            let ended = unsafe { first(&raw mut record, size_of_val(&record), data) };
+            assert_eq!(ended, 1);
+            let image = image.expect("it was read");
+            assert_eq!(image.link_address(first as *const () as usize), None);
+            assert!(!image.is_run_by_loader());
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::AddressFamily;
@@ -80,23 +81,38 @@ impl Peer {
 }
 
 /// The number of the parent, as long as it lives; 0 if it is out of sight.
-pub(crate) fn parent_pid() -> u32 {
+fn parent_pid() -> u32 {
     Pid::as_raw(getppid()).unsigned_abs()
 }
 
-/// Whether that process runs the file that this one runs. Also if the file was
-/// replaced or deleted since; `None` if we may not know: it has changed its user,
-/// for instance, and the system lets nobody look into it since.
-pub(crate) fn runs_our_program(pid: u32) -> Option<bool> {
-    let file = |whose: String| {
-        let found = fs::metadata(format!("/proc/{whose}/exe"))?;
+/// Whether the process that /proc has under that number runs the file that this
+/// one runs. Also if the file was replaced or deleted since.
+fn runs_our_program(number: u32) -> io::Result<bool> {
+    let file = |path: &Path| {
+        let found = fs::metadata(path)?;
         io::Result::Ok((found.dev(), found.ino()))
     };
-    match (file("self".to_owned()), file(pid.to_string())) {
-        (Ok(ours), Ok(theirs)) => Some(ours == theirs),
-        (Ok(_), Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => None,
-        _ => Some(false),
-    }
+    let ours = file(Path::new("/proc/self/exe"))?;
+    let whole = PathBuf::from(format!("/proc/{number}"));
+    let theirs = file(&whole.join("exe")).or_else(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
+        }
+        // Its first thread has ended, perhaps; the others know the file too.
+        let mut threads = fs::read_dir(whole.join("task"))?;
+        let other = threads.find_map(|thread| file(&thread.ok()?.path().join("exe")).ok());
+        other.ok_or(error)
+    })?;
+    Ok(ours == theirs)
+}
+
+/// The number that /proc has for our parent. In a new PID namespace that still has
+/// the /proc of an older one, it is another than the system calls tell.
+fn number_of_parent() -> io::Result<u32> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let number = line.and_then(|number| number.trim().parse().ok());
+    number.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// The parent while it lives.
@@ -130,6 +146,16 @@ impl Parent {
         // An extra: the system forgets it when this process changes its user.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         self.lives()
+    }
+
+    /// Whether it runs the file that this process runs.
+    ///
+    /// # Errors
+    ///
+    /// It is not to be seen: it has changed its user, for instance, and the system
+    /// lets no other process look into it since.
+    pub(crate) fn runs_our_program(&self) -> io::Result<bool> {
+        runs_our_program(number_of_parent()?)
     }
 
     /// Returns when the parent has ended, or has closed its end of the channel.
@@ -188,9 +214,10 @@ mod tests {
 
     #[test]
     fn a_process_runs_its_own_program() {
-        assert_eq!(runs_our_program(std::process::id()), Some(true));
-        assert_eq!(runs_our_program(0), Some(false));
-        assert_eq!(runs_our_program(u32::MAX), Some(false));
+        assert!(runs_our_program(std::process::id()).unwrap());
+        assert!(runs_our_program(0).is_err());
+        assert!(runs_our_program(u32::MAX).is_err());
+        assert_eq!(number_of_parent().unwrap(), parent_pid());
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn end_thread(how: String) {
 }
 
 /// A task: ends the thread that the worker began with.
-fn end_main_thread((): ()) {
+pub(crate) fn end_main_thread((): ()) {
     extern "C" fn end(_signal: libc::c_int) {
         // SAFETY: a signal handler may make system calls.
         unsafe { libc::syscall(libc::SYS_exit, 0) };

@@ -31,6 +31,7 @@ mod crashing;
 mod ending;
 mod interfering;
 mod orphans;
+mod standing;
 mod stopping;
 mod values;
 mod workers;
