@@ -190,7 +190,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/process/call.rs",
         "src/process/call/tests.rs",
         "src/process/codec/block.rs",
-        "src/process/crew.rs",
+        "src/process/crew/tests.rs",
         "src/process/entry.rs",
         "src/process/pool.rs",
         "src/process/worker.rs",

@@ -65,7 +65,7 @@ impl Pool {
         match *self {}
     }
 
-    pub(super) fn is_shut_down(&self) -> bool {
+    pub(super) fn needs_no_shutdown(&self) -> bool {
         match *self {}
     }
 

@@ -4,8 +4,9 @@
 //! # The end of a worker
 //!
 //! All that it said was heard before. A task that it had not started goes back to
-//! the head of the queue, and after three such sends fails, since its call may be
-//! what ends them. One that it had started is begun again if it has retries left,
+//! the head of the queue, however often: the worker may have been dead when it was
+//! sent. But a call that three workers in a row began to read, and did not
+//! survive, fails. (More was written then than their sockets hold.) One that it had started is begun again if it has retries left,
 //! and fails otherwise: with `Killed` or `TimeLimit` if the pool ended the worker
 //! for that, with `WorkerDied` if not.
 //!
@@ -19,6 +20,8 @@
 //! [`OnWorkerDeath::BreakPool`] any death does that, and the other workers are
 //! ended too.
 
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::collector::Event;
@@ -30,17 +33,22 @@ use super::pool::Pool;
 use super::task::{Packed, codec_error};
 use super::terms::OnWorkerDeath;
 use crate::error::{DeathParts, End, Error, Side, WorkerDeath};
+use crate::sys::channel;
 
 /// How many workers in a row may die before they begin a task.
 const BARREN_STARTS: u32 = 5;
 
-/// How many workers may end with a task's call before it starts: reading the
-/// call is what ends them.
+/// How many workers may end while they read a task's call: it is what ends them.
 const LOST_SENDS: u32 = 3;
 
 /// How long a pool that has workers goes on with them when one more could not be
 /// started. One of them that ends makes room, and is replaced at once.
 const SHORTAGE: Duration = Duration::from_millis(500);
+
+/// How soon one that has none tries again, and for how long in all: descriptors,
+/// processes and memory may be short for a moment only.
+const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
+const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Pool {
     /// Reads what a worker has said, and acts on it.
@@ -50,10 +58,7 @@ impl Pool {
             match link.hear(&mut budget) {
                 Ok(Some(reply)) => self.heard(ledger, number, reply),
                 Ok(None) => return,
-                Err(nonsense) => {
-                    let what = format!("it sent nonsense: {nonsense}");
-                    return link.kill(Fate::Unfit(what));
-                }
+                Err(what) => return link.kill(Fate::Unfit(what)),
             }
         }
     }
@@ -68,16 +73,20 @@ impl Pool {
         }
         match reply {
             Reply::Ready | Reply::Initialized => {
-                // One that leaves was sent all of that before.
+                // One that leaves was about to say that.
                 if !matches!(link.duty, Duty::Starting) {
                     return;
                 }
+                link.is_ready = true;
                 // The initializer may take its time: it is the user's.
                 link.deadline = None;
                 if reply == Reply::Initialized || !self.launcher.initializes() {
                     link.duty = Duty::Idle;
                     ledger.idle.push(number);
                     self.move_on(ledger);
+                    if let Some(link) = ledger.links.get_mut(&number) {
+                        link.has_rested = matches!(link.duty, Duty::Idle);
+                    }
                 }
             }
             Reply::Refused(why) => {
@@ -111,10 +120,12 @@ impl Pool {
                 }
                 let limit = flight.entry.terms.time_limit;
                 link.has_begun = true;
+                link.progress = None;
                 link.deadline = limit.and_then(|limit| now.checked_add(limit));
                 ledger.is_stale |= link.deadline.is_some();
             }
-            _ => link.kill(Fate::Unfit("it started what it does not have".to_owned())),
+            // `Link::expects` lets no other through.
+            _ => {}
         }
     }
 
@@ -130,8 +141,9 @@ impl Pool {
         };
         let flight = link.flight();
         let is_its = flight.is_some_and(|flight| flight.number == task && flight.started.is_some());
+        // `Link::expects` lets no other answer through.
         let Some(flight) = is_its.then(|| link.take_flight()).flatten() else {
-            return link.kill(Fate::Unfit("it answered what nobody asked".to_owned()));
+            return;
         };
         link.deadline = None;
         link.done += 1;
@@ -170,6 +182,7 @@ impl Pool {
     pub(super) fn worker_started(&self, ledger: &mut Ledger, number: usize, mut link: Link) {
         ledger.owed -= 1;
         ledger.starting = 0;
+        ledger.shortage_since = None;
         if ledger.ended > 0 {
             ledger.ended -= 1;
             ledger.replaced += 1;
@@ -185,14 +198,18 @@ impl Pool {
         }
     }
 
-    pub(super) fn not_started(&self, ledger: &mut Ledger, error: Error) {
+    pub(super) fn not_started(&self, ledger: &mut Ledger, error: io::Error) {
         ledger.owed = 0;
         ledger.starting = 0;
-        if ledger.links.is_empty() {
-            self.break_down(ledger, error);
-        } else {
+        let now = Instant::now();
+        let since = *ledger.shortage_since.get_or_insert(now);
+        if !ledger.links.is_empty() {
             // The others take the tasks, and must be heard meanwhile.
-            ledger.not_before = Instant::now().checked_add(SHORTAGE);
+            ledger.not_before = now.checked_add(SHORTAGE);
+        } else if is_shortage(&error) && now - since < SHORTAGE_LIMIT {
+            ledger.not_before = now.checked_add(SHORTAGE_WITHOUT_WORKERS);
+        } else {
+            self.break_down(ledger, Error::Spawn(Arc::new(error)));
         }
     }
 
@@ -229,7 +246,8 @@ impl Pool {
                 _ => explained,
             },
         }));
-        if is_death && !link.has_begun {
+        // One that rested was well; what ended it came from outside.
+        if is_death && !link.has_begun && !link.has_rested {
             ledger.barren_starts += 1;
         }
         if let Some(flight) = flight {
@@ -251,6 +269,8 @@ impl Pool {
     /// What becomes of the task of a worker that has ended.
     fn ground(&self, ledger: &mut Ledger, flight: Flight, fate: Option<Fate>, death: &Error) {
         let has_started = flight.started.is_some();
+        // What a socket holds, a worker need not have been alive for.
+        let was_being_read = flight.written > channel::capacity();
         let (mut entry, call) = (flight.entry, flight.call);
         let error = match fate {
             Some(Fate::Killed | Fate::Terminated) => Error::Killed,
@@ -260,7 +280,7 @@ impl Pool {
                 let goes_on = ledger.stopped.is_none() && !ledger.is_broken();
                 if let Some(call) = call.filter(|_| goes_on) {
                     if !has_started {
-                        entry.lost_sends += 1;
+                        entry.lost_sends += u32::from(was_being_read);
                         if entry.lost_sends < LOST_SENDS {
                             return self.put_back(ledger, entry, call);
                         }
@@ -290,6 +310,20 @@ impl Pool {
     }
 }
 
+/// Whether the system may have more of it in a moment.
+fn is_shortage(error: &io::Error) -> bool {
+    let codes = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::EAGAIN,
+        libc::ENOMEM,
+        libc::ENOBUFS,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
+}
+
 /// Why a worker was not initialized.
 fn cause_of(failure: InitializeFailure) -> Error {
     match failure {
@@ -300,181 +334,4 @@ fn cause_of(failure: InitializeFailure) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::os::unix::net::UnixStream;
-    use std::process::Command;
-    use std::sync::Arc;
-
-    use super::super::frame::{Kind, bare};
-    use super::super::launcher::Process;
-    use super::super::task::one;
-    use super::super::terms::{Plan, Terms};
-    use super::*;
-    use crate::completion::{Completion, Until};
-    use crate::executor::ShutdownOptions;
-    use crate::sys::channel;
-
-    /// A pool whose only worker is a process that does nothing, and that worker's
-    /// end of the channel for the test to speak through.
-    fn pool_with_a_dummy() -> (Arc<Pool>, UnixStream) {
-        pool_with(dummy())
-    }
-
-    fn dummy() -> Process {
-        Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap()
-    }
-
-    fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
-        let pool = Pool::new(Plan {
-            name: "by hand".to_owned(),
-            max_workers: 1,
-            max_tasks_per_child: None,
-            terms: Terms::default(),
-            on_worker_death: OnWorkerDeath::FailTask,
-            queue_capacity: None,
-            record_timing: false,
-            env: Vec::new(),
-            current_dir: None,
-            initialize: None,
-        });
-        let pool = pool.unwrap();
-        let (ours, childs) = channel::pair().unwrap();
-        let mut worker = UnixStream::from(childs);
-        worker.write_all(&bare(Kind::Ready, 0)).unwrap();
-        let mut ledger = pool.lock();
-        ledger.links.insert(0, Link::new(process, ours));
-        pool.hear(&mut ledger, 0);
-        assert_eq!(ledger.idle, [0]);
-        drop(ledger);
-        (pool, worker)
-    }
-
-    /// A task that the dummy has started.
-    fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Arc<Completion<()>> {
-        started_under(Terms::default(), pool, worker)
-    }
-
-    fn started_under(
-        terms: Terms,
-        pool: &Arc<Pool>,
-        worker: &mut UnixStream,
-    ) -> Arc<Completion<()>> {
-        let call = bare(Kind::Task, 0).to_vec();
-        let task = pool.queue(call, terms, one::<()>, true).unwrap();
-        worker.write_all(&bare(Kind::Started, 1)).unwrap();
-        while pool.stats().running == 0 {
-            std::thread::yield_now();
-        }
-        task
-    }
-
-    fn outcome(task: &Arc<Completion<()>>) -> Result<(), Error> {
-        task.wait(Until::Done, None).unwrap();
-        // SAFETY: nobody takes from it.
-        unsafe { task.lend() }.copied()
-    }
-
-    /// Who was told that it is killed is told the truth.
-    #[test]
-    fn an_answer_after_a_kill_does_not_count() {
-        let (pool, mut worker) = pool_with_a_dummy();
-        let task = started(&pool, &mut worker);
-        let mut ledger = pool.lock();
-        ledger.links.get_mut(&0).unwrap().kill(Fate::Killed);
-        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
-        drop(ledger);
-        assert!(matches!(outcome(&task), Err(Error::Killed)));
-        pool.shutdown(ShutdownOptions::new());
-    }
-
-    /// A worker may end right behind its answer.
-    #[test]
-    fn an_answer_before_the_end_counts() {
-        let (pool, mut worker) = pool_with_a_dummy();
-        let task = started(&pool, &mut worker);
-        let ledger = pool.lock();
-        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
-        drop(worker);
-        ledger.links[&0].process.kill().unwrap();
-        drop(ledger);
-        assert!(outcome(&task).is_ok());
-        pool.shutdown(ShutdownOptions::new());
-    }
-
-    /// Whether its socket ends with it, or a grandchild holds that open.
-    #[test]
-    fn without_a_descriptor_a_death_is_seen_all_the_same() {
-        for is_held_open in [false, true] {
-            let (pool, mut worker) = pool_with(dummy().without_descriptor());
-            let task = started(&pool, &mut worker);
-            let held_open = is_held_open.then_some(worker);
-            pool.lock().links[&0].process.kill().unwrap();
-            let Err(Error::WorkerDied(death)) = outcome(&task) else {
-                panic!("it died");
-            };
-            assert_eq!(death.signal(), Some("SIGKILL"));
-            drop(held_open);
-            pool.shutdown(ShutdownOptions::new());
-        }
-    }
-
-    /// Or it would be the end of an idle worker.
-    #[test]
-    fn a_limit_is_over_with_its_task() {
-        let (pool, mut worker) = pool_with_a_dummy();
-        let terms = Terms {
-            time_limit: Some(Duration::from_secs(3600)),
-            ..Terms::default()
-        };
-        let task = started_under(terms, &pool, &mut worker);
-        assert!(pool.lock().links[&0].deadline.is_some());
-        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
-        assert!(outcome(&task).is_ok());
-        let ledger = pool.lock();
-        let deadline = ledger.links[&0].deadline;
-        ledger.links[&0].process.kill().unwrap();
-        drop(ledger);
-        assert_eq!(deadline, None);
-        pool.shutdown(ShutdownOptions::new());
-    }
-
-    /// Its initializer might run for ever.
-    #[test]
-    fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
-        let (pool, _worker) = pool_with_a_dummy();
-        pool.stop_workers(true);
-        let mut ledger = pool.lock();
-        // As if the supervisor had been starting one meanwhile.
-        ledger.owed = 1;
-        ledger.starting = 1;
-        let (ours, _childs) = channel::pair().unwrap();
-        pool.worker_started(&mut ledger, 1, Link::new(dummy(), ours));
-        assert_eq!(ledger.links[&1].fate, Some(Fate::Killed));
-        for link in ledger.links.values() {
-            while link.process.try_wait().unwrap().is_none() {
-                std::thread::yield_now();
-            }
-        }
-    }
-
-    #[test]
-    fn a_second_start_ends_the_worker() {
-        let (pool, mut worker) = pool_with_a_dummy();
-        let task = started(&pool, &mut worker);
-        worker.write_all(&bare(Kind::Started, 1)).unwrap();
-        let error = outcome(&task).unwrap_err().to_string();
-        assert!(error.contains("what it does not have"), "{error}");
-        pool.shutdown(ShutdownOptions::new());
-    }
-
-    #[test]
-    fn an_answer_to_nothing_ends_the_worker() {
-        let (pool, mut worker) = pool_with_a_dummy();
-        let task = started(&pool, &mut worker);
-        worker.write_all(&bare(Kind::Returned, 7)).unwrap();
-        let error = outcome(&task).unwrap_err().to_string();
-        assert!(error.contains("what nobody asked"), "{error}");
-        pool.shutdown(ShutdownOptions::new());
-    }
-}
+mod tests;

@@ -564,7 +564,7 @@ impl Executor for ProcessPoolExecutor {
 
 impl Drop for ProcessPoolExecutor {
     fn drop(&mut self) {
-        if !self.pool.is_shut_down() {
+        if !self.pool.needs_no_shutdown() {
             self.shutdown();
         }
     }

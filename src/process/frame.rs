@@ -285,7 +285,11 @@ impl Assembler {
     }
 
     /// Where to read the next bytes to, once [`next`](Self::next) gave `None`.
-    pub(crate) fn room(&mut self) -> &mut [u8] {
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the frame that is on its way.
+    pub(crate) fn room(&mut self) -> Result<&mut [u8], Malformed> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -293,9 +297,15 @@ impl Assembler {
                 let more = partial.missing().min(partial.got.max(PIECE));
                 let wanted = partial.got + more;
                 let longer = wanted.saturating_sub(partial.payload.len());
-                partial.payload.reserve_exact(longer);
+                // An answer larger than what is left of memory fails alone.
+                if partial.payload.try_reserve_exact(longer).is_err() {
+                    return Err(Malformed::new(format!(
+                        "a frame of {} bytes, for which there is no memory",
+                        partial.header.length
+                    )));
+                }
                 partial.payload.resize(wanted, 0);
-                return &mut partial.payload[partial.got..];
+                return Ok(&mut partial.payload[partial.got..]);
             }
         } else {
             // Less than a header, if `next` was asked as it should be.
@@ -303,7 +313,7 @@ impl Assembler {
             self.end -= self.start;
             self.start = 0;
         }
-        &mut self.stage[self.end..]
+        Ok(&mut self.stage[self.end..])
     }
 
     /// Says that `count` bytes were read into what [`room`](Self::room) lent.
@@ -359,8 +369,12 @@ impl Assembler {
         }))
     }
 
+    /// The header of the frame that is on its way, once it is here.
+    pub(crate) fn header(&self) -> Option<&Header> {
+        self.partial.as_ref().map(|partial| &partial.header)
+    }
+
     /// Whether the bytes end between two frames.
-    #[cfg(test)]
     pub(crate) fn is_between_frames(&self) -> bool {
         self.partial.is_none() && self.start == self.end
     }
@@ -390,7 +404,7 @@ mod tests {
             if left.is_empty() {
                 return Ok(frames);
             }
-            let room = assembler.room();
+            let room = assembler.room().unwrap();
             let count = room.len().min(piece).min(left.len());
             assert!(count > 0, "there is always room");
             room[..count].copy_from_slice(&left[..count]);
@@ -423,7 +437,7 @@ mod tests {
         for cpu in [3, u32::MAX, 0] {
             let mut bytes = bare(Kind::Started, 1);
             set_cpu(&mut bytes, cpu);
-            assembler.room()[..HEADER].copy_from_slice(&bytes);
+            assembler.room().unwrap()[..HEADER].copy_from_slice(&bytes);
             assembler.came(HEADER);
             assert!(assembler.next().unwrap().is_some());
             assert_eq!(assembler.cpu(), cpu);
@@ -436,11 +450,11 @@ mod tests {
         bytes[16..].copy_from_slice(&(1_u64 << 60).to_le_bytes());
         let mut assembler = Assembler::new();
         for part in [&bytes[..], &[7; 100]] {
-            assembler.room()[..part.len()].copy_from_slice(part);
+            assembler.room().unwrap()[..part.len()].copy_from_slice(part);
             assembler.came(part.len());
             assert_eq!(assembler.next(), Ok(None));
         }
-        assert!(assembler.room().len() <= PIECE);
+        assert!(assembler.room().unwrap().len() <= PIECE);
         assert!(!assembler.is_between_frames());
     }
 

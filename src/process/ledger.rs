@@ -36,6 +36,8 @@ pub(super) struct Ledger {
     pub(super) started: usize,
     /// None is started before: the last one could not be, and there are others.
     pub(super) not_before: Option<Instant>,
+    /// Since when none could be started.
+    pub(super) shortage_since: Option<Instant>,
     /// Workers that ended and were not replaced yet.
     pub(super) ended: u64,
     pub(super) replaced: u64,
@@ -52,6 +54,10 @@ pub(super) struct Ledger {
     pub(super) collector: Option<Sender<Event>>,
     /// Whether the supervisor has to look at the links anew.
     pub(super) is_stale: bool,
+    /// Whether a task was sent since the supervisor looked last.
+    pub(super) was_active: bool,
+    /// Whether the supervisor wakes up by itself to look at the workers' progress.
+    pub(super) is_watched: bool,
 }
 
 impl Ledger {

@@ -10,6 +10,20 @@
 //!                                 └───────────────────────────────────────┘
 //! ```
 //!
+//! What a worker may say in which of them, and what limits there are:
+//!
+//! | it is | it may say | limit | a task that it has when it ends |
+//! |---|---|---|---|
+//! | Starting | `Ready`, or `Refused`; then, with an initializer, how that ended | a minute until `Ready`, none for the initializer | - |
+//! | Idle | nothing | - | - |
+//! | Busy, sent | `Started` | [`Progress`] | goes on to the next worker |
+//! | Busy, running | its answer | `time_limit` | fails, or is begun again |
+//! | Leaving | what it was about to say when it was told to leave | 5 s | - |
+//!
+//! Anything else ends that worker and touches no other: a task may have written
+//! into the socket. A frame is judged by its header, before its payload is here,
+//! and one that was begun has to go on ([`Progress`]).
+//!
 //! From each of them the process may end. A [`Fate`] says that the pool itself
 //! ends it, and for what: from then on an answer counts no more, so that who
 //! asked for the end is told the truth. Nothing here blocks: bytes are read and
@@ -20,10 +34,11 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::frame::{Assembler, Malformed};
+use super::frame::{Assembler, Kind};
 use super::launcher::Process;
 use super::looks::is_elsewhere;
 use super::message::{self, Reply};
+use super::progress::Progress;
 use super::task::{Packed, Remote};
 use super::terms::Terms;
 use crate::sys::channel::Channel;
@@ -53,7 +68,7 @@ pub(super) struct Entry {
     pub(super) again: Option<Box<Packed>>,
     /// Whether a worker has started it.
     pub(super) has_begun: bool,
-    /// How many workers ended with its call before it started.
+    /// How many workers ended while they read its call.
     pub(super) lost_sends: u32,
 }
 
@@ -76,6 +91,8 @@ pub(super) struct Flight {
     /// The call, as long as it may have to be sent again.
     pub(super) call: Option<Box<Packed>>,
     pub(super) started: Option<Instant>,
+    /// How many bytes of the call were written.
+    pub(super) written: usize,
 }
 
 /// What a worker is doing.
@@ -116,6 +133,12 @@ pub(super) struct Link {
     pub(super) is_silent: bool,
     /// What came makes no sense.
     is_garbled: bool,
+    /// It has said that it is ready.
+    pub(super) is_ready: bool,
+    /// Whether it was ever idle with nothing to do.
+    pub(super) has_rested: bool,
+    /// `Some` while it has something to do at once.
+    pub(super) progress: Option<Progress>,
     /// Nothing can be sent any more.
     pub(super) is_lost: bool,
     pub(super) duty: Duty,
@@ -139,6 +162,9 @@ impl Link {
             is_dry: true,
             is_silent: false,
             is_garbled: false,
+            is_ready: false,
+            has_rested: false,
+            progress: None,
             is_lost: false,
             duty: Duty::Starting,
             fate: None,
@@ -168,14 +194,19 @@ impl Link {
     pub(super) fn flush(&mut self) {
         let mut budget = TURN;
         while let Some(frame) = self.outbox.front().filter(|_| budget > 0) {
+            let length = frame.len();
             match self.channel.send_now(&frame[self.sent..]) {
-                Ok(count) if self.sent + count == frame.len() => {
-                    self.outbox.pop_front();
-                    self.sent = 0;
-                }
                 Ok(count) => {
                     self.sent += count;
+                    if self.sent == length {
+                        self.outbox.pop_front();
+                        self.sent = 0;
+                    }
                     budget = budget.saturating_sub(count);
+                    if let Duty::Busy(flight) = &mut self.duty {
+                        flight.written += count;
+                    }
+                    self.has_moved();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -196,26 +227,36 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// It said nonsense; nothing more is heard from it then.
-    pub(super) fn hear(&mut self, budget: &mut usize) -> Result<Option<Reply>, Malformed> {
+    /// What it said makes no sense, or cannot come now; nothing more is heard from
+    /// it then.
+    pub(super) fn hear(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
+        let heard = self.hear_frame(budget);
+        if heard.is_err() {
+            self.is_garbled = true;
+            self.fall_silent();
+        }
+        heard
+    }
+
+    fn hear_frame(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
+        let nonsense = |what| format!("it sent nonsense: {what}");
         loop {
             if self.is_garbled {
                 return Ok(None);
             }
-            let next = self.inbox.next();
-            match next.and_then(|frame| frame.map(Reply::of).transpose()) {
-                Ok(None) => {}
-                Ok(reply) => return Ok(reply),
-                Err(nonsense) => {
-                    self.is_garbled = true;
-                    self.fall_silent();
-                    return Err(nonsense);
-                }
+            if let Some(frame) = self.inbox.next().map_err(nonsense)? {
+                self.expects(frame.kind, frame.task)?;
+                return Reply::of(frame).map(Some).map_err(nonsense);
+            }
+            // Not only when it is whole: its length may be a lie.
+            if let Some(header) = self.inbox.header() {
+                self.expects(header.kind, header.task)?;
             }
             if self.is_silent || *budget == 0 {
+                self.watch_progress()?;
                 return Ok(None);
             }
-            let room = self.inbox.room();
+            let room = self.inbox.room().map_err(nonsense)?;
             let size = room.len();
             match self.channel.receive_now(room) {
                 Ok(0) => self.fall_silent(),
@@ -223,6 +264,7 @@ impl Link {
                     self.is_dry = false;
                     let is_all = count < size;
                     self.inbox.came(count);
+                    self.has_moved();
                     *budget = budget.saturating_sub(count);
                     if is_all {
                         // What comes later makes the socket readable again.
@@ -238,6 +280,60 @@ impl Link {
                 Err(_) => self.fall_silent(),
             }
         }
+    }
+
+    /// Whether a frame of that kind and task may come now: the table above.
+    fn expects(&self, kind: Kind, task: u64) -> Result<(), String> {
+        use Kind::{InitializeFailed, Initialized, Ready, Refused, Started};
+        let may_come = match (&self.duty, kind) {
+            // What it says counts no more.
+            _ if self.is_doomed() => true,
+            (Duty::Starting, Ready | Refused) => !self.is_ready,
+            (Duty::Starting, Initialized | InitializeFailed) => self.is_ready,
+            (Duty::Leaving, Ready | Refused | Initialized | InitializeFailed) => true,
+            (Duty::Busy(flight), Started) if flight.number == task => flight.started.is_none(),
+            (_, Started) => false,
+            (_, Ready | Refused | Initialized | InitializeFailed) => false,
+            (Duty::Busy(flight), _) => flight.number == task && flight.started.is_some(),
+            _ => false,
+        };
+        if may_come {
+            return Ok(());
+        }
+        Err(match kind {
+            Started => "it started what it does not have".to_owned(),
+            Ready | Refused | Initialized | InitializeFailed => {
+                format!("it said {kind:?} when it had said that it was ready")
+            }
+            _ => "it answered what nobody asked".to_owned(),
+        })
+    }
+
+    /// Has the worker take up at once what it was sent, or go on with what it
+    /// says.
+    pub(super) fn expect_progress(&mut self) {
+        self.progress = Some(Progress::from(Instant::now()));
+    }
+
+    fn has_moved(&mut self) {
+        if self.progress.is_some() {
+            self.expect_progress();
+        }
+    }
+
+    /// Sees after reading whether it has begun a frame that has to go on.
+    fn watch_progress(&mut self) -> Result<(), String> {
+        let is_inside = !self.inbox.is_between_frames();
+        if is_inside && matches!(self.duty, Duty::Idle) {
+            return Err("it spoke while it had nothing to do".to_owned());
+        }
+        let is_sent = self.flight().is_some_and(|flight| flight.started.is_none());
+        if is_inside && self.progress.is_none() {
+            self.expect_progress();
+        } else if !is_inside && !is_sent {
+            self.progress = None;
+        }
+        Ok(())
     }
 
     fn fall_silent(&mut self) {

@@ -57,6 +57,8 @@ mod pool;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod program;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod progress;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod stopping;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod supervisor;

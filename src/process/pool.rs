@@ -78,6 +78,9 @@ pub(super) struct Pool {
     pub(super) last_number: AtomicU64,
 }
 
+/// For how many tasks an empty queue keeps its memory.
+const KEPT: usize = 4096;
+
 static POOLS: Mutex<BTreeMap<usize, Weak<Pool>>> = Mutex::new(BTreeMap::new());
 
 /// The pool of a task's home, if it lives.
@@ -274,14 +277,18 @@ impl Pool {
             };
             ledger.idle.pop();
             if let Some(link) = ledger.links.get_mut(&number) {
-                link.send(Arc::clone(&call.frame));
-                ledger.is_stale |= link.has_unsent() || link.is_lost;
+                let frame = Arc::clone(&call.frame);
                 link.duty = Duty::Busy(Flight {
                     number: call.number,
                     entry,
                     call: Some(call),
                     started: None,
+                    written: 0,
                 });
+                link.expect_progress();
+                link.send(frame);
+                ledger.is_stale |= link.has_unsent() || link.is_lost || !ledger.is_watched;
+                ledger.was_active = true;
             }
         }
         if ledger.closed.is_some() {
@@ -300,6 +307,10 @@ impl Pool {
     /// The next task that is to be sent, with its call.
     fn next_task(&self, ledger: &mut Ledger) -> Option<(Entry, Box<Packed>)> {
         while let Some(mut entry) = ledger.queue.pop_front() {
+            // A long queue does not keep its memory for ever.
+            if ledger.queue.is_empty() && ledger.queue.capacity() > KEPT {
+                ledger.queue.shrink_to(KEPT);
+            }
             if let Some(call) = entry.again.take() {
                 ledger.again -= 1;
                 return Some((entry, call));

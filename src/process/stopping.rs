@@ -55,7 +55,7 @@ impl Pool {
         } else {
             Fate::Terminated
         };
-        self.shutdown(ShutdownOptions::new().wait(false).cancel_pending(true));
+        self.close(true);
         let mut ledger = self.ledger.lock();
         while let Some(at) = ledger.queue.iter().position(|entry| entry.has_begun) {
             ledger.again -= 1;
@@ -111,12 +111,22 @@ impl Pool {
         let deadline = options
             .limit()
             .and_then(|limit| Instant::now().checked_add(limit));
+        self.ledger.lock().shut_down = true;
+        self.close(options.cancels_pending());
+        // There it would wait for itself.
+        if options.waits() && !self.is_in_own_code() {
+            self.join(deadline);
+        }
+        self.stats().into()
+    }
+
+    /// Refuses tasks from now on, and cancels those that wait if so asked.
+    fn close(&self, cancels_pending: bool) {
         let mut ledger = self.ledger.lock();
-        ledger.shut_down = true;
         ledger.close(Error::ShutDown);
         self.room.notify_all();
         let mut cancelled = Vec::new();
-        if options.cancels_pending() {
+        if cancels_pending {
             let entries = std::mem::take(&mut ledger.queue);
             let (begun, pending): (Vec<_>, Vec<_>) =
                 entries.into_iter().partition(|entry| entry.has_begun);
@@ -131,11 +141,6 @@ impl Pool {
             tell();
         }
         drop(cancelled);
-        // There it would wait for itself.
-        if options.waits() && !self.is_in_own_code() {
-            self.join(deadline);
-        }
-        self.stats().into()
     }
 
     /// Whether the current thread is in one of its callbacks, or decodes one of
@@ -144,8 +149,16 @@ impl Pool {
         is_telling_of(self.id) || brings_results_of(self.id)
     }
 
-    pub(super) fn is_shut_down(&self) -> bool {
-        !self.is_here() || self.ledger.lock().shut_down
+    /// Whether nothing is left to do or to wait for when the executor is dropped.
+    ///
+    /// Workers that were ended by force are waited for: they are gone in a moment,
+    /// and until then they are still there to be seen.
+    pub(super) fn needs_no_shutdown(&self) -> bool {
+        if !self.is_here() {
+            return true;
+        }
+        let ledger = self.ledger.lock();
+        ledger.shut_down && ledger.stopped.is_none()
     }
 
     fn join(&self, deadline: Option<Instant>) {

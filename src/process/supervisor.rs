@@ -11,21 +11,28 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::launcher::Process;
 use super::ledger::Ledger;
 use super::link::{Duty, Fate, Link};
 use super::looks::look;
 use super::pool::Pool;
-use crate::error::{End, Error};
+use super::progress::{self, Progress};
+use crate::error::End;
 use crate::sys::channel::Channel;
 
 /// How often a worker's process is looked at where the system has no descriptor
 /// for it: one whose socket has ended, and any other.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
+
+/// How often an ended worker's socket is read: each time takes all that is there,
+/// up to a [`TURN`](super::link::TURN), so a few would do.
+const READS_TO_THE_END: usize = 100;
 
 /// The stack of its thread, on which nothing is deep.
 pub(super) const STACK: usize = 2 << 20;
@@ -55,7 +62,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
             ledger = pool.lock();
             match launched {
                 Ok(link) => pool.worker_started(&mut ledger, number, link),
-                Err(error) => pool.not_started(&mut ledger, Error::Spawn(Arc::new(error))),
+                Err(error) => pool.not_started(&mut ledger, error),
             }
             continue;
         }
@@ -65,7 +72,19 @@ pub(super) fn main(pool: &Arc<Pool>) {
         let watched = watch(&ledger);
         let looks = ledger.links.values().any(Link::is_worth_a_look);
         let deadlines = ledger.links.values().filter_map(|link| link.deadline);
-        let wake_at = deadlines.chain(ledger.not_before).min();
+        let progress = ledger
+            .links
+            .values()
+            .filter_map(|link| link.progress.as_ref());
+        // As long as tasks come, it looks by itself; then a submitter wakes it.
+        let was_active = ledger.was_active;
+        let wake_at = deadlines
+            .chain(progress.map(Progress::next_look))
+            .chain(was_active.then(|| Instant::now() + progress::LOOK))
+            .chain(ledger.not_before)
+            .min();
+        ledger.was_active = false;
+        ledger.is_watched = was_active;
         drop(ledger);
         let ready = sleep(pool, &watched, wake_at, looks);
         ledger = pool.lock();
@@ -101,13 +120,18 @@ fn sleep(
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
     for worker in watched {
         let mut flags = PollFlags::empty();
-        if !worker.is_silent {
-            flags |= PollFlags::IN;
-        }
         if worker.has_unsent {
             flags |= PollFlags::OUT;
         }
-        polled.push(PollFd::new(&*worker.channel, flags));
+        if worker.is_silent {
+            // Takes the place: the end of a socket would be found again and again.
+            polled.push(PollFd::from_borrowed_fd(
+                pool.bell.as_fd(),
+                PollFlags::empty(),
+            ));
+        } else {
+            polled.push(PollFd::new(&*worker.channel, flags | PollFlags::IN));
+        }
         match worker.process.descriptor() {
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
             // Takes the place: its end shows nowhere.
@@ -123,9 +147,15 @@ fn sleep(
     }
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
     let found = looks.then(|| look(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)));
-    if found.flatten().is_none() && poll(&mut polled, limit.as_ref()).is_err() {
-        // A signal, or memory that is short just now: all is looked at again.
-        return vec![(true, true); watched.len()];
+    if found.flatten().is_none() {
+        if let Err(error) = poll(&mut polled, limit.as_ref()) {
+            // Memory that is short just now, or a lowered limit of descriptors.
+            if error != Errno::INTR {
+                thread::sleep(LOOK[0]);
+            }
+            // Whatever it was, all is looked at again.
+            return vec![(true, true); watched.len()];
+        }
     }
     if !polled[0].revents().is_empty() {
         pool.bell.hush();
@@ -162,9 +192,10 @@ fn see_to(pool: &Pool, ledger: &mut Ledger, worker: &Watched, socket: bool, proc
 }
 
 /// Hears all that a worker said that has ended. A grandchild that holds the
-/// socket open has nothing to say: the end is where nothing is left.
+/// socket open has nothing to say: the end is where nothing is left, or where more
+/// was read than can have been in the socket when the worker ended.
 fn hear_to_the_end(pool: &Pool, ledger: &mut Ledger, number: usize) {
-    loop {
+    for _ in 0..READS_TO_THE_END {
         pool.hear(ledger, number);
         let link = ledger.links.get(&number);
         if link.is_none_or(|link| link.is_silent || link.is_dry) {
@@ -173,12 +204,26 @@ fn hear_to_the_end(pool: &Pool, ledger: &mut Ledger, number: usize) {
     }
 }
 
-/// Ends the workers that are past their deadlines.
+/// Ends the workers that are past their deadlines, or do not go on.
 fn keep_deadlines(ledger: &mut Ledger) {
-    if ledger.links.values().all(|link| link.deadline.is_none()) {
+    let mut links = ledger.links.values();
+    if links.all(|link| link.deadline.is_none() && link.progress.is_none()) {
         return;
     }
     let now = Instant::now();
+    for link in ledger.links.values_mut() {
+        let progress = link.progress.as_mut();
+        if progress.is_some_and(|progress| progress.is_given_up(now)) {
+            link.progress = None;
+            let what = match link.flight() {
+                Some(flight) if flight.started.is_none() => {
+                    "it did not take up a task that it was sent"
+                }
+                _ => "it left a message half said",
+            };
+            link.kill(Fate::Unfit(what.to_owned()));
+        }
+    }
     let is_late = |link: &&mut Link| link.deadline.is_some_and(|at| at <= now);
     for link in ledger.links.values_mut().filter(is_late) {
         let fate = match &link.duty {

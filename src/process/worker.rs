@@ -18,7 +18,7 @@ use std::thread;
 
 use super::entry::Way;
 use super::exit_code::ExitCode;
-use super::frame::{Assembler, Frames, Kind, bare, set_cpu};
+use super::frame::{Assembler, Frames, Kind, Malformed, bare, set_cpu};
 use super::looks::{is_elsewhere, look};
 use super::message::{Greeting, Request, Work, refused};
 use super::program::Program;
@@ -258,7 +258,7 @@ impl Requests<'_> {
     /// Waits for bytes.
     fn receive(&mut self) -> io::Result<usize> {
         if self.channel.is_intact() && is_elsewhere(self.bytes.cpu()) {
-            let room = self.bytes.room();
+            let room = self.bytes.room().unwrap_or_else(lost_in);
             let found = look(|| match self.channel.receive_now(room) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 received => Some(received),
@@ -267,7 +267,8 @@ impl Requests<'_> {
                 return received;
             }
         }
-        self.channel.receive(self.bytes.room())
+        self.channel
+            .receive(self.bytes.room().unwrap_or_else(lost_in))
     }
 
     /// Waits for the next one; `None` if the parent is gone.
@@ -283,14 +284,18 @@ impl Requests<'_> {
                     }
                     Err(error) => end_by(&error, self.parent),
                 },
-                Err(malformed) => lost(&format!("it was sent {malformed}")),
+                Err(malformed) => lost_in(malformed),
             };
             match Request::of(frame) {
                 Ok(request) => return Some(request),
-                Err(malformed) => lost(&format!("it was sent {malformed}")),
+                Err(malformed) => lost_in(malformed),
             }
         }
     }
+}
+
+fn lost_in<T>(frame: Malformed) -> T {
+    lost(&format!("it was sent {frame}"))
 }
 
 /// Whether the other end is gone.

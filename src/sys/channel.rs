@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::net::sockopt::socket_send_buffer_size;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
@@ -40,6 +41,13 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
         None,
     )?;
     Ok((Channel(Checked::new(out_of_the_way(ours)?)), childs))
+}
+
+/// More bytes than a channel takes that nobody reads from; the system's own
+/// default if it does not say.
+pub(crate) fn capacity() -> usize {
+    let size = pair().and_then(|(_, childs)| Ok(socket_send_buffer_size(&childs)?));
+    size.unwrap_or(212_992)
 }
 
 impl Channel {

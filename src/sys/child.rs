@@ -63,7 +63,9 @@ impl Handle {
     ///
     /// As [`kill`](Self::kill).
     pub(crate) fn terminate(&self) -> io::Result<()> {
-        self.signal(Signal::TERM)
+        self.signal(Signal::TERM)?;
+        // A stopped process acts on no signal before this one.
+        self.signal(Signal::CONT)
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {

@@ -30,6 +30,7 @@ mod callbacks;
 mod crashing;
 mod ending;
 mod interfering;
+mod misbehaving;
 mod orphans;
 mod standing;
 mod stopping;

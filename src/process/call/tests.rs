@@ -15,7 +15,7 @@ fn frame(bytes: &[u8]) -> Frame {
             assert!(assembler.is_between_frames() && left.is_empty());
             return frame;
         }
-        let room = assembler.room();
+        let room = assembler.room().unwrap();
         let count = room.len().min(left.len());
         assert!(count > 0, "the frame is whole");
         room[..count].copy_from_slice(&left[..count]);

@@ -86,7 +86,7 @@ impl Spoken {
             if let Some(frame) = self.replies.next().unwrap() {
                 return Some(Reply::of(frame).unwrap());
             }
-            match self.channel.receive(self.replies.room()) {
+            match self.channel.receive(self.replies.room().unwrap()) {
                 Ok(0) => return None,
                 Ok(count) => self.replies.came(count),
                 Err(error) if is_end(&error) => return None,

@@ -1,0 +1,336 @@
+//! Workers that the tests play themselves, word for word.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use super::super::frame::{Kind, bare};
+use super::super::launcher::Process;
+use super::super::task::one;
+use super::super::terms::{Plan, Terms};
+use super::*;
+use crate::completion::{Completion, Until};
+use crate::executor::ShutdownOptions;
+
+/// A pool whose only worker is a process that does nothing, and that worker's
+/// end of the channel for the test to speak through.
+fn pool_with_a_dummy() -> (Arc<Pool>, UnixStream) {
+    pool_with(dummy())
+}
+
+fn dummy() -> Process {
+    Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap()
+}
+
+fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
+    let pool = Pool::new(Plan {
+        name: "by hand".to_owned(),
+        max_workers: 1,
+        max_tasks_per_child: None,
+        terms: Terms::default(),
+        on_worker_death: OnWorkerDeath::FailTask,
+        queue_capacity: None,
+        record_timing: false,
+        env: Vec::new(),
+        current_dir: None,
+        initialize: None,
+    });
+    let pool = pool.unwrap();
+    let (ours, childs) = channel::pair().unwrap();
+    let mut worker = UnixStream::from(childs);
+    worker.write_all(&bare(Kind::Ready, 0)).unwrap();
+    let mut ledger = pool.lock();
+    ledger.links.insert(0, Link::new(process, ours));
+    pool.hear(&mut ledger, 0);
+    assert_eq!(ledger.idle, [0]);
+    drop(ledger);
+    (pool, worker)
+}
+
+/// A task that the dummy has started.
+fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Arc<Completion<()>> {
+    started_under(Terms::default(), pool, worker)
+}
+
+fn started_under(terms: Terms, pool: &Arc<Pool>, worker: &mut UnixStream) -> Arc<Completion<()>> {
+    let call = bare(Kind::Task, 0).to_vec();
+    let task = pool.queue(call, terms, one::<()>, true).unwrap();
+    worker.write_all(&bare(Kind::Started, 1)).unwrap();
+    while pool.stats().running == 0 {
+        std::thread::yield_now();
+    }
+    task
+}
+
+fn outcome(task: &Arc<Completion<()>>) -> Result<(), Error> {
+    task.wait(Until::Done, None).unwrap();
+    // SAFETY: nobody takes from it.
+    unsafe { task.lend() }.copied()
+}
+
+/// Who was told that it is killed is told the truth.
+#[test]
+fn an_answer_after_a_kill_does_not_count() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    let mut ledger = pool.lock();
+    ledger.links.get_mut(&0).unwrap().kill(Fate::Killed);
+    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    drop(ledger);
+    assert!(matches!(outcome(&task), Err(Error::Killed)));
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// A worker may end right behind its answer.
+#[test]
+fn an_answer_before_the_end_counts() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    let ledger = pool.lock();
+    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    drop(worker);
+    ledger.links[&0].process.kill().unwrap();
+    drop(ledger);
+    assert!(outcome(&task).is_ok());
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// Whether its socket ends with it, or a grandchild holds that open.
+#[test]
+fn without_a_descriptor_a_death_is_seen_all_the_same() {
+    for is_held_open in [false, true] {
+        let (pool, mut worker) = pool_with(dummy().without_descriptor());
+        let task = started(&pool, &mut worker);
+        let held_open = is_held_open.then_some(worker);
+        pool.lock().links[&0].process.kill().unwrap();
+        let Err(Error::WorkerDied(death)) = outcome(&task) else {
+            panic!("it died");
+        };
+        assert_eq!(death.signal(), Some("SIGKILL"));
+        drop(held_open);
+        pool.shutdown(ShutdownOptions::new());
+    }
+}
+
+/// Or it would be the end of an idle worker.
+#[test]
+fn a_limit_is_over_with_its_task() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let terms = Terms {
+        time_limit: Some(Duration::from_secs(3600)),
+        ..Terms::default()
+    };
+    let task = started_under(terms, &pool, &mut worker);
+    assert!(pool.lock().links[&0].deadline.is_some());
+    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    assert!(outcome(&task).is_ok());
+    let ledger = pool.lock();
+    let deadline = ledger.links[&0].deadline;
+    ledger.links[&0].process.kill().unwrap();
+    drop(ledger);
+    assert_eq!(deadline, None);
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// Its initializer might run for ever.
+#[test]
+fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
+    let (pool, _worker) = pool_with_a_dummy();
+    pool.stop_workers(true);
+    let mut ledger = pool.lock();
+    // As if the supervisor had been starting one meanwhile.
+    ledger.owed = 1;
+    ledger.starting = 1;
+    let (ours, _childs) = channel::pair().unwrap();
+    pool.worker_started(&mut ledger, 1, Link::new(dummy(), ours));
+    assert_eq!(ledger.links[&1].fate, Some(Fate::Killed));
+    for link in ledger.links.values() {
+        while link.process.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_second_start_ends_the_worker() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    worker.write_all(&bare(Kind::Started, 1)).unwrap();
+    let error = outcome(&task).unwrap_err().to_string();
+    assert!(error.contains("what it does not have"), "{error}");
+    pool.shutdown(ShutdownOptions::new());
+}
+
+#[test]
+fn an_answer_to_nothing_ends_the_worker() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    worker.write_all(&bare(Kind::Returned, 7)).unwrap();
+    let error = outcome(&task).unwrap_err().to_string();
+    assert!(error.contains("what nobody asked"), "{error}");
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// Also one that never had a task.
+#[test]
+fn workers_that_end_while_they_rest_do_not_break_the_pool() {
+    let (pool, worker) = pool_with_a_dummy();
+    let mut held = vec![worker];
+    for number in 1..=10 {
+        let (ours, childs) = channel::pair().unwrap();
+        let mut worker = UnixStream::from(childs);
+        worker.write_all(&bare(Kind::Ready, 0)).unwrap();
+        held.push(worker);
+        let mut ledger = pool.lock();
+        ledger.links.insert(number, Link::new(dummy(), ours));
+        pool.hear(&mut ledger, number);
+        let last = number - 1;
+        let process = Arc::clone(&ledger.links[&last].process);
+        process.kill().unwrap();
+        let end = loop {
+            if let Some(end) = process.try_wait().unwrap() {
+                break end;
+            }
+        };
+        pool.worker_ended(&mut ledger, last, end);
+        assert!(!ledger.is_broken(), "{number}");
+    }
+    pool.lock().links[&10].process.kill().unwrap();
+    pool.shutdown(ShutdownOptions::new());
+}
+
+fn hurry(pool: &Pool) {
+    let mut ledger = pool.lock();
+    let link = ledger.links.get_mut(&0).unwrap();
+    link.progress.as_mut().expect("it has to go on").hurry();
+    drop(ledger);
+    pool.bell.ring();
+}
+
+/// As a worker does that is stopped: the task is not to blame.
+#[test]
+fn a_worker_that_does_not_take_up_its_task_is_ended() {
+    let (pool, _worker) = pool_with_a_dummy();
+    let call = bare(Kind::Task, 0).to_vec();
+    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+    let process = Arc::clone(&pool.lock().links[&0].process);
+    hurry(&pool);
+    while process.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    // Real workers come next, which can make nothing of that call.
+    pool.shutdown(ShutdownOptions::new().cancel_pending(true));
+    assert!(matches!(
+        outcome(&task),
+        Err(Error::Cancelled | Error::Broken(_))
+    ));
+}
+
+/// As one does that is stopped while it answers.
+#[test]
+fn a_worker_that_leaves_a_message_half_said_is_ended() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    worker.write_all(&bare(Kind::Returned, 1)[..10]).unwrap();
+    while pool.lock().links[&0].progress.is_none() {
+        std::thread::yield_now();
+    }
+    hurry(&pool);
+    let error = outcome(&task).unwrap_err().to_string();
+    assert!(error.contains("half said"), "{error}");
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// Bytes that come one by one, but come.
+#[test]
+fn a_slow_message_is_waited_for() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    let answer = bare(Kind::Returned, 1);
+    for byte in &answer[..20] {
+        worker.write_all(&[*byte]).unwrap();
+        while pool.lock().links[&0].progress.is_none() {
+            std::thread::yield_now();
+        }
+        let mut ledger = pool.lock();
+        pool.hear(&mut ledger, 0);
+        let left = ledger.links[&0].progress.as_ref().unwrap().next_look();
+        assert!(left > Instant::now());
+    }
+    worker.write_all(&answer[20..]).unwrap();
+    assert!(outcome(&task).is_ok());
+    let mut ledger = pool.lock();
+    pool.hear(&mut ledger, 0);
+    assert!(ledger.links[&0].progress.is_none(), "it rests");
+    ledger.links[&0].process.kill().unwrap();
+    drop(ledger);
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// What it says may be whole or not.
+#[test]
+fn a_word_of_an_idle_worker_ends_it() {
+    for bytes in [&bare(Kind::Started, 1)[..], &bare(Kind::Ready, 0)[..3]] {
+        let (pool, mut worker) = pool_with_a_dummy();
+        worker.write_all(bytes).unwrap();
+        let mut ledger = pool.lock();
+        pool.hear(&mut ledger, 0);
+        assert!(matches!(ledger.links[&0].fate, Some(Fate::Unfit(_))));
+        drop(ledger);
+        pool.shutdown(ShutdownOptions::new());
+    }
+}
+
+/// A grandchild may hold the socket of an ended worker, and never be silent.
+#[test]
+fn an_ended_worker_is_not_listened_to_for_ever() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    let mut speaker = worker.try_clone().unwrap();
+    let speaks = std::thread::spawn(move || {
+        let words = bare(Kind::Ready, 0).repeat(1000);
+        while speaker.write_all(&words).is_ok() {}
+    });
+    let mut ledger = pool.lock();
+    // What a worker says that is being ended is passed over.
+    ledger.links.get_mut(&0).unwrap().kill(Fate::Killed);
+    drop(ledger);
+    assert!(matches!(outcome(&task), Err(Error::Killed)));
+    pool.shutdown(ShutdownOptions::new());
+    drop(worker);
+    speaks.join().unwrap();
+}
+
+#[test]
+fn a_long_queue_does_not_keep_its_memory() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let first = started(&pool, &mut worker);
+    let call = bare(Kind::Task, 0).to_vec();
+    let queue = || pool.queue(call.clone(), Terms::default(), one::<()>, true);
+    let all: Vec<_> = (0..20_000).map(|_| queue().unwrap()).collect();
+    assert!(pool.lock().queue.capacity() >= 20_000);
+    for task in &all {
+        task.cancel().unwrap().tell();
+    }
+    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    assert!(outcome(&first).is_ok());
+    let mut ledger = pool.lock();
+    pool.hear(&mut ledger, 0);
+    assert!(ledger.queue.capacity() < 10_000);
+    ledger.links[&0].process.kill().unwrap();
+    drop(ledger);
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// The rest may never come.
+#[test]
+fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    let mut lie = bare(Kind::Returned, 7);
+    lie[16] = 0xff;
+    worker.write_all(&lie).unwrap();
+    let error = outcome(&task).unwrap_err().to_string();
+    assert!(error.contains("what nobody asked"), "{error}");
+    pool.shutdown(ShutdownOptions::new());
+}
