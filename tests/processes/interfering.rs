@@ -185,7 +185,52 @@ fn lower_the_limit_of_descriptors((): ()) {
     setrlimit(Resource::Nofile, none).unwrap();
 }
 
+/// A task: what a daemon does first.
+fn become_a_daemon((): ()) {
+    // SAFETY: the first process ends at once, and the second goes on alone.
+    if unsafe { libc::fork() } > 0 {
+        std::process::exit(0);
+    }
+    rustix::process::setsid().unwrap();
+}
+
+/// A task: changes what its worker has from the system, as far as it may.
+fn change_the_process((): ()) {
+    let _ = rustix::process::setsid();
+    rustix::process::chdir("/").unwrap();
+    // Only root may do these.
+    let _ = rustix::process::chroot("/proc");
+    // SAFETY: takes numbers.
+    unsafe { libc::unshare(libc::CLONE_FILES | libc::CLONE_FS | libc::CLONE_NEWNS) };
+    // SAFETY: as above.
+    unsafe { libc::setuid(65534) };
+}
+
+/// A task: has each signal that may be ignored be so.
+fn ignore_signals((): ()) {
+    for signal in 1..32 {
+        // SAFETY: a disposition without a function; refused for two of them.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 alone! {
+    fn a_task_that_becomes_a_daemon_fails_alone() {
+        let executor = pool(1);
+        let future = executor.submit(become_a_daemon, ()).unwrap();
+        assert_eq!(death(&future).exit_code(), Some(0));
+        assert_goes_on(&executor);
+    }
+
+    fn a_task_may_change_the_session_root_folder_and_user_of_its_worker() {
+        let executor = pool(1);
+        let own = *value(&executor.submit(pid, ()).unwrap());
+        value(&executor.submit(change_the_process, ()).unwrap());
+        value(&executor.submit(ignore_signals, ()).unwrap());
+        assert_goes_on(&executor);
+        assert_eq!(only_worker(&executor), own);
+    }
+
     /// It hung: the answer went into the task's own socket or file.
     fn a_task_that_closes_descriptors_and_opens_its_own_fails_alone() {
         let executor = pool(1);

@@ -32,6 +32,7 @@ mod ending;
 mod interfering;
 mod misbehaving;
 mod orphans;
+mod reaping;
 mod standing;
 mod stopping;
 mod values;

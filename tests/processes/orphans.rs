@@ -29,6 +29,13 @@ fn is_a_parent() {
             }
             linger(());
         },
+        // What the system does at the parent's end, it does not for a process that
+        // has changed its user since.
+        "its worker changes its user" => |()| {
+            // SAFETY: takes a number; refused to all but root.
+            unsafe { libc::setuid(65534) };
+            linger(());
+        },
         _ => |()| (),
     };
     let future = executor.submit(task, ()).unwrap();
@@ -91,7 +98,12 @@ fn outlives_its_parent(order: &str, stops: bool) -> bool {
 
 alone! {
     fn a_worker_ends_with_its_parent_whatever_its_task_does() {
-        for order in ["lingers", "its worker lingers", "its worker closes descriptors"] {
+        for order in [
+            "lingers",
+            "its worker lingers",
+            "its worker closes descriptors",
+            "its worker changes its user",
+        ] {
             assert!(!outlives_its_parent(order, false), "{order}");
         }
     }
