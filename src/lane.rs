@@ -12,6 +12,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::completion::WakerKey;
+use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
 pub(crate) struct Lane<F: Waitable> {
@@ -24,6 +25,8 @@ pub(crate) struct Lane<F: Waitable> {
     ids: HashSet<usize>,
     /// Those that the current thread has not yet tried to run itself.
     unhelped: BTreeSet<usize>,
+    /// The process that it was made in: in a fork nothing arrives.
+    origin: Origin,
 }
 
 struct Place<F> {
@@ -54,6 +57,7 @@ impl<F: Waitable> Lane<F> {
             free: Vec::new(),
             ids: HashSet::new(),
             unhelped: BTreeSet::new(),
+            origin: Origin::current(),
         }
     }
 
@@ -97,6 +101,10 @@ impl<F: Waitable> Lane<F> {
     ///
     /// Without a deadline, a worker runs those that have not begun itself.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Option<usize> {
+        if !self.origin.is_here() {
+            // They are as far as they come, and each knows how far that is.
+            return self.places.iter().position(Option::is_some);
+        }
         if let Some(deadline) = deadline {
             return self.arrivals.recv_deadline(deadline).ok();
         }
@@ -115,6 +123,9 @@ impl<F: Waitable> Lane<F> {
 
     /// The number of a task that is done already.
     pub(crate) fn try_next(&self) -> Option<usize> {
+        if !self.origin.is_here() {
+            return None;
+        }
         self.arrivals.try_recv().ok()
     }
 

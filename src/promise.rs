@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::future::TaskFuture;
 use crate::panic::{catch, watch_panics};
 use crate::state::State;
+use crate::sys::fork::Origin;
 use crate::thread::ThreadFuture;
 
 /// The other end of a [`ThreadFuture`]: whoever holds it gives the outcome.
@@ -107,6 +108,8 @@ pub struct Promise<T: 'static> {
 #[doc(alias = "oneshot")]
 pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     watch_panics();
+    // Without memory for that, a fork waits as if it were this process.
+    let _ = Origin::new();
     let completion = Completion::new(NO_POOL);
     let future = TaskFuture::new(Arc::clone(&completion));
     (Promise { completion }, future)

@@ -34,18 +34,20 @@ macro_rules! local {
     };
 }
 
-/// A `static` of the program, or of one run of a model.
+/// A `static` of the process (a fork has one of its own), or of one run of a model.
 #[cfg(not(concurrent_futures_loom))]
 macro_rules! global {
-    ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
-        $(#[$attribute])* static $name: $type = $value;
+    ($(#[$attribute:meta])* $visible:vis static $name:ident: $type:ty = $value:expr;) => {
+        $(#[$attribute])*
+        $visible static $name: $crate::sys::fork::PerProcess<$type> =
+            $crate::sys::fork::PerProcess::new(|| $value);
     };
 }
 
 #[cfg(concurrent_futures_loom)]
 macro_rules! global {
-    ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
-        loom::lazy_static! { $(#[$attribute])* static ref $name: $type = $value; }
+    ($(#[$attribute:meta])* $visible:vis static $name:ident: $type:ty = $value:expr;) => {
+        loom::lazy_static! { $(#[$attribute])* $visible static ref $name: $type = $value; }
     };
 }
 
@@ -109,6 +111,10 @@ mod model {
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
             Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok().map(|guard| MutexGuard(Some(guard)))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {

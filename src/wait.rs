@@ -130,7 +130,8 @@ pub fn wait_until<F: Waitable>(
         // Those that ended together are told together.
         let together = std::iter::from_fn(|| lane.try_next());
         for number in std::iter::once(number).chain(together) {
-            ended[number] = true;
+            // In a fork, one of the parent's is given out though it never ends.
+            ended[number] = lane.item(number).is_some_and(|item| item.target().done());
             left -= 1;
             is_enough |= lane.item(number).is_some_and(&mut enough);
         }

@@ -32,10 +32,10 @@ use crate::sync::{Mutex, ThreadId, global, thread_id};
 
 global! {
     /// The waits without a limit that have begun.
-    static WAITS: Mutex<Vec<Wait>> = Mutex::new(Vec::new());
+    pub(super) static WAITS: Mutex<Vec<Wait>> = Mutex::new(Vec::new());
 }
 
-struct Wait {
+pub(super) struct Wait {
     waiter: ThreadId,
     task: *const dyn Awaited,
     until: Until,

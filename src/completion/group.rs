@@ -17,11 +17,15 @@ use std::sync::Arc;
 use super::task::Task;
 use crate::panic::Panic;
 use crate::sync::{Condvar, Mutex};
+use crate::sys::fork::Origin;
 
 pub(crate) struct Group {
     members: Mutex<Members>,
     /// Notified when a task has entered, and when the last one has left.
     changed: Condvar,
+    /// The process that it was made in. A fork has none of the threads that run
+    /// its tasks.
+    origin: Origin,
 }
 
 struct Members {
@@ -41,6 +45,7 @@ impl Group {
                 panics: Vec::new(),
             }),
             changed: Condvar::new(),
+            origin: Origin::current(),
         })
     }
 
@@ -60,7 +65,13 @@ impl Group {
 
     /// Waits until all tasks have ended. A worker runs those that have not
     /// begun itself, also those that come meanwhile.
+    ///
+    /// In a fork it waits for nothing: no thread is there that could reach what
+    /// the tasks borrow, and what holds them is never dropped.
     pub(crate) fn wait(&self) {
+        if !self.origin.is_here() {
+            return;
+        }
         let mut members = self.members.lock();
         let mut untried = 0;
         while !members.tasks.is_empty() {
@@ -73,12 +84,25 @@ impl Group {
             drop(members);
             untried = number + 1;
             task.help();
+            if !self.origin.is_here() {
+                // The task forked.
+                return;
+            }
             members = self.members.lock();
         }
     }
 
+    /// The lock, for a test that forks meanwhile.
+    #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
+    pub(super) fn lock_for_ever(&self) -> impl Drop + '_ {
+        self.members.lock()
+    }
+
     /// The first panic of a task that has ended which nobody has read.
     pub(crate) fn unread_panic(&self) -> Option<Panic> {
+        if !self.origin.is_here() {
+            return None;
+        }
         let members = self.members.lock();
         members
             .panics
@@ -90,8 +114,10 @@ impl Group {
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let here = self.origin.is_here();
+        let tasks = here.then(|| self.members.lock().tasks.len());
         f.debug_struct("Group")
-            .field("tasks", &self.members.lock().tasks.len())
+            .field("tasks", &tasks.unwrap_or(0))
             .finish_non_exhaustive()
     }
 }
@@ -112,6 +138,10 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        if !self.group.origin.is_here() {
+            // The task ends in the parent.
+            return;
+        }
         let mut members = self.group.members.lock();
         let task = members.tasks.remove(&self.number);
         if let Some(panic) = self.panic.take() {

@@ -52,6 +52,8 @@
 
 mod borrowing;
 mod circle;
+#[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
+mod forks;
 mod group;
 mod slot;
 mod task;
@@ -77,7 +79,8 @@ use self::waiting::Wakers;
 use crate::error::Error;
 use crate::panic::contain_drop;
 use crate::state::State;
-use crate::sync::{Condvar, Mutex, ThreadId, thread_id};
+use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, thread_id, yield_now};
+use crate::sys::fork::Origin;
 use crate::timing::Timing;
 
 /// The home of a task that no pool runs.
@@ -97,6 +100,8 @@ pub(crate) struct Completion<T> {
     /// Whether its worker is in another process, so that a rest is left to be
     /// done here after it.
     is_remote: bool,
+    /// The process that it was made in.
+    origin: Origin,
     record: Mutex<Record<T>>,
     /// Notified when the task is done, and when it is told.
     changed: Condvar,
@@ -198,6 +203,7 @@ impl<T> Completion<T> {
         Arc::new(Self {
             home,
             is_remote,
+            origin: Origin::current(),
             record: Mutex::new(Record {
                 state: State::Pending,
                 claimed: false,
@@ -224,7 +230,7 @@ impl<T> Completion<T> {
     }
 
     pub(crate) fn timing(&self) -> Option<Timing> {
-        self.record.lock().timing.as_deref().copied()
+        self.locked()?.timing.as_deref().copied()
     }
 
     /// The id of the pool that it was submitted to, or [`NO_POOL`].
@@ -232,13 +238,44 @@ impl<T> Completion<T> {
         self.home
     }
 
+    /// Whether this is the process that it was made in, and not a fork of that,
+    /// where it stays as it was at the fork; but for a promise that is kept there.
+    pub(crate) fn is_here(&self) -> bool {
+        self.origin.is_here()
+    }
+
+    /// The record. `None` in a fork, if a thread that is not there held the lock
+    /// at the fork: then it is never unlocked.
+    fn locked(&self) -> Option<MutexGuard<'_, Record<T>>> {
+        if self.is_here() {
+            return Some(self.record.lock());
+        }
+        self.locked_in_a_fork()
+    }
+
+    #[cold]
+    fn locked_in_a_fork(&self) -> Option<MutexGuard<'_, Record<T>>> {
+        // A thread of the fork itself keeps the lock for a moment only.
+        const TRIES: u32 = 1000;
+        (0..TRIES).find_map(|_| {
+            let record = self.record.try_lock();
+            if record.is_none() {
+                yield_now();
+            }
+            record
+        })
+    }
+
     pub(crate) fn state(&self) -> State {
-        self.record.lock().state
+        // If it is locked for ever, a thread was about to end it.
+        self.locked().map_or(State::Running, |record| record.state)
     }
 
     /// `Pending -> Running`; `false` if the task is past pending.
     pub(crate) fn start(&self) -> bool {
-        let mut record = self.record.lock();
+        let Some(mut record) = self.locked() else {
+            return false;
+        };
         let pending = record.state == State::Pending;
         if pending {
             record.start();
@@ -249,6 +286,10 @@ impl<T> Completion<T> {
     /// `Pending -> Running`, if the calling thread may run it while it waits:
     /// its seat, and the job for it to call.
     fn start_as_helper(&self) -> Option<Seated<T>> {
+        if !self.is_here() {
+            // A worker that forked is none any more.
+            return None;
+        }
         let mut record = self.record.lock();
         if record.state != State::Pending {
             return None;
@@ -288,7 +329,9 @@ impl<T> Completion<T> {
 
     /// Says that the calling thread runs a started task that has no job.
     pub(crate) fn runs_here(&self) {
-        self.record.lock().runner = Some(thread_id());
+        if let Some(mut record) = self.locked() {
+            record.runner = Some(thread_id());
+        }
     }
 
     /// `Pending | Running -> Finished`. All foreign code waits for the caller
@@ -316,7 +359,9 @@ impl<T> Completion<T> {
         outcome: Result<T, Error>,
         may_settle: impl FnOnce(&Record<T>) -> bool,
     ) -> Result<Telling<T>, Refused<T>> {
-        let mut record = self.record.lock();
+        let Some(mut record) = self.locked() else {
+            return Err((State::Running, outcome));
+        };
         if !may_settle(&record) {
             let state = record.state;
             drop(record);
@@ -338,9 +383,13 @@ impl<T> Completion<T> {
         Ok(telling)
     }
 
-    /// `Pending -> Cancelled`, or `None` if the task is claimed or past pending.
+    /// `Pending -> Cancelled`, or `None` if the task is claimed or past pending,
+    /// or in a fork of the process whose pool will run it.
     pub(crate) fn cancel(self: &Arc<Self>) -> Option<Telling<T>> {
-        let mut record = self.record.lock();
+        if self.home != NO_POOL && !self.is_here() {
+            return None;
+        }
+        let mut record = self.locked()?;
         if !record.is_unclaimed() {
             return None;
         }
@@ -357,7 +406,7 @@ impl<T> Completion<T> {
         self.changed.notify_all();
     }
 
-    /// Lends the outcome; `InvalidState` if there is none yet.
+    /// Lends the outcome; an error if there is none yet.
     ///
     /// # Safety
     ///
@@ -366,7 +415,8 @@ impl<T> Completion<T> {
         match self.state() {
             State::Cancelled => return Err(Error::Cancelled),
             State::Finished => {}
-            early => return Err(Error::InvalidState(early)),
+            early if self.is_here() => return Err(Error::InvalidState(early)),
+            _ => return Err(Error::forked_task()),
         }
         // SAFETY: finished, so the one write happened; that `take` comes later
         // is the caller's duty here as there.
@@ -405,7 +455,10 @@ impl<T> Completion<T> {
     /// It is the one handle, and no reference of [`lend`](Self::lend) lives but
     /// in a callback.
     pub(crate) unsafe fn disown(&self) {
-        let mut record = self.record.lock();
+        // If it is locked for ever, the value stays where it is.
+        let Some(mut record) = self.locked() else {
+            return;
+        };
         record.has_future = false;
         // SAFETY: told, so no callback lends; and the handle is gone.
         let unread = record.told().then(|| unsafe { self.outcome.take() });

@@ -7,7 +7,7 @@ use super::borrowing::later;
 use super::telling::outside_turns;
 use super::{Completion, Telling};
 use crate::error::Error;
-use crate::panic::catch;
+use crate::panic::{catch, contain_drop};
 
 /// A submitted call, as its executor packed it.
 pub(crate) trait Job<T>: Send {
@@ -94,6 +94,10 @@ impl<T> Completion<T> {
     fn run_started(self: Arc<Self>, job: Box<dyn Job<T>>, seat: &dyn Seat) {
         seat.begin();
         let outcome = outside_turns(|| catch(|| job.call()).map_err(Error::Panicked));
+        if !self.is_here() {
+            // The function forked, and this is the fork: the task ends in the parent.
+            return contain_drop(outcome);
+        }
         seat.free(outcome.is_err());
         let Ok(telling) = self.settle(outcome) else {
             unreachable!("a task that runs is ended by its runner alone");
@@ -103,7 +107,8 @@ impl<T> Completion<T> {
             seat.busy();
         }
         telling.tell();
-        if is_due {
+        // A callback may have forked as well.
+        if is_due && self.is_here() {
             seat.free_again();
         }
     }

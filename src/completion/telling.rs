@@ -34,6 +34,7 @@ use super::{Completion, Record};
 use crate::error::Error;
 use crate::panic::{contain, contain_drop};
 use crate::sync::{MutexGuard, local, thread_id};
+use crate::sys::fork::Origin;
 
 /// A callback, before the handle's type is known.
 pub(crate) type Callback<T> = Box<dyn FnOnce(&Arc<Completion<T>>) + Send>;
@@ -73,8 +74,12 @@ impl<T> Telling<T> {
         contain_drop(self.unwanted);
         let member = self.member;
         if let Some(completion) = self.callbacks {
+            let origin = Origin::current();
             let rest = move || {
-                completion.run_callbacks();
+                // A callback before it may have forked: they run in the parent.
+                if origin.is_here() {
+                    completion.run_callbacks();
+                }
                 drop(member);
             };
             // SAFETY: it drops the member last, and a task without one borrows
@@ -95,7 +100,9 @@ impl<T> fmt::Debug for Telling<T> {
 impl<T> Completion<T> {
     /// Runs `callback` once the task is done; at once if it is told.
     pub(crate) fn add_callback(self: &Arc<Self>, callback: Callback<T>) {
-        let mut record = self.record.lock();
+        let Some(mut record) = self.locked() else {
+            return contain_drop(callback);
+        };
         record.callbacks.push_back(callback);
         self.tell_if_nobody_does(record);
     }
@@ -103,7 +110,9 @@ impl<T> Completion<T> {
     /// Runs `callback` after all others. For the handle that gives itself up,
     /// so there is one at most.
     pub(crate) fn set_last(self: &Arc<Self>, callback: Callback<T>) {
-        let mut record = self.record.lock();
+        let Some(mut record) = self.locked() else {
+            return contain_drop(callback);
+        };
         record.last = Some(callback);
         self.tell_if_nobody_does(record);
     }
@@ -119,8 +128,13 @@ impl<T> Completion<T> {
     /// The teller's loop.
     fn run_callbacks(self: &Arc<Self>) {
         let _here = TellingOf::enter(self.home);
+        let origin = Origin::current();
         loop {
-            let mut record = self.record.lock();
+            let record = self.locked().filter(|_| origin.is_here());
+            let Some(mut record) = record else {
+                // A callback forked, and this is the fork: the parent goes on.
+                return;
+            };
             let next = match record.callbacks.pop_front() {
                 Some(next) => Some(next),
                 None => record.last.take(),

@@ -121,7 +121,9 @@ impl<'a, T> Waiter<'a, T> {
 
 impl<T> Drop for Waiter<'_, T> {
     fn drop(&mut self) {
-        let mut record = self.0.record.lock();
+        let Some(mut record) = self.0.locked().filter(|_| self.0.is_here()) else {
+            return;
+        };
         record.waiters -= 1;
         let is_last = record.waiters == 0;
         let rest = record.rest.take_if(|_| is_last);
@@ -139,13 +141,17 @@ impl<T> Completion<T> {
     /// # Errors
     ///
     /// `Timeout` at the deadline; without one `WouldDeadlock` if the task waits
-    /// for the calling thread, itself or through others (`circle.rs`).
+    /// for the calling thread, itself or through others (`circle.rs`). In a fork
+    /// of the process that has the task, an error at once unless it is that far.
     pub(crate) fn wait(
         self: &Arc<Self>,
         until: Until,
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
         let is_open = deadline.is_none();
+        if !self.is_here() {
+            return self.look_in_a_fork(until);
+        }
         if is_open && brings_results_of(self.home) && !self.is(Until::Done) {
             return Err(Error::WouldDeadlock);
         }
@@ -154,6 +160,10 @@ impl<T> Completion<T> {
             Some(_) => None,
             None => {
                 self.help();
+                if !self.is_here() {
+                    // The task that was run forked.
+                    return self.look_in_a_fork(until);
+                }
                 if self.is_soon(until) {
                     return Ok(());
                 }
@@ -167,6 +177,10 @@ impl<T> Completion<T> {
                 record = self.after_rest(record);
                 continue;
             }
+            if !self.is_here() {
+                // The rest forked.
+                return Err(Error::forked_task());
+            }
             if timed_out {
                 return Err(Error::Timeout {
                     unfinished: 1,
@@ -179,6 +193,14 @@ impl<T> Completion<T> {
             }
         }
         Ok(())
+    }
+
+    #[cold]
+    fn look_in_a_fork(&self, until: Until) -> Result<(), Error> {
+        if self.is(until) {
+            return Ok(());
+        }
+        Err(Error::forked_task())
     }
 
     /// Gives way to other threads for a moment; whether the task got that far.
@@ -233,14 +255,18 @@ impl<T> Completion<T> {
 
     /// Whether the task is that far now.
     pub(crate) fn is(&self, until: Until) -> bool {
-        until.reached(&self.record.lock())
+        self.locked().is_some_and(|record| until.reached(&record))
     }
 
-    /// Like [`is`](Self::is), and if not, wakes `waker` when it may be.
+    /// Like [`is`](Self::is), and if not, wakes `waker` when it may be. In a fork
+    /// of the process that has the task it is as far as it comes.
     pub(crate) fn poll(&self, until: Until, key: &mut WakerKey, waker: &Waker) -> bool {
         // A waker's clone and drop are foreign code: both outside the lock.
         let fresh = waker.clone();
-        let mut record = self.record.lock();
+        let record = self.locked().filter(|_| self.is_here());
+        let Some(mut record) = record else {
+            return true;
+        };
         if until.reached(&record) {
             return true;
         }
@@ -252,7 +278,9 @@ impl<T> Completion<T> {
 
     /// Takes back the waker of an await that is dropped.
     pub(crate) fn forget(&self, key: &mut WakerKey) {
-        let old = self.record.lock().wakers.remove(key);
+        let old = self
+            .locked()
+            .and_then(|mut record| record.wakers.remove(key));
         drop(old);
     }
 }

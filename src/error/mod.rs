@@ -130,6 +130,24 @@ impl Error {
         Self::NotShippable(Arc::new(what.into()))
     }
 
+    /// The error of each call on a pool that belongs to the process which this
+    /// one was forked from.
+    pub(crate) fn forked_pool() -> Self {
+        Self::other(
+            "the pool was made in the process that this one was forked from, \
+             which alone has its workers; make a new one here",
+        )
+    }
+
+    /// The error of each wait for a task that such a pool, or a promise, had not
+    /// ended.
+    pub(crate) fn forked_task() -> Self {
+        Self::other(
+            "the task had not ended when this process was forked from the one that has it, \
+             and never ends here; submit it to a pool that was made here",
+        )
+    }
+
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
         Self::Unsupported(Arc::new(what.into()))
     }

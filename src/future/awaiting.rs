@@ -89,6 +89,10 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
             .completion()
             .poll(Until::Told, &mut this.key, context.waker());
         match this.future.take_if(|_| is_told) {
+            Some(future) if !future.completion().is_here() => {
+                let taken = future.try_into_result();
+                Poll::Ready(taken.unwrap_or_else(|_| Err(Error::forked_task())))
+            }
             // SAFETY: told, says the poll.
             Some(future) => Poll::Ready(unsafe { future.take() }),
             None => Poll::Pending,

@@ -3,6 +3,7 @@
 mod with;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::completion::{Completion, NO_POOL, outside_turns};
 use crate::error::Error;
@@ -13,6 +14,7 @@ use crate::future::TaskFuture;
 use crate::map::{self, Map, MapOptions};
 use crate::panic::{catch, watch_panics};
 use crate::sync::Mutex;
+use crate::sys::fork::Origin;
 use crate::worker::{self, PoolKind, Worker};
 
 /// Runs each call at once, in the thread that submits it.
@@ -33,6 +35,8 @@ use crate::worker::{self, PoolKind, Worker};
 /// ```
 pub struct InlineExecutor {
     ledger: Mutex<Ledger>,
+    /// The process that made it. In a fork of that the lock may be held for ever.
+    origin: Origin,
 }
 
 /// The future of a task of an [`InlineExecutor`]: done from the start.
@@ -71,6 +75,7 @@ impl InlineExecutor {
         watch_panics();
         Ok(Self {
             ledger: Mutex::new(Ledger::default()),
+            origin: Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?,
         })
     }
 
@@ -127,11 +132,9 @@ impl InlineExecutor {
         F: FnOnce(A) -> R,
         R: 'static,
     {
-        if !self.begin() {
-            return Err(TrySubmitError {
-                error: Error::ShutDown,
-                call: (f, args),
-            });
+        if let Err(error) = self.begin() {
+            let call = (f, args);
+            return Err(TrySubmitError { error, call });
         }
         let outcome = {
             let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
@@ -146,15 +149,23 @@ impl InlineExecutor {
     }
 
     /// Counts a task in, unless there was a shutdown.
-    fn begin(&self) -> bool {
-        let mut ledger = self.ledger.lock();
-        if !ledger.shut_down {
-            ledger.running += 1;
+    fn begin(&self) -> Result<(), Error> {
+        if !self.origin.is_here() {
+            return Err(Error::forked_pool());
         }
-        !ledger.shut_down
+        let mut ledger = self.ledger.lock();
+        if ledger.shut_down {
+            return Err(Error::ShutDown);
+        }
+        ledger.running += 1;
+        Ok(())
     }
 
     fn end(&self, failed: bool) {
+        if !self.origin.is_here() {
+            // The call forked.
+            return;
+        }
         let mut ledger = self.ledger.lock();
         ledger.running -= 1;
         if failed {
@@ -282,7 +293,9 @@ impl InlineExecutor {
     /// # Ok::<(), concurrent_futures::Error>(())
     /// ```
     pub fn shutdown_with(&self, _options: ShutdownOptions) -> ShutdownReport {
-        self.ledger.lock().shut_down = true;
+        if self.origin.is_here() {
+            self.ledger.lock().shut_down = true;
+        }
         self.stats().into()
     }
 
@@ -297,6 +310,9 @@ impl InlineExecutor {
     /// # Ok::<(), concurrent_futures::Error>(())
     /// ```
     pub fn stats(&self) -> Stats {
+        if !self.origin.is_here() {
+            return Stats::default();
+        }
         let ledger = self.ledger.lock();
         Stats {
             workers: 1,

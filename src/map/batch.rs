@@ -198,7 +198,10 @@ where
     fn wait(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
         // Not `result_timeout`: the task may have failed with a time-out too.
-        self.future.exception_timeout(left).is_ok()
+        !matches!(
+            self.future.exception_timeout(left),
+            Err(Error::Timeout { .. })
+        )
     }
 
     fn take(self: Box<Self>) -> Vec<Result<R, Error>> {

@@ -56,9 +56,10 @@ use super::terms::{Plan, Terms};
 use crate::completion::{Completion, new_home};
 use crate::error::Error;
 use crate::executor::Stats;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, global};
 use crate::sys::bell::Bell;
-use crate::sys::own::{self, Origin};
+use crate::sys::fork::Origin;
+use crate::sys::own;
 
 pub(super) struct Pool {
     pub(super) id: usize,
@@ -81,7 +82,9 @@ pub(super) struct Pool {
 /// For how many tasks an empty queue keeps its memory.
 const KEPT: usize = 4096;
 
-static POOLS: Mutex<BTreeMap<usize, Weak<Pool>>> = Mutex::new(BTreeMap::new());
+global! {
+    static POOLS: Mutex<BTreeMap<usize, Weak<Pool>>> = Mutex::new(BTreeMap::new());
+}
 
 /// The pool of a task's home, if it lives.
 pub(super) fn find(id: usize) -> Option<Arc<Pool>> {
@@ -135,10 +138,7 @@ impl Pool {
     /// Why a task would be refused, before its arguments are encoded.
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if !self.is_here() {
-            return Err(Error::other(
-                "the pool was made in the process that this one was forked from, \
-                 which alone has its workers; make a new one here",
-            ));
+            return Err(Error::forked_pool());
         }
         self.ledger.lock().closed.clone().map_or(Ok(()), Err)
     }

@@ -24,8 +24,9 @@ use super::message::{Greeting, Request, Work, refused};
 use super::program::Program;
 use crate::panic::watch_panics;
 use crate::sys::channel::Channel;
+use crate::sys::fork::Origin;
 use crate::sys::life::Life;
-use crate::sys::own::{self, Origin};
+use crate::sys::own;
 use crate::sys::parent::Parent;
 use crate::worker::{self, PoolKind, Worker};
 

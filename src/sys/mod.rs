@@ -1,18 +1,26 @@
 //! What is asked of the operating system, on Linux: facts, and no knowledge of
 //! tasks.
 
-#![cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod bell;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod channel;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod checked;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod child;
 #[cfg_attr(
     not(feature = "worker-hook"),
     expect(dead_code, reason = "the hook alone stands in their way")
 )]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod constructors;
+pub(crate) mod fork;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod image;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod life;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod own;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod parent;

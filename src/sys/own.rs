@@ -4,8 +4,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
@@ -98,52 +96,6 @@ pub(crate) fn flush() {
     unsafe { libc::fflush(ptr::null_mut()) };
 }
 
-/// How many calls of `fork` lie between this process and its first [`Origin`].
-static FORKS: AtomicUsize = AtomicUsize::new(0);
-
-/// The process in which it was made, told apart from the forks of that without
-/// a system call, so that it can be asked several times a task.
-///
-/// C's `fork` runs a handler that counts, in the child. What does without those
-/// handlers is not seen: a raw `clone` or `fork` system call, `_Fork`, and
-/// `vfork`. After each of them a process with several threads, as all with a
-/// pool are, may do no more than a signal handler may, which is less than to
-/// submit a task or to return from one. Handlers that were set up before this
-/// one run before it, and still see themselves in the parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Origin(usize);
-
-impl Origin {
-    /// # Errors
-    ///
-    /// There is no memory for the handler.
-    pub(crate) fn new() -> io::Result<Self> {
-        extern "C" fn count() {
-            // ORDERING: the child has one thread; what it starts later sees it.
-            FORKS.fetch_add(1, Ordering::Relaxed);
-        }
-        static WATCHED: OnceLock<libc::c_int> = OnceLock::new();
-        let watch = || {
-            // SAFETY: the function touches nothing but a number of ours.
-            unsafe { libc::pthread_atfork(None, None, Some(count)) }
-        };
-        match *WATCHED.get_or_init(watch) {
-            0 => Ok(Self::current()),
-            error => Err(io::Error::from_raw_os_error(error)),
-        }
-    }
-
-    fn current() -> Self {
-        // ORDERING: it changes at a fork only, before anybody can ask.
-        Self(FORKS.load(Ordering::Relaxed))
-    }
-
-    /// Whether this is the process in which it was made.
-    pub(crate) fn is_here(self) -> bool {
-        self == Self::current()
-    }
-}
-
 /// The CPU that the calling thread runs on, plus one; 0 if nobody knows.
 pub(crate) fn cpu() -> u32 {
     // SAFETY: asks for a number.
@@ -164,37 +116,6 @@ mod tests {
     #[test]
     fn a_test_has_the_rights_of_its_caller() {
         assert!(!has_more_rights_than_its_caller());
-    }
-
-    /// Also one that is made in a fork, and that fork's own.
-    #[test]
-    fn a_fork_is_told_apart() {
-        let origin = Origin::new().unwrap();
-        assert!(origin.is_here());
-        let in_a_fork = || {
-            let own = Origin::new();
-            !origin.is_here()
-                && has_one_thread()
-                && own.is_ok_and(|own| own.is_here() && !is_true_in_a_fork(|| own.is_here()))
-        };
-        assert!(is_true_in_a_fork(in_a_fork));
-        assert!(origin.is_here());
-        assert_eq!(Origin::new().unwrap(), origin);
-    }
-
-    fn is_true_in_a_fork(test: impl FnOnce() -> bool) -> bool {
-        // SAFETY: glibc and musl have a fork allocate, and here it prints nothing.
-        let child = unsafe { libc::fork() };
-        assert_ne!(child, -1);
-        if child == 0 {
-            end_now(i32::from(!test()));
-        }
-        let mut status = 0;
-        // SAFETY: our child, and a number of ours.
-        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(waited, child);
-        assert!(libc::WIFEXITED(status), "{status:#x}");
-        libc::WEXITSTATUS(status) == 0
     }
 
     #[test]

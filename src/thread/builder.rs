@@ -207,7 +207,7 @@ impl ThreadPoolExecutorBuilder {
     ///
     /// [`Error::InvalidArgument`]: `max_workers` or `queue_capacity` is 0, the
     /// prefix has a NUL byte, or the stack is larger than half the address
-    /// space.
+    /// space. [`Error::Spawn`]: there is no memory to watch forks.
     pub fn build(self) -> Result<ThreadPoolExecutor, Error> {
         watch_panics();
         let max_workers = self.max_workers.unwrap_or_else(default_workers);
@@ -234,7 +234,7 @@ impl ThreadPoolExecutorBuilder {
                 "stack_size is in bytes, and must be less than half the address space",
             ));
         }
-        Ok(ThreadPoolExecutor::over(Pool::new(Config {
+        let pool = Pool::new(Config {
             max_workers,
             thread_name_prefix,
             stack_size: self.stack_size,
@@ -242,7 +242,8 @@ impl ThreadPoolExecutorBuilder {
             on_worker_exit: self.on_worker_exit,
             queue_capacity: self.queue_capacity,
             record_timing: self.record_timing,
-        })))
+        });
+        pool.map(ThreadPoolExecutor::over)
     }
 }
 

@@ -38,6 +38,7 @@ use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::panic::contain_drop;
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sys::fork::Origin;
 
 /// Prepares a worker for its tasks.
 pub(super) type Initializer = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
@@ -59,6 +60,8 @@ pub(super) struct Config {
 pub(super) struct Pool {
     /// What its tasks know it by.
     id: usize,
+    /// The process that made it. A fork of that has none of its threads.
+    origin: Origin,
     config: Config,
     queue: Queue,
     ledger: Mutex<Ledger>,
@@ -87,16 +90,24 @@ struct Ledger {
 }
 
 impl Pool {
-    pub(super) fn new(config: Config) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(config: Config) -> Result<Arc<Self>, Error> {
+        let origin = Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
+        Ok(Arc::new(Self {
             id: new_home(),
+            origin,
             config,
             queue: Queue::new(),
             ledger: Mutex::new(Ledger::default()),
             ended: Condvar::new(),
             room: Condvar::new(),
             threads: Mutex::new(Vec::new()),
-        })
+        }))
+    }
+
+    /// Whether this is the process that made it, and not a fork of that: there a
+    /// lock may be held for ever, and no worker comes.
+    pub(super) fn is_here(&self) -> bool {
+        self.origin.is_here()
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -167,6 +178,9 @@ impl Pool {
 
     /// Counts one more task, which the caller queues before it unlocks.
     fn admit(self: &Arc<Self>, waits: bool) -> Result<MutexGuard<'_, Ledger>, Error> {
+        if !self.is_here() {
+            return Err(Error::forked_pool());
+        }
         let mut ledger = self.ledger.lock();
         loop {
             if let Some(closed) = &ledger.closed {
@@ -230,6 +244,9 @@ impl Pool {
     }
 
     pub(super) fn shutdown(&self, options: ShutdownOptions) -> ShutdownReport {
+        if !self.is_here() {
+            return ShutdownReport::default();
+        }
         // Before anything takes its time.
         let deadline = options
             .limit()
@@ -256,7 +273,7 @@ impl Pool {
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
-        self.ledger.lock().shut_down
+        !self.is_here() || self.ledger.lock().shut_down
     }
 
     /// Refuses tasks from now on; that the pool broke outweighs a shutdown.
@@ -298,6 +315,9 @@ impl Pool {
     }
 
     pub(super) fn stats(&self) -> Stats {
+        if !self.is_here() {
+            return Stats::default();
+        }
         let ledger = self.ledger.lock();
         Stats {
             workers: ledger.workers,
@@ -332,9 +352,13 @@ impl Pool {
         }
     }
 
-    /// The next task; `None`: the worker may end.
+    /// The next task; `None`: the worker may end, or forked.
     pub(super) fn next_task(&self) -> Option<Arc<dyn Task>> {
-        self.queue.pop()
+        if self.is_here() {
+            self.queue.pop()
+        } else {
+            None
+        }
     }
 
     /// A queued task was started, by a worker that was idle or by one that
@@ -354,6 +378,9 @@ impl Pool {
 
     /// The last thing that a worker does.
     pub(super) fn leave(&self) {
+        if !self.is_here() {
+            return;
+        }
         let mut ledger = self.ledger.lock();
         ledger.idle -= 1;
         ledger.workers -= 1;
@@ -407,6 +434,16 @@ impl Seat for Inside {
     fn busy(&self) {}
 
     fn free_again(&self) {}
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if !self.is_here() {
+            let threads = std::mem::take(&mut *self.threads.lock());
+            #[expect(clippy::mem_forget, reason = "a fork has no such threads to let go")]
+            std::mem::forget(threads);
+        }
+    }
 }
 
 impl Ledger {
@@ -476,6 +513,7 @@ mod tests {
             queue_capacity: None,
             record_timing: false,
         });
+        let pool = pool.expect("there is memory");
         {
             let mut ledger = pool.ledger.lock();
             ledger.workers += 1;

@@ -35,7 +35,9 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
     let is_ready = initialized.is_ok();
     READY.set(is_ready);
     if let Err(cause) = initialized {
-        pool.break_down(cause);
+        if pool.is_here() {
+            pool.break_down(cause);
+        }
     }
     while let Some(task) = pool.next_task() {
         // If not, it was cancelled while it was queued, or run by one who waited
@@ -43,6 +45,13 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
         if task.start() {
             task.run(&Account(&pool));
         }
+    }
+    if !pool.is_here() {
+        // A task forked, and this is the fork, which ends with its only thread. The
+        // queue's tasks are the parent's: they are not even dropped here.
+        #[expect(clippy::mem_forget, reason = "nothing of the pool is the fork's")]
+        std::mem::forget(Arc::clone(&pool));
+        return;
     }
     if let Some(on_exit) = pool.config().on_worker_exit.as_ref().filter(|_| is_ready) {
         contain(on_exit);

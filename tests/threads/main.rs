@@ -22,6 +22,8 @@ mod alone;
 mod bounded;
 mod building;
 mod ending;
+#[cfg(target_os = "linux")]
+mod forks;
 mod scope;
 mod tasks;
 mod workers;
