@@ -72,6 +72,7 @@ impl Group {
         if !self.origin.is_here() {
             return;
         }
+        let guard = AbortOnUnwind;
         let mut members = self.members.lock();
         let mut untried = 0;
         while !members.tasks.is_empty() {
@@ -86,10 +87,11 @@ impl Group {
             task.help();
             if !self.origin.is_here() {
                 // The task forked.
-                return;
+                break;
             }
             members = self.members.lock();
         }
+        guard.disarm();
     }
 
     /// The lock, for a test that forks meanwhile.
@@ -109,6 +111,24 @@ impl Group {
             .iter()
             .find(|panic| !panic.is_read())
             .cloned()
+    }
+}
+
+/// Ends the process if something unwinds past it: the tasks that are left borrow
+/// from the stack that would be unwound.
+struct AbortOnUnwind;
+
+impl AbortOnUnwind {
+    #[expect(clippy::mem_forget, reason = "it has nothing but its `Drop`")]
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("concurrent-futures: a scope cannot wait for its tasks, which borrow: aborting");
+        std::process::abort();
     }
 }
 
@@ -153,5 +173,55 @@ impl Drop for Member {
             self.group.changed.notify_all();
         }
         drop(task);
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use super::super::task::{Seat, Tidings};
+    use super::*;
+    use crate::error::Error;
+
+    /// A task whose wait unwinds, as none of ours does.
+    struct Unwinds;
+
+    impl Task for Unwinds {
+        fn start(&self) -> bool {
+            false
+        }
+        fn run(self: Arc<Self>, _seat: &dyn Seat) {}
+        fn help(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("planted"));
+        }
+        fn fail(self: Arc<Self>, _error: Error) -> Tidings {
+            Box::new(|| ())
+        }
+        fn cancel(self: Arc<Self>) -> Tidings {
+            Box::new(|| ())
+        }
+    }
+
+    #[test]
+    fn a_scope_whose_wait_unwinds_ends_the_process() {
+        const ALONE: &str = "CONCURRENT_FUTURES_TEST_UNWINDS";
+        if std::env::var_os(ALONE).is_some() {
+            let group = Group::new();
+            let _member = group.enter(Arc::new(Unwinds));
+            group.wait();
+            return;
+        }
+        let name = "completion::group::tests::a_scope_whose_wait_unwinds_ends_the_process";
+        let own = std::env::current_exe().expect("it has a path");
+        let mut command = Command::new(own);
+        command
+            .args(["--exact", name, "--nocapture"])
+            .env(ALONE, "1");
+        let output = command.output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{said}");
+        assert!(said.contains("a scope cannot wait for its tasks"), "{said}");
     }
 }
