@@ -74,7 +74,7 @@ fn main() -> Result<ExitCode, Error> {
 fn describe(result: Result<&usize, Error>) -> (String, String) {
     match result {
         Ok(answer) => (answer.to_string(), String::new()),
-        Err(Error::TimeLimit) => ("time limit".to_owned(), String::new()),
+        Err(Error::TimeLimit(_)) => ("time limit".to_owned(), String::new()),
         Err(Error::WorkerDied(death)) => {
             let code = death.exit_code().map(|code| format!("exit code {code}"));
             let end = death.signal().map(str::to_owned).or(code);

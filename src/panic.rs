@@ -231,11 +231,17 @@ impl fmt::Debug for Panic {
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task ")?;
-        if let Some(task) = self.task() {
-            write!(f, "{task} ")?;
+        match self.task() {
+            Some(task) => self.describe(&format!("the task {task}"), f),
+            None => self.describe("the task", f),
         }
-        f.write_str("panicked")?;
+    }
+}
+
+impl Panic {
+    /// Writes that `who` panicked, where, and the message.
+    pub(crate) fn describe(&self, who: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{who} panicked")?;
         if let Some(location) = self.location() {
             write!(f, " at {location}")?;
         }

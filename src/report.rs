@@ -125,7 +125,6 @@ impl<'de> Deserialize<'de> for Report {
 }
 
 /// One message of a chain, as an error of its own.
-#[derive(Debug)]
 struct Link {
     message: String,
     cause: Option<Box<Link>>,
@@ -134,6 +133,19 @@ struct Link {
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+/// As the report's own: a `main` that returns the error prints it by this.
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let mut next = &self.cause;
+        while let Some(link) = next {
+            write!(f, "\n  because {}", link.message)?;
+            next = &link.cause;
+        }
+        Ok(())
     }
 }
 

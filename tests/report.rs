@@ -59,5 +59,7 @@ fn it_becomes_an_error_with_sources_again() {
     assert_eq!(cause.to_string(), CHAIN[1]);
     assert!(cause.source().is_none());
     let plain: Box<dyn Error> = report().into();
+    // A `main` that returns it prints it so.
+    assert_eq!(format!("{plain:?}"), CHAIN.join("\n  because "));
     assert_eq!(plain.to_string(), CHAIN[0]);
 }

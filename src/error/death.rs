@@ -20,6 +20,7 @@ pub(crate) struct Parts {
     pub(crate) ran_for: Option<Duration>,
     /// What the pool knows beyond that, for example why it ended the worker.
     pub(crate) note: Option<String>,
+    pub(crate) times_begun: u32,
 }
 
 /// The end of a process as its parent learns of it.
@@ -64,6 +65,12 @@ impl WorkerDeath {
         self.0.task.as_deref()
     }
 
+    /// How often the task was begun: once, and once more for each retry; 0 if
+    /// the worker ran none.
+    pub fn times_begun(&self) -> u32 {
+        self.0.times_begun
+    }
+
     /// How long the task had run; `None` if the worker ran none.
     pub fn ran_for(&self) -> Option<Duration> {
         self.0.ran_for
@@ -75,7 +82,7 @@ impl fmt::Display for End {
         match self {
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Signalled(name) => write!(f, "was ended by {name}"),
-            Self::Unknown => f.write_str("ended, nobody knows how"),
+            Self::Unknown => f.write_str("ended, and something else took the reason"),
         }
     }
 }
@@ -88,6 +95,7 @@ impl fmt::Display for WorkerDeath {
             task,
             ran_for,
             note,
+            times_begun: _,
         } = &*self.0;
         write!(f, "the worker process {pid} {end}")?;
         match (task, ran_for) {

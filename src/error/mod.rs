@@ -6,6 +6,7 @@
 
 mod codec;
 mod death;
+mod task_end;
 
 use std::fmt;
 use std::io;
@@ -19,6 +20,12 @@ pub use self::death::WorkerDeath;
     expect(unused_imports, reason = "workers die where there are processes")
 )]
 pub(crate) use self::death::{End, Parts as DeathParts};
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(unused_imports, reason = "tasks are ended where there are processes")
+)]
+pub(crate) use self::task_end::Parts as TaskEndParts;
+pub use self::task_end::TaskEnd;
 
 use crate::panic::Panic;
 use crate::state::State;
@@ -60,13 +67,16 @@ pub enum Error {
     /// The task's function panicked.
     Panicked(Panic),
     /// The task ran longer than its time limit, so its worker was ended.
-    TimeLimit,
+    TimeLimit(TaskEnd),
     /// The task was ended by [`kill`](crate::TaskFuture::kill), or together with
     /// all workers of its pool.
-    Killed,
+    Killed(TaskEnd),
     /// The process of the worker ended under the task.
     WorkerDied(WorkerDeath),
     /// The pool cannot run tasks any more; the cause is inside.
+    ///
+    /// For the pools of this crate, `Panicked`, `Other` and `Decode` inside it
+    /// are failures of the initializer.
     Broken(Arc<Error>),
     /// The executor was shut down before the call.
     ShutDown,
@@ -179,17 +189,48 @@ impl fmt::Display for Error {
                 "the wait timed out with {unfinished} of {total} tasks unfinished; they go on and may be waited for again"
             ),
             Self::Panicked(panic) => panic.fmt(f),
-            Self::TimeLimit => f.write_str(
-                "the task ran longer than its time limit, so its worker was ended; allow it more, or give it less to do",
-            ),
-            Self::Killed => f.write_str(
-                "the task was killed with its worker; submit it again if it may run twice",
-            ),
-            Self::WorkerDied(death) => write!(
+            Self::TimeLimit(end) => {
+                f.write_str("the time limit")?;
+                if let Some(limit) = end.limit() {
+                    write!(f, " of {limit:?}")?;
+                }
+                write!(f, " ended {end}; allow it more, or give it less to do")
+            }
+            Self::Killed(end) => write!(
                 f,
-                "{death}; the task is lost, set `retries` if it may run twice"
+                "a kill ended {end}; submit it again if it may run twice"
             ),
-            Self::Broken(cause) => write!(f, "the pool is broken, make a new one: {cause}"),
+            Self::WorkerDied(death) => match death.times_begun() {
+                0 => write!(f, "{death}; the task did not run, submit it again"),
+                1 => write!(
+                    f,
+                    "{death}; the task is lost, set `retries` if it may run twice"
+                ),
+                times => write!(
+                    f,
+                    "{death}; the task was begun {times} times and has no retries left"
+                ),
+            },
+            Self::Broken(cause) => {
+                f.write_str("the pool is broken, ")?;
+                match &**cause {
+                    Self::Panicked(panic) => {
+                        panic.describe("its initializer", f)?;
+                        f.write_str("; mend that and make a new pool")
+                    }
+                    Self::Other(error) => write!(
+                        f,
+                        "its initializer failed: {error}; mend that and make a new pool"
+                    ),
+                    Self::Decode(_) => write!(f, "the argument of its initializer did not arrive: {cause}"),
+                    // Not the task's text, which speaks of `retries`.
+                    Self::WorkerDied(death) => write!(
+                        f,
+                        "a worker's end broke it: {death}; mend that and make a new pool"
+                    ),
+                    _ => write!(f, "make a new one: {cause}"),
+                }
+            }
             Self::ShutDown => {
                 f.write_str("the executor was shut down and takes no new tasks; make a new one")
             }
@@ -251,14 +292,67 @@ mod tests {
     use super::*;
 
     fn death(end: End, task: Option<&str>, ran_for: Option<Duration>) -> String {
+        worker_died(end, task, ran_for, 1).to_string()
+    }
+
+    fn worker_died(
+        end: End,
+        task: Option<&str>,
+        ran_for: Option<Duration>,
+        times_begun: u32,
+    ) -> Error {
         Error::WorkerDied(WorkerDeath::new(DeathParts {
             pid: 7,
             end,
             task: task.map(Arc::from),
             ran_for,
             note: None,
+            times_begun,
         }))
-        .to_string()
+    }
+
+    fn thumb() -> TaskEnd {
+        TaskEnd::new(TaskEndParts {
+            task: Some("thumb".into()),
+            pid: Some(7),
+            ran_for: Some(Duration::from_millis(2500)),
+            limit: Some(Duration::from_secs(2)),
+        })
+    }
+
+    #[test]
+    fn a_task_without_retries_left_says_how_often_it_was_begun() {
+        let died = |times| worker_died(End::Exited(3), None, Some(Duration::ZERO), times);
+        let text = died(3).to_string();
+        assert!(
+            text.contains("begun 3 times") && !text.contains("set `retries`"),
+            "{text}"
+        );
+        assert!(died(1).to_string().contains("set `retries`"));
+        assert!(died(0).to_string().contains("did not run"));
+    }
+
+    #[test]
+    fn a_broken_pool_says_what_broke_it() {
+        let panic = Panic::from_payload(Box::new("ouch"));
+        let died = |times| worker_died(End::Exited(3), None, None, times);
+        for (cause, what) in [
+            (
+                Error::Panicked(panic),
+                "its initializer panicked: ouch; mend",
+            ),
+            (
+                Error::other("no licence"),
+                "its initializer failed: no licence; mend",
+            ),
+            (
+                died(0),
+                "a worker's end broke it: the worker process 7 exited with code 3",
+            ),
+        ] {
+            let text = cause.broken().to_string();
+            assert!(text.contains(what) && !text.contains("retries"), "{text}");
+        }
     }
 
     #[test]
@@ -285,8 +379,16 @@ mod tests {
     fn each_message_says_what_happened_and_what_to_do() {
         let codec = CodecError::new(Side::Worker, "Shape", "no corners");
         for (error, what, to_do) in [
-            (Error::TimeLimit, "time limit", "allow it more"),
-            (Error::Killed, "killed", "submit it again"),
+            (
+                Error::TimeLimit(thumb()),
+                "limit of 2s ended the task thumb in the worker process 7, after 2.5s;",
+                "allow it more",
+            ),
+            (
+                Error::Killed(thumb()),
+                "a kill ended the task thumb in the worker process 7, after 2.5s;",
+                "submit it again",
+            ),
             (Error::Encode(codec.clone()), "no corners", "mend its"),
             (
                 Error::Decode(codec),

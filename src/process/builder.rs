@@ -147,7 +147,7 @@ impl ProcessPoolExecutorBuilder {
     ///     .time_limit(Duration::from_millis(50))
     ///     .build()?;
     /// let endless = executor.submit(|()| -> () { loop {} }, ())?;
-    /// assert!(matches!(endless.exception(), Some(Error::TimeLimit)));
+    /// assert!(matches!(endless.exception(), Some(Error::TimeLimit(_))));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn time_limit(mut self, limit: Duration) -> Self {

@@ -118,6 +118,7 @@ impl Pool {
                     ledger.running += 1;
                     flight.entry.task.begin();
                 }
+                flight.entry.times_begun += 1;
                 let limit = flight.entry.terms.time_limit;
                 link.has_begun = true;
                 link.progress = None;
@@ -228,6 +229,11 @@ impl Pool {
             Some(_) => false,
         };
         let flight = link.take_flight();
+        // One that rested was well; what ended it came from outside.
+        if is_death && !link.has_begun && !link.has_rested {
+            ledger.barren_starts += 1;
+        }
+        let is_last_straw = flight.is_none() && ledger.barren_starts >= BARREN_STARTS;
         let explained = match end {
             End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
             _ => None,
@@ -243,15 +249,15 @@ impl Pool {
                 .and_then(|flight| Some(flight.started?.elapsed())),
             note: match &link.fate {
                 Some(Fate::Unfit(what)) => Some(what.clone()),
+                _ if is_last_straw => Some(format!(
+                    "the {BARREN_STARTS} last workers ended so; look at the initializer, and at what runs before `main`"
+                )),
                 _ => explained,
             },
+            times_begun: flight.as_ref().map_or(0, |flight| flight.entry.times_begun),
         }));
-        // One that rested was well; what ended it came from outside.
-        if is_death && !link.has_begun && !link.has_rested {
-            ledger.barren_starts += 1;
-        }
         if let Some(flight) = flight {
-            self.ground(ledger, flight, link.fate, &death);
+            self.ground(ledger, flight, link.fate, link.process.pid(), &death);
         }
         if is_death && self.breaks_on_death() {
             self.break_down(ledger, death);
@@ -267,14 +273,22 @@ impl Pool {
     }
 
     /// What becomes of the task of a worker that has ended.
-    fn ground(&self, ledger: &mut Ledger, flight: Flight, fate: Option<Fate>, death: &Error) {
+    fn ground(
+        &self,
+        ledger: &mut Ledger,
+        flight: Flight,
+        fate: Option<Fate>,
+        pid: u32,
+        death: &Error,
+    ) {
         let has_started = flight.started.is_some();
         // What a socket holds, a worker need not have been alive for.
         let was_being_read = flight.written > channel::capacity();
+        let ran_for = flight.started.map(|started| started.elapsed());
         let (mut entry, call) = (flight.entry, flight.call);
         let error = match fate {
-            Some(Fate::Killed | Fate::Terminated) => Error::Killed,
-            Some(Fate::Overdue) => Error::TimeLimit,
+            Some(Fate::Killed | Fate::Terminated) => Error::Killed(entry.end(Some(pid), ran_for)),
+            Some(Fate::Overdue) => Error::TimeLimit(entry.end(Some(pid), ran_for)),
             Some(Fate::Broken) => ledger.closed.clone().unwrap_or_else(|| death.clone()),
             Some(Fate::Unfit(_)) | None => {
                 let goes_on = ledger.stopped.is_none() && !ledger.is_broken();

@@ -281,7 +281,7 @@ impl ProcessPoolExecutor {
     /// let executor = ProcessPoolExecutor::new()?;
     /// let hasty = TaskOptions::new().time_limit(Duration::from_millis(50));
     /// let future = executor.with(hasty).submit(|()| -> () { loop {} }, ())?;
-    /// assert!(matches!(future.exception(), Some(Error::TimeLimit)));
+    /// assert!(matches!(future.exception(), Some(Error::TimeLimit(_))));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn with(&self, options: TaskOptions) -> With<'_, Self> {
@@ -339,7 +339,7 @@ impl ProcessPoolExecutor {
     ///     std::thread::yield_now();
     /// }
     /// executor.kill_workers();
-    /// assert!(matches!(endless.exception(), Some(Error::Killed)));
+    /// assert!(matches!(endless.exception(), Some(Error::Killed(_))));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn kill_workers(&self) {
@@ -491,7 +491,7 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
     /// let executor = ProcessPoolExecutor::new()?;
     /// let endless = executor.submit(|()| -> () { loop {} }, ())?;
     /// assert!(endless.kill());
-    /// assert!(matches!(endless.exception(), Some(Error::Killed | Error::Cancelled)));
+    /// assert!(matches!(endless.exception(), Some(Error::Killed(_) | Error::Cancelled)));
     /// let done = executor.submit(|n: u8| n, 1)?;
     /// assert_eq!(*done.result()?, 1);
     /// assert!(!done.kill());
@@ -506,7 +506,7 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
         is_ended
             || matches!(
                 self.exception_timeout(Duration::ZERO),
-                Ok(Some(Error::Killed))
+                Ok(Some(Error::Killed(_)))
             )
     }
 }

@@ -41,6 +41,7 @@ use super::message::{self, Reply};
 use super::progress::Progress;
 use super::task::{Packed, Remote};
 use super::terms::Terms;
+use crate::error::{TaskEnd, TaskEndParts};
 use crate::sys::channel::Channel;
 
 /// How long a worker may take from its start to its first word. It does nothing
@@ -68,6 +69,8 @@ pub(super) struct Entry {
     pub(super) again: Option<Box<Packed>>,
     /// Whether a worker has started it.
     pub(super) has_begun: bool,
+    /// How many workers have started it.
+    pub(super) times_begun: u32,
     /// How many workers ended while they read its call.
     pub(super) lost_sends: u32,
 }
@@ -80,7 +83,19 @@ impl Entry {
             again: None,
             has_begun: false,
             lost_sends: 0,
+            times_begun: 0,
         }
+    }
+
+    /// What is known of it if the pool ends it; where and for how long, if a
+    /// worker has it.
+    pub(super) fn end(&self, pid: Option<u32>, ran_for: Option<Duration>) -> TaskEnd {
+        TaskEnd::new(TaskEndParts {
+            task: self.terms.name.clone(),
+            pid,
+            ran_for,
+            limit: self.terms.time_limit,
+        })
     }
 }
 

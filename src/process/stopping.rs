@@ -60,7 +60,8 @@ impl Pool {
         while let Some(at) = ledger.queue.iter().position(|entry| entry.has_begun) {
             ledger.again -= 1;
             if let Some(entry) = ledger.queue.remove(at) {
-                ledger.fail(entry, Error::Killed);
+                let end = entry.end(None, None);
+                ledger.fail(entry, Error::Killed(end));
             }
         }
         self.stop(&mut ledger, fate);
@@ -93,7 +94,8 @@ impl Pool {
                 let found = entry.is_some();
                 if let Some(entry) = entry {
                     ledger.again -= 1;
-                    ledger.fail(entry, Error::Killed);
+                    let end = entry.end(None, None);
+                    ledger.fail(entry, Error::Killed(end));
                     self.move_on(&mut ledger);
                 }
                 found

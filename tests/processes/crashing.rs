@@ -261,8 +261,20 @@ alone! {
             panic!("{cause:?}");
         };
         assert_eq!(death.exit_code(), Some(9));
+        let text = error(&future).to_string();
+        assert!(text.contains("look at the initializer") && !text.contains("retries"), "{text}");
         assert!(matches!(executor.submit(double, 1), Err(Error::Broken(_))));
         assert_eq!(executor.stats().replaced, 4);
+    }
+
+    fn a_task_whose_retries_are_used_up_says_how_often_it_was_begun() {
+        let executor = pool(1);
+        let again = executor.with(TaskOptions::new().name("page 19").retries(2));
+        let future = again.submit(die, "abort".to_owned()).unwrap();
+        let died = error(&future).to_string();
+        assert_eq!(death(&future).times_begun(), 3);
+        assert!(died.contains("page 19") && died.contains("begun 3 times"), "{died}");
+        assert!(!died.contains("set `retries`"), "{died}");
     }
 
     /// Python's FailingInitializerResourcesTest.
@@ -279,6 +291,8 @@ alone! {
                     panic!("{future:?}");
                 };
                 assert_eq!(cause.to_string(), "no licence");
+                let text = error(future).to_string();
+                assert!(text.contains("its initializer failed: no licence"), "{text}");
             }
             assert!(matches!(executor.submit(double, 1), Err(Error::Broken(_))));
         }
@@ -437,7 +451,7 @@ alone! {
             } else {
                 assert!(future.kill());
             }
-            assert!(matches!(error(&future), Error::Killed));
+            assert!(matches!(error(&future), Error::Killed(_)));
             let stats = executor.stats();
             assert_eq!((stats.failed, stats.running, stats.queued), (1, 0, 0));
             gate.open();

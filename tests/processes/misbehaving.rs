@@ -135,7 +135,7 @@ alone! {
             send(pid, Signal::STOP);
         }
         executor.terminate_workers();
-        assert!(matches!(error(&busy), Error::Killed));
+        assert!(matches!(error(&busy), Error::Killed(_)));
     }
 
     fn no_process_is_left_when_a_pool_is_dropped_after_its_workers_were_ended() {

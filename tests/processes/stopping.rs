@@ -23,7 +23,7 @@ alone! {
         wait_until_running(&endless);
         assert!(!endless.cancel());
         assert!(endless.kill());
-        assert!(matches!(error(&endless), Error::Killed));
+        assert!(matches!(error(&endless), Error::Killed(_)));
         assert!(endless.kill(), "it was before") ;
         gate.open();
         assert_eq!(*value(&other), 7);
@@ -52,7 +52,7 @@ alone! {
             let until = Instant::now() + Duration::from_micros(5 * n.unsigned_abs());
             while Instant::now() < until {}
             if future.kill() {
-                assert!(matches!(error(&future), Error::Killed | Error::Cancelled));
+                assert!(matches!(error(&future), Error::Killed(_) | Error::Cancelled));
                 killed += 1;
             } else {
                 assert_eq!(*value(&future), 2 * n);
@@ -70,11 +70,32 @@ alone! {
             .build()
             .unwrap();
         let slow = executor.submit(linger, ()).unwrap();
-        assert!(matches!(error(&slow), Error::TimeLimit));
+        let Error::TimeLimit(end) = error(&slow) else {
+            panic!("{slow:?}");
+        };
+        assert_eq!(end.limit(), Some(Duration::from_millis(30)));
+        assert!(end.ran_for() >= end.limit() && end.pid().is_some() && end.task().is_none());
         assert_goes_on(&executor);
         let patient = executor.with(TaskOptions::new().time_limit(LIMIT));
         let nap = |()| std::thread::sleep(Duration::from_millis(60));
         value(&patient.submit(nap, ()).unwrap());
+    }
+
+    fn a_killed_task_is_named_with_its_worker() {
+        let executor = pool(1);
+        let named = executor.with(TaskOptions::new().name("page 18"));
+        let future = named.submit(linger, ()).unwrap();
+        wait_until_running(&future);
+        let worker = only_worker(&executor);
+        assert!(future.kill());
+        let killed = error(&future);
+        let text = killed.to_string();
+        let Error::Killed(end) = killed else {
+            panic!("{killed:?}");
+        };
+        assert_eq!((end.task(), end.pid()), (Some("page 18"), Some(worker)));
+        assert!(end.ran_for().is_some() && end.limit().is_none());
+        assert!(text.contains(&format!("the task page 18 in the worker process {worker}")), "{text}");
     }
 
     /// Retries are for deaths.
@@ -88,7 +109,7 @@ alone! {
             linger(())
         };
         let future = executor.with(options).submit(slow, marker.clone()).unwrap();
-        assert!(matches!(error(&future), Error::TimeLimit));
+        assert!(matches!(error(&future), Error::TimeLimit(_)));
         assert_goes_on(&executor);
         assert_eq!(std::fs::read_to_string(&marker).unwrap(), "begun ");
         std::fs::remove_file(&marker).unwrap();
@@ -120,7 +141,7 @@ alone! {
         let pids = executor.stats().pids;
         executor.kill_workers();
         for future in &running {
-            assert!(matches!(error(future), Error::Killed));
+            assert!(matches!(error(future), Error::Killed(_)));
         }
         assert!(pending.cancelled());
         // Python's test_force_shutdown_workers_stops_pool.
@@ -137,7 +158,7 @@ alone! {
         let running = executor.submit(linger, ()).unwrap();
         wait_until_running(&running);
         executor.terminate_workers();
-        assert!(matches!(error(&running), Error::Killed));
+        assert!(matches!(error(&running), Error::Killed(_)));
         assert!(matches!(executor.submit(double, 1), Err(Error::ShutDown)));
     }
 
@@ -158,7 +179,7 @@ alone! {
         assert_eq!(*value(&kept), 3, "it ended by itself, so its value counts");
         assert!(lost.running());
         executor.kill_workers();
-        assert!(matches!(error(&lost), Error::Killed));
+        assert!(matches!(error(&lost), Error::Killed(_)));
     }
 
     /// Python's test_force_shutdown_workers_dead_workers.

@@ -77,7 +77,7 @@ fn an_answer_after_a_kill_does_not_count() {
     ledger.links.get_mut(&0).unwrap().kill(Fate::Killed);
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
     drop(ledger);
-    assert!(matches!(outcome(&task), Err(Error::Killed)));
+    assert!(matches!(outcome(&task), Err(Error::Killed(_))));
     pool.shutdown(ShutdownOptions::new());
 }
 
@@ -295,7 +295,7 @@ fn an_ended_worker_is_not_listened_to_for_ever() {
     // What a worker says that is being ended is passed over.
     ledger.links.get_mut(&0).unwrap().kill(Fate::Killed);
     drop(ledger);
-    assert!(matches!(outcome(&task), Err(Error::Killed)));
+    assert!(matches!(outcome(&task), Err(Error::Killed(_))));
     pool.shutdown(ShutdownOptions::new());
     drop(worker);
     speaks.join().unwrap();

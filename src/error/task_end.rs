@@ -1,0 +1,80 @@
+//! [`TaskEnd`]: which task the pool ended, and after how long.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A task that the pool ended together with its worker.
+///
+/// It comes inside [`Error::TimeLimit`](crate::Error::TimeLimit) and
+/// [`Error::Killed`](crate::Error::Killed). Clones share it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TaskEnd(Arc<Parts>);
+
+/// What is known of the end of a task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) task: Option<Arc<str>>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) ran_for: Option<Duration>,
+    pub(crate) limit: Option<Duration>,
+}
+
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "tasks are ended where there are processes")
+)]
+impl TaskEnd {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl TaskEnd {
+    /// The name that the task was given by
+    /// [`TaskOptions::name`](crate::TaskOptions::name).
+    pub fn task(&self) -> Option<&str> {
+        self.0.task.as_deref()
+    }
+
+    /// The id of the worker's process; `None` if no worker had the task.
+    pub fn pid(&self) -> Option<u32> {
+        self.0.pid
+    }
+
+    /// How long the task had run; `None` if no worker was running it.
+    pub fn ran_for(&self) -> Option<Duration> {
+        self.0.ran_for
+    }
+
+    /// The time limit of the task, if it had one.
+    pub fn limit(&self) -> Option<Duration> {
+        self.0.limit
+    }
+}
+
+/// The task, the worker, and the time, as in `the task thumb in process 7,
+/// after 1.0s`.
+impl fmt::Display for TaskEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the task")?;
+        if let Some(task) = self.task() {
+            write!(f, " {task}")?;
+        }
+        if let Some(pid) = self.pid() {
+            write!(f, " in the worker process {pid}")?;
+        }
+        match self.ran_for() {
+            Some(time) => write!(f, ", after {time:.1?}"),
+            None => f.write_str(", while no worker ran it"),
+        }
+    }
+}
+
+impl fmt::Debug for TaskEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TaskEnd")
+            .field(&format_args!("{self}"))
+            .finish()
+    }
+}
