@@ -68,6 +68,28 @@
 //! [`submit`]: Executor::submit
 //! [`result`]: TaskFuture::result
 //!
+//! # In async code
+//!
+//! Futures can be awaited on any runtime, but three calls of a pool block their
+//! thread: dropping it, `shutdown`, and `submit` on a full bounded queue. In a
+//! task of an async runtime they hold up that runtime, and hang for ever if what
+//! the pool waits for needs the blocked thread. Call
+//! `shutdown_with(ShutdownOptions::new().wait(false))` before the pool is
+//! dropped, or drop it where blocking is allowed (tokio's `spawn_blocking`), and
+//! use `try_submit`.
+//!
+//! An `async fn` given to `submit` does nothing: calling one only makes a future,
+//! which becomes the task's value and is never polled by the pool. Give a
+//! function that runs it to its end, as with the runtime's `block_on`.
+//!
+//! # In a task that waits
+//!
+//! A task of a pool of threads that waits, without a limit, for another task of
+//! that pool that has not begun runs
+//! that one itself, on its own thread. The two share that thread's state: thread
+//! locals, and locks that are held during the wait, which the inner one must not
+//! take.
+//!
 //! # What is where
 //!
 //! | you want | take |

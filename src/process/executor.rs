@@ -33,6 +33,16 @@ use crate::panic::contain_drop;
 /// links this crate can be started as a worker, tests and examples too. With the
 /// feature `worker-hook` off, `main` has to begin with `concurrent_futures::init()`.
 ///
+/// **A worker has nothing that `main` set up**: it is the same program started
+/// again, and runs none of `main`. Statics, loggers, panic hooks and the like are
+/// as at the start of a program, and the arguments of the program are not passed
+/// on. Set up there what tasks need with
+/// [`initializer`](ProcessPoolExecutorBuilder::initializer), or pass it as an
+/// argument.
+///
+/// The time that a panic takes to be printed, with a backtrace above all, counts
+/// as run time of its task, and so against a time limit.
+///
 /// **Dropping it** is [`shutdown`](Self::shutdown): it waits until all that was
 /// submitted is done. So leaving the block in which a pool lives waits for its
 /// work. Dropped inside one of its callbacks, it does not wait. After a shutdown
