@@ -20,10 +20,25 @@
 //! is here and brings it nowhere. So the step before it still holds: that task's
 //! waiter still waits. And so on back to the first.
 //!
+//! # Waits inside waits
+//!
+//! A thread has several entries if foreign code waits that runs inside a wait: a
+//! `Deserialize`, or a callback, waker or `Drop` that it calls for. They lie on
+//! its stack, so the last to be entered is the first to leave, and the thread is
+//! blocked in that one alone: the walk follows a thread's *newest* entry. A
+//! thread that does the rest of a task inside its own wait for it is not blocked
+//! at all. The walk then finds the task held up by the thread that waits for it,
+//! and ends there: that thread is at work.
+//!
+//! Each entry has a number of its own, and leaving removes exactly that one. So
+//! an entry is in the list no longer than its wait takes, which borrows the task.
+//!
 //! Not found are circles through a wait that has no error to say it with (the
 //! end of a scope, `wait`, `as_completed`), through an `.await`, or through a
 //! promise that is not kept by `run`: nobody knows whose turn it is there. Nor
 //! circles through a task that nobody has begun: any worker might.
+
+use std::marker::PhantomData;
 
 use super::waiting::Until;
 use super::{Completion, Record};
@@ -32,17 +47,33 @@ use crate::sync::{Mutex, ThreadId, global, thread_id};
 
 global! {
     /// The waits without a limit that have begun.
-    pub(super) static WAITS: Mutex<Vec<Wait>> = Mutex::new(Vec::new());
+    pub(super) static WAITS: Mutex<Waits> = Mutex::new(Waits { entries: Vec::new(), last: 0 });
 }
 
-pub(super) struct Wait {
+pub(super) struct Waits {
+    /// In the order of entering.
+    entries: Vec<Wait>,
+    /// The number of the latest entry.
+    last: u64,
+}
+
+impl Waits {
+    /// The wait that a thread is blocked in, if it is in any.
+    fn newest_of(&self, thread: ThreadId) -> Option<&Wait> {
+        self.entries.iter().rfind(|wait| wait.waiter == thread)
+    }
+}
+
+struct Wait {
+    number: u64,
     waiter: ThreadId,
     task: *const dyn Awaited,
     until: Until,
 }
 
-// SAFETY: of the task only `held_up_by` is called, which no type of value
-// matters to, while the waiter sees to it that the task lives.
+// SAFETY: of the task only `held_up_by` is called, which takes its lock and looks
+// at no value, whatever its type; and only under the list's lock, while the entry
+// is there, which is no longer than the task is borrowed (`Entered`).
 unsafe impl Send for Wait {}
 
 /// A task of any type, as the walk sees it.
@@ -67,9 +98,13 @@ impl Until {
     }
 }
 
-/// A wait that was entered; leaving it out again is what its drop is for.
+/// A wait that was entered, by its number: dropping it removes that entry. It
+/// borrows the task as long as the entry is there.
 #[derive(Debug)]
-pub(super) struct Entered(ThreadId);
+pub(super) struct Entered<'a> {
+    number: u64,
+    task: PhantomData<&'a ()>,
+}
 
 /// Enters the calling thread's wait for `task`, which ends before the returned
 /// value is dropped.
@@ -77,7 +112,7 @@ pub(super) struct Entered(ThreadId);
 /// # Errors
 ///
 /// `WouldDeadlock` if the wait would close a circle.
-pub(super) fn enter<T>(task: &Completion<T>, until: Until) -> Result<Entered, Error> {
+pub(super) fn enter<T>(task: &Completion<T>, until: Until) -> Result<Entered<'_>, Error> {
     let us = thread_id();
     let mut waits = WAITS.lock();
     let mut held_up_by = task.held_up_by(until);
@@ -85,28 +120,50 @@ pub(super) fn enter<T>(task: &Completion<T>, until: Until) -> Result<Entered, Er
         if thread == us {
             return Err(Error::WouldDeadlock);
         }
-        let next = waits.iter().find(|wait| wait.waiter == thread);
-        // SAFETY: it is in the list, so its waiter has not returned, and borrows
-        // the task until then.
+        let next = waits.newest_of(thread);
+        // SAFETY: it is in the list, so its `Entered` lives, which borrows the task
+        // and leaves under the lock that is held here.
         held_up_by = next.and_then(|wait| unsafe { &*wait.task }.held_up_by(wait.until));
+        if held_up_by == Some(thread) {
+            // It brings what it waits for itself, and is at work on it.
+            break;
+        }
     }
     let task: *const (dyn Awaited + '_) = task;
     // SAFETY: only the lifetime changes; see `Wait`.
     let task =
         unsafe { std::mem::transmute::<*const (dyn Awaited + '_), *const dyn Awaited>(task) };
-    waits.push(Wait {
+    waits.last += 1;
+    let number = waits.last;
+    waits.entries.push(Wait {
+        number,
         waiter: us,
         task,
         until,
     });
-    Ok(Entered(us))
+    Ok(Entered {
+        number,
+        task: PhantomData,
+    })
 }
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let mut waits = WAITS.lock();
-        if let Some(at) = waits.iter().position(|wait| wait.waiter == self.0) {
-            waits.swap_remove(at);
+        let entries = &mut waits.entries;
+        if let Some(at) = entries.iter().rposition(|wait| wait.number == self.number) {
+            // Not `swap_remove`: the order says which of a thread's is the newest.
+            entries.remove(at);
         }
     }
+}
+
+/// How many waits the calling thread is in, and whether one is for `task`.
+#[cfg(all(test, concurrent_futures_loom))]
+pub(super) fn entries_of_this_thread<T>(task: &Completion<T>) -> (usize, bool) {
+    let us = thread_id();
+    let waits = WAITS.lock();
+    let own = || waits.entries.iter().filter(|wait| wait.waiter == us);
+    let is_it = |wait: &Wait| std::ptr::addr_eq(wait.task, task);
+    (own().count(), own().any(is_it))
 }

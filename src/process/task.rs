@@ -127,6 +127,8 @@ where
         let completion = Arc::clone(&self.completion);
         let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
         let rest = move || {
+            // For one whose wait would close a circle through this thread.
+            self.completion.runs_here();
             // `Deserialize` is the user's.
             let outcome = catch(|| outcome(answer, name, &self.decode));
             let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));

@@ -36,4 +36,5 @@ mod reaping;
 mod standing;
 mod stopping;
 mod values;
+mod waiting;
 mod workers;
