@@ -878,3 +878,111 @@ fn a_waker_that_panics_harms_no_other() {
     promise.set_result(1).unwrap();
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
 }
+
+// ---- waits inside a callback ------------------------------------------------
+
+type Wait = fn(ThreadFuture<i32>) -> Result<i32, Error>;
+
+/// How to wait until a future is told.
+const WAITS_FOR_TOLD: [Wait; 2] = [ThreadFuture::into_result, |future| {
+    pollster::block_on(future.into_future())
+}];
+
+/// Runs `f` in a callback, on a thread of its own, and gives what it returns.
+fn answer_of_a_callback<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
+    let (promise, future) = promise();
+    let (sender, answer) = mpsc::channel();
+    future.then(move |_: Result<(), Error>| sender.send(f()).unwrap());
+    let teller = thread::spawn(move || promise.set_result(()).unwrap());
+    let answer = answer.recv_timeout(LIMIT).expect("it does not hang");
+    teller.join().unwrap();
+    answer
+}
+
+/// It says `WouldDeadlock`, or hangs, though only this thread's own queue is in
+/// the way.
+#[test]
+fn what_a_callback_completed_is_told_when_the_callback_waits_for_it() {
+    type End = fn(Promise<i32>, &ThreadFuture<i32>);
+    let ends: [End; 3] = [
+        |promise, _| promise.set_result(1).unwrap(),
+        |promise, _| drop(promise),
+        |_, future| assert!(future.cancel()),
+    ];
+    for end in ends {
+        for wait in WAITS_FOR_TOLD {
+            let (told, others) = answer_of_a_callback(move || {
+                let (sender, order) = mpsc::channel();
+                // Completed by this callback too, and waited for by nobody.
+                let (other, other_future) = promise();
+                let others = sender.clone();
+                other_future.add_done_callback(move |_| others.send("other").unwrap());
+                other.set_result(1).unwrap();
+                let (promise, future) = promise();
+                future.add_done_callback(move |_| sender.send("awaited").unwrap());
+                end(promise, &future);
+                assert!(!matches!(wait(future), Err(Error::WouldDeadlock)));
+                (order.try_recv().ok(), order)
+            });
+            assert_eq!(told, Some("awaited"), "and not the other one");
+            assert_eq!(others.recv_timeout(LIMIT), Ok("other"), "in its turn");
+        }
+    }
+}
+
+#[test]
+fn what_a_callback_completed_is_told_to_a_function_that_it_waits_for() {
+    for wait in WAITS_FOR_TOLD {
+        let answer = answer_of_a_callback(move || {
+            let (promise, future) = promise();
+            future.add_done_callback(|_| {});
+            promise.set_result(1).unwrap();
+            let inline = concurrent_futures::InlineExecutor::new().unwrap();
+            inline.spawn(move || wait(future)).unwrap().into_result()
+        });
+        assert_eq!(answer.unwrap().unwrap(), 1);
+    }
+}
+
+#[test]
+fn awaiting_the_value_inside_its_own_callback_would_deadlock() {
+    let (promise, future) = promise();
+    let (hand_over, handed) = mpsc::channel::<ThreadFuture<i32>>();
+    let (sender, answer) = mpsc::channel();
+    future.add_done_callback(move |_| {
+        let own = handed.recv_timeout(LIMIT).unwrap();
+        sender.send(pollster::block_on(own.into_future())).unwrap();
+    });
+    hand_over.send(future).unwrap();
+    thread::spawn(move || promise.set_result(7).unwrap());
+    let answer = answer.recv_timeout(LIMIT).expect("it does not hang");
+    assert!(matches!(answer, Err(Error::WouldDeadlock)), "{answer:?}");
+}
+
+/// A waker that polls at once is inside no callback yet.
+#[test]
+fn awaiting_inside_ones_own_waker_goes_on() {
+    type Awaiting = Pin<Box<concurrent_futures::TaskAwait<i32, ThreadPoolExecutor>>>;
+    struct PollsAtOnce(Mutex<Option<Awaiting>>, AtomicUsize);
+    impl Wake for PollsAtOnce {
+        fn wake(self: Arc<Self>) {
+            let Some(mut future) = self.0.lock().unwrap().take() else {
+                return;
+            };
+            let waker = Waker::from(Arc::clone(&self));
+            match poll::<ThreadFuture<i32>>(future.as_mut(), &waker) {
+                Poll::Ready(value) => {
+                    self.1.store(value.unwrap() as usize, Ordering::Relaxed);
+                }
+                Poll::Pending => *self.0.lock().unwrap() = Some(future),
+            }
+        }
+    }
+    let (promise, future) = promise();
+    future.add_done_callback(|_| {});
+    let polls = Arc::new(PollsAtOnce(Mutex::default(), AtomicUsize::new(0)));
+    *polls.0.lock().unwrap() = Some(Box::pin(future.into_future()));
+    Waker::from(Arc::clone(&polls)).wake();
+    promise.set_result(7).unwrap();
+    assert_eq!(polls.1.load(Ordering::Relaxed), 7);
+}

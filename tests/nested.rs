@@ -14,8 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Error, MapOptions, ReturnWhen, ThreadFuture, ThreadPoolExecutor, as_completed, promise, wait,
-    wait_until,
+    Error, MapOptions, ReturnWhen, ShutdownOptions, ThreadFuture, ThreadPoolExecutor, as_completed,
+    promise, wait, wait_until,
 };
 
 /// No wait in a test is longer than this.
@@ -445,4 +445,129 @@ fn a_task_that_a_callback_waits_for_runs_as_if_it_were_elsewhere() {
     drop(hold);
     let answer = answer.recv_timeout(LIMIT).unwrap();
     assert_eq!(answer.unwrap(), (true, Some(1)));
+}
+
+/// Runs `f` in a callback on the only worker of a pool, and gives its value.
+fn in_a_callback_of_the_only_worker<T: Send + 'static>(
+    f: impl FnOnce(&Shared) -> T + Send + 'static,
+) -> T {
+    let executor = pool(1);
+    let (hold, held) = mpsc::channel::<()>();
+    let first = executor.spawn(move || held.recv_timeout(LIMIT).is_err());
+    let (sender, answer) = mpsc::channel();
+    let inner = Arc::clone(&executor);
+    first
+        .unwrap()
+        .then(move |_| sender.send(f(&inner)).unwrap());
+    drop(hold);
+    answer.recv_timeout(LIMIT).expect("it does not hang")
+}
+
+/// It says `WouldDeadlock`, and `.await` hangs.
+#[test]
+fn a_callback_may_wait_for_an_unrelated_task_with_callbacks() {
+    type Wait = fn(ThreadFuture<i32>) -> Result<i32, Error>;
+    let waits: [Wait; 2] = [ThreadFuture::into_result, |future| {
+        pollster::block_on(future.into_future())
+    }];
+    for wait in waits {
+        let (waited, told) = in_a_callback_of_the_only_worker(move |executor| {
+            let (sender, told) = mpsc::channel();
+            let task = executor.spawn(|| 1).unwrap();
+            task.add_done_callback(move |_| sender.send(thread::current().id()).unwrap());
+            let waited = wait(task);
+            (waited, told.try_recv().is_ok())
+        });
+        assert_eq!(waited.unwrap(), 1);
+        assert!(told);
+    }
+}
+
+/// So does one that only waits for it to be done: the callback may wait, in ways
+/// of its own, for what the task's callback does.
+#[test]
+fn the_callbacks_of_a_task_that_a_callback_waits_for_run_at_once() {
+    let waits: [fn(&ThreadFuture<i32>); 4] = [
+        |task| assert_eq!(*task.result().unwrap(), 1),
+        |task| assert!(pollster::block_on(task.into_future()).is_ok()),
+        |task| drop(wait([task], ReturnWhen::AllCompleted, None)),
+        |task| assert_eq!(as_completed([task]).count(), 1),
+    ];
+    for wait in waits {
+        let heard = in_a_callback_of_the_only_worker(move |executor| {
+            let (sender, told) = mpsc::channel();
+            let task = executor.spawn(|| 1).unwrap();
+            task.add_done_callback(move |_| sender.send(()).unwrap());
+            wait(&task);
+            told.recv_timeout(Duration::from_secs(2)).is_ok()
+        });
+        assert!(heard);
+    }
+}
+
+/// A pool that is shut down ends many tasks before it tells of one.
+#[test]
+fn a_callback_may_wait_for_another_task_that_ended_together_with_its_own() {
+    for wait in [ThreadFuture::into_result, |future: ThreadFuture<i32>| {
+        pollster::block_on(future.into_future())
+    }] {
+        let executor = pool(1);
+        let (begin, begun) = mpsc::channel();
+        let (hold, held) = mpsc::channel::<()>();
+        let running = executor.spawn(move || {
+            begin.send(()).unwrap();
+            held.recv_timeout(LIMIT).is_err()
+        });
+        begun.recv_timeout(LIMIT).unwrap();
+        let [first, second] = [1, 2].map(|n| executor.spawn(move || n).unwrap());
+        second.add_done_callback(|_| {});
+        let (sender, answer) = mpsc::channel();
+        first.then(move |_| sender.send(wait(second)).unwrap());
+        let other = Arc::clone(&executor);
+        let closing = thread::spawn(move || {
+            let hurry = ShutdownOptions::new().wait(false).cancel_pending(true);
+            other.shutdown_with(hurry);
+        });
+        let answer = answer.recv_timeout(LIMIT).expect("it does not hang");
+        assert!(matches!(answer, Err(Error::Cancelled)), "{answer:?}");
+        closing.join().unwrap();
+        drop(hold);
+        assert!(running.unwrap().into_result().unwrap());
+    }
+}
+
+/// A worker waits until a task is told that the shutdown cancels, and the shutdown
+/// waits for the worker; all this inside a callback.
+#[test]
+fn a_callback_may_shut_a_pool_down_whose_worker_waits_for_what_it_cancels() {
+    let executor = pool(1);
+    let (begin, begun) = mpsc::channel();
+    let (give, given) = mpsc::channel::<ThreadFuture<i32>>();
+    let waiting = executor.spawn(move || {
+        let pending = given.recv_timeout(LIMIT).unwrap();
+        begin.send(()).unwrap();
+        loop {
+            // Not run here, as an untimed wait would.
+            match pending.result_timeout(Duration::from_millis(1)) {
+                Err(Error::Timeout { .. }) => {}
+                _ => return pending.into_result().err(),
+            }
+        }
+    });
+    let pending = executor.spawn(|| 1).unwrap();
+    pending.add_done_callback(|_| {});
+    give.send(pending).unwrap();
+    begun.recv_timeout(LIMIT).unwrap();
+    let (promise, future) = promise::<()>();
+    let (sender, closed) = mpsc::channel();
+    future.then(move |_| {
+        executor.shutdown_with(ShutdownOptions::new().cancel_pending(true));
+        sender.send(()).unwrap();
+    });
+    thread::spawn(move || promise.set_result(()).unwrap());
+    closed.recv_timeout(LIMIT).expect("it does not hang");
+    assert!(matches!(
+        waiting.unwrap().into_result(),
+        Ok(Some(Error::Cancelled))
+    ));
 }

@@ -70,7 +70,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use self::group::Group;
 pub(crate) use self::task::{Job, Seat, Task, Tidings};
-pub(crate) use self::telling::{Callback, Telling, is_telling_of, outside_turns};
+pub(crate) use self::telling::{Callback, Telling, is_telling_of, outside_turns, tell_all};
 pub(crate) use self::waiting::{Rest, Until, WakerKey, bring_results_of, brings_results_of};
 
 use self::group::Member;

@@ -10,7 +10,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread::{self, JoinHandle};
 
 use super::waiting::Waiter;
-use super::{Completion, Group, Job, NO_POOL, Rest, Seat, Until, WakerKey};
+use super::{Completion, Group, Job, NO_POOL, Rest, Seat, Until, WakerKey, circle};
 use crate::error::Error;
 use crate::state::State;
 
@@ -377,6 +377,7 @@ fn hear_of(task: &Arc<Completion<usize>>) -> JoinHandle<()> {
     task.start();
     let (task, other) = (Arc::clone(task), Arc::clone(task));
     let rest: Rest = Box::new(move || {
+        task.runs_here();
         let settled = task.settle(Ok(7));
         settled.expect("it is done once").tell();
     });
@@ -431,5 +432,143 @@ fn a_poll_is_ready_or_its_waker_is_woken() {
         let woken = wakes.0.load(Ordering::Relaxed);
         assert!(ready || woken > 0);
         assert!(task.is(Until::Told));
+    });
+}
+
+/// A wait for a remote task, whose rest waits in turn until `inner` is done; what
+/// the list of waits then holds of this thread.
+fn hear_of_one_that_waits(
+    task: &Arc<Completion<usize>>,
+    inner: Arc<Completion<usize>>,
+) -> JoinHandle<()> {
+    task.start();
+    let (task, other) = (Arc::clone(task), Arc::clone(task));
+    let rest: Rest = Box::new(move || {
+        task.runs_here();
+        let (before, _) = circle::entries_of_this_thread(&inner);
+        let value = match inner.wait(Until::Done, None) {
+            Ok(()) => read(&inner),
+            Err(error) => Err(error),
+        };
+        let (after, is_inner) = circle::entries_of_this_thread(&inner);
+        assert!(before == after && !is_inner, "it left its own entry");
+        let settled = task.settle(value);
+        settled.expect("it is done once").tell();
+    });
+    thread::spawn(move || match other.leave_to_waiter(rest) {
+        Ok(()) => {}
+        Err(rest) => rest(),
+    })
+}
+
+#[test]
+fn a_wait_inside_a_rest_leaves_the_wait_around_it_alone() {
+    loom::model(|| {
+        let (task, inner) = (Completion::remote(NO_POOL), Completion::new(NO_POOL));
+        let other = Arc::clone(&inner);
+        let running = thread::spawn(move || worker(&other, 7));
+        let hearing = hear_of_one_that_waits(&task, inner);
+        task.wait(Until::Done, None).expect("it ends");
+        assert_eq!(read(&task).expect("it has a value"), 7);
+        hearing.join().expect("the other thread ends");
+        running.join().expect("the other thread ends");
+    });
+}
+
+/// A thread runs one task and waits for a remote one, whose rest waits for a third,
+/// which waits for the first. Whoever does the rest, one is told.
+#[test]
+fn a_circle_through_a_rest_is_found() {
+    loom::model(|| {
+        let [first, third] = [(); 2].map(|()| Completion::new(NO_POOL));
+        let remote = Completion::remote(NO_POOL);
+        let hearing = hear_of_one_that_waits(&remote, Arc::clone(&third));
+        third.start();
+        first.start();
+        first.runs_here();
+        let (own, awaited) = (Arc::clone(&third), Arc::clone(&first));
+        let other = thread::spawn(move || {
+            own.runs_here();
+            let waited = awaited.wait(Until::Done, None);
+            let settled = own.settle(waited.map(|()| 1));
+            settled.expect("its runner alone settles it").tell();
+        });
+        let waited = remote.wait(Until::Done, None);
+        let is_refused = waited.is_err() || read(&remote).is_err();
+        let settled = first.settle(Ok(1));
+        settled.expect("its runner alone settles it").tell();
+        assert!(is_refused || read(&third).is_err());
+        other.join().expect("the other thread ends");
+        hearing.join().expect("the other thread ends");
+    });
+}
+
+/// Two threads wait for a remote task; one does its rest, inside its own wait.
+#[test]
+fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
+    loom::model(|| {
+        let (task, own) = (Completion::remote(NO_POOL), Completion::new(NO_POOL));
+        own.start();
+        own.runs_here();
+        let other = Arc::clone(&own);
+        let watching = thread::spawn(move || other.wait(Until::Done, None).is_ok());
+        let hearing = hear_of(&task);
+        task.wait(Until::Done, None).expect("no circle");
+        own.settle(Ok(1)).expect("its runner settles it").tell();
+        assert!(watching.join().expect("the other thread ends"));
+        hearing.join().expect("the other thread ends");
+    });
+}
+
+/// A callback waits until a task is told that it may run itself; and until one is
+/// told that it has completed itself.
+#[test]
+fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
+    loom::model(|| {
+        let [first, helped, promised] = [(); 3].map(|()| Completion::new(NO_POOL));
+        let job = CountCalls(Arc::new(AtomicUsize::new(0)));
+        // SAFETY: it borrows nothing.
+        let other = unsafe { helped.pack(Some(Box::new(job)), None) };
+        let log = Log::new();
+        let (helped_log, promised_log) = (Arc::clone(&log), Arc::clone(&log));
+        helped.add_callback(Box::new(move |_| helped_log.write(1)));
+        promised.add_callback(Box::new(move |_| promised_log.write(2)));
+        let (awaited, seen) = (Arc::clone(&helped), Arc::clone(&log));
+        first.add_callback(Box::new(move |_| {
+            awaited.wait(Until::Told, None).expect("it ends");
+            worker(&promised, 7);
+            promised.wait(Until::Told, None).expect("it ends");
+            assert_eq!(seen.read(), 12);
+        }));
+        let running = on_a_worker(other);
+        worker(&first, 7);
+        assert_eq!(log.read(), 12);
+        running.join().expect("the other thread ends");
+    });
+}
+
+/// Callbacks wait crosswise, each until the task is told whose callback the other
+/// is: one of them is refused, and both are told.
+#[test]
+fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
+    loom::model(|| {
+        let (first, second) = (Completion::new(NO_POOL), Completion::new(NO_POOL));
+        let refused = Arc::new(AtomicUsize::new(0));
+        for (task, awaited) in [(&first, &second), (&second, &first)] {
+            let (awaited, refused) = (Arc::clone(awaited), Arc::clone(&refused));
+            task.add_callback(Box::new(move |_| {
+                if awaited.wait(Until::Told, None).is_err() {
+                    // ORDERING: read after a join.
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+            }));
+        }
+        let other = Arc::clone(&second);
+        let running = thread::spawn(move || worker(&other, 2));
+        worker(&first, 1);
+        running.join().expect("the other thread ends");
+        assert!(first.is(Until::Told) && second.is(Until::Told));
+        // ORDERING: behind the join.
+        assert_eq!(refused.load(Ordering::Relaxed), 1);
     });
 }

@@ -86,14 +86,16 @@ impl<T> Completion<T> {
     /// (rayon-rs/rayon#592), and a limit could not be kept.
     pub(crate) fn help(self: &Arc<Self>) {
         if let Some((seat, job)) = self.start_as_helper() {
-            Arc::clone(self).run_started(job, &*seat);
+            // Its callbacks too: behind a callback that waits for them they would
+            // never run.
+            outside_turns(|| Arc::clone(self).run_started(job, &*seat));
         }
     }
 
     /// Calls the job of a task that the caller started; tells everybody.
     fn run_started(self: Arc<Self>, job: Box<dyn Job<T>>, seat: &dyn Seat) {
         seat.begin();
-        let outcome = outside_turns(|| catch(|| job.call()).map_err(Error::Panicked));
+        let outcome = catch(|| job.call()).map_err(Error::Panicked);
         if !self.is_here() {
             // The function forked, and this is the fork: the task ends in the parent.
             return contain_drop(outcome);

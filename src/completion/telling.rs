@@ -19,6 +19,10 @@
 //! as deep as that chain is long. So a thread inside a callback queues what it
 //! completes, and works the queue off when the callback has returned. Only a
 //! callback that is added to a task that is told runs at once, even there.
+//!
+//! A callback may wait until a task is told whose callbacks are in that very
+//! queue, behind itself. Then these run inside it, for otherwise neither would
+//! ever go on: those of that task, and no others ([`Completion::tell_now`]).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -28,7 +32,7 @@ use std::sync::Arc;
 
 use super::borrowing::{Later, later};
 use super::group::Member;
-use super::task::Job;
+use super::task::{Job, Tidings};
 use super::waiting::Wakers;
 use super::{Completion, Record};
 use crate::error::Error;
@@ -75,6 +79,7 @@ impl<T> Telling<T> {
         let member = self.member;
         if let Some(completion) = self.callbacks {
             let origin = Origin::current();
+            let task = completion.address();
             let rest = move || {
                 // A callback before it may have forked: they run in the parent.
                 if origin.is_here() {
@@ -84,7 +89,7 @@ impl<T> Telling<T> {
             };
             // SAFETY: it drops the member last, and a task without one borrows
             // nothing.
-            take_turns(unsafe { later(rest) });
+            take_turns(task, unsafe { later(rest) });
         }
     }
 }
@@ -125,9 +130,31 @@ impl<T> Completion<T> {
         }
     }
 
+    /// Runs the callbacks of this task now, if the current thread, which is about
+    /// to wait until it is told, has queued them behind the one that it is in.
+    /// Those that they complete in turn stay where they would be.
+    pub(crate) fn tell_now(self: &Arc<Self>) {
+        let teller = self.locked().and_then(|record| record.teller);
+        if teller.is_some_and(|teller| teller == thread_id()) {
+            if let Some(turn) = turn_of(self.address()) {
+                in_a_turn(turn);
+            }
+        }
+    }
+
+    /// Whether the current thread is inside one of its callbacks.
+    pub(crate) fn is_told_here(&self) -> bool {
+        is_told_here(|task| task.1 == self.address())
+    }
+
+    /// Tells tasks apart as long as they live.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// The teller's loop.
     fn run_callbacks(self: &Arc<Self>) {
-        let _here = TellingOf::enter(self.home);
+        let _here = TellingOf::enter(self);
         let origin = Origin::current();
         loop {
             let record = self.locked().filter(|_| origin.is_here());
@@ -157,29 +184,44 @@ impl<T> Completion<T> {
     }
 }
 
+/// The callbacks of a task, queued behind the one that the thread is in.
+struct Turn {
+    /// The task's address, which is its own while the turn holds it.
+    task: usize,
+    run: Later,
+}
+
+/// What a thread tells of the tasks that it ended.
+struct Turns {
+    /// `Some` while it does.
+    queue: Option<VecDeque<Turn>>,
+    /// Queues of callbacks further down on the stack, inside which a function runs
+    /// as if it were elsewhere; the innermost is the last.
+    outer: Vec<VecDeque<Turn>>,
+}
+
 local! {
-    /// `Some` while the thread tells of a task that it ended.
-    static QUEUE: RefCell<Option<VecDeque<Later>>> = RefCell::new(None)
+    static TURNS: RefCell<Turns> = RefCell::new(Turns { queue: None, outer: Vec::new() })
 }
 
 /// Runs a task's callbacks now, or behind the turn that is on this thread's stack.
-fn take_turns(turn: Later) {
-    let mut turn = Some(turn);
+fn take_turns(task: usize, run: Later) {
+    let mut run = Some(run);
     // A thread that ends has lost its queue already: there it nests.
-    let _ = QUEUE.try_with(|queue| {
-        if let Some(queue) = queue.borrow_mut().as_mut() {
-            queue.extend(turn.take());
+    let _ = TURNS.try_with(|turns| {
+        if let Some(queue) = &mut turns.borrow_mut().queue {
+            queue.extend(run.take().map(|run| Turn { task, run }));
         }
     });
-    if let Some(turn) = turn {
-        in_a_turn(turn);
+    if let Some(run) = run {
+        in_a_turn(run);
     }
 }
 
 /// Runs `turn` at once, and behind it what it completes.
 fn in_a_turn(turn: impl FnOnce()) {
-    let outermost = QUEUE.try_with(|queue| {
-        let mut queue = queue.borrow_mut();
+    let outermost = TURNS.try_with(|turns| {
+        let queue = &mut turns.borrow_mut().queue;
         let outermost = queue.is_none();
         queue.get_or_insert_default();
         outermost
@@ -192,50 +234,99 @@ fn in_a_turn(turn: impl FnOnce()) {
     }
 }
 
-/// Runs a task's function: for what it completes it is outside every turn, even
-/// if a callback waits for the task and so runs it on its own stack.
-pub(crate) fn outside_turns<R>(f: impl FnOnce() -> R) -> R {
-    let outer = QUEUE.try_with(RefCell::take).unwrap_or(None);
-    let result = f();
-    let _ = QUEUE.try_with(|queue| queue.replace(outer));
-    result
+/// Tells of tasks that ended together. A callback of one may wait until another is
+/// told, whose callbacks are in the queue by then.
+pub(crate) fn tell_all(all: impl IntoIterator<Item = Tidings>) {
+    in_a_turn(|| all.into_iter().for_each(contain));
 }
 
 /// The next turn; without one, the thread is outside every turn again.
 fn next_turn() -> Option<Later> {
-    QUEUE.with(|queue| {
-        let mut queue = queue.borrow_mut();
+    TURNS.with(|turns| {
+        let queue = &mut turns.borrow_mut().queue;
         let next = queue.as_mut().and_then(VecDeque::pop_front);
         if next.is_none() {
             *queue = None;
         }
-        next
+        next.map(|turn| turn.run)
     })
 }
 
+/// Takes the callbacks of this task out of what the current thread has queued.
+fn turn_of(task: usize) -> Option<Later> {
+    let found = TURNS.try_with(|turns| {
+        let turns = &mut *turns.borrow_mut();
+        let queues = turns.outer.iter_mut().chain(&mut turns.queue);
+        let find = |queue: &mut VecDeque<Turn>| {
+            let at = queue.iter().position(|turn| turn.task == task)?;
+            queue.remove(at)
+        };
+        // The newest first, for that is where it most likely is.
+        queues.rev().find_map(find).map(|turn| turn.run)
+    });
+    found.unwrap_or(None)
+}
+
+/// Runs code that a callback waits for on its own stack: for what it completes it
+/// is outside every turn, as it would be on a thread of its own.
+pub(crate) fn outside_turns<R>(f: impl FnOnce() -> R) -> R {
+    let _inside = SetAside::enter();
+    f()
+}
+
+/// The queue of the callback that the thread is in, set aside until it is dropped.
+struct SetAside;
+
+impl SetAside {
+    /// `None` outside every turn, which is the usual case.
+    fn enter() -> Option<Self> {
+        let set_aside = TURNS.try_with(|turns| {
+            let turns = &mut *turns.borrow_mut();
+            let queue = turns.queue.take()?;
+            turns.outer.push(queue);
+            Some(Self)
+        });
+        set_aside.unwrap_or(None)
+    }
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        let _ = TURNS.try_with(|turns| {
+            let turns = &mut *turns.borrow_mut();
+            turns.queue = turns.outer.pop();
+        });
+    }
+}
+
 local! {
-    /// The homes of the tasks whose callbacks are on this thread's stack.
-    static TOLD_HERE: RefCell<Vec<usize>> = RefCell::new(Vec::new())
+    /// The tasks whose callbacks are on this thread's stack: homes and addresses.
+    static TOLD_HERE: RefCell<Vec<(usize, usize)>> = RefCell::new(Vec::new())
+}
+
+fn is_told_here(is_it: impl Fn(&(usize, usize)) -> bool) -> bool {
+    let is_there = TOLD_HERE.try_with(|tasks| tasks.borrow().iter().any(is_it));
+    is_there.unwrap_or(false)
 }
 
 /// Whether the current thread is inside a callback of a task of that pool.
 pub(crate) fn is_telling_of(home: usize) -> bool {
-    let is_there = TOLD_HERE.try_with(|homes| homes.borrow().contains(&home));
-    is_there.unwrap_or(false)
+    is_told_here(|task| task.0 == home)
 }
 
 /// Marks the thread until it is dropped.
 pub(super) struct TellingOf;
 
 impl TellingOf {
-    pub(super) fn enter(home: usize) -> Self {
-        let _ = TOLD_HERE.try_with(|homes| homes.borrow_mut().push(home));
+    pub(super) fn enter<T>(task: &Completion<T>) -> Self {
+        let task = (task.home, task.address());
+        let _ = TOLD_HERE.try_with(|tasks| tasks.borrow_mut().push(task));
         Self
     }
 }
 
 impl Drop for TellingOf {
     fn drop(&mut self) {
-        let _ = TOLD_HERE.try_with(|homes| homes.borrow_mut().pop());
+        let _ = TOLD_HERE.try_with(|tasks| tasks.borrow_mut().pop());
     }
 }

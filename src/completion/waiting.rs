@@ -164,6 +164,9 @@ impl<T> Completion<T> {
                     // The task that was run forked.
                     return self.look_in_a_fork(until);
                 }
+                if until == Until::Told {
+                    self.tell_now();
+                }
                 if self.is_soon(until) {
                     return Ok(());
                 }
@@ -249,7 +252,7 @@ impl<T> Completion<T> {
     /// Does the rest, as if the waiting thread were nobody in particular: what it
     /// completes is told at once.
     fn finish(&self, rest: Rest) {
-        let _here = TellingOf::enter(self.home);
+        let _here = TellingOf::enter(self);
         contain(|| outside_turns(rest));
     }
 

@@ -14,9 +14,9 @@ use crate::state::State;
 
 /// Awaits a [`TaskFuture`] that it owns, and gives its value away.
 ///
-/// Ready when the task is done and its callbacks have run; so one of those that
-/// blocks on it waits for itself. Dropping it does nothing to the task. Polled again after that, it is ready with
-/// [`Error::InvalidState`].
+/// Ready when the task is done and its callbacks have run; inside one of those it is
+/// ready with [`Error::WouldDeadlock`]. Dropping it does nothing to the task. Polled
+/// again after the value was given, it is ready with [`Error::InvalidState`].
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -85,9 +85,14 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
             return Poll::Ready(Err(Error::InvalidState(State::Finished)));
         };
         future.completion().help();
+        future.completion().tell_now();
         let is_told = future
             .completion()
             .poll(Until::Told, &mut this.key, context.waker());
+        if !is_told && future.completion().is_told_here() {
+            // Whatever polls here, most likely blocks until it is ready.
+            return Poll::Ready(Err(Error::WouldDeadlock));
+        }
         match this.future.take_if(|_| is_told) {
             Some(future) if !future.completion().is_here() => {
                 let taken = future.try_into_result();

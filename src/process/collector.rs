@@ -17,7 +17,7 @@ use crossbeam_channel::Receiver;
 use super::link::Entry;
 use super::pool::Pool;
 use super::worker;
-use crate::completion::{Rest, bring_results_of};
+use crate::completion::{Rest, bring_results_of, tell_all};
 use crate::error::Error;
 use crate::panic::{contain, contain_drop};
 
@@ -58,9 +58,7 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
             Event::Refused(entries, error) => {
                 let fail = |entry: &Entry| entry.task.fail_pending(error.clone());
                 let tidings: Vec<_> = entries.iter().map(fail).collect();
-                for tell in tidings {
-                    contain(tell);
-                }
+                tell_all(tidings);
                 contain_drop(entries);
                 contain_drop(error);
             }

@@ -7,7 +7,7 @@ use super::collector::Event;
 use super::ledger::{Ledger, Threads};
 use super::link::{Entry, Fate};
 use super::pool::Pool;
-use crate::completion::{brings_results_of, is_telling_of};
+use crate::completion::{brings_results_of, is_telling_of, outside_turns, tell_all};
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport};
 
@@ -55,7 +55,7 @@ impl Pool {
         } else {
             Fate::Terminated
         };
-        self.close(true);
+        self.close(true, false);
         let mut ledger = self.ledger.lock();
         while let Some(at) = ledger.queue.iter().position(|entry| entry.has_begun) {
             ledger.again -= 1;
@@ -114,16 +114,18 @@ impl Pool {
             .limit()
             .and_then(|limit| Instant::now().checked_add(limit));
         self.ledger.lock().shut_down = true;
-        self.close(options.cancels_pending());
         // There it would wait for itself.
-        if options.waits() && !self.is_in_own_code() {
+        let waits = options.waits() && !self.is_in_own_code();
+        self.close(options.cancels_pending(), waits);
+        if waits {
             self.join(deadline);
         }
         self.stats().into()
     }
 
-    /// Refuses tasks from now on, and cancels those that wait if so asked.
-    fn close(&self, cancels_pending: bool) {
+    /// Refuses tasks from now on, and cancels those that wait if so asked. The
+    /// caller waits for the workers then, or not.
+    fn close(&self, cancels_pending: bool, waits: bool) {
         let mut ledger = self.ledger.lock();
         ledger.close(Error::ShutDown);
         self.room.notify_all();
@@ -139,8 +141,12 @@ impl Pool {
         self.ring_if_stale(ledger);
         // All are cancelled before one is told: a callback may wait for another.
         let tidings: Vec<_> = cancelled.iter().map(|entry| entry.task.cancel()).collect();
-        for tell in tidings {
-            tell();
+        if waits {
+            // Not behind the callback that it may be in, for which the collector
+            // that is waited for may have to wait.
+            outside_turns(|| tell_all(tidings));
+        } else {
+            tell_all(tidings);
         }
         drop(cancelled);
     }

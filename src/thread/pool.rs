@@ -33,7 +33,9 @@ use std::time::Instant;
 
 use super::queue::Queue;
 use super::worker;
-use crate::completion::{Completion, Group, Job, Seat, Task, Tidings, is_telling_of, new_home};
+use crate::completion::{
+    Completion, Group, Job, Seat, Task, Tidings, is_telling_of, new_home, outside_turns, tell_all,
+};
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::panic::contain_drop;
@@ -253,11 +255,18 @@ impl Pool {
             .and_then(|limit| Instant::now().checked_add(limit));
         self.ledger.lock().shut_down = true;
         self.close(Error::ShutDown);
-        if options.cancels_pending() {
-            self.clear(Task::cancel);
-        }
         // There it would wait for itself.
-        if options.waits() && !self.is_in_own_code() {
+        let waits = options.waits() && !self.is_in_own_code();
+        if options.cancels_pending() {
+            if waits {
+                // Not behind the callback that it may be in: a worker that is waited
+                // for below may wait until one of them is told.
+                outside_turns(|| self.clear(Task::cancel));
+            } else {
+                self.clear(Task::cancel);
+            }
+        }
+        if waits {
             self.join(deadline);
         }
         self.stats().into()
@@ -347,9 +356,7 @@ impl Pool {
     fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Tidings) {
         let tasks = std::iter::from_fn(|| self.queue.try_pop());
         let tidings: Vec<_> = tasks.map(end).collect();
-        for tell in tidings {
-            tell();
-        }
+        tell_all(tidings);
     }
 
     /// The next task; `None`: the worker may end, or forked.
