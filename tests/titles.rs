@@ -11,6 +11,10 @@
 mod charsets;
 #[path = "titles/command_line.rs"]
 mod command_line;
+#[path = "titles/compression.rs"]
+mod compression;
+#[path = "titles/content_types.rs"]
+mod content_types;
 #[path = "titles/hostile.rs"]
 mod hostile;
 #[path = "titles/html.rs"]

@@ -1,12 +1,14 @@
 //! Which charset a page is in, and its bytes as text.
 //!
-//! The order is the browsers': byte order mark, header, meta element, and for pages that say
-//! nothing UTF-8 if it is valid, else windows-1252. This file answers each question by itself; who
+//! The order is the browsers': byte order mark, header, XML declaration in UTF-16, meta element, XML
+//! declaration, and for pages that say nothing UTF-8 if it is valid, else windows-1252. This file answers each question by itself; who
 //! reads the page asks them in that order.
 
 use std::io::{self, Read};
 
-use encoding_rs::{CoderResult, Decoder, DecoderResult, Encoding, UTF_8, WINDOWS_1252};
+use encoding_rs::{
+    CoderResult, Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252,
+};
 use select::document::Document;
 use select::predicate::{Attr, Name, Predicate};
 
@@ -15,17 +17,60 @@ pub(crate) fn from_mark(bytes: &[u8]) -> Option<&'static Encoding> {
     Encoding::for_bom(bytes).map(|(encoding, _)| encoding)
 }
 
-/// The charset in a Content-Type, as in `text/html; charset="utf-8"`.
-pub(crate) fn from_content_type(value: &str) -> Option<&'static Encoding> {
-    let parameters = value
-        .split(';')
-        .skip(1)
-        .filter_map(|parameter| parameter.split_once('='));
-    let label = parameters
-        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
-        .map(|(_, value)| value.trim().trim_matches(['"', '\'']))
-        .next()?;
-    Encoding::for_label(label.as_bytes())
+/// How far browsers look for the end of an XML declaration.
+pub(crate) const MAX_DECLARATION: usize = 1024;
+
+const DECLARATION: &[u8] = b"<?xml";
+/// How one begins in UTF-16.
+const LITTLE_ENDIAN: &[u8] = b"<\0?\0x\0";
+const BIG_ENDIAN: &[u8] = b"\0<\0?\0x";
+
+/// Whether more bytes could make these first ones a mark or an XML declaration.
+pub(crate) fn is_unfinished(bytes: &[u8]) -> bool {
+    let declarations = [DECLARATION, LITTLE_ENDIAN, BIG_ENDIAN];
+    bytes.len() < 3
+        || declarations
+            .iter()
+            .any(|it| it.len() > bytes.len() && it.starts_with(bytes))
+        || bytes.starts_with(DECLARATION) && !bytes.contains(&b'>')
+}
+
+/// The charset of a page that begins as an XML declaration in UTF-16 does.
+pub(crate) fn from_wide_declaration(bytes: &[u8]) -> Option<&'static Encoding> {
+    let begins = |with| bytes.starts_with(with);
+    begins(LITTLE_ENDIAN)
+        .then_some(UTF_16LE)
+        .or(begins(BIG_ENDIAN).then_some(UTF_16BE))
+}
+
+/// The charset that an XML declaration names, as in `<?xml version="1.0" encoding="koi8-r"?>`.
+pub(crate) fn from_declaration(bytes: &[u8]) -> Option<&'static Encoding> {
+    const ENCODING: &[u8] = b"encoding";
+    let bytes = &bytes[..bytes.len().min(MAX_DECLARATION)];
+    let inside = bytes.strip_prefix(DECLARATION)?;
+    let inside = &inside[..inside.iter().position(|&byte| byte == b'>')?];
+    let mut places = inside.windows(ENCODING.len());
+    let at = places.position(|place| place == ENCODING)?;
+    let after = skip_space(&inside[at + ENCODING.len()..]);
+    let after = skip_space(after.strip_prefix(b"=")?);
+    let (&quote, label) = after.split_first()?;
+    let label = &label[..label.iter().position(|&byte| byte == quote)?];
+    if !matches!(quote, b'"' | b'\'') || label.iter().any(|&byte| byte <= b' ') {
+        return None;
+    }
+    let encoding = Encoding::for_label(label)?;
+    // As in a meta element.
+    Some(if [UTF_16LE, UTF_16BE].contains(&encoding) {
+        UTF_8
+    } else {
+        encoding
+    })
+}
+
+/// The bytes behind all white space and control characters that they begin with.
+fn skip_space(bytes: &[u8]) -> &[u8] {
+    let start = bytes.iter().position(|&byte| byte > b' ');
+    &bytes[start.unwrap_or(bytes.len())..]
 }
 
 /// The charset that a meta element names, in `charset` or in `http-equiv` with `content`.
@@ -51,7 +96,7 @@ pub(crate) fn from_meta(meta: &Document) -> Option<&'static Encoding> {
     })
 }
 
-/// As [`from_content_type`], but as pages write it: `charset` anywhere, semicolons or not.
+/// The charset in a Content-Type as pages write it: `charset` anywhere, semicolons or not.
 fn from_content(content: &str) -> Option<&'static Encoding> {
     let lower = content.to_ascii_lowercase();
     let value = lower.match_indices("charset").find_map(|(at, word)| {

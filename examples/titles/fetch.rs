@@ -4,19 +4,22 @@
 //! it and the result can be sent to another process: so it runs in any executor.
 
 use std::borrow::Cow;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{PoolKind, current_worker};
-use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
+use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
-use ureq::{Agent, Body, Proxy};
-use url::{Host, Url};
+use url::Url;
 
+use crate::body::unpacked;
+use crate::connection::{get, has_credentials};
+use crate::content_type::ContentType;
+use crate::explain::explain;
 use crate::page::{self, MAX_BYTES, Trouble};
 use crate::report::one_line;
-use crate::{charset, title};
+use crate::title;
 
 const MAX_REDIRECTS: usize = 10;
 
@@ -75,15 +78,13 @@ fn fetch(request: &Request, start: Instant) -> Result<Option<String>, String> {
             .trim_end()
             .to_owned());
     }
-    let content_type = text_of(&response, header::CONTENT_TYPE);
-    if !is_html(&content_type) {
+    let content_type = ContentType::of(response.headers());
+    if content_type.as_ref().is_some_and(|it| !it.may_be_html()) {
         return Ok(None);
     }
-    let encoding = charset::from_content_type(&content_type);
-    let body = Until {
-        body: unpacked(response)?,
-        end: start + request.timeout,
-    };
+    // A server that gives no type leaves it to the page.
+    let encoding = content_type.and_then(|it| it.encoding());
+    let body = unpacked(response, start + request.timeout)?;
     page::title(body, encoding).map_err(|trouble| match trouble {
         Trouble::CutOff => format!("cut off at {} MB, no title so far", MAX_BYTES / 1_000_000),
         Trouble::TooDeep => {
@@ -135,44 +136,6 @@ fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }
 
-/// One request, without following redirects.
-fn get(url: &Url, timeout: Duration) -> Result<Response<Body>, ureq::Error> {
-    let proxy = if is_loopback(url) {
-        None
-    } else {
-        Proxy::try_from_env()
-    };
-    let agent = Agent::config_builder()
-        .timeout_global(Some(timeout))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .max_idle_connections(0)
-        .proxy(proxy)
-        .user_agent(concat!(
-            "concurrent-futures-titles/",
-            env!("CARGO_PKG_VERSION")
-        ))
-        .accept("text/html, application/xhtml+xml, */*;q=0.1")
-        .build()
-        .new_agent();
-    let mut url = url.clone();
-    url.set_fragment(None);
-    agent.get(url.as_str()).call()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            name == "localhost" || name.ends_with(".localhost")
-        }
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
-        None => false,
-    }
-}
-
 /// Where the response redirects to, if it does.
 fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, String> {
     let redirects = matches!(
@@ -192,7 +155,7 @@ fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, String
     };
     let location = String::from_utf8_lossy(location.as_bytes());
     match from.join(&location) {
-        Ok(url) if is_web(&url) => Ok(Some(url)),
+        Ok(url) if is_web(&url) => Ok(Some(with_credentials(url, from))),
         Ok(url) => Err(format!(
             "redirected to {url}, which is neither http nor https"
         )),
@@ -200,121 +163,15 @@ fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, String
     }
 }
 
-/// A header of the response; nothing if there is none.
-fn text_of(response: &Response<Body>, name: header::HeaderName) -> Cow<'_, str> {
-    let value = response.headers().get(name);
-    String::from_utf8_lossy(value.map_or(b"", |value| value.as_bytes()))
-}
-
-/// Whether a Content-Type is one of HTML; a server that gives none leaves it to the page.
-fn is_html(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    ["", "text/html", "application/xhtml+xml"]
-        .iter()
-        .any(|it| essence.eq_ignore_ascii_case(it))
-}
-
-/// The body as it was before the server compressed it.
-fn unpacked(response: Response<Body>) -> Result<Box<dyn Read>, String> {
-    let coding = text_of(&response, header::CONTENT_ENCODING).to_ascii_lowercase();
-    let body = response.into_body().into_reader();
-    match &*coding {
-        // Also what was `gzip` in just that spelling: ureq unpacks it, and takes the header away.
-        "" | "identity" => Ok(Box::new(body)),
-        "gzip" | "x-gzip" => Ok(Box::new(Gzip(MultiGzDecoder::new(body)))),
-        coding => Err(format!("compressed by {coding}, which nobody asked for")),
+/// The address with the user and the password of the one before, as browsers remember them: for the
+/// same scheme, host and port.
+fn with_credentials(mut url: Url, before: &Url) -> Url {
+    if url.origin() == before.origin() && !has_credentials(&url) {
+        // Neither fails for an address that has a host.
+        let _ = url.set_username(before.username());
+        let _ = url.set_password(before.password());
     }
-}
-
-/// What ureq makes of `gzip`, for the other spellings.
-struct Gzip<R>(MultiGzDecoder<R>);
-
-impl<R: Read> Read for Gzip<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0
-            .read(buffer)
-            .map_err(|error| match ureq::Error::from(error) {
-                ureq::Error::Io(error) => ureq::Error::Decompress("gzip", error).into_io(),
-                error => error.into_io(),
-            })
-    }
-}
-
-/// A body until the time is out. ureq sees to that where it waits for the network; this does where
-/// the work is to unpack and to parse.
-struct Until<R> {
-    body: R,
-    end: Instant,
-}
-
-impl<R: Read> Read for Until<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if Instant::now() >= self.end {
-            return Err(ureq::Error::Timeout(ureq::Timeout::Global).into_io());
-        }
-        self.body.read(buffer)
-    }
-}
-
-/// A failed request as a sentence for people.
-fn explain(error: ureq::Error, timeout: Duration) -> String {
-    match error {
-        ureq::Error::Timeout(_) => format!("timed out after {} s", timeout.as_secs_f64()),
-        ureq::Error::HostNotFound => "the name of the host does not resolve".to_owned(),
-        ureq::Error::Io(error) => explain_io(&error),
-        ureq::Error::Rustls(error) => explain_tls(&error),
-        ureq::Error::Protocol(error) => format!("the server does not keep to HTTP: {error}"),
-        ureq::Error::Http(error) => format!("not an address: {error}"),
-        ureq::Error::LargeResponseHeader(..) => {
-            "the headers of the response are too long".to_owned()
-        }
-        ureq::Error::Decompress(..) => "what is compressed is damaged".to_owned(),
-        error => error.to_string(),
-    }
-}
-
-fn explain_io(error: &io::Error) -> String {
-    use io::ErrorKind as Kind;
-    if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref()) {
-        return explain_tls(error);
-    }
-    let sentence = match error.kind() {
-        Kind::ConnectionRefused => "connection refused",
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => {
-            "the server broke the connection"
-        }
-        Kind::UnexpectedEof => "the server closed the connection too early",
-        Kind::HostUnreachable | Kind::NetworkUnreachable => "the host cannot be reached",
-        // The standard library has no kind for it.
-        _ if error.to_string().starts_with("failed to lookup address") => {
-            "the name of the host does not resolve"
-        }
-        _ => return format!("the connection failed: {error}"),
-    };
-    sentence.to_owned()
-}
-
-fn explain_tls(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
-    let bad = match error {
-        rustls::Error::InvalidCertificate(bad) => bad,
-        rustls::Error::InvalidMessage(_) => {
-            return "no secure connection: the server does not speak TLS".to_owned();
-        }
-        rustls::Error::AlertReceived(_) => {
-            return "no secure connection: the server refuses it".to_owned();
-        }
-        error => return format!("no secure connection: {error}"),
-    };
-    let reason = match bad {
-        Bad::Expired | Bad::ExpiredContext { .. } => "has expired",
-        Bad::NotValidYet | Bad::NotValidYetContext { .. } => "is not valid yet",
-        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "is for another name",
-        Bad::Revoked => "was revoked",
-        Bad::UnknownIssuer => "was not signed by anyone trusted",
-        _ => "cannot be trusted",
-    };
-    format!("the certificate of the server {reason}")
+    url
 }
 
 /// Says what begins, as one write that a pipe takes whole: lines of several workers, and of several

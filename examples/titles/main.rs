@@ -10,15 +10,28 @@
 //! [`titles`] is the lesson; the other files are what a fetcher of real pages needs besides:
 //!
 //! ```text
-//! options -> main -> fetch -> page -> charset   what is asked, the pool, one page, its bytes,
-//!             |                  \-> title      its text
-//!             |-> demo                          pages for machines without internet
-//!             \-> report                        what is said
+//! options -> main -> fetch -> connection     what is asked, the pool, one page: how it comes,
+//!             |       |----> content_type    what it is,
+//!             |       |----> body -> gzip    its bytes,
+//!             |       |----> page -> charset what they are read as,
+//!             |       |       \-> title      what the text says,
+//!             |       \----> explain         and what went wrong
+//!             |-> demo                       pages for machines without internet
+//!             \-> report                     what is said
 //! ```
+//!
+//! It reads pages as browsers do, but for what it leaves out on purpose: it keeps no cookies, runs no
+//! scripts, follows no `<meta http-equiv=refresh>`, reads XHTML as HTML, asks for no compression but
+//! gzip and for no HTTP but HTTP/1, and guesses no charset by what a text looks like.
 
+mod body;
 mod charset;
+mod connection;
+mod content_type;
 mod demo;
+mod explain;
 mod fetch;
+mod gzip;
 mod options;
 mod page;
 mod report;

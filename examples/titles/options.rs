@@ -29,6 +29,9 @@ Options:
   --json             print one JSON array and nothing else
   --help             print this
 
+Pages are read as browsers read them, but without cookies and scripts; a meta refresh is not followed,
+XHTML is read as HTML, and of the compressions there is only gzip.
+
 Exit status: 0 if all went well (no title is well), 1 if an address failed, 2 for wrong usage.
 ";
 

@@ -32,10 +32,13 @@ pub(crate) fn title(
     header: Option<&'static Encoding>,
 ) -> Result<Option<String>, Trouble> {
     let mut body = Body::new(body);
-    let mut charset = match charset::from_mark(body.first_bytes().map_err(Trouble::Broken)?) {
-        Some(encoding) => Charset::Known(encoding),
-        None => header.map_or(Charset::Assumed(UTF_8), Charset::Known),
-    };
+    let start = body.start().map_err(Trouble::Broken)?;
+    let mut charset = charset::from_mark(start)
+        .or(header)
+        .or_else(|| charset::from_wide_declaration(start))
+        .map(Charset::Known)
+        .or_else(|| charset::from_declaration(start).map(Charset::Declared))
+        .unwrap_or(Charset::Assumed(UTF_8));
     loop {
         match read(&mut body, charset)? {
             Reading::Done(title) => return Ok(title.and_then(|title| title::fold(&title))),
@@ -47,6 +50,8 @@ pub(crate) fn title(
 #[derive(Clone, Copy)]
 enum Charset {
     Known(&'static Encoding),
+    /// By an XML declaration. A meta element counts more.
+    Declared(&'static Encoding),
     /// For a page that has not said anything yet. A meta element makes it known.
     Assumed(&'static Encoding),
 }
@@ -58,12 +63,12 @@ enum Reading {
 }
 
 fn read(body: &mut Body<impl Read>, charset: Charset) -> Result<Reading, Trouble> {
-    let (encoding, assumed) = match charset {
-        Charset::Known(encoding) => (encoding, false),
-        Charset::Assumed(encoding) => (encoding, true),
-    };
-    body.rewind(assumed);
-    let mut text = Text::new(&mut *body, encoding, assumed && encoding == UTF_8);
+    let (Charset::Known(encoding) | Charset::Declared(encoding) | Charset::Assumed(encoding)) =
+        charset;
+    let known = matches!(charset, Charset::Known(_));
+    let guessed = matches!(charset, Charset::Assumed(_)) && encoding == UTF_8;
+    body.rewind(!known);
+    let mut text = Text::new(&mut *body, encoding, guessed);
     let mut title = None;
     let mut head_ended = false;
     let mut trouble = None;
@@ -72,7 +77,7 @@ fn read(body: &mut Body<impl Read>, charset: Charset) -> Result<Reading, Trouble
         match finding {
             Ok(Finding::Title(found)) => title = title.or(Some(found)),
             Ok(Finding::HeadEnded) => head_ended = true,
-            Ok(Finding::Meta(meta)) if assumed => {
+            Ok(Finding::Meta(meta)) if !known => {
                 if let Some(encoding) = charset::from_meta(&meta) {
                     return Ok(Reading::Again(Charset::Known(encoding)));
                 }
@@ -84,7 +89,7 @@ fn read(body: &mut Body<impl Read>, charset: Charset) -> Result<Reading, Trouble
         }
         // A title that would read differently in another charset waits for the meta element that
         // may still come in the head. Most titles wait for nothing.
-        let settled = |title: &String| !assumed || head_ended || reads_the_same(title);
+        let settled = |title: &String| known || head_ended || reads_the_same(title);
         if trouble.is_some() || title.as_ref().is_some_and(settled) {
             break;
         }
@@ -131,9 +136,15 @@ impl<R: Read> Body<R> {
         }
     }
 
-    /// Enough bytes for a byte order mark, or all that there are.
-    fn first_bytes(&mut self) -> io::Result<&[u8]> {
-        self.by_ref().take(3).read_to_end(&mut Vec::new())?;
+    /// Enough bytes for a byte order mark or an XML declaration, or all that there are.
+    fn start(&mut self) -> io::Result<&[u8]> {
+        let mut buffer = [0; charset::MAX_DECLARATION];
+        while charset::is_unfinished(&self.seen) && self.seen.len() < buffer.len() {
+            let room = buffer.len() - self.seen.len();
+            if self.read(&mut buffer[..room])? == 0 {
+                break;
+            }
+        }
         Ok(&self.seen)
     }
 

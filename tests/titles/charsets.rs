@@ -1,6 +1,9 @@
-//! Which charset a page is read in: mark, header, meta, UTF-8, windows-1252.
+//! Which charset a page is read in: mark, header, meta, XML declaration, UTF-8, windows-1252.
 
-use crate::server::{html, response, said_of};
+use std::io::{Read, Write};
+
+use crate::program::titles;
+use crate::server::{Server, html, response, said, said_of, said_of_each};
 
 #[track_caller]
 fn title_is(page: &[u8], expected: &str) {
@@ -24,8 +27,21 @@ fn title_is_with(header: &str, page: &[u8], expected: &str) {
     );
 }
 
+/// As [`title_is`] for several pages, all in one run.
+#[track_caller]
+fn titles_are(pages: &[(&[u8], &str)]) {
+    let said = said_of_each(pages.iter().map(|page| html(page.0)).collect());
+    for ((page, expected), said) in pages.iter().zip(said) {
+        assert_eq!(said, *expected, "of {}", String::from_utf8_lossy(page));
+    }
+}
+
 fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+fn utf16_big(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
 #[test]
@@ -36,11 +52,7 @@ fn the_byte_order_mark_goes_first() {
     );
     title_is_with("latin1", b"\xef\xbb\xbf<title>\xc3\xa9</title>", "é");
     title_is_with("utf-8", &utf16("\u{feff}<title>é☃</title>"), "é☃");
-    let big: Vec<u8> = "\u{feff}<title>é☃</title>"
-        .encode_utf16()
-        .flat_map(u16::to_be_bytes)
-        .collect();
-    title_is(&big, "é☃");
+    title_is(&utf16_big("\u{feff}<title>é☃</title>"), "é☃");
 }
 
 #[test]
@@ -122,6 +134,112 @@ fn what_meta_elements_cannot_mean() {
     title_is("<meta charset=utf-16><title>é</title>".as_bytes(), "é");
     title_is(b"<meta charset=x-user-defined><title>\xe9</title>", "é");
     title_is("<meta charset=nonsense><title>é</title>".as_bytes(), "é");
+}
+
+#[test]
+fn then_an_xml_declaration() {
+    titles_are(&[
+        (
+            b"<?xml version=\"1.0\" encoding=\"windows-1251\"?><title>\xcc\xe8\xf0</title>",
+            "Мир",
+        ),
+        (
+            b"<?xml version='1.0' encoding='iso-8859-2'?>\n<!doctype html><title>\xb1</title>",
+            "ą",
+        ),
+        (
+            b"<?xml encoding=\"Shift_JIS\"?><title>\x93\xfa\x96{</title>",
+            "日本",
+        ),
+        (
+            b"<?xml version=\"1.0\" encoding \n= \n\"KOI8-R\" standalone='yes'?><title>\xf7</title>",
+            "В",
+        ),
+        (
+            b"<?xml encoding='iso-2022-jp'?><title>\x1b$BF|K\\\x1b(B</title>",
+            "日本",
+        ),
+        // What was promised to be UTF-8 is no longer guessed.
+        (b"<?xml encoding='utf-8'?><title>a\xe9b</title>", "a\u{fffd}b"),
+        // In words that can be read as ASCII.
+        ("<?xml encoding='utf-16'?><title>é</title>".as_bytes(), "é"),
+    ]);
+}
+
+#[test]
+fn what_is_no_xml_declaration_names_no_charset() {
+    titles_are(&[
+        (b" <?xml encoding='koi8-r'?><title>\xe9</title>", "é"),
+        (b"<!-- --><?xml encoding='koi8-r'?><title>\xe9</title>", "é"),
+        (b"<?XML encoding='koi8-r'?><title>\xe9</title>", "é"),
+        (b"<?xml Encoding='koi8-r'?><title>\xe9</title>", "é"),
+        (b"<?xml encoding=koi8-r?><title>\xe9</title>", "é"),
+        (b"<?xml encoding='koi8-r?><title>\xe9</title>", "é"),
+        (b"<?xml encoding='koi8-r\"?><title>\xe9</title>", "é"),
+        (b"<?xml encoding=' koi8-r'?><title>\xe9</title>", "é"),
+        (b"<?xml encoding='nonsense'?><title>\xe9</title>", "é"),
+        (b"<?xml ?><p encoding='koi8-r'><title>\xe9</title>", "é"),
+        (b"<?xml", "no title"),
+        (b"<?xml encoding='koi8-r'", "no title"),
+        (b"<", "no title"),
+        (b"", "no title"),
+    ]);
+    // Browsers look no further than this for its end.
+    let long = |length: usize| {
+        let mut page = b"<?xml encoding='koi8-r'".to_vec();
+        page.resize(length - 1, b' ');
+        page.extend(b"><title>\xe9</title>");
+        page
+    };
+    titles_are(&[(&long(1024), "И"), (&long(1025), "é")]);
+}
+
+#[test]
+fn an_xml_declaration_yields_to_mark_header_and_meta() {
+    const PAGE: &[u8] = b"<?xml encoding='koi8-r'?><title>\xb1</title>";
+    title_is_with("iso-8859-2", PAGE, "ą");
+    let with_meta = [PAGE, b"<meta charset=iso-8859-2>"].concat();
+    let meta_first = PAGE.strip_suffix(b"<title>\xb1</title>").unwrap();
+    let meta_first = [meta_first, b"<meta charset=iso-8859-2><title>\xb1</title>"].concat();
+    titles_are(&[
+        (
+            b"\xef\xbb\xbf<?xml encoding='koi8-r'?><title>\xc3\xa9</title>",
+            "é",
+        ),
+        (&with_meta, "ą"),
+        (&meta_first, "ą"),
+        (PAGE, "╠"),
+    ]);
+}
+
+#[test]
+fn utf_16_without_a_mark_shows_in_its_xml_declaration() {
+    let page = "<?xml version='1.0' encoding='utf-16'?><title>é☃</title>";
+    let with_meta = "<?xml version='1.0'?><meta charset=koi8-r><title>é☃</title>";
+    titles_are(&[
+        (&utf16(page), "é☃"),
+        (&utf16_big(page), "é☃"),
+        (&utf16(with_meta), "é☃"),
+        (&utf16_big(with_meta), "é☃"),
+    ]);
+    title_is_with("utf-16be", &utf16_big(page), "é☃");
+    // The header goes first, be it wrong.
+    title_is_with("utf-8", &utf16(page), "no title");
+}
+
+#[test]
+fn an_xml_declaration_may_come_in_pieces() {
+    let page = b"<?xml encoding='iso-8859-2'?><title>here</title>";
+    let server = Server::start(move |_, connection| {
+        connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        connection.set_nodelay(true)?;
+        for byte in page {
+            connection.write_all(&[*byte])?;
+        }
+        // Until the client has heard enough: nothing more comes.
+        connection.read(&mut [0]).map(|_| ())
+    });
+    assert_eq!(said(&titles(["--timeout", "30", &server.url("/")])), "here");
 }
 
 #[test]

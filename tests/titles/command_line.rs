@@ -64,6 +64,14 @@ fn help_goes_to_standard_output() {
 }
 
 #[test]
+fn help_names_what_is_left_out_on_purpose() {
+    let help = titles(["--help"]).stdout;
+    for left_out in ["cookies", "refresh", "XHTML", "gzip", "scripts"] {
+        assert!(help.contains(left_out), "{left_out} in {help}");
+    }
+}
+
+#[test]
 fn options_in_any_form_and_place() {
     let server = Server::of(html("<title>here</title>"));
     let url = server.url("/");

@@ -1,6 +1,6 @@
 //! Which text of a page is its title.
 
-use crate::server::{html, response, said_of};
+use crate::server::{html, said_of};
 
 #[track_caller]
 fn title_is(page: &str, expected: &str) {
@@ -105,29 +105,4 @@ fn a_title_after_a_huge_head() {
 #[test]
 fn a_page_that_ends_in_its_title() {
     title_is("<title>unfinished", "unfinished");
-}
-
-#[test]
-fn what_is_no_html_has_no_title() {
-    for (content_type, expected) in [
-        ("text/plain", "no title"),
-        ("application/json", "no title"),
-        ("image/svg+xml", "no title"),
-        ("application/xml; charset=utf-8", "no title"),
-        ("text/htmlx", "no title"),
-        ("image/png; name=\u{e9}.png", "no title"),
-        ("text/html", "page"),
-        ("TEXT/HTML;charset=utf-8", "page"),
-        ("text/html ; charset=utf-8", "page"),
-        ("application/xhtml+xml", "page"),
-    ] {
-        let headers = format!("Content-Type: {content_type}\r\n");
-        let said = said_of(response("200 OK", &headers, "<title>page</title>"));
-        assert_eq!(said, expected, "{content_type}");
-    }
-    assert_eq!(
-        said_of(response("200 OK", "", "<title>page</title>")),
-        "page",
-        "no Content-Type"
-    );
 }

@@ -121,6 +121,19 @@ pub(crate) fn said_of(response: impl Into<Vec<u8>>) -> String {
     said(&titles([server.url("/")]))
 }
 
+/// As [`said_of`] for each of these responses, all in one run.
+pub(crate) fn said_of_each(responses: Vec<Vec<u8>>) -> Vec<String> {
+    let addresses = 0..responses.len();
+    let server = Server::start(move |path, connection| {
+        let index: usize = path[1..].parse().expect("a path of this server's own");
+        connection.write_all(&responses[index])
+    });
+    let run = titles(addresses.map(|index| server.url(&format!("/{index}"))));
+    assert_eq!(run.stderr, "", "{run:?}");
+    let said = |line: &&str| line.split_once("  ").expect("as in `said`").1.to_owned();
+    run.pages().iter().map(said).collect()
+}
+
 /// What a run over one page says about it, with everything around that checked.
 pub(crate) fn said(run: &Run) -> String {
     assert_eq!(run.stderr, "", "{run:?}");
