@@ -6,7 +6,7 @@
 //!
 //! First through a pool, plain vectors beside the same bytes in `serde_bytes`: one way (the answer
 //! is a length) and there and back. Then the encoding alone, beside plain `postcard`, which has no
-//! digest and would let a value arrive as another one. All in a line take turns; the figures are
+//! tags and would let a value arrive as another one. All in a line take turns; the figures are
 //! medians, so read the ratios. `cargo bench --profile dev --bench values` shows a debug build.
 
 use std::hint::black_box;
@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 #[path = "../src/process/codec/mod.rs"]
-#[expect(dead_code, reason = "the crate's own encoding, measured alone")]
 mod codec;
 
 fn main() {

@@ -30,6 +30,10 @@ mod with;
 mod call;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod codec;
+// Not inside it: `benches/values.rs` takes the encoding without its tests.
+#[cfg(test)]
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod codec_tests;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod collector;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]

@@ -5,12 +5,9 @@
 //! look at the type of what they are handed, and copy what they know: vectors of
 //! the primitive numbers. (A `String` is a block already.)
 //!
-//! Bytes and floating-point numbers are in the same bytes either way. Integers
-//! are written short (`postcard`'s varints) number by number, and in full as a
-//! block, which [`MARK`] in the place of the length announces. A reader that did
-//! not recognise the type, as a `with` attribute may hide it, finds the mark and
-//! reads the block number by number; one that did, and finds no mark, reads a
-//! list. So it never matters that both sides recognise the same.
+//! It does not matter whether both sides recognize a type, which a `with`
+//! attribute may hide: the reader sees the tag, and reads a block number by number
+//! if it has to, or a list into a vector.
 
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, needs_drop, transmute_copy};
@@ -18,52 +15,13 @@ use std::mem::{ManuallyDrop, needs_drop, transmute_copy};
 use bytemuck::{Pod, cast_slice};
 use serde::de::{DeserializeOwned, DeserializeSeed};
 
-/// In the place of a list's length: a block follows, as its [`Width`], how many
-/// numbers there are, and these. No list is that long.
-pub(super) const MARK: usize = usize::MAX;
-
-/// From how many integers on a block is worth its head of up to 20 bytes.
-const WORTH: usize = 32;
-
-/// The bytes of one integer, and whether it has a sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Width(u8);
-
-impl Width {
-    const fn of(size: usize, is_signed: bool) -> Self {
-        Self((size as u8) << 1 | is_signed as u8)
-    }
-
-    pub(super) fn from_byte(byte: u8) -> Option<Self> {
-        matches!(byte >> 1, 2 | 4 | 8 | 16).then_some(Self(byte))
-    }
-
-    pub(super) fn to_byte(self) -> u8 {
-        self.0
-    }
-
-    pub(super) fn size(self) -> usize {
-        usize::from(self.0 >> 1)
-    }
-
-    pub(super) fn is_signed(self) -> bool {
-        self.0 & 1 == 1
-    }
-}
-
-/// How the numbers of a type are written as a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Like a list, to the byte.
-    Plain,
-    /// Behind a [`MARK`].
-    Marked(Width),
-}
+use super::tag;
 
 /// A list of numbers as the bytes that it has in memory.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
-    pub(super) form: Form,
+    /// The tag of each number.
+    pub(super) tag: u8,
     /// How many numbers there are.
     pub(super) count: usize,
     pub(super) bytes: &'a [u8],
@@ -71,27 +29,23 @@ pub(super) struct Block<'a> {
 
 /// A primitive number.
 pub(super) trait Number: Pod + DeserializeOwned {
-    const FORM: Form;
+    const TAG: u8;
 }
 
 /// Reads lists of numbers.
 pub(super) trait ReadNumbers {
     type Error;
 
-    fn read_numbers<N: Number>(&mut self) -> Result<Vec<N>, Self::Error>;
+    /// `None`: no block of such numbers is next.
+    fn read_numbers<N: Number>(&mut self) -> Option<Result<Vec<N>, Self::Error>>;
 }
 
 macro_rules! numbers {
-    ($($plain:ty)*; $($marked:ty)*) => {
-        $(impl Number for $plain {
-            const FORM: Form = Form::Plain;
+    ($($number:ty, $tag:ident;)*) => {
+        $(impl Number for $number {
+            const TAG: u8 = tag::$tag;
         })*
-        $(impl Number for $marked {
-            const FORM: Form = Form::Marked(Width::of(size_of::<$marked>(), <$marked>::MIN != 0));
-        })*
-        numbers! { @all $($plain)* $($marked)* }
-    };
-    (@all $($number:ty)*) => {
+
         /// The block of `value`, if it is a vector of numbers that is worth one.
         #[inline]
         pub(super) fn block_of<T: ?Sized>(value: &T) -> Option<Block<'_>> {
@@ -100,13 +54,13 @@ macro_rules! numbers {
                 return None;
             }
             $(if let Some(numbers) = downcast::<T, Vec<$number>>(value) {
-                return Block::of(numbers);
+                return Some(Block::of(numbers));
             })*
             None
         }
 
         /// Has `reader` read what a seed of type `S` stands for, if that is a
-        /// vector of numbers.
+        /// vector of numbers and a block of them is next.
         #[inline]
         pub(super) fn read_vector<'de, S, R>(reader: &mut R) -> Option<Result<S::Value, R::Error>>
         where
@@ -117,7 +71,7 @@ macro_rules! numbers {
                 return None;
             }
             $(if typeid::of::<S>() == typeid::of::<PhantomData<Vec<$number>>>() {
-                let numbers = ManuallyDrop::new(reader.read_numbers::<$number>());
+                let numbers = ManuallyDrop::new(reader.read_numbers::<$number>()?);
                 // SAFETY: the seed is `PhantomData<Vec<_>>`, whose value is that
                 // vector; and the original is not dropped.
                 return Some(unsafe {
@@ -133,15 +87,26 @@ macro_rules! numbers {
 }
 
 numbers! {
-    u8 i8 f32 f64;
-    u16 u32 u64 u128 usize i16 i32 i64 i128 isize
+    u8, U8;
+    u16, U16;
+    u32, U32;
+    u64, U64;
+    u128, U128;
+    usize, USIZE;
+    i8, I8;
+    i16, I16;
+    i32, I32;
+    i64, I64;
+    i128, I128;
+    isize, ISIZE;
+    f32, F32;
+    f64, F64;
 }
 
-/// Whether a type of that size cannot be a vector, or nothing is one here: plain
-/// blocks are like lists on little-endian machines only.
+/// Whether a type of that size cannot be a vector.
 #[inline]
 fn is_no_vector(size: usize, needs_drop: bool) -> bool {
-    cfg!(target_endian = "big") || !needs_drop || size != size_of::<Vec<u8>>()
+    !needs_drop || size != size_of::<Vec<u8>>()
 }
 
 #[inline]
@@ -152,13 +117,12 @@ fn downcast<T: ?Sized, U>(value: &T) -> Option<&U> {
 }
 
 impl<'a> Block<'a> {
-    fn of<N: Number>(numbers: &'a [N]) -> Option<Self> {
-        let is_worth_it = N::FORM == Form::Plain || numbers.len() >= WORTH;
-        is_worth_it.then(|| Self {
-            form: N::FORM,
+    fn of<N: Number>(numbers: &'a [N]) -> Self {
+        Self {
+            tag: N::TAG,
             count: numbers.len(),
             bytes: cast_slice(numbers),
-        })
+        }
     }
 }
 

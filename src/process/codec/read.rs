@@ -1,183 +1,441 @@
-//! [`Reader`]: the deserializer that values are handed, around `postcard`'s.
+//! [`Reader`]: what `write.rs` wrote, if it is what the
+//! value's own code asks for.
 //!
-//! It reads what `write.rs` writes. The bytes come from another process: each
-//! length is checked against what is there, and nothing is allocated for what a
-//! length claims.
+//! The terms: an integer may be read as one of another width, which its visitor
+//! checks; sequences, tuples and packed numbers may be read as each other if the
+//! count is right; text and bytes as each other. The fields of a struct are those
+//! that were written, by name and in order. All else is an error, and so is a
+//! visitor that leaves something unread or wants more than there is.
 
-use serde::de::value::{StrDeserializer, U32Deserializer};
-use serde::de::{
-    self, Deserialize, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, Visitor,
-};
+use std::ptr;
 
-use super::block::{Form, MARK, Number, ReadNumbers, Width, numbers_of, read_vector};
+use serde::Deserializer;
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{self, DeserializeSeed, Visitor};
+
+use super::block::{Number, ReadNumbers, numbers_of, read_vector};
 use super::refusal::{Refusal, USE_JSON};
-use super::shape::{BYTES, Kind, Shape, VariantName};
+use super::tag;
+
+/// A shape as it was written.
+struct Shape<'de> {
+    name: &'de str,
+    count: usize,
+    /// Its fields' names, each behind its length.
+    fields: &'de [u8],
+    /// The reader's fields that are known to fit.
+    fitting: Option<&'static [&'static str]>,
+}
 
 pub(super) struct Reader<'de> {
     rest: &'de [u8],
-    shape: Shape,
+    shapes: Vec<Shape<'de>>,
+    /// The tag of the next value, which does not stand in front of it.
+    packed: Option<u8>,
+    /// It is not known any more what the next bytes are.
+    has_failed: bool,
+}
+
+/// Reads a message that takes up all of `bytes`.
+pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let mut reader = Reader::new(bytes)?;
+    let value = reader.value(std::marker::PhantomData::<T>)?;
+    if reader.has_failed {
+        return Err(Refusal::new(
+            "its `Deserialize` goes on after a part of it could not be read",
+        ));
+    }
+    match reader.rest.len() {
+        0 => Ok(value),
+        left => Err(Refusal::new(format!(
+            "{left} bytes are left over; its `Deserialize` reads less than its `Serialize` wrote"
+        ))),
+    }
+}
+
+fn ends_early() -> Refusal {
+    Refusal::new("the bytes end early; its `Deserialize` reads more than its `Serialize` wrote")
+}
+
+fn take<'de>(rest: &mut &'de [u8], count: usize) -> Result<&'de [u8], Refusal> {
+    let (taken, left) = rest.split_at_checked(count).ok_or_else(ends_early)?;
+    *rest = left;
+    Ok(taken)
+}
+
+fn take_length(rest: &mut &[u8]) -> Result<usize, Refusal> {
+    let mut length = 0;
+    for shift in (0..usize::BITS).step_by(7) {
+        let byte = take(rest, 1)?[0];
+        length |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(length);
+        }
+    }
+    Err(Refusal::new("a length that is none"))
+}
+
+fn take_text<'de>(rest: &mut &'de [u8]) -> Result<&'de str, Refusal> {
+    let length = take_length(rest)?;
+    let text = std::str::from_utf8(take(rest, length)?);
+    text.map_err(|_| Refusal::new("text that is not UTF-8"))
+}
+
+/// The names of a shape, which were read once before.
+fn names(mut fields: &[u8]) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || take_text(&mut fields).ok())
 }
 
 impl<'de> Reader<'de> {
-    pub(super) fn new(bytes: &'de [u8]) -> Self {
-        Self {
+    fn new(mut bytes: &'de [u8]) -> Result<Self, Refusal> {
+        let mut shapes = Vec::new();
+        if bytes.is_empty() {
+            bytes = &[0, tag::UNIT];
+        }
+        if take(&mut bytes, 1)? == [1] {
+            let (before, length) = bytes.split_last_chunk().ok_or_else(ends_early)?;
+            let length = usize::try_from(u64::from_ne_bytes(*length)).ok();
+            let start = length.and_then(|length| before.len().checked_sub(length));
+            let (value, mut list) = before.split_at(start.ok_or_else(ends_early)?);
+            bytes = value;
+            while !list.is_empty() {
+                let name = take_text(&mut list)?;
+                let count = take_length(&mut list)?;
+                let mut fields = list;
+                for _ in 0..count {
+                    take_text(&mut list)?;
+                }
+                fields = &fields[..fields.len() - list.len()];
+                shapes.push(Shape {
+                    name,
+                    count,
+                    fields,
+                    fitting: None,
+                });
+            }
+        }
+        Ok(Self {
             rest: bytes,
-            shape: Shape::default(),
-        }
+            shapes,
+            packed: None,
+            has_failed: false,
+        })
     }
 
-    /// Reads a value that may be a block.
+    /// Reads a value that is part of another, or the whole.
     #[inline]
-    pub(super) fn read<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
-        match read_vector::<S, Self>(self) {
-            Some(vector) => vector,
-            None => seed.deserialize(self),
+    fn value<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+        let before = self.rest.len();
+        if self.packed.is_none() && self.rest.first() == Some(&tag::PACKED) {
+            if let Some(vector) = read_vector::<S, Self>(self) {
+                return vector;
+            }
         }
+        let read = seed.deserialize(&mut *self);
+        // Nothing is written as nothing.
+        if read.is_err() || self.rest.len() == before {
+            self.has_failed = true;
+        }
+        read
     }
 
-    /// Compares the digests.
-    ///
-    /// # Errors
-    ///
-    /// Something else was written than was read.
-    pub(super) fn finish(mut self) -> Result<(), Refusal> {
-        let mut agrees = true;
-        if !self.shape.is_empty() {
-            let mut written = [0; BYTES];
-            written.copy_from_slice(self.take(BYTES)?);
-            agrees = self.shape.agrees_with(written);
-        }
-        match self.rest.len() {
-            0 if agrees => Ok(()),
-            0 => Err(Refusal::new(format!(
-                "its `Deserialize` reads other fields than its `Serialize` wrote \
-                 (`skip_serializing`, `skip_deserializing`, `rename`); {USE_JSON}"
-            ))),
-            left => Err(Refusal::new(format!(
-                "{left} bytes are left over: its `Deserialize` reads less than its `Serialize` \
-                 wrote (`skip_deserializing`); {USE_JSON}"
-            ))),
-        }
+    /// An error after which the next bytes may be anything.
+    #[cold]
+    fn fail(&mut self, reason: impl Into<String>) -> Refusal {
+        self.has_failed = true;
+        Refusal::new(reason)
     }
 
-    /// Reads what `postcard` has a form for.
+    #[cold]
+    fn mismatch(&mut self, found: u8, wanted: &str) -> Refusal {
+        let found = tag::name(found);
+        self.fail(format!(
+            "its `Serialize` wrote {found} where its `Deserialize` reads {wanted}; {USE_JSON}"
+        ))
+    }
+
     #[inline]
-    fn get<T: Deserialize<'de>>(&mut self) -> Result<T, Refusal> {
-        let (value, rest) = postcard::take_from_bytes(self.rest)?;
-        self.rest = rest;
-        Ok(value)
-    }
-
     fn take(&mut self, count: usize) -> Result<&'de [u8], Refusal> {
-        let Some((bytes, rest)) = self.rest.split_at_checked(count) else {
-            return Err(postcard::Error::DeserializeUnexpectedEnd.into());
+        let taken = take(&mut self.rest, count);
+        self.has_failed |= taken.is_err();
+        taken
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+        let Some((taken, left)) = self.rest.split_first_chunk() else {
+            self.has_failed = true;
+            return Err(ends_early());
         };
-        self.rest = rest;
-        Ok(bytes)
+        self.rest = left;
+        Ok(*taken)
     }
 
     #[inline]
-    fn bytes(&mut self) -> Result<&'de [u8], Refusal> {
-        self.shape.fold(Kind::List);
-        let count = self.get()?;
-        self.take(count)
+    fn length(&mut self) -> Result<usize, Refusal> {
+        let length = take_length(&mut self.rest);
+        self.has_failed |= length.is_err();
+        length
     }
 
     #[inline]
-    fn text(&mut self) -> Result<&'de str, Refusal> {
-        std::str::from_utf8(self.bytes()?).map_err(Refusal::custom)
-    }
-
-    /// What follows a [`MARK`]: the width of the numbers, and their bytes.
-    fn marked(&mut self) -> Result<(Width, &'de [u8]), Refusal> {
-        let width = Width::from_byte(self.get()?);
-        let width = width.ok_or_else(|| Refusal::new("a block has no known width"))?;
-        let count: usize = self.get()?;
-        let bytes = count.checked_mul(width.size());
-        Ok((width, self.take(bytes.unwrap_or(usize::MAX))?))
-    }
-
-    /// Hands `visitor` so many elements.
-    #[inline]
-    fn parts<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value, Refusal> {
-        let mut parts = Parts { reader: self, left };
-        let value = visitor.visit_seq(&mut parts)?;
-        match parts.left {
-            0 => Ok(value),
-            left => Err(too_many(left)),
+    fn tag(&mut self) -> Result<u8, Refusal> {
+        match self.packed.take() {
+            Some(tag) => Ok(tag),
+            None => self.array().map(|[tag]| tag),
         }
     }
 
-    /// Hands `visitor` the fields that it may ask for.
+    /// The number of a shape that there is.
+    fn shape(&mut self) -> Result<usize, Refusal> {
+        let shape = usize::from(u16::from_ne_bytes(self.array()?));
+        if shape < self.shapes.len() {
+            Ok(shape)
+        } else {
+            Err(self.fail("a shape that is none"))
+        }
+    }
+
+    fn bytes(&mut self) -> Result<&'de [u8], Refusal> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    fn text(&mut self) -> Result<&'de str, Refusal> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(bytes).map_err(|_| self.fail("text that is not UTF-8"))
+    }
+
+    /// The bytes behind [`tag::PACKED`], if they are of such numbers.
+    fn packed_bytes(&mut self, wanted: u8, width: usize) -> Result<Option<&'de [u8]>, Refusal> {
+        let before = self.rest;
+        let [of] = self.array()?;
+        if of != wanted {
+            self.rest = before;
+            return Ok(None);
+        }
+        let count = self.length()?;
+        self.take(count.saturating_mul(width)).map(Some)
+    }
+
+    /// Anything of elements: `count` of them, if that is known.
+    fn elements<V: Visitor<'de>>(
+        &mut self,
+        tag: u8,
+        count: Option<usize>,
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        let (packed, there) = match tag {
+            tag::SEQ => (None, self.length()?),
+            tag::PACKED => {
+                let [of] = self.array()?;
+                (Some(of), self.length()?)
+            }
+            tag::BYTES => (Some(tag::U8), self.length()?),
+            found => return Err(self.mismatch(found, "a sequence")),
+        };
+        if count.is_some_and(|count| count != there) {
+            return Err(self.fail(format!(
+                "its `Serialize` wrote {there} elements or fields where its `Deserialize` reads \
+                 {}; {USE_JSON}",
+                count.unwrap_or_default()
+            )));
+        }
+        self.visit(there, packed, false, |parts| visitor.visit_seq(parts))
+    }
+
     #[inline]
-    fn fields<V: Visitor<'de>>(&mut self, names: &[&str], visitor: V) -> Result<V::Value, Refusal> {
-        let left = names.len();
-        let mut parts = Parts { reader: self, left };
-        let value = visitor.visit_seq(&mut parts)?;
-        let read = left - parts.left;
-        self.shape.add_read(read, names);
-        Ok(value)
+    fn visit<T>(
+        &mut self,
+        count: usize,
+        packed: Option<u8>,
+        is_exact: bool,
+        visit: impl FnOnce(&mut Parts<'_, 'de>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut parts = Parts {
+            reader: self,
+            left: count,
+            packed,
+            is_exact,
+        };
+        let read = visit(&mut parts);
+        let left = parts.left;
+        if left == 0 && read.is_ok() {
+            return read;
+        }
+        self.has_failed = true;
+        read.and_then(|_| {
+            Err(Refusal::new(format!(
+                "its `Deserialize` leaves {left} elements or fields unread that its `Serialize` \
+                 wrote; {USE_JSON}"
+            )))
+        })
+    }
+
+    /// The fields of a struct or variant whose tag was read.
+    fn fields<V: Visitor<'de>>(
+        &mut self,
+        shape: usize,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        let written = &self.shapes[shape];
+        let count = written.count;
+        if !written
+            .fitting
+            .is_some_and(|fitting| ptr::eq(fitting, fields))
+        {
+            self.fit(shape, fields)?;
+        }
+        if count == fields.len() {
+            return self.visit(count, None, false, |parts| visitor.visit_seq(parts));
+        }
+        // Other names of one field may be among those of the reader. If not, then
+        // it reads more fields than were written.
+        let read = self.visit(count, None, true, |parts| visitor.visit_seq(parts));
+        read.map_err(|wrong| {
+            let missing = self.missing(shape, fields);
+            Refusal::new(format!("{wrong}; {missing}"))
+        })
+    }
+
+    /// Sees that all that was written is read, in that order.
+    #[cold]
+    fn fit(&mut self, shape: usize, fields: &'static [&'static str]) -> Result<(), Refusal> {
+        let written = &self.shapes[shape];
+        let mut expected = fields.iter();
+        let unread = names(written.fields).find(|name| !expected.any(|field| field == name));
+        let Some(unread) = unread else {
+            self.shapes[shape].fitting = Some(fields);
+            return Ok(());
+        };
+        let mut reason = format!(
+            "the field `{unread}` of `{}` is written but not read, or not in its place \
+             (`skip_deserializing`, `rename`)",
+            written.name
+        );
+        if fields
+            .iter()
+            .any(|field| names(written.fields).all(|name| name != *field))
+        {
+            reason = format!("{reason}; {}", self.missing(shape, fields));
+        } else {
+            reason = format!("{reason}; {USE_JSON}");
+        }
+        Err(self.fail(reason))
+    }
+
+    /// Names a field that is read and was not written.
+    #[cold]
+    fn missing(&self, shape: usize, fields: &[&str]) -> String {
+        let written = &self.shapes[shape];
+        let mut fields = fields.iter();
+        let missing = fields.find(|field| names(written.fields).all(|name| name != **field));
+        format!(
+            "the field `{}` of `{}` is read but was not written (`skip_serializing`); {USE_JSON}",
+            missing.unwrap_or(&"?"),
+            written.name
+        )
     }
 }
 
-#[cold]
-fn too_many(left: usize) -> Refusal {
-    Refusal::new(format!(
-        "its `Deserialize` leaves {left} of the elements that its `Serialize` wrote"
-    ))
+/// Plain numbers; an integer may have been written as another.
+macro_rules! numbers {
+    ($($method:ident $visit:ident $type:ty, $tag:ident;)*) => {
+        $(
+            #[inline]
+            fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+                match self.tag()? {
+                    tag::$tag => visitor.$visit(<$type>::from_ne_bytes(self.array()?)),
+                    found => self.other_integer(found, tag::name(tag::$tag), visitor),
+                }
+            }
+        )*
+    };
+}
+
+macro_rules! other_integer {
+    ($($visit:ident $type:ty, $tag:ident;)*) => {
+        impl<'de> Reader<'de> {
+            #[cold]
+            fn other_integer<V: Visitor<'de>>(
+                &mut self,
+                found: u8,
+                wanted: &str,
+                visitor: V,
+            ) -> Result<V::Value, Refusal> {
+                match found {
+                    $(tag::$tag => visitor.$visit(<$type>::from_ne_bytes(self.array()?)),)*
+                    found => Err(self.mismatch(found, wanted)),
+                }
+            }
+        }
+    };
+}
+
+other_integer! {
+    visit_i8 i8, I8;
+    visit_i16 i16, I16;
+    visit_i32 i32, I32;
+    visit_i64 i64, I64;
+    visit_i128 i128, I128;
+    visit_u8 u8, U8;
+    visit_u16 u16, U16;
+    visit_u32 u32, U32;
+    visit_u64 u64, U64;
+    visit_u128 u128, U128;
+}
+
+/// Methods that read text or bytes.
+macro_rules! texts {
+    ($($method:ident $wanted:literal;)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+            match self.tag()? {
+                tag::STR => visitor.visit_borrowed_str(self.text()?),
+                tag::BYTES => visitor.visit_borrowed_bytes(self.bytes()?),
+                tag::CHAR => visitor.visit_char(self.char()?),
+                tag::PACKED => match self.packed_bytes(tag::U8, 1)? {
+                    Some(bytes) => visitor.visit_borrowed_bytes(bytes),
+                    None => Err(self.mismatch(tag::PACKED, $wanted)),
+                },
+                tag::SEQ => self.elements(tag::SEQ, None, visitor),
+                found => Err(self.mismatch(found, $wanted)),
+            }
+        }
+    )*};
 }
 
 impl ReadNumbers for Reader<'_> {
     type Error = Refusal;
 
-    fn read_numbers<N: Number>(&mut self) -> Result<Vec<N>, Refusal> {
-        self.shape.fold(Kind::List);
-        let count: usize = self.get()?;
-        let bytes = match N::FORM {
-            Form::Plain => {
-                let bytes = count.checked_mul(size_of::<N>());
-                self.take(bytes.unwrap_or(usize::MAX))?
-            }
-            Form::Marked(width) if count == MARK => {
-                let (written, bytes) = self.marked()?;
-                if written != width {
-                    return Err(Refusal::new("a block holds other numbers"));
-                }
-                bytes
-            }
-            // Too few for a block, or written by a type that hid what it is.
-            Form::Marked(_) => {
-                let mut parts = Parts {
-                    reader: self,
-                    left: count,
-                };
-                let mut numbers = Vec::new();
-                while let Some(number) = de::SeqAccess::next_element(&mut parts)? {
-                    numbers.push(number);
-                }
-                return Ok(numbers);
-            }
-        };
-        Ok(numbers_of(bytes))
+    /// `None` leaves them to be read one by one.
+    fn read_numbers<N: Number>(&mut self) -> Option<Result<Vec<N>, Refusal>> {
+        let before = self.rest;
+        self.rest = self.rest.get(1..)?;
+        let bytes = self.packed_bytes(N::TAG, size_of::<N>()).transpose();
+        if bytes.is_none() {
+            self.rest = before;
+        }
+        Some(bytes?.map(numbers_of))
     }
 }
 
-/// Methods of [`Deserializer`] for what `postcard` reads as it is.
-macro_rules! plain {
-    ($($method:ident($visit:ident);)*) => {$(
-        #[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-            visitor.$visit(self.get()?)
-        }
-    )*};
+impl Reader<'_> {
+    fn char(&mut self) -> Result<char, Refusal> {
+        let number = u32::from_ne_bytes(self.array()?);
+        char::from_u32(number).ok_or_else(|| self.fail("a char that is none"))
+    }
 }
 
-/// Those that ask what comes.
-macro_rules! unknown {
-    ($($method:ident;)*) => {$(
-        #[cold]
-        fn $method<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Refusal> {
-            Err(Refusal::asks_what_comes())
+/// Methods that only a format could serve which says what comes.
+macro_rules! unserved {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Refusal> {
+            Err(self.fail(format!(
+                "it must be told what comes (`untagged`, `flatten` and tagged enums, \
+                 `serde_json::Value`), which the bytes do not say; {USE_JSON}"
+            )))
         }
     )*};
 }
@@ -185,85 +443,94 @@ macro_rules! unknown {
 impl<'de> Deserializer<'de> for &mut Reader<'de> {
     type Error = Refusal;
 
-    plain! {
-        deserialize_bool(visit_bool);
-        deserialize_i8(visit_i8);
-        deserialize_i16(visit_i16);
-        deserialize_i32(visit_i32);
-        deserialize_i64(visit_i64);
-        deserialize_i128(visit_i128);
-        deserialize_u8(visit_u8);
-        deserialize_u16(visit_u16);
-        deserialize_u32(visit_u32);
-        deserialize_u64(visit_u64);
-        deserialize_u128(visit_u128);
-        deserialize_f32(visit_f32);
-        deserialize_f64(visit_f64);
+    numbers! {
+        deserialize_i8 visit_i8 i8, I8;
+        deserialize_i16 visit_i16 i16, I16;
+        deserialize_i32 visit_i32 i32, I32;
+        deserialize_i64 visit_i64 i64, I64;
+        deserialize_i128 visit_i128 i128, I128;
+        deserialize_u8 visit_u8 u8, U8;
+        deserialize_u16 visit_u16 u16, U16;
+        deserialize_u32 visit_u32 u32, U32;
+        deserialize_u64 visit_u64 u64, U64;
+        deserialize_u128 visit_u128 u128, U128;
     }
 
-    unknown! {
-        deserialize_any;
-        deserialize_identifier;
-        deserialize_ignored_any;
+    texts! {
+        deserialize_str "text";
+        deserialize_string "text";
+        deserialize_bytes "bytes";
+        deserialize_byte_buf "bytes";
+        deserialize_identifier "a name";
     }
+
+    unserved! { deserialize_any deserialize_ignored_any }
 
     #[inline]
-    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        let mut chars = self.text()?.chars();
-        match (chars.next(), chars.next()) {
-            (Some(one), None) => visitor.visit_char(one),
-            _ => Err(Refusal::new("a character is not one character")),
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        match self.tag()? {
+            tag::F32 => visitor.visit_f32(f32::from_ne_bytes(self.array()?)),
+            found => Err(self.mismatch(found, "an f32")),
         }
     }
 
     #[inline]
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        visitor.visit_borrowed_str(self.text()?)
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        match self.tag()? {
+            tag::F64 => visitor.visit_f64(f64::from_ne_bytes(self.array()?)),
+            tag::F32 => visitor.visit_f32(f32::from_ne_bytes(self.array()?)),
+            found => Err(self.mismatch(found, "an f64")),
+        }
     }
 
     #[inline]
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        visitor.visit_borrowed_str(self.text()?)
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        match self.tag()? {
+            tag::FALSE => visitor.visit_bool(false),
+            tag::TRUE => visitor.visit_bool(true),
+            found => Err(self.mismatch(found, "a bool")),
+        }
     }
 
     #[inline]
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        visitor.visit_borrowed_bytes(self.bytes()?)
-    }
-
-    #[inline]
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        visitor.visit_borrowed_bytes(self.bytes()?)
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        match self.tag()? {
+            tag::CHAR => visitor.visit_char(self.char()?),
+            tag::STR => visitor.visit_borrowed_str(self.text()?),
+            found => Err(self.mismatch(found, "a char")),
+        }
     }
 
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        self.shape.fold(Kind::Option);
-        match self.get()? {
-            0_u8 => visitor.visit_none(),
-            1 => visitor.visit_some(self),
-            _ => Err(Refusal::new("an option is neither there nor not")),
+        match self.tag()? {
+            tag::NONE => visitor.visit_none(),
+            tag::SOME => visitor.visit_some(self),
+            found => Err(self.mismatch(found, "an `Option`")),
         }
     }
 
     #[inline]
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        visitor.visit_unit()
+        match self.tag()? {
+            tag::UNIT => visitor.visit_unit(),
+            found => Err(self.mismatch(found, "a unit")),
+        }
     }
 
     #[inline]
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        visitor.visit_unit()
+        self.deserialize_unit(visitor)
     }
 
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Refusal> {
         visitor.visit_newtype_struct(self)
@@ -271,74 +538,76 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        self.shape.fold(Kind::List);
-        let count = self.get()?;
-        if count != MARK {
-            return self.parts(count, visitor);
-        }
-        let (width, bytes) = self.marked()?;
-        let mut numbers = MarkedNumbers { width, bytes };
-        let value = visitor.visit_seq(&mut numbers)?;
-        match numbers.left() {
-            0 => Ok(value),
-            left => Err(too_many(left)),
-        }
+        let tag = self.tag()?;
+        self.elements(tag, None, visitor)
     }
 
     #[inline]
     fn deserialize_tuple<V: Visitor<'de>>(
         self,
-        len: usize,
+        count: usize,
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        self.shape.fold_parts(Kind::Tuple, len);
-        self.parts(len, visitor)
+        let tag = self.tag()?;
+        self.elements(tag, Some(count), visitor)
     }
 
     #[inline]
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
-        len: usize,
+        _: &'static str,
+        count: usize,
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        self.deserialize_tuple(len, visitor)
+        self.deserialize_tuple(count, visitor)
     }
 
     #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
-        self.shape.fold(Kind::List);
-        let left = self.get()?;
-        let mut parts = Parts { reader: self, left };
-        let value = visitor.visit_map(&mut parts)?;
-        match parts.left {
-            0 => Ok(value),
-            left => Err(too_many(left)),
+        match self.tag()? {
+            tag::MAP => {
+                let count = self.length()?;
+                self.visit(count, None, false, |parts| visitor.visit_map(parts))
+            }
+            found => Err(self.mismatch(found, "a map")),
         }
     }
 
     #[inline]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        self.shape.fold(Kind::Struct);
-        self.fields(fields, visitor)
+        match self.tag()? {
+            tag::STRUCT => {
+                let shape = self.shape()?;
+                self.fields(shape, fields, visitor)
+            }
+            found => Err(self.mismatch(found, "a struct")),
+        }
     }
 
     #[inline]
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        _name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        visitor.visit_enum(Variant {
+        let tag = self.tag()?;
+        if !(tag::UNIT_VARIANT..=tag::STRUCT_VARIANT).contains(&tag) {
+            return Err(self.mismatch(tag, "an enum"));
+        }
+        let shape = self.shape()?;
+        let read = visitor.visit_enum(Variant {
             reader: self,
-            variants,
-        })
+            tag,
+            shape,
+        });
+        self.has_failed |= read.is_err();
+        read
     }
 
     fn is_human_readable(&self) -> bool {
@@ -346,13 +615,36 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 }
 
-/// So many elements, keys or fields.
-struct Parts<'r, 'de> {
-    reader: &'r mut Reader<'de>,
+/// Elements, or keys and values, of which so many were written.
+struct Parts<'d, 'de> {
+    reader: &'d mut Reader<'de>,
     left: usize,
+    packed: Option<u8>,
+    /// To ask for more is an error, rather than the end.
+    is_exact: bool,
 }
 
-impl<'de> de::SeqAccess<'de> for Parts<'_, 'de> {
+impl<'de> Parts<'_, 'de> {
+    #[inline]
+    fn part<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Refusal> {
+        let Some(left) = self.left.checked_sub(1) else {
+            if self.is_exact {
+                return Err(self.reader.fail("more fields are read than were written"));
+            }
+            return Ok(None);
+        };
+        self.left = left;
+        self.reader.packed = self.packed;
+        self.reader.value(seed).map(Some)
+    }
+
+    /// No more than there can be.
+    fn hint(&self) -> Option<usize> {
+        Some(self.left.min(self.reader.rest.len()))
+    }
+}
+
+impl<'de> de::SeqAccess<'de> for &mut Parts<'_, 'de> {
     type Error = Refusal;
 
     #[inline]
@@ -360,19 +652,15 @@ impl<'de> de::SeqAccess<'de> for Parts<'_, 'de> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Refusal> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        self.reader.read(seed).map(Some)
+        self.part(seed)
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
+        self.hint()
     }
 }
 
-impl<'de> de::MapAccess<'de> for Parts<'_, 'de> {
+impl<'de> de::MapAccess<'de> for &mut Parts<'_, 'de> {
     type Error = Refusal;
 
     #[inline]
@@ -380,95 +668,44 @@ impl<'de> de::MapAccess<'de> for Parts<'_, 'de> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Refusal> {
-        de::SeqAccess::next_element_seed(self, seed)
+        self.part(seed)
     }
 
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
-        self.reader.read(seed)
+        self.reader.value(seed)
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
+        self.hint()
     }
 }
 
-/// A block for a visitor that takes numbers one by one.
-struct MarkedNumbers<'de> {
-    width: Width,
-    bytes: &'de [u8],
+/// A variant, by name: what number it has may differ between the two sides.
+struct Variant<'d, 'de> {
+    reader: &'d mut Reader<'de>,
+    tag: u8,
+    shape: usize,
 }
 
-impl MarkedNumbers<'_> {
-    fn left(&self) -> usize {
-        self.bytes.len() / self.width.size()
+impl Variant<'_, '_> {
+    fn expect(&mut self, tag: u8) -> Result<(), Refusal> {
+        if self.tag == tag {
+            return Ok(());
+        }
+        Err(self.reader.mismatch(self.tag, tag::name(tag)))
     }
-}
-
-impl<'de> de::SeqAccess<'de> for MarkedNumbers<'de> {
-    type Error = Refusal;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
-        let Some((number, rest)) = self.bytes.split_at_checked(self.width.size()) else {
-            return Ok(None);
-        };
-        self.bytes = rest;
-        let is_negative = self.width.is_signed() && number.last().is_some_and(|byte| *byte >= 0x80);
-        let mut wide = [if is_negative { 0xff } else { 0 }; 16];
-        wide[..number.len()].copy_from_slice(number);
-        let wide = i128::from_le_bytes(wide);
-        let number = match (self.width.is_signed(), self.width.size()) {
-            (true, 16) => seed.deserialize(wide.into_deserializer()),
-            (false, 16) => seed.deserialize((wide as u128).into_deserializer()),
-            (true, _) => seed.deserialize((wide as i64).into_deserializer()),
-            (false, _) => seed.deserialize((wide as u64).into_deserializer()),
-        };
-        number.map(Some)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left())
-    }
-}
-
-/// The variant of an enum, and what it holds.
-struct Variant<'r, 'de> {
-    reader: &'r mut Reader<'de>,
-    variants: &'static [&'static str],
 }
 
 impl<'de> de::EnumAccess<'de> for Variant<'_, 'de> {
     type Error = Refusal;
     type Variant = Self;
 
-    /// Names the variant to a type that counts its variants otherwise than the
-    /// writer did, as one with `#[serde(skip)]` or an alias does.
     #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Refusal> {
-        let written: u64 = self.reader.get()?;
-        let (index, [hint, ..]) = (written >> 8, written.to_le_bytes());
-        let index =
-            u32::try_from(index).map_err(|_| Refusal::new("a variant has no such number"))?;
-        let has_hint = |name: VariantName| name.hint() == hint;
-        let at_index = self.variants.get(index as usize).copied();
-        let value = if let Some(name) = at_index.map(VariantName::new).filter(|n| has_hint(*n)) {
-            self.reader.shape.add_variant(name);
-            let index: U32Deserializer<Refusal> = index.into_deserializer();
-            seed.deserialize(index)?
-        } else if let Some(name) = self.variants.iter().find(|n| has_hint(VariantName::new(n))) {
-            self.reader.shape.add_variant(VariantName::new(name));
-            let name: StrDeserializer<'_, Refusal> = (*name).into_deserializer();
-            seed.deserialize(name)?
-        } else {
-            return Err(Refusal::new(format!(
-                "its `Deserialize` does not know the variant number {index} that its \
-                 `Serialize` wrote (`skip`, `rename`)"
-            )));
-        };
-        Ok((value, self))
+        let name = self.reader.shapes[self.shape].name;
+        let name = seed.deserialize(BorrowedStrDeserializer::<Refusal>::new(name))?;
+        Ok((name, self))
     }
 }
 
@@ -476,30 +713,36 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
     type Error = Refusal;
 
     #[inline]
-    fn unit_variant(self) -> Result<(), Refusal> {
-        self.reader.shape.fold(Kind::UnitVariant);
-        Ok(())
+    fn unit_variant(mut self) -> Result<(), Refusal> {
+        self.expect(tag::UNIT_VARIANT)
     }
 
     #[inline]
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Refusal> {
-        self.reader.shape.fold(Kind::NewtypeVariant);
-        self.reader.read(seed)
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(
+        mut self,
+        seed: S,
+    ) -> Result<S::Value, Refusal> {
+        self.expect(tag::NEWTYPE_VARIANT)?;
+        self.reader.value(seed)
     }
 
     #[inline]
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Refusal> {
-        self.reader.shape.fold_parts(Kind::TupleVariant, len);
-        self.reader.parts(len, visitor)
+    fn tuple_variant<V: Visitor<'de>>(
+        mut self,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        self.expect(tag::TUPLE_VARIANT)?;
+        self.reader.elements(tag::SEQ, Some(count), visitor)
     }
 
     #[inline]
     fn struct_variant<V: Visitor<'de>>(
-        self,
+        mut self,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        self.reader.shape.fold(Kind::StructVariant);
-        self.reader.fields(fields, visitor)
+        self.expect(tag::STRUCT_VARIANT)?;
+        self.reader.fields(self.shape, fields, visitor)
     }
 }

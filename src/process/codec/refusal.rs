@@ -1,7 +1,6 @@
 //! [`Refusal`]: why a value could not be written or read, in words.
 //!
-//! `postcard`'s own error drops what a value's `Serialize` or `Deserialize` says
-//! by `Error::custom`; this one is what their code meets, and keeps it.
+//! It is also what a value's own code makes its errors of, and keeps what they say.
 
 use std::fmt::{self, Display};
 
@@ -27,33 +26,6 @@ impl Refusal {
 
     pub(super) fn into_reason(self) -> String {
         *self.0
-    }
-
-    /// A value that has to be told what comes, which the bytes do not say.
-    #[cold]
-    pub(super) fn asks_what_comes() -> Self {
-        Self::new(format!(
-            "its `Deserialize` asks what comes (`untagged`, `flatten` and tagged enums, \
-             `serde_json::Value`), which the bytes do not say; {USE_JSON}"
-        ))
-    }
-}
-
-impl From<postcard::Error> for Refusal {
-    #[cold]
-    fn from(error: postcard::Error) -> Self {
-        use postcard::Error::{DeserializeUnexpectedEnd, SerializeSeqLengthUnknown};
-        match error {
-            SerializeSeqLengthUnknown => Self::new(format!(
-                "it does not say how many elements or fields come (`flatten`); collect them \
-                 first, or {USE_JSON}"
-            )),
-            DeserializeUnexpectedEnd => Self::new(format!(
-                "the bytes end early: its `Deserialize` reads more than its `Serialize` wrote \
-                 (`skip_serializing`); {USE_JSON}"
-            )),
-            error => Self::new(error.to_string()),
-        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Values of every sort: each arrives as it was, or says why not.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::*;
+use super::codec::{Fault, decode, encode, tag};
 
 /// Something of every kind that serde knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -127,13 +129,18 @@ fn the_reason_of_serde_is_told_too() {
     assert!(fault.reason.contains("expected a nonzero u8"), "{fault}");
     let seven = bytes_of(&7_u32).unwrap();
     let fault = decode::<Shape>(&seven).unwrap_err();
-    assert!(fault.reason.contains("variant number 0"), "{fault}");
+    assert!(
+        fault
+            .reason
+            .contains("a u32 where its `Deserialize` reads an enum"),
+        "{fault}"
+    );
 }
 
 #[test]
 fn an_earlier_message_is_not_told_again() {
     assert!(bytes_of(&Picky(1)).is_err());
-    let fault = decode::<String>(&[5, b'x']).unwrap_err();
+    let fault = decode::<String>(&[0, tag::STR, 5, b'x']).unwrap_err();
     assert!(fault.reason.contains("end early"), "{fault}");
 }
 
@@ -189,7 +196,7 @@ fn what_the_format_cannot_do_is_said_with_a_way_out() {
 
 #[test]
 fn what_is_left_over_is_an_error() {
-    let fault = decode::<u8>(&[1, 2, 3]).unwrap_err();
+    let fault = decode::<u8>(&[0, tag::U8, 1, 2, 3]).unwrap_err();
     assert!(fault.reason.starts_with("2 bytes are left over"), "{fault}");
 }
 
@@ -206,8 +213,18 @@ fn no_bytes_panic() {
         }
     }
     let claims = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
-    assert!(decode::<Vec<u64>>(&claims).is_err());
-    assert!(decode::<String>(&claims).is_err());
+    for head in [
+        &[tag::SEQ][..],
+        &[tag::PACKED, tag::U64],
+        &[tag::STR],
+        &[tag::MAP],
+    ] {
+        let bytes = [&[0], head, &claims].concat();
+        assert!(decode::<Vec<u64>>(&bytes).is_err());
+        assert!(decode::<Vec<()>>(&bytes).is_err());
+        assert!(decode::<String>(&bytes).is_err());
+        assert!(decode::<BTreeMap<u8, u8>>(&bytes).is_err());
+    }
 }
 
 fn arrives<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T) {
@@ -370,9 +387,7 @@ fn vectors_of_each_number_arrive_whole_wherever_they_are() {
 #[test]
 fn vectors_of_numbers_are_copied() {
     let bytes = bytes_of(&(1_u8, vec![300_u64; 1000])).unwrap();
-    assert!(bytes.len() > 8 * 1000, "as in memory");
-    let bytes = bytes_of(&vec![300_u64; 3]).unwrap();
-    assert!(bytes.len() < 20, "few numbers are short");
+    assert!(bytes.len() < 8 * 1000 + 20, "as in memory");
 }
 
 /// `serialize_with` alone hides the type from the writer, and `deserialize_with`
@@ -543,7 +558,7 @@ fn a_variant_behind_a_skipped_one_arrives() {
     let second = bytes_of(&Skips::Second(2)).unwrap_err();
     assert!(second.reason.contains("cannot be serialized"), "{second}");
     let fourth = decode::<Skips>(&bytes_of(&Skips::Fourth(4)).unwrap()).unwrap_err();
-    assert!(fourth.reason.contains("does not know the variant number 3"));
+    assert!(fourth.reason.contains("unknown variant `Fourth`"));
 }
 
 /// Whose two sides were written by hand, and disagree.
@@ -593,7 +608,7 @@ fn a_list_that_lies_about_its_length_is_an_error() {
         }
     }
     let fault = bytes_of(&Lies).unwrap_err();
-    assert!(fault.reason.contains("announced 3 elements and wrote 1"));
+    assert!(fault.reason.contains("2 elements fewer"));
 }
 
 /// A hand-written list that takes the first of its elements and leaves.
@@ -620,24 +635,32 @@ fn elements_that_are_not_read_are_an_error() {
     }
     for len in [2, 50] {
         let fault = decode::<First>(&bytes_of(&vec![1_u16; len]).unwrap()).unwrap_err();
-        assert!(fault.reason.contains("of the elements"), "{fault}");
+        assert!(
+            fault.reason.contains("elements or fields unread"),
+            "{fault}"
+        );
     }
 }
 
 /// Blocks in which lengths and widths are wrong.
 #[test]
 fn no_block_makes_it_allocate_what_it_claims() {
-    let mark = bytes_of(&usize::MAX).unwrap();
     for width in 0..=255 {
-        for count in [0_usize, 1, 5, usize::MAX / 2, usize::MAX] {
-            let mut bytes = mark.clone();
-            bytes.push(width);
-            bytes.extend(bytes_of(&count).unwrap());
+        for count in [0x00_u8, 0x01, 0x05, 0x7f, 0xff] {
+            let mut bytes = vec![0, tag::PACKED, width];
+            if count == 0xff {
+                bytes.extend([0xff; 9]);
+            }
+            bytes.push(count & 0x7f);
             bytes.extend([0xff; 16]);
             let _ = decode::<Vec<u32>>(&bytes);
             let _ = decode::<Vec<i128>>(&bytes);
-            let _ = decode::<Option<Box<[u64]>>>(&[&[1], &*bytes].concat());
+            let _ = decode::<Vec<Vec<u8>>>(&bytes);
+            bytes.insert(1, tag::SOME);
+            let _ = decode::<Option<Box<[u64]>>>(&bytes);
             assert!(decode::<Vec<f64>>(&bytes).is_err());
         }
     }
 }
+
+mod halves;

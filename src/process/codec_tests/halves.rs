@@ -1,0 +1,363 @@
+//! Types whose `Serialize` and `Deserialize` do not fit: their values arrive
+//! equal, or there is an error.
+
+#![expect(unreachable_patterns, reason = "each field has the same aliases")]
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use serde::de::DeserializeOwned;
+
+/// The value as it arrives.
+fn carried<A: Serialize, B: DeserializeOwned>(value: &A) -> Result<B, Fault> {
+    decode(&bytes_of(value)?)
+}
+
+#[track_caller]
+fn assert_arrives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
+    assert_eq!(carried::<T, T>(&value), Ok(value));
+}
+
+/// As a service's order: what is not there is not written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Order {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    coupon: Option<u8>,
+    urgent: u8,
+    items: Vec<u8>,
+    country: u8,
+}
+
+#[test]
+fn a_field_that_is_left_out_is_an_error_that_names_it() {
+    let mut order = Order {
+        coupon: Some(1),
+        urgent: 0,
+        items: vec![1, 7],
+        country: 5,
+    };
+    assert_arrives(order.clone());
+    order.coupon = None;
+    let fault = carried::<_, Order>(&order).unwrap_err();
+    assert!(fault.reason.contains("`coupon` of `Order`"), "{fault}");
+    assert!(fault.reason.contains("`Json`"), "{fault}");
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Message {
+        Say {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            to: Option<u8>,
+            volume: u8,
+        },
+    }
+    let fault = bytes_of(&Message::Say {
+        to: None,
+        volume: 0,
+    })
+    .unwrap_err();
+    assert!(fault.reason.contains("`to` of `Say`"), "{fault}");
+}
+
+#[test]
+fn a_field_that_only_one_half_knows_is_an_error_that_names_it() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct User {
+        id: u8,
+        #[serde(skip_serializing, default)]
+        role: u8,
+        name: Vec<u8>,
+        age: u8,
+    }
+    let user = User {
+        id: 1,
+        role: 9,
+        name: vec![1, 7],
+        age: 5,
+    };
+    let fault = carried::<_, User>(&user).unwrap_err();
+    assert!(fault.reason.contains("`role` of `User`"), "{fault}");
+    assert!(fault.reason.contains("`Json`"), "{fault}");
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Swap {
+        #[serde(skip_serializing, default)]
+        into: u8,
+        #[serde(skip_deserializing)]
+        from: u8,
+    }
+    let fault = carried::<_, Swap>(&Swap { into: 1, from: 2 }).unwrap_err();
+    assert!(fault.reason.contains("`from` of `Swap`"), "{fault}");
+    assert!(fault.reason.contains("`into` of `Swap`"), "{fault}");
+}
+
+/// Calls a macro with each of the attributes behind what it has already.
+macro_rules! each_attribute {
+    ($next:ident $($so_far:tt)*) => {
+        $next! { $($so_far)* [] }
+        $next! { $($so_far)* [#[serde(skip_serializing, default)]] }
+        $next! { $($so_far)* [#[serde(skip_deserializing)]] }
+        $next! { $($so_far)* [#[serde(skip_serializing_if = "is_zero", default)]] }
+        $next! { $($so_far)* [#[serde(alias = "aaa", alias = "z", default)]] }
+        $next! { $($so_far)* [#[serde(rename(serialize = "other"), default)]] }
+    };
+}
+
+fn is_zero(n: &u8) -> bool {
+    *n == 0
+}
+
+macro_rules! second {
+    ($first:tt) => {
+        each_attribute! { third $first }
+    };
+}
+
+macro_rules! third {
+    ($first:tt $second:tt) => {
+        each_attribute! { check $first $second }
+    };
+}
+
+macro_rules! check {
+    ([$($a:tt)*] [$($b:tt)*] [$($c:tt)*]) => {{
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        struct Three {
+            $($a)* a: u8,
+            $($b)* b: u8,
+            $($c)* c: u8,
+        }
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        enum Of {
+            Three {
+                $($a)* a: u8,
+                $($b)* b: u8,
+                $($c)* c: u8,
+            },
+        }
+        for [a, b, c] in [[1, 2, 3], [0, 1, 2], [1, 0, 2], [1, 2, 0], [0; 3]] {
+            check_one(Three { a, b, c });
+            check_one((Of::Three { a, b, c }, 7_u8));
+            check_one(vec![Three { a, b, c }, Three { a: c, b: a, c: b }]);
+        }
+    }};
+}
+
+fn check_one<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
+    if let Ok(arrived) = carried::<T, T>(&value) {
+        assert_eq!(arrived, value);
+    }
+}
+
+/// Each attribute of serde's that makes the halves of a struct differ, at each of
+/// three fields.
+#[test]
+fn whatever_is_skipped_a_struct_arrives_equal_or_is_an_error() {
+    each_attribute! { second }
+}
+
+macro_rules! each_variant_attribute {
+    ($next:ident $($so_far:tt)*) => {
+        $next! { $($so_far)* [] }
+        $next! { $($so_far)* [#[serde(skip)]] }
+        $next! { $($so_far)* [#[serde(skip_serializing)]] }
+        $next! { $($so_far)* [#[serde(skip_deserializing)]] }
+        $next! { $($so_far)* [#[serde(alias = "aaa", alias = "z")]] }
+        $next! { $($so_far)* [#[serde(rename(deserialize = "Other"))]] }
+    };
+}
+
+macro_rules! second_variant {
+    ($first:tt) => {
+        each_variant_attribute! { check_variants $first }
+    };
+}
+
+macro_rules! check_variants {
+    ([$($a:tt)*] [$($b:tt)*]) => {{
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        enum Unit { $($a)* A, $($b)* B, C }
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        enum Full { $($a)* A(u8), $($b)* B(u8, u8), C { c: u8 } }
+        check_one(vec![Unit::A, Unit::A]);
+        check_one([Unit::B, Unit::C]);
+        assert_arrives(Unit::C);
+        check_one(Full::A(1));
+        check_one(Full::B(1, 2));
+        assert_arrives(Full::C { c: 1 });
+    }};
+}
+
+#[test]
+fn whatever_is_skipped_an_enum_arrives_equal_or_is_an_error() {
+    each_variant_attribute! { second_variant }
+}
+
+#[test]
+fn other_names_of_fields_and_fields_of_neither_half_arrive() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Named {
+        #[serde(alias = "a", alias = "zz")]
+        host: String,
+        #[serde(rename = "type", alias = "kind")]
+        kind: u8,
+        #[serde(skip)]
+        cache: u8,
+        #[serde(default)]
+        port: Option<u16>,
+    }
+    let named = |port| Named {
+        host: "h".to_owned(),
+        kind: 2,
+        cache: 0,
+        port,
+    };
+    assert_arrives(vec![named(None), named(Some(3))]);
+    /// Read through another type with other names.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(try_from = "Unchecked")]
+    struct Checked {
+        n: u8,
+    }
+    #[derive(Deserialize)]
+    struct Unchecked {
+        n: u8,
+    }
+    impl TryFrom<Unchecked> for Checked {
+        type Error = String;
+        fn try_from(Unchecked { n }: Unchecked) -> Result<Self, String> {
+            if n < 9 {
+                Ok(Self { n })
+            } else {
+                Err("too big".to_owned())
+            }
+        }
+    }
+    assert_arrives(Checked { n: 3 });
+    let fault = carried::<_, Checked>(&Checked { n: 9 }).unwrap_err();
+    assert_eq!(fault.reason, "too big");
+}
+
+#[test]
+fn the_types_of_std_arrive() {
+    assert_arrives(());
+    assert_arrives([(); 3]);
+    assert_arrives(vec![(), ()]);
+    assert_arrives(Some(Some(None::<u8>)));
+    assert_arrives(Some(()));
+    assert_arrives((
+        1_u8,
+        -1_i8,
+        'ß',
+        true,
+        1.5_f32,
+        f64::MIN,
+        u128::MAX,
+        i128::MIN,
+    ));
+    assert_arrives((
+        usize::MAX,
+        isize::MIN,
+        u16::MAX,
+        i16::MIN,
+        u32::MAX,
+        i32::MIN,
+    ));
+    assert_arrives(Duration::new(5, 6));
+    assert_arrives(SystemTime::UNIX_EPOCH + Duration::new(5, 6));
+    assert_arrives(["::1", "127.0.0.1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+    assert_arrives((1..3, 1..=3, Bound::Included(1), Bound::<u8>::Unbounded));
+    assert_arrives(PathBuf::from("/a/b"));
+    assert_arrives(std::ffi::OsString::from("os"));
+    assert_arrives(c"text".to_owned());
+    assert_arrives(Cow::<'static, str>::Borrowed("cow"));
+    assert_arrives(PhantomData::<u8>);
+    assert_arrives(std::num::Wrapping(7_u16));
+    assert_arrives(std::cmp::Reverse(7_u16));
+    assert_arrives(std::cell::Cell::new(7));
+    assert_arrives([Ok(1_u8), Err("no".to_owned())]);
+    assert_arrives(HashMap::from([(1_u8, "a".to_owned()), (2, "b".to_owned())]));
+    assert_arrives(BTreeMap::from([(vec![1_u8], 'a'), (vec![], 'b')]));
+    assert_arrives(VecDeque::from([1_u32, 2, 3]));
+    assert_arrives(BTreeSet::from([1_u64, 2, 3]));
+    assert_arrives([vec![1_i32; 4], vec![]].map(Vec::into_boxed_slice));
+    assert_arrives([[1.0_f32; 3]; 3]);
+    assert_arrives(Box::<str>::from("boxed"));
+    assert!(carried::<_, f64>(&f64::NAN).unwrap().is_nan());
+}
+
+/// One half of these writes what the other half reads by another name.
+#[test]
+fn what_is_the_same_by_another_name_is_read() {
+    assert_eq!(carried(&7_u8), Ok(7_u64));
+    assert_eq!(carried(&7_i64), Ok(7_u8));
+    assert!(carried::<_, u8>(&256_u32).is_err());
+    assert_eq!(carried(&1.5_f32), Ok(1.5_f64));
+    assert!(carried::<_, f32>(&0.1_f64).is_err());
+    assert!(carried::<_, f64>(&7_u64).is_err());
+    assert_eq!(carried(&'x'), Ok("x".to_owned()));
+    assert_eq!(carried(&"x"), Ok('x'));
+    assert_eq!(carried(&(1_u8, 2_u8)), Ok(vec![1_u8, 2]));
+    assert_eq!(carried(&vec![1_u8, 2]), Ok((1_u8, 2_u8)));
+    assert_eq!(carried(&vec![1_u8, 2]), Ok(VecDeque::from([1_u8, 2])));
+    assert_eq!(carried(&vec![1_u8, 2]), Ok(BTreeSet::from([1_u16, 2])));
+    assert_eq!(carried(&vec![1_u8, 2]), Ok([1_u8, 2]));
+    assert_eq!(carried(&[1_u8, 2]), Ok(vec![1_u8, 2].into_boxed_slice()));
+    assert!(carried::<_, [u8; 3]>(&vec![1_u8, 2]).is_err());
+    assert!(carried::<_, (u8,)>(&vec![1_u8, 2]).is_err());
+    assert!(carried::<_, Vec<()>>(&vec![1_u8, 2]).is_err());
+    assert!(carried::<_, u8>(&Some(1_u8)).is_err());
+    assert!(carried::<_, Option<u8>>(&1_u8).is_err());
+    assert!(carried::<_, BTreeMap<String, u8>>(&Duration::ZERO).is_err());
+    assert!(carried::<_, Duration>(&BTreeMap::from([("secs", 1), ("nanos", 2)])).is_err());
+}
+
+/// An error that a value's own code passes over leaves nobody knows what.
+#[test]
+fn an_error_that_is_passed_over_is_an_error() {
+    #[derive(Debug, PartialEq)]
+    struct Lenient(Option<(u8, bool)>, u8);
+    impl Serialize for Lenient {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            ((1_u8, 2_u8), self.1).serialize(serializer)
+        }
+    }
+    impl<'de> Deserialize<'de> for Lenient {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            #[derive(Deserialize)]
+            struct Inner(
+                #[serde(deserialize_with = "lenient")] Option<(u8, bool)>,
+                u8,
+            );
+            fn lenient<'de, D: Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Option<(u8, bool)>, D::Error> {
+                Ok(<(u8, bool)>::deserialize(deserializer).ok())
+            }
+            Inner::deserialize(deserializer).map(|inner| Self(inner.0, inner.1))
+        }
+    }
+    assert!(carried::<_, Lenient>(&Lenient(None, 3)).is_err());
+}
+
+#[test]
+fn a_count_that_is_wrong_is_an_error() {
+    struct Liar(usize);
+    impl Serialize for Liar {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeSeq;
+            let mut parts = serializer.serialize_seq(Some(2))?;
+            for n in 0..self.0 {
+                parts.serialize_element(&n)?;
+            }
+            parts.end()
+        }
+    }
+    for count in 0..4 {
+        assert_eq!(bytes_of(&Liar(count)).is_ok(), count == 2);
+    }
+}
