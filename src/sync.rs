@@ -37,17 +37,17 @@ macro_rules! local {
 /// A `static` of the process (a fork has one of its own), or of one run of a model.
 #[cfg(not(concurrent_futures_loom))]
 macro_rules! global {
-    ($(#[$attribute:meta])* $visible:vis static $name:ident: $type:ty = $value:expr;) => {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
         $(#[$attribute])*
-        $visible static $name: $crate::sys::fork::PerProcess<$type> =
+        static $name: $crate::sys::fork::PerProcess<$type> =
             $crate::sys::fork::PerProcess::new(|| $value);
     };
 }
 
 #[cfg(concurrent_futures_loom)]
 macro_rules! global {
-    ($(#[$attribute:meta])* $visible:vis static $name:ident: $type:ty = $value:expr;) => {
-        loom::lazy_static! { $(#[$attribute])* $visible static ref $name: $type = $value; }
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        loom::lazy_static! { $(#[$attribute])* static ref $name: $type = $value; }
     };
 }
 

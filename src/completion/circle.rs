@@ -47,10 +47,10 @@ use crate::sync::{Mutex, ThreadId, global, thread_id};
 
 global! {
     /// The waits without a limit that have begun.
-    pub(super) static WAITS: Mutex<Waits> = Mutex::new(Waits { entries: Vec::new(), last: 0 });
+    static WAITS: Mutex<Waits> = Mutex::new(Waits { entries: Vec::new(), last: 0 });
 }
 
-pub(super) struct Waits {
+struct Waits {
     /// In the order of entering.
     entries: Vec<Wait>,
     /// The number of the latest entry.
@@ -156,6 +156,12 @@ impl Drop for Entered<'_> {
             entries.remove(at);
         }
     }
+}
+
+/// The list's lock, for a test that forks meanwhile.
+#[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
+pub(super) fn lock_for_ever() -> impl Drop {
+    WAITS.lock()
 }
 
 /// How many waits the calling thread is in, and whether one is for `task`.

@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::Instant;
 
-use super::circle::WAITS;
+use super::circle;
 use super::*;
 use crate::sys::fork::tests::is_true_in_a_fork;
 
@@ -20,7 +20,7 @@ fn a_record_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     let answers = is_true_in_a_fork(|| {
         let mut key = WakerKey::default();
         let far_away = Instant::now().checked_add(std::time::Duration::from_secs(3600));
-        Completion::help(&task);
+        let _ = Completion::help(&task);
         task.add_callback(Box::new(|_| ()));
         task.set_last(Box::new(|_| ()));
         let is_as_far_as_it_comes = task.poll(Until::Told, &mut key, Waker::noop());
@@ -47,7 +47,7 @@ fn a_record_that_is_locked_for_ever_stops_nothing_in_a_fork() {
 #[test]
 fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
     Origin::new().expect("there is memory");
-    let locked = WAITS.lock();
+    let locked = circle::lock_for_ever();
     let waits = is_true_in_a_fork(|| {
         let task = Completion::<u8>::new(NO_POOL);
         let worker = Arc::clone(&task);
