@@ -571,3 +571,70 @@ fn a_callback_may_shut_a_pool_down_whose_worker_waits_for_what_it_cancels() {
         Ok(Some(Error::Cancelled))
     ));
 }
+
+/// A task that waits for a task that waits for a task ... on one worker, with the
+/// stack that threads have.
+#[test]
+fn a_chain_of_100_000_waits_ends_well() {
+    fn chain(executor: &Arc<ThreadPoolExecutor>, left: u32) -> u32 {
+        if left == 0 {
+            return 0;
+        }
+        let inner = Arc::clone(executor);
+        let next = executor.spawn(move || chain(&inner, left - 1)).unwrap();
+        1 + next.into_result().unwrap()
+    }
+    let executor = Arc::new(ThreadPoolExecutor::with_max_workers(1).unwrap());
+    let inner = Arc::clone(&executor);
+    let length = executor.spawn(move || chain(&inner, 100_000)).unwrap();
+    assert_eq!(length.into_result().unwrap(), 100_000);
+}
+
+/// The same with the stack that a careful program gives its threads, and with
+/// other waits than `result`.
+#[test]
+fn a_chain_of_awaits_and_scopes_on_a_small_stack_ends_well() {
+    fn chain(executor: &Arc<ThreadPoolExecutor>, left: u32) -> u32 {
+        if left == 0 {
+            return 0;
+        }
+        if left % 2 == 0 {
+            let inner = Arc::clone(executor);
+            let next = executor.spawn(move || chain(&inner, left - 1)).unwrap();
+            return 1 + pollster::block_on(next.into_future()).unwrap();
+        }
+        executor.scope(|scope| {
+            let next = scope.spawn(|| chain(executor, left - 1)).unwrap();
+            1 + next.into_result().unwrap()
+        })
+    }
+    let builder = ThreadPoolExecutor::builder().max_workers(1);
+    let executor = Arc::new(builder.stack_size(64 << 10).build().unwrap());
+    let inner = Arc::clone(&executor);
+    let length = executor.spawn(move || chain(&inner, 2_000)).unwrap();
+    assert_eq!(length.into_result().unwrap(), 2_000);
+}
+
+/// An initializer runs before its worker takes a task, so it must not wait for one.
+#[test]
+fn an_initializer_that_waits_for_its_own_pool_is_told() {
+    let (sender, futures) = mpsc::channel::<ThreadFuture<u8>>();
+    let futures = std::sync::Mutex::new(futures);
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .initializer(
+            move |()| {
+                let future = futures.lock().unwrap().recv().unwrap();
+                match future.into_result() {
+                    Err(Error::WouldDeadlock) => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            },
+            (),
+        )
+        .build()
+        .unwrap();
+    sender.send(executor.spawn(|| 7).unwrap()).unwrap();
+    let other = executor.spawn(|| 8).unwrap();
+    assert_eq!(*other.result_timeout(LIMIT).unwrap(), 8);
+}

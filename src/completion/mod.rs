@@ -56,6 +56,7 @@ mod circle;
 mod forks;
 mod group;
 mod slot;
+mod stack;
 mod task;
 mod telling;
 mod waiting;
@@ -281,6 +282,19 @@ impl<T> Completion<T> {
             record.start();
         }
         pending
+    }
+
+    /// Whether the calling thread may run the task while it waits, as things are.
+    fn may_help(&self) -> bool {
+        let record = self.locked();
+        record.is_some_and(|record| {
+            let is_pending = record.state == State::Pending;
+            is_pending
+                && record
+                    .job
+                    .as_ref()
+                    .is_some_and(|job| job.helper().is_some())
+        })
     }
 
     /// `Pending -> Running`, if the calling thread may run it while it waits:

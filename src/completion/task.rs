@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::borrowing::later;
+use super::stack::{NoStack, has_enough_stack, with_enough_stack};
 use super::telling::outside_turns;
 use super::{Completion, Telling};
 use crate::error::Error;
@@ -84,12 +85,22 @@ impl<T> Completion<T> {
     /// This very task and no other, and only for a wait without a limit: an
     /// unrelated task might want a lock that the waiting one holds
     /// (rayon-rs/rayon#592), and a limit could not be kept.
-    pub(crate) fn help(self: &Arc<Self>) {
-        if let Some((seat, job)) = self.start_as_helper() {
-            // Its callbacks too: behind a callback that waits for them they would
-            // never run.
-            outside_turns(|| Arc::clone(self).run_started(job, &*seat));
+    ///
+    /// # Errors
+    ///
+    /// There is not enough stack left, and no memory for more. The task is
+    /// pending as before.
+    pub(crate) fn help(self: &Arc<Self>) -> Result<(), NoStack> {
+        if !has_enough_stack() && !self.may_help() {
+            return Ok(());
         }
+        with_enough_stack(|| {
+            if let Some((seat, job)) = self.start_as_helper() {
+                // Its callbacks too: behind a callback that waits for them they
+                // would never run.
+                outside_turns(|| Arc::clone(self).run_started(job, &*seat));
+            }
+        })
     }
 
     /// Calls the job of a task that the caller started; tells everybody.
@@ -129,7 +140,8 @@ impl<T: Send> Task for Completion<T> {
     }
 
     fn help(self: Arc<Self>) {
-        Self::help(&self);
+        // Another worker may run it; there is no error to say otherwise with.
+        let _ = Self::help(&self);
     }
 
     fn fail(self: Arc<Self>, error: Error) -> Tidings {

@@ -159,7 +159,8 @@ impl<T> Completion<T> {
         let _entered = match deadline {
             Some(_) => None,
             None => {
-                self.help();
+                // Without stack to run it on, this worker cannot; nor may another.
+                self.help().map_err(|_| Error::WouldDeadlock)?;
                 if !self.is_here() {
                     // The task that was run forked.
                     return self.look_in_a_fork(until);

@@ -84,7 +84,9 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
         let Some(future) = &this.future else {
             return Poll::Ready(Err(Error::InvalidState(State::Finished)));
         };
-        future.completion().help();
+        if future.completion().help().is_err() {
+            return Poll::Ready(Err(Error::WouldDeadlock));
+        }
         future.completion().tell_now();
         let is_told = future
             .completion()
@@ -111,7 +113,9 @@ impl<'a, T, E> std::future::Future for TaskAwaitRef<'a, T, E> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let future = this.future;
-        future.completion().help();
+        if future.completion().help().is_err() {
+            return Poll::Ready(Err(Error::WouldDeadlock));
+        }
         if future
             .completion()
             .poll(Until::Done, &mut this.key, context.waker())

@@ -520,7 +520,8 @@ impl<T> Target for Arc<Completion<T>> {
     }
 
     fn help(&self) {
-        Completion::help(self);
+        // Several futures are waited for: another worker may run it.
+        let _ = Completion::help(self);
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::pool::{Account, Pool};
-use crate::completion::NO_POOL;
+use crate::completion::{NO_POOL, bring_results_of};
 use crate::error::Error;
 use crate::panic::{catch, contain, contain_drop};
 use crate::worker::{self, PoolKind, Worker};
@@ -74,7 +74,14 @@ impl Drop for Leaving<'_> {
 
 fn initialize(pool: &Pool) -> Result<(), Error> {
     match &pool.config().initializer {
-        Some(initializer) => catch(initializer).unwrap_or_else(|panic| Err(Error::Panicked(panic))),
+        Some(initializer) => {
+            // None of the pool's tasks ends before this worker is ready, as far as
+            // this worker can know; so it must not wait for one.
+            bring_results_of(pool.id());
+            let initialized = catch(initializer);
+            bring_results_of(NO_POOL);
+            initialized.unwrap_or_else(|panic| Err(Error::Panicked(panic)))
+        }
         None => Ok(()),
     }
 }
