@@ -715,7 +715,7 @@ fn each_error_says_what_happened_and_what_to_do() {
         (Error::Cancelled, "cancelled", "submit it again"),
         (one, "timed out", "waited for again"),
         (some, "2 of 3", "waited for again"),
-        (broken, "broken", "make a new one: no licence"),
+        (broken, "no licence", "mend that and make a new pool"),
         (Error::ShutDown, "shut down", "make a new one"),
         (Error::QueueFull, "full", "try again later"),
         (Error::Abandoned, "dropped", "set one on every path"),
