@@ -89,6 +89,10 @@ impl Pool {
                     }
                 }
             }
+            // It was told to leave before it was asked for anything: nothing of the
+            // pool's depends on it.
+            Reply::Refused(_) | Reply::InitializeFailed(_)
+                if matches!(link.duty, Duty::Leaving) => {}
             Reply::Refused(why) => {
                 link.kill(Fate::Unfit(why.clone()));
                 self.break_down(ledger, Error::unsupported(why));
@@ -183,7 +187,7 @@ impl Pool {
     pub(super) fn worker_started(&self, ledger: &mut Ledger, number: usize, mut link: Link) {
         ledger.owed -= 1;
         ledger.starting = 0;
-        ledger.shortage_since = None;
+        ledger.shortage = None;
         if ledger.ended > 0 {
             ledger.ended -= 1;
             ledger.replaced += 1;
@@ -203,11 +207,16 @@ impl Pool {
         ledger.owed = 0;
         ledger.starting = 0;
         let now = Instant::now();
-        let since = *ledger.shortage_since.get_or_insert(now);
         if !ledger.links.is_empty() {
             // The others take the tasks, and must be heard meanwhile.
             ledger.not_before = now.checked_add(SHORTAGE);
-        } else if is_shortage(&error) && now - since < SHORTAGE_LIMIT {
+            return;
+        }
+        // One that was over in between does not count.
+        let recent = ledger.shortage.filter(|(_, last)| now - *last < SHORTAGE);
+        let since = recent.map_or(now, |(since, _)| since);
+        ledger.shortage = Some((since, now));
+        if is_shortage(&error) && now - since < SHORTAGE_LIMIT {
             ledger.not_before = now.checked_add(SHORTAGE_WITHOUT_WORKERS);
         } else {
             self.break_down(ledger, Error::Spawn(Arc::new(error)));

@@ -36,8 +36,8 @@ pub(super) struct Ledger {
     pub(super) started: usize,
     /// None is started before: the last one could not be, and there are others.
     pub(super) not_before: Option<Instant>,
-    /// Since when none could be started.
-    pub(super) shortage_since: Option<Instant>,
+    /// Since when none could be started, with none there, and when that was seen last.
+    pub(super) shortage: Option<(Instant, Instant)>,
     /// Workers that ended and were not replaced yet.
     pub(super) ended: u64,
     pub(super) replaced: u64,

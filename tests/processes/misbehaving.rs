@@ -194,13 +194,17 @@ alone! {
         let status = fs::read_to_string("/proc/self/statm").unwrap();
         let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
         let before = getrlimit(Resource::As);
-        let some = pages * 4096 + (150 << 20);
-        setrlimit(Resource::As, Rlimit { current: Some(some), maximum: before.maximum }).unwrap();
-        let large = executor.submit(|size: usize| vec![7_u8; size], 400 << 20).unwrap();
-        let death = death(&large);
-        setrlimit(Resource::As, before).unwrap();
-        assert!(death.to_string().contains("no memory"), "{death}");
-        assert_goes_on(&executor);
+        // Neither for its bytes, or for these but not for the value as well.
+        for more in [150 << 20, 600 << 20] {
+            let some = pages * 4096 + more;
+            setrlimit(Resource::As, Rlimit { current: Some(some), maximum: before.maximum })
+                .unwrap();
+            let bytes = executor.submit(|size: usize| vec![7_u8; size], 400 << 20).unwrap();
+            let error = error(&bytes);
+            setrlimit(Resource::As, before).unwrap();
+            assert!(error.to_string().contains("no memory"), "{error}");
+            assert_goes_on(&executor);
+        }
     }
 
     /// A program that a task becomes keeps no end of the channel.

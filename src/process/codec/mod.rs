@@ -26,6 +26,9 @@ use serde::de::DeserializeOwned;
 
 use self::refusal::Refusal;
 
+/// A value of so many bytes may well find no memory.
+const LARGE: usize = 1 << 20;
+
 /// Why a value could not be written down or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -77,5 +80,12 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), F
 ///
 /// If the value's `Deserialize` does.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    // A `Deserialize` that gets no memory ends the program. The value takes about
+    // as much as its bytes, so it is seen before whether that is there.
+    if bytes.len() > LARGE && Vec::<u8>::new().try_reserve_exact(bytes.len()).is_err() {
+        let size = bytes.len();
+        let why = format!("there is no memory for its {size} bytes");
+        return Err(Fault::new::<T>(Refusal::new(why)));
+    }
     read::read(bytes).map_err(Fault::new::<T>)
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::super::frame::{Kind, bare};
 use super::super::launcher::Process;
+use super::super::message::{PanicNote, refused};
 use super::super::task::one;
 use super::super::terms::{Plan, Terms};
 use super::*;
@@ -333,4 +334,53 @@ fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
     let error = outcome(&task).unwrap_err().to_string();
     assert!(error.contains("what nobody asked"), "{error}");
     pool.shutdown(ShutdownOptions::new());
+}
+
+/// It has said all that a worker says at its start.
+#[test]
+fn a_leaving_worker_cannot_break_the_pool() {
+    let panicked = InitializeFailure::Panicked(PanicNote {
+        message: "forged".into(),
+        location: None,
+        worker: None,
+    });
+    let mut failed = Vec::new();
+    panicked.write(&mut failed);
+    for frame in [refused("forged"), failed] {
+        let (pool, mut worker) = pool_with_a_dummy();
+        let mut ledger = pool.lock();
+        ledger.idle.clear();
+        ledger.links.get_mut(&0).unwrap().dismiss();
+        worker.write_all(&frame).unwrap();
+        pool.hear(&mut ledger, 0);
+        assert!(!ledger.is_broken());
+        ledger.links[&0].process.kill().unwrap();
+        drop(ledger);
+        pool.shutdown(ShutdownOptions::new());
+    }
+}
+
+/// Nothing had to be started meanwhile.
+#[test]
+fn a_shortage_that_is_over_does_not_count_for_the_next() {
+    let (pool, _worker) = pool_with_a_dummy();
+    let mut ledger = pool.lock();
+    let process = Arc::clone(&ledger.links[&0].process);
+    process.kill().unwrap();
+    let end = loop {
+        if let Some(end) = process.try_wait().unwrap() {
+            break end;
+        }
+    };
+    pool.worker_ended(&mut ledger, 0, end);
+    let hour_ago = Instant::now().checked_sub(Duration::from_secs(3600));
+    ledger.shortage = hour_ago.zip(hour_ago);
+    let shortage = || io::Error::from_raw_os_error(libc::EMFILE);
+    pool.not_started(&mut ledger, shortage());
+    assert!(!ledger.is_broken());
+    // One that lasts does.
+    let now = Instant::now();
+    ledger.shortage = now.checked_sub(SHORTAGE_LIMIT).zip(Some(now));
+    pool.not_started(&mut ledger, shortage());
+    assert!(ledger.is_broken());
 }
