@@ -337,6 +337,7 @@ pub fn round(mut random: Rng) {
     begin(THREADS, "drop the pool");
     drop(pool);
     begin(THREADS, "check");
+    wait_for_callbacks(&round);
     check(&round, &fs::read(&path).expect("the tally"));
     let end = Instant::now() + Duration::from_secs(10);
     while !children().is_empty() || open_descriptors() != descriptors {
@@ -350,6 +351,28 @@ pub fn round(mut random: Rng) {
         std::thread::sleep(Duration::from_millis(1));
     }
     fs::remove_file(&path).expect("the tally");
+}
+
+/// Tells a callback that runs after the pool's drop from one that never does.
+fn wait_for_callbacks(round: &Round) {
+    let missing = || {
+        let fates = round.fates.lock().expect("nothing panics under this lock");
+        fates
+            .values()
+            .filter(|fate| fate.outcomes.is_empty())
+            .count()
+    };
+    let late = missing();
+    if late > 0 {
+        let end = Instant::now() + Duration::from_secs(10);
+        while missing() > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        fault(format!(
+            "{late} tasks not settled when the pool's drop ended; {} later",
+            missing()
+        ));
+    }
 }
 
 fn check(round: &Round, tally: &[u8]) {
