@@ -78,17 +78,70 @@
 //! dropped, or drop it where blocking is allowed (tokio's `spawn_blocking`), and
 //! use `try_submit`.
 //!
+//! ```
+//! use std::sync::mpsc;
+//! use std::time::Duration;
+//! use concurrent_futures::{Error, ShutdownOptions, ThreadPoolExecutor};
+//!
+//! async fn answer() -> Result<u32, Error> {
+//!     let (sender, receiver) = mpsc::channel();
+//!     tokio::spawn(async move {
+//!         tokio::time::sleep(Duration::from_millis(1)).await;
+//!         sender.send(42).unwrap();
+//!     });
+//!     let executor = ThreadPoolExecutor::new()?;
+//!     let future = executor.spawn(move || receiver.recv().unwrap())?;
+//!     // Without this the drop would wait for the task, which waits for the
+//!     // runtime, whose only thread is this one.
+//!     executor.shutdown_with(ShutdownOptions::new().wait(false));
+//!     drop(executor);
+//!     future.await
+//! }
+//!
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+//! assert_eq!(runtime.block_on(answer())?, 42);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! An `async fn` given to `submit` does nothing: calling one only makes a future,
 //! which becomes the task's value and is never polled by the pool. Give a
 //! function that runs it to its end, as with the runtime's `block_on`.
 //!
+//! ```
+//! use concurrent_futures::{Error, ThreadPoolExecutor};
+//!
+//! async fn double(n: u32) -> u32 {
+//!     2 * n
+//! }
+//!
+//! let executor = ThreadPoolExecutor::new()?;
+//! let doubled = executor.submit(|n| pollster::block_on(double(n)), 21)?;
+//! assert_eq!(doubled.into_result()?, 42);
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! # In a task that waits
 //!
 //! A task of a pool of threads that waits, without a limit, for another task of
-//! that pool that has not begun runs
-//! that one itself, on its own thread. The two share that thread's state: thread
-//! locals, and locks that are held during the wait, which the inner one must not
-//! take.
+//! that pool that has not begun runs that one itself, on its own thread. The two
+//! share that thread's state: thread locals, and locks that are held during the
+//! wait, which the inner one must not take.
+//!
+//! A wait that can be known to hang is [`Error::WouldDeadlock`]. Not known, and so
+//! hanging, are:
+//!
+//! * a circle of waits through [`wait()`], [`as_completed`], [`completions`], an
+//!   unordered map, an `.await`, the end of a scope, a channel or a lock;
+//! * `completions(..).recv()` in a task, for tasks that only its own worker could
+//!   run: the channel runs none of them, unlike the other waits;
+//! * in a callback of a pool of processes, `wait`, `as_completed`, an unordered map
+//!   and `.await` for another task of that pool;
+//! * in an initializer, any of these for a task of its own pool;
+//! * tasks that wait in their queues for workers that wait for each other's tasks,
+//!   as when all workers of two pools do.
+//!
+//! `wait`, `as_completed` and `completions` sleep by `std::thread::park`: they may
+//! take a token that the program's own `unpark` left, or leave one.
 //!
 //! # What is where
 //!

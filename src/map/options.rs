@@ -81,7 +81,9 @@ impl MapOptions {
     /// How many tasks may be ahead of the reader.
     ///
     /// Then the items are drawn as results are taken, never more, and may be
-    /// endless; and the iterator borrows the executor.
+    /// endless; and the iterator borrows the executor. The next item is drawn
+    /// before the result that makes room for it is given: one that only comes
+    /// because of that result is waited for in vain.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};

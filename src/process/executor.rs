@@ -25,8 +25,8 @@ use crate::panic::contain_drop;
 /// Functions travel as addresses and values as bytes: hence `f` is a function,
 /// or a closure that captures nothing, and arguments and results can be
 /// serialized; [`Portable`] says which types arrive, and which need a wrapper.
-/// Vectors of numbers and texts are copied as they are. What a task prints goes where this process prints; its standard
-/// input is empty.
+/// Vectors of numbers and texts are copied as they are. What a task prints goes
+/// where this process prints; its standard input is empty.
 ///
 /// Workers start on demand, one when a task comes and none is idle, and never
 /// more than `max_workers`. Nothing has to be written for that: a program that
@@ -39,6 +39,36 @@ use crate::panic::contain_drop;
 /// on. Set up there what tasks need with
 /// [`initializer`](ProcessPoolExecutorBuilder::initializer), or pass it as an
 /// argument.
+///
+/// ```
+/// use std::sync::OnceLock;
+/// use concurrent_futures::{Error, ProcessPoolExecutor};
+///
+/// static GREETING: OnceLock<String> = OnceLock::new();
+///
+/// fn set_up(greeting: String) {
+///     GREETING.set(greeting).expect("each worker is set up once");
+/// }
+///
+/// fn greet(name: String) -> Option<String> {
+///     Some(format!("{} {name}", GREETING.get()?))
+/// }
+///
+/// GREETING.set("Hello".to_owned()).expect("it is set here only");
+/// let bare = ProcessPoolExecutor::new()?;
+/// assert_eq!(bare.submit(greet, "you".to_owned())?.into_result()?, None);
+/// let executor = ProcessPoolExecutor::builder().initializer(set_up, "Hello".to_owned()).build()?;
+/// let greeted = executor.submit(greet, "you".to_owned())?;
+/// assert_eq!(greeted.into_result()?.as_deref(), Some("Hello you"));
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// A worker starts in the folder in which this process is at that moment, or in
+/// the one of [`current_dir`](ProcessPoolExecutorBuilder::current_dir). It is in
+/// the process group of this process: SIGINT, as Ctrl-C sends it to all, does
+/// nothing to it, but SIGTERM to the whole group ends it and its task, which then
+/// fails with [`Error::WorkerDied`]. Send SIGTERM to this process alone, whose end
+/// is that of its workers.
 ///
 /// The time that a panic takes to be printed, with a backtrace above all, counts
 /// as run time of its task, and so against a time limit.
@@ -54,7 +84,7 @@ use crate::panic::contain_drop;
 /// itself. As long as one of them runs, no other task of the pool becomes done;
 /// one that waits there for another without a limit gets
 /// [`Error::WouldDeadlock`] from `result`, `into_result` and `exception`, and
-/// hangs in `wait`, `as_completed` and a map. A task that makes a pool of its own
+/// hangs in `wait`, `as_completed` and an unordered map. A task that makes a pool of its own
 /// has another one, with its own workers.
 ///
 /// ```
