@@ -333,6 +333,7 @@ pub fn round(mut random: Rng) {
         fates: Mutex::default(),
         next: AtomicU64::new(1),
         is_harmed: AtomicBool::new(random.bool()),
+        may_end_late: AtomicBool::new(false),
     });
     std::thread::scope(|s| {
         for thread in 0..THREADS {
