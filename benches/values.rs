@@ -1,4 +1,4 @@
-//! What values cost on their way to another process and back.
+//! The cost of values on their way to another process and back.
 //!
 //! ```text
 //! cargo bench --bench values

@@ -303,7 +303,7 @@ pub(crate) fn contain_drop<T>(value: T) {
     }
 }
 
-/// What the hook saw of a panic inside a [`catch`] on this thread.
+/// The note that the hook took of a panic inside a [`catch`] on this thread.
 struct Note {
     payload: (TypeId, usize),
     message: String,
@@ -348,7 +348,7 @@ fn with_notes<R>(own: Option<Vec<Note>>, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// How many panics a [`catch`] remembers; a task may catch any number itself.
+/// The number of panics that a [`catch`] remembers; a task may catch any number itself.
 const MOST_NOTES: usize = 32;
 
 thread_local! {

@@ -883,7 +883,7 @@ fn a_waker_that_panics_harms_no_other() {
 
 type Wait = fn(ThreadFuture<i32>) -> Result<i32, Error>;
 
-/// How to wait until a future is told.
+/// Ways to wait until a future's callbacks have run.
 const WAITS_FOR_TOLD: [Wait; 2] = [ThreadFuture::into_result, |future| {
     pollster::block_on(future.into_future())
 }];

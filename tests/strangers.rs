@@ -78,7 +78,7 @@ fn outcome(child: Child) -> String {
     format!("{:?}: {printed:?}", output.status.code())
 }
 
-/// What it is that was refused: code and silence.
+/// The outcome of a refusal: a code and silence.
 const REFUSED: &str = "Some(70): \"\"";
 
 fn marker(way: &str, pid: u32) -> String {
@@ -242,7 +242,7 @@ fn launched_by(launcher: &Path, program: &Path) -> String {
     output(child.expect("it is a program"))
 }
 
-/// Whoever started it so has written a marker and made a socket for it: `main` is
+/// The one who started it so has written a marker and made a socket for it: `main` is
 /// not what he wants, and addresses he is not to give.
 #[test]
 fn a_parent_that_is_another_program_gets_no_worker() {

@@ -19,7 +19,7 @@ const UNASKED: [&str; 7] = [
     "dcz",
 ];
 
-/// How often a body may be compressed; curl's bound.
+/// The number of times that a body may be compressed; curl's bound.
 const MAX_CODINGS: usize = 5;
 
 /// The body until the time is out. A Content-Encoding that is none, as `UTF-8`, is passed over.

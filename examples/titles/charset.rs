@@ -17,15 +17,15 @@ pub(crate) fn from_mark(bytes: &[u8]) -> Option<&'static Encoding> {
     Encoding::for_bom(bytes).map(|(encoding, _)| encoding)
 }
 
-/// How far browsers look for the end of an XML declaration.
+/// The bytes in which browsers look for the end of an XML declaration.
 pub(crate) const MAX_DECLARATION: usize = 1024;
 
 const DECLARATION: &[u8] = b"<?xml";
-/// How one begins in UTF-16.
+/// The beginning of one in UTF-16.
 const LITTLE_ENDIAN: &[u8] = b"<\0?\0x\0";
 const BIG_ENDIAN: &[u8] = b"\0<\0?\0x";
 
-/// Whether more bytes could make these first ones a mark or an XML declaration.
+/// Returns `true` if more bytes could make these first ones a mark or an XML declaration.
 pub(crate) fn is_unfinished(bytes: &[u8]) -> bool {
     let declarations = [DECLARATION, LITTLE_ENDIAN, BIG_ENDIAN];
     bytes.len() < 3

@@ -45,7 +45,7 @@ impl ContentType {
         Some(Self { essence, charset })
     }
 
-    /// Whether it is one of a page, or one that says that the server does not know.
+    /// Returns `true` if it is one of a page, or one that says that the server does not know.
     pub(crate) fn may_be_html(&self) -> bool {
         matches!(
             &*self.essence,

@@ -1,4 +1,4 @@
-//! What went wrong, as a sentence for people.
+//! Errors, each as a sentence for people.
 
 use std::io;
 use std::time::Duration;

@@ -239,7 +239,7 @@ impl<T> Completion<T> {
         self.home
     }
 
-    /// Whether this is the process that it was made in, and not a fork of that,
+    /// Returns `true` if this is the process that it was made in, and not a fork of that,
     /// where it stays as it was at the fork; but for a promise that is kept there.
     pub(crate) fn is_here(&self) -> bool {
         self.origin.is_here()
@@ -284,7 +284,7 @@ impl<T> Completion<T> {
         pending
     }
 
-    /// Whether the calling thread may run the task while it waits, as things are.
+    /// Returns `true` if the calling thread may run the task while it waits, as things are.
     fn may_help(&self) -> bool {
         let record = self.locked();
         record.is_some_and(|record| {

@@ -10,7 +10,7 @@
 //! makes programs fail that could go on; a new thread for the task has other
 //! thread locals than the worker, which the initializer may have set.
 
-/// How much stack a task finds at least that runs inside a wait.
+/// The stack that a task finds at least when it runs inside a wait.
 #[cfg(not(concurrent_futures_loom))]
 const LEAST: usize = 1 << 20;
 
@@ -22,7 +22,7 @@ const PIECE: usize = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct NoStack;
 
-/// Whether the calling thread has it; yes, if nothing is known of its stack.
+/// Returns `true` if the calling thread has it; yes, if nothing is known of its stack.
 #[cfg(not(concurrent_futures_loom))]
 pub(super) fn has_enough_stack() -> bool {
     stacker::remaining_stack().is_none_or(|left| left >= LEAST)

@@ -142,7 +142,7 @@ impl<T> Completion<T> {
         }
     }
 
-    /// Whether the current thread is inside one of its callbacks.
+    /// Returns `true` if the current thread is inside one of its callbacks.
     pub(crate) fn is_told_here(&self) -> bool {
         is_told_here(|task| task.1 == self.address())
     }
@@ -191,7 +191,7 @@ struct Turn {
     run: Later,
 }
 
-/// What a thread tells of the tasks that it ended.
+/// The callbacks that a thread has yet to run for the tasks that it ended.
 struct Turns {
     /// `Some` while it does.
     queue: Option<VecDeque<Turn>>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq)]
 pub struct TaskEnd(Arc<Parts>);
 
-/// What is known of the end of a task.
+/// The known facts of the end of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) task: Option<Arc<str>>,
@@ -42,7 +42,7 @@ impl TaskEnd {
         self.0.pid
     }
 
-    /// How long the task had run; `None` if no worker was running it.
+    /// Returns the time that the task had run; `None` if no worker was running it.
     pub fn ran_for(&self) -> Option<Duration> {
         self.0.ran_for
     }

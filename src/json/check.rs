@@ -29,7 +29,7 @@ impl ser::Error for Refused {
     }
 }
 
-/// Whether JSON has `null` for it.
+/// `true` if JSON has `null` for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Null,

@@ -13,13 +13,13 @@ use self::check::Check;
 
 /// A value that travels to another process as JSON.
 ///
-/// What goes to a process is written without the names of its parts, which is
+/// A value that goes to a process is written without the names of its parts, which is
 /// fast, and is not enough for types whose `Deserialize` looks at what comes:
 /// `#[serde(flatten)]`, `untagged`, `tag = ".."`, `skip_serializing_if`,
 /// `serde_json::Value`. They are refused with [`Error::Encode`] or
 /// [`Error::Decode`]; in this wrapper they arrive. It costs what JSON costs.
 ///
-/// What JSON has no words for is refused as well, when it is written: a number
+/// A value that JSON has no words for is refused as well, when it is written: a number
 /// that is infinite or none, a `Some` of nothing (`Some(None)`, `Some(())`), and
 /// the keys of a map that are no text, number or `bool`. A field that serde is
 /// told to skip arrives as its default, as it would in any JSON.

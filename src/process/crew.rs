@@ -38,14 +38,14 @@ use crate::sys::channel;
 /// How many workers in a row may die before they begin a task.
 const BARREN_STARTS: u32 = 5;
 
-/// How many workers may end while they read a task's call: it is what ends them.
+/// The number of workers that may end while they read a task's call, which is then what ends them.
 const LOST_SENDS: u32 = 3;
 
 /// How long a pool that has workers goes on with them when one more could not be
 /// started. One of them that ends makes room, and is replaced at once.
 const SHORTAGE: Duration = Duration::from_millis(500);
 
-/// How soon one that has none tries again, and for how long in all: descriptors,
+/// The time until one that has none tries again, and the time for which it tries: descriptors,
 /// processes and memory may be short for a moment only.
 const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
 const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
@@ -333,7 +333,7 @@ impl Pool {
     }
 }
 
-/// Whether the system may have more of it in a moment.
+/// Returns `true` if the system may have more of it in a moment.
 fn is_shortage(error: &io::Error) -> bool {
     let codes = [
         libc::EMFILE,

@@ -262,7 +262,7 @@ fn judge(marker: &OsStr) -> Standing {
     }
 }
 
-/// Why this process must not be the worker of its parent.
+/// The reason why this process must not be the worker of its parent.
 fn unfit(peer: Peer, parent: &Parent) -> Option<String> {
     if own::has_more_rights_than_its_caller() {
         let why = "it has more rights than its parent (setuid, capabilities): the parent's file \

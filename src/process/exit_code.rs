@@ -26,7 +26,7 @@ impl ExitCode {
         own::end_now(self as i32)
     }
 
-    /// When a worker ends with that code; `None` if no worker does by itself.
+    /// Explains when a worker ends with that code; `None` if no worker does by itself.
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
         const ALL: [(ExitCode, &str); 4] = [
             (

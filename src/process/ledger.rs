@@ -54,9 +54,9 @@ pub(super) struct Ledger {
     pub(super) collector: Option<Sender<Event>>,
     /// Whether the supervisor has to look at the links anew.
     pub(super) is_stale: bool,
-    /// Whether a task was sent since the supervisor looked last.
+    /// `true` if a task was sent since the supervisor looked last.
     pub(super) was_active: bool,
-    /// Whether the supervisor wakes up by itself to look at the workers' progress.
+    /// `true` if the supervisor wakes up by itself to look at the workers' progress.
     pub(super) is_watched: bool,
 }
 

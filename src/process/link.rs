@@ -10,7 +10,7 @@
 //!                                 └───────────────────────────────────────┘
 //! ```
 //!
-//! What a worker may say in which of them, and what limits there are:
+//! The messages that a worker may send in each of them, and the limits:
 //!
 //! | it is | it may say | limit | a task that it has when it ends |
 //! |---|---|---|---|
@@ -69,9 +69,9 @@ pub(super) struct Entry {
     pub(super) again: Option<Box<Packed>>,
     /// Whether a worker has started it.
     pub(super) has_begun: bool,
-    /// How many workers have started it.
+    /// The number of workers that have started it.
     pub(super) times_begun: u32,
-    /// How many workers ended while they read its call.
+    /// The number of workers that ended while they read its call.
     pub(super) lost_sends: u32,
 }
 
@@ -87,7 +87,7 @@ impl Entry {
         }
     }
 
-    /// What is known of it if the pool ends it; where and for how long, if a
+    /// The known facts if the pool ends it; where and for how long, if a
     /// worker has it.
     pub(super) fn end(&self, pid: Option<u32>, ran_for: Option<Duration>) -> TaskEnd {
         TaskEnd::new(TaskEndParts {
@@ -106,7 +106,7 @@ pub(super) struct Flight {
     /// The call, as long as it may have to be sent again.
     pub(super) call: Option<Box<Packed>>,
     pub(super) started: Option<Instant>,
-    /// How many bytes of the call were written.
+    /// The bytes of the call that were written.
     pub(super) written: usize,
 }
 
@@ -150,7 +150,7 @@ pub(super) struct Link {
     is_garbled: bool,
     /// It has said that it is ready.
     pub(super) is_ready: bool,
-    /// Whether it was ever idle with nothing to do.
+    /// `true` if it was ever idle with nothing to do.
     pub(super) has_rested: bool,
     /// `Some` while it has something to do at once.
     pub(super) progress: Option<Progress>,
@@ -242,7 +242,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// What it said makes no sense, or cannot come now; nothing more is heard from
+    /// The message makes no sense, or cannot come now; nothing more is heard from
     /// it then.
     pub(super) fn hear(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
         let heard = self.hear_frame(budget);
@@ -297,7 +297,7 @@ impl Link {
         }
     }
 
-    /// Whether a frame of that kind and task may come now: the table above.
+    /// Checks that a frame of that kind and task may come now: the table above.
     fn expects(&self, kind: Kind, task: u64) -> Result<(), String> {
         use Kind::{InitializeFailed, Initialized, Ready, Refused, Started};
         let may_come = match (&self.duty, kind) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The time between two looks.
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 
-/// How many looks find nothing before it counts as never.
+/// The number of looks without movement after which it counts as never.
 const LOOKS: u32 = 5;
 
 #[derive(Debug)]

@@ -157,7 +157,7 @@ impl Pool {
         is_telling_of(self.id) || brings_results_of(self.id)
     }
 
-    /// Whether nothing is left to do or to wait for when the executor is dropped.
+    /// Returns `true` if nothing is left to do or to wait for when the executor is dropped.
     ///
     /// Workers that were ended by force are waited for: they are gone in a moment,
     /// and until then they are still there to be seen.

@@ -30,7 +30,7 @@ use crate::sys::channel::Channel;
 /// for it: one whose socket has ended, and any other.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// How often an ended worker's socket is read: each time takes all that is there,
+/// The number of times that an ended worker's socket is read: each time takes all that is there,
 /// up to a [`TURN`](super::link::TURN), so a few would do.
 const READS_TO_THE_END: usize = 100;
 

@@ -7,7 +7,7 @@
 //! process at once then, whatever the task thread is doing; the first thread waits
 //! for the end of the task thread, and does the same.
 //!
-//! What a task does to its own process, it may do: close descriptors, lower
+//! A task may do to its own process as it likes: close descriptors, lower
 //! limits, end threads. So each use of the channel looks first whether the
 //! descriptor still is the channel's, and neither of those that wait relies on
 //! one, nor takes a lock or memory, which a thread may have held when it ended.

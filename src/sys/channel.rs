@@ -20,7 +20,7 @@ use rustix::stdio::{dup2_stdin, stdin};
 use super::checked::Checked;
 use super::own::out_of_the_way;
 
-/// Where a child's end goes: below the usual limit of 1024, and above what most
+/// The number that a child's end is moved to: below the usual limit of 1024, and above what most
 /// programs ever open.
 const HIGH: i32 = 1000;
 
@@ -65,7 +65,7 @@ impl Channel {
         Ok(Self(Checked::new(moved)))
     }
 
-    /// Whether its descriptor is still what it was.
+    /// Returns `true` if its descriptor is still what it was.
     pub(crate) fn is_intact(&self) -> bool {
         self.0.is_intact()
     }

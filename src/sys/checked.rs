@@ -29,7 +29,7 @@ impl Checked {
         Self { descriptor, file }
     }
 
-    /// Whether the number means what it meant in the beginning.
+    /// Returns `true` if the number means what it meant in the beginning.
     pub(crate) fn is_intact(&self) -> bool {
         fstat(&self.descriptor).ok().map(identity) == self.file && self.file.is_some()
     }

@@ -12,7 +12,7 @@ mod count {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// How many calls of `fork` lie between this process and its first [`Origin`].
+    /// The number of calls of `fork` that lie between this process and its first [`Origin`].
     static FORKS: AtomicU32 = AtomicU32::new(0);
 
     /// The process in which it was made, told apart from the forks of that without
@@ -56,14 +56,14 @@ mod count {
             Self(FORKS.load(Ordering::Relaxed))
         }
 
-        /// Whether this is the process in which it was made.
+        /// Returns `true` if this is the process in which it was made.
         pub(crate) fn is_here(self) -> bool {
             self == Self::current()
         }
     }
 }
 
-/// Where forks are not watched, and in models, which have none.
+/// A stand-in where forks are not watched, and in models, which have none.
 #[cfg(any(not(target_os = "linux"), concurrent_futures_loom))]
 mod count {
     use std::io;

@@ -68,7 +68,7 @@ impl Image {
         self.headers
     }
 
-    /// Whether the loader is the program that was started, as `ld.so ./program`
+    /// Returns `true` if the loader is the program that was started, as `ld.so ./program`
     /// does it: this process's own file is the loader's then.
     pub(crate) fn is_run_by_loader(&self) -> bool {
         // SAFETY: takes a number, and gives one for every number.

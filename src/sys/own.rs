@@ -23,7 +23,7 @@ pub(crate) fn is_main_thread() -> bool {
     u32::try_from(thread) == Ok(std::process::id())
 }
 
-/// Whether no other thread is there now; `false` if that is not to be seen.
+/// Returns `true` if no other thread is there now; `false` if that is not to be seen.
 pub(crate) fn has_one_thread() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }

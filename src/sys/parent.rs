@@ -85,7 +85,7 @@ fn parent_pid() -> u32 {
     Pid::as_raw(getppid()).unsigned_abs()
 }
 
-/// Whether the process that /proc has under that number runs the file that this
+/// Returns `true` if the process that /proc has under that number runs the file that this
 /// one runs. Also if the file was replaced or deleted since.
 fn runs_our_program(number: u32) -> io::Result<bool> {
     let file = |path: &Path| {
@@ -135,7 +135,7 @@ impl Parent {
         (parent_pid() == pid).then_some(Self { pid, pidfd })
     }
 
-    /// Whether it is not known to have ended.
+    /// Returns `true` if it is not known to have ended.
     pub(crate) fn lives(&self) -> bool {
         parent_pid() == self.pid
     }
@@ -148,7 +148,7 @@ impl Parent {
         self.lives()
     }
 
-    /// Whether it runs the file that this process runs.
+    /// Returns `true` if it runs the file that this process runs.
     ///
     /// # Errors
     ///
@@ -171,8 +171,8 @@ impl Parent {
 
     /// Waits for any of `events`, or for the parent's end; what the channel had.
     ///
-    /// What a task does to the descriptors hides no end of the parent and makes
-    /// up none: one that is not what it was is not watched, and the parent is
+    /// Nothing that a task does to the descriptors hides the end of the parent or makes
+    /// one up: a descriptor that is not what it was is not watched, and the parent is
     /// looked for now and then instead. Allocates nothing: a thread may have
     /// ended within the allocator, with its locks.
     fn wait(&self, channel: &Channel, events: PollFlags) -> PollFlags {

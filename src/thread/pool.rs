@@ -106,7 +106,7 @@ impl Pool {
         }))
     }
 
-    /// Whether this is the process that made it, and not a fork of that: there a
+    /// Returns `true` if this is the process that made it, and not a fork of that: there a
     /// lock may be held for ever, and no worker comes.
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
@@ -208,7 +208,7 @@ impl Pool {
         }
     }
 
-    /// Whether more tasks are queued than a bounded queue has room for. A task
+    /// Returns `true` if more tasks are queued than a bounded queue has room for. A task
     /// that counts on an idle worker takes none; a thread that could not be
     /// started is nothing to count on.
     fn is_overfull(&self, ledger: &Ledger) -> bool {

@@ -55,7 +55,7 @@ fn say() {
     }
 }
 
-/// What it says that is started by that program, which may need rights.
+/// The words of a process that is started by that program, which may need rights.
 fn said_by(starter: &[&str], order: &str) -> String {
     let mains = scratch_file("mains");
     fs::write(&mains, "").unwrap();
@@ -91,7 +91,7 @@ fn said_by(starter: &[&str], order: &str) -> String {
     text
 }
 
-/// Whether namespaces and users can be changed here.
+/// Returns `true` if namespaces and users can be changed here.
 fn has_rights() -> bool {
     let tried = Command::new("unshare")
         .args(["--pid", "--fork", "true"])

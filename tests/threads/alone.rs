@@ -12,7 +12,7 @@ use super::LIMIT;
 /// Holds the name of the test that a process was started for.
 const ALONE: &str = "CONCURRENT_FUTURES_TEST_ALONE";
 
-/// How the process of a test ended.
+/// The end of a test's process.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// The signal that ended it, or its exit code.

@@ -1,4 +1,4 @@
-//! Which charset a page is read in: mark, header, meta, XML declaration, UTF-8, windows-1252.
+//! The charset that a page is read in: mark, header, meta, XML declaration, UTF-8, windows-1252.
 
 use std::io::{Read, Write};
 

@@ -1,4 +1,4 @@
-//! What a Content-Encoding says about the body: compressed, or nothing at all.
+//! The meaning of a Content-Encoding for the body: compressed, or nothing at all.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Which Content-Type makes a page, and which of several counts.
+//! The Content-Types that make a page, and the one of several that counts.
 
 use crate::server::{response, said_of_each};
 

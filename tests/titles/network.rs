@@ -1,4 +1,4 @@
-//! What goes over the network: redirects, limits, and everything that can fail.
+//! The network: redirects, limits, and everything that can fail.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -259,7 +259,7 @@ fn a_head_that_is_refused_is_not_the_servers_fault() {
     assert_eq!(said_of_each(responses), expected);
 }
 
-/// What a server that asks for a password reads of it, for addresses that begin in this way.
+/// The name and the password that a server reads, for addresses that begin in this way.
 fn password_of(before_host: &str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let host = listener.local_addr().unwrap();

@@ -85,7 +85,7 @@ fn keep_quiet((): ()) {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
-/// What became of one task.
+/// The fate of one task.
 struct Fate {
     kind: Kind,
     may_repeat: bool,

@@ -22,7 +22,7 @@ use super::tag;
 pub(super) struct Block<'a> {
     /// The tag of each number.
     pub(super) tag: u8,
-    /// How many numbers there are.
+    /// The number of numbers.
     pub(super) count: usize,
     pub(super) bytes: &'a [u8],
 }
@@ -103,7 +103,7 @@ numbers! {
     f64, F64;
 }
 
-/// Whether a type of that size cannot be a vector.
+/// Returns `true` if a type of that size cannot be a vector.
 #[inline]
 fn is_no_vector(size: usize, needs_drop: bool) -> bool {
     !needs_drop || size != size_of::<Vec<u8>>()

@@ -29,11 +29,11 @@ use self::refusal::Refusal;
 /// A value of so many bytes may well find no memory.
 const LARGE: usize = 1 << 20;
 
-/// Why a value could not be written down or read.
+/// The reason why a value could not be written down or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) type_name: String,
-    /// What the value's own code said, or the format.
+    /// The words of the value's own code, or of the format.
     pub(crate) reason: String,
 }
 

@@ -69,6 +69,6 @@ tags! {
     STRUCT_VARIANT "a variant with fields"
 }
 
-/// What an integer is written as whose width is the processor's.
+/// The tags of integers whose width is the processor's.
 pub(super) const USIZE: u8 = if size_of::<usize>() == 8 { U64 } else { U32 };
 pub(super) const ISIZE: u8 = if size_of::<isize>() == 8 { I64 } else { I32 };

@@ -408,7 +408,7 @@ impl ser::SerializeMap for Parts<'_, '_> {
 pub(super) struct Fields<'e, 'a> {
     writer: &'e mut Writer<'a>,
     name: &'static str,
-    /// Where the number of the shape is to stand.
+    /// The place of the number of the shape.
     at: usize,
     /// The place of the shape that fits so far.
     likely: usize,

@@ -69,7 +69,7 @@ fn outcome(task: &Arc<Completion<()>>) -> Result<(), Error> {
     unsafe { task.lend() }.copied()
 }
 
-/// Who was told that it is killed is told the truth.
+/// A caller that was told that the task is killed is told the truth.
 #[test]
 fn an_answer_after_a_kill_does_not_count() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -96,7 +96,7 @@ fn an_answer_before_the_end_counts() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Whether its socket ends with it, or a grandchild holds that open.
+/// Also if a grandchild holds its socket open.
 #[test]
 fn without_a_descriptor_a_death_is_seen_all_the_same() {
     for is_held_open in [false, true] {
@@ -268,7 +268,7 @@ fn a_slow_message_is_waited_for() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// What it says may be whole or not.
+/// A whole message or a part of one.
 #[test]
 fn a_word_of_an_idle_worker_ends_it() {
     for bytes in [&bare(Kind::Started, 1)[..], &bare(Kind::Ready, 0)[..3]] {
