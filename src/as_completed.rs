@@ -13,6 +13,11 @@ use crate::waitable::Waitable;
 /// and a future ties the answer to its question. One that is given twice is
 /// yielded once.
 ///
+/// If all that are left need the thread that waits, without a limit, they are yielded
+/// though they are not done: in one of the tasks themselves, in a callback of their
+/// process pool, in the initializer of their thread pool. Their
+/// [`result`](crate::TaskFuture::result) is [`Error::WouldDeadlock`] then.
+///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
 ///
@@ -135,8 +140,8 @@ impl<F: Waitable> AsCompleted<F> {
         if self.lane.len() == 0 {
             return Ok(None);
         }
-        match self.lane.next(deadline) {
-            Some(number) => Ok(self.lane.take(number)),
+        match self.lane.take_next(deadline) {
+            Some(future) => Ok(Some(future)),
             None => Err(Error::Timeout {
                 unfinished: u32::try_from(self.lane.len()).unwrap_or(u32::MAX),
                 total: self.total,

@@ -1,20 +1,24 @@
 //! [`completions`]: futures as a channel, to stand beside other channels.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, unbounded};
 
 use crate::completion::WakerKey;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
+use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
 /// A channel over which each future comes as it ends.
 ///
 /// For [`crossbeam_channel::select!`], where futures then stand beside a
-/// program's own channels. The channel is disconnected when all have come.
+/// program's own channels. The channel is disconnected when all have come. A worker
+/// that waits for tasks of its own pool takes [`Completions::recv`], for a channel runs
+/// none of them.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, completions};
@@ -43,57 +47,70 @@ where
     // iterator panics.
     let all = Completions {
         receiver,
-        places: Arc::new(Mutex::new(Vec::new())),
+        waiting: Arc::default(),
+        origin: Origin::current(),
     };
-    for item in futures {
-        let waker = {
-            let mut places = all.places.lock();
-            let number = places.len();
-            places.push(None);
-            Waker::from(Arc::new(Arrival {
-                places: Arc::clone(&all.places),
-                sender: sender.clone(),
-                number,
-            }))
-        };
-        register(&all.places, item, &sender, &waker);
+    for (number, item) in futures.into_iter().enumerate() {
+        let waker = Waker::from(Arc::new(Arrival {
+            waiting: Arc::clone(&all.waiting),
+            sender: sender.clone(),
+            number,
+        }));
+        // Held while the task is polled: the waker looks here, and may be woken
+        // before this is through.
+        let mut waiting = all.waiting.lock();
+        let mut key = WakerKey::default();
+        if item.target().poll(&mut key, &waker) {
+            drop(waiting);
+            // Never refused: the receiver is not handed out yet.
+            let _ = sender.send(item);
+        } else {
+            waiting.places.insert(number, Place { item, key });
+        }
     }
     all
 }
 
-/// Puts `item` in the last place and its waker into the task; or sends it.
-fn register<F: Waitable>(places: &Places<F>, item: F, sender: &Sender<F>, waker: &Waker) {
-    // Held while the task is polled: the waker looks here, and may be woken
-    // before this is through.
-    let mut all = places.lock();
-    let mut key = WakerKey::default();
-    if item.target().poll(&mut key, waker) {
-        drop(all);
-        // Never refused: the receiver is not handed out yet.
-        let _ = sender.send(item);
-    } else if let Some(last) = all.last_mut() {
-        *last = Some(Place { item, key });
-    }
+/// The futures that have not come.
+struct Waiting<F> {
+    /// By number.
+    places: BTreeMap<usize, Place<F>>,
+    /// A receiver has tried to run those with smaller numbers itself.
+    helped: usize,
 }
 
-/// Those that have not come yet, by number.
-type Places<F> = Arc<Mutex<Vec<Option<Place<F>>>>>;
+impl<F> Default for Waiting<F> {
+    fn default() -> Self {
+        Self {
+            places: BTreeMap::new(),
+            helped: 0,
+        }
+    }
+}
 
 struct Place<F> {
     item: F,
     key: WakerKey,
 }
 
+impl<F: Waitable> Place<F> {
+    /// Gives the future, with no waker of this left in its task.
+    fn leave(mut self) -> F {
+        self.item.target().forget(&mut self.key);
+        self.item
+    }
+}
+
 /// The waker of the task with this number.
 struct Arrival<F> {
-    places: Places<F>,
+    waiting: Arc<Mutex<Waiting<F>>>,
     sender: Sender<F>,
     number: usize,
 }
 
 impl<F: Send + 'static> Wake for Arrival<F> {
     fn wake(self: Arc<Self>) {
-        let place = self.places.lock()[self.number].take();
+        let place = self.waiting.lock().places.remove(&self.number);
         if let Some(place) = place {
             // Refused if the receiver is gone: then nobody wants it.
             let _ = self.sender.send(place.item);
@@ -118,7 +135,123 @@ impl<F: Send + 'static> Wake for Arrival<F> {
 #[must_use = "dropped at once, it receives nothing"]
 pub struct Completions<F: Waitable + Send + 'static> {
     receiver: Receiver<F>,
-    places: Places<F>,
+    waiting: Arc<Mutex<Waiting<F>>>,
+    /// The process that it was made in: in a fork nothing arrives.
+    origin: Origin,
+}
+
+impl<F: Waitable + Send + 'static> Completions<F> {
+    /// Waits for the next future, as [`Receiver::recv`] does; and on a worker runs
+    /// those that have not begun and that this worker can run, which a channel
+    /// cannot.
+    ///
+    /// If none of them can be done while this thread waits (in one of the tasks, in a
+    /// callback of their process pool, in a fork), one comes that is not done: its
+    /// `result` is the error that says why.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use concurrent_futures::{ThreadPoolExecutor, completions};
+    ///
+    /// let executor = ThreadPoolExecutor::builder().max_workers(1).build()?;
+    /// let executor = Arc::new(executor);
+    /// let inner = Arc::clone(&executor);
+    /// let outer = executor.spawn(move || {
+    ///     // This worker is the only one.
+    ///     let ended = completions(inner.spawn(|| 42));
+    ///     ended.recv().map(|future| future.into_result())
+    /// })?;
+    /// assert_eq!(outer.into_result()?.expect("one is left")?, 42);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`]: all have come.
+    pub fn recv(&self) -> Result<F, RecvError> {
+        loop {
+            if let Ok(future) = self.receiver.try_recv() {
+                return Ok(future);
+            }
+            match self.next_to_help() {
+                Some((number, place)) => {
+                    if let Some(future) = self.help(number, place) {
+                        return Ok(future);
+                    }
+                }
+                None => break,
+            }
+        }
+        if let Some(future) = self.take_if_none_can_come() {
+            return Ok(future);
+        }
+        if !self.origin.is_here() {
+            return Err(RecvError);
+        }
+        self.receiver.recv()
+    }
+
+    /// Receives all that are left, as [`Receiver::iter`] does, by [`recv`](Self::recv).
+    ///
+    /// ```
+    /// use concurrent_futures::{completions, promise};
+    ///
+    /// let (promise, future) = promise();
+    /// let ended = completions([future]);
+    /// promise.set_result(1)?;
+    /// assert_eq!(ended.iter().count(), 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn iter(&self) -> impl Iterator<Item = F> + '_ {
+        std::iter::from_fn(|| self.recv().ok())
+    }
+
+    /// Takes one out that this thread has not tried to run itself.
+    fn next_to_help(&self) -> Option<(usize, Place<F>)> {
+        let mut waiting = self.locked().filter(|_| self.origin.is_here())?;
+        let number = *waiting.places.range(waiting.helped..).next()?.0;
+        waiting.helped = number + 1;
+        let place = waiting.places.remove(&number)?;
+        Some((number, place))
+    }
+
+    /// Runs the task if it has not begun and this thread is a worker that can run it.
+    /// Gives its future if it is done then, or puts it back.
+    fn help(&self, number: usize, place: Place<F>) -> Option<F> {
+        // Not under the lock, which the task's waker takes.
+        place.item.target().help();
+        let mut waiting = self.waiting.lock();
+        if place.item.target().done() {
+            // Its waker may have found the place empty.
+            drop(waiting);
+            return Some(place.leave());
+        }
+        // Its waker comes later than this, for it comes when the task is done.
+        waiting.places.insert(number, place);
+        None
+    }
+
+    /// Takes one out if none of them can be done while this thread waits.
+    fn take_if_none_can_come(&self) -> Option<F> {
+        let mut waiting = self.locked()?;
+        let mut left = waiting.places.values();
+        if !left.all(|place| place.item.target().needs_this_thread()) {
+            return None;
+        }
+        let (_, place) = waiting.places.pop_first()?;
+        drop(waiting);
+        // Without its waker, by which the channel would stay connected.
+        Some(place.leave())
+    }
+
+    /// `None` in a fork, if a thread that is not there held the lock at the fork.
+    fn locked(&self) -> Option<MutexGuard<'_, Waiting<F>>> {
+        if self.origin.is_here() {
+            Some(self.waiting.lock())
+        } else {
+            self.waiting.try_lock()
+        }
+    }
 }
 
 impl<F: Waitable + Send + 'static> Deref for Completions<F> {
@@ -131,9 +264,9 @@ impl<F: Waitable + Send + 'static> Deref for Completions<F> {
 
 impl<F: Waitable + Send + 'static> Drop for Completions<F> {
     fn drop(&mut self) {
-        let places: Vec<_> = self.places.lock().iter_mut().map(Option::take).collect();
-        for mut place in places.into_iter().flatten() {
-            place.item.target().forget(&mut place.key);
+        let places = self.locked().map(|mut all| std::mem::take(&mut all.places));
+        for place in places.into_iter().flat_map(BTreeMap::into_values) {
+            drop(place.leave());
         }
     }
 }

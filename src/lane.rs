@@ -25,8 +25,20 @@ pub(crate) struct Lane<F: Waitable> {
     ids: HashSet<usize>,
     /// Those that the current thread has not yet tried to run itself.
     unhelped: BTreeSet<usize>,
+    /// The place of a task that did not need the thread which waited, when that
+    /// looked last.
+    elsewhere: usize,
     /// The process that it was made in: in a fork nothing arrives.
     origin: Origin,
+}
+
+/// Why no task is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoneDone {
+    /// The deadline passed.
+    InTime,
+    /// Each needs the thread that waits, or is another process's.
+    Ever,
 }
 
 struct Place<F> {
@@ -57,6 +69,7 @@ impl<F: Waitable> Lane<F> {
             free: Vec::new(),
             ids: HashSet::new(),
             unhelped: BTreeSet::new(),
+            elsewhere: 0,
             origin: Origin::current(),
         }
     }
@@ -97,28 +110,76 @@ impl<F: Waitable> Lane<F> {
         self.ids.len()
     }
 
-    /// The number of the next task that is done. `None`: the deadline passed.
+    /// The number of the next task that is done.
     ///
     /// Without a deadline, a worker runs those that have not begun itself.
-    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Option<usize> {
+    ///
+    /// # Errors
+    ///
+    /// No task is done by the deadline, or without one ever would be.
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NoneDone> {
         if !self.origin.is_here() {
-            // They are as far as they come, and each knows how far that is.
-            return self.places.iter().position(Option::is_some);
+            return Err(NoneDone::Ever);
         }
         if let Some(deadline) = deadline {
-            return self.arrivals.recv_deadline(deadline).ok();
+            return self
+                .arrivals
+                .recv_deadline(deadline)
+                .or(Err(NoneDone::InTime));
         }
         loop {
             if let Some(number) = self.try_next() {
-                return Some(number);
+                return Ok(number);
             }
-            let Some(number) = self.unhelped.pop_first() else {
-                return self.arrivals.recv().ok();
-            };
-            if let Some(item) = self.item(number) {
-                item.target().help();
+            if let Some(number) = self.unhelped.pop_first() {
+                if let Some(item) = self.item(number) {
+                    item.target().help();
+                }
+            } else if self.all_need_this_thread() {
+                // One that was cancelled meanwhile has arrived.
+                return self.try_next().ok_or(NoneDone::Ever);
+            } else {
+                return self.arrivals.recv().or(Err(NoneDone::Ever));
             }
         }
+    }
+
+    /// Returns `true` if none can be done while this thread waits. Looks at the one
+    /// first that said otherwise last: there may be many.
+    fn all_need_this_thread(&mut self) -> bool {
+        let (before, from) = self.places.split_at(self.elsewhere);
+        let is_elsewhere = |place: &Option<Place<F>>| {
+            let place = place.as_ref();
+            place.is_some_and(|place| !place.item.target().needs_this_thread())
+        };
+        let mut places = from.iter().chain(before);
+        match places.position(is_elsewhere) {
+            Some(at) => {
+                self.elsewhere = (self.elsewhere + at) % self.places.len();
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Takes out the next task that is done; or, where none ever would be, one that
+    /// is not, and says so itself when it is asked for its value. `None`: the
+    /// deadline passed, or the lane is empty.
+    pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
+        let number = match self.next(deadline) {
+            Ok(number) => number,
+            Err(NoneDone::InTime) => return None,
+            Err(NoneDone::Ever) => {
+                let is_done = |place: &Option<Place<F>>| {
+                    place
+                        .as_ref()
+                        .is_some_and(|place| place.item.target().done())
+                };
+                let done = self.places.iter().position(is_done);
+                done.or_else(|| self.places.iter().position(Option::is_some))?
+            }
+        };
+        self.take(number)
     }
 
     /// The number of a task that is done already.

@@ -130,13 +130,14 @@
 //! A wait that can be known to hang is [`Error::WouldDeadlock`]. Not known, and so
 //! hanging, are:
 //!
-//! * a circle of waits through [`wait()`], [`as_completed`], [`completions`], an
-//!   unordered map, an `.await`, the end of a scope, a channel or a lock;
-//! * `completions(..).recv()` in a task, for tasks that only its own worker could
-//!   run: the channel runs none of them, unlike the other waits;
-//! * in a callback of a pool of processes, `wait`, `as_completed`, an unordered map
-//!   and `.await` for another task of that pool;
-//! * in an initializer, any of these for a task of its own pool;
+//! * a circle of waits of several tasks through [`wait()`], [`as_completed`],
+//!   [`completions`], an unordered map, an `.await`, the end of a scope, a channel or
+//!   a lock;
+//! * [`completions`] as a bare channel (`select!`, `recv_timeout` in a loop) in a task,
+//!   for tasks that only its own worker could run: the channel runs none of them,
+//!   unlike the other waits;
+//! * in an initializer of a pool of threads or a callback of a pool of processes, the
+//!   end of a scope, a channel or a lock that needs another task of that pool;
 //! * tasks that wait in their queues for workers that wait for each other's tasks,
 //!   as when all workers of two pools do.
 //!

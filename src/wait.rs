@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lane::Lane;
+use crate::lane::{Lane, NoneDone};
 use crate::waitable::Waitable;
 
 /// What [`wait`] waits for.
@@ -59,8 +59,10 @@ pub struct Waited<F> {
 /// Takes futures or whatever stands for them, see [`Waitable`]; one that is
 /// given twice counts once. A time-out is no error: it returns what is so far.
 ///
-/// A task that waits here for itself, without a limit, hangs: there is no error
-/// to say so with, as [`TaskFuture::result`](crate::TaskFuture::result) has.
+/// Without a limit it also returns if all that are left need the waiting thread: in
+/// one of the tasks themselves, in a callback of their process pool, in the
+/// initializer of their thread pool. They are `not_done` then, and their
+/// [`result`](crate::TaskFuture::result) is [`Error::WouldDeadlock`](crate::Error).
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, wait};
@@ -124,15 +126,26 @@ pub fn wait_until<F: Waitable>(
     let mut left = lane.len();
     let mut is_enough = false;
     while left > 0 && !is_enough {
-        let Some(number) = lane.next(deadline) else {
-            break;
+        let numbers: Vec<usize> = match lane.next(deadline) {
+            // Those that ended together are told together.
+            Ok(number) => std::iter::once(number)
+                .chain(std::iter::from_fn(|| lane.try_next()))
+                .collect(),
+            Err(NoneDone::InTime) => break,
+            Err(NoneDone::Ever) => {
+                // In a fork, where nothing arrives, some may be done nevertheless.
+                let is_done = |number: &usize| {
+                    let item = lane.item(*number);
+                    !ended[*number] && item.is_some_and(|item| item.target().done())
+                };
+                left = 0;
+                (0..ended.len()).filter(is_done).collect()
+            }
         };
-        // Those that ended together are told together.
-        let together = std::iter::from_fn(|| lane.try_next());
-        for number in std::iter::once(number).chain(together) {
+        for number in numbers {
             // In a fork, one of the parent's is given out though it never ends.
             ended[number] = lane.item(number).is_some_and(|item| item.target().done());
-            left -= 1;
+            left = left.saturating_sub(1);
             is_enough |= lane.item(number).is_some_and(&mut enough);
         }
     }

@@ -46,6 +46,9 @@ pub trait Target {
     /// Takes the waker back.
     fn forget(&self, key: &mut WakerKey);
 
+    /// Returns `true` if it is not done and cannot be while the calling thread blocks.
+    fn needs_this_thread(&self) -> bool;
+
     /// Runs it here, if the calling thread is a worker that could and is about
     /// to wait for it without a limit.
     fn help(&self);

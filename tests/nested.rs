@@ -8,14 +8,16 @@
     reason = "a failed unwrap ends the test, and says where"
 )]
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Error, MapOptions, ReturnWhen, ShutdownOptions, ThreadFuture, ThreadPoolExecutor, as_completed,
-    promise, wait, wait_until,
+    completions, promise, wait, wait_until,
 };
 
 /// No wait in a test is longer than this.
@@ -615,26 +617,197 @@ fn a_chain_of_awaits_and_scopes_on_a_small_stack_ends_well() {
     assert_eq!(length.into_result().unwrap(), 2_000);
 }
 
+type Wait = fn(ThreadFuture<u8>) -> Result<u8, Error>;
+
+/// The untimed waits that only give futures, each with the error or value of that
+/// future then, and `.await`.
+const WAITS: [Wait; 7] = [
+    |future| {
+        let waited = wait([future], ReturnWhen::AllCompleted, None);
+        let mut all = waited.done.into_iter().chain(waited.not_done);
+        all.next().unwrap().into_result()
+    },
+    |future| {
+        let waited = wait_until([future], |_| false, None);
+        let mut all = waited.done.into_iter().chain(waited.not_done);
+        all.next().unwrap().into_result()
+    },
+    |future| as_completed([future]).next().unwrap().into_result(),
+    |future| {
+        let ended = completions([future]);
+        let future = ended.recv().unwrap();
+        assert!(ended.recv().is_err(), "it was the only one");
+        future.into_result()
+    },
+    |future| completions([future]).iter().next().unwrap().into_result(),
+    |future| pollster::block_on(future.into_future()),
+    |future| pollster::block_on(async { (&future).await.copied() }),
+];
+
 /// An initializer runs before its worker takes a task, so it must not wait for one.
 #[test]
 fn an_initializer_that_waits_for_its_own_pool_is_told() {
-    let (sender, futures) = mpsc::channel::<ThreadFuture<u8>>();
-    let futures = std::sync::Mutex::new(futures);
-    let executor = ThreadPoolExecutor::builder()
-        .max_workers(1)
-        .initializer(
-            move |()| {
-                let future = futures.lock().unwrap().recv().unwrap();
-                match future.into_result() {
-                    Err(Error::WouldDeadlock) => Ok(()),
-                    other => Err(format!("{other:?}")),
-                }
-            },
-            (),
-        )
-        .build()
-        .unwrap();
-    sender.send(executor.spawn(|| 7).unwrap()).unwrap();
-    let other = executor.spawn(|| 8).unwrap();
-    assert_eq!(*other.result_timeout(LIMIT).unwrap(), 8);
+    for wait in WAITS.into_iter().chain([ThreadFuture::into_result as Wait]) {
+        let (sender, futures) = mpsc::channel::<ThreadFuture<u8>>();
+        let futures = Mutex::new(futures);
+        let executor = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .initializer(
+                move |()| {
+                    let future = futures.lock().unwrap().recv_timeout(LIMIT).unwrap();
+                    match wait(future) {
+                        Err(Error::WouldDeadlock) => Ok(()),
+                        other => Err(format!("{other:?}")),
+                    }
+                },
+                (),
+            )
+            .build()
+            .unwrap();
+        sender.send(executor.spawn(|| 7).unwrap()).unwrap();
+        let other = executor.spawn(|| 8).unwrap();
+        assert_eq!(*other.result_timeout(LIMIT).unwrap(), 8);
+    }
+}
+
+#[test]
+fn a_task_that_waits_for_itself_beside_others_is_told() {
+    for wait in WAITS {
+        let executor = pool(2);
+        let (hand_over, handed) = mpsc::channel::<ThreadFuture<u8>>();
+        let (sender, answer) = mpsc::channel();
+        let future = executor.spawn(move || {
+            let own = handed.recv_timeout(LIMIT).unwrap();
+            sender.send(wait(own)).unwrap();
+            1
+        });
+        hand_over.send(future.unwrap()).unwrap();
+        let answer = answer.recv_timeout(LIMIT).expect("it does not hang");
+        assert!(matches!(answer, Err(Error::WouldDeadlock)), "{answer:?}");
+    }
+}
+
+/// Those that end elsewhere come first, and what is left then is told.
+#[test]
+fn a_wait_for_itself_and_another_task_gives_the_other_one_first() {
+    let executor = pool(2);
+    let (hand_over, handed) = mpsc::channel::<ThreadFuture<u8>>();
+    let (go, gone) = mpsc::channel::<()>();
+    let (sender, answer) = mpsc::channel();
+    let future = executor.spawn(move || {
+        let own = handed.recv_timeout(LIMIT).unwrap();
+        let other = handed.recv_timeout(LIMIT).unwrap();
+        let mut all = as_completed([own, other]);
+        go.send(()).unwrap();
+        let (first, second) = (all.next().unwrap(), all.next().unwrap());
+        assert!(all.next().is_none());
+        sender
+            .send((first.into_result(), second.into_result()))
+            .unwrap();
+        1
+    });
+    hand_over.send(future.unwrap()).unwrap();
+    let other = executor.spawn(move || {
+        gone.recv_timeout(LIMIT).unwrap();
+        2
+    });
+    hand_over.send(other.unwrap()).unwrap();
+    let (first, second) = answer.recv_timeout(LIMIT).expect("it does not hang");
+    assert_eq!(first.unwrap(), 2);
+    assert!(matches!(second, Err(Error::WouldDeadlock)), "{second:?}");
+}
+
+#[test]
+fn completions_received_by_the_only_worker_run_what_they_are_for() {
+    let sums = on_the_only_worker(|executor| {
+        let tasks = || [1, 2, 3].map(|n| executor.spawn(move || n).unwrap());
+        let ended = completions(tasks());
+        let mut sum = 0;
+        while let Ok(future) = ended.recv() {
+            sum += future.into_result().unwrap();
+        }
+        let by_iter = completions(tasks());
+        let by_iter = by_iter.iter().map(|future| future.into_result().unwrap());
+        (sum, by_iter.sum::<i32>())
+    });
+    assert_eq!(sums, (6, 6));
+}
+
+/// While other workers run the same tasks.
+#[test]
+fn each_future_of_completions_comes_once_to_workers_that_help() {
+    let executor = pool(2);
+    for _ in 0..50 {
+        let collect = |executor: &Shared| {
+            let inner = Arc::clone(executor);
+            let collected = executor.spawn(move || {
+                let tasks = (0..100).map(|n| (n, inner.spawn(move || n).unwrap()));
+                let ended = completions(tasks.collect::<Vec<_>>());
+                let mut seen: Vec<i32> = ended
+                    .iter()
+                    .map(|(n, future)| {
+                        assert_eq!(future.into_result().unwrap(), n);
+                        n
+                    })
+                    .collect();
+                seen.sort_unstable();
+                seen
+            });
+            collected.unwrap()
+        };
+        for collected in [collect(&executor), collect(&executor), collect(&executor)] {
+            collected.exception_timeout(LIMIT).unwrap();
+            let seen = collected.into_result().unwrap();
+            assert!(seen.into_iter().eq(0..100));
+        }
+    }
+}
+
+/// A runtime that polls inside the waker, as the smallest ones do.
+struct PolledInWaker(Mutex<Option<Pin<Box<dyn std::future::Future<Output = ()> + Send>>>>);
+
+impl PolledInWaker {
+    fn poll(self: &Arc<Self>) {
+        let waker = Waker::from(Arc::clone(self));
+        let mut slot = self.0.lock().unwrap();
+        if let Some(mut future) = slot.take() {
+            if future
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+            {
+                *slot = Some(future);
+            }
+        }
+    }
+}
+
+impl Wake for PolledInWaker {
+    fn wake(self: Arc<Self>) {
+        self.poll();
+    }
+}
+
+/// A poll in a waker does not block, so it may find a task unfinished, whatever the
+/// thread that wakes has still to do.
+#[test]
+fn an_await_that_a_waker_polls_goes_on() {
+    let executor = pool(1);
+    let (sender, answer) = mpsc::channel();
+    let (promise, promised) = promise::<u8>();
+    let (own_sender, own) = mpsc::channel::<ThreadFuture<u8>>();
+    // Sets the promise, whose waker polls what awaits this very task.
+    let task = executor.spawn(move || {
+        promise.set_result(1).unwrap();
+        2
+    });
+    let awaits = async move {
+        let first = promised.await;
+        let own = own.recv_timeout(LIMIT).unwrap();
+        sender.send((first, own.await)).unwrap();
+    };
+    own_sender.send(task.unwrap()).unwrap();
+    Arc::new(PolledInWaker(Mutex::new(Some(Box::pin(awaits))))).poll();
+    let (first, second) = answer.recv_timeout(LIMIT).expect("it is woken");
+    assert_eq!((first.unwrap(), second.unwrap()), (1, 2));
 }

@@ -33,10 +33,11 @@
 //! Each entry has a number of its own, and leaving removes exactly that one. So
 //! an entry is in the list no longer than its wait takes, which borrows the task.
 //!
-//! Not found are circles through a wait that has no error to say it with (the
+//! Not found are longer circles through a wait that has no error to say it with (the
 //! end of a scope, `wait`, `as_completed`), through an `.await`, or through a
 //! promise that is not kept by `run`: nobody knows whose turn it is there. Nor
-//! circles through a task that nobody has begun: any worker might.
+//! circles through a task that nobody has begun: any worker might. A wait for several
+//! tasks finds those that need its own thread (`needs_this_thread`).
 
 use std::marker::PhantomData;
 

@@ -18,7 +18,7 @@ use super::telling::{TellingOf, outside_turns};
 use super::{Completion, NO_POOL, Record, circle};
 use crate::error::Error;
 use crate::panic::contain;
-use crate::sync::{MutexGuard, YIELDS, local, yield_now};
+use crate::sync::{MutexGuard, YIELDS, local, thread_id, yield_now};
 
 /// How far a task must be for a wait to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,17 @@ pub(crate) fn brings_results_of(home: usize) -> bool {
             .is_ok_and(|brings| brings == home)
 }
 
+local! {
+    /// `true` while the current thread wakes those who await a task.
+    static WAKING: Cell<bool> = Cell::new(false)
+}
+
+/// Returns `true` inside a waker: a runtime that polls right there goes on after a
+/// poll that is pending.
+fn is_waking() -> bool {
+    WAKING.try_with(Cell::get).unwrap_or(false)
+}
+
 /// The wakers of those who await a task. Usually none or one.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
@@ -80,9 +91,14 @@ impl Wakers {
     }
 
     pub(super) fn wake(self) {
+        if self.stored.is_empty() {
+            return;
+        }
+        let outer = WAKING.try_with(|waking| waking.replace(true));
         for (_, waker) in self.stored {
             contain(|| waker.wake());
         }
+        let _ = WAKING.try_with(|waking| waking.set(outer.unwrap_or(false)));
     }
 
     /// Stores a waker; returns the one that it replaces.
@@ -260,6 +276,23 @@ impl<T> Completion<T> {
     /// Whether the task is that far now.
     pub(crate) fn is(&self, until: Until) -> bool {
         self.locked().is_some_and(|record| until.reached(&record))
+    }
+
+    /// Returns `true` if the task is not done and cannot be while the calling thread
+    /// blocks: this thread runs it, or brings in all results of its pool. Nor can one
+    /// of the process that this one was forked from.
+    pub(crate) fn needs_this_thread(&self) -> bool {
+        self.locked().is_some_and(|record| {
+            let runs_here = || record.runner == Some(thread_id());
+            let comes_here = || !self.is_here() || brings_results_of(self.home);
+            !record.state.done() && (runs_here() || comes_here())
+        })
+    }
+
+    /// Returns `true` if an `.await` that the calling thread polls would never end,
+    /// should the thread block until then. It does, but inside a waker.
+    pub(crate) fn await_would_deadlock(&self) -> bool {
+        !is_waking() && (self.is_told_here() || self.needs_this_thread())
     }
 
     /// Like [`is`](Self::is), and if not, wakes `waker` when it may be. In a fork

@@ -14,9 +14,12 @@ use crate::state::State;
 
 /// Awaits a [`TaskFuture`] that it owns, and gives its value away.
 ///
-/// Ready when the task is done and its callbacks have run; inside one of those it is
-/// ready with [`Error::WouldDeadlock`]. Dropping it does nothing to the task. Polled
-/// again after the value was given, it is ready with [`Error::InvalidState`].
+/// Ready when the task is done and its callbacks have run. Ready with
+/// [`Error::WouldDeadlock`] if the polling thread is needed for that: in the task itself,
+/// in one of its callbacks, in any callback of its process pool, in an initializer of
+/// its thread pool; but not where a waker polls, which does not block. Dropping it does
+/// nothing to the task. Polled again after the value was given, it is ready with
+/// [`Error::InvalidState`].
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -35,7 +38,8 @@ pub struct TaskAwait<T, E> {
 
 /// Awaits a [`TaskFuture`] that it borrows, and lends its value.
 ///
-/// Ready when the task is done. Dropping it does nothing to the task.
+/// Ready when the task is done; or with [`Error::WouldDeadlock`] like [`TaskAwait`],
+/// but in its own callbacks the task is done. Dropping it does nothing to the task.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -91,8 +95,7 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
         let is_told = future
             .completion()
             .poll(Until::Told, &mut this.key, context.waker());
-        if !is_told && future.completion().is_told_here() {
-            // Whatever polls here, most likely blocks until it is ready.
+        if !is_told && future.completion().await_would_deadlock() {
             return Poll::Ready(Err(Error::WouldDeadlock));
         }
         match this.future.take_if(|_| is_told) {
@@ -121,6 +124,9 @@ impl<'a, T, E> std::future::Future for TaskAwaitRef<'a, T, E> {
             .poll(Until::Done, &mut this.key, context.waker())
         {
             return Poll::Ready(future.lend());
+        }
+        if future.completion().await_would_deadlock() {
+            return Poll::Ready(Err(Error::WouldDeadlock));
         }
         Poll::Pending
     }

@@ -519,6 +519,10 @@ impl<T> Target for Arc<Completion<T>> {
         Completion::forget(self, key);
     }
 
+    fn needs_this_thread(&self) -> bool {
+        Completion::needs_this_thread(self)
+    }
+
     fn help(&self) {
         // Several futures are waited for: another worker may run it.
         let _ = Completion::help(self);

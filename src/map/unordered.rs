@@ -43,12 +43,11 @@ impl<R: 'static> Iterator for Unordered<'_, R> {
             if self.lane.len() == 0 {
                 return None;
             }
-            let Some(number) = self.lane.next(self.map.deadline) else {
+            let Some(part) = self.lane.take_next(self.map.deadline) else {
                 let error = self.map.timeout(self.lane.len());
                 self.give_up();
                 return Some((self.map.drawn, Err(error)));
             };
-            let part = self.lane.take(number)?;
             self.map.read(part);
             for part in self.map.parts.drain(..) {
                 self.lane.add(part);

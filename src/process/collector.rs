@@ -6,6 +6,10 @@
 //! task of the pool becomes done while the collector is inside such code, and an
 //! untimed wait for one in there is `WouldDeadlock`.
 //!
+//! Tried and left: to work the queue off inside such a wait. It would run the
+//! `Deserialize`, the wakers and the `Drop`s of unrelated tasks under the locks that the
+//! waiting callback holds.
+//!
 //! But for one case: a small value that a thread waits for, and nobody else wants
 //! to know of, is decoded by that thread. That saves a wake-up, a quarter of the
 //! way there and back.

@@ -1,10 +1,37 @@
 //! Code of the user's that runs in this process, on the pool's own thread.
 
-use std::sync::{Arc, mpsc};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 
-use concurrent_futures::{Error, ProcessPoolExecutor};
+use concurrent_futures::{
+    Error, ProcessFuture, ProcessPoolExecutor, ReturnWhen, as_completed, completions, wait,
+    wait_until,
+};
 
 use crate::fixture::*;
+
+/// Runs a future whose wakers poll it themselves.
+fn polled_in_waker(future: impl std::future::Future<Output = ()> + Send + 'static) {
+    type Polled = Option<Pin<Box<dyn std::future::Future<Output = ()> + Send>>>;
+    struct InWaker(Mutex<Polled>);
+    impl Wake for InWaker {
+        fn wake(self: Arc<Self>) {
+            let waker = Waker::from(Arc::clone(&self));
+            let mut slot = self.0.lock().unwrap();
+            if let Some(mut future) = slot.take() {
+                if future
+                    .as_mut()
+                    .poll(&mut Context::from_waker(&waker))
+                    .is_pending()
+                {
+                    *slot = Some(future);
+                }
+            }
+        }
+    }
+    Arc::new(InWaker(Mutex::new(Some(Box::pin(future))))).wake();
+}
 
 alone! {
     /// On the one thread that brings in the results, a wait for the next one is
@@ -26,6 +53,58 @@ alone! {
         assert!(matches!(lent, Err(Error::WouldDeadlock)), "{lent:?}");
         assert!(matches!(exception, Some(Error::WouldDeadlock)), "{exception:?}");
         assert_goes_on(&executor);
+    }
+
+    /// By the waits that have no error of their own as well: the future has it then.
+    fn no_wait_in_a_callback_for_a_task_of_the_pool_hangs() {
+        type Wait = fn(&Arc<ProcessPoolExecutor>, ProcessFuture<i64>) -> Result<i64, Error>;
+        let waits: [Wait; 7] = [
+            |_, future| {
+                let mut waited = wait([future], ReturnWhen::AllCompleted, None);
+                assert!(waited.done.is_empty());
+                waited.not_done.remove(0).into_result()
+            },
+            |_, future| {
+                let mut waited = wait_until([future], |_| true, None);
+                assert!(waited.done.is_empty());
+                waited.not_done.remove(0).into_result()
+            },
+            |_, future| as_completed([future]).next().unwrap().into_result(),
+            |_, future| completions([future]).recv().unwrap().into_result(),
+            |_, future| pollster::block_on(future.into_future()),
+            |_, future| pollster::block_on(async { (&future).await.copied() }),
+            |executor, _| executor.map(double, [2]).unwrap().unordered().next().unwrap().1,
+        ];
+        for wait in waits {
+            let executor = Arc::new(pool(1));
+            let mut gate = Gate::new();
+            let first = executor.submit(hold, (gate.port(), 1)).unwrap();
+            gate.wait_for(1);
+            let second = executor.submit(double, 2).unwrap();
+            let (sender, told) = mpsc::channel();
+            let inner = Arc::clone(&executor);
+            first.add_done_callback(move |_| sender.send(wait(&inner, second)).unwrap());
+            gate.open();
+            let outcome = told.recv_timeout(LIMIT).expect("it does not hang");
+            assert!(matches!(outcome, Err(Error::WouldDeadlock)), "{outcome:?}");
+            assert_goes_on(&executor);
+        }
+    }
+
+    /// As the smallest runtimes poll: it does not block, so it may find a task
+    /// unfinished that comes in over this very thread.
+    fn an_await_that_a_waker_polls_goes_on() {
+        let executor = pool(1);
+        let mut gate = Gate::new();
+        let first = executor.submit(hold, (gate.port(), 1)).unwrap();
+        gate.wait_for(1);
+        let second = executor.submit(double, 2).unwrap();
+        let (sender, told) = mpsc::channel();
+        let both = async move { sender.send((first.await, second.await)).unwrap() };
+        polled_in_waker(both);
+        gate.open();
+        let (first, second) = told.recv_timeout(LIMIT).expect("it is woken");
+        assert_eq!((first.unwrap(), second.unwrap()), (1, 4));
     }
 
     fn a_callback_of_another_thread_may_wait() {

@@ -125,6 +125,7 @@ alone! {
             .unwrap();
         let collected = [queued(), queued(), queued(), queued()];
         let mut begun = as_completed(&collected);
+        let ended = completions([queued(), queued()]);
         in_a_fork(|| {
             for future in &undone {
                 assert_forked(&future.result().unwrap_err());
@@ -145,6 +146,8 @@ alone! {
             assert_eq!(as_completed(&undone).count(), 4);
             assert_eq!(begun.next_timeout(LIMIT).unwrap().map(|_| ()), Some(()));
             assert_eq!(begun.count(), 3);
+            assert_forked(&ended.recv().unwrap().into_result().unwrap_err());
+            assert_eq!(ended.iter().count(), 1);
             for error in [
                 eager.next().unwrap().unwrap_err(),
                 timed.next().unwrap().unwrap_err(),
