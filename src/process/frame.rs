@@ -232,6 +232,9 @@ impl<'a> Iterator for Frames<'a> {
 /// How much one reading asks for at least.
 const PIECE: usize = 64 << 10;
 
+/// What a buffer grows by before it is read into.
+static ZEROS: [u8; PIECE] = [0; PIECE];
+
 /// Makes frames of bytes as they come.
 ///
 /// The terms: bytes are first read into a *stage* of fixed size, out of which
@@ -304,7 +307,11 @@ impl Assembler {
                         partial.header.length
                     )));
                 }
-                partial.payload.resize(wanted, 0);
+                // Not by `resize`, which a debug build does byte by byte: 4 ms a MiB.
+                while partial.payload.len() < wanted {
+                    let piece = PIECE.min(wanted - partial.payload.len());
+                    partial.payload.extend_from_slice(&ZEROS[..piece]);
+                }
                 return Ok(&mut partial.payload[partial.got..]);
             }
         } else {
