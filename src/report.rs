@@ -52,6 +52,40 @@ impl Report {
         }
     }
 
+    /// A report of a boxed error, for which `?` does not do: a `Box<dyn Error>` is
+    /// not itself an error.
+    ///
+    /// ```
+    /// use std::error::Error;
+    /// use concurrent_futures::Report;
+    ///
+    /// fn parse(text: &str) -> Result<u8, Box<dyn Error + Send + Sync>> {
+    ///     Ok(text.parse()?)
+    /// }
+    ///
+    /// fn task(text: String) -> Result<u8, Report> {
+    ///     // With `anyhow` or `eyre` it is `Report::from_boxed(error.into())`.
+    ///     parse(&text).map_err(|error| Report::from_boxed(error))
+    /// }
+    ///
+    /// let report = task("x".into()).unwrap_err();
+    /// assert_eq!(report.message(), "invalid digit found in string");
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+    pub fn from_boxed(error: Box<dyn Error>) -> Self {
+        Self::of(&*error)
+    }
+
+    fn of(error: &dyn Error) -> Self {
+        let mut lines = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            lines.push(error.to_string());
+            cause = error.source();
+        }
+        Self { lines }
+    }
+
     /// What happened, without its causes.
     ///
     /// ```
@@ -80,13 +114,7 @@ impl Report {
 
 impl<E: Error> From<E> for Report {
     fn from(error: E) -> Self {
-        let mut lines = vec![error.to_string()];
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            lines.push(error.to_string());
-            cause = error.source();
-        }
-        Self { lines }
+        Self::of(&error)
     }
 }
 

@@ -3,8 +3,9 @@
 /// Submits a call with any number of arguments.
 ///
 /// `submit!(executor, f, a, b)` is `executor.submit(|(a, b)| f(a, b), (a, b))`:
-/// the arguments travel as a tuple. Up to eight of them; `f` names a function,
-/// or is a closure that is written there and captures nothing.
+/// the arguments travel as a tuple. Up to eight of them. `f` names a function or is
+/// a closure; one that captures, or a variable that holds a function, goes to threads
+/// only.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, submit};
@@ -16,12 +17,14 @@
 /// let executor = ThreadPoolExecutor::new()?;
 /// assert_eq!(submit!(executor, volume, 2, 3, 7)?.into_result()?, 42);
 /// assert_eq!(submit!(executor, || 42)?.into_result()?, 42);
+/// let factor = 2;
+/// assert_eq!(submit!(executor, move |a: i32, b: i32| factor * a * b, 3, 7)?.into_result()?, 42);
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 #[macro_export]
 macro_rules! submit {
     ($executor:expr, $f:expr $(,)?) => {
-        $executor.submit(|()| ($f)(), ())
+        $executor.submit(move |()| ($f)(), ())
     };
     ($executor:expr, $f:expr, $argument:expr $(,)?) => {
         $executor.submit($f, $argument)
@@ -36,6 +39,6 @@ macro_rules! submit {
             [$($named: $argument,)* $name: $first,])
     };
     (@name $executor:expr, $f:expr, [] [$($names:ident)*] [$($named:ident: $argument:expr,)*]) => {
-        $executor.submit(|($($named,)*)| ($f)($($named),*), ($($argument,)*))
+        $executor.submit(move |($($named,)*)| ($f)($($named),*), ($($argument,)*))
     };
 }

@@ -38,8 +38,15 @@ use crate::map::{self, Map, MapOptions};
 ///
 /// needs::<(u64, String, Vec<Option<f32>>)>();
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to another process",
+    label = "not `Portable`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it; send owned values in place of references, and a `Report` in place of an error of another crate"
+)]
 pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 
+// Or the compiler would name serde's traits, and not this one with its advice.
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 
 /// Runs calls somewhere, and gives a future for each.
@@ -71,6 +78,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 /// assert_eq!(sum?, 385);
 /// # Ok::<(), Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    note = "a pointer to an executor is none itself: lend what it points to, as in `&*executor`"
+)]
 pub trait Executor {
     /// The futures that it gives.
     type Future<T: Send + Sync + 'static>: Future<Output = T>

@@ -1,6 +1,7 @@
 //! An `Arc` of an executor is none itself, so that the inherent methods with
 //! their looser bounds are what is found: lend what is in it.
 // error: the trait bound `Arc<InlineExecutor>: Executor` is not satisfied
+// error: lend what it points to, as in `&*executor`
 
 use std::sync::Arc;
 
