@@ -65,6 +65,29 @@
 //! The values that travel are owned (`String`, not `&str`), so that they could go
 //! to another process as well.
 //!
+//! # In other processes
+//!
+//! With `ProcessPoolExecutor` in that line each call runs in another process: the same
+//! program, started again, with nothing to write for it. What a task does to its
+//! process is the error of one future:
+//!
+//! ```
+//! use concurrent_futures::{Error, ProcessPoolExecutor};
+//!
+//! fn careless(n: u32) -> u32 {
+//!     if n == 2 {
+//!         std::process::abort(); // not even a panic
+//!     }
+//!     10 * n
+//! }
+//!
+//! let executor = ProcessPoolExecutor::new()?;
+//! let (good, bad) = (executor.submit(careless, 1)?, executor.submit(careless, 2)?);
+//! assert_eq!(*good.result()?, 10);
+//! assert!(matches!(bad.result(), Err(Error::WorkerDied(_))));
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! [`submit`]: Executor::submit
 //! [`result`]: TaskFuture::result
 //!
@@ -144,6 +167,11 @@
 //! `wait`, `as_completed` and `completions` sleep by `std::thread::park`: they may
 //! take a token that the program's own `unpark` left, or leave one.
 //!
+//! # More
+//!
+//! * [`recipes`]: programs for what is asked most.
+//! * [`compare`]: Python's module name by name, and what newcomers stumble over.
+//!
 //! # What is where
 //!
 //! | you want | take |
@@ -161,6 +189,16 @@
 //! | to know why there is no value | [`Error`] |
 //! | to return any error from a task, as text | [`Report`] |
 //! | to send a process what serde reads by looking (`flatten`, `untagged`) | `Json` (feature `json`) |
+//!
+//! # Features and platforms
+//!
+//! * `worker-hook` (default): a program needs nothing to be started as a worker of a
+//!   pool of processes. Without it, `main` begins with [`init()`].
+//! * `json`: the wrapper `Json`.
+//!
+//! Linux on x86-64 is tested, other Linux is by design. Elsewhere the threads and the
+//! inline executor work by design, and a pool of processes is
+//! [`Error::Unsupported`].
 
 #![cfg_attr(
     concurrent_futures_loom,
@@ -223,12 +261,15 @@ pub use crate::wait::{ReturnWhen, Waited, wait, wait_until};
 pub use crate::waitable::Waitable;
 pub use crate::worker::{PoolKind, Worker, current_worker};
 
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("recipes.md")]
+pub mod recipes {}
+
 /// The README's programs are tested like every other example.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-/// So are those of the comparison with Python.
-#[cfg(doctest)]
+#[cfg(any(doc, doctest))]
 #[doc = include_str!("../COMPARE.md")]
-mod compare {}
+pub mod compare {}

@@ -83,9 +83,9 @@ use crate::panic::contain_drop;
 /// pool; but a thread that waits without a limit may decode a small value
 /// itself. As long as one of them runs, no other task of the pool becomes done;
 /// one that waits there for another without a limit gets
-/// [`Error::WouldDeadlock`] from `result`, `into_result` and `exception`, and
-/// hangs in `wait`, `as_completed` and an unordered map. A task that makes a pool of its own
-/// has another one, with its own workers.
+/// [`Error::WouldDeadlock`]; from `wait`, `as_completed` and `completions` by way of
+/// its future, which they give back though it is not done. A task that makes a pool
+/// of its own has another one, with its own workers.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};
