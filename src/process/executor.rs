@@ -66,9 +66,10 @@ use crate::panic::contain_drop;
 /// A worker starts in the folder in which this process is at that moment, or in
 /// the one of [`current_dir`](ProcessPoolExecutorBuilder::current_dir). It is in
 /// the process group of this process: SIGINT, as Ctrl-C sends it to all, does
-/// nothing to it, but SIGTERM to the whole group ends it and its task, which then
-/// fails with [`Error::WorkerDied`]. Send SIGTERM to this process alone, whose end
-/// is that of its workers.
+/// nothing to it. SIGTERM or SIGHUP to the whole group ends it and its task, which then
+/// fails with [`Error::WorkerDied`], though this process may handle the signal; only
+/// one that this process ignored before is ignored there too. Send such a signal to
+/// this process alone, whose end is that of its workers.
 ///
 /// The time that a panic takes to be printed, with a backtrace above all, counts
 /// as run time of its task, and so against a time limit.

@@ -33,6 +33,7 @@ mod interfering;
 mod misbehaving;
 mod orphans;
 mod reaping;
+mod signals;
 mod standing;
 mod stopping;
 mod values;
