@@ -98,8 +98,8 @@
 //! task of an async runtime they hold up that runtime, and hang for ever if what
 //! the pool waits for needs the blocked thread. Call
 //! `shutdown_with(ShutdownOptions::new().wait(false))` before the pool is
-//! dropped, or drop it where blocking is allowed (tokio's `spawn_blocking`), and
-//! use `try_submit`.
+//! dropped, or drop it where blocking is allowed (tokio's `spawn_blocking`, as in the
+//! [recipe](recipes#in-async-code)), and use `try_submit`.
 //!
 //! ```
 //! use std::sync::mpsc;
@@ -164,8 +164,9 @@
 //! * tasks that wait in their queues for workers that wait for each other's tasks,
 //!   as when all workers of two pools do.
 //!
-//! `wait`, `as_completed` and `completions` sleep by `std::thread::park`: they may
-//! take a token that the program's own `unpark` left, or leave one.
+//! [`wait()`], [`wait_until`], [`as_completed`], [`completions`] and unordered maps sleep
+//! by `std::thread::park`: they may take a token that the program's own `unpark` left,
+//! or leave one.
 //!
 //! # More
 //!

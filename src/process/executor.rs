@@ -78,7 +78,9 @@ use crate::panic::contain_drop;
 /// submitted is done. So leaving the block in which a pool lives waits for its
 /// work. Dropped inside one of its callbacks, it does not wait. After a shutdown
 /// of your own dropping does nothing more: if that one did not wait, the end of
-/// `main` ends the work. However this process ends, its workers end with it.
+/// `main` ends the work. However this process ends, its workers end with it. In async
+/// code the drop blocks the runtime, and may hang for ever: see
+/// [the way out](crate#in-async-code).
 ///
 /// **Callbacks**, and the `Deserialize` of results, run on one thread of the
 /// pool; but a thread that waits without a limit may decode a small value
@@ -184,7 +186,9 @@ impl ProcessPoolExecutor {
     /// Has `f(args)` run in a process of the pool.
     ///
     /// The arguments are encoded before this returns. Waits while a bounded queue
-    /// is full; see [`queue_capacity`](ProcessPoolExecutorBuilder::queue_capacity).
+    /// is full, which blocks a runtime in [async code](crate#in-async-code); see
+    /// [`queue_capacity`](ProcessPoolExecutorBuilder::queue_capacity) and
+    /// [`try_submit`](Self::try_submit).
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;

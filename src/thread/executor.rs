@@ -22,12 +22,14 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// submitted is done. So leaving the block in which a pool lives waits for its
 /// work. Dropped by one of its own workers, or inside one of its callbacks, it
 /// does not wait. After a shutdown of your own dropping does nothing more: if
-/// that one did not wait, the end of `main` ends the work.
+/// that one did not wait, the end of `main` ends the work. In async code the drop blocks
+/// the runtime, and may hang for ever: see [the way out](crate#in-async-code).
 ///
 /// **A task may wait for a task of the same pool.** If that one has not begun,
 /// the wait runs it there and then: that very task and no other, so that tasks
 /// that wait for each other cannot starve the pool, and none runs under a lock
-/// that the waiting one holds. A wait with a limit never does that; it waits
+/// that the waiting one holds. The two share the thread's state: its thread locals,
+/// and what is held during the wait. A wait with a limit never does that; it waits
 /// for another worker. A task that waits for itself, or in a circle over any
 /// number of tasks and threads, gets [`Error::WouldDeadlock`] from `result`,
 /// `into_result` and `exception`. A circle that goes through something else is
@@ -152,8 +154,10 @@ impl ThreadPoolExecutor {
     /// Has `f(args)` run on a thread of the pool.
     ///
     /// Like [`Executor::submit`], but `f` may capture, and nothing needs serde.
-    /// Waits while a bounded queue is full; see
-    /// [`queue_capacity`](ThreadPoolExecutorBuilder::queue_capacity).
+    /// Waits while a bounded queue is full, which blocks a runtime in async code; see
+    /// [`queue_capacity`](ThreadPoolExecutorBuilder::queue_capacity) and
+    /// [`try_submit`](Self::try_submit). An `async fn` does nothing here, for nobody
+    /// polls [what it returns](crate#in-async-code).
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
