@@ -4,8 +4,10 @@
 //! is over; each has a pool of its own, and is checked when nothing of it is left. The order of
 //! the threads is the system's, so a seed repeats the operations and not the interleaving.
 
+mod maps;
 mod processes;
 mod threads;
+mod together;
 mod watchdog;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,75 @@
+//! Pools with a life of their own, beside the one that all threads use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+use concurrent_futures::*;
+use fastrand::Rng;
+
+use super::task::keep_quiet;
+use crate::{count, fault};
+
+/// Fails in one of some workers.
+fn initialize((one_in, panics): (u32, bool)) -> Result<(), String> {
+    keep_quiet(());
+    if !std::process::id().is_multiple_of(one_in) {
+        return Ok(());
+    }
+    assert!(!panics, "planned: an initializer");
+    Err("planned: an initializer".to_owned())
+}
+
+/// Each task ends well, or says that the initializer broke the pool.
+pub fn failing_initializer(random: &mut Rng) {
+    const TASKS: u32 = 8;
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(random.usize(1..3))
+        .max_tasks_per_child(2)
+        .initializer(initialize, (random.u32(1..6), random.bool()))
+        .build()
+        .expect("a pool");
+    let callbacks = Arc::new(AtomicU32::new(0));
+    let mut submitted = 0;
+    let mut futures = Vec::new();
+    for n in 0..TASKS {
+        match pool.submit(|n: u32| n + 1, n) {
+            Ok(future) => {
+                submitted += 1;
+                let callbacks = Arc::clone(&callbacks);
+                future.add_done_callback(move |_| {
+                    callbacks.fetch_add(1, SeqCst);
+                });
+                futures.push((n, future));
+            }
+            Err(error) => look(&error),
+        }
+    }
+    let mut is_broken = false;
+    for (n, future) in futures {
+        match future.into_result() {
+            Ok(value) if value == n + 1 => count("ended well beside an initializer"),
+            Ok(value) => fault(format!("the task {n} gave {value}")),
+            Err(error) => {
+                is_broken = true;
+                look(&error);
+            }
+        }
+    }
+    let says_so = pool.stats().broken;
+    if is_broken && (!says_so || pool.submit(|n: u32| n, 1).is_ok()) {
+        fault("a broken pool takes tasks".to_owned());
+    }
+    drop(pool);
+    if callbacks.load(SeqCst) != submitted {
+        fault("a broken pool lost a callback".to_owned());
+    }
+}
+
+fn look(error: &Error) {
+    match error {
+        Error::Broken(cause) if cause.to_string().contains("planned") => {
+            count("broken by an initializer");
+        }
+        error => fault(format!("a failing initializer gave {error:?}")),
+    }
+}
