@@ -348,3 +348,68 @@ impl<E: Executor> Executor for &E {
         (**self).max_workers()
     }
 }
+
+/// Implements [`Executor`] by the inherent methods of the same names, which have
+/// looser bounds.
+macro_rules! executor_by_inherent_methods {
+    ($type:ty, $future:ident) => {
+        impl crate::executor::Executor for $type {
+            type Future<T: Send + Sync + 'static> = $future<T>;
+
+            fn submit<A, R>(
+                &self,
+                f: fn(A) -> R,
+                args: A,
+            ) -> Result<$future<R>, crate::error::Error>
+            where
+                A: crate::executor::Portable,
+                R: crate::executor::Portable + Sync,
+            {
+                self.submit(f, args)
+            }
+
+            fn try_submit<A, R>(
+                &self,
+                f: fn(A) -> R,
+                args: A,
+            ) -> Result<$future<R>, crate::executor::TrySubmitError<fn(A) -> R, A>>
+            where
+                A: crate::executor::Portable,
+                R: crate::executor::Portable + Sync,
+            {
+                self.try_submit(f, args)
+            }
+
+            fn map_with<'a, A, R, I>(
+                &'a self,
+                options: crate::map::MapOptions,
+                f: fn(A) -> R,
+                items: I,
+            ) -> Result<crate::map::Map<'a, R>, crate::error::Error>
+            where
+                A: crate::executor::Portable,
+                R: crate::executor::Portable + Sync,
+                I: IntoIterator<Item = A>,
+                I::IntoIter: 'a,
+            {
+                self.map_with(options, f, items)
+            }
+
+            fn shutdown_with(
+                &self,
+                options: crate::executor::ShutdownOptions,
+            ) -> crate::executor::ShutdownReport {
+                self.shutdown_with(options)
+            }
+
+            fn stats(&self) -> crate::executor::Stats {
+                self.stats()
+            }
+
+            fn max_workers(&self) -> usize {
+                self.max_workers()
+            }
+        }
+    };
+}
+pub(crate) use executor_by_inherent_methods;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{Executor, ShutdownOptions, ShutdownReport, Stats};
 use crate::error::Error;
 
 /// What may be asked for a single task; see [`With`].
@@ -143,6 +144,68 @@ pub struct With<'a, E> {
 impl<'a, E> With<'a, E> {
     pub(crate) fn new(executor: &'a E, options: TaskOptions) -> Self {
         Self { executor, options }
+    }
+}
+
+impl<E: Executor> With<'_, E> {
+    /// Does what [`Executor::shutdown`] of the executor does.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::with_max_workers(2)?;
+    /// let view = executor.with(TaskOptions::new().name("length"));
+    /// assert_eq!(view.submit(str::len, "four")?.into_result()?, 4);
+    /// assert_eq!(view.shutdown().finished, 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn shutdown(&self) -> ShutdownReport {
+        self.executor.shutdown()
+    }
+
+    /// Does what [`Executor::shutdown_with`] of the executor does.
+    ///
+    /// ```
+    /// use concurrent_futures::{ShutdownOptions, TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::with_max_workers(2)?;
+    /// let view = executor.with(TaskOptions::new().name("length"));
+    /// assert_eq!(view.submit(str::len, "four")?.into_result()?, 4);
+    /// assert_eq!(view.shutdown_with(ShutdownOptions::new()).finished, 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        self.executor.shutdown_with(options)
+    }
+
+    /// Does what [`Executor::stats`] of the executor does.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::with_max_workers(2)?;
+    /// let view = executor.with(TaskOptions::new().name("length"));
+    /// assert_eq!(view.submit(str::len, "four")?.into_result()?, 4);
+    /// assert_eq!(view.stats().finished, 1);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.executor.stats()
+    }
+
+    /// Does what [`Executor::max_workers`] of the executor does.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let executor = ThreadPoolExecutor::with_max_workers(2)?;
+    /// let view = executor.with(TaskOptions::new().name("length"));
+    /// assert_eq!(view.submit(str::len, "four")?.into_result()?, 4);
+    /// assert_eq!(view.max_workers(), 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn max_workers(&self) -> usize {
+        self.executor.max_workers()
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::completion::{Completion, NO_POOL, outside_turns};
 use crate::error::Error;
 use crate::executor::{
-    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+    ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+    executor_by_inherent_methods,
 };
 use crate::future::TaskFuture;
 use crate::map::{self, Map, MapOptions};
@@ -196,7 +197,7 @@ impl InlineExecutor {
         self.submit(|()| f(), ())
     }
 
-    /// Runs `f` on each item before it returns; see [`Executor::map`].
+    /// Runs `f` on each item before it returns; see [`Executor::map`](crate::Executor::map).
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;
@@ -337,41 +338,7 @@ impl InlineExecutor {
     }
 }
 
-impl Executor for InlineExecutor {
-    type Future<T: Send + Sync + 'static> = InlineFuture<T>;
-
-    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<InlineFuture<R>, Error>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.submit(f, args)
-    }
-
-    fn try_submit<A, R>(
-        &self,
-        f: fn(A) -> R,
-        args: A,
-    ) -> Result<InlineFuture<R>, TrySubmitError<fn(A) -> R, A>>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.try_submit(f, args)
-    }
-
-    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
-        self.shutdown_with(options)
-    }
-
-    fn stats(&self) -> Stats {
-        self.stats()
-    }
-
-    fn max_workers(&self) -> usize {
-        self.max_workers()
-    }
-}
+executor_by_inherent_methods!(InlineExecutor, InlineFuture);
 
 impl fmt::Debug for InlineExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,9 +2,7 @@
 
 use super::{InlineExecutor, InlineFuture};
 use crate::error::Error;
-use crate::executor::{
-    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError, With,
-};
+use crate::executor::{TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
 use crate::panic::named;
 
@@ -159,53 +157,4 @@ impl With<'_, InlineExecutor> {
     }
 }
 
-impl Executor for With<'_, InlineExecutor> {
-    type Future<T: Send + Sync + 'static> = InlineFuture<T>;
-
-    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<InlineFuture<R>, Error>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.submit(f, args)
-    }
-
-    fn try_submit<A, R>(
-        &self,
-        f: fn(A) -> R,
-        args: A,
-    ) -> Result<InlineFuture<R>, TrySubmitError<fn(A) -> R, A>>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.try_submit(f, args)
-    }
-
-    fn map_with<'a, A, R, I>(
-        &'a self,
-        options: MapOptions,
-        f: fn(A) -> R,
-        items: I,
-    ) -> Result<Map<'a, R>, Error>
-    where
-        A: Portable,
-        R: Portable + Sync,
-        I: IntoIterator<Item = A>,
-        I::IntoIter: 'a,
-    {
-        self.map_with(options, f, items)
-    }
-
-    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
-        self.executor.shutdown_with(options)
-    }
-
-    fn stats(&self) -> Stats {
-        self.executor.stats()
-    }
-
-    fn max_workers(&self) -> usize {
-        self.executor.max_workers()
-    }
-}
+executor_by_inherent_methods!(With<'_, InlineExecutor>, InlineFuture);

@@ -9,7 +9,8 @@ use super::pool::{self, Pool};
 use super::terms::Terms;
 use crate::error::Error;
 use crate::executor::{
-    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+    Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+    executor_by_inherent_methods,
 };
 use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
@@ -251,7 +252,7 @@ impl ProcessPoolExecutor {
         self.try_submit_under(self.terms(), f, args)
     }
 
-    /// Has `f` run on each item; see [`Executor::map`] and [`Map`].
+    /// Has `f` run on each item; see [`Executor::map`](crate::Executor::map) and [`Map`].
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -556,56 +557,7 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
     }
 }
 
-impl Executor for ProcessPoolExecutor {
-    type Future<T: Send + Sync + 'static> = ProcessFuture<T>;
-
-    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.submit(f, args)
-    }
-
-    fn try_submit<A, R>(
-        &self,
-        f: fn(A) -> R,
-        args: A,
-    ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.try_submit(f, args)
-    }
-
-    fn map_with<'a, A, R, I>(
-        &'a self,
-        options: MapOptions,
-        f: fn(A) -> R,
-        items: I,
-    ) -> Result<Map<'a, R>, Error>
-    where
-        A: Portable,
-        R: Portable + Sync,
-        I: IntoIterator<Item = A>,
-        I::IntoIter: 'a,
-    {
-        self.map_with(options, f, items)
-    }
-
-    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
-        self.shutdown_with(options)
-    }
-
-    fn stats(&self) -> Stats {
-        self.stats()
-    }
-
-    fn max_workers(&self) -> usize {
-        self.max_workers()
-    }
-}
+executor_by_inherent_methods!(ProcessPoolExecutor, ProcessFuture);
 
 impl Drop for ProcessPoolExecutor {
     fn drop(&mut self) {

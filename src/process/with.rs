@@ -4,9 +4,7 @@
 use super::executor::{ProcessFuture, ProcessPoolExecutor};
 use super::terms::Terms;
 use crate::error::Error;
-use crate::executor::{
-    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TrySubmitError, With,
-};
+use crate::executor::{Portable, TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
 
 impl With<'_, ProcessPoolExecutor> {
@@ -141,53 +139,4 @@ impl With<'_, ProcessPoolExecutor> {
     }
 }
 
-impl Executor for With<'_, ProcessPoolExecutor> {
-    type Future<T: Send + Sync + 'static> = ProcessFuture<T>;
-
-    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.submit(f, args)
-    }
-
-    fn try_submit<A, R>(
-        &self,
-        f: fn(A) -> R,
-        args: A,
-    ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.try_submit(f, args)
-    }
-
-    fn map_with<'a, A, R, I>(
-        &'a self,
-        options: MapOptions,
-        f: fn(A) -> R,
-        items: I,
-    ) -> Result<Map<'a, R>, Error>
-    where
-        A: Portable,
-        R: Portable + Sync,
-        I: IntoIterator<Item = A>,
-        I::IntoIter: 'a,
-    {
-        self.map_with(options, f, items)
-    }
-
-    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
-        self.executor.shutdown_with(options)
-    }
-
-    fn stats(&self) -> Stats {
-        self.executor.stats()
-    }
-
-    fn max_workers(&self) -> usize {
-        self.executor.max_workers()
-    }
-}
+executor_by_inherent_methods!(With<'_, ProcessPoolExecutor>, ProcessFuture);

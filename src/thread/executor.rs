@@ -7,7 +7,8 @@ use super::builder::ThreadPoolExecutorBuilder;
 use super::pool::Pool;
 use crate::error::Error;
 use crate::executor::{
-    Executor, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+    ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+    executor_by_inherent_methods,
 };
 use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
@@ -153,7 +154,7 @@ impl ThreadPoolExecutor {
 
     /// Has `f(args)` run on a thread of the pool.
     ///
-    /// Like [`Executor::submit`], but `f` may capture, and nothing needs serde.
+    /// Like [`Executor::submit`](crate::Executor::submit), but `f` may capture, and nothing needs serde.
     /// Waits while a bounded queue is full, which blocks a runtime in async code; see
     /// [`queue_capacity`](ThreadPoolExecutorBuilder::queue_capacity) and
     /// [`try_submit`](Self::try_submit). An `async fn` does nothing here, for nobody
@@ -250,7 +251,7 @@ impl ThreadPoolExecutor {
         self.submit(|()| f(), ())
     }
 
-    /// Has `f` run on each item; see [`Executor::map`] and [`Map`].
+    /// Has `f` run on each item; see [`Executor::map`](crate::Executor::map) and [`Map`].
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -424,56 +425,7 @@ impl ThreadPoolExecutor {
     }
 }
 
-impl Executor for ThreadPoolExecutor {
-    type Future<T: Send + Sync + 'static> = ThreadFuture<T>;
-
-    fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ThreadFuture<R>, Error>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.submit(f, args)
-    }
-
-    fn try_submit<A, R>(
-        &self,
-        f: fn(A) -> R,
-        args: A,
-    ) -> Result<ThreadFuture<R>, TrySubmitError<fn(A) -> R, A>>
-    where
-        A: Portable,
-        R: Portable + Sync,
-    {
-        self.try_submit(f, args)
-    }
-
-    fn map_with<'a, A, R, I>(
-        &'a self,
-        options: MapOptions,
-        f: fn(A) -> R,
-        items: I,
-    ) -> Result<Map<'a, R>, Error>
-    where
-        A: Portable,
-        R: Portable + Sync,
-        I: IntoIterator<Item = A>,
-        I::IntoIter: 'a,
-    {
-        self.map_with(options, f, items)
-    }
-
-    fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
-        self.shutdown_with(options)
-    }
-
-    fn stats(&self) -> Stats {
-        self.stats()
-    }
-
-    fn max_workers(&self) -> usize {
-        self.max_workers()
-    }
-}
+executor_by_inherent_methods!(ThreadPoolExecutor, ThreadFuture);
 
 impl Drop for ThreadPoolExecutor {
     fn drop(&mut self) {
