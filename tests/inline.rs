@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Error, Executor, InlineExecutor, MapOptions, PoolKind, ShutdownOptions, current_worker,
+    Error, Executor, InlineExecutor, MapOptions, PoolKind, ShutdownOptions, TaskOptions,
+    current_worker,
 };
 
 fn inline() -> InlineExecutor {
@@ -110,4 +111,25 @@ fn what_a_callback_submits_is_run_inside_of_it() {
         assert!(next.expect("it is open").done());
     });
     assert_eq!(executor.stats().finished, 2);
+}
+
+#[test]
+fn a_bomb_refused_for_an_option_does_not_explode_in_submit() {
+    struct Bomb<'a>(&'a Cell<u32>);
+    impl Drop for Bomb<'_> {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            panic!("a bomb in drop");
+        }
+    }
+
+    let drops = Cell::new(0);
+    let executor = inline();
+    let impossible = executor.with(TaskOptions::new().retries(1));
+    let argument = impossible.submit(|_argument| (), Bomb(&drops));
+    assert!(matches!(argument, Err(Error::InvalidArgument(_))));
+    let captured = Bomb(&drops);
+    let captures = impossible.spawn(|| drop(captured));
+    assert!(matches!(captures, Err(Error::InvalidArgument(_))));
+    assert_eq!(drops.get(), 2);
 }

@@ -27,8 +27,10 @@ impl With<'_, InlineExecutor> {
         F: FnOnce(A) -> R,
         R: 'static,
     {
-        let name = self.options.in_process()?;
-        self.executor.submit(|args| named(name, || f(args)), args)
+        match self.try_submit(f, args) {
+            Ok(future) => Ok(future),
+            Err(refused) => Err(refused.drop_call()),
+        }
     }
 
     /// [`InlineExecutor::try_submit`] with the options of the view.

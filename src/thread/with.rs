@@ -37,8 +37,14 @@ impl With<'_, ThreadPoolExecutor> {
         A: Send + 'static,
         R: Send + 'static,
     {
-        let name = self.options.in_process()?;
-        self.executor.submit(call, (name, f, args))
+        match self.options.in_process() {
+            Ok(name) => self.executor.submit(call, (name, f, args)),
+            Err(error) => Err(TrySubmitError {
+                error,
+                call: (f, args),
+            }
+            .drop_call()),
+        }
     }
 
     /// [`ThreadPoolExecutor::try_submit`] with the options of the view.

@@ -1,5 +1,7 @@
 //! Tasks: their values, what becomes of them, what their `Drop` may do.
 
+use concurrent_futures::TaskOptions;
+
 use super::*;
 
 #[test]
@@ -100,6 +102,20 @@ fn no_bomb_kills_a_worker() {
         (report.finished, report.failed, report.cancelled),
         (4, 3, 1)
     );
+}
+
+#[test]
+fn a_bomb_refused_for_an_option_does_not_explode_in_submit() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let bomb = || Bomb(Arc::clone(&drops));
+    let executor = ThreadPoolExecutor::new().unwrap();
+    let impossible = executor.with(TaskOptions::new().retries(1));
+    let argument = impossible.submit(|_argument| (), bomb());
+    assert!(matches!(argument, Err(Error::InvalidArgument(_))));
+    let captured = bomb();
+    let captures = impossible.spawn(move || drop(captured));
+    assert!(matches!(captures, Err(Error::InvalidArgument(_))));
+    assert_eq!(drops.load(Ordering::Relaxed), 2);
 }
 
 #[test]
