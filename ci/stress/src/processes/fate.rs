@@ -224,6 +224,9 @@ fn name(asked: Asked, result: Result<&Answer, &Error>) -> &'static str {
         Err(Error::Decode(_)) => "not decoded",
         Err(Error::WorkerDied(death)) => {
             look(death.task());
+            if death.times_begun() == 0 {
+                wrong("blamed, though it never began");
+            }
             "worker died"
         }
         Err(Error::Killed(end)) => {

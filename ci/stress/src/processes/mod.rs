@@ -66,6 +66,10 @@ fn operate(pool: &ProcessPoolExecutor, place: &Place, random: &mut Rng, thread: 
                 begin(thread, "a pool whose initializer fails");
                 pools::failing_initializer(random);
             }
+            12 if random.u32(..12) == 0 => {
+                begin(thread, "a pool whose idle workers die");
+                pools::idle_killed(random);
+            }
             _ => {
                 begin(thread, "submit");
                 held.extend(submit(pool, place, random));
@@ -190,23 +194,29 @@ fn harm(pool: &ProcessPoolExecutor, round: &Round, random: &mut Rng) {
     if !round.is_harmed.load(SeqCst) || pids.is_empty() {
         return;
     }
-    let pid = pids[random.usize(..pids.len())].cast_signed();
-    let is_child = fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.contains(&format!(" {} ", std::process::id())));
-    if !is_child {
-        return;
-    }
+    let pid = pids[random.usize(..pids.len())];
     if random.bool() {
-        // SAFETY: `kill` takes no memory.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
+        kill(pid);
         count("workers killed");
     } else {
-        // SAFETY: `kill` takes no memory.
-        unsafe { libc::kill(pid, libc::SIGSTOP) };
+        signal(pid, libc::SIGSTOP);
         std::thread::sleep(Duration::from_millis(random.u64(..30)));
-        // SAFETY: `kill` takes no memory.
-        unsafe { libc::kill(pid, libc::SIGCONT) };
+        signal(pid, libc::SIGCONT);
         count("workers stopped a while");
+    }
+}
+
+fn kill(pid: u32) {
+    signal(pid, libc::SIGKILL);
+}
+
+/// Signals a child of this process, and nothing that has its number by now.
+fn signal(pid: u32, signal: libc::c_int) {
+    let is_child = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.contains(&format!(" {} ", std::process::id())));
+    if is_child {
+        // SAFETY: `kill` takes no memory.
+        unsafe { libc::kill(pid.cast_signed(), signal) };
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 
 use concurrent_futures::*;
 use fastrand::Rng;
@@ -71,5 +72,33 @@ fn look(error: &Error) {
             count("broken by an initializer");
         }
         error => fault(format!("a failing initializer gave {error:?}")),
+    }
+}
+
+/// Workers that die while they are idle cost no task anything.
+pub fn idle_killed(random: &mut Rng) {
+    let workers = random.usize(1..5);
+    let pool = ProcessPoolExecutor::with_max_workers(workers).expect("a pool");
+    for _ in 0..random.u32(1..4) {
+        // Long enough for each to have a worker of its own, most times.
+        let nap = |n: usize| {
+            std::thread::sleep(Duration::from_millis(2));
+            n
+        };
+        let made = (0..2 * workers).map(|n| pool.submit(nap, n));
+        let made: Vec<_> = made.collect();
+        for (n, future) in made.into_iter().enumerate() {
+            match future.and_then(|future| future.into_result()) {
+                Ok(value) if value == n => {}
+                wrong => fault(format!("an innocent task: {n}, {wrong:?}")),
+            }
+        }
+        for pid in pool.stats().pids {
+            // None of them has a task: they are idle, or just started.
+            if random.u32(..3) > 0 {
+                super::kill(pid);
+                count("idle workers killed");
+            }
+        }
     }
 }
