@@ -5,7 +5,10 @@
     reason = "a failed unwrap ends the test, and says where"
 )]
 
-use std::collections::BTreeMap;
+#[path = "../ci/planted.rs"]
+mod planted;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -316,4 +319,24 @@ fn texts_speak_of_the_project_alone() {
             assert!(!text.contains(word), "{} has {word}", path.display());
         }
     }
+}
+
+/// So that a change of the sources shows at once which bug is to be written anew.
+#[test]
+fn each_planted_bug_fits_the_sources() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = fs::read_to_string(root.join("ci/planted.txt")).unwrap();
+    let bugs = planted::read(&table).unwrap();
+    let names: BTreeSet<&str> = bugs.iter().map(|bug| &*bug.name).collect();
+    assert_eq!(names.len(), bugs.len(), "each has a name of its own");
+    let plant = |bug: &planted::Planted| {
+        let text = fs::read_to_string(root.join(&bug.file)).map_err(|error| error.to_string())?;
+        let changed = bug.plant(&text)? != text;
+        let has_check = !bug.check.is_empty();
+        (changed && has_check)
+            .then_some(())
+            .ok_or_else(|| format!("{} changes nothing, or nothing checks it", bug.name))
+    };
+    let faults: Vec<String> = bugs.iter().filter_map(|bug| plant(bug).err()).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
 }

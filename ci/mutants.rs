@@ -1,0 +1,118 @@
+//! Plants the bugs of `ci/planted.txt`, one after the other, in a copy of the tree, and runs the
+//! check of each, which must fail. See `ci/mutants`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+use std::time::Instant;
+
+mod planted;
+
+use planted::Planted;
+
+/// Seconds that a check may take: a bug may show as a hang, and the limit is what notices then.
+const LIMIT: &str = "90";
+
+fn main() -> ExitCode {
+    let root = std::env::current_dir().expect("there is a current folder");
+    let patterns: Vec<String> = std::env::args().skip(1).collect();
+    let table = fs::read_to_string("ci/planted.txt").expect("the table is committed");
+    let mut bugs = planted::read(&table).expect("the table can be read");
+    bugs.retain(|bug| patterns.is_empty() || patterns.iter().any(|part| bug.name.contains(part)));
+    // Neighbours share what was built.
+    bugs.sort_by(|a, b| (&a.check, &a.file).cmp(&(&b.check, &b.file)));
+    let tree = root.join("target/mutants/tree");
+    copy(&root, &tree);
+    let mut missed = 0;
+    for (number, bug) in (1..).zip(&bugs) {
+        let begin = Instant::now();
+        let verdict = verdict(bug, &tree);
+        let time = begin.elapsed().as_secs();
+        let (words, noticed) = match &verdict {
+            Ok(words) => (format!("noticed ({words})"), true),
+            Err(words) => (words.clone(), false),
+        };
+        println!("{number}/{} {}: {words}, {time} s", bugs.len(), bug.name);
+        missed += usize::from(!noticed);
+    }
+    println!(
+        "{} of {} bugs were noticed",
+        bugs.len() - missed,
+        bugs.len()
+    );
+    ExitCode::from(u8::from(missed > 0))
+}
+
+/// Has the copy be like the tree, and leaves files alone that are the same: what was built of them
+/// stays.
+fn copy(root: &Path, tree: &Path) {
+    let list = Command::new("git")
+        .args(["ls-files", "-co", "--deduplicate", "--exclude-standard"])
+        .output()
+        .expect("git is here");
+    let list = String::from_utf8(list.stdout).expect("names are text");
+    let mut wanted: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
+    for name in list.lines() {
+        // Deleted in the working tree, but tracked.
+        if let Ok(bytes) = fs::read(root.join(name)) {
+            wanted.insert(tree.join(name), bytes);
+        }
+    }
+    remove_all_but(&wanted, tree);
+    for (path, bytes) in wanted {
+        if fs::read(&path).ok().as_ref() != Some(&bytes) {
+            fs::create_dir_all(path.parent().expect("it is in the tree")).expect("it can be made");
+            let from = root.join(path.strip_prefix(tree).expect("it is in the tree"));
+            // With its permissions: the checks are programs.
+            fs::copy(from, &path).expect("it can be copied");
+        }
+    }
+}
+
+fn remove_all_but(wanted: &BTreeMap<PathBuf, Vec<u8>>, folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            remove_all_but(wanted, &path);
+        } else if !wanted.contains_key(&path) {
+            fs::remove_file(path).expect("it can be removed");
+        }
+    }
+}
+
+/// Which test noticed; or an error, if none did, or if the bug does not compile.
+fn verdict(bug: &Planted, tree: &Path) -> Result<String, String> {
+    let path = tree.join(&bug.file);
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", bug.file))?;
+    fs::write(&path, bug.plant(&text)?).expect("the copy can be written");
+    let build = bug.check.replacen("cargo test", "cargo test --no-run", 1);
+    let build = build.replacen("ci/loom", "ci/loom --no-run", 1);
+    let verdict = match run(&build, tree, "600") {
+        built if !built.status.success() => Err("the bug DOES NOT COMPILE".to_owned()),
+        _ => match run(&bug.check, tree, LIMIT) {
+            passed if passed.status.success() => Err(format!("NOT NOTICED by `{}`", bug.check)),
+            failed => Ok(first_failure(&failed)),
+        },
+    };
+    fs::write(&path, text).expect("the copy can be written");
+    verdict
+}
+
+fn run(command: &str, tree: &Path, seconds: &str) -> Output {
+    Command::new("timeout")
+        .args(["--kill-after=5", seconds, "bash", "-c", command])
+        .current_dir(tree)
+        .env("CARGO_TARGET_DIR", tree.with_file_name("target"))
+        .output()
+        .expect("bash is here")
+}
+
+fn first_failure(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut failed = text
+        .lines()
+        .filter_map(|line| line.strip_suffix(" ... FAILED"));
+    let name = failed.find_map(|line| line.strip_prefix("test "));
+    name.unwrap_or("a hang or an abort").to_owned()
+}
