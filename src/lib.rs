@@ -237,7 +237,7 @@ mod worker;
 
 pub use crate::as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use crate::completions::{Completions, completions};
-pub use crate::error::{CodecError, Error, Side, TaskEnd, WorkerDeath};
+pub use crate::error::{BrokenPool, CodecError, Error, Side, TaskEnd, WorkerDeath};
 pub use crate::executor::{
     Executor, InitializerOutcome, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions,
     TrySubmitError, With,

@@ -15,8 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Error, Future, InlineFuture, Promise, State, TaskFuture, ThreadFuture, ThreadPoolExecutor,
-    as_completed, promise,
+    BrokenPool, Error, Future, InlineFuture, Promise, State, TaskFuture, ThreadFuture,
+    ThreadPoolExecutor, as_completed, promise,
 };
 
 /// No wait in a test is longer than this.
@@ -709,8 +709,8 @@ fn each_error_says_what_happened_and_what_to_do() {
             total: 3,
         },
     );
-    let broken = Error::Broken(Arc::new(Error::other("no licence")));
-    let spawn = Error::Spawn(Arc::new(std::io::Error::other("no memory")));
+    let broken = Error::Broken(BrokenPool::new(Error::other("no licence")));
+    let spawn = Error::Spawn(Arc::new(std::io::ErrorKind::OutOfMemory.into()));
     let says = [
         (Error::Cancelled, "cancelled", "submit it again"),
         (one, "timed out", "waited for again"),
@@ -720,7 +720,7 @@ fn each_error_says_what_happened_and_what_to_do() {
         (Error::QueueFull, "full", "try again later"),
         (Error::Abandoned, "dropped", "set one on every path"),
         (Error::WouldDeadlock, "this very thread", "with a limit"),
-        (spawn, "no memory", "ask for fewer workers"),
+        (spawn, "out of memory", "ask for fewer workers"),
     ];
     for (error, what, advice) in says {
         let text = is_an_error(error.clone());
@@ -729,7 +729,7 @@ fn each_error_says_what_happened_and_what_to_do() {
     let (promise, future) = promise::<i32>();
     future.cancel();
     let late = is_an_error(promise.set_result(1).unwrap_err());
-    assert!(late.contains("does not fit") && late.contains("cancelled"));
+    assert!(late.contains("was cancelled") && late.contains("leave out the work"));
 }
 
 #[test]

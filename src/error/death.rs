@@ -17,10 +17,36 @@ pub(crate) struct Parts {
     pub(crate) pid: u32,
     pub(crate) end: End,
     pub(crate) task: Option<Arc<str>>,
-    pub(crate) ran_for: Option<Duration>,
+    pub(crate) moment: Moment,
     /// What the pool knows beyond that, for example why it ended the worker.
     pub(crate) note: Option<String>,
     pub(crate) times_begun: u32,
+    pub(crate) loss: Loss,
+}
+
+/// The place in a worker's life where it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Starting,
+    Initializing,
+    Idle,
+    /// It was sent a task.
+    Sent,
+    /// It had run a task for so long.
+    Running(Duration),
+}
+
+/// The reason why the task of the worker is not begun again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// No retries are left, or there never were any.
+    Retries,
+    /// The pool breaks when a worker dies.
+    Policy,
+    /// That many workers in a row ended while they read its argument.
+    Unread(u32),
+    /// The pool was broken or ended meanwhile.
+    Ended,
 }
 
 /// The end of a process as its parent learns of it.
@@ -29,7 +55,7 @@ pub(crate) enum End {
     Exited(i32),
     /// By a signal of this name.
     Signalled(String),
-    /// Somebody else has asked the system first.
+    /// Something else in this process has asked the system first.
     Unknown,
 }
 
@@ -73,7 +99,45 @@ impl WorkerDeath {
 
     /// How long the task had run; `None` if the worker ran none.
     pub fn ran_for(&self) -> Option<Duration> {
-        self.0.ran_for
+        match self.0.moment {
+            Moment::Running(time) => Some(time),
+            _ => None,
+        }
+    }
+}
+
+/// Writes how the worker ended, and what became of its task.
+pub(super) fn describe(death: &WorkerDeath, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{death}")?;
+    let Parts {
+        moment,
+        times_begun,
+        loss,
+        ..
+    } = &*death.0;
+    match (loss, times_begun) {
+        _ if !matches!(moment, Moment::Sent | Moment::Running(_)) => Ok(()),
+        (Loss::Policy, _) => f.write_str(
+            "; the task is lost, and the pool is broken, as its policy \
+             `OnWorkerDeath::BreakPool` has it: make a new pool, or choose \
+             `OnWorkerDeath::FailTask`",
+        ),
+        (Loss::Ended, _) => f.write_str(
+            "; the task is lost, for the pool was broken or ended meanwhile: submit it to a \
+             new one if it may run twice",
+        ),
+        (Loss::Unread(workers), _) => write!(
+            f,
+            "; the task did not run, for {workers} workers ended while they read its argument: \
+             give it a smaller one, or the workers more memory"
+        ),
+        (Loss::Retries, 0) => f.write_str("; the task did not run, submit it again"),
+        (Loss::Retries, 1) => f.write_str("; the task is lost, set `retries` if it may run twice"),
+        (Loss::Retries, times) => write!(
+            f,
+            "; the task was begun {times} times and has no retries left: see what ends its \
+             worker each time"
+        ),
     }
 }
 
@@ -82,7 +146,10 @@ impl fmt::Display for End {
         match self {
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Signalled(name) => write!(f, "was ended by {name}"),
-            Self::Unknown => f.write_str("ended, and something else took the reason"),
+            Self::Unknown => f.write_str(
+                "ended, and how is not known, for this process ignores the ends of its children \
+                 (SIGCHLD), or waits for all of them elsewhere",
+            ),
         }
     }
 }
@@ -93,16 +160,21 @@ impl fmt::Display for WorkerDeath {
             pid,
             end,
             task,
-            ran_for,
+            moment,
             note,
             times_begun: _,
+            loss: _,
         } = &*self.0;
         write!(f, "the worker process {pid} {end}")?;
-        match (task, ran_for) {
-            (Some(task), Some(time)) => write!(f, " {time:.1?} into the task {task}")?,
-            (None, Some(time)) => write!(f, " {time:.1?} into the task")?,
-            (Some(task), None) => write!(f, " before the task {task} began")?,
-            (None, None) => f.write_str(" before it ran anything")?,
+        let task = task
+            .as_ref()
+            .map_or(String::new(), |name| format!(" {name}"));
+        match moment {
+            Moment::Starting => f.write_str(" while it started")?,
+            Moment::Initializing => f.write_str(" in its initializer")?,
+            Moment::Idle => f.write_str(" while it had no task")?,
+            Moment::Sent => write!(f, " before the task{task} began")?,
+            Moment::Running(time) => write!(f, " {time:.1?} into the task{task}")?,
         }
         if let Some(note) = note {
             write!(f, " ({note})")?;

@@ -4,8 +4,10 @@
 //! tasks run. It is two words wide and cheap to clone: whatever is larger sits
 //! behind an `Arc`.
 
+mod broken;
 mod codec;
 mod death;
+mod spawn;
 mod task_end;
 
 use std::fmt;
@@ -13,13 +15,20 @@ use std::io;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
+pub(crate) use self::broken::BrokenPart;
+pub use self::broken::BrokenPool;
 pub use self::codec::{CodecError, Side};
 pub use self::death::WorkerDeath;
 #[cfg_attr(
     not(target_os = "linux"),
     expect(unused_imports, reason = "workers die where there are processes")
 )]
-pub(crate) use self::death::{End, Parts as DeathParts};
+pub(crate) use self::death::{End, Loss, Moment, Parts as DeathParts};
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(unused_imports, reason = "it is made where there are processes")
+)]
+pub(crate) use self::spawn::StartFailure;
 #[cfg_attr(
     not(target_os = "linux"),
     expect(unused_imports, reason = "tasks are ended where there are processes")
@@ -74,10 +83,7 @@ pub enum Error {
     /// The process of the worker ended under the task.
     WorkerDied(WorkerDeath),
     /// The pool cannot run tasks any more; the cause is inside.
-    ///
-    /// For the pools of this crate, `Panicked`, `Other` and `Decode` inside it
-    /// are failures of the initializer.
-    Broken(Arc<Error>),
+    Broken(BrokenPool),
     /// The executor was shut down before the call.
     ShutDown,
     /// The executor's queue is as long as it may be, and the call would not wait.
@@ -163,8 +169,8 @@ impl Error {
     }
 
     /// The error of every call on a pool that broke for `self`.
-    pub(crate) fn broken(self) -> Self {
-        Self::Broken(Arc::new(self))
+    pub(crate) fn broken(self, part: BrokenPart) -> Self {
+        Self::Broken(BrokenPool::by(self, part))
     }
 }
 
@@ -196,41 +202,11 @@ impl fmt::Display for Error {
                 }
                 write!(f, " ended {end}; allow it more, or give it less to do")
             }
-            Self::Killed(end) => write!(
-                f,
-                "a kill ended {end}; submit it again if it may run twice"
-            ),
-            Self::WorkerDied(death) => match death.times_begun() {
-                0 => write!(f, "{death}; the task did not run, submit it again"),
-                1 => write!(
-                    f,
-                    "{death}; the task is lost, set `retries` if it may run twice"
-                ),
-                times => write!(
-                    f,
-                    "{death}; the task was begun {times} times and has no retries left"
-                ),
-            },
-            Self::Broken(cause) => {
-                f.write_str("the pool is broken, ")?;
-                match &**cause {
-                    Self::Panicked(panic) => {
-                        panic.describe("its initializer", f)?;
-                        f.write_str("; mend that and make a new pool")
-                    }
-                    Self::Other(error) => write!(
-                        f,
-                        "its initializer failed: {error}; mend that and make a new pool"
-                    ),
-                    Self::Decode(_) => write!(f, "the argument of its initializer did not arrive: {cause}"),
-                    // Not the task's text, which speaks of `retries`.
-                    Self::WorkerDied(death) => write!(
-                        f,
-                        "a worker's end broke it: {death}; mend that and make a new pool"
-                    ),
-                    _ => write!(f, "make a new one: {cause}"),
-                }
+            Self::Killed(end) => {
+                write!(f, "a kill ended {end}; submit it again if it may run twice")
             }
+            Self::WorkerDied(death) => death::describe(death, f),
+            Self::Broken(broken) => broken::describe(broken, f),
             Self::ShutDown => {
                 f.write_str("the executor was shut down and takes no new tasks; make a new one")
             }
@@ -243,24 +219,36 @@ impl fmt::Display for Error {
             Self::Encode(error) => write!(
                 f,
                 "a value of the type {} could not be encoded {}: {}; mend its `Serialize`, or send another type",
-                error.type_name(), error.side(), error.reason()
+                error.type_name(),
+                error.side(),
+                error.reason()
             ),
             Self::Decode(error) => write!(
                 f,
                 "a value of the type {} could not be decoded {}: {}; its `Deserialize` must read what its `Serialize` wrote",
-                error.type_name(), error.side(), error.reason()
+                error.type_name(),
+                error.side(),
+                error.reason()
             ),
-            Self::WouldDeadlock => {
-                f.write_str("the wait would never end, for what it is for waits for this very thread; wait elsewhere, or with a limit")
-            }
-            Self::InvalidState(state) => {
-                write!(f, "the operation does not fit a task that is {state}")
-            }
+            Self::WouldDeadlock => f.write_str(
+                "the wait would never end, since what it waits for waits for this very thread; \
+                 wait in another thread, or with a limit",
+            ),
+            Self::InvalidState(state) => f.write_str(match state {
+                State::Pending | State::Running => {
+                    "the task has not ended and has no outcome yet; wait for it first"
+                }
+                State::Finished => {
+                    "the task has finished, and its outcome was set or taken before; set it once, \
+                     and take it once"
+                }
+                State::Cancelled => {
+                    "the task was cancelled before it began, and takes no outcome; ask \
+                     `Promise::start` first, and leave out the work if that says `false`"
+                }
+            }),
             Self::InvalidArgument(what) => f.write_str(what),
-            Self::Spawn(cause) => write!(
-                f,
-                "no worker could be started ({cause}); ask for fewer workers, or free memory or threads"
-            ),
+            Self::Spawn(cause) => spawn::describe(cause, f),
             Self::NotShippable(what) | Self::Unsupported(what) => f.write_str(what),
             Self::Other(error) => error.fmt(f),
         }
@@ -271,7 +259,7 @@ impl std::error::Error for Error {
     /// What is behind the cause that the text already shows.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Broken(cause) => cause.source(),
+            Self::Broken(broken) => broken.cause().source(),
             Self::Spawn(cause) => cause.source(),
             Self::Other(error) => error.source(),
             _ => None,
@@ -292,22 +280,19 @@ mod tests {
     use super::*;
 
     fn death(end: End, task: Option<&str>, ran_for: Option<Duration>) -> String {
-        worker_died(end, task, ran_for, 1).to_string()
+        let moment = ran_for.map_or(Moment::Sent, Moment::Running);
+        worker_died(end, task, moment, 1).to_string()
     }
 
-    fn worker_died(
-        end: End,
-        task: Option<&str>,
-        ran_for: Option<Duration>,
-        times_begun: u32,
-    ) -> Error {
+    fn worker_died(end: End, task: Option<&str>, moment: Moment, times_begun: u32) -> Error {
         Error::WorkerDied(WorkerDeath::new(DeathParts {
             pid: 7,
             end,
             task: task.map(Arc::from),
-            ran_for,
+            moment,
             note: None,
             times_begun,
+            loss: Loss::Retries,
         }))
     }
 
@@ -322,7 +307,8 @@ mod tests {
 
     #[test]
     fn a_task_without_retries_left_says_how_often_it_was_begun() {
-        let died = |times| worker_died(End::Exited(3), None, Some(Duration::ZERO), times);
+        let died =
+            |times| worker_died(End::Exited(3), None, Moment::Running(Duration::ZERO), times);
         let text = died(3).to_string();
         assert!(
             text.contains("begun 3 times") && !text.contains("set `retries`"),
@@ -333,25 +319,131 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_pool_says_what_broke_it() {
-        let panic = Panic::from_payload(Box::new("ouch"));
-        let died = |times| worker_died(End::Exited(3), None, None, times);
-        for (cause, what) in [
+    fn a_broken_pool_says_what_broke_it_and_that_a_new_one_is_needed() {
+        let panic = || Error::Panicked(Panic::from_payload(Box::new("ouch")));
+        let died = || worker_died(End::Exited(3), None, Moment::Initializing, 0);
+        let full = io::Error::from(io::ErrorKind::OutOfMemory);
+        let undecoded = Error::Decode(CodecError::new(Side::Worker, "Shape", "no corners"));
+        let starts = BrokenPart::Starts {
+            workers: 5,
+            look_at: "the initializer",
+        };
+        for (cause, part, what) in [
             (
-                Error::Panicked(panic),
-                "its initializer panicked: ouch; mend",
+                panic(),
+                BrokenPart::Initializer,
+                "broken, its initializer panicked: ouch; mend",
             ),
             (
                 Error::other("no licence"),
-                "its initializer failed: no licence; mend",
+                BrokenPart::Initializer,
+                "broken, its initializer failed: no licence; mend",
             ),
             (
-                died(0),
-                "a worker's end broke it: the worker process 7 exited with code 3",
+                undecoded,
+                BrokenPart::Initializer,
+                "broken, the argument of its initializer did not arrive: a value of the type Shape",
+            ),
+            (
+                died(),
+                BrokenPart::Policy,
+                "`OnWorkerDeath::BreakPool` has it when a worker dies: the worker process 7 exited \
+                 with code 3 in its initializer; make",
+            ),
+            (
+                died(),
+                starts,
+                "the worker process 7 exited with code 3 in its initializer; look at the initializer",
+            ),
+            (
+                Error::Spawn(Arc::new(full)),
+                BrokenPart::Start,
+                "broken, no worker could be started (out of memory); ask for fewer",
+            ),
+            // An executor of somebody else's, of which nothing is known.
+            (
+                panic(),
+                BrokenPart::Unknown,
+                "broken, the task panicked: ouch; mend",
             ),
         ] {
-            let text = cause.broken().to_string();
-            assert!(text.contains(what) && !text.contains("retries"), "{text}");
+            let text = cause.broken(part).to_string();
+            let lower = text.to_lowercase();
+            assert!(lower.contains(&what.to_lowercase()), "{text}");
+            assert!(
+                text.contains("make a new pool") && !text.contains("retries"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_start_that_failed_is_advised_by_what_is_short() {
+        let text = |error: io::Error| Error::Spawn(Arc::new(error)).to_string();
+        let short = text(io::ErrorKind::WouldBlock.into());
+        assert!(
+            short.contains("fewer workers") && short.contains("`ulimit -u`"),
+            "{short}"
+        );
+        let refused = text(io::ErrorKind::PermissionDenied.into());
+        assert!(!refused.contains("fewer workers"), "{refused}");
+        let found = StartFailure::wrap(
+            io::ErrorKind::NotFound.into(),
+            "it is gone".to_owned(),
+            "bring it back",
+        );
+        assert_eq!(found.kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            text(found),
+            "no worker could be started: it is gone; bring it back"
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_shortage_of_descriptors_is_not_said_to_be_one_of_workers() {
+        let full = io::Error::from_raw_os_error(libc::EMFILE);
+        let text = Error::Spawn(Arc::new(full)).to_string();
+        assert!(
+            text.contains("`ulimit -n`") && !text.contains("workers,"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_operation_that_does_not_fit_says_what_to_do_in_that_state() {
+        for (state, to_do) in [
+            (State::Pending, "wait for it first"),
+            (State::Running, "wait for it first"),
+            (State::Finished, "set it once"),
+            (State::Cancelled, "ask `Promise::start` first"),
+        ] {
+            let text = Error::InvalidState(state).to_string();
+            assert!(text.contains(to_do), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lost_task_is_told_why_it_is_not_begun_again() {
+        for (loss, to_do) in [
+            (Loss::Policy, "choose `OnWorkerDeath::FailTask`"),
+            (Loss::Ended, "submit it to a new one"),
+            (
+                Loss::Unread(3),
+                "3 workers ended while they read its argument: give it a smaller",
+            ),
+        ] {
+            let parts = DeathParts {
+                pid: 7,
+                end: End::Exited(3),
+                task: None,
+                moment: Moment::Sent,
+                note: None,
+                times_begun: 1,
+                loss,
+            };
+            let text = Error::WorkerDied(WorkerDeath::new(parts)).to_string();
+            assert!(text.contains(to_do) && !text.contains("retries"), "{text}");
         }
     }
 
@@ -370,7 +462,7 @@ mod tests {
         );
         let text = death(End::Signalled("signal 40".to_owned()), None, None);
         assert!(
-            text.contains("ended by signal 40 before it ran anything"),
+            text.contains("ended by signal 40 before the task began;"),
             "{text}"
         );
     }

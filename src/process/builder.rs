@@ -276,8 +276,8 @@ impl ProcessPoolExecutorBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`]: `max_workers`, `max_tasks_per_child` or
-    /// `queue_capacity` is 0, or the name of a variable is empty or has `=` or
-    /// a NUL byte in it. [`Error::Encode`] or [`Error::NotShippable`]: so is the
+    /// `queue_capacity` is 0, the name of a variable is empty or has `=` or a NUL
+    /// byte in it, or that of the folder is empty or has a NUL byte. [`Error::Encode`] or [`Error::NotShippable`]: so is the
     /// initializer. [`Error::Unsupported`]: this program cannot be started as a
     /// worker. [`Error::Spawn`]: the system has no descriptor left.
     pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
@@ -296,7 +296,16 @@ impl ProcessPoolExecutorBuilder {
             let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
             if name.is_empty() || name.contains(&b'=') || [name, value].concat().contains(&0) {
                 return Err(Error::invalid_argument(
-                    "env: a name must not be empty or have a `=`, and nothing a NUL byte",
+                    "env: the name of a variable must not be empty or have a `=` in it, and neither \
+                     the name nor the value a NUL byte",
+                ));
+            }
+        }
+        if let Some(folder) = &self.current_dir {
+            let name = folder.as_os_str().as_encoded_bytes();
+            if name.is_empty() || name.contains(&0) {
+                return Err(Error::invalid_argument(
+                    "current_dir: a folder's name must not be empty or have a NUL byte",
                 ));
             }
         }

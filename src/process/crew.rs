@@ -32,8 +32,9 @@ use super::message::{Answer, InitializeFailure, Reply};
 use super::pool::Pool;
 use super::task::{Packed, codec_error};
 use super::terms::OnWorkerDeath;
-use crate::error::{DeathParts, End, Error, Side, WorkerDeath};
+use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
 use crate::sys::channel;
+use crate::sys::shortage::Shortage;
 
 /// How many workers in a row may die before they begin a task.
 const BARREN_STARTS: u32 = 5;
@@ -95,11 +96,11 @@ impl Pool {
                 if matches!(link.duty, Duty::Leaving) => {}
             Reply::Refused(why) => {
                 link.kill(Fate::Unfit(why.clone()));
-                self.break_down(ledger, Error::unsupported(why));
+                self.break_down(ledger, Error::unsupported(why), BrokenPart::Start);
             }
             Reply::InitializeFailed(failure) => {
                 link.leave();
-                self.break_down(ledger, cause_of(failure));
+                self.break_down(ledger, cause_of(failure), BrokenPart::Initializer);
             }
             Reply::Started(task) => self.task_started(ledger, number, task),
             Reply::Answer(task, answer) => self.task_answered(ledger, number, task, answer),
@@ -216,10 +217,10 @@ impl Pool {
         let recent = ledger.shortage.filter(|(_, last)| now - *last < SHORTAGE);
         let since = recent.map_or(now, |(since, _)| since);
         ledger.shortage = Some((since, now));
-        if is_shortage(&error) && now - since < SHORTAGE_LIMIT {
+        if Shortage::of(&error).is_some() && now - since < SHORTAGE_LIMIT {
             ledger.not_before = now.checked_add(SHORTAGE_WITHOUT_WORKERS);
         } else {
-            self.break_down(ledger, Error::Spawn(Arc::new(error)));
+            self.break_down(ledger, Error::Spawn(Arc::new(error)), BrokenPart::Start);
         }
     }
 
@@ -237,44 +238,58 @@ impl Pool {
             Some(Fate::Unfit(_)) => !matches!(link.duty, Duty::Leaving),
             Some(_) => false,
         };
+        let moment = self.moment_of(&link);
         let flight = link.take_flight();
         // One that rested was well; what ended it came from outside.
         if is_death && !link.has_begun && !link.has_rested {
             ledger.barren_starts += 1;
         }
-        let is_last_straw = flight.is_none() && ledger.barren_starts >= BARREN_STARTS;
         let explained = match end {
             End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
             _ => None,
         };
-        let death = Error::WorkerDied(WorkerDeath::new(DeathParts {
+        let death = DeathParts {
             pid: link.process.pid(),
             end,
             task: flight
                 .as_ref()
                 .and_then(|flight| flight.entry.terms.name.clone()),
-            ran_for: flight
-                .as_ref()
-                .and_then(|flight| Some(flight.started?.elapsed())),
+            moment,
             note: match &link.fate {
-                Some(Fate::Unfit(what)) => Some(what.clone()),
-                _ if is_last_straw => Some(format!(
-                    "the {BARREN_STARTS} last workers ended so; look at the initializer, and at what runs before `main`"
-                )),
+                Some(Fate::Unfit(what)) => Some(format!("the pool ended it, for {what}")),
                 _ => explained,
             },
             times_begun: flight.as_ref().map_or(0, |flight| flight.entry.times_begun),
-        }));
+            loss: Loss::Retries,
+        };
         if let Some(flight) = flight {
-            self.ground(ledger, flight, link.fate, link.process.pid(), &death);
+            self.ground(ledger, flight, link.fate, &death);
         }
+        let death = Error::WorkerDied(WorkerDeath::new(death));
         if is_death && self.breaks_on_death() {
-            self.break_down(ledger, death);
+            self.break_down(ledger, death, BrokenPart::Policy);
             self.stop(ledger, Fate::Broken);
         } else if ledger.barren_starts >= BARREN_STARTS {
-            self.break_down(ledger, death);
+            let part = BrokenPart::Starts {
+                workers: ledger.barren_starts,
+                look_at: self.launcher.runs_before_tasks(),
+            };
+            self.break_down(ledger, death, part);
         }
         self.move_on(ledger);
+    }
+
+    /// Where in its life a worker is.
+    fn moment_of(&self, link: &Link) -> Moment {
+        match &link.duty {
+            Duty::Starting if link.is_ready && self.launcher.initializes() => Moment::Initializing,
+            Duty::Starting => Moment::Starting,
+            Duty::Busy(flight) => match flight.started {
+                Some(started) => Moment::Running(started.elapsed()),
+                None => Moment::Sent,
+            },
+            Duty::Idle | Duty::Leaving => Moment::Idle,
+        }
     }
 
     fn breaks_on_death(&self) -> bool {
@@ -282,14 +297,15 @@ impl Pool {
     }
 
     /// What becomes of the task of a worker that has ended.
-    fn ground(
-        &self,
-        ledger: &mut Ledger,
-        flight: Flight,
-        fate: Option<Fate>,
-        pid: u32,
-        death: &Error,
-    ) {
+    fn ground(&self, ledger: &mut Ledger, flight: Flight, fate: Option<Fate>, death: &DeathParts) {
+        let pid = death.pid;
+        let died = |loss| {
+            let parts = DeathParts {
+                loss,
+                ..death.clone()
+            };
+            Error::WorkerDied(WorkerDeath::new(parts))
+        };
         let has_started = flight.started.is_some();
         // What a socket holds, a worker need not have been alive for.
         let was_being_read = flight.written > channel::capacity();
@@ -298,7 +314,10 @@ impl Pool {
         let error = match fate {
             Some(Fate::Killed | Fate::Terminated) => Error::Killed(entry.end(Some(pid), ran_for)),
             Some(Fate::Overdue) => Error::TimeLimit(entry.end(Some(pid), ran_for)),
-            Some(Fate::Broken) => ledger.closed.clone().unwrap_or_else(|| death.clone()),
+            Some(Fate::Broken) => {
+                let broken = ledger.closed.clone();
+                broken.unwrap_or_else(|| died(Loss::Ended))
+            }
             Some(Fate::Unfit(_)) | None => {
                 let goes_on = ledger.stopped.is_none() && !ledger.is_broken();
                 if let Some(call) = call.filter(|_| goes_on) {
@@ -314,7 +333,15 @@ impl Pool {
                 }
                 // A task that ends its worker is over, whatever the next one does.
                 ledger.barren_starts = 0;
-                death.clone()
+                died(if !goes_on {
+                    Loss::Ended
+                } else if !has_started {
+                    Loss::Unread(entry.lost_sends)
+                } else if self.breaks_on_death() {
+                    Loss::Policy
+                } else {
+                    Loss::Retries
+                })
             }
         };
         ledger.fail(entry, error);
@@ -331,20 +358,6 @@ impl Pool {
         }
         ledger.queue.push_front(entry);
     }
-}
-
-/// Returns `true` if the system may have more of it in a moment.
-fn is_shortage(error: &io::Error) -> bool {
-    let codes = [
-        libc::EMFILE,
-        libc::ENFILE,
-        libc::EAGAIN,
-        libc::ENOMEM,
-        libc::ENOBUFS,
-    ];
-    error
-        .raw_os_error()
-        .is_some_and(|code| codes.contains(&code))
 }
 
 /// Why a worker was not initialized.

@@ -266,25 +266,36 @@ fn judge(marker: &OsStr) -> Standing {
 fn unfit(peer: Peer, parent: &Parent) -> Option<String> {
     if own::has_more_rights_than_its_caller() {
         let why = "it has more rights than its parent (setuid, capabilities): the parent's file \
-                   got them since it was started, or its real and effective user differ";
+                   got them since it was started, or its real and effective user differ; give \
+                   both the same rights";
         return Some(why.to_owned());
     }
     if !peer.is_our_user() {
-        return Some("its parent acts for another user".to_owned());
+        return Some(
+            "its parent acts for another user; keep to one user while workers are started"
+                .to_owned(),
+        );
     }
     if Image::current().is_run_by_loader() {
-        return Some("it was started through the loader (as `ld.so ./program`)".to_owned());
+        return Some(
+            "it was started through the loader (as `ld.so ./program`); start the program itself"
+                .to_owned(),
+        );
     }
     match parent.runs_our_program() {
         Ok(true) => None,
-        Ok(false) => Some("its parent runs another program".to_owned()),
+        Ok(false) => Some(format!(
+            "its parent runs another program; leave the variable {VARIABLE} to a pool of this \
+             program"
+        )),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(
-            "may not see which program its parent runs; if that has changed its user or group, \
-             it has to make itself visible again: prctl(PR_SET_DUMPABLE, 1)"
+            "it may not see which program its parent runs; if that has changed its user or \
+             group, have it make itself visible again: prctl(PR_SET_DUMPABLE, 1)"
                 .to_owned(),
         ),
         Err(error) => Some(format!(
-            "cannot see in /proc which program its parent runs: {error}"
+            "it cannot see in /proc which program its parent runs ({error}); mount /proc so \
+             that it shows all processes of a user"
         )),
     }
 }

@@ -8,10 +8,11 @@
 //! Its output is that of the parent.
 
 use std::ffi::OsString;
-use std::io;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf, absolute};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -19,10 +20,14 @@ use super::entry::{self, Way};
 use super::link::Link;
 use super::message::Greeting;
 use super::program::Program;
-use crate::error::End;
+use crate::error::{End, StartFailure};
 use crate::sync::Mutex;
 use crate::sys::channel;
 use crate::sys::child::{Handle, SignalName};
+use crate::sys::shortage::Shortage;
+
+/// The program of this process, as the system knows it.
+const PROGRAM: &str = "/proc/self/exe";
 
 pub(super) struct Launcher {
     pub(super) way: Way,
@@ -40,10 +45,22 @@ impl Launcher {
         self.initialize.is_some()
     }
 
+    /// What of the user's runs in a worker before its first task.
+    pub(super) fn runs_before_tasks(&self) -> &'static str {
+        match (self.way, self.initializes()) {
+            (Way::Hook, false) => "what runs before `main`",
+            (Way::Hook, true) => "the initializer, and at what runs before `main`",
+            (Way::Init, false) => "what `main` does before `concurrent_futures::init()`",
+            (Way::Init, true) => {
+                "the initializer, and at what `main` does before `concurrent_futures::init()`"
+            }
+        }
+    }
+
     /// Starts a worker and greets it.
     pub(super) fn launch(&self, number: usize) -> io::Result<Link> {
         let (ours, childs) = channel::pair()?;
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(PROGRAM);
         if let Some(own) = std::env::args_os().next() {
             command.arg0(own);
         }
@@ -53,7 +70,7 @@ impl Launcher {
         }
         let (name, value) = entry::marker(self.way);
         command.env(name, value).stdin(Stdio::from(childs));
-        let process = Process::new(command.spawn()?)?;
+        let process = Process::new(command.spawn().map_err(|error| self.explain(error))?)?;
         drop(command);
         let mut link = Link::new(process, ours);
         let greeting = Greeting {
@@ -67,6 +84,63 @@ impl Launcher {
         }
         Ok(link)
     }
+
+    /// Finds out what a worker was not started for: the system has one word for a
+    /// folder that is missing and for a missing program.
+    fn explain(&self, error: io::Error) -> io::Error {
+        if Shortage::of(&error).is_some() {
+            return error;
+        }
+        if let Some(folder) = &self.current_dir {
+            // By its own `.` it is found only where it could be entered.
+            if let Err(why) = fs::metadata(folder.join(".")) {
+                return explain_folder(folder, why);
+            }
+        }
+        if let Err(why) = fs::metadata(PROGRAM) {
+            return explain_program(why);
+        }
+        if error.kind() == ErrorKind::ArgumentListTooLong {
+            let what = "the environment of a worker is too large".to_owned();
+            return StartFailure::wrap(error, what, "set fewer or shorter variables by `env`");
+        }
+        error
+    }
+}
+
+fn explain_folder(folder: &Path, why: io::Error) -> io::Error {
+    let whole = absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let named = format!("`{}`, which `current_dir` names,", whole.display());
+    let (what, advice) = match why.kind() {
+        ErrorKind::NotFound => (
+            format!("the folder {named} does not exist"),
+            "create it, or name another",
+        ),
+        ErrorKind::NotADirectory => (
+            format!("{named} is not a folder"),
+            "name the folder that workers are to start in",
+        ),
+        _ => (
+            format!("the folder {named} cannot be entered ({why})"),
+            "allow that, or name another",
+        ),
+    };
+    StartFailure::wrap(why, what, advice)
+}
+
+fn explain_program(why: io::Error) -> io::Error {
+    let (what, advice) = match why.kind() {
+        ErrorKind::NotFound => (
+            format!("there is no {PROGRAM}, which is the program that a worker runs"),
+            "mount /proc, also in a chroot or a container",
+        ),
+        _ => (
+            format!("{PROGRAM}, which is the program that a worker runs, cannot be seen ({why})"),
+            "if this process has changed its user or group, have it make itself visible again: \
+             prctl(PR_SET_DUMPABLE, 1)",
+        ),
+    };
+    StartFailure::wrap(why, what, advice)
 }
 
 /// The process of a worker.

@@ -60,6 +60,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 /// answer does not keep the others' waiting.
 pub(super) const TURN: usize = 1 << 20;
 
+/// The advice where a worker said what it never says by itself.
+pub(super) const FOREIGN_WORDS: &str = "a task may write only to what it has opened itself";
+
 /// A task that waits for a worker.
 pub(super) struct Entry {
     pub(super) task: Box<dyn Remote>,
@@ -254,7 +257,7 @@ impl Link {
     }
 
     fn hear_frame(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
-        let nonsense = |what| format!("it sent nonsense: {what}");
+        let nonsense = |what| format!("it sent nonsense ({what}); {FOREIGN_WORDS}");
         loop {
             if self.is_garbled {
                 return Ok(None);
@@ -316,13 +319,14 @@ impl Link {
         if may_come {
             return Ok(());
         }
-        Err(match kind {
-            Started => "it started what it does not have".to_owned(),
+        let what = match kind {
+            Started => "it began a task that it was not given",
             Ready | Refused | Initialized | InitializeFailed => {
-                format!("it said {kind:?} when it had said that it was ready")
+                "it spoke of its start when it had said that it was ready"
             }
-            _ => "it answered what nobody asked".to_owned(),
-        })
+            _ => "it answered for a task that it was not given",
+        };
+        Err(format!("{what}; {FOREIGN_WORDS}"))
     }
 
     /// Has the worker take up at once what it was sent, or go on with what it
@@ -341,7 +345,7 @@ impl Link {
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
         if is_inside && matches!(self.duty, Duty::Idle) {
-            return Err("it spoke while it had nothing to do".to_owned());
+            return Err(format!("it spoke while it had no task; {FOREIGN_WORDS}"));
         }
         let is_sent = self.flight().is_some_and(|flight| flight.started.is_none());
         if is_inside && self.progress.is_none() {

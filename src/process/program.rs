@@ -38,8 +38,13 @@ impl Program {
 
     /// Why addresses of the parent mean nothing to `self`, the worker.
     pub(crate) fn mismatch(&self, parent: &Self) -> Option<String> {
-        (self != parent)
-            .then(|| format!("the worker runs {self:?}, which is not its parent's {parent:?}"))
+        (self != parent).then(|| {
+            format!(
+                "no worker can begin: it runs another build of the program ({self:?}) than \
+                     its parent ({parent:?}), whose file was changed while it ran; start the \
+                     program anew"
+            )
+        })
     }
 }
 

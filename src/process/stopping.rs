@@ -8,13 +8,13 @@ use super::ledger::{Ledger, Threads};
 use super::link::{Entry, Fate};
 use super::pool::Pool;
 use crate::completion::{brings_results_of, is_telling_of, outside_turns, tell_all};
-use crate::error::Error;
+use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport};
 
 impl Pool {
     /// The pool cannot go on.
-    pub(super) fn break_down(&self, ledger: &mut Ledger, cause: Error) {
-        let broken = cause.broken();
+    pub(super) fn break_down(&self, ledger: &mut Ledger, cause: Error, part: BrokenPart) {
+        let broken = cause.broken(part);
         ledger.close(broken.clone());
         self.room.notify_all();
         ledger.again = 0;

@@ -217,9 +217,12 @@ fn keep_deadlines(ledger: &mut Ledger) {
             link.progress = None;
             let what = match link.flight() {
                 Some(flight) if flight.started.is_none() => {
-                    "it did not take up a task that it was sent"
+                    "it did not take up a task that it was sent; was it stopped (SIGSTOP)?"
                 }
-                _ => "it left a message half said",
+                _ => {
+                    "it left a message half said; was it stopped (SIGSTOP), or did a task write to \
+                      what it has not opened itself?"
+                }
             };
             link.kill(Fate::Unfit(what.to_owned()));
         }
@@ -227,7 +230,11 @@ fn keep_deadlines(ledger: &mut Ledger) {
     let is_late = |link: &&mut Link| link.deadline.is_some_and(|at| at <= now);
     for link in ledger.links.values_mut().filter(is_late) {
         let fate = match &link.duty {
-            _ if link.is_silent || link.is_lost => Fate::Unfit("it closed its connection".to_owned()),
+            _ if link.is_silent || link.is_lost => Fate::Unfit(
+                "its connection to the pool was closed; a task may close only what it has opened \
+                 itself, and may not become another program (`exec`)"
+                    .to_owned(),
+            ),
             Duty::Busy(_) => Fate::Overdue,
             Duty::Starting => Fate::Unfit(
                 "it did not say a word within a minute of its start; does its program reach `concurrent_futures::init`?"

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::codec::{self, Fault};
 use super::frame::Malformed;
+use super::link::FOREIGN_WORDS;
 use super::message::{Answer, answers};
 use super::pool::Pool;
 use crate::completion::{Completion, Job, Rest, Seat, Task, Telling, Tidings};
@@ -189,9 +190,9 @@ pub(super) fn chunk<T: DeserializeOwned>(
     move |bytes, name| {
         type Answered<'a> = Result<(u64, Answer<&'a [u8]>), Malformed>;
         let result = |(place, answer): (u64, Answered<'_>)| {
-            let (number, answer) = answer.map_err(|why| Error::other(why.to_string()))?;
+            let (number, answer) = answer.map_err(|why| garbled(&why.to_string()))?;
             if number != place {
-                return Err(Error::other("the worker answered out of order"));
+                return Err(garbled("the items are out of order"));
             }
             let result = catch(|| outcome(answer, name.cloned(), one));
             Ok(result.unwrap_or_else(|panic| Err(Error::Panicked(panic))))
@@ -203,9 +204,16 @@ pub(super) fn chunk<T: DeserializeOwned>(
         if results.len() as u64 == items {
             Ok(results)
         } else {
-            Err(Error::other("the worker did not answer for every item"))
+            Err(garbled("items are missing"))
         }
     }
+}
+
+/// An answer for a chunk that no worker gives by itself.
+fn garbled(what: &str) -> Error {
+    Error::other(format!(
+        "the worker's answer for several items makes no sense ({what}); {FOREIGN_WORDS}"
+    ))
 }
 
 pub(super) fn codec_error(side: Side, fault: Fault) -> CodecError {

@@ -56,7 +56,9 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
     let channel = match Channel::take_stdin() {
         // Leaked: both threads use it to the end of the process.
         Ok(channel) => &*Box::leak(Box::new(channel)),
-        Err(error) => lost(&format!("its channel cannot be moved: {error}")),
+        Err(error) => lost(&format!(
+            "the socket to its parent cannot be moved to another descriptor ({error})"
+        )),
     };
     if !parent.wait_for_words(channel) {
         own::end_now(0);
@@ -68,7 +70,7 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
     };
     let greeting = match requests.next() {
         Some(Request::Hello(greeting)) => greeting,
-        Some(_) => lost("its parent did not greet it"),
+        Some(_) => lost("the first message of its parent is not the one that comes first"),
         None => own::end_now(0),
     };
     if let Some(why) = Program::current().mismatch(&greeting.program) {
@@ -76,7 +78,10 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
     }
     let origin = match Origin::new() {
         Ok(origin) => origin,
-        Err(error) => refuse(channel, &format!("the worker cannot watch forks: {error}")),
+        Err(error) => refuse(
+            channel,
+            &format!("no worker can begin: it cannot watch for forks ({error}); free memory"),
+        ),
     };
     let watcher = thread::Builder::new().name("cf-watcher".to_owned());
     let watches = move || {
@@ -94,7 +99,9 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
     };
     if let Err(error) = watcher.and_then(|_| thread.spawn(serves)) {
         // One death of many, perhaps: the next worker may get a thread.
-        lost(&format!("it cannot start a thread: {error}"));
+        lost(&format!(
+            "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and memory"
+        ));
     }
     TASK_THREAD.wait_until_over();
     ExitCode::Threadless.end()
@@ -121,7 +128,10 @@ fn lost(why: &str) -> ! {
 }
 
 fn end_saying(code: ExitCode, why: &str) -> ! {
-    eprintln!("concurrent-futures: worker {} ends: {why}", id());
+    eprintln!(
+        "concurrent-futures: the worker process {} ends: {why}",
+        id()
+    );
     code.end()
 }
 
@@ -140,10 +150,11 @@ fn end_by(error: &io::Error, parent: &Parent) -> ! {
     match error.raw_os_error() {
         Some(libc::EBADF | libc::ENOTSOCK) => end_saying(
             ExitCode::Closed,
-            "its task closed the descriptor that answers go by",
+            "its task closed the descriptor that answers go by; a task may close only what it has \
+             opened itself",
         ),
         _ if is_end(error) => end_with_channel(parent),
-        _ => lost(&format!("its channel does not work: {error}")),
+        _ => lost(&format!("the socket to its parent does not work ({error})")),
     }
 }
 
@@ -152,7 +163,10 @@ struct Unwinding;
 
 impl Drop for Unwinding {
     fn drop(&mut self) {
-        end_saying(ExitCode::Threadless, "its thread unwound");
+        end_saying(
+            ExitCode::Threadless,
+            "the thread that runs tasks was ended alone (`pthread_exit`, `pthread_cancel`)",
+        );
     }
 }
 
@@ -188,7 +202,7 @@ fn serve(
                 }
             }
             Some(Request::Exit) => end(way),
-            Some(Request::Hello(_)) => lost("its parent greeted it twice"),
+            Some(Request::Hello(_)) => lost("its parent sent its first message twice"),
             None => end_with_channel(parent),
         }
     }
@@ -222,7 +236,7 @@ impl Answers<'_> {
         // SAFETY: the greeting showed that the parent is this very program, and
         // it makes its calls with `Call`'s own functions.
         if !unsafe { work.call.run(task, work.args(), &mut answer) } {
-            lost("a task's function is not in this program");
+            lost("the function that it is to call is not in this program");
         }
         // Before the parent hears of the end, which may be when it looks.
         drop(work);
@@ -296,7 +310,7 @@ impl Requests<'_> {
 }
 
 fn lost_in<T>(frame: Malformed) -> T {
-    lost(&format!("it was sent {frame}"))
+    lost(&format!("it cannot read what it was sent: {frame}"))
 }
 
 /// Whether the other end is gone.

@@ -24,3 +24,4 @@ pub(crate) mod life;
 pub(crate) mod own;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod parent;
+pub(crate) mod shortage;

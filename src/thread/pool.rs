@@ -36,7 +36,7 @@ use super::worker;
 use crate::completion::{
     Completion, Group, Job, Seat, Task, Tidings, is_telling_of, new_home, outside_turns, tell_all,
 };
-use crate::error::Error;
+use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::panic::contain_drop;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -345,7 +345,7 @@ impl Pool {
 
     /// The initializer of a worker failed.
     pub(super) fn break_down(&self, cause: Error) {
-        let broken = cause.broken();
+        let broken = cause.broken(BrokenPart::Initializer);
         self.close(broken.clone());
         self.clear(|task| task.fail(broken.clone()));
         contain_drop(broken);

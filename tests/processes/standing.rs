@@ -124,6 +124,16 @@ alone! {
         }
     }
 
+    /// The advice was to ask for fewer workers.
+    fn a_pool_without_proc_says_that_proc_is_missing() {
+        if has_rights() {
+            let hide = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
+            let said = said_by(&["unshare", "--mount", "sh", "-c", hide], "");
+            assert!(said.contains("/proc") && said.contains("mount /proc"), "{said}");
+            assert!(said.contains("make a new pool") && !said.contains("fewer"), "{said}");
+        }
+    }
+
     /// Five workers printed the loader's usage, and the cause was never told.
     fn a_program_that_the_loader_was_told_to_start_says_why_it_has_no_workers() {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();

@@ -158,7 +158,10 @@ fn a_second_start_ends_the_worker() {
     let task = started(&pool, &mut worker);
     worker.write_all(&bare(Kind::Started, 1)).unwrap();
     let error = outcome(&task).unwrap_err().to_string();
-    assert!(error.contains("what it does not have"), "{error}");
+    assert!(
+        error.contains("began a task that it was not given"),
+        "{error}"
+    );
     pool.shutdown(ShutdownOptions::new());
 }
 
@@ -168,7 +171,10 @@ fn an_answer_to_nothing_ends_the_worker() {
     let task = started(&pool, &mut worker);
     worker.write_all(&bare(Kind::Returned, 7)).unwrap();
     let error = outcome(&task).unwrap_err().to_string();
-    assert!(error.contains("what nobody asked"), "{error}");
+    assert!(
+        error.contains("answered for a task that it was not given"),
+        "{error}"
+    );
     pool.shutdown(ShutdownOptions::new());
 }
 
@@ -332,7 +338,10 @@ fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
     lie[16] = 0xff;
     worker.write_all(&lie).unwrap();
     let error = outcome(&task).unwrap_err().to_string();
-    assert!(error.contains("what nobody asked"), "{error}");
+    assert!(
+        error.contains("answered for a task that it was not given"),
+        "{error}"
+    );
     pool.shutdown(ShutdownOptions::new());
 }
 

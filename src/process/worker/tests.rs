@@ -418,6 +418,13 @@ fn nonsense_ends_the_worker_and_nothing_else() {
     let mut worker = Spoken::silent();
     worker.say(&exit());
     assert_eq!(worker.ended().code(), Some(ExitCode::Lost as i32));
+    let [_, said] = worker.printed();
+    let whole = format!(
+        "concurrent-futures: the worker process {} ends: the first message of its parent is not \
+         the one that comes first",
+        worker.child.id()
+    );
+    assert!(said.contains(&whole), "{said}");
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! [`BrokenPool`]: the cause for which a pool broke, and which part of it.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::Error;
+
+/// The cause for which a pool can run no more tasks.
+///
+/// It comes inside [`Error::Broken`], and lends its cause like an `Arc` of it.
+/// Clones share it.
+///
+/// ```
+/// use concurrent_futures::{Error, ThreadPoolExecutor};
+///
+/// let executor = ThreadPoolExecutor::builder()
+///     .initializer(|()| Err("no licence"), ())
+///     .build()?;
+/// let Some(Error::Broken(broken)) = executor.spawn(|| ())?.exception() else {
+///     unreachable!("the initializer fails")
+/// };
+/// assert!(broken.is_initializer());
+/// assert_eq!(broken.cause().to_string(), "no licence");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct BrokenPool(Arc<Parts>);
+
+struct Parts {
+    cause: Error,
+    part: BrokenPart,
+}
+
+/// The part of a pool that the cause lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    any(not(target_os = "linux"), concurrent_futures_loom),
+    expect(
+        dead_code,
+        reason = "a pool of threads breaks by its initializer alone"
+    )
+)]
+pub(crate) enum BrokenPart {
+    /// The initializer failed.
+    Initializer,
+    /// A worker died, and the pool was built to break then.
+    Policy,
+    /// That many workers in a row ended before they began a task.
+    Starts { workers: u32, look_at: &'static str },
+    /// No worker can be started.
+    Start,
+    /// What whoever made the error knows.
+    Unknown,
+}
+
+impl BrokenPool {
+    /// For those who write executors: a pool that broke for that cause.
+    ///
+    /// ```
+    /// use concurrent_futures::{BrokenPool, Error};
+    ///
+    /// let error = Error::Broken(BrokenPool::new(Error::other("the cluster is away")));
+    /// assert!(error.to_string().contains("the cluster is away"));
+    /// ```
+    pub fn new(cause: Error) -> Self {
+        Self::by(cause, BrokenPart::Unknown)
+    }
+
+    pub(super) fn by(cause: Error, part: BrokenPart) -> Self {
+        Self(Arc::new(Parts { cause, part }))
+    }
+
+    /// What happened.
+    pub fn cause(&self) -> &Error {
+        &self.0.cause
+    }
+
+    /// Returns `true` if the initializer of a worker failed: it panicked, returned
+    /// an error, or did not get its argument.
+    pub fn is_initializer(&self) -> bool {
+        self.0.part == BrokenPart::Initializer
+    }
+}
+
+impl Deref for BrokenPool {
+    type Target = Error;
+
+    fn deref(&self) -> &Error {
+        self.cause()
+    }
+}
+
+/// The cause alone.
+impl fmt::Display for BrokenPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause().fmt(f)
+    }
+}
+
+impl fmt::Debug for BrokenPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokenPool")
+            .field("cause", self.cause())
+            .field("is_initializer", &self.is_initializer())
+            .finish()
+    }
+}
+
+/// Writes that the pool is broken, by what, and what to do.
+pub(super) fn describe(broken: &BrokenPool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let cause = broken.cause();
+    f.write_str("the pool is broken, ")?;
+    match (broken.0.part, cause) {
+        (BrokenPart::Initializer, Error::Panicked(panic)) => {
+            panic.describe("its initializer", f)?;
+            f.write_str("; mend that and make a new pool")
+        }
+        (BrokenPart::Initializer, Error::Decode(_)) => write!(
+            f,
+            "the argument of its initializer did not arrive: {cause}; mend that and make a new pool"
+        ),
+        (BrokenPart::Initializer, _) => write!(
+            f,
+            "its initializer failed: {cause}; mend that and make a new pool"
+        ),
+        (BrokenPart::Policy, _) => {
+            f.write_str("as its policy `OnWorkerDeath::BreakPool` has it when a worker dies: ")?;
+            death(cause, f)?;
+            f.write_str(
+                "; make a new pool, or choose `OnWorkerDeath::FailTask`, by which the task of \
+                 that worker fails alone",
+            )
+        }
+        (BrokenPart::Starts { workers, look_at }, _) => {
+            write!(
+                f,
+                "{workers} workers in a row ended before they began a task, the last so: "
+            )?;
+            death(cause, f)?;
+            write!(f, "; look at {look_at}, and make a new pool")
+        }
+        (BrokenPart::Start, _) => write!(f, "{cause}, and make a new pool"),
+        (BrokenPart::Unknown, _) => write!(f, "{cause}; mend that and make a new pool"),
+    }
+}
+
+/// Not the text of a task that was lost, which speaks of `retries`.
+fn death(cause: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match cause {
+        Error::WorkerDied(death) => write!(f, "{death}"),
+        other => write!(f, "{other}"),
+    }
+}

@@ -1,0 +1,69 @@
+//! The text of [`Error::Spawn`](crate::Error::Spawn), and [`StartFailure`], a
+//! cause that this crate found out by itself.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use crate::sys::shortage::Shortage;
+
+/// The reason why no worker starts, where the system's own words name the wrong
+/// thing or none.
+#[derive(Debug)]
+pub(crate) struct StartFailure {
+    what: String,
+    advice: &'static str,
+    /// The system's own words.
+    cause: io::Error,
+}
+
+#[cfg_attr(
+    any(not(target_os = "linux"), concurrent_futures_loom),
+    expect(dead_code, reason = "it is made where there are processes")
+)]
+impl StartFailure {
+    /// Wraps an error of the system, whose kind stays.
+    pub(crate) fn wrap(cause: io::Error, what: String, advice: &'static str) -> io::Error {
+        io::Error::new(
+            cause.kind(),
+            Self {
+                what,
+                advice,
+                cause,
+            },
+        )
+    }
+}
+
+impl fmt::Display for StartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.advice)
+    }
+}
+
+impl Error for StartFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Writes that no worker started, why, and what to do, as a clause that can go on.
+pub(super) fn describe(cause: &io::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if cause
+        .get_ref()
+        .is_some_and(|inner| inner.is::<StartFailure>())
+    {
+        return write!(f, "no worker could be started: {cause}");
+    }
+    let advice = match Shortage::of(cause) {
+        Some(Shortage::Descriptors) => {
+            "close files and sockets, or raise the limit of descriptors (`ulimit -n`)"
+        }
+        Some(Shortage::Threads) => {
+            "ask for fewer workers, or raise the limits of processes (`ulimit -u`) and memory"
+        }
+        Some(Shortage::Memory) => "ask for fewer workers, or free memory",
+        None => "see to it that the system allows it",
+    };
+    write!(f, "no worker could be started ({cause}); {advice}")
+}

@@ -1,0 +1,58 @@
+//! [`Shortage`]: what the system has too little of at the moment.
+
+use std::io::{self, ErrorKind};
+
+/// What was too short for the system to do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    Descriptors,
+    /// Processes or threads. Memory too: a thread without a stack is refused so.
+    Threads,
+    Memory,
+}
+
+impl Shortage {
+    /// `None`: it is no shortage, and the same will fail again.
+    pub(crate) fn of(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            ErrorKind::WouldBlock => Some(Self::Threads),
+            ErrorKind::OutOfMemory => Some(Self::Memory),
+            _ => error.raw_os_error().and_then(Self::of_code),
+        }
+    }
+
+    /// For the codes that have no kind of their own.
+    #[cfg(target_os = "linux")]
+    fn of_code(code: i32) -> Option<Self> {
+        match code {
+            libc::EMFILE | libc::ENFILE => Some(Self::Descriptors),
+            libc::ENOBUFS => Some(Self::Memory),
+            _ => None,
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of_code(_code: i32) -> Option<Self> {
+        None
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_told_from_what_fails_again() {
+        let of = |code| Shortage::of(&io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE] {
+            assert_eq!(of(code), Some(Shortage::Descriptors));
+        }
+        assert_eq!(of(libc::EAGAIN), Some(Shortage::Threads));
+        for code in [libc::ENOMEM, libc::ENOBUFS] {
+            assert_eq!(of(code), Some(Shortage::Memory));
+        }
+        for code in [libc::ENOENT, libc::EPERM, libc::E2BIG] {
+            assert_eq!(of(code), None);
+        }
+    }
+}
