@@ -66,7 +66,7 @@ fn operate(pool: &ProcessPoolExecutor, place: &Place, random: &mut Rng, thread: 
                 begin(thread, "a pool whose initializer fails");
                 pools::failing_initializer(random);
             }
-            12 if random.u32(..12) == 0 => {
+            12 if random.u32(..4) == 0 => {
                 begin(thread, "a pool whose idle workers die");
                 pools::idle_killed(random);
             }
@@ -195,8 +195,11 @@ fn harm(pool: &ProcessPoolExecutor, round: &Round, random: &mut Rng) {
         return;
     }
     let pid = pids[random.usize(..pids.len())];
+    if !is_child(&pid) {
+        return;
+    }
     if random.bool() {
-        kill(pid);
+        signal(pid, libc::SIGKILL);
         count("workers killed");
     } else {
         signal(pid, libc::SIGSTOP);
@@ -206,18 +209,15 @@ fn harm(pool: &ProcessPoolExecutor, round: &Round, random: &mut Rng) {
     }
 }
 
-fn kill(pid: u32) {
-    signal(pid, libc::SIGKILL);
+/// Tells a child of this process from another that has its number by now.
+fn is_child(pid: &u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.contains(&format!(" {} ", std::process::id())))
 }
 
-/// Signals a child of this process, and nothing that has its number by now.
 fn signal(pid: u32, signal: libc::c_int) {
-    let is_child = fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.contains(&format!(" {} ", std::process::id())));
-    if is_child {
-        // SAFETY: `kill` takes no memory.
-        unsafe { libc::kill(pid.cast_signed(), signal) };
-    }
+    // SAFETY: `kill` takes no memory.
+    unsafe { libc::kill(pid.cast_signed(), signal) };
 }
 
 /// Makes a pool with random options, and tells the round what to expect of it.

@@ -77,15 +77,15 @@ fn look(error: &Error) {
 
 /// Workers that die while they are idle cost no task anything.
 pub fn idle_killed(random: &mut Rng) {
-    let workers = random.usize(1..5);
+    let workers = random.usize(4..9);
     let pool = ProcessPoolExecutor::with_max_workers(workers).expect("a pool");
-    for _ in 0..random.u32(1..4) {
+    for _ in 0..random.u32(1..6) {
         // Long enough for each to have a worker of its own, most times.
         let nap = |n: usize| {
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(10));
             n
         };
-        let made = (0..2 * workers).map(|n| pool.submit(nap, n));
+        let made = (0..workers).map(|n| pool.submit(nap, n));
         let made: Vec<_> = made.collect();
         for (n, future) in made.into_iter().enumerate() {
             match future.and_then(|future| future.into_result()) {
@@ -93,12 +93,17 @@ pub fn idle_killed(random: &mut Rng) {
                 wrong => fault(format!("an innocent task: {n}, {wrong:?}")),
             }
         }
-        for pid in pool.stats().pids {
-            // None of them has a task: they are idle, or just started.
-            if random.u32(..3) > 0 {
-                super::kill(pid);
-                count("idle workers killed");
-            }
+        // None of them has a task: they are idle, or just started. All at once, so that
+        // the next tasks are sent to dead ones.
+        let mut pids = pool.stats().pids;
+        pids.retain(super::is_child);
+        // The last to be idle is the first to be sent a task.
+        if random.bool() {
+            pids.reverse();
+        }
+        for pid in pids {
+            super::signal(pid, libc::SIGKILL);
+            count("idle workers killed");
         }
     }
 }
