@@ -47,7 +47,7 @@ where
     // iterator panics.
     let all = Completions {
         receiver,
-        waiting: Arc::default(),
+        waiting: Arc::new(Mutex::new(Waiting::default())),
         origin: Origin::current(),
     };
     for (number, item) in futures.into_iter().enumerate() {
@@ -220,12 +220,12 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     fn help(&self, number: usize, place: Place<F>) -> Option<F> {
         // Not under the lock, which the task's waker takes.
         place.item.target().help();
-        let mut waiting = self.waiting.lock();
-        if place.item.target().done() {
+        // The task may have forked.
+        let waiting = self.locked();
+        let Some(mut waiting) = waiting.filter(|_| !place.item.target().done()) else {
             // Its waker may have found the place empty.
-            drop(waiting);
             return Some(place.leave());
-        }
+        };
         // Its waker comes later than this, for it comes when the task is done.
         waiting.places.insert(number, place);
         None

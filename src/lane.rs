@@ -118,16 +118,15 @@ impl<F: Waitable> Lane<F> {
     ///
     /// No task is done by the deadline, or without one ever would be.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NoneDone> {
-        if !self.origin.is_here() {
-            return Err(NoneDone::Ever);
-        }
-        if let Some(deadline) = deadline {
-            return self
-                .arrivals
-                .recv_deadline(deadline)
-                .or(Err(NoneDone::InTime));
+        if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
+            let arrived = self.arrivals.recv_deadline(deadline);
+            return arrived.or(Err(NoneDone::InTime));
         }
         loop {
+            // A task that was run here may have forked.
+            if !self.origin.is_here() {
+                return Err(NoneDone::Ever);
+            }
             if let Some(number) = self.try_next() {
                 return Ok(number);
             }

@@ -16,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Error, MapOptions, ReturnWhen, ShutdownOptions, ThreadFuture, ThreadPoolExecutor, as_completed,
-    completions, promise, wait, wait_until,
+    Error, MapOptions, Promise, ReturnWhen, ShutdownOptions, ThreadFuture, ThreadPoolExecutor,
+    as_completed, completions, promise, wait, wait_until,
 };
 
 /// No wait in a test is longer than this.
@@ -810,4 +810,25 @@ fn an_await_that_a_waker_polls_goes_on() {
     Arc::new(PolledInWaker(Mutex::new(Some(Box::pin(awaits))))).poll();
     let (first, second) = answer.recv_timeout(LIMIT).expect("it is woken");
     assert_eq!((first.unwrap(), second.unwrap()), (1, 2));
+}
+
+/// Each callback completes the next promise, and waits until that is told.
+#[test]
+fn a_chain_of_10_000_callbacks_that_wait_ends_well() {
+    fn step(mut left: Vec<(Promise<()>, ThreadFuture<()>)>, count: &Arc<AtomicUsize>) {
+        let Some((promise, future)) = left.pop() else {
+            return;
+        };
+        let inner = Arc::clone(count);
+        future.add_done_callback(move |_| {
+            inner.fetch_add(1, Ordering::Relaxed);
+            step(left, &inner);
+        });
+        promise.set_result(()).unwrap();
+        future.into_result().unwrap();
+    }
+    let count = Arc::new(AtomicUsize::new(0));
+    let inner = Arc::clone(&count);
+    on_the_only_worker(move |_| step((0..10_000).map(|_| promise()).collect(), &inner));
+    assert_eq!(count.load(Ordering::Relaxed), 10_000);
 }

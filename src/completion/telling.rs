@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use super::borrowing::{Later, later};
 use super::group::Member;
+use super::stack::{NoStack, with_enough_stack};
 use super::task::{Job, Tidings};
 use super::waiting::Wakers;
 use super::{Completion, Record};
@@ -133,13 +134,26 @@ impl<T> Completion<T> {
     /// Runs the callbacks of this task now, if the current thread, which is about
     /// to wait until it is told, has queued them behind the one that it is in.
     /// Those that they complete in turn stay where they would be.
-    pub(crate) fn tell_now(self: &Arc<Self>) {
+    ///
+    /// # Errors
+    ///
+    /// There is not enough stack left, and no memory for more. They stay queued.
+    pub(crate) fn tell_now(self: &Arc<Self>) -> Result<(), NoStack> {
         let teller = self.locked().and_then(|record| record.teller);
-        if teller.is_some_and(|teller| teller == thread_id()) {
-            if let Some(turn) = turn_of(self.address()) {
-                in_a_turn(turn);
-            }
+        if teller.is_none_or(|teller| teller != thread_id()) {
+            return Ok(());
         }
+        let mut turn = turn_of(self.address());
+        // Each of a chain of callbacks may wait for the next one.
+        let told = with_enough_stack(|| {
+            if let Some(turn) = turn.take() {
+                in_a_turn(turn.run);
+            }
+        });
+        if let Some(turn) = turn {
+            put_back(turn);
+        }
+        told
     }
 
     /// Returns `true` if the current thread is inside one of its callbacks.
@@ -253,7 +267,7 @@ fn next_turn() -> Option<Later> {
 }
 
 /// Takes the callbacks of this task out of what the current thread has queued.
-fn turn_of(task: usize) -> Option<Later> {
+fn turn_of(task: usize) -> Option<Turn> {
     let found = TURNS.try_with(|turns| {
         let turns = &mut *turns.borrow_mut();
         let queues = turns.outer.iter_mut().chain(&mut turns.queue);
@@ -262,9 +276,19 @@ fn turn_of(task: usize) -> Option<Later> {
             queue.remove(at)
         };
         // The newest first, for that is where it most likely is.
-        queues.rev().find_map(find).map(|turn| turn.run)
+        queues.rev().find_map(find)
     });
     found.unwrap_or(None)
+}
+
+/// Queues a turn that was taken out by [`turn_of`] again, as the next one.
+fn put_back(turn: Turn) {
+    let _ = TURNS.try_with(|turns| {
+        let turns = &mut *turns.borrow_mut();
+        if let Some(queue) = turns.queue.as_mut().or(turns.outer.last_mut()) {
+            queue.push_front(turn);
+        }
+    });
 }
 
 /// Runs code that a callback waits for on its own stack: for what it completes it

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use super::stack::with_enough_stack;
 use super::telling::{TellingOf, outside_turns};
 use super::{Completion, NO_POOL, Record, circle};
 use crate::error::Error;
@@ -182,7 +183,7 @@ impl<T> Completion<T> {
                     return self.look_in_a_fork(until);
                 }
                 if until == Until::Told {
-                    self.tell_now();
+                    self.tell_now().map_err(|_| Error::WouldDeadlock)?;
                 }
                 if self.is_soon(until) {
                     return Ok(());
@@ -194,7 +195,7 @@ impl<T> Completion<T> {
         let mut timed_out = false;
         while !until.reached(&record) {
             if is_open && record.rest.is_some() {
-                record = self.after_rest(record);
+                record = self.after_rest(record).ok_or_else(Error::forked_task)?;
                 continue;
             }
             if !self.is_here() {
@@ -227,8 +228,7 @@ impl<T> Completion<T> {
     fn is_soon(&self, until: Until) -> bool {
         (0..YIELDS).any(|_| {
             let record = self.after_rest(self.record.lock());
-            let reached = until.reached(&record);
-            drop(record);
+            let reached = record.is_some_and(|record| until.reached(&record));
             if !reached {
                 yield_now();
             }
@@ -253,24 +253,35 @@ impl<T> Completion<T> {
         Ok(())
     }
 
-    /// Does the rest, if one is left, without the lock.
+    /// Does the rest, if one is left, without the lock. `None`: the rest forked, and
+    /// the lock is not to be had in the fork.
     fn after_rest<'a>(
         &'a self,
         mut record: MutexGuard<'a, Record<T>>,
-    ) -> MutexGuard<'a, Record<T>> {
-        if let Some(rest) = record.rest.take() {
-            drop(record);
-            self.finish(rest);
-            record = self.record.lock();
-        }
-        record
+    ) -> Option<MutexGuard<'a, Record<T>>> {
+        let Some(rest) = record.rest.take() else {
+            return Some(record);
+        };
+        drop(record);
+        self.finish(rest);
+        self.locked()
     }
 
     /// Does the rest, as if the waiting thread were nobody in particular: what it
     /// completes is told at once.
     fn finish(&self, rest: Rest) {
         let _here = TellingOf::enter(self);
-        contain(|| outside_turns(rest));
+        let mut rest = Some(rest);
+        let mut run = || {
+            if let Some(rest) = rest.take() {
+                contain(|| outside_turns(rest));
+            }
+        };
+        // Its `Deserialize` may wait for the next task, and so on.
+        if with_enough_stack(&mut run).is_err() {
+            // The waiting thread alone does it, and there is no more stack.
+            run();
+        }
     }
 
     /// Whether the task is that far now.

@@ -88,10 +88,10 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
         let Some(future) = &this.future else {
             return Poll::Ready(Err(Error::InvalidState(State::Finished)));
         };
-        if future.completion().help().is_err() {
+        let completion = future.completion();
+        if completion.help().is_err() || completion.tell_now().is_err() {
             return Poll::Ready(Err(Error::WouldDeadlock));
         }
-        future.completion().tell_now();
         let is_told = future
             .completion()
             .poll(Until::Told, &mut this.key, context.waker());

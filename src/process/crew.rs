@@ -68,8 +68,9 @@ impl Pool {
         let Some(link) = ledger.links.get_mut(&number) else {
             return;
         };
-        // Who was told that a task is killed is told the truth.
-        if link.is_doomed() {
+        // Who was told that a task is killed is told the truth. That it began counts, or
+        // it would be begun once more elsewhere.
+        if link.is_doomed() && !matches!(reply, Reply::Started(_)) {
             return;
         }
         match reply {
@@ -159,7 +160,6 @@ impl Pool {
         } else {
             ledger.idle.push(number);
         }
-        ledger.running -= 1;
         ledger.barren_starts = 0;
         // The next task first: its worker waits, and this task is over.
         self.move_on(ledger);
@@ -226,6 +226,10 @@ impl Pool {
 
     /// A worker's process has ended, and all that it had said was heard.
     pub(super) fn worker_ended(&self, ledger: &mut Ledger, number: usize, end: End) {
+        let link = ledger.links.get_mut(&number);
+        if let Some(task) = link.and_then(Link::begun_unheard) {
+            self.task_started(ledger, number, task);
+        }
         let Some(mut link) = ledger.links.remove(&number) else {
             return;
         };

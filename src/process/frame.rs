@@ -235,6 +235,17 @@ const PIECE: usize = 64 << 10;
 /// What a buffer grows by before it is read into.
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
+/// Returns `true` if an empty frame of that kind and task stands anywhere in `bytes`, be it
+/// in the middle of what makes no sense.
+pub(crate) fn holds(bytes: &[u8], kind: Kind, task: u64) -> bool {
+    let mut wanted = bare(kind, task);
+    bytes.windows(HEADER).any(|window| {
+        // Where the sender ran is its own affair.
+        wanted[4..8].copy_from_slice(&window[4..8]);
+        window == wanted
+    })
+}
+
 /// Makes frames of bytes as they come.
 ///
 /// The terms: bytes are first read into a *stage* of fixed size, out of which
@@ -321,6 +332,16 @@ impl Assembler {
             self.start = 0;
         }
         Ok(&mut self.stage[self.end..])
+    }
+
+    /// All bytes that are here and belong to no frame that was given out.
+    pub(crate) fn leftover(&self) -> Vec<u8> {
+        let partial = self.partial.iter();
+        let payload = partial.flat_map(|partial| &partial.payload[..partial.got]);
+        payload
+            .chain(&self.stage[self.start..self.end])
+            .copied()
+            .collect()
     }
 
     /// Says that `count` bytes were read into what [`room`](Self::room) lent.
@@ -436,6 +457,27 @@ mod tests {
                 assert!(frame.payload == payload, "pieces of {piece}");
             }
         }
+    }
+
+    /// Behind a length that is a lie, it is taken for payload.
+    #[test]
+    fn what_is_left_over_holds_a_frame_that_was_taken_for_payload() {
+        let mut assembler = Assembler::new();
+        let mut bytes = bare(Kind::Returned, 9).to_vec();
+        bytes[16] = 200;
+        let mut started = bare(Kind::Started, 7);
+        set_cpu(&mut started, 3);
+        bytes.extend(started);
+        for piece in [&bytes[..30], &bytes[30..]] {
+            let room = assembler.room().unwrap();
+            room[..piece.len()].copy_from_slice(piece);
+            assembler.came(piece.len());
+            assert!(assembler.next().unwrap().is_none(), "it is not whole");
+        }
+        let leftover = assembler.leftover();
+        assert!(holds(&leftover, Kind::Started, 7));
+        assert!(!holds(&leftover, Kind::Started, 8));
+        assert!(!holds(&leftover, Kind::Returned, 7));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::frame::{Assembler, Kind};
+use super::frame::{Assembler, Kind, holds};
 use super::launcher::Process;
 use super::looks::is_elsewhere;
 use super::message::{self, Reply};
@@ -42,7 +42,7 @@ use super::progress::Progress;
 use super::task::{Packed, Remote};
 use super::terms::Terms;
 use crate::error::{TaskEnd, TaskEndParts};
-use crate::sys::channel::Channel;
+use crate::sys::channel::{Channel, capacity};
 
 /// How long a worker may take from its start to its first word. It does nothing
 /// of the user's before that, but the machine may be busy.
@@ -298,6 +298,23 @@ impl Link {
                 Err(_) => self.fall_silent(),
             }
         }
+    }
+
+    /// The number of its task if it has begun that, and only said so behind words that
+    /// were not heard: asked once, when its process has ended.
+    pub(super) fn begun_unheard(&mut self) -> Option<u64> {
+        let flight = self.flight().filter(|flight| flight.started.is_none())?;
+        let task = flight.number;
+        let mut said = self.inbox.leftover();
+        let mut piece = [0; 4096];
+        // Another process may hold the socket, and go on writing.
+        while said.len() < 2 * capacity() {
+            match self.channel.receive_now(&mut piece) {
+                Ok(count) if count > 0 => said.extend_from_slice(&piece[..count]),
+                _ => break,
+            }
+        }
+        holds(&said, Kind::Started, task).then_some(task)
     }
 
     /// Checks that a frame of that kind and task may come now: the table above.

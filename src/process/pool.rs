@@ -369,6 +369,7 @@ impl Pool {
     /// A task has its outcome, which nobody knows yet.
     pub(super) fn ended(&self, failed: bool) {
         let mut ledger = self.ledger.lock();
+        ledger.running -= 1;
         if failed {
             ledger.failed += 1;
         } else {
@@ -397,6 +398,9 @@ impl Pool {
             .collect();
         for number in busy {
             self.hear(ledger, number);
+            // Half a message has a limit from now on, which the supervisor keeps.
+            let link = ledger.links.get(&number);
+            ledger.is_stale |= link.is_some_and(|link| link.progress.is_some());
         }
     }
 
@@ -429,6 +433,11 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if !self.is_here() {
+            let threads = std::mem::take(&mut *self.threads.lock());
+            #[expect(clippy::mem_forget, reason = "a fork has no such threads to let go")]
+            std::mem::forget(threads);
+        }
         POOLS.lock().remove(&self.id);
     }
 }

@@ -168,6 +168,44 @@ alone! {
         assert_eq!(*value(&future), 8);
     }
 
+    /// The pool's threads have ended, and what they were called by may be others' there.
+    fn a_fork_that_drops_a_pool_leaves_its_own_threads_alone() {
+        let executor = pool(1);
+        value(&executor.submit(double, 1).unwrap());
+        executor.shutdown_with(ShutdownOptions::new().wait(false));
+        let names = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+            let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+            tasks.filter_map(move |task| name(task).ok()).collect::<Vec<_>>()
+        };
+        while names().iter().any(|name| name.starts_with("cf-")) {
+            std::thread::yield_now();
+        }
+        // SAFETY: the fork ends itself.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: takes a number. The signal ends a fork that hangs.
+            unsafe { libc::alarm(20) };
+            let (gate, gates) = std::sync::mpsc::channel::<()>();
+            let gates = std::sync::Arc::new(std::sync::Mutex::new(gates));
+            let threads = [(); 4].map(|()| {
+                let gates = std::sync::Arc::clone(&gates);
+                std::thread::spawn(move || gates.lock().is_ok_and(|gate| gate.recv().is_err()))
+            });
+            drop(executor);
+            drop(gate);
+            let joined = threads.into_iter().filter_map(|thread| thread.join().ok());
+            let joined = i32::try_from(joined.count()).unwrap();
+            // SAFETY: takes a number, and runs nothing of the parent's.
+            unsafe { libc::_exit(joined) };
+        }
+        let mut status = -1;
+        // SAFETY: a number of ours.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 4, "{status:#x}");
+    }
+
+
     /// It has the memory of the parent and none of its threads.
     fn a_fork_of_the_parent_is_no_second_parent() {
         let executor = pool(1);

@@ -1,10 +1,11 @@
 //! Waits inside code of the user's that the end of a task calls for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Instant;
 
-use concurrent_futures::{Error, ThreadFuture, promise};
+use concurrent_futures::{Error, ShutdownOptions, ThreadFuture, promise};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fixture::*;
@@ -102,5 +103,110 @@ alone! {
             ended.recv_timeout(LIMIT).expect("no circle is left");
         }
         last.join().unwrap();
+    }
+}
+
+/// A value whose reading in the parent waits for the next one, so often.
+mod chained {
+    use std::cell::Cell;
+    use std::sync::{Arc, Mutex};
+
+    use concurrent_futures::ProcessPoolExecutor;
+    use serde::{Deserialize, Deserializer, Serialize};
+
+    thread_local! {
+        pub(super) static LEFT: Cell<u32> = const { Cell::new(0) };
+    }
+
+    #[derive(Serialize)]
+    pub(super) struct Chained(u8);
+
+    impl<'de> Deserialize<'de> for Chained {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            #[derive(Deserialize)]
+            struct Chained(u8);
+            let read = Chained::deserialize(deserializer)?;
+            if LEFT.get() > 0 {
+                LEFT.set(LEFT.get() - 1);
+                // The waiting thread reads it, inside this reading.
+                let pool = POOL.lock().unwrap().clone();
+                value(&pool.unwrap());
+            }
+            Ok(Self(read.0))
+        }
+    }
+
+    pub(super) static POOL: Mutex<Option<Arc<ProcessPoolExecutor>>> = Mutex::new(None);
+
+    pub(super) fn value(pool: &ProcessPoolExecutor) {
+        let slow = |()| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            Chained(1)
+        };
+        let chained = pool.submit(slow, ()).unwrap();
+        assert!(chained.into_result().is_ok());
+    }
+}
+
+alone! {
+    fn a_chain_of_values_whose_reading_waits_for_the_next_ends_well() {
+        let executor = Arc::new(pool(1));
+        *chained::POOL.lock().unwrap() = Some(Arc::clone(&executor));
+        let begin = Instant::now();
+        while begin.elapsed() < LIMIT {
+            chained::LEFT.set(1500);
+            chained::value(&executor);
+            // Otherwise one came before it was waited for, which ends the chain.
+            if chained::LEFT.get() == 0 {
+                break;
+            }
+        }
+        assert_eq!(chained::LEFT.get(), 0);
+        *chained::POOL.lock().unwrap() = None;
+    }
+}
+
+/// A value whose reading in the parent waits until it may go on.
+mod slow {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender};
+
+    use serde::{Deserialize, Deserializer, Serialize};
+
+    pub(super) static GATE: Mutex<Option<(Sender<()>, Receiver<()>)>> = Mutex::new(None);
+
+    #[derive(Debug, Serialize)]
+    pub(super) struct Slow;
+
+    impl<'de> Deserialize<'de> for Slow {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            #[derive(Deserialize)]
+            struct Slow;
+            Slow::deserialize(deserializer)?;
+            let gate = GATE.lock().unwrap().take();
+            if let Some((begin, go_on)) = gate {
+                begin.send(()).unwrap();
+                go_on.recv_timeout(crate::fixture::LIMIT).unwrap();
+            }
+            Ok(Self)
+        }
+    }
+}
+
+alone! {
+    fn a_task_whose_value_is_being_read_counts_as_running() {
+        let executor = pool(1);
+        let (begin, begun) = std::sync::mpsc::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel();
+        *slow::GATE.lock().unwrap() = Some((begin, goes_on));
+        let future = executor.submit(|()| slow::Slow, ()).unwrap();
+        begun.recv_timeout(LIMIT).unwrap();
+        assert!(future.running());
+        assert_eq!(executor.stats().running, 1);
+        let left = executor.shutdown_with(ShutdownOptions::new().wait(false));
+        assert_eq!((left.running, left.finished), (1, 0));
+        go_on.send(()).unwrap();
+        value(&future);
+        assert_eq!(executor.stats().finished, 1);
     }
 }

@@ -7,6 +7,7 @@
 use super::*;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicI32;
 
 use concurrent_futures::wait as wait_for;
 use concurrent_futures::{
@@ -171,6 +172,39 @@ alone! {
         promised.set_result(()).unwrap();
         for future in &undone {
             wait(future);
+        }
+    }
+
+    /// The worker that waits runs the task that forks.
+    fn a_fork_inside_a_wait_for_several_does_not_hang() {
+        type Wait = fn(ThreadFuture<()>) -> bool;
+        let waits: [Wait; 3] = [
+            |future| wait_for([future], ReturnWhen::AllCompleted, None).done.is_empty(),
+            |future| !as_completed([future]).next().unwrap().done(),
+            |future| !completions([future]).recv().unwrap().done(),
+        ];
+        for wait in waits {
+            static FORK: AtomicI32 = AtomicI32::new(-1);
+            let executor = Arc::new(pool("forking", 1));
+            let inner = Arc::clone(&executor);
+            let outer = executor.spawn(move || {
+                let forks = inner.spawn(|| {
+                    // SAFETY: see the head of this file; the fork ends itself.
+                    let child = unsafe { libc::fork() };
+                    if child == 0 {
+                        // SAFETY: takes a number. The signal ends a fork that hangs.
+                        unsafe { libc::alarm(20) };
+                    }
+                    FORK.store(child, Ordering::Relaxed);
+                });
+                let is_undone = wait(forks.unwrap());
+                if FORK.load(Ordering::Relaxed) == 0 {
+                    // SAFETY: takes a number, and runs nothing of the parent's.
+                    unsafe { libc::_exit(i32::from(!is_undone)) };
+                }
+            });
+            take(outer.unwrap());
+            assert_eq!(end_of(FORK.load(Ordering::Relaxed)), Ok(0), "or by SIGALRM it hung");
         }
     }
 

@@ -393,3 +393,56 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
     pool.not_started(&mut ledger, shortage());
     assert!(ledger.is_broken());
 }
+
+/// It was stopped, and goes on in the moment in which it is given up.
+#[test]
+fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let call = bare(Kind::Task, 0).to_vec();
+    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+    let mut ledger = pool.lock();
+    worker.write_all(&bare(Kind::Started, 1)).unwrap();
+    let link = ledger.links.get_mut(&0).unwrap();
+    link.kill(Fate::Unfit("it did not take up a task".to_owned()));
+    drop(ledger);
+    let outcome = outcome(&task);
+    assert!(matches!(outcome, Err(Error::WorkerDied(_))), "{outcome:?}");
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// Of the worker of a task that wrote into its socket, the next task may have begun.
+#[test]
+fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
+    let nonsense: [&[u8]; 3] = [
+        &bare(Kind::Returned, 9),
+        b"hello from a task that prints to every descriptor",
+        b"short",
+    ];
+    for words in nonsense {
+        let (pool, mut worker) = pool_with_a_dummy();
+        let call = bare(Kind::Task, 0).to_vec();
+        let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+        let words = [words, &bare(Kind::Started, 1)].concat();
+        worker.write_all(&words).unwrap();
+        let outcome = outcome(&task);
+        assert!(matches!(outcome, Err(Error::WorkerDied(_))), "{outcome:?}");
+        pool.shutdown(ShutdownOptions::new());
+    }
+}
+
+/// The supervisor may sleep without a limit then.
+#[test]
+fn half_a_message_that_a_snapshot_reads_has_a_limit() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    let mut ledger = pool.lock();
+    ledger.is_stale = false;
+    worker.write_all(&bare(Kind::Returned, 1)[..10]).unwrap();
+    pool.catch_up(&mut ledger);
+    assert!(ledger.links[&0].progress.is_some());
+    assert!(ledger.is_stale, "it is woken");
+    ledger.links[&0].process.kill().unwrap();
+    drop(ledger);
+    assert!(outcome(&task).is_err());
+    pool.shutdown(ShutdownOptions::new());
+}
