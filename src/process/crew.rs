@@ -213,8 +213,11 @@ impl Pool {
             ledger.not_before = now.checked_add(SHORTAGE);
             return;
         }
-        // One that was over in between does not count.
-        let recent = ledger.shortage.filter(|(_, last)| now - *last < SHORTAGE);
+        // One that was over in between does not count. Half the limit, for an attempt that
+        // fails may take its time.
+        let recent = ledger
+            .shortage
+            .filter(|(_, last)| now - *last < SHORTAGE_LIMIT / 2);
         let since = recent.map_or(now, |(since, _)| since);
         ledger.shortage = Some((since, now));
         if Shortage::of(&error).is_some() && now - since < SHORTAGE_LIMIT {

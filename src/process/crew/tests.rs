@@ -389,7 +389,9 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
     assert!(!ledger.is_broken());
     // One that lasts does.
     let now = Instant::now();
-    ledger.shortage = now.checked_sub(SHORTAGE_LIMIT).zip(Some(now));
+    ledger.shortage = now
+        .checked_sub(SHORTAGE_LIMIT)
+        .zip(now.checked_sub(SHORTAGE * 4));
     pool.not_started(&mut ledger, shortage());
     assert!(ledger.is_broken());
 }
