@@ -19,6 +19,13 @@ use serde_bytes::ByteBuf;
 
 #[path = "../src/process/codec/mod.rs"]
 mod codec;
+#[path = "../src/sys/stack.rs"]
+mod stack;
+
+/// Where the codec looks for it.
+mod sys {
+    pub(crate) use crate::stack;
+}
 
 fn main() {
     println!("milliseconds; the pool has one worker");

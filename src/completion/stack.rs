@@ -10,22 +10,19 @@
 //! makes programs fail that could go on; a new thread for the task has other
 //! thread locals than the worker, which the initializer may have set.
 
+pub(crate) use crate::sys::stack::NoStack;
+
+#[cfg(not(concurrent_futures_loom))]
+use crate::sys::stack;
+
 /// The stack that a task finds at least when it runs inside a wait.
 #[cfg(not(concurrent_futures_loom))]
 const LEAST: usize = 1 << 20;
 
-/// The size of another piece. It is memory only where it is used.
-#[cfg(not(concurrent_futures_loom))]
-const PIECE: usize = 4 << 20;
-
-/// There is no memory for another piece of stack; nothing was run.
-#[derive(Debug)]
-pub(crate) struct NoStack;
-
-/// Returns `true` if the calling thread has it; yes, if nothing is known of its stack.
+/// Returns `true` if the calling thread has it.
 #[cfg(not(concurrent_futures_loom))]
 pub(super) fn has_enough_stack() -> bool {
-    stacker::remaining_stack().is_none_or(|left| left >= LEAST)
+    stack::has_left(LEAST)
 }
 
 /// A model's chains are short.
@@ -41,25 +38,7 @@ pub(super) fn has_enough_stack() -> bool {
 /// [`NoStack`]; `f` did not run.
 #[cfg(not(concurrent_futures_loom))]
 pub(super) fn with_enough_stack(f: impl FnOnce()) -> Result<(), NoStack> {
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
-    if has_enough_stack() {
-        f();
-        return Ok(());
-    }
-    let mut has_begun = false;
-    // `grow` panics if it gets no memory, and only then.
-    let grown = catch_unwind(AssertUnwindSafe(|| {
-        stacker::grow(PIECE, || {
-            has_begun = true;
-            f();
-        });
-    }));
-    match grown {
-        Ok(()) => Ok(()),
-        Err(_) if !has_begun => Err(NoStack),
-        Err(panic) => resume_unwind(panic),
-    }
+    stack::with_at_least(LEAST, f)
 }
 
 /// As above.

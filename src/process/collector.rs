@@ -41,10 +41,10 @@ pub(super) enum Event {
 
 /// The stack of the collector's thread.
 ///
-/// A worker whose stack a deep value overflows is one worker; here it would be
-/// the whole program. So there is room for what a worker had room to encode: to
-/// decode took nearly twice as much of a list of itself in a debug build, and
-/// less than that in a release. It is memory only where it is used.
+/// To read a deep value it goes on on more stack, but the user's own code does not: the
+/// `Drop` of a list of itself, for one, that nobody wants any more. A worker whose stack
+/// that overflows is one worker; here it would be the whole program. It is memory only
+/// where it is used.
 pub(super) fn stack() -> usize {
     worker::stack().saturating_mul(4)
 }

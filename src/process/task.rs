@@ -52,9 +52,9 @@ impl<T> Job<T> for Packed {
     }
 }
 
-/// How many bytes a value may have to be decoded by who waits for it. Each level
-/// of a value that holds itself takes at least one, and the waiting thread may
-/// have little stack, where the collector has much.
+/// The number of bytes that a value may have to be decoded by the thread that waits for
+/// it: its `Deserialize` may recurse by itself, and that thread may have little stack,
+/// where the collector has much.
 const SMALL: usize = 32;
 
 /// The worker's end of a task of any type.

@@ -98,17 +98,10 @@ alone! {
     /// is the end of the whole program and not of a worker.
     fn what_a_worker_can_write_can_be_read_here_however_deep() {
         let executor = pool(1);
-        let mut layers = 1000;
-        loop {
-            match executor.submit(Onion::of, layers).unwrap().result() {
-                Ok(onion) => assert_eq!(onion.layers(), layers),
-                Err(Error::WorkerDied(_)) => break,
-                Err(error) => panic!("{layers}: {error}"),
-            }
-            layers += layers / 8;
+        for layers in [1000, 10_000, 100_000] {
+            let onion = executor.submit(Onion::of, layers).unwrap();
+            assert_eq!(onion.result().unwrap().layers(), layers);
         }
-        assert!(layers > 4000, "{layers}");
-        assert_goes_on(&executor);
     }
 
     /// That saves a thread that would have to be woken in between.
@@ -312,5 +305,67 @@ alone! {
         assert!(matches!(refused.error, Error::NotShippable(_)), "{}", refused.error);
         assert_eq!(refused.call.1, 7);
         assert_goes_on(&executor);
+    }
+}
+
+/// A list of itself, whose parts lie on the stack by value while they are read.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Large<const N: usize> {
+    #[serde(with = "board")]
+    board: [[u64; 32]; N],
+    next: Option<Box<Large<N>>>,
+}
+
+/// Serde knows arrays of up to 32 only.
+mod board {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer, const N: usize>(
+        board: &[[u64; 32]; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        board[0][0].serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[[u64; 32]; N], D::Error> {
+        Ok([[u64::deserialize(deserializer)?; 32]; N])
+    }
+}
+
+fn large<const N: usize>(length: u64) -> Option<Box<Large<N>>> {
+    (0..length).fold(None, |next, number| {
+        Some(Box::new(Large {
+            board: [[number; 32]; N],
+            next,
+        }))
+    })
+}
+
+fn length<const N: usize>(mut list: Option<Box<Large<N>>>) -> u64 {
+    let mut length = 0;
+    while let Some(part) = list {
+        length += 1;
+        list = part.next;
+    }
+    length
+}
+
+alone! {
+    /// The parent reads it on a thread of its own, and its end is that of the program.
+    fn a_deep_value_of_large_parts_arrives() {
+        let executor = pool(1);
+        let future = executor.submit(large::<8>, 5000).unwrap();
+        assert_eq!(length(future.into_result().unwrap()), 5000);
+        let future = executor.submit(large::<256>, 300).unwrap();
+        assert_eq!(length(future.into_result().unwrap()), 300);
+    }
+
+    /// On the stack of the thread that submits, and of the worker's.
+    fn a_deep_argument_of_large_parts_arrives() {
+        let executor = pool(1);
+        let future = executor.submit(length::<8>, large(20_000)).unwrap();
+        assert_eq!(future.into_result().unwrap(), 20_000);
     }
 }

@@ -13,6 +13,7 @@
 //! | `refusal` | why not, in words |
 
 mod block;
+mod depth;
 mod read;
 mod refusal;
 pub(crate) mod tag;

@@ -14,6 +14,7 @@ use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Visitor};
 
 use super::block::{Number, ReadNumbers, numbers_of, read_vector};
+use super::depth::{deeper, needs_for};
 use super::refusal::{Refusal, USE_JSON};
 use super::tag;
 
@@ -258,7 +259,7 @@ impl<'de> Reader<'de> {
             packed,
             is_exact,
         };
-        let read = visit(&mut parts);
+        let read = deeper(needs_for::<T>(), || visit(&mut parts));
         let left = parts.left;
         if left == 0 && read.is_ok() {
             return read;
@@ -533,7 +534,9 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        visitor.visit_newtype_struct(self)
+        deeper(needs_for::<V::Value>(), || {
+            visitor.visit_newtype_struct(self)
+        })
     }
 
     #[inline]
@@ -601,11 +604,12 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             return Err(self.mismatch(tag, "an enum"));
         }
         let shape = self.shape()?;
-        let read = visitor.visit_enum(Variant {
-            reader: self,
+        let variant = Variant {
+            reader: &mut *self,
             tag,
             shape,
-        });
+        };
+        let read = deeper(needs_for::<V::Value>(), || visitor.visit_enum(variant));
         self.has_failed |= read.is_err();
         read
     }

@@ -5,11 +5,13 @@
 //! reader can see whether it reads the very fields that were written.
 
 use std::fmt::Display;
+use std::mem::needs_drop;
 use std::ptr;
 
 use serde::ser::{self, Serialize, Serializer};
 
 use super::block::block_of;
+use super::depth::{LEAST, deeper};
 use super::refusal::{Refusal, USE_JSON};
 use super::tag;
 
@@ -88,7 +90,12 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(block.bytes);
             return Ok(());
         }
-        let written = value.serialize(&mut *self);
+        let written = if needs_drop::<T>() {
+            deeper(LEAST, || value.serialize(&mut *self))
+        } else {
+            // It holds nothing that could go deep.
+            value.serialize(&mut *self)
+        };
         self.has_failed |= written.is_err();
         written
     }

@@ -1,0 +1,35 @@
+//! Values inside values inside values: what holds the next one on the heap may go
+//! deeper than the stack of a thread, for what reads or writes it calls itself.
+
+use super::refusal::Refusal;
+use crate::sys::stack;
+
+/// What the writing of one value takes of the stack, its own code included, by far.
+pub(super) const LEAST: usize = 128 << 10;
+
+/// How often a value may lie on the stack while it is read: a debug build moves it from
+/// hand to hand. Seen were up to eight.
+const COPIES: usize = 24;
+
+/// Returns the bytes of stack for the reading of a value of that type.
+pub(super) const fn needs_for<T>() -> usize {
+    LEAST + size_of::<T>().saturating_mul(COPIES)
+}
+
+/// Reads or writes a part, with so many bytes of stack at least.
+///
+/// # Errors
+///
+/// There is no memory for more stack; or those of the part.
+#[inline]
+pub(super) fn deeper<T>(
+    bytes: usize,
+    part: impl FnOnce() -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let done = stack::with_at_least(bytes, part);
+    done.unwrap_or_else(|_| {
+        Err(Refusal::new(
+            "it goes deeper than there is stack, and memory for more",
+        ))
+    })
+}

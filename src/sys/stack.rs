@@ -1,0 +1,47 @@
+//! More stack for a thread that goes deep (`stacker`).
+
+/// The size of another piece, at least. It is memory only where it is used.
+const PIECE: usize = 4 << 20;
+
+/// There is no memory for another piece of stack; nothing was run.
+#[derive(Debug)]
+pub(crate) struct NoStack;
+
+/// Returns `true` if the calling thread has so many bytes of stack left; yes, if nothing is
+/// known of its stack.
+#[inline]
+pub(crate) fn has_left(bytes: usize) -> bool {
+    stacker::remaining_stack().is_none_or(|left| left >= bytes)
+}
+
+/// Runs `f` with so many bytes of stack at least: here, or else on another piece.
+///
+/// # Errors
+///
+/// [`NoStack`]; `f` did not run.
+#[inline]
+pub(crate) fn with_at_least<R>(bytes: usize, f: impl FnOnce() -> R) -> Result<R, NoStack> {
+    if has_left(bytes) {
+        return Ok(f());
+    }
+    on_another_piece(bytes, f)
+}
+
+#[cold]
+fn on_another_piece<R>(bytes: usize, f: impl FnOnce() -> R) -> Result<R, NoStack> {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    let mut has_begun = false;
+    // `grow` panics if it gets no memory, and only then.
+    let grown = catch_unwind(AssertUnwindSafe(|| {
+        stacker::grow(PIECE.max(bytes.saturating_mul(2)), || {
+            has_begun = true;
+            f()
+        })
+    }));
+    match grown {
+        Ok(value) => Ok(value),
+        Err(_) if !has_begun => Err(NoStack),
+        Err(panic) => resume_unwind(panic),
+    }
+}
