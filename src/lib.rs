@@ -68,8 +68,10 @@
 //! # In other processes
 //!
 //! With `ProcessPoolExecutor` in that line each call runs in another process: the same
-//! program, started again, with nothing to write for it. What a task does to its
-//! process is the error of one future:
+//! program, started again, with nothing to write for it. Such a worker runs nothing of
+//! `main`: an initializer sets up [loggers](recipes#logging-in-workers) and
+//! [state](recipes#state-that-each-worker-keeps) there. What a task does to its process
+//! is the error of one future:
 //!
 //! ```
 //! use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -93,13 +95,14 @@
 //!
 //! # In async code
 //!
-//! Futures can be awaited on any runtime, but three calls of a pool block their
-//! thread: dropping it, `shutdown`, and `submit` on a full bounded queue. In a
-//! task of an async runtime they hold up that runtime, and hang for ever if what
-//! the pool waits for needs the blocked thread. Call
-//! `shutdown_with(ShutdownOptions::new().wait(false))` before the pool is
-//! dropped, or drop it where blocking is allowed (tokio's `spawn_blocking`, as in the
-//! [recipe](recipes#in-async-code)), and use `try_submit`.
+//! Futures can be awaited on any runtime. All other waits block their thread: not
+//! only `result`, [`wait()`] and the items of a map, but also dropping a pool, `shutdown`,
+//! the end of a scope, and `submit`, `spawn` or `map` on a full bounded queue. In a task
+//! of an async runtime they hold up that runtime, and hang for ever if what they wait
+//! for needs the blocked thread. Submit by `try_submit`. Before the pool is dropped call
+//! `shutdown_with(ShutdownOptions::new().wait(false))`; what is not awaited then may be
+//! cut off by the end of `main`. Or block where the runtime lets you, as in tokio's
+//! `spawn_blocking` ([recipe](recipes#in-async-code)).
 //!
 //! ```
 //! use std::sync::mpsc;
@@ -126,9 +129,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! An `async fn` given to `submit` does nothing: calling one only makes a future,
-//! which becomes the task's value and is never polled by the pool. Give a
-//! function that runs it to its end, as with the runtime's `block_on`.
+//! An `async fn` given to a pool of threads does nothing: calling one only makes a
+//! future, which becomes the task's value and is never polled by the pool. Give a
+//! function that runs it to its end, as with the runtime's `block_on`. (For a pool of
+//! processes it does not compile.)
 //!
 //! ```
 //! use concurrent_futures::{Error, ThreadPoolExecutor};

@@ -68,9 +68,9 @@ use crate::panic::contain_drop;
 /// the one of [`current_dir`](ProcessPoolExecutorBuilder::current_dir). It is in
 /// the process group of this process: SIGINT, as Ctrl-C sends it to all, does
 /// nothing to it. SIGTERM or SIGHUP to the whole group ends it and its task, which then
-/// fails with [`Error::WorkerDied`], though this process may handle the signal; only
-/// one that this process ignored before is ignored there too. Send such a signal to
-/// this process alone, whose end is that of its workers.
+/// fails with [`Error::WorkerDied`], though this process may handle the signal; a
+/// worker ignores it only if this process did when the worker started. Send such a
+/// signal to this process alone, whose end is that of its workers.
 ///
 /// The time that a panic takes to be printed, with a backtrace above all, counts
 /// as run time of its task, and so against a time limit.
@@ -85,7 +85,7 @@ use crate::panic::contain_drop;
 ///
 /// **Callbacks**, and the `Deserialize` of results, run on one thread of the
 /// pool; but a thread that waits without a limit may decode a small value
-/// itself. As long as one of them runs, no other task of the pool becomes done;
+/// itself, with its thread locals and under the locks that it holds. As long as one of them runs, no other task of the pool becomes done;
 /// one that waits there for another without a limit gets
 /// [`Error::WouldDeadlock`]; from `wait`, `as_completed` and `completions` by way of
 /// its future, which they give back though it is not done. A task that makes a pool
@@ -189,7 +189,8 @@ impl ProcessPoolExecutor {
     /// The arguments are encoded before this returns. Waits while a bounded queue
     /// is full, which blocks a runtime in [async code](crate#in-async-code); see
     /// [`queue_capacity`](ProcessPoolExecutorBuilder::queue_capacity) and
-    /// [`try_submit`](Self::try_submit).
+    /// [`try_submit`](Self::try_submit). An `async fn` does not compile here: the future
+    /// that it returns cannot travel.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;

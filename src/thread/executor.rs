@@ -157,8 +157,10 @@ impl ThreadPoolExecutor {
     /// Like [`Executor::submit`](crate::Executor::submit), but `f` may capture, and nothing needs serde.
     /// Waits while a bounded queue is full, which blocks a runtime in async code; see
     /// [`queue_capacity`](ThreadPoolExecutorBuilder::queue_capacity) and
-    /// [`try_submit`](Self::try_submit). An `async fn` does nothing here, for nobody
-    /// polls [what it returns](crate#in-async-code).
+    /// [`try_submit`](Self::try_submit). An `async fn` does nothing here: the pool never
+    /// polls [the future that it returns](crate#in-async-code). A task may run
+    /// [inside the wait of another](crate#in-a-task-that-waits), and shares its thread
+    /// locals and the locks that it holds.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
