@@ -1,8 +1,18 @@
 //! Signals to the whole process group, workers included.
 
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::{env, thread};
+
 use concurrent_futures::ProcessPoolExecutor;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::fixture::*;
+
+/// Tells the program [`is_a_group`] that it is one.
+const GROUP: &str = "CONCURRENT_FUTURES_TEST_GROUP";
 
 /// Sends a signal to a group that holds this process and its workers, and gives what
 /// comes of a task that runs meanwhile.
@@ -31,6 +41,52 @@ fn answer_after_a_signal_to_the_group(
     answer
 }
 
+/// A program with a pool whose worker has a task, and no thought of signals.
+#[test]
+fn is_a_group() {
+    if env::var_os(GROUP).is_none() {
+        return;
+    }
+    let executor = pool(1);
+    wait_until_running(&executor.submit(linger, ()).unwrap());
+    println!("worker {}", only_worker(&executor));
+    linger(());
+}
+
+/// Starts that program in a group of its own, sends the signal to the group, and sees
+/// that program and worker end.
+fn all_end_by_a_signal_to_the_group(signal: Signal) {
+    let mut program = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "signals::is_a_group", "--nocapture"])
+        .env(GROUP, "1")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(program.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("worker ") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended early");
+    }
+    kill_process_group(Pid::from_child(&program), signal).unwrap();
+    // The worker has the other end too: it is closed when both are gone.
+    let (sender, gone) = mpsc::channel();
+    let reads = thread::spawn(move || {
+        said.read_to_string(&mut line).unwrap();
+        sender.send(()).unwrap();
+    });
+    let ended = gone.recv_timeout(LIMIT / 4);
+    if ended.is_err() {
+        kill_process_group(Pid::from_child(&program), Signal::KILL).unwrap();
+    }
+    let status = program.wait().unwrap();
+    reads.join().unwrap();
+    assert_eq!(ended, Ok(()), "something of it goes on");
+    assert_eq!(status.signal(), Some(signal.as_raw()));
+}
+
 fn handler() -> libc::sighandler_t {
     extern "C" fn nothing(_signal: i32) {}
     nothing as extern "C" fn(i32) as libc::sighandler_t
@@ -57,5 +113,27 @@ alone! {
     fn sigterm_that_the_program_ignores_is_ignored_by_workers() {
         let answer = answer_after_a_signal_to_the_group(libc::SIGTERM, libc::SIG_IGN);
         assert_eq!(answer, Ok(1));
+    }
+
+    /// It ignores what its parent did when it started.
+    fn sigterm_that_the_program_ignores_later_ends_workers() {
+        let executor = pool(1);
+        let held = executor.submit(linger, ()).unwrap();
+        wait_until_running(&held);
+        // SAFETY: takes numbers; the test is alone in its process.
+        unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+        send(only_worker(&executor), Signal::TERM);
+        assert_eq!(death(&held).signal(), Some("SIGTERM"));
+        assert_goes_on(&executor);
+    }
+
+    /// As Ctrl-C does to most programs: it does nothing to the worker, which ends with
+    /// its parent.
+    fn sigint_to_the_group_of_a_program_that_does_not_handle_it_ends_all() {
+        all_end_by_a_signal_to_the_group(Signal::INT);
+    }
+
+    fn sigterm_to_the_group_of_a_program_that_does_not_handle_it_ends_all() {
+        all_end_by_a_signal_to_the_group(Signal::TERM);
     }
 }
