@@ -160,6 +160,8 @@ impl Pool {
         } else {
             ledger.idle.push(number);
         }
+        ledger.running -= 1;
+        ledger.unread += 1;
         ledger.barren_starts = 0;
         // The next task first: its worker waits, and this task is over.
         self.move_on(ledger);

@@ -47,6 +47,8 @@ pub(super) struct Ledger {
     pub(super) again: usize,
     pub(super) running: usize,
     /// Tasks that were answered and have no outcome yet.
+    pub(super) unread: usize,
+    /// Tasks that were answered and are not told yet.
     pub(super) unsettled: usize,
     pub(super) finished: u64,
     pub(super) failed: u64,

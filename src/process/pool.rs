@@ -369,7 +369,7 @@ impl Pool {
     /// A task has its outcome, which nobody knows yet.
     pub(super) fn ended(&self, failed: bool) {
         let mut ledger = self.ledger.lock();
-        ledger.running -= 1;
+        ledger.unread -= 1;
         if failed {
             ledger.failed += 1;
         } else {
@@ -405,11 +405,18 @@ impl Pool {
     }
 
     pub(super) fn stats(&self) -> Stats {
+        self.stats_and_unread().0
+    }
+
+    /// And the number of tasks whose values are still being read: no worker runs them
+    /// any more, and they have no outcome yet.
+    pub(super) fn stats_and_unread(&self) -> (Stats, usize) {
         if !self.is_here() {
-            return Stats::default();
+            return (Stats::default(), 0);
         }
         let mut ledger = self.ledger.lock();
         self.catch_up(&mut ledger);
+        let unread = ledger.unread;
         let stats = Stats {
             workers: ledger.exist(),
             idle: ledger.idle.len() + ledger.coming(),
@@ -427,7 +434,7 @@ impl Pool {
             broken: ledger.is_broken(),
         };
         self.ring_if_stale(ledger);
-        stats
+        (stats, unread)
     }
 }
 

@@ -120,7 +120,10 @@ impl Pool {
         if waits {
             self.join(deadline);
         }
-        self.stats().into()
+        let (mut stats, unread) = self.stats_and_unread();
+        // Nothing is left only when those have ended too.
+        stats.running += unread;
+        stats.into()
     }
 
     /// Refuses tasks from now on, and cancels those that wait if so asked. The
