@@ -172,6 +172,14 @@
 //! by `std::thread::park`: they may take a token that the program's own `unpark` left,
 //! or leave one.
 //!
+//! # After a fork
+//!
+//! A child that this process makes by `fork` has none of its threads. There every use
+//! of a pool, a scope or a future of the parent is an error or a default at once, and
+//! dropping one waits for nothing: `submit` and `result` fail, [`wait()`] gives
+//! `not_done`, [`as_completed`] gives futures that are not done. What was done before has
+//! its value. The child makes pools of its own.
+//!
 //! # More
 //!
 //! * [`recipes`]: programs for what is asked most.

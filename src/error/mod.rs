@@ -192,7 +192,7 @@ impl fmt::Display for Error {
             }
             Self::Timeout { unfinished, total } => write!(
                 f,
-                "the wait timed out with {unfinished} of {total} tasks unfinished; they go on and may be waited for again"
+                "the wait timed out with {unfinished} of {total} tasks unfinished; futures may be waited for again, but a map has cancelled what had not begun"
             ),
             Self::Panicked(panic) => panic.fmt(f),
             Self::TimeLimit(end) => {

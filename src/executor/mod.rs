@@ -27,7 +27,8 @@ use crate::map::{self, Map, MapOptions};
 /// A name for the bounds, implemented for all that meet them. A task that runs
 /// in this process needs less: see the inherent methods of the executors.
 ///
-/// A value arrives in another process as it was, or there is an error. Types that
+/// A value arrives in another process as it was, or there is an error; but a field with
+/// `#[serde(skip)]`, of which nothing is written, arrives as its default. Types that
 /// serde reads by looking at what comes (`flatten`, `untagged`,
 /// `skip_serializing_if`, `serde_json::Value`) are refused; they go in the wrapper
 /// `Json` of the feature `json`. Vectors of numbers and texts are copied as they

@@ -70,7 +70,8 @@ use crate::panic::contain_drop;
 /// nothing to it. SIGTERM or SIGHUP to the whole group ends it and its task, which then
 /// fails with [`Error::WorkerDied`], though this process may handle the signal; a
 /// worker ignores it only if this process did when the worker started. Send such a
-/// signal to this process alone, whose end is that of its workers.
+/// signal to this process alone, whose end is that of its workers. If SIGCHLD is ignored
+/// here, it is in workers too, and what a task starts cannot be waited for there.
 ///
 /// The time that a panic takes to be printed, with a backtrace above all, counts
 /// as run time of its task, and so against a time limit.

@@ -450,6 +450,10 @@ impl Drop for Pool {
             #[expect(clippy::mem_forget, reason = "a fork has no such threads to let go")]
             std::mem::forget(threads);
         }
+        // The user's, which may panic: perhaps while the executor is dropped.
+        contain_drop(self.config.initializer.take());
+        contain_drop(self.config.on_worker_exit.take());
+        contain_drop(self.ledger.get_mut().closed.take());
     }
 }
 

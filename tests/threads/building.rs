@@ -189,7 +189,7 @@ fn an_error_whose_drop_panics_loses_no_worker() {
     let stats = executor.stats();
     assert!(stats.broken);
     assert_eq!((stats.workers, stats.idle), (0, 0));
-    leak(executor);
+    drop(executor);
 }
 
 #[test]
@@ -393,4 +393,31 @@ fn sizes_may_be_as_large_as_can_be() {
     let options = concurrent_futures::MapOptions::new().automatic_chunks();
     let doubled = executor.map_with(options, |n: i32| 2 * n, 0..100).unwrap();
     assert_eq!(doubled.map(Result::unwrap).sum::<i32>(), 9900);
+}
+
+#[test]
+fn what_panics_when_it_is_dropped_with_its_pool_does_not_leave_the_drop() {
+    /// Counts how often it exploded.
+    struct Bomb(Arc<AtomicUsize>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            panic!("a bomb in a pool");
+        }
+    }
+    impl Clone for Bomb {
+        fn clone(&self) -> Self {
+            Self(Arc::clone(&self.0))
+        }
+    }
+    let exploded = Arc::new(AtomicUsize::new(0));
+    let on_exit = Bomb(Arc::clone(&exploded));
+    let executor = ThreadPoolExecutor::builder()
+        .initializer(leak::<Bomb>, Bomb(Arc::clone(&exploded)))
+        .on_worker_exit(move || assert!(Arc::strong_count(&on_exit.0) > 0))
+        .build()
+        .unwrap();
+    take(executor.spawn(|| 1).unwrap());
+    drop(executor);
+    assert_eq!(exploded.load(Ordering::Relaxed), 2, "each once");
 }
