@@ -448,3 +448,96 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     assert!(outcome(&task).is_err());
     pool.shutdown(ShutdownOptions::new());
 }
+
+/// Kills a worker, waits for its end, and has the pool hear of it.
+fn end(pool: &Pool, ledger: &mut Ledger, number: usize) {
+    let process = Arc::clone(&ledger.links[&number].process);
+    process.kill().unwrap();
+    let end = loop {
+        if let Some(end) = process.try_wait().unwrap() {
+            break end;
+        }
+    };
+    pool.worker_ended(ledger, number, end);
+}
+
+/// The pool would start one worker after the other, for ever.
+#[test]
+fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let first = started(&pool, &mut worker);
+    let call = bare(Kind::Task, 0).to_vec();
+    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+    // Held throughout, so that no real worker is started.
+    let mut ledger = pool.lock();
+    for number in 1..=5 {
+        assert!(!ledger.is_broken(), "{number}");
+        let (ours, childs) = channel::pair().unwrap();
+        let mut worker = UnixStream::from(childs);
+        worker.write_all(&bare(Kind::Ready, 0)).unwrap();
+        ledger.links.insert(number, Link::new(dummy(), ours));
+        pool.hear(&mut ledger, number);
+        assert!(ledger.links[&number].flight().is_some(), "it has the task");
+        end(&pool, &mut ledger, number);
+    }
+    assert!(ledger.is_broken());
+    ledger.links[&0].process.kill().unwrap();
+    drop(ledger);
+    assert!(matches!(outcome(&task), Err(Error::Broken(_))));
+    assert!(outcome(&first).is_err());
+    pool.shutdown(ShutdownOptions::new());
+}
+
+#[test]
+fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let call = bare(Kind::Task, 0).to_vec();
+    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+    let mut ledger = pool.lock();
+    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    pool.hear(&mut ledger, 0);
+    let fate = ledger.links[&0].fate.clone();
+    ledger.links[&0].process.kill().unwrap();
+    drop(ledger);
+    let Some(Fate::Unfit(what)) = fate else {
+        panic!("{fate:?}");
+    };
+    assert!(what.contains("answered for a task"), "{what}");
+    pool.shutdown(ShutdownOptions::new().cancel_pending(true));
+    assert!(outcome(&task).is_err());
+}
+
+/// As one says that the program is not there: waiting helps nothing.
+#[test]
+fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
+    let (pool, _worker) = pool_with_a_dummy();
+    let mut ledger = pool.lock();
+    end(&pool, &mut ledger, 0);
+    pool.not_started(&mut ledger, io::ErrorKind::NotFound.into());
+    assert!(ledger.is_broken());
+}
+
+/// It may take more than all looks together.
+#[test]
+fn a_large_call_that_is_read_slowly_is_waited_for() {
+    use std::io::Read;
+
+    let (pool, mut worker) = pool_with_a_dummy();
+    let mut call = bare(Kind::Task, 0).to_vec();
+    call.resize(8 * channel::capacity(), 0);
+    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+    let mut ledger = pool.lock();
+    let link = ledger.links.get_mut(&0).unwrap();
+    assert!(link.has_unsent(), "it does not fit into the socket");
+    link.progress.as_mut().expect("it has to go on").hurry();
+    let mut part = vec![0; channel::capacity() / 2];
+    worker.read_exact(&mut part).unwrap();
+    link.flush();
+    let next_look = link.progress.as_ref().map(|progress| progress.next_look());
+    let is_put_off = next_look.is_some_and(|at| at > Instant::now());
+    link.process.kill().unwrap();
+    drop(ledger);
+    assert!(is_put_off, "it moved");
+    pool.shutdown(ShutdownOptions::new().cancel_pending(true));
+    assert!(outcome(&task).is_err());
+}
