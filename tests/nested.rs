@@ -592,6 +592,24 @@ fn a_chain_of_100_000_waits_ends_well() {
     assert_eq!(length.into_result().unwrap(), 100_000);
 }
 
+/// However deep in the chain it is.
+#[test]
+fn a_task_that_runs_in_a_wait_finds_half_a_megabyte_of_stack() {
+    #[inline(never)]
+    fn use_stack() {
+        std::hint::black_box(&mut [1_u8; 512 << 10]);
+    }
+    fn chain(executor: &Arc<ThreadPoolExecutor>, left: u32) {
+        use_stack();
+        if left > 0 {
+            let inner = Arc::clone(executor);
+            let next = executor.spawn(move || chain(&inner, left - 1)).unwrap();
+            next.into_result().unwrap();
+        }
+    }
+    on_the_only_worker(|executor| chain(executor, 2_000));
+}
+
 /// The same with the stack that a careful program gives its threads, and with
 /// other waits than `result`.
 #[test]

@@ -147,6 +147,8 @@ alone! {
         wait_until_running(&busy);
         for pid in executor.stats().pids {
             send(pid, Signal::STOP);
+            // Before that, the other signal might end it first.
+            wait_until_stopped(pid);
         }
         executor.terminate_workers();
         assert!(matches!(error(&busy), Error::Killed(_)));

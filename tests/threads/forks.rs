@@ -176,9 +176,11 @@ alone! {
     }
 
     /// The worker that waits runs the task that forks.
-    fn a_fork_inside_a_wait_for_several_does_not_hang() {
+    fn a_fork_inside_a_wait_does_not_hang_and_is_told() {
         type Wait = fn(ThreadFuture<()>) -> bool;
-        let waits: [Wait; 3] = [
+        let waits: [Wait; 5] = [
+            |future| matches!(future.result(), Err(Error::Other(_))),
+            |future| matches!(future.exception(), Some(Error::Other(_))),
             |future| wait_for([future], ReturnWhen::AllCompleted, None).done.is_empty(),
             |future| !as_completed([future]).next().unwrap().done(),
             |future| !completions([future]).recv().unwrap().done(),
@@ -357,6 +359,33 @@ alone! {
         drop(writer);
         let said = std::io::read_to_string(reader).unwrap();
         assert_eq!(said, "callback task callback task ");
+    }
+
+    /// Those of another task, which the callback itself completed.
+    fn callbacks_behind_one_that_forks_run_in_the_parent_alone() {
+        let executor = pool("watched", 1);
+        take(executor.spawn(|| ()).unwrap());
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let (first, of_first) = promise::<()>();
+        let (second, of_second) = promise::<()>();
+        let child = Arc::new(AtomicI32::new(-1));
+        of_second.add_done_callback(move |_| {
+            std::io::Write::write_all(&mut writer, b"told ").unwrap();
+        });
+        let forked = Arc::clone(&child);
+        of_first.add_done_callback(move |_| {
+            second.set_result(()).unwrap();
+            // SAFETY: see the head of this file; the fork ends itself.
+            forked.store(unsafe { libc::fork() }, Ordering::Relaxed);
+        });
+        first.set_result(()).unwrap();
+        let child = child.load(Ordering::Relaxed);
+        if child == 0 {
+            // SAFETY: takes a number, and runs nothing of the parent's.
+            unsafe { libc::_exit(0) };
+        }
+        assert_eq!(end_of(child), Ok(0));
+        assert_eq!(std::io::read_to_string(reader).unwrap(), "told ");
     }
 
     fn a_fork_inside_an_inline_call_has_its_result() {
