@@ -592,24 +592,6 @@ fn a_chain_of_100_000_waits_ends_well() {
     assert_eq!(length.into_result().unwrap(), 100_000);
 }
 
-/// However deep in the chain it is.
-#[test]
-fn a_task_that_runs_in_a_wait_finds_half_a_megabyte_of_stack() {
-    #[inline(never)]
-    fn use_stack() {
-        std::hint::black_box(&mut [1_u8; 512 << 10]);
-    }
-    fn chain(executor: &Arc<ThreadPoolExecutor>, left: u32) {
-        use_stack();
-        if left > 0 {
-            let inner = Arc::clone(executor);
-            let next = executor.spawn(move || chain(&inner, left - 1)).unwrap();
-            next.into_result().unwrap();
-        }
-    }
-    on_the_only_worker(|executor| chain(executor, 2_000));
-}
-
 /// The same with the stack that a careful program gives its threads, and with
 /// other waits than `result`.
 #[test]
@@ -849,4 +831,22 @@ fn a_chain_of_10_000_callbacks_that_wait_ends_well() {
     let inner = Arc::clone(&count);
     on_the_only_worker(move |_| step((0..10_000).map(|_| promise()).collect(), &inner));
     assert_eq!(count.load(Ordering::Relaxed), 10_000);
+}
+
+/// However deep in the chain it is.
+#[test]
+fn a_task_that_runs_in_a_wait_finds_half_a_megabyte_of_stack() {
+    #[inline(never)]
+    fn use_stack() {
+        std::hint::black_box(&mut [1_u8; 512 << 10]);
+    }
+    fn chain(executor: &Arc<ThreadPoolExecutor>, left: u32) {
+        use_stack();
+        if left > 0 {
+            let inner = Arc::clone(executor);
+            let next = executor.spawn(move || chain(&inner, left - 1)).unwrap();
+            next.into_result().unwrap();
+        }
+    }
+    on_the_only_worker(|executor| chain(executor, 2_000));
 }

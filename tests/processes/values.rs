@@ -369,3 +369,27 @@ alone! {
         assert_eq!(future.into_result().unwrap(), 20_000);
     }
 }
+
+/// Neither writes anything of its own.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+struct Bare(Option<Box<Bare>>);
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+struct Twig(Vec<Twig>);
+
+alone! {
+    fn a_deep_value_of_transparent_parts_arrives() {
+        let executor = pool(1);
+        let bare = |length: u32| (0..length).fold(Bare(None), |bare, _| Bare(Some(Box::new(bare))));
+        let bare = executor.submit(bare, 20_000).unwrap().into_result().unwrap();
+        let length = std::iter::successors(Some(&bare), |bare| bare.0.as_deref()).count();
+        assert_eq!(length, 20_001);
+        // Its own `Drop` would recurse.
+        std::mem::forget(bare);
+        let twig = (0..4_000).fold(Twig(Vec::new()), |twig, _| Twig(vec![twig]));
+        let has_one = executor.submit(|twig: Twig| twig.0.len(), twig);
+        assert_eq!(has_one.unwrap().into_result().unwrap(), 1);
+    }
+}

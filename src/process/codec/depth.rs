@@ -11,9 +11,10 @@ pub(super) const LEAST: usize = 128 << 10;
 /// hand to hand. Seen were up to eight.
 const COPIES: usize = 24;
 
-/// Returns the bytes of stack for the reading of a value of that type.
-pub(super) const fn needs_for<T>() -> usize {
-    LEAST + size_of::<T>().saturating_mul(COPIES)
+/// Returns the bytes of stack for the reading of a value of that size.
+#[inline]
+pub(super) const fn needs_for(size: usize) -> usize {
+    size.saturating_mul(COPIES).saturating_add(LEAST)
 }
 
 /// Reads or writes a part, with so many bytes of stack at least.

@@ -35,6 +35,9 @@ pub(super) struct Reader<'de> {
     packed: Option<u8>,
     /// It is not known any more what the next bytes are.
     has_failed: bool,
+    /// The size of the largest value that was begun so far. What is inside another on
+    /// the heap has a size that is known only when it is begun.
+    largest: usize,
 }
 
 /// Reads a message that takes up all of `bytes`.
@@ -120,7 +123,15 @@ impl<'de> Reader<'de> {
             shapes,
             packed: None,
             has_failed: false,
+            largest: 0,
         })
+    }
+
+    /// Returns the bytes of stack for the reading of a value of that type.
+    #[inline]
+    fn stack_for<T>(&mut self) -> usize {
+        self.largest = self.largest.max(size_of::<T>());
+        needs_for(self.largest)
     }
 
     /// Reads a value that is part of another, or the whole.
@@ -253,13 +264,14 @@ impl<'de> Reader<'de> {
         is_exact: bool,
         visit: impl FnOnce(&mut Parts<'_, 'de>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
+        let bytes = self.stack_for::<T>();
         let mut parts = Parts {
             reader: self,
             left: count,
             packed,
             is_exact,
         };
-        let read = deeper(needs_for::<T>(), || visit(&mut parts));
+        let read = deeper(bytes, || visit(&mut parts));
         let left = parts.left;
         if left == 0 && read.is_ok() {
             return read;
@@ -506,7 +518,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.tag()? {
             tag::NONE => visitor.visit_none(),
-            tag::SOME => visitor.visit_some(self),
+            tag::SOME => deeper(self.stack_for::<V::Value>(), || visitor.visit_some(self)),
             found => Err(self.mismatch(found, "an `Option`")),
         }
     }
@@ -534,7 +546,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Refusal> {
-        deeper(needs_for::<V::Value>(), || {
+        deeper(self.stack_for::<V::Value>(), || {
             visitor.visit_newtype_struct(self)
         })
     }
@@ -604,12 +616,13 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             return Err(self.mismatch(tag, "an enum"));
         }
         let shape = self.shape()?;
+        let bytes = self.stack_for::<V::Value>();
         let variant = Variant {
             reader: &mut *self,
             tag,
             shape,
         };
-        let read = deeper(needs_for::<V::Value>(), || visitor.visit_enum(variant));
+        let read = deeper(bytes, || visitor.visit_enum(variant));
         self.has_failed |= read.is_err();
         read
     }

@@ -90,10 +90,11 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(block.bytes);
             return Ok(());
         }
-        let written = if needs_drop::<T>() {
+        // What goes deep holds something on the heap, or is a reference to that.
+        let may_go_deep = needs_drop::<T>() || size_of_val(value) == size_of::<usize>();
+        let written = if may_go_deep {
             deeper(LEAST, || value.serialize(&mut *self))
         } else {
-            // It holds nothing that could go deep.
             value.serialize(&mut *self)
         };
         self.has_failed |= written.is_err();
