@@ -1,8 +1,9 @@
 //! [`Check`]: a serializer that writes nothing, and refuses what JSON would turn
 //! into something else.
 //!
-//! JSON writes `null` for an infinite number, and for `Some(None)` as for `None`:
-//! so they would arrive as another value.
+//! JSON writes `null` for an infinite number, and for `Some(None)` as for `None`,
+//! and an integer of more than 64 bits may be read as a float: so they would arrive
+//! as another value.
 
 use std::fmt::{self, Display};
 
@@ -48,6 +49,18 @@ fn finite(is_finite: bool) -> Result<Written, Refused> {
     }
 }
 
+/// A reader that looks at what comes (`untagged`) is handed a wider integer as an
+/// `f64`, which is another number.
+fn narrow(has_64_bits: bool) -> Result<Written, Refused> {
+    if has_64_bits {
+        Ok(Something)
+    } else {
+        Err(Refused(
+            "an integer of more than 64 bits may be read from JSON as a float".to_owned(),
+        ))
+    }
+}
+
 /// Methods for what is written as it is.
 macro_rules! something {
     ($($method:ident($type:ty);)*) => {$(
@@ -74,15 +87,21 @@ impl Serializer for Check {
         serialize_i16(i16);
         serialize_i32(i32);
         serialize_i64(i64);
-        serialize_i128(i128);
         serialize_u8(u8);
         serialize_u16(u16);
         serialize_u32(u32);
         serialize_u64(u64);
-        serialize_u128(u128);
         serialize_char(char);
         serialize_str(&str);
         serialize_bytes(&[u8]);
+    }
+
+    fn serialize_i128(self, value: i128) -> Result<Written, Refused> {
+        narrow(i64::try_from(value).is_ok() || u64::try_from(value).is_ok())
+    }
+
+    fn serialize_u128(self, value: u128) -> Result<Written, Refused> {
+        narrow(u64::try_from(value).is_ok())
     }
 
     fn serialize_f32(self, value: f32) -> Result<Written, Refused> {

@@ -20,9 +20,14 @@ use self::check::Check;
 /// [`Error::Decode`]; in this wrapper they arrive. It costs what JSON costs.
 ///
 /// A value that JSON has no words for is refused as well, when it is written: a number
-/// that is infinite or none, a `Some` of nothing (`Some(None)`, `Some(())`), and
-/// the keys of a map that are no text, number or `bool`. A field that serde is
-/// told to skip arrives as its default, as it would in any JSON.
+/// that is infinite or none, an integer outside of `i64` and `u64`, a `Some` of nothing
+/// (`Some(None)`, `Some(())`), and the keys of a map that are no text, number or `bool`.
+///
+/// Beyond that a value arrives as serde reads it from any JSON. A field that serde is
+/// told to skip arrives as its default. A variant that is only written (`skip_deserializing`)
+/// arrives as the one that is `other`. And of an `untagged` enum the first variant that
+/// fits is taken: `B(7)` of `enum { A(u32), B(u64) }` arrives as `A(7)`, so such variants
+/// need different shapes, or a `tag`; and none that holds an `i128` or `u128` fits.
 ///
 /// Needs the feature `json`. On threads it changes nothing. In a format for
 /// people (serde's `is_human_readable`) it is written as its value alone.

@@ -63,7 +63,12 @@ fn types_that_look_at_what_comes_arrive() {
 
 #[test]
 fn numbers_arrive_to_the_last_bit() {
-    arrives((i128::MIN, u128::MAX, f32::MIN_POSITIVE, f64::MAX));
+    arrives((i64::MIN, u64::MAX, f32::MIN_POSITIVE, f64::MAX));
+    arrives((
+        i128::from(i64::MIN),
+        u128::from(u64::MAX),
+        i128::from(u64::MAX),
+    ));
     let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..10_000 {
         bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -86,6 +91,9 @@ fn what_json_would_change_is_refused() {
     assert!(sent(f32::NAN).is_err());
     assert!(sent(Some(None::<u8>)).is_err());
     assert!(sent([Some(())]).is_err());
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Unit;
+    assert!(sent(Some(Unit)).is_err());
     assert!(sent(BTreeMap::from([((1, 2), 3)])).is_err());
     arrives((
         None::<Option<u8>>,
@@ -93,6 +101,32 @@ fn what_json_would_change_is_refused() {
         Some(Some(1)),
         BTreeMap::from([(1, 2)]),
     ));
+}
+
+/// A reader that looks at what comes gets it as an `f64`.
+#[test]
+fn integers_of_more_than_64_bits_do_not_become_floats() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Wide {
+        Positive(u128),
+        Negative(i128),
+        Real(f64),
+    }
+    arrives(Wide::Real(2.0_f64.powi(64)));
+    let refused = [
+        Wide::Positive(u128::MAX),
+        Wide::Positive(u128::from(u64::MAX) + 1),
+        Wide::Negative(i128::MIN),
+        Wide::Negative(i128::from(i64::MIN) - 1),
+        Wide::Negative(i128::from(u64::MAX) + 1),
+    ];
+    for wide in refused {
+        let error = wide.serialize(Check).map(drop).unwrap_err().to_string();
+        assert!(error.contains("64 bits"), "{error}");
+        let sent = sent(wide);
+        assert!(sent.is_err(), "{sent:?}");
+    }
 }
 
 #[test]

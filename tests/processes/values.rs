@@ -383,11 +383,14 @@ alone! {
     fn a_deep_value_of_transparent_parts_arrives() {
         let executor = pool(1);
         let bare = |length: u32| (0..length).fold(Bare(None), |bare, _| Bare(Some(Box::new(bare))));
-        let bare = executor.submit(bare, 20_000).unwrap().into_result().unwrap();
+        let bare: Bare = executor.submit(bare, 20_000).unwrap().into_result().unwrap();
         let length = std::iter::successors(Some(&bare), |bare| bare.0.as_deref()).count();
         assert_eq!(length, 20_001);
-        // Its own `Drop` would recurse.
-        std::mem::forget(bare);
+        // One by one: dropped by itself it would need as deep a stack.
+        let mut left = bare.0;
+        while let Some(bare) = left {
+            left = bare.0;
+        }
         let twig = (0..4_000).fold(Twig(Vec::new()), |twig, _| Twig(vec![twig]));
         let has_one = executor.submit(|twig: Twig| twig.0.len(), twig);
         assert_eq!(has_one.unwrap().into_result().unwrap(), 1);

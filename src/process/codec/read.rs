@@ -26,6 +26,8 @@ struct Shape<'de> {
     fields: &'de [u8],
     /// The reader's fields that are known to fit.
     fitting: Option<&'static [&'static str]>,
+    /// The reader's variants that are known to have the name once.
+    variants: Option<&'static [&'static str]>,
 }
 
 pub(super) struct Reader<'de> {
@@ -115,6 +117,7 @@ impl<'de> Reader<'de> {
                     count,
                     fields,
                     fitting: None,
+                    variants: None,
                 });
             }
         }
@@ -335,6 +338,32 @@ impl<'de> Reader<'de> {
         } else {
             reason = format!("{reason}; {USE_JSON}");
         }
+        Err(self.fail(reason))
+    }
+
+    /// Sees that the name stands for one of the reader's variants: `other` would
+    /// take one that it does not know, and the first of a name all of that name.
+    #[cold]
+    fn find_variant(
+        &mut self,
+        shape: usize,
+        type_name: &str,
+        variants: &'static [&'static str],
+    ) -> Result<(), Refusal> {
+        let name = self.shapes[shape].name;
+        let reason = match variants.iter().filter(|variant| **variant == name).count() {
+            1 => {
+                self.shapes[shape].variants = Some(variants);
+                return Ok(());
+            }
+            0 => format!(
+                "unknown variant `{name}` of `{type_name}`: it is written but not read \
+                 (`skip_deserializing`, `rename`)"
+            ),
+            _ => format!(
+                "several variants have the name `{name}` of `{type_name}` (`rename`, `alias`)"
+            ),
+        };
         Err(self.fail(reason))
     }
 
@@ -607,8 +636,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     #[inline]
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        _: &'static str,
-        _: &'static [&'static str],
+        name: &'static str,
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refusal> {
         let tag = self.tag()?;
@@ -616,6 +645,11 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             return Err(self.mismatch(tag, "an enum"));
         }
         let shape = self.shape()?;
+        let known = self.shapes[shape].variants;
+        // A `Deserialize` written by hand may list none.
+        if !variants.is_empty() && !known.is_some_and(|known| ptr::eq(known, variants)) {
+            self.find_variant(shape, name, variants)?;
+        }
         let bytes = self.stack_for::<V::Value>();
         let variant = Variant {
             reader: &mut *self,

@@ -382,3 +382,113 @@ fn a_count_that_is_wrong_is_an_error() {
         assert_eq!(bytes_of(&Liar(count)).is_ok(), count == 2);
     }
 }
+
+/// A reader takes a name that it does not know for the variant that is `other`.
+#[test]
+fn a_variant_that_only_the_writer_knows_is_not_another_one() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Other {
+        A,
+        #[serde(skip_deserializing)]
+        B,
+        #[serde(rename(serialize = "see"))]
+        C,
+        #[serde(rename = "d", alias = "e")]
+        D,
+        #[serde(other)]
+        Unknown,
+    }
+    for lost in [Other::B, Other::C] {
+        let fault = carried::<_, Other>(&lost).unwrap_err();
+        let name =
+            fault.reason.contains("`B` of `Other`") || fault.reason.contains("`see` of `Other`");
+        assert!(name, "{fault}");
+    }
+    assert_arrives([Other::A, Other::D, Other::Unknown]);
+}
+
+#[test]
+fn variants_of_one_name_are_not_taken_for_each_other() {
+    #[expect(unreachable_patterns, reason = "as serde's derive says of such names")]
+    mod twice {
+        use super::*;
+
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        pub(super) enum Twice {
+            #[serde(rename = "x")]
+            A,
+            #[serde(rename = "x")]
+            B(u8),
+            #[serde(rename = "x")]
+            C,
+            #[serde(alias = "E")]
+            D,
+            E,
+            F,
+        }
+    }
+    use twice::Twice;
+    for (value, name) in [(Twice::A, "`x`"), (Twice::C, "`x`"), (Twice::E, "`E`")] {
+        let fault = carried::<_, Twice>(&value).unwrap_err();
+        assert!(
+            fault.reason.contains(&format!("{name} of `Twice`")),
+            "{fault}"
+        );
+    }
+    assert_arrives([Twice::D, Twice::F]);
+}
+
+/// The first time it has the fields that it announces.
+#[test]
+fn a_struct_that_has_fewer_fields_the_second_time_is_not_read_as_the_first() {
+    struct Shrinking(usize);
+    impl Serialize for Shrinking {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeStruct;
+            let mut fields = serializer.serialize_struct("Shrinking", 2)?;
+            for name in ["a", "b"].iter().take(self.0) {
+                fields.serialize_field(name, &7_u8)?;
+            }
+            fields.end()
+        }
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(rename = "Shrinking")]
+    struct Whole {
+        #[expect(dead_code, reason = "it is only read")]
+        a: u8,
+        #[expect(dead_code, reason = "it is only read")]
+        b: u8,
+    }
+    let twice = [Shrinking(2), Shrinking(1)];
+    let fault = carried::<_, Vec<Whole>>(&twice).unwrap_err();
+    let words = "`b` of `Shrinking` is read but was not written";
+    assert!(fault.reason.contains(words), "{fault}");
+    assert!(carried::<_, Vec<Whole>>(&[Shrinking(2), Shrinking(2)]).is_ok());
+}
+
+/// What it leaves would be the head of the next value: a `Some` around it.
+#[test]
+fn a_value_that_reads_nothing_does_not_change_the_next() {
+    #[derive(Debug)]
+    struct Nothing;
+    impl<'de> Deserialize<'de> for Nothing {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Nest(Option<Box<Nest>>);
+    let written = (vec![9_u8, tag::SOME], Nest(None));
+    let read = carried::<_, ((Nothing, u8), Nest)>(&written);
+    assert!(read.is_err(), "{read:?}");
+}
+
+#[test]
+fn a_count_whose_bytes_overflow_is_an_error() {
+    // 2^61, of eight bytes each.
+    let count = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
+    let bytes = [&[0, tag::PACKED, tag::U64][..], &count].concat();
+    let read = decode::<Vec<u64>>(&bytes);
+    assert!(read.is_err(), "{read:?}");
+}
