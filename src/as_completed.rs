@@ -15,8 +15,9 @@ use crate::waitable::Waitable;
 ///
 /// If all that are left need the thread that waits, without a limit, they are yielded
 /// though they are not done: in one of the tasks themselves, in a callback of their
-/// process pool, in the initializer of their thread pool. Their
-/// [`result`](crate::TaskFuture::result) is [`Error::WouldDeadlock`] then.
+/// process pool, in the initializer of their thread pool, in a fork. Their
+/// [`result`](crate::TaskFuture::result) is the error that says so, in most cases
+/// [`Error::WouldDeadlock`].
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};

@@ -61,7 +61,7 @@ pub struct Waited<F> {
 ///
 /// Without a limit it also returns if all that are left need the waiting thread: in
 /// one of the tasks themselves, in a callback of their process pool, in the
-/// initializer of their thread pool. They are `not_done` then, and their
+/// initializer of their thread pool, in a fork. They are `not_done` then, and their
 /// [`result`](crate::TaskFuture::result) is [`Error::WouldDeadlock`](crate::Error).
 ///
 /// ```

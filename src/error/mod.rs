@@ -66,7 +66,8 @@ use crate::state::State;
 pub enum Error {
     /// The task was cancelled before it began, and never runs.
     Cancelled,
-    /// The wait ended before the task did. The task goes on.
+    /// The wait ended before the task did. The task goes on; but a map, whose wait that
+    /// was, has cancelled those that had not begun.
     Timeout {
         /// How many of the awaited tasks had not ended.
         unfinished: u32,

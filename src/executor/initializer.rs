@@ -16,6 +16,11 @@ use crate::error::Error;
 /// assert!(executor.spawn(|| ())?.exception().is_none());
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "an initializer cannot return `{Self}`",
+    label = "not an `InitializerOutcome`",
+    note = "return `()`, or a `Result<(), E>` of an error or a text; a closure that only panics says what it would return: `|()| -> () {{ .. }}`"
+)]
 pub trait InitializerOutcome: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), Error>;

@@ -39,8 +39,8 @@ impl ExitCode {
             ),
             (
                 ExitCode::Closed,
-                "as a worker does after its task closed the descriptor that answers go by; a \
-                 task may close only what it has opened itself",
+                "as a worker does after its task, or its initializer, closed the descriptor that \
+                 answers go by; a task may close only what it has opened itself",
             ),
             (
                 ExitCode::Threadless,

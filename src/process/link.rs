@@ -274,7 +274,9 @@ impl Link {
                 self.watch_progress()?;
                 return Ok(None);
             }
-            let room = self.inbox.room().map_err(nonsense)?;
+            let room = self.inbox.room();
+            // That is no fault of the worker's.
+            let room = room.map_err(|what| format!("{what} in this process"))?;
             let size = room.len();
             match self.channel.receive_now(room) {
                 Ok(0) => self.fall_silent(),
