@@ -295,6 +295,8 @@ alone! {
                 // SAFETY: takes a number.
                 unsafe { libc::alarm(20) };
                 drop(queued);
+                // The worker, which is not here, may have locked the channel.
+                let _ = std::mem::ManuallyDrop::new(opener);
             } else {
                 drop(opener);
             }
