@@ -375,6 +375,16 @@ alone! {
 #[serde(transparent)]
 struct Bare(Option<Box<Bare>>);
 
+impl Drop for Bare {
+    /// One by one, as [`Onion`]'s.
+    fn drop(&mut self) {
+        let mut left = self.0.take();
+        while let Some(mut bare) = left {
+            left = bare.0.take();
+        }
+    }
+}
+
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 struct Twig(Vec<Twig>);
@@ -383,14 +393,9 @@ alone! {
     fn a_deep_value_of_transparent_parts_arrives() {
         let executor = pool(1);
         let bare = |length: u32| (0..length).fold(Bare(None), |bare, _| Bare(Some(Box::new(bare))));
-        let bare: Bare = executor.submit(bare, 20_000).unwrap().into_result().unwrap();
+        let bare: Bare = executor.submit(bare, 300_000).unwrap().into_result().unwrap();
         let length = std::iter::successors(Some(&bare), |bare| bare.0.as_deref()).count();
-        assert_eq!(length, 20_001);
-        // One by one: dropped by itself it would need as deep a stack.
-        let mut left = bare.0;
-        while let Some(bare) = left {
-            left = bare.0;
-        }
+        assert_eq!(length, 300_001);
         let twig = (0..4_000).fold(Twig(Vec::new()), |twig, _| Twig(vec![twig]));
         let has_one = executor.submit(|twig: Twig| twig.0.len(), twig);
         assert_eq!(has_one.unwrap().into_result().unwrap(), 1);
