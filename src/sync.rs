@@ -120,6 +120,10 @@ mod model {
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().expect("a model never poisons")))
         }
+
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().expect("a model never poisons")
+        }
     }
 
     impl<T> Deref for MutexGuard<'_, T> {

@@ -25,5 +25,4 @@ pub(crate) mod own;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod parent;
 pub(crate) mod shortage;
-#[cfg(not(concurrent_futures_loom))]
 pub(crate) mod stack;
