@@ -22,7 +22,7 @@ mod codec;
 #[path = "../src/sys/stack.rs"]
 mod stack;
 
-/// Where the codec looks for it.
+/// The path by which the codec finds it.
 mod sys {
     pub(crate) use crate::stack;
 }

@@ -81,7 +81,7 @@ fn remove_all_but(wanted: &BTreeMap<PathBuf, Vec<u8>>, folder: &Path) {
     }
 }
 
-/// Which test noticed; or an error, if none did, or if the bug does not compile.
+/// Returns the test that noticed; or an error, if none did, or if the bug does not compile.
 fn verdict(bug: &Planted, tree: &Path) -> Result<String, String> {
     let path = tree.join(&bug.file);
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", bug.file))?;

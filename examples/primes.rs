@@ -1,4 +1,4 @@
-//! How many primes there are below 200,000, counted by the cores of this machine: `map_with` on a
+//! The number of primes below 200,000, counted by the cores of this machine: `map_with` on a
 //! pool of processes. A chunk of 1,000 numbers travels at once, for one number alone is too little
 //! work to be worth the way.
 //!

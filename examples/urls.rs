@@ -1,4 +1,4 @@
-//! Which of the addresses that are given as arguments answer, the fastest first, with ten seconds
+//! The addresses that are given as arguments and answer, the fastest first, with ten seconds
 //! for all together: `as_completed` with keys, and a time-out.
 //!
 //! ```text

@@ -32,7 +32,7 @@ pub(crate) struct Lane<F: Waitable> {
     origin: Origin,
 }
 
-/// Why no task is done.
+/// The reason why no task is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoneDone {
     /// The deadline passed.

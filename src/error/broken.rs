@@ -50,7 +50,7 @@ pub(crate) enum BrokenPart {
     Starts { workers: u32, look_at: &'static str },
     /// No worker can be started.
     Start,
-    /// What whoever made the error knows.
+    /// Known only to the code that made the error.
     Unknown,
 }
 
@@ -71,7 +71,7 @@ impl BrokenPool {
         Self(Arc::new(Parts { cause, part }))
     }
 
-    /// What happened.
+    /// The error that broke the pool.
     pub fn cause(&self) -> &Error {
         &self.0.cause
     }

@@ -288,7 +288,7 @@ impl Pool {
         self.move_on(ledger);
     }
 
-    /// Where in its life a worker is.
+    /// The place in its life at which a worker is.
     fn moment_of(&self, link: &Link) -> Moment {
         match &link.duty {
             Duty::Starting if link.is_ready && self.launcher.initializes() => Moment::Initializing,

@@ -232,7 +232,7 @@ impl<'a> Iterator for Frames<'a> {
 /// How much one reading asks for at least.
 const PIECE: usize = 64 << 10;
 
-/// What a buffer grows by before it is read into.
+/// The bytes by which a buffer grows before it is read into.
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
 /// Returns `true` if an empty frame of that kind and task stands anywhere in `bytes`, be it

@@ -45,7 +45,7 @@ impl Launcher {
         self.initialize.is_some()
     }
 
-    /// What of the user's runs in a worker before its first task.
+    /// The user's code that runs in a worker before its first task.
     pub(super) fn runs_before_tasks(&self) -> &'static str {
         match (self.way, self.initializes()) {
             (Way::Hook, false) => "what runs before `main`",

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-/// What was too short for the system to do what it was asked.
+/// A resource that was too short for the system to do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shortage {
     Descriptors,

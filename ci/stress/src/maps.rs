@@ -13,7 +13,7 @@ pub fn step(n: u32) -> u32 {
     n + 1
 }
 
-/// What a map was asked.
+/// The request for a map.
 struct Asked {
     number: u32,
     options: MapOptions,

@@ -4,11 +4,12 @@
 use super::refusal::Refusal;
 use crate::sys::stack;
 
-/// What the writing of one value takes of the stack, its own code included, by far.
+/// More stack than the writing of one value takes, its own code included.
 pub(super) const LEAST: usize = 128 << 10;
 
-/// How often a value may lie on the stack while it is read: a debug build moves it from
-/// hand to hand. Seen were up to eight.
+/// The number of copies of a value on the stack while it is read, by far: a debug build
+/// moves it from hand to hand. A list of parts of 2 KiB took eight to eleven a part there,
+/// by the lengths with which 32 MiB of stack were and were not enough.
 const COPIES: usize = 24;
 
 /// Returns the bytes of stack for the reading of a value of that size.

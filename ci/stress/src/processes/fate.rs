@@ -1,4 +1,4 @@
-//! What was asked for each task of a round, what became of it, and whether that may be.
+//! The tasks of a round: the request for each, its outcome, and the check of both.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -10,7 +10,7 @@ use concurrent_futures::Error;
 use super::task::{Answer, Kind};
 use crate::{count, fault};
 
-/// What was asked for one task.
+/// The request for one task.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub number: u64,
@@ -22,12 +22,12 @@ pub struct Asked {
     pub has_name: bool,
 }
 
-/// What became of one task.
+/// The outcome of one task.
 pub struct Fate {
     asked: Asked,
-    /// How its first callback found it.
+    /// The state in which its first callback found it.
     outcomes: Vec<&'static str>,
-    /// How many further callbacks it has, and which ones have run.
+    /// The number of further callbacks that it has, and those that have run.
     callbacks: u32,
     callback_runs: Vec<u32>,
     pub cancelled: bool,

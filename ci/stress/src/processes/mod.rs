@@ -25,7 +25,7 @@ type Made = (u64, ProcessFuture<Answer>);
 struct Place {
     pool: Weak<ProcessPoolExecutor>,
     round: Arc<Round>,
-    /// What the builder was told.
+    /// The settings of the builder.
     terms: (u32, Option<Duration>),
 }
 

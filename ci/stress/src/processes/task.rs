@@ -35,7 +35,7 @@ pub enum Kind {
     Spoilt(Spoil),
 }
 
-/// Where a value fails on its way.
+/// The place at which a value fails on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Spoil {
     Nothing,

@@ -17,7 +17,7 @@ use self::card::{Argument, Card, Value};
 use crate::watchdog::begin;
 use crate::{THREADS, count, fault};
 
-/// What outlives the pool of a round.
+/// The things that outlive the pool of a round.
 #[derive(Default)]
 struct Books {
     cards: Mutex<Vec<Arc<Card>>>,
