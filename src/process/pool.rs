@@ -58,7 +58,7 @@ use crate::error::Error;
 use crate::executor::Stats;
 use crate::sync::{Condvar, Mutex, MutexGuard, global};
 use crate::sys::bell::Bell;
-use crate::sys::fork::Origin;
+use crate::sys::fork::{Origin, forget_threads};
 use crate::sys::own;
 
 pub(super) struct Pool {
@@ -441,9 +441,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if !self.is_here() {
-            let threads = std::mem::take(&mut *self.threads.lock());
-            #[expect(clippy::mem_forget, reason = "a fork has no such threads to let go")]
-            std::mem::forget(threads);
+            forget_threads(self.threads.get_mut());
         }
         POOLS.lock().remove(&self.id);
     }

@@ -5,6 +5,15 @@ pub(crate) use self::count::Origin;
 use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::thread::JoinHandle;
+
+/// Lets the handles of the parent's threads go, in a fork. To drop them would detach
+/// threads of the fork's own that were called by the same numbers.
+pub(crate) fn forget_threads(threads: &mut Vec<JoinHandle<()>>) {
+    let threads = std::mem::take(threads);
+    #[expect(clippy::mem_forget, reason = "a fork has no such threads to let go")]
+    std::mem::forget(threads);
+}
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod count {

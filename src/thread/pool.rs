@@ -40,7 +40,7 @@ use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
 use crate::panic::contain_drop;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::sys::fork::Origin;
+use crate::sys::fork::{Origin, forget_threads};
 
 /// Prepares a worker for its tasks.
 pub(super) type Initializer = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
@@ -446,9 +446,7 @@ impl Seat for Inside {
 impl Drop for Pool {
     fn drop(&mut self) {
         if !self.is_here() {
-            let threads = std::mem::take(&mut *self.threads.lock());
-            #[expect(clippy::mem_forget, reason = "a fork has no such threads to let go")]
-            std::mem::forget(threads);
+            forget_threads(self.threads.get_mut());
         }
         // The user's, which may panic: perhaps while the executor is dropped.
         contain_drop(self.config.initializer.take());
