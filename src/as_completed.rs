@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::completion_set::CompletionSet;
 use crate::error::Error;
-use crate::lane::Lane;
 use crate::waitable::Waitable;
 
 /// Yields each future as it ends, those that are done already first.
@@ -34,7 +34,7 @@ use crate::waitable::Waitable;
 /// ```
 pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsCompleted<F> {
     let mut all = AsCompleted {
-        lane: Lane::new(),
+        completion_set: CompletionSet::new(),
         total: 0,
     };
     all.extend(futures);
@@ -65,7 +65,7 @@ pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsComp
 /// ```
 #[must_use = "it waits for nothing unless iterated"]
 pub struct AsCompleted<F: Waitable> {
-    lane: Lane<F>,
+    completion_set: CompletionSet<F>,
     /// How many there have been.
     total: u32,
 }
@@ -84,7 +84,7 @@ impl<F: Waitable> AsCompleted<F> {
     /// # Ok::<(), concurrent_futures::Error>(())
     /// ```
     pub fn add(&mut self, future: F) {
-        if self.lane.add(future) {
+        if self.completion_set.add(future) {
             self.total = self.total.saturating_add(1);
         }
     }
@@ -138,13 +138,13 @@ impl<F: Waitable> AsCompleted<F> {
     }
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<F>, Error> {
-        if self.lane.len() == 0 {
+        if self.completion_set.len() == 0 {
             return Ok(None);
         }
-        match self.lane.take_next(deadline) {
+        match self.completion_set.take_next(deadline) {
             Some(future) => Ok(Some(future)),
             None => Err(Error::Timeout {
-                unfinished: u32::try_from(self.lane.len()).unwrap_or(u32::MAX),
+                unfinished: u32::try_from(self.completion_set.len()).unwrap_or(u32::MAX),
                 total: self.total,
             }),
         }
@@ -160,7 +160,7 @@ impl<F: Waitable> Iterator for AsCompleted<F> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.lane.len(), Some(self.lane.len()))
+        (self.completion_set.len(), Some(self.completion_set.len()))
     }
 }
 
@@ -175,7 +175,7 @@ impl<F: Waitable> Extend<F> for AsCompleted<F> {
 impl<F: Waitable> fmt::Debug for AsCompleted<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsCompleted")
-            .field("left", &self.lane.len())
+            .field("left", &self.completion_set.len())
             .field("total", &self.total)
             .finish_non_exhaustive()
     }

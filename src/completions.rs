@@ -51,7 +51,7 @@ where
         origin: Origin::current(),
     };
     for (number, item) in futures.into_iter().enumerate() {
-        let waker = Waker::from(Arc::new(Arrival {
+        let waker = Waker::from(Arc::new(ArrivalWaker {
             waiting: Arc::clone(&all.waiting),
             sender: sender.clone(),
             number,
@@ -65,7 +65,7 @@ where
             // Never refused: the receiver is not handed out yet.
             let _ = sender.send(item);
         } else {
-            waiting.places.insert(number, Place { item, key });
+            waiting.entries.insert(number, Entry { item, key });
         }
     }
     all
@@ -74,7 +74,7 @@ where
 /// The futures that have not come.
 struct Waiting<F> {
     /// By number.
-    places: BTreeMap<usize, Place<F>>,
+    entries: BTreeMap<usize, Entry<F>>,
     /// A receiver has tried to run those with smaller numbers itself.
     helped: usize,
 }
@@ -82,18 +82,18 @@ struct Waiting<F> {
 impl<F> Default for Waiting<F> {
     fn default() -> Self {
         Self {
-            places: BTreeMap::new(),
+            entries: BTreeMap::new(),
             helped: 0,
         }
     }
 }
 
-struct Place<F> {
+struct Entry<F> {
     item: F,
     key: WakerKey,
 }
 
-impl<F: Waitable> Place<F> {
+impl<F: Waitable> Entry<F> {
     /// Gives the future, with no waker of this left in its task.
     fn leave(mut self) -> F {
         self.item.target().forget(&mut self.key);
@@ -102,18 +102,18 @@ impl<F: Waitable> Place<F> {
 }
 
 /// The waker of the task with this number.
-struct Arrival<F> {
+struct ArrivalWaker<F> {
     waiting: Arc<Mutex<Waiting<F>>>,
     sender: Sender<F>,
     number: usize,
 }
 
-impl<F: Send + 'static> Wake for Arrival<F> {
+impl<F: Send + 'static> Wake for ArrivalWaker<F> {
     fn wake(self: Arc<Self>) {
-        let place = self.waiting.lock().places.remove(&self.number);
-        if let Some(place) = place {
+        let entry = self.waiting.lock().entries.remove(&self.number);
+        if let Some(entry) = entry {
             // Refused if the receiver is gone: then nobody wants it.
-            let _ = self.sender.send(place.item);
+            let _ = self.sender.send(entry.item);
         }
     }
 }
@@ -174,8 +174,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
                 return Ok(future);
             }
             match self.next_to_help() {
-                Some((number, place)) => {
-                    if let Some(future) = self.help(number, place) {
+                Some((number, entry)) => {
+                    if let Some(future) = self.run_inline(number, entry) {
                         return Ok(future);
                     }
                 }
@@ -207,41 +207,41 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     }
 
     /// Takes one out that this thread has not tried to run itself.
-    fn next_to_help(&self) -> Option<(usize, Place<F>)> {
+    fn next_to_help(&self) -> Option<(usize, Entry<F>)> {
         let mut waiting = self.locked().filter(|_| self.origin.is_here())?;
-        let number = *waiting.places.range(waiting.helped..).next()?.0;
+        let number = *waiting.entries.range(waiting.helped..).next()?.0;
         waiting.helped = number + 1;
-        let place = waiting.places.remove(&number)?;
-        Some((number, place))
+        let entry = waiting.entries.remove(&number)?;
+        Some((number, entry))
     }
 
     /// Runs the task if it has not begun and this thread is a worker that can run it.
     /// Gives its future if it is done then, or puts it back.
-    fn help(&self, number: usize, place: Place<F>) -> Option<F> {
+    fn run_inline(&self, number: usize, entry: Entry<F>) -> Option<F> {
         // Not under the lock, which the task's waker takes.
-        place.item.target().help();
+        entry.item.target().run_inline();
         // The task may have forked.
         let waiting = self.locked();
-        let Some(mut waiting) = waiting.filter(|_| !place.item.target().done()) else {
+        let Some(mut waiting) = waiting.filter(|_| !entry.item.target().done()) else {
             // Its waker may have found the place empty.
-            return Some(place.leave());
+            return Some(entry.leave());
         };
         // Its waker comes later than this, for it comes when the task is done.
-        waiting.places.insert(number, place);
+        waiting.entries.insert(number, entry);
         None
     }
 
     /// Takes one out if none of them can be done while this thread waits.
     fn take_if_none_can_come(&self) -> Option<F> {
         let mut waiting = self.locked()?;
-        let mut left = waiting.places.values();
-        if !left.all(|place| place.item.target().needs_this_thread()) {
+        let mut left = waiting.entries.values();
+        if !left.all(|entry| entry.item.target().needs_this_thread()) {
             return None;
         }
-        let (_, place) = waiting.places.pop_first()?;
+        let (_, entry) = waiting.entries.pop_first()?;
         drop(waiting);
         // Without its waker, by which the channel would stay connected.
-        Some(place.leave())
+        Some(entry.leave())
     }
 
     /// `None` in a fork, if a thread that is not there held the lock at the fork.
@@ -264,9 +264,11 @@ impl<F: Waitable + Send + 'static> Deref for Completions<F> {
 
 impl<F: Waitable + Send + 'static> Drop for Completions<F> {
     fn drop(&mut self) {
-        let places = self.locked().map(|mut all| std::mem::take(&mut all.places));
-        for place in places.into_iter().flat_map(BTreeMap::into_values) {
-            drop(place.leave());
+        let entries = self
+            .locked()
+            .map(|mut all| std::mem::take(&mut all.entries));
+        for entry in entries.into_iter().flat_map(BTreeMap::into_values) {
+            drop(entry.leave());
         }
     }
 }

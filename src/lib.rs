@@ -224,6 +224,7 @@
 
 mod as_completed;
 mod completion;
+mod completion_set;
 mod completions;
 mod error;
 mod executor;
@@ -231,7 +232,6 @@ mod future;
 mod inline;
 #[cfg(feature = "json")]
 mod json;
-mod lane;
 mod map;
 mod panic;
 mod process;

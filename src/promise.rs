@@ -198,8 +198,8 @@ impl<T: 'static> Promise<T> {
 
     fn settle(&self, outcome: Result<T, Error>) -> Result<(), Error> {
         match self.completion.settle(outcome) {
-            Ok(telling) => {
-                telling.tell();
+            Ok(notification) => {
+                notification.notify();
                 Ok(())
             }
             Err((state, _)) => Err(Error::InvalidState(state)),

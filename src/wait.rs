@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lane::{Lane, NoneDone};
+use crate::completion_set::{CompletionSet, NoneDone};
 use crate::waitable::Waitable;
 
 /// What [`wait`] waits for.
@@ -118,24 +118,24 @@ pub fn wait_until<F: Waitable>(
 ) -> Waited<F> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let wanted = futures.into_iter();
-    let mut lane = Lane::new();
+    let mut completion_set = CompletionSet::new();
     for future in wanted {
-        lane.add(future);
+        completion_set.add(future);
     }
-    let mut ended = vec![false; lane.len()];
-    let mut left = lane.len();
+    let mut ended = vec![false; completion_set.len()];
+    let mut left = completion_set.len();
     let mut is_enough = false;
     while left > 0 && !is_enough {
-        let numbers: Vec<usize> = match lane.next(deadline) {
+        let numbers: Vec<usize> = match completion_set.next(deadline) {
             // Those that ended together are told together.
             Ok(number) => std::iter::once(number)
-                .chain(std::iter::from_fn(|| lane.try_next()))
+                .chain(std::iter::from_fn(|| completion_set.try_next()))
                 .collect(),
             Err(NoneDone::InTime) => break,
             Err(NoneDone::Ever) => {
                 // In a fork, where nothing arrives, some may be done nevertheless.
                 let is_done = |number: &usize| {
-                    let item = lane.item(*number);
+                    let item = completion_set.item(*number);
                     !ended[*number] && item.is_some_and(|item| item.target().done())
                 };
                 left = 0;
@@ -144,13 +144,15 @@ pub fn wait_until<F: Waitable>(
         };
         for number in numbers {
             // In a fork, one of the parent's is given out though it never ends.
-            ended[number] = lane.item(number).is_some_and(|item| item.target().done());
+            ended[number] = completion_set
+                .item(number)
+                .is_some_and(|item| item.target().done());
             left = left.saturating_sub(1);
-            is_enough |= lane.item(number).is_some_and(&mut enough);
+            is_enough |= completion_set.item(number).is_some_and(&mut enough);
         }
     }
     let (mut done, mut not_done) = (Vec::new(), Vec::new());
-    for (number, future) in lane.take_all() {
+    for (number, future) in completion_set.take_all() {
         if ended[number] {
             done.push(future);
         } else {

@@ -51,7 +51,7 @@ pub trait Target {
 
     /// Runs it here, if the calling thread is a worker that could and is about
     /// to wait for it without a limit.
-    fn help(&self);
+    fn run_inline(&self);
 }
 
 macro_rules! pointers {

@@ -4,7 +4,7 @@
 //! where the scope stands. Queues and turns hold it as if it borrowed nothing;
 //! this file is where that is claimed, and its callers see that it holds:
 //!
-//! * Such a task is a member of a [`Group`], from before anybody can start it.
+//! * Such a task is a member of a [`ScopeTasks`], from before anybody can start it.
 //! * Until its member is dropped, the scope does not end.
 //! * When its member is dropped, the job is gone, the callbacks have run, and
 //!   the value has moved out of the record or belongs to the future. The
@@ -17,7 +17,7 @@ use std::mem::transmute;
 use std::sync::Arc;
 
 use super::Completion;
-use super::group::Group;
+use super::scope_tasks::ScopeTasks;
 use super::task::{Job, Task};
 
 impl<T: Send> Completion<T> {
@@ -27,8 +27,8 @@ impl<T: Send> Completion<T> {
     ///
     /// If it does, the task is [`packed`](Self::pack) for a group before
     /// anybody else has it.
-    pub(crate) unsafe fn borrowing(home: usize) -> Arc<Self> {
-        Self::unpacked(home, false)
+    pub(crate) unsafe fn borrowing(pool_id: usize) -> Arc<Self> {
+        Self::unpacked(pool_id, false)
     }
 
     /// Makes a new task ready for others: with its job, if it has one, and in a
@@ -37,11 +37,11 @@ impl<T: Send> Completion<T> {
     /// # Safety
     ///
     /// Without a group, job and value borrow nothing. With one, what they borrow
-    /// lives until [`Group::wait`] has returned.
+    /// lives until [`ScopeTasks::wait`] has returned.
     pub(crate) unsafe fn pack<'a>(
         self: &Arc<Self>,
         job: Option<Box<dyn Job<T> + 'a>>,
-        group: Option<&Arc<Group>>,
+        scope_tasks: Option<&Arc<ScopeTasks>>,
     ) -> Arc<dyn Task>
     where
         T: 'a,
@@ -55,7 +55,8 @@ impl<T: Send> Completion<T> {
             unsafe { transmute::<Option<Box<dyn Job<T> + 'a>>, Option<Box<dyn Job<T>>>>(job) };
         // In one step, for one who waits for the group may start it at once.
         let mut record = self.record.lock();
-        record.member = group.map(|group| Box::new(group.enter(Arc::clone(&task))));
+        record.scope_guard =
+            scope_tasks.map(|scope_tasks| Box::new(scope_tasks.enter(Arc::clone(&task))));
         record.job = job;
         drop(record);
         task
@@ -63,7 +64,7 @@ impl<T: Send> Completion<T> {
 }
 
 /// Foreign code that the end of a task calls for, to run on the same thread.
-pub(super) type Later = Box<dyn FnOnce()>;
+pub(super) type Deferred = Box<dyn FnOnce()>;
 
 /// Forgets what the rest of a task's telling borrows.
 ///
@@ -71,9 +72,9 @@ pub(super) type Later = Box<dyn FnOnce()>;
 ///
 /// It borrows nothing, or it holds the member of the task that does, and drops
 /// it last.
-pub(super) unsafe fn later<'a>(rest: impl FnOnce() + 'a) -> Later {
+pub(super) unsafe fn later<'a>(rest: impl FnOnce() + 'a) -> Deferred {
     let rest: Box<dyn FnOnce() + 'a> = Box::new(rest);
     // SAFETY: until the member is dropped the scope does not end, says the
     // caller.
-    unsafe { transmute::<Box<dyn FnOnce() + 'a>, Later>(rest) }
+    unsafe { transmute::<Box<dyn FnOnce() + 'a>, Deferred>(rest) }
 }

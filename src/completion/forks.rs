@@ -3,13 +3,13 @@
 use std::task::Waker;
 use std::time::Instant;
 
-use super::circle;
+use super::deadlock;
 use super::*;
 use crate::sys::fork::tests::is_true_in_a_fork;
 
 fn watched<T: Send + 'static>() -> Arc<Completion<T>> {
     Origin::new().expect("there is memory");
-    Completion::new(new_home())
+    Completion::new(new_pool_id())
 }
 
 /// A thread of the parent held it, as a settling one does.
@@ -20,16 +20,16 @@ fn a_record_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     let answers = is_true_in_a_fork(|| {
         let mut key = WakerKey::default();
         let far_away = Instant::now().checked_add(std::time::Duration::from_secs(3600));
-        let _ = Completion::help(&task);
+        let _ = Completion::run_inline(&task);
         task.add_callback(Box::new(|_| ()));
         task.set_last(Box::new(|_| ()));
-        let is_as_far_as_it_comes = task.poll(Until::Told, &mut key, Waker::noop());
+        let is_as_far_as_it_comes = task.poll(Until::CallbacksDone, &mut key, Waker::noop());
         task.forget(&mut key);
         // SAFETY: the one handle, which lends nothing.
-        unsafe { task.disown() };
+        unsafe { task.release_handle() };
         is_as_far_as_it_comes
             && task.wait(Until::Done, None).is_err()
-            && task.wait(Until::Told, far_away).is_err()
+            && task.wait(Until::CallbacksDone, far_away).is_err()
             && task.state() == State::Running
             && !Completion::start(&task)
             && Completion::cancel(&task).is_none()
@@ -47,16 +47,16 @@ fn a_record_that_is_locked_for_ever_stops_nothing_in_a_fork() {
 #[test]
 fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
     Origin::new().expect("there is memory");
-    let locked = circle::lock_for_ever();
+    let locked = deadlock::lock_for_ever();
     let waits = is_true_in_a_fork(|| {
         let task = Completion::<u8>::new(NO_POOL);
         let worker = Arc::clone(&task);
         let settles = std::thread::spawn(move || {
             // Not before the other one sleeps, most likely.
             std::thread::yield_now();
-            worker.settle(Ok(1)).map(Telling::tell).is_ok()
+            worker.settle(Ok(1)).map(Notification::notify).is_ok()
         });
-        task.wait(Until::Told, None).is_ok() && settles.join().is_ok_and(|settled| settled)
+        task.wait(Until::CallbacksDone, None).is_ok() && settles.join().is_ok_and(|settled| settled)
     });
     assert!(waits);
     drop(locked);
@@ -66,19 +66,21 @@ fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
 #[test]
 fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     Origin::new().expect("there is memory");
-    let group = Group::new();
+    let scope_tasks = ScopeTasks::new();
     let task = Completion::<u8>::new(NO_POOL);
     // SAFETY: it borrows nothing.
-    let packed = unsafe { task.pack(None, Some(&group)) };
-    let locked = group.lock_for_ever();
+    let packed = unsafe { task.pack(None, Some(&scope_tasks)) };
+    let locked = scope_tasks.lock_for_ever();
     let ends = is_true_in_a_fork(|| {
-        group.wait();
-        let told = task.settle(Ok(1)).map(Telling::tell).is_ok();
-        told && group.unread_panic().is_none() && format!("{group:?}").contains("Group")
+        scope_tasks.wait();
+        let callbacks_done = task.settle(Ok(1)).map(Notification::notify).is_ok();
+        callbacks_done
+            && scope_tasks.unread_panic().is_none()
+            && format!("{scope_tasks:?}").contains("Group")
     });
     assert!(ends);
     drop(locked);
     drop(packed);
-    assert!(task.settle(Ok(1)).map(Telling::tell).is_ok());
-    group.wait();
+    assert!(task.settle(Ok(1)).map(Notification::notify).is_ok());
+    scope_tasks.wait();
 }

@@ -34,13 +34,13 @@
 //!
 //! *Notifies*: the threads in `wait`. *Tells*: runs what is foreign, namely the
 //! wakers, the `Drop` of a job that was not called, and the callbacks in the
-//! order of adding (`telling.rs`). Nothing foreign runs under the lock: it is
-//! moved out of the record first, into a [`Telling`] that the mover sees to
+//! order of adding (`notification.rs`). Nothing foreign runs under the lock: it is
+//! moved out of the record first, into a [`Notification`] that the mover sees to
 //! when it is ready for it.
 //!
 //! # Done and told
 //!
-//! *Done*: the state is final, so the value may be lent. *Told*: done, no
+//! *Done*: the state is final, so the value may be lent. *CallbacksDone*: done, no
 //! callback is left and none runs, so the value may be given away.
 //!
 //! # Whose the value is
@@ -51,14 +51,14 @@
 //! drop of a completion never runs the user's code, whoever lets go last.
 
 mod borrowing;
-mod circle;
+mod deadlock;
 #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
 mod forks;
-mod group;
+mod notification;
+mod scope_tasks;
 mod slot;
 mod stack;
 mod task;
-mod telling;
 mod waiting;
 
 #[cfg(all(test, concurrent_futures_loom))]
@@ -69,12 +69,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub(crate) use self::group::Group;
-pub(crate) use self::task::{Job, Seat, Task, Tidings};
-pub(crate) use self::telling::{Callback, Telling, is_telling_of, outside_turns, tell_all};
-pub(crate) use self::waiting::{Rest, Until, WakerKey, bring_results_of, brings_results_of};
+pub(crate) use self::notification::{
+    Callback, Notification, is_notifying_for, run_notifications, without_callback_queue,
+};
+pub(crate) use self::scope_tasks::ScopeTasks;
+pub(crate) use self::task::{Job, Notifications, Task, WorkerHooks};
+pub(crate) use self::waiting::{Finalizer, Until, WakerKey, is_collector_of, mark_collector_of};
 
-use self::group::Member;
+use self::scope_tasks::ScopeGuard;
 use self::slot::Slot;
 use self::waiting::Wakers;
 use crate::error::Error;
@@ -88,7 +90,7 @@ use crate::timing::Timing;
 pub(crate) const NO_POOL: usize = 0;
 
 /// The id of a new pool: unlike an address never used again.
-pub(crate) fn new_home() -> usize {
+pub(crate) fn new_pool_id() -> usize {
     static LAST: AtomicUsize = AtomicUsize::new(NO_POOL);
     // ORDERING: it has to be unique; it publishes nothing.
     LAST.fetch_add(1, Ordering::Relaxed) + 1
@@ -97,7 +99,7 @@ pub(crate) fn new_home() -> usize {
 /// What both ends of a task share.
 pub(crate) struct Completion<T> {
     /// The id of the pool that it was submitted to, or [`NO_POOL`].
-    home: usize,
+    pool_id: usize,
     /// Whether its worker is in another process, so that a rest is left to be
     /// done here after it.
     is_remote: bool,
@@ -123,27 +125,27 @@ struct Record<T> {
     /// Runs after all callbacks, also those that callbacks add.
     last: Option<Callback<T>>,
     /// The thread that runs the callbacks, or will when its current one ends.
-    teller: Option<ThreadId>,
+    notifier: Option<ThreadId>,
     wakers: Wakers,
     /// How many threads wait for it without a limit, if it is remote.
     waiters: u32,
     /// Left to one of them.
-    rest: Option<Rest>,
+    finalizer: Option<Finalizer>,
     /// Whether the future lives, to which the value belongs.
     has_future: bool,
     /// Boxed, since few tasks have it; the next one too.
     timing: Option<Box<Timing>>,
     /// The task's place in a scope, until it ends.
-    member: Option<Box<Member>>,
+    scope_guard: Option<Box<ScopeGuard>>,
 }
 
 impl<T> Record<T> {
-    fn untold(&self) -> bool {
+    fn has_callbacks(&self) -> bool {
         !self.callbacks.is_empty() || self.last.is_some()
     }
 
-    fn told(&self) -> bool {
-        self.state.done() && self.teller.is_none() && !self.untold()
+    fn callbacks_done(&self) -> bool {
+        self.state.done() && self.notifier.is_none() && !self.has_callbacks()
     }
 
     /// Whether nobody has anything to do with its running yet.
@@ -160,49 +162,49 @@ impl<T> Record<T> {
 
     /// Enters a final state. The calling thread is the teller from here on, if
     /// there are callbacks. Returns what is to be seen to without the lock.
-    fn end(&mut self, state: State, completion: &Arc<Completion<T>>) -> Telling<T> {
+    fn end(&mut self, state: State, completion: &Arc<Completion<T>>) -> Notification<T> {
         self.state = state;
         self.runner = None;
         if let Some(timing) = &mut self.timing {
             timing.finish();
         }
-        let tells = self.untold();
-        self.teller = tells.then(thread_id);
-        Telling {
+        let tells = self.has_callbacks();
+        self.notifier = tells.then(thread_id);
+        Notification {
             job: self.job.take(),
             wakers: self.wakers.take(),
             unwanted: None,
             callbacks: tells.then(|| Arc::clone(completion)),
-            member: self.member.take(),
+            scope_guard: self.scope_guard.take(),
         }
     }
 }
 
 /// A job, and the seat of the thread that is to call it.
-type Seated<T> = (Box<dyn Seat>, Box<dyn Job<T>>);
+type InlineRun<T> = (Box<dyn WorkerHooks>, Box<dyn Job<T>>);
 
 /// An outcome that came too late, and the state that it met.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T> Completion<T> {
-    pub(crate) fn new(home: usize) -> Arc<Self>
+    pub(crate) fn new(pool_id: usize) -> Arc<Self>
     where
         T: 'static,
     {
-        Self::unpacked(home, false)
+        Self::unpacked(pool_id, false)
     }
 
     /// A task whose worker is in another process.
-    pub(crate) fn remote(home: usize) -> Arc<Self>
+    pub(crate) fn remote(pool_id: usize) -> Arc<Self>
     where
         T: 'static,
     {
-        Self::unpacked(home, true)
+        Self::unpacked(pool_id, true)
     }
 
-    fn unpacked(home: usize, is_remote: bool) -> Arc<Self> {
+    fn unpacked(pool_id: usize, is_remote: bool) -> Arc<Self> {
         Arc::new(Self {
-            home,
+            pool_id,
             is_remote,
             origin: Origin::current(),
             record: Mutex::new(Record {
@@ -212,13 +214,13 @@ impl<T> Completion<T> {
                 runner: None,
                 callbacks: VecDeque::new(),
                 last: None,
-                teller: None,
+                notifier: None,
                 wakers: Wakers::default(),
                 waiters: 0,
-                rest: None,
+                finalizer: None,
                 has_future: true,
                 timing: None,
-                member: None,
+                scope_guard: None,
             }),
             changed: Condvar::new(),
             outcome: Slot::new(),
@@ -235,8 +237,8 @@ impl<T> Completion<T> {
     }
 
     /// The id of the pool that it was submitted to, or [`NO_POOL`].
-    pub(crate) fn home(&self) -> usize {
-        self.home
+    pub(crate) fn pool_id(&self) -> usize {
+        self.pool_id
     }
 
     /// Returns `true` if this is the process that it was made in, and not a fork of that,
@@ -293,13 +295,13 @@ impl<T> Completion<T> {
                 && record
                     .job
                     .as_ref()
-                    .is_some_and(|job| job.helper().is_some())
+                    .is_some_and(|job| job.inline_hooks().is_some())
         })
     }
 
     /// `Pending -> Running`, if the calling thread may run it while it waits:
     /// its seat, and the job for it to call.
-    fn start_as_helper(&self) -> Option<Seated<T>> {
+    fn start_inline(&self) -> Option<InlineRun<T>> {
         if !self.is_here() {
             // A worker that forked is none any more.
             return None;
@@ -308,11 +310,11 @@ impl<T> Completion<T> {
         if record.state != State::Pending {
             return None;
         }
-        let seat = record.job.as_ref()?.helper()?;
+        let hooks = record.job.as_ref()?.inline_hooks()?;
         let job = record.job.take()?;
         record.start();
         record.runner = Some(thread_id());
-        Some((seat, job))
+        Some((hooks, job))
     }
 
     /// The job of a started task, for the calling thread to call.
@@ -349,7 +351,7 @@ impl<T> Completion<T> {
     }
 
     /// `Pending | Running -> Finished`. All foreign code waits for the caller
-    /// to [`tell`](Telling::tell).
+    /// to [`notify`](Notification::notify).
     ///
     /// # Errors
     ///
@@ -357,13 +359,13 @@ impl<T> Completion<T> {
     pub(crate) fn settle(
         self: &Arc<Self>,
         outcome: Result<T, Error>,
-    ) -> Result<Telling<T>, Refused<T>> {
+    ) -> Result<Notification<T>, Refused<T>> {
         self.settle_if(outcome, |record| !record.state.done())
     }
 
     /// `Pending -> Finished` with an error, or `None` if the task is claimed or
     /// past pending: its runner alone ends it then.
-    fn fail(self: &Arc<Self>, error: Error) -> Option<Telling<T>> {
+    fn fail(self: &Arc<Self>, error: Error) -> Option<Notification<T>> {
         let is_pending = |record: &Record<T>| record.is_unclaimed();
         self.settle_if(Err(error), is_pending).ok()
     }
@@ -372,7 +374,7 @@ impl<T> Completion<T> {
         self: &Arc<Self>,
         outcome: Result<T, Error>,
         may_settle: impl FnOnce(&Record<T>) -> bool,
-    ) -> Result<Telling<T>, Refused<T>> {
+    ) -> Result<Notification<T>, Refused<T>> {
         let Some(mut record) = self.locked() else {
             return Err((State::Running, outcome));
         };
@@ -381,41 +383,43 @@ impl<T> Completion<T> {
             drop(record);
             return Err((state, outcome));
         }
-        if let (Err(Error::Panicked(panic)), Some(member)) = (&outcome, &mut record.member) {
-            member.panicked(panic.clone());
+        if let (Err(Error::Panicked(panic)), Some(scope_guard)) =
+            (&outcome, &mut record.scope_guard)
+        {
+            scope_guard.panicked(panic.clone());
         }
-        let mut telling = record.end(State::Finished, self);
-        if record.has_future || telling.callbacks.is_some() {
+        let mut notification = record.end(State::Finished, self);
+        if record.has_future || notification.callbacks.is_some() {
             // SAFETY: the lock and the state admit one writer in a task's life,
             // and nobody reads before the state is final, which the lock guards.
             unsafe { self.outcome.write(outcome) };
         } else {
-            telling.unwanted = Some(outcome);
+            notification.unwanted = Some(outcome);
         }
         drop(record);
-        self.announce(&telling, false);
-        Ok(telling)
+        self.announce(&notification, false);
+        Ok(notification)
     }
 
     /// `Pending -> Cancelled`, or `None` if the task is claimed or past pending,
     /// or in a fork of the process whose pool will run it.
-    pub(crate) fn cancel(self: &Arc<Self>) -> Option<Telling<T>> {
-        if self.home != NO_POOL && !self.is_here() {
+    pub(crate) fn cancel(self: &Arc<Self>) -> Option<Notification<T>> {
+        if self.pool_id != NO_POOL && !self.is_here() {
             return None;
         }
         let mut record = self.locked()?;
         if !record.is_unclaimed() {
             return None;
         }
-        let telling = record.end(State::Cancelled, self);
+        let notification = record.end(State::Cancelled, self);
         drop(record);
-        self.announce(&telling, true);
-        Some(telling)
+        self.announce(&notification, true);
+        Some(notification)
     }
 
-    fn announce(&self, telling: &Telling<T>, cancelled: bool) {
-        if let Some(job) = &telling.job {
-            job.withdrawn(cancelled);
+    fn announce(&self, notification: &Notification<T>, cancelled: bool) {
+        if let Some(job) = &notification.job {
+            job.on_withdrawn(cancelled);
         }
         self.changed.notify_all();
     }
@@ -468,14 +472,16 @@ impl<T> Completion<T> {
     ///
     /// It is the one handle, and no reference of [`lend`](Self::lend) lives but
     /// in a callback.
-    pub(crate) unsafe fn disown(&self) {
+    pub(crate) unsafe fn release_handle(&self) {
         // If it is locked for ever, the value stays where it is.
         let Some(mut record) = self.locked() else {
             return;
         };
         record.has_future = false;
         // SAFETY: told, so no callback lends; and the handle is gone.
-        let unread = record.told().then(|| unsafe { self.outcome.take() });
+        let unread = record
+            .callbacks_done()
+            .then(|| unsafe { self.outcome.take() });
         drop(record);
         contain_drop(unread);
     }

@@ -10,7 +10,9 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread::{self, JoinHandle};
 
 use super::waiting::Waiter;
-use super::{Completion, Group, Job, NO_POOL, Rest, Seat, Until, WakerKey, circle};
+use super::{
+    Completion, Finalizer, Job, NO_POOL, ScopeTasks, Until, WakerKey, WorkerHooks, deadlock,
+};
 use crate::error::Error;
 use crate::state::State;
 
@@ -18,7 +20,7 @@ fn worker(task: &Arc<Completion<usize>>, value: usize) {
     if task.start() {
         task.settle(Ok(value))
             .expect("only the one who started it settles it")
-            .tell();
+            .notify();
     }
 }
 
@@ -71,13 +73,13 @@ fn a_task_is_run_or_cancelled_and_never_both() {
         let other = Arc::clone(&task);
         let running = thread::spawn(move || worker(&other, 7));
         let cancelled = match task.cancel() {
-            Some(telling) => {
-                telling.tell();
+            Some(notification) => {
+                notification.notify();
                 true
             }
             None => false,
         };
-        task.wait(Until::Told, None).expect("it ends");
+        task.wait(Until::CallbacksDone, None).expect("it ends");
         match read(&task) {
             Ok(7) => assert!(!cancelled && task.state() == State::Finished),
             Err(Error::Cancelled) => assert!(cancelled && task.state() == State::Cancelled),
@@ -95,11 +97,11 @@ impl Job<usize> for Travels {
         unreachable!("it runs elsewhere")
     }
 
-    fn withdrawn(&self, _cancelled: bool) {}
+    fn on_withdrawn(&self, _cancelled: bool) {}
 
-    fn discard(self: Box<Self>) {}
+    fn drop_contained(self: Box<Self>) {}
 
-    fn helper(&self) -> Option<Box<dyn Seat>> {
+    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
         None
     }
 }
@@ -124,11 +126,11 @@ fn a_claimed_task_is_not_cancelled_and_a_released_one_may_be() {
             worker(&other, 7);
             true
         });
-        let cancelled = task.cancel().is_some_and(|telling| {
-            telling.tell();
+        let cancelled = task.cancel().is_some_and(|notification| {
+            notification.notify();
             true
         });
-        task.wait(Until::Told, None).expect("it ends");
+        task.wait(Until::CallbacksDone, None).expect("it ends");
         assert_eq!(pool.join().expect("no panic"), !cancelled);
         assert_eq!(read(&task).is_ok(), !cancelled);
     });
@@ -181,7 +183,7 @@ fn the_value_is_given_away_behind_every_callback() {
             assert_eq!(read(task).expect("done before it tells"), 7);
             writer.write(1);
         }));
-        task.wait(Until::Told, None).expect("it ends");
+        task.wait(Until::CallbacksDone, None).expect("it ends");
         // SAFETY: told, and this thread has the only handle. loom's cell fails
         // the model if a callback still reads.
         let value = unsafe { task.take() };
@@ -223,22 +225,22 @@ impl Job<usize> for CountCalls {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn withdrawn(&self, _cancelled: bool) {}
+    fn on_withdrawn(&self, _cancelled: bool) {}
 
-    fn discard(self: Box<Self>) {}
+    fn drop_contained(self: Box<Self>) {}
 
-    fn helper(&self) -> Option<Box<dyn Seat>> {
+    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
         Some(Box::new(AnySeat))
     }
 }
 
 struct AnySeat;
 
-impl Seat for AnySeat {
+impl WorkerHooks for AnySeat {
     fn begin(&self) {}
-    fn free(&self, _failed: bool) {}
-    fn busy(&self) {}
-    fn free_again(&self) {}
+    fn call_returned(&self, _failed: bool) {}
+    fn callbacks_started(&self) {}
+    fn callbacks_finished(&self) {}
 }
 
 /// A thread that runs the task, unless somebody else has begun it.
@@ -259,7 +261,7 @@ fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
         // SAFETY: it borrows nothing.
         let other = unsafe { task.pack(Some(Box::new(job)), None) };
         let running = on_a_worker(other);
-        task.wait(Until::Told, None).expect("it ends");
+        task.wait(Until::CallbacksDone, None).expect("it ends");
         assert_eq!(read(&task).expect("it ended well"), 1);
         running.join().expect("no panic");
         // ORDERING: behind the join.
@@ -281,34 +283,37 @@ impl Job<Drops> for Drops {
         *self
     }
 
-    fn withdrawn(&self, _cancelled: bool) {}
+    fn on_withdrawn(&self, _cancelled: bool) {}
 
-    fn discard(self: Box<Self>) {}
+    fn drop_contained(self: Box<Self>) {}
 
-    fn helper(&self) -> Option<Box<dyn Seat>> {
+    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
         Some(Box::new(AnySeat))
     }
 }
 
 /// Both ends of a task of a scope.
-fn in_a_scope(group: &Arc<Group>, job: Drops) -> (Arc<Completion<Drops>>, Arc<dyn super::Task>) {
+fn in_a_scope(
+    scope_tasks: &Arc<ScopeTasks>,
+    job: Drops,
+) -> (Arc<Completion<Drops>>, Arc<dyn super::Task>) {
     let task = Completion::new(NO_POOL);
     // SAFETY: it borrows nothing.
-    let other = unsafe { task.pack(Some(Box::new(job)), Some(group)) };
+    let other = unsafe { task.pack(Some(Box::new(job)), Some(scope_tasks)) };
     (task, other)
 }
 
 #[test]
 fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
     loom::model(|| {
-        let (group, log) = (Group::new(), Log::new());
-        let (task, other) = in_a_scope(&group, Drops(Arc::clone(&log), 2));
+        let (scope_tasks, log) = (ScopeTasks::new(), Log::new());
+        let (task, other) = in_a_scope(&scope_tasks, Drops(Arc::clone(&log), 2));
         let running = on_a_worker(other);
         let callback = Arc::clone(&log);
         task.add_callback(Box::new(move |_| callback.write(1)));
         // SAFETY: the one handle, which lends nothing.
-        unsafe { task.disown() };
-        group.wait();
+        unsafe { task.release_handle() };
+        scope_tasks.wait();
         assert_eq!(log.read(), 12);
         running.join().expect("the other thread ends");
     });
@@ -317,12 +322,12 @@ fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
 #[test]
 fn a_scope_ends_behind_the_value_of_a_task_that_nobody_watches() {
     loom::model(|| {
-        let (group, log) = (Group::new(), Log::new());
-        let (task, other) = in_a_scope(&group, Drops(Arc::clone(&log), 1));
+        let (scope_tasks, log) = (ScopeTasks::new(), Log::new());
+        let (task, other) = in_a_scope(&scope_tasks, Drops(Arc::clone(&log), 1));
         let running = on_a_worker(other);
         // SAFETY: the one handle, which lends nothing.
-        unsafe { task.disown() };
-        group.wait();
+        unsafe { task.release_handle() };
+        scope_tasks.wait();
         assert_eq!(log.read(), 1);
         running.join().expect("the other thread ends");
     });
@@ -331,10 +336,10 @@ fn a_scope_ends_behind_the_value_of_a_task_that_nobody_watches() {
 #[test]
 fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
     loom::model(|| {
-        let (group, log) = (Group::new(), Log::new());
-        let (task, other) = in_a_scope(&group, Drops(Arc::clone(&log), 1));
+        let (scope_tasks, log) = (ScopeTasks::new(), Log::new());
+        let (task, other) = in_a_scope(&scope_tasks, Drops(Arc::clone(&log), 1));
         let cancelling = thread::spawn(move || other.cancel()());
-        group.wait();
+        scope_tasks.wait();
         // Run by the waiting thread, its value is the future's, which is here.
         let is_gone = if task.state() == State::Cancelled {
             1
@@ -344,7 +349,7 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
         assert_eq!(log.read(), is_gone);
         cancelling.join().expect("the other thread ends");
         // SAFETY: the one handle, which lends nothing.
-        unsafe { task.disown() };
+        unsafe { task.release_handle() };
         assert_eq!(log.read(), 1);
     });
 }
@@ -355,7 +360,7 @@ fn run_and_wait(ours: &Arc<Completion<usize>>, theirs: &Arc<Completion<usize>>) 
     ours.runs_here();
     let waited = theirs.wait(Until::Done, None);
     let settled = ours.settle(Ok(1));
-    settled.expect("its runner alone settles it").tell();
+    settled.expect("its runner alone settles it").notify();
     waited.is_ok()
 }
 
@@ -376,14 +381,14 @@ fn of_two_tasks_that_wait_for_each_other_one_is_refused() {
 fn hear_of(task: &Arc<Completion<usize>>) -> JoinHandle<()> {
     task.start();
     let (task, other) = (Arc::clone(task), Arc::clone(task));
-    let rest: Rest = Box::new(move || {
+    let finalizer: Finalizer = Box::new(move || {
         task.runs_here();
         let settled = task.settle(Ok(7));
-        settled.expect("it is done once").tell();
+        settled.expect("it is done once").notify();
     });
-    thread::spawn(move || match other.leave_to_waiter(rest) {
+    thread::spawn(move || match other.hand_to_waiter(finalizer) {
         Ok(()) => {}
-        Err(rest) => rest(),
+        Err(finalizer) => finalizer(),
     })
 }
 
@@ -426,12 +431,12 @@ fn a_poll_is_ready_or_its_waker_is_woken() {
         let running = thread::spawn(move || worker(&other, 7));
         let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&wakes));
-        let ready = task.poll(Until::Told, &mut WakerKey::default(), &waker);
+        let ready = task.poll(Until::CallbacksDone, &mut WakerKey::default(), &waker);
         running.join().expect("no panic");
         // ORDERING: behind the join.
         let woken = wakes.0.load(Ordering::Relaxed);
         assert!(ready || woken > 0);
-        assert!(task.is(Until::Told));
+        assert!(task.is(Until::CallbacksDone));
     });
 }
 
@@ -443,21 +448,21 @@ fn hear_of_one_that_waits(
 ) -> JoinHandle<()> {
     task.start();
     let (task, other) = (Arc::clone(task), Arc::clone(task));
-    let rest: Rest = Box::new(move || {
+    let finalizer: Finalizer = Box::new(move || {
         task.runs_here();
-        let (before, _) = circle::entries_of_this_thread(&inner);
+        let (before, _) = deadlock::entries_of_this_thread(&inner);
         let value = match inner.wait(Until::Done, None) {
             Ok(()) => read(&inner),
             Err(error) => Err(error),
         };
-        let (after, is_inner) = circle::entries_of_this_thread(&inner);
+        let (after, is_inner) = deadlock::entries_of_this_thread(&inner);
         assert!(before == after && !is_inner, "it left its own entry");
         let settled = task.settle(value);
-        settled.expect("it is done once").tell();
+        settled.expect("it is done once").notify();
     });
-    thread::spawn(move || match other.leave_to_waiter(rest) {
+    thread::spawn(move || match other.hand_to_waiter(finalizer) {
         Ok(()) => {}
-        Err(rest) => rest(),
+        Err(finalizer) => finalizer(),
     })
 }
 
@@ -491,12 +496,12 @@ fn a_circle_through_a_rest_is_found() {
             own.runs_here();
             let waited = awaited.wait(Until::Done, None);
             let settled = own.settle(waited.map(|()| 1));
-            settled.expect("its runner alone settles it").tell();
+            settled.expect("its runner alone settles it").notify();
         });
         let waited = remote.wait(Until::Done, None);
         let is_refused = waited.is_err() || read(&remote).is_err();
         let settled = first.settle(Ok(1));
-        settled.expect("its runner alone settles it").tell();
+        settled.expect("its runner alone settles it").notify();
         assert!(is_refused || read(&third).is_err());
         other.join().expect("the other thread ends");
         hearing.join().expect("the other thread ends");
@@ -514,7 +519,7 @@ fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
         let watching = thread::spawn(move || other.wait(Until::Done, None).is_ok());
         let hearing = hear_of(&task);
         task.wait(Until::Done, None).expect("no circle");
-        own.settle(Ok(1)).expect("its runner settles it").tell();
+        own.settle(Ok(1)).expect("its runner settles it").notify();
         assert!(watching.join().expect("the other thread ends"));
         hearing.join().expect("the other thread ends");
     });
@@ -535,9 +540,9 @@ fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
         promised.add_callback(Box::new(move |_| promised_log.write(2)));
         let (awaited, seen) = (Arc::clone(&helped), Arc::clone(&log));
         first.add_callback(Box::new(move |_| {
-            awaited.wait(Until::Told, None).expect("it ends");
+            awaited.wait(Until::CallbacksDone, None).expect("it ends");
             worker(&promised, 7);
-            promised.wait(Until::Told, None).expect("it ends");
+            promised.wait(Until::CallbacksDone, None).expect("it ends");
             assert_eq!(seen.read(), 12);
         }));
         let running = on_a_worker(other);
@@ -557,7 +562,7 @@ fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
         for (task, awaited) in [(&first, &second), (&second, &first)] {
             let (awaited, refused) = (Arc::clone(awaited), Arc::clone(&refused));
             task.add_callback(Box::new(move |_| {
-                if awaited.wait(Until::Told, None).is_err() {
+                if awaited.wait(Until::CallbacksDone, None).is_err() {
                     // ORDERING: read after a join.
                     refused.fetch_add(1, Ordering::Relaxed);
                 }
@@ -567,7 +572,7 @@ fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
         let running = thread::spawn(move || worker(&other, 2));
         worker(&first, 1);
         running.join().expect("the other thread ends");
-        assert!(first.is(Until::Told) && second.is(Until::Told));
+        assert!(first.is(Until::CallbacksDone) && second.is(Until::CallbacksDone));
         // ORDERING: behind the join.
         assert_eq!(refused.load(Ordering::Relaxed), 1);
     });

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::borrowing::later;
+use super::notification::without_callback_queue;
 use super::stack::{NoStack, has_enough_stack, with_enough_stack};
-use super::telling::outside_turns;
-use super::{Completion, Telling};
+use super::{Completion, Notification};
 use crate::error::Error;
 use crate::panic::{catch, contain_drop};
 
@@ -17,18 +17,18 @@ pub(crate) trait Job<T>: Send {
 
     /// Counts the function as one that is not called: `cancelled`, or failed
     /// together with its pool.
-    fn withdrawn(&self, cancelled: bool);
+    fn on_withdrawn(&self, cancelled: bool);
 
     /// Drops the function and its arguments, and contains the panics of both.
-    fn discard(self: Box<Self>);
+    fn drop_contained(self: Box<Self>);
 
     /// The seat of the current thread for a task that it waits for, if it is
     /// one of the workers that could run it. Asked under a lock.
-    fn helper(&self) -> Option<Box<dyn Seat>>;
+    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>>;
 
     /// The call, for an executor that does not make it here but sends it away,
     /// and knows what it packed.
-    fn into_parcel(self: Box<Self>) -> Option<Box<dyn Any>> {
+    fn into_any(self: Box<Self>) -> Option<Box<dyn Any>> {
         None
     }
 }
@@ -39,23 +39,23 @@ pub(crate) trait Job<T>: Send {
 /// A worker is free *before* anyone learns of the outcome, so that whoever acts on
 /// the result finds it free, and busy again as long as the user's code runs
 /// here after that.
-pub(crate) trait Seat {
+pub(crate) trait WorkerHooks {
     /// A task that was queued is about to run here.
     fn begin(&self);
 
     /// Its function is over, well or not.
-    fn free(&self, failed: bool);
+    fn call_returned(&self, failed: bool);
 
     /// Callbacks or wakers are to run here, or a `Drop`.
-    fn busy(&self);
+    fn callbacks_started(&self);
 
     /// They are over.
-    fn free_again(&self);
+    fn callbacks_finished(&self);
 }
 
 /// All the foreign code that is left, of a task of any type: for one who settles
 /// many tasks before any is told.
-pub(crate) type Tidings = Box<dyn FnOnce()>;
+pub(crate) type Notifications = Box<dyn FnOnce()>;
 
 /// The worker's end of a task of any type.
 pub(crate) trait Task: Send + Sync {
@@ -64,17 +64,17 @@ pub(crate) trait Task: Send + Sync {
     fn start(&self) -> bool;
 
     /// Runs a task that the caller started; tells everybody.
-    fn run(self: Arc<Self>, seat: &dyn Seat);
+    fn run(self: Arc<Self>, hooks: &dyn WorkerHooks);
 
     /// Runs a pending task, if the caller is one of the workers that could and
     /// is about to wait for it.
-    fn help(self: Arc<Self>);
+    fn run_inline(self: Arc<Self>);
 
     /// Ends a pending task with an error in place of its call.
-    fn fail(self: Arc<Self>, error: Error) -> Tidings;
+    fn fail(self: Arc<Self>, error: Error) -> Notifications;
 
     /// Cancels a task that is pending.
-    fn cancel(self: Arc<Self>) -> Tidings;
+    fn cancel(self: Arc<Self>) -> Notifications;
 }
 
 impl<T> Completion<T> {
@@ -90,39 +90,39 @@ impl<T> Completion<T> {
     ///
     /// There is not enough stack left, and no memory for more. The task is
     /// pending as before.
-    pub(crate) fn help(self: &Arc<Self>) -> Result<(), NoStack> {
+    pub(crate) fn run_inline(self: &Arc<Self>) -> Result<(), NoStack> {
         if !has_enough_stack() && !self.may_help() {
             return Ok(());
         }
         with_enough_stack(|| {
-            if let Some((seat, job)) = self.start_as_helper() {
+            if let Some((hooks, job)) = self.start_inline() {
                 // Its callbacks too: behind a callback that waits for them they
                 // would never run.
-                outside_turns(|| Arc::clone(self).run_started(job, &*seat));
+                without_callback_queue(|| Arc::clone(self).run_started(job, &*hooks));
             }
         })
     }
 
     /// Calls the job of a task that the caller started; tells everybody.
-    fn run_started(self: Arc<Self>, job: Box<dyn Job<T>>, seat: &dyn Seat) {
-        seat.begin();
+    fn run_started(self: Arc<Self>, job: Box<dyn Job<T>>, hooks: &dyn WorkerHooks) {
+        hooks.begin();
         let outcome = catch(|| job.call()).map_err(Error::Panicked);
         if !self.is_here() {
             // The function forked, and this is the fork: the task ends in the parent.
             return contain_drop(outcome);
         }
-        seat.free(outcome.is_err());
-        let Ok(telling) = self.settle(outcome) else {
+        hooks.call_returned(outcome.is_err());
+        let Ok(notification) = self.settle(outcome) else {
             unreachable!("a task that runs is ended by its runner alone");
         };
-        let is_due = telling.is_due();
+        let is_due = notification.is_due();
         if is_due {
-            seat.busy();
+            hooks.callbacks_started();
         }
-        telling.tell();
+        notification.notify();
         // A callback may have forked as well.
         if is_due && self.is_here() {
-            seat.free_again();
+            hooks.callbacks_finished();
         }
     }
 }
@@ -132,31 +132,31 @@ impl<T: Send> Task for Completion<T> {
         Self::start(self)
     }
 
-    fn run(self: Arc<Self>, seat: &dyn Seat) {
+    fn run(self: Arc<Self>, hooks: &dyn WorkerHooks) {
         match self.take_job() {
-            Some(job) => self.run_started(job, seat),
+            Some(job) => self.run_started(job, hooks),
             None => unreachable!("only the one who started a task runs it"),
         }
     }
 
-    fn help(self: Arc<Self>) {
+    fn run_inline(self: Arc<Self>) {
         // Another worker may run it; there is no error to say otherwise with.
-        let _ = Self::help(&self);
+        let _ = Self::run_inline(&self);
     }
 
-    fn fail(self: Arc<Self>, error: Error) -> Tidings {
-        tidings(Self::fail(&self, error))
+    fn fail(self: Arc<Self>, error: Error) -> Notifications {
+        notifications(Self::fail(&self, error))
     }
 
-    fn cancel(self: Arc<Self>) -> Tidings {
-        tidings(Self::cancel(&self))
+    fn cancel(self: Arc<Self>) -> Notifications {
+        notifications(Self::cancel(&self))
     }
 }
 
-fn tidings<T>(telling: Option<Telling<T>>) -> Tidings {
+fn notifications<T>(notification: Option<Notification<T>>) -> Notifications {
     // SAFETY: a telling drops its member last, and of a task without one it
     // borrows nothing.
-    unsafe { later(|| telling.map_or((), Telling::tell)) }
+    unsafe { later(|| notification.map_or((), Notification::notify)) }
 }
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
@@ -182,11 +182,11 @@ mod tests {
             self.0
         }
 
-        fn withdrawn(&self, _cancelled: bool) {}
+        fn on_withdrawn(&self, _cancelled: bool) {}
 
-        fn discard(self: Box<Self>) {}
+        fn drop_contained(self: Box<Self>) {}
 
-        fn helper(&self) -> Option<Box<dyn Seat>> {
+        fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
             None
         }
     }
@@ -199,20 +199,20 @@ mod tests {
         }
     }
 
-    impl Seat for Notes {
+    impl WorkerHooks for Notes {
         fn begin(&self) {
             self.write("begin");
         }
 
-        fn free(&self, _failed: bool) {
+        fn call_returned(&self, _failed: bool) {
             self.write("free");
         }
 
-        fn busy(&self) {
+        fn callbacks_started(&self) {
             self.write("busy");
         }
 
-        fn free_again(&self) {
+        fn callbacks_finished(&self) {
             self.write("free again");
         }
     }
@@ -221,18 +221,18 @@ mod tests {
     #[test]
     fn a_worker_is_free_before_anybody_knows_the_result() {
         struct Looks(Arc<Completion<Says>>, Sender<&'static str>);
-        impl Seat for Looks {
+        impl WorkerHooks for Looks {
             fn begin(&self) {}
 
-            fn free(&self, _failed: bool) {
+            fn call_returned(&self, _failed: bool) {
                 let known = self.0.state().done();
                 let what = if known { "known" } else { "unknown" };
                 self.1.send(what).expect("the test listens");
             }
 
-            fn busy(&self) {}
+            fn callbacks_started(&self) {}
 
-            fn free_again(&self) {}
+            fn callbacks_finished(&self) {}
         }
         let (sender, events) = channel();
         let handle = Completion::new(NO_POOL);
@@ -246,7 +246,7 @@ mod tests {
             "the future has the value"
         );
         // SAFETY: the one handle, which lends nothing.
-        unsafe { handle.disown() };
+        unsafe { handle.release_handle() };
         assert!(events.try_iter().eq(["dropped"]));
     }
 
@@ -260,7 +260,7 @@ mod tests {
         let task = unsafe { handle.pack(Some(Box::new(job)), None) };
         assert!(task.start());
         // SAFETY: the one handle, which lends nothing.
-        unsafe { handle.disown() };
+        unsafe { handle.release_handle() };
         task.run(&Notes(sender));
         assert!(
             events

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use super::notification::{NotifyingFor, without_callback_queue};
 use super::stack::with_enough_stack;
-use super::telling::{TellingOf, outside_turns};
-use super::{Completion, NO_POOL, Record, circle};
+use super::{Completion, NO_POOL, Record, deadlock};
 use crate::error::Error;
 use crate::panic::contain;
 use crate::sync::{MutexGuard, YIELDS, local, thread_id, yield_now};
@@ -25,14 +25,14 @@ use crate::sync::{MutexGuard, YIELDS, local, thread_id, yield_now};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
     Done,
-    Told,
+    CallbacksDone,
 }
 
 impl Until {
     pub(super) fn reached<T>(self, record: &Record<T>) -> bool {
         match self {
             Self::Done => record.state.done(),
-            Self::Told => record.told(),
+            Self::CallbacksDone => record.callbacks_done(),
         }
     }
 }
@@ -43,17 +43,17 @@ local! {
 }
 
 /// Says that no task of that pool is done but by the current thread, from now on.
-pub(crate) fn bring_results_of(home: usize) {
-    BRINGS.with(|brings| brings.set(home));
+pub(crate) fn mark_collector_of(pool_id: usize) {
+    BRINGS.with(|brings| brings.set(pool_id));
 }
 
 /// Whether the current thread is the one that a wait for a task of that pool
 /// would be for.
-pub(crate) fn brings_results_of(home: usize) -> bool {
-    home != NO_POOL
+pub(crate) fn is_collector_of(pool_id: usize) -> bool {
+    pool_id != NO_POOL
         && BRINGS
             .try_with(Cell::get)
-            .is_ok_and(|brings| brings == home)
+            .is_ok_and(|brings| brings == pool_id)
 }
 
 local! {
@@ -120,11 +120,11 @@ impl Wakers {
 
 /// What is still to be done to a remote task after its worker is done with it:
 /// foreign code, the decoding of its value, and then the final move.
-pub(crate) type Rest = Box<dyn FnOnce() + Send>;
+pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
 
 /// A thread that waits for a remote task without a limit, which foreign code could
 /// overrun. As long as the record counts one, the rest may be
-/// [left](Completion::leave_to_waiter) to it: then no third thread has to be
+/// [left](Completion::hand_to_waiter) to it: then no third thread has to be
 /// woken in between. Both happen under the record's lock, so a waiter finds the
 /// rest in its loop, or at the latest when it leaves.
 pub(super) struct Waiter<'a, T>(&'a Completion<T>);
@@ -143,10 +143,10 @@ impl<T> Drop for Waiter<'_, T> {
         };
         record.waiters -= 1;
         let is_last = record.waiters == 0;
-        let rest = record.rest.take_if(|_| is_last);
+        let finalizer = record.finalizer.take_if(|_| is_last);
         drop(record);
-        if let Some(rest) = rest {
-            self.0.finish(rest);
+        if let Some(finalizer) = finalizer {
+            self.0.finish(finalizer);
         }
     }
 }
@@ -158,7 +158,7 @@ impl<T> Completion<T> {
     /// # Errors
     ///
     /// `Timeout` at the deadline; without one `WouldDeadlock` if the task waits
-    /// for the calling thread, itself or through others (`circle.rs`). In a fork
+    /// for the calling thread, itself or through others (`deadlock.rs`). In a fork
     /// of the process that has the task, an error at once unless it is that far.
     pub(crate) fn wait(
         self: &Arc<Self>,
@@ -169,7 +169,7 @@ impl<T> Completion<T> {
         if !self.is_here() {
             return self.look_in_a_fork(until);
         }
-        if is_open && brings_results_of(self.home) && !self.is(Until::Done) {
+        if is_open && is_collector_of(self.pool_id) && !self.is(Until::Done) {
             return Err(Error::WouldDeadlock);
         }
         let _waiter = (self.is_remote && is_open).then(|| Waiter::enter(self));
@@ -177,25 +177,27 @@ impl<T> Completion<T> {
             Some(_) => None,
             None => {
                 // Without stack to run it on, this worker cannot; nor may another.
-                self.help().map_err(|_| Error::WouldDeadlock)?;
+                self.run_inline().map_err(|_| Error::WouldDeadlock)?;
                 if !self.is_here() {
                     // The task that was run forked.
                     return self.look_in_a_fork(until);
                 }
-                if until == Until::Told {
-                    self.tell_now().map_err(|_| Error::WouldDeadlock)?;
+                if until == Until::CallbacksDone {
+                    self.notify_now().map_err(|_| Error::WouldDeadlock)?;
                 }
                 if self.is_soon(until) {
                     return Ok(());
                 }
-                Some(circle::enter(self, until)?)
+                Some(deadlock::enter(self, until)?)
             }
         };
         let mut record = self.record.lock();
         let mut timed_out = false;
         while !until.reached(&record) {
-            if is_open && record.rest.is_some() {
-                record = self.after_rest(record).ok_or_else(Error::forked_task)?;
+            if is_open && record.finalizer.is_some() {
+                record = self
+                    .after_finalizer(record)
+                    .ok_or_else(Error::forked_task)?;
                 continue;
             }
             if !self.is_here() {
@@ -227,7 +229,7 @@ impl<T> Completion<T> {
     /// Gives way to other threads for a moment; whether the task got that far.
     fn is_soon(&self, until: Until) -> bool {
         (0..YIELDS).any(|_| {
-            let record = self.after_rest(self.record.lock());
+            let record = self.after_finalizer(self.record.lock());
             let reached = record.is_some_and(|record| until.reached(&record));
             if !reached {
                 yield_now();
@@ -242,12 +244,12 @@ impl<T> Completion<T> {
     ///
     /// Gives it back if nobody waits; or if others are to be told as well, whose
     /// code the waiting thread should not have to run.
-    pub(crate) fn leave_to_waiter(&self, rest: Rest) -> Result<(), Rest> {
+    pub(crate) fn hand_to_waiter(&self, finalizer: Finalizer) -> Result<(), Finalizer> {
         let mut record = self.record.lock();
-        if record.waiters == 0 || record.untold() || !record.wakers.is_empty() {
-            return Err(rest);
+        if record.waiters == 0 || record.has_callbacks() || !record.wakers.is_empty() {
+            return Err(finalizer);
         }
-        record.rest = Some(rest);
+        record.finalizer = Some(finalizer);
         drop(record);
         self.changed.notify_all();
         Ok(())
@@ -255,26 +257,26 @@ impl<T> Completion<T> {
 
     /// Does the rest, if one is left, without the lock. `None`: the rest forked, and
     /// the lock is not to be had in the fork.
-    fn after_rest<'a>(
+    fn after_finalizer<'a>(
         &'a self,
         mut record: MutexGuard<'a, Record<T>>,
     ) -> Option<MutexGuard<'a, Record<T>>> {
-        let Some(rest) = record.rest.take() else {
+        let Some(finalizer) = record.finalizer.take() else {
             return Some(record);
         };
         drop(record);
-        self.finish(rest);
+        self.finish(finalizer);
         self.locked()
     }
 
     /// Does the rest, as if the waiting thread were nobody in particular: what it
     /// completes is told at once.
-    fn finish(&self, rest: Rest) {
-        let _here = TellingOf::enter(self);
-        let mut rest = Some(rest);
+    fn finish(&self, finalizer: Finalizer) {
+        let _here = NotifyingFor::enter(self);
+        let mut finalizer = Some(finalizer);
         let mut run = || {
-            if let Some(rest) = rest.take() {
-                contain(|| outside_turns(rest));
+            if let Some(finalizer) = finalizer.take() {
+                contain(|| without_callback_queue(finalizer));
             }
         };
         // Its `Deserialize` may wait for the next task, and so on.
@@ -295,7 +297,7 @@ impl<T> Completion<T> {
     pub(crate) fn needs_this_thread(&self) -> bool {
         self.locked().is_some_and(|record| {
             let runs_here = || record.runner == Some(thread_id());
-            let comes_here = || !self.is_here() || brings_results_of(self.home);
+            let comes_here = || !self.is_here() || is_collector_of(self.pool_id);
             !record.state.done() && (runs_here() || comes_here())
         })
     }
@@ -303,7 +305,7 @@ impl<T> Completion<T> {
     /// Returns `true` if an `.await` that the calling thread polls would never end,
     /// should the thread block until then. It does, but inside a waker.
     pub(crate) fn await_would_deadlock(&self) -> bool {
-        !is_waking() && (self.is_told_here() || self.needs_this_thread())
+        !is_waking() && (self.is_notifying_here() || self.needs_this_thread())
     }
 
     /// Like [`is`](Self::is), and if not, wakes `waker` when it may be. In a fork

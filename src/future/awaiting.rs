@@ -89,16 +89,17 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
             return Poll::Ready(Err(Error::InvalidState(State::Finished)));
         };
         let completion = future.completion();
-        if completion.help().is_err() || completion.tell_now().is_err() {
+        if completion.run_inline().is_err() || completion.notify_now().is_err() {
             return Poll::Ready(Err(Error::WouldDeadlock));
         }
-        let is_told = future
-            .completion()
-            .poll(Until::Told, &mut this.key, context.waker());
-        if !is_told && future.completion().await_would_deadlock() {
+        let callbacks_done =
+            future
+                .completion()
+                .poll(Until::CallbacksDone, &mut this.key, context.waker());
+        if !callbacks_done && future.completion().await_would_deadlock() {
             return Poll::Ready(Err(Error::WouldDeadlock));
         }
-        match this.future.take_if(|_| is_told) {
+        match this.future.take_if(|_| callbacks_done) {
             Some(future) if !future.completion().is_here() => {
                 let taken = future.try_into_result();
                 Poll::Ready(taken.unwrap_or_else(|_| Err(Error::forked_task())))
@@ -116,7 +117,7 @@ impl<'a, T, E> std::future::Future for TaskAwaitRef<'a, T, E> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let future = this.future;
-        if future.completion().help().is_err() {
+        if future.completion().run_inline().is_err() {
             return Poll::Ready(Err(Error::WouldDeadlock));
         }
         if future

@@ -165,7 +165,7 @@ impl<T, E> TaskFuture<T, E> {
     /// Those of [`result`](Self::result), and [`Error::WouldDeadlock`] inside a
     /// callback that this value would have to wait for.
     pub fn into_result(self) -> Result<T, Error> {
-        self.completion.wait(Until::Told, None)?;
+        self.completion.wait(Until::CallbacksDone, None)?;
         // SAFETY: waited until told.
         unsafe { self.take() }
     }
@@ -186,7 +186,7 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// The future itself if it is not done, or if its callbacks still run.
     pub fn try_into_result(self) -> Result<Result<T, Error>, Self> {
-        if self.completion.is(Until::Told) {
+        if self.completion.is(Until::CallbacksDone) {
             // SAFETY: told, asked just now; it stays so.
             Ok(unsafe { self.take() })
         } else {
@@ -346,8 +346,8 @@ impl<T, E> TaskFuture<T, E> {
     /// ```
     pub fn cancel(&self) -> bool {
         match self.completion.cancel() {
-            Some(telling) => {
-                telling.tell();
+            Some(notification) => {
+                notification.notify();
                 true
             }
             None => self.cancelled(),
@@ -494,7 +494,7 @@ impl<T, E> sealed::Sealed for TaskFuture<T, E> {}
 impl<T, E> Drop for TaskFuture<T, E> {
     fn drop(&mut self) {
         // SAFETY: the one handle; what it lent borrowed it.
-        unsafe { self.completion.disown() };
+        unsafe { self.completion.release_handle() };
     }
 }
 
@@ -523,9 +523,9 @@ impl<T> Target for Arc<Completion<T>> {
         Completion::needs_this_thread(self)
     }
 
-    fn help(&self) {
+    fn run_inline(&self) {
         // Several futures are waited for: another worker may run it.
-        let _ = Completion::help(self);
+        let _ = Completion::run_inline(self);
     }
 }
 

@@ -5,7 +5,7 @@ mod with;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::completion::{Completion, NO_POOL, outside_turns};
+use crate::completion::{Completion, NO_POOL, without_callback_queue};
 use crate::error::Error;
 use crate::executor::{
     ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
@@ -35,7 +35,7 @@ use crate::worker::{self, PoolKind, Worker};
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 pub struct InlineExecutor {
-    ledger: Mutex<Ledger>,
+    state: Mutex<ExecutorState>,
     /// The process that made it. In a fork of that the lock may be held for ever.
     origin: Origin,
 }
@@ -52,7 +52,7 @@ pub struct InlineExecutor {
 pub type InlineFuture<T> = TaskFuture<T, InlineExecutor>;
 
 #[derive(Debug, Default)]
-struct Ledger {
+struct ExecutorState {
     shut_down: bool,
     running: usize,
     finished: u64,
@@ -75,7 +75,7 @@ impl InlineExecutor {
     pub fn new() -> Result<Self, Error> {
         watch_panics();
         Ok(Self {
-            ledger: Mutex::new(Ledger::default()),
+            state: Mutex::new(ExecutorState::default()),
             origin: Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?,
         })
     }
@@ -139,7 +139,7 @@ impl InlineExecutor {
         }
         let outcome = {
             let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
-            outside_turns(|| catch(|| f(args)).map_err(Error::Panicked))
+            without_callback_queue(|| catch(|| f(args)).map_err(Error::Panicked))
         };
         self.end(outcome.is_err());
         let completion = Completion::new(NO_POOL);
@@ -154,11 +154,11 @@ impl InlineExecutor {
         if !self.origin.is_here() {
             return Err(Error::forked_pool());
         }
-        let mut ledger = self.ledger.lock();
-        if ledger.shut_down {
+        let mut state = self.state.lock();
+        if state.shut_down {
             return Err(Error::ShutDown);
         }
-        ledger.running += 1;
+        state.running += 1;
         Ok(())
     }
 
@@ -167,12 +167,12 @@ impl InlineExecutor {
             // The call forked.
             return;
         }
-        let mut ledger = self.ledger.lock();
-        ledger.running -= 1;
+        let mut state = self.state.lock();
+        state.running -= 1;
         if failed {
-            ledger.failed += 1;
+            state.failed += 1;
         } else {
-            ledger.finished += 1;
+            state.finished += 1;
         }
     }
 
@@ -295,7 +295,7 @@ impl InlineExecutor {
     /// ```
     pub fn shutdown_with(&self, _options: ShutdownOptions) -> ShutdownReport {
         if self.origin.is_here() {
-            self.ledger.lock().shut_down = true;
+            self.state.lock().shut_down = true;
         }
         self.stats().into()
     }
@@ -314,13 +314,13 @@ impl InlineExecutor {
         if !self.origin.is_here() {
             return Stats::default();
         }
-        let ledger = self.ledger.lock();
+        let state = self.state.lock();
         Stats {
             workers: 1,
-            idle: usize::from(ledger.running == 0),
-            running: ledger.running,
-            finished: ledger.finished,
-            failed: ledger.failed,
+            idle: usize::from(state.running == 0),
+            running: state.running,
+            finished: state.finished,
+            failed: state.failed,
             ..Stats::default()
         }
     }

@@ -19,8 +19,8 @@ pub use self::options::MapOptions;
 pub use self::unordered::Unordered;
 
 use self::batch::batches;
+use crate::completion_set::CompletionSet;
 use crate::error::Error;
-use crate::lane::Lane;
 use crate::panic::contain_drop;
 use crate::waitable::Waitable;
 
@@ -121,11 +121,14 @@ impl<'a, R: 'static> Map<'a, R> {
     /// # Ok::<(), concurrent_futures::Error>(())
     /// ```
     pub fn unordered(mut self) -> Unordered<'a, R> {
-        let mut lane = Lane::new();
+        let mut completion_set = CompletionSet::new();
         for part in self.parts.drain(..) {
-            lane.add(part);
+            completion_set.add(part);
         }
-        Unordered { map: self, lane }
+        Unordered {
+            map: self,
+            completion_set,
+        }
     }
 
     /// Submits until `size` parts are ahead of the reader.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::Map;
 use super::batch::Part;
+use crate::completion_set::CompletionSet;
 use crate::error::Error;
-use crate::lane::Lane;
 
 /// The results of [`Map::unordered`]: as they end, each with the place of its
 /// item, counted from 0.
@@ -29,7 +29,7 @@ use crate::lane::Lane;
 pub struct Unordered<'a, R> {
     /// Its parts are in the lane.
     pub(super) map: Map<'a, R>,
-    pub(super) lane: Lane<Part<R>>,
+    pub(super) completion_set: CompletionSet<Part<R>>,
 }
 
 impl<R: 'static> Iterator for Unordered<'_, R> {
@@ -40,17 +40,17 @@ impl<R: 'static> Iterator for Unordered<'_, R> {
             if let Some(result) = self.map.ready.next() {
                 return Some(result);
             }
-            if self.lane.len() == 0 {
+            if self.completion_set.len() == 0 {
                 return None;
             }
-            let Some(part) = self.lane.take_next(self.map.deadline) else {
-                let error = self.map.timeout(self.lane.len());
+            let Some(part) = self.completion_set.take_next(self.map.deadline) else {
+                let error = self.map.timeout(self.completion_set.len());
                 self.give_up();
                 return Some((self.map.drawn, Err(error)));
             };
             self.map.read(part);
             for part in self.map.parts.drain(..) {
-                self.lane.add(part);
+                self.completion_set.add(part);
             }
         }
     }
@@ -58,7 +58,7 @@ impl<R: 'static> Iterator for Unordered<'_, R> {
 
 impl<R> Unordered<'_, R> {
     fn give_up(&mut self) {
-        let parts = self.lane.take_all();
+        let parts = self.completion_set.take_all();
         self.map
             .parts
             .extend(parts.into_iter().map(|(_, part)| part));
@@ -76,7 +76,7 @@ impl<R> fmt::Debug for Unordered<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unordered")
             .field("ready", &self.map.ready.len())
-            .field("ahead", &self.lane.len())
+            .field("ahead", &self.completion_set.len())
             .finish_non_exhaustive()
     }
 }

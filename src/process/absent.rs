@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::terms::{Plan, Terms};
+use super::settings::{Config, TaskSettings};
 use crate::completion::Completion;
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats};
@@ -22,7 +22,7 @@ fn unsupported() -> Error {
 }
 
 impl Pool {
-    pub(super) fn new(_plan: Plan) -> Result<Arc<Self>, Error> {
+    pub(super) fn new(_plan: Config) -> Result<Arc<Self>, Error> {
         Err(unsupported())
     }
 
@@ -30,7 +30,7 @@ impl Pool {
         Err(unsupported())
     }
 
-    pub(super) fn plan(&self) -> &Plan {
+    pub(super) fn config(&self) -> &Config {
         match *self {}
     }
 
@@ -38,7 +38,7 @@ impl Pool {
         self: &Arc<Self>,
         _f: fn(A) -> R,
         _args: &A,
-        _terms: Terms,
+        _terms: TaskSettings,
         _waits: bool,
     ) -> Result<Arc<Completion<R>>, Error> {
         match **self {}
@@ -48,7 +48,7 @@ impl Pool {
         self: &Arc<Self>,
         _f: fn(A) -> R,
         _items: &Chunk<A>,
-        _terms: Terms,
+        _terms: TaskSettings,
     ) -> Result<Arc<Completion<Chunk<Result<R, Error>>>>, Error> {
         match **self {}
     }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::executor::ProcessPoolExecutor;
 use super::pool::Pool;
-use super::terms::{OnWorkerDeath, Plan, Terms};
+use super::settings::{Config, OnWorkerDeath, TaskSettings};
 use crate::error::Error;
 use crate::executor::InitializerOutcome;
 use crate::panic::{contain_drop, watch_panics};
@@ -35,7 +35,7 @@ use crate::panic::{contain_drop, watch_panics};
 pub struct ProcessPoolExecutorBuilder {
     max_workers: Option<usize>,
     max_tasks_per_child: Option<u64>,
-    terms: Terms,
+    settings: TaskSettings,
     on_worker_death: OnWorkerDeath,
     queue_capacity: Option<usize>,
     record_timing: bool,
@@ -49,7 +49,7 @@ impl ProcessPoolExecutorBuilder {
         Self {
             max_workers: None,
             max_tasks_per_child: None,
-            terms: Terms::default(),
+            settings: TaskSettings::default(),
             on_worker_death: OnWorkerDeath::default(),
             queue_capacity: None,
             record_timing: false,
@@ -151,7 +151,7 @@ impl ProcessPoolExecutorBuilder {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.terms.time_limit = Some(limit);
+        self.settings.time_limit = Some(limit);
         self
     }
 
@@ -171,7 +171,7 @@ impl ProcessPoolExecutorBuilder {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn retries(mut self, times: u32) -> Self {
-        self.terms.retries = times;
+        self.settings.retries = times;
         self
     }
 
@@ -309,11 +309,11 @@ impl ProcessPoolExecutorBuilder {
                 ));
             }
         }
-        let pool = Pool::new(Plan {
+        let pool = Pool::new(Config {
             name: default_name(),
             max_workers: self.max_workers.unwrap_or_else(default_workers),
             max_tasks_per_child: self.max_tasks_per_child,
-            terms: self.terms,
+            settings: self.settings,
             on_worker_death: self.on_worker_death,
             queue_capacity: self.queue_capacity,
             record_timing: self.record_timing,
@@ -321,7 +321,7 @@ impl ProcessPoolExecutorBuilder {
             current_dir: self.current_dir,
             initialize: self.initialize.transpose()?,
         })?;
-        Ok(ProcessPoolExecutor::over(pool))
+        Ok(ProcessPoolExecutor::from_pool(pool))
     }
 }
 
@@ -330,8 +330,8 @@ impl fmt::Debug for ProcessPoolExecutorBuilder {
         f.debug_struct("ProcessPoolExecutorBuilder")
             .field("max_workers", &self.max_workers)
             .field("max_tasks_per_child", &self.max_tasks_per_child)
-            .field("time_limit", &self.terms.time_limit)
-            .field("retries", &self.terms.retries)
+            .field("time_limit", &self.settings.time_limit)
+            .field("retries", &self.settings.retries)
             .field("on_worker_death", &self.on_worker_death)
             .field("queue_capacity", &self.queue_capacity)
             .field("record_timing", &self.record_timing)

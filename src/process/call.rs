@@ -22,9 +22,9 @@ use std::mem::transmute;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{self, Fault};
+use super::codec::{self, CodecFault};
 use super::frame::{Frames, Kind, Open};
-use super::message::{InitializeFailure, PanicNote, write_fault};
+use super::message::{InitializeFailure, WirePanic, write_fault};
 use crate::executor::InitializerOutcome;
 use crate::panic::{catch, contain_drop};
 use crate::report::Report;
@@ -109,15 +109,15 @@ impl Call {
 
     fn of<A, R>(f: fn(A) -> R, trampoline: Trampoline) -> Result<Self, NotShippable> {
         let image = Image::current();
-        let link = |address: usize| {
+        let handle = |address: usize| {
             image.link_address(address).ok_or(NotShippable {
                 signature: type_name::<fn(A) -> R>(),
                 address,
             })
         };
         Ok(Self {
-            function: link((f as *const ()).expose_provenance())?,
-            trampoline: link((trampoline as *const ()).expose_provenance())?,
+            function: handle((f as *const ()).expose_provenance())?,
+            trampoline: handle((trampoline as *const ()).expose_provenance())?,
         })
     }
 
@@ -172,7 +172,7 @@ impl Call {
 /// # Panics
 ///
 /// If their `Serialize` does.
-pub(crate) fn task_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, Fault> {
+pub(crate) fn task_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
     request(Kind::Task, call, args)
 }
 
@@ -185,11 +185,11 @@ pub(crate) fn task_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, 
 /// # Panics
 ///
 /// If their `Serialize` does.
-pub(crate) fn initialize_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, Fault> {
+pub(crate) fn initialize_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
     request(Kind::Initialize, call, args)
 }
 
-fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, Fault> {
+fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
     let mut frame = Vec::new();
     let open = Open::begin(&mut frame, kind, 0);
     frame.extend_from_slice(&call.to_bytes());
@@ -229,7 +229,7 @@ impl Chunk {
     /// # Panics
     ///
     /// If its `Serialize` does; the chunk is of no use then.
-    pub(crate) fn push<A: Serialize>(&mut self, item: &A) -> Result<(), Fault> {
+    pub(crate) fn push<A: Serialize>(&mut self, item: &A) -> Result<(), CodecFault> {
         let open = Open::begin(&mut self.frame, Kind::Item, self.items);
         match codec::encode(item, &mut self.frame) {
             Ok(()) => {
@@ -293,11 +293,11 @@ where
     let f = unsafe { function_at::<A, O>(function) };
     let initialized = decoded(args).map_err(|failed| match failed {
         Failed::Panicked(note) => InitializeFailure::Panicked(note),
-        Failed::Fault(fault) => InitializeFailure::Undecodable(fault),
+        Failed::CodecFault(fault) => InitializeFailure::Undecodable(fault),
     });
     let initialized = initialized.and_then(|args| {
         catch(|| f(args).into_result().map_err(Report::from))
-            .map_err(|panic| InitializeFailure::Panicked(PanicNote::of(&panic)))?
+            .map_err(|panic| InitializeFailure::Panicked(WirePanic::of(&panic)))?
             .map_err(InitializeFailure::Error)
     });
     match initialized {
@@ -319,15 +319,15 @@ unsafe fn function_at<A, R>(address: usize) -> fn(A) -> R {
 
 /// What went wrong with a value.
 enum Failed {
-    Panicked(PanicNote),
-    Fault(Fault),
+    Panicked(WirePanic),
+    CodecFault(CodecFault),
 }
 
 /// Runs the user's serde code.
-fn guarded<T>(code: impl FnOnce() -> Result<T, Fault>) -> Result<T, Failed> {
+fn guarded<T>(code: impl FnOnce() -> Result<T, CodecFault>) -> Result<T, Failed> {
     catch(code)
-        .map_err(|panic| Failed::Panicked(PanicNote::of(&panic)))?
-        .map_err(Failed::Fault)
+        .map_err(|panic| Failed::Panicked(WirePanic::of(&panic)))?
+        .map_err(Failed::CodecFault)
 }
 
 fn decoded<A: DeserializeOwned>(args: &[u8]) -> Result<A, Failed> {
@@ -344,11 +344,11 @@ where
     let args: A = match decoded(args) {
         Ok(args) => args,
         Err(Failed::Panicked(note)) => return note.write(out, task),
-        Err(Failed::Fault(fault)) => return write_fault(&fault, out, Kind::Undecodable, task),
+        Err(Failed::CodecFault(fault)) => return write_fault(&fault, out, Kind::Undecodable, task),
     };
     let value = match catch(|| f(args)) {
         Ok(value) => value,
-        Err(panic) => return PanicNote::of(&panic).write(out, task),
+        Err(panic) => return WirePanic::of(&panic).write(out, task),
     };
     let open = Open::begin(out, Kind::Returned, task);
     match guarded(|| codec::encode(&value, out)) {
@@ -357,7 +357,7 @@ where
             open.give_up(out);
             match failed {
                 Failed::Panicked(note) => note.write(out, task),
-                Failed::Fault(fault) => write_fault(&fault, out, Kind::Unencodable, task),
+                Failed::CodecFault(fault) => write_fault(&fault, out, Kind::Unencodable, task),
             }
         }
     }

@@ -18,25 +18,25 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use super::link::Entry;
 use super::pool::Pool;
 use super::worker;
-use crate::completion::{Rest, bring_results_of, tell_all};
+use super::worker_handle::QueuedTask;
+use crate::completion::{Finalizer, mark_collector_of, run_notifications};
 use crate::error::Error;
 use crate::panic::{contain, contain_drop};
 
 /// What the collector is handed.
 pub(super) enum Event {
     /// What is left of a task after its worker's answer.
-    Answered(Rest),
+    Answered(Finalizer),
     /// A task that was sent fails.
-    Failed(Entry, Error),
+    Failed(QueuedTask, Error),
     /// Tasks that were queued fail together, each before one is told.
-    Refused(Vec<Entry>, Error),
+    Refused(Vec<QueuedTask>, Error),
     /// A task that was cancelled before: perhaps nobody else has it any more.
-    Stale(Entry),
+    Stale(QueuedTask),
     /// The supervisor has gone; this is the last one.
-    Over,
+    Ended,
 }
 
 /// The stack of the collector's thread.
@@ -51,23 +51,23 @@ pub(super) fn stack() -> usize {
 
 /// The life of the collector, until the supervisor is gone.
 pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
-    bring_results_of(pool.id());
+    mark_collector_of(pool.id());
     for event in events {
         match event {
-            Event::Answered(rest) => contain(rest),
+            Event::Answered(finalizer) => contain(finalizer),
             Event::Failed(entry, error) => {
                 entry.task.failed(error)();
                 contain_drop(entry);
             }
             Event::Refused(entries, error) => {
-                let fail = |entry: &Entry| entry.task.fail_pending(error.clone());
-                let tidings: Vec<_> = entries.iter().map(fail).collect();
-                tell_all(tidings);
+                let fail = |entry: &QueuedTask| entry.task.fail_pending(error.clone());
+                let notifications: Vec<_> = entries.iter().map(fail).collect();
+                run_notifications(notifications);
                 contain_drop(entries);
                 contain_drop(error);
             }
             Event::Stale(entry) => contain_drop(entry),
-            Event::Over => pool.collector_over(),
+            Event::Ended => pool.collector_ended(),
         }
     }
     // Perhaps the last one who knows it.

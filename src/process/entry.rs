@@ -38,7 +38,7 @@
 //! who is the one that the marker names, as long as it lives: it is an orphan,
 //! refused or invited. The first two end before `main`, or in [`init`]; one that
 //! is invited becomes a worker. One that never comes to its entry, or is barred,
-//! may run `main`, but [`way`], which is asked before a pool is made, ends it with
+//! may run `main`, but [`entry_point`], which is asked before a pool is made, ends it with
 //! a message. So there is never a second generation.
 
 use std::ffi::OsStr;
@@ -52,8 +52,8 @@ use super::message::refused;
 use super::program::Program;
 use super::worker;
 use crate::sys::channel::Channel;
+use crate::sys::current_process;
 use crate::sys::image::Image;
-use crate::sys::own;
 use crate::sys::parent::{Parent, Peer};
 
 /// The environment variable that holds the marker.
@@ -61,14 +61,14 @@ const VARIABLE: &str = "CONCURRENT_FUTURES_WORKER";
 
 /// The entry at which a process becomes a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum EntryPoint {
     /// Before `main`.
     Hook,
     /// In [`init`].
     Init,
 }
 
-impl Way {
+impl EntryPoint {
     fn name(self) -> &'static str {
         match self {
             Self::Hook => "hook",
@@ -78,15 +78,18 @@ impl Way {
 }
 
 /// The name and the value of the variable that a worker is started with.
-pub(crate) fn marker(way: Way) -> (&'static str, String) {
-    (VARIABLE, format!("{} {}", way.name(), std::process::id()))
+pub(crate) fn marker(entry_point: EntryPoint) -> (&'static str, String) {
+    (
+        VARIABLE,
+        format!("{} {}", entry_point.name(), std::process::id()),
+    )
 }
 
 /// Why this process cannot have workers; the text says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoWay(&'static str);
+pub(crate) struct NoEntryPoint(&'static str);
 
-impl fmt::Display for NoWay {
+impl fmt::Display for NoEntryPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
@@ -100,18 +103,20 @@ impl fmt::Display for NoWay {
 /// # Errors
 ///
 /// Workers would not know that they are workers.
-pub(crate) fn way() -> Result<Way, NoWay> {
-    if own::has_more_rights_than_its_caller() {
-        return Err(NoWay(
+pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
+    if current_process::has_more_rights_than_its_caller() {
+        return Err(NoEntryPoint(
             "a program with more rights than its caller (setuid, capabilities) has no pool of \
              processes; start it without them",
         ));
     }
-    match standing() {
-        Standing::Program => {}
+    match startup_role() {
+        StartupRole::Program => {}
         // ORDERING: set before any of the worker's threads, which alone ask.
-        Standing::Invited(way, _) if BECAME.load(Ordering::Relaxed) => return Ok(*way),
-        Standing::Invited(..) | Standing::Barred => refuse_to_be_a_parent(),
+        StartupRole::AsWorker(entry_point, _) if BECAME.load(Ordering::Relaxed) => {
+            return Ok(*entry_point);
+        }
+        StartupRole::AsWorker(..) | StartupRole::Rejected => refuse_to_be_a_parent(),
     }
     // ORDERING: a flag that stands alone.
     ASKED.store(true, Ordering::Relaxed);
@@ -121,21 +126,21 @@ pub(crate) fn way() -> Result<Way, NoWay> {
         BEGUN.load(Ordering::Relaxed),
     );
     if !Program::is_main() {
-        Err(NoWay(
-            "this crate is in a shared library, where no other process finds it; link it into \
+        Err(NoEntryPoint(
+            "this crate is in a shared library, where no other process finds it; handle it into \
              the main program",
         ))
     } else if Image::current().is_run_by_loader() {
-        Err(NoWay(
+        Err(NoEntryPoint(
             "the program was started through the loader (as `ld.so ./program`), which would be \
              started once more in its place; start the program itself",
         ))
     } else if begun {
-        Ok(Way::Init)
+        Ok(EntryPoint::Init)
     } else if hooked {
-        Ok(Way::Hook)
+        Ok(EntryPoint::Hook)
     } else {
-        Err(NoWay(
+        Err(NoEntryPoint(
             "no worker could start: call `concurrent_futures::init()` first in `main`, or turn \
              the feature `worker-hook` on",
         ))
@@ -143,7 +148,7 @@ pub(crate) fn way() -> Result<Way, NoWay> {
 }
 
 fn refuse_to_be_a_parent() -> ! {
-    own::flush();
+    current_process::flush();
     eprintln!(
         "concurrent-futures: this process was started as a worker of a pool of processes, but \
          came to make such a pool itself before it became one; call \
@@ -155,7 +160,7 @@ fn refuse_to_be_a_parent() -> ! {
 /// Ends a process that was started as a worker and cannot be one. Its parent is
 /// told, so that it does not start the next.
 fn refuse(why: &str) -> ! {
-    own::have_output();
+    current_process::have_output();
     eprintln!(
         "concurrent-futures: this process was started as a worker of a pool of processes, but \
          {why}"
@@ -171,23 +176,23 @@ pub(super) fn init() {
     // Behind the first pool it is too late: a worker that came by there would
     // have done all that comes before it.
     // ORDERING: a flag that stands alone.
-    if own::is_main_thread() && !ASKED.load(Ordering::Relaxed) {
+    if current_process::is_main_thread() && !ASKED.load(Ordering::Relaxed) {
         // ORDERING: a flag that stands alone.
         BEGUN.store(true, Ordering::Relaxed);
     }
-    // ORDERING: as in `way`. A worker's task may call `main`'s functions.
+    // ORDERING: as in `entry_point`. A worker's task may call `main`'s functions.
     if BECAME.load(Ordering::Relaxed) {
         return;
     }
-    if let Standing::Invited(_, parent) = enter() {
-        become_worker(Way::Init, parent);
+    if let StartupRole::AsWorker(_, parent) = enter() {
+        become_worker(EntryPoint::Init, parent);
     }
 }
 
-fn become_worker(way: Way, parent: &'static Parent) -> ! {
+fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     // ORDERING: the threads that ask are started after this.
     BECAME.store(true, Ordering::Relaxed);
-    worker::run(way, parent)
+    worker::run(entry_point, parent)
 }
 
 /// The hook has run: it is in this program.
@@ -202,69 +207,72 @@ static BECAME: AtomicBool = AtomicBool::new(false);
 
 /// What this process was started as.
 #[derive(Debug)]
-enum Standing {
+enum StartupRole {
     Program,
-    Invited(Way, Parent),
-    Barred,
+    AsWorker(EntryPoint, Parent),
+    Rejected,
 }
 
 /// Judged once. The marker stays: who asks may be any thread.
-fn standing() -> &'static Standing {
-    static STANDING: OnceLock<Standing> = OnceLock::new();
+fn startup_role() -> &'static StartupRole {
+    static STANDING: OnceLock<StartupRole> = OnceLock::new();
     STANDING.get_or_init(|| match std::env::var_os(VARIABLE) {
         Some(value) if Program::is_main() => judge(&value),
-        _ => Standing::Program,
+        _ => StartupRole::Program,
     })
 }
 
 /// The standing, at an entry.
-fn enter() -> &'static Standing {
-    let standing = standing();
-    if std::env::var_os(VARIABLE).is_some() && Program::is_main() && own::has_one_thread() {
+fn enter() -> &'static StartupRole {
+    let startup_role = startup_role();
+    if std::env::var_os(VARIABLE).is_some()
+        && Program::is_main()
+        && current_process::has_one_thread()
+    {
         // SAFETY: no other thread is there to read the environment.
         unsafe { std::env::remove_var(VARIABLE) };
     }
-    standing
+    startup_role
 }
 
-fn judge(marker: &OsStr) -> Standing {
+fn judge(marker: &OsStr) -> StartupRole {
     let Some(peer) = Peer::of_stdin() else {
-        return Standing::Program;
+        return StartupRole::Program;
     };
     let invitation = marker.to_str().and_then(|marker| {
-        let (way, parent) = marker.split_once(' ')?;
-        let way = [Way::Hook, Way::Init]
+        let (entry_point, parent) = marker.split_once(' ')?;
+        let entry_point = [EntryPoint::Hook, EntryPoint::Init]
             .into_iter()
-            .find(|w| w.name() == way)?;
-        Some((way, parent.parse::<u32>().ok()?))
+            .find(|w| w.name() == entry_point)?;
+        Some((entry_point, parent.parse::<u32>().ok()?))
     });
-    let Some((way, pid)) = invitation.filter(|(_, pid)| *pid == peer.pid) else {
-        return Standing::Barred;
+    let Some((entry_point, pid)) = invitation.filter(|(_, pid)| *pid == peer.pid) else {
+        return StartupRole::Rejected;
     };
     let Some(parent) = Parent::with_pid(pid) else {
         if peer.has_ended() {
-            own::end_now(0);
+            current_process::end_now(0);
         }
-        return Standing::Barred;
+        return StartupRole::Rejected;
     };
     // From here on it is certain that the parent started this process as a worker.
     if !parent.end_with_it() {
-        own::end_now(0);
+        current_process::end_now(0);
     }
     let unfit = unfit(peer, &parent);
     // What was seen of it may be of the next parent.
     if !parent.lives() {
-        own::end_now(0);
+        current_process::end_now(0);
     }
     match unfit {
         Some(why) => refuse(&why),
-        None => Standing::Invited(way, parent),
+        None => StartupRole::AsWorker(entry_point, parent),
     }
 }
 
 /// The reason why this process must not be the worker of its parent.
 fn unfit(peer: Peer, parent: &Parent) -> Option<String> {
-    if own::has_more_rights_than_its_caller() {
+    if current_process::has_more_rights_than_its_caller() {
         let why = "it has more rights than its parent (setuid, capabilities): the parent's file \
                    got them since it was started, or its real and effective user differ; give \
                    both the same rights";
@@ -306,7 +314,7 @@ mod hook {
     use std::ffi::{c_char, c_int};
     use std::sync::atomic::Ordering;
 
-    use super::{HOOKED, Standing, Way, become_worker, enter};
+    use super::{EntryPoint, HOOKED, StartupRole, become_worker, enter};
     use crate::sys::constructors::{Constructor, Given, run_after};
 
     // SAFETY: `.init_array` holds such functions, and this is one.
@@ -321,12 +329,12 @@ mod hook {
     ) {
         // ORDERING: before `main` there is one thread.
         HOOKED.store(true, Ordering::Relaxed);
-        if let Standing::Invited(Way::Hook, parent) = enter() {
+        if let StartupRole::AsWorker(EntryPoint::Hook, parent) = enter() {
             let given = Given(count, arguments, environment);
             // Tasks may need what the others set up, as they do behind `main`.
             // SAFETY: it is the loader that calls this, and it gets no answer.
             unsafe { run_after(before_main, given) };
-            become_worker(Way::Hook, parent);
+            become_worker(EntryPoint::Hook, parent);
         }
     }
 }
@@ -341,11 +349,11 @@ mod tests {
     /// Only for [`who_was_started_as_a_worker_makes_no_pool`].
     #[test]
     fn asks_for_a_way() {
-        let way = way();
+        let entry_point = entry_point();
         if cfg!(feature = "worker-hook") {
-            assert_eq!(way, Ok(Way::Hook));
+            assert_eq!(entry_point, Ok(EntryPoint::Hook));
         } else {
-            assert!(way.is_err_and(|why| why.to_string().contains("init")));
+            assert!(entry_point.is_err_and(|why| why.to_string().contains("init")));
         }
         println!("found a way");
     }
@@ -353,14 +361,14 @@ mod tests {
     #[test]
     fn workers_do_not_begin_at_an_init_outside_of_main() {
         init();
-        if !own::is_main_thread() {
+        if !current_process::is_main_thread() {
             asks_for_a_way();
         }
     }
 
     #[test]
     fn who_was_started_as_a_worker_makes_no_pool() {
-        let invited = marker(Way::Init).1;
+        let invited = marker(EntryPoint::Init).1;
         let runs = [
             // Whoever calls no `init`.
             (&*invited, true, Some(ExitCode::Misled as i32)),

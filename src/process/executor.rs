@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::builder::ProcessPoolExecutorBuilder;
 use super::pool::{self, Pool};
-use super::terms::Terms;
+use super::settings::TaskSettings;
 use crate::error::Error;
 use crate::executor::{
     Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
@@ -82,7 +82,7 @@ use crate::panic::contain_drop;
 /// of your own dropping does nothing more: if that one did not wait, the end of
 /// `main` ends the work. However this process ends, its workers end with it. In async
 /// code the drop blocks the runtime, and may hang for ever: see
-/// [the way out](crate#in-async-code).
+/// [the entry_point out](crate#in-async-code).
 ///
 /// **Callbacks**, and the `Deserialize` of results, run on one thread of the
 /// pool; but a thread that waits without a limit may decode a small value
@@ -181,7 +181,7 @@ impl ProcessPoolExecutor {
         ProcessPoolExecutorBuilder::new()
     }
 
-    pub(super) fn over(pool: Arc<Pool>) -> Self {
+    pub(super) fn from_pool(pool: Arc<Pool>) -> Self {
         Self { pool }
     }
 
@@ -217,7 +217,7 @@ impl ProcessPoolExecutor {
         A: Portable,
         R: Portable,
     {
-        self.submit_under(self.terms(), f, args)
+        self.submit_with_settings(self.settings(), f, args)
     }
 
     /// Like [`submit`](Self::submit), but never waits for room in a queue, and
@@ -251,7 +251,7 @@ impl ProcessPoolExecutor {
         A: Portable,
         R: Portable,
     {
-        self.try_submit_under(self.terms(), f, args)
+        self.try_submit_with_settings(self.settings(), f, args)
     }
 
     /// Has `f` run on each item; see [`Executor::map`](crate::Executor::map) and [`Map`].
@@ -278,7 +278,7 @@ impl ProcessPoolExecutor {
         R: Portable,
         I: IntoIterator<Item = A>,
     {
-        self.map_under(self.terms(), f, items)
+        self.map_with_settings(self.settings(), f, items)
     }
 
     /// Like [`map`](Self::map), with [`MapOptions`]; a chunk is one task.
@@ -317,7 +317,7 @@ impl ProcessPoolExecutor {
         I: IntoIterator<Item = A>,
         I::IntoIter: 'a,
     {
-        self.map_with_under(self.terms(), options, f, items)
+        self.map_with_options_and_settings(self.settings(), options, f, items)
     }
 
     /// The executor seen through options for single tasks; see [`With`].
@@ -440,35 +440,35 @@ impl ProcessPoolExecutor {
     /// # Ok::<(), concurrent_futures::Error>(())
     /// ```
     pub fn max_workers(&self) -> usize {
-        self.pool.plan().max_workers
+        self.pool.config().max_workers
     }
 
     // Under the terms of a view, or those of the pool.
 
     /// What holds for a task that asks for nothing.
-    pub(super) fn terms(&self) -> Terms {
-        self.pool.plan().terms.clone()
+    pub(super) fn settings(&self) -> TaskSettings {
+        self.pool.config().settings.clone()
     }
 
-    pub(super) fn submit_under<A: Portable, R: Portable>(
+    pub(super) fn submit_with_settings<A: Portable, R: Portable>(
         &self,
-        terms: Terms,
+        settings: TaskSettings,
         f: fn(A) -> R,
         args: A,
     ) -> Result<ProcessFuture<R>, Error> {
-        let submitted = self.pool.submit_one(f, &args, terms, true);
+        let submitted = self.pool.submit_one(f, &args, settings, true);
         contain_drop(args);
         submitted.map(TaskFuture::new)
     }
 
     #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
-    pub(super) fn try_submit_under<A: Portable, R: Portable>(
+    pub(super) fn try_submit_with_settings<A: Portable, R: Portable>(
         &self,
-        terms: Terms,
+        settings: TaskSettings,
         f: fn(A) -> R,
         args: A,
     ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>> {
-        match self.pool.submit_one(f, &args, terms, false) {
+        match self.pool.submit_one(f, &args, settings, false) {
             Ok(completion) => {
                 contain_drop(args);
                 Ok(TaskFuture::new(completion))
@@ -480,19 +480,19 @@ impl ProcessPoolExecutor {
         }
     }
 
-    pub(super) fn map_under<A: Portable, R: Portable>(
+    pub(super) fn map_with_settings<A: Portable, R: Portable>(
         &self,
-        terms: Terms,
+        settings: TaskSettings,
         f: fn(A) -> R,
         items: impl IntoIterator<Item = A>,
     ) -> Result<Map<'static, R>, Error> {
-        let submit = self.submit_batches(terms, f);
+        let submit = self.submit_batches(settings, f);
         map::eager(MapOptions::new(), self.max_workers(), items, submit)
     }
 
-    pub(super) fn map_with_under<'a, A, R, I>(
+    pub(super) fn map_with_options_and_settings<'a, A, R, I>(
         &'a self,
-        terms: Terms,
+        settings: TaskSettings,
         options: MapOptions,
         f: fn(A) -> R,
         items: I,
@@ -503,20 +503,22 @@ impl ProcessPoolExecutor {
         I: IntoIterator<Item = A>,
         I::IntoIter: 'a,
     {
-        let submit = self.submit_batches(terms, f);
+        let submit = self.submit_batches(settings, f);
         map::with(options, self.max_workers(), items, submit)
     }
 
     fn submit_batches<A: Portable, R: Portable>(
         &self,
-        terms: Terms,
+        settings: TaskSettings,
         f: fn(A) -> R,
     ) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error> + use<'_, A, R> {
         move |batch| match batch {
-            Batch::One(item) => self.submit_under(terms.clone(), f, item).map(Part::one),
+            Batch::One(item) => self
+                .submit_with_settings(settings.clone(), f, item)
+                .map(Part::one),
             Batch::Many(items) => {
                 let size = items.len();
-                let submitted = self.pool.submit_chunk(f, &items, terms.clone());
+                let submitted = self.pool.submit_chunk(f, &items, settings.clone());
                 drop(items);
                 let future = submitted.map(TaskFuture::<_, Self>::new);
                 future.map(|future| Part::many(future, size))
@@ -547,7 +549,7 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
     /// ```
     pub fn kill(&self) -> bool {
         let completion = self.completion();
-        let pool = pool::find(completion.home());
+        let pool = pool::find(completion.pool_id());
         let kill = || pool.is_some_and(|pool| pool.kill(Arc::as_ptr(completion).addr()));
         // In between the worker may end that it was sent to, which puts it back.
         let is_ended = self.cancel() || kill() || self.cancel();

@@ -4,7 +4,7 @@
 //! The code is what is left. A task may end its worker with the same number, so
 //! that the words say when a worker does.
 
-use crate::sys::own;
+use crate::sys::current_process;
 
 /// The codes are among those of `sysexits.h`, where hardly a program looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum ExitCode {
 impl ExitCode {
     /// Ends the process: nothing of the program's runs any more.
     pub(crate) fn end(self) -> ! {
-        own::end_now(self as i32)
+        current_process::end_now(self as i32)
     }
 
     /// Explains when a worker ends with that code; `None` if no worker does by itself.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `cpu` is where the sender ran, plus one, or 0: a hint, of which any number will
-//! do (`looks.rs`). All numbers are little-endian. The header is outside the payload, so a
+//! do (`spin.rs`). All numbers are little-endian. The header is outside the payload, so a
 //! payload that makes no sense spoils its own task and no other. Whatever comes
 //! from another process is input: every number is checked, and a length is a
 //! claim until its bytes are here. No I/O happens in this file; [`Assembler`] is
@@ -75,7 +75,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    fn parse(bytes: [u8; HEADER]) -> Result<Self, Malformed> {
+    fn parse(bytes: [u8; HEADER]) -> Result<Self, ProtocolError> {
         let [
             k0,
             k1,
@@ -97,12 +97,13 @@ impl Header {
         ] = bytes;
         let number = u32::from_le_bytes([k0, k1, k2, k3]);
         let length = u64::from_le_bytes(l);
-        let kind = Kind::of(number)
-            .ok_or_else(|| Malformed::new(format!("a frame of the unknown kind {number:#x}")))?;
+        let kind = Kind::of(number).ok_or_else(|| {
+            ProtocolError::new(format!("a frame of the unknown kind {number:#x}"))
+        })?;
         let length = usize::try_from(length)
             .ok()
             .filter(|length| isize::try_from(*length).is_ok())
-            .ok_or_else(|| Malformed::new(format!("a frame of {length} bytes")))?;
+            .ok_or_else(|| ProtocolError::new(format!("a frame of {length} bytes")))?;
         Ok(Self {
             kind,
             cpu: u32::from_le_bytes([c0, c1, c2, c3]),
@@ -114,15 +115,15 @@ impl Header {
 
 /// Why bytes of another process make no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed(String);
+pub(crate) struct ProtocolError(String);
 
-impl Malformed {
+impl ProtocolError {
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self(what.into())
     }
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -204,8 +205,8 @@ impl<'a> Frames<'a> {
         Self(payload)
     }
 
-    fn read(&mut self) -> Result<(Header, &'a [u8]), Malformed> {
-        let cut_off = || Malformed::new("a frame that is cut off");
+    fn read(&mut self) -> Result<(Header, &'a [u8]), ProtocolError> {
+        let cut_off = || ProtocolError::new("a frame that is cut off");
         let (header, rest) = self.0.split_first_chunk().ok_or_else(cut_off)?;
         let header = Header::parse(*header)?;
         let (payload, rest) = rest.split_at_checked(header.length).ok_or_else(cut_off)?;
@@ -215,7 +216,7 @@ impl<'a> Frames<'a> {
 }
 
 impl<'a> Iterator for Frames<'a> {
-    type Item = Result<(Header, &'a [u8]), Malformed>;
+    type Item = Result<(Header, &'a [u8]), ProtocolError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -230,10 +231,10 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 /// How much one reading asks for at least.
-const PIECE: usize = 64 << 10;
+const READ_CHUNK: usize = 64 << 10;
 
 /// The bytes by which a buffer grows before it is read into.
-static ZEROS: [u8; PIECE] = [0; PIECE];
+static ZEROS: [u8; READ_CHUNK] = [0; READ_CHUNK];
 
 /// Returns `true` if an empty frame of that kind and task stands anywhere in `bytes`, be it
 /// in the middle of what makes no sense.
@@ -255,10 +256,10 @@ pub(crate) fn holds(bytes: &[u8], kind: Kind, task: u64) -> bool {
 /// claimed makes nobody allocate.
 ///
 /// The reader's loop: [`next`](Self::next) until it is `None`, then read into
-/// [`room`](Self::room) and tell how much came by [`came`](Self::came).
+/// [`spare_buffer`](Self::spare_buffer) and tell how much came by [`advance`](Self::advance).
 #[derive(Debug)]
 pub(crate) struct Assembler {
-    stage: Box<[u8]>,
+    read_buf: Box<[u8]>,
     /// What of the stage is filled and not yet used.
     start: usize,
     end: usize,
@@ -285,7 +286,7 @@ impl Partial {
 impl Assembler {
     pub(crate) fn new() -> Self {
         Self {
-            stage: vec![0; PIECE].into(),
+            read_buf: vec![0; READ_CHUNK].into(),
             start: 0,
             end: 0,
             partial: None,
@@ -303,35 +304,35 @@ impl Assembler {
     /// # Errors
     ///
     /// There is no memory for the frame that is on its way.
-    pub(crate) fn room(&mut self) -> Result<&mut [u8], Malformed> {
+    pub(crate) fn spare_buffer(&mut self) -> Result<&mut [u8], ProtocolError> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
             if let Some(partial) = self.partial.as_mut().filter(|p| p.missing() > 0) {
-                let more = partial.missing().min(partial.got.max(PIECE));
+                let more = partial.missing().min(partial.got.max(READ_CHUNK));
                 let wanted = partial.got + more;
                 let longer = wanted.saturating_sub(partial.payload.len());
                 // An answer larger than what is left of memory fails alone.
                 if partial.payload.try_reserve_exact(longer).is_err() {
-                    return Err(Malformed::new(format!(
+                    return Err(ProtocolError::new(format!(
                         "a frame of {} bytes, for which there is no memory",
                         partial.header.length
                     )));
                 }
                 // Not by `resize`, which a debug build does byte by byte: 4 ms a MiB.
                 while partial.payload.len() < wanted {
-                    let piece = PIECE.min(wanted - partial.payload.len());
+                    let piece = READ_CHUNK.min(wanted - partial.payload.len());
                     partial.payload.extend_from_slice(&ZEROS[..piece]);
                 }
                 return Ok(&mut partial.payload[partial.got..]);
             }
         } else {
             // Less than a header, if `next` was asked as it should be.
-            self.stage.copy_within(self.start..self.end, 0);
+            self.read_buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        Ok(&mut self.stage[self.end..])
+        Ok(&mut self.read_buf[self.end..])
     }
 
     /// All bytes that are here and belong to no frame that was given out.
@@ -339,19 +340,19 @@ impl Assembler {
         let partial = self.partial.iter();
         let payload = partial.flat_map(|partial| &partial.payload[..partial.got]);
         payload
-            .chain(&self.stage[self.start..self.end])
+            .chain(&self.read_buf[self.start..self.end])
             .copied()
             .collect()
     }
 
-    /// Says that `count` bytes were read into what [`room`](Self::room) lent.
-    pub(crate) fn came(&mut self, count: usize) {
+    /// Says that `count` bytes were read into what [`spare_buffer`](Self::spare_buffer) lent.
+    pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.partial {
-            // What `room` lends while nothing is on the stage.
+            // What `spare_buffer` lends while nothing is on the stage.
             Some(partial) if self.end == 0 && partial.missing() > 0 => {
                 partial.got = (partial.got + count).min(partial.payload.len());
             }
-            _ => self.end = (self.end + count).min(self.stage.len()),
+            _ => self.end = (self.end + count).min(self.read_buf.len()),
         }
     }
 
@@ -361,9 +362,9 @@ impl Assembler {
     ///
     /// What came makes no sense. There is no way to find the next frame after
     /// that: give the connection up.
-    pub(crate) fn next(&mut self) -> Result<Option<Frame>, Malformed> {
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         if self.partial.is_none() {
-            let staged = &self.stage[self.start..self.end];
+            let staged = &self.read_buf[self.start..self.end];
             let Some(header) = staged.first_chunk() else {
                 return Ok(None);
             };
@@ -379,7 +380,7 @@ impl Assembler {
         let Some(partial) = &mut self.partial else {
             return Ok(None);
         };
-        let staged = &self.stage[self.start..self.end];
+        let staged = &self.read_buf[self.start..self.end];
         let taken = staged.len().min(partial.missing());
         if taken > 0 {
             partial.payload.truncate(partial.got);
@@ -421,7 +422,7 @@ mod tests {
     }
 
     /// Everything that an assembler makes of the bytes, given in such pieces.
-    fn assemble(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, Malformed> {
+    fn assemble(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, ProtocolError> {
         let mut assembler = Assembler::new();
         let mut frames = Vec::new();
         let mut left = bytes;
@@ -432,11 +433,11 @@ mod tests {
             if left.is_empty() {
                 return Ok(frames);
             }
-            let room = assembler.room().unwrap();
-            let count = room.len().min(piece).min(left.len());
+            let spare_buffer = assembler.spare_buffer().unwrap();
+            let count = spare_buffer.len().min(piece).min(left.len());
             assert!(count > 0, "there is always room");
-            room[..count].copy_from_slice(&left[..count]);
-            assembler.came(count);
+            spare_buffer[..count].copy_from_slice(&left[..count]);
+            assembler.advance(count);
             left = &left[count..];
         }
     }
@@ -444,12 +445,27 @@ mod tests {
     #[test]
     fn frames_come_out_as_they_went_in_whatever_the_pieces() {
         let big: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
-        let payloads = [&big[..0], &big[..1], &big[..PIECE], &big[..], &big[..7]];
+        let payloads = [
+            &big[..0],
+            &big[..1],
+            &big[..READ_CHUNK],
+            &big[..],
+            &big[..7],
+        ];
         let mut bytes = Vec::new();
         for (task, payload) in payloads.iter().enumerate() {
             bytes.extend(frame(Kind::Task, task as u64, payload));
         }
-        for piece in [1, 5, HEADER, 1000, PIECE - 1, PIECE, PIECE + 1, usize::MAX] {
+        for piece in [
+            1,
+            5,
+            HEADER,
+            1000,
+            READ_CHUNK - 1,
+            READ_CHUNK,
+            READ_CHUNK + 1,
+            usize::MAX,
+        ] {
             let frames = assemble(&bytes, piece).unwrap();
             assert_eq!(frames.len(), payloads.len(), "pieces of {piece}");
             for (task, (frame, payload)) in frames.iter().zip(payloads).enumerate() {
@@ -469,9 +485,9 @@ mod tests {
         set_cpu(&mut started, 3);
         bytes.extend(started);
         for piece in [&bytes[..30], &bytes[30..]] {
-            let room = assembler.room().unwrap();
-            room[..piece.len()].copy_from_slice(piece);
-            assembler.came(piece.len());
+            let spare_buffer = assembler.spare_buffer().unwrap();
+            spare_buffer[..piece.len()].copy_from_slice(piece);
+            assembler.advance(piece.len());
             assert!(assembler.next().unwrap().is_none(), "it is not whole");
         }
         let leftover = assembler.leftover();
@@ -486,8 +502,8 @@ mod tests {
         for cpu in [3, u32::MAX, 0] {
             let mut bytes = bare(Kind::Started, 1);
             set_cpu(&mut bytes, cpu);
-            assembler.room().unwrap()[..HEADER].copy_from_slice(&bytes);
-            assembler.came(HEADER);
+            assembler.spare_buffer().unwrap()[..HEADER].copy_from_slice(&bytes);
+            assembler.advance(HEADER);
             assert!(assembler.next().unwrap().is_some());
             assert_eq!(assembler.cpu(), cpu);
         }
@@ -499,11 +515,11 @@ mod tests {
         bytes[16..].copy_from_slice(&(1_u64 << 60).to_le_bytes());
         let mut assembler = Assembler::new();
         for part in [&bytes[..], &[7; 100]] {
-            assembler.room().unwrap()[..part.len()].copy_from_slice(part);
-            assembler.came(part.len());
+            assembler.spare_buffer().unwrap()[..part.len()].copy_from_slice(part);
+            assembler.advance(part.len());
             assert_eq!(assembler.next(), Ok(None));
         }
-        assert!(assembler.room().unwrap().len() <= PIECE);
+        assert!(assembler.spare_buffer().unwrap().len() <= READ_CHUNK);
         assert!(!assembler.is_between_frames());
     }
 

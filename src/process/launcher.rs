@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf, absolute};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use super::entry::{self, Way};
-use super::link::Link;
-use super::message::Greeting;
+use super::entry::{self, EntryPoint};
+use super::message::Hello;
 use super::program::Program;
+use super::worker_handle::WorkerHandle;
 use crate::error::{End, StartFailure};
 use crate::sync::Mutex;
 use crate::sys::channel;
@@ -30,7 +30,7 @@ use crate::sys::shortage::Shortage;
 const PROGRAM: &str = "/proc/self/exe";
 
 pub(super) struct Launcher {
-    pub(super) way: Way,
+    pub(super) entry_point: EntryPoint,
     /// The first part of the workers' names.
     pub(super) name: String,
     pub(super) env: Vec<(OsString, OsString)>,
@@ -47,42 +47,42 @@ impl Launcher {
 
     /// The user's code that runs in a worker before its first task.
     pub(super) fn runs_before_tasks(&self) -> &'static str {
-        match (self.way, self.initializes()) {
-            (Way::Hook, false) => "what runs before `main`",
-            (Way::Hook, true) => "the initializer, and at what runs before `main`",
-            (Way::Init, false) => "what `main` does before `concurrent_futures::init()`",
-            (Way::Init, true) => {
+        match (self.entry_point, self.initializes()) {
+            (EntryPoint::Hook, false) => "what runs before `main`",
+            (EntryPoint::Hook, true) => "the initializer, and at what runs before `main`",
+            (EntryPoint::Init, false) => "what `main` does before `concurrent_futures::init()`",
+            (EntryPoint::Init, true) => {
                 "the initializer, and at what `main` does before `concurrent_futures::init()`"
             }
         }
     }
 
     /// Starts a worker and greets it.
-    pub(super) fn launch(&self, number: usize) -> io::Result<Link> {
+    pub(super) fn launch(&self, number: usize) -> io::Result<WorkerHandle> {
         let (ours, childs) = channel::pair()?;
         let mut command = Command::new(PROGRAM);
-        if let Some(own) = std::env::args_os().next() {
-            command.arg0(own);
+        if let Some(current_process) = std::env::args_os().next() {
+            command.arg0(current_process);
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.current_dir {
             command.current_dir(folder);
         }
-        let (name, value) = entry::marker(self.way);
+        let (name, value) = entry::marker(self.entry_point);
         command.env(name, value).stdin(Stdio::from(childs));
         let process = Process::new(command.spawn().map_err(|error| self.explain(error))?)?;
         drop(command);
-        let mut link = Link::new(process, ours);
-        let greeting = Greeting {
+        let mut handle = WorkerHandle::new(process, ours);
+        let hello = Hello {
             program: Program::current(),
             number: number as u64,
             name: format!("{}_{number}", self.name),
         };
-        link.send(Arc::new(greeting.frame()));
+        handle.send(Arc::new(hello.frame()));
         if let Some(initialize) = &self.initialize {
-            link.send(Arc::clone(initialize));
+            handle.send(Arc::clone(initialize));
         }
-        Ok(link)
+        Ok(handle)
     }
 
     /// Finds out what a worker was not started for: the system has one word for a

@@ -18,15 +18,15 @@
 //! numbered from 0.
 
 use super::call::Call;
-use super::codec::{self, Fault};
-use super::frame::{Frame, Frames, Header, Kind, Malformed, Open, bare};
+use super::codec::{self, CodecFault};
+use super::frame::{Frame, Frames, Header, Kind, Open, ProtocolError, bare};
 use super::program::Program;
 use crate::panic::Panic;
 use crate::report::Report;
 
 /// The first words: who the parent is, and who the worker shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Greeting {
+pub(crate) struct Hello {
     /// What both must have in common for addresses to mean the same.
     pub(crate) program: Program,
     /// The number that the worker has in its pool.
@@ -34,7 +34,7 @@ pub(crate) struct Greeting {
     pub(crate) name: String,
 }
 
-impl Greeting {
+impl Hello {
     /// The frame that says it.
     pub(crate) fn frame(&self) -> Vec<u8> {
         let program = &self.program;
@@ -47,7 +47,7 @@ impl Greeting {
         whole(Kind::Hello, 0, &plain)
     }
 
-    fn read(payload: &[u8]) -> Result<Self, Malformed> {
+    fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
         let (version, build_id, (headers, anchor), (number, name)) = read("greeting", payload)?;
         Ok(Self {
             program: Program {
@@ -70,20 +70,20 @@ pub(crate) fn exit() -> Vec<u8> {
 /// What the parent says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Hello(Greeting),
+    Hello(Hello),
     Initialize(Work),
     Task(u64, Work),
     Exit,
 }
 
 impl Request {
-    pub(crate) fn of(frame: Frame) -> Result<Self, Malformed> {
+    pub(crate) fn of(frame: Frame) -> Result<Self, ProtocolError> {
         match frame.kind {
-            Kind::Hello => Greeting::read(&frame.payload).map(Self::Hello),
+            Kind::Hello => Hello::read(&frame.payload).map(Self::Hello),
             Kind::Initialize => Work::of(frame.payload).map(Self::Initialize),
             Kind::Task => Work::of(frame.payload).map(|work| Self::Task(frame.task, work)),
             Kind::Exit => Ok(Self::Exit),
-            kind => Err(Malformed::new(format!("{kind:?} from a parent"))),
+            kind => Err(ProtocolError::new(format!("{kind:?} from a parent"))),
         }
     }
 }
@@ -96,10 +96,10 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    fn of(payload: Vec<u8>) -> Result<Self, Malformed> {
+    fn of(payload: Vec<u8>) -> Result<Self, ProtocolError> {
         let call = payload
             .first_chunk()
-            .ok_or_else(|| Malformed::new("a call without a function"))?;
+            .ok_or_else(|| ProtocolError::new("a call without a function"))?;
         Ok(Self {
             call: Call::from_bytes(*call),
             payload,
@@ -123,7 +123,7 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    pub(crate) fn of(frame: Frame) -> Result<Self, Malformed> {
+    pub(crate) fn of(frame: Frame) -> Result<Self, ProtocolError> {
         match frame.kind {
             Kind::Ready => Ok(Self::Ready),
             Kind::Refused => read("refusal", &frame.payload).map(Self::Refused),
@@ -144,21 +144,21 @@ pub(crate) enum Answer<B> {
     /// The encoded value.
     Returned(B),
     /// The function panicked, or the `Serialize` or `Deserialize` of its values.
-    Panicked(PanicNote),
+    Panicked(WirePanic),
     /// The arguments could not be decoded.
-    Undecodable(Fault),
+    Undecodable(CodecFault),
     /// The value could not be encoded.
-    Unencodable(Fault),
+    Unencodable(CodecFault),
 }
 
 impl<B> Answer<B> {
     /// All but `Returned`.
-    fn read(kind: Kind, payload: &[u8]) -> Result<Self, Malformed> {
+    fn read(kind: Kind, payload: &[u8]) -> Result<Self, ProtocolError> {
         match kind {
-            Kind::Panicked => PanicNote::read(payload).map(Self::Panicked),
+            Kind::Panicked => WirePanic::read(payload).map(Self::Panicked),
             Kind::Undecodable => read_fault(payload).map(Self::Undecodable),
             Kind::Unencodable => read_fault(payload).map(Self::Unencodable),
-            kind => Err(Malformed::new(format!("{kind:?} from a worker"))),
+            kind => Err(ProtocolError::new(format!("{kind:?} from a worker"))),
         }
     }
 }
@@ -167,7 +167,7 @@ impl<B> Answer<B> {
 /// item's number, and what came of it.
 pub(crate) fn answers(
     returned: &[u8],
-) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), Malformed>> {
+) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), ProtocolError>> {
     Frames::within(returned).map(|frame| {
         let (Header { kind, task, .. }, payload) = frame?;
         let answer = match kind {
@@ -180,13 +180,13 @@ pub(crate) fn answers(
 
 /// A panic as it crosses over: its words, without the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PanicNote {
+pub(crate) struct WirePanic {
     pub(crate) message: String,
     pub(crate) location: Option<String>,
     pub(crate) worker: Option<String>,
 }
 
-impl PanicNote {
+impl WirePanic {
     pub(super) fn of(panic: &Panic) -> Self {
         Self {
             message: panic.message().to_owned(),
@@ -205,7 +205,7 @@ impl PanicNote {
         append(out, Kind::Panicked, task, &plain);
     }
 
-    fn read(payload: &[u8]) -> Result<Self, Malformed> {
+    fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
         let (message, location, worker) = read("panic", payload)?;
         Ok(Self {
             message,
@@ -220,9 +220,9 @@ impl PanicNote {
 pub(crate) enum InitializeFailure {
     /// It returned an error.
     Error(Report),
-    Panicked(PanicNote),
+    Panicked(WirePanic),
     /// Its arguments could not be decoded.
-    Undecodable(Fault),
+    Undecodable(CodecFault),
 }
 
 impl InitializeFailure {
@@ -237,15 +237,15 @@ impl InitializeFailure {
         open.close(out);
     }
 
-    fn read(payload: &[u8]) -> Result<Self, Malformed> {
+    fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
         let inner = Frames::within(payload).next();
         let (header, inner) =
-            inner.unwrap_or_else(|| Err(Malformed::new("a failure of nothing")))?;
+            inner.unwrap_or_else(|| Err(ProtocolError::new("a failure of nothing")))?;
         match header.kind {
             Kind::Item => read("error", inner).map(Self::Error),
-            Kind::Panicked => PanicNote::read(inner).map(Self::Panicked),
+            Kind::Panicked => WirePanic::read(inner).map(Self::Panicked),
             Kind::Undecodable => read_fault(inner).map(Self::Undecodable),
-            kind => Err(Malformed::new(format!("{kind:?} as a failure"))),
+            kind => Err(ProtocolError::new(format!("{kind:?} as a failure"))),
         }
     }
 }
@@ -255,13 +255,13 @@ pub(super) fn refused(why: &str) -> Vec<u8> {
     whole(Kind::Refused, 0, &why)
 }
 
-pub(super) fn write_fault(fault: &Fault, out: &mut Vec<u8>, kind: Kind, task: u64) {
+pub(super) fn write_fault(fault: &CodecFault, out: &mut Vec<u8>, kind: Kind, task: u64) {
     append(out, kind, task, &(&fault.type_name, &fault.reason));
 }
 
-fn read_fault(payload: &[u8]) -> Result<Fault, Malformed> {
+fn read_fault(payload: &[u8]) -> Result<CodecFault, ProtocolError> {
     let (type_name, reason) = read("fault", payload)?;
-    Ok(Fault { type_name, reason })
+    Ok(CodecFault { type_name, reason })
 }
 
 fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Vec<u8> {
@@ -277,8 +277,9 @@ fn append<T: serde::Serialize>(out: &mut Vec<u8>, kind: Kind, task: u64, plain: 
     open.close(out);
 }
 
-fn read<T: serde::de::DeserializeOwned>(what: &str, payload: &[u8]) -> Result<T, Malformed> {
-    codec::decode(payload).map_err(|fault| Malformed::new(format!("no {what}: {}", fault.reason)))
+fn read<T: serde::de::DeserializeOwned>(what: &str, payload: &[u8]) -> Result<T, ProtocolError> {
+    codec::decode(payload)
+        .map_err(|fault| ProtocolError::new(format!("no {what}: {}", fault.reason)))
 }
 
 #[cfg(test)]
@@ -286,8 +287,8 @@ mod tests {
     use super::super::frame::HEADER;
     use super::*;
 
-    fn greeting() -> Greeting {
-        Greeting {
+    fn hello() -> Hello {
+        Hello {
             program: Program {
                 version: "1.2.3".to_owned(),
                 build_id: vec![1, 2, 3],
@@ -309,15 +310,15 @@ mod tests {
 
     #[test]
     fn a_greeting_arrives_as_it_was() {
-        let bytes = greeting().frame();
+        let bytes = hello().frame();
         let read = Request::of(frame(Kind::Hello, &bytes[HEADER..]));
-        assert_eq!(read, Ok(Request::Hello(greeting())));
+        assert_eq!(read, Ok(Request::Hello(hello())));
     }
 
     /// Each kind with no payload, with each payload cut short, and with nonsense.
     #[test]
     fn no_payload_panics() {
-        let note = PanicNote {
+        let note = WirePanic {
             message: "m".to_owned(),
             location: Some("l".to_owned()),
             worker: None,
@@ -327,7 +328,7 @@ mod tests {
         let mut failed = Vec::new();
         InitializeFailure::Panicked(note).write(&mut failed);
         let payloads = [
-            &greeting().frame()[HEADER..],
+            &hello().frame()[HEADER..],
             &panicked[HEADER..],
             &failed[HEADER..],
             &[0xff; 40],
@@ -345,7 +346,7 @@ mod tests {
                 }
             }
         }
-        let cut = &greeting().frame()[HEADER..];
+        let cut = &hello().frame()[HEADER..];
         for end in 0..cut.len() {
             assert!(Request::of(frame(Kind::Hello, &cut[..end])).is_err());
         }

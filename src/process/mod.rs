@@ -1,7 +1,7 @@
 //! The pool of processes.
 //!
 //! ```text
-//! executor.rs ──▶ pack.rs ──▶ pool.rs ──▶ link.rs ═══════▶ worker.rs ──▶ the function
+//! executor.rs ──▶ encode.rs ──▶ pool.rs ──▶ worker_handle.rs ═══════▶ worker.rs ──▶ the function
 //!  the face       values to   counts,     frames to and    in the other
 //!  builder.rs,    bytes       queues,     from one worker  process
 //!  with.rs                    judges        ║
@@ -23,7 +23,7 @@
 
 mod builder;
 mod executor;
-mod terms;
+mod settings;
 mod with;
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
@@ -37,7 +37,9 @@ mod codec_tests;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod collector;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod crew;
+mod encode;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod ending;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod entry;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
@@ -47,29 +49,27 @@ mod frame;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod launcher;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod ledger;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod link;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod looks;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod message;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod pack;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod pool;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod pool_state;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod program;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod progress;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod stopping;
+mod spin;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod supervisor;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod task;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod worker;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod worker_events;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod worker_handle;
 
 #[cfg(not(all(target_os = "linux", not(concurrent_futures_loom))))]
 #[path = "absent.rs"]
@@ -77,7 +77,7 @@ mod pool;
 
 pub use self::builder::ProcessPoolExecutorBuilder;
 pub use self::executor::{ProcessFuture, ProcessPoolExecutor};
-pub use self::terms::OnWorkerDeath;
+pub use self::settings::OnWorkerDeath;
 
 /// Makes this process a worker, if that is what it was started as.
 ///

@@ -8,7 +8,7 @@
 //! * The *collector* (`collector.rs`) decodes what came back and tells
 //!   everybody: all foreign code of a task's end runs there.
 //!
-//! All of them change the accounts in [`Ledger`] under one lock. What is done
+//! All of them change the accounts in [`PoolState`] under one lock. What is done
 //! under it never blocks: sockets are read and written as far as they go.
 //!
 //! # The states of a task
@@ -48,33 +48,33 @@ use super::collector::{self, Event};
 use super::entry;
 use super::frame;
 use super::launcher::Launcher;
-use super::ledger::{Ledger, Threads};
-use super::link::{Duty, Entry, Flight};
+use super::pool_state::{PoolState, Threads};
+use super::settings::{Config, TaskSettings};
 use super::supervisor;
-use super::task::{Packed, Shipped};
-use super::terms::{Plan, Terms};
-use crate::completion::{Completion, new_home};
+use super::task::{EncodedCall, RemoteTask};
+use super::worker_handle::{InFlight, QueuedTask, WorkerState};
+use crate::completion::{Completion, new_pool_id};
 use crate::error::Error;
 use crate::executor::Stats;
 use crate::sync::{Condvar, Mutex, MutexGuard, global};
-use crate::sys::bell::Bell;
+use crate::sys::current_process;
 use crate::sys::fork::{Origin, forget_threads};
-use crate::sys::own;
+use crate::sys::wake_fd::WakeFd;
 
 pub(super) struct Pool {
     pub(super) id: usize,
     /// The process that made it. A fork of that has none of its threads.
     pub(super) origin: Origin,
-    pub(super) plan: Plan,
+    pub(super) config: Config,
     pub(super) launcher: Launcher,
-    pub(super) ledger: Mutex<Ledger>,
+    pub(super) state: Mutex<PoolState>,
     /// Notified when the collector ends, and when the last task is settled
     /// after that.
-    pub(super) over: Condvar,
+    pub(super) threads_ended: Condvar,
     /// Notified when a bounded queue has room again, or is closed.
-    pub(super) room: Condvar,
+    pub(super) not_full: Condvar,
     /// Wakes the supervisor.
-    pub(super) bell: Bell,
+    pub(super) wake_fd: WakeFd,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     pub(super) last_number: AtomicU64,
 }
@@ -92,26 +92,27 @@ pub(super) fn find(id: usize) -> Option<Arc<Pool>> {
 }
 
 impl Pool {
-    pub(super) fn new(plan: Plan) -> Result<Arc<Self>, Error> {
-        let way = entry::way().map_err(|refusal| Error::unsupported(refusal.to_string()))?;
+    pub(super) fn new(config: Config) -> Result<Arc<Self>, Error> {
+        let entry_point =
+            entry::entry_point().map_err(|refusal| Error::unsupported(refusal.to_string()))?;
         let launcher = Launcher {
-            way,
-            name: plan.name.clone(),
-            env: plan.env.clone(),
-            current_dir: plan.current_dir.clone(),
-            initialize: plan.initialize.clone().map(Arc::new),
+            entry_point,
+            name: config.name.clone(),
+            env: config.env.clone(),
+            current_dir: config.current_dir.clone(),
+            initialize: config.initialize.clone().map(Arc::new),
         };
-        let bell = Bell::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
+        let wake_fd = WakeFd::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
         let origin = Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
         let pool = Arc::new(Self {
-            id: new_home(),
+            id: new_pool_id(),
             origin,
-            plan,
+            config,
             launcher,
-            ledger: Mutex::new(Ledger::default()),
-            over: Condvar::new(),
-            room: Condvar::new(),
-            bell,
+            state: Mutex::new(PoolState::default()),
+            threads_ended: Condvar::new(),
+            not_full: Condvar::new(),
+            wake_fd,
             threads: Mutex::new(Vec::new()),
             last_number: AtomicU64::new(0),
         });
@@ -123,16 +124,16 @@ impl Pool {
         self.id
     }
 
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     pub(super) fn launcher(&self) -> &Launcher {
         &self.launcher
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock()
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock()
     }
 
     /// Why a task would be refused, before its arguments are encoded.
@@ -140,7 +141,7 @@ impl Pool {
         if !self.is_here() {
             return Err(Error::forked_pool());
         }
-        self.ledger.lock().closed.clone().map_or(Ok(()), Err)
+        self.state.lock().closed.clone().map_or(Ok(()), Err)
     }
 
     /// Whether this is the process that made it, and not a fork of that.
@@ -153,7 +154,7 @@ impl Pool {
     pub(super) fn queue<T, D>(
         self: &Arc<Self>,
         mut call: Vec<u8>,
-        terms: Terms,
+        settings: TaskSettings,
         decode: D,
         waits: bool,
     ) -> Result<Arc<Completion<T>>, Error>
@@ -164,70 +165,73 @@ impl Pool {
         // ORDERING: it has to be unique; it publishes nothing.
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         frame::set_task(&mut call, number);
-        frame::set_cpu(&mut call, own::cpu());
-        let job = Packed {
+        frame::set_cpu(&mut call, current_process::cpu());
+        let job = EncodedCall {
             pool: Arc::clone(self),
             number,
             frame: Arc::new(call),
         };
         let completion = Completion::remote(self.id);
-        if self.plan.record_timing {
+        if self.config.record_timing {
             completion.record_timing();
         }
         // SAFETY: neither the call nor the value borrows.
         let _ = unsafe { completion.pack(Some(Box::new(job)), None) };
-        let task = Shipped {
+        let task = RemoteTask {
             pool: Arc::clone(self),
             completion: Arc::clone(&completion),
             decode,
         };
-        self.enqueue(Entry::new(Box::new(task), terms), waits)?;
+        self.enqueue(QueuedTask::new(Box::new(task), settings), waits)?;
         Ok(completion)
     }
 
-    fn enqueue(self: &Arc<Self>, entry: Entry, waits: bool) -> Result<(), Error> {
-        let mut ledger = self.ledger.lock();
+    fn enqueue(self: &Arc<Self>, entry: QueuedTask, waits: bool) -> Result<(), Error> {
+        let mut state = self.state.lock();
         loop {
-            if let Some(closed) = &ledger.closed {
+            if let Some(closed) = &state.closed {
                 return Err(closed.clone());
             }
             // Its own code never waits for room: it is what makes it.
-            if !self.is_full(&ledger) || self.is_in_own_code() {
+            if !self.is_full(&state) || self.is_in_own_code() {
                 break;
             }
             if !waits {
                 return Err(Error::QueueFull);
             }
-            self.room.wait(&mut ledger);
+            self.not_full.wait(&mut state);
         }
-        if ledger.threads == Threads::Unneeded {
-            self.start_threads(&mut ledger)?;
+        if state.threads == Threads::Unneeded {
+            self.start_threads(&mut state)?;
         }
-        ledger.queue.push_back(entry);
-        ledger.queued += 1;
-        self.move_on(&mut ledger);
-        self.ring_if_stale(ledger);
+        state.queue.push_back(entry);
+        state.queued += 1;
+        self.dispatch(&mut state);
+        self.wake_supervisor_if_needed(state);
         Ok(())
     }
 
     /// Whether a bounded queue has no room. A task that can count on a worker, one
     /// that starts or is yet to be started, takes none.
-    fn is_full(&self, ledger: &Ledger) -> bool {
-        self.plan.queue_capacity.is_some_and(|n| {
-            let to_start = self.plan.max_workers.saturating_sub(ledger.exist());
-            let to_count_on = ledger.idle.len() + ledger.coming() + to_start;
-            ledger.queued >= n.saturating_add(to_count_on)
+    fn is_full(&self, state: &PoolState) -> bool {
+        self.config.queue_capacity.is_some_and(|n| {
+            let to_start = self
+                .config
+                .max_workers
+                .saturating_sub(state.count_workers());
+            let to_count_on = state.idle.len() + state.count_starting() + to_start;
+            state.queued >= n.saturating_add(to_count_on)
         })
     }
 
     /// Tells one who waits for room that there may be some.
-    pub(super) fn has_room(&self) {
-        if self.plan.queue_capacity.is_some() {
-            self.room.notify_one();
+    pub(super) fn notify_room(&self) {
+        if self.config.queue_capacity.is_some() {
+            self.not_full.notify_one();
         }
     }
 
-    fn start_threads(self: &Arc<Self>, ledger: &mut Ledger) -> Result<(), Error> {
+    fn start_threads(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
         let (sender, events) = unbounded::<Event>();
         let start = |role: &str, stack: usize, life: Box<dyn FnOnce() + Send>| {
             let thread = thread::Builder::new().name(format!("cf-{role}-{}", self.id));
@@ -244,163 +248,164 @@ impl Pool {
         // Should this fail, the collector sees its channel closed and goes.
         let life = Box::new(move || supervisor::main(&pool));
         let supervisor = start("supervisor", supervisor::STACK, life)?;
-        ledger.collector = Some(sender);
-        ledger.threads = Threads::Up;
+        state.collector = Some(sender);
+        state.threads = Threads::Up;
         self.threads.lock().extend([collector, supervisor]);
         Ok(())
     }
 
     /// Wakes the supervisor after unlocking, if there is news for it.
-    pub(super) fn ring_if_stale(&self, mut ledger: MutexGuard<'_, Ledger>) {
-        let is_stale = std::mem::take(&mut ledger.is_stale);
-        drop(ledger);
-        if is_stale {
-            self.bell.ring();
+    pub(super) fn wake_supervisor_if_needed(&self, mut state: MutexGuard<'_, PoolState>) {
+        let needs_wakeup = std::mem::take(&mut state.needs_wakeup);
+        drop(state);
+        if needs_wakeup {
+            self.wake_fd.wake();
         }
     }
 
     /// What the supervisor does at the beginning of each turn, with the lock.
-    pub(super) fn begin_turn(&self, ledger: &mut Ledger) {
-        ledger.is_stale = false;
-        if ledger.not_before.is_some_and(|at| at <= Instant::now()) {
-            ledger.not_before = None;
+    pub(super) fn begin_round(&self, state: &mut PoolState) {
+        state.needs_wakeup = false;
+        if state.not_before.is_some_and(|at| at <= Instant::now()) {
+            state.not_before = None;
         }
-        self.move_on(ledger);
+        self.dispatch(state);
     }
 
     /// Sends tasks to idle workers, dismisses those that are needed no more, and
     /// sees how many are to be started: the rule of this module.
-    pub(super) fn move_on(&self, ledger: &mut Ledger) {
-        while let Some(&number) = ledger.idle.last() {
-            let Some((entry, call)) = self.next_task(ledger) else {
+    pub(super) fn dispatch(&self, state: &mut PoolState) {
+        while let Some(&number) = state.idle.last() {
+            let Some((entry, call)) = self.next_task(state) else {
                 break;
             };
-            ledger.idle.pop();
-            if let Some(link) = ledger.links.get_mut(&number) {
+            state.idle.pop();
+            if let Some(handle) = state.handles.get_mut(&number) {
                 let frame = Arc::clone(&call.frame);
-                link.duty = Duty::Busy(Flight {
+                handle.duty = WorkerState::Busy(InFlight {
                     number: call.number,
                     entry,
                     call: Some(call),
                     started: None,
                     written: 0,
                 });
-                link.expect_progress();
-                link.send(frame);
-                ledger.is_stale |= link.has_unsent() || link.is_lost || !ledger.is_watched;
-                ledger.was_active = true;
+                handle.expect_progress();
+                handle.send(frame);
+                state.needs_wakeup |=
+                    handle.has_unsent() || handle.write_failed || !state.is_watched;
+                state.was_active = true;
             }
         }
-        if ledger.closed.is_some() {
-            self.wind_up(ledger);
+        if state.closed.is_some() {
+            self.retire_idle_workers(state);
         }
-        let waiting = ledger.queued + ledger.again;
-        let (coming, exist) = (ledger.coming(), ledger.exist());
-        let may_start = ledger.not_before.is_none() && exist < self.plan.max_workers;
-        if !ledger.queue.is_empty() && waiting > coming && may_start {
-            let more = (waiting - coming).min(self.plan.max_workers - exist);
-            ledger.owed += more;
-            ledger.is_stale = true;
+        let waiting = state.queued + state.again;
+        let (count_starting, count_workers) = (state.count_starting(), state.count_workers());
+        let may_start = state.not_before.is_none() && count_workers < self.config.max_workers;
+        if !state.queue.is_empty() && waiting > count_starting && may_start {
+            let more = (waiting - count_starting).min(self.config.max_workers - count_workers);
+            state.to_spawn += more;
+            state.needs_wakeup = true;
         }
     }
 
     /// The next task that is to be sent, with its call.
-    fn next_task(&self, ledger: &mut Ledger) -> Option<(Entry, Box<Packed>)> {
-        while let Some(mut entry) = ledger.queue.pop_front() {
+    fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, Box<EncodedCall>)> {
+        while let Some(mut entry) = state.queue.pop_front() {
             // A long queue does not keep its memory for ever.
-            if ledger.queue.is_empty() && ledger.queue.capacity() > KEPT {
-                ledger.queue.shrink_to(KEPT);
+            if state.queue.is_empty() && state.queue.capacity() > KEPT {
+                state.queue.shrink_to(KEPT);
             }
             if let Some(call) = entry.again.take() {
-                ledger.again -= 1;
+                state.again -= 1;
                 return Some((entry, call));
             }
             match entry.task.claim() {
                 Some(call) => {
-                    self.unqueue(ledger);
+                    self.unqueue(state);
                     return Some((entry, call));
                 }
                 // It was cancelled; who cancelled it has told everybody.
-                None => ledger.tell(Event::Stale(entry)),
+                None => state.send_event(Event::Stale(entry)),
             }
         }
         None
     }
 
     /// After the last task the workers may go.
-    fn wind_up(&self, ledger: &mut Ledger) {
-        if ledger.queued + ledger.again > 0 {
+    fn retire_idle_workers(&self, state: &mut PoolState) {
+        if state.queued + state.again > 0 {
             return;
         }
-        ledger.owed = ledger.starting;
-        while let Some(entry) = ledger.queue.pop_front() {
-            ledger.tell(Event::Stale(entry));
+        state.to_spawn = state.starting;
+        while let Some(entry) = state.queue.pop_front() {
+            state.send_event(Event::Stale(entry));
         }
-        for number in std::mem::take(&mut ledger.idle) {
-            if let Some(link) = ledger.links.get_mut(&number) {
-                link.dismiss();
+        for number in std::mem::take(&mut state.idle) {
+            if let Some(handle) = state.handles.get_mut(&number) {
+                handle.send_exit();
             }
         }
         // The supervisor may be the last one here.
-        ledger.is_stale = true;
+        state.needs_wakeup = true;
     }
 
     /// A queued task is none any more.
-    pub(super) fn unqueue(&self, ledger: &mut Ledger) {
-        ledger.queued -= 1;
-        self.has_room();
+    pub(super) fn unqueue(&self, state: &mut PoolState) {
+        state.queued -= 1;
+        self.notify_room();
     }
 
     /// A task was cancelled while it was queued, or failed with its pool.
-    pub(super) fn withdrawn(&self, cancelled: bool) {
-        let mut ledger = self.ledger.lock();
-        self.unqueue(&mut ledger);
+    pub(super) fn on_withdrawn(&self, cancelled: bool) {
+        let mut state = self.state.lock();
+        self.unqueue(&mut state);
         if cancelled {
-            ledger.cancelled += 1;
+            state.cancelled += 1;
         } else {
-            ledger.failed += 1;
+            state.failed += 1;
         }
-        if ledger.closed.is_some() {
-            self.move_on(&mut ledger);
+        if state.closed.is_some() {
+            self.dispatch(&mut state);
         }
-        self.ring_if_stale(ledger);
+        self.wake_supervisor_if_needed(state);
     }
 
     /// A task has its outcome, which nobody knows yet.
     pub(super) fn ended(&self, failed: bool) {
-        let mut ledger = self.ledger.lock();
-        ledger.unread -= 1;
+        let mut state = self.state.lock();
+        state.unread -= 1;
         if failed {
-            ledger.failed += 1;
+            state.failed += 1;
         } else {
-            ledger.finished += 1;
+            state.finished += 1;
         }
     }
 
     /// A task that was answered has its outcome, and all were told.
     pub(super) fn settled(&self) {
-        let mut ledger = self.ledger.lock();
-        ledger.unsettled -= 1;
-        let was_last = ledger.unsettled == 0 && ledger.threads == Threads::Over;
-        drop(ledger);
+        let mut state = self.state.lock();
+        state.unsettled -= 1;
+        let was_last = state.unsettled == 0 && state.threads == Threads::Ended;
+        drop(state);
         if was_last {
-            self.over.notify_all();
+            self.threads_ended.notify_all();
         }
     }
 
     /// Hears what the workers have said up to now.
-    pub(super) fn catch_up(&self, ledger: &mut Ledger) {
-        let busy: Vec<usize> = ledger
-            .links
+    pub(super) fn drain_replies(&self, state: &mut PoolState) {
+        let busy: Vec<usize> = state
+            .handles
             .iter()
-            .filter(|(_, link)| !matches!(link.duty, Duty::Idle))
+            .filter(|(_, handle)| !matches!(handle.duty, WorkerState::Idle))
             .map(|(number, _)| *number)
             .collect();
         for number in busy {
-            self.hear(ledger, number);
+            self.read_replies(state, number);
             // Half a message has a limit from now on, which the supervisor keeps.
-            let link = ledger.links.get(&number);
-            ledger.is_stale |= link.is_some_and(|link| link.progress.is_some());
+            let handle = state.handles.get(&number);
+            state.needs_wakeup |= handle.is_some_and(|handle| handle.progress.is_some());
         }
     }
 
@@ -414,26 +419,26 @@ impl Pool {
         if !self.is_here() {
             return (Stats::default(), 0);
         }
-        let mut ledger = self.ledger.lock();
-        self.catch_up(&mut ledger);
-        let unread = ledger.unread;
+        let mut state = self.state.lock();
+        self.drain_replies(&mut state);
+        let unread = state.unread;
         let stats = Stats {
-            workers: ledger.exist(),
-            idle: ledger.idle.len() + ledger.coming(),
-            queued: ledger.queued,
-            running: ledger.running,
-            finished: ledger.finished,
-            failed: ledger.failed,
-            cancelled: ledger.cancelled,
-            replaced: ledger.replaced,
-            pids: ledger
-                .links
+            workers: state.count_workers(),
+            idle: state.idle.len() + state.count_starting(),
+            queued: state.queued,
+            running: state.running,
+            finished: state.finished,
+            failed: state.failed,
+            cancelled: state.cancelled,
+            replaced: state.replaced,
+            pids: state
+                .handles
                 .values()
-                .map(|link| link.process.pid())
+                .map(|handle| handle.process.pid())
                 .collect(),
-            broken: ledger.is_broken(),
+            broken: state.is_broken(),
         };
-        self.ring_if_stale(ledger);
+        self.wake_supervisor_if_needed(state);
         (stats, unread)
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// The number of looks without movement after which it counts as never.
-const LOOKS: u32 = 5;
+const SPINS: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -25,7 +25,7 @@ impl Progress {
     pub(super) fn from(now: Instant) -> Self {
         Self {
             next_look: now + LOOK,
-            looks_left: LOOKS,
+            looks_left: SPINS,
         }
     }
 
@@ -62,8 +62,11 @@ mod tests {
         let thawed = start + Duration::from_secs(3600);
         assert!(!progress.is_given_up(thawed));
         assert!(!progress.is_given_up(thawed));
-        let looks = (1..=LOOKS).map(|n| thawed + n * LOOK);
-        let given_up: Vec<bool> = looks.map(|at| progress.is_given_up(at)).take(4).collect();
+        let may_spin = (1..=SPINS).map(|n| thawed + n * LOOK);
+        let given_up: Vec<bool> = may_spin
+            .map(|at| progress.is_given_up(at))
+            .take(4)
+            .collect();
         assert_eq!(given_up, [false, false, false, true]);
     }
 }

@@ -18,11 +18,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::launcher::Process;
-use super::ledger::Ledger;
-use super::link::{Duty, Fate, Link};
-use super::looks::look;
 use super::pool::Pool;
+use super::pool_state::PoolState;
 use super::progress::{self, Progress};
+use super::spin::spin;
+use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use crate::error::End;
 use crate::sys::channel::Channel;
 
@@ -31,7 +31,7 @@ use crate::sys::channel::Channel;
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
 /// The number of times that an ended worker's socket is read: each time takes all that is there,
-/// up to a [`TURN`](super::link::TURN), so a few would do.
+/// up to a [`READ_BUDGET`](super::worker_handle::READ_BUDGET), so a few would do.
 const READS_TO_THE_END: usize = 100;
 
 /// The stack of its thread, on which nothing is deep.
@@ -48,62 +48,62 @@ struct Watched {
     process: Arc<Process>,
     channel: Arc<Channel>,
     has_unsent: bool,
-    is_silent: bool,
+    is_eof: bool,
 }
 
 /// The life of the supervisor.
 pub(super) fn main(pool: &Arc<Pool>) {
-    let mut ledger = pool.lock();
+    let mut state = pool.lock();
     loop {
-        pool.begin_turn(&mut ledger);
-        if let Some(number) = pool.start_owed(&mut ledger) {
-            drop(ledger);
+        pool.begin_round(&mut state);
+        if let Some(number) = pool.start_owed(&mut state) {
+            drop(state);
             let launched = pool.launcher().launch(number);
-            ledger = pool.lock();
+            state = pool.lock();
             match launched {
-                Ok(link) => pool.worker_started(&mut ledger, number, link),
-                Err(error) => pool.not_started(&mut ledger, error),
+                Ok(handle) => pool.worker_started(&mut state, number, handle),
+                Err(error) => pool.not_started(&mut state, error),
             }
             continue;
         }
-        if pool.is_over(&ledger) {
-            return pool.supervisor_over(&mut ledger);
+        if pool.is_finished(&state) {
+            return pool.supervisor_over(&mut state);
         }
-        let watched = watch(&ledger);
-        let looks = ledger.links.values().any(Link::is_worth_a_look);
-        let deadlines = ledger.links.values().filter_map(|link| link.deadline);
-        let progress = ledger
-            .links
+        let watched = watch(&state);
+        let may_spin = state.handles.values().any(WorkerHandle::should_spin);
+        let deadlines = state.handles.values().filter_map(|handle| handle.deadline);
+        let progress = state
+            .handles
             .values()
-            .filter_map(|link| link.progress.as_ref());
+            .filter_map(|handle| handle.progress.as_ref());
         // As long as tasks come, it looks by itself; then a submitter wakes it.
-        let was_active = ledger.was_active;
+        let was_active = state.was_active;
         let wake_at = deadlines
             .chain(progress.map(Progress::next_look))
             .chain(was_active.then(|| Instant::now() + progress::LOOK))
-            .chain(ledger.not_before)
+            .chain(state.not_before)
             .min();
-        ledger.was_active = false;
-        ledger.is_watched = was_active;
-        drop(ledger);
-        let ready = sleep(pool, &watched, wake_at, looks);
-        ledger = pool.lock();
+        state.was_active = false;
+        state.is_watched = was_active;
+        drop(state);
+        let ready = sleep(pool, &watched, wake_at, may_spin);
+        state = pool.lock();
         for (worker, (socket, process)) in watched.iter().zip(ready) {
-            see_to(pool, &mut ledger, worker, socket, process);
+            handle_events(pool, &mut state, worker, socket, process);
         }
-        keep_deadlines(&mut ledger);
+        keep_deadlines(&mut state);
     }
 }
 
-fn watch(ledger: &Ledger) -> Vec<Watched> {
-    let links = ledger.links.iter();
-    links
-        .map(|(number, link)| Watched {
+fn watch(state: &PoolState) -> Vec<Watched> {
+    let handles = state.handles.iter();
+    handles
+        .map(|(number, handle)| Watched {
             number: *number,
-            process: Arc::clone(&link.process),
-            channel: Arc::clone(&link.channel),
-            has_unsent: link.has_unsent(),
-            is_silent: link.is_silent,
+            process: Arc::clone(&handle.process),
+            channel: Arc::clone(&handle.channel),
+            has_unsent: handle.has_unsent(),
+            is_eof: handle.is_eof,
         })
         .collect()
 }
@@ -114,19 +114,19 @@ fn sleep(
     pool: &Pool,
     watched: &[Watched],
     wake_at: Option<Instant>,
-    looks: bool,
+    may_spin: bool,
 ) -> Vec<(bool, bool)> {
-    let mut polled = vec![PollFd::new(&pool.bell, PollFlags::IN)];
+    let mut polled = vec![PollFd::new(&pool.wake_fd, PollFlags::IN)];
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
     for worker in watched {
         let mut flags = PollFlags::empty();
         if worker.has_unsent {
             flags |= PollFlags::OUT;
         }
-        if worker.is_silent {
+        if worker.is_eof {
             // Takes the place: the end of a socket would be found again and again.
             polled.push(PollFd::from_borrowed_fd(
-                pool.bell.as_fd(),
+                pool.wake_fd.as_fd(),
                 PollFlags::empty(),
             ));
         } else {
@@ -136,17 +136,17 @@ fn sleep(
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
             // Takes the place: its end shows nowhere.
             None => {
-                let look = LOOK[usize::from(!worker.is_silent)];
-                limit = Some(limit.map_or(look, |limit| limit.min(look)));
+                let spin = LOOK[usize::from(!worker.is_eof)];
+                limit = Some(limit.map_or(spin, |limit| limit.min(spin)));
                 polled.push(PollFd::from_borrowed_fd(
-                    pool.bell.as_fd(),
+                    pool.wake_fd.as_fd(),
                     PollFlags::empty(),
                 ));
             }
         }
     }
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
-    let found = looks.then(|| look(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)));
+    let found = may_spin.then(|| spin(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)));
     if found.flatten().is_none() {
         if let Err(error) = poll(&mut polled, limit.as_ref()) {
             // Memory that is short just now, or a lowered limit of descriptors.
@@ -158,7 +158,7 @@ fn sleep(
         }
     }
     if !polled[0].revents().is_empty() {
-        pool.bell.hush();
+        pool.wake_fd.clear();
     }
     let happened = |polled: &PollFd<'_>| !polled.revents().is_empty();
     polled[1..]
@@ -171,13 +171,19 @@ fn sleep(
         .collect()
 }
 
-fn see_to(pool: &Pool, ledger: &mut Ledger, worker: &Watched, socket: bool, process: bool) {
-    let Some(link) = ledger.links.get_mut(&worker.number) else {
+fn handle_events(
+    pool: &Pool,
+    state: &mut PoolState,
+    worker: &Watched,
+    socket: bool,
+    process: bool,
+) {
+    let Some(handle) = state.handles.get_mut(&worker.number) else {
         return;
     };
     if socket {
-        link.flush();
-        pool.hear(ledger, worker.number);
+        handle.flush();
+        pool.read_replies(state, worker.number);
     }
     if !process {
         return;
@@ -187,36 +193,36 @@ fn see_to(pool: &Pool, ledger: &mut Ledger, worker: &Watched, socket: bool, proc
         Ok(Some(end)) => end,
         Err(_) => End::Unknown,
     };
-    hear_to_the_end(pool, ledger, worker.number);
-    pool.worker_ended(ledger, worker.number, end);
+    read_replies_to_eof(pool, state, worker.number);
+    pool.worker_ended(state, worker.number, end);
 }
 
 /// Hears all that a worker said that has ended. A grandchild that holds the
 /// socket open has nothing to say: the end is where nothing is left, or where more
 /// was read than can have been in the socket when the worker ended.
-fn hear_to_the_end(pool: &Pool, ledger: &mut Ledger, number: usize) {
+fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     for _ in 0..READS_TO_THE_END {
-        pool.hear(ledger, number);
-        let link = ledger.links.get(&number);
-        if link.is_none_or(|link| link.is_silent || link.is_dry) {
+        pool.read_replies(state, number);
+        let handle = state.handles.get(&number);
+        if handle.is_none_or(|handle| handle.is_eof || handle.is_drained) {
             return;
         }
     }
 }
 
 /// Ends the workers that are past their deadlines, or do not go on.
-fn keep_deadlines(ledger: &mut Ledger) {
-    let mut links = ledger.links.values();
-    if links.all(|link| link.deadline.is_none() && link.progress.is_none()) {
+fn keep_deadlines(state: &mut PoolState) {
+    let mut handles = state.handles.values();
+    if handles.all(|handle| handle.deadline.is_none() && handle.progress.is_none()) {
         return;
     }
     let now = Instant::now();
-    for link in ledger.links.values_mut() {
-        let progress = link.progress.as_mut();
+    for handle in state.handles.values_mut() {
+        let progress = handle.progress.as_mut();
         if progress.is_some_and(|progress| progress.is_given_up(now)) {
-            link.progress = None;
-            let what = match link.flight() {
-                Some(flight) if flight.started.is_none() => {
+            handle.progress = None;
+            let what = match handle.in_flight() {
+                Some(in_flight) if in_flight.started.is_none() => {
                     "it did not take up a task that it was sent; was it stopped (SIGSTOP)?"
                 }
                 _ => {
@@ -224,24 +230,24 @@ fn keep_deadlines(ledger: &mut Ledger) {
                       what it has not opened itself?"
                 }
             };
-            link.kill(Fate::Unfit(what.to_owned()));
+            handle.kill(KillReason::Misbehaved(what.to_owned()));
         }
     }
-    let is_late = |link: &&mut Link| link.deadline.is_some_and(|at| at <= now);
-    for link in ledger.links.values_mut().filter(is_late) {
-        let fate = match &link.duty {
-            _ if link.is_silent || link.is_lost => Fate::Unfit(
+    let is_late = |handle: &&mut WorkerHandle| handle.deadline.is_some_and(|at| at <= now);
+    for handle in state.handles.values_mut().filter(is_late) {
+        let kill_reason = match &handle.duty {
+            _ if handle.is_eof || handle.write_failed => KillReason::Misbehaved(
                 "its connection to the pool was closed; a task may close only what it has opened \
                  itself, and may not become another program (`exec`)"
                     .to_owned(),
             ),
-            Duty::Busy(_) => Fate::Overdue,
-            Duty::Starting => Fate::Unfit(
+            WorkerState::Busy(_) => KillReason::TimedOut,
+            WorkerState::Starting => KillReason::Misbehaved(
                 "it did not say a word within a minute of its start; does its program reach `concurrent_futures::init`?"
                     .to_owned(),
             ),
-            Duty::Idle | Duty::Leaving => Fate::Unfit("it did not end when it was told to".to_owned()),
+            WorkerState::Idle | WorkerState::Leaving => KillReason::Misbehaved("it did not end when it was told to".to_owned()),
         };
-        link.kill(fate);
+        handle.kill(kill_reason);
     }
 }

@@ -1,7 +1,7 @@
-//! [`Shipped`]: the worker's end of a task whose worker is another process, and
-//! [`Packed`], the call as it travels.
+//! [`RemoteTask`]: the worker's end of a task whose worker is another process, and
+//! [`EncodedCall`], the call as it travels.
 //!
-//! The pool holds tasks of all types as [`Remote`]. What it does with one, in
+//! The pool holds tasks of all types as [`AnyRemoteTask`]. What it does with one, in
 //! this order: `claim` when the call is sent (nobody can cancel it from then
 //! on), `begin` when the worker says that it started, one `answered` or `failed`
 //! at the end. A task whose worker ended before it started is `release`d, and
@@ -14,40 +14,42 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::codec::{self, Fault};
-use super::frame::Malformed;
-use super::link::FOREIGN_WORDS;
+use super::codec::{self, CodecFault};
+use super::frame::ProtocolError;
 use super::message::{Answer, answers};
 use super::pool::Pool;
-use crate::completion::{Completion, Job, Rest, Seat, Task, Telling, Tidings};
+use super::worker_handle::FOREIGN_WORDS;
+use crate::completion::{
+    Completion, Finalizer, Job, Notification, Notifications, Task, WorkerHooks,
+};
 use crate::error::{CodecError, Error, Side};
 use crate::map::Chunk;
 use crate::panic::{catch, contain};
 
 /// A call on its way: a frame that is written once and sent as it is.
-pub(super) struct Packed {
+pub(super) struct EncodedCall {
     pub(super) pool: Arc<Pool>,
     /// What the worker knows the task by.
     pub(super) number: u64,
     pub(super) frame: Arc<Vec<u8>>,
 }
 
-impl<T> Job<T> for Packed {
+impl<T> Job<T> for EncodedCall {
     fn call(self: Box<Self>) -> T {
         unreachable!("it runs in another process, and no thread here is its worker")
     }
 
-    fn withdrawn(&self, cancelled: bool) {
-        self.pool.withdrawn(cancelled);
+    fn on_withdrawn(&self, cancelled: bool) {
+        self.pool.on_withdrawn(cancelled);
     }
 
-    fn discard(self: Box<Self>) {}
+    fn drop_contained(self: Box<Self>) {}
 
-    fn helper(&self) -> Option<Box<dyn Seat>> {
+    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
         None
     }
 
-    fn into_parcel(self: Box<Self>) -> Option<Box<dyn Any>> {
+    fn into_any(self: Box<Self>) -> Option<Box<dyn Any>> {
         Some(self)
     }
 }
@@ -58,52 +60,56 @@ impl<T> Job<T> for Packed {
 const SMALL: usize = 32;
 
 /// The worker's end of a task of any type.
-pub(super) trait Remote: Send {
+pub(super) trait AnyRemoteTask: Send {
     /// Tells tasks apart as long as their futures live.
     fn id(&self) -> usize;
 
     /// Takes the call of a task that is pending.
-    fn claim(&self) -> Option<Box<Packed>>;
+    fn claim(&self) -> Option<Box<EncodedCall>>;
 
     /// Puts the call of a claimed task that did not begin back.
-    fn release(&self, call: Box<Packed>);
+    fn release(&self, call: Box<EncodedCall>);
 
     /// The worker has started it.
     fn begin(&self);
 
     /// Ends it with what the worker answered, which is decoded first. A thread
     /// that waits for it does that, if it is small; `Some`: the caller sees to it.
-    fn answered(self: Box<Self>, answer: Answer<Vec<u8>>, name: Option<Arc<str>>) -> Option<Rest>;
+    fn answered(
+        self: Box<Self>,
+        answer: Answer<Vec<u8>>,
+        name: Option<Arc<str>>,
+    ) -> Option<Finalizer>;
 
     /// Ends a claimed task with an error.
-    fn failed(&self, error: Error) -> Tidings;
+    fn failed(&self, error: Error) -> Notifications;
 
     /// Ends a task that is in the queue with an error.
-    fn fail_pending(&self, error: Error) -> Tidings;
+    fn fail_pending(&self, error: Error) -> Notifications;
 
     /// Cancels a task that is in the queue.
-    fn cancel(&self) -> Tidings;
+    fn cancel(&self) -> Notifications;
 }
 
 /// A task, and how the bytes that its worker returned become its value.
-pub(super) struct Shipped<T, D> {
+pub(super) struct RemoteTask<T, D> {
     pub(super) pool: Arc<Pool>,
     pub(super) completion: Arc<Completion<T>>,
     pub(super) decode: D,
 }
 
-impl<T, D> Shipped<T, D>
+impl<T, D> RemoteTask<T, D>
 where
     T: Send + 'static,
     D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send,
 {
-    fn settle(&self, outcome: Result<T, Error>) -> Tidings {
-        let telling = self.completion.settle(outcome).ok();
-        Box::new(|| telling.map_or((), Telling::tell))
+    fn settle(&self, outcome: Result<T, Error>) -> Notifications {
+        let notification = self.completion.settle(outcome).ok();
+        Box::new(|| notification.map_or((), Notification::notify))
     }
 }
 
-impl<T, D> Remote for Shipped<T, D>
+impl<T, D> AnyRemoteTask for RemoteTask<T, D>
 where
     T: Send + 'static,
     D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
@@ -112,11 +118,11 @@ where
         Arc::as_ptr(&self.completion).addr()
     }
 
-    fn claim(&self) -> Option<Box<Packed>> {
-        self.completion.claim()?.into_parcel()?.downcast().ok()
+    fn claim(&self) -> Option<Box<EncodedCall>> {
+        self.completion.claim()?.into_any()?.downcast().ok()
     }
 
-    fn release(&self, call: Box<Packed>) {
+    fn release(&self, call: Box<EncodedCall>) {
         self.completion.release(call);
     }
 
@@ -124,10 +130,14 @@ where
         self.completion.start();
     }
 
-    fn answered(self: Box<Self>, answer: Answer<Vec<u8>>, name: Option<Arc<str>>) -> Option<Rest> {
+    fn answered(
+        self: Box<Self>,
+        answer: Answer<Vec<u8>>,
+        name: Option<Arc<str>>,
+    ) -> Option<Finalizer> {
         let completion = Arc::clone(&self.completion);
         let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
-        let rest = move || {
+        let finalizer = move || {
             // For one whose wait would close a circle through this thread.
             self.completion.runs_here();
             // `Deserialize` is the user's.
@@ -137,23 +147,23 @@ where
             contain(self.settle(outcome));
             self.pool.settled();
         };
-        let rest: Rest = Box::new(rest);
+        let finalizer: Finalizer = Box::new(finalizer);
         if is_small {
-            completion.leave_to_waiter(rest).err()
+            completion.hand_to_waiter(finalizer).err()
         } else {
-            Some(rest)
+            Some(finalizer)
         }
     }
 
-    fn failed(&self, error: Error) -> Tidings {
+    fn failed(&self, error: Error) -> Notifications {
         self.settle(Err(error))
     }
 
-    fn fail_pending(&self, error: Error) -> Tidings {
+    fn fail_pending(&self, error: Error) -> Notifications {
         Task::fail(Arc::clone(&self.completion), error)
     }
 
-    fn cancel(&self) -> Tidings {
+    fn cancel(&self) -> Notifications {
         Task::cancel(Arc::clone(&self.completion))
     }
 }
@@ -188,7 +198,7 @@ pub(super) fn chunk<T: DeserializeOwned>(
     items: u64,
 ) -> impl Fn(&[u8], Option<&Arc<str>>) -> Result<Results<T>, Error> {
     move |bytes, name| {
-        type Answered<'a> = Result<(u64, Answer<&'a [u8]>), Malformed>;
+        type Answered<'a> = Result<(u64, Answer<&'a [u8]>), ProtocolError>;
         let result = |(place, answer): (u64, Answered<'_>)| {
             let (number, answer) = answer.map_err(|why| garbled(&why.to_string()))?;
             if number != place {
@@ -216,6 +226,6 @@ fn garbled(what: &str) -> Error {
     ))
 }
 
-pub(super) fn codec_error(side: Side, fault: Fault) -> CodecError {
+pub(super) fn codec_error(side: Side, fault: CodecFault) -> CodecError {
     CodecError::new(side, fault.type_name, fault.reason)
 }

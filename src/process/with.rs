@@ -2,14 +2,14 @@
 //! honours.
 
 use super::executor::{ProcessFuture, ProcessPoolExecutor};
-use super::terms::Terms;
+use super::settings::TaskSettings;
 use crate::error::Error;
 use crate::executor::{Portable, TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
 
 impl With<'_, ProcessPoolExecutor> {
-    fn terms(&self) -> Terms {
-        self.executor.terms().with(&self.options)
+    fn settings(&self) -> TaskSettings {
+        self.executor.settings().with(&self.options)
     }
 
     /// [`ProcessPoolExecutor::submit`] with the options of the view.
@@ -39,7 +39,7 @@ impl With<'_, ProcessPoolExecutor> {
         A: Portable,
         R: Portable,
     {
-        self.executor.submit_under(self.terms(), f, args)
+        self.executor.submit_with_settings(self.settings(), f, args)
     }
 
     /// [`ProcessPoolExecutor::try_submit`] with the options of the view.
@@ -70,7 +70,8 @@ impl With<'_, ProcessPoolExecutor> {
         A: Portable,
         R: Portable,
     {
-        self.executor.try_submit_under(self.terms(), f, args)
+        self.executor
+            .try_submit_with_settings(self.settings(), f, args)
     }
 
     /// [`ProcessPoolExecutor::map`] with the options of the view for each item.
@@ -97,7 +98,7 @@ impl With<'_, ProcessPoolExecutor> {
         R: Portable,
         I: IntoIterator<Item = A>,
     {
-        self.executor.map_under(self.terms(), f, items)
+        self.executor.map_with_settings(self.settings(), f, items)
     }
 
     /// [`ProcessPoolExecutor::map_with`] with the options of the view for each
@@ -134,8 +135,9 @@ impl With<'_, ProcessPoolExecutor> {
         I: IntoIterator<Item = A>,
         I::IntoIter: 'a,
     {
-        let terms = self.terms();
-        self.executor.map_with_under(terms, options, f, items)
+        let settings = self.settings();
+        self.executor
+            .map_with_options_and_settings(settings, options, f, items)
     }
 }
 

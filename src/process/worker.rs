@@ -16,17 +16,17 @@ use std::io;
 use std::process::{exit, id};
 use std::thread;
 
-use super::entry::Way;
+use super::entry::EntryPoint;
 use super::exit_code::ExitCode;
-use super::frame::{Assembler, Frames, Kind, Malformed, bare, set_cpu};
-use super::looks::{is_elsewhere, look};
-use super::message::{Greeting, Request, Work, refused};
+use super::frame::{Assembler, Frames, Kind, ProtocolError, bare, set_cpu};
+use super::message::{Hello, Request, Work, refused};
 use super::program::Program;
+use super::spin::{is_elsewhere, spin};
 use crate::panic::watch_panics;
 use crate::sys::channel::Channel;
+use crate::sys::current_process;
 use crate::sys::fork::Origin;
 use crate::sys::life::Life;
-use crate::sys::own;
 use crate::sys::parent::Parent;
 use crate::worker::{self, PoolKind, Worker};
 
@@ -43,14 +43,14 @@ static TASK_THREAD: Life = Life::new();
 const KEPT: usize = 1 << 20;
 
 /// The life of a worker process.
-pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
+pub(super) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if !parent.end_with_it() {
-        own::end_now(0);
+        current_process::end_now(0);
     }
-    own::have_output();
-    own::outlive_interrupts();
-    if way == Way::Hook {
-        own::ignore_broken_pipes();
+    current_process::have_output();
+    current_process::outlive_interrupts();
+    if entry_point == EntryPoint::Hook {
+        current_process::ignore_broken_pipes();
     }
     watch_panics();
     let channel = match Channel::take_stdin() {
@@ -61,19 +61,19 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
         )),
     };
     if !parent.wait_for_words(channel) {
-        own::end_now(0);
+        current_process::end_now(0);
     }
     let mut requests = Requests {
         parent,
         channel,
         bytes: Assembler::new(),
     };
-    let greeting = match requests.next() {
-        Some(Request::Hello(greeting)) => greeting,
+    let hello = match requests.next() {
+        Some(Request::Hello(hello)) => hello,
         Some(_) => lost("the first message of its parent is not the one that comes first"),
-        None => own::end_now(0),
+        None => current_process::end_now(0),
     };
-    if let Some(why) = Program::current().mismatch(&greeting.program) {
+    if let Some(why) = Program::current().mismatch(&hello.program) {
         refuse(channel, &why);
     }
     let origin = match Origin::new() {
@@ -90,12 +90,12 @@ pub(super) fn run(way: Way, parent: &'static Parent) -> ! {
     };
     let watcher = watcher.stack_size(WATCHER_STACK).spawn(watches);
     // What no thread's name may hold, or std panics.
-    let name = greeting.name.replace('\0', "");
+    let name = hello.name.replace('\0', "");
     let thread = thread::Builder::new().name(name).stack_size(stack());
     let serves = move || {
         let _lost = Unwinding;
         TASK_THREAD.begin();
-        serve(way, parent, channel, origin, requests, &greeting)
+        serve(entry_point, parent, channel, origin, requests, &hello)
     };
     if let Err(error) = watcher.and_then(|_| thread.spawn(serves)) {
         // One death of many, perhaps: the next worker may get a thread.
@@ -120,7 +120,7 @@ pub(super) fn stack() -> usize {
 fn refuse(channel: &Channel, why: &str) -> ! {
     // If the parent is gone, nobody wants to know.
     let _ = channel.send_all(&refused(why));
-    own::end_now(0)
+    current_process::end_now(0)
 }
 
 fn lost(why: &str) -> ! {
@@ -142,7 +142,7 @@ fn end_with_channel(parent: &Parent) -> ! {
         // Nothing is said: the parent may be just about to end.
         ExitCode::Closed.end();
     }
-    own::end_now(0)
+    current_process::end_now(0)
 }
 
 /// Ends the process after the channel could not be used.
@@ -172,15 +172,15 @@ impl Drop for Unwinding {
 
 /// Answers requests, one after the other.
 fn serve(
-    way: Way,
+    entry_point: EntryPoint,
     parent: &Parent,
     channel: &Channel,
     origin: Origin,
     mut requests: Requests<'_>,
-    greeting: &Greeting,
+    hello: &Hello,
 ) -> ! {
-    let number = usize::try_from(greeting.number).unwrap_or(usize::MAX);
-    let _inside = worker::enter(Worker::new(PoolKind::Processes, number, &greeting.name));
+    let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
+    let _inside = worker::enter(Worker::new(PoolKind::Processes, number, &hello.name));
     let mut answers = Answers {
         parent,
         channel,
@@ -192,16 +192,16 @@ fn serve(
         match requests.next() {
             Some(Request::Task(task, work)) => {
                 let mut started = bare(Kind::Started, task);
-                set_cpu(&mut started, own::cpu());
+                set_cpu(&mut started, current_process::cpu());
                 answers.send(&started);
                 answers.answer(task, work);
             }
             Some(Request::Initialize(work)) => {
                 if answers.answer(0, work) == Some(Kind::InitializeFailed) {
-                    end(way);
+                    end(entry_point);
                 }
             }
-            Some(Request::Exit) => end(way),
+            Some(Request::Exit) => end(entry_point),
             Some(Request::Hello(_)) => lost("its parent sent its first message twice"),
             None => end_with_channel(parent),
         }
@@ -209,14 +209,14 @@ fn serve(
 }
 
 /// The orderly end: what was printed and kept back is written out.
-fn end(way: Way) -> ! {
-    match way {
+fn end(entry_point: EntryPoint) -> ! {
+    match entry_point {
         // What `main` would have set up is not there: nothing to take down.
-        Way::Hook => {
-            own::flush();
-            own::end_now(0)
+        EntryPoint::Hook => {
+            current_process::flush();
+            current_process::end_now(0)
         }
-        Way::Init => exit(0),
+        EntryPoint::Init => exit(0),
     }
 }
 
@@ -242,9 +242,9 @@ impl Answers<'_> {
         drop(work);
         if !self.origin.is_here() {
             // The task forked, and this is not the worker.
-            own::end_now(0);
+            current_process::end_now(0);
         }
-        set_cpu(&mut answer, own::cpu());
+        set_cpu(&mut answer, current_process::cpu());
         self.send(&answer);
         let kind = Frames::within(&answer).next();
         let kind = kind.and_then(Result::ok).map(|(header, _)| header.kind);
@@ -273,8 +273,8 @@ impl Requests<'_> {
     /// Waits for bytes.
     fn receive(&mut self) -> io::Result<usize> {
         if self.channel.is_intact() && is_elsewhere(self.bytes.cpu()) {
-            let room = self.bytes.room().unwrap_or_else(lost_in);
-            let found = look(|| match self.channel.receive_now(room) {
+            let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(lost_in);
+            let found = spin(|| match self.channel.receive_now(spare_buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 received => Some(received),
             });
@@ -283,7 +283,7 @@ impl Requests<'_> {
             }
         }
         self.channel
-            .receive(self.bytes.room().unwrap_or_else(lost_in))
+            .receive(self.bytes.spare_buffer().unwrap_or_else(lost_in))
     }
 
     /// Waits for the next one; `None` if the parent is gone.
@@ -294,7 +294,7 @@ impl Requests<'_> {
                 Ok(None) => match self.receive() {
                     Ok(0) => return None,
                     Ok(count) => {
-                        self.bytes.came(count);
+                        self.bytes.advance(count);
                         continue;
                     }
                     Err(error) => end_by(&error, self.parent),
@@ -309,7 +309,7 @@ impl Requests<'_> {
     }
 }
 
-fn lost_in<T>(frame: Malformed) -> T {
+fn lost_in<T>(frame: ProtocolError) -> T {
     lost(&format!("it cannot read what it was sent: {frame}"))
 }
 

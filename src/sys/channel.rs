@@ -18,7 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stdin, stdin};
 
 use super::checked::Checked;
-use super::own::out_of_the_way;
+use super::current_process::out_of_the_way;
 
 /// The number that a child's end is moved to: below the usual limit of 1024, and above what most
 /// programs ever open.

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-use super::own::out_of_the_way;
+use super::current_process::out_of_the_way;
 
 /// A child that was started and not yet waited for.
 ///

@@ -25,11 +25,11 @@ pub(crate) struct Given(
     pub(crate) *const *const c_char,
 );
 
-/// The constructors of the main program that come after `own`, in their order.
-pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
-    let own = (own as *const ()).addr();
+/// The constructors of the main program that come after `current_process`, in their order.
+pub(crate) fn after(current_process: Constructor) -> impl Iterator<Item = Constructor> {
+    let current_process = (current_process as *const ()).addr();
     let array = Image::current().constructors();
-    let at = array.iter().position(|address| *address == own);
+    let at = array.iter().position(|address| *address == current_process);
     let later = at.map_or(&[][..], |at| &array[at + 1..]);
     // Old tool chains put such marks into it.
     let functions = later.iter().filter(|a| !matches!(**a, 0 | usize::MAX));
@@ -47,13 +47,13 @@ pub(crate) fn are_known() -> bool {
     !Image::current().constructors().is_empty()
 }
 
-/// Runs what the loader would run after `own`, which will not return to it.
+/// Runs what the loader would run after `current_process`, which will not return to it.
 ///
 /// # Safety
 ///
-/// The loader is calling `own`, with what was `given`.
-pub(crate) unsafe fn run_after(own: Constructor, given: Given) {
-    for constructor in after(own) {
+/// The loader is calling `current_process`, with what was `given`.
+pub(crate) unsafe fn run_after(current_process: Constructor, given: Given) {
+    for constructor in after(current_process) {
         // SAFETY: it is this one's turn, by the contract, and nobody else's.
         unsafe { constructor(given.0, given.1, given.2) };
     }
@@ -107,8 +107,8 @@ mod tests {
         for (at, address) in all.iter().enumerate() {
             let address: *const () = std::ptr::with_exposed_provenance(*address);
             // SAFETY: see `after`.
-            let own = unsafe { transmute::<*const (), Constructor>(address) };
-            assert_eq!(after(own).count(), all.len() - at - 1);
+            let current_process = unsafe { transmute::<*const (), Constructor>(address) };
+            assert_eq!(after(current_process).count(), all.len() - at - 1);
         }
     }
 }

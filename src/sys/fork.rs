@@ -164,7 +164,7 @@ pub(crate) mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::sys::own::{end_now, has_one_thread};
+    use crate::sys::current_process::{end_now, has_one_thread};
 
     /// Also one that is made in a fork, and that fork's own.
     #[test]
@@ -172,10 +172,12 @@ pub(crate) mod tests {
         let origin = Origin::new().unwrap();
         assert!(origin.is_here());
         let in_a_fork = || {
-            let own = Origin::new();
+            let current_process = Origin::new();
             !origin.is_here()
                 && has_one_thread()
-                && own.is_ok_and(|own| own.is_here() && !is_true_in_a_fork(|| own.is_here()))
+                && current_process.is_ok_and(|current_process| {
+                    current_process.is_here() && !is_true_in_a_fork(|| current_process.is_here())
+                })
         };
         assert!(is_true_in_a_fork(in_a_fork));
         assert!(origin.is_here());

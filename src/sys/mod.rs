@@ -2,8 +2,6 @@
 //! tasks.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-pub(crate) mod bell;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod channel;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod checked;
@@ -15,14 +13,16 @@ pub(crate) mod child;
 )]
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod constructors;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+pub(crate) mod current_process;
 pub(crate) mod fork;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod image;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod life;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-pub(crate) mod own;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod parent;
 pub(crate) mod shortage;
 pub(crate) mod stack;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+pub(crate) mod wake_fd;

@@ -19,7 +19,7 @@ use rustix::stdio::stdin;
 
 use super::channel::Channel;
 use super::checked::Checked;
-use super::own::out_of_the_way;
+use super::current_process::out_of_the_way;
 
 /// Who made the socket on descriptor 0, as the system says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

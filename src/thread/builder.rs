@@ -243,7 +243,7 @@ impl ThreadPoolExecutorBuilder {
             queue_capacity: self.queue_capacity,
             record_timing: self.record_timing,
         });
-        pool.map(ThreadPoolExecutor::over)
+        pool.map(ThreadPoolExecutor::from_pool)
     }
 }
 

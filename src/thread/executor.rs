@@ -144,7 +144,7 @@ impl ThreadPoolExecutor {
         ThreadPoolExecutorBuilder::new()
     }
 
-    pub(super) fn over(pool: Arc<Pool>) -> Self {
+    pub(super) fn from_pool(pool: Arc<Pool>) -> Self {
         Self { pool }
     }
 
@@ -373,7 +373,7 @@ impl ThreadPoolExecutor {
 
     /// Takes no new tasks; cancels and waits as `options` say.
     ///
-    /// From any thread, any number of times. Inside one of the pool's own tasks
+    /// From any thread, any number of times. NestedHooks one of the pool's own tasks
     /// or callbacks it does not wait.
     ///
     /// ```

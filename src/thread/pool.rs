@@ -7,7 +7,7 @@
 //! one idle worker. Whenever more tasks are queued than workers are idle, and
 //! fewer than `max_workers` exist, one more is started. There are two such
 //! moments: a task comes ([`Pool::submit`]), and a worker that was idle turns
-//! to callbacks ([`Account::busy`]).
+//! to callbacks ([`WorkerLoopHooks::callbacks_started`]).
 //!
 //! # Why no task is lost
 //!
@@ -15,9 +15,9 @@
 //! that no longer counts; so does one that was cancelled. Whoever pops it passes
 //! it over.
 //!
-//! A task is queued and counted in one step under the ledger's lock, and only
-//! while the ledger is open; the queue is closed in the same step as the
-//! ledger. Afterwards each queued task is popped by a worker, or by whoever
+//! A task is queued and counted in one step under the state's lock, and only
+//! while the state is open; the queue is closed in the same step as the
+//! state. Afterwards each queued task is popped by a worker, or by whoever
 //! cancels or fails what is pending. There is a worker as long as something is
 //! queued: the first submitter cannot queue without one, and a worker leaves
 //! only when the queue is closed and empty, or after failing all that is in it.
@@ -34,7 +34,8 @@ use std::time::Instant;
 use super::queue::Queue;
 use super::worker;
 use crate::completion::{
-    Completion, Group, Job, Seat, Task, Tidings, is_telling_of, new_home, outside_turns, tell_all,
+    Completion, Job, Notifications, ScopeTasks, Task, WorkerHooks, is_notifying_for, new_pool_id,
+    run_notifications, without_callback_queue,
 };
 use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
@@ -66,17 +67,17 @@ pub(super) struct Pool {
     origin: Origin,
     config: Config,
     queue: Queue,
-    ledger: Mutex<Ledger>,
+    state: Mutex<PoolState>,
     /// Notified when the last worker ends.
     ended: Condvar,
     /// Notified when a bounded queue has room again, or is closed.
-    room: Condvar,
+    not_full: Condvar,
     /// Threads that were not joined yet; the lock is held while joining.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
-struct Ledger {
+struct PoolState {
     /// Why tasks are refused.
     closed: Option<Error>,
     /// Whether somebody asked for that.
@@ -95,13 +96,13 @@ impl Pool {
     pub(super) fn new(config: Config) -> Result<Arc<Self>, Error> {
         let origin = Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
         Ok(Arc::new(Self {
-            id: new_home(),
+            id: new_pool_id(),
             origin,
             config,
             queue: Queue::new(),
-            ledger: Mutex::new(Ledger::default()),
+            state: Mutex::new(PoolState::default()),
             ended: Condvar::new(),
-            room: Condvar::new(),
+            not_full: Condvar::new(),
             threads: Mutex::new(Vec::new()),
         }))
     }
@@ -142,10 +143,10 @@ impl Pool {
     /// # Safety
     ///
     /// Without a group, nothing borrows. With one, what is borrowed lives until
-    /// [`Group::wait`] has returned, and so do the futures at most.
+    /// [`ScopeTasks::wait`] has returned, and so do the futures at most.
     pub(super) unsafe fn submit_to<F, A, R>(
         self: &Arc<Self>,
-        group: Option<&Arc<Group>>,
+        scope_tasks: Option<&Arc<ScopeTasks>>,
         f: F,
         args: A,
         waits: bool,
@@ -162,8 +163,8 @@ impl Pool {
         if self.config.record_timing {
             completion.record_timing();
         }
-        let ledger = match self.admit(waits) {
-            Ok(ledger) => ledger,
+        let state = match self.admit(waits) {
+            Ok(state) => state,
             Err(error) => {
                 let Call { f, args, .. } = *call;
                 let call = (f, args);
@@ -171,64 +172,64 @@ impl Pool {
             }
         };
         // SAFETY: as the caller says.
-        let task = unsafe { completion.pack(Some(call), group) };
-        // Never refused: the queue closes in one step with the ledger.
+        let task = unsafe { completion.pack(Some(call), scope_tasks) };
+        // Never refused: the queue closes in one step with the state.
         let _ = self.queue.push(task);
-        drop(ledger);
+        drop(state);
         Ok(completion)
     }
 
     /// Counts one more task, which the caller queues before it unlocks.
-    fn admit(self: &Arc<Self>, waits: bool) -> Result<MutexGuard<'_, Ledger>, Error> {
+    fn admit(self: &Arc<Self>, waits: bool) -> Result<MutexGuard<'_, PoolState>, Error> {
         if !self.is_here() {
             return Err(Error::forked_pool());
         }
-        let mut ledger = self.ledger.lock();
+        let mut state = self.state.lock();
         loop {
-            if let Some(closed) = &ledger.closed {
+            if let Some(closed) = &state.closed {
                 return Err(closed.clone());
             }
-            ledger.queued += 1;
-            let started = self.start_worker_if_needed(&mut ledger);
+            state.queued += 1;
+            let started = self.start_worker_if_needed(&mut state);
             // Without any worker nothing is queued: nobody would come for it.
-            let has_place = ledger.workers > 0
+            let has_place = state.workers > 0
                 // Its own code never waits for room: it is what makes it.
-                && (!self.is_overfull(&ledger) || self.is_in_own_code());
+                && (!self.is_overfull(&state) || self.is_in_own_code());
             if has_place {
-                return Ok(ledger);
+                return Ok(state);
             }
-            ledger.queued -= 1;
-            if ledger.workers == 0 {
+            state.queued -= 1;
+            if state.workers == 0 {
                 started?;
             }
             if !waits {
                 return Err(Error::QueueFull);
             }
-            self.room.wait(&mut ledger);
+            self.not_full.wait(&mut state);
         }
     }
 
     /// Returns `true` if more tasks are queued than a bounded queue has room for. A task
     /// that counts on an idle worker takes none; a thread that could not be
     /// started is nothing to count on.
-    fn is_overfull(&self, ledger: &Ledger) -> bool {
+    fn is_overfull(&self, state: &PoolState) -> bool {
         let capacity = self.config.queue_capacity;
-        capacity.is_some_and(|n| ledger.queued > n.saturating_add(ledger.idle))
+        capacity.is_some_and(|n| state.queued > n.saturating_add(state.idle))
     }
 
     /// Tells one who waits for room that there may be some.
-    fn has_room(&self) {
+    fn notify_room(&self) {
         if self.config.queue_capacity.is_some() {
-            self.room.notify_one();
+            self.not_full.notify_one();
         }
     }
 
     /// The rule of this module.
-    fn start_worker_if_needed(self: &Arc<Self>, ledger: &mut Ledger) -> Result<(), Error> {
-        if ledger.queued <= ledger.idle || ledger.workers >= self.config.max_workers {
+    fn start_worker_if_needed(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
+        if state.queued <= state.idle || state.workers >= self.config.max_workers {
             return Ok(());
         }
-        let number = ledger.started;
+        let number = state.started;
         let name = format!("{}_{number}", self.config.thread_name_prefix);
         let mut thread = thread::Builder::new().name(name.clone());
         if let Some(bytes) = self.config.stack_size {
@@ -239,9 +240,9 @@ impl Pool {
             .spawn(move || worker::main(pool, number, &name))
             .map_err(|error| Error::Spawn(Arc::new(error)))?;
         self.threads.lock().push(thread);
-        ledger.started += 1;
-        ledger.workers += 1;
-        ledger.idle += 1;
+        state.started += 1;
+        state.workers += 1;
+        state.idle += 1;
         Ok(())
     }
 
@@ -253,7 +254,7 @@ impl Pool {
         let deadline = options
             .limit()
             .and_then(|limit| Instant::now().checked_add(limit));
-        self.ledger.lock().shut_down = true;
+        self.state.lock().shut_down = true;
         self.close(Error::ShutDown);
         // There it would wait for itself.
         let waits = options.waits() && !self.is_in_own_code();
@@ -261,7 +262,7 @@ impl Pool {
             if waits {
                 // Not behind the callback that it may be in: a worker that is waited
                 // for below may wait until one of them is told.
-                outside_turns(|| self.clear(Task::cancel));
+                without_callback_queue(|| self.clear(Task::cancel));
             } else {
                 self.clear(Task::cancel);
             }
@@ -278,38 +279,38 @@ impl Pool {
 
     /// Whether the current thread is in one of its tasks or callbacks.
     fn is_in_own_code(&self) -> bool {
-        worker::is_of(self) || is_telling_of(self.id)
+        worker::is_of(self) || is_notifying_for(self.id)
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
-        !self.is_here() || self.ledger.lock().shut_down
+        !self.is_here() || self.state.lock().shut_down
     }
 
     /// Refuses tasks from now on; that the pool broke outweighs a shutdown.
     fn close(&self, why: Error) {
-        let mut ledger = self.ledger.lock();
-        if !matches!(ledger.closed, Some(Error::Broken(_))) {
-            ledger.closed = Some(why);
+        let mut state = self.state.lock();
+        if !matches!(state.closed, Some(Error::Broken(_))) {
+            state.closed = Some(why);
         }
         self.queue.close();
-        self.room.notify_all();
+        self.not_full.notify_all();
     }
 
     /// Waits until all threads are gone; or, with a deadline, until all workers
     /// have left the pool.
     fn join(&self, deadline: Option<Instant>) {
-        let mut ledger = self.ledger.lock();
-        while ledger.workers > 0 {
+        let mut state = self.state.lock();
+        while state.workers > 0 {
             match deadline {
-                None => self.ended.wait(&mut ledger),
+                None => self.ended.wait(&mut state),
                 Some(at) => {
-                    if self.ended.wait_until(&mut ledger, at).timed_out() {
+                    if self.ended.wait_until(&mut state, at).timed_out() {
                         return;
                     }
                 }
             }
         }
-        drop(ledger);
+        drop(state);
         if deadline.is_some() {
             // What is left are thread locals, whose `Drop` knows no limit.
             return;
@@ -327,16 +328,16 @@ impl Pool {
         if !self.is_here() {
             return Stats::default();
         }
-        let ledger = self.ledger.lock();
+        let state = self.state.lock();
         Stats {
-            workers: ledger.workers,
-            idle: ledger.idle,
-            queued: ledger.queued,
-            running: ledger.running,
-            finished: ledger.finished,
-            failed: ledger.failed,
-            cancelled: ledger.cancelled,
-            broken: matches!(ledger.closed, Some(Error::Broken(_))),
+            workers: state.workers,
+            idle: state.idle,
+            queued: state.queued,
+            running: state.running,
+            finished: state.finished,
+            failed: state.failed,
+            cancelled: state.cancelled,
+            broken: matches!(state.closed, Some(Error::Broken(_))),
             ..Stats::default()
         }
     }
@@ -353,10 +354,10 @@ impl Pool {
 
     /// Ends all queued tasks, and tells when all have ended: a callback may wait
     /// for another of them.
-    fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Tidings) {
+    fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Notifications) {
         let tasks = std::iter::from_fn(|| self.queue.try_pop());
-        let tidings: Vec<_> = tasks.map(end).collect();
-        tell_all(tidings);
+        let notifications: Vec<_> = tasks.map(end).collect();
+        run_notifications(notifications);
     }
 
     /// The next task; `None`: the worker may end, or forked.
@@ -371,16 +372,16 @@ impl Pool {
     /// A queued task was started, by a worker that was idle or by one that
     /// waits for it.
     fn begin(&self, was_idle: bool) {
-        let mut ledger = self.ledger.lock();
-        ledger.idle -= usize::from(was_idle);
-        ledger.running += 1;
-        self.unqueue(&mut ledger);
+        let mut state = self.state.lock();
+        state.idle -= usize::from(was_idle);
+        state.running += 1;
+        self.unqueue(&mut state);
     }
 
     /// A queued task is none any more.
-    fn unqueue(&self, ledger: &mut Ledger) {
-        ledger.queued -= 1;
-        self.has_room();
+    fn unqueue(&self, state: &mut PoolState) {
+        state.queued -= 1;
+        self.notify_room();
     }
 
     /// The last thing that a worker does.
@@ -388,59 +389,59 @@ impl Pool {
         if !self.is_here() {
             return;
         }
-        let mut ledger = self.ledger.lock();
-        ledger.idle -= 1;
-        ledger.workers -= 1;
-        if ledger.workers == 0 {
+        let mut state = self.state.lock();
+        state.idle -= 1;
+        state.workers -= 1;
+        if state.workers == 0 {
             self.ended.notify_all();
         }
     }
 }
 
 /// A worker's accounts while it runs a task; see the rule above.
-pub(super) struct Account<'a>(pub(super) &'a Arc<Pool>);
+pub(super) struct WorkerLoopHooks<'a>(pub(super) &'a Arc<Pool>);
 
-impl Seat for Account<'_> {
+impl WorkerHooks for WorkerLoopHooks<'_> {
     fn begin(&self) {
         self.0.begin(true);
     }
 
-    fn free(&self, failed: bool) {
-        let mut ledger = self.0.ledger.lock();
-        ledger.idle += 1;
-        ledger.end(failed);
-        self.0.has_room();
+    fn call_returned(&self, failed: bool) {
+        let mut state = self.0.state.lock();
+        state.idle += 1;
+        state.end(failed);
+        self.0.notify_room();
     }
 
-    fn busy(&self) {
-        let mut ledger = self.0.ledger.lock();
-        ledger.idle -= 1;
+    fn callbacks_started(&self) {
+        let mut state = self.0.state.lock();
+        state.idle -= 1;
         // Without another thread, the task waits until this one is free again.
-        let _ = self.0.start_worker_if_needed(&mut ledger);
+        let _ = self.0.start_worker_if_needed(&mut state);
     }
 
-    fn free_again(&self) {
-        self.0.ledger.lock().idle += 1;
-        self.0.has_room();
+    fn callbacks_finished(&self) {
+        self.0.state.lock().idle += 1;
+        self.0.notify_room();
     }
 }
 
 /// The accounts of a task that a worker runs while it waits for it, inside the
 /// task that it was running anyway: the worker stays as busy as it is.
-struct Inside(Arc<Pool>);
+struct NestedHooks(Arc<Pool>);
 
-impl Seat for Inside {
+impl WorkerHooks for NestedHooks {
     fn begin(&self) {
         self.0.begin(false);
     }
 
-    fn free(&self, failed: bool) {
-        self.0.ledger.lock().end(failed);
+    fn call_returned(&self, failed: bool) {
+        self.0.state.lock().end(failed);
     }
 
-    fn busy(&self) {}
+    fn callbacks_started(&self) {}
 
-    fn free_again(&self) {}
+    fn callbacks_finished(&self) {}
 }
 
 impl Drop for Pool {
@@ -451,11 +452,11 @@ impl Drop for Pool {
         // The user's, which may panic: perhaps while the executor is dropped.
         contain_drop(self.config.initializer.take());
         contain_drop(self.config.on_worker_exit.take());
-        contain_drop(self.ledger.get_mut().closed.take());
+        contain_drop(self.state.get_mut().closed.take());
     }
 }
 
-impl Ledger {
+impl PoolState {
     fn end(&mut self, failed: bool) {
         self.running -= 1;
         if failed {
@@ -483,24 +484,24 @@ where
         f(args)
     }
 
-    fn withdrawn(&self, cancelled: bool) {
-        let mut ledger = self.pool.ledger.lock();
-        self.pool.unqueue(&mut ledger);
+    fn on_withdrawn(&self, cancelled: bool) {
+        let mut state = self.pool.state.lock();
+        self.pool.unqueue(&mut state);
         if cancelled {
-            ledger.cancelled += 1;
+            state.cancelled += 1;
         } else {
-            ledger.failed += 1;
+            state.failed += 1;
         }
     }
 
-    fn discard(self: Box<Self>) {
+    fn drop_contained(self: Box<Self>) {
         let Self { f, args, .. } = *self;
         contain_drop(f);
         contain_drop(args);
     }
 
-    fn helper(&self) -> Option<Box<dyn Seat>> {
-        worker::is_ready_for(&self.pool).then(|| Box::new(Inside(Arc::clone(&self.pool))) as _)
+    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
+        worker::is_ready_for(&self.pool).then(|| Box::new(NestedHooks(Arc::clone(&self.pool))) as _)
     }
 }
 
@@ -524,18 +525,18 @@ mod tests {
         });
         let pool = pool.expect("there is memory");
         {
-            let mut ledger = pool.ledger.lock();
-            ledger.workers += 1;
-            ledger.idle += 1;
+            let mut state = pool.state.lock();
+            state.workers += 1;
+            state.idle += 1;
         }
         let submitted = pool.submit(|n: i32| 2 * n, 21, true);
         let task = submitted.unwrap_or_else(|refused| panic!("{refused}"));
         assert_eq!(pool.stats().workers, 1, "it counts on the idle one");
-        let account = Account(&pool);
-        account.busy();
+        let account = WorkerLoopHooks(&pool);
+        account.callbacks_started();
         assert_eq!(pool.stats().workers, 2);
         task.wait(Until::Done, None).expect("the other runs it");
-        account.free_again();
+        account.callbacks_finished();
         pool.leave();
         pool.shutdown(ShutdownOptions::new());
         assert_eq!(pool.stats().workers, 0);

@@ -3,7 +3,7 @@
 //! The shape is that of [`std::thread::scope`]: the lifetime `'scope` is any one
 //! that the closure cannot know, so nothing that names it leaves the closure.
 //! Why what is borrowed outlives all that reaches it stands with the two places
-//! that rely on it, `completion/borrowing.rs` and `completion/group.rs`; here the
+//! that rely on it, `completion/borrowing.rs` and `completion/scope_tasks.rs`; here the
 //! block is made to wait, whatever happens in it.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::executor::ThreadPoolExecutor;
 use super::pool::Pool;
-use crate::completion::{Completion, Group, outside_turns};
+use crate::completion::{Completion, ScopeTasks, without_callback_queue};
 use crate::error::Error;
 use crate::executor::TrySubmitError;
 use crate::future::TaskFuture;
@@ -56,7 +56,7 @@ use crate::panic::contain_drop;
 /// ```
 pub struct Scope<'scope, 'env: 'scope> {
     pool: Arc<Pool>,
-    group: Arc<Group>,
+    scope_tasks: Arc<ScopeTasks>,
     /// Invariant in both, or a task could be told that it may borrow for less
     /// than the scope takes.
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -115,18 +115,18 @@ impl ThreadPoolExecutor {
     {
         let scope = Scope {
             pool: Arc::clone(self.pool()),
-            group: Group::new(),
+            scope_tasks: ScopeTasks::new(),
             scope: PhantomData,
             env: PhantomData,
         };
         // Outside the callback that it may be in, whose turn would come after the
         // end of the scope, which waits for the callbacks of its tasks.
-        let outcome = outside_turns(|| {
+        let outcome = without_callback_queue(|| {
             let outcome = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-            scope.group.wait();
+            scope.scope_tasks.wait();
             outcome
         });
-        match (outcome, scope.group.unread_panic()) {
+        match (outcome, scope.scope_tasks.unread_panic()) {
             (Err(payload), _) => resume_unwind(payload),
             (Ok(value), Some(panic)) => {
                 // Not while it unwinds: a panic of this `Drop` would abort.
@@ -245,14 +245,14 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     {
         // SAFETY: what is borrowed outlives `'scope`, which lasts until
         // `ThreadPoolExecutor::scope` has waited for the group.
-        unsafe { self.pool.submit_to(Some(&self.group), f, args, waits) }
+        unsafe { self.pool.submit_to(Some(&self.scope_tasks), f, args, waits) }
     }
 }
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
-            .field("group", &self.group)
+            .field("group", &self.scope_tasks)
             .finish_non_exhaustive()
     }
 }

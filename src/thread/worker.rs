@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::pool::{Account, Pool};
-use crate::completion::{NO_POOL, bring_results_of};
+use super::pool::{Pool, WorkerLoopHooks};
+use crate::completion::{NO_POOL, mark_collector_of};
 use crate::error::Error;
 use crate::panic::{catch, contain, contain_drop};
 use crate::worker::{self, PoolKind, Worker};
@@ -43,7 +43,7 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
         // If not, it was cancelled while it was queued, or run by one who waited
         // for it.
         if task.start() {
-            task.run(&Account(&pool));
+            task.run(&WorkerLoopHooks(&pool));
         }
     }
     if !pool.is_here() {
@@ -77,9 +77,9 @@ fn initialize(pool: &Pool) -> Result<(), Error> {
         Some(initializer) => {
             // None of the pool's tasks ends before this worker is ready, as far as
             // this worker can know; so it must not wait for one.
-            bring_results_of(pool.id());
+            mark_collector_of(pool.id());
             let initialized = catch(initializer);
-            bring_results_of(NO_POOL);
+            mark_collector_of(NO_POOL);
             initialized.unwrap_or_else(|panic| Err(Error::Panicked(panic)))
         }
         None => Ok(()),

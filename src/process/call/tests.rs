@@ -15,11 +15,11 @@ fn frame(bytes: &[u8]) -> Frame {
             assert!(assembler.is_between_frames() && left.is_empty());
             return frame;
         }
-        let room = assembler.room().unwrap();
-        let count = room.len().min(left.len());
+        let spare_buffer = assembler.spare_buffer().unwrap();
+        let count = spare_buffer.len().min(left.len());
         assert!(count > 0, "the frame is whole");
-        room[..count].copy_from_slice(&left[..count]);
-        assembler.came(count);
+        spare_buffer[..count].copy_from_slice(&left[..count]);
+        assembler.advance(count);
         left = &left[count..];
     }
 }

@@ -32,13 +32,13 @@ const LARGE: usize = 1 << 20;
 
 /// The reason why a value could not be written down or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct CodecFault {
     pub(crate) type_name: String,
     /// The words of the value's own code, or of the format.
     pub(crate) reason: String,
 }
 
-impl Fault {
+impl CodecFault {
     fn new<T>(refusal: Refusal) -> Self {
         Self {
             type_name: type_name::<T>().to_owned(),
@@ -47,7 +47,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for CodecFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.type_name, self.reason)
     }
@@ -63,11 +63,11 @@ impl fmt::Display for Fault {
 /// # Panics
 ///
 /// If the value's `Serialize` does; `out` then has part of it.
-pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Fault> {
+pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecFault> {
     let before = out.len();
     write::write(value, out).map_err(|refusal| {
         out.truncate(before);
-        Fault::new::<T>(refusal)
+        CodecFault::new::<T>(refusal)
     })
 }
 
@@ -80,15 +80,15 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), F
 /// # Panics
 ///
 /// If the value's `Deserialize` does.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault> {
     // A `Deserialize` that gets no memory ends the program. The value takes about
     // as much as its bytes, so it is seen before whether that is there.
     if bytes.len() > LARGE && !is_memory_for(bytes.len()) {
         let size = bytes.len();
         let why = format!("there is no memory for its {size} bytes");
-        return Err(Fault::new::<T>(Refusal::new(why)));
+        return Err(CodecFault::new::<T>(Refusal::new(why)));
     }
-    read::read(bytes).map_err(Fault::new::<T>)
+    read::read(bytes).map_err(CodecFault::new::<T>)
 }
 
 fn is_memory_for(bytes: usize) -> bool {

@@ -147,7 +147,7 @@ impl<'a> Writer<'a> {
             at,
             likely: likely.unwrap_or(usize::MAX),
             count: 0,
-            own: Vec::with_capacity(if likely.is_none() { count } else { 0 }),
+            current_process: Vec::with_capacity(if likely.is_none() { count } else { 0 }),
         }
     }
 
@@ -422,7 +422,7 @@ pub(super) struct Fields<'e, 'a> {
     likely: usize,
     count: usize,
     /// The names so far, if no shape fits.
-    own: Vec<&'static str>,
+    current_process: Vec<&'static str>,
 }
 
 impl Fields<'_, '_> {
@@ -436,7 +436,7 @@ impl Fields<'_, '_> {
         let expected = likely.and_then(|shape| shape.fields.get(self.count));
         if !expected.is_some_and(|expected| ptr::eq(*expected, key)) {
             self.leave_likely();
-            self.own.push(key);
+            self.current_process.push(key);
         }
         self.count += 1;
         self.writer.value(value)
@@ -446,7 +446,8 @@ impl Fields<'_, '_> {
     #[cold]
     fn leave_likely(&mut self) {
         if let Some(likely) = self.writer.shapes.get(self.likely) {
-            self.own.extend_from_slice(&likely.fields[..self.count]);
+            self.current_process
+                .extend_from_slice(&likely.fields[..self.count]);
             self.likely = usize::MAX;
         }
     }
@@ -468,7 +469,7 @@ impl Fields<'_, '_> {
             number(self.likely)?
         } else {
             self.leave_likely();
-            self.writer.add(self.name, self.own)?
+            self.writer.add(self.name, self.current_process)?
         };
         self.writer.out[self.at..self.at + 2].copy_from_slice(&shape.to_ne_bytes());
         Ok(())

@@ -16,7 +16,7 @@ use super::*;
 use serde::de::DeserializeOwned;
 
 /// The value as it arrives.
-fn carried<A: Serialize, B: DeserializeOwned>(value: &A) -> Result<B, Fault> {
+fn carried<A: Serialize, B: DeserializeOwned>(value: &A) -> Result<B, CodecFault> {
     decode(&bytes_of(value)?)
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::codec::{Fault, decode, encode, tag};
+use super::codec::{CodecFault, decode, encode, tag};
 
 /// Something of every kind that serde knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Picky {
     }
 }
 
-fn bytes_of<T: Serialize>(value: &T) -> Result<Vec<u8>, Fault> {
+fn bytes_of<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecFault> {
     let mut out = b"before".to_vec();
     let encoded = encode(value, &mut out);
     let bytes = out.strip_prefix(b"before").expect("it only appends");

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::call::{Call, initialize_frame, task_frame};
 use super::super::codec;
-use super::super::entry::{marker, way};
+use super::super::entry::{entry_point, marker};
 use super::super::frame::set_task;
 use super::super::message::{Answer, Reply, exit};
 use super::*;
@@ -39,16 +39,16 @@ impl Drop for Spoken {
 impl Spoken {
     /// Starts a worker that enters by the hook, and does not greet it.
     fn silent() -> Self {
-        Self::silent_by(Way::Hook)
+        Self::silent_by(EntryPoint::Hook)
     }
 
-    fn silent_by(way: Way) -> Self {
+    fn silent_by(entry_point: EntryPoint) -> Self {
         let (channel, childs) = pair().unwrap();
         set_socket_timeout(&channel, Timeout::Recv, Some(LIMIT)).unwrap();
-        let (name, value) = marker(way);
-        let main = match way {
-            Way::Hook => "process::worker::tests::is_never_run",
-            Way::Init => "process::worker::tests::begins_with_init",
+        let (name, value) = marker(entry_point);
+        let main = match entry_point {
+            EntryPoint::Hook => "process::worker::tests::is_never_run",
+            EntryPoint::Init => "process::worker::tests::begins_with_init",
         };
         let child = Command::new("/proc/self/exe")
             .env(name, value)
@@ -66,13 +66,13 @@ impl Spoken {
     }
 
     fn start() -> Self {
-        Self::start_by(Way::Hook)
+        Self::start_by(EntryPoint::Hook)
     }
 
-    fn start_by(way: Way) -> Self {
-        let mut spoken = Self::silent_by(way);
-        spoken.say(&greeting().frame());
-        assert_eq!(spoken.hear(), Some(Reply::Ready));
+    fn start_by(entry_point: EntryPoint) -> Self {
+        let mut spoken = Self::silent_by(entry_point);
+        spoken.say(&hello().frame());
+        assert_eq!(spoken.read_replies(), Some(Reply::Ready));
         spoken
     }
 
@@ -81,14 +81,14 @@ impl Spoken {
     }
 
     /// The next reply, or `None` if the worker is gone.
-    fn hear(&mut self) -> Option<Reply> {
+    fn read_replies(&mut self) -> Option<Reply> {
         loop {
             if let Some(frame) = self.replies.next().unwrap() {
                 return Some(Reply::of(frame).unwrap());
             }
-            match self.channel.receive(self.replies.room().unwrap()) {
+            match self.channel.receive(self.replies.spare_buffer().unwrap()) {
                 Ok(0) => return None,
-                Ok(count) => self.replies.came(count),
+                Ok(count) => self.replies.advance(count),
                 Err(error) if is_end(&error) => return None,
                 Err(error) => panic!("{error}"),
             }
@@ -103,8 +103,8 @@ impl Spoken {
         let mut frame = task_frame(Call::one(f).unwrap(), &args).unwrap();
         set_task(&mut frame, task);
         self.say(&frame);
-        assert_eq!(self.hear(), Some(Reply::Started(task)));
-        match self.hear()? {
+        assert_eq!(self.read_replies(), Some(Reply::Started(task)));
+        match self.read_replies()? {
             Reply::Answer(number, answer) if number == task => Some(answer),
             other => panic!("{other:?}"),
         }
@@ -122,7 +122,7 @@ impl Spoken {
     }
 
     fn ended(&mut self) -> ExitStatus {
-        assert_eq!(self.hear(), None);
+        assert_eq!(self.read_replies(), None);
         self.wait()
     }
 
@@ -155,8 +155,8 @@ impl Spoken {
     }
 }
 
-fn greeting() -> Greeting {
-    Greeting {
+fn hello() -> Hello {
+    Hello {
         program: Program::current(),
         number: 3,
         name: "spoken_3".to_owned(),
@@ -177,11 +177,11 @@ fn begins_with_init() {
 
 #[test]
 fn a_worker_that_enters_by_init_does_the_same() {
-    let mut worker = Spoken::start_by(Way::Init);
+    let mut worker = Spoken::start_by(EntryPoint::Init);
     assert_eq!(worker.value(|s: String| s.len(), "four".to_owned()), 4);
     let thread = worker.value(|()| thread::current().name().map(str::to_owned), ());
     assert_eq!(thread.as_deref(), Some("spoken_3"));
-    assert!(worker.value(|()| way() == Ok(Way::Init), ()));
+    assert!(worker.value(|()| entry_point() == Ok(EntryPoint::Init), ()));
     worker.value(|()| print!("no end of line"), ());
     worker.say(&exit());
     assert!(worker.ended().success());
@@ -214,14 +214,17 @@ fn an_overflow_of_the_stack_ends_the_worker() {
             n => for_ever(n + 1) + 1,
         }
     }
-    for (way, signal) in [(Way::Hook, libc::SIGSEGV), (Way::Init, libc::SIGABRT)] {
-        let mut worker = Spoken::start_by(way);
+    for (entry_point, signal) in [
+        (EntryPoint::Hook, libc::SIGSEGV),
+        (EntryPoint::Init, libc::SIGABRT),
+    ] {
+        let mut worker = Spoken::start_by(entry_point);
         assert_eq!(worker.ask(1, for_ever, 1), None);
-        assert_eq!(worker.ended().signal(), Some(signal), "{way:?}");
+        assert_eq!(worker.ended().signal(), Some(signal), "{entry_point:?}");
         let [_, errors] = worker.printed();
         let says = errors.contains("'spoken_3' (") && errors.contains("overflowed its stack")
             || errors.contains("thread 'spoken_3' has overflowed its stack");
-        assert_eq!(says, way == Way::Init, "{errors}");
+        assert_eq!(says, entry_point == EntryPoint::Init, "{errors}");
     }
 }
 
@@ -245,16 +248,16 @@ fn all_may_be_said_at_once() {
     static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let mut worker = Spoken::silent();
     let call = Call::initializer(initialize).unwrap();
-    let mut words = greeting().frame();
+    let mut words = hello().frame();
     words.extend(initialize_frame(call, &"set before".to_owned()).unwrap());
     let call = Call::one(|()| NAME.get().cloned()).unwrap();
     words.extend(task_frame(call, &()).unwrap());
     words.extend(exit());
     worker.say(&words);
-    assert_eq!(worker.hear(), Some(Reply::Ready));
-    assert_eq!(worker.hear(), Some(Reply::Initialized));
-    assert_eq!(worker.hear(), Some(Reply::Started(0)));
-    let Some(Reply::Answer(0, Answer::Returned(bytes))) = worker.hear() else {
+    assert_eq!(worker.read_replies(), Some(Reply::Ready));
+    assert_eq!(worker.read_replies(), Some(Reply::Initialized));
+    assert_eq!(worker.read_replies(), Some(Reply::Started(0)));
+    let Some(Reply::Answer(0, Answer::Returned(bytes))) = worker.read_replies() else {
         panic!("it returns");
     };
     let name: Option<String> = codec::decode(&bytes).unwrap();
@@ -277,9 +280,9 @@ fn a_worker_is_a_worker() {
     let thread = worker.value(|()| thread::current().name().map(str::to_owned), ());
     assert_eq!(thread.as_deref(), Some("spoken_3"));
     // It could have workers of its own.
-    assert!(worker.value(|()| way() == Ok(Way::Hook), ()));
+    assert!(worker.value(|()| entry_point() == Ok(EntryPoint::Hook), ()));
     let marked = worker.value(|name: String| std::env::var(name).is_ok(), {
-        let (name, _) = marker(Way::Hook);
+        let (name, _) = marker(EntryPoint::Hook);
         name.to_owned()
     });
     assert!(!marked, "tasks would hand the marker on");
@@ -353,10 +356,10 @@ fn tasks_have_a_stack_of_decent_size() {
 #[test]
 fn another_program_is_refused() {
     let mut worker = Spoken::silent();
-    let mut greeting = greeting();
-    greeting.program.build_id = vec![0xab, 0xcd];
-    worker.say(&greeting.frame());
-    let Some(Reply::Refused(why)) = worker.hear() else {
+    let mut hello = hello();
+    hello.program.build_id = vec![0xab, 0xcd];
+    worker.say(&hello.frame());
+    let Some(Reply::Refused(why)) = worker.read_replies() else {
         panic!("it is refused");
     };
     assert!(why.contains("build abcd"), "{why}");
@@ -368,7 +371,7 @@ fn a_failed_initializer_ends_the_worker() {
     let mut worker = Spoken::start();
     let call = Call::initializer(|()| Err::<(), _>("no paper")).unwrap();
     worker.say(&initialize_frame(call, &()).unwrap());
-    let Some(Reply::InitializeFailed(_)) = worker.hear() else {
+    let Some(Reply::InitializeFailed(_)) = worker.read_replies() else {
         panic!("it fails");
     };
     assert!(worker.ended().success());
@@ -383,7 +386,7 @@ fn a_parent_that_closes_ends_idle_and_busy_workers() {
     let mut worker = Spoken::start();
     let call = Call::one(|()| -> () { loop_for_ever() }).unwrap();
     worker.say(&task_frame(call, &()).unwrap());
-    assert_eq!(worker.hear(), Some(Reply::Started(0)));
+    assert_eq!(worker.read_replies(), Some(Reply::Started(0)));
     worker.close();
     assert_eq!(worker.wait().code(), Some(ExitCode::Closed as i32));
 }
@@ -411,8 +414,11 @@ fn nonsense_ends_the_worker_and_nothing_else() {
     for words in nonsense {
         let mut worker = Spoken::start();
         worker.say(words);
-        let heard = worker.hear();
-        assert!(matches!(heard, None | Some(Reply::Started(1))), "{heard:?}");
+        let on_reply = worker.read_replies();
+        assert!(
+            matches!(on_reply, None | Some(Reply::Started(1))),
+            "{on_reply:?}"
+        );
         assert_eq!(worker.ended().code(), Some(ExitCode::Lost as i32));
     }
     let mut worker = Spoken::silent();

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use super::super::frame::{Kind, bare};
 use super::super::launcher::Process;
-use super::super::message::{PanicNote, refused};
+use super::super::message::{WirePanic, refused};
+use super::super::settings::{Config, TaskSettings};
 use super::super::task::one;
-use super::super::terms::{Plan, Terms};
 use super::*;
 use crate::completion::{Completion, Until};
 use crate::executor::ShutdownOptions;
@@ -24,11 +24,11 @@ fn dummy() -> Process {
 }
 
 fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
-    let pool = Pool::new(Plan {
+    let pool = Pool::new(Config {
         name: "by hand".to_owned(),
         max_workers: 1,
         max_tasks_per_child: None,
-        terms: Terms::default(),
+        settings: TaskSettings::default(),
         on_worker_death: OnWorkerDeath::FailTask,
         queue_capacity: None,
         record_timing: false,
@@ -40,22 +40,26 @@ fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
     let (ours, childs) = channel::pair().unwrap();
     let mut worker = UnixStream::from(childs);
     worker.write_all(&bare(Kind::Ready, 0)).unwrap();
-    let mut ledger = pool.lock();
-    ledger.links.insert(0, Link::new(process, ours));
-    pool.hear(&mut ledger, 0);
-    assert_eq!(ledger.idle, [0]);
-    drop(ledger);
+    let mut state = pool.lock();
+    state.handles.insert(0, WorkerHandle::new(process, ours));
+    pool.read_replies(&mut state, 0);
+    assert_eq!(state.idle, [0]);
+    drop(state);
     (pool, worker)
 }
 
 /// A task that the dummy has started.
 fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Arc<Completion<()>> {
-    started_under(Terms::default(), pool, worker)
+    started_under(TaskSettings::default(), pool, worker)
 }
 
-fn started_under(terms: Terms, pool: &Arc<Pool>, worker: &mut UnixStream) -> Arc<Completion<()>> {
+fn started_under(
+    settings: TaskSettings,
+    pool: &Arc<Pool>,
+    worker: &mut UnixStream,
+) -> Arc<Completion<()>> {
     let call = bare(Kind::Task, 0).to_vec();
-    let task = pool.queue(call, terms, one::<()>, true).unwrap();
+    let task = pool.queue(call, settings, one::<()>, true).unwrap();
     worker.write_all(&bare(Kind::Started, 1)).unwrap();
     while pool.stats().running == 0 {
         std::thread::yield_now();
@@ -74,10 +78,10 @@ fn outcome(task: &Arc<Completion<()>>) -> Result<(), Error> {
 fn an_answer_after_a_kill_does_not_count() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
-    let mut ledger = pool.lock();
-    ledger.links.get_mut(&0).unwrap().kill(Fate::Killed);
+    let mut state = pool.lock();
+    state.handles.get_mut(&0).unwrap().kill(KillReason::Killed);
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
-    drop(ledger);
+    drop(state);
     assert!(matches!(outcome(&task), Err(Error::Killed(_))));
     pool.shutdown(ShutdownOptions::new());
 }
@@ -87,11 +91,11 @@ fn an_answer_after_a_kill_does_not_count() {
 fn an_answer_before_the_end_counts() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
-    let ledger = pool.lock();
+    let state = pool.lock();
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
     drop(worker);
-    ledger.links[&0].process.kill().unwrap();
-    drop(ledger);
+    state.handles[&0].process.kill().unwrap();
+    drop(state);
     assert!(outcome(&task).is_ok());
     pool.shutdown(ShutdownOptions::new());
 }
@@ -103,7 +107,7 @@ fn without_a_descriptor_a_death_is_seen_all_the_same() {
         let (pool, mut worker) = pool_with(dummy().without_descriptor());
         let task = started(&pool, &mut worker);
         let held_open = is_held_open.then_some(worker);
-        pool.lock().links[&0].process.kill().unwrap();
+        pool.lock().handles[&0].process.kill().unwrap();
         let Err(Error::WorkerDied(death)) = outcome(&task) else {
             panic!("it died");
         };
@@ -117,18 +121,18 @@ fn without_a_descriptor_a_death_is_seen_all_the_same() {
 #[test]
 fn a_limit_is_over_with_its_task() {
     let (pool, mut worker) = pool_with_a_dummy();
-    let terms = Terms {
+    let settings = TaskSettings {
         time_limit: Some(Duration::from_secs(3600)),
-        ..Terms::default()
+        ..TaskSettings::default()
     };
-    let task = started_under(terms, &pool, &mut worker);
-    assert!(pool.lock().links[&0].deadline.is_some());
+    let task = started_under(settings, &pool, &mut worker);
+    assert!(pool.lock().handles[&0].deadline.is_some());
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
     assert!(outcome(&task).is_ok());
-    let ledger = pool.lock();
-    let deadline = ledger.links[&0].deadline;
-    ledger.links[&0].process.kill().unwrap();
-    drop(ledger);
+    let state = pool.lock();
+    let deadline = state.handles[&0].deadline;
+    state.handles[&0].process.kill().unwrap();
+    drop(state);
     assert_eq!(deadline, None);
     pool.shutdown(ShutdownOptions::new());
 }
@@ -138,15 +142,15 @@ fn a_limit_is_over_with_its_task() {
 fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
     let (pool, _worker) = pool_with_a_dummy();
     pool.stop_workers(true);
-    let mut ledger = pool.lock();
+    let mut state = pool.lock();
     // As if the supervisor had been starting one meanwhile.
-    ledger.owed = 1;
-    ledger.starting = 1;
+    state.to_spawn = 1;
+    state.starting = 1;
     let (ours, _childs) = channel::pair().unwrap();
-    pool.worker_started(&mut ledger, 1, Link::new(dummy(), ours));
-    assert_eq!(ledger.links[&1].fate, Some(Fate::Killed));
-    for link in ledger.links.values() {
-        while link.process.try_wait().unwrap().is_none() {
+    pool.worker_started(&mut state, 1, WorkerHandle::new(dummy(), ours));
+    assert_eq!(state.handles[&1].kill_reason, Some(KillReason::Killed));
+    for handle in state.handles.values() {
+        while handle.process.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
     }
@@ -188,30 +192,32 @@ fn workers_that_end_while_they_rest_do_not_break_the_pool() {
         let mut worker = UnixStream::from(childs);
         worker.write_all(&bare(Kind::Ready, 0)).unwrap();
         held.push(worker);
-        let mut ledger = pool.lock();
-        ledger.links.insert(number, Link::new(dummy(), ours));
-        pool.hear(&mut ledger, number);
+        let mut state = pool.lock();
+        state
+            .handles
+            .insert(number, WorkerHandle::new(dummy(), ours));
+        pool.read_replies(&mut state, number);
         let last = number - 1;
-        let process = Arc::clone(&ledger.links[&last].process);
+        let process = Arc::clone(&state.handles[&last].process);
         process.kill().unwrap();
         let end = loop {
             if let Some(end) = process.try_wait().unwrap() {
                 break end;
             }
         };
-        pool.worker_ended(&mut ledger, last, end);
-        assert!(!ledger.is_broken(), "{number}");
+        pool.worker_ended(&mut state, last, end);
+        assert!(!state.is_broken(), "{number}");
     }
-    pool.lock().links[&10].process.kill().unwrap();
+    pool.lock().handles[&10].process.kill().unwrap();
     pool.shutdown(ShutdownOptions::new());
 }
 
 fn hurry(pool: &Pool) {
-    let mut ledger = pool.lock();
-    let link = ledger.links.get_mut(&0).unwrap();
-    link.progress.as_mut().expect("it has to go on").hurry();
-    drop(ledger);
-    pool.bell.ring();
+    let mut state = pool.lock();
+    let handle = state.handles.get_mut(&0).unwrap();
+    handle.progress.as_mut().expect("it has to go on").hurry();
+    drop(state);
+    pool.wake_fd.wake();
 }
 
 /// As a worker does that is stopped: the task is not to blame.
@@ -219,8 +225,10 @@ fn hurry(pool: &Pool) {
 fn a_worker_that_does_not_take_up_its_task_is_ended() {
     let (pool, _worker) = pool_with_a_dummy();
     let call = bare(Kind::Task, 0).to_vec();
-    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
-    let process = Arc::clone(&pool.lock().links[&0].process);
+    let task = pool
+        .queue(call, TaskSettings::default(), one::<()>, true)
+        .unwrap();
+    let process = Arc::clone(&pool.lock().handles[&0].process);
     hurry(&pool);
     while process.try_wait().unwrap().is_none() {
         std::thread::yield_now();
@@ -239,7 +247,7 @@ fn a_worker_that_leaves_a_message_half_said_is_ended() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
     worker.write_all(&bare(Kind::Returned, 1)[..10]).unwrap();
-    while pool.lock().links[&0].progress.is_none() {
+    while pool.lock().handles[&0].progress.is_none() {
         std::thread::yield_now();
     }
     hurry(&pool);
@@ -256,21 +264,21 @@ fn a_slow_message_is_waited_for() {
     let answer = bare(Kind::Returned, 1);
     for byte in &answer[..20] {
         worker.write_all(&[*byte]).unwrap();
-        while pool.lock().links[&0].progress.is_none() {
+        while pool.lock().handles[&0].progress.is_none() {
             std::thread::yield_now();
         }
-        let mut ledger = pool.lock();
-        pool.hear(&mut ledger, 0);
-        let left = ledger.links[&0].progress.as_ref().unwrap().next_look();
+        let mut state = pool.lock();
+        pool.read_replies(&mut state, 0);
+        let left = state.handles[&0].progress.as_ref().unwrap().next_look();
         assert!(left > Instant::now());
     }
     worker.write_all(&answer[20..]).unwrap();
     assert!(outcome(&task).is_ok());
-    let mut ledger = pool.lock();
-    pool.hear(&mut ledger, 0);
-    assert!(ledger.links[&0].progress.is_none(), "it rests");
-    ledger.links[&0].process.kill().unwrap();
-    drop(ledger);
+    let mut state = pool.lock();
+    pool.read_replies(&mut state, 0);
+    assert!(state.handles[&0].progress.is_none(), "it rests");
+    state.handles[&0].process.kill().unwrap();
+    drop(state);
     pool.shutdown(ShutdownOptions::new());
 }
 
@@ -280,10 +288,13 @@ fn a_word_of_an_idle_worker_ends_it() {
     for bytes in [&bare(Kind::Started, 1)[..], &bare(Kind::Ready, 0)[..3]] {
         let (pool, mut worker) = pool_with_a_dummy();
         worker.write_all(bytes).unwrap();
-        let mut ledger = pool.lock();
-        pool.hear(&mut ledger, 0);
-        assert!(matches!(ledger.links[&0].fate, Some(Fate::Unfit(_))));
-        drop(ledger);
+        let mut state = pool.lock();
+        pool.read_replies(&mut state, 0);
+        assert!(matches!(
+            state.handles[&0].kill_reason,
+            Some(KillReason::Misbehaved(_))
+        ));
+        drop(state);
         pool.shutdown(ShutdownOptions::new());
     }
 }
@@ -298,10 +309,10 @@ fn an_ended_worker_is_not_listened_to_for_ever() {
         let words = bare(Kind::Ready, 0).repeat(1000);
         while speaker.write_all(&words).is_ok() {}
     });
-    let mut ledger = pool.lock();
+    let mut state = pool.lock();
     // What a worker says that is being ended is passed over.
-    ledger.links.get_mut(&0).unwrap().kill(Fate::Killed);
-    drop(ledger);
+    state.handles.get_mut(&0).unwrap().kill(KillReason::Killed);
+    drop(state);
     assert!(matches!(outcome(&task), Err(Error::Killed(_))));
     pool.shutdown(ShutdownOptions::new());
     drop(worker);
@@ -313,19 +324,19 @@ fn a_long_queue_does_not_keep_its_memory() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let call = bare(Kind::Task, 0).to_vec();
-    let queue = || pool.queue(call.clone(), Terms::default(), one::<()>, true);
+    let queue = || pool.queue(call.clone(), TaskSettings::default(), one::<()>, true);
     let all: Vec<_> = (0..20_000).map(|_| queue().unwrap()).collect();
     assert!(pool.lock().queue.capacity() >= 20_000);
     for task in &all {
-        task.cancel().unwrap().tell();
+        task.cancel().unwrap().notify();
     }
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
     assert!(outcome(&first).is_ok());
-    let mut ledger = pool.lock();
-    pool.hear(&mut ledger, 0);
-    assert!(ledger.queue.capacity() < 10_000);
-    ledger.links[&0].process.kill().unwrap();
-    drop(ledger);
+    let mut state = pool.lock();
+    pool.read_replies(&mut state, 0);
+    assert!(state.queue.capacity() < 10_000);
+    state.handles[&0].process.kill().unwrap();
+    drop(state);
     pool.shutdown(ShutdownOptions::new());
 }
 
@@ -348,7 +359,7 @@ fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
 /// It has said all that a worker says at its start.
 #[test]
 fn a_leaving_worker_cannot_break_the_pool() {
-    let panicked = InitializeFailure::Panicked(PanicNote {
+    let panicked = InitializeFailure::Panicked(WirePanic {
         message: "forged".into(),
         location: None,
         worker: None,
@@ -357,14 +368,14 @@ fn a_leaving_worker_cannot_break_the_pool() {
     panicked.write(&mut failed);
     for frame in [refused("forged"), failed] {
         let (pool, mut worker) = pool_with_a_dummy();
-        let mut ledger = pool.lock();
-        ledger.idle.clear();
-        ledger.links.get_mut(&0).unwrap().dismiss();
+        let mut state = pool.lock();
+        state.idle.clear();
+        state.handles.get_mut(&0).unwrap().send_exit();
         worker.write_all(&frame).unwrap();
-        pool.hear(&mut ledger, 0);
-        assert!(!ledger.is_broken());
-        ledger.links[&0].process.kill().unwrap();
-        drop(ledger);
+        pool.read_replies(&mut state, 0);
+        assert!(!state.is_broken());
+        state.handles[&0].process.kill().unwrap();
+        drop(state);
         pool.shutdown(ShutdownOptions::new());
     }
 }
@@ -373,27 +384,27 @@ fn a_leaving_worker_cannot_break_the_pool() {
 #[test]
 fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let (pool, _worker) = pool_with_a_dummy();
-    let mut ledger = pool.lock();
-    let process = Arc::clone(&ledger.links[&0].process);
+    let mut state = pool.lock();
+    let process = Arc::clone(&state.handles[&0].process);
     process.kill().unwrap();
     let end = loop {
         if let Some(end) = process.try_wait().unwrap() {
             break end;
         }
     };
-    pool.worker_ended(&mut ledger, 0, end);
+    pool.worker_ended(&mut state, 0, end);
     let hour_ago = Instant::now().checked_sub(Duration::from_secs(3600));
-    ledger.shortage = hour_ago.zip(hour_ago);
+    state.shortage = hour_ago.zip(hour_ago);
     let shortage = || io::Error::from_raw_os_error(libc::EMFILE);
-    pool.not_started(&mut ledger, shortage());
-    assert!(!ledger.is_broken());
+    pool.not_started(&mut state, shortage());
+    assert!(!state.is_broken());
     // One that lasts does.
     let now = Instant::now();
-    ledger.shortage = now
+    state.shortage = now
         .checked_sub(SHORTAGE_LIMIT)
         .zip(now.checked_sub(SHORTAGE * 4));
-    pool.not_started(&mut ledger, shortage());
-    assert!(ledger.is_broken());
+    pool.not_started(&mut state, shortage());
+    assert!(state.is_broken());
 }
 
 /// It was stopped, and goes on in the moment in which it is given up.
@@ -401,12 +412,16 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
 fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     let (pool, mut worker) = pool_with_a_dummy();
     let call = bare(Kind::Task, 0).to_vec();
-    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
-    let mut ledger = pool.lock();
+    let task = pool
+        .queue(call, TaskSettings::default(), one::<()>, true)
+        .unwrap();
+    let mut state = pool.lock();
     worker.write_all(&bare(Kind::Started, 1)).unwrap();
-    let link = ledger.links.get_mut(&0).unwrap();
-    link.kill(Fate::Unfit("it did not take up a task".to_owned()));
-    drop(ledger);
+    let handle = state.handles.get_mut(&0).unwrap();
+    handle.kill(KillReason::Misbehaved(
+        "it did not take up a task".to_owned(),
+    ));
+    drop(state);
     let outcome = outcome(&task);
     assert!(matches!(outcome, Err(Error::WorkerDied(_))), "{outcome:?}");
     pool.shutdown(ShutdownOptions::new());
@@ -423,7 +438,9 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     for words in nonsense {
         let (pool, mut worker) = pool_with_a_dummy();
         let call = bare(Kind::Task, 0).to_vec();
-        let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+        let task = pool
+            .queue(call, TaskSettings::default(), one::<()>, true)
+            .unwrap();
         let words = [words, &bare(Kind::Started, 1)].concat();
         worker.write_all(&words).unwrap();
         let outcome = outcome(&task);
@@ -437,28 +454,28 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
 fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
-    let mut ledger = pool.lock();
-    ledger.is_stale = false;
+    let mut state = pool.lock();
+    state.needs_wakeup = false;
     worker.write_all(&bare(Kind::Returned, 1)[..10]).unwrap();
-    pool.catch_up(&mut ledger);
-    assert!(ledger.links[&0].progress.is_some());
-    assert!(ledger.is_stale, "it is woken");
-    ledger.links[&0].process.kill().unwrap();
-    drop(ledger);
+    pool.drain_replies(&mut state);
+    assert!(state.handles[&0].progress.is_some());
+    assert!(state.needs_wakeup, "it is woken");
+    state.handles[&0].process.kill().unwrap();
+    drop(state);
     assert!(outcome(&task).is_err());
     pool.shutdown(ShutdownOptions::new());
 }
 
 /// Kills a worker, waits for its end, and has the pool hear of it.
-fn end(pool: &Pool, ledger: &mut Ledger, number: usize) {
-    let process = Arc::clone(&ledger.links[&number].process);
+fn end(pool: &Pool, state: &mut PoolState, number: usize) {
+    let process = Arc::clone(&state.handles[&number].process);
     process.kill().unwrap();
     let end = loop {
         if let Some(end) = process.try_wait().unwrap() {
             break end;
         }
     };
-    pool.worker_ended(ledger, number, end);
+    pool.worker_ended(state, number, end);
 }
 
 /// The pool would start one worker after the other, for ever.
@@ -467,22 +484,29 @@ fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let call = bare(Kind::Task, 0).to_vec();
-    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
+    let task = pool
+        .queue(call, TaskSettings::default(), one::<()>, true)
+        .unwrap();
     // Held throughout, so that no real worker is started.
-    let mut ledger = pool.lock();
+    let mut state = pool.lock();
     for number in 1..=5 {
-        assert!(!ledger.is_broken(), "{number}");
+        assert!(!state.is_broken(), "{number}");
         let (ours, childs) = channel::pair().unwrap();
         let mut worker = UnixStream::from(childs);
         worker.write_all(&bare(Kind::Ready, 0)).unwrap();
-        ledger.links.insert(number, Link::new(dummy(), ours));
-        pool.hear(&mut ledger, number);
-        assert!(ledger.links[&number].flight().is_some(), "it has the task");
-        end(&pool, &mut ledger, number);
+        state
+            .handles
+            .insert(number, WorkerHandle::new(dummy(), ours));
+        pool.read_replies(&mut state, number);
+        assert!(
+            state.handles[&number].in_flight().is_some(),
+            "it has the task"
+        );
+        end(&pool, &mut state, number);
     }
-    assert!(ledger.is_broken());
-    ledger.links[&0].process.kill().unwrap();
-    drop(ledger);
+    assert!(state.is_broken());
+    state.handles[&0].process.kill().unwrap();
+    drop(state);
     assert!(matches!(outcome(&task), Err(Error::Broken(_))));
     assert!(outcome(&first).is_err());
     pool.shutdown(ShutdownOptions::new());
@@ -492,15 +516,17 @@ fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
 fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
     let (pool, mut worker) = pool_with_a_dummy();
     let call = bare(Kind::Task, 0).to_vec();
-    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
-    let mut ledger = pool.lock();
+    let task = pool
+        .queue(call, TaskSettings::default(), one::<()>, true)
+        .unwrap();
+    let mut state = pool.lock();
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
-    pool.hear(&mut ledger, 0);
-    let fate = ledger.links[&0].fate.clone();
-    ledger.links[&0].process.kill().unwrap();
-    drop(ledger);
-    let Some(Fate::Unfit(what)) = fate else {
-        panic!("{fate:?}");
+    pool.read_replies(&mut state, 0);
+    let kill_reason = state.handles[&0].kill_reason.clone();
+    state.handles[&0].process.kill().unwrap();
+    drop(state);
+    let Some(KillReason::Misbehaved(what)) = kill_reason else {
+        panic!("{kill_reason:?}");
     };
     assert!(what.contains("answered for a task"), "{what}");
     pool.shutdown(ShutdownOptions::new().cancel_pending(true));
@@ -511,10 +537,10 @@ fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
 #[test]
 fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     let (pool, _worker) = pool_with_a_dummy();
-    let mut ledger = pool.lock();
-    end(&pool, &mut ledger, 0);
-    pool.not_started(&mut ledger, io::ErrorKind::NotFound.into());
-    assert!(ledger.is_broken());
+    let mut state = pool.lock();
+    end(&pool, &mut state, 0);
+    pool.not_started(&mut state, io::ErrorKind::NotFound.into());
+    assert!(state.is_broken());
 }
 
 /// It may take more than all looks together.
@@ -525,18 +551,23 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     let (pool, mut worker) = pool_with_a_dummy();
     let mut call = bare(Kind::Task, 0).to_vec();
     call.resize(8 * channel::capacity(), 0);
-    let task = pool.queue(call, Terms::default(), one::<()>, true).unwrap();
-    let mut ledger = pool.lock();
-    let link = ledger.links.get_mut(&0).unwrap();
-    assert!(link.has_unsent(), "it does not fit into the socket");
-    link.progress.as_mut().expect("it has to go on").hurry();
+    let task = pool
+        .queue(call, TaskSettings::default(), one::<()>, true)
+        .unwrap();
+    let mut state = pool.lock();
+    let handle = state.handles.get_mut(&0).unwrap();
+    assert!(handle.has_unsent(), "it does not fit into the socket");
+    handle.progress.as_mut().expect("it has to go on").hurry();
     let mut part = vec![0; channel::capacity() / 2];
     worker.read_exact(&mut part).unwrap();
-    link.flush();
-    let next_look = link.progress.as_ref().map(|progress| progress.next_look());
+    handle.flush();
+    let next_look = handle
+        .progress
+        .as_ref()
+        .map(|progress| progress.next_look());
     let is_put_off = next_look.is_some_and(|at| at > Instant::now());
-    link.process.kill().unwrap();
-    drop(ledger);
+    handle.process.kill().unwrap();
+    drop(state);
     assert!(is_put_off, "it moved");
     pool.shutdown(ShutdownOptions::new().cancel_pending(true));
     assert!(outcome(&task).is_err());

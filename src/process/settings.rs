@@ -1,4 +1,4 @@
-//! What was asked for: [`Terms`] for one task, a [`Plan`] for a pool.
+//! What was asked for: [`TaskSettings`] for one task, a [`Config`] for a pool.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use crate::executor::TaskOptions;
 
 /// What was asked for one task.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Terms {
+pub(super) struct TaskSettings {
     pub(super) name: Option<Arc<str>>,
     pub(super) time_limit: Option<Duration>,
     /// How often it may be begun again.
     pub(super) retries: u32,
 }
 
-impl Terms {
+impl TaskSettings {
     /// These, but for what the options say.
     pub(super) fn with(&self, options: &TaskOptions) -> Self {
         let (name, time_limit, retries) = options.parts();
@@ -30,13 +30,13 @@ impl Terms {
 
 /// What was asked for a pool, checked.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Config {
     /// The first part of the workers' names.
     pub(super) name: String,
     pub(super) max_workers: usize,
     pub(super) max_tasks_per_child: Option<u64>,
     /// For a task that asks for nothing else.
-    pub(super) terms: Terms,
+    pub(super) settings: TaskSettings,
     pub(super) on_worker_death: OnWorkerDeath,
     /// How many tasks may be queued; `None`: as many as there are.
     pub(super) queue_capacity: Option<usize>,

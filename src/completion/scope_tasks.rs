@@ -1,8 +1,8 @@
-//! [`Group`]: the tasks of one scope that have not ended.
+//! [`ScopeTasks`]: the tasks of one scope that have not ended.
 //!
 //! A task enters before anybody can start it, and has ended when its
-//! [`Member`] is dropped. The record keeps the member until the final move, then
-//! the [`Telling`](super::Telling) has it, and drops it behind all else: the job
+//! [`ScopeGuard`] is dropped. The record keeps the member until the final move, then
+//! the [`Notification`](super::Notification) has it, and drops it behind all else: the job
 //! is gone then, the callbacks have run, and so has the `Drop` of a value that
 //! nobody wants. What may borrow from outside the scope is gone with them, but
 //! for the value that belongs to a future which the scope cannot outlive.
@@ -19,8 +19,8 @@ use crate::panic::Panic;
 use crate::sync::{Condvar, Mutex};
 use crate::sys::fork::Origin;
 
-pub(crate) struct Group {
-    members: Mutex<Members>,
+pub(crate) struct ScopeTasks {
+    scope_guards: Mutex<ScopeGuards>,
     /// Notified when a task has entered, and when the last one has left.
     changed: Condvar,
     /// The process that it was made in. A fork has none of the threads that run
@@ -28,7 +28,7 @@ pub(crate) struct Group {
     origin: Origin,
 }
 
-struct Members {
+struct ScopeGuards {
     /// By number, in the order of entering.
     tasks: BTreeMap<u64, Arc<dyn Task>>,
     entered: u64,
@@ -36,10 +36,10 @@ struct Members {
     panics: Vec<Panic>,
 }
 
-impl Group {
+impl ScopeTasks {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            members: Mutex::new(Members {
+            scope_guards: Mutex::new(ScopeGuards {
                 tasks: BTreeMap::new(),
                 entered: 0,
                 panics: Vec::new(),
@@ -49,15 +49,15 @@ impl Group {
         })
     }
 
-    pub(super) fn enter(self: &Arc<Self>, task: Arc<dyn Task>) -> Member {
-        let mut members = self.members.lock();
-        let number = members.entered;
-        members.entered += 1;
-        members.tasks.insert(number, task);
-        drop(members);
+    pub(super) fn enter(self: &Arc<Self>, task: Arc<dyn Task>) -> ScopeGuard {
+        let mut scope_guards = self.scope_guards.lock();
+        let number = scope_guards.entered;
+        scope_guards.entered += 1;
+        scope_guards.tasks.insert(number, task);
+        drop(scope_guards);
         self.changed.notify_all();
-        Member {
-            group: Arc::clone(self),
+        ScopeGuard {
+            scope_tasks: Arc::clone(self),
             number,
             panic: None,
         }
@@ -73,23 +73,23 @@ impl Group {
             return;
         }
         let guard = AbortOnUnwind;
-        let mut members = self.members.lock();
+        let mut scope_guards = self.scope_guards.lock();
         let mut untried = 0;
-        while !members.tasks.is_empty() {
-            let next = members.tasks.range(untried..).next();
+        while !scope_guards.tasks.is_empty() {
+            let next = scope_guards.tasks.range(untried..).next();
             let Some((number, task)) = next.map(|(number, task)| (*number, Arc::clone(task)))
             else {
-                self.changed.wait(&mut members);
+                self.changed.wait(&mut scope_guards);
                 continue;
             };
-            drop(members);
+            drop(scope_guards);
             untried = number + 1;
-            task.help();
+            task.run_inline();
             if !self.origin.is_here() {
                 // The task forked.
                 break;
             }
-            members = self.members.lock();
+            scope_guards = self.scope_guards.lock();
         }
         guard.disarm();
     }
@@ -97,7 +97,7 @@ impl Group {
     /// The lock, for a test that forks meanwhile.
     #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
     pub(super) fn lock_for_ever(&self) -> impl Drop + '_ {
-        self.members.lock()
+        self.scope_guards.lock()
     }
 
     /// The first panic of a task that has ended which nobody has read.
@@ -105,8 +105,8 @@ impl Group {
         if !self.origin.is_here() {
             return None;
         }
-        let members = self.members.lock();
-        members
+        let scope_guards = self.scope_guards.lock();
+        scope_guards
             .panics
             .iter()
             .find(|panic| !panic.is_read())
@@ -132,10 +132,10 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-impl fmt::Debug for Group {
+impl fmt::Debug for ScopeTasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let here = self.origin.is_here();
-        let tasks = here.then(|| self.members.lock().tasks.len());
+        let tasks = here.then(|| self.scope_guards.lock().tasks.len());
         f.debug_struct("Group")
             .field("tasks", &tasks.unwrap_or(0))
             .finish_non_exhaustive()
@@ -143,34 +143,34 @@ impl fmt::Debug for Group {
 }
 
 /// A task's place in its group. Dropping it ends the task there.
-pub(super) struct Member {
-    group: Arc<Group>,
+pub(super) struct ScopeGuard {
+    scope_tasks: Arc<ScopeTasks>,
     number: u64,
     panic: Option<Panic>,
 }
 
-impl Member {
+impl ScopeGuard {
     /// Remembers how the task ended, for the case that nobody asks.
     pub(super) fn panicked(&mut self, panic: Panic) {
         self.panic = Some(panic);
     }
 }
 
-impl Drop for Member {
+impl Drop for ScopeGuard {
     fn drop(&mut self) {
-        if !self.group.origin.is_here() {
+        if !self.scope_tasks.origin.is_here() {
             // The task ends in the parent.
             return;
         }
-        let mut members = self.group.members.lock();
-        let task = members.tasks.remove(&self.number);
+        let mut scope_guards = self.scope_tasks.scope_guards.lock();
+        let task = scope_guards.tasks.remove(&self.number);
         if let Some(panic) = self.panic.take() {
-            members.panics.push(panic);
+            scope_guards.panics.push(panic);
         }
-        let was_last = members.tasks.is_empty();
-        drop(members);
+        let was_last = scope_guards.tasks.is_empty();
+        drop(scope_guards);
         if was_last {
-            self.group.changed.notify_all();
+            self.scope_tasks.changed.notify_all();
         }
         drop(task);
     }
@@ -181,7 +181,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
 
-    use super::super::task::{Seat, Tidings};
+    use super::super::task::{Notifications, WorkerHooks};
     use super::*;
     use crate::error::Error;
 
@@ -192,14 +192,14 @@ mod tests {
         fn start(&self) -> bool {
             false
         }
-        fn run(self: Arc<Self>, _seat: &dyn Seat) {}
-        fn help(self: Arc<Self>) {
+        fn run(self: Arc<Self>, _seat: &dyn WorkerHooks) {}
+        fn run_inline(self: Arc<Self>) {
             std::panic::resume_unwind(Box::new("planted"));
         }
-        fn fail(self: Arc<Self>, _error: Error) -> Tidings {
+        fn fail(self: Arc<Self>, _error: Error) -> Notifications {
             Box::new(|| ())
         }
-        fn cancel(self: Arc<Self>) -> Tidings {
+        fn cancel(self: Arc<Self>) -> Notifications {
             Box::new(|| ())
         }
     }
@@ -208,9 +208,9 @@ mod tests {
     fn a_scope_whose_wait_unwinds_ends_the_process() {
         const ALONE: &str = "CONCURRENT_FUTURES_TEST_UNWINDS";
         if std::env::var_os(ALONE).is_some() {
-            let group = Group::new();
-            let _member = group.enter(Arc::new(Unwinds));
-            group.wait();
+            let scope_tasks = ScopeTasks::new();
+            let _member = scope_tasks.enter(Arc::new(Unwinds));
+            scope_tasks.wait();
             return;
         }
         let name = "completion::group::tests::a_scope_whose_wait_unwinds_ends_the_process";

@@ -1,11 +1,11 @@
-//! Telling: all the foreign code that the end of a task calls for. Wakers first,
+//! Notification: all the foreign code that the end of a task calls for. Wakers first,
 //! then the `Drop` of a job that was not called and of an unwanted value, then
 //! the callbacks: each once, in the order of adding, one after the other and
 //! never one inside the other.
 //!
 //! # Who tells
 //!
-//! Whoever ends a task sees to its [`Telling`]. If there are callbacks, it is
+//! Whoever ends a task sees to its [`Notification`]. If there are callbacks, it is
 //! the task's *teller*, from the move on, under the lock. A callback that comes
 //! while there is a teller joins the list and the teller runs it. One that comes
 //! when the task is told makes its adder the teller. The teller leaves when it
@@ -22,7 +22,7 @@
 //!
 //! A callback may wait until a task is told whose callbacks are in that very
 //! queue, behind itself. Then these run inside it, for otherwise neither would
-//! ever go on: those of that task, and no others ([`Completion::tell_now`]).
+//! ever go on: those of that task, and no others ([`Completion::notify_now`]).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -30,10 +30,10 @@ use std::fmt;
 use std::mem::needs_drop;
 use std::sync::Arc;
 
-use super::borrowing::{Later, later};
-use super::group::Member;
+use super::borrowing::{Deferred, later};
+use super::scope_tasks::ScopeGuard;
 use super::stack::{NoStack, with_enough_stack};
-use super::task::{Job, Tidings};
+use super::task::{Job, Notifications};
 use super::waiting::Wakers;
 use super::{Completion, Record};
 use crate::error::Error;
@@ -47,7 +47,7 @@ pub(crate) type Callback<T> = Box<dyn FnOnce(&Arc<Completion<T>>) + Send>;
 /// The duty to call the foreign code that a task's end calls for, as the final
 /// move took it out of the record. Dropped in the order of its fields.
 #[must_use = "callbacks and wakers wait for it, and so does `into_result`"]
-pub(crate) struct Telling<T> {
+pub(crate) struct Notification<T> {
     /// One that was not called.
     pub(super) job: Option<Box<dyn Job<T>>>,
     pub(super) wakers: Wakers,
@@ -56,10 +56,10 @@ pub(crate) struct Telling<T> {
     /// The task with the callbacks, if it has any.
     pub(super) callbacks: Option<Arc<Completion<T>>>,
     /// The task's place in a scope: to be dropped last.
-    pub(super) member: Option<Box<Member>>,
+    pub(super) scope_guard: Option<Box<ScopeGuard>>,
 }
 
-impl<T> Telling<T> {
+impl<T> Notification<T> {
     /// Whether there is foreign code to call.
     pub(crate) fn is_due(&self) -> bool {
         let is_foreign = |outcome: &Result<T, Error>| outcome.is_err() || needs_drop::<T>();
@@ -71,13 +71,13 @@ impl<T> Telling<T> {
 
     /// Calls it; the callbacks come now, or after the one that the current
     /// thread is in.
-    pub(crate) fn tell(self) {
+    pub(crate) fn notify(self) {
         self.wakers.wake();
         if let Some(job) = self.job {
-            job.discard();
+            job.drop_contained();
         }
         contain_drop(self.unwanted);
-        let member = self.member;
+        let scope_guard = self.scope_guard;
         if let Some(completion) = self.callbacks {
             let origin = Origin::current();
             let task = completion.address();
@@ -86,16 +86,16 @@ impl<T> Telling<T> {
                 if origin.is_here() {
                     completion.run_callbacks();
                 }
-                drop(member);
+                drop(scope_guard);
             };
             // SAFETY: it drops the member last, and a task without one borrows
             // nothing.
-            take_turns(task, unsafe { later(rest) });
+            run_or_enqueue(task, unsafe { later(rest) });
         }
     }
 }
 
-impl<T> fmt::Debug for Telling<T> {
+impl<T> fmt::Debug for Notification<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Telling")
             .field("is_due", &self.is_due())
@@ -110,7 +110,7 @@ impl<T> Completion<T> {
             return contain_drop(callback);
         };
         record.callbacks.push_back(callback);
-        self.tell_if_nobody_does(record);
+        self.notify_if_nobody_does(record);
     }
 
     /// Runs `callback` after all others. For the handle that gives itself up,
@@ -120,14 +120,14 @@ impl<T> Completion<T> {
             return contain_drop(callback);
         };
         record.last = Some(callback);
-        self.tell_if_nobody_does(record);
+        self.notify_if_nobody_does(record);
     }
 
-    fn tell_if_nobody_does(self: &Arc<Self>, mut record: MutexGuard<'_, Record<T>>) {
-        if record.state.done() && record.teller.is_none() {
-            record.teller = Some(thread_id());
+    fn notify_if_nobody_does(self: &Arc<Self>, mut record: MutexGuard<'_, Record<T>>) {
+        if record.state.done() && record.notifier.is_none() {
+            record.notifier = Some(thread_id());
             drop(record);
-            in_a_turn(|| self.run_callbacks());
+            run_with_callback_queue(|| self.run_callbacks());
         }
     }
 
@@ -138,27 +138,27 @@ impl<T> Completion<T> {
     /// # Errors
     ///
     /// There is not enough stack left, and no memory for more. They stay queued.
-    pub(crate) fn tell_now(self: &Arc<Self>) -> Result<(), NoStack> {
-        let teller = self.locked().and_then(|record| record.teller);
-        if teller.is_none_or(|teller| teller != thread_id()) {
+    pub(crate) fn notify_now(self: &Arc<Self>) -> Result<(), NoStack> {
+        let notifier = self.locked().and_then(|record| record.notifier);
+        if notifier.is_none_or(|notifier| notifier != thread_id()) {
             return Ok(());
         }
         let mut turn = turn_of(self.address());
         // Each of a chain of callbacks may wait for the next one.
-        let told = with_enough_stack(|| {
+        let callbacks_done = with_enough_stack(|| {
             if let Some(turn) = turn.take() {
-                in_a_turn(turn.run);
+                run_with_callback_queue(turn.run);
             }
         });
         if let Some(turn) = turn {
             put_back(turn);
         }
-        told
+        callbacks_done
     }
 
     /// Returns `true` if the current thread is inside one of its callbacks.
-    pub(crate) fn is_told_here(&self) -> bool {
-        is_told_here(|task| task.1 == self.address())
+    pub(crate) fn is_notifying_here(&self) -> bool {
+        is_notifying_here(|task| task.1 == self.address())
     }
 
     /// Tells tasks apart as long as they live.
@@ -168,7 +168,7 @@ impl<T> Completion<T> {
 
     /// The teller's loop.
     fn run_callbacks(self: &Arc<Self>) {
-        let _here = TellingOf::enter(self);
+        let _here = NotifyingFor::enter(self);
         let origin = Origin::current();
         loop {
             let record = self.locked().filter(|_| origin.is_here());
@@ -181,7 +181,7 @@ impl<T> Completion<T> {
                 None => record.last.take(),
             };
             let Some(next) = next else {
-                record.teller = None;
+                record.notifier = None;
                 let wakers = record.wakers.take();
                 let unread = (!record.has_future)
                     // SAFETY: no callback is left, the handle is gone: nobody
@@ -202,7 +202,7 @@ impl<T> Completion<T> {
 struct Turn {
     /// The task's address, which is its own while the turn holds it.
     task: usize,
-    run: Later,
+    run: Deferred,
 }
 
 /// The callbacks that a thread has yet to run for the tasks that it ended.
@@ -219,7 +219,7 @@ local! {
 }
 
 /// Runs a task's callbacks now, or behind the turn that is on this thread's stack.
-fn take_turns(task: usize, run: Later) {
+fn run_or_enqueue(task: usize, run: Deferred) {
     let mut run = Some(run);
     // A thread that ends has lost its queue already: there it nests.
     let _ = TURNS.try_with(|turns| {
@@ -228,12 +228,12 @@ fn take_turns(task: usize, run: Later) {
         }
     });
     if let Some(run) = run {
-        in_a_turn(run);
+        run_with_callback_queue(run);
     }
 }
 
 /// Runs `turn` at once, and behind it what it completes.
-fn in_a_turn(turn: impl FnOnce()) {
+fn run_with_callback_queue(turn: impl FnOnce()) {
     let outermost = TURNS.try_with(|turns| {
         let queue = &mut turns.borrow_mut().queue;
         let outermost = queue.is_none();
@@ -242,7 +242,7 @@ fn in_a_turn(turn: impl FnOnce()) {
     });
     contain(turn);
     if matches!(outermost, Ok(true)) {
-        while let Some(turn) = next_turn() {
+        while let Some(turn) = next_queued() {
             contain(turn);
         }
     }
@@ -250,12 +250,12 @@ fn in_a_turn(turn: impl FnOnce()) {
 
 /// Tells of tasks that ended together. A callback of one may wait until another is
 /// told, whose callbacks are in the queue by then.
-pub(crate) fn tell_all(all: impl IntoIterator<Item = Tidings>) {
-    in_a_turn(|| all.into_iter().for_each(contain));
+pub(crate) fn run_notifications(all: impl IntoIterator<Item = Notifications>) {
+    run_with_callback_queue(|| all.into_iter().for_each(contain));
 }
 
 /// The next turn; without one, the thread is outside every turn again.
-fn next_turn() -> Option<Later> {
+fn next_queued() -> Option<Deferred> {
     TURNS.with(|turns| {
         let queue = &mut turns.borrow_mut().queue;
         let next = queue.as_mut().and_then(VecDeque::pop_front);
@@ -293,7 +293,7 @@ fn put_back(turn: Turn) {
 
 /// Runs code that a callback waits for on its own stack: for what it completes it
 /// is outside every turn, as it would be on a thread of its own.
-pub(crate) fn outside_turns<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn without_callback_queue<R>(f: impl FnOnce() -> R) -> R {
     let _inside = SetAside::enter();
     f()
 }
@@ -325,32 +325,32 @@ impl Drop for SetAside {
 
 local! {
     /// The tasks whose callbacks are on this thread's stack: homes and addresses.
-    static TOLD_HERE: RefCell<Vec<(usize, usize)>> = RefCell::new(Vec::new())
+    static NOTIFYING_FOR: RefCell<Vec<(usize, usize)>> = RefCell::new(Vec::new())
 }
 
-fn is_told_here(is_it: impl Fn(&(usize, usize)) -> bool) -> bool {
-    let is_there = TOLD_HERE.try_with(|tasks| tasks.borrow().iter().any(is_it));
+fn is_notifying_here(is_it: impl Fn(&(usize, usize)) -> bool) -> bool {
+    let is_there = NOTIFYING_FOR.try_with(|tasks| tasks.borrow().iter().any(is_it));
     is_there.unwrap_or(false)
 }
 
 /// Whether the current thread is inside a callback of a task of that pool.
-pub(crate) fn is_telling_of(home: usize) -> bool {
-    is_told_here(|task| task.0 == home)
+pub(crate) fn is_notifying_for(pool_id: usize) -> bool {
+    is_notifying_here(|task| task.0 == pool_id)
 }
 
 /// Marks the thread until it is dropped.
-pub(super) struct TellingOf;
+pub(super) struct NotifyingFor;
 
-impl TellingOf {
+impl NotifyingFor {
     pub(super) fn enter<T>(task: &Completion<T>) -> Self {
-        let task = (task.home, task.address());
-        let _ = TOLD_HERE.try_with(|tasks| tasks.borrow_mut().push(task));
+        let task = (task.pool_id, task.address());
+        let _ = NOTIFYING_FOR.try_with(|tasks| tasks.borrow_mut().push(task));
         Self
     }
 }
 
-impl Drop for TellingOf {
+impl Drop for NotifyingFor {
     fn drop(&mut self) {
-        let _ = TOLD_HERE.try_with(|tasks| tasks.borrow_mut().pop());
+        let _ = NOTIFYING_FOR.try_with(|tasks| tasks.borrow_mut().pop());
     }
 }

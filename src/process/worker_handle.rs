@@ -1,4 +1,4 @@
-//! [`Link`]: the parent's end of one worker, and what that worker is doing.
+//! [`WorkerHandle`]: the parent's end of one worker, and what that worker is doing.
 //!
 //! ```text
 //!            Ready, Initialized      a task is sent        Started
@@ -24,7 +24,7 @@
 //! into the socket. A frame is judged by its header, before its payload is here,
 //! and one that was begun has to go on ([`Progress`]).
 //!
-//! From each of them the process may end. A [`Fate`] says that the pool itself
+//! From each of them the process may end. A [`KillReason`] says that the pool itself
 //! ends it, and for what: from then on an answer counts no more, so that who
 //! asked for the end is told the truth. Nothing here blocks: bytes are read and
 //! written as far as the socket has them or takes them.
@@ -36,11 +36,11 @@ use std::time::{Duration, Instant};
 
 use super::frame::{Assembler, Kind, holds};
 use super::launcher::Process;
-use super::looks::is_elsewhere;
 use super::message::{self, Reply};
 use super::progress::Progress;
-use super::task::{Packed, Remote};
-use super::terms::Terms;
+use super::settings::TaskSettings;
+use super::spin::is_elsewhere;
+use super::task::{AnyRemoteTask, EncodedCall};
 use crate::error::{TaskEnd, TaskEndParts};
 use crate::sys::channel::{Channel, capacity};
 
@@ -58,34 +58,34 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many bytes are read or written in one go, so that one worker's long
 /// answer does not keep the others' waiting.
-pub(super) const TURN: usize = 1 << 20;
+pub(super) const READ_BUDGET: usize = 1 << 20;
 
 /// The advice where a worker said what it never says by itself.
 pub(super) const FOREIGN_WORDS: &str = "a task may write only to what it has opened itself";
 
 /// A task that waits for a worker.
-pub(super) struct Entry {
-    pub(super) task: Box<dyn Remote>,
-    pub(super) terms: Terms,
+pub(super) struct QueuedTask {
+    pub(super) task: Box<dyn AnyRemoteTask>,
+    pub(super) settings: TaskSettings,
     /// The call of a task that is begun again: it is claimed, and runs, as far
     /// as anybody is told.
-    pub(super) again: Option<Box<Packed>>,
+    pub(super) again: Option<Box<EncodedCall>>,
     /// Whether a worker has started it.
     pub(super) has_begun: bool,
     /// The number of workers that have started it.
     pub(super) times_begun: u32,
     /// The number of workers that ended while they read its call.
-    pub(super) lost_sends: u32,
+    pub(super) send_attempts: u32,
 }
 
-impl Entry {
-    pub(super) fn new(task: Box<dyn Remote>, terms: Terms) -> Self {
+impl QueuedTask {
+    pub(super) fn new(task: Box<dyn AnyRemoteTask>, settings: TaskSettings) -> Self {
         Self {
             task,
-            terms,
+            settings,
             again: None,
             has_begun: false,
-            lost_sends: 0,
+            send_attempts: 0,
             times_begun: 0,
         }
     }
@@ -94,50 +94,50 @@ impl Entry {
     /// worker has it.
     pub(super) fn end(&self, pid: Option<u32>, ran_for: Option<Duration>) -> TaskEnd {
         TaskEnd::new(TaskEndParts {
-            task: self.terms.name.clone(),
+            task: self.settings.name.clone(),
             pid,
             ran_for,
-            limit: self.terms.time_limit,
+            limit: self.settings.time_limit,
         })
     }
 }
 
 /// A task that a worker has.
-pub(super) struct Flight {
+pub(super) struct InFlight {
     pub(super) number: u64,
-    pub(super) entry: Entry,
+    pub(super) entry: QueuedTask,
     /// The call, as long as it may have to be sent again.
-    pub(super) call: Option<Box<Packed>>,
+    pub(super) call: Option<Box<EncodedCall>>,
     pub(super) started: Option<Instant>,
     /// The bytes of the call that were written.
     pub(super) written: usize,
 }
 
 /// What a worker is doing.
-pub(super) enum Duty {
+pub(super) enum WorkerState {
     Starting,
     Idle,
-    Busy(Flight),
+    Busy(InFlight),
     Leaving,
 }
 
 /// Why the pool ends a worker's process itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum KillReason {
     /// Its task was killed, or all of the pool's workers were.
     Killed,
     /// All of the pool's workers were asked to end: until this one does, its
     /// answer still counts.
     Terminated,
     /// Its task ran too long.
-    Overdue,
+    TimedOut,
     /// The pool broke under it.
     Broken,
     /// It does not behave as a worker; the text says how.
-    Unfit(String),
+    Misbehaved(String),
 }
 
-pub(super) struct Link {
+pub(super) struct WorkerHandle {
     /// To be polled, by those who hold no lock meanwhile.
     pub(super) process: Arc<Process>,
     pub(super) channel: Arc<Channel>,
@@ -146,11 +146,11 @@ pub(super) struct Link {
     /// How much of the first in the outbox was sent.
     sent: usize,
     /// Nothing was there the last time that something was to be read.
-    pub(super) is_dry: bool,
+    pub(super) is_drained: bool,
     /// Nothing comes any more.
-    pub(super) is_silent: bool,
+    pub(super) is_eof: bool,
     /// What came makes no sense.
-    is_garbled: bool,
+    is_malformed: bool,
     /// It has said that it is ready.
     pub(super) is_ready: bool,
     /// `true` if it was ever idle with nothing to do.
@@ -158,9 +158,9 @@ pub(super) struct Link {
     /// `Some` while it has something to do at once.
     pub(super) progress: Option<Progress>,
     /// Nothing can be sent any more.
-    pub(super) is_lost: bool,
-    pub(super) duty: Duty,
-    pub(super) fate: Option<Fate>,
+    pub(super) write_failed: bool,
+    pub(super) duty: WorkerState,
+    pub(super) kill_reason: Option<KillReason>,
     /// When the supervisor has to look after it at the latest.
     pub(super) deadline: Option<Instant>,
     /// How many tasks it ended.
@@ -169,7 +169,7 @@ pub(super) struct Link {
     pub(super) has_begun: bool,
 }
 
-impl Link {
+impl WorkerHandle {
     pub(super) fn new(process: Process, channel: Channel) -> Self {
         Self {
             process: Arc::new(process),
@@ -177,15 +177,15 @@ impl Link {
             inbox: Assembler::new(),
             outbox: VecDeque::new(),
             sent: 0,
-            is_dry: true,
-            is_silent: false,
-            is_garbled: false,
+            is_drained: true,
+            is_eof: false,
+            is_malformed: false,
             is_ready: false,
             has_rested: false,
             progress: None,
-            is_lost: false,
-            duty: Duty::Starting,
-            fate: None,
+            write_failed: false,
+            duty: WorkerState::Starting,
+            kill_reason: None,
             deadline: Instant::now().checked_add(START_LIMIT),
             done: 0,
             has_begun: false,
@@ -200,8 +200,8 @@ impl Link {
     }
 
     /// Whether an answer is on its way from another CPU.
-    pub(super) fn is_worth_a_look(&self) -> bool {
-        matches!(self.duty, Duty::Busy(_)) && is_elsewhere(self.inbox.cpu())
+    pub(super) fn should_spin(&self) -> bool {
+        matches!(self.duty, WorkerState::Busy(_)) && is_elsewhere(self.inbox.cpu())
     }
 
     /// Whether something is left to be sent.
@@ -210,7 +210,7 @@ impl Link {
     }
 
     pub(super) fn flush(&mut self) {
-        let mut budget = TURN;
+        let mut budget = READ_BUDGET;
         while let Some(frame) = self.outbox.front().filter(|_| budget > 0) {
             let length = frame.len();
             match self.channel.send_now(&frame[self.sent..]) {
@@ -221,8 +221,8 @@ impl Link {
                         self.sent = 0;
                     }
                     budget = budget.saturating_sub(count);
-                    if let Duty::Busy(flight) = &mut self.duty {
-                        flight.written += count;
+                    if let WorkerState::Busy(in_flight) = &mut self.duty {
+                        in_flight.written += count;
                     }
                     self.has_moved();
                 }
@@ -233,7 +233,7 @@ impl Link {
                 Err(_) => {
                     self.outbox.clear();
                     self.sent = 0;
-                    self.is_lost = true;
+                    self.write_failed = true;
                     self.look_after_in(SILENCE_LIMIT);
                 }
             }
@@ -247,19 +247,19 @@ impl Link {
     ///
     /// The message makes no sense, or cannot come now; nothing more is heard from
     /// it then.
-    pub(super) fn hear(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
-        let heard = self.hear_frame(budget);
-        if heard.is_err() {
-            self.is_garbled = true;
-            self.fall_silent();
+    pub(super) fn read_replies(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
+        let on_reply = self.hear_frame(budget);
+        if on_reply.is_err() {
+            self.is_malformed = true;
+            self.on_eof();
         }
-        heard
+        on_reply
     }
 
     fn hear_frame(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
         let nonsense = |what| format!("it sent nonsense ({what}); {FOREIGN_WORDS}");
         loop {
-            if self.is_garbled {
+            if self.is_malformed {
                 return Ok(None);
             }
             if let Some(frame) = self.inbox.next().map_err(nonsense)? {
@@ -270,20 +270,20 @@ impl Link {
             if let Some(header) = self.inbox.header() {
                 self.expects(header.kind, header.task)?;
             }
-            if self.is_silent || *budget == 0 {
+            if self.is_eof || *budget == 0 {
                 self.watch_progress()?;
                 return Ok(None);
             }
-            let room = self.inbox.room();
+            let spare_buffer = self.inbox.spare_buffer();
             // That is no fault of the worker's.
-            let room = room.map_err(|what| format!("{what} in this process"))?;
-            let size = room.len();
-            match self.channel.receive_now(room) {
-                Ok(0) => self.fall_silent(),
+            let spare_buffer = spare_buffer.map_err(|what| format!("{what} in this process"))?;
+            let size = spare_buffer.len();
+            match self.channel.receive_now(spare_buffer) {
+                Ok(0) => self.on_eof(),
                 Ok(count) => {
-                    self.is_dry = false;
+                    self.is_drained = false;
                     let is_all = count < size;
-                    self.inbox.came(count);
+                    self.inbox.advance(count);
                     self.has_moved();
                     *budget = budget.saturating_sub(count);
                     if is_all {
@@ -292,12 +292,12 @@ impl Link {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.is_dry = true;
+                    self.is_drained = true;
                     *budget = 0;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The peer ended with unread bytes of ours.
-                Err(_) => self.fall_silent(),
+                Err(_) => self.on_eof(),
             }
         }
     }
@@ -305,8 +305,10 @@ impl Link {
     /// The number of its task if it has begun that, and only said so behind words that
     /// were not heard: asked once, when its process has ended.
     pub(super) fn begun_unheard(&mut self) -> Option<u64> {
-        let flight = self.flight().filter(|flight| flight.started.is_none())?;
-        let task = flight.number;
+        let in_flight = self
+            .in_flight()
+            .filter(|in_flight| in_flight.started.is_none())?;
+        let task = in_flight.number;
         let mut said = self.inbox.leftover();
         let mut piece = [0; 4096];
         // Another process may hold the socket, and go on writing.
@@ -325,14 +327,18 @@ impl Link {
         let may_come = match (&self.duty, kind) {
             // What it says counts no more.
             _ if self.is_doomed() => true,
-            (Duty::Starting, Ready | Refused) => !self.is_ready,
-            (Duty::Starting, Initialized | InitializeFailed) => self.is_ready,
-            (Duty::Leaving, Ready | Refused) => !self.is_ready,
-            (Duty::Leaving, Initialized | InitializeFailed) => !self.has_begun,
-            (Duty::Busy(flight), Started) if flight.number == task => flight.started.is_none(),
+            (WorkerState::Starting, Ready | Refused) => !self.is_ready,
+            (WorkerState::Starting, Initialized | InitializeFailed) => self.is_ready,
+            (WorkerState::Leaving, Ready | Refused) => !self.is_ready,
+            (WorkerState::Leaving, Initialized | InitializeFailed) => !self.has_begun,
+            (WorkerState::Busy(in_flight), Started) if in_flight.number == task => {
+                in_flight.started.is_none()
+            }
             (_, Started) => false,
             (_, Ready | Refused | Initialized | InitializeFailed) => false,
-            (Duty::Busy(flight), _) => flight.number == task && flight.started.is_some(),
+            (WorkerState::Busy(in_flight), _) => {
+                in_flight.number == task && in_flight.started.is_some()
+            }
             _ => false,
         };
         if may_come {
@@ -363,10 +369,12 @@ impl Link {
     /// Sees after reading whether it has begun a frame that has to go on.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
-        if is_inside && matches!(self.duty, Duty::Idle) {
+        if is_inside && matches!(self.duty, WorkerState::Idle) {
             return Err(format!("it spoke while it had no task; {FOREIGN_WORDS}"));
         }
-        let is_sent = self.flight().is_some_and(|flight| flight.started.is_none());
+        let is_sent = self
+            .in_flight()
+            .is_some_and(|in_flight| in_flight.started.is_none());
         if is_inside && self.progress.is_none() {
             self.expect_progress();
         } else if !is_inside && !is_sent {
@@ -375,39 +383,39 @@ impl Link {
         Ok(())
     }
 
-    fn fall_silent(&mut self) {
-        self.is_silent = true;
+    fn on_eof(&mut self) {
+        self.is_eof = true;
         self.look_after_in(SILENCE_LIMIT);
     }
 
     /// Has the worker end after what it was told before.
-    pub(super) fn dismiss(&mut self) {
+    pub(super) fn send_exit(&mut self) {
         self.leave();
         self.send(Arc::new(message::exit()));
     }
 
     /// The worker is about to end by itself.
     pub(super) fn leave(&mut self) {
-        self.duty = Duty::Leaving;
+        self.duty = WorkerState::Leaving;
         self.look_after_in(EXIT_LIMIT);
     }
 
     /// Whether its process is being ended, so that nothing it says counts.
     pub(super) fn is_doomed(&self) -> bool {
-        !matches!(self.fate, None | Some(Fate::Terminated))
+        !matches!(self.kill_reason, None | Some(KillReason::Terminated))
     }
 
     /// Asks the worker's process to end.
     pub(super) fn terminate(&mut self) {
-        self.fate = Some(Fate::Terminated);
+        self.kill_reason = Some(KillReason::Terminated);
         // It may have ended already.
         let _: io::Result<()> = self.process.terminate();
     }
 
     /// Ends the worker's process. The first reason to do so stands.
-    pub(super) fn kill(&mut self, fate: Fate) {
+    pub(super) fn kill(&mut self, kill_reason: KillReason) {
         if !self.is_doomed() {
-            self.fate = Some(fate);
+            self.kill_reason = Some(kill_reason);
         }
         self.deadline = None;
         // It may have ended already.
@@ -420,17 +428,17 @@ impl Link {
         }
     }
 
-    pub(super) fn flight(&self) -> Option<&Flight> {
+    pub(super) fn in_flight(&self) -> Option<&InFlight> {
         match &self.duty {
-            Duty::Busy(flight) => Some(flight),
+            WorkerState::Busy(in_flight) => Some(in_flight),
             _ => None,
         }
     }
 
     /// Takes the task away from a worker that is idle then.
-    pub(super) fn take_flight(&mut self) -> Option<Flight> {
-        match std::mem::replace(&mut self.duty, Duty::Idle) {
-            Duty::Busy(flight) => Some(flight),
+    pub(super) fn take_in_flight(&mut self) -> Option<InFlight> {
+        match std::mem::replace(&mut self.duty, WorkerState::Idle) {
+            WorkerState::Busy(in_flight) => Some(in_flight),
             other => {
                 self.duty = other;
                 None

@@ -1,33 +1,33 @@
-//! [`Bell`]: wakes one thread that sleeps in `poll`, from any other.
+//! [`WakeFd`]: wakes one thread that sleeps in `poll`, from any other.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::own::out_of_the_way;
+use super::current_process::out_of_the_way;
 
 /// An `eventfd`: readable from a ring to the next hush.
 #[derive(Debug)]
-pub(crate) struct Bell(OwnedFd);
+pub(crate) struct WakeFd(OwnedFd);
 
-impl Bell {
+impl WakeFd {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         Ok(Self(out_of_the_way(eventfd(0, flags)?)?))
     }
 
     /// Never blocks. A bell that was rung 2^64 times stays rung.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    pub(crate) fn hush(&self) {
+    pub(crate) fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for WakeFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -1,4 +1,4 @@
-//! [`Ledger`]: the accounts of a pool, which one lock guards.
+//! [`PoolState`]: the accounts of a pool, which one lock guards.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use super::collector::Event;
-use super::link::{Duty, Entry, Fate, Link};
+use super::worker_handle::{KillReason, QueuedTask, WorkerHandle, WorkerState};
 use crate::error::Error;
 
 /// The supervisor and the collector.
@@ -15,23 +15,23 @@ pub(super) enum Threads {
     #[default]
     Unneeded,
     Up,
-    Over,
+    Ended,
 }
 
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(super) struct PoolState {
     /// Why tasks are refused.
     pub(super) closed: Option<Error>,
     pub(super) shut_down: bool,
     /// All workers are ended; one that was just being started too.
-    pub(super) stopped: Option<Fate>,
+    pub(super) stopped: Option<KillReason>,
     pub(super) threads: Threads,
-    pub(super) queue: VecDeque<Entry>,
-    pub(super) links: BTreeMap<usize, Link>,
+    pub(super) queue: VecDeque<QueuedTask>,
+    pub(super) handles: BTreeMap<usize, WorkerHandle>,
     /// Those that wait for a task; the last was busy last.
     pub(super) idle: Vec<usize>,
     /// Workers that the supervisor has yet to start, or is starting.
-    pub(super) owed: usize,
+    pub(super) to_spawn: usize,
     pub(super) starting: usize,
     pub(super) started: usize,
     /// None is started before: the last one could not be, and there are others.
@@ -41,7 +41,7 @@ pub(super) struct Ledger {
     /// Workers that ended and were not replaced yet.
     pub(super) ended: u64,
     pub(super) replaced: u64,
-    pub(super) barren_starts: u32,
+    pub(super) failed_starts: u32,
     pub(super) queued: usize,
     /// Tasks in the queue that were begun before.
     pub(super) again: usize,
@@ -55,23 +55,25 @@ pub(super) struct Ledger {
     pub(super) cancelled: u64,
     pub(super) collector: Option<Sender<Event>>,
     /// Whether the supervisor has to look at the links anew.
-    pub(super) is_stale: bool,
+    pub(super) needs_wakeup: bool,
     /// `true` if a task was sent since the supervisor looked last.
     pub(super) was_active: bool,
     /// `true` if the supervisor wakes up by itself to look at the workers' progress.
     pub(super) is_watched: bool,
 }
 
-impl Ledger {
+impl PoolState {
     /// How many workers there are, with those that are yet to be started.
-    pub(super) fn exist(&self) -> usize {
-        self.owed + self.links.len()
+    pub(super) fn count_workers(&self) -> usize {
+        self.to_spawn + self.handles.len()
     }
 
     /// How many of them start, or are yet to.
-    pub(super) fn coming(&self) -> usize {
-        let starts = |link: &&Link| matches!(link.duty, Duty::Starting) && link.fate.is_none();
-        self.owed + self.links.values().filter(starts).count()
+    pub(super) fn count_starting(&self) -> usize {
+        let starts = |handle: &&WorkerHandle| {
+            matches!(handle.duty, WorkerState::Starting) && handle.kill_reason.is_none()
+        };
+        self.to_spawn + self.handles.values().filter(starts).count()
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -87,17 +89,17 @@ impl Ledger {
     }
 
     /// A task that was claimed ends with an error.
-    pub(super) fn fail(&mut self, entry: Entry, error: Error) {
+    pub(super) fn fail(&mut self, entry: QueuedTask, error: Error) {
         if entry.has_begun {
             self.running -= 1;
         }
         self.failed += 1;
-        self.tell(Event::Failed(entry, error));
+        self.send_event(Event::Failed(entry, error));
     }
 
     /// Hands something to the collector. It is there as long as anything can
     /// happen to a task.
-    pub(super) fn tell(&mut self, event: Event) {
+    pub(super) fn send_event(&mut self, event: Event) {
         if let Some(collector) = &self.collector {
             // Refused only if the collector is gone, which goes last.
             let _ = collector.send(event);

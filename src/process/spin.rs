@@ -7,7 +7,7 @@
 //!
 //! The terms: each frame says on which CPU its sender ran when it was written. A
 //! worker, before it waits for the next request, and the supervisor, before it
-//! waits for workers that have tasks, look [`LOOKS`] times without waiting, and
+//! waits for workers that have tasks, look [`SPINS`] times without waiting, and
 //! let others run in between, if the last frame came from another CPU. Then they
 //! sleep: who has nothing to do uses no CPU. What was said may be old, or
 //! nonsense; it decides on a few looks and on nothing else, and what comes after
@@ -15,20 +15,20 @@
 
 use std::thread::yield_now;
 
-use crate::sys::own;
+use crate::sys::current_process;
 
 /// How often is looked before a sleep. Six are too few for bursts with one worker,
 /// and sixty gain little more.
-const LOOKS: u32 = 20;
+const SPINS: u32 = 20;
 
 /// Whether a frame that said so came from another CPU than this.
 pub(super) fn is_elsewhere(cpu: u32) -> bool {
-    cpu != 0 && cpu != own::cpu()
+    cpu != 0 && cpu != current_process::cpu()
 }
 
 /// The first that a look finds.
-pub(super) fn look<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
-    (0..LOOKS).find_map(|_| {
+pub(super) fn spin<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
+    (0..SPINS).find_map(|_| {
         let found = find();
         if found.is_none() {
             yield_now();

@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::call::{Call, Chunk, NotShippable, initialize_frame, task_frame};
-use super::codec::Fault;
+use super::codec::CodecFault;
 use super::pool::Pool;
+use super::settings::TaskSettings;
 use super::task::{Results, chunk, codec_error, one};
-use super::terms::Terms;
 use crate::completion::Completion;
 use crate::error::{Error, Side};
 use crate::executor::{InitializerOutcome, Portable};
@@ -26,13 +26,13 @@ impl Pool {
         self: &Arc<Self>,
         f: fn(A) -> R,
         args: &A,
-        terms: Terms,
+        settings: TaskSettings,
         waits: bool,
     ) -> Result<Arc<Completion<R>>, Error> {
         self.check_open()?;
         let call = Call::one(f).map_err(not_shippable)?;
         let frame = task_frame(call, args).map_err(unencodable)?;
-        self.queue(frame, terms, one, waits)
+        self.queue(frame, settings, one, waits)
     }
 
     /// Queues a call for each item as one task.
@@ -40,7 +40,7 @@ impl Pool {
         self: &Arc<Self>,
         f: fn(A) -> R,
         items: &map::Chunk<A>,
-        terms: Terms,
+        settings: TaskSettings,
     ) -> Result<Arc<Completion<Results<R>>>, Error> {
         self.check_open()?;
         let mut packed = Chunk::new(Call::each(f).map_err(not_shippable)?);
@@ -48,7 +48,7 @@ impl Pool {
             packed.push(item).map_err(unencodable)?;
         }
         let decode = chunk(packed.items());
-        self.queue(packed.into_frame(), terms, decode, true)
+        self.queue(packed.into_frame(), settings, decode, true)
     }
 
     /// The call of an initializer.
@@ -66,6 +66,6 @@ fn not_shippable(why: NotShippable) -> Error {
     Error::not_shippable(why.to_string())
 }
 
-fn unencodable(fault: Fault) -> Error {
+fn unencodable(fault: CodecFault) -> Error {
     Error::Encode(codec_error(Side::Parent, fault))
 }

@@ -95,7 +95,7 @@ impl Until {
         if self.reached(record) {
             return None;
         }
-        record.runner.or(record.teller)
+        record.runner.or(record.notifier)
     }
 }
 

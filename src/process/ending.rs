@@ -4,45 +4,47 @@
 use std::time::Instant;
 
 use super::collector::Event;
-use super::ledger::{Ledger, Threads};
-use super::link::{Entry, Fate};
 use super::pool::Pool;
-use crate::completion::{brings_results_of, is_telling_of, outside_turns, tell_all};
+use super::pool_state::{PoolState, Threads};
+use super::worker_handle::{KillReason, QueuedTask};
+use crate::completion::{
+    is_collector_of, is_notifying_for, run_notifications, without_callback_queue,
+};
 use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport};
 
 impl Pool {
     /// The pool cannot go on.
-    pub(super) fn break_down(&self, ledger: &mut Ledger, cause: Error, part: BrokenPart) {
+    pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
-        ledger.close(broken.clone());
-        self.room.notify_all();
-        ledger.again = 0;
-        let entries: Vec<_> = ledger.queue.drain(..).collect();
+        state.close(broken.clone());
+        self.not_full.notify_all();
+        state.again = 0;
+        let entries: Vec<_> = state.queue.drain(..).collect();
         let (begun, pending): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.has_begun);
         for entry in begun {
-            ledger.fail(entry, broken.clone());
+            state.fail(entry, broken.clone());
         }
-        ledger.tell(Event::Refused(pending, broken));
-        self.move_on(ledger);
+        state.send_event(Event::Refused(pending, broken));
+        self.dispatch(state);
     }
 
     /// Ends all workers.
-    pub(super) fn stop(&self, ledger: &mut Ledger, fate: Fate) {
-        ledger.owed = ledger.starting;
-        ledger.stopped = Some(fate.clone());
-        for link in ledger.links.values_mut() {
-            if link.is_doomed() {
+    pub(super) fn stop(&self, state: &mut PoolState, kill_reason: KillReason) {
+        state.to_spawn = state.starting;
+        state.stopped = Some(kill_reason.clone());
+        for handle in state.handles.values_mut() {
+            if handle.is_doomed() {
                 continue;
             }
-            if fate == Fate::Terminated {
-                link.terminate();
+            if kill_reason == KillReason::Terminated {
+                handle.terminate();
             } else {
-                link.kill(fate.clone());
+                handle.kill(kill_reason.clone());
             }
         }
-        ledger.is_stale = true;
+        state.needs_wakeup = true;
     }
 
     /// Ends all workers, and the pool with them; at once, or as `SIGTERM` does.
@@ -50,23 +52,23 @@ impl Pool {
         if !self.is_here() {
             return;
         }
-        let fate = if at_once {
-            Fate::Killed
+        let kill_reason = if at_once {
+            KillReason::Killed
         } else {
-            Fate::Terminated
+            KillReason::Terminated
         };
         self.close(true, false);
-        let mut ledger = self.ledger.lock();
-        while let Some(at) = ledger.queue.iter().position(|entry| entry.has_begun) {
-            ledger.again -= 1;
-            if let Some(entry) = ledger.queue.remove(at) {
+        let mut state = self.state.lock();
+        while let Some(at) = state.queue.iter().position(|entry| entry.has_begun) {
+            state.again -= 1;
+            if let Some(entry) = state.queue.remove(at) {
                 let end = entry.end(None, None);
-                ledger.fail(entry, Error::Killed(end));
+                state.fail(entry, Error::Killed(end));
             }
         }
-        self.stop(&mut ledger, fate);
-        self.move_on(&mut ledger);
-        self.ring_if_stale(ledger);
+        self.stop(&mut state, kill_reason);
+        self.dispatch(&mut state);
+        self.wake_supervisor_if_needed(state);
     }
 
     /// Ends a task that cannot be cancelled, with its worker; whether it could.
@@ -74,34 +76,38 @@ impl Pool {
         if !self.is_here() {
             return false;
         }
-        let mut ledger = self.ledger.lock();
-        self.catch_up(&mut ledger);
-        let is_it = |entry: &Entry| entry.task.id() == task;
-        let link = ledger
-            .links
-            .values_mut()
-            .find(|link| link.flight().is_some_and(|flight| is_it(&flight.entry)));
-        let killed = match link {
-            Some(link) if link.fate.is_none() || link.fate == Some(Fate::Terminated) => {
-                link.kill(Fate::Killed);
+        let mut state = self.state.lock();
+        self.drain_replies(&mut state);
+        let is_it = |entry: &QueuedTask| entry.task.id() == task;
+        let handle = state.handles.values_mut().find(|handle| {
+            handle
+                .in_flight()
+                .is_some_and(|in_flight| is_it(&in_flight.entry))
+        });
+        let killed = match handle {
+            Some(handle)
+                if handle.kill_reason.is_none()
+                    || handle.kill_reason == Some(KillReason::Terminated) =>
+            {
+                handle.kill(KillReason::Killed);
                 true
             }
-            Some(link) => link.fate == Some(Fate::Killed),
+            Some(handle) => handle.kill_reason == Some(KillReason::Killed),
             None => {
-                let mut queue = ledger.queue.iter();
+                let mut queue = state.queue.iter();
                 let at = queue.position(|entry| entry.has_begun && is_it(entry));
-                let entry = at.and_then(|at| ledger.queue.remove(at));
+                let entry = at.and_then(|at| state.queue.remove(at));
                 let found = entry.is_some();
                 if let Some(entry) = entry {
-                    ledger.again -= 1;
+                    state.again -= 1;
                     let end = entry.end(None, None);
-                    ledger.fail(entry, Error::Killed(end));
-                    self.move_on(&mut ledger);
+                    state.fail(entry, Error::Killed(end));
+                    self.dispatch(&mut state);
                 }
                 found
             }
         };
-        self.ring_if_stale(ledger);
+        self.wake_supervisor_if_needed(state);
         killed
     }
 
@@ -113,7 +119,7 @@ impl Pool {
         let deadline = options
             .limit()
             .and_then(|limit| Instant::now().checked_add(limit));
-        self.ledger.lock().shut_down = true;
+        self.state.lock().shut_down = true;
         // There it would wait for itself.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits);
@@ -129,27 +135,27 @@ impl Pool {
     /// Refuses tasks from now on, and cancels those that wait if so asked. The
     /// caller waits for the workers then, or not.
     fn close(&self, cancels_pending: bool, waits: bool) {
-        let mut ledger = self.ledger.lock();
-        ledger.close(Error::ShutDown);
-        self.room.notify_all();
+        let mut state = self.state.lock();
+        state.close(Error::ShutDown);
+        self.not_full.notify_all();
         let mut cancelled = Vec::new();
         if cancels_pending {
-            let entries = std::mem::take(&mut ledger.queue);
+            let entries = std::mem::take(&mut state.queue);
             let (begun, pending): (Vec<_>, Vec<_>) =
                 entries.into_iter().partition(|entry| entry.has_begun);
-            ledger.queue = begun.into();
+            state.queue = begun.into();
             cancelled = pending;
         }
-        self.move_on(&mut ledger);
-        self.ring_if_stale(ledger);
+        self.dispatch(&mut state);
+        self.wake_supervisor_if_needed(state);
         // All are cancelled before one is told: a callback may wait for another.
-        let tidings: Vec<_> = cancelled.iter().map(|entry| entry.task.cancel()).collect();
+        let notifications: Vec<_> = cancelled.iter().map(|entry| entry.task.cancel()).collect();
         if waits {
             // Not behind the callback that it may be in, for which the collector
             // that is waited for may have to wait.
-            outside_turns(|| tell_all(tidings));
+            without_callback_queue(|| run_notifications(notifications));
         } else {
-            tell_all(tidings);
+            run_notifications(notifications);
         }
         drop(cancelled);
     }
@@ -157,7 +163,7 @@ impl Pool {
     /// Whether the current thread is in one of its callbacks, or decodes one of
     /// its results.
     pub(super) fn is_in_own_code(&self) -> bool {
-        is_telling_of(self.id) || brings_results_of(self.id)
+        is_notifying_for(self.id) || is_collector_of(self.id)
     }
 
     /// Returns `true` if nothing is left to do or to wait for when the executor is dropped.
@@ -168,23 +174,23 @@ impl Pool {
         if !self.is_here() {
             return true;
         }
-        let ledger = self.ledger.lock();
-        ledger.shut_down && ledger.stopped.is_none()
+        let state = self.state.lock();
+        state.shut_down && state.stopped.is_none()
     }
 
     fn join(&self, deadline: Option<Instant>) {
-        let mut ledger = self.ledger.lock();
-        while ledger.threads == Threads::Up || ledger.unsettled > 0 {
+        let mut state = self.state.lock();
+        while state.threads == Threads::Up || state.unsettled > 0 {
             match deadline {
-                None => self.over.wait(&mut ledger),
+                None => self.threads_ended.wait(&mut state),
                 Some(at) => {
-                    if self.over.wait_until(&mut ledger, at).timed_out() {
+                    if self.threads_ended.wait_until(&mut state, at).timed_out() {
                         return;
                     }
                 }
             }
         }
-        drop(ledger);
+        drop(state);
         if deadline.is_some() {
             return;
         }
@@ -196,24 +202,24 @@ impl Pool {
     }
 
     /// Whether nothing is left for the supervisor.
-    pub(super) fn is_over(&self, ledger: &Ledger) -> bool {
-        ledger.closed.is_some()
-            && ledger.queue.is_empty()
-            && ledger.links.is_empty()
-            && ledger.owed == 0
+    pub(super) fn is_finished(&self, state: &PoolState) -> bool {
+        state.closed.is_some()
+            && state.queue.is_empty()
+            && state.handles.is_empty()
+            && state.to_spawn == 0
     }
 
     /// The supervisor ends: no event comes any more.
-    pub(super) fn supervisor_over(&self, ledger: &mut Ledger) {
-        ledger.tell(Event::Over);
-        ledger.collector = None;
+    pub(super) fn supervisor_over(&self, state: &mut PoolState) {
+        state.send_event(Event::Ended);
+        state.collector = None;
     }
 
     /// The collector ends.
-    pub(super) fn collector_over(&self) {
-        let mut ledger = self.ledger.lock();
-        ledger.threads = Threads::Over;
-        drop(ledger);
-        self.over.notify_all();
+    pub(super) fn collector_ended(&self) {
+        let mut state = self.state.lock();
+        state.threads = Threads::Ended;
+        drop(state);
+        self.threads_ended.notify_all();
     }
 }

@@ -1,4 +1,4 @@
-//! [`Lane`]: where the ends of several tasks arrive, in their order.
+//! [`CompletionSet`]: where the ends of several tasks arrive, in their order.
 //!
 //! Each task that is not done gets a waker that sends the task's number over a
 //! channel; one that is done has it sent at once. So a number arrives exactly
@@ -15,16 +15,16 @@ use crate::completion::WakerKey;
 use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
-pub(crate) struct Lane<F: Waitable> {
+pub(crate) struct CompletionSet<F: Waitable> {
     arrivals: Receiver<usize>,
     sender: Sender<usize>,
     /// By number; `None` is free for the next.
-    places: Vec<Option<Place<F>>>,
+    entries: Vec<Option<Entry<F>>>,
     free: Vec<usize>,
-    /// The tasks in `places`. They live, so no two have the same id.
+    /// The tasks in `entries`. They live, so no two have the same id.
     ids: HashSet<usize>,
     /// Those that the current thread has not yet tried to run itself.
-    unhelped: BTreeSet<usize>,
+    not_tried_inline: BTreeSet<usize>,
     /// The place of a task that did not need the thread which waited, when that
     /// looked last.
     elsewhere: usize,
@@ -41,34 +41,34 @@ pub(crate) enum NoneDone {
     Ever,
 }
 
-struct Place<F> {
+struct Entry<F> {
     item: F,
     key: WakerKey,
 }
 
 /// The waker of the task with this number.
-struct Arrival {
+struct ArrivalWaker {
     sender: Sender<usize>,
     number: usize,
 }
 
-impl Wake for Arrival {
+impl Wake for ArrivalWaker {
     fn wake(self: Arc<Self>) {
         // The lane may be gone.
         let _ = self.sender.send(self.number);
     }
 }
 
-impl<F: Waitable> Lane<F> {
+impl<F: Waitable> CompletionSet<F> {
     pub(crate) fn new() -> Self {
         let (sender, arrivals) = unbounded();
         Self {
             arrivals,
             sender,
-            places: Vec::new(),
+            entries: Vec::new(),
             free: Vec::new(),
             ids: HashSet::new(),
-            unhelped: BTreeSet::new(),
+            not_tried_inline: BTreeSet::new(),
             elsewhere: 0,
             origin: Origin::current(),
         }
@@ -79,23 +79,23 @@ impl<F: Waitable> Lane<F> {
         if !self.ids.insert(item.target().id()) {
             return false;
         }
-        let number = self.free.pop().unwrap_or(self.places.len());
+        let number = self.free.pop().unwrap_or(self.entries.len());
         let mut key = WakerKey::default();
         if item.target().done() {
             self.arrive(number);
         } else {
             let sender = self.sender.clone();
-            let waker = Waker::from(Arc::new(Arrival { sender, number }));
+            let waker = Waker::from(Arc::new(ArrivalWaker { sender, number }));
             if item.target().poll(&mut key, &waker) {
                 self.arrive(number);
             } else {
-                self.unhelped.insert(number);
+                self.not_tried_inline.insert(number);
             }
         }
-        let place = Some(Place { item, key });
-        match self.places.get_mut(number) {
-            Some(free) => *free = place,
-            None => self.places.push(place),
+        let entry = Some(Entry { item, key });
+        match self.entries.get_mut(number) {
+            Some(free) => *free = entry,
+            None => self.entries.push(entry),
         }
         true
     }
@@ -130,9 +130,9 @@ impl<F: Waitable> Lane<F> {
             if let Some(number) = self.try_next() {
                 return Ok(number);
             }
-            if let Some(number) = self.unhelped.pop_first() {
+            if let Some(number) = self.not_tried_inline.pop_first() {
                 if let Some(item) = self.item(number) {
-                    item.target().help();
+                    item.target().run_inline();
                 }
             } else if self.all_need_this_thread() {
                 // One that was cancelled meanwhile has arrived.
@@ -146,15 +146,15 @@ impl<F: Waitable> Lane<F> {
     /// Returns `true` if none can be done while this thread waits. Looks at the one
     /// first that said otherwise last: there may be many.
     fn all_need_this_thread(&mut self) -> bool {
-        let (before, from) = self.places.split_at(self.elsewhere);
-        let is_elsewhere = |place: &Option<Place<F>>| {
-            let place = place.as_ref();
-            place.is_some_and(|place| !place.item.target().needs_this_thread())
+        let (before, from) = self.entries.split_at(self.elsewhere);
+        let is_elsewhere = |entry: &Option<Entry<F>>| {
+            let entry = entry.as_ref();
+            entry.is_some_and(|entry| !entry.item.target().needs_this_thread())
         };
-        let mut places = from.iter().chain(before);
-        match places.position(is_elsewhere) {
+        let mut entries = from.iter().chain(before);
+        match entries.position(is_elsewhere) {
             Some(at) => {
-                self.elsewhere = (self.elsewhere + at) % self.places.len();
+                self.elsewhere = (self.elsewhere + at) % self.entries.len();
                 false
             }
             None => true,
@@ -169,13 +169,13 @@ impl<F: Waitable> Lane<F> {
             Ok(number) => number,
             Err(NoneDone::InTime) => return None,
             Err(NoneDone::Ever) => {
-                let is_done = |place: &Option<Place<F>>| {
-                    place
+                let is_done = |entry: &Option<Entry<F>>| {
+                    entry
                         .as_ref()
-                        .is_some_and(|place| place.item.target().done())
+                        .is_some_and(|entry| entry.item.target().done())
                 };
-                let done = self.places.iter().position(is_done);
-                done.or_else(|| self.places.iter().position(Option::is_some))?
+                let done = self.entries.iter().position(is_done);
+                done.or_else(|| self.entries.iter().position(Option::is_some))?
             }
         };
         self.take(number)
@@ -190,30 +190,30 @@ impl<F: Waitable> Lane<F> {
     }
 
     pub(crate) fn item(&self, number: usize) -> Option<&F> {
-        Some(&self.places.get(number)?.as_ref()?.item)
+        Some(&self.entries.get(number)?.as_ref()?.item)
     }
 
     /// Takes a task out.
     pub(crate) fn take(&mut self, number: usize) -> Option<F> {
-        let mut place = self.places.get_mut(number)?.take()?;
+        let mut entry = self.entries.get_mut(number)?.take()?;
         self.free.push(number);
-        self.unhelped.remove(&number);
-        let target = place.item.target();
+        self.not_tried_inline.remove(&number);
+        let target = entry.item.target();
         self.ids.remove(&target.id());
-        target.forget(&mut place.key);
-        Some(place.item)
+        target.forget(&mut entry.key);
+        Some(entry.item)
     }
 
     /// Takes all out, in the order of adding if none was taken before.
     pub(crate) fn take_all(&mut self) -> Vec<(usize, F)> {
-        let numbers = 0..self.places.len();
+        let numbers = 0..self.entries.len();
         numbers
             .filter_map(|number| Some((number, self.take(number)?)))
             .collect()
     }
 }
 
-impl<F: Waitable> Drop for Lane<F> {
+impl<F: Waitable> Drop for CompletionSet<F> {
     fn drop(&mut self) {
         drop(self.take_all());
     }

@@ -1,0 +1,406 @@
+//! The workers of a pool: what they say, how they start and how they end. The
+//! supervisor is the one that calls this, and who takes a snapshot.
+//!
+//! # The end of a worker
+//!
+//! All that it said was heard before. A task that it had not started goes back to
+//! the head of the queue, however often: the worker may have been dead when it was
+//! sent. But a call that three workers in a row began to read, and did not
+//! survive, fails. (More was written then than their sockets hold.) One that it had started is begun again if it has retries left,
+//! and fails otherwise: with `Killed` or `TimeLimit` if the pool ended the worker
+//! for that, with `WorkerDied` if not.
+//!
+//! # Breaking
+//!
+//! An initializer that fails, a worker that is another program, five workers in
+//! a row that die before they begin a task, or a worker that cannot be started
+//! when there is no other (if there is, it is tried again after a while): the pool
+//! is closed with that cause and all that is queued fails. (A task that ends its
+//! worker is over, and fails alone: ten such in a row do not break a pool.) Under
+//! [`OnWorkerDeath::BreakPool`] any death does that, and the other workers are
+//! ended too.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::collector::Event;
+use super::exit_code::ExitCode;
+use super::message::{Answer, InitializeFailure, Reply};
+use super::pool::Pool;
+use super::pool_state::PoolState;
+use super::settings::OnWorkerDeath;
+use super::task::{EncodedCall, codec_error};
+use super::worker_handle::{
+    InFlight, KillReason, QueuedTask, READ_BUDGET, WorkerHandle, WorkerState,
+};
+use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
+use crate::sys::channel;
+use crate::sys::shortage::Shortage;
+
+/// How many workers in a row may die before they begin a task.
+const FAILED_STARTS: u32 = 5;
+
+/// The number of workers that may end while they read a task's call, which is then what ends them.
+const SEND_ATTEMPTS: u32 = 3;
+
+/// How long a pool that has workers goes on with them when one more could not be
+/// started. One of them that ends makes room, and is replaced at once.
+const SHORTAGE: Duration = Duration::from_millis(500);
+
+/// The time until one that has none tries again, and the time for which it tries: descriptors,
+/// processes and memory may be short for a moment only.
+const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
+const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
+
+impl Pool {
+    /// Reads what a worker has said, and acts on it.
+    pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
+        let mut budget = READ_BUDGET;
+        while let Some(handle) = state.handles.get_mut(&number) {
+            match handle.read_replies(&mut budget) {
+                Ok(Some(reply)) => self.on_reply(state, number, reply),
+                Ok(None) => return,
+                Err(what) => return handle.kill(KillReason::Misbehaved(what)),
+            }
+        }
+    }
+
+    fn on_reply(&self, state: &mut PoolState, number: usize, reply: Reply) {
+        let Some(handle) = state.handles.get_mut(&number) else {
+            return;
+        };
+        // Who was told that a task is killed is told the truth. That it began counts, or
+        // it would be begun once more elsewhere.
+        if handle.is_doomed() && !matches!(reply, Reply::Started(_)) {
+            return;
+        }
+        match reply {
+            Reply::Ready | Reply::Initialized => {
+                // One that leaves was about to say that.
+                if !matches!(handle.duty, WorkerState::Starting) {
+                    return;
+                }
+                handle.is_ready = true;
+                // The initializer may take its time: it is the user's.
+                handle.deadline = None;
+                if reply == Reply::Initialized || !self.launcher.initializes() {
+                    handle.duty = WorkerState::Idle;
+                    state.idle.push(number);
+                    self.dispatch(state);
+                    if let Some(handle) = state.handles.get_mut(&number) {
+                        handle.has_rested = matches!(handle.duty, WorkerState::Idle);
+                    }
+                }
+            }
+            // It was told to leave before it was asked for anything: nothing of the
+            // pool's depends on it.
+            Reply::Refused(_) | Reply::InitializeFailed(_)
+                if matches!(handle.duty, WorkerState::Leaving) => {}
+            Reply::Refused(why) => {
+                handle.kill(KillReason::Misbehaved(why.clone()));
+                self.break_down(state, Error::unsupported(why), BrokenPart::Start);
+            }
+            Reply::InitializeFailed(failure) => {
+                handle.leave();
+                self.break_down(state, cause_of(failure), BrokenPart::Initializer);
+            }
+            Reply::Started(task) => self.task_started(state, number, task),
+            Reply::Answer(task, answer) => self.task_answered(state, number, task, answer),
+        }
+    }
+
+    fn task_started(&self, state: &mut PoolState, number: usize, task: u64) {
+        let Some(handle) = state.handles.get_mut(&number) else {
+            return;
+        };
+        let now = Instant::now();
+        match &mut handle.duty {
+            WorkerState::Busy(in_flight)
+                if in_flight.number == task && in_flight.started.is_none() =>
+            {
+                in_flight.started = Some(now);
+                if in_flight.entry.settings.retries == 0 {
+                    in_flight.call = None;
+                }
+                if !in_flight.entry.has_begun {
+                    in_flight.entry.has_begun = true;
+                    state.running += 1;
+                    in_flight.entry.task.begin();
+                }
+                in_flight.entry.times_begun += 1;
+                let limit = in_flight.entry.settings.time_limit;
+                handle.has_begun = true;
+                handle.progress = None;
+                handle.deadline = limit.and_then(|limit| now.checked_add(limit));
+                state.needs_wakeup |= handle.deadline.is_some();
+            }
+            // `WorkerHandle::expects` lets no other through.
+            _ => {}
+        }
+    }
+
+    fn task_answered(
+        &self,
+        state: &mut PoolState,
+        number: usize,
+        task: u64,
+        answer: Answer<Vec<u8>>,
+    ) {
+        let Some(handle) = state.handles.get_mut(&number) else {
+            return;
+        };
+        let in_flight = handle.in_flight();
+        let is_its = in_flight
+            .is_some_and(|in_flight| in_flight.number == task && in_flight.started.is_some());
+        // `WorkerHandle::expects` lets no other answer through.
+        let Some(in_flight) = is_its.then(|| handle.take_in_flight()).flatten() else {
+            return;
+        };
+        handle.deadline = None;
+        handle.done += 1;
+        if self.config.max_tasks_per_child == Some(handle.done) || handle.kill_reason.is_some() {
+            handle.send_exit();
+            state.needs_wakeup = true;
+        } else {
+            state.idle.push(number);
+        }
+        state.running -= 1;
+        state.unread += 1;
+        state.failed_starts = 0;
+        // The next task first: its worker waits, and this task is over.
+        self.dispatch(state);
+        let QueuedTask { task, settings, .. } = in_flight.entry;
+        state.unsettled += 1;
+        if let Some(rest) = task.answered(answer, settings.name) {
+            state.send_event(Event::Answered(rest));
+        }
+    }
+
+    // The ends of workers; the supervisor's.
+
+    /// Whether a worker is to be started: its number. The supervisor says by
+    /// [`worker_started`](Self::worker_started) or
+    /// [`not_started`](Self::not_started) what came of it.
+    pub(super) fn start_owed(&self, state: &mut PoolState) -> Option<usize> {
+        if state.to_spawn == 0 {
+            return None;
+        }
+        state.starting = 1;
+        let number = state.started;
+        state.started += 1;
+        Some(number)
+    }
+
+    pub(super) fn worker_started(
+        &self,
+        state: &mut PoolState,
+        number: usize,
+        mut handle: WorkerHandle,
+    ) {
+        state.to_spawn -= 1;
+        state.starting = 0;
+        state.shortage = None;
+        if state.ended > 0 {
+            state.ended -= 1;
+            state.replaced += 1;
+        }
+        if let Some(kill_reason) = &state.stopped {
+            handle.kill(kill_reason.clone());
+        }
+        state.handles.insert(number, handle);
+        if state.closed.is_some() && state.queued + state.again == 0 {
+            if let Some(handle) = state.handles.get_mut(&number) {
+                handle.send_exit();
+            }
+        }
+    }
+
+    pub(super) fn not_started(&self, state: &mut PoolState, error: io::Error) {
+        state.to_spawn = 0;
+        state.starting = 0;
+        let now = Instant::now();
+        if !state.handles.is_empty() {
+            // The others take the tasks, and must be heard meanwhile.
+            state.not_before = now.checked_add(SHORTAGE);
+            return;
+        }
+        // One that was over in between does not count. Half the limit, for an attempt that
+        // fails may take its time.
+        let recent = state
+            .shortage
+            .filter(|(_, last)| now - *last < SHORTAGE_LIMIT / 2);
+        let since = recent.map_or(now, |(since, _)| since);
+        state.shortage = Some((since, now));
+        if Shortage::of(&error).is_some() && now - since < SHORTAGE_LIMIT {
+            state.not_before = now.checked_add(SHORTAGE_WITHOUT_WORKERS);
+        } else {
+            self.break_down(state, Error::Spawn(Arc::new(error)), BrokenPart::Start);
+        }
+    }
+
+    /// A worker's process has ended, and all that it had said was heard.
+    pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
+        let handle = state.handles.get_mut(&number);
+        if let Some(task) = handle.and_then(WorkerHandle::begun_unheard) {
+            self.task_started(state, number, task);
+        }
+        let Some(mut handle) = state.handles.remove(&number) else {
+            return;
+        };
+        state.idle.retain(|idle| *idle != number);
+        state.ended += 1;
+        self.notify_room();
+        let is_death = match &handle.kill_reason {
+            None => !matches!(handle.duty, WorkerState::Leaving),
+            // One that is slow to leave is no death.
+            Some(KillReason::Misbehaved(_)) => !matches!(handle.duty, WorkerState::Leaving),
+            Some(_) => false,
+        };
+        let moment = self.moment_of(&handle);
+        let in_flight = handle.take_in_flight();
+        // One that rested was well; what ended it came from outside.
+        if is_death && !handle.has_begun && !handle.has_rested {
+            state.failed_starts += 1;
+        }
+        let explained = match end {
+            End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
+            _ => None,
+        };
+        let death = DeathParts {
+            pid: handle.process.pid(),
+            end,
+            task: in_flight
+                .as_ref()
+                .and_then(|in_flight| in_flight.entry.settings.name.clone()),
+            moment,
+            note: match &handle.kill_reason {
+                Some(KillReason::Misbehaved(what)) => {
+                    Some(format!("the pool ended it, for {what}"))
+                }
+                _ => explained,
+            },
+            times_begun: in_flight
+                .as_ref()
+                .map_or(0, |in_flight| in_flight.entry.times_begun),
+            loss: Loss::Retries,
+        };
+        if let Some(in_flight) = in_flight {
+            self.requeue_or_fail(state, in_flight, handle.kill_reason, &death);
+        }
+        let death = Error::WorkerDied(WorkerDeath::new(death));
+        if is_death && self.breaks_on_death() {
+            self.break_down(state, death, BrokenPart::Policy);
+            self.stop(state, KillReason::Broken);
+        } else if state.failed_starts >= FAILED_STARTS {
+            let part = BrokenPart::Starts {
+                workers: state.failed_starts,
+                look_at: self.launcher.runs_before_tasks(),
+            };
+            self.break_down(state, death, part);
+        }
+        self.dispatch(state);
+    }
+
+    /// The place in its life at which a worker is.
+    fn moment_of(&self, handle: &WorkerHandle) -> Moment {
+        match &handle.duty {
+            WorkerState::Starting if handle.is_ready && self.launcher.initializes() => {
+                Moment::Initializing
+            }
+            WorkerState::Starting => Moment::Starting,
+            WorkerState::Busy(in_flight) => match in_flight.started {
+                Some(started) => Moment::Running(started.elapsed()),
+                None => Moment::Sent,
+            },
+            WorkerState::Idle | WorkerState::Leaving => Moment::Idle,
+        }
+    }
+
+    fn breaks_on_death(&self) -> bool {
+        self.config.on_worker_death == OnWorkerDeath::BreakPool
+    }
+
+    /// What becomes of the task of a worker that has ended.
+    fn requeue_or_fail(
+        &self,
+        state: &mut PoolState,
+        in_flight: InFlight,
+        kill_reason: Option<KillReason>,
+        death: &DeathParts,
+    ) {
+        let pid = death.pid;
+        let died = |loss| {
+            let parts = DeathParts {
+                loss,
+                ..death.clone()
+            };
+            Error::WorkerDied(WorkerDeath::new(parts))
+        };
+        let has_started = in_flight.started.is_some();
+        // What a socket holds, a worker need not have been alive for.
+        let was_being_read = in_flight.written > channel::capacity();
+        let ran_for = in_flight.started.map(|started| started.elapsed());
+        let (mut entry, call) = (in_flight.entry, in_flight.call);
+        let error = match kill_reason {
+            Some(KillReason::Killed | KillReason::Terminated) => {
+                Error::Killed(entry.end(Some(pid), ran_for))
+            }
+            Some(KillReason::TimedOut) => Error::TimeLimit(entry.end(Some(pid), ran_for)),
+            Some(KillReason::Broken) => {
+                let broken = state.closed.clone();
+                broken.unwrap_or_else(|| died(Loss::Ended))
+            }
+            Some(KillReason::Misbehaved(_)) | None => {
+                let goes_on = state.stopped.is_none() && !state.is_broken();
+                if let Some(call) = call.filter(|_| goes_on) {
+                    if !has_started {
+                        entry.send_attempts += u32::from(was_being_read);
+                        if entry.send_attempts < SEND_ATTEMPTS {
+                            return self.put_back(state, entry, call);
+                        }
+                    } else if entry.settings.retries > 0 && !self.breaks_on_death() {
+                        entry.settings.retries -= 1;
+                        return self.put_back(state, entry, call);
+                    }
+                }
+                // A task that ends its worker is over, whatever the next one does.
+                state.failed_starts = 0;
+                died(if !goes_on {
+                    Loss::Ended
+                } else if !has_started {
+                    Loss::Unread(entry.send_attempts)
+                } else if self.breaks_on_death() {
+                    Loss::Policy
+                } else {
+                    Loss::Retries
+                })
+            }
+        };
+        state.fail(entry, error);
+    }
+
+    /// Puts a task back to the head of the queue.
+    fn put_back(&self, state: &mut PoolState, mut entry: QueuedTask, call: Box<EncodedCall>) {
+        if entry.has_begun {
+            state.again += 1;
+            entry.again = Some(call);
+        } else {
+            entry.task.release(call);
+            state.queued += 1;
+        }
+        state.queue.push_front(entry);
+    }
+}
+
+/// Why a worker was not initialized.
+fn cause_of(failure: InitializeFailure) -> Error {
+    match failure {
+        InitializeFailure::Error(report) => Error::other(report),
+        InitializeFailure::Panicked(note) => Error::Panicked(note.into_panic(None)),
+        InitializeFailure::Undecodable(fault) => Error::Decode(codec_error(Side::Worker, fault)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
