@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-#[path = "../src/process/codec/mod.rs"]
+#[path = "../src/process/wire/codec/mod.rs"]
 mod codec;
 #[path = "../src/sys/stack.rs"]
 mod stack;

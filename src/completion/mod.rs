@@ -73,7 +73,7 @@ pub(crate) use self::notification::{
     Callback, Notification, is_notifying_for, run_notifications, without_callback_queue,
 };
 pub(crate) use self::scope_tasks::ScopeTasks;
-pub(crate) use self::task::{Job, Notifications, Task, WorkerHooks};
+pub(crate) use self::task::{EncodedCall, Job, Notifications, Task, WorkerHooks};
 pub(crate) use self::waiting::{Finalizer, Until, WakerKey, is_collector_of, mark_collector_of};
 
 use self::scope_tasks::ScopeGuard;

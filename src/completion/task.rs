@@ -1,6 +1,5 @@
 //! The worker's end: what a queue holds, and how a worker runs it.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use super::borrowing::later;
@@ -26,11 +25,19 @@ pub(crate) trait Job<T>: Send {
     /// one of the workers that could run it. Asked under a lock.
     fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>>;
 
-    /// The call, for an executor that does not make it here but sends it away,
-    /// and knows what it packed.
-    fn into_any(self: Box<Self>) -> Option<Box<dyn Any>> {
+    /// The call as bytes, if it is made in another process.
+    fn into_encoded(self: Box<Self>) -> Option<EncodedCall> {
         None
     }
+}
+
+/// A call as another process gets it: a frame that is written once and sent as it
+/// is.
+#[derive(Clone)]
+pub(crate) struct EncodedCall {
+    /// The number by which that process names the task.
+    pub(crate) number: u64,
+    pub(crate) frame: Arc<Vec<u8>>,
 }
 
 /// What a worker tells its pool while it runs a task: whether a new task may

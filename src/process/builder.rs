@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::executor::ProcessPoolExecutor;
-use super::pool::Pool;
+use super::parent::Pool;
 use super::settings::{Config, OnWorkerDeath, TaskSettings};
 use crate::error::Error;
 use crate::executor::InitializerOutcome;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::ProcessPoolExecutorBuilder;
-use super::pool::{self, Pool};
+use super::parent::{Pool, find};
 use super::settings::TaskSettings;
 use crate::error::Error;
 use crate::executor::{
@@ -549,7 +549,7 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
     /// ```
     pub fn kill(&self) -> bool {
         let completion = self.completion();
-        let pool = pool::find(completion.pool_id());
+        let pool = find(completion.pool_id());
         let kill = || pool.is_some_and(|pool| pool.kill(Arc::as_ptr(completion).addr()));
         // In between the worker may end that it was sent to, which puts it back.
         let is_ended = self.cancel() || kill() || self.cancel();

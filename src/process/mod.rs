@@ -1,25 +1,13 @@
-//! The pool of processes.
+//! The pool of processes, in three rooms under one face.
 //!
-//! ```text
-//! executor.rs ──▶ encode.rs ──▶ pool.rs ──▶ worker_handle.rs ═══════▶ worker.rs ──▶ the function
-//!  the face       values to   counts,     frames to and    in the other
-//!  builder.rs,    bytes       queues,     from one worker  process
-//!  with.rs                    judges        ║
-//!                               ▲           ║
-//!                 supervisor.rs ┘◀══════════╝
-//!                 the one thread: hears, starts (launcher.rs), sees deaths
-//!                               │
-//!                 collector.rs ◀┘ the other thread: bytes to values (task.rs),
-//!                                 the completion core, callbacks
-//! ```
+//! * The face: `executor.rs`, `builder.rs`, `with.rs`; `settings.rs` holds what
+//!   they ask for.
+//! * `parent/`: the pool itself, in the user's process.
+//! * `worker/`: the other process, which is this very program, started once more.
+//! * `wire/`: what crosses between the two, as bytes.
 //!
-//! What crosses over is in `call.rs` (which function), `codec.rs` (its values),
-//! `message.rs` and `frame.rs` (what is said, and how it is written). A worker is
-//! this very program, started once more; `entry.rs` is where it finds out that
-//! it is one, before or at the beginning of `main`.
-//!
-//! Where there is no such pool, `absent.rs` takes the place of all that lies
-//! behind the face.
+//! `parent/` imports from `worker/` and `wire/`, `worker/` from `wire/` alone.
+//! On systems without such a pool `absent.rs` takes the place of all three.
 
 mod builder;
 mod executor;
@@ -27,53 +15,15 @@ mod settings;
 mod with;
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod call;
+mod parent;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod codec;
-// Not inside it: `benches/values.rs` takes the encoding without its tests.
-#[cfg(test)]
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod codec_tests;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod collector;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod encode;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod ending;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod entry;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod exit_code;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod frame;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod launcher;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod message;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod pool;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod pool_state;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod program;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod progress;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod spin;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod supervisor;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod task;
+mod wire;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod worker;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod worker_events;
-#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-mod worker_handle;
 
 #[cfg(not(all(target_os = "linux", not(concurrent_futures_loom))))]
 #[path = "absent.rs"]
-mod pool;
+mod parent;
 
 pub use self::builder::ProcessPoolExecutorBuilder;
 pub use self::executor::{ProcessFuture, ProcessPoolExecutor};
@@ -104,5 +54,5 @@ pub use self::settings::OnWorkerDeath;
 /// Where there is no pool of processes it does nothing.
 pub fn init() {
     #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
-    entry::init();
+    worker::entry::init();
 }

@@ -23,6 +23,8 @@ pub(crate) mod life;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod parent;
 pub(crate) mod shortage;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+pub(crate) mod spin;
 pub(crate) mod stack;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod wake_fd;

@@ -9,12 +9,14 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::call::{Call, initialize_frame, task_frame};
-use super::super::codec;
-use super::super::entry::{entry_point, marker};
-use super::super::frame::set_task;
-use super::super::message::{Answer, Reply, exit};
+use super::super::entry::entry_point;
 use super::*;
+use crate::process::wire::answer::Answer;
+use crate::process::wire::call::{Call, initialize_frame, task_frame};
+use crate::process::wire::codec;
+use crate::process::wire::frame::set_task;
+use crate::process::wire::marker::marker;
+use crate::process::wire::message::{Reply, exit};
 use crate::sys::channel::pair;
 use crate::sys::child::Handle;
 use crate::sys::constructors::are_known;
@@ -47,8 +49,8 @@ impl Spoken {
         set_socket_timeout(&channel, Timeout::Recv, Some(LIMIT)).unwrap();
         let (name, value) = marker(entry_point);
         let main = match entry_point {
-            EntryPoint::Hook => "process::worker::tests::is_never_run",
-            EntryPoint::Init => "process::worker::tests::begins_with_init",
+            EntryPoint::Hook => "process::worker::serve::tests::is_never_run",
+            EntryPoint::Init => "process::worker::serve::tests::begins_with_init",
         };
         let child = Command::new("/proc/self/exe")
             .env(name, value)
@@ -172,7 +174,7 @@ fn is_never_run() {
 /// What a worker begins with that enters by `init`.
 #[test]
 fn begins_with_init() {
-    super::super::init();
+    crate::process::init();
 }
 
 #[test]

@@ -17,12 +17,14 @@
 //! and what it returned are frames as well, one answer for each item, both
 //! numbered from 0.
 
+use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
-use super::codec::{self, CodecFault};
-use super::frame::{Frame, Frames, Header, Kind, Open, ProtocolError, bare};
+use super::fields::{read, whole};
+use super::frame::{Frame, Kind, ProtocolError, bare};
 use super::program::Program;
-use crate::panic::Panic;
-use crate::report::Report;
+
+/// The advice where a worker said what it never says by itself.
+pub(crate) const FOREIGN_WORDS: &str = "a task may write only to what it has opened itself";
 
 /// The first words: who the parent is, and who the worker shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,152 +140,14 @@ impl Reply {
     }
 }
 
-/// What came of one call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer<B> {
-    /// The encoded value.
-    Returned(B),
-    /// The function panicked, or the `Serialize` or `Deserialize` of its values.
-    Panicked(WirePanic),
-    /// The arguments could not be decoded.
-    Undecodable(CodecFault),
-    /// The value could not be encoded.
-    Unencodable(CodecFault),
-}
-
-impl<B> Answer<B> {
-    /// All but `Returned`.
-    fn read(kind: Kind, payload: &[u8]) -> Result<Self, ProtocolError> {
-        match kind {
-            Kind::Panicked => WirePanic::read(payload).map(Self::Panicked),
-            Kind::Undecodable => read_fault(payload).map(Self::Undecodable),
-            Kind::Unencodable => read_fault(payload).map(Self::Unencodable),
-            kind => Err(ProtocolError::new(format!("{kind:?} from a worker"))),
-        }
-    }
-}
-
-/// The answers for the items of a chunk, out of what its task returned: the
-/// item's number, and what came of it.
-pub(crate) fn answers(
-    returned: &[u8],
-) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), ProtocolError>> {
-    Frames::within(returned).map(|frame| {
-        let (Header { kind, task, .. }, payload) = frame?;
-        let answer = match kind {
-            Kind::Returned => Answer::Returned(payload),
-            kind => Answer::read(kind, payload)?,
-        };
-        Ok((task, answer))
-    })
-}
-
-/// A panic as it crosses over: its words, without the payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WirePanic {
-    pub(crate) message: String,
-    pub(crate) location: Option<String>,
-    pub(crate) worker: Option<String>,
-}
-
-impl WirePanic {
-    pub(super) fn of(panic: &Panic) -> Self {
-        Self {
-            message: panic.message().to_owned(),
-            location: panic.location().map(str::to_owned),
-            worker: panic.worker().map(str::to_owned),
-        }
-    }
-
-    /// The panic again, of the task that the parent knows by that name.
-    pub(crate) fn into_panic(self, task: Option<std::sync::Arc<str>>) -> Panic {
-        Panic::elsewhere(self.message, self.location, self.worker, task)
-    }
-
-    pub(super) fn write(&self, out: &mut Vec<u8>, task: u64) {
-        let plain = (&self.message, &self.location, &self.worker);
-        append(out, Kind::Panicked, task, &plain);
-    }
-
-    fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
-        let (message, location, worker) = read("panic", payload)?;
-        Ok(Self {
-            message,
-            location,
-            worker,
-        })
-    }
-}
-
-/// Why a worker's initializer did not end well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum InitializeFailure {
-    /// It returned an error.
-    Error(Report),
-    Panicked(WirePanic),
-    /// Its arguments could not be decoded.
-    Undecodable(CodecFault),
-}
-
-impl InitializeFailure {
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let open = Open::begin(out, Kind::InitializeFailed, 0);
-        match self {
-            // No kind of its own: it is inside of a frame that says what it is.
-            Self::Error(report) => append(out, Kind::Item, 0, report),
-            Self::Panicked(note) => note.write(out, 0),
-            Self::Undecodable(fault) => write_fault(fault, out, Kind::Undecodable, 0),
-        }
-        open.close(out);
-    }
-
-    fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
-        let inner = Frames::within(payload).next();
-        let (header, inner) =
-            inner.unwrap_or_else(|| Err(ProtocolError::new("a failure of nothing")))?;
-        match header.kind {
-            Kind::Item => read("error", inner).map(Self::Error),
-            Kind::Panicked => WirePanic::read(inner).map(Self::Panicked),
-            Kind::Undecodable => read_fault(inner).map(Self::Undecodable),
-            kind => Err(ProtocolError::new(format!("{kind:?} as a failure"))),
-        }
-    }
-}
-
 /// Says that the worker does not begin.
-pub(super) fn refused(why: &str) -> Vec<u8> {
+pub(crate) fn refused(why: &str) -> Vec<u8> {
     whole(Kind::Refused, 0, &why)
-}
-
-pub(super) fn write_fault(fault: &CodecFault, out: &mut Vec<u8>, kind: Kind, task: u64) {
-    append(out, kind, task, &(&fault.type_name, &fault.reason));
-}
-
-fn read_fault(payload: &[u8]) -> Result<CodecFault, ProtocolError> {
-    let (type_name, reason) = read("fault", payload)?;
-    Ok(CodecFault { type_name, reason })
-}
-
-fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Vec<u8> {
-    let mut out = Vec::new();
-    append(&mut out, kind, task, plain);
-    out
-}
-
-/// Appends a frame of plain values of ours.
-fn append<T: serde::Serialize>(out: &mut Vec<u8>, kind: Kind, task: u64, plain: &T) {
-    let open = Open::begin(out, kind, task);
-    codec::encode(plain, out).expect("texts and numbers can be encoded");
-    open.close(out);
-}
-
-fn read<T: serde::de::DeserializeOwned>(what: &str, payload: &[u8]) -> Result<T, ProtocolError> {
-    codec::decode(payload)
-        .map_err(|fault| ProtocolError::new(format!("no {what}: {}", fault.reason)))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::answer::{WirePanic, answers};
     use super::super::frame::HEADER;
     use super::*;
 

@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
-use super::collector::Event;
 use super::pool::Pool;
+use super::pool_state::Event;
 use super::pool_state::{PoolState, Threads};
-use super::worker_handle::{KillReason, QueuedTask};
+use super::queued_task::QueuedTask;
+use super::worker_handle::KillReason;
 use crate::completion::{
     is_collector_of, is_notifying_for, run_notifications, without_callback_queue,
 };
@@ -48,7 +49,7 @@ impl Pool {
     }
 
     /// Ends all workers, and the pool with them; at once, or as `SIGTERM` does.
-    pub(super) fn stop_workers(&self, at_once: bool) {
+    pub(in crate::process) fn stop_workers(&self, at_once: bool) {
         if !self.is_here() {
             return;
         }
@@ -72,7 +73,7 @@ impl Pool {
     }
 
     /// Ends a task that cannot be cancelled, with its worker; whether it could.
-    pub(super) fn kill(&self, task: usize) -> bool {
+    pub(in crate::process) fn kill(&self, task: usize) -> bool {
         if !self.is_here() {
             return false;
         }
@@ -111,7 +112,7 @@ impl Pool {
         killed
     }
 
-    pub(super) fn shutdown(&self, options: ShutdownOptions) -> ShutdownReport {
+    pub(in crate::process) fn shutdown(&self, options: ShutdownOptions) -> ShutdownReport {
         if !self.is_here() {
             return ShutdownReport::default();
         }
@@ -170,7 +171,7 @@ impl Pool {
     ///
     /// Workers that were ended by force are waited for: they are gone in a moment,
     /// and until then they are still there to be seen.
-    pub(super) fn needs_no_shutdown(&self) -> bool {
+    pub(in crate::process) fn needs_no_shutdown(&self) -> bool {
         if !self.is_here() {
             return true;
         }

@@ -15,19 +15,19 @@
 
 use std::thread::yield_now;
 
-use crate::sys::current_process;
+use super::current_process;
 
 /// How often is looked before a sleep. Six are too few for bursts with one worker,
 /// and sixty gain little more.
 const SPINS: u32 = 20;
 
 /// Whether a frame that said so came from another CPU than this.
-pub(super) fn is_elsewhere(cpu: u32) -> bool {
+pub(crate) fn is_elsewhere(cpu: u32) -> bool {
     cpu != 0 && cpu != current_process::cpu()
 }
 
 /// The first that a look finds.
-pub(super) fn spin<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn spin<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
     (0..SPINS).find_map(|_| {
         let found = find();
         if found.is_none() {

@@ -57,7 +57,7 @@ impl Kind {
         Self::Item,
     ];
 
-    pub(super) fn of(number: u32) -> Option<Self> {
+    pub(crate) fn of(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u32 == number)
     }
 }

@@ -4,14 +4,15 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use super::super::frame::{Kind, bare};
-use super::super::launcher::Process;
-use super::super::message::{WirePanic, refused};
-use super::super::settings::{Config, TaskSettings};
 use super::super::task::one;
+use super::super::worker_process::Process;
 use super::*;
 use crate::completion::{Completion, Until};
 use crate::executor::ShutdownOptions;
+use crate::process::settings::{Config, TaskSettings};
+use crate::process::wire::answer::WirePanic;
+use crate::process::wire::frame::{Kind, bare};
+use crate::process::wire::message::refused;
 
 /// A pool whose only worker is a process that does nothing, and that worker's
 /// end of the channel for the test to speak through.

@@ -16,18 +16,18 @@ use std::io;
 use std::process::{exit, id};
 use std::thread;
 
-use super::entry::EntryPoint;
-use super::exit_code::ExitCode;
-use super::frame::{Assembler, Frames, Kind, ProtocolError, bare, set_cpu};
-use super::message::{Hello, Request, Work, refused};
-use super::program::Program;
-use super::spin::{is_elsewhere, spin};
 use crate::panic::watch_panics;
+use crate::process::wire::exit_code::ExitCode;
+use crate::process::wire::frame::{Assembler, Frames, Kind, ProtocolError, bare, set_cpu};
+use crate::process::wire::marker::EntryPoint;
+use crate::process::wire::message::{Hello, Request, Work, refused};
+use crate::process::wire::program::Program;
 use crate::sys::channel::Channel;
 use crate::sys::current_process;
 use crate::sys::fork::Origin;
 use crate::sys::life::Life;
 use crate::sys::parent::Parent;
+use crate::sys::spin::{is_elsewhere, spin};
 use crate::worker::{self, PoolKind, Worker};
 
 /// The stack of the thread that runs tasks: what `main` usually has.
@@ -43,7 +43,7 @@ static TASK_THREAD: Life = Life::new();
 const KEPT: usize = 1 << 20;
 
 /// The life of a worker process.
-pub(super) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
+pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if !parent.end_with_it() {
         current_process::end_now(0);
     }
@@ -109,7 +109,7 @@ pub(super) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
 
 /// The stack of the thread that runs tasks: what the user asked for all threads,
 /// if it is more.
-pub(super) fn stack() -> usize {
+pub(crate) fn stack() -> usize {
     let asked = std::env::var("RUST_MIN_STACK").ok();
     asked
         .and_then(|bytes| bytes.parse().ok())

@@ -3,7 +3,7 @@
 //! # The terms
 //!
 //! A parent starts its own program with the *marker* in the environment
-//! ([`marker`]: at which entry it shall become a worker, and the parent's number)
+//! ([`marker`](crate::process::wire::marker::marker): at which entry it shall become a worker, and the parent's number)
 //! and with one end of its channel as descriptor 0. There are two *entries*: the
 //! *hook*, which runs before `main` (feature `worker-hook`), and [`init`].
 //!
@@ -47,43 +47,15 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::exit_code::ExitCode;
-use super::message::refused;
-use super::program::Program;
-use super::worker;
+use super::serve;
+use crate::process::wire::exit_code::ExitCode;
+use crate::process::wire::marker::{EntryPoint, VARIABLE};
+use crate::process::wire::message::refused;
+use crate::process::wire::program::Program;
 use crate::sys::channel::Channel;
 use crate::sys::current_process;
 use crate::sys::image::Image;
 use crate::sys::parent::{Parent, Peer};
-
-/// The environment variable that holds the marker.
-const VARIABLE: &str = "CONCURRENT_FUTURES_WORKER";
-
-/// The entry at which a process becomes a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryPoint {
-    /// Before `main`.
-    Hook,
-    /// In [`init`].
-    Init,
-}
-
-impl EntryPoint {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Hook => "hook",
-            Self::Init => "init",
-        }
-    }
-}
-
-/// The name and the value of the variable that a worker is started with.
-pub(crate) fn marker(entry_point: EntryPoint) -> (&'static str, String) {
-    (
-        VARIABLE,
-        format!("{} {}", entry_point.name(), std::process::id()),
-    )
-}
 
 /// Why this process cannot have workers; the text says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +99,7 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
     );
     if !Program::is_main() {
         Err(NoEntryPoint(
-            "this crate is in a shared library, where no other process finds it; handle it into \
+            "this crate is in a shared library, where no other process finds it; link it into \
              the main program",
         ))
     } else if Image::current().is_run_by_loader() {
@@ -172,7 +144,7 @@ fn refuse(why: &str) -> ! {
 }
 
 /// The entry in `main`.
-pub(super) fn init() {
+pub(crate) fn init() {
     // Behind the first pool it is too late: a worker that came by there would
     // have done all that comes before it.
     // ORDERING: a flag that stands alone.
@@ -192,7 +164,7 @@ pub(super) fn init() {
 fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     // ORDERING: the threads that ask are started after this.
     BECAME.store(true, Ordering::Relaxed);
-    worker::run(entry_point, parent)
+    serve::run(entry_point, parent)
 }
 
 /// The hook has run: it is in this program.
@@ -368,7 +340,7 @@ mod tests {
 
     #[test]
     fn who_was_started_as_a_worker_makes_no_pool() {
-        let invited = marker(EntryPoint::Init).1;
+        let invited = crate::process::wire::marker::marker(EntryPoint::Init).1;
         let runs = [
             // Whoever calls no `init`.
             (&*invited, true, Some(ExitCode::Misled as i32)),
@@ -388,7 +360,7 @@ mod tests {
                 .args([
                     "--exact",
                     "--nocapture",
-                    "process::entry::tests::asks_for_a_way",
+                    "process::worker::entry::tests::asks_for_a_way",
                 ])
                 .env(VARIABLE, marker)
                 .stdin(input)

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Deserializer, Serializer};
 
+use super::super::answer::{Answer, answers};
 use super::super::frame::{Assembler, Frame};
-use super::super::message::{Answer, Reply, Request, answers};
+use super::super::message::{Reply, Request};
 use super::*;
 
 /// What arrives at the other end.

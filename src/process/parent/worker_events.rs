@@ -24,17 +24,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::collector::Event;
-use super::exit_code::ExitCode;
-use super::message::{Answer, InitializeFailure, Reply};
 use super::pool::Pool;
+use super::pool_state::Event;
 use super::pool_state::PoolState;
-use super::settings::OnWorkerDeath;
-use super::task::{EncodedCall, codec_error};
-use super::worker_handle::{
-    InFlight, KillReason, QueuedTask, READ_BUDGET, WorkerHandle, WorkerState,
-};
+use super::queued_task::{InFlight, QueuedTask};
+use super::task::codec_error;
+use super::worker_handle::{KillReason, READ_BUDGET, WorkerHandle, WorkerState};
+use crate::completion::EncodedCall;
 use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
+use crate::process::settings::OnWorkerDeath;
+use crate::process::wire::answer::{Answer, InitializeFailure};
+use crate::process::wire::exit_code::ExitCode;
+use crate::process::wire::message::Reply;
 use crate::sys::channel;
 use crate::sys::shortage::Shortage;
 
@@ -381,7 +382,7 @@ impl Pool {
     }
 
     /// Puts a task back to the head of the queue.
-    fn put_back(&self, state: &mut PoolState, mut entry: QueuedTask, call: Box<EncodedCall>) {
+    fn put_back(&self, state: &mut PoolState, mut entry: QueuedTask, call: EncodedCall) {
         if entry.has_begun {
             state.again += 1;
             entry.again = Some(call);

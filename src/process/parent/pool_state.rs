@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::collector::Event;
-use super::worker_handle::{KillReason, QueuedTask, WorkerHandle, WorkerState};
+use super::queued_task::QueuedTask;
+use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
+use crate::completion::Finalizer;
 use crate::error::Error;
 
 /// The supervisor and the collector.
@@ -15,6 +16,20 @@ pub(super) enum Threads {
     #[default]
     Unneeded,
     Up,
+    Ended,
+}
+
+/// What the collector is handed.
+pub(super) enum Event {
+    /// What is left of a task after its worker's answer.
+    Answered(Finalizer),
+    /// A task that was sent fails.
+    Failed(QueuedTask, Error),
+    /// Tasks that were queued fail together, each before one is told.
+    Refused(Vec<QueuedTask>, Error),
+    /// A task that was cancelled before: perhaps nobody else has it any more.
+    Stale(QueuedTask),
+    /// The supervisor has gone; this is the last one.
     Ended,
 }
 

@@ -19,25 +19,11 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::pool::Pool;
-use super::worker;
-use super::worker_handle::QueuedTask;
-use crate::completion::{Finalizer, mark_collector_of, run_notifications};
-use crate::error::Error;
+use super::pool_state::Event;
+use super::queued_task::QueuedTask;
+use crate::completion::{mark_collector_of, run_notifications};
 use crate::panic::{contain, contain_drop};
-
-/// What the collector is handed.
-pub(super) enum Event {
-    /// What is left of a task after its worker's answer.
-    Answered(Finalizer),
-    /// A task that was sent fails.
-    Failed(QueuedTask, Error),
-    /// Tasks that were queued fail together, each before one is told.
-    Refused(Vec<QueuedTask>, Error),
-    /// A task that was cancelled before: perhaps nobody else has it any more.
-    Stale(QueuedTask),
-    /// The supervisor has gone; this is the last one.
-    Ended,
-}
+use crate::process::worker::serve;
 
 /// The stack of the collector's thread.
 ///
@@ -46,7 +32,7 @@ pub(super) enum Event {
 /// that overflows is one worker; here it would be the whole program. It is memory only
 /// where it is used.
 pub(super) fn stack() -> usize {
-    worker::stack().saturating_mul(4)
+    serve::stack().saturating_mul(4)
 }
 
 /// The life of the collector, until the supervisor is gone.

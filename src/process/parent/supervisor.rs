@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::launcher::Process;
 use super::pool::Pool;
 use super::pool_state::PoolState;
 use super::progress::{self, Progress};
-use super::spin::spin;
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
+use super::worker_process::Process;
 use crate::error::End;
 use crate::sys::channel::Channel;
+use crate::sys::spin::spin;
 
 /// How often a worker's process is looked at where the system has no descriptor
 /// for it: one whose socket has ended, and any other.

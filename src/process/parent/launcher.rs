@@ -10,20 +10,18 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::fd::BorrowedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf, absolute};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use super::entry::{self, EntryPoint};
-use super::message::Hello;
-use super::program::Program;
 use super::worker_handle::WorkerHandle;
-use crate::error::{End, StartFailure};
-use crate::sync::Mutex;
+use super::worker_process::Process;
+use crate::error::StartFailure;
+use crate::process::wire::marker::{EntryPoint, marker};
+use crate::process::wire::message::Hello;
+use crate::process::wire::program::Program;
 use crate::sys::channel;
-use crate::sys::child::{Handle, SignalName};
 use crate::sys::shortage::Shortage;
 
 /// The program of this process, as the system knows it.
@@ -61,14 +59,14 @@ impl Launcher {
     pub(super) fn launch(&self, number: usize) -> io::Result<WorkerHandle> {
         let (ours, childs) = channel::pair()?;
         let mut command = Command::new(PROGRAM);
-        if let Some(current_process) = std::env::args_os().next() {
-            command.arg0(current_process);
+        if let Some(own) = std::env::args_os().next() {
+            command.arg0(own);
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.current_dir {
             command.current_dir(folder);
         }
-        let (name, value) = entry::marker(self.entry_point);
+        let (name, value) = marker(self.entry_point);
         command.env(name, value).stdin(Stdio::from(childs));
         let process = Process::new(command.spawn().map_err(|error| self.explain(error))?)?;
         drop(command);
@@ -141,81 +139,4 @@ fn explain_program(why: io::Error) -> io::Error {
         ),
     };
     StartFailure::wrap(why, what, advice)
-}
-
-/// The process of a worker.
-pub(super) struct Process {
-    pid: u32,
-    handle: Handle,
-    /// `None`: it was waited for, and its number may be another's.
-    child: Mutex<Option<Child>>,
-}
-
-impl Process {
-    pub(super) fn new(mut child: Child) -> io::Result<Self> {
-        let pid = child.id();
-        match Handle::open(pid) {
-            Ok(handle) => Ok(Self {
-                pid,
-                handle,
-                child: Mutex::new(Some(child)),
-            }),
-            Err(error) => {
-                child.kill()?;
-                child.wait()?;
-                Err(error)
-            }
-        }
-    }
-
-    /// As on a system that has no descriptor for a process.
-    #[cfg(test)]
-    pub(super) fn without_descriptor(self) -> Self {
-        let handle = self.handle.without_pidfd();
-        Self { handle, ..self }
-    }
-
-    pub(super) fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// Readable when it has ended, where the system has such a thing.
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.handle.pidfd()
-    }
-
-    /// Ends it at once.
-    pub(super) fn kill(&self) -> io::Result<()> {
-        match &*self.child.lock() {
-            Some(_) => self.handle.kill(),
-            None => Ok(()),
-        }
-    }
-
-    /// Asks it to end.
-    pub(super) fn terminate(&self) -> io::Result<()> {
-        match &*self.child.lock() {
-            Some(_) => self.handle.terminate(),
-            None => Ok(()),
-        }
-    }
-
-    /// How it ended, if it did; it is no zombie then.
-    pub(super) fn try_wait(&self) -> io::Result<Option<End>> {
-        let mut child = self.child.lock();
-        let Some(running) = child.as_mut() else {
-            return Ok(Some(End::Unknown));
-        };
-        let status = running.try_wait();
-        if !matches!(status, Ok(None)) {
-            *child = None;
-        }
-        Ok(
-            status?.map(|status| match (status.code(), status.signal()) {
-                (Some(code), _) => End::Exited(code),
-                (None, Some(signal)) => End::Signalled(SignalName(signal).to_string()),
-                (None, None) => End::Unknown,
-            }),
-        )
-    }
 }

@@ -1,40 +1,36 @@
-//! [`RemoteTask`]: the worker's end of a task whose worker is another process, and
-//! [`EncodedCall`], the call as it travels.
-//!
-//! The pool holds tasks of all types as [`AnyRemoteTask`]. What it does with one, in
-//! this order: `claim` when the call is sent (nobody can cancel it from then
-//! on), `begin` when the worker says that it started, one `answered` or `failed`
-//! at the end. A task whose worker ended before it started is `release`d, and
-//! may be claimed again or cancelled. `failed` and what `answered` gives back run
-//! foreign code; all else takes the task's own lock for a moment and may be done
-//! under the pool's.
+//! [`RemoteTask`]: a task whose worker is another process, with the type of its
+//! value; and its worker's answer as that value or an error.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::codec::{self, CodecFault};
-use super::frame::ProtocolError;
-use super::message::{Answer, answers};
 use super::pool::Pool;
-use super::worker_handle::FOREIGN_WORDS;
+use super::queued_task::AnyRemoteTask;
 use crate::completion::{
-    Completion, Finalizer, Job, Notification, Notifications, Task, WorkerHooks,
+    Completion, EncodedCall, Finalizer, Job, Notification, Notifications, Task, WorkerHooks,
 };
 use crate::error::{CodecError, Error, Side};
 use crate::map::Chunk;
 use crate::panic::{catch, contain};
+use crate::process::wire::answer::{Answer, answers};
+use crate::process::wire::codec::{self, CodecFault};
+use crate::process::wire::frame::ProtocolError;
+use crate::process::wire::message::FOREIGN_WORDS;
 
-/// A call on its way: a frame that is written once and sent as it is.
-pub(super) struct EncodedCall {
+/// The number of bytes that a value may have to be decoded by the thread that waits for
+/// it: its `Deserialize` may recurse by itself, and that thread may have little stack,
+/// where the collector has much.
+const SMALL: usize = 32;
+
+/// The call of a pending task, which the task's completion holds: taken out to be
+/// sent, dropped if the task is cancelled first.
+pub(super) struct RemoteJob {
     pub(super) pool: Arc<Pool>,
-    /// What the worker knows the task by.
-    pub(super) number: u64,
-    pub(super) frame: Arc<Vec<u8>>,
+    pub(super) call: EncodedCall,
 }
 
-impl<T> Job<T> for EncodedCall {
+impl<T> Job<T> for RemoteJob {
     fn call(self: Box<Self>) -> T {
         unreachable!("it runs in another process, and no thread here is its worker")
     }
@@ -49,46 +45,9 @@ impl<T> Job<T> for EncodedCall {
         None
     }
 
-    fn into_any(self: Box<Self>) -> Option<Box<dyn Any>> {
-        Some(self)
+    fn into_encoded(self: Box<Self>) -> Option<EncodedCall> {
+        Some(self.call)
     }
-}
-
-/// The number of bytes that a value may have to be decoded by the thread that waits for
-/// it: its `Deserialize` may recurse by itself, and that thread may have little stack,
-/// where the collector has much.
-const SMALL: usize = 32;
-
-/// The worker's end of a task of any type.
-pub(super) trait AnyRemoteTask: Send {
-    /// Tells tasks apart as long as their futures live.
-    fn id(&self) -> usize;
-
-    /// Takes the call of a task that is pending.
-    fn claim(&self) -> Option<Box<EncodedCall>>;
-
-    /// Puts the call of a claimed task that did not begin back.
-    fn release(&self, call: Box<EncodedCall>);
-
-    /// The worker has started it.
-    fn begin(&self);
-
-    /// Ends it with what the worker answered, which is decoded first. A thread
-    /// that waits for it does that, if it is small; `Some`: the caller sees to it.
-    fn answered(
-        self: Box<Self>,
-        answer: Answer<Vec<u8>>,
-        name: Option<Arc<str>>,
-    ) -> Option<Finalizer>;
-
-    /// Ends a claimed task with an error.
-    fn failed(&self, error: Error) -> Notifications;
-
-    /// Ends a task that is in the queue with an error.
-    fn fail_pending(&self, error: Error) -> Notifications;
-
-    /// Cancels a task that is in the queue.
-    fn cancel(&self) -> Notifications;
 }
 
 /// A task, and how the bytes that its worker returned become its value.
@@ -118,12 +77,13 @@ where
         Arc::as_ptr(&self.completion).addr()
     }
 
-    fn claim(&self) -> Option<Box<EncodedCall>> {
-        self.completion.claim()?.into_any()?.downcast().ok()
+    fn claim(&self) -> Option<EncodedCall> {
+        self.completion.claim()?.into_encoded()
     }
 
-    fn release(&self, call: Box<EncodedCall>) {
-        self.completion.release(call);
+    fn release(&self, call: EncodedCall) {
+        let pool = Arc::clone(&self.pool);
+        self.completion.release(Box::new(RemoteJob { pool, call }));
     }
 
     fn begin(&self) {

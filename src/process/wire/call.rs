@@ -22,9 +22,9 @@ use std::mem::transmute;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::answer::{InitializeFailure, WirePanic, write_fault};
 use super::codec::{self, CodecFault};
 use super::frame::{Frames, Kind, Open};
-use super::message::{InitializeFailure, WirePanic, write_fault};
 use crate::executor::InitializerOutcome;
 use crate::panic::{catch, contain_drop};
 use crate::report::Report;
@@ -146,7 +146,7 @@ impl Call {
     ///
     /// `self` was made by [`one`](Self::one), [`each`](Self::each) or
     /// [`initializer`](Self::initializer) in a process of this very program.
-    pub(super) unsafe fn run(self, task: u64, args: &[u8], out: &mut Vec<u8>) -> bool {
+    pub(crate) unsafe fn run(self, task: u64, args: &[u8], out: &mut Vec<u8>) -> bool {
         let image = Image::current();
         let found = (image.address(self.function), image.address(self.trampoline));
         let (Some(function), Some(trampoline)) = found else {

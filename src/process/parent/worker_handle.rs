@@ -34,15 +34,13 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::frame::{Assembler, Kind, holds};
-use super::launcher::Process;
-use super::message::{self, Reply};
 use super::progress::Progress;
-use super::settings::TaskSettings;
-use super::spin::is_elsewhere;
-use super::task::{AnyRemoteTask, EncodedCall};
-use crate::error::{TaskEnd, TaskEndParts};
+use super::queued_task::InFlight;
+use super::worker_process::Process;
+use crate::process::wire::frame::{Assembler, Kind, holds};
+use crate::process::wire::message::{self, FOREIGN_WORDS, Reply};
 use crate::sys::channel::{Channel, capacity};
+use crate::sys::spin::is_elsewhere;
 
 /// How long a worker may take from its start to its first word. It does nothing
 /// of the user's before that, but the machine may be busy.
@@ -59,59 +57,6 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 /// How many bytes are read or written in one go, so that one worker's long
 /// answer does not keep the others' waiting.
 pub(super) const READ_BUDGET: usize = 1 << 20;
-
-/// The advice where a worker said what it never says by itself.
-pub(super) const FOREIGN_WORDS: &str = "a task may write only to what it has opened itself";
-
-/// A task that waits for a worker.
-pub(super) struct QueuedTask {
-    pub(super) task: Box<dyn AnyRemoteTask>,
-    pub(super) settings: TaskSettings,
-    /// The call of a task that is begun again: it is claimed, and runs, as far
-    /// as anybody is told.
-    pub(super) again: Option<Box<EncodedCall>>,
-    /// Whether a worker has started it.
-    pub(super) has_begun: bool,
-    /// The number of workers that have started it.
-    pub(super) times_begun: u32,
-    /// The number of workers that ended while they read its call.
-    pub(super) send_attempts: u32,
-}
-
-impl QueuedTask {
-    pub(super) fn new(task: Box<dyn AnyRemoteTask>, settings: TaskSettings) -> Self {
-        Self {
-            task,
-            settings,
-            again: None,
-            has_begun: false,
-            send_attempts: 0,
-            times_begun: 0,
-        }
-    }
-
-    /// The known facts if the pool ends it; where and for how long, if a
-    /// worker has it.
-    pub(super) fn end(&self, pid: Option<u32>, ran_for: Option<Duration>) -> TaskEnd {
-        TaskEnd::new(TaskEndParts {
-            task: self.settings.name.clone(),
-            pid,
-            ran_for,
-            limit: self.settings.time_limit,
-        })
-    }
-}
-
-/// A task that a worker has.
-pub(super) struct InFlight {
-    pub(super) number: u64,
-    pub(super) entry: QueuedTask,
-    /// The call, as long as it may have to be sent again.
-    pub(super) call: Option<Box<EncodedCall>>,
-    pub(super) started: Option<Instant>,
-    /// The bytes of the call that were written.
-    pub(super) written: usize,
-}
 
 /// What a worker is doing.
 pub(super) enum WorkerState {

@@ -37,31 +37,24 @@
 //! does not get there is ended.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crossbeam_channel::unbounded;
-
-use super::collector::{self, Event};
-use super::entry;
-use super::frame;
 use super::launcher::Launcher;
-use super::pool_state::{PoolState, Threads};
-use super::settings::{Config, TaskSettings};
-use super::supervisor;
-use super::task::{EncodedCall, RemoteTask};
-use super::worker_handle::{InFlight, QueuedTask, WorkerState};
-use crate::completion::{Completion, new_pool_id};
+use super::pool_state::{Event, PoolState, Threads};
+use super::queued_task::{InFlight, QueuedTask};
+use super::worker_handle::WorkerState;
+use crate::completion::{EncodedCall, new_pool_id};
 use crate::error::Error;
-use crate::executor::Stats;
+use crate::process::settings::Config;
+use crate::process::worker::entry;
 use crate::sync::{Condvar, Mutex, MutexGuard, global};
-use crate::sys::current_process;
 use crate::sys::fork::{Origin, forget_threads};
 use crate::sys::wake_fd::WakeFd;
 
-pub(super) struct Pool {
+pub(in crate::process) struct Pool {
     pub(super) id: usize,
     /// The process that made it. A fork of that has none of its threads.
     pub(super) origin: Origin,
@@ -87,12 +80,12 @@ global! {
 }
 
 /// The pool of a task's home, if it lives.
-pub(super) fn find(id: usize) -> Option<Arc<Pool>> {
+pub(in crate::process) fn find(id: usize) -> Option<Arc<Pool>> {
     POOLS.lock().get(&id).and_then(Weak::upgrade)
 }
 
 impl Pool {
-    pub(super) fn new(config: Config) -> Result<Arc<Self>, Error> {
+    pub(in crate::process) fn new(config: Config) -> Result<Arc<Self>, Error> {
         let entry_point =
             entry::entry_point().map_err(|refusal| Error::unsupported(refusal.to_string()))?;
         let launcher = Launcher {
@@ -124,7 +117,7 @@ impl Pool {
         self.id
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(in crate::process) fn config(&self) -> &Config {
         &self.config
     }
 
@@ -149,109 +142,11 @@ impl Pool {
         self.origin.is_here()
     }
 
-    /// Queues a task of a pool that was found open; a full queue is waited for if
-    /// `waits`.
-    pub(super) fn queue<T, D>(
-        self: &Arc<Self>,
-        mut call: Vec<u8>,
-        settings: TaskSettings,
-        decode: D,
-        waits: bool,
-    ) -> Result<Arc<Completion<T>>, Error>
-    where
-        T: Send + 'static,
-        D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
-    {
-        // ORDERING: it has to be unique; it publishes nothing.
-        let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
-        frame::set_task(&mut call, number);
-        frame::set_cpu(&mut call, current_process::cpu());
-        let job = EncodedCall {
-            pool: Arc::clone(self),
-            number,
-            frame: Arc::new(call),
-        };
-        let completion = Completion::remote(self.id);
-        if self.config.record_timing {
-            completion.record_timing();
-        }
-        // SAFETY: neither the call nor the value borrows.
-        let _ = unsafe { completion.pack(Some(Box::new(job)), None) };
-        let task = RemoteTask {
-            pool: Arc::clone(self),
-            completion: Arc::clone(&completion),
-            decode,
-        };
-        self.enqueue(QueuedTask::new(Box::new(task), settings), waits)?;
-        Ok(completion)
-    }
-
-    fn enqueue(self: &Arc<Self>, entry: QueuedTask, waits: bool) -> Result<(), Error> {
-        let mut state = self.state.lock();
-        loop {
-            if let Some(closed) = &state.closed {
-                return Err(closed.clone());
-            }
-            // Its own code never waits for room: it is what makes it.
-            if !self.is_full(&state) || self.is_in_own_code() {
-                break;
-            }
-            if !waits {
-                return Err(Error::QueueFull);
-            }
-            self.not_full.wait(&mut state);
-        }
-        if state.threads == Threads::Unneeded {
-            self.start_threads(&mut state)?;
-        }
-        state.queue.push_back(entry);
-        state.queued += 1;
-        self.dispatch(&mut state);
-        self.wake_supervisor_if_needed(state);
-        Ok(())
-    }
-
-    /// Whether a bounded queue has no room. A task that can count on a worker, one
-    /// that starts or is yet to be started, takes none.
-    fn is_full(&self, state: &PoolState) -> bool {
-        self.config.queue_capacity.is_some_and(|n| {
-            let to_start = self
-                .config
-                .max_workers
-                .saturating_sub(state.count_workers());
-            let to_count_on = state.idle.len() + state.count_starting() + to_start;
-            state.queued >= n.saturating_add(to_count_on)
-        })
-    }
-
     /// Tells one who waits for room that there may be some.
     pub(super) fn notify_room(&self) {
         if self.config.queue_capacity.is_some() {
             self.not_full.notify_one();
         }
-    }
-
-    fn start_threads(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
-        let (sender, events) = unbounded::<Event>();
-        let start = |role: &str, stack: usize, life: Box<dyn FnOnce() + Send>| {
-            let thread = thread::Builder::new().name(format!("cf-{role}-{}", self.id));
-            let thread = thread.stack_size(stack).spawn(life);
-            thread.map_err(|error| Error::Spawn(Arc::new(error)))
-        };
-        let pool = Arc::clone(self);
-        let collector = start(
-            "collector",
-            collector::stack(),
-            Box::new(move || collector::main(pool, &events)),
-        )?;
-        let pool = Arc::clone(self);
-        // Should this fail, the collector sees its channel closed and goes.
-        let life = Box::new(move || supervisor::main(&pool));
-        let supervisor = start("supervisor", supervisor::STACK, life)?;
-        state.collector = Some(sender);
-        state.threads = Threads::Up;
-        self.threads.lock().extend([collector, supervisor]);
-        Ok(())
     }
 
     /// Wakes the supervisor after unlocking, if there is news for it.
@@ -310,7 +205,7 @@ impl Pool {
     }
 
     /// The next task that is to be sent, with its call.
-    fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, Box<EncodedCall>)> {
+    fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, EncodedCall)> {
         while let Some(mut entry) = state.queue.pop_front() {
             // A long queue does not keep its memory for ever.
             if state.queue.is_empty() && state.queue.capacity() > KEPT {
@@ -391,55 +286,6 @@ impl Pool {
         if was_last {
             self.threads_ended.notify_all();
         }
-    }
-
-    /// Hears what the workers have said up to now.
-    pub(super) fn drain_replies(&self, state: &mut PoolState) {
-        let busy: Vec<usize> = state
-            .handles
-            .iter()
-            .filter(|(_, handle)| !matches!(handle.duty, WorkerState::Idle))
-            .map(|(number, _)| *number)
-            .collect();
-        for number in busy {
-            self.read_replies(state, number);
-            // Half a message has a limit from now on, which the supervisor keeps.
-            let handle = state.handles.get(&number);
-            state.needs_wakeup |= handle.is_some_and(|handle| handle.progress.is_some());
-        }
-    }
-
-    pub(super) fn stats(&self) -> Stats {
-        self.stats_and_unread().0
-    }
-
-    /// And the number of tasks whose values are still being read: no worker runs them
-    /// any more, and they have no outcome yet.
-    pub(super) fn stats_and_unread(&self) -> (Stats, usize) {
-        if !self.is_here() {
-            return (Stats::default(), 0);
-        }
-        let mut state = self.state.lock();
-        self.drain_replies(&mut state);
-        let unread = state.unread;
-        let stats = Stats {
-            workers: state.count_workers(),
-            idle: state.idle.len() + state.count_starting(),
-            queued: state.queued,
-            running: state.running,
-            finished: state.finished,
-            failed: state.failed,
-            cancelled: state.cancelled,
-            replaced: state.replaced,
-            pids: state
-                .handles
-                .values()
-                .map(|handle| handle.process.pid())
-                .collect(),
-            broken: state.is_broken(),
-        };
-        self.wake_supervisor_if_needed(state);
-        (stats, unread)
     }
 }
 

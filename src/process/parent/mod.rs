@@ -1,0 +1,31 @@
+//! The parent's side of a pool of processes.
+//!
+//! ```text
+//!  submit.rs ─▶ pool.rs ─▶ worker_handle.rs ════▶ a worker
+//!  values to    state,      frames to and             ║
+//!  bytes        dispatch    from one worker           ║
+//!                 ▲                                   ║
+//!  supervisor.rs ─┘◀══════════════════════════════════╝
+//!  one thread: reads replies, starts workers (launcher.rs), handles their ends
+//!     │                                               (worker_events.rs)
+//!     ▼
+//!  collector.rs
+//!  the other thread: bytes to values (task.rs), callbacks
+//! ```
+
+mod collector;
+mod launcher;
+mod pool;
+mod pool_state;
+mod progress;
+mod queued_task;
+mod shutdown;
+mod stats;
+mod submit;
+mod supervisor;
+mod task;
+mod worker_events;
+mod worker_handle;
+mod worker_process;
+
+pub(super) use self::pool::{Pool, find};

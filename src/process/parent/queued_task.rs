@@ -1,0 +1,99 @@
+//! [`QueuedTask`]: a task as the pool holds it, of whatever type, from its queue
+//! to a worker and to its end.
+//!
+//! The pool does with one, in this order: `claim` when the call is sent (it cannot
+//! be cancelled from then on), `begin` when the worker says that it started, one
+//! `answered` or `failed` at the end. A task whose worker ended before it started
+//! is `release`d, and may be claimed again or cancelled. `failed` and the
+//! finalizer that `answered` returns run foreign code; all else takes the task's
+//! own lock for a moment and may be done under the pool's.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::completion::{EncodedCall, Finalizer, Notifications};
+use crate::error::{Error, TaskEnd, TaskEndParts};
+use crate::process::settings::TaskSettings;
+use crate::process::wire::answer::Answer;
+
+/// The worker's end of a task of any type.
+pub(super) trait AnyRemoteTask: Send {
+    /// Tells tasks apart as long as their futures live.
+    fn id(&self) -> usize;
+
+    /// Takes the call of a task that is pending.
+    fn claim(&self) -> Option<EncodedCall>;
+
+    /// Puts the call of a claimed task that did not begin back.
+    fn release(&self, call: EncodedCall);
+
+    /// The worker has started it.
+    fn begin(&self);
+
+    /// Ends it with what the worker answered, which is decoded first. A thread
+    /// that waits for it does that, if it is small; `Some`: the caller sees to it.
+    fn answered(
+        self: Box<Self>,
+        answer: Answer<Vec<u8>>,
+        name: Option<Arc<str>>,
+    ) -> Option<Finalizer>;
+
+    /// Ends a claimed task with an error.
+    fn failed(&self, error: Error) -> Notifications;
+
+    /// Ends a task that is in the queue with an error.
+    fn fail_pending(&self, error: Error) -> Notifications;
+
+    /// Cancels a task that is in the queue.
+    fn cancel(&self) -> Notifications;
+}
+
+/// A task that waits for a worker.
+pub(super) struct QueuedTask {
+    pub(super) task: Box<dyn AnyRemoteTask>,
+    pub(super) settings: TaskSettings,
+    /// The call of a task that is begun again: it is claimed, and runs, as far
+    /// as anybody is told.
+    pub(super) again: Option<EncodedCall>,
+    /// Whether a worker has started it.
+    pub(super) has_begun: bool,
+    /// The number of workers that have started it.
+    pub(super) times_begun: u32,
+    /// The number of workers that ended while they read its call.
+    pub(super) send_attempts: u32,
+}
+
+impl QueuedTask {
+    pub(super) fn new(task: Box<dyn AnyRemoteTask>, settings: TaskSettings) -> Self {
+        Self {
+            task,
+            settings,
+            again: None,
+            has_begun: false,
+            send_attempts: 0,
+            times_begun: 0,
+        }
+    }
+
+    /// The known facts if the pool ends it; where and for how long, if a
+    /// worker has it.
+    pub(super) fn end(&self, pid: Option<u32>, ran_for: Option<Duration>) -> TaskEnd {
+        TaskEnd::new(TaskEndParts {
+            task: self.settings.name.clone(),
+            pid,
+            ran_for,
+            limit: self.settings.time_limit,
+        })
+    }
+}
+
+/// A task that a worker has.
+pub(super) struct InFlight {
+    pub(super) number: u64,
+    pub(super) entry: QueuedTask,
+    /// The call, as long as it may have to be sent again.
+    pub(super) call: Option<EncodedCall>,
+    pub(super) started: Option<Instant>,
+    /// The bytes of the call that were written.
+    pub(super) written: usize,
+}

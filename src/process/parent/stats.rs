@@ -1,0 +1,57 @@
+//! A snapshot of a pool's counts.
+
+use super::pool::Pool;
+use super::pool_state::PoolState;
+use super::worker_handle::WorkerState;
+use crate::executor::Stats;
+
+impl Pool {
+    /// Hears what the workers have said up to now.
+    pub(super) fn drain_replies(&self, state: &mut PoolState) {
+        let busy: Vec<usize> = state
+            .handles
+            .iter()
+            .filter(|(_, handle)| !matches!(handle.duty, WorkerState::Idle))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in busy {
+            self.read_replies(state, number);
+            // Half a message has a limit from now on, which the supervisor keeps.
+            let handle = state.handles.get(&number);
+            state.needs_wakeup |= handle.is_some_and(|handle| handle.progress.is_some());
+        }
+    }
+
+    pub(in crate::process) fn stats(&self) -> Stats {
+        self.stats_and_unread().0
+    }
+
+    /// And the number of tasks whose values are still being read: no worker runs them
+    /// any more, and they have no outcome yet.
+    pub(super) fn stats_and_unread(&self) -> (Stats, usize) {
+        if !self.is_here() {
+            return (Stats::default(), 0);
+        }
+        let mut state = self.state.lock();
+        self.drain_replies(&mut state);
+        let unread = state.unread;
+        let stats = Stats {
+            workers: state.count_workers(),
+            idle: state.idle.len() + state.count_starting(),
+            queued: state.queued,
+            running: state.running,
+            finished: state.finished,
+            failed: state.failed,
+            cancelled: state.cancelled,
+            replaced: state.replaced,
+            pids: state
+                .handles
+                .values()
+                .map(|handle| handle.process.pid())
+                .collect(),
+            broken: state.is_broken(),
+        };
+        self.wake_supervisor_if_needed(state);
+        (stats, unread)
+    }
+}

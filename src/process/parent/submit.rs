@@ -1,0 +1,184 @@
+//! From a function and its arguments to a queued call: the only place of the
+//! parent that knows the types of both.
+//!
+//! All that can fail for a reason of the caller's fails here, in the caller's
+//! thread, before anything is queued: the pool is closed, the function is none
+//! of the main program, the arguments do not encode.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use crossbeam_channel::unbounded;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::collector;
+use super::pool::Pool;
+use super::pool_state::{Event, PoolState, Threads};
+use super::queued_task::QueuedTask;
+use super::supervisor;
+use super::task::{RemoteJob, RemoteTask, Results, chunk, codec_error, one};
+use crate::completion::{Completion, EncodedCall};
+use crate::error::{Error, Side};
+use crate::executor::{InitializerOutcome, Portable};
+use crate::map;
+use crate::process::settings::TaskSettings;
+use crate::process::wire::call::{Call, Chunk, NotShippable, initialize_frame, task_frame};
+use crate::process::wire::codec::CodecFault;
+use crate::process::wire::frame;
+use crate::sys::current_process;
+
+impl Pool {
+    /// Queues one call; a full queue is waited for if `waits`.
+    pub(in crate::process) fn submit_one<A: Portable, R: Portable>(
+        self: &Arc<Self>,
+        f: fn(A) -> R,
+        args: &A,
+        settings: TaskSettings,
+        waits: bool,
+    ) -> Result<Arc<Completion<R>>, Error> {
+        self.check_open()?;
+        let call = Call::one(f).map_err(not_shippable)?;
+        let frame = task_frame(call, args).map_err(unencodable)?;
+        self.queue(frame, settings, one, waits)
+    }
+
+    /// Queues a call for each item as one task.
+    pub(in crate::process) fn submit_chunk<A: Portable, R: Portable>(
+        self: &Arc<Self>,
+        f: fn(A) -> R,
+        items: &map::Chunk<A>,
+        settings: TaskSettings,
+    ) -> Result<Arc<Completion<Results<R>>>, Error> {
+        self.check_open()?;
+        let mut packed = Chunk::new(Call::each(f).map_err(not_shippable)?);
+        for item in items.iter() {
+            packed.push(item).map_err(unencodable)?;
+        }
+        let decode = chunk(packed.items());
+        self.queue(packed.into_frame(), settings, decode, true)
+    }
+
+    /// The call of an initializer.
+    pub(in crate::process) fn pack_initializer<A, O>(
+        f: fn(A) -> O,
+        args: &A,
+    ) -> Result<Vec<u8>, Error>
+    where
+        A: Serialize + DeserializeOwned,
+        O: InitializerOutcome,
+    {
+        let call = Call::initializer(f).map_err(not_shippable)?;
+        initialize_frame(call, args).map_err(unencodable)
+    }
+
+    /// Queues a task of a pool that was found open; a full queue is waited for if
+    /// `waits`.
+    pub(super) fn queue<T, D>(
+        self: &Arc<Self>,
+        mut call: Vec<u8>,
+        settings: TaskSettings,
+        decode: D,
+        waits: bool,
+    ) -> Result<Arc<Completion<T>>, Error>
+    where
+        T: Send + 'static,
+        D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
+    {
+        // ORDERING: it has to be unique; it publishes nothing.
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+        frame::set_task(&mut call, number);
+        frame::set_cpu(&mut call, current_process::cpu());
+        let job = RemoteJob {
+            pool: Arc::clone(self),
+            call: EncodedCall {
+                number,
+                frame: Arc::new(call),
+            },
+        };
+        let completion = Completion::remote(self.id);
+        if self.config.record_timing {
+            completion.record_timing();
+        }
+        // SAFETY: neither the call nor the value borrows.
+        let _ = unsafe { completion.pack(Some(Box::new(job)), None) };
+        let task = RemoteTask {
+            pool: Arc::clone(self),
+            completion: Arc::clone(&completion),
+            decode,
+        };
+        self.enqueue(QueuedTask::new(Box::new(task), settings), waits)?;
+        Ok(completion)
+    }
+
+    fn enqueue(self: &Arc<Self>, entry: QueuedTask, waits: bool) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(closed) = &state.closed {
+                return Err(closed.clone());
+            }
+            // Its own code never waits for room: it is what makes it.
+            if !self.is_full(&state) || self.is_in_own_code() {
+                break;
+            }
+            if !waits {
+                return Err(Error::QueueFull);
+            }
+            self.not_full.wait(&mut state);
+        }
+        if state.threads == Threads::Unneeded {
+            self.start_threads(&mut state)?;
+        }
+        state.queue.push_back(entry);
+        state.queued += 1;
+        self.dispatch(&mut state);
+        self.wake_supervisor_if_needed(state);
+        Ok(())
+    }
+
+    /// Whether a bounded queue has no room. A task that can count on a worker, one
+    /// that starts or is yet to be started, takes none.
+    fn is_full(&self, state: &PoolState) -> bool {
+        self.config.queue_capacity.is_some_and(|n| {
+            let to_start = self
+                .config
+                .max_workers
+                .saturating_sub(state.count_workers());
+            let to_count_on = state.idle.len() + state.count_starting() + to_start;
+            state.queued >= n.saturating_add(to_count_on)
+        })
+    }
+
+    fn start_threads(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
+        let (sender, events) = unbounded::<Event>();
+        let start = |role: &str, stack: usize, life: Box<dyn FnOnce() + Send>| {
+            let thread = thread::Builder::new().name(format!("cf-{role}-{}", self.id));
+            let thread = thread.stack_size(stack).spawn(life);
+            thread.map_err(|error| Error::Spawn(Arc::new(error)))
+        };
+        let pool = Arc::clone(self);
+        let collector = start(
+            "collector",
+            collector::stack(),
+            Box::new(move || collector::main(pool, &events)),
+        )?;
+        let pool = Arc::clone(self);
+        // Should this fail, the collector sees its channel closed and goes.
+        let life = Box::new(move || supervisor::main(&pool));
+        let supervisor = start("supervisor", supervisor::STACK, life)?;
+        state.collector = Some(sender);
+        state.threads = Threads::Up;
+        self.threads.lock().extend([collector, supervisor]);
+        Ok(())
+    }
+}
+
+fn not_shippable(why: NotShippable) -> Error {
+    Error::not_shippable(why.to_string())
+}
+
+fn unencodable(fault: CodecFault) -> Error {
+    Error::Encode(codec_error(Side::Parent, fault))
+}

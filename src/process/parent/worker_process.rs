@@ -1,0 +1,87 @@
+//! [`Process`]: a worker's process, until it was waited for.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Child;
+
+use crate::error::End;
+use crate::sync::Mutex;
+use crate::sys::child::{Handle, SignalName};
+
+/// The process of a worker.
+pub(super) struct Process {
+    pid: u32,
+    handle: Handle,
+    /// `None`: it was waited for, and its number may be another's.
+    child: Mutex<Option<Child>>,
+}
+
+impl Process {
+    pub(super) fn new(mut child: Child) -> io::Result<Self> {
+        let pid = child.id();
+        match Handle::open(pid) {
+            Ok(handle) => Ok(Self {
+                pid,
+                handle,
+                child: Mutex::new(Some(child)),
+            }),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// As on a system that has no descriptor for a process.
+    #[cfg(test)]
+    pub(super) fn without_descriptor(self) -> Self {
+        let handle = self.handle.without_pidfd();
+        Self { handle, ..self }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Readable when it has ended, where the system has such a thing.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.handle.pidfd()
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        match &*self.child.lock() {
+            Some(_) => self.handle.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks it to end.
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        match &*self.child.lock() {
+            Some(_) => self.handle.terminate(),
+            None => Ok(()),
+        }
+    }
+
+    /// How it ended, if it did; it is no zombie then.
+    pub(super) fn try_wait(&self) -> io::Result<Option<End>> {
+        let mut child = self.child.lock();
+        let Some(running) = child.as_mut() else {
+            return Ok(Some(End::Unknown));
+        };
+        let status = running.try_wait();
+        if !matches!(status, Ok(None)) {
+            *child = None;
+        }
+        Ok(
+            status?.map(|status| match (status.code(), status.signal()) {
+                (Some(code), _) => End::Exited(code),
+                (None, Some(signal)) => End::Signalled(SignalName(signal).to_string()),
+                (None, None) => End::Unknown,
+            }),
+        )
+    }
+}

@@ -1,0 +1,129 @@
+//! [`Answer`]: what came of a call, and [`InitializeFailure`], why a worker does
+//! not begin.
+
+use super::codec::CodecFault;
+use super::fields::{append, read};
+use super::frame::{Frames, Header, Kind, Open, ProtocolError};
+use crate::panic::Panic;
+use crate::report::Report;
+
+/// What came of one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer<B> {
+    /// The encoded value.
+    Returned(B),
+    /// The function panicked, or the `Serialize` or `Deserialize` of its values.
+    Panicked(WirePanic),
+    /// The arguments could not be decoded.
+    Undecodable(CodecFault),
+    /// The value could not be encoded.
+    Unencodable(CodecFault),
+}
+
+impl<B> Answer<B> {
+    /// All but `Returned`.
+    pub(super) fn read(kind: Kind, payload: &[u8]) -> Result<Self, ProtocolError> {
+        match kind {
+            Kind::Panicked => WirePanic::read(payload).map(Self::Panicked),
+            Kind::Undecodable => read_fault(payload).map(Self::Undecodable),
+            Kind::Unencodable => read_fault(payload).map(Self::Unencodable),
+            kind => Err(ProtocolError::new(format!("{kind:?} from a worker"))),
+        }
+    }
+}
+
+/// The answers for the items of a chunk, out of what its task returned: the
+/// item's number, and what came of it.
+pub(crate) fn answers(
+    returned: &[u8],
+) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), ProtocolError>> {
+    Frames::within(returned).map(|frame| {
+        let (Header { kind, task, .. }, payload) = frame?;
+        let answer = match kind {
+            Kind::Returned => Answer::Returned(payload),
+            kind => Answer::read(kind, payload)?,
+        };
+        Ok((task, answer))
+    })
+}
+
+/// A panic as it crosses over: its words, without the payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WirePanic {
+    pub(crate) message: String,
+    pub(crate) location: Option<String>,
+    pub(crate) worker: Option<String>,
+}
+
+impl WirePanic {
+    pub(crate) fn of(panic: &Panic) -> Self {
+        Self {
+            message: panic.message().to_owned(),
+            location: panic.location().map(str::to_owned),
+            worker: panic.worker().map(str::to_owned),
+        }
+    }
+
+    /// The panic again, of the task that the parent knows by that name.
+    pub(crate) fn into_panic(self, task: Option<std::sync::Arc<str>>) -> Panic {
+        Panic::elsewhere(self.message, self.location, self.worker, task)
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>, task: u64) {
+        let plain = (&self.message, &self.location, &self.worker);
+        append(out, Kind::Panicked, task, &plain);
+    }
+
+    pub(super) fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
+        let (message, location, worker) = read("panic", payload)?;
+        Ok(Self {
+            message,
+            location,
+            worker,
+        })
+    }
+}
+
+/// Why a worker's initializer did not end well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InitializeFailure {
+    /// It returned an error.
+    Error(Report),
+    Panicked(WirePanic),
+    /// Its arguments could not be decoded.
+    Undecodable(CodecFault),
+}
+
+impl InitializeFailure {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let open = Open::begin(out, Kind::InitializeFailed, 0);
+        match self {
+            // No kind of its own: it is inside of a frame that says what it is.
+            Self::Error(report) => append(out, Kind::Item, 0, report),
+            Self::Panicked(note) => note.write(out, 0),
+            Self::Undecodable(fault) => write_fault(fault, out, Kind::Undecodable, 0),
+        }
+        open.close(out);
+    }
+
+    pub(super) fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
+        let inner = Frames::within(payload).next();
+        let (header, inner) =
+            inner.unwrap_or_else(|| Err(ProtocolError::new("a failure of nothing")))?;
+        match header.kind {
+            Kind::Item => read("error", inner).map(Self::Error),
+            Kind::Panicked => WirePanic::read(inner).map(Self::Panicked),
+            Kind::Undecodable => read_fault(inner).map(Self::Undecodable),
+            kind => Err(ProtocolError::new(format!("{kind:?} as a failure"))),
+        }
+    }
+}
+
+pub(crate) fn write_fault(fault: &CodecFault, out: &mut Vec<u8>, kind: Kind, task: u64) {
+    append(out, kind, task, &(&fault.type_name, &fault.reason));
+}
+
+fn read_fault(payload: &[u8]) -> Result<CodecFault, ProtocolError> {
+    let (type_name, reason) = read("fault", payload)?;
+    Ok(CodecFault { type_name, reason })
+}

@@ -1,0 +1,25 @@
+//! Frames whose payload is a tuple of texts and numbers of this crate's own.
+
+use super::codec;
+use super::frame::{Kind, Open, ProtocolError};
+
+pub(super) fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    append(&mut out, kind, task, plain);
+    out
+}
+
+/// Appends a frame of plain values of ours.
+pub(super) fn append<T: serde::Serialize>(out: &mut Vec<u8>, kind: Kind, task: u64, plain: &T) {
+    let open = Open::begin(out, kind, task);
+    codec::encode(plain, out).expect("texts and numbers can be encoded");
+    open.close(out);
+}
+
+pub(super) fn read<T: serde::de::DeserializeOwned>(
+    what: &str,
+    payload: &[u8],
+) -> Result<T, ProtocolError> {
+    codec::decode(payload)
+        .map_err(|fault| ProtocolError::new(format!("no {what}: {}", fault.reason)))
+}

@@ -1,0 +1,30 @@
+//! The marker: the environment variable that makes a process a worker.
+
+/// The environment variable that holds the marker.
+pub(crate) const VARIABLE: &str = "CONCURRENT_FUTURES_WORKER";
+
+/// The entry at which a process becomes a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryPoint {
+    /// Before `main`.
+    Hook,
+    /// In [`init`](crate::init).
+    Init,
+}
+
+impl EntryPoint {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hook => "hook",
+            Self::Init => "init",
+        }
+    }
+}
+
+/// The name and the value of the variable that a worker is started with.
+pub(crate) fn marker(entry_point: EntryPoint) -> (&'static str, String) {
+    (
+        VARIABLE,
+        format!("{} {}", entry_point.name(), std::process::id()),
+    )
+}
