@@ -330,7 +330,7 @@ fn each_planted_bug_fits_the_sources() {
     let names: BTreeSet<&str> = bugs.iter().map(|bug| &*bug.name).collect();
     assert_eq!(names.len(), bugs.len(), "each has a name of its own");
     let plant = |bug: &planted::Planted| {
-        let text = fs::read_to_string(root.join(&bug.file)).map_err(|error| error.to_string())?;
+        let text = fs::read_to_string(root.join(&bug.file)).map_err(|error| format!("{}: {error}", bug.file))?;
         let changed = bug.plant(&text)? != text;
         let has_check = !bug.check.is_empty();
         (changed && has_check)
