@@ -2,6 +2,8 @@
 //! one.
 
 mod initializer;
+mod pools;
+mod queue_capacity;
 mod refused;
 mod shutdown;
 mod stats;
@@ -11,6 +13,9 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub(crate) use self::pools::{join, next_name, refuse_zeros};
+pub(crate) use self::queue_capacity::QueueCapacity;
 
 pub use self::initializer::InitializerOutcome;
 pub use self::refused::TrySubmitError;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -15,10 +15,13 @@ use super::executor::ProcessPoolExecutor;
 use super::parent::Pool;
 use super::settings::{Config, OnWorkerDeath, TaskSettings};
 use crate::error::Error;
-use crate::executor::InitializerOutcome;
+use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
 
-/// Makes a [`ProcessPoolExecutor`] to measure.
+/// The number of pools made so far, for their names.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
+/// Configures and builds a [`ProcessPoolExecutor`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,6 +45,55 @@ pub struct ProcessPoolExecutorBuilder {
     env: Vec<(OsString, OsString)>,
     current_dir: Option<PathBuf>,
     initialize: Option<Result<Vec<u8>, Error>>,
+}
+
+impl ProcessPoolExecutor {
+    /// Creates a pool of at most as many processes as there are cores.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let cores = std::thread::available_parallelism()?.get();
+    /// assert_eq!(ProcessPoolExecutor::new()?.max_workers(), cores);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] where processes cannot be started as workers, and
+    /// [`Error::Spawn`] if the system has no descriptor left.
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Creates a pool of at most `max_workers` processes.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// assert_eq!(ProcessPoolExecutor::with_max_workers(4)?.max_workers(), 4);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if it is 0, and those of [`new`](Self::new).
+    pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
+        Self::builder().max_workers(max_workers).build()
+    }
+
+    /// Returns a builder for a pool with settings of its own.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let executor = ProcessPoolExecutor::builder().max_workers(2).build()?;
+    /// assert_eq!(executor.max_workers(), 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn builder() -> ProcessPoolExecutorBuilder {
+        ProcessPoolExecutorBuilder::new()
+    }
 }
 
 impl ProcessPoolExecutorBuilder {
@@ -282,16 +334,11 @@ impl ProcessPoolExecutorBuilder {
     /// worker. [`Error::Spawn`]: the system has no descriptor left.
     pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
         watch_panics();
-        let numbers = [
-            ("max_workers", self.max_workers == Some(0)),
-            ("max_tasks_per_child", self.max_tasks_per_child == Some(0)),
-            ("queue_capacity", self.queue_capacity == Some(0)),
-        ];
-        if let Some((name, _)) = numbers.into_iter().find(|(_, is_zero)| *is_zero) {
-            return Err(Error::invalid_argument(format!(
-                "{name} must be at least 1"
-            )));
-        }
+        refuse_zeros(&[
+            ("max_workers", self.max_workers.map(|n| n as u64)),
+            ("max_tasks_per_child", self.max_tasks_per_child),
+            ("queue_capacity", self.queue_capacity.map(|n| n as u64)),
+        ])?;
         for (name, value) in &self.env {
             let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
             if name.is_empty() || name.contains(&b'=') || [name, value].concat().contains(&0) {
@@ -310,7 +357,7 @@ impl ProcessPoolExecutorBuilder {
             }
         }
         let pool = Pool::new(Config {
-            name: default_name(),
+            name: next_name("ProcessPoolExecutor", &MADE),
             max_workers: self.max_workers.unwrap_or_else(default_workers),
             max_tasks_per_child: self.max_tasks_per_child,
             settings: self.settings,
@@ -344,11 +391,4 @@ impl fmt::Debug for ProcessPoolExecutorBuilder {
 
 fn default_workers() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-fn default_name() -> String {
-    static POOLS: AtomicUsize = AtomicUsize::new(0);
-    // ORDERING: only the number has to be unique; it publishes nothing.
-    let number = POOLS.fetch_add(1, Ordering::Relaxed);
-    format!("ProcessPoolExecutor-{number}")
 }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::builder::ProcessPoolExecutorBuilder;
 use super::parent::{Pool, find};
 use super::settings::TaskSettings;
 use crate::error::Error;
@@ -38,7 +37,7 @@ use crate::panic::contain_drop;
 /// again, and runs none of `main`. Statics, loggers, panic hooks and the like are
 /// as at the start of a program, and the arguments of the program are not passed
 /// on. Set up there what tasks need with
-/// [`initializer`](ProcessPoolExecutorBuilder::initializer), or pass it as an
+/// [`initializer`](crate::ProcessPoolExecutorBuilder::initializer), or pass it as an
 /// argument.
 ///
 /// ```
@@ -65,7 +64,7 @@ use crate::panic::contain_drop;
 /// ```
 ///
 /// A worker starts in the folder in which this process is at that moment, or in
-/// the one of [`current_dir`](ProcessPoolExecutorBuilder::current_dir). It is in
+/// the one of [`current_dir`](crate::ProcessPoolExecutorBuilder::current_dir). It is in
 /// the process group of this process: SIGINT, as Ctrl-C sends it to all, does
 /// nothing to it. SIGTERM or SIGHUP to the whole group ends it and its task, which then
 /// fails with [`Error::WorkerDied`], though this process may handle the signal; a
@@ -134,53 +133,6 @@ pub struct ProcessPoolExecutor {
 pub type ProcessFuture<T> = TaskFuture<T, ProcessPoolExecutor>;
 
 impl ProcessPoolExecutor {
-    /// A pool of at most as many processes as there are cores.
-    ///
-    /// ```
-    /// use concurrent_futures::ProcessPoolExecutor;
-    ///
-    /// let cores = std::thread::available_parallelism()?.get();
-    /// assert_eq!(ProcessPoolExecutor::new()?.max_workers(), cores);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unsupported`] where processes cannot be started as workers, and
-    /// [`Error::Spawn`] if the system has no descriptor left.
-    pub fn new() -> Result<Self, Error> {
-        Self::builder().build()
-    }
-
-    /// A pool of at most `max_workers` processes.
-    ///
-    /// ```
-    /// use concurrent_futures::ProcessPoolExecutor;
-    ///
-    /// assert_eq!(ProcessPoolExecutor::with_max_workers(4)?.max_workers(), 4);
-    /// # Ok::<(), concurrent_futures::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidArgument`] if it is 0, and those of [`new`](Self::new).
-    pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
-        Self::builder().max_workers(max_workers).build()
-    }
-
-    /// A pool with more to say about it.
-    ///
-    /// ```
-    /// use concurrent_futures::ProcessPoolExecutor;
-    ///
-    /// let executor = ProcessPoolExecutor::builder().max_workers(2).build()?;
-    /// assert_eq!(executor.max_workers(), 2);
-    /// # Ok::<(), concurrent_futures::Error>(())
-    /// ```
-    pub fn builder() -> ProcessPoolExecutorBuilder {
-        ProcessPoolExecutorBuilder::new()
-    }
-
     pub(super) fn from_pool(pool: Arc<Pool>) -> Self {
         Self { pool }
     }
@@ -189,7 +141,7 @@ impl ProcessPoolExecutor {
     ///
     /// The arguments are encoded before this returns. Waits while a bounded queue
     /// is full, which blocks a runtime in [async code](crate#in-async-code); see
-    /// [`queue_capacity`](ProcessPoolExecutorBuilder::queue_capacity) and
+    /// [`queue_capacity`](crate::ProcessPoolExecutorBuilder::queue_capacity) and
     /// [`try_submit`](Self::try_submit). An `async fn` does not compile here: the future
     /// that it returns cannot travel.
     ///

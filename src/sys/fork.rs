@@ -172,12 +172,10 @@ pub(crate) mod tests {
         let origin = Origin::new().unwrap();
         assert!(origin.is_here());
         let in_a_fork = || {
-            let current_process = Origin::new();
+            let own = Origin::new();
             !origin.is_here()
                 && has_one_thread()
-                && current_process.is_ok_and(|current_process| {
-                    current_process.is_here() && !is_true_in_a_fork(|| current_process.is_here())
-                })
+                && own.is_ok_and(|own| own.is_here() && !is_true_in_a_fork(|| own.is_here()))
         };
         assert!(is_true_in_a_fork(in_a_fork));
         assert!(origin.is_here());

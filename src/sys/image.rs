@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::slice;
 use std::sync::OnceLock;
 
-use super::constructors::{array_of, words};
+use super::dynamic_section::{array_of, words};
 
 #[cfg(target_pointer_width = "64")]
 use libc::Elf64_Phdr as Phdr;

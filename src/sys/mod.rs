@@ -15,6 +15,8 @@ pub(crate) mod child;
 pub(crate) mod constructors;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod current_process;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod dynamic_section;
 pub(crate) mod fork;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod image;

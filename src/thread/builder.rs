@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::thread::available_parallelism;
 
 use super::executor::ThreadPoolExecutor;
 use super::pool::{Config, ExitHook, Initializer, Pool};
 use crate::error::Error;
-use crate::executor::InitializerOutcome;
+use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::watch_panics;
 
-/// Makes a [`ThreadPoolExecutor`] to measure.
+/// The number of pools made so far, for their names.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
+/// Configures and builds a [`ThreadPoolExecutor`].
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -33,6 +36,55 @@ pub struct ThreadPoolExecutorBuilder {
     on_worker_exit: Option<ExitHook>,
     queue_capacity: Option<usize>,
     record_timing: bool,
+}
+
+impl ThreadPoolExecutor {
+    /// Creates a pool of the default size, `min(32, available_parallelism + 4)`.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let cores = std::thread::available_parallelism()?.get();
+    /// assert_eq!(ThreadPoolExecutor::new()?.max_workers(), (cores + 4).min(32));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// None today: the threads start later, with the tasks.
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Creates a pool of at most `max_workers` threads.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::with_max_workers(8)?;
+    /// assert_eq!(executor.max_workers(), 8);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if it is 0.
+    pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
+        Self::builder().max_workers(max_workers).build()
+    }
+
+    /// Returns a builder for a pool with settings of its own.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let executor = ThreadPoolExecutor::builder().max_workers(2).build()?;
+    /// assert_eq!(executor.max_workers(), 2);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn builder() -> ThreadPoolExecutorBuilder {
+        ThreadPoolExecutorBuilder::new()
+    }
 }
 
 impl ThreadPoolExecutorBuilder {
@@ -211,16 +263,14 @@ impl ThreadPoolExecutorBuilder {
     pub fn build(self) -> Result<ThreadPoolExecutor, Error> {
         watch_panics();
         let max_workers = self.max_workers.unwrap_or_else(default_workers);
-        if max_workers == 0 {
-            return Err(Error::invalid_argument("max_workers must be at least 1"));
-        }
-        if self.queue_capacity == Some(0) {
-            return Err(Error::invalid_argument("queue_capacity must be at least 1"));
-        }
+        refuse_zeros(&[
+            ("max_workers", Some(max_workers as u64)),
+            ("queue_capacity", self.queue_capacity.map(|n| n as u64)),
+        ])?;
         let thread_name_prefix = self
             .thread_name_prefix
             .filter(|prefix| !prefix.is_empty())
-            .unwrap_or_else(default_prefix);
+            .unwrap_or_else(|| next_name("ThreadPoolExecutor", &MADE));
         if thread_name_prefix.contains('\0') {
             return Err(Error::invalid_argument(
                 "thread_name_prefix must not have a NUL byte",
@@ -264,11 +314,4 @@ impl fmt::Debug for ThreadPoolExecutorBuilder {
 fn default_workers() -> usize {
     let parallelism = available_parallelism().map_or(1, NonZeroUsize::get);
     parallelism.saturating_add(4).min(32)
-}
-
-fn default_prefix() -> String {
-    static POOLS: AtomicUsize = AtomicUsize::new(0);
-    // ORDERING: only the number has to be unique; it publishes nothing.
-    let number = POOLS.fetch_add(1, Ordering::Relaxed);
-    format!("ThreadPoolExecutor-{number}")
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::builder::ThreadPoolExecutorBuilder;
 use super::pool::Pool;
 use crate::error::Error;
 use crate::executor::{
@@ -97,53 +96,6 @@ pub struct ThreadPoolExecutor {
 pub type ThreadFuture<T> = TaskFuture<T, ThreadPoolExecutor>;
 
 impl ThreadPoolExecutor {
-    /// A pool of the default size, `min(32, available_parallelism + 4)`.
-    ///
-    /// ```
-    /// use concurrent_futures::ThreadPoolExecutor;
-    ///
-    /// let cores = std::thread::available_parallelism()?.get();
-    /// assert_eq!(ThreadPoolExecutor::new()?.max_workers(), (cores + 4).min(32));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// None today: the threads start later, with the tasks.
-    pub fn new() -> Result<Self, Error> {
-        Self::builder().build()
-    }
-
-    /// A pool of at most `max_workers` threads.
-    ///
-    /// ```
-    /// use concurrent_futures::ThreadPoolExecutor;
-    ///
-    /// let executor = ThreadPoolExecutor::with_max_workers(8)?;
-    /// assert_eq!(executor.max_workers(), 8);
-    /// # Ok::<(), concurrent_futures::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidArgument`] if it is 0.
-    pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
-        Self::builder().max_workers(max_workers).build()
-    }
-
-    /// A pool with more to say about it.
-    ///
-    /// ```
-    /// use concurrent_futures::ThreadPoolExecutor;
-    ///
-    /// let executor = ThreadPoolExecutor::builder().max_workers(2).build()?;
-    /// assert_eq!(executor.max_workers(), 2);
-    /// # Ok::<(), concurrent_futures::Error>(())
-    /// ```
-    pub fn builder() -> ThreadPoolExecutorBuilder {
-        ThreadPoolExecutorBuilder::new()
-    }
-
     pub(super) fn from_pool(pool: Arc<Pool>) -> Self {
         Self { pool }
     }
@@ -156,7 +108,7 @@ impl ThreadPoolExecutor {
     ///
     /// Like [`Executor::submit`](crate::Executor::submit), but `f` may capture, and nothing needs serde.
     /// Waits while a bounded queue is full, which blocks a runtime in async code; see
-    /// [`queue_capacity`](ThreadPoolExecutorBuilder::queue_capacity) and
+    /// [`queue_capacity`](crate::ThreadPoolExecutorBuilder::queue_capacity) and
     /// [`try_submit`](Self::try_submit). An `async fn` does nothing here: the pool never
     /// polls [the future that it returns](crate#in-async-code). A task may run
     /// [inside the wait of another](crate#in-a-task-that-waits), and shares its thread

@@ -1,20 +1,26 @@
 //! The pool of threads.
 //!
 //! ```text
-//! executor.rs ──▶ pool.rs ──▶ queue.rs ──▶ worker.rs ──▶ the completion core
-//!  the face       counts,      tasks in     takes, runs,
-//!  builder.rs,    starts,      their order  tells
-//!  with.rs        ends
+//! executor.rs ──▶ submit.rs ──▶ queue.rs ──▶ worker.rs ──▶ the completion core
+//!  the face       packs a call,  tasks in     takes, runs,
+//!  builder.rs,    starts a       their order  notifies
+//!  with.rs        worker            │
+//!                     └──▶ pool.rs ◀┘ by hooks.rs
+//!                          the counts; shutdown.rs ends them
 //! ```
 //!
-//! Above [`pool`] nothing knows that there are threads, below it nothing knows
+//! Above `submit.rs` nothing knows that there are threads, below it nothing knows
 //! the user's types.
 
 mod builder;
+mod current;
 mod executor;
+mod hooks;
 mod pool;
 mod queue;
 mod scope;
+mod shutdown;
+mod submit;
 mod with;
 mod worker;
 

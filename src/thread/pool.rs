@@ -28,19 +28,15 @@
 //! all that is queued, whether or not the pool was shut down before.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::thread::JoinHandle;
 
+use super::current;
 use super::queue::Queue;
-use super::worker;
-use crate::completion::{
-    Completion, Job, Notifications, ScopeTasks, Task, WorkerHooks, is_notifying_for, new_pool_id,
-    run_notifications, without_callback_queue,
-};
-use crate::error::{BrokenPart, Error};
-use crate::executor::{ShutdownOptions, ShutdownReport, Stats, TrySubmitError};
+use crate::completion::{Task, is_notifying_for, new_pool_id};
+use crate::error::Error;
+use crate::executor::{QueueCapacity, Stats};
 use crate::panic::contain_drop;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex};
 use crate::sys::fork::{Origin, forget_threads};
 
 /// Prepares a worker for its tasks.
@@ -62,34 +58,33 @@ pub(super) struct Config {
 
 pub(super) struct Pool {
     /// What its tasks know it by.
-    id: usize,
+    pub(super) id: usize,
     /// The process that made it. A fork of that has none of its threads.
-    origin: Origin,
-    config: Config,
-    queue: Queue,
-    state: Mutex<PoolState>,
+    pub(super) origin: Origin,
+    pub(super) config: Config,
+    pub(super) queue: Queue,
+    pub(super) state: Mutex<PoolState>,
     /// Notified when the last worker ends.
-    ended: Condvar,
-    /// Notified when a bounded queue has room again, or is closed.
-    not_full: Condvar,
+    pub(super) ended: Condvar,
+    pub(super) capacity: QueueCapacity,
     /// Threads that were not joined yet; the lock is held while joining.
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
-struct PoolState {
+pub(super) struct PoolState {
     /// Why tasks are refused.
-    closed: Option<Error>,
+    pub(super) closed: Option<Error>,
     /// Whether somebody asked for that.
-    shut_down: bool,
-    started: usize,
-    workers: usize,
-    idle: usize,
-    queued: usize,
-    running: usize,
-    finished: u64,
-    failed: u64,
-    cancelled: u64,
+    pub(super) shut_down: bool,
+    pub(super) started: usize,
+    pub(super) workers: usize,
+    pub(super) idle: usize,
+    pub(super) queued: usize,
+    pub(super) running: usize,
+    pub(super) finished: u64,
+    pub(super) failed: u64,
+    pub(super) cancelled: u64,
 }
 
 impl Pool {
@@ -98,11 +93,11 @@ impl Pool {
         Ok(Arc::new(Self {
             id: new_pool_id(),
             origin,
+            capacity: QueueCapacity::new(config.queue_capacity),
             config,
             queue: Queue::new(),
             state: Mutex::new(PoolState::default()),
             ended: Condvar::new(),
-            not_full: Condvar::new(),
             threads: Mutex::new(Vec::new()),
         }))
     }
@@ -117,211 +112,13 @@ impl Pool {
         &self.config
     }
 
-    /// Packs a call as a task and queues it; a full queue is waited for if
-    /// `waits`.
-    ///
-    /// # Errors
-    ///
-    /// Gives the call back with the reason.
-    pub(super) fn submit<F, A, R>(
-        self: &Arc<Self>,
-        f: F,
-        args: A,
-        waits: bool,
-    ) -> Result<Arc<Completion<R>>, TrySubmitError<F, A>>
-    where
-        F: FnOnce(A) -> R + Send + 'static,
-        A: Send + 'static,
-        R: Send + 'static,
-    {
-        // SAFETY: nothing borrows.
-        unsafe { self.submit_to(None, f, args, waits) }
-    }
-
-    /// Like [`submit`](Self::submit), for a scope.
-    ///
-    /// # Safety
-    ///
-    /// Without a group, nothing borrows. With one, what is borrowed lives until
-    /// [`ScopeTasks::wait`] has returned, and so do the futures at most.
-    pub(super) unsafe fn submit_to<F, A, R>(
-        self: &Arc<Self>,
-        scope_tasks: Option<&Arc<ScopeTasks>>,
-        f: F,
-        args: A,
-        waits: bool,
-    ) -> Result<Arc<Completion<R>>, TrySubmitError<F, A>>
-    where
-        F: FnOnce(A) -> R + Send,
-        A: Send,
-        R: Send,
-    {
-        let pool = Arc::clone(self);
-        let call = Box::new(Call { pool, f, args });
-        // SAFETY: packed for the group below, before it is handed out.
-        let completion = unsafe { Completion::borrowing(self.id) };
-        if self.config.record_timing {
-            completion.record_timing();
-        }
-        let state = match self.admit(waits) {
-            Ok(state) => state,
-            Err(error) => {
-                let Call { f, args, .. } = *call;
-                let call = (f, args);
-                return Err(TrySubmitError { error, call });
-            }
-        };
-        // SAFETY: as the caller says.
-        let task = unsafe { completion.pack(Some(call), scope_tasks) };
-        // Never refused: the queue closes in one step with the state.
-        let _ = self.queue.push(task);
-        drop(state);
-        Ok(completion)
-    }
-
-    /// Counts one more task, which the caller queues before it unlocks.
-    fn admit(self: &Arc<Self>, waits: bool) -> Result<MutexGuard<'_, PoolState>, Error> {
-        if !self.is_here() {
-            return Err(Error::forked_pool());
-        }
-        let mut state = self.state.lock();
-        loop {
-            if let Some(closed) = &state.closed {
-                return Err(closed.clone());
-            }
-            state.queued += 1;
-            let started = self.start_worker_if_needed(&mut state);
-            // Without any worker nothing is queued: nobody would come for it.
-            let has_place = state.workers > 0
-                // Its own code never waits for room: it is what makes it.
-                && (!self.is_overfull(&state) || self.is_in_own_code());
-            if has_place {
-                return Ok(state);
-            }
-            state.queued -= 1;
-            if state.workers == 0 {
-                started?;
-            }
-            if !waits {
-                return Err(Error::QueueFull);
-            }
-            self.not_full.wait(&mut state);
-        }
-    }
-
-    /// Returns `true` if more tasks are queued than a bounded queue has room for. A task
-    /// that counts on an idle worker takes none; a thread that could not be
-    /// started is nothing to count on.
-    fn is_overfull(&self, state: &PoolState) -> bool {
-        let capacity = self.config.queue_capacity;
-        capacity.is_some_and(|n| state.queued > n.saturating_add(state.idle))
-    }
-
-    /// Tells one who waits for room that there may be some.
-    fn notify_room(&self) {
-        if self.config.queue_capacity.is_some() {
-            self.not_full.notify_one();
-        }
-    }
-
-    /// The rule of this module.
-    fn start_worker_if_needed(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
-        if state.queued <= state.idle || state.workers >= self.config.max_workers {
-            return Ok(());
-        }
-        let number = state.started;
-        let name = format!("{}_{number}", self.config.thread_name_prefix);
-        let mut thread = thread::Builder::new().name(name.clone());
-        if let Some(bytes) = self.config.stack_size {
-            thread = thread.stack_size(bytes);
-        }
-        let pool = Arc::clone(self);
-        let thread = thread
-            .spawn(move || worker::main(pool, number, &name))
-            .map_err(|error| Error::Spawn(Arc::new(error)))?;
-        self.threads.lock().push(thread);
-        state.started += 1;
-        state.workers += 1;
-        state.idle += 1;
-        Ok(())
-    }
-
-    pub(super) fn shutdown(&self, options: ShutdownOptions) -> ShutdownReport {
-        if !self.is_here() {
-            return ShutdownReport::default();
-        }
-        // Before anything takes its time.
-        let deadline = options
-            .limit()
-            .and_then(|limit| Instant::now().checked_add(limit));
-        self.state.lock().shut_down = true;
-        self.close(Error::ShutDown);
-        // There it would wait for itself.
-        let waits = options.waits() && !self.is_in_own_code();
-        if options.cancels_pending() {
-            if waits {
-                // Not behind the callback that it may be in: a worker that is waited
-                // for below may wait until one of them is told.
-                without_callback_queue(|| self.clear(Task::cancel));
-            } else {
-                self.clear(Task::cancel);
-            }
-        }
-        if waits {
-            self.join(deadline);
-        }
-        self.stats().into()
-    }
-
     pub(super) fn id(&self) -> usize {
         self.id
     }
 
     /// Whether the current thread is in one of its tasks or callbacks.
-    fn is_in_own_code(&self) -> bool {
-        worker::is_of(self) || is_notifying_for(self.id)
-    }
-
-    pub(super) fn is_shut_down(&self) -> bool {
-        !self.is_here() || self.state.lock().shut_down
-    }
-
-    /// Refuses tasks from now on; that the pool broke outweighs a shutdown.
-    fn close(&self, why: Error) {
-        let mut state = self.state.lock();
-        if !matches!(state.closed, Some(Error::Broken(_))) {
-            state.closed = Some(why);
-        }
-        self.queue.close();
-        self.not_full.notify_all();
-    }
-
-    /// Waits until all threads are gone; or, with a deadline, until all workers
-    /// have left the pool.
-    fn join(&self, deadline: Option<Instant>) {
-        let mut state = self.state.lock();
-        while state.workers > 0 {
-            match deadline {
-                None => self.ended.wait(&mut state),
-                Some(at) => {
-                    if self.ended.wait_until(&mut state, at).timed_out() {
-                        return;
-                    }
-                }
-            }
-        }
-        drop(state);
-        if deadline.is_some() {
-            // What is left are thread locals, whose `Drop` knows no limit.
-            return;
-        }
-        // The workers have left the pool; their threads are about to end.
-        // Another caller that joins them holds the lock meanwhile.
-        let mut threads = self.threads.lock();
-        for thread in threads.drain(..) {
-            // A worker contains every panic: this is no place for one.
-            let _ = thread.join();
-        }
+    pub(super) fn is_in_own_code(&self) -> bool {
+        current::is_worker_of(self.id) || is_notifying_for(self.id)
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -342,24 +139,6 @@ impl Pool {
         }
     }
 
-    // What the workers call, in the order of a worker's life.
-
-    /// The initializer of a worker failed.
-    pub(super) fn break_down(&self, cause: Error) {
-        let broken = cause.broken(BrokenPart::Initializer);
-        self.close(broken.clone());
-        self.clear(|task| task.fail(broken.clone()));
-        contain_drop(broken);
-    }
-
-    /// Ends all queued tasks, and tells when all have ended: a callback may wait
-    /// for another of them.
-    fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Notifications) {
-        let tasks = std::iter::from_fn(|| self.queue.try_pop());
-        let notifications: Vec<_> = tasks.map(end).collect();
-        run_notifications(notifications);
-    }
-
     /// The next task; `None`: the worker may end, or forked.
     pub(super) fn next_task(&self) -> Option<Arc<dyn Task>> {
         if self.is_here() {
@@ -371,7 +150,7 @@ impl Pool {
 
     /// A queued task was started, by a worker that was idle or by one that
     /// waits for it.
-    fn begin(&self, was_idle: bool) {
+    pub(super) fn begin(&self, was_idle: bool) {
         let mut state = self.state.lock();
         state.idle -= usize::from(was_idle);
         state.running += 1;
@@ -379,9 +158,9 @@ impl Pool {
     }
 
     /// A queued task is none any more.
-    fn unqueue(&self, state: &mut PoolState) {
+    pub(super) fn unqueue(&self, state: &mut PoolState) {
         state.queued -= 1;
-        self.notify_room();
+        self.capacity.notify_one();
     }
 
     /// The last thing that a worker does.
@@ -398,52 +177,6 @@ impl Pool {
     }
 }
 
-/// A worker's accounts while it runs a task; see the rule above.
-pub(super) struct WorkerLoopHooks<'a>(pub(super) &'a Arc<Pool>);
-
-impl WorkerHooks for WorkerLoopHooks<'_> {
-    fn begin(&self) {
-        self.0.begin(true);
-    }
-
-    fn call_returned(&self, failed: bool) {
-        let mut state = self.0.state.lock();
-        state.idle += 1;
-        state.end(failed);
-        self.0.notify_room();
-    }
-
-    fn callbacks_started(&self) {
-        let mut state = self.0.state.lock();
-        state.idle -= 1;
-        // Without another thread, the task waits until this one is free again.
-        let _ = self.0.start_worker_if_needed(&mut state);
-    }
-
-    fn callbacks_finished(&self) {
-        self.0.state.lock().idle += 1;
-        self.0.notify_room();
-    }
-}
-
-/// The accounts of a task that a worker runs while it waits for it, inside the
-/// task that it was running anyway: the worker stays as busy as it is.
-struct NestedHooks(Arc<Pool>);
-
-impl WorkerHooks for NestedHooks {
-    fn begin(&self) {
-        self.0.begin(false);
-    }
-
-    fn call_returned(&self, failed: bool) {
-        self.0.state.lock().end(failed);
-    }
-
-    fn callbacks_started(&self) {}
-
-    fn callbacks_finished(&self) {}
-}
-
 impl Drop for Pool {
     fn drop(&mut self) {
         if !self.is_here() {
@@ -457,88 +190,12 @@ impl Drop for Pool {
 }
 
 impl PoolState {
-    fn end(&mut self, failed: bool) {
+    pub(super) fn end(&mut self, failed: bool) {
         self.running -= 1;
         if failed {
             self.failed += 1;
         } else {
             self.finished += 1;
         }
-    }
-}
-
-/// A call of the user's, on its way.
-struct Call<F, A> {
-    pool: Arc<Pool>,
-    f: F,
-    args: A,
-}
-
-impl<F, A, R> Job<R> for Call<F, A>
-where
-    F: FnOnce(A) -> R + Send,
-    A: Send,
-{
-    fn call(self: Box<Self>) -> R {
-        let Self { f, args, .. } = *self;
-        f(args)
-    }
-
-    fn on_withdrawn(&self, cancelled: bool) {
-        let mut state = self.pool.state.lock();
-        self.pool.unqueue(&mut state);
-        if cancelled {
-            state.cancelled += 1;
-        } else {
-            state.failed += 1;
-        }
-    }
-
-    fn drop_contained(self: Box<Self>) {
-        let Self { f, args, .. } = *self;
-        contain_drop(f);
-        contain_drop(args);
-    }
-
-    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
-        worker::is_ready_for(&self.pool).then(|| Box::new(NestedHooks(Arc::clone(&self.pool))) as _)
-    }
-}
-
-#[cfg(all(test, not(concurrent_futures_loom)))]
-mod tests {
-    use super::*;
-    use crate::completion::Until;
-
-    /// The moment between a result and the callbacks is too short to hit from
-    /// outside: here a worker is made of nothing but its accounts.
-    #[test]
-    fn a_task_that_counted_on_a_worker_that_turns_to_callbacks_gets_another() {
-        let pool = Pool::new(Config {
-            max_workers: 2,
-            thread_name_prefix: "by hand".to_owned(),
-            stack_size: None,
-            initializer: None,
-            on_worker_exit: None,
-            queue_capacity: None,
-            record_timing: false,
-        });
-        let pool = pool.expect("there is memory");
-        {
-            let mut state = pool.state.lock();
-            state.workers += 1;
-            state.idle += 1;
-        }
-        let submitted = pool.submit(|n: i32| 2 * n, 21, true);
-        let task = submitted.unwrap_or_else(|refused| panic!("{refused}"));
-        assert_eq!(pool.stats().workers, 1, "it counts on the idle one");
-        let account = WorkerLoopHooks(&pool);
-        account.callbacks_started();
-        assert_eq!(pool.stats().workers, 2);
-        task.wait(Until::Done, None).expect("the other runs it");
-        account.callbacks_finished();
-        pool.leave();
-        pool.shutdown(ShutdownOptions::new());
-        assert_eq!(pool.stats().workers, 0);
     }
 }

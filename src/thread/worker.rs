@@ -1,43 +1,26 @@
 //! The worker: takes tasks from the queue and runs them, until it is closed.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
-use super::pool::{Pool, WorkerLoopHooks};
+use super::current;
+use super::hooks::WorkerLoopHooks;
+use super::pool::Pool;
 use crate::completion::{NO_POOL, mark_collector_of};
 use crate::error::Error;
 use crate::panic::{catch, contain, contain_drop};
 use crate::worker::{self, PoolKind, Worker};
 
-thread_local! {
-    /// The id of the pool that this thread works for.
-    static POOL: Cell<usize> = const { Cell::new(NO_POOL) };
-    /// Whether its initializer has run.
-    static READY: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether the current thread is one of the pool's workers.
-pub(super) fn is_of(pool: &Pool) -> bool {
-    POOL.get() == pool.id()
-}
-
-/// Whether the current thread is a worker that may run the pool's tasks.
-pub(super) fn is_ready_for(pool: &Pool) -> bool {
-    is_of(pool) && READY.get()
-}
-
 /// The life of a worker thread, which the pool counts as idle already.
 pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
-    POOL.set(pool.id());
+    current::enter(pool.id());
     let leaving = Leaving(&pool);
     let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
     let initialized = initialize(&pool);
     let is_ready = initialized.is_ok();
-    READY.set(is_ready);
-    if let Err(cause) = initialized {
-        if pool.is_here() {
-            pool.break_down(cause);
-        }
+    match initialized {
+        Ok(()) => current::set_ready(),
+        Err(cause) if pool.is_here() => pool.break_down(cause),
+        Err(_) => {}
     }
     while let Some(task) = pool.next_task() {
         // If not, it was cancelled while it was queued, or run by one who waited

@@ -48,6 +48,7 @@ use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::WorkerState;
 use crate::completion::{EncodedCall, new_pool_id};
 use crate::error::Error;
+use crate::executor::QueueCapacity;
 use crate::process::settings::Config;
 use crate::process::worker::entry;
 use crate::sync::{Condvar, Mutex, MutexGuard, global};
@@ -64,8 +65,7 @@ pub(in crate::process) struct Pool {
     /// Notified when the collector ends, and when the last task is settled
     /// after that.
     pub(super) threads_ended: Condvar,
-    /// Notified when a bounded queue has room again, or is closed.
-    pub(super) not_full: Condvar,
+    pub(super) capacity: QueueCapacity,
     /// Wakes the supervisor.
     pub(super) wake_fd: WakeFd,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
@@ -100,11 +100,11 @@ impl Pool {
         let pool = Arc::new(Self {
             id: new_pool_id(),
             origin,
+            capacity: QueueCapacity::new(config.queue_capacity),
             config,
             launcher,
             state: Mutex::new(PoolState::default()),
             threads_ended: Condvar::new(),
-            not_full: Condvar::new(),
             wake_fd,
             threads: Mutex::new(Vec::new()),
             last_number: AtomicU64::new(0),
@@ -140,13 +140,6 @@ impl Pool {
     /// Whether this is the process that made it, and not a fork of that.
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
-    }
-
-    /// Tells one who waits for room that there may be some.
-    pub(super) fn notify_room(&self) {
-        if self.config.queue_capacity.is_some() {
-            self.not_full.notify_one();
-        }
     }
 
     /// Wakes the supervisor after unlocking, if there is news for it.
@@ -248,7 +241,7 @@ impl Pool {
     /// A queued task is none any more.
     pub(super) fn unqueue(&self, state: &mut PoolState) {
         state.queued -= 1;
-        self.notify_room();
+        self.capacity.notify_one();
     }
 
     /// A task was cancelled while it was queued, or failed with its pool.

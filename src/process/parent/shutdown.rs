@@ -12,14 +12,14 @@ use crate::completion::{
     is_collector_of, is_notifying_for, run_notifications, without_callback_queue,
 };
 use crate::error::{BrokenPart, Error};
-use crate::executor::{ShutdownOptions, ShutdownReport};
+use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
     /// The pool cannot go on.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
-        self.not_full.notify_all();
+        self.capacity.notify_all();
         state.again = 0;
         let entries: Vec<_> = state.queue.drain(..).collect();
         let (begun, pending): (Vec<_>, Vec<_>) =
@@ -138,7 +138,7 @@ impl Pool {
     fn close(&self, cancels_pending: bool, waits: bool) {
         let mut state = self.state.lock();
         state.close(Error::ShutDown);
-        self.not_full.notify_all();
+        self.capacity.notify_all();
         let mut cancelled = Vec::new();
         if cancels_pending {
             let entries = std::mem::take(&mut state.queue);
@@ -180,26 +180,14 @@ impl Pool {
     }
 
     fn join(&self, deadline: Option<Instant>) {
-        let mut state = self.state.lock();
-        while state.threads == Threads::Up || state.unsettled > 0 {
-            match deadline {
-                None => self.threads_ended.wait(&mut state),
-                Some(at) => {
-                    if self.threads_ended.wait_until(&mut state, at).timed_out() {
-                        return;
-                    }
-                }
-            }
-        }
-        drop(state);
-        if deadline.is_some() {
-            return;
-        }
-        let mut threads = self.threads.lock();
-        for thread in threads.drain(..) {
-            // They contain every panic of others.
-            let _ = thread.join();
-        }
+        let has_ended = |state: &PoolState| state.threads != Threads::Up && state.unsettled == 0;
+        join(
+            &self.state,
+            &self.threads_ended,
+            has_ended,
+            &self.threads,
+            deadline,
+        );
     }
 
     /// Whether nothing is left for the supervisor.

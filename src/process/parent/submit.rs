@@ -123,10 +123,7 @@ impl Pool {
             if !self.is_full(&state) || self.is_in_own_code() {
                 break;
             }
-            if !waits {
-                return Err(Error::QueueFull);
-            }
-            self.not_full.wait(&mut state);
+            self.capacity.wait(&mut state, waits)?;
         }
         if state.threads == Threads::Unneeded {
             self.start_threads(&mut state)?;
@@ -141,14 +138,10 @@ impl Pool {
     /// Whether a bounded queue has no room. A task that can count on a worker, one
     /// that starts or is yet to be started, takes none.
     fn is_full(&self, state: &PoolState) -> bool {
-        self.config.queue_capacity.is_some_and(|n| {
-            let to_start = self
-                .config
-                .max_workers
-                .saturating_sub(state.count_workers());
-            let to_count_on = state.idle.len() + state.count_starting() + to_start;
-            state.queued >= n.saturating_add(to_count_on)
-        })
+        let max_workers = self.config.max_workers;
+        let to_start = max_workers.saturating_sub(state.count_workers());
+        let counted_on = state.idle.len() + state.count_starting() + to_start;
+        self.capacity.is_exceeded(state.queued + 1, counted_on)
     }
 
     fn start_threads(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {

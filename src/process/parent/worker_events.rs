@@ -251,7 +251,7 @@ impl Pool {
         };
         state.idle.retain(|idle| *idle != number);
         state.ended += 1;
-        self.notify_room();
+        self.capacity.notify_one();
         let is_death = match &handle.kill_reason {
             None => !matches!(handle.duty, WorkerState::Leaving),
             // One that is slow to leave is no death.

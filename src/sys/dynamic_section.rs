@@ -1,0 +1,47 @@
+//! The dynamic section of the main program: pairs of a tag and a value, which the
+//! loader reads.
+
+use std::slice;
+
+/// The array that a dynamic section points to: where it is, and its length in
+/// bytes, both as the section has them.
+///
+/// The section is pairs of a tag and a value, up to a tag of 0.
+pub(super) fn array_of(dynamic: &[[usize; 2]]) -> Option<(usize, usize)> {
+    const INIT_ARRAY: usize = 25;
+    const INIT_ARRAY_SIZE: usize = 27;
+    let section = dynamic.iter().take_while(|[tag, _]| *tag != 0);
+    let find = |wanted| {
+        let mut section = section.clone();
+        section.find_map(|[tag, value]| (*tag == wanted).then_some(*value))
+    };
+    Some((find(INIT_ARRAY)?, find(INIT_ARRAY_SIZE)?))
+}
+
+/// Memory of the main program as words.
+///
+/// # Safety
+///
+/// The bytes are mapped for reading and do not change any more.
+pub(super) unsafe fn words<T>(address: usize, bytes: usize) -> &'static [T] {
+    let address: *const T = std::ptr::with_exposed_provenance(address);
+    if address.is_null() || !address.is_aligned() {
+        return &[];
+    }
+    // SAFETY: by the contract, and aligned.
+    unsafe { slice::from_raw_parts(address, bytes / size_of::<T>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_section_is_read_up_to_its_end() {
+        let section = [[1, 9], [25, 0x1000], [27, 24], [0, 0], [25, 7], [27, 8]];
+        assert_eq!(array_of(&section), Some((0x1000, 24)));
+        assert_eq!(array_of(&section[..2]), None);
+        assert_eq!(array_of(&section[3..]), None);
+        assert_eq!(array_of(&[]), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! The end of a pool: shut down, or broken by an initializer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::pool::{Pool, PoolState};
+use crate::completion::{Notifications, Task, run_notifications, without_callback_queue};
+use crate::error::{BrokenPart, Error};
+use crate::executor::{ShutdownOptions, ShutdownReport, join};
+use crate::panic::contain_drop;
+
+impl Pool {
+    pub(super) fn shutdown(&self, options: ShutdownOptions) -> ShutdownReport {
+        if !self.is_here() {
+            return ShutdownReport::default();
+        }
+        // Before anything takes its time.
+        let deadline = options
+            .limit()
+            .and_then(|limit| Instant::now().checked_add(limit));
+        self.state.lock().shut_down = true;
+        self.close(Error::ShutDown);
+        // There it would wait for itself.
+        let waits = options.waits() && !self.is_in_own_code();
+        if options.cancels_pending() {
+            if waits {
+                // Not behind the callback that it may be in: a worker that is waited
+                // for below may wait until one of them is told.
+                without_callback_queue(|| self.clear(Task::cancel));
+            } else {
+                self.clear(Task::cancel);
+            }
+        }
+        if waits {
+            self.join(deadline);
+        }
+        self.stats().into()
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        !self.is_here() || self.state.lock().shut_down
+    }
+
+    /// Refuses tasks from now on; that the pool broke outweighs a shutdown.
+    fn close(&self, why: Error) {
+        let mut state = self.state.lock();
+        if !matches!(state.closed, Some(Error::Broken(_))) {
+            state.closed = Some(why);
+        }
+        self.queue.close();
+        self.capacity.notify_all();
+    }
+
+    /// Waits until all threads are gone; or, with a deadline, until all workers
+    /// have left the pool.
+    fn join(&self, deadline: Option<Instant>) {
+        let has_ended = |state: &PoolState| state.workers == 0;
+        join(&self.state, &self.ended, has_ended, &self.threads, deadline);
+    }
+
+    /// The initializer of a worker failed.
+    pub(super) fn break_down(&self, cause: Error) {
+        let broken = cause.broken(BrokenPart::Initializer);
+        self.close(broken.clone());
+        self.clear(|task| task.fail(broken.clone()));
+        contain_drop(broken);
+    }
+
+    /// Ends all queued tasks, and tells when all have ended: a callback may wait
+    /// for another of them.
+    fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Notifications) {
+        let tasks = std::iter::from_fn(|| self.queue.try_pop());
+        let notifications: Vec<_> = tasks.map(end).collect();
+        run_notifications(notifications);
+    }
+}
