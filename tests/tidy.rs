@@ -187,7 +187,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/completion/mod.rs",
         "src/completion/model.rs",
         "src/completion/slot.rs",
-        "src/completion/task.rs",
+        "src/completion/running.rs",
         "src/completion/notification.rs",
         "src/future/awaiting.rs",
         "src/future/handle.rs",

@@ -41,7 +41,7 @@
 
 use std::marker::PhantomData;
 
-use super::waiting::Until;
+use super::until::Until;
 use super::{Completion, Record};
 use crate::error::Error;
 use crate::sync::{Mutex, ThreadId, global, thread_id};

@@ -76,7 +76,7 @@ fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
         let callbacks_done = task.settle(Ok(1)).map(Notification::notify).is_ok();
         callbacks_done
             && scope_tasks.unread_panic().is_none()
-            && format!("{scope_tasks:?}").contains("Group")
+            && format!("{scope_tasks:?}").contains("ScopeTasks")
     });
     assert!(ends);
     drop(locked);

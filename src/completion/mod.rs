@@ -51,15 +51,19 @@
 //! drop of a completion never runs the user's code, whoever lets go last.
 
 mod borrowing;
+mod callback_queue;
 mod deadlock;
 #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
 mod forks;
 mod notification;
+mod running;
 mod scope_tasks;
 mod slot;
 mod stack;
 mod task;
+mod until;
 mod waiting;
+mod wakers;
 
 #[cfg(all(test, concurrent_futures_loom))]
 mod model;
@@ -69,16 +73,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub(crate) use self::notification::{
-    Callback, Notification, is_notifying_for, run_notifications, without_callback_queue,
-};
+pub(crate) use self::callback_queue::{run_notifications, without_callback_queue};
+pub(crate) use self::notification::{Callback, Notification, is_notifying_for};
 pub(crate) use self::scope_tasks::ScopeTasks;
 pub(crate) use self::task::{EncodedCall, Job, Notifications, Task, WorkerHooks};
-pub(crate) use self::waiting::{Finalizer, Until, WakerKey, is_collector_of, mark_collector_of};
+pub(crate) use self::until::Until;
+pub(crate) use self::waiting::{Finalizer, is_collector_of, mark_collector_of};
+pub(crate) use self::wakers::WakerKey;
 
 use self::scope_tasks::ScopeGuard;
 use self::slot::Slot;
-use self::waiting::Wakers;
+use self::wakers::Wakers;
 use crate::error::Error;
 use crate::panic::contain_drop;
 use crate::state::State;

@@ -14,27 +14,23 @@
 //!
 //! # Why never nested
 //!
-//! A callback may complete another task (cancel it, set a promise), whose
-//! callbacks may complete a third, and so on; nested calls would make the stack
-//! as deep as that chain is long. So a thread inside a callback queues what it
-//! completes, and works the queue off when the callback has returned. Only a
-//! callback that is added to a task that is told runs at once, even there.
+//! `callback_queue.rs` says it.
 //!
 //! A callback may wait until a task is told whose callbacks are in that very
 //! queue, behind itself. Then these run inside it, for otherwise neither would
 //! ever go on: those of that task, and no others ([`Completion::notify_now`]).
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::mem::needs_drop;
 use std::sync::Arc;
 
-use super::borrowing::{Deferred, later};
+use super::borrowing::later;
+use super::callback_queue::{put_back, run_or_enqueue, run_with_callback_queue, take_queued};
 use super::scope_tasks::ScopeGuard;
 use super::stack::{NoStack, with_enough_stack};
-use super::task::{Job, Notifications};
-use super::waiting::Wakers;
+use super::task::Job;
+use super::wakers::Wakers;
 use super::{Completion, Record};
 use crate::error::Error;
 use crate::panic::{contain, contain_drop};
@@ -97,7 +93,7 @@ impl<T> Notification<T> {
 
 impl<T> fmt::Debug for Notification<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Telling")
+        f.debug_struct("Notification")
             .field("is_due", &self.is_due())
             .finish_non_exhaustive()
     }
@@ -143,17 +139,17 @@ impl<T> Completion<T> {
         if notifier.is_none_or(|notifier| notifier != thread_id()) {
             return Ok(());
         }
-        let mut turn = turn_of(self.address());
+        let mut callbacks = take_queued(self.address());
         // Each of a chain of callbacks may wait for the next one.
-        let callbacks_done = with_enough_stack(|| {
-            if let Some(turn) = turn.take() {
-                run_with_callback_queue(turn.run);
+        let ran = with_enough_stack(|| {
+            if let Some(callbacks) = callbacks.take() {
+                run_with_callback_queue(callbacks.run);
             }
         });
-        if let Some(turn) = turn {
-            put_back(turn);
+        if let Some(callbacks) = callbacks {
+            put_back(callbacks);
         }
-        callbacks_done
+        ran
     }
 
     /// Returns `true` if the current thread is inside one of its callbacks.
@@ -195,131 +191,6 @@ impl<T> Completion<T> {
             drop(record);
             contain(|| next(self));
         }
-    }
-}
-
-/// The callbacks of a task, queued behind the one that the thread is in.
-struct Turn {
-    /// The task's address, which is its own while the turn holds it.
-    task: usize,
-    run: Deferred,
-}
-
-/// The callbacks that a thread has yet to run for the tasks that it ended.
-struct Turns {
-    /// `Some` while it does.
-    queue: Option<VecDeque<Turn>>,
-    /// Queues of callbacks further down on the stack, inside which a function runs
-    /// as if it were elsewhere; the innermost is the last.
-    outer: Vec<VecDeque<Turn>>,
-}
-
-local! {
-    static TURNS: RefCell<Turns> = RefCell::new(Turns { queue: None, outer: Vec::new() })
-}
-
-/// Runs a task's callbacks now, or behind the turn that is on this thread's stack.
-fn run_or_enqueue(task: usize, run: Deferred) {
-    let mut run = Some(run);
-    // A thread that ends has lost its queue already: there it nests.
-    let _ = TURNS.try_with(|turns| {
-        if let Some(queue) = &mut turns.borrow_mut().queue {
-            queue.extend(run.take().map(|run| Turn { task, run }));
-        }
-    });
-    if let Some(run) = run {
-        run_with_callback_queue(run);
-    }
-}
-
-/// Runs `turn` at once, and behind it what it completes.
-fn run_with_callback_queue(turn: impl FnOnce()) {
-    let outermost = TURNS.try_with(|turns| {
-        let queue = &mut turns.borrow_mut().queue;
-        let outermost = queue.is_none();
-        queue.get_or_insert_default();
-        outermost
-    });
-    contain(turn);
-    if matches!(outermost, Ok(true)) {
-        while let Some(turn) = next_queued() {
-            contain(turn);
-        }
-    }
-}
-
-/// Tells of tasks that ended together. A callback of one may wait until another is
-/// told, whose callbacks are in the queue by then.
-pub(crate) fn run_notifications(all: impl IntoIterator<Item = Notifications>) {
-    run_with_callback_queue(|| all.into_iter().for_each(contain));
-}
-
-/// The next turn; without one, the thread is outside every turn again.
-fn next_queued() -> Option<Deferred> {
-    TURNS.with(|turns| {
-        let queue = &mut turns.borrow_mut().queue;
-        let next = queue.as_mut().and_then(VecDeque::pop_front);
-        if next.is_none() {
-            *queue = None;
-        }
-        next.map(|turn| turn.run)
-    })
-}
-
-/// Takes the callbacks of this task out of what the current thread has queued.
-fn turn_of(task: usize) -> Option<Turn> {
-    let found = TURNS.try_with(|turns| {
-        let turns = &mut *turns.borrow_mut();
-        let queues = turns.outer.iter_mut().chain(&mut turns.queue);
-        let find = |queue: &mut VecDeque<Turn>| {
-            let at = queue.iter().position(|turn| turn.task == task)?;
-            queue.remove(at)
-        };
-        // The newest first, for that is where it most likely is.
-        queues.rev().find_map(find)
-    });
-    found.unwrap_or(None)
-}
-
-/// Queues a turn that was taken out by [`turn_of`] again, as the next one.
-fn put_back(turn: Turn) {
-    let _ = TURNS.try_with(|turns| {
-        let turns = &mut *turns.borrow_mut();
-        if let Some(queue) = turns.queue.as_mut().or(turns.outer.last_mut()) {
-            queue.push_front(turn);
-        }
-    });
-}
-
-/// Runs code that a callback waits for on its own stack: for what it completes it
-/// is outside every turn, as it would be on a thread of its own.
-pub(crate) fn without_callback_queue<R>(f: impl FnOnce() -> R) -> R {
-    let _inside = SetAside::enter();
-    f()
-}
-
-/// The queue of the callback that the thread is in, set aside until it is dropped.
-struct SetAside;
-
-impl SetAside {
-    /// `None` outside every turn, which is the usual case.
-    fn enter() -> Option<Self> {
-        let set_aside = TURNS.try_with(|turns| {
-            let turns = &mut *turns.borrow_mut();
-            let queue = turns.queue.take()?;
-            turns.outer.push(queue);
-            Some(Self)
-        });
-        set_aside.unwrap_or(None)
-    }
-}
-
-impl Drop for SetAside {
-    fn drop(&mut self) {
-        let _ = TURNS.try_with(|turns| {
-            let turns = &mut *turns.borrow_mut();
-            turns.queue = turns.outer.pop();
-        });
     }
 }
 

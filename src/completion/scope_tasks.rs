@@ -136,7 +136,7 @@ impl fmt::Debug for ScopeTasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let here = self.origin.is_here();
         let tasks = here.then(|| self.scope_guards.lock().tasks.len());
-        f.debug_struct("Group")
+        f.debug_struct("ScopeTasks")
             .field("tasks", &tasks.unwrap_or(0))
             .finish_non_exhaustive()
     }

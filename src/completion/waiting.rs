@@ -14,28 +14,15 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::notification::{NotifyingFor, without_callback_queue};
+use super::callback_queue::without_callback_queue;
+use super::notification::NotifyingFor;
 use super::stack::with_enough_stack;
+use super::until::Until;
+use super::wakers::{WakerKey, is_waking};
 use super::{Completion, NO_POOL, Record, deadlock};
 use crate::error::Error;
 use crate::panic::contain;
 use crate::sync::{MutexGuard, YIELDS, local, thread_id, yield_now};
-
-/// How far a task must be for a wait to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
-    Done,
-    CallbacksDone,
-}
-
-impl Until {
-    pub(super) fn reached<T>(self, record: &Record<T>) -> bool {
-        match self {
-            Self::Done => record.state.done(),
-            Self::CallbacksDone => record.callbacks_done(),
-        }
-    }
-}
 
 local! {
     /// The pool whose results all come in over this thread.
@@ -54,68 +41,6 @@ pub(crate) fn is_collector_of(pool_id: usize) -> bool {
         && BRINGS
             .try_with(Cell::get)
             .is_ok_and(|brings| brings == pool_id)
-}
-
-local! {
-    /// `true` while the current thread wakes those who await a task.
-    static WAKING: Cell<bool> = Cell::new(false)
-}
-
-/// Returns `true` inside a waker: a runtime that polls right there goes on after a
-/// poll that is pending.
-fn is_waking() -> bool {
-    WAKING.try_with(Cell::get).unwrap_or(false)
-}
-
-/// The wakers of those who await a task. Usually none or one.
-#[derive(Debug, Default)]
-pub(super) struct Wakers {
-    stored: Vec<(u64, Waker)>,
-    next_key: u64,
-}
-
-/// Which waker is mine; none before the first poll that found a task unfinished.
-#[derive(Debug, Default)]
-pub struct WakerKey(Option<u64>);
-
-impl Wakers {
-    /// Takes all of them out; their owners store them anew if they poll again.
-    pub(super) fn take(&mut self) -> Self {
-        Self {
-            stored: std::mem::take(&mut self.stored),
-            next_key: self.next_key,
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.stored.is_empty()
-    }
-
-    pub(super) fn wake(self) {
-        if self.stored.is_empty() {
-            return;
-        }
-        let outer = WAKING.try_with(|waking| waking.replace(true));
-        for (_, waker) in self.stored {
-            contain(|| waker.wake());
-        }
-        let _ = WAKING.try_with(|waking| waking.set(outer.unwrap_or(false)));
-    }
-
-    /// Stores a waker; returns the one that it replaces.
-    fn store(&mut self, key: &mut WakerKey, waker: Waker) -> Option<Waker> {
-        let old = self.remove(key);
-        key.0 = Some(self.next_key);
-        self.stored.push((self.next_key, waker));
-        self.next_key += 1;
-        old
-    }
-
-    fn remove(&mut self, key: &mut WakerKey) -> Option<Waker> {
-        let key = key.0.take()?;
-        let at = self.stored.iter().position(|(stored, _)| *stored == key)?;
-        Some(self.stored.swap_remove(at).1)
-    }
 }
 
 /// What is still to be done to a remote task after its worker is done with it:

@@ -1,0 +1,69 @@
+//! [`Wakers`]: the wakers of the `.await`s of one task.
+
+use std::cell::Cell;
+use std::task::Waker;
+
+use crate::panic::contain;
+use crate::sync::local;
+
+local! {
+    /// `true` while the current thread wakes those who await a task.
+    static WAKING: Cell<bool> = Cell::new(false)
+}
+
+/// Returns `true` inside a waker: a runtime that polls right there goes on after a
+/// poll that is pending.
+pub(super) fn is_waking() -> bool {
+    WAKING.try_with(Cell::get).unwrap_or(false)
+}
+
+/// The wakers of those who await a task. Usually none or one.
+#[derive(Debug, Default)]
+pub(super) struct Wakers {
+    stored: Vec<(u64, Waker)>,
+    next_key: u64,
+}
+
+/// Which waker is mine; none before the first poll that found a task unfinished.
+#[derive(Debug, Default)]
+pub struct WakerKey(Option<u64>);
+
+impl Wakers {
+    /// Takes all of them out; their owners store them anew if they poll again.
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            stored: std::mem::take(&mut self.stored),
+            next_key: self.next_key,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+    }
+
+    pub(super) fn wake(self) {
+        if self.stored.is_empty() {
+            return;
+        }
+        let outer = WAKING.try_with(|waking| waking.replace(true));
+        for (_, waker) in self.stored {
+            contain(|| waker.wake());
+        }
+        let _ = WAKING.try_with(|waking| waking.set(outer.unwrap_or(false)));
+    }
+
+    /// Stores a waker; returns the one that it replaces.
+    pub(super) fn store(&mut self, key: &mut WakerKey, waker: Waker) -> Option<Waker> {
+        let old = self.remove(key);
+        key.0 = Some(self.next_key);
+        self.stored.push((self.next_key, waker));
+        self.next_key += 1;
+        old
+    }
+
+    pub(super) fn remove(&mut self, key: &mut WakerKey) -> Option<Waker> {
+        let key = key.0.take()?;
+        let at = self.stored.iter().position(|(stored, _)| *stored == key)?;
+        Some(self.stored.swap_remove(at).1)
+    }
+}
