@@ -43,7 +43,7 @@ fn busy(turns: u64) -> u64 {
     })
 }
 
-/// How many turns one microsecond has, undisturbed.
+/// Measures the number of loop turns in one undisturbed microsecond.
 fn turns_per_microsecond() -> u64 {
     const TURNS: u64 = 1_000_000;
     let time = |_| {
@@ -59,7 +59,8 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Whether all calls are submitted before the first result is asked for.
+/// The order of the calls: all submitted before the first result is read, or one
+/// after the other.
 #[derive(Clone, Copy)]
 enum Pace {
     AllAtOnce,
@@ -82,7 +83,7 @@ fn pooled<E: Executor>(executor: &E, pace: Pace, loads: Vec<Load>) -> Vec<String
     }
 }
 
-/// What one way of calling took for one call, over all rounds.
+/// The times of one call by one way of calling, over all rounds.
 struct Times(Vec<f64>);
 
 impl Times {
@@ -178,7 +179,7 @@ fn short(number: f64) -> String {
     format!("{number:.decimals$}")
 }
 
-/// What else the machine does, where it says so.
+/// Prints the load of the machine, where the system tells it.
 fn print_load(when: &str) {
     if let Ok(load) = fs::read_to_string("/proc/loadavg") {
         println!("load average {when}: {}", load.trim());

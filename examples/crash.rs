@@ -70,7 +70,7 @@ fn main() -> Result<ExitCode, Error> {
     })
 }
 
-/// How a call ended, in a word, and what else is known of its death.
+/// Returns the end of a call, in a word, and what else is known of its death.
 fn describe(result: Result<&usize, Error>) -> (String, String) {
     match result {
         Ok(answer) => (answer.to_string(), String::new()),

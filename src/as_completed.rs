@@ -66,7 +66,7 @@ pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsComp
 #[must_use = "it waits for nothing unless iterated"]
 pub struct AsCompleted<F: Waitable> {
     completion_set: CompletionSet<F>,
-    /// How many there have been.
+    /// The number of futures that were given out or are waited for.
     total: u32,
 }
 

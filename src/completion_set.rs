@@ -105,7 +105,7 @@ impl<F: Waitable> CompletionSet<F> {
         let _ = self.sender.send(number);
     }
 
-    /// How many tasks are in the lane, arrived or not.
+    /// Returns the number of tasks in the set, arrived or not.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }

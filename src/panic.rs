@@ -26,7 +26,7 @@ use std::sync::{Arc, Once};
 use crate::sync::Mutex;
 use crate::worker::current_worker;
 
-/// What is known of a panic that ended a task.
+/// A panic that ended a task: its message, place and worker.
 ///
 /// It comes inside [`Error::Panicked`](crate::Error::Panicked). The program's
 /// panic hook has run as for any other panic, so the message is on standard
@@ -55,7 +55,7 @@ struct Inner {
     worker: Option<String>,
     task: Option<Arc<str>>,
     payload: Mutex<Option<Box<dyn Any + Send>>>,
-    /// Whether somebody asked the task for its outcome.
+    /// `true` once the task's outcome was read.
     is_read: AtomicBool,
 }
 
@@ -86,7 +86,7 @@ impl Panic {
         }))
     }
 
-    /// Somebody was given it as a task's outcome.
+    /// Records that it was read as a task's outcome.
     pub(crate) fn mark_read(&self) {
         // ORDERING: it publishes nothing; who asks, asks behind a lock that
         // every reader has passed.
@@ -128,7 +128,7 @@ impl Panic {
         &self.0.message
     }
 
-    /// Where it happened, as `file:line:column`.
+    /// Returns the place of the panic, as `file:line:column`.
     ///
     /// `None` when the panic hook did not see it: the program replaced the hook
     /// after it made the executor, or `resume_unwind` raised the panic.

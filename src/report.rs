@@ -86,7 +86,7 @@ impl Report {
         Self { lines }
     }
 
-    /// What happened, without its causes.
+    /// Returns the error's own text, without its causes.
     ///
     /// ```
     /// use concurrent_futures::Report;

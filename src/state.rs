@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Where a task is on its way.
+/// The state of a task.
 ///
 /// ```text
 /// Pending ──▶ Running ──▶ Finished
@@ -23,7 +23,7 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Nobody has begun it; it can be cancelled.
+    /// It has not begun, and can be cancelled.
     Pending,
     /// Its function runs.
     Running,
@@ -34,7 +34,7 @@ pub enum State {
 }
 
 impl State {
-    /// Whether nothing will happen to the task any more.
+    /// Returns `true` if the state is final.
     pub(crate) fn done(self) -> bool {
         matches!(self, Self::Finished | Self::Cancelled)
     }

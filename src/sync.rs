@@ -58,8 +58,8 @@ mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread::{ThreadId, yield_now};
 
-    /// How often a thread gives way before it sleeps. A sleep costs the one who
-    /// wakes it 5 to 13 us; in `benches/threads.rs` 24 make a burst a third
+    /// The number of times that a thread yields before it sleeps. A sleep costs the
+    /// one who wakes it 5 to 13 us; in `benches/threads.rs` 24 make a burst a third
     /// faster and a task there and back several times, and 64 are no better.
     pub(crate) const YIELDS: u32 = 24;
 
@@ -142,7 +142,7 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Condvar(loom::sync::Condvar);
 
-    /// What a timed wait would return; a model knows no clocks.
+    /// The result of a timed wait; a model knows no clocks.
     #[derive(Debug)]
     pub(crate) struct WaitTimeoutResult;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// When what happened to a task.
+/// Timestamps of a task: queued, started, finished.
 ///
 /// Only tasks of a pool that was built with
 /// [`record_timing`](crate::ThreadPoolExecutorBuilder::record_timing) have it:
@@ -43,7 +43,7 @@ impl Timing {
         self.finished = Some(Instant::now());
     }
 
-    /// When it was submitted.
+    /// Returns the time at which it was submitted.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -57,7 +57,7 @@ impl Timing {
         self.queued
     }
 
-    /// When its function was called; `None` if it was not.
+    /// Returns the time at which its function was called; `None` if it was not.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -72,7 +72,8 @@ impl Timing {
         self.started
     }
 
-    /// When it ended or was cancelled; `None` if it was not yet.
+    /// Returns the time at which it ended or was cancelled; `None` if it has not
+    /// yet.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -87,7 +88,7 @@ impl Timing {
         self.finished
     }
 
-    /// How long it waited for a worker; `None` if it has not begun.
+    /// Returns the time that it waited for a worker; `None` if it has not begun.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -103,7 +104,8 @@ impl Timing {
         Some(self.started? - self.queued)
     }
 
-    /// How long its function ran; `None` if it has not begun or not ended.
+    /// Returns the time that its function ran; `None` if it has not begun or not
+    /// ended.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

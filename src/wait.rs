@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::completion_set::{CompletionSet, NoneDone};
 use crate::waitable::Waitable;
 
-/// What [`wait`] waits for.
+/// The condition that [`wait`] waits for.
 ///
 /// ```
 /// use concurrent_futures::{Error, ReturnWhen, promise, wait};
@@ -33,8 +33,8 @@ pub enum ReturnWhen {
     AllCompleted,
 }
 
-/// What [`wait`] found when it returned: each future in one list, in the order
-/// in which they were given.
+/// The result of [`wait`]: each future in one list, in the order in which they were
+/// given.
 ///
 /// ```
 /// use std::time::Duration;

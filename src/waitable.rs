@@ -37,10 +37,10 @@ pub trait Target {
 
     fn done(&self) -> bool;
 
-    /// Whether it finished with an error; a cancel is none, as in Python.
+    /// Returns `true` if it finished with an error; a cancel is none, as in Python.
     fn failed(&self) -> bool;
 
-    /// Whether it is done; if not, wakes when it is.
+    /// Returns `true` if it is done; if not, wakes `waker` when it is.
     fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool;
 
     /// Takes the waker back.

@@ -1,4 +1,4 @@
-//! Who runs the code that asks: the [`Worker`] of the current thread.
+//! [`current_worker`]: the [`Worker`] that runs the calling code.
 //!
 //! An executor says so with [`enter`] around what it runs. This file knows no
 //! executor; it keeps one value a thread.

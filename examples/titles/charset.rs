@@ -1,4 +1,4 @@
-//! Which charset a page is in, and its bytes as text.
+//! The charset of a page, and its bytes as text.
 //!
 //! The order is the browsers': byte order mark, header, XML declaration in UTF-16, meta element, XML
 //! declaration, and for pages that say nothing UTF-8 if it is valid, else windows-1252. This file answers each question by itself; who
@@ -118,17 +118,18 @@ fn from_content(content: &str) -> Option<&'static Encoding> {
 pub(crate) struct Text<R> {
     bytes: R,
     decoder: Decoder,
-    /// Whether bytes that make no sense are an error, and not U+FFFD.
+    /// `true` if malformed bytes are an error, and not U+FFFD.
     strict: bool,
     decoded: String,
-    /// How much of `decoded` has been read.
+    /// The number of bytes of `decoded` that have been read.
     given: usize,
     ended: bool,
-    /// What ended the text too early, told once the text before it has been read.
+    /// The error that ended the text too early, reported once the text before it
+    /// has been read.
     pub(crate) broken: Option<Broken>,
 }
 
-/// Why a text broke off.
+/// The reason why a text broke off.
 #[derive(Debug)]
 pub(crate) enum Broken {
     /// A [strict](Text::new) text has bytes that make no sense.

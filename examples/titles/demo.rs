@@ -37,7 +37,7 @@ const PAGES: [(&str, Duration, &str); 5] = [
     ),
 ];
 
-/// Whether any of the hosts has an address, as far as is known within the limit.
+/// Returns `true` if any of the hosts is found to have an address within the limit.
 pub(crate) fn any_resolves(hosts: &[String], limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     let (sender, answers) = mpsc::channel();

@@ -29,11 +29,11 @@ pub(crate) struct Request {
     pub(crate) address: String,
     /// For all of it: names, redirects, body.
     pub(crate) timeout: Duration,
-    /// Whether to say on standard error what begins.
+    /// `true` to report on standard error each page that begins.
     pub(crate) trace: bool,
 }
 
-/// What became of a [`Request`].
+/// The outcome of a [`Request`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Page {
     /// The title, or that there is none, or a sentence that says what went wrong.
@@ -126,8 +126,8 @@ fn parse(address: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Whether what looks like a scheme is the name of a host, as in `localhost:8000` or
-/// `example.com:80/path`.
+/// Returns `true` if what looks like a scheme is the name of a host, as in
+/// `localhost:8000` or `example.com:80/path`.
 fn is_host_with_port(url: &Url) -> bool {
     !is_web(url) && url.path().starts_with(|c: char| c.is_ascii_digit())
 }
@@ -136,7 +136,7 @@ fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }
 
-/// Where the response redirects to, if it does.
+/// Returns the address that the response redirects to, if it does.
 fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, String> {
     let redirects = matches!(
         response.status(),

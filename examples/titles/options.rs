@@ -39,7 +39,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longer is as good as forever, and clocks can be added to it.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What was asked for.
+/// The options of the command line.
 #[derive(Debug)]
 pub(crate) enum Asked {
     Help,
@@ -56,7 +56,7 @@ pub(crate) struct Options {
     pub(crate) json: bool,
 }
 
-/// Which pages to fetch.
+/// The pages to fetch.
 #[derive(Debug)]
 pub(crate) enum Pages {
     /// These, and be there none of them.

@@ -10,10 +10,10 @@ use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use crate::charset::{self, Broken, Text};
 use crate::title::{self, Finding};
 
-/// How much of a page is read, counted after decompression.
+/// The number of bytes of a page that are read, counted after decompression.
 pub(crate) const MAX_BYTES: usize = 10_000_000;
 
-/// Why a page did not get as far as its title.
+/// The reason why a page has no title.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// After [`MAX_BYTES`].
@@ -106,7 +106,8 @@ fn read(body: &mut Body<impl Read>, charset: Charset) -> Result<Reading, Trouble
     }
 }
 
-/// Whether the text is the same in every charset: ASCII, and without the escapes of ISO-2022-JP.
+/// Returns `true` if the text is the same in every charset: ASCII, and without the
+/// escapes of ISO-2022-JP.
 fn reads_the_same(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii() && byte != 0x1b)
 }
@@ -118,7 +119,7 @@ struct Body<R> {
     taken: usize,
     /// The first of these.
     seen: Vec<u8>,
-    /// How many of `seen` have been read since the last rewind.
+    /// The number of bytes of `seen` that have been read since the last rewind.
     at: usize,
     remember: bool,
     cut_off: bool,

@@ -1,4 +1,4 @@
-//! What the program says about the pages: lines for people, or JSON.
+//! The report about the pages: lines for people, or JSON.
 //!
 //! Titles, addresses and what servers say are the words of strangers. Nothing in them can end a
 //! line, begin a second one or steer a terminal.

@@ -1,4 +1,4 @@
-//! What the text of a page says about its title, found as the text comes in.
+//! The title of a page, found as its text comes in.
 //!
 //! [`findings`] reads no further than it is asked to: whoever has heard the title stops asking, and
 //! the rest of the page is never read. It promises an answer in little time, memory and stack for
@@ -34,14 +34,14 @@ use select::document::Document;
 use select::node::{Data, Node, Raw};
 use select::predicate::{Any, Name, Predicate};
 
-/// How deep elements may nest; Chrome's bound. Each tag costs the tree builder time in proportion
-/// to the depth.
+/// The depth to which elements may nest; Chrome's bound. Each tag costs the tree
+/// builder time in proportion to the depth.
 pub(crate) const MAX_DEPTH: usize = 512;
 
-/// How much the tree builder may do for one page, counted in questions that it asks its sink. Ten
-/// megabytes of ordinary page need half of this; a page that is built to be slow within
-/// [`MAX_DEPTH`] would need a hundred times as much. A count and not a clock, so that a page has
-/// the same title on every machine.
+/// The work that the tree builder may do for one page, counted in questions that it
+/// asks its sink. Ten megabytes of ordinary page need half of this; a page that is
+/// built to be slow within [`MAX_DEPTH`] would need a hundred times as much. A
+/// count and not a clock, so that a page has the same title on every machine.
 pub(crate) const MAX_STEPS: u64 = 60_000_000;
 
 /// Something that the text of the page has said.
@@ -83,8 +83,8 @@ pub(crate) fn findings(text: impl Read) -> impl Iterator<Item = io::Result<Findi
     Tokenizer::new_with_emitter(IoReader::new(text), Tokens(CallbackEmitter::new(builder)))
 }
 
-/// What the tokenizer talks to: it passes the tokenizer's events to the [`Builder`], and what comes
-/// of them back to the tokenizer, whose caller gets it.
+/// The tokenizer's emitter: it passes events to the [`Builder`], and the findings
+/// back to the tokenizer, whose caller gets them.
 struct Tokens(CallbackEmitter<Builder, Finding>);
 
 impl ForwardingEmitter for Tokens {
@@ -127,9 +127,9 @@ struct Builder {
     tree: TreeBuilder<Handle, Sink>,
     /// The start tag that is being read.
     tag: Option<Tag>,
-    /// Whether the last name of an attribute was one to keep.
+    /// `true` if the last name of an attribute was one to keep.
     attribute_counts: bool,
-    /// How the tokenizer is to go on after this tag, if not as before.
+    /// The tokenizer's state after this tag, if it changes.
     next_state: Option<State>,
 }
 
@@ -298,7 +298,7 @@ impl Drop for Element {
     }
 }
 
-/// What the tree builder builds into.
+/// The document that the tree builder builds.
 struct Sink {
     document: Handle,
     findings: VecDeque<Finding>,

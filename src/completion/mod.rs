@@ -101,12 +101,12 @@ pub(crate) fn new_pool_id() -> usize {
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// What both ends of a task share.
+/// The record that both ends of a task share.
 pub(crate) struct Completion<T> {
     /// The id of the pool that it was submitted to, or [`NO_POOL`].
     pool_id: usize,
-    /// Whether its worker is in another process, so that a rest is left to be
-    /// done here after it.
+    /// `true` if its worker is another process: then its answer is decoded here, by
+    /// a finalizer.
     is_remote: bool,
     /// The process that it was made in.
     origin: Origin,
@@ -116,7 +116,7 @@ pub(crate) struct Completion<T> {
     outcome: Slot<T>,
 }
 
-/// What the lock guards.
+/// The fields that the lock guards.
 struct Record<T> {
     state: State,
     /// Pending, and on its way to a worker that alone can say when it starts.
@@ -132,11 +132,11 @@ struct Record<T> {
     /// The thread that runs the callbacks, or will when its current one ends.
     notifier: Option<ThreadId>,
     wakers: Wakers,
-    /// How many threads wait for it without a limit, if it is remote.
+    /// The number of threads that wait for it without a limit, if it is remote.
     waiters: u32,
     /// Left to one of them.
     finalizer: Option<Finalizer>,
-    /// Whether the future lives, to which the value belongs.
+    /// `true` as long as the future lives, to which the value belongs.
     has_future: bool,
     /// Boxed, since few tasks have it; the next one too.
     timing: Option<Box<Timing>>,
@@ -153,7 +153,7 @@ impl<T> Record<T> {
         self.state.done() && self.notifier.is_none() && !self.has_callbacks()
     }
 
-    /// Whether nobody has anything to do with its running yet.
+    /// Returns `true` if the task is pending and no worker has claimed it.
     fn is_unclaimed(&self) -> bool {
         self.state == State::Pending && !self.claimed
     }
@@ -449,7 +449,7 @@ impl<T> Completion<T> {
         }
     }
 
-    /// Whether the task finished with an error.
+    /// Returns `true` if the task finished with an error.
     pub(crate) fn failed(&self) -> bool {
         // SAFETY: the reference ends here, and this borrows from the one
         // handle, which `take` consumes.

@@ -56,7 +56,7 @@ pub(crate) struct Notification<T> {
 }
 
 impl<T> Notification<T> {
-    /// Whether there is foreign code to call.
+    /// Returns `true` if there is user code to call.
     pub(crate) fn is_due(&self) -> bool {
         let is_foreign = |outcome: &Result<T, Error>| outcome.is_err() || needs_drop::<T>();
         self.job.is_some()
@@ -204,7 +204,7 @@ fn is_notifying_here(is_it: impl Fn(&(usize, usize)) -> bool) -> bool {
     is_there.unwrap_or(false)
 }
 
-/// Whether the current thread is inside a callback of a task of that pool.
+/// Returns `true` if the current thread runs a callback of a task of that pool.
 pub(crate) fn is_notifying_for(pool_id: usize) -> bool {
     is_notifying_here(|task| task.0 == pool_id)
 }

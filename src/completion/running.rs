@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// Who acts on a result finds the worker free.
+    /// A caller that acts on a result finds the worker free.
     #[test]
     fn a_worker_is_free_before_anybody_knows_the_result() {
         struct Looks(Arc<Completion<Says>>, Sender<&'static str>);
@@ -184,7 +184,7 @@ mod tests {
         assert!(events.try_iter().eq(["dropped"]));
     }
 
-    /// Nobody wants the value any more, and its `Drop` may take its time.
+    /// The value is unwanted, and its `Drop` may take its time.
     #[test]
     fn a_worker_is_busy_while_it_drops_an_unwanted_value() {
         let (sender, events) = channel();

@@ -35,8 +35,8 @@ pub(crate) struct EncodedCall {
     pub(crate) frame: Arc<Vec<u8>>,
 }
 
-/// What a worker tells its pool while it runs a task: whether a new task may
-/// count on this worker.
+/// The calls by which a worker tells its pool, while it runs a task, whether a new
+/// task may count on it.
 ///
 /// A worker is free *before* anyone learns of the outcome, so that whoever acts on
 /// the result finds it free, and busy again as long as the user's code runs

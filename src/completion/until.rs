@@ -2,7 +2,7 @@
 
 use super::Record;
 
-/// How far a task must be for a wait to end.
+/// The progress of a task at which a wait for it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
     Done,

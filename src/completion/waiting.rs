@@ -34,8 +34,8 @@ pub(crate) fn mark_collector_of(pool_id: usize) {
     BRINGS.with(|brings| brings.set(pool_id));
 }
 
-/// Whether the current thread is the one that a wait for a task of that pool
-/// would be for.
+/// Returns `true` if the current thread is the collector of that pool: a wait for
+/// one of its tasks would wait for this thread.
 pub(crate) fn is_collector_of(pool_id: usize) -> bool {
     pool_id != NO_POOL
         && BRINGS
@@ -43,8 +43,8 @@ pub(crate) fn is_collector_of(pool_id: usize) -> bool {
             .is_ok_and(|brings| brings == pool_id)
 }
 
-/// What is still to be done to a remote task after its worker is done with it:
-/// foreign code, the decoding of its value, and then the final move.
+/// The steps that a remote task still needs after its worker's answer: decoding its
+/// value, the final transition, and its notification.
 pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
 
 /// A thread that waits for a remote task without a limit, which foreign code could
@@ -211,7 +211,7 @@ impl<T> Completion<T> {
         }
     }
 
-    /// Whether the task is that far now.
+    /// Returns `true` if the task has come that far.
     pub(crate) fn is(&self, until: Until) -> bool {
         self.locked().is_some_and(|record| until.reached(&record))
     }

@@ -24,7 +24,8 @@ pub(super) struct Wakers {
     next_key: u64,
 }
 
-/// Which waker is mine; none before the first poll that found a task unfinished.
+/// Identifies a stored waker, so that it can be replaced or removed; `None` until
+/// the first poll that is pending.
 #[derive(Debug, Default)]
 pub struct WakerKey(Option<u64>);
 

@@ -17,7 +17,7 @@ struct Parts {
     reason: String,
 }
 
-/// Where a value was encoded or decoded.
+/// The process in which a value was encoded or decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Side {
@@ -46,7 +46,8 @@ impl CodecError {
         &self.0.type_name
     }
 
-    /// What the value's own `Serialize` or `Deserialize` said, or the format.
+    /// Returns the reason, as the value's own `Serialize` or `Deserialize` gave it,
+    /// or the format.
     pub fn reason(&self) -> &str {
         &self.0.reason
     }

@@ -4,21 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a worker's process ended, and what it was running.
+/// The end of a worker's process, and the task that it was running.
 ///
 /// It comes inside [`Error::WorkerDied`](crate::Error::WorkerDied). Two words
 /// would not hold it: clones share it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WorkerDeath(Arc<Parts>);
 
-/// What is known of a death.
+/// The facts of a death.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) pid: u32,
     pub(crate) end: End,
     pub(crate) task: Option<Arc<str>>,
     pub(crate) moment: Moment,
-    /// What the pool knows beyond that, for example why it ended the worker.
+    /// A fact that the pool knows beyond that, for example its reason to end the
+    /// worker.
     pub(crate) note: Option<String>,
     pub(crate) times_begun: u32,
     pub(crate) loss: Loss,
@@ -97,7 +98,7 @@ impl WorkerDeath {
         self.0.times_begun
     }
 
-    /// How long the task had run; `None` if the worker ran none.
+    /// Returns the time that the task had run; `None` if the worker ran none.
     pub fn ran_for(&self) -> Option<Duration> {
         match self.0.moment {
             Moment::Running(time) => Some(time),

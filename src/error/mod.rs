@@ -39,7 +39,7 @@ pub use self::task_end::TaskEnd;
 use crate::panic::Panic;
 use crate::state::State;
 
-/// Why there is no value.
+/// The reason why there is no value.
 ///
 /// A task's own `Err` is *not* here: it is the value that the task returned,
 /// and `result()` lends it as `Ok(&Err(..))`.
@@ -69,9 +69,9 @@ pub enum Error {
     /// The wait ended before the task did. The task goes on; but a map, whose wait that
     /// was, has cancelled those that had not begun.
     Timeout {
-        /// How many of the awaited tasks had not ended.
+        /// The number of awaited tasks that had not ended.
         unfinished: u32,
-        /// How many tasks the wait was for.
+        /// The number of tasks that the wait was for.
         total: u32,
     },
     /// The task's function panicked.
@@ -257,7 +257,7 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {
-    /// What is behind the cause that the text already shows.
+    /// Returns the source of the cause, since the text shows the cause itself.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Broken(broken) => broken.cause().source(),

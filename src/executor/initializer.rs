@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 
-/// What an initializer may return: nothing, or a `Result` of nothing.
+/// The types that an initializer may return: nothing, or a `Result` of nothing.
 ///
 /// Sealed. Its errors are whatever becomes a boxed error by `into`: errors, and
 /// texts.

@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::future::Future;
 use crate::map::{self, Map, MapOptions};
 
-/// What a value must be able to do to reach *any* executor.
+/// Bound on arguments and results that can be used with *every* executor.
 ///
 /// A name for the bounds, implemented for all that meet them. A task that runs
 /// in this process needs less: see the inherent methods of the executors.
@@ -266,7 +266,7 @@ pub trait Executor {
     /// ```
     fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport;
 
-    /// What the executor is doing, in one cheap snapshot.
+    /// Returns a cheap snapshot of the executor's counts.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor, Future};
@@ -281,7 +281,7 @@ pub trait Executor {
     /// ```
     fn stats(&self) -> Stats;
 
-    /// How many workers there may be.
+    /// Returns the largest number of workers.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor, ThreadPoolExecutor};

@@ -22,7 +22,7 @@ use crate::panic::contain_drop;
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 pub struct TrySubmitError<F, A> {
-    /// Why it was refused.
+    /// The reason why it was refused.
     pub error: Error,
     /// The function and its arguments.
     pub call: (F, A),

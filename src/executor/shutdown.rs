@@ -1,10 +1,10 @@
-//! How an executor is shut down, and what that found.
+//! [`ShutdownOptions`], and the [`ShutdownReport`] of a shutdown.
 
 use std::time::Duration;
 
 use super::stats::Stats;
 
-/// How [`Executor::shutdown_with`](crate::Executor::shutdown_with) shuts down.
+/// Options for [`Executor::shutdown_with`](crate::Executor::shutdown_with).
 ///
 /// ```
 /// use concurrent_futures::{ShutdownOptions, ThreadPoolExecutor};
@@ -45,7 +45,7 @@ impl ShutdownOptions {
         }
     }
 
-    /// Whether to wait until the tasks are done and the workers have ended.
+    /// Sets whether to wait until the tasks are done and the workers have ended.
     ///
     /// Without waiting, submitted tasks still run, as long as `main` does: Rust
     /// has no exit hook that could wait for them, and dropping the executor then
@@ -61,7 +61,7 @@ impl ShutdownOptions {
         self
     }
 
-    /// Whether to cancel the tasks that have not begun. Their callbacks run in
+    /// Sets whether to cancel the tasks that have not begun. Their callbacks run in
     /// the calling thread.
     ///
     /// ```
@@ -89,7 +89,7 @@ impl ShutdownOptions {
         self
     }
 
-    /// Whether to wait; for those who write executors.
+    /// Returns `true` if the shutdown waits; for those who write executors.
     ///
     /// ```
     /// assert!(concurrent_futures::ShutdownOptions::default().waits());
@@ -98,7 +98,8 @@ impl ShutdownOptions {
         self.wait
     }
 
-    /// Whether to cancel what has not begun; for those who write executors.
+    /// Returns `true` if the shutdown cancels the tasks that have not begun; for
+    /// those who write executors.
     ///
     /// ```
     /// assert!(!concurrent_futures::ShutdownOptions::default().cancels_pending());
@@ -123,8 +124,8 @@ impl Default for ShutdownOptions {
     }
 }
 
-/// What [`Executor::shutdown_with`](crate::Executor::shutdown_with) found when it returned; the counts are of
-/// the executor's whole life.
+/// The result of [`Executor::shutdown_with`](crate::Executor::shutdown_with); the
+/// counts are of the executor's whole life.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

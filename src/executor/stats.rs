@@ -1,6 +1,7 @@
 //! [`Stats`]: what an executor is doing, in numbers.
 
-/// What an executor is doing, as [`Executor::stats`](crate::Executor::stats) gives it.
+/// A snapshot of an executor's counts, as
+/// [`Executor::stats`](crate::Executor::stats) returns it.
 ///
 /// Those who write executors begin with `Stats::default()` and set the fields.
 ///
@@ -35,6 +36,6 @@ pub struct Stats {
     pub replaced: u64,
     /// The processes of the workers; of threads none, since they share one.
     pub pids: Vec<u32>,
-    /// Whether the pool is broken and refuses tasks.
+    /// `true` if the pool is broken and refuses tasks.
     pub broken: bool,
 }

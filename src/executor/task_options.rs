@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Executor, ShutdownOptions, ShutdownReport, Stats};
 use crate::error::Error;
 
-/// What may be asked for a single task; see [`With`].
+/// Options for a single task; see [`With`].
 ///
 /// An option that an executor cannot honour is an error of `submit`, never
 /// ignored. In this process a running function cannot be ended, and a task is
@@ -47,7 +47,7 @@ impl TaskOptions {
         Self::default()
     }
 
-    /// What the task is called in errors.
+    /// Names the task in errors.
     ///
     /// ```
     /// use concurrent_futures::{Error, TaskOptions, ThreadPoolExecutor};
@@ -64,7 +64,7 @@ impl TaskOptions {
         self
     }
 
-    /// How long the function may run, counted from its start.
+    /// Limits the time that the function may run, counted from its start.
     ///
     /// Then its worker is ended, and the task fails with
     /// [`Error::TimeLimit`](crate::Error::TimeLimit).
@@ -81,7 +81,7 @@ impl TaskOptions {
         self
     }
 
-    /// How often the task may be begun again if its worker dies under it. Only
+    /// Sets how often the task may be begun again if its worker dies under it. Only
     /// for tasks that may run twice.
     ///
     /// ```
@@ -94,7 +94,7 @@ impl TaskOptions {
         self
     }
 
-    /// What was asked for: the name, the limit, the retries.
+    /// Returns the name, the time limit and the retries.
     pub(crate) fn parts(&self) -> (Option<Arc<str>>, Option<Duration>, Option<u32>) {
         (self.name.clone(), self.time_limit, self.retries)
     }

@@ -240,7 +240,7 @@ impl<T, E> TaskFuture<T, E> {
         }
     }
 
-    /// Whether the task was cancelled.
+    /// Returns `true` if the task was cancelled.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -254,7 +254,7 @@ impl<T, E> TaskFuture<T, E> {
         self.completion.state() == State::Cancelled
     }
 
-    /// Whether the task's function runs at this moment.
+    /// Returns `true` if the task's function runs at this moment.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -271,7 +271,7 @@ impl<T, E> TaskFuture<T, E> {
         self.completion.state() == State::Running
     }
 
-    /// Whether the task ended, well or not, or was cancelled.
+    /// Returns `true` if the task ended, well or not, or was cancelled.
     ///
     /// What the task wrote before it ended is visible to whoever sees `true`.
     ///
@@ -289,7 +289,8 @@ impl<T, E> TaskFuture<T, E> {
         self.completion.state().done()
     }
 
-    /// When it was queued, started and finished, if its pool records that.
+    /// Returns the times at which it was queued, started and finished, if its pool
+    /// records them.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

@@ -46,7 +46,7 @@ use crate::waitable::Waitable;
 /// [`boxed_into_result`]: Future::boxed_into_result
 #[doc(alias = "JoinHandle")]
 pub trait Future: Waitable {
-    /// What the task returns.
+    /// The type that the task returns.
     type Output;
 
     /// Waits for the task and lends its value; see [`TaskFuture::result`].
@@ -191,7 +191,7 @@ pub trait Future: Waitable {
     /// ```
     fn cancel(&self) -> bool;
 
-    /// Whether the task was cancelled; see [`TaskFuture::cancelled`].
+    /// Returns `true` if the task was cancelled; see [`TaskFuture::cancelled`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};
@@ -202,7 +202,7 @@ pub trait Future: Waitable {
     /// ```
     fn cancelled(&self) -> bool;
 
-    /// Whether the function runs now; see [`TaskFuture::running`].
+    /// Returns `true` if the function runs now; see [`TaskFuture::running`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};
@@ -213,7 +213,7 @@ pub trait Future: Waitable {
     /// ```
     fn running(&self) -> bool;
 
-    /// Whether the task ended or was cancelled; see [`TaskFuture::done`].
+    /// Returns `true` if the task ended or was cancelled; see [`TaskFuture::done`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};
@@ -259,7 +259,7 @@ pub trait Future: Waitable {
     where
         Self: Sized;
 
-    /// When what happened to the task; see [`TaskFuture::timing`].
+    /// Returns the task's timestamps; see [`TaskFuture::timing`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};

@@ -300,7 +300,8 @@ impl InlineExecutor {
         self.stats().into()
     }
 
-    /// What was run so far. The one worker is the thread that submits.
+    /// Returns counts of the tasks so far. The one worker is the thread that
+    /// submits.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;

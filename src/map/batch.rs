@@ -50,8 +50,8 @@ pub(super) fn batches<A, R>(
     }
 }
 
-/// How large the next chunk is: as it was given, or chosen by what is known of
-/// the items.
+/// Returns the sizes of the chunks: as given, or chosen by what is known of the
+/// items.
 fn chunk_sizes(
     given: Option<usize>,
     workers: usize,
@@ -151,7 +151,7 @@ impl<R> Part<R> {
         (self.first..).zip(self.task.take())
     }
 
-    /// Whether it is done before the deadline.
+    /// Waits until it is done, or the deadline; returns `true` if it is done.
     pub(super) fn wait(&self, deadline: Instant) -> bool {
         self.task.wait(deadline)
     }
@@ -169,7 +169,7 @@ impl<R> Waitable for Part<R> {
 
 impl<R> sealed::Sealed for Part<R> {}
 
-/// Where a refused part runs.
+/// The executor of a refused part: there is none.
 enum Nowhere {}
 
 /// A part's future, whatever its type.

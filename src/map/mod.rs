@@ -46,11 +46,11 @@ use crate::waitable::Waitable;
 pub struct Map<'a, R> {
     /// Submitted and not yet read, in order.
     parts: VecDeque<Part<R>>,
-    /// How many parts there have been.
+    /// The number of parts so far.
     submitted: u32,
-    /// How many items there have been.
+    /// The number of items so far.
     drawn: usize,
-    /// What the last part gave and was not yet taken.
+    /// The results of the last part that were not yet taken.
     ready: std::vec::IntoIter<(usize, Result<R, Error>)>,
     /// Submits the next batch, for a map with a buffer.
     more: Option<More<'a, R>>,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// How [`Executor::map_with`](crate::Executor::map_with) cuts and limits.
+/// Options for [`Executor::map_with`](crate::Executor::map_with): chunks, buffer,
+/// time-out.
 ///
 /// ```
 /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -44,7 +45,8 @@ impl MapOptions {
         }
     }
 
-    /// How many items make one task. Larger chunks cost less for each item.
+    /// Sets the number of items that make one task. Larger chunks cost less for
+    /// each item.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -78,7 +80,7 @@ impl MapOptions {
         self
     }
 
-    /// How many tasks may be ahead of the reader.
+    /// Limits the number of tasks that may be ahead of the reader.
     ///
     /// Then the items are drawn as results are taken, never more, and may be
     /// endless; and the iterator borrows the executor. The next item is drawn

@@ -111,7 +111,7 @@ impl ProcessPoolExecutorBuilder {
         }
     }
 
-    /// How many processes there may be. They are started on demand.
+    /// Sets the largest number of processes. They are started on demand.
     ///
     /// By default as in Python `available_parallelism`: tasks are expected to
     /// compute.
@@ -185,9 +185,9 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// How long each task may run, counted from its start, unless
-    /// [`TaskOptions`](crate::TaskOptions) say otherwise; by default as long as
-    /// it likes.
+    /// Limits the time that each task may run, counted from its start, unless
+    /// [`TaskOptions`](crate::TaskOptions) say otherwise; by default as long as it
+    /// likes.
     ///
     /// Then its worker is ended, and the task fails with [`Error::TimeLimit`].
     ///
@@ -207,9 +207,9 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// How often each task may be begun again if its worker dies under it,
-    /// unless [`TaskOptions`](crate::TaskOptions) say otherwise; by default
-    /// never. Only for tasks that may run twice.
+    /// Sets how often each task may be begun again if its worker dies under it,
+    /// unless [`TaskOptions`](crate::TaskOptions) say otherwise; by default never.
+    /// Only for tasks that may run twice.
     ///
     /// It is for deaths: a task that was killed or ran too long is not begun
     /// again.
@@ -227,7 +227,7 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// What happens when a worker dies: by default its task fails and the pool
+    /// Sets the policy for a worker's death: by default its task fails and the pool
     /// goes on.
     ///
     /// ```
@@ -275,7 +275,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// How many tasks may wait for a worker; by default as many as there are.
+    /// Limits the number of tasks that may wait for a worker; by default there is
+    /// no limit.
     ///
     /// A task that a worker can take at once, an idle one or a new one, does not
     /// wait. When so many wait, `submit` waits for room, and `try_submit` says
@@ -295,8 +296,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Whether each task records when it was queued, started and finished; see
-    /// [`Timing`](crate::Timing). By default not.
+    /// Has each task record when it was queued, started and finished; see
+    /// [`Timing`](crate::Timing). By default it does not.
     ///
     /// It has started when this process hears so from the worker, and finished
     /// when its value is decoded.

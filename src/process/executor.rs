@@ -363,7 +363,7 @@ impl ProcessPoolExecutor {
         self.pool.stop_workers(false);
     }
 
-    /// What the pool is doing, in one snapshot.
+    /// Returns a snapshot of the pool's counts.
     ///
     /// Hears first what the workers have said: a task that has begun counts as
     /// running from its first instruction.
@@ -383,7 +383,7 @@ impl ProcessPoolExecutor {
         self.pool.stats()
     }
 
-    /// How many processes there may be.
+    /// Returns the largest number of processes.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -397,7 +397,7 @@ impl ProcessPoolExecutor {
 
     // Under the terms of a view, or those of the pool.
 
-    /// What holds for a task that asks for nothing.
+    /// Returns the settings of a task that asks for nothing else.
     pub(super) fn settings(&self) -> TaskSettings {
         self.pool.config().settings.clone()
     }

@@ -1,4 +1,4 @@
-//! What was asked for: [`TaskSettings`] for one task, a [`Config`] for a pool.
+//! The settings of one task ([`TaskSettings`]) and of a pool ([`Config`]).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use crate::executor::TaskOptions;
 
-/// What was asked for one task.
+/// The settings of one task.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TaskSettings {
     pub(super) name: Option<Arc<str>>,
     pub(super) time_limit: Option<Duration>,
-    /// How often it may be begun again.
+    /// The number of times that it may be begun again.
     pub(super) retries: u32,
 }
 
@@ -28,7 +28,7 @@ impl TaskSettings {
     }
 }
 
-/// What was asked for a pool, checked.
+/// The settings of a pool, checked.
 #[derive(Debug)]
 pub(super) struct Config {
     /// The first part of the workers' names.
@@ -38,7 +38,7 @@ pub(super) struct Config {
     /// For a task that asks for nothing else.
     pub(super) settings: TaskSettings,
     pub(super) on_worker_death: OnWorkerDeath,
-    /// How many tasks may be queued; `None`: as many as there are.
+    /// The largest number of queued tasks; `None`: no limit.
     pub(super) queue_capacity: Option<usize>,
     pub(super) record_timing: bool,
     pub(super) env: Vec<(OsString, OsString)>,
@@ -47,8 +47,8 @@ pub(super) struct Config {
     pub(super) initialize: Option<Vec<u8>>,
 }
 
-/// What a [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) does when the
-/// process of a worker ends that was not told to.
+/// The policy of a [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) for a
+/// worker's process that ends without being told to.
 ///
 /// ```
 /// use concurrent_futures::{Error, OnWorkerDeath, ProcessPoolExecutor};

@@ -11,12 +11,12 @@ use std::mem::transmute;
 
 use super::image::Image;
 
-/// What the loader calls. The C library of GNU gives the program's arguments
-/// and environment to it; others leave them out.
+/// A function that the loader calls. The C library of GNU gives the program's
+/// arguments and environment to it; others leave them out.
 pub(crate) type Constructor =
     unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-/// What the loader gave to a constructor, for it to hand on.
+/// The arguments that the loader gave to a constructor, to be handed on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given(
     pub(crate) c_int,
@@ -40,7 +40,7 @@ pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
     })
 }
 
-/// Whether they can be found in this program.
+/// Returns `true` if they can be found in this program.
 #[cfg(test)]
 pub(crate) fn are_known() -> bool {
     !Image::current().constructors().is_empty()

@@ -9,14 +9,14 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 
-/// Whether the program was started with rights that its caller does not have
-/// (setuid, capabilities): then nothing that the caller says is to be trusted.
+/// Returns `true` if the program was started with rights that its caller does not
+/// have (setuid, capabilities): then nothing that the caller says is to be trusted.
 pub(crate) fn has_more_rights_than_its_caller() -> bool {
     // SAFETY: takes a number, and gives one for every number.
     (unsafe { libc::getauxval(libc::AT_SECURE) }) != 0
 }
 
-/// Whether the calling thread is the one that the process began with.
+/// Returns `true` if the calling thread is the one that the process began with.
 pub(crate) fn is_main_thread() -> bool {
     // SAFETY: asks for a number.
     let thread = unsafe { libc::gettid() };

@@ -23,7 +23,7 @@ use libc::Elf32_Phdr as Phdr;
 /// The executable's own part of this process.
 pub(crate) struct Image {
     bias: usize,
-    /// Where its code lies: link addresses.
+    /// The link addresses of its code.
     code: Vec<Range<usize>>,
     build_id: Vec<u8>,
     headers: u64,
@@ -47,8 +47,8 @@ impl Image {
         self.has_code_at(link).then_some(link as u64)
     }
 
-    /// Where code with this link address is in this process; `None` if the main
-    /// program has no code there.
+    /// Returns the address in this process of the code with this link address;
+    /// `None` if the main program has no code there.
     pub(crate) fn address(&self, link: u64) -> Option<usize> {
         let link = usize::try_from(link).ok()?;
         self.has_code_at(link).then(|| self.bias.wrapping_add(link))
@@ -58,7 +58,7 @@ impl Image {
         self.code.iter().any(|segment| segment.contains(&link))
     }
 
-    /// What the linker calls this very build; empty if it was not asked to.
+    /// Returns the linker's id of this very build; empty if it has none.
     pub(crate) fn build_id(&self) -> &[u8] {
         &self.build_id
     }
@@ -255,7 +255,8 @@ mod tests {
         assert_eq!(image.address(u64::MAX), None);
     }
 
-    /// Where the C library has `getpid`, wherever this program calls it through.
+    /// Returns the address of the C library's own `getpid`, by whatever stub this
+    /// program calls it.
     fn library_function() -> usize {
         // SAFETY: both arguments are what it takes; the name is a C string.
         let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"getpid".as_ptr()) };

@@ -1,5 +1,4 @@
-//! What is asked of the operating system, on Linux: facts, and no knowledge of
-//! tasks.
+//! Facts and services of the operating system, without any knowledge of tasks.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod channel;

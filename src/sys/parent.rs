@@ -1,5 +1,5 @@
-//! What a child knows of its parent: whether the one on descriptor 0 is it, and
-//! whether it still lives.
+//! A worker's view of its parent: the checks that descriptor 0 leads to it, and
+//! that it still lives.
 
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ use super::channel::Channel;
 use super::checked::Checked;
 use super::current_process::out_of_the_way;
 
-/// Who made the socket on descriptor 0, as the system says.
+/// The maker of the socket on descriptor 0, as the system says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// 0 if it cannot be seen from here.
@@ -58,12 +58,12 @@ impl Peer {
         (failed == 0).then_some(Self { pid, uid: peer.uid })
     }
 
-    /// Whether it is the user that this process acts for.
+    /// Returns `true` if it acts for the same user as this process.
     pub(crate) fn is_our_user(self) -> bool {
         self.uid == geteuid().as_raw()
     }
 
-    /// Whether it is certain that the process which made the socket is no more.
+    /// Returns `true` if the process that made the socket has certainly ended.
     pub(crate) fn has_ended(self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         let Some(pid) = pid else {
@@ -176,7 +176,7 @@ impl Parent {
     /// looked for now and then instead. Allocates nothing: a thread may have
     /// ended within the allocator, with its locks.
     fn wait(&self, channel: &Channel, events: PollFlags) -> PollFlags {
-        /// How often to look where the system does not tell.
+        /// The time between two looks where the system does not notify.
         const LOOK: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 200_000_000,

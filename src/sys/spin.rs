@@ -17,11 +17,11 @@ use std::thread::yield_now;
 
 use super::current_process;
 
-/// How often is looked before a sleep. Six are too few for bursts with one worker,
+/// The number of looks before a sleep. Six are too few for bursts with one worker,
 /// and sixty gain little more.
 const SPINS: u32 = 20;
 
-/// Whether a frame that said so came from another CPU than this.
+/// Returns `true` if a frame with that CPU came from another CPU than this.
 pub(crate) fn is_elsewhere(cpu: u32) -> bool {
     cpu != 0 && cpu != current_process::cpu()
 }

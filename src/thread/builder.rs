@@ -100,7 +100,7 @@ impl ThreadPoolExecutorBuilder {
         }
     }
 
-    /// How many threads there may be. They are started on demand.
+    /// Sets the largest number of threads. They are started on demand.
     ///
     /// By default as in Python `min(32, available_parallelism + 4)`: tasks are
     /// expected to wait now and then.
@@ -206,7 +206,8 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// How many tasks may wait for a worker; by default as many as there are.
+    /// Limits the number of tasks that may wait for a worker; by default there is
+    /// no limit.
     ///
     /// A task that a worker can take at once, an idle one or a new one, does not
     /// wait. When so many wait, `submit` waits for room, and `try_submit` says
@@ -227,9 +228,9 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// Whether each task records when it was queued, started and finished; see
-    /// [`Timing`](crate::Timing). By default not: reading the clock costs more
-    /// than running a small task.
+    /// Has each task record when it was queued, started and finished; see
+    /// [`Timing`](crate::Timing). By default it does not: reading the clock costs
+    /// more than running a small task.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

@@ -350,7 +350,7 @@ impl ThreadPoolExecutor {
         self.pool.shutdown(options)
     }
 
-    /// What the pool is doing, in one snapshot under one short lock.
+    /// Returns a snapshot of the pool's counts, under one short lock.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -366,7 +366,7 @@ impl ThreadPoolExecutor {
         self.pool.stats()
     }
 
-    /// How many threads there may be.
+    /// Returns the largest number of threads.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

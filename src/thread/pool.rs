@@ -51,13 +51,13 @@ pub(super) struct Config {
     pub(super) stack_size: Option<usize>,
     pub(super) initializer: Option<Initializer>,
     pub(super) on_worker_exit: Option<ExitHook>,
-    /// How many tasks may be queued; `None`: as many as there are.
+    /// The largest number of queued tasks; `None`: no limit.
     pub(super) queue_capacity: Option<usize>,
     pub(super) record_timing: bool,
 }
 
 pub(super) struct Pool {
-    /// What its tasks know it by.
+    /// The id by which its tasks know it.
     pub(super) id: usize,
     /// The process that made it. A fork of that has none of its threads.
     pub(super) origin: Origin,
@@ -73,9 +73,9 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 pub(super) struct PoolState {
-    /// Why tasks are refused.
+    /// The reason why tasks are refused, if they are.
     pub(super) closed: Option<Error>,
-    /// Whether somebody asked for that.
+    /// `true` if the user shut it down.
     pub(super) shut_down: bool,
     pub(super) started: usize,
     pub(super) workers: usize,
@@ -116,7 +116,7 @@ impl Pool {
         self.id
     }
 
-    /// Whether the current thread is in one of its tasks or callbacks.
+    /// Returns `true` if the current thread runs one of its tasks or callbacks.
     pub(super) fn is_in_own_code(&self) -> bool {
         current::is_worker_of(self.id) || is_notifying_for(self.id)
     }

@@ -19,8 +19,7 @@ use crate::executor::TrySubmitError;
 use crate::future::TaskFuture;
 use crate::panic::contain_drop;
 
-/// Where tasks that borrow are submitted, as
-/// [`ThreadPoolExecutor::scope`] lends it.
+/// A scope for tasks that borrow, as [`ThreadPoolExecutor::scope`] lends it.
 ///
 /// It is shared freely: a task of the scope may submit more to it. For many items
 /// there is the iterator's own `map`:

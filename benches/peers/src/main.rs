@@ -31,7 +31,7 @@ fn empty(n: u64) -> u64 {
     n
 }
 
-/// What the rivals have in common.
+/// The calls that the rivals have in common.
 trait Pool {
     /// Makes the calls, and adds up the answers.
     fn round_trips(&self, calls: u64) -> u64;
@@ -70,7 +70,7 @@ impl<E: Executor> Pool for Own<E> {
     }
 }
 
-/// How many workers in, a pool out.
+/// Makes a pool of that many workers.
 type Make = fn(usize) -> Box<dyn Pool>;
 
 /// The first is what the others are compared with.
@@ -156,7 +156,7 @@ fn print_table(mut times: [Vec<f64>; POOLS.len()]) {
     }
 }
 
-/// What else the machine does, where it says so.
+/// Prints the load of the machine, where the system tells it.
 fn print_load(when: &str) {
     if let Ok(load) = fs::read_to_string("/proc/loadavg") {
         println!("load average {when}: {}", load.trim());

@@ -38,7 +38,7 @@ pub(super) struct Launcher {
 }
 
 impl Launcher {
-    /// Whether the workers have an initializer.
+    /// Returns `true` if the workers have an initializer.
     pub(super) fn initializes(&self) -> bool {
         self.initialize.is_some()
     }

@@ -129,7 +129,7 @@ impl Pool {
         self.state.lock()
     }
 
-    /// Why a task would be refused, before its arguments are encoded.
+    /// Checks, before a task's arguments are encoded, that it would not be refused.
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if !self.is_here() {
             return Err(Error::forked_pool());
@@ -137,7 +137,7 @@ impl Pool {
         self.state.lock().closed.clone().map_or(Ok(()), Err)
     }
 
-    /// Whether this is the process that made it, and not a fork of that.
+    /// Returns `true` if this is the process that made it, and not a fork of that.
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
     }
@@ -151,7 +151,7 @@ impl Pool {
         }
     }
 
-    /// What the supervisor does at the beginning of each turn, with the lock.
+    /// Begins a round of the supervisor, with the lock.
     pub(super) fn begin_round(&self, state: &mut PoolState) {
         state.needs_wakeup = false;
         if state.not_before.is_some_and(|at| at <= Instant::now()) {

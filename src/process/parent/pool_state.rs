@@ -19,9 +19,9 @@ pub(super) enum Threads {
     Ended,
 }
 
-/// What the collector is handed.
+/// A message to the collector.
 pub(super) enum Event {
-    /// What is left of a task after its worker's answer.
+    /// The rest of a task after its worker's answer: decoding, callbacks.
     Answered(Finalizer),
     /// A task that was sent fails.
     Failed(QueuedTask, Error),
@@ -35,7 +35,7 @@ pub(super) enum Event {
 
 #[derive(Default)]
 pub(super) struct PoolState {
-    /// Why tasks are refused.
+    /// The reason why tasks are refused, if they are.
     pub(super) closed: Option<Error>,
     pub(super) shut_down: bool,
     /// All workers are ended; one that was just being started too.
@@ -69,7 +69,7 @@ pub(super) struct PoolState {
     pub(super) failed: u64,
     pub(super) cancelled: u64,
     pub(super) collector: Option<Sender<Event>>,
-    /// Whether the supervisor has to look at the links anew.
+    /// `true` if the supervisor has to look at the workers anew.
     pub(super) needs_wakeup: bool,
     /// `true` if a task was sent since the supervisor looked last.
     pub(super) was_active: bool,
@@ -78,12 +78,12 @@ pub(super) struct PoolState {
 }
 
 impl PoolState {
-    /// How many workers there are, with those that are yet to be started.
+    /// Returns the number of workers, with those that are yet to be started.
     pub(super) fn count_workers(&self) -> usize {
         self.to_spawn + self.handles.len()
     }
 
-    /// How many of them start, or are yet to.
+    /// Returns the number of workers that are starting, or are yet to be started.
     pub(super) fn count_starting(&self) -> usize {
         let starts = |handle: &&WorkerHandle| {
             matches!(handle.duty, WorkerState::Starting) && handle.kill_reason.is_none()

@@ -55,7 +55,7 @@ pub(super) struct QueuedTask {
     /// The call of a task that is begun again: it is claimed, and runs, as far
     /// as anybody is told.
     pub(super) again: Option<EncodedCall>,
-    /// Whether a worker has started it.
+    /// `true` once a worker has started it.
     pub(super) has_begun: bool,
     /// The number of workers that have started it.
     pub(super) times_begun: u32,

@@ -161,8 +161,8 @@ impl Pool {
         drop(cancelled);
     }
 
-    /// Whether the current thread is in one of its callbacks, or decodes one of
-    /// its results.
+    /// Returns `true` if the current thread runs one of its callbacks, or decodes
+    /// one of its results.
     pub(super) fn is_in_own_code(&self) -> bool {
         is_notifying_for(self.id) || is_collector_of(self.id)
     }
@@ -190,7 +190,7 @@ impl Pool {
         );
     }
 
-    /// Whether nothing is left for the supervisor.
+    /// Returns `true` if nothing is left for the supervisor to do.
     pub(super) fn is_finished(&self, state: &PoolState) -> bool {
         state.closed.is_some()
             && state.queue.is_empty()

@@ -135,8 +135,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Whether a bounded queue has no room. A task that can count on a worker, one
-    /// that starts or is yet to be started, takes none.
+    /// Returns `true` if a bounded queue has no room. A task that can count on a
+    /// worker, one that starts or is yet to be started, takes none.
     fn is_full(&self, state: &PoolState) -> bool {
         let max_workers = self.config.max_workers;
         let to_start = max_workers.saturating_sub(state.count_workers());

@@ -26,8 +26,8 @@ use crate::error::End;
 use crate::sys::channel::Channel;
 use crate::sys::spin::spin;
 
-/// How often a worker's process is looked at where the system has no descriptor
-/// for it: one whose socket has ended, and any other.
+/// The time between two looks at a worker's process where the system has no
+/// descriptor for it: one whose socket has ended, and any other.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
 /// The number of times that an ended worker's socket is read: each time takes all that is there,
@@ -42,7 +42,7 @@ const NOW: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// What is polled of one worker.
+/// The descriptors of one worker, for a `poll` without the lock.
 struct Watched {
     number: usize,
     process: Arc<Process>,

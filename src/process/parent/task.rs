@@ -128,7 +128,7 @@ where
     }
 }
 
-/// What an answer means here.
+/// Converts a worker's answer into the task's outcome.
 fn outcome<T, B>(
     answer: Answer<B>,
     name: Option<Arc<str>>,
@@ -150,7 +150,7 @@ pub(super) fn one<T: DeserializeOwned>(bytes: &[u8], _name: Option<&Arc<str>>) -
     codec::decode(bytes).map_err(|fault| Error::Decode(codec_error(Side::Parent, fault)))
 }
 
-/// What came of the items of a chunk.
+/// The outcomes of the items of a chunk.
 pub(super) type Results<R> = Chunk<Result<R, Error>>;
 
 /// The results of a chunk of so many items. One that fails fails alone.

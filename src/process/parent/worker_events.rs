@@ -39,14 +39,14 @@ use crate::process::wire::message::Reply;
 use crate::sys::channel;
 use crate::sys::shortage::Shortage;
 
-/// How many workers in a row may die before they begin a task.
+/// The number of workers in a row that may die before they begin a task.
 const FAILED_STARTS: u32 = 5;
 
 /// The number of workers that may end while they read a task's call, which is then what ends them.
 const SEND_ATTEMPTS: u32 = 3;
 
-/// How long a pool that has workers goes on with them when one more could not be
-/// started. One of them that ends makes room, and is replaced at once.
+/// The time for which a pool that has workers goes on with them when one more could
+/// not be started. One of them that ends makes room, and is replaced at once.
 const SHORTAGE: Duration = Duration::from_millis(500);
 
 /// The time until one that has none tries again, and the time for which it tries: descriptors,
@@ -180,9 +180,9 @@ impl Pool {
 
     // The ends of workers; the supervisor's.
 
-    /// Whether a worker is to be started: its number. The supervisor says by
-    /// [`worker_started`](Self::worker_started) or
-    /// [`not_started`](Self::not_started) what came of it.
+    /// Returns the number of the next worker if one is to be started. The
+    /// supervisor reports the outcome by [`worker_started`](Self::worker_started)
+    /// or [`not_started`](Self::not_started).
     pub(super) fn start_owed(&self, state: &mut PoolState) -> Option<usize> {
         if state.to_spawn == 0 {
             return None;
@@ -322,7 +322,7 @@ impl Pool {
         self.config.on_worker_death == OnWorkerDeath::BreakPool
     }
 
-    /// What becomes of the task of a worker that has ended.
+    /// Requeues the task of a worker that has ended, or has it fail.
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,
@@ -394,7 +394,7 @@ impl Pool {
     }
 }
 
-/// Why a worker was not initialized.
+/// Converts the failure of an initializer into an error.
 fn cause_of(failure: InitializeFailure) -> Error {
     match failure {
         InitializeFailure::Error(report) => Error::other(report),

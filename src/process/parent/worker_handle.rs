@@ -42,23 +42,23 @@ use crate::process::wire::message::{self, FOREIGN_WORDS, Reply};
 use crate::sys::channel::{Channel, capacity};
 use crate::sys::spin::is_elsewhere;
 
-/// How long a worker may take from its start to its first word. It does nothing
-/// of the user's before that, but the machine may be busy.
+/// The time that a worker may take from its start to its first message. It does
+/// nothing of the user's before that, but the machine may be busy.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a worker that was told to end may take: the user's exit handlers
-/// run there.
+/// The time that a worker may take to end once it was told to: the user's exit
+/// handlers run there.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a worker may live on without its socket. It is ending, or has
-/// closed what is not its own.
+/// The grace period after the end of a worker's socket, before it is killed: either
+/// it is exiting, or a task closed the descriptor.
 const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How many bytes are read or written in one go, so that one worker's long
-/// answer does not keep the others' waiting.
+/// The number of bytes that are read or written in one go, so that one worker's
+/// long answer does not delay the others'.
 pub(super) const READ_BUDGET: usize = 1 << 20;
 
-/// What a worker is doing.
+/// The state of a worker.
 pub(super) enum WorkerState {
     Starting,
     Idle,
@@ -66,7 +66,7 @@ pub(super) enum WorkerState {
     Leaving,
 }
 
-/// Why the pool ends a worker's process itself.
+/// The reason why the pool kills a worker's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KillReason {
     /// Its task was killed, or all of the pool's workers were.
@@ -88,13 +88,13 @@ pub(super) struct WorkerHandle {
     pub(super) channel: Arc<Channel>,
     inbox: Assembler,
     outbox: VecDeque<Arc<Vec<u8>>>,
-    /// How much of the first in the outbox was sent.
+    /// The number of bytes of the first frame in the outbox that were sent.
     sent: usize,
     /// Nothing was there the last time that something was to be read.
     pub(super) is_drained: bool,
     /// Nothing comes any more.
     pub(super) is_eof: bool,
-    /// What came makes no sense.
+    /// `true` once the worker broke the protocol.
     is_malformed: bool,
     /// It has said that it is ready.
     pub(super) is_ready: bool,
@@ -106,11 +106,11 @@ pub(super) struct WorkerHandle {
     pub(super) write_failed: bool,
     pub(super) duty: WorkerState,
     pub(super) kill_reason: Option<KillReason>,
-    /// When the supervisor has to look after it at the latest.
+    /// The time at which the supervisor acts if the worker has not moved on.
     pub(super) deadline: Option<Instant>,
-    /// How many tasks it ended.
+    /// The number of tasks that it ended.
     pub(super) done: u64,
-    /// Whether it began a task at all.
+    /// `true` once it began a task.
     pub(super) has_begun: bool,
 }
 
@@ -144,12 +144,12 @@ impl WorkerHandle {
         self.flush();
     }
 
-    /// Whether an answer is on its way from another CPU.
+    /// Returns `true` if an answer may be on its way from another CPU.
     pub(super) fn should_spin(&self) -> bool {
         matches!(self.duty, WorkerState::Busy(_)) && is_elsewhere(self.inbox.cpu())
     }
 
-    /// Whether something is left to be sent.
+    /// Returns `true` if something is left to be sent.
     pub(super) fn has_unsent(&self) -> bool {
         !self.outbox.is_empty()
     }
@@ -345,7 +345,8 @@ impl WorkerHandle {
         self.look_after_in(EXIT_LIMIT);
     }
 
-    /// Whether its process is being ended, so that nothing it says counts.
+    /// Returns `true` if its process is being killed, so that its messages do not
+    /// count.
     pub(super) fn is_doomed(&self) -> bool {
         !matches!(self.kill_reason, None | Some(KillReason::Terminated))
     }

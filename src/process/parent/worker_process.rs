@@ -66,7 +66,7 @@ impl Process {
         }
     }
 
-    /// How it ended, if it did; it is no zombie then.
+    /// Returns the way it ended, if it has, and reaps it.
     pub(super) fn try_wait(&self) -> io::Result<Option<End>> {
         let mut child = self.child.lock();
         let Some(running) = child.as_mut() else {

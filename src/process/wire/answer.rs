@@ -7,7 +7,7 @@ use super::frame::{Frames, Header, Kind, Open, ProtocolError};
 use crate::panic::Panic;
 use crate::report::Report;
 
-/// What came of one call.
+/// The outcome of one call, as the worker sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer<B> {
     /// The encoded value.
@@ -84,7 +84,7 @@ impl WirePanic {
     }
 }
 
-/// Why a worker's initializer did not end well.
+/// The reason why a worker's initializer failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum InitializeFailure {
     /// It returned an error.

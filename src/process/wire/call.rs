@@ -244,7 +244,7 @@ impl Chunk {
         }
     }
 
-    /// How many items it has.
+    /// Returns the number of its items.
     pub(crate) fn items(&self) -> u64 {
         self.items
     }
@@ -317,7 +317,7 @@ unsafe fn function_at<A, R>(address: usize) -> fn(A) -> R {
     unsafe { transmute::<*const (), fn(A) -> R>(address) }
 }
 
-/// What went wrong with a value.
+/// The failure of a call's value.
 enum Failed {
     Panicked(WirePanic),
     CodecFault(CodecFault),

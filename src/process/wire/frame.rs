@@ -16,7 +16,7 @@ use std::fmt;
 /// The bytes in front of every payload.
 pub(crate) const HEADER: usize = 24;
 
-/// What a frame is. Each side sends its own kinds only.
+/// The kind of a frame. Each side sends its own kinds only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Kind {
@@ -62,15 +62,15 @@ impl Kind {
     }
 }
 
-/// What stands in front of a payload, checked.
+/// The header of a frame, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
-    /// Where the sender ran, plus one; 0 if it does not say.
+    /// The CPU on which the sender ran, plus one; 0 if it does not say.
     pub(crate) cpu: u32,
     /// The task's number; 0 where the frame belongs to none.
     pub(crate) task: u64,
-    /// What the sender claims; no more than a `Vec` can hold.
+    /// The payload's length as the sender claims it; no more than a `Vec` can hold.
     pub(crate) length: usize,
 }
 
@@ -113,7 +113,7 @@ impl Header {
     }
 }
 
-/// Why bytes of another process make no sense.
+/// A violation of the protocol by the other process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProtocolError(String);
 
@@ -230,7 +230,7 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// How much one reading asks for at least.
+/// The least number of bytes that one reading asks for.
 const READ_CHUNK: usize = 64 << 10;
 
 /// The bytes by which a buffer grows before it is read into.
@@ -260,12 +260,12 @@ pub(crate) fn holds(bytes: &[u8], kind: Kind, task: u64) -> bool {
 #[derive(Debug)]
 pub(crate) struct Assembler {
     read_buf: Box<[u8]>,
-    /// What of the stage is filled and not yet used.
+    /// The part of `read_buf` that is filled and not yet used.
     start: usize,
     end: usize,
     /// The frame whose header is here and whose payload is not yet.
     partial: Option<Partial>,
-    /// What the last header said of its sender.
+    /// The CPU that the last header named.
     cpu: u32,
 }
 
@@ -294,12 +294,14 @@ impl Assembler {
         }
     }
 
-    /// Where the sender of the last frame ran, plus one; 0 if nobody knows.
+    /// Returns the CPU on which the sender of the last frame ran, plus one; 0 if it
+    /// is unknown.
     pub(crate) fn cpu(&self) -> u32 {
         self.cpu
     }
 
-    /// Where to read the next bytes to, once [`next`](Self::next) gave `None`.
+    /// Returns the buffer to read the next bytes into, once [`next`](Self::next)
+    /// returned `None`.
     ///
     /// # Errors
     ///
@@ -403,7 +405,7 @@ impl Assembler {
         self.partial.as_ref().map(|partial| &partial.header)
     }
 
-    /// Whether the bytes end between two frames.
+    /// Returns `true` if the bytes end between two frames.
     pub(crate) fn is_between_frames(&self) -> bool {
         self.partial.is_none() && self.start == self.end
     }

@@ -1,4 +1,4 @@
-//! What the two processes say to each other, as frames.
+//! The messages of the two processes, as frames.
 //!
 //! ```text
 //! parent ──▶ worker                          worker ──▶ parent
@@ -29,7 +29,8 @@ pub(crate) const FOREIGN_WORDS: &str = "a task may write only to what it has ope
 /// The first words: who the parent is, and who the worker shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
-    /// What both must have in common for addresses to mean the same.
+    /// The program, which must be the worker's too: then addresses mean the same in
+    /// both.
     pub(crate) program: Program,
     /// The number that the worker has in its pool.
     pub(crate) number: u64,
@@ -69,7 +70,7 @@ pub(crate) fn exit() -> Vec<u8> {
     bare(Kind::Exit, 0).to_vec()
 }
 
-/// What the parent says.
+/// A message of the parent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Hello(Hello),
@@ -113,7 +114,7 @@ impl Work {
     }
 }
 
-/// What a worker says.
+/// A message of a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Ready,

@@ -10,7 +10,7 @@ use crate::sys::image::Image;
 pub(crate) struct Program {
     /// This crate's version.
     pub(crate) version: String,
-    /// What the linker calls the build; may be empty.
+    /// The linker's id of the build; may be empty.
     pub(crate) build_id: Vec<u8>,
     /// A hash of its program headers.
     pub(crate) headers: u64,
@@ -31,12 +31,14 @@ impl Program {
         }
     }
 
-    /// Whether this crate is part of the main program, and not of a library.
+    /// Returns `true` if this crate is part of the main program, and not of a
+    /// library.
     pub(crate) fn is_main() -> bool {
         Image::current().link_address(anchor()).is_some()
     }
 
-    /// Why addresses of the parent mean nothing to `self`, the worker.
+    /// Returns the reason why addresses of the parent mean nothing to `self`, the
+    /// worker.
     pub(crate) fn mismatch(&self, parent: &Self) -> Option<String> {
         (self != parent).then(|| {
             format!(

@@ -1,4 +1,4 @@
-//! Where a process finds out that it was started as a worker.
+//! The entries at which a process becomes the worker that it was started as.
 //!
 //! # The terms
 //!
@@ -57,7 +57,7 @@ use crate::sys::current_process;
 use crate::sys::image::Image;
 use crate::sys::parent::{Parent, Peer};
 
-/// Why this process cannot have workers; the text says what to do.
+/// The reason why this process cannot have workers; the text says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoEntryPoint(&'static str);
 
@@ -67,7 +67,8 @@ impl fmt::Display for NoEntryPoint {
     }
 }
 
-/// How workers of this process are to start. To be asked before a pool is made.
+/// Returns the entry at which workers of this process become workers. To be called
+/// before a pool is made.
 ///
 /// Ends the process, with a message, if it was itself started as a worker and
 /// did not become one.
@@ -172,12 +173,12 @@ static HOOKED: AtomicBool = AtomicBool::new(false);
 /// [`init`] was called where `main` runs. Elsewhere, in a test for instance, the
 /// next process would not come by before it has done who knows what.
 static BEGUN: AtomicBool = AtomicBool::new(false);
-/// Somebody was about to make a pool.
+/// `true` once a pool was about to be made.
 static ASKED: AtomicBool = AtomicBool::new(false);
 /// This process is a worker.
 static BECAME: AtomicBool = AtomicBool::new(false);
 
-/// What this process was started as.
+/// The role that this process was started for.
 #[derive(Debug)]
 enum StartupRole {
     Program,

@@ -220,7 +220,7 @@ fn end(entry_point: EntryPoint) -> ! {
     }
 }
 
-/// Where answers go.
+/// The sending side of the channel.
 struct Answers<'a> {
     parent: &'a Parent,
     channel: &'a Channel,
@@ -262,7 +262,7 @@ impl Answers<'_> {
     }
 }
 
-/// What the parent asks for.
+/// The receiving side of the channel.
 struct Requests<'a> {
     parent: &'a Parent,
     channel: &'a Channel,
@@ -313,7 +313,7 @@ fn lost_in<T>(frame: ProtocolError) -> T {
     lost(&format!("it cannot read what it was sent: {frame}"))
 }
 
-/// Whether the other end is gone.
+/// Returns `true` if the error says that the other end is gone.
 fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset)

@@ -1,4 +1,5 @@
-//! What the tasks do: work, fail, harm their worker, or give values that do not travel.
+//! The tasks: they work, fail, harm their worker, or return values that cannot be
+//! encoded.
 
 use std::fs;
 use std::io::Write;

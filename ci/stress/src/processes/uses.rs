@@ -1,4 +1,4 @@
-//! What is done with a future of a process: waits, ends, callbacks.
+//! The uses of a future of a process: waits, ends, callbacks.
 
 use std::future::{Future as _, IntoFuture};
 use std::pin::pin;
@@ -145,7 +145,8 @@ fn add_callback((number, future): &Made, other: Option<Made>, place: &Place, ran
     });
 }
 
-/// What would hang says so: the pool tells of its tasks on one thread.
+/// Checks that a wait that would hang is refused: the pool runs all callbacks on
+/// one thread.
 fn wait_in_callback(other: &ProcessFuture<Answer>, way: u32) {
     count("waits in a callback");
     match way {

@@ -1,4 +1,4 @@
-//! What is done with a future of a thread: waits, ends, callbacks.
+//! The uses of a future of a thread: waits, ends, callbacks.
 
 use std::future::{Future as _, IntoFuture};
 use std::pin::pin;

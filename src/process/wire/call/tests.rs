@@ -7,7 +7,7 @@ use super::super::frame::{Assembler, Frame};
 use super::super::message::{Reply, Request};
 use super::*;
 
-/// What arrives at the other end.
+/// The frame as it arrives at the other end.
 fn frame(bytes: &[u8]) -> Frame {
     let mut assembler = Assembler::new();
     let mut left = bytes;

@@ -467,7 +467,7 @@ fn a_struct_that_has_fewer_fields_the_second_time_is_not_read_as_the_first() {
     assert!(carried::<_, Vec<Whole>>(&[Shrinking(2), Shrinking(2)]).is_ok());
 }
 
-/// What it leaves would be the head of the next value: a `Some` around it.
+/// The bytes it leaves would be the head of the next value: a `Some` around it.
 #[test]
 fn a_value_that_reads_nothing_does_not_change_the_next() {
     #[derive(Debug)]

@@ -561,7 +561,7 @@ fn a_variant_behind_a_skipped_one_arrives() {
     assert!(fourth.reason.contains("unknown variant `Fourth`"));
 }
 
-/// Whose two sides were written by hand, and disagree.
+/// A type whose two sides were written by hand, and disagree.
 #[test]
 fn what_is_written_in_another_shape_is_an_error() {
     fn differ<W: Serialize, R: DeserializeOwned + fmt::Debug>(written: W) {

@@ -21,7 +21,7 @@ use crate::sys::channel::pair;
 use crate::sys::child::Handle;
 use crate::sys::constructors::are_known;
 
-/// How long a test waits for a worker's words.
+/// The time that a test waits for a worker's message.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// This test's program as a worker, and the parent's end.
@@ -171,7 +171,7 @@ fn is_never_run() {
     panic!("this process should be a worker");
 }
 
-/// What a worker begins with that enters by `init`.
+/// The first lines of a `main` that calls `init`.
 #[test]
 fn begins_with_init() {
     crate::process::init();
