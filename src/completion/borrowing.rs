@@ -1,12 +1,12 @@
 //! Tasks that borrow: the lifetimes that queues and threads cannot know.
 //!
 //! A task of a scope has a function, arguments or a value that borrow from
-//! where the scope stands. Queues and turns hold it as if it borrowed nothing;
-//! this file is where that is claimed, and its callers see that it holds:
+//! where the scope stands. Queues hold it as if it borrowed nothing: this file
+//! erases the lifetimes, and its callers keep what makes that sound:
 //!
-//! * Such a task is a member of a [`ScopeTasks`], from before anybody can start it.
-//! * Until its member is dropped, the scope does not end.
-//! * When its member is dropped, the job is gone, the callbacks have run, and
+//! * Such a task has a scope guard from before any thread can start it.
+//! * Until its scope guard is dropped, the scope does not end.
+//! * When its scope guard is dropped, the job is gone, the callbacks have run, and
 //!   the value has moved out of the record or belongs to the future. The
 //!   future's type names the scope, so no safe code has it afterwards; one that
 //!   was leaked leaks its value as well.
@@ -21,22 +21,22 @@ use super::scope_tasks::ScopeTasks;
 use super::task::{Job, Task};
 
 impl<T: Send> Completion<T> {
-    /// A task whose value may borrow.
+    /// Creates a task whose value may borrow.
     ///
     /// # Safety
     ///
-    /// If it does, the task is [`packed`](Self::pack) for a group before
-    /// anybody else has it.
+    /// If it does, the task is [`packed`](Self::pack) for a scope before any other
+    /// thread has it.
     pub(crate) unsafe fn borrowing(pool_id: usize) -> Arc<Self> {
         Self::unpacked(pool_id, false)
     }
 
-    /// Makes a new task ready for others: with its job, if it has one, and in a
-    /// scope as a member of its group.
+    /// Makes a new task ready for other threads: with its job, if it has one, and
+    /// with a guard of its scope, if it is in one.
     ///
     /// # Safety
     ///
-    /// Without a group, job and value borrow nothing. With one, what they borrow
+    /// Without a scope, job and value borrow nothing. With one, what they borrow
     /// lives until [`ScopeTasks::wait`] has returned.
     pub(crate) unsafe fn pack<'a>(
         self: &Arc<Self>,
@@ -53,7 +53,7 @@ impl<T: Send> Completion<T> {
         // SAFETY: as above.
         let job =
             unsafe { transmute::<Option<Box<dyn Job<T> + 'a>>, Option<Box<dyn Job<T>>>>(job) };
-        // In one step, for one who waits for the group may start it at once.
+        // In one step, for a thread that waits for the scope may start it at once.
         let mut record = self.record.lock();
         record.scope_guard =
             scope_tasks.map(|scope_tasks| Box::new(scope_tasks.enter(Arc::clone(&task))));
@@ -63,18 +63,17 @@ impl<T: Send> Completion<T> {
     }
 }
 
-/// Foreign code that the end of a task calls for, to run on the same thread.
+/// User code that the end of a task calls for, to run on the same thread.
 pub(super) type Deferred = Box<dyn FnOnce()>;
 
-/// Forgets what the rest of a task's telling borrows.
+/// Erases the lifetime of what the rest of a task's notification borrows.
 ///
 /// # Safety
 ///
-/// It borrows nothing, or it holds the member of the task that does, and drops
-/// it last.
+/// It borrows nothing, or it holds the task's scope guard, and drops it last.
 pub(super) unsafe fn later<'a>(rest: impl FnOnce() + 'a) -> Deferred {
     let rest: Box<dyn FnOnce() + 'a> = Box::new(rest);
-    // SAFETY: until the member is dropped the scope does not end, says the
-    // caller.
+    // SAFETY: until the scope guard is dropped the scope does not end, by the
+    // contract.
     unsafe { transmute::<Box<dyn FnOnce() + 'a>, Deferred>(rest) }
 }

@@ -1,7 +1,7 @@
 //! Deadlock detection: a wait that would close a circle of waits is refused.
 //!
-//! A task that has not come as far as somebody waits for is *held up by* the
-//! thread that has to bring it there: the one that runs its function, or then
+//! A task that has not come as far as a wait demands is *held up by* the thread that
+//! has to bring it there: the one that runs its function, or then
 //! its callbacks. That thread may itself wait, for a task that is held up by
 //! another, and so on. If the thread at the end is the one that is about to wait,
 //! none of them would ever go on.
@@ -22,12 +22,12 @@
 //!
 //! # Waits inside waits
 //!
-//! A thread has several entries if foreign code waits that runs inside a wait: a
+//! A thread has several entries if user code waits that runs inside a wait: a
 //! `Deserialize`, or a callback, waker or `Drop` that it calls for. They lie on
 //! its stack, so the last to be entered is the first to leave, and the thread is
 //! blocked in that one alone: the walk follows a thread's *newest* entry. A
-//! thread that does the rest of a task inside its own wait for it is not blocked
-//! at all. The walk then finds the task held up by the thread that waits for it,
+//! thread that runs the finalizer of a task inside its own wait for it is not
+//! blocked at all. The walk then finds the task held up by the thread that waits for it,
 //! and ends there: that thread is at work.
 //!
 //! Each entry has a number of its own, and leaving removes exactly that one. So
@@ -35,8 +35,8 @@
 //!
 //! Not found are longer circles through a wait that has no error to say it with (the
 //! end of a scope, `wait`, `as_completed`), through an `.await`, or through a
-//! promise that is not kept by `run`: nobody knows whose turn it is there. Nor
-//! circles through a task that nobody has begun: any worker might. A wait for several
+//! promise that is not kept by `run`: the thread that will keep it is unknown. Nor
+//! circles through a task that has not begun: any worker might begin it. A wait for several
 //! tasks finds those that need its own thread (`needs_this_thread`).
 
 use std::marker::PhantomData;
@@ -89,8 +89,8 @@ impl<T> Awaited for Completion<T> {
 }
 
 impl Until {
-    /// The thread that has to bring the task this far; `None` if it is there,
-    /// or if nobody has begun.
+    /// Returns the thread that has to bring the task this far; `None` if it is there,
+    /// or has not begun.
     fn held_up_by<T>(self, record: &Record<T>) -> Option<ThreadId> {
         if self.reached(record) {
             return None;

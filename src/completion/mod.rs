@@ -1,6 +1,6 @@
-//! The core: one task, from its submission until everybody knows its outcome.
+//! The core: one task, from its submission until its outcome was read.
 //!
-//! # The parties
+//! # The two ends
 //!
 //! * The *worker's end*, [`Task`]: what an executor's queue holds. It starts the
 //!   task, runs it, or fails it. A promise is a worker's end without a job.
@@ -9,7 +9,7 @@
 //!
 //! Both hold one [`Completion`], and neither knows an executor.
 //!
-//! # The moves
+//! # The transitions
 //!
 //! ```text
 //!               start                    settle
@@ -19,36 +19,35 @@
 //!           cancel
 //! ```
 //!
-//! A pending task may be *claimed* for a worker that is told from afar: from
-//! then on nobody can cancel it, but it runs only when the worker says so. It
-//! may be *released* again, if that worker ended before.
+//! A pending task may be *claimed* for a worker in another process: it cannot be
+//! cancelled any more, but it runs only when that worker reports its start. It is
+//! *released* again if the worker ended before.
 //!
-//! Every move is made in this file, under the record's lock. Whoever makes one
-//! alone does what follows from it, after unlocking and in this order:
+//! Every transition happens in this file, under the record's lock. The thread that
+//! makes one does what follows from it, after unlocking and in this order:
 //!
-//! | move | made by | what follows |
+//! | transition | made by | what follows |
 //! |---|---|---|
-//! | `start` | a worker, a promise, one who waits on a worker | calls the job |
-//! | `settle` | a worker, a promise; a pool that broke, if pending | notifies; tells |
-//! | `cancel` | anybody | notifies; tells |
+//! | `start` | a worker, a promise, a waiting worker | calls the job |
+//! | `settle` | a worker, a promise; a pool that broke, if pending | wakes waiters; runs the notification |
+//! | `cancel` | any thread | wakes waiters; runs the notification |
 //!
-//! *Notifies*: the threads in `wait`. *Tells*: runs what is foreign, namely the
-//! wakers, the `Drop` of a job that was not called, and the callbacks in the
-//! order of adding (`notification.rs`). Nothing foreign runs under the lock: it is
-//! moved out of the record first, into a [`Notification`] that the mover sees to
-//! when it is ready for it.
+//! *Waiters* are threads in `wait`. The [`Notification`] is the user code that the
+//! end of a task calls for: wakers, the `Drop` of a job that was not called, and
+//! the callbacks in the order of adding (`notification.rs`). No user code runs under
+//! the lock: it is moved out of the record, and runs once the lock is released.
 //!
-//! # Done and told
+//! # Done, and callbacks done
 //!
-//! *Done*: the state is final, so the value may be lent. *CallbacksDone*: done, no
-//! callback is left and none runs, so the value may be given away.
+//! *Done*: the state is final, so the value may be lent. *Callbacks done*: done, no
+//! callback is left and none runs, so the value may be moved out.
 //!
-//! # Whose the value is
+//! # The owner of the value
 //!
-//! It belongs to the `TaskFuture`, which lends it, gives it away, or drops it
-//! with itself. If the future is dropped before the task is told, the value is
-//! *unwanted*: who ends the task, or runs its last callback, drops it. So the
-//! drop of a completion never runs the user's code, whoever lets go last.
+//! The value belongs to the `TaskFuture`, which lends it, moves it out, or drops it.
+//! If the future is dropped before all callbacks have run, the value is *unwanted*:
+//! the thread that ends the task, or runs its last callback, drops it. So the drop
+//! of a completion never runs user code, whichever end lets go last.
 
 mod borrowing;
 mod callback_queue;
@@ -91,10 +90,10 @@ use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, thread_id, yield_now};
 use crate::sys::fork::Origin;
 use crate::timing::Timing;
 
-/// The home of a task that no pool runs.
+/// The pool id of a task that no pool runs.
 pub(crate) const NO_POOL: usize = 0;
 
-/// The id of a new pool: unlike an address never used again.
+/// Returns the id of a new pool: unlike an address, it is never used again.
 pub(crate) fn new_pool_id() -> usize {
     static LAST: AtomicUsize = AtomicUsize::new(NO_POOL);
     // ORDERING: it has to be unique; it publishes nothing.
@@ -111,7 +110,7 @@ pub(crate) struct Completion<T> {
     /// The process that it was made in.
     origin: Origin,
     record: Mutex<Record<T>>,
-    /// Notified when the task is done, and when it is told.
+    /// Notified when the task is done, and when its callbacks are.
     changed: Condvar,
     outcome: Slot<T>,
 }
@@ -134,7 +133,7 @@ struct Record<T> {
     wakers: Wakers,
     /// The number of threads that wait for it without a limit, if it is remote.
     waiters: u32,
-    /// Left to one of them.
+    /// The rest of a remote task, left to one of these threads.
     finalizer: Option<Finalizer>,
     /// `true` as long as the future lives, to which the value belongs.
     has_future: bool,
@@ -165,30 +164,30 @@ impl<T> Record<T> {
         }
     }
 
-    /// Enters a final state. The calling thread is the teller from here on, if
-    /// there are callbacks. Returns what is to be seen to without the lock.
+    /// Enters a final state. If there are callbacks, the calling thread is the task's
+    /// notifier from here on. Returns the user code to run without the lock.
     fn end(&mut self, state: State, completion: &Arc<Completion<T>>) -> Notification<T> {
         self.state = state;
         self.runner = None;
         if let Some(timing) = &mut self.timing {
             timing.finish();
         }
-        let tells = self.has_callbacks();
-        self.notifier = tells.then(thread_id);
+        let has_callbacks = self.has_callbacks();
+        self.notifier = has_callbacks.then(thread_id);
         Notification {
             job: self.job.take(),
             wakers: self.wakers.take(),
             unwanted: None,
-            callbacks: tells.then(|| Arc::clone(completion)),
+            callbacks: has_callbacks.then(|| Arc::clone(completion)),
             scope_guard: self.scope_guard.take(),
         }
     }
 }
 
-/// A job, and the seat of the thread that is to call it.
+/// A job, and the hooks of the worker that is to call it.
 type InlineRun<T> = (Box<dyn WorkerHooks>, Box<dyn Job<T>>);
 
-/// An outcome that came too late, and the state that it met.
+/// An outcome that came too late, with the state that the task was in.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T> Completion<T> {
@@ -199,7 +198,7 @@ impl<T> Completion<T> {
         Self::unpacked(pool_id, false)
     }
 
-    /// A task whose worker is in another process.
+    /// Creates a task whose worker is another process.
     pub(crate) fn remote(pool_id: usize) -> Arc<Self>
     where
         T: 'static,
@@ -232,7 +231,7 @@ impl<T> Completion<T> {
         })
     }
 
-    /// Begins to record times. For a task that nobody else has yet.
+    /// Starts recording times; called before any other thread has the task.
     pub(crate) fn record_timing(&self) {
         self.record.lock().timing = Some(Box::new(Timing::queued_now()));
     }
@@ -241,7 +240,7 @@ impl<T> Completion<T> {
         self.locked()?.timing.as_deref().copied()
     }
 
-    /// The id of the pool that it was submitted to, or [`NO_POOL`].
+    /// Returns the id of the pool that it was submitted to, or [`NO_POOL`].
     pub(crate) fn pool_id(&self) -> usize {
         self.pool_id
     }
@@ -252,8 +251,8 @@ impl<T> Completion<T> {
         self.origin.is_here()
     }
 
-    /// The record. `None` in a fork, if a thread that is not there held the lock
-    /// at the fork: then it is never unlocked.
+    /// Locks the record. Returns `None` in a fork if another thread held the lock at
+    /// the fork: that thread is not there to unlock it.
     fn locked(&self) -> Option<MutexGuard<'_, Record<T>>> {
         if self.is_here() {
             return Some(self.record.lock());
@@ -291,8 +290,8 @@ impl<T> Completion<T> {
         pending
     }
 
-    /// Returns `true` if the calling thread may run the task while it waits, as things are.
-    fn may_help(&self) -> bool {
+    /// Returns `true` if the calling thread could run the task inline now.
+    fn may_run_inline(&self) -> bool {
         let record = self.locked();
         record.is_some_and(|record| {
             let is_pending = record.state == State::Pending;
@@ -304,11 +303,11 @@ impl<T> Completion<T> {
         })
     }
 
-    /// `Pending -> Running`, if the calling thread may run it while it waits:
-    /// its seat, and the job for it to call.
+    /// `Pending -> Running`, if the calling thread may run it while it waits for it.
+    /// Returns its hooks, and the job to call.
     fn start_inline(&self) -> Option<InlineRun<T>> {
         if !self.is_here() {
-            // A worker that forked is none any more.
+            // A fork of a worker is no worker.
             return None;
         }
         let mut record = self.record.lock();
@@ -322,15 +321,16 @@ impl<T> Completion<T> {
         Some((hooks, job))
     }
 
-    /// The job of a started task, for the calling thread to call.
+    /// Takes the job of a started task, which the calling thread then calls.
     fn take_job(&self) -> Option<Box<dyn Job<T>>> {
         let mut record = self.record.lock();
         record.runner = Some(thread_id());
         record.job.take()
     }
 
-    /// Takes the job of a pending task for a worker in another process: it cannot
-    /// be cancelled any more, and does not run yet. `None`: it is past that.
+    /// Takes the job of a pending task for a worker in another process: the task
+    /// cannot be cancelled any more, and does not run yet. Returns `None` if it is
+    /// claimed or past pending.
     pub(crate) fn claim(&self) -> Option<Box<dyn Job<T>>> {
         let mut record = self.record.lock();
         if !record.is_unclaimed() {
@@ -341,26 +341,26 @@ impl<T> Completion<T> {
         Some(job)
     }
 
-    /// Puts a claimed task that has not begun back, with its job.
+    /// Makes a claimed task that has not begun pending again, with its job.
     pub(crate) fn release(&self, job: Box<dyn Job<T>>) {
         let mut record = self.record.lock();
         record.claimed = false;
         record.job = Some(job);
     }
 
-    /// Says that the calling thread runs a started task that has no job.
+    /// Records that the calling thread runs a started task that has no job.
     pub(crate) fn runs_here(&self) {
         if let Some(mut record) = self.locked() {
             record.runner = Some(thread_id());
         }
     }
 
-    /// `Pending | Running -> Finished`. All foreign code waits for the caller
-    /// to [`notify`](Notification::notify).
+    /// `Pending | Running -> Finished`. All user code waits for the caller to call
+    /// [`notify`](Notification::notify).
     ///
     /// # Errors
     ///
-    /// The task is done already: gives the outcome back.
+    /// The task is done already: returns the outcome.
     pub(crate) fn settle(
         self: &Arc<Self>,
         outcome: Result<T, Error>,
@@ -395,8 +395,8 @@ impl<T> Completion<T> {
         }
         let mut notification = record.end(State::Finished, self);
         if record.has_future || notification.callbacks.is_some() {
-            // SAFETY: the lock and the state admit one writer in a task's life,
-            // and nobody reads before the state is final, which the lock guards.
+            // SAFETY: the lock and the state admit one writer in a task's life, and
+            // no thread reads before the state is final, which the lock guards.
             unsafe { self.outcome.write(outcome) };
         } else {
             notification.unwanted = Some(outcome);
@@ -422,6 +422,7 @@ impl<T> Completion<T> {
         Some(notification)
     }
 
+    /// Counts a job that was not called, and wakes waiters.
     fn announce(&self, notification: &Notification<T>, cancelled: bool) {
         if let Some(job) = &notification.job {
             job.on_withdrawn(cancelled);
@@ -433,7 +434,7 @@ impl<T> Completion<T> {
     ///
     /// # Safety
     ///
-    /// The reference is gone before anybody calls [`take`](Self::take).
+    /// The reference is gone before [`take`](Self::take) is called.
     pub(crate) unsafe fn lend(&self) -> Result<&T, Error> {
         match self.state() {
             State::Cancelled => return Err(Error::Cancelled),
@@ -456,11 +457,11 @@ impl<T> Completion<T> {
         self.state() == State::Finished && unsafe { self.lend() }.is_err()
     }
 
-    /// Gives away the outcome of a task that is told.
+    /// Moves the outcome out of a task whose callbacks are done.
     ///
     /// # Safety
     ///
-    /// The caller saw the task told, or is its last callback; it holds the one
+    /// The caller saw that the callbacks are done, or is the last one; it holds the one
     /// handle by value, and no reference of [`lend`](Self::lend) lives.
     pub(crate) unsafe fn take(&self) -> Result<T, Error> {
         if self.state() == State::Cancelled {
@@ -471,7 +472,8 @@ impl<T> Completion<T> {
         unsafe { self.outcome.take() }.unwrap_or(Err(Error::InvalidState(State::Finished)))
     }
 
-    /// The future is gone: with it its value, or the wish for one.
+    /// Releases the handle of a dropped future: drops the value now if all callbacks
+    /// have run, otherwise leaves it to the thread that runs them.
     ///
     /// # Safety
     ///
@@ -483,7 +485,7 @@ impl<T> Completion<T> {
             return;
         };
         record.has_future = false;
-        // SAFETY: told, so no callback lends; and the handle is gone.
+        // SAFETY: the callbacks are done, so none lends; and the handle is gone.
         let unread = record
             .callbacks_done()
             .then(|| unsafe { self.outcome.take() });

@@ -1,24 +1,24 @@
-//! Notification: all the foreign code that the end of a task calls for. Wakers first,
-//! then the `Drop` of a job that was not called and of an unwanted value, then
-//! the callbacks: each once, in the order of adding, one after the other and
+//! [`Notification`]: all the user code that the end of a task calls for. Wakers
+//! first, then the `Drop` of a job that was not called and of an unwanted value,
+//! then the callbacks: each once, in the order of adding, one after the other and
 //! never one inside the other.
 //!
-//! # Who tells
+//! # The notifier
 //!
-//! Whoever ends a task sees to its [`Notification`]. If there are callbacks, it is
-//! the task's *teller*, from the move on, under the lock. A callback that comes
-//! while there is a teller joins the list and the teller runs it. One that comes
-//! when the task is told makes its adder the teller. The teller leaves when it
-//! finds the list empty, under the lock: so a callback is either found by it or
-//! finds it gone.
+//! The thread that ends a task runs its [`Notification`]. If there are callbacks, it
+//! is the task's *notifier* from the transition on, under the lock. A callback that
+//! is added while there is a notifier joins the list, and the notifier runs it. A
+//! thread that adds one when the callbacks are done becomes the notifier itself. A
+//! notifier leaves when it finds the list empty, under the lock: so each callback is
+//! found by it, or finds no notifier.
 //!
 //! # Why never nested
 //!
 //! `callback_queue.rs` says it.
 //!
-//! A callback may wait until a task is told whose callbacks are in that very
-//! queue, behind itself. Then these run inside it, for otherwise neither would
-//! ever go on: those of that task, and no others ([`Completion::notify_now`]).
+//! A callback may wait for the callbacks of a task that are in that very queue,
+//! behind itself. Then these run inside it, for otherwise neither would ever go
+//! on: those of that task, and no others ([`Completion::notify_now`]).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -40,11 +40,11 @@ use crate::sys::fork::Origin;
 /// A callback, before the handle's type is known.
 pub(crate) type Callback<T> = Box<dyn FnOnce(&Arc<Completion<T>>) + Send>;
 
-/// The duty to call the foreign code that a task's end calls for, as the final
-/// move took it out of the record. Dropped in the order of its fields.
+/// The user code that has to run because a task ended, moved out of the record so
+/// that it runs without the lock. Dropped in the order of its fields.
 #[must_use = "callbacks and wakers wait for it, and so does `into_result`"]
 pub(crate) struct Notification<T> {
-    /// One that was not called.
+    /// The job, if it was not called.
     pub(super) job: Option<Box<dyn Job<T>>>,
     pub(super) wakers: Wakers,
     /// The outcome, if the future is gone and there are no callbacks.
@@ -84,7 +84,7 @@ impl<T> Notification<T> {
                 }
                 drop(scope_guard);
             };
-            // SAFETY: it drops the member last, and a task without one borrows
+            // SAFETY: it drops the scope guard last, and a task without one borrows
             // nothing.
             run_or_enqueue(task, unsafe { later(rest) });
         }
@@ -100,26 +100,26 @@ impl<T> fmt::Debug for Notification<T> {
 }
 
 impl<T> Completion<T> {
-    /// Runs `callback` once the task is done; at once if it is told.
+    /// Runs `callback` once the task is done; at once if all earlier callbacks are.
     pub(crate) fn add_callback(self: &Arc<Self>, callback: Callback<T>) {
         let Some(mut record) = self.locked() else {
             return contain_drop(callback);
         };
         record.callbacks.push_back(callback);
-        self.notify_if_nobody_does(record);
+        self.notify_if_done(record);
     }
 
-    /// Runs `callback` after all others. For the handle that gives itself up,
-    /// so there is one at most.
+    /// Runs `callback` after all others. Only a handle that is consumed adds one, so
+    /// there is one at most.
     pub(crate) fn set_last(self: &Arc<Self>, callback: Callback<T>) {
         let Some(mut record) = self.locked() else {
             return contain_drop(callback);
         };
         record.last = Some(callback);
-        self.notify_if_nobody_does(record);
+        self.notify_if_done(record);
     }
 
-    fn notify_if_nobody_does(self: &Arc<Self>, mut record: MutexGuard<'_, Record<T>>) {
+    fn notify_if_done(self: &Arc<Self>, mut record: MutexGuard<'_, Record<T>>) {
         if record.state.done() && record.notifier.is_none() {
             record.notifier = Some(thread_id());
             drop(record);
@@ -127,9 +127,9 @@ impl<T> Completion<T> {
         }
     }
 
-    /// Runs the callbacks of this task now, if the current thread, which is about
-    /// to wait until it is told, has queued them behind the one that it is in.
-    /// Those that they complete in turn stay where they would be.
+    /// Runs the callbacks of this task now, if the current thread, which is about to
+    /// wait for them, has queued them behind the callback that it is in. The
+    /// callbacks of tasks that these complete are queued as ever.
     ///
     /// # Errors
     ///
@@ -157,12 +157,12 @@ impl<T> Completion<T> {
         is_notifying_here(|task| task.1 == self.address())
     }
 
-    /// Tells tasks apart as long as they live.
+    /// Returns the address of the task, which identifies it as long as it lives.
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The teller's loop.
+    /// Runs callbacks until none is left: the notifier's loop.
     fn run_callbacks(self: &Arc<Self>) {
         let _here = NotifyingFor::enter(self);
         let origin = Origin::current();
@@ -180,8 +180,8 @@ impl<T> Completion<T> {
                 record.notifier = None;
                 let wakers = record.wakers.take();
                 let unread = (!record.has_future)
-                    // SAFETY: no callback is left, the handle is gone: nobody
-                    // lends.
+                    // SAFETY: no callback is left and the handle is gone: no
+                    // reference is lent.
                     .then(|| unsafe { self.outcome.take() });
                 drop(record);
                 self.changed.notify_all();
@@ -195,7 +195,7 @@ impl<T> Completion<T> {
 }
 
 local! {
-    /// The tasks whose callbacks are on this thread's stack: homes and addresses.
+    /// The tasks whose callbacks are on this thread's stack: pool ids and addresses.
     static NOTIFYING_FOR: RefCell<Vec<(usize, usize)>> = RefCell::new(Vec::new())
 }
 

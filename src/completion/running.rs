@@ -25,19 +25,19 @@ impl<T> Completion<T> {
     /// There is not enough stack left, and no memory for more. The task is
     /// pending as before.
     pub(crate) fn run_inline(self: &Arc<Self>) -> Result<(), NoStack> {
-        if !has_enough_stack() && !self.may_help() {
+        if !has_enough_stack() && !self.may_run_inline() {
             return Ok(());
         }
         with_enough_stack(|| {
             if let Some((hooks, job)) = self.start_inline() {
-                // Its callbacks too: behind a callback that waits for them they
-                // would never run.
+                // Not behind the callback that the thread may be in, which waits for
+                // them: there they would never run.
                 without_callback_queue(|| Arc::clone(self).run_started(job, &*hooks));
             }
         })
     }
 
-    /// Calls the job of a task that the caller started; tells everybody.
+    /// Calls the job of a task that the caller started; runs its notification.
     fn run_started(self: Arc<Self>, job: Box<dyn Job<T>>, hooks: &dyn WorkerHooks) {
         hooks.begin();
         let outcome = catch(|| job.call()).map_err(Error::Panicked);
@@ -88,8 +88,8 @@ impl<T: Send> Task for Completion<T> {
 }
 
 fn notifications<T>(notification: Option<Notification<T>>) -> Notifications {
-    // SAFETY: a telling drops its member last, and of a task without one it
-    // borrows nothing.
+    // SAFETY: a notification drops its scope guard last, and the notification of a
+    // task without one borrows nothing.
     unsafe { later(|| notification.map_or((), Notification::notify)) }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use super::super::NO_POOL;
     use super::*;
 
-    /// A value, a job that returns it, and a seat that writes down what happens.
+    /// A value that notes its drop.
     struct Says(&'static str, Sender<&'static str>);
 
     impl Drop for Says {

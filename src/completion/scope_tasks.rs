@@ -1,14 +1,14 @@
 //! [`ScopeTasks`]: the tasks of one scope that have not ended.
 //!
-//! A task enters before anybody can start it, and has ended when its
-//! [`ScopeGuard`] is dropped. The record keeps the member until the final move, then
-//! the [`Notification`](super::Notification) has it, and drops it behind all else: the job
-//! is gone then, the callbacks have run, and so has the `Drop` of a value that
-//! nobody wants. What may borrow from outside the scope is gone with them, but
-//! for the value that belongs to a future which the scope cannot outlive.
+//! A task enters before any thread can start it, and has ended when its
+//! [`ScopeGuard`] is dropped. The record keeps the guard until the final transition,
+//! then the [`Notification`](super::Notification) has it, and drops it last: by then
+//! the job is gone, the callbacks have run, and an unwanted value was dropped. All
+//! that may borrow from outside the scope is gone with them, but for the value of a
+//! future, which cannot outlive the scope.
 //!
-//! Whoever ends the scope waits until no task is left. Nothing is missed: the
-//! last member leaves under the lock under which the other one looked.
+//! The thread that ends the scope waits until no task is left. It misses none: the
+//! last guard leaves under the lock under which that thread looked.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -100,7 +100,7 @@ impl ScopeTasks {
         self.scope_guards.lock()
     }
 
-    /// The first panic of a task that has ended which nobody has read.
+    /// Returns the first panic of an ended task that was not read.
     pub(crate) fn unread_panic(&self) -> Option<Panic> {
         if !self.origin.is_here() {
             return None;
@@ -142,7 +142,7 @@ impl fmt::Debug for ScopeTasks {
     }
 }
 
-/// A task's place in its group. Dropping it ends the task there.
+/// The guard of a task in a scope: dropping it ends the task there.
 pub(super) struct ScopeGuard {
     scope_tasks: Arc<ScopeTasks>,
     number: u64,
@@ -150,7 +150,7 @@ pub(super) struct ScopeGuard {
 }
 
 impl ScopeGuard {
-    /// Remembers how the task ended, for the case that nobody asks.
+    /// Keeps the panic that ended the task, for a scope whose futures are not read.
     pub(super) fn panicked(&mut self, panic: Panic) {
         self.panic = Some(panic);
     }

@@ -16,11 +16,11 @@ pub(crate) trait Job<T>: Send {
     /// Drops the function and its arguments, and contains the panics of both.
     fn drop_contained(self: Box<Self>);
 
-    /// The seat of the current thread for a task that it waits for, if it is
-    /// one of the workers that could run it. Asked under a lock.
+    /// Returns the hooks with which the current thread would run the task inside its
+    /// wait, if it is one of the workers that could. Called under a lock.
     fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>>;
 
-    /// The call as bytes, if it is made in another process.
+    /// Returns the call as bytes, if it is made in another process.
     fn into_encoded(self: Box<Self>) -> Option<EncodedCall> {
         None
     }
@@ -38,34 +38,34 @@ pub(crate) struct EncodedCall {
 /// The calls by which a worker tells its pool, while it runs a task, whether a new
 /// task may count on it.
 ///
-/// A worker is free *before* anyone learns of the outcome, so that whoever acts on
-/// the result finds it free, and busy again as long as the user's code runs
-/// here after that.
+/// A worker is free *before* the outcome can be seen, so that a caller that acts on
+/// the result finds it free, and busy again as long as user code runs here after
+/// that.
 pub(crate) trait WorkerHooks {
-    /// A task that was queued is about to run here.
+    /// Called when a queued task is about to run here.
     fn begin(&self);
 
-    /// Its function is over, well or not.
+    /// Called when its function has returned or panicked.
     fn call_returned(&self, failed: bool);
 
-    /// Callbacks or wakers are to run here, or a `Drop`.
+    /// Called when callbacks or wakers are to run here, or a `Drop`.
     fn callbacks_started(&self);
 
-    /// They are over.
+    /// Called when these have run.
     fn callbacks_finished(&self);
 }
 
-/// All the foreign code that is left, of a task of any type: for one who settles
-/// many tasks before any is told.
+/// The [`Notification`](super::Notification) of a task of any type, for a thread that
+/// settles many tasks before it notifies of the first.
 pub(crate) type Notifications = Box<dyn FnOnce()>;
 
 /// The worker's end of a task of any type.
 pub(crate) trait Task: Send + Sync {
-    /// Claims the task for the caller, who must then [`run`](Self::run) it.
-    /// `false` if somebody else has, or if it was cancelled.
+    /// Starts the task for the caller, which must then [`run`](Self::run) it. Returns
+    /// `false` if it was started or cancelled before.
     fn start(&self) -> bool;
 
-    /// Runs a task that the caller started; tells everybody.
+    /// Runs a task that the caller started, and its notification.
     fn run(self: Arc<Self>, hooks: &dyn WorkerHooks);
 
     /// Runs a pending task, if the caller is one of the workers that could and

@@ -4,10 +4,10 @@
 //!
 //! A waiter looks at the record and goes to sleep in one step under the lock
 //! (`Condvar::wait`); a waker is stored under the same lock that found the task
-//! unfinished. The move to a final state takes that lock. So it comes before
+//! unfinished. The transition to a final state takes that lock. So it comes before
 //! the look, which then sees it, or after the sleep or the storing, which the
-//! notification that follows the move then reaches. The same holds for "told":
-//! the teller clears itself from the record under the lock, then notifies.
+//! wake-up that follows the transition then reaches. The same holds for "callbacks
+//! done": the notifier clears itself from the record under the lock, then wakes.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -25,33 +25,34 @@ use crate::panic::contain;
 use crate::sync::{MutexGuard, YIELDS, local, thread_id, yield_now};
 
 local! {
-    /// The pool whose results all come in over this thread.
-    static BRINGS: Cell<usize> = Cell::new(NO_POOL)
+    /// The pool of which this thread is the collector.
+    static COLLECTOR_OF: Cell<usize> = Cell::new(NO_POOL)
 }
 
-/// Says that no task of that pool is done but by the current thread, from now on.
+/// Marks the current thread as the collector of that pool: the only thread that
+/// completes its tasks, so it must never block on one.
 pub(crate) fn mark_collector_of(pool_id: usize) {
-    BRINGS.with(|brings| brings.set(pool_id));
+    COLLECTOR_OF.with(|pool| pool.set(pool_id));
 }
 
 /// Returns `true` if the current thread is the collector of that pool: a wait for
 /// one of its tasks would wait for this thread.
 pub(crate) fn is_collector_of(pool_id: usize) -> bool {
     pool_id != NO_POOL
-        && BRINGS
+        && COLLECTOR_OF
             .try_with(Cell::get)
-            .is_ok_and(|brings| brings == pool_id)
+            .is_ok_and(|pool| pool == pool_id)
 }
 
 /// The steps that a remote task still needs after its worker's answer: decoding its
 /// value, the final transition, and its notification.
 pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
 
-/// A thread that waits for a remote task without a limit, which foreign code could
-/// overrun. As long as the record counts one, the rest may be
-/// [left](Completion::hand_to_waiter) to it: then no third thread has to be
-/// woken in between. Both happen under the record's lock, so a waiter finds the
-/// rest in its loop, or at the latest when it leaves.
+/// A thread that waits for a remote task without a limit. (User code could overrun
+/// a limit.) As long as the record counts one, a finalizer may be
+/// [handed](Completion::hand_to_waiter) to it: then no third thread has to be woken
+/// in between. Both happen under the record's lock, so a waiter finds the finalizer
+/// in its loop, or at the latest when it leaves.
 pub(super) struct Waiter<'a, T>(&'a Completion<T>);
 
 impl<'a, T> Waiter<'a, T> {
@@ -77,8 +78,8 @@ impl<T> Drop for Waiter<'_, T> {
 }
 
 impl<T> Completion<T> {
-    /// Blocks until the task is that far. Without a deadline, a worker runs the
-    /// task itself if it has not begun, and anybody does the rest that is left.
+    /// Blocks until the task has come that far. Without a deadline, a worker runs the
+    /// task inline if it has not begun, and any thread runs a finalizer that is left.
     ///
     /// # Errors
     ///
@@ -151,7 +152,7 @@ impl<T> Completion<T> {
         Err(Error::forked_task())
     }
 
-    /// Gives way to other threads for a moment; whether the task got that far.
+    /// Yields to other threads for a moment; returns `true` if the task got that far.
     fn is_soon(&self, until: Until) -> bool {
         (0..YIELDS).any(|_| {
             let record = self.after_finalizer(self.record.lock());
@@ -163,12 +164,12 @@ impl<T> Completion<T> {
         })
     }
 
-    /// Leaves the rest of a remote task to a thread that waits for it.
+    /// Hands the finalizer of a remote task to a thread that waits for it.
     ///
     /// # Errors
     ///
-    /// Gives it back if nobody waits; or if others are to be told as well, whose
-    /// code the waiting thread should not have to run.
+    /// Returns it if no thread waits; or if there are callbacks or wakers, which the
+    /// waiting thread should not have to run.
     pub(crate) fn hand_to_waiter(&self, finalizer: Finalizer) -> Result<(), Finalizer> {
         let mut record = self.record.lock();
         if record.waiters == 0 || record.has_callbacks() || !record.wakers.is_empty() {
@@ -180,8 +181,8 @@ impl<T> Completion<T> {
         Ok(())
     }
 
-    /// Does the rest, if one is left, without the lock. `None`: the rest forked, and
-    /// the lock is not to be had in the fork.
+    /// Runs the finalizer, if one is left, without the lock. Returns `None` if it
+    /// forked, and the lock cannot be taken in the fork.
     fn after_finalizer<'a>(
         &'a self,
         mut record: MutexGuard<'a, Record<T>>,
@@ -194,8 +195,8 @@ impl<T> Completion<T> {
         self.locked()
     }
 
-    /// Does the rest, as if the waiting thread were nobody in particular: what it
-    /// completes is told at once.
+    /// Runs a finalizer outside the thread's callback queue: the callbacks of what it
+    /// completes run at once.
     fn finish(&self, finalizer: Finalizer) {
         let _here = NotifyingFor::enter(self);
         let mut finalizer = Some(finalizer);
@@ -206,7 +207,7 @@ impl<T> Completion<T> {
         };
         // Its `Deserialize` may wait for the next task, and so on.
         if with_enough_stack(&mut run).is_err() {
-            // The waiting thread alone does it, and there is no more stack.
+            // It must run here, for no other thread has it; there is no more stack.
             run();
         }
     }
@@ -233,10 +234,10 @@ impl<T> Completion<T> {
         !is_waking() && (self.is_notifying_here() || self.needs_this_thread())
     }
 
-    /// Like [`is`](Self::is), and if not, wakes `waker` when it may be. In a fork
-    /// of the process that has the task it is as far as it comes.
+    /// Like [`is`](Self::is), and if not, wakes `waker` when it may be. Returns `true`
+    /// in a fork of the process that has the task, where it comes no further.
     pub(crate) fn poll(&self, until: Until, key: &mut WakerKey, waker: &Waker) -> bool {
-        // A waker's clone and drop are foreign code: both outside the lock.
+        // A waker's clone and drop are user code: both outside the lock.
         let fresh = waker.clone();
         let record = self.locked().filter(|_| self.is_here());
         let Some(mut record) = record else {

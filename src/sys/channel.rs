@@ -18,7 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stdin, stdin};
 
 use super::checked::Checked;
-use super::current_process::out_of_the_way;
+use super::current_process::move_above_stdio;
 
 /// The number that a child's end is moved to: below the usual limit of 1024, and above what most
 /// programs ever open.
@@ -40,7 +40,7 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    Ok((Channel(Checked::new(out_of_the_way(ours)?)), childs))
+    Ok((Channel(Checked::new(move_above_stdio(ours)?)), childs))
 }
 
 /// More bytes than a channel takes that nobody reads from; the system's own

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-use super::current_process::out_of_the_way;
+use super::current_process::move_above_stdio;
 
 /// A child that was started and not yet waited for.
 ///
@@ -31,7 +31,7 @@ impl Handle {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
-        let pidfd = pidfd.and_then(|pidfd| out_of_the_way(pidfd).ok());
+        let pidfd = pidfd.and_then(|pidfd| move_above_stdio(pidfd).ok());
         Ok(Self { pid, pidfd })
     }
 

@@ -18,7 +18,7 @@ pub(crate) type Constructor =
 
 /// The arguments that the loader gave to a constructor, to be handed on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Given(
+pub(crate) struct InitArgs(
     pub(crate) c_int,
     pub(crate) *const *const c_char,
     pub(crate) *const *const c_char,
@@ -51,7 +51,7 @@ pub(crate) fn are_known() -> bool {
 /// # Safety
 ///
 /// The loader is calling `own`, with what was `given`.
-pub(crate) unsafe fn run_after(own: Constructor, given: Given) {
+pub(crate) unsafe fn run_after(own: Constructor, given: InitArgs) {
     for constructor in after(own) {
         // SAFETY: it is this one's turn, by the contract, and nobody else's.
         unsafe { constructor(given.0, given.1, given.2) };

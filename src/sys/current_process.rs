@@ -35,7 +35,7 @@ pub(crate) fn has_one_thread() -> bool {
 /// # Errors
 ///
 /// The system has no descriptor left.
-pub(crate) fn out_of_the_way(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn move_above_stdio(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     if descriptor.as_raw_fd() > 2 {
         return Ok(descriptor);
     }
@@ -44,7 +44,7 @@ pub(crate) fn out_of_the_way(descriptor: OwnedFd) -> io::Result<OwnedFd> {
 
 /// Has standard output and error be something, as std's runtime does before
 /// `main`: or the next file that is opened is where messages go.
-pub(crate) fn have_output() {
+pub(crate) fn ensure_stdio_open() {
     let is_closed = |out| fcntl_getfd(out) == Err(Errno::BADF);
     let null = || {
         open("/dev/null", OFlags::RDWR, Mode::empty()).and_then(|null| {
@@ -72,7 +72,7 @@ pub(crate) fn ignore_broken_pipes() {
 /// By a function that does nothing, since to ignore a signal is handed down to
 /// every program that is started: those that a task starts would outlive
 /// Ctrl-C. If it is ignored already, somebody wanted just that.
-pub(crate) fn outlive_interrupts() {
+pub(crate) fn ignore_interrupts() {
     extern "C" fn nothing(_signal: libc::c_int) {}
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: asks only, and writes to a record that is ours.

@@ -19,7 +19,7 @@ use rustix::stdio::stdin;
 
 use super::channel::Channel;
 use super::checked::Checked;
-use super::current_process::out_of_the_way;
+use super::current_process::move_above_stdio;
 
 /// The maker of the socket on descriptor 0, as the system says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Parent {
     pub(crate) fn with_pid(pid: u32) -> Option<Self> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok();
-        let pidfd = pidfd.and_then(|pidfd| out_of_the_way(pidfd).ok());
+        let pidfd = pidfd.and_then(|pidfd| move_above_stdio(pidfd).ok());
         let pidfd = pidfd.map(Checked::new);
         // Asked after opening: then it was the parent that was opened.
         (parent_pid() == pid).then_some(Self { pid, pidfd })

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::current_process::out_of_the_way;
+use super::current_process::move_above_stdio;
 
 /// An `eventfd`: readable from a ring to the next hush.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct WakeFd(OwnedFd);
 impl WakeFd {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        Ok(Self(out_of_the_way(eventfd(0, flags)?)?))
+        Ok(Self(move_above_stdio(eventfd(0, flags)?)?))
     }
 
     /// Never blocks. A bell that was rung 2^64 times stays rung.

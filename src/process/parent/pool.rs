@@ -168,9 +168,9 @@ impl Pool {
                 break;
             };
             state.idle.pop();
-            if let Some(handle) = state.handles.get_mut(&number) {
+            if let Some(handle) = state.workers.get_mut(&number) {
                 let frame = Arc::clone(&call.frame);
-                handle.duty = WorkerState::Busy(InFlight {
+                handle.activity = WorkerState::Busy(InFlight {
                     number: call.number,
                     entry,
                     call: Some(call),
@@ -187,7 +187,7 @@ impl Pool {
         if state.closed.is_some() {
             self.retire_idle_workers(state);
         }
-        let waiting = state.queued + state.again;
+        let waiting = state.queued + state.retries_queued;
         let (count_starting, count_workers) = (state.count_starting(), state.count_workers());
         let may_start = state.not_before.is_none() && count_workers < self.config.max_workers;
         if !state.queue.is_empty() && waiting > count_starting && may_start {
@@ -204,8 +204,8 @@ impl Pool {
             if state.queue.is_empty() && state.queue.capacity() > KEPT {
                 state.queue.shrink_to(KEPT);
             }
-            if let Some(call) = entry.again.take() {
-                state.again -= 1;
+            if let Some(call) = entry.retry_call.take() {
+                state.retries_queued -= 1;
                 return Some((entry, call));
             }
             match entry.task.claim() {
@@ -222,7 +222,7 @@ impl Pool {
 
     /// After the last task the workers may go.
     fn retire_idle_workers(&self, state: &mut PoolState) {
-        if state.queued + state.again > 0 {
+        if state.queued + state.retries_queued > 0 {
             return;
         }
         state.to_spawn = state.starting;
@@ -230,7 +230,7 @@ impl Pool {
             state.send_event(Event::Stale(entry));
         }
         for number in std::mem::take(&mut state.idle) {
-            if let Some(handle) = state.handles.get_mut(&number) {
+            if let Some(handle) = state.workers.get_mut(&number) {
                 handle.send_exit();
             }
         }

@@ -42,7 +42,7 @@ pub(super) struct PoolState {
     pub(super) stopped: Option<KillReason>,
     pub(super) threads: Threads,
     pub(super) queue: VecDeque<QueuedTask>,
-    pub(super) handles: BTreeMap<usize, WorkerHandle>,
+    pub(super) workers: BTreeMap<usize, WorkerHandle>,
     /// Those that wait for a task; the last was busy last.
     pub(super) idle: Vec<usize>,
     /// Workers that the supervisor has yet to start, or is starting.
@@ -59,7 +59,7 @@ pub(super) struct PoolState {
     pub(super) failed_starts: u32,
     pub(super) queued: usize,
     /// Tasks in the queue that were begun before.
-    pub(super) again: usize,
+    pub(super) retries_queued: usize,
     pub(super) running: usize,
     /// Tasks that were answered and have no outcome yet.
     pub(super) unread: usize,
@@ -80,15 +80,15 @@ pub(super) struct PoolState {
 impl PoolState {
     /// Returns the number of workers, with those that are yet to be started.
     pub(super) fn count_workers(&self) -> usize {
-        self.to_spawn + self.handles.len()
+        self.to_spawn + self.workers.len()
     }
 
     /// Returns the number of workers that are starting, or are yet to be started.
     pub(super) fn count_starting(&self) -> usize {
         let starts = |handle: &&WorkerHandle| {
-            matches!(handle.duty, WorkerState::Starting) && handle.kill_reason.is_none()
+            matches!(handle.activity, WorkerState::Starting) && handle.kill_reason.is_none()
         };
-        self.to_spawn + self.handles.values().filter(starts).count()
+        self.to_spawn + self.workers.values().filter(starts).count()
     }
 
     pub(super) fn is_broken(&self) -> bool {

@@ -10,44 +10,44 @@
 use std::time::{Duration, Instant};
 
 /// The time between two looks.
-pub(super) const LOOK: Duration = Duration::from_secs(2);
+pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The number of looks without movement after which it counts as never.
-const SPINS: u32 = 5;
+const CHECKS: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct Progress {
-    next_look: Instant,
-    looks_left: u32,
+    next_check: Instant,
+    checks_left: u32,
 }
 
 impl Progress {
     pub(super) fn from(now: Instant) -> Self {
         Self {
-            next_look: now + LOOK,
-            looks_left: SPINS,
+            next_check: now + INTERVAL,
+            checks_left: CHECKS,
         }
     }
 
-    pub(super) fn next_look(&self) -> Instant {
-        self.next_look
+    pub(super) fn next_check(&self) -> Instant {
+        self.next_check
     }
 
     /// Takes a look; returns `true` if it was the last.
     pub(super) fn is_given_up(&mut self, now: Instant) -> bool {
-        if now < self.next_look {
+        if now < self.next_check {
             return false;
         }
-        self.next_look = now + LOOK;
-        self.looks_left -= 1;
-        self.looks_left == 0
+        self.next_check = now + INTERVAL;
+        self.checks_left -= 1;
+        self.checks_left == 0
     }
 
     /// Puts the next look into the past, all but the last one taken.
     #[cfg(test)]
     pub(super) fn hurry(&mut self) {
-        self.looks_left = 1;
-        self.next_look = Instant::now();
+        self.checks_left = 1;
+        self.next_check = Instant::now();
     }
 }
 
@@ -62,11 +62,8 @@ mod tests {
         let thawed = start + Duration::from_secs(3600);
         assert!(!progress.is_given_up(thawed));
         assert!(!progress.is_given_up(thawed));
-        let may_spin = (1..=SPINS).map(|n| thawed + n * LOOK);
-        let given_up: Vec<bool> = may_spin
-            .map(|at| progress.is_given_up(at))
-            .take(4)
-            .collect();
+        let checks = (1..=CHECKS).map(|n| thawed + n * INTERVAL);
+        let given_up: Vec<bool> = checks.map(|at| progress.is_given_up(at)).take(4).collect();
         assert_eq!(given_up, [false, false, false, true]);
     }
 }

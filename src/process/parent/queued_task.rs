@@ -54,7 +54,7 @@ pub(super) struct QueuedTask {
     pub(super) settings: TaskSettings,
     /// The call of a task that is begun again: it is claimed, and runs, as far
     /// as anybody is told.
-    pub(super) again: Option<EncodedCall>,
+    pub(super) retry_call: Option<EncodedCall>,
     /// `true` once a worker has started it.
     pub(super) has_begun: bool,
     /// The number of workers that have started it.
@@ -68,7 +68,7 @@ impl QueuedTask {
         Self {
             task,
             settings,
-            again: None,
+            retry_call: None,
             has_begun: false,
             send_attempts: 0,
             times_begun: 0,

@@ -20,7 +20,7 @@ impl Pool {
         let broken = cause.broken(part);
         state.close(broken.clone());
         self.capacity.notify_all();
-        state.again = 0;
+        state.retries_queued = 0;
         let entries: Vec<_> = state.queue.drain(..).collect();
         let (begun, pending): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.has_begun);
@@ -35,8 +35,8 @@ impl Pool {
     pub(super) fn stop(&self, state: &mut PoolState, kill_reason: KillReason) {
         state.to_spawn = state.starting;
         state.stopped = Some(kill_reason.clone());
-        for handle in state.handles.values_mut() {
-            if handle.is_doomed() {
+        for handle in state.workers.values_mut() {
+            if handle.is_being_killed() {
                 continue;
             }
             if kill_reason == KillReason::Terminated {
@@ -61,7 +61,7 @@ impl Pool {
         self.close(true, false);
         let mut state = self.state.lock();
         while let Some(at) = state.queue.iter().position(|entry| entry.has_begun) {
-            state.again -= 1;
+            state.retries_queued -= 1;
             if let Some(entry) = state.queue.remove(at) {
                 let end = entry.end(None, None);
                 state.fail(entry, Error::Killed(end));
@@ -80,7 +80,7 @@ impl Pool {
         let mut state = self.state.lock();
         self.drain_replies(&mut state);
         let is_it = |entry: &QueuedTask| entry.task.id() == task;
-        let handle = state.handles.values_mut().find(|handle| {
+        let handle = state.workers.values_mut().find(|handle| {
             handle
                 .in_flight()
                 .is_some_and(|in_flight| is_it(&in_flight.entry))
@@ -100,7 +100,7 @@ impl Pool {
                 let entry = at.and_then(|at| state.queue.remove(at));
                 let found = entry.is_some();
                 if let Some(entry) = entry {
-                    state.again -= 1;
+                    state.retries_queued -= 1;
                     let end = entry.end(None, None);
                     state.fail(entry, Error::Killed(end));
                     self.dispatch(&mut state);
@@ -194,12 +194,12 @@ impl Pool {
     pub(super) fn is_finished(&self, state: &PoolState) -> bool {
         state.closed.is_some()
             && state.queue.is_empty()
-            && state.handles.is_empty()
+            && state.workers.is_empty()
             && state.to_spawn == 0
     }
 
     /// The supervisor ends: no event comes any more.
-    pub(super) fn supervisor_over(&self, state: &mut PoolState) {
+    pub(super) fn supervisor_ended(&self, state: &mut PoolState) {
         state.send_event(Event::Ended);
         state.collector = None;
     }

@@ -9,15 +9,15 @@ impl Pool {
     /// Hears what the workers have said up to now.
     pub(super) fn drain_replies(&self, state: &mut PoolState) {
         let busy: Vec<usize> = state
-            .handles
+            .workers
             .iter()
-            .filter(|(_, handle)| !matches!(handle.duty, WorkerState::Idle))
+            .filter(|(_, handle)| !matches!(handle.activity, WorkerState::Idle))
             .map(|(number, _)| *number)
             .collect();
         for number in busy {
             self.read_replies(state, number);
             // Half a message has a limit from now on, which the supervisor keeps.
-            let handle = state.handles.get(&number);
+            let handle = state.workers.get(&number);
             state.needs_wakeup |= handle.is_some_and(|handle| handle.progress.is_some());
         }
     }
@@ -45,7 +45,7 @@ impl Pool {
             cancelled: state.cancelled,
             replaced: state.replaced,
             pids: state
-                .handles
+                .workers
                 .values()
                 .map(|handle| handle.process.pid())
                 .collect(),

@@ -56,7 +56,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
     let mut state = pool.lock();
     loop {
         pool.begin_round(&mut state);
-        if let Some(number) = pool.start_owed(&mut state) {
+        if let Some(number) = pool.next_start(&mut state) {
             drop(state);
             let launched = pool.launcher().launch(number);
             state = pool.lock();
@@ -67,20 +67,20 @@ pub(super) fn main(pool: &Arc<Pool>) {
             continue;
         }
         if pool.is_finished(&state) {
-            return pool.supervisor_over(&mut state);
+            return pool.supervisor_ended(&mut state);
         }
         let watched = watch(&state);
-        let may_spin = state.handles.values().any(WorkerHandle::should_spin);
-        let deadlines = state.handles.values().filter_map(|handle| handle.deadline);
+        let may_spin = state.workers.values().any(WorkerHandle::should_spin);
+        let deadlines = state.workers.values().filter_map(|handle| handle.deadline);
         let progress = state
-            .handles
+            .workers
             .values()
             .filter_map(|handle| handle.progress.as_ref());
         // As long as tasks come, it looks by itself; then a submitter wakes it.
         let was_active = state.was_active;
         let wake_at = deadlines
-            .chain(progress.map(Progress::next_look))
-            .chain(was_active.then(|| Instant::now() + progress::LOOK))
+            .chain(progress.map(Progress::next_check))
+            .chain(was_active.then(|| Instant::now() + progress::INTERVAL))
             .chain(state.not_before)
             .min();
         state.was_active = false;
@@ -91,13 +91,13 @@ pub(super) fn main(pool: &Arc<Pool>) {
         for (worker, (socket, process)) in watched.iter().zip(ready) {
             handle_events(pool, &mut state, worker, socket, process);
         }
-        keep_deadlines(&mut state);
+        kill_overdue(&mut state);
     }
 }
 
 fn watch(state: &PoolState) -> Vec<Watched> {
-    let handles = state.handles.iter();
-    handles
+    let workers = state.workers.iter();
+    workers
         .map(|(number, handle)| Watched {
             number: *number,
             process: Arc::clone(&handle.process),
@@ -178,7 +178,7 @@ fn handle_events(
     socket: bool,
     process: bool,
 ) {
-    let Some(handle) = state.handles.get_mut(&worker.number) else {
+    let Some(handle) = state.workers.get_mut(&worker.number) else {
         return;
     };
     if socket {
@@ -203,7 +203,7 @@ fn handle_events(
 fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     for _ in 0..READS_TO_THE_END {
         pool.read_replies(state, number);
-        let handle = state.handles.get(&number);
+        let handle = state.workers.get(&number);
         if handle.is_none_or(|handle| handle.is_eof || handle.is_drained) {
             return;
         }
@@ -211,13 +211,13 @@ fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
 }
 
 /// Ends the workers that are past their deadlines, or do not go on.
-fn keep_deadlines(state: &mut PoolState) {
-    let mut handles = state.handles.values();
-    if handles.all(|handle| handle.deadline.is_none() && handle.progress.is_none()) {
+fn kill_overdue(state: &mut PoolState) {
+    let mut workers = state.workers.values();
+    if workers.all(|handle| handle.deadline.is_none() && handle.progress.is_none()) {
         return;
     }
     let now = Instant::now();
-    for handle in state.handles.values_mut() {
+    for handle in state.workers.values_mut() {
         let progress = handle.progress.as_mut();
         if progress.is_some_and(|progress| progress.is_given_up(now)) {
             handle.progress = None;
@@ -234,8 +234,8 @@ fn keep_deadlines(state: &mut PoolState) {
         }
     }
     let is_late = |handle: &&mut WorkerHandle| handle.deadline.is_some_and(|at| at <= now);
-    for handle in state.handles.values_mut().filter(is_late) {
-        let kill_reason = match &handle.duty {
+    for handle in state.workers.values_mut().filter(is_late) {
+        let kill_reason = match &handle.activity {
             _ if handle.is_eof || handle.write_failed => KillReason::Misbehaved(
                 "its connection to the pool was closed; a task may close only what it has opened \
                  itself, and may not become another program (`exec`)"

@@ -160,9 +160,9 @@ pub(super) fn chunk<T: DeserializeOwned>(
     move |bytes, name| {
         type Answered<'a> = Result<(u64, Answer<&'a [u8]>), ProtocolError>;
         let result = |(place, answer): (u64, Answered<'_>)| {
-            let (number, answer) = answer.map_err(|why| garbled(&why.to_string()))?;
+            let (number, answer) = answer.map_err(|why| malformed_chunk(&why.to_string()))?;
             if number != place {
-                return Err(garbled("the items are out of order"));
+                return Err(malformed_chunk("the items are out of order"));
             }
             let result = catch(|| outcome(answer, name.cloned(), one));
             Ok(result.unwrap_or_else(|panic| Err(Error::Panicked(panic))))
@@ -174,13 +174,13 @@ pub(super) fn chunk<T: DeserializeOwned>(
         if results.len() as u64 == items {
             Ok(results)
         } else {
-            Err(garbled("items are missing"))
+            Err(malformed_chunk("items are missing"))
         }
     }
 }
 
 /// An answer for a chunk that no worker gives by itself.
-fn garbled(what: &str) -> Error {
+fn malformed_chunk(what: &str) -> Error {
     Error::other(format!(
         "the worker's answer for several items makes no sense ({what}); {FOREIGN_WORDS}"
     ))

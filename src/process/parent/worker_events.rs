@@ -58,7 +58,7 @@ impl Pool {
     /// Reads what a worker has said, and acts on it.
     pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
         let mut budget = READ_BUDGET;
-        while let Some(handle) = state.handles.get_mut(&number) {
+        while let Some(handle) = state.workers.get_mut(&number) {
             match handle.read_replies(&mut budget) {
                 Ok(Some(reply)) => self.on_reply(state, number, reply),
                 Ok(None) => return,
@@ -68,36 +68,36 @@ impl Pool {
     }
 
     fn on_reply(&self, state: &mut PoolState, number: usize, reply: Reply) {
-        let Some(handle) = state.handles.get_mut(&number) else {
+        let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
         // Who was told that a task is killed is told the truth. That it began counts, or
         // it would be begun once more elsewhere.
-        if handle.is_doomed() && !matches!(reply, Reply::Started(_)) {
+        if handle.is_being_killed() && !matches!(reply, Reply::Started(_)) {
             return;
         }
         match reply {
             Reply::Ready | Reply::Initialized => {
                 // One that leaves was about to say that.
-                if !matches!(handle.duty, WorkerState::Starting) {
+                if !matches!(handle.activity, WorkerState::Starting) {
                     return;
                 }
                 handle.is_ready = true;
                 // The initializer may take its time: it is the user's.
                 handle.deadline = None;
                 if reply == Reply::Initialized || !self.launcher.initializes() {
-                    handle.duty = WorkerState::Idle;
+                    handle.activity = WorkerState::Idle;
                     state.idle.push(number);
                     self.dispatch(state);
-                    if let Some(handle) = state.handles.get_mut(&number) {
-                        handle.has_rested = matches!(handle.duty, WorkerState::Idle);
+                    if let Some(handle) = state.workers.get_mut(&number) {
+                        handle.was_idle = matches!(handle.activity, WorkerState::Idle);
                     }
                 }
             }
             // It was told to leave before it was asked for anything: nothing of the
             // pool's depends on it.
             Reply::Refused(_) | Reply::InitializeFailed(_)
-                if matches!(handle.duty, WorkerState::Leaving) => {}
+                if matches!(handle.activity, WorkerState::Leaving) => {}
             Reply::Refused(why) => {
                 handle.kill(KillReason::Misbehaved(why.clone()));
                 self.break_down(state, Error::unsupported(why), BrokenPart::Start);
@@ -112,11 +112,11 @@ impl Pool {
     }
 
     fn task_started(&self, state: &mut PoolState, number: usize, task: u64) {
-        let Some(handle) = state.handles.get_mut(&number) else {
+        let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
         let now = Instant::now();
-        match &mut handle.duty {
+        match &mut handle.activity {
             WorkerState::Busy(in_flight)
                 if in_flight.number == task && in_flight.started.is_none() =>
             {
@@ -136,7 +136,7 @@ impl Pool {
                 handle.deadline = limit.and_then(|limit| now.checked_add(limit));
                 state.needs_wakeup |= handle.deadline.is_some();
             }
-            // `WorkerHandle::expects` lets no other through.
+            // `WorkerHandle::check_expected` lets no other through.
             _ => {}
         }
     }
@@ -148,13 +148,13 @@ impl Pool {
         task: u64,
         answer: Answer<Vec<u8>>,
     ) {
-        let Some(handle) = state.handles.get_mut(&number) else {
+        let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
         let in_flight = handle.in_flight();
         let is_its = in_flight
             .is_some_and(|in_flight| in_flight.number == task && in_flight.started.is_some());
-        // `WorkerHandle::expects` lets no other answer through.
+        // `WorkerHandle::check_expected` lets no other answer through.
         let Some(in_flight) = is_its.then(|| handle.take_in_flight()).flatten() else {
             return;
         };
@@ -183,7 +183,7 @@ impl Pool {
     /// Returns the number of the next worker if one is to be started. The
     /// supervisor reports the outcome by [`worker_started`](Self::worker_started)
     /// or [`not_started`](Self::not_started).
-    pub(super) fn start_owed(&self, state: &mut PoolState) -> Option<usize> {
+    pub(super) fn next_start(&self, state: &mut PoolState) -> Option<usize> {
         if state.to_spawn == 0 {
             return None;
         }
@@ -209,9 +209,9 @@ impl Pool {
         if let Some(kill_reason) = &state.stopped {
             handle.kill(kill_reason.clone());
         }
-        state.handles.insert(number, handle);
-        if state.closed.is_some() && state.queued + state.again == 0 {
-            if let Some(handle) = state.handles.get_mut(&number) {
+        state.workers.insert(number, handle);
+        if state.closed.is_some() && state.queued + state.retries_queued == 0 {
+            if let Some(handle) = state.workers.get_mut(&number) {
                 handle.send_exit();
             }
         }
@@ -221,7 +221,7 @@ impl Pool {
         state.to_spawn = 0;
         state.starting = 0;
         let now = Instant::now();
-        if !state.handles.is_empty() {
+        if !state.workers.is_empty() {
             // The others take the tasks, and must be heard meanwhile.
             state.not_before = now.checked_add(SHORTAGE);
             return;
@@ -242,26 +242,26 @@ impl Pool {
 
     /// A worker's process has ended, and all that it had said was heard.
     pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
-        let handle = state.handles.get_mut(&number);
-        if let Some(task) = handle.and_then(WorkerHandle::begun_unheard) {
+        let handle = state.workers.get_mut(&number);
+        if let Some(task) = handle.and_then(WorkerHandle::started_unread) {
             self.task_started(state, number, task);
         }
-        let Some(mut handle) = state.handles.remove(&number) else {
+        let Some(mut handle) = state.workers.remove(&number) else {
             return;
         };
         state.idle.retain(|idle| *idle != number);
         state.ended += 1;
         self.capacity.notify_one();
         let is_death = match &handle.kill_reason {
-            None => !matches!(handle.duty, WorkerState::Leaving),
+            None => !matches!(handle.activity, WorkerState::Leaving),
             // One that is slow to leave is no death.
-            Some(KillReason::Misbehaved(_)) => !matches!(handle.duty, WorkerState::Leaving),
+            Some(KillReason::Misbehaved(_)) => !matches!(handle.activity, WorkerState::Leaving),
             Some(_) => false,
         };
         let moment = self.moment_of(&handle);
         let in_flight = handle.take_in_flight();
         // One that rested was well; what ended it came from outside.
-        if is_death && !handle.has_begun && !handle.has_rested {
+        if is_death && !handle.has_begun && !handle.was_idle {
             state.failed_starts += 1;
         }
         let explained = match end {
@@ -305,7 +305,7 @@ impl Pool {
 
     /// The place in its life at which a worker is.
     fn moment_of(&self, handle: &WorkerHandle) -> Moment {
-        match &handle.duty {
+        match &handle.activity {
             WorkerState::Starting if handle.is_ready && self.launcher.initializes() => {
                 Moment::Initializing
             }
@@ -384,8 +384,8 @@ impl Pool {
     /// Puts a task back to the head of the queue.
     fn put_back(&self, state: &mut PoolState, mut entry: QueuedTask, call: EncodedCall) {
         if entry.has_begun {
-            state.again += 1;
-            entry.again = Some(call);
+            state.retries_queued += 1;
+            entry.retry_call = Some(call);
         } else {
             entry.task.release(call);
             state.queued += 1;

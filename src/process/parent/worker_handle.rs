@@ -99,12 +99,12 @@ pub(super) struct WorkerHandle {
     /// It has said that it is ready.
     pub(super) is_ready: bool,
     /// `true` if it was ever idle with nothing to do.
-    pub(super) has_rested: bool,
+    pub(super) was_idle: bool,
     /// `Some` while it has something to do at once.
     pub(super) progress: Option<Progress>,
     /// Nothing can be sent any more.
     pub(super) write_failed: bool,
-    pub(super) duty: WorkerState,
+    pub(super) activity: WorkerState,
     pub(super) kill_reason: Option<KillReason>,
     /// The time at which the supervisor acts if the worker has not moved on.
     pub(super) deadline: Option<Instant>,
@@ -126,10 +126,10 @@ impl WorkerHandle {
             is_eof: false,
             is_malformed: false,
             is_ready: false,
-            has_rested: false,
+            was_idle: false,
             progress: None,
             write_failed: false,
-            duty: WorkerState::Starting,
+            activity: WorkerState::Starting,
             kill_reason: None,
             deadline: Instant::now().checked_add(START_LIMIT),
             done: 0,
@@ -146,7 +146,7 @@ impl WorkerHandle {
 
     /// Returns `true` if an answer may be on its way from another CPU.
     pub(super) fn should_spin(&self) -> bool {
-        matches!(self.duty, WorkerState::Busy(_)) && is_elsewhere(self.inbox.cpu())
+        matches!(self.activity, WorkerState::Busy(_)) && is_elsewhere(self.inbox.cpu())
     }
 
     /// Returns `true` if something is left to be sent.
@@ -166,7 +166,7 @@ impl WorkerHandle {
                         self.sent = 0;
                     }
                     budget = budget.saturating_sub(count);
-                    if let WorkerState::Busy(in_flight) = &mut self.duty {
+                    if let WorkerState::Busy(in_flight) = &mut self.activity {
                         in_flight.written += count;
                     }
                     self.has_moved();
@@ -179,7 +179,7 @@ impl WorkerHandle {
                     self.outbox.clear();
                     self.sent = 0;
                     self.write_failed = true;
-                    self.look_after_in(SILENCE_LIMIT);
+                    self.set_deadline_in(SILENCE_LIMIT);
                 }
             }
         }
@@ -193,7 +193,7 @@ impl WorkerHandle {
     /// The message makes no sense, or cannot come now; nothing more is heard from
     /// it then.
     pub(super) fn read_replies(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
-        let on_reply = self.hear_frame(budget);
+        let on_reply = self.read_frame(budget);
         if on_reply.is_err() {
             self.is_malformed = true;
             self.on_eof();
@@ -201,19 +201,19 @@ impl WorkerHandle {
         on_reply
     }
 
-    fn hear_frame(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
+    fn read_frame(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
         let nonsense = |what| format!("it sent nonsense ({what}); {FOREIGN_WORDS}");
         loop {
             if self.is_malformed {
                 return Ok(None);
             }
             if let Some(frame) = self.inbox.next().map_err(nonsense)? {
-                self.expects(frame.kind, frame.task)?;
+                self.check_expected(frame.kind, frame.task)?;
                 return Reply::of(frame).map(Some).map_err(nonsense);
             }
             // Not only when it is whole: its length may be a lie.
             if let Some(header) = self.inbox.header() {
-                self.expects(header.kind, header.task)?;
+                self.check_expected(header.kind, header.task)?;
             }
             if self.is_eof || *budget == 0 {
                 self.watch_progress()?;
@@ -249,7 +249,7 @@ impl WorkerHandle {
 
     /// The number of its task if it has begun that, and only said so behind words that
     /// were not heard: asked once, when its process has ended.
-    pub(super) fn begun_unheard(&mut self) -> Option<u64> {
+    pub(super) fn started_unread(&mut self) -> Option<u64> {
         let in_flight = self
             .in_flight()
             .filter(|in_flight| in_flight.started.is_none())?;
@@ -267,11 +267,11 @@ impl WorkerHandle {
     }
 
     /// Checks that a frame of that kind and task may come now: the table above.
-    fn expects(&self, kind: Kind, task: u64) -> Result<(), String> {
+    fn check_expected(&self, kind: Kind, task: u64) -> Result<(), String> {
         use Kind::{InitializeFailed, Initialized, Ready, Refused, Started};
-        let may_come = match (&self.duty, kind) {
+        let may_come = match (&self.activity, kind) {
             // What it says counts no more.
-            _ if self.is_doomed() => true,
+            _ if self.is_being_killed() => true,
             (WorkerState::Starting, Ready | Refused) => !self.is_ready,
             (WorkerState::Starting, Initialized | InitializeFailed) => self.is_ready,
             (WorkerState::Leaving, Ready | Refused) => !self.is_ready,
@@ -314,7 +314,7 @@ impl WorkerHandle {
     /// Sees after reading whether it has begun a frame that has to go on.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
-        if is_inside && matches!(self.duty, WorkerState::Idle) {
+        if is_inside && matches!(self.activity, WorkerState::Idle) {
             return Err(format!("it spoke while it had no task; {FOREIGN_WORDS}"));
         }
         let is_sent = self
@@ -330,7 +330,7 @@ impl WorkerHandle {
 
     fn on_eof(&mut self) {
         self.is_eof = true;
-        self.look_after_in(SILENCE_LIMIT);
+        self.set_deadline_in(SILENCE_LIMIT);
     }
 
     /// Has the worker end after what it was told before.
@@ -341,13 +341,13 @@ impl WorkerHandle {
 
     /// The worker is about to end by itself.
     pub(super) fn leave(&mut self) {
-        self.duty = WorkerState::Leaving;
-        self.look_after_in(EXIT_LIMIT);
+        self.activity = WorkerState::Leaving;
+        self.set_deadline_in(EXIT_LIMIT);
     }
 
     /// Returns `true` if its process is being killed, so that its messages do not
     /// count.
-    pub(super) fn is_doomed(&self) -> bool {
+    pub(super) fn is_being_killed(&self) -> bool {
         !matches!(self.kill_reason, None | Some(KillReason::Terminated))
     }
 
@@ -360,7 +360,7 @@ impl WorkerHandle {
 
     /// Ends the worker's process. The first reason to do so stands.
     pub(super) fn kill(&mut self, kill_reason: KillReason) {
-        if !self.is_doomed() {
+        if !self.is_being_killed() {
             self.kill_reason = Some(kill_reason);
         }
         self.deadline = None;
@@ -368,14 +368,14 @@ impl WorkerHandle {
         let _: io::Result<()> = self.process.kill();
     }
 
-    fn look_after_in(&mut self, time: Duration) {
-        if !self.is_doomed() {
+    fn set_deadline_in(&mut self, time: Duration) {
+        if !self.is_being_killed() {
             self.deadline = Instant::now().checked_add(time);
         }
     }
 
     pub(super) fn in_flight(&self) -> Option<&InFlight> {
-        match &self.duty {
+        match &self.activity {
             WorkerState::Busy(in_flight) => Some(in_flight),
             _ => None,
         }
@@ -383,10 +383,10 @@ impl WorkerHandle {
 
     /// Takes the task away from a worker that is idle then.
     pub(super) fn take_in_flight(&mut self) -> Option<InFlight> {
-        match std::mem::replace(&mut self.duty, WorkerState::Idle) {
+        match std::mem::replace(&mut self.activity, WorkerState::Idle) {
             WorkerState::Busy(in_flight) => Some(in_flight),
             other => {
-                self.duty = other;
+                self.activity = other;
                 None
             }
         }

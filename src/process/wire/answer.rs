@@ -3,7 +3,7 @@
 
 use super::codec::CodecFault;
 use super::fields::{append, read};
-use super::frame::{Frames, Header, Kind, Open, ProtocolError};
+use super::frame::{FrameWriter, Frames, Header, Kind, ProtocolError};
 use crate::panic::Panic;
 use crate::report::Report;
 
@@ -96,7 +96,7 @@ pub(crate) enum InitializeFailure {
 
 impl InitializeFailure {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let open = Open::begin(out, Kind::InitializeFailed, 0);
+        let open = FrameWriter::begin(out, Kind::InitializeFailed, 0);
         match self {
             // No kind of its own: it is inside of a frame that says what it is.
             Self::Error(report) => append(out, Kind::Item, 0, report),

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 
 use super::answer::{InitializeFailure, WirePanic, write_fault};
 use super::codec::{self, CodecFault};
-use super::frame::{Frames, Kind, Open};
+use super::frame::{FrameWriter, Frames, Kind};
 use crate::executor::InitializerOutcome;
 use crate::panic::{catch, contain_drop};
 use crate::report::Report;
@@ -191,7 +191,7 @@ pub(crate) fn initialize_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec
 
 fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
     let mut frame = Vec::new();
-    let open = Open::begin(&mut frame, kind, 0);
+    let open = FrameWriter::begin(&mut frame, kind, 0);
     frame.extend_from_slice(&call.to_bytes());
     codec::encode(args, &mut frame)?;
     open.close(&mut frame);
@@ -203,7 +203,7 @@ fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, Co
 #[derive(Debug)]
 pub(crate) struct Chunk {
     frame: Vec<u8>,
-    open: Open,
+    open: FrameWriter,
     items: u64,
 }
 
@@ -211,7 +211,7 @@ impl Chunk {
     /// Without items yet; `call` is of [`Call::each`].
     pub(crate) fn new(call: Call) -> Self {
         let mut frame = Vec::new();
-        let open = Open::begin(&mut frame, Kind::Task, 0);
+        let open = FrameWriter::begin(&mut frame, Kind::Task, 0);
         frame.extend_from_slice(&call.to_bytes());
         Self {
             frame,
@@ -230,7 +230,7 @@ impl Chunk {
     ///
     /// If its `Serialize` does; the chunk is of no use then.
     pub(crate) fn push<A: Serialize>(&mut self, item: &A) -> Result<(), CodecFault> {
-        let open = Open::begin(&mut self.frame, Kind::Item, self.items);
+        let open = FrameWriter::begin(&mut self.frame, Kind::Item, self.items);
         match codec::encode(item, &mut self.frame) {
             Ok(()) => {
                 open.close(&mut self.frame);
@@ -238,7 +238,7 @@ impl Chunk {
                 Ok(())
             }
             Err(fault) => {
-                open.give_up(&mut self.frame);
+                open.rollback(&mut self.frame);
                 Err(fault)
             }
         }
@@ -275,7 +275,7 @@ where
 {
     // SAFETY: the same duty, handed on.
     let f = unsafe { function_at::<A, R>(function) };
-    let open = Open::begin(out, Kind::Returned, task);
+    let open = FrameWriter::begin(out, Kind::Returned, task);
     // The parent writes whole frames only; were one not, its item has no answer.
     for (header, args) in Frames::within(args).flatten() {
         answer(f, header.task, args, out);
@@ -301,7 +301,7 @@ where
             .map_err(InitializeFailure::Error)
     });
     match initialized {
-        Ok(()) => Open::begin(out, Kind::Initialized, task).close(out),
+        Ok(()) => FrameWriter::begin(out, Kind::Initialized, task).close(out),
         Err(failure) => failure.write(out),
     }
 }
@@ -350,11 +350,11 @@ where
         Ok(value) => value,
         Err(panic) => return WirePanic::of(&panic).write(out, task),
     };
-    let open = Open::begin(out, Kind::Returned, task);
+    let open = FrameWriter::begin(out, Kind::Returned, task);
     match guarded(|| codec::encode(&value, out)) {
         Ok(()) => open.close(out),
         Err(failed) => {
-            open.give_up(out);
+            open.rollback(out);
             match failed {
                 Failed::Panicked(note) => note.write(out, task),
                 Failed::CodecFault(fault) => write_fault(&fault, out, Kind::Unencodable, task),

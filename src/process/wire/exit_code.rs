@@ -11,13 +11,13 @@ use crate::sys::current_process;
 #[repr(i32)]
 pub(crate) enum ExitCode {
     /// Started as a worker, it cannot be one, or behaves like a parent.
-    Misled = 70,
+    CannotBegin = 70,
     /// The words of its parent make no sense, or the system denies it something.
-    Lost = 71,
+    CannotGoOn = 71,
     /// The channel was closed in this process, or shut down.
     Closed = 72,
     /// The thread that runs tasks is gone.
-    Threadless = 73,
+    NoTaskThread = 73,
 }
 
 impl ExitCode {
@@ -30,11 +30,11 @@ impl ExitCode {
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
         const ALL: [(ExitCode, &str); 4] = [
             (
-                ExitCode::Misled,
+                ExitCode::CannotBegin,
                 "as a worker does that cannot begin; it says why on its standard error",
             ),
             (
-                ExitCode::Lost,
+                ExitCode::CannotGoOn,
                 "as a worker does that cannot go on; it says why on its standard error",
             ),
             (
@@ -43,7 +43,7 @@ impl ExitCode {
                  answers go by; a task may close only what it has opened itself",
             ),
             (
-                ExitCode::Threadless,
+                ExitCode::NoTaskThread,
                 "as a worker does when the thread that runs its tasks is ended alone: by a \
                  seccomp filter that kills threads and not processes, or by a system call `exit`",
             ),

@@ -1,7 +1,7 @@
 //! Frames whose payload is a tuple of texts and numbers of this crate's own.
 
 use super::codec;
-use super::frame::{Kind, Open, ProtocolError};
+use super::frame::{FrameWriter, Kind, ProtocolError};
 
 pub(super) fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Vec<u8> {
     let mut out = Vec::new();
@@ -11,7 +11,7 @@ pub(super) fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Ve
 
 /// Appends a frame of plain values of ours.
 pub(super) fn append<T: serde::Serialize>(out: &mut Vec<u8>, kind: Kind, task: u64, plain: &T) {
-    let open = Open::begin(out, kind, task);
+    let open = FrameWriter::begin(out, kind, task);
     codec::encode(plain, out).expect("texts and numbers can be encoded");
     open.close(out);
 }

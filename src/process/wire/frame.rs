@@ -132,11 +132,11 @@ impl fmt::Display for ProtocolError {
 /// A frame that is being written at the end of a buffer.
 #[derive(Debug)]
 #[must_use = "a frame that is not closed has no length"]
-pub(crate) struct Open {
+pub(crate) struct FrameWriter {
     at: usize,
 }
 
-impl Open {
+impl FrameWriter {
     /// Writes the header; the payload is whatever is appended before the
     /// [`close`](Self::close).
     pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, task: u64) -> Self {
@@ -155,7 +155,7 @@ impl Open {
     }
 
     /// Takes the frame back, with all that was appended.
-    pub(crate) fn give_up(self, out: &mut Vec<u8>) {
+    pub(crate) fn rollback(self, out: &mut Vec<u8>) {
         out.truncate(self.at);
     }
 }
@@ -417,7 +417,7 @@ mod tests {
 
     fn frame(kind: Kind, task: u64, payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        let open = Open::begin(&mut out, kind, task);
+        let open = FrameWriter::begin(&mut out, kind, task);
         out.extend_from_slice(payload);
         open.close(&mut out);
         out
@@ -563,9 +563,9 @@ mod tests {
     #[test]
     fn a_frame_can_be_taken_back_and_renumbered() {
         let mut out = b"before".to_vec();
-        let open = Open::begin(&mut out, Kind::Returned, 1);
+        let open = FrameWriter::begin(&mut out, Kind::Returned, 1);
         out.extend_from_slice(b"half");
-        open.give_up(&mut out);
+        open.rollback(&mut out);
         assert_eq!(out, b"before");
         let mut task = frame(Kind::Task, 0, b"x");
         set_task(&mut task, 7);

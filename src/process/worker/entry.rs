@@ -127,13 +127,13 @@ fn refuse_to_be_a_parent() -> ! {
          came to make such a pool itself before it became one; call \
          `concurrent_futures::init()` first in `main`, and leave {VARIABLE} alone"
     );
-    ExitCode::Misled.end()
+    ExitCode::CannotBegin.end()
 }
 
 /// Ends a process that was started as a worker and cannot be one. Its parent is
 /// told, so that it does not start the next.
 fn refuse(why: &str) -> ! {
-    current_process::have_output();
+    current_process::ensure_stdio_open();
     eprintln!(
         "concurrent-futures: this process was started as a worker of a pool of processes, but \
          {why}"
@@ -141,7 +141,7 @@ fn refuse(why: &str) -> ! {
     let words = refused(&format!("no worker can begin: {why}"));
     // A parent that is gone needs no answer.
     let _ = Channel::take_stdin().and_then(|channel| channel.send_all(&words));
-    ExitCode::Misled.end()
+    ExitCode::CannotBegin.end()
 }
 
 /// The entry in `main`.
@@ -288,7 +288,7 @@ mod hook {
     use std::sync::atomic::Ordering;
 
     use super::{EntryPoint, HOOKED, StartupRole, become_worker, enter};
-    use crate::sys::constructors::{Constructor, Given, run_after};
+    use crate::sys::constructors::{Constructor, InitArgs, run_after};
 
     // SAFETY: `.init_array` holds such functions, and this is one.
     #[used]
@@ -303,7 +303,7 @@ mod hook {
         // ORDERING: before `main` there is one thread.
         HOOKED.store(true, Ordering::Relaxed);
         if let StartupRole::AsWorker(EntryPoint::Hook, parent) = enter() {
-            let given = Given(count, arguments, environment);
+            let given = InitArgs(count, arguments, environment);
             // Tasks may need what the others set up, as they do behind `main`.
             // SAFETY: it is the loader that calls this, and it gets no answer.
             unsafe { run_after(before_main, given) };
@@ -344,9 +344,9 @@ mod tests {
         let invited = crate::process::wire::marker::marker(EntryPoint::Init).1;
         let runs = [
             // Whoever calls no `init`.
-            (&*invited, true, Some(ExitCode::Misled as i32)),
+            (&*invited, true, Some(ExitCode::CannotBegin as i32)),
             // Whoever is barred.
-            ("init 1", true, Some(ExitCode::Misled as i32)),
+            ("init 1", true, Some(ExitCode::CannotBegin as i32)),
             // A marker that no launcher of ours has set.
             (&*invited, false, Some(0)),
         ];
@@ -370,7 +370,7 @@ mod tests {
             let errors = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), code, "{marker}: {errors}");
             let told = errors.contains("call `concurrent_futures::init()` first");
-            assert_eq!(told, code == Some(ExitCode::Misled as i32), "{errors}");
+            assert_eq!(told, code == Some(ExitCode::CannotBegin as i32), "{errors}");
             let printed = String::from_utf8_lossy(&output.stdout);
             assert_eq!(printed.contains("found a way"), code == Some(0));
         }

@@ -47,8 +47,8 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if !parent.end_with_it() {
         current_process::end_now(0);
     }
-    current_process::have_output();
-    current_process::outlive_interrupts();
+    current_process::ensure_stdio_open();
+    current_process::ignore_interrupts();
     if entry_point == EntryPoint::Hook {
         current_process::ignore_broken_pipes();
     }
@@ -104,7 +104,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         ));
     }
     TASK_THREAD.wait_until_over();
-    ExitCode::Threadless.end()
+    ExitCode::NoTaskThread.end()
 }
 
 /// The stack of the thread that runs tasks: what the user asked for all threads,
@@ -124,7 +124,7 @@ fn refuse(channel: &Channel, why: &str) -> ! {
 }
 
 fn lost(why: &str) -> ! {
-    end_saying(ExitCode::Lost, why)
+    end_saying(ExitCode::CannotGoOn, why)
 }
 
 fn end_saying(code: ExitCode, why: &str) -> ! {
@@ -164,7 +164,7 @@ struct Unwinding;
 impl Drop for Unwinding {
     fn drop(&mut self) {
         end_saying(
-            ExitCode::Threadless,
+            ExitCode::NoTaskThread,
             "the thread that runs tasks was ended alone (`pthread_exit`, `pthread_cancel`)",
         );
     }
@@ -273,7 +273,7 @@ impl Requests<'_> {
     /// Waits for bytes.
     fn receive(&mut self) -> io::Result<usize> {
         if self.channel.is_intact() && is_elsewhere(self.bytes.cpu()) {
-            let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(lost_in);
+            let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
             let found = spin(|| match self.channel.receive_now(spare_buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 received => Some(received),
@@ -283,7 +283,7 @@ impl Requests<'_> {
             }
         }
         self.channel
-            .receive(self.bytes.spare_buffer().unwrap_or_else(lost_in))
+            .receive(self.bytes.spare_buffer().unwrap_or_else(end_at_error))
     }
 
     /// Waits for the next one; `None` if the parent is gone.
@@ -299,17 +299,17 @@ impl Requests<'_> {
                     }
                     Err(error) => end_by(&error, self.parent),
                 },
-                Err(malformed) => lost_in(malformed),
+                Err(malformed) => end_at_error(malformed),
             };
             match Request::of(frame) {
                 Ok(request) => return Some(request),
-                Err(malformed) => lost_in(malformed),
+                Err(malformed) => end_at_error(malformed),
             }
         }
     }
 }
 
-fn lost_in<T>(frame: ProtocolError) -> T {
+fn end_at_error<T>(frame: ProtocolError) -> T {
     lost(&format!("it cannot read what it was sent: {frame}"))
 }
 

@@ -42,7 +42,7 @@ fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
     let mut worker = UnixStream::from(childs);
     worker.write_all(&bare(Kind::Ready, 0)).unwrap();
     let mut state = pool.lock();
-    state.handles.insert(0, WorkerHandle::new(process, ours));
+    state.workers.insert(0, WorkerHandle::new(process, ours));
     pool.read_replies(&mut state, 0);
     assert_eq!(state.idle, [0]);
     drop(state);
@@ -80,7 +80,7 @@ fn an_answer_after_a_kill_does_not_count() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
     let mut state = pool.lock();
-    state.handles.get_mut(&0).unwrap().kill(KillReason::Killed);
+    state.workers.get_mut(&0).unwrap().kill(KillReason::Killed);
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
     drop(state);
     assert!(matches!(outcome(&task), Err(Error::Killed(_))));
@@ -95,7 +95,7 @@ fn an_answer_before_the_end_counts() {
     let state = pool.lock();
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
     drop(worker);
-    state.handles[&0].process.kill().unwrap();
+    state.workers[&0].process.kill().unwrap();
     drop(state);
     assert!(outcome(&task).is_ok());
     pool.shutdown(ShutdownOptions::new());
@@ -108,7 +108,7 @@ fn without_a_descriptor_a_death_is_seen_all_the_same() {
         let (pool, mut worker) = pool_with(dummy().without_descriptor());
         let task = started(&pool, &mut worker);
         let held_open = is_held_open.then_some(worker);
-        pool.lock().handles[&0].process.kill().unwrap();
+        pool.lock().workers[&0].process.kill().unwrap();
         let Err(Error::WorkerDied(death)) = outcome(&task) else {
             panic!("it died");
         };
@@ -127,12 +127,12 @@ fn a_limit_is_over_with_its_task() {
         ..TaskSettings::default()
     };
     let task = started_under(settings, &pool, &mut worker);
-    assert!(pool.lock().handles[&0].deadline.is_some());
+    assert!(pool.lock().workers[&0].deadline.is_some());
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
     assert!(outcome(&task).is_ok());
     let state = pool.lock();
-    let deadline = state.handles[&0].deadline;
-    state.handles[&0].process.kill().unwrap();
+    let deadline = state.workers[&0].deadline;
+    state.workers[&0].process.kill().unwrap();
     drop(state);
     assert_eq!(deadline, None);
     pool.shutdown(ShutdownOptions::new());
@@ -149,8 +149,8 @@ fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
     state.starting = 1;
     let (ours, _childs) = channel::pair().unwrap();
     pool.worker_started(&mut state, 1, WorkerHandle::new(dummy(), ours));
-    assert_eq!(state.handles[&1].kill_reason, Some(KillReason::Killed));
-    for handle in state.handles.values() {
+    assert_eq!(state.workers[&1].kill_reason, Some(KillReason::Killed));
+    for handle in state.workers.values() {
         while handle.process.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
@@ -195,11 +195,11 @@ fn workers_that_end_while_they_rest_do_not_break_the_pool() {
         held.push(worker);
         let mut state = pool.lock();
         state
-            .handles
+            .workers
             .insert(number, WorkerHandle::new(dummy(), ours));
         pool.read_replies(&mut state, number);
         let last = number - 1;
-        let process = Arc::clone(&state.handles[&last].process);
+        let process = Arc::clone(&state.workers[&last].process);
         process.kill().unwrap();
         let end = loop {
             if let Some(end) = process.try_wait().unwrap() {
@@ -209,13 +209,13 @@ fn workers_that_end_while_they_rest_do_not_break_the_pool() {
         pool.worker_ended(&mut state, last, end);
         assert!(!state.is_broken(), "{number}");
     }
-    pool.lock().handles[&10].process.kill().unwrap();
+    pool.lock().workers[&10].process.kill().unwrap();
     pool.shutdown(ShutdownOptions::new());
 }
 
 fn hurry(pool: &Pool) {
     let mut state = pool.lock();
-    let handle = state.handles.get_mut(&0).unwrap();
+    let handle = state.workers.get_mut(&0).unwrap();
     handle.progress.as_mut().expect("it has to go on").hurry();
     drop(state);
     pool.wake_fd.wake();
@@ -229,7 +229,7 @@ fn a_worker_that_does_not_take_up_its_task_is_ended() {
     let task = pool
         .queue(call, TaskSettings::default(), one::<()>, true)
         .unwrap();
-    let process = Arc::clone(&pool.lock().handles[&0].process);
+    let process = Arc::clone(&pool.lock().workers[&0].process);
     hurry(&pool);
     while process.try_wait().unwrap().is_none() {
         std::thread::yield_now();
@@ -248,7 +248,7 @@ fn a_worker_that_leaves_a_message_half_said_is_ended() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
     worker.write_all(&bare(Kind::Returned, 1)[..10]).unwrap();
-    while pool.lock().handles[&0].progress.is_none() {
+    while pool.lock().workers[&0].progress.is_none() {
         std::thread::yield_now();
     }
     hurry(&pool);
@@ -265,20 +265,20 @@ fn a_slow_message_is_waited_for() {
     let answer = bare(Kind::Returned, 1);
     for byte in &answer[..20] {
         worker.write_all(&[*byte]).unwrap();
-        while pool.lock().handles[&0].progress.is_none() {
+        while pool.lock().workers[&0].progress.is_none() {
             std::thread::yield_now();
         }
         let mut state = pool.lock();
         pool.read_replies(&mut state, 0);
-        let left = state.handles[&0].progress.as_ref().unwrap().next_look();
+        let left = state.workers[&0].progress.as_ref().unwrap().next_check();
         assert!(left > Instant::now());
     }
     worker.write_all(&answer[20..]).unwrap();
     assert!(outcome(&task).is_ok());
     let mut state = pool.lock();
     pool.read_replies(&mut state, 0);
-    assert!(state.handles[&0].progress.is_none(), "it rests");
-    state.handles[&0].process.kill().unwrap();
+    assert!(state.workers[&0].progress.is_none(), "it rests");
+    state.workers[&0].process.kill().unwrap();
     drop(state);
     pool.shutdown(ShutdownOptions::new());
 }
@@ -292,7 +292,7 @@ fn a_word_of_an_idle_worker_ends_it() {
         let mut state = pool.lock();
         pool.read_replies(&mut state, 0);
         assert!(matches!(
-            state.handles[&0].kill_reason,
+            state.workers[&0].kill_reason,
             Some(KillReason::Misbehaved(_))
         ));
         drop(state);
@@ -312,7 +312,7 @@ fn an_ended_worker_is_not_listened_to_for_ever() {
     });
     let mut state = pool.lock();
     // What a worker says that is being ended is passed over.
-    state.handles.get_mut(&0).unwrap().kill(KillReason::Killed);
+    state.workers.get_mut(&0).unwrap().kill(KillReason::Killed);
     drop(state);
     assert!(matches!(outcome(&task), Err(Error::Killed(_))));
     pool.shutdown(ShutdownOptions::new());
@@ -336,7 +336,7 @@ fn a_long_queue_does_not_keep_its_memory() {
     let mut state = pool.lock();
     pool.read_replies(&mut state, 0);
     assert!(state.queue.capacity() < 10_000);
-    state.handles[&0].process.kill().unwrap();
+    state.workers[&0].process.kill().unwrap();
     drop(state);
     pool.shutdown(ShutdownOptions::new());
 }
@@ -371,11 +371,11 @@ fn a_leaving_worker_cannot_break_the_pool() {
         let (pool, mut worker) = pool_with_a_dummy();
         let mut state = pool.lock();
         state.idle.clear();
-        state.handles.get_mut(&0).unwrap().send_exit();
+        state.workers.get_mut(&0).unwrap().send_exit();
         worker.write_all(&frame).unwrap();
         pool.read_replies(&mut state, 0);
         assert!(!state.is_broken());
-        state.handles[&0].process.kill().unwrap();
+        state.workers[&0].process.kill().unwrap();
         drop(state);
         pool.shutdown(ShutdownOptions::new());
     }
@@ -386,7 +386,7 @@ fn a_leaving_worker_cannot_break_the_pool() {
 fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let (pool, _worker) = pool_with_a_dummy();
     let mut state = pool.lock();
-    let process = Arc::clone(&state.handles[&0].process);
+    let process = Arc::clone(&state.workers[&0].process);
     process.kill().unwrap();
     let end = loop {
         if let Some(end) = process.try_wait().unwrap() {
@@ -418,7 +418,7 @@ fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
         .unwrap();
     let mut state = pool.lock();
     worker.write_all(&bare(Kind::Started, 1)).unwrap();
-    let handle = state.handles.get_mut(&0).unwrap();
+    let handle = state.workers.get_mut(&0).unwrap();
     handle.kill(KillReason::Misbehaved(
         "it did not take up a task".to_owned(),
     ));
@@ -459,9 +459,9 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     state.needs_wakeup = false;
     worker.write_all(&bare(Kind::Returned, 1)[..10]).unwrap();
     pool.drain_replies(&mut state);
-    assert!(state.handles[&0].progress.is_some());
+    assert!(state.workers[&0].progress.is_some());
     assert!(state.needs_wakeup, "it is woken");
-    state.handles[&0].process.kill().unwrap();
+    state.workers[&0].process.kill().unwrap();
     drop(state);
     assert!(outcome(&task).is_err());
     pool.shutdown(ShutdownOptions::new());
@@ -469,7 +469,7 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
 
 /// Kills a worker, waits for its end, and has the pool hear of it.
 fn end(pool: &Pool, state: &mut PoolState, number: usize) {
-    let process = Arc::clone(&state.handles[&number].process);
+    let process = Arc::clone(&state.workers[&number].process);
     process.kill().unwrap();
     let end = loop {
         if let Some(end) = process.try_wait().unwrap() {
@@ -496,17 +496,17 @@ fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
         let mut worker = UnixStream::from(childs);
         worker.write_all(&bare(Kind::Ready, 0)).unwrap();
         state
-            .handles
+            .workers
             .insert(number, WorkerHandle::new(dummy(), ours));
         pool.read_replies(&mut state, number);
         assert!(
-            state.handles[&number].in_flight().is_some(),
+            state.workers[&number].in_flight().is_some(),
             "it has the task"
         );
         end(&pool, &mut state, number);
     }
     assert!(state.is_broken());
-    state.handles[&0].process.kill().unwrap();
+    state.workers[&0].process.kill().unwrap();
     drop(state);
     assert!(matches!(outcome(&task), Err(Error::Broken(_))));
     assert!(outcome(&first).is_err());
@@ -523,8 +523,8 @@ fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
     let mut state = pool.lock();
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
     pool.read_replies(&mut state, 0);
-    let kill_reason = state.handles[&0].kill_reason.clone();
-    state.handles[&0].process.kill().unwrap();
+    let kill_reason = state.workers[&0].kill_reason.clone();
+    state.workers[&0].process.kill().unwrap();
     drop(state);
     let Some(KillReason::Misbehaved(what)) = kill_reason else {
         panic!("{kill_reason:?}");
@@ -556,7 +556,7 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
         .queue(call, TaskSettings::default(), one::<()>, true)
         .unwrap();
     let mut state = pool.lock();
-    let handle = state.handles.get_mut(&0).unwrap();
+    let handle = state.workers.get_mut(&0).unwrap();
     assert!(handle.has_unsent(), "it does not fit into the socket");
     handle.progress.as_mut().expect("it has to go on").hurry();
     let mut part = vec![0; channel::capacity() / 2];
@@ -565,7 +565,7 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     let next_look = handle
         .progress
         .as_ref()
-        .map(|progress| progress.next_look());
+        .map(|progress| progress.next_check());
     let is_put_off = next_look.is_some_and(|at| at > Instant::now());
     handle.process.kill().unwrap();
     drop(state);

@@ -421,11 +421,11 @@ fn nonsense_ends_the_worker_and_nothing_else() {
             matches!(on_reply, None | Some(Reply::Started(1))),
             "{on_reply:?}"
         );
-        assert_eq!(worker.ended().code(), Some(ExitCode::Lost as i32));
+        assert_eq!(worker.ended().code(), Some(ExitCode::CannotGoOn as i32));
     }
     let mut worker = Spoken::silent();
     worker.say(&exit());
-    assert_eq!(worker.ended().code(), Some(ExitCode::Lost as i32));
+    assert_eq!(worker.ended().code(), Some(ExitCode::CannotGoOn as i32));
     let [_, said] = worker.printed();
     let whole = format!(
         "concurrent-futures: the worker process {} ends: the first message of its parent is not \
