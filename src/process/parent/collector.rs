@@ -1,8 +1,8 @@
-//! The collector: decodes what came back, and tells everybody.
+//! The collector: decodes results, and runs the notifications of tasks.
 //!
-//! One thread a pool, started with its first task. All foreign code that the end
-//! of a task calls for runs here and not on the supervisor: the `Deserialize`
-//! of values, wakers, callbacks, and the `Drop` of whatever nobody wants. So no
+//! One thread a pool, started with its first task. All user code that the end of a
+//! task calls for runs here and not on the supervisor: the `Deserialize` of values,
+//! wakers, callbacks, and the `Drop` of unwanted values. So no
 //! task of the pool becomes done while the collector is inside such code, and an
 //! untimed wait for one in there is `WouldDeadlock`.
 //!
@@ -10,9 +10,9 @@
 //! `Deserialize`, the wakers and the `Drop`s of unrelated tasks under the locks that the
 //! waiting callback holds.
 //!
-//! But for one case: a small value that a thread waits for, and nobody else wants
-//! to know of, is decoded by that thread. That saves a wake-up, a quarter of the
-//! way there and back.
+//! There is one exception: a small value that a thread waits for, with no callback
+//! and no waker, is decoded by that thread. That saves a wake-up, a quarter of a
+//! round trip.
 
 use std::sync::Arc;
 
@@ -25,17 +25,17 @@ use crate::completion::{mark_collector_of, run_notifications};
 use crate::panic::{contain, contain_drop};
 use crate::process::worker::serve;
 
-/// The stack of the collector's thread.
+/// Returns the stack size of the collector's thread, in bytes.
 ///
-/// To read a deep value it goes on on more stack, but the user's own code does not: the
-/// `Drop` of a list of itself, for one, that nobody wants any more. A worker whose stack
-/// that overflows is one worker; here it would be the whole program. It is memory only
-/// where it is used.
+/// The codec switches to more stack for a deep value, but user code does not: the
+/// `Drop` of a long linked list, for one. In a worker a stack overflow ends one
+/// worker; here it would end the whole program. The stack takes memory only where it
+/// is used.
 pub(super) fn stack() -> usize {
     serve::stack().saturating_mul(4)
 }
 
-/// The life of the collector, until the supervisor is gone.
+/// Runs the collector until the supervisor has ended.
 pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
     mark_collector_of(pool.id());
     for event in events {
@@ -56,6 +56,6 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
             Event::Ended => pool.collector_ended(),
         }
     }
-    // Perhaps the last one who knows it.
+    // This may be the last reference.
     contain_drop(pool);
 }

@@ -1,11 +1,11 @@
 //! [`Launcher`]: starts a worker, which is this very program again.
 //!
-//! By `std::process::Command` without `pre_exec`, so that it can be
-//! `posix_spawn`: a fork of a parent with much memory takes fifty times as long.
-//! The program is `/proc/self/exe`, the same file even if another one has taken
-//! its place. The worker's end of the channel is its standard input: so no
-//! descriptor is ever inheritable here, where other threads start programs too.
-//! Its output is that of the parent.
+//! It uses `std::process::Command` without `pre_exec`, which then calls
+//! `posix_spawn`: a fork of a parent with much memory takes fifty times as long. The
+//! program is `/proc/self/exe`, which is the same file even if another one has
+//! replaced it. The worker's end of the channel is its standard input: so no
+//! descriptor is ever inheritable here, where other threads start programs too. Its
+//! output is that of the parent.
 
 use std::ffi::OsString;
 use std::fs;
@@ -43,7 +43,7 @@ impl Launcher {
         self.initialize.is_some()
     }
 
-    /// The user's code that runs in a worker before its first task.
+    /// Names the user code that runs in a worker before its first task.
     pub(super) fn runs_before_tasks(&self) -> &'static str {
         match (self.entry_point, self.initializes()) {
             (EntryPoint::Hook, false) => "what runs before `main`",
@@ -55,7 +55,7 @@ impl Launcher {
         }
     }
 
-    /// Starts a worker and greets it.
+    /// Starts a worker and sends it `Hello`.
     pub(super) fn launch(&self, number: usize) -> io::Result<WorkerHandle> {
         let (ours, childs) = channel::pair()?;
         let mut command = Command::new(PROGRAM);
@@ -83,8 +83,8 @@ impl Launcher {
         Ok(handle)
     }
 
-    /// Finds out what a worker was not started for: the system has one word for a
-    /// folder that is missing and for a missing program.
+    /// Finds the cause of a failed start: the system has one error for a missing
+    /// folder and for a missing program.
     fn explain(&self, error: io::Error) -> io::Error {
         if Shortage::of(&error).is_some() {
             return error;

@@ -1,40 +1,40 @@
 //! [`Pool`]: what the executor, the supervisor and the collector share.
 //!
-//! # Who does what
+//! # The threads
 //!
-//! * *Submitters* queue tasks, and send one on at once if a worker is idle.
-//! * The *supervisor* (`supervisor.rs`) starts workers, hears what they say, and
-//!   judges their deaths. It runs nothing of the user's.
-//! * The *collector* (`collector.rs`) decodes what came back and tells
-//!   everybody: all foreign code of a task's end runs there.
+//! * *Submitters* queue tasks, and send one at once if a worker is idle.
+//! * The *supervisor* (`supervisor.rs`) starts workers, reads their replies, and
+//!   handles their deaths. It runs no user code.
+//! * The *collector* (`collector.rs`) decodes results and runs notifications: all
+//!   user code of a task's end runs there.
 //!
-//! All of them change the accounts in [`PoolState`] under one lock. What is done
-//! under it never blocks: sockets are read and written as far as they go.
+//! All of them change [`PoolState`] under one lock. Nothing under it blocks: sockets
+//! are read and written as far as they go.
 //!
 //! # The states of a task
 //!
-//! | here | the future says | cancel | its worker ends |
+//! | the task is | its future says | can be cancelled | if its worker ends |
 //! |---|---|---|---|
 //! | queued | pending | yes | - |
 //! | sent | pending | no | queued again, at the head |
-//! | started | running | no | fails, or queued to be begun again |
+//! | started | running | no | fails, or queued to be retried |
 //! | answered, with the collector | running | no | - |
 //!
 //! # The rule
 //!
-//! A worker is *idle* if a new task can count on it: it waits for one, or it was
-//! just started. Each queued task counts on one that starts, since an idle
-//! worker that waits is sent a task at once. Whenever more tasks are queued than
-//! workers start, and fewer than `max_workers` exist, one more is *owed*; the
-//! supervisor starts it. A worker that leaves exists until it has ended.
+//! A worker is *idle* if a new task can count on it: it waits for one, or is
+//! starting. Each queued task counts on a worker that is starting, since a worker
+//! that waits is sent a task at once. Whenever more tasks are queued than workers
+//! are starting, and fewer than `max_workers` exist, one more is to be spawned; the
+//! supervisor does it. A worker that leaves exists until its process has ended.
 //!
 //! # Why nothing is lost
 //!
-//! A task is in the queue, with one worker, or with the collector; it changes
-//! places under the lock. The supervisor goes only when tasks are refused, none
-//! is left, and no worker either; the collector goes after it. A worker that
-//! ends gives its task back or has it fail. One that starts, or is to end, and
-//! does not get there is ended.
+//! A task is in the queue, in flight to one worker, or with the collector; it moves
+//! under the lock. The supervisor ends only when tasks are refused, none is left,
+//! and no worker either; the collector ends after it. The end of a worker requeues
+//! its task or has it fail. A worker that does not finish its start or its exit in
+//! time is killed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -72,14 +72,14 @@ pub(in crate::process) struct Pool {
     pub(super) last_number: AtomicU64,
 }
 
-/// For how many tasks an empty queue keeps its memory.
+/// The number of tasks for which an empty queue keeps its memory.
 const KEPT: usize = 4096;
 
 global! {
     static POOLS: Mutex<BTreeMap<usize, Weak<Pool>>> = Mutex::new(BTreeMap::new());
 }
 
-/// The pool of a task's home, if it lives.
+/// Returns the pool with that id, if it lives.
 pub(in crate::process) fn find(id: usize) -> Option<Arc<Pool>> {
     POOLS.lock().get(&id).and_then(Weak::upgrade)
 }
@@ -142,7 +142,7 @@ impl Pool {
         self.origin.is_here()
     }
 
-    /// Wakes the supervisor after unlocking, if there is news for it.
+    /// Unlocks, and wakes the supervisor if it has something to do.
     pub(super) fn wake_supervisor_if_needed(&self, mut state: MutexGuard<'_, PoolState>) {
         let needs_wakeup = std::mem::take(&mut state.needs_wakeup);
         drop(state);
@@ -160,8 +160,8 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Sends tasks to idle workers, dismisses those that are needed no more, and
-    /// sees how many are to be started: the rule of this module.
+    /// Sends tasks to idle workers, retires workers that are not needed any more, and
+    /// counts those to spawn: the rule of this module.
     pub(super) fn dispatch(&self, state: &mut PoolState) {
         while let Some(&number) = state.idle.last() {
             let Some((entry, call)) = self.next_task(state) else {
@@ -188,16 +188,16 @@ impl Pool {
             self.retire_idle_workers(state);
         }
         let waiting = state.queued + state.retries_queued;
-        let (count_starting, count_workers) = (state.count_starting(), state.count_workers());
-        let may_start = state.not_before.is_none() && count_workers < self.config.max_workers;
-        if !state.queue.is_empty() && waiting > count_starting && may_start {
-            let more = (waiting - count_starting).min(self.config.max_workers - count_workers);
+        let (starting, workers) = (state.count_starting(), state.count_workers());
+        let may_start = state.not_before.is_none() && workers < self.config.max_workers;
+        if !state.queue.is_empty() && waiting > starting && may_start {
+            let more = (waiting - starting).min(self.config.max_workers - workers);
             state.to_spawn += more;
             state.needs_wakeup = true;
         }
     }
 
-    /// The next task that is to be sent, with its call.
+    /// Takes the next task that is to be sent, with its call.
     fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, EncodedCall)> {
         while let Some(mut entry) = state.queue.pop_front() {
             // A long queue does not keep its memory for ever.
@@ -213,14 +213,14 @@ impl Pool {
                     self.unqueue(state);
                     return Some((entry, call));
                 }
-                // It was cancelled; who cancelled it has told everybody.
+                // It was cancelled, and notified by the thread that did so.
                 None => state.send_event(Event::Stale(entry)),
             }
         }
         None
     }
 
-    /// After the last task the workers may go.
+    /// Tells idle workers to exit once no task is left.
     fn retire_idle_workers(&self, state: &mut PoolState) {
         if state.queued + state.retries_queued > 0 {
             return;
@@ -234,17 +234,17 @@ impl Pool {
                 handle.send_exit();
             }
         }
-        // The supervisor may be the last one here.
+        // The supervisor may have to end as well.
         state.needs_wakeup = true;
     }
 
-    /// A queued task is none any more.
+    /// Counts a task out of the queue.
     pub(super) fn unqueue(&self, state: &mut PoolState) {
         state.queued -= 1;
         self.capacity.notify_one();
     }
 
-    /// A task was cancelled while it was queued, or failed with its pool.
+    /// Counts a task that was cancelled while it was queued, or failed with its pool.
     pub(super) fn on_withdrawn(&self, cancelled: bool) {
         let mut state = self.state.lock();
         self.unqueue(&mut state);
@@ -259,7 +259,7 @@ impl Pool {
         self.wake_supervisor_if_needed(state);
     }
 
-    /// A task has its outcome, which nobody knows yet.
+    /// Counts a task whose outcome is known, before its future can show it.
     pub(super) fn ended(&self, failed: bool) {
         let mut state = self.state.lock();
         state.unread -= 1;
@@ -270,7 +270,7 @@ impl Pool {
         }
     }
 
-    /// A task that was answered has its outcome, and all were told.
+    /// Counts an answered task as settled, and its notification as run.
     pub(super) fn settled(&self) {
         let mut state = self.state.lock();
         state.unsettled -= 1;

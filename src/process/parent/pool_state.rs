@@ -1,4 +1,4 @@
-//! [`PoolState`]: the accounts of a pool, which one lock guards.
+//! [`PoolState`]: the state of a pool, which one lock guards.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -25,9 +25,9 @@ pub(super) enum Event {
     Answered(Finalizer),
     /// A task that was sent fails.
     Failed(QueuedTask, Error),
-    /// Tasks that were queued fail together, each before one is told.
+    /// Tasks that were queued fail together: all are settled before one is notified.
     Refused(Vec<QueuedTask>, Error),
-    /// A task that was cancelled before: perhaps nobody else has it any more.
+    /// A task that was cancelled before: this may drop its last reference.
     Stale(QueuedTask),
     /// The supervisor has gone; this is the last one.
     Ended,
@@ -38,32 +38,32 @@ pub(super) struct PoolState {
     /// The reason why tasks are refused, if they are.
     pub(super) closed: Option<Error>,
     pub(super) shut_down: bool,
-    /// All workers are ended; one that was just being started too.
+    /// All workers are killed; one that is just being started too.
     pub(super) stopped: Option<KillReason>,
     pub(super) threads: Threads,
     pub(super) queue: VecDeque<QueuedTask>,
     pub(super) workers: BTreeMap<usize, WorkerHandle>,
-    /// Those that wait for a task; the last was busy last.
+    /// Workers that wait for a task; the last was busy last.
     pub(super) idle: Vec<usize>,
     /// Workers that the supervisor has yet to start, or is starting.
     pub(super) to_spawn: usize,
     pub(super) starting: usize,
     pub(super) started: usize,
-    /// None is started before: the last one could not be, and there are others.
+    /// No worker is started before: the last start failed, and there are others.
     pub(super) not_before: Option<Instant>,
-    /// Since when none could be started, with none there, and when that was seen last.
+    /// The first and the last time that a start failed while there was no worker.
     pub(super) shortage: Option<(Instant, Instant)>,
     /// Workers that ended and were not replaced yet.
     pub(super) ended: u64,
     pub(super) replaced: u64,
     pub(super) failed_starts: u32,
     pub(super) queued: usize,
-    /// Tasks in the queue that were begun before.
+    /// Tasks in the queue that began before.
     pub(super) retries_queued: usize,
     pub(super) running: usize,
     /// Tasks that were answered and have no outcome yet.
     pub(super) unread: usize,
-    /// Tasks that were answered and are not told yet.
+    /// Tasks that were answered and whose notification has not run yet.
     pub(super) unsettled: usize,
     pub(super) finished: u64,
     pub(super) failed: u64,
@@ -73,7 +73,7 @@ pub(super) struct PoolState {
     pub(super) needs_wakeup: bool,
     /// `true` if a task was sent since the supervisor looked last.
     pub(super) was_active: bool,
-    /// `true` if the supervisor wakes up by itself to look at the workers' progress.
+    /// `true` if the supervisor wakes up by itself to check the workers' progress.
     pub(super) is_watched: bool,
 }
 
@@ -95,15 +95,15 @@ impl PoolState {
         matches!(self.closed, Some(Error::Broken(_)))
     }
 
-    /// Refuses tasks from now on; that the pool broke outweighs a shutdown, and
-    /// the first cause a second.
+    /// Refuses tasks from now on. A breakdown outweighs a shutdown, and the first
+    /// cause a second.
     pub(super) fn close(&mut self, why: Error) {
         if !self.is_broken() {
             self.closed = Some(why);
         }
     }
 
-    /// A task that was claimed ends with an error.
+    /// Has a claimed task fail.
     pub(super) fn fail(&mut self, entry: QueuedTask, error: Error) {
         if entry.has_begun {
             self.running -= 1;
@@ -112,11 +112,10 @@ impl PoolState {
         self.send_event(Event::Failed(entry, error));
     }
 
-    /// Hands something to the collector. It is there as long as anything can
-    /// happen to a task.
+    /// Sends an event to the collector, which is there as long as a task has not ended.
     pub(super) fn send_event(&mut self, event: Event) {
         if let Some(collector) = &self.collector {
-            // Refused only if the collector is gone, which goes last.
+            // Refused only if the collector has ended, which it does last.
             let _ = collector.send(event);
         }
     }

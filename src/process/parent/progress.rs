@@ -1,18 +1,17 @@
-//! [`Progress`]: a limit on how long nothing comes of what a worker has to do at
-//! once: take up a task that was sent, or finish a frame that it began.
+//! [`Progress`]: a limit for what a worker has to do at once: take up a task that it
+//! was sent, or finish a frame that it began.
 //!
-//! A worker that was stopped (`SIGSTOP`), or whose stream a task has spoilt,
-//! never does. The supervisor looks at such a worker a few times, and ends it
-//! when nothing moved in between. Looks are counted, not only time: if this
-//! process was frozen together with its workers, they have most of the looks
-//! left when all of them go on.
+//! A worker that was stopped (`SIGSTOP`), or whose stream a task has corrupted,
+//! never does. The supervisor checks such a worker a few times, and kills it if no
+//! byte moved in between. Checks are counted, not only time: if this process was
+//! frozen together with its workers, most of the checks are left when all go on.
 
 use std::time::{Duration, Instant};
 
-/// The time between two looks.
+/// The time between two checks.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The number of looks without movement after which it counts as never.
+/// The number of checks without progress after which the worker is killed.
 const CHECKS: u32 = 5;
 
 #[derive(Debug)]
@@ -33,7 +32,7 @@ impl Progress {
         self.next_check
     }
 
-    /// Takes a look; returns `true` if it was the last.
+    /// Counts a check if one is due; returns `true` if it was the last.
     pub(super) fn is_given_up(&mut self, now: Instant) -> bool {
         if now < self.next_check {
             return false;
@@ -43,7 +42,7 @@ impl Progress {
         self.checks_left == 0
     }
 
-    /// Puts the next look into the past, all but the last one taken.
+    /// Makes the last check due now.
     #[cfg(test)]
     pub(super) fn hurry(&mut self) {
         self.checks_left = 1;

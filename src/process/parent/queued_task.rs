@@ -18,20 +18,21 @@ use crate::process::wire::answer::Answer;
 
 /// The worker's end of a task of any type.
 pub(super) trait AnyRemoteTask: Send {
-    /// Tells tasks apart as long as their futures live.
+    /// Returns an id that is unique as long as the task's future lives.
     fn id(&self) -> usize;
 
     /// Takes the call of a task that is pending.
     fn claim(&self) -> Option<EncodedCall>;
 
-    /// Puts the call of a claimed task that did not begin back.
+    /// Makes a claimed task that did not begin pending again.
     fn release(&self, call: EncodedCall);
 
-    /// The worker has started it.
+    /// Marks it as running: its worker has started it.
     fn begin(&self);
 
-    /// Ends it with what the worker answered, which is decoded first. A thread
-    /// that waits for it does that, if it is small; `Some`: the caller sees to it.
+    /// Ends it with the worker's answer, which is decoded first. A thread that waits
+    /// for it decodes a small one; otherwise the returned finalizer does, on the
+    /// collector.
     fn answered(
         self: Box<Self>,
         answer: Answer<Vec<u8>>,
@@ -52,8 +53,7 @@ pub(super) trait AnyRemoteTask: Send {
 pub(super) struct QueuedTask {
     pub(super) task: Box<dyn AnyRemoteTask>,
     pub(super) settings: TaskSettings,
-    /// The call of a task that is begun again: it is claimed, and runs, as far
-    /// as anybody is told.
+    /// The call of a task that is retried: its future says that it runs.
     pub(super) retry_call: Option<EncodedCall>,
     /// `true` once a worker has started it.
     pub(super) has_begun: bool,
@@ -75,8 +75,8 @@ impl QueuedTask {
         }
     }
 
-    /// The known facts if the pool ends it; where and for how long, if a
-    /// worker has it.
+    /// Returns the facts for an error if the pool ends it; with the worker's pid and
+    /// the time that it ran, if a worker has it.
     pub(super) fn end(&self, pid: Option<u32>, ran_for: Option<Duration>) -> TaskEnd {
         TaskEnd::new(TaskEndParts {
             task: self.settings.name.clone(),
@@ -87,13 +87,13 @@ impl QueuedTask {
     }
 }
 
-/// A task that a worker has.
+/// A task that was sent to a worker.
 pub(super) struct InFlight {
     pub(super) number: u64,
     pub(super) entry: QueuedTask,
     /// The call, as long as it may have to be sent again.
     pub(super) call: Option<EncodedCall>,
     pub(super) started: Option<Instant>,
-    /// The bytes of the call that were written.
+    /// The number of bytes of the call that were written.
     pub(super) written: usize,
 }

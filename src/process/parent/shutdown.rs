@@ -15,7 +15,7 @@ use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
-    /// The pool cannot go on.
+    /// Breaks the pool: refuses tasks from now on, and has the queued ones fail.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
@@ -31,7 +31,7 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Ends all workers.
+    /// Kills or terminates all workers.
     pub(super) fn stop(&self, state: &mut PoolState, kill_reason: KillReason) {
         state.to_spawn = state.starting;
         state.stopped = Some(kill_reason.clone());
@@ -48,7 +48,7 @@ impl Pool {
         state.needs_wakeup = true;
     }
 
-    /// Ends all workers, and the pool with them; at once, or as `SIGTERM` does.
+    /// Ends the pool and all its workers: by `SIGKILL` if `at_once`, or by `SIGTERM`.
     pub(in crate::process) fn stop_workers(&self, at_once: bool) {
         if !self.is_here() {
             return;
@@ -72,7 +72,7 @@ impl Pool {
         self.wake_supervisor_if_needed(state);
     }
 
-    /// Ends a task that cannot be cancelled, with its worker; whether it could.
+    /// Kills the worker that runs a task; returns `true` if that ends the task.
     pub(in crate::process) fn kill(&self, task: usize) -> bool {
         if !self.is_here() {
             return false;
@@ -121,7 +121,7 @@ impl Pool {
             .limit()
             .and_then(|limit| Instant::now().checked_add(limit));
         self.state.lock().shut_down = true;
-        // There it would wait for itself.
+        // In one of its own tasks or callbacks it would wait for itself.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits);
         if waits {
@@ -133,8 +133,8 @@ impl Pool {
         stats.into()
     }
 
-    /// Refuses tasks from now on, and cancels those that wait if so asked. The
-    /// caller waits for the workers then, or not.
+    /// Refuses tasks from now on, and cancels those that are pending if so asked.
+    /// `waits`: the caller waits for the workers then.
     fn close(&self, cancels_pending: bool, waits: bool) {
         let mut state = self.state.lock();
         state.close(Error::ShutDown);
@@ -149,11 +149,11 @@ impl Pool {
         }
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
-        // All are cancelled before one is told: a callback may wait for another.
+        // All are cancelled before one is notified: a callback may wait for another.
         let notifications: Vec<_> = cancelled.iter().map(|entry| entry.task.cancel()).collect();
         if waits {
-            // Not behind the callback that it may be in, for which the collector
-            // that is waited for may have to wait.
+            // Not behind the callback that the thread may be in: the collector, which
+            // is waited for below, may have to wait for these.
             without_callback_queue(|| run_notifications(notifications));
         } else {
             run_notifications(notifications);
@@ -198,13 +198,13 @@ impl Pool {
             && state.to_spawn == 0
     }
 
-    /// The supervisor ends: no event comes any more.
+    /// Notes that the supervisor ends: it sends no more events.
     pub(super) fn supervisor_ended(&self, state: &mut PoolState) {
         state.send_event(Event::Ended);
         state.collector = None;
     }
 
-    /// The collector ends.
+    /// Notes that the collector ends.
     pub(super) fn collector_ended(&self) {
         let mut state = self.state.lock();
         state.threads = Threads::Ended;

@@ -6,7 +6,7 @@ use super::worker_handle::WorkerState;
 use crate::executor::Stats;
 
 impl Pool {
-    /// Hears what the workers have said up to now.
+    /// Reads the replies that the workers have sent up to now.
     pub(super) fn drain_replies(&self, state: &mut PoolState) {
         let busy: Vec<usize> = state
             .workers
@@ -16,7 +16,7 @@ impl Pool {
             .collect();
         for number in busy {
             self.read_replies(state, number);
-            // Half a message has a limit from now on, which the supervisor keeps.
+            // Half a frame has a limit from now on, which the supervisor watches.
             let handle = state.workers.get(&number);
             state.needs_wakeup |= handle.is_some_and(|handle| handle.progress.is_some());
         }
@@ -26,8 +26,8 @@ impl Pool {
         self.stats_and_unread().0
     }
 
-    /// And the number of tasks whose values are still being read: no worker runs them
-    /// any more, and they have no outcome yet.
+    /// Returns the snapshot, and the number of tasks whose values are still being
+    /// decoded: no worker runs them any more, and they have no outcome yet.
     pub(super) fn stats_and_unread(&self) -> (Stats, usize) {
         if !self.is_here() {
             return (Stats::default(), 0);

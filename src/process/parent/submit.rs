@@ -1,9 +1,9 @@
-//! From a function and its arguments to a queued call: the only place of the
-//! parent that knows the types of both.
+//! Submitting: a function and its arguments become a queued call. Only here does the
+//! parent know the types of both.
 //!
-//! All that can fail for a reason of the caller's fails here, in the caller's
-//! thread, before anything is queued: the pool is closed, the function is none
-//! of the main program, the arguments do not encode.
+//! All that can fail by the caller's fault fails here, in the caller's thread,
+//! before anything is queued: the pool is closed, the function is not part of the
+//! main program, the arguments cannot be encoded.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -61,7 +61,7 @@ impl Pool {
         self.queue(packed.into_frame(), settings, decode, true)
     }
 
-    /// The call of an initializer.
+    /// Encodes the call of an initializer.
     pub(in crate::process) fn pack_initializer<A, O>(
         f: fn(A) -> O,
         args: &A,
@@ -87,7 +87,7 @@ impl Pool {
         T: Send + 'static,
         D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
     {
-        // ORDERING: it has to be unique; it publishes nothing.
+        // ORDERING: the number has to be unique; it publishes nothing.
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         frame::set_task(&mut call, number);
         frame::set_cpu(&mut call, current_process::cpu());
@@ -119,7 +119,7 @@ impl Pool {
             if let Some(closed) = &state.closed {
                 return Err(closed.clone());
             }
-            // Its own code never waits for room: it is what makes it.
+            // Its own tasks and callbacks never wait for room: they make it.
             if !self.is_full(&state) || self.is_in_own_code() {
                 break;
             }
@@ -158,7 +158,7 @@ impl Pool {
             Box::new(move || collector::main(pool, &events)),
         )?;
         let pool = Arc::clone(self);
-        // Should this fail, the collector sees its channel closed and goes.
+        // Should this fail, the collector sees its channel closed and ends.
         let life = Box::new(move || supervisor::main(&pool));
         let supervisor = start("supervisor", supervisor::STACK, life)?;
         state.collector = Some(sender);

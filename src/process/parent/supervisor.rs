@@ -1,13 +1,13 @@
-//! The supervisor: one thread a pool that starts workers, hears them, and judges
-//! their deaths.
+//! The supervisor: one thread a pool that starts workers, reads their replies, and
+//! handles their deaths.
 //!
 //! It sleeps in one `poll` over the workers' sockets and processes, the pool's
-//! bell, and a time-out for the next deadline. Each turn, with the lock: what was
-//! said is heard, then those that have ended are judged, then the deadlines.
+//! `wake_fd`, and a time-out for the next deadline. In each round it holds the lock
+//! while it reads replies, handles ends, and checks deadlines.
 //!
-//! A process that has ended is the truth; a socket that has is a hint only. What
-//! a worker said before its end counts: after the process has ended, its socket
-//! is read to the end, and only then its task is judged.
+//! Only the end of the process ends a worker; the end of its socket is a hint. Its
+//! last replies count: when the process has ended, the socket is read to its end
+//! before the task in flight is requeued or fails.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200
 /// up to a [`READ_BUDGET`](super::worker_handle::READ_BUDGET), so a few would do.
 const READS_TO_THE_END: usize = 100;
 
-/// The stack of its thread, on which nothing is deep.
+/// The stack size of its thread, in bytes; nothing recurses on it.
 pub(super) const STACK: usize = 2 << 20;
 
 const NOW: Timespec = Timespec {
@@ -76,7 +76,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
             .workers
             .values()
             .filter_map(|handle| handle.progress.as_ref());
-        // As long as tasks come, it looks by itself; then a submitter wakes it.
+        // While tasks come it wakes up by itself, so that a submitter need not wake it.
         let was_active = state.was_active;
         let wake_at = deadlines
             .chain(progress.map(Progress::next_check))
@@ -108,8 +108,8 @@ fn watch(state: &PoolState) -> Vec<Watched> {
         .collect()
 }
 
-/// Sleeps until something happens; for each worker, whether its socket can be
-/// read or written, and whether its process may have ended.
+/// Sleeps until something happens. Returns for each worker if its socket can be read
+/// or written, and if its process may have ended.
 fn sleep(
     pool: &Pool,
     watched: &[Watched],
@@ -124,7 +124,7 @@ fn sleep(
             flags |= PollFlags::OUT;
         }
         if worker.is_eof {
-            // Takes the place: the end of a socket would be found again and again.
+            // A placeholder: the end of a socket would be reported again and again.
             polled.push(PollFd::from_borrowed_fd(
                 pool.wake_fd.as_fd(),
                 PollFlags::empty(),
@@ -134,10 +134,10 @@ fn sleep(
         }
         match worker.process.descriptor() {
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
-            // Takes the place: its end shows nowhere.
+            // A placeholder: no descriptor reports its end.
             None => {
-                let spin = LOOK[usize::from(!worker.is_eof)];
-                limit = Some(limit.map_or(spin, |limit| limit.min(spin)));
+                let interval = LOOK[usize::from(!worker.is_eof)];
+                limit = Some(limit.map_or(interval, |limit| limit.min(interval)));
                 polled.push(PollFd::from_borrowed_fd(
                     pool.wake_fd.as_fd(),
                     PollFlags::empty(),
@@ -153,7 +153,7 @@ fn sleep(
             if error != Errno::INTR {
                 thread::sleep(LOOK[0]);
             }
-            // Whatever it was, all is looked at again.
+            // Look at all of them again.
             return vec![(true, true); watched.len()];
         }
     }
@@ -197,9 +197,9 @@ fn handle_events(
     pool.worker_ended(state, worker.number, end);
 }
 
-/// Hears all that a worker said that has ended. A grandchild that holds the
-/// socket open has nothing to say: the end is where nothing is left, or where more
-/// was read than can have been in the socket when the worker ended.
+/// Reads all replies of a worker that has ended. A grandchild may hold the socket
+/// open: so this ends when nothing is left, or when more was read than can have been
+/// in the socket when the worker ended.
 fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     for _ in 0..READS_TO_THE_END {
         pool.read_replies(state, number);
@@ -210,7 +210,7 @@ fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     }
 }
 
-/// Ends the workers that are past their deadlines, or do not go on.
+/// Kills the workers that are past their deadlines, or make no progress.
 fn kill_overdue(state: &mut PoolState) {
     let mut workers = state.workers.values();
     if workers.all(|handle| handle.deadline.is_none() && handle.progress.is_none()) {

@@ -18,9 +18,9 @@ use crate::process::wire::codec::{self, CodecFault};
 use crate::process::wire::frame::ProtocolError;
 use crate::process::wire::message::FOREIGN_WORDS;
 
-/// The number of bytes that a value may have to be decoded by the thread that waits for
-/// it: its `Deserialize` may recurse by itself, and that thread may have little stack,
-/// where the collector has much.
+/// The largest value, in bytes, that the thread that waits for it decodes: a
+/// `Deserialize` may recurse, and that thread may have little stack, where the
+/// collector has much.
 const SMALL: usize = 32;
 
 /// The call of a pending task, which the task's completion holds: taken out to be
@@ -98,9 +98,9 @@ where
         let completion = Arc::clone(&self.completion);
         let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
         let finalizer = move || {
-            // For one whose wait would close a circle through this thread.
+            // A wait for it inside its own `Deserialize` is a deadlock, and found so.
             self.completion.runs_here();
-            // `Deserialize` is the user's.
+            // `Deserialize` is user code, and may panic.
             let outcome = catch(|| outcome(answer, name, &self.decode));
             let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
             self.pool.ended(outcome.is_err());
@@ -145,7 +145,7 @@ where
     }
 }
 
-/// The value of a single call.
+/// Decodes the value of a single call.
 pub(super) fn one<T: DeserializeOwned>(bytes: &[u8], _name: Option<&Arc<str>>) -> Result<T, Error> {
     codec::decode(bytes).map_err(|fault| Error::Decode(codec_error(Side::Parent, fault)))
 }
@@ -153,7 +153,7 @@ pub(super) fn one<T: DeserializeOwned>(bytes: &[u8], _name: Option<&Arc<str>>) -
 /// The outcomes of the items of a chunk.
 pub(super) type Results<R> = Chunk<Result<R, Error>>;
 
-/// The results of a chunk of so many items. One that fails fails alone.
+/// Returns the decoder for a chunk of so many items. An item that fails fails alone.
 pub(super) fn chunk<T: DeserializeOwned>(
     items: u64,
 ) -> impl Fn(&[u8], Option<&Arc<str>>) -> Result<Results<T>, Error> {
@@ -179,7 +179,7 @@ pub(super) fn chunk<T: DeserializeOwned>(
     }
 }
 
-/// An answer for a chunk that no worker gives by itself.
+/// Returns the error of an answer for a chunk that breaks the protocol.
 fn malformed_chunk(what: &str) -> Error {
     Error::other(format!(
         "the worker's answer for several items makes no sense ({what}); {FOREIGN_WORDS}"

@@ -1,24 +1,24 @@
-//! The workers of a pool: what they say, how they start and how they end. The
-//! supervisor is the one that calls this, and who takes a snapshot.
+//! The pool's reactions to its workers: their replies, their starts, their ends. The
+//! supervisor calls them, and `stats`, which reads replies first.
 //!
 //! # The end of a worker
 //!
-//! All that it said was heard before. A task that it had not started goes back to
-//! the head of the queue, however often: the worker may have been dead when it was
-//! sent. But a call that three workers in a row began to read, and did not
-//! survive, fails. (More was written then than their sockets hold.) One that it had started is begun again if it has retries left,
-//! and fails otherwise: with `Killed` or `TimeLimit` if the pool ended the worker
-//! for that, with `WorkerDied` if not.
+//! All its replies were read before. A task that it had not started goes back to the
+//! head of the queue, however often: the worker may have been dead when it was sent.
+//! But a call that three workers in a row began to read, and did not survive, fails.
+//! (More of it was written than their sockets hold.) A task that it had started is
+//! retried if it has retries left, and fails otherwise: with `Killed` or `TimeLimit`
+//! if the pool killed the worker for that, with `WorkerDied` if not.
 //!
 //! # Breaking
 //!
 //! An initializer that fails, a worker that is another program, five workers in
 //! a row that die before they begin a task, or a worker that cannot be started
 //! when there is no other (if there is, it is tried again after a while): the pool
-//! is closed with that cause and all that is queued fails. (A task that ends its
-//! worker is over, and fails alone: ten such in a row do not break a pool.) Under
-//! [`OnWorkerDeath::BreakPool`] any death does that, and the other workers are
-//! ended too.
+//! is closed with that cause and all queued tasks fail. (A task that ends its worker
+//! has ended, and fails alone: ten such in a row do not break a pool.) Under
+//! [`OnWorkerDeath::BreakPool`] any death breaks the pool, and the other workers are
+//! killed too.
 
 use std::io;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ use crate::sys::shortage::Shortage;
 /// The number of workers in a row that may die before they begin a task.
 const FAILED_STARTS: u32 = 5;
 
-/// The number of workers that may end while they read a task's call, which is then what ends them.
+/// The number of workers that may end while they read a task's call, before the call
+/// counts as the cause.
 const SEND_ATTEMPTS: u32 = 3;
 
 /// The time for which a pool that has workers goes on with them when one more could
@@ -55,7 +56,7 @@ const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
 const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Pool {
-    /// Reads what a worker has said, and acts on it.
+    /// Reads the replies of a worker, and acts on them.
     pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
         let mut budget = READ_BUDGET;
         while let Some(handle) = state.workers.get_mut(&number) {
@@ -71,14 +72,15 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        // Who was told that a task is killed is told the truth. That it began counts, or
-        // it would be begun once more elsewhere.
+        // After `kill` returned `true` the outcome is `Killed`: ignore answers of a
+        // worker that is being killed. But not `Started`, or the task would be run
+        // once more elsewhere.
         if handle.is_being_killed() && !matches!(reply, Reply::Started(_)) {
             return;
         }
         match reply {
             Reply::Ready | Reply::Initialized => {
-                // One that leaves was about to say that.
+                // A worker that leaves may still send it.
                 if !matches!(handle.activity, WorkerState::Starting) {
                     return;
                 }
@@ -94,8 +96,7 @@ impl Pool {
                     }
                 }
             }
-            // It was told to leave before it was asked for anything: nothing of the
-            // pool's depends on it.
+            // It was told to exit before it got a task: no task depends on it.
             Reply::Refused(_) | Reply::InitializeFailed(_)
                 if matches!(handle.activity, WorkerState::Leaving) => {}
             Reply::Refused(why) => {
@@ -169,7 +170,7 @@ impl Pool {
         state.running -= 1;
         state.unread += 1;
         state.failed_starts = 0;
-        // The next task first: its worker waits, and this task is over.
+        // The next task first: its worker waits for it.
         self.dispatch(state);
         let QueuedTask { task, settings, .. } = in_flight.entry;
         state.unsettled += 1;
@@ -178,7 +179,7 @@ impl Pool {
         }
     }
 
-    // The ends of workers; the supervisor's.
+    // Starts and ends of workers, for the supervisor.
 
     /// Returns the number of the next worker if one is to be started. The
     /// supervisor reports the outcome by [`worker_started`](Self::worker_started)
@@ -222,12 +223,12 @@ impl Pool {
         state.starting = 0;
         let now = Instant::now();
         if !state.workers.is_empty() {
-            // The others take the tasks, and must be heard meanwhile.
+            // The other workers go on with the tasks; only the next start waits.
             state.not_before = now.checked_add(SHORTAGE);
             return;
         }
-        // One that was over in between does not count. Half the limit, for an attempt that
-        // fails may take its time.
+        // A shortage that had ended in between does not count. Half the limit, for an
+        // attempt that fails may itself take long.
         let recent = state
             .shortage
             .filter(|(_, last)| now - *last < SHORTAGE_LIMIT / 2);
@@ -240,7 +241,7 @@ impl Pool {
         }
     }
 
-    /// A worker's process has ended, and all that it had said was heard.
+    /// Handles the end of a worker's process, whose replies were all read.
     pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
         let handle = state.workers.get_mut(&number);
         if let Some(task) = handle.and_then(WorkerHandle::started_unread) {
@@ -254,13 +255,13 @@ impl Pool {
         self.capacity.notify_one();
         let is_death = match &handle.kill_reason {
             None => !matches!(handle.activity, WorkerState::Leaving),
-            // One that is slow to leave is no death.
+            // A worker that was slow to exit did not die.
             Some(KillReason::Misbehaved(_)) => !matches!(handle.activity, WorkerState::Leaving),
             Some(_) => false,
         };
         let moment = self.moment_of(&handle);
         let in_flight = handle.take_in_flight();
-        // One that rested was well; what ended it came from outside.
+        // A worker that was idle had started well; its end came from outside.
         if is_death && !handle.has_begun && !handle.was_idle {
             state.failed_starts += 1;
         }
@@ -303,7 +304,7 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// The place in its life at which a worker is.
+    /// Returns the moment in its life at which a worker ended.
     fn moment_of(&self, handle: &WorkerHandle) -> Moment {
         match &handle.activity {
             WorkerState::Starting if handle.is_ready && self.launcher.initializes() => {

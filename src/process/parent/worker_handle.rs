@@ -12,22 +12,22 @@
 //!
 //! The messages that a worker may send in each of them, and the limits:
 //!
-//! | it is | it may say | limit | a task that it has when it ends |
+//! | state | messages it may send | limit | the task in flight, if its process ends |
 //! |---|---|---|---|
 //! | Starting | `Ready`, or `Refused`; then, with an initializer, how that ended | a minute until `Ready`, none for the initializer | - |
 //! | Idle | nothing | - | - |
-//! | Busy, sent | `Started` | [`Progress`] | goes on to the next worker |
-//! | Busy, running | its answer | `time_limit` | fails, or is begun again |
-//! | Leaving | what it was about to say when it was told to leave | 5 s | - |
+//! | Busy, sent | `Started` | [`Progress`] | is sent to another worker |
+//! | Busy, running | its answer | `time_limit` | fails, or is retried |
+//! | Leaving | the message it was about to send when it was told to exit | 5 s | - |
 //!
-//! Anything else ends that worker and touches no other: a task may have written
-//! into the socket. A frame is judged by its header, before its payload is here,
-//! and one that was begun has to go on ([`Progress`]).
+//! Any other message gets that worker killed, and no other: a task may have written
+//! into its socket. A frame is checked by its header, before its payload has
+//! arrived, and the rest of a frame has to follow in time ([`Progress`]).
 //!
-//! From each of them the process may end. A [`KillReason`] says that the pool itself
-//! ends it, and for what: from then on an answer counts no more, so that who
-//! asked for the end is told the truth. Nothing here blocks: bytes are read and
-//! written as far as the socket has them or takes them.
+//! The process may end in each state. A [`KillReason`] means that the pool kills it:
+//! answers are ignored from then on, so that a `kill` that returned `true` stays
+//! true. Nothing here blocks: bytes are read and written as far as the socket has
+//! them or takes them.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -83,26 +83,26 @@ pub(super) enum KillReason {
 }
 
 pub(super) struct WorkerHandle {
-    /// To be polled, by those who hold no lock meanwhile.
+    /// Shared, since the supervisor polls it without the lock.
     pub(super) process: Arc<Process>,
     pub(super) channel: Arc<Channel>,
     inbox: Assembler,
     outbox: VecDeque<Arc<Vec<u8>>>,
     /// The number of bytes of the first frame in the outbox that were sent.
     sent: usize,
-    /// Nothing was there the last time that something was to be read.
+    /// The last read found nothing.
     pub(super) is_drained: bool,
-    /// Nothing comes any more.
+    /// The socket has ended, or is not read any more.
     pub(super) is_eof: bool,
     /// `true` once the worker broke the protocol.
     is_malformed: bool,
-    /// It has said that it is ready.
+    /// It has sent `Ready`.
     pub(super) is_ready: bool,
     /// `true` if it was ever idle with nothing to do.
     pub(super) was_idle: bool,
-    /// `Some` while it has something to do at once.
+    /// `Some` while it has to make progress.
     pub(super) progress: Option<Progress>,
-    /// Nothing can be sent any more.
+    /// A write failed: nothing more is sent.
     pub(super) write_failed: bool,
     pub(super) activity: WorkerState,
     pub(super) kill_reason: Option<KillReason>,
@@ -137,8 +137,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends a frame, or as much as there is room for; the rest follows by
-    /// [`flush`](Self::flush).
+    /// Sends a frame, or as much of it as the socket takes; [`flush`](Self::flush)
+    /// sends the rest.
     pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
         self.outbox.push_back(frame);
         self.flush();
@@ -185,20 +185,19 @@ impl WorkerHandle {
         }
     }
 
-    /// The next thing that the worker said; `None`: nothing more for now.
-    /// `budget` is how many bytes may still be read.
+    /// Reads the next message of the worker; `None` if there is none for now. At most
+    /// `budget` more bytes are read.
     ///
     /// # Errors
     ///
-    /// The message makes no sense, or cannot come now; nothing more is heard from
-    /// it then.
+    /// The message is malformed, or not allowed now; nothing more is read then.
     pub(super) fn read_replies(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
-        let on_reply = self.read_frame(budget);
-        if on_reply.is_err() {
+        let reply = self.read_frame(budget);
+        if reply.is_err() {
             self.is_malformed = true;
             self.on_eof();
         }
-        on_reply
+        reply
     }
 
     fn read_frame(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
@@ -211,7 +210,7 @@ impl WorkerHandle {
                 self.check_expected(frame.kind, frame.task)?;
                 return Reply::of(frame).map(Some).map_err(nonsense);
             }
-            // Not only when it is whole: its length may be a lie.
+            // Before the frame is whole: its length may be a lie.
             if let Some(header) = self.inbox.header() {
                 self.check_expected(header.kind, header.task)?;
             }
@@ -220,7 +219,7 @@ impl WorkerHandle {
                 return Ok(None);
             }
             let spare_buffer = self.inbox.spare_buffer();
-            // That is no fault of the worker's.
+            // Missing memory is no fault of the worker's.
             let spare_buffer = spare_buffer.map_err(|what| format!("{what} in this process"))?;
             let size = spare_buffer.len();
             match self.channel.receive_now(spare_buffer) {
@@ -247,8 +246,9 @@ impl WorkerHandle {
         }
     }
 
-    /// The number of its task if it has begun that, and only said so behind words that
-    /// were not heard: asked once, when its process has ended.
+    /// Returns the number of its task if a `Started` for that is among the bytes that
+    /// were not read as messages. Called once, when its process has ended: a task
+    /// that has started must not be sent to another worker.
     pub(super) fn started_unread(&mut self) -> Option<u64> {
         let in_flight = self
             .in_flight()
@@ -266,11 +266,11 @@ impl WorkerHandle {
         holds(&said, Kind::Started, task).then_some(task)
     }
 
-    /// Checks that a frame of that kind and task may come now: the table above.
+    /// Checks that a frame of that kind and task is allowed now, by the table above.
     fn check_expected(&self, kind: Kind, task: u64) -> Result<(), String> {
         use Kind::{InitializeFailed, Initialized, Ready, Refused, Started};
         let may_come = match (&self.activity, kind) {
-            // What it says counts no more.
+            // Its messages are ignored.
             _ if self.is_being_killed() => true,
             (WorkerState::Starting, Ready | Refused) => !self.is_ready,
             (WorkerState::Starting, Initialized | InitializeFailed) => self.is_ready,
@@ -299,8 +299,8 @@ impl WorkerHandle {
         Err(format!("{what}; {FOREIGN_WORDS}"))
     }
 
-    /// Has the worker take up at once what it was sent, or go on with what it
-    /// says.
+    /// Starts the limit within which the worker has to take up what it was sent, or
+    /// finish the frame that it began.
     pub(super) fn expect_progress(&mut self) {
         self.progress = Some(Progress::from(Instant::now()));
     }
@@ -311,7 +311,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Sees after reading whether it has begun a frame that has to go on.
+    /// Starts or clears that limit after a read, by what is on its way.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
         if is_inside && matches!(self.activity, WorkerState::Idle) {
@@ -333,13 +333,13 @@ impl WorkerHandle {
         self.set_deadline_in(SILENCE_LIMIT);
     }
 
-    /// Has the worker end after what it was told before.
+    /// Tells the worker to exit after all that it was sent before.
     pub(super) fn send_exit(&mut self) {
         self.leave();
         self.send(Arc::new(message::exit()));
     }
 
-    /// The worker is about to end by itself.
+    /// Notes that the worker is about to exit.
     pub(super) fn leave(&mut self) {
         self.activity = WorkerState::Leaving;
         self.set_deadline_in(EXIT_LIMIT);
@@ -358,7 +358,7 @@ impl WorkerHandle {
         let _: io::Result<()> = self.process.terminate();
     }
 
-    /// Ends the worker's process. The first reason to do so stands.
+    /// Kills the worker's process. The first reason stands.
     pub(super) fn kill(&mut self, kill_reason: KillReason) {
         if !self.is_being_killed() {
             self.kill_reason = Some(kill_reason);
@@ -381,7 +381,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Takes the task away from a worker that is idle then.
+    /// Takes the task in flight; the worker is idle then.
     pub(super) fn take_in_flight(&mut self) -> Option<InFlight> {
         match std::mem::replace(&mut self.activity, WorkerState::Idle) {
             WorkerState::Busy(in_flight) => Some(in_flight),
