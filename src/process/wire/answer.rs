@@ -1,5 +1,5 @@
-//! [`Answer`]: what came of a call, and [`InitializeFailure`], why a worker does
-//! not begin.
+//! [`Answer`]: the outcome of a call, and [`InitializeFailure`], that of an
+//! initializer that failed.
 
 use super::codec::CodecFault;
 use super::fields::{append, read};
@@ -21,7 +21,7 @@ pub(crate) enum Answer<B> {
 }
 
 impl<B> Answer<B> {
-    /// All but `Returned`.
+    /// Reads every kind but `Returned`.
     pub(super) fn read(kind: Kind, payload: &[u8]) -> Result<Self, ProtocolError> {
         match kind {
             Kind::Panicked => WirePanic::read(payload).map(Self::Panicked),
@@ -32,8 +32,8 @@ impl<B> Answer<B> {
     }
 }
 
-/// The answers for the items of a chunk, out of what its task returned: the
-/// item's number, and what came of it.
+/// Reads the answers for the items of a chunk from its task's payload: each item's
+/// number, and its answer.
 pub(crate) fn answers(
     returned: &[u8],
 ) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), ProtocolError>> {
@@ -47,7 +47,7 @@ pub(crate) fn answers(
     })
 }
 
-/// A panic as it crosses over: its words, without the payload.
+/// A panic as it is sent: its message, without the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WirePanic {
     pub(crate) message: String,
@@ -64,7 +64,7 @@ impl WirePanic {
         }
     }
 
-    /// The panic again, of the task that the parent knows by that name.
+    /// Makes the panic of the task with that name.
     pub(crate) fn into_panic(self, task: Option<std::sync::Arc<str>>) -> Panic {
         Panic::elsewhere(self.message, self.location, self.worker, task)
     }
@@ -98,7 +98,7 @@ impl InitializeFailure {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let open = FrameWriter::begin(out, Kind::InitializeFailed, 0);
         match self {
-            // No kind of its own: it is inside of a frame that says what it is.
+            // `Item`, since the frame around it already says what it is.
             Self::Error(report) => append(out, Kind::Item, 0, report),
             Self::Panicked(note) => note.write(out, 0),
             Self::Undecodable(fault) => write_fault(fault, out, Kind::Undecodable, 0),

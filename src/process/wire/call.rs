@@ -1,4 +1,4 @@
-//! [`Call`]: which function, in a form that means the same in another process.
+//! [`Call`]: a function, in a form that means the same in another process.
 //!
 //! A `fn(A) -> R` crosses as two link addresses ([`Image`]): its own, and that
 //! of a *trampoline* that the compiler made for just these `A` and `R`, which
@@ -45,10 +45,10 @@ pub(crate) struct Call {
 /// made for.
 type Trampoline = unsafe fn(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>);
 
-/// A function that no other process of this program can be told to call.
+/// The error for a function that no other process of this program can call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotShippable {
-    /// The type of the function: its name is not known.
+    /// The type of the function, since its name is unknown.
     signature: &'static str,
     address: usize,
 }
@@ -68,7 +68,7 @@ impl Call {
     /// The size of [`to_bytes`](Self::to_bytes).
     pub(crate) const BYTES: usize = 16;
 
-    /// One call of `f`, which answers with its value.
+    /// Returns one call of `f`, which answers with its value.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Call {
         Self::of(f, run_one::<A, R>)
     }
 
-    /// A call of `f` for each item of a [`Chunk`].
+    /// Returns a call of `f` for each item of a [`Chunk`].
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Call {
         Self::of(f, run_each::<A, R>)
     }
 
-    /// A call of a worker's initializer.
+    /// Returns a call of a worker's initializer.
     ///
     /// # Errors
     ///
@@ -109,19 +109,19 @@ impl Call {
 
     fn of<A, R>(f: fn(A) -> R, trampoline: Trampoline) -> Result<Self, NotShippable> {
         let image = Image::current();
-        let handle = |address: usize| {
+        let link = |address: usize| {
             image.link_address(address).ok_or(NotShippable {
                 signature: type_name::<fn(A) -> R>(),
                 address,
             })
         };
         Ok(Self {
-            function: handle((f as *const ()).expose_provenance())?,
-            trampoline: handle((trampoline as *const ()).expose_provenance())?,
+            function: link((f as *const ()).expose_provenance())?,
+            trampoline: link((trampoline as *const ()).expose_provenance())?,
         })
     }
 
-    /// As a frame holds it, in front of the arguments.
+    /// Returns it as a frame holds it, in front of the arguments.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.function.to_le_bytes());
@@ -137,10 +137,10 @@ impl Call {
         }
     }
 
-    /// Runs the call, and appends to `out` one whole frame: what came of it.
+    /// Runs the call, and appends its answer to `out` as one whole frame.
     ///
-    /// `false` if the addresses are none of code of this program; nothing ran
-    /// then.
+    /// Returns `false`, and runs nothing, if the addresses are not code of this
+    /// program.
     ///
     /// # Safety
     ///
@@ -162,8 +162,7 @@ impl Call {
     }
 }
 
-/// The frame of a task, which has the number 0 until `frame::set_task` gives it
-/// another.
+/// Returns the frame of a task, whose number is 0 until `frame::set_task` sets it.
 ///
 /// # Errors
 ///
@@ -176,7 +175,7 @@ pub(crate) fn task_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, 
     request(Kind::Task, call, args)
 }
 
-/// The frame that has the worker run its initializer.
+/// Returns the frame that has a worker run its initializer.
 ///
 /// # Errors
 ///
@@ -208,7 +207,7 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Without items yet; `call` is of [`Call::each`].
+    /// Begins a chunk without items; `call` is of [`Call::each`].
     pub(crate) fn new(call: Call) -> Self {
         let mut frame = Vec::new();
         let open = FrameWriter::begin(&mut frame, Kind::Task, 0);
@@ -249,7 +248,7 @@ impl Chunk {
         self.items
     }
 
-    /// The whole frame, numbered like that of [`task_frame`].
+    /// Returns the whole frame, numbered as by [`task_frame`].
     pub(crate) fn into_frame(mut self) -> Vec<u8> {
         self.open.close(&mut self.frame);
         self.frame
@@ -262,7 +261,7 @@ where
     A: DeserializeOwned,
     R: Serialize,
 {
-    // SAFETY: the same duty, handed on.
+    // SAFETY: by the contract of a trampoline.
     let f = unsafe { function_at::<A, R>(function) };
     answer(f, task, args, out);
 }
@@ -273,7 +272,7 @@ where
     A: DeserializeOwned,
     R: Serialize,
 {
-    // SAFETY: the same duty, handed on.
+    // SAFETY: by the contract of a trampoline.
     let f = unsafe { function_at::<A, R>(function) };
     let open = FrameWriter::begin(out, Kind::Returned, task);
     // The parent writes whole frames only; were one not, its item has no answer.
@@ -289,7 +288,7 @@ where
     A: DeserializeOwned,
     O: InitializerOutcome,
 {
-    // SAFETY: the same duty, handed on.
+    // SAFETY: by the contract of a trampoline.
     let f = unsafe { function_at::<A, O>(function) };
     let initialized = decoded(args).map_err(|failed| match failed {
         Failed::Panicked(note) => InitializeFailure::Panicked(note),
@@ -306,7 +305,7 @@ where
     }
 }
 
-/// The function behind an address.
+/// Returns the function at an address.
 ///
 /// # Safety
 ///
@@ -323,7 +322,7 @@ enum Failed {
     CodecFault(CodecFault),
 }
 
-/// Runs the user's serde code.
+/// Runs the user's serde code, and catches its panic.
 fn guarded<T>(code: impl FnOnce() -> Result<T, CodecFault>) -> Result<T, Failed> {
     catch(code)
         .map_err(|panic| Failed::Panicked(WirePanic::of(&panic)))?
@@ -334,8 +333,8 @@ fn decoded<A: DeserializeOwned>(args: &[u8]) -> Result<A, Failed> {
     guarded(|| codec::decode(args))
 }
 
-/// Decodes, calls, encodes; appends one frame. No panic of the user's code gets
-/// out, also none of a `Drop`.
+/// Decodes the arguments, calls `f`, encodes the value, and appends one frame. No
+/// panic of user code leaves it, not even one of a `Drop`.
 fn answer<A, R>(f: fn(A) -> R, task: u64, args: &[u8], out: &mut Vec<u8>)
 where
     A: DeserializeOwned,

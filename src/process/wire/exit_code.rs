@@ -1,18 +1,18 @@
-//! [`ExitCode`]: with what a worker ends that cannot go on, and what that means.
+//! [`ExitCode`]: the exit codes of a worker that cannot go on, and their meaning.
 //!
-//! Such a worker can often tell its parent no more: what it told it by is gone.
-//! The code is what is left. A task may end its worker with the same number, so
-//! that the words say when a worker does.
+//! Such a worker often cannot send a message any more, so that its exit code is all
+//! that the parent gets. A task may end its worker with the same number: the text says
+//! in which case a worker itself does.
 
 use crate::sys::current_process;
 
-/// The codes are among those of `sysexits.h`, where hardly a program looks.
+/// Codes in the range of `sysexits.h`, which few programs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum ExitCode {
     /// Started as a worker, it cannot be one, or behaves like a parent.
     CannotBegin = 70,
-    /// The words of its parent make no sense, or the system denies it something.
+    /// Its parent broke the protocol, or the system refuses a resource.
     CannotGoOn = 71,
     /// The channel was closed in this process, or shut down.
     Closed = 72,
@@ -21,12 +21,12 @@ pub(crate) enum ExitCode {
 }
 
 impl ExitCode {
-    /// Ends the process: nothing of the program's runs any more.
+    /// Ends the process at once, without exit handlers.
     pub(crate) fn end(self) -> ! {
         current_process::end_now(self as i32)
     }
 
-    /// Explains when a worker ends with that code; `None` if no worker does by itself.
+    /// Explains the code in an error; `None` if no worker ends with it by itself.
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
         const ALL: [(ExitCode, &str); 4] = [
             (

@@ -1,4 +1,4 @@
-//! Frames whose payload is a tuple of texts and numbers of this crate's own.
+//! Frames whose payload is a tuple of this crate's own texts and numbers.
 
 use super::codec;
 use super::frame::{FrameWriter, Kind, ProtocolError};
@@ -9,7 +9,7 @@ pub(super) fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Ve
     out
 }
 
-/// Appends a frame of plain values of ours.
+/// Appends a frame with these fields.
 pub(super) fn append<T: serde::Serialize>(out: &mut Vec<u8>, kind: Kind, task: u64, plain: &T) {
     let open = FrameWriter::begin(out, kind, task);
     codec::encode(plain, out).expect("texts and numbers can be encoded");

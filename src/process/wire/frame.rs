@@ -168,7 +168,7 @@ pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
     bytes
 }
 
-/// Gives a frame that was written whole the number of its task.
+/// Sets the number of the task in a whole frame.
 ///
 /// # Panics
 ///
@@ -177,7 +177,7 @@ pub(crate) fn set_task(frame: &mut [u8], task: u64) {
     frame[8..16].copy_from_slice(&task.to_le_bytes());
 }
 
-/// Says in a frame that was written whole where its sender runs.
+/// Sets the CPU of the sender in a whole frame.
 ///
 /// # Panics
 ///
@@ -186,7 +186,7 @@ pub(crate) fn set_cpu(frame: &mut [u8], cpu: u32) {
     frame[4..8].copy_from_slice(&cpu.to_le_bytes());
 }
 
-/// A frame that is here as a whole.
+/// A frame that has arrived as a whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
@@ -194,9 +194,9 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// The frames that a whole payload consists of, one behind the other.
+/// The frames that a payload consists of, one behind the other.
 ///
-/// Ends after the first that makes no sense.
+/// Ends after the first malformed one.
 #[derive(Debug)]
 pub(crate) struct Frames<'a>(&'a [u8]);
 
@@ -236,34 +236,34 @@ const READ_CHUNK: usize = 64 << 10;
 /// The bytes by which a buffer grows before it is read into.
 static ZEROS: [u8; READ_CHUNK] = [0; READ_CHUNK];
 
-/// Returns `true` if an empty frame of that kind and task stands anywhere in `bytes`, be it
-/// in the middle of what makes no sense.
+/// Returns `true` if an empty frame of that kind and task stands anywhere in `bytes`,
+/// even between malformed ones.
 pub(crate) fn holds(bytes: &[u8], kind: Kind, task: u64) -> bool {
     let mut wanted = bare(kind, task);
     bytes.windows(HEADER).any(|window| {
-        // Where the sender ran is its own affair.
+        // Whatever CPU it was sent from.
         wanted[4..8].copy_from_slice(&window[4..8]);
         window == wanted
     })
 }
 
-/// Makes frames of bytes as they come.
+/// Assembles frames from bytes as they come.
 ///
-/// The terms: bytes are first read into a *stage* of fixed size, out of which
-/// small frames are copied. The payload of the frame that is on its way, once
-/// its header is known and the stage is used up, is read straight into its own
-/// buffer, which at most doubles with each reading: a length that is only
-/// claimed makes nobody allocate.
+/// Bytes are first read into a buffer of fixed size, out of which small frames are
+/// copied. Once the header of a larger frame is known and the buffer is used up, the
+/// rest of its payload is read straight into a buffer of its own, which at most
+/// doubles with each read: a length that is only claimed allocates nothing.
 ///
-/// The reader's loop: [`next`](Self::next) until it is `None`, then read into
-/// [`spare_buffer`](Self::spare_buffer) and tell how much came by [`advance`](Self::advance).
+/// The reader's loop: call [`next`](Self::next) until it is `None`, read into
+/// [`spare_buffer`](Self::spare_buffer), and report the count by
+/// [`advance`](Self::advance).
 #[derive(Debug)]
 pub(crate) struct Assembler {
     read_buf: Box<[u8]>,
     /// The part of `read_buf` that is filled and not yet used.
     start: usize,
     end: usize,
-    /// The frame whose header is here and whose payload is not yet.
+    /// The frame whose header has arrived, and not yet all of its payload.
     partial: Option<Partial>,
     /// The CPU that the last header named.
     cpu: u32,
@@ -272,7 +272,7 @@ pub(crate) struct Assembler {
 #[derive(Debug)]
 struct Partial {
     header: Header,
-    /// As long as what there was room for; `got` bytes of it have come.
+    /// Its first `got` bytes have arrived; the rest is room for the next.
     payload: Vec<u8>,
     got: usize,
 }
@@ -329,7 +329,7 @@ impl Assembler {
                 return Ok(&mut partial.payload[partial.got..]);
             }
         } else {
-            // Less than a header, if `next` was asked as it should be.
+            // Less than a header, if `next` was called before.
             self.read_buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -337,7 +337,7 @@ impl Assembler {
         Ok(&mut self.read_buf[self.end..])
     }
 
-    /// All bytes that are here and belong to no frame that was given out.
+    /// Returns all bytes that belong to no frame that [`next`](Self::next) returned.
     pub(crate) fn leftover(&self) -> Vec<u8> {
         let partial = self.partial.iter();
         let payload = partial.flat_map(|partial| &partial.payload[..partial.got]);
@@ -347,10 +347,10 @@ impl Assembler {
             .collect()
     }
 
-    /// Says that `count` bytes were read into what [`spare_buffer`](Self::spare_buffer) lent.
+    /// Counts `count` bytes that were read into [`spare_buffer`](Self::spare_buffer).
     pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.partial {
-            // What `spare_buffer` lends while nothing is on the stage.
+            // `spare_buffer` lent the payload, since the buffer was empty.
             Some(partial) if self.end == 0 && partial.missing() > 0 => {
                 partial.got = (partial.got + count).min(partial.payload.len());
             }
@@ -358,16 +358,16 @@ impl Assembler {
         }
     }
 
-    /// The next frame that is here as a whole.
+    /// Returns the next frame that has arrived as a whole.
     ///
     /// # Errors
     ///
-    /// What came makes no sense. There is no way to find the next frame after
-    /// that: give the connection up.
+    /// The bytes are malformed. The next frame cannot be found after that: close the
+    /// connection.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         if self.partial.is_none() {
-            let staged = &self.read_buf[self.start..self.end];
-            let Some(header) = staged.first_chunk() else {
+            let buffered = &self.read_buf[self.start..self.end];
+            let Some(header) = buffered.first_chunk() else {
                 return Ok(None);
             };
             let header = Header::parse(*header)?;
@@ -382,11 +382,11 @@ impl Assembler {
         let Some(partial) = &mut self.partial else {
             return Ok(None);
         };
-        let staged = &self.read_buf[self.start..self.end];
-        let taken = staged.len().min(partial.missing());
+        let buffered = &self.read_buf[self.start..self.end];
+        let taken = buffered.len().min(partial.missing());
         if taken > 0 {
             partial.payload.truncate(partial.got);
-            partial.payload.extend_from_slice(&staged[..taken]);
+            partial.payload.extend_from_slice(&buffered[..taken]);
             partial.got += taken;
             self.start += taken;
         }
@@ -400,7 +400,7 @@ impl Assembler {
         }))
     }
 
-    /// The header of the frame that is on its way, once it is here.
+    /// Returns the header of the frame that is on its way, once it has arrived.
     pub(crate) fn header(&self) -> Option<&Header> {
         self.partial.as_ref().map(|partial| &partial.header)
     }

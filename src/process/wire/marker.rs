@@ -21,7 +21,7 @@ impl EntryPoint {
     }
 }
 
-/// The name and the value of the variable that a worker is started with.
+/// Returns the name and the value of the variable for a worker of this process.
 pub(crate) fn marker(entry_point: EntryPoint) -> (&'static str, String) {
     (
         VARIABLE,

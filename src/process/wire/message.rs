@@ -2,20 +2,18 @@
 //!
 //! ```text
 //! parent ──▶ worker                          worker ──▶ parent
-//! Hello(greeting)          first, once       Ready | Refused(why)
+//! Hello(program, name)     first, once       Ready | Refused(why)
 //! Initialize(call, args)   at most once      Initialized | InitializeFailed(why)
 //! Task(call, args)         any number        Started, then one Answer
 //! Exit                     last              ends, with code 0
 //! ```
 //!
-//! The parent may send on without waiting for an answer: the worker takes one
-//! frame after the other. It says `Started` *before* it decodes the arguments,
-//! since `Deserialize` is the user's code: if that ends the process, this task
-//! is to blame. After `Refused` and `InitializeFailed` the worker ends.
+//! The parent may send more frames without waiting for an answer: the worker takes
+//! one after the other. It sends `Started` *before* it decodes the arguments, since
+//! `Deserialize` is user code: if that ends the process, this task is the cause. After `Refused` and `InitializeFailed` the worker ends.
 //!
-//! A chunk of a map is one task: its arguments are frames of the kind `Item`,
-//! and what it returned are frames as well, one answer for each item, both
-//! numbered from 0.
+//! A chunk of a map is one task: its arguments are frames of the kind `Item`, and
+//! its value is frames as well, one answer for each item, both numbered from 0.
 
 use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
@@ -23,10 +21,10 @@ use super::fields::{read, whole};
 use super::frame::{Frame, Kind, ProtocolError, bare};
 use super::program::Program;
 
-/// The advice where a worker said what it never says by itself.
+/// The advice for bytes that no worker sends by itself.
 pub(crate) const FOREIGN_WORDS: &str = "a task may write only to what it has opened itself";
 
-/// The first words: who the parent is, and who the worker shall be.
+/// The first message: the parent's program, and the worker's number and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     /// The program, which must be the worker's too: then addresses mean the same in
@@ -38,7 +36,7 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    /// The frame that says it.
+    /// Returns its frame.
     pub(crate) fn frame(&self) -> Vec<u8> {
         let program = &self.program;
         let plain = (
@@ -65,7 +63,7 @@ impl Hello {
     }
 }
 
-/// The frame that ends a worker in an orderly way.
+/// Returns the frame that has a worker exit.
 pub(crate) fn exit() -> Vec<u8> {
     bare(Kind::Exit, 0).to_vec()
 }
@@ -141,7 +139,7 @@ impl Reply {
     }
 }
 
-/// Says that the worker does not begin.
+/// Returns the frame of a worker that cannot begin.
 pub(crate) fn refused(why: &str) -> Vec<u8> {
     whole(Kind::Refused, 0, &why)
 }

@@ -1,5 +1,5 @@
-//! [`Program`]: what two processes must have in common for addresses to mean
-//! the same in both.
+//! [`Program`]: a fingerprint of the program. If two processes have the same, a link
+//! address means the same in both.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// The one that asks.
+    /// Returns the fingerprint of this process's program.
     pub(crate) fn current() -> Self {
         let image = Image::current();
         Self {
@@ -54,7 +54,7 @@ fn anchor() -> usize {
     (Program::current as *const ()).addr()
 }
 
-/// For people who have to find out how two differ.
+/// Shows the parts by which two programs may differ.
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "version {} build ", self.version)?;

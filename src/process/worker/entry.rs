@@ -1,45 +1,45 @@
 //! The entries at which a process becomes the worker that it was started as.
 //!
-//! # The terms
+//! # The marker
 //!
-//! A parent starts its own program with the *marker* in the environment
-//! ([`marker`](crate::process::wire::marker::marker): at which entry it shall become a worker, and the parent's number)
-//! and with one end of its channel as descriptor 0. There are two *entries*: the
-//! *hook*, which runs before `main` (feature `worker-hook`), and [`init`].
+//! A parent starts its own program with a *marker* in the environment (`marker.rs`):
+//! it names the entry at which the process becomes a worker, and the parent's pid.
+//! Descriptor 0 is one end of the channel. There are two *entries*: the *hook*, which
+//! runs before `main` (feature `worker-hook`), and [`init`].
 //!
-//! # The steps
+//! # The startup role
 //!
-//! Whichever entry comes first, the marker is judged, once, and taken out of the
-//! environment, so that no program that a task starts sees it (if the process has
-//! one thread then: others may be reading the environment).
+//! The entry that comes first checks the marker, once, and removes it from the
+//! environment, so that no program that a task starts sees it. (Only if the process
+//! has one thread then: other threads may be reading the environment.)
 //!
-//! | standing | marker | maker of the socket on descriptor 0 | what happens |
+//! | role | marker | maker of the socket on descriptor 0 | what happens |
 //! |---|---|---|---|
-//! | program | none | - | starts as ever |
-//! | program | any | none: it is no local socket | starts as ever |
-//! | barred | illegible, or names another than the maker | any | starts as ever, but makes no pool of processes |
-//! | barred | names the maker | lives, and is not our parent | the same |
-//! | orphan | names the maker | is no more | ends at once |
-//! | refused | names the maker | our parent, but something is wrong | ends, and says what |
-//! | invited | names the maker | our parent, and all is right | becomes a worker at the entry that the marker names |
+//! | program | none | - | runs as usual |
+//! | program | any | none: it is no local socket | runs as usual |
+//! | rejected | illegible, or names another than the maker | any | runs as usual, but makes no pool of processes |
+//! | rejected | names the maker | lives, and is not our parent | the same |
+//! | orphan | names the maker | has ended | exits at once |
+//! | refused | names the maker | our parent, but a check fails | exits with a message |
+//! | worker | names the maker | our parent, and all checks pass | becomes a worker at the entry that the marker names |
 //!
-//! *All is right*: this process has no more rights than its caller (setuid,
+//! The *checks*: this process has no more rights than its caller (setuid,
 //! capabilities); its parent acts for the same user, and runs the very file that
-//! this process runs. Something is *wrong* also if that is not to be seen. So no
-//! stranger can have a program call addresses that he chose: whoever gets that far
-//! runs this program as this user already.
+//! this process runs. A check that cannot be made fails. So an attacker cannot have
+//! a program call addresses of his choice: to pass the checks he has to run this
+//! program as this user already.
 //!
 //! A copy of this crate in a shared library is no entry, and leaves the marker to
-//! the one in the main program.
+//! the copy in the main program.
 //!
 //! # Why `main` never works twice
 //!
 //! A process that our launcher started has the marker and a socket of its parent,
-//! who is the one that the marker names, as long as it lives: it is an orphan,
-//! refused or invited. The first two end before `main`, or in [`init`]; one that
-//! is invited becomes a worker. One that never comes to its entry, or is barred,
-//! may run `main`, but [`entry_point`], which is asked before a pool is made, ends it with
-//! a message. So there is never a second generation.
+//! which the marker names, as long as that parent lives: it is an orphan, refused, or
+//! a worker. The first two exit before `main`, or in [`init`]; the last becomes a
+//! worker. A process that never reaches its entry, or is rejected, may run `main`, but
+//! [`entry_point`], which is called before a pool is made, ends it with a message. So
+//! there is never a second generation.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -75,7 +75,7 @@ impl fmt::Display for NoEntryPoint {
 ///
 /// # Errors
 ///
-/// Workers would not know that they are workers.
+/// A process that is started as a worker could not find that out.
 pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
     if current_process::has_more_rights_than_its_caller() {
         return Err(NoEntryPoint(
@@ -85,18 +85,18 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
     }
     match startup_role() {
         StartupRole::Program => {}
-        // ORDERING: set before any of the worker's threads, which alone ask.
-        StartupRole::AsWorker(entry_point, _) if BECAME.load(Ordering::Relaxed) => {
+        // ORDERING: set before any thread of the worker that reads it is started.
+        StartupRole::AsWorker(entry_point, _) if IS_WORKER.load(Ordering::Relaxed) => {
             return Ok(*entry_point);
         }
         StartupRole::AsWorker(..) | StartupRole::Rejected => refuse_to_be_a_parent(),
     }
     // ORDERING: a flag that stands alone.
-    ASKED.store(true, Ordering::Relaxed);
+    POOL_WANTED.store(true, Ordering::Relaxed);
     // ORDERING: flags that stand alone; they are set before or first in `main`.
-    let (hooked, begun) = (
-        HOOKED.load(Ordering::Relaxed),
-        BEGUN.load(Ordering::Relaxed),
+    let (hook_ran, init_called) = (
+        HOOK_RAN.load(Ordering::Relaxed),
+        INIT_CALLED.load(Ordering::Relaxed),
     );
     if !Program::is_main() {
         Err(NoEntryPoint(
@@ -108,9 +108,9 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
             "the program was started through the loader (as `ld.so ./program`), which would be \
              started once more in its place; start the program itself",
         ))
-    } else if begun {
+    } else if init_called {
         Ok(EntryPoint::Init)
-    } else if hooked {
+    } else if hook_ran {
         Ok(EntryPoint::Hook)
     } else {
         Err(NoEntryPoint(
@@ -130,8 +130,8 @@ fn refuse_to_be_a_parent() -> ! {
     ExitCode::CannotBegin.end()
 }
 
-/// Ends a process that was started as a worker and cannot be one. Its parent is
-/// told, so that it does not start the next.
+/// Ends a process that was started as a worker and cannot be one. It sends `Refused`
+/// to its parent, so that the parent does not start another.
 fn refuse(why: &str) -> ! {
     current_process::ensure_stdio_open();
     eprintln!(
@@ -146,15 +146,15 @@ fn refuse(why: &str) -> ! {
 
 /// The entry in `main`.
 pub(crate) fn init() {
-    // Behind the first pool it is too late: a worker that came by there would
-    // have done all that comes before it.
+    // After the first pool it is too late: a worker would run all the code before
+    // this call.
     // ORDERING: a flag that stands alone.
-    if current_process::is_main_thread() && !ASKED.load(Ordering::Relaxed) {
+    if current_process::is_main_thread() && !POOL_WANTED.load(Ordering::Relaxed) {
         // ORDERING: a flag that stands alone.
-        BEGUN.store(true, Ordering::Relaxed);
+        INIT_CALLED.store(true, Ordering::Relaxed);
     }
     // ORDERING: as in `entry_point`. A worker's task may call `main`'s functions.
-    if BECAME.load(Ordering::Relaxed) {
+    if IS_WORKER.load(Ordering::Relaxed) {
         return;
     }
     if let StartupRole::AsWorker(_, parent) = enter() {
@@ -163,20 +163,21 @@ pub(crate) fn init() {
 }
 
 fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
-    // ORDERING: the threads that ask are started after this.
-    BECAME.store(true, Ordering::Relaxed);
+    // ORDERING: the threads that read it are started after this.
+    IS_WORKER.store(true, Ordering::Relaxed);
     serve::run(entry_point, parent)
 }
 
-/// The hook has run: it is in this program.
-static HOOKED: AtomicBool = AtomicBool::new(false);
-/// [`init`] was called where `main` runs. Elsewhere, in a test for instance, the
-/// next process would not come by before it has done who knows what.
-static BEGUN: AtomicBool = AtomicBool::new(false);
+/// `true` once the hook has run: it is part of this program.
+static HOOK_RAN: AtomicBool = AtomicBool::new(false);
+/// `true` once [`init`] was called on the main thread. On another thread (in a
+/// libtest test, say) a worker process would run arbitrary code before it reached
+/// that call, so it does not count.
+static INIT_CALLED: AtomicBool = AtomicBool::new(false);
 /// `true` once a pool was about to be made.
-static ASKED: AtomicBool = AtomicBool::new(false);
-/// This process is a worker.
-static BECAME: AtomicBool = AtomicBool::new(false);
+static POOL_WANTED: AtomicBool = AtomicBool::new(false);
+/// `true` once this process has become a worker.
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
 /// The role that this process was started for.
 #[derive(Debug)]
@@ -186,18 +187,19 @@ enum StartupRole {
     Rejected,
 }
 
-/// Judged once. The marker stays: who asks may be any thread.
+/// Returns the role of this process, found once. The marker stays in the environment:
+/// the caller may be any thread.
 fn startup_role() -> &'static StartupRole {
-    static STANDING: OnceLock<StartupRole> = OnceLock::new();
-    STANDING.get_or_init(|| match std::env::var_os(VARIABLE) {
-        Some(value) if Program::is_main() => judge(&value),
+    static ROLE: OnceLock<StartupRole> = OnceLock::new();
+    ROLE.get_or_init(|| match std::env::var_os(VARIABLE) {
+        Some(value) if Program::is_main() => role_by(&value),
         _ => StartupRole::Program,
     })
 }
 
-/// The standing, at an entry.
+/// Returns the role of this process, and removes the marker from the environment.
 fn enter() -> &'static StartupRole {
-    let startup_role = startup_role();
+    let role = startup_role();
     if std::env::var_os(VARIABLE).is_some()
         && Program::is_main()
         && current_process::has_one_thread()
@@ -205,21 +207,21 @@ fn enter() -> &'static StartupRole {
         // SAFETY: no other thread is there to read the environment.
         unsafe { std::env::remove_var(VARIABLE) };
     }
-    startup_role
+    role
 }
 
-fn judge(marker: &OsStr) -> StartupRole {
+fn role_by(marker: &OsStr) -> StartupRole {
     let Some(peer) = Peer::of_stdin() else {
         return StartupRole::Program;
     };
-    let invitation = marker.to_str().and_then(|marker| {
+    let named = marker.to_str().and_then(|marker| {
         let (entry_point, parent) = marker.split_once(' ')?;
         let entry_point = [EntryPoint::Hook, EntryPoint::Init]
             .into_iter()
-            .find(|w| w.name() == entry_point)?;
+            .find(|known| known.name() == entry_point)?;
         Some((entry_point, parent.parse::<u32>().ok()?))
     });
-    let Some((entry_point, pid)) = invitation.filter(|(_, pid)| *pid == peer.pid) else {
+    let Some((entry_point, pid)) = named.filter(|(_, pid)| *pid == peer.pid) else {
         return StartupRole::Rejected;
     };
     let Some(parent) = Parent::with_pid(pid) else {
@@ -232,19 +234,19 @@ fn judge(marker: &OsStr) -> StartupRole {
     if !parent.end_with_it() {
         current_process::end_now(0);
     }
-    let unfit = unfit(peer, &parent);
-    // What was seen of it may be of the next parent.
+    let failed_check = failed_check(peer, &parent);
+    // If it has ended, the checks above may have seen another parent.
     if !parent.lives() {
         current_process::end_now(0);
     }
-    match unfit {
+    match failed_check {
         Some(why) => refuse(&why),
         None => StartupRole::AsWorker(entry_point, parent),
     }
 }
 
 /// The reason why this process must not be the worker of its parent.
-fn unfit(peer: Peer, parent: &Parent) -> Option<String> {
+fn failed_check(peer: Peer, parent: &Parent) -> Option<String> {
     if current_process::has_more_rights_than_its_caller() {
         let why = "it has more rights than its parent (setuid, capabilities): the parent's file \
                    got them since it was started, or its real and effective user differ; give \
@@ -287,7 +289,7 @@ mod hook {
     use std::ffi::{c_char, c_int};
     use std::sync::atomic::Ordering;
 
-    use super::{EntryPoint, HOOKED, StartupRole, become_worker, enter};
+    use super::{EntryPoint, HOOK_RAN, StartupRole, become_worker, enter};
     use crate::sys::constructors::{Constructor, InitArgs, run_after};
 
     // SAFETY: `.init_array` holds such functions, and this is one.
@@ -301,11 +303,11 @@ mod hook {
         environment: *const *const c_char,
     ) {
         // ORDERING: before `main` there is one thread.
-        HOOKED.store(true, Ordering::Relaxed);
+        HOOK_RAN.store(true, Ordering::Relaxed);
         if let StartupRole::AsWorker(EntryPoint::Hook, parent) = enter() {
             let given = InitArgs(count, arguments, environment);
-            // Tasks may need what the others set up, as they do behind `main`.
-            // SAFETY: it is the loader that calls this, and it gets no answer.
+            // Tasks may need what the later constructors set up.
+            // SAFETY: the loader calls this, and it never returns there.
             unsafe { run_after(before_main, given) };
             become_worker(EntryPoint::Hook, parent);
         }
@@ -343,9 +345,9 @@ mod tests {
     fn who_was_started_as_a_worker_makes_no_pool() {
         let invited = crate::process::wire::marker::marker(EntryPoint::Init).1;
         let runs = [
-            // Whoever calls no `init`.
+            // A program that calls no `init`.
             (&*invited, true, Some(ExitCode::CannotBegin as i32)),
-            // Whoever is barred.
+            // A process that is rejected.
             ("init 1", true, Some(ExitCode::CannotBegin as i32)),
             // A marker that no launcher of ours has set.
             (&*invited, false, Some(0)),

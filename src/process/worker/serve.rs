@@ -1,16 +1,16 @@
-//! The worker: takes requests from the channel and answers them, until the
-//! parent says to end, or is gone.
+//! The worker: takes requests from the channel and answers them, until the parent
+//! sends `Exit` or ends.
 //!
-//! Three threads. The one that the process began with makes the acquaintance. The
-//! *task thread* has a name and a stack of decent size, and runs the tasks, one
-//! after the other. The *watcher* waits for the end of the parent, and ends the
-//! process at once then, whatever the task thread is doing; the first thread waits
-//! for the end of the task thread, and does the same.
+//! It has three threads. The main thread reads `Hello`. The *task thread* has a name
+//! and a stack of decent size, and runs the tasks, one after the other. The *watcher*
+//! waits for the end of the parent, and then ends the process at once, whatever the
+//! task thread is doing; the main thread waits for the end of the task thread, and
+//! does the same.
 //!
-//! A task may do to its own process as it likes: close descriptors, lower
-//! limits, end threads. So each use of the channel looks first whether the
-//! descriptor still is the channel's, and neither of those that wait relies on
-//! one, nor takes a lock or memory, which a thread may have held when it ended.
+//! A task may do anything to its own process: close descriptors, lower limits, end
+//! threads. So each use of the channel checks first that the descriptor is still the
+//! channel's. The two threads that wait use no descriptor, take no lock and allocate
+//! nothing: a thread that was ended may hold the lock of the allocator.
 
 use std::io;
 use std::process::{exit, id};
@@ -30,19 +30,19 @@ use crate::sys::parent::Parent;
 use crate::sys::spin::{is_elsewhere, spin};
 use crate::worker::{self, PoolKind, Worker};
 
-/// The stack of the thread that runs tasks: what `main` usually has.
+/// The stack size of the task thread, in bytes, as `main` usually has it.
 const STACK: usize = 8 << 20;
 
-/// The stack of the watcher, on which a signal's handler may have to run.
+/// The stack size of the watcher, in bytes: a signal handler may run on it.
 const WATCHER_STACK: usize = 256 << 10;
 
-/// That of the thread that runs tasks.
+/// The life of the task thread.
 static TASK_THREAD: Life = Life::new();
 
-/// A buffer that grew beyond this for one answer is not kept.
+/// The largest answer buffer, in bytes, that is kept for the next answer.
 const KEPT: usize = 1 << 20;
 
-/// The life of a worker process.
+/// Runs a worker process to its end.
 pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if !parent.end_with_it() {
         current_process::end_now(0);
@@ -89,7 +89,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         end_with_channel(parent)
     };
     let watcher = watcher.stack_size(WATCHER_STACK).spawn(watches);
-    // What no thread's name may hold, or std panics.
+    // A thread's name must not hold a NUL, or std panics.
     let name = hello.name.replace('\0', "");
     let thread = thread::Builder::new().name(name).stack_size(stack());
     let serves = move || {
@@ -98,7 +98,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         serve(entry_point, parent, channel, origin, requests, &hello)
     };
     if let Err(error) = watcher.and_then(|_| thread.spawn(serves)) {
-        // One death of many, perhaps: the next worker may get a thread.
+        // Not a refusal, which breaks the pool: the next worker may get a thread.
         lost(&format!(
             "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and memory"
         ));
@@ -107,8 +107,8 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     ExitCode::NoTaskThread.end()
 }
 
-/// The stack of the thread that runs tasks: what the user asked for all threads,
-/// if it is more.
+/// Returns the stack size of the task thread, in bytes: more than the default if the
+/// user asked for it by `RUST_MIN_STACK`.
 pub(crate) fn stack() -> usize {
     let asked = std::env::var("RUST_MIN_STACK").ok();
     asked
@@ -118,7 +118,7 @@ pub(crate) fn stack() -> usize {
 }
 
 fn refuse(channel: &Channel, why: &str) -> ! {
-    // If the parent is gone, nobody wants to know.
+    // If the parent has ended, it does not matter.
     let _ = channel.send_all(&refused(why));
     current_process::end_now(0)
 }
@@ -139,7 +139,7 @@ fn end_saying(code: ExitCode, why: &str) -> ! {
 /// that is the end of the parent, unless a task did it.
 fn end_with_channel(parent: &Parent) -> ! {
     if parent.lives() {
-        // Nothing is said: the parent may be just about to end.
+        // Without a message: the parent may be just about to end.
         ExitCode::Closed.end();
     }
     current_process::end_now(0)
@@ -158,7 +158,7 @@ fn end_by(error: &io::Error, parent: &Parent) -> ! {
     }
 }
 
-/// No task is to be waited for on a thread that is gone.
+/// Ends the process if the task thread unwinds: nothing else would answer its tasks.
 struct Unwinding;
 
 impl Drop for Unwinding {
@@ -208,10 +208,10 @@ fn serve(
     }
 }
 
-/// The orderly end: what was printed and kept back is written out.
+/// Ends the process in order: buffered output is written.
 fn end(entry_point: EntryPoint) -> ! {
     match entry_point {
-        // What `main` would have set up is not there: nothing to take down.
+        // `main` never ran, so std has nothing to clean up.
         EntryPoint::Hook => {
             current_process::flush();
             current_process::end_now(0)
@@ -224,24 +224,25 @@ fn end(entry_point: EntryPoint) -> ! {
 struct Answers<'a> {
     parent: &'a Parent,
     channel: &'a Channel,
-    /// The process that the channel is of.
+    /// The process that owns the channel, and not a fork of it.
     origin: Origin,
     buffer: Vec<u8>,
 }
 
 impl Answers<'_> {
-    /// Runs a call and sends what came of it; says what kind of answer it was.
+    /// Runs a call and sends its answer; returns the kind of the answer.
     fn answer(&mut self, task: u64, work: Work) -> Option<Kind> {
         let mut answer = std::mem::take(&mut self.buffer);
-        // SAFETY: the greeting showed that the parent is this very program, and
-        // it makes its calls with `Call`'s own functions.
+        // SAFETY: `Hello` showed that the parent is this very program, and it makes
+        // its calls with `Call`'s own functions.
         if !unsafe { work.call.run(task, work.args(), &mut answer) } {
             lost("the function that it is to call is not in this program");
         }
-        // Before the parent hears of the end, which may be when it looks.
+        // Freed before the answer is sent: the parent may then look at this process's
+        // memory.
         drop(work);
         if !self.origin.is_here() {
-            // The task forked, and this is not the worker.
+            // The task forked, and this is the fork.
             current_process::end_now(0);
         }
         set_cpu(&mut answer, current_process::cpu());
@@ -286,7 +287,7 @@ impl Requests<'_> {
             .receive(self.bytes.spare_buffer().unwrap_or_else(end_at_error))
     }
 
-    /// Waits for the next one; `None` if the parent is gone.
+    /// Waits for the next request; `None` if the parent has ended.
     fn next(&mut self) -> Option<Request> {
         loop {
             let frame = match self.bytes.next() {
