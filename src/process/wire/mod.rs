@@ -2,6 +2,7 @@
 //! functions as bytes.
 
 pub(crate) mod answer;
+pub(crate) mod assembler;
 pub(crate) mod call;
 pub(crate) mod codec;
 // Not inside it: `benches/values.rs` takes the encoding without its tests.

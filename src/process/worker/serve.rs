@@ -17,8 +17,9 @@ use std::process::{exit, id};
 use std::thread;
 
 use crate::panic::watch_panics;
+use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
-use crate::process::wire::frame::{Assembler, Frames, Kind, ProtocolError, bare, set_cpu};
+use crate::process::wire::frame::{Frames, Kind, ProtocolError, bare, set_cpu};
 use crate::process::wire::marker::EntryPoint;
 use crate::process::wire::message::{Hello, Request, Work, refused};
 use crate::process::wire::program::Program;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Deserializer, Serializer};
 
 use super::super::answer::{Answer, answers};
-use super::super::frame::{Assembler, Frame};
+use super::super::assembler::Assembler;
+use super::super::frame::Frame;
 use super::super::message::{Reply, Request};
 use super::*;
 

@@ -8,16 +8,22 @@
 //! | file | holds |
 //! |---|---|
 //! | `tag` | the format |
-//! | `write`, `read` | the serializer and the deserializer that values are handed |
+//! | `write`, `compound`, `writer` | the serializer; structs and sequences while they are written; its output |
+//! | `read`, `reader`, `scan` | the deserializer; its state and checks; counts and texts |
 //! | `block` | vectors of numbers, copied as they are |
-//! | `refusal` | why not, in words |
+//! | `depth` | more stack for deep values |
+//! | `refusal` | the texts of what cannot be written or read |
 
 mod block;
+mod compound;
 mod depth;
 mod read;
+mod reader;
 mod refusal;
+mod scan;
 pub(crate) mod tag;
 mod write;
+mod writer;
 
 use std::any::type_name;
 use std::fmt;
@@ -65,7 +71,7 @@ impl fmt::Display for CodecFault {
 /// If the value's `Serialize` does; `out` then has part of it.
 pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecFault> {
     let before = out.len();
-    write::write(value, out).map_err(|refusal| {
+    writer::write(value, out).map_err(|refusal| {
         out.truncate(before);
         CodecFault::new::<T>(refusal)
     })

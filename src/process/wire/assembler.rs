@@ -1,0 +1,338 @@
+//! [`Assembler`]: bytes in pieces of any size, as they come, become whole frames.
+
+use super::frame::{Frame, HEADER, Header, ProtocolError};
+
+/// The least number of bytes that one reading asks for.
+const READ_CHUNK: usize = 64 << 10;
+
+/// The bytes by which a buffer grows before it is read into.
+static ZEROS: [u8; READ_CHUNK] = [0; READ_CHUNK];
+
+/// Assembles frames from bytes as they come.
+///
+/// Bytes are first read into a buffer of fixed size, out of which small frames are
+/// copied. Once the header of a larger frame is known and the buffer is used up, the
+/// rest of its payload is read straight into a buffer of its own, which at most
+/// doubles with each read: a length that is only claimed allocates nothing.
+///
+/// The reader's loop: call [`next`](Self::next) until it is `None`, read into
+/// [`spare_buffer`](Self::spare_buffer), and report the count by
+/// [`advance`](Self::advance).
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    read_buf: Box<[u8]>,
+    /// The part of `read_buf` that is filled and not yet used.
+    start: usize,
+    end: usize,
+    /// The frame whose header has arrived, and not yet all of its payload.
+    partial: Option<Partial>,
+    /// The CPU that the last header named.
+    cpu: u32,
+}
+
+#[derive(Debug)]
+struct Partial {
+    header: Header,
+    /// Its first `got` bytes have arrived; the rest is room for the next.
+    payload: Vec<u8>,
+    got: usize,
+}
+
+impl Partial {
+    fn missing(&self) -> usize {
+        self.header.length - self.got
+    }
+}
+
+impl Assembler {
+    pub(crate) fn new() -> Self {
+        Self {
+            read_buf: vec![0; READ_CHUNK].into(),
+            start: 0,
+            end: 0,
+            partial: None,
+            cpu: 0,
+        }
+    }
+
+    /// Returns the CPU on which the sender of the last frame ran, plus one; 0 if it
+    /// is unknown.
+    pub(crate) fn cpu(&self) -> u32 {
+        self.cpu
+    }
+
+    /// Returns the buffer to read the next bytes into, once [`next`](Self::next)
+    /// returned `None`.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the frame that is on its way.
+    pub(crate) fn spare_buffer(&mut self) -> Result<&mut [u8], ProtocolError> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+            if let Some(partial) = self.partial.as_mut().filter(|p| p.missing() > 0) {
+                let more = partial.missing().min(partial.got.max(READ_CHUNK));
+                let wanted = partial.got + more;
+                let longer = wanted.saturating_sub(partial.payload.len());
+                // An answer larger than what is left of memory fails alone.
+                if partial.payload.try_reserve_exact(longer).is_err() {
+                    return Err(ProtocolError::new(format!(
+                        "a frame of {} bytes, for which there is no memory",
+                        partial.header.length
+                    )));
+                }
+                // Not by `resize`, which a debug build does byte by byte: 4 ms a MiB.
+                while partial.payload.len() < wanted {
+                    let piece = READ_CHUNK.min(wanted - partial.payload.len());
+                    partial.payload.extend_from_slice(&ZEROS[..piece]);
+                }
+                return Ok(&mut partial.payload[partial.got..]);
+            }
+        } else {
+            // Less than a header, if `next` was called before.
+            self.read_buf.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        Ok(&mut self.read_buf[self.end..])
+    }
+
+    /// Returns all bytes that belong to no frame that [`next`](Self::next) returned.
+    pub(crate) fn leftover(&self) -> Vec<u8> {
+        let partial = self.partial.iter();
+        let payload = partial.flat_map(|partial| &partial.payload[..partial.got]);
+        payload
+            .chain(&self.read_buf[self.start..self.end])
+            .copied()
+            .collect()
+    }
+
+    /// Counts `count` bytes that were read into [`spare_buffer`](Self::spare_buffer).
+    pub(crate) fn advance(&mut self, count: usize) {
+        match &mut self.partial {
+            // `spare_buffer` lent the payload, since the buffer was empty.
+            Some(partial) if self.end == 0 && partial.missing() > 0 => {
+                partial.got = (partial.got + count).min(partial.payload.len());
+            }
+            _ => self.end = (self.end + count).min(self.read_buf.len()),
+        }
+    }
+
+    /// Returns the next frame that has arrived as a whole.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are malformed. The next frame cannot be found after that: close the
+    /// connection.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
+        if self.partial.is_none() {
+            let buffered = &self.read_buf[self.start..self.end];
+            let Some(header) = buffered.first_chunk() else {
+                return Ok(None);
+            };
+            let header = Header::parse(*header)?;
+            self.start += HEADER;
+            self.cpu = header.cpu;
+            self.partial = Some(Partial {
+                header,
+                payload: Vec::new(),
+                got: 0,
+            });
+        }
+        let Some(partial) = &mut self.partial else {
+            return Ok(None);
+        };
+        let buffered = &self.read_buf[self.start..self.end];
+        let taken = buffered.len().min(partial.missing());
+        if taken > 0 {
+            partial.payload.truncate(partial.got);
+            partial.payload.extend_from_slice(&buffered[..taken]);
+            partial.got += taken;
+            self.start += taken;
+        }
+        if partial.missing() > 0 {
+            return Ok(None);
+        }
+        Ok(self.partial.take().map(|partial| Frame {
+            kind: partial.header.kind,
+            task: partial.header.task,
+            payload: partial.payload,
+        }))
+    }
+
+    /// Returns the header of the frame that is on its way, once it has arrived.
+    pub(crate) fn header(&self) -> Option<&Header> {
+        self.partial.as_ref().map(|partial| &partial.header)
+    }
+
+    /// Returns `true` if the bytes end between two frames.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.partial.is_none() && self.start == self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::{FrameWriter, Frames, Kind, bare, holds, set_cpu, set_task};
+    use super::*;
+
+    fn frame(kind: Kind, task: u64, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let open = FrameWriter::begin(&mut out, kind, task);
+        out.extend_from_slice(payload);
+        open.close(&mut out);
+        out
+    }
+
+    /// Everything that an assembler makes of the bytes, given in such pieces.
+    fn assemble(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, ProtocolError> {
+        let mut assembler = Assembler::new();
+        let mut frames = Vec::new();
+        let mut left = bytes;
+        loop {
+            while let Some(frame) = assembler.next()? {
+                frames.push(frame);
+            }
+            if left.is_empty() {
+                return Ok(frames);
+            }
+            let spare_buffer = assembler.spare_buffer().unwrap();
+            let count = spare_buffer.len().min(piece).min(left.len());
+            assert!(count > 0, "there is always room");
+            spare_buffer[..count].copy_from_slice(&left[..count]);
+            assembler.advance(count);
+            left = &left[count..];
+        }
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_whatever_the_pieces() {
+        let big: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
+        let payloads = [
+            &big[..0],
+            &big[..1],
+            &big[..READ_CHUNK],
+            &big[..],
+            &big[..7],
+        ];
+        let mut bytes = Vec::new();
+        for (task, payload) in payloads.iter().enumerate() {
+            bytes.extend(frame(Kind::Task, task as u64, payload));
+        }
+        for piece in [
+            1,
+            5,
+            HEADER,
+            1000,
+            READ_CHUNK - 1,
+            READ_CHUNK,
+            READ_CHUNK + 1,
+            usize::MAX,
+        ] {
+            let frames = assemble(&bytes, piece).unwrap();
+            assert_eq!(frames.len(), payloads.len(), "pieces of {piece}");
+            for (task, (frame, payload)) in frames.iter().zip(payloads).enumerate() {
+                assert_eq!((frame.kind, frame.task), (Kind::Task, task as u64));
+                assert!(frame.payload == payload, "pieces of {piece}");
+            }
+        }
+    }
+
+    /// Behind a length that is a lie, it is taken for payload.
+    #[test]
+    fn what_is_left_over_holds_a_frame_that_was_taken_for_payload() {
+        let mut assembler = Assembler::new();
+        let mut bytes = bare(Kind::Returned, 9).to_vec();
+        bytes[16] = 200;
+        let mut started = bare(Kind::Started, 7);
+        set_cpu(&mut started, 3);
+        bytes.extend(started);
+        for piece in [&bytes[..30], &bytes[30..]] {
+            let spare_buffer = assembler.spare_buffer().unwrap();
+            spare_buffer[..piece.len()].copy_from_slice(piece);
+            assembler.advance(piece.len());
+            assert!(assembler.next().unwrap().is_none(), "it is not whole");
+        }
+        let leftover = assembler.leftover();
+        assert!(holds(&leftover, Kind::Started, 7));
+        assert!(!holds(&leftover, Kind::Started, 8));
+        assert!(!holds(&leftover, Kind::Returned, 7));
+    }
+
+    #[test]
+    fn the_last_frame_says_where_its_sender_ran() {
+        let mut assembler = Assembler::new();
+        for cpu in [3, u32::MAX, 0] {
+            let mut bytes = bare(Kind::Started, 1);
+            set_cpu(&mut bytes, cpu);
+            assembler.spare_buffer().unwrap()[..HEADER].copy_from_slice(&bytes);
+            assembler.advance(HEADER);
+            assert!(assembler.next().unwrap().is_some());
+            assert_eq!(assembler.cpu(), cpu);
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_only_claimed_allocates_nothing() {
+        let mut bytes = bare(Kind::Returned, 1);
+        bytes[16..].copy_from_slice(&(1_u64 << 60).to_le_bytes());
+        let mut assembler = Assembler::new();
+        for part in [&bytes[..], &[7; 100]] {
+            assembler.spare_buffer().unwrap()[..part.len()].copy_from_slice(part);
+            assembler.advance(part.len());
+            assert_eq!(assembler.next(), Ok(None));
+        }
+        assert!(assembler.spare_buffer().unwrap().len() <= READ_CHUNK);
+        assert!(!assembler.is_between_frames());
+    }
+
+    #[test]
+    fn wrong_headers_are_refused() {
+        let good = frame(Kind::Started, 9, b"");
+        assert!(assemble(&good, 64).is_ok());
+        for (at, byte) in [(0, 0x77), (2, 1), (23, 0x80)] {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            assert!(assemble(&bad, 64).is_err(), "{byte:#x} at {at}");
+            assert!(Frames::within(&bad).any(|frame| frame.is_err()));
+        }
+    }
+
+    /// No byte can be changed, and no end cut off, so that something panics.
+    #[test]
+    fn no_bytes_panic() {
+        let mut good = frame(Kind::Hello, 0, b"12345678");
+        good.extend(frame(Kind::Task, 3, b"abc"));
+        for end in 0..=good.len() {
+            let whole = assemble(&good[..end], 3).unwrap().len();
+            let within: Vec<_> = Frames::within(&good[..end]).collect();
+            let read = within.iter().filter(|frame| frame.is_ok()).count();
+            assert_eq!(read, whole);
+            let ends = [0, HEADER + 8, good.len()];
+            assert_eq!(within.len() > whole, !ends.contains(&end), "{end}");
+        }
+        for at in 0..good.len() {
+            for byte in 0..=255 {
+                let mut bad = good.clone();
+                bad[at] = byte;
+                let _ = assemble(&bad, 16);
+                let _ = Frames::within(&bad).count();
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_can_be_taken_back_and_renumbered() {
+        let mut out = b"before".to_vec();
+        let open = FrameWriter::begin(&mut out, Kind::Returned, 1);
+        out.extend_from_slice(b"half");
+        open.rollback(&mut out);
+        assert_eq!(out, b"before");
+        let mut task = frame(Kind::Task, 0, b"x");
+        set_task(&mut task, 7);
+        set_cpu(&mut task, 3);
+        assert_eq!(assemble(&task, 64).unwrap()[0].task, 7);
+        assert_eq!(frame(Kind::Exit, 5, b""), bare(Kind::Exit, 5));
+    }
+}

@@ -1,0 +1,208 @@
+//! [`Parts`] and [`Fields`]: sequences, maps, structs and variants while they are
+//! written.
+
+use std::ptr;
+
+use serde::ser::{self, Serialize};
+
+use super::refusal::{Refusal, USE_JSON};
+use super::writer::{Shape, Writer, number, put_length};
+
+impl<'a> Writer<'a> {
+    pub(super) fn parts(
+        &mut self,
+        tag: u8,
+        count: Option<usize>,
+    ) -> Result<Parts<'_, 'a>, Refusal> {
+        let count = count.ok_or_else(|| {
+            Refusal::new(format!(
+                "it does not say how many elements or fields come (`flatten`); collect them first, or {USE_JSON}"
+            ))
+        })?;
+        self.out.push(tag);
+        put_length(self.out, count);
+        Ok(Parts {
+            writer: self,
+            left: count,
+        })
+    }
+
+    pub(super) fn fields(&mut self, tag: u8, name: &'static str, count: usize) -> Fields<'_, 'a> {
+        let is_likely = |shape: &Shape| ptr::eq(shape.name, name) && shape.fields.len() == count;
+        let likely = self.shapes.iter().position(is_likely);
+        let at = self.out.len() + 1;
+        self.put(tag, [0; 2]);
+        Fields {
+            writer: self,
+            name,
+            at,
+            likely: likely.unwrap_or(usize::MAX),
+            count: 0,
+            own_names: Vec::with_capacity(if likely.is_none() { count } else { 0 }),
+        }
+    }
+}
+
+/// Elements, or keys and values, of which so many were announced.
+pub(super) struct Parts<'e, 'a> {
+    pub(super) writer: &'e mut Writer<'a>,
+    pub(super) left: usize,
+}
+
+impl Parts<'_, '_> {
+    #[inline]
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
+        let Some(left) = self.left.checked_sub(1) else {
+            self.writer.has_failed = true;
+            return Err(Refusal::new("it has more elements than it says"));
+        };
+        self.left = left;
+        self.writer.value(value)
+    }
+
+    fn finish(self) -> Result<(), Refusal> {
+        if self.left == 0 {
+            return Ok(());
+        }
+        self.writer.has_failed = true;
+        Err(Refusal::new(format!(
+            "it has {} elements fewer than it says",
+            self.left
+        )))
+    }
+}
+
+macro_rules! parts {
+    ($($trait:ident $method:ident;)*) => {$(
+        impl ser::$trait for Parts<'_, '_> {
+            type Ok = ();
+            type Error = Refusal;
+
+            #[inline]
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
+                self.element(value)
+            }
+
+            fn end(self) -> Result<(), Refusal> {
+                self.finish()
+            }
+        }
+    )*};
+}
+
+parts! {
+    SerializeSeq serialize_element;
+    SerializeTuple serialize_element;
+    SerializeTupleStruct serialize_field;
+    SerializeTupleVariant serialize_field;
+}
+
+impl ser::SerializeMap for Parts<'_, '_> {
+    type Ok = ();
+    type Error = Refusal;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refusal> {
+        self.element(key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
+        self.element(value)
+    }
+
+    fn end(self) -> Result<(), Refusal> {
+        self.finish()
+    }
+}
+
+/// The fields of a struct or a variant, while they are written.
+pub(super) struct Fields<'e, 'a> {
+    writer: &'e mut Writer<'a>,
+    name: &'static str,
+    /// The place of the number of the shape.
+    at: usize,
+    /// The place of the shape that fits so far.
+    likely: usize,
+    count: usize,
+    /// The names so far, if no shape fits.
+    own_names: Vec<&'static str>,
+}
+
+impl Fields<'_, '_> {
+    #[inline]
+    fn field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), Refusal> {
+        let likely = self.writer.shapes.get(self.likely);
+        let expected = likely.and_then(|shape| shape.fields.get(self.count));
+        if !expected.is_some_and(|expected| ptr::eq(*expected, key)) {
+            self.leave_likely();
+            self.own_names.push(key);
+        }
+        self.count += 1;
+        self.writer.value(value)
+    }
+
+    /// Goes on with names of its own.
+    #[cold]
+    fn leave_likely(&mut self) {
+        if let Some(likely) = self.writer.shapes.get(self.likely) {
+            self.own_names
+                .extend_from_slice(&likely.fields[..self.count]);
+            self.likely = usize::MAX;
+        }
+    }
+
+    #[cold]
+    fn skip(&mut self, key: &'static str) -> Refusal {
+        self.writer.has_failed = true;
+        Refusal::new(format!(
+            "the field `{key}` of `{}` is left out (`skip_serializing_if`), which its reader could \
+             not see; {USE_JSON}",
+            self.name
+        ))
+    }
+
+    #[inline]
+    fn finish(mut self) -> Result<(), Refusal> {
+        let likely = self.writer.shapes.get(self.likely);
+        let shape = if likely.is_some_and(|shape| shape.fields.len() == self.count) {
+            number(self.likely)?
+        } else {
+            self.leave_likely();
+            self.writer.add(self.name, self.own_names)?
+        };
+        self.writer.out[self.at..self.at + 2].copy_from_slice(&shape.to_ne_bytes());
+        Ok(())
+    }
+}
+
+macro_rules! fields {
+    ($($trait:ident)*) => {$(
+        impl ser::$trait for Fields<'_, '_> {
+            type Ok = ();
+            type Error = Refusal;
+
+            #[inline]
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                key: &'static str,
+                value: &T,
+            ) -> Result<(), Refusal> {
+                self.field(key, value)
+            }
+
+            fn skip_field(&mut self, key: &'static str) -> Result<(), Refusal> {
+                Err(self.skip(key))
+            }
+
+            #[inline]
+            fn end(self) -> Result<(), Refusal> {
+                self.finish()
+            }
+        }
+    )*};
+}
+
+fields! { SerializeStruct SerializeStructVariant }

@@ -1,0 +1,422 @@
+//! [`Reader`]: the bytes of a value, and the checks of what is read from them.
+
+use std::ptr;
+
+use serde::de::{self, DeserializeSeed, Visitor};
+
+use super::block::{Number, ReadNumbers, numbers_of, read_vector};
+use super::depth::{deeper, needs_for};
+use super::refusal::{Refusal, USE_JSON};
+use super::scan::{ends_early, names, take, take_length, take_text};
+use super::tag;
+
+/// A shape as it was written.
+pub(super) struct Shape<'de> {
+    pub(super) name: &'de str,
+    pub(super) count: usize,
+    /// Its fields' names, each behind its length.
+    pub(super) fields: &'de [u8],
+    /// The reader's fields that are known to fit.
+    pub(super) fitting: Option<&'static [&'static str]>,
+    /// The reader's variants that are known to have the name once.
+    pub(super) variants: Option<&'static [&'static str]>,
+}
+
+pub(super) struct Reader<'de> {
+    pub(super) rest: &'de [u8],
+    pub(super) shapes: Vec<Shape<'de>>,
+    /// The tag of the next value, which does not stand in front of it.
+    pub(super) packed: Option<u8>,
+    /// It is not known any more what the next bytes are.
+    pub(super) has_failed: bool,
+    /// The size of the largest value that was begun so far. What is inside another on
+    /// the heap has a size that is known only when it is begun.
+    pub(super) largest: usize,
+}
+
+impl<'de> Reader<'de> {
+    pub(super) fn new(mut bytes: &'de [u8]) -> Result<Self, Refusal> {
+        let mut shapes = Vec::new();
+        if bytes.is_empty() {
+            bytes = &[0, tag::UNIT];
+        }
+        if take(&mut bytes, 1)? == [1] {
+            let (before, length) = bytes.split_last_chunk().ok_or_else(ends_early)?;
+            let length = usize::try_from(u64::from_ne_bytes(*length)).ok();
+            let start = length.and_then(|length| before.len().checked_sub(length));
+            let (value, mut list) = before.split_at(start.ok_or_else(ends_early)?);
+            bytes = value;
+            while !list.is_empty() {
+                let name = take_text(&mut list)?;
+                let count = take_length(&mut list)?;
+                let mut fields = list;
+                for _ in 0..count {
+                    take_text(&mut list)?;
+                }
+                fields = &fields[..fields.len() - list.len()];
+                shapes.push(Shape {
+                    name,
+                    count,
+                    fields,
+                    fitting: None,
+                    variants: None,
+                });
+            }
+        }
+        Ok(Self {
+            rest: bytes,
+            shapes,
+            packed: None,
+            has_failed: false,
+            largest: 0,
+        })
+    }
+
+    /// Returns the bytes of stack for the reading of a value of that type.
+    #[inline]
+    pub(super) fn stack_for<T>(&mut self) -> usize {
+        self.largest = self.largest.max(size_of::<T>());
+        needs_for(self.largest)
+    }
+
+    /// Reads a value that is part of another, or the whole.
+    #[inline]
+    pub(super) fn value<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+        let before = self.rest.len();
+        if self.packed.is_none() && self.rest.first() == Some(&tag::PACKED) {
+            if let Some(vector) = read_vector::<S, Self>(self) {
+                return vector;
+            }
+        }
+        let read = seed.deserialize(&mut *self);
+        // Nothing is written as nothing.
+        if read.is_err() || self.rest.len() == before {
+            self.has_failed = true;
+        }
+        read
+    }
+
+    /// An error after which the next bytes may be anything.
+    #[cold]
+    pub(super) fn fail(&mut self, reason: impl Into<String>) -> Refusal {
+        self.has_failed = true;
+        Refusal::new(reason)
+    }
+
+    #[cold]
+    pub(super) fn mismatch(&mut self, found: u8, wanted: &str) -> Refusal {
+        let found = tag::name(found);
+        self.fail(format!(
+            "its `Serialize` wrote {found} where its `Deserialize` reads {wanted}; {USE_JSON}"
+        ))
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, count: usize) -> Result<&'de [u8], Refusal> {
+        let taken = take(&mut self.rest, count);
+        self.has_failed |= taken.is_err();
+        taken
+    }
+
+    #[inline]
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+        let Some((taken, left)) = self.rest.split_first_chunk() else {
+            self.has_failed = true;
+            return Err(ends_early());
+        };
+        self.rest = left;
+        Ok(*taken)
+    }
+
+    #[inline]
+    pub(super) fn length(&mut self) -> Result<usize, Refusal> {
+        let length = take_length(&mut self.rest);
+        self.has_failed |= length.is_err();
+        length
+    }
+
+    #[inline]
+    pub(super) fn tag(&mut self) -> Result<u8, Refusal> {
+        match self.packed.take() {
+            Some(tag) => Ok(tag),
+            None => self.array().map(|[tag]| tag),
+        }
+    }
+
+    /// The number of a shape that there is.
+    pub(super) fn shape(&mut self) -> Result<usize, Refusal> {
+        let shape = usize::from(u16::from_ne_bytes(self.array()?));
+        if shape < self.shapes.len() {
+            Ok(shape)
+        } else {
+            Err(self.fail("a shape that is none"))
+        }
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<&'de [u8], Refusal> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    pub(super) fn text(&mut self) -> Result<&'de str, Refusal> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(bytes).map_err(|_| self.fail("text that is not UTF-8"))
+    }
+
+    /// The bytes behind [`tag::PACKED`], if they are of such numbers.
+    pub(super) fn packed_bytes(
+        &mut self,
+        wanted: u8,
+        width: usize,
+    ) -> Result<Option<&'de [u8]>, Refusal> {
+        let before = self.rest;
+        let [of] = self.array()?;
+        if of != wanted {
+            self.rest = before;
+            return Ok(None);
+        }
+        let count = self.length()?;
+        self.take(count.saturating_mul(width)).map(Some)
+    }
+
+    /// Anything of elements: `count` of them, if that is known.
+    pub(super) fn elements<V: Visitor<'de>>(
+        &mut self,
+        tag: u8,
+        count: Option<usize>,
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        let (packed, there) = match tag {
+            tag::SEQ => (None, self.length()?),
+            tag::PACKED => {
+                let [of] = self.array()?;
+                (Some(of), self.length()?)
+            }
+            tag::BYTES => (Some(tag::U8), self.length()?),
+            found => return Err(self.mismatch(found, "a sequence")),
+        };
+        if count.is_some_and(|count| count != there) {
+            return Err(self.fail(format!(
+                "its `Serialize` wrote {there} elements or fields where its `Deserialize` reads \
+                 {}; {USE_JSON}",
+                count.unwrap_or_default()
+            )));
+        }
+        self.visit(there, packed, false, |parts| visitor.visit_seq(parts))
+    }
+
+    #[inline]
+    pub(super) fn visit<T>(
+        &mut self,
+        count: usize,
+        packed: Option<u8>,
+        is_exact: bool,
+        visit: impl FnOnce(&mut Parts<'_, 'de>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let bytes = self.stack_for::<T>();
+        let mut parts = Parts {
+            reader: self,
+            left: count,
+            packed,
+            is_exact,
+        };
+        let read = deeper(bytes, || visit(&mut parts));
+        let left = parts.left;
+        if left == 0 && read.is_ok() {
+            return read;
+        }
+        self.has_failed = true;
+        read.and_then(|_| {
+            Err(Refusal::new(format!(
+                "its `Deserialize` leaves {left} elements or fields unread that its `Serialize` \
+                 wrote; {USE_JSON}"
+            )))
+        })
+    }
+
+    /// The fields of a struct or variant whose tag was read.
+    pub(super) fn fields<V: Visitor<'de>>(
+        &mut self,
+        shape: usize,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        let written = &self.shapes[shape];
+        let count = written.count;
+        if !written
+            .fitting
+            .is_some_and(|fitting| ptr::eq(fitting, fields))
+        {
+            self.fit(shape, fields)?;
+        }
+        if count == fields.len() {
+            return self.visit(count, None, false, |parts| visitor.visit_seq(parts));
+        }
+        // Other names of one field may be among those of the reader. If not, then
+        // it reads more fields than were written.
+        let read = self.visit(count, None, true, |parts| visitor.visit_seq(parts));
+        read.map_err(|wrong| {
+            let missing = self.missing(shape, fields);
+            Refusal::new(format!("{wrong}; {missing}"))
+        })
+    }
+
+    /// Sees that all that was written is read, in that order.
+    #[cold]
+    pub(super) fn fit(
+        &mut self,
+        shape: usize,
+        fields: &'static [&'static str],
+    ) -> Result<(), Refusal> {
+        let written = &self.shapes[shape];
+        let mut expected = fields.iter();
+        let unread = names(written.fields).find(|name| !expected.any(|field| field == name));
+        let Some(unread) = unread else {
+            self.shapes[shape].fitting = Some(fields);
+            return Ok(());
+        };
+        let mut reason = format!(
+            "the field `{unread}` of `{}` is written but not read, or not in its place \
+             (`skip_deserializing`, `rename`)",
+            written.name
+        );
+        if fields
+            .iter()
+            .any(|field| names(written.fields).all(|name| name != *field))
+        {
+            reason = format!("{reason}; {}", self.missing(shape, fields));
+        } else {
+            reason = format!("{reason}; {USE_JSON}");
+        }
+        Err(self.fail(reason))
+    }
+
+    /// Sees that the name stands for one of the reader's variants: `other` would
+    /// take one that it does not know, and the first of a name all of that name.
+    #[cold]
+    pub(super) fn find_variant(
+        &mut self,
+        shape: usize,
+        type_name: &str,
+        variants: &'static [&'static str],
+    ) -> Result<(), Refusal> {
+        let name = self.shapes[shape].name;
+        let reason = match variants.iter().filter(|variant| **variant == name).count() {
+            1 => {
+                self.shapes[shape].variants = Some(variants);
+                return Ok(());
+            }
+            0 => format!(
+                "unknown variant `{name}` of `{type_name}`: it is written but not read \
+                 (`skip_deserializing`, `rename`)"
+            ),
+            _ => format!(
+                "several variants have the name `{name}` of `{type_name}` (`rename`, `alias`)"
+            ),
+        };
+        Err(self.fail(reason))
+    }
+
+    /// Names a field that is read and was not written.
+    #[cold]
+    pub(super) fn missing(&self, shape: usize, fields: &[&str]) -> String {
+        let written = &self.shapes[shape];
+        let mut fields = fields.iter();
+        let missing = fields.find(|field| names(written.fields).all(|name| name != **field));
+        format!(
+            "the field `{}` of `{}` is read but was not written (`skip_serializing`); {USE_JSON}",
+            missing.unwrap_or(&"?"),
+            written.name
+        )
+    }
+}
+impl ReadNumbers for Reader<'_> {
+    type Error = Refusal;
+
+    /// `None` leaves them to be read one by one.
+    fn read_numbers<N: Number>(&mut self) -> Option<Result<Vec<N>, Refusal>> {
+        let before = self.rest;
+        self.rest = self.rest.get(1..)?;
+        let bytes = self.packed_bytes(N::TAG, size_of::<N>()).transpose();
+        if bytes.is_none() {
+            self.rest = before;
+        }
+        Some(bytes?.map(numbers_of))
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn char(&mut self) -> Result<char, Refusal> {
+        let number = u32::from_ne_bytes(self.array()?);
+        char::from_u32(number).ok_or_else(|| self.fail("a char that is none"))
+    }
+}
+
+/// Elements, or keys and values, of which so many were written.
+pub(super) struct Parts<'d, 'de> {
+    reader: &'d mut Reader<'de>,
+    left: usize,
+    packed: Option<u8>,
+    /// To ask for more is an error, rather than the end.
+    is_exact: bool,
+}
+
+impl<'de> Parts<'_, 'de> {
+    #[inline]
+    pub(super) fn part<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Refusal> {
+        let Some(left) = self.left.checked_sub(1) else {
+            if self.is_exact {
+                return Err(self.reader.fail("more fields are read than were written"));
+            }
+            return Ok(None);
+        };
+        self.left = left;
+        self.reader.packed = self.packed;
+        self.reader.value(seed).map(Some)
+    }
+
+    /// No more than there can be.
+    pub(super) fn hint(&self) -> Option<usize> {
+        Some(self.left.min(self.reader.rest.len()))
+    }
+}
+
+impl<'de> de::SeqAccess<'de> for &mut Parts<'_, 'de> {
+    type Error = Refusal;
+
+    #[inline]
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Refusal> {
+        self.part(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.hint()
+    }
+}
+
+impl<'de> de::MapAccess<'de> for &mut Parts<'_, 'de> {
+    type Error = Refusal;
+
+    #[inline]
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Refusal> {
+        self.part(seed)
+    }
+
+    #[inline]
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+        self.reader.value(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.hint()
+    }
+}

@@ -1,0 +1,142 @@
+//! [`Writer`]: tagged bytes, and the shapes behind them.
+//!
+//! A struct or variant is written with the number of its *shape*: its name and
+//! those of its fields. The shapes stand behind the value, each once, so that the
+//! reader can see whether it reads the very fields that were written.
+
+use std::mem::needs_drop;
+use std::ptr;
+
+use serde::ser::Serialize;
+
+use super::block::block_of;
+use super::depth::{LEAST, deeper};
+use super::refusal::Refusal;
+use super::tag;
+
+/// The name of a struct or a variant, and of the fields that were written.
+pub(super) struct Shape {
+    pub(super) name: &'static str,
+    pub(super) fields: Vec<&'static str>,
+}
+
+pub(super) struct Writer<'a> {
+    pub(super) out: &'a mut Vec<u8>,
+    pub(super) shapes: Vec<Shape>,
+    /// A part failed, and what holds it may have gone on.
+    pub(super) has_failed: bool,
+}
+
+/// Appends a whole message.
+pub(super) fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let start = out.len();
+    // Whether shapes follow.
+    out.push(0);
+    let mut writer = Writer {
+        out,
+        shapes: Vec::new(),
+        has_failed: false,
+    };
+    writer.value(value)?;
+    if writer.has_failed {
+        return Err(Refusal::new(
+            "its `Serialize` goes on after a part of it could not be written",
+        ));
+    }
+    let shapes = writer.shapes;
+    if shapes.is_empty() {
+        // The most frequent value is nothing at all.
+        if out[start + 1..] == [tag::UNIT] {
+            out.truncate(start);
+        }
+        return Ok(());
+    }
+    out[start] = 1;
+    let end = out.len();
+    for shape in &shapes {
+        put_text(out, shape.name);
+        put_length(out, shape.fields.len());
+        for field in &shape.fields {
+            put_text(out, field);
+        }
+    }
+    let length = (out.len() - end) as u64;
+    out.extend_from_slice(&length.to_ne_bytes());
+    Ok(())
+}
+
+pub(super) fn put_length(out: &mut Vec<u8>, mut length: usize) {
+    while length > 0x7f {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+}
+
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_length(out, text.len());
+    out.extend_from_slice(text.as_bytes());
+}
+
+impl<'a> Writer<'a> {
+    /// Writes a value that is part of another, or the whole.
+    #[inline]
+    pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
+        if let Some(block) = block_of(value) {
+            self.out.push(tag::PACKED);
+            self.out.push(block.tag);
+            put_length(self.out, block.count);
+            self.out.extend_from_slice(block.bytes);
+            return Ok(());
+        }
+        // What goes deep holds something on the heap, or is a reference to that.
+        let may_go_deep = needs_drop::<T>() || size_of_val(value) == size_of::<usize>();
+        let written = if may_go_deep {
+            deeper(LEAST, || value.serialize(&mut *self))
+        } else {
+            value.serialize(&mut *self)
+        };
+        self.has_failed |= written.is_err();
+        written
+    }
+
+    #[inline]
+    pub(super) fn put<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
+        self.out.push(tag);
+        self.out.extend_from_slice(&bytes);
+    }
+
+    pub(super) fn put_bytes(&mut self, tag: u8, bytes: &[u8]) {
+        self.out.push(tag);
+        put_length(self.out, bytes.len());
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// The head of a variant that has no names in it.
+    pub(super) fn variant(&mut self, tag: u8, name: &'static str) -> Result<(), Refusal> {
+        let is_known = |shape: &Shape| ptr::eq(shape.name, name) && shape.fields.is_empty();
+        let known = self.shapes.iter().position(is_known);
+        let shape = known.map_or_else(|| self.add(name, Vec::new()), number)?;
+        self.put(tag, shape.to_ne_bytes());
+        Ok(())
+    }
+
+    /// Has a shape, and gives its number.
+    #[cold]
+    pub(super) fn add(
+        &mut self,
+        name: &'static str,
+        fields: Vec<&'static str>,
+    ) -> Result<u16, Refusal> {
+        let is_same = |shape: &Shape| shape.name == name && shape.fields == fields;
+        let place = self.shapes.iter().position(is_same).unwrap_or_else(|| {
+            self.shapes.push(Shape { name, fields });
+            self.shapes.len() - 1
+        });
+        number(place)
+    }
+}
+
+pub(super) fn number(place: usize) -> Result<u16, Refusal> {
+    u16::try_from(place).map_err(|_| Refusal::new("it has too many kinds of structs and variants"))
+}
