@@ -1,8 +1,8 @@
-//! [`CompletionSet`]: where the ends of several tasks arrive, in their order.
+//! [`CompletionSet`]: a set of tasks, from which they are taken as they end.
 //!
 //! Each task that is not done gets a waker that sends the task's number over a
 //! channel; one that is done has it sent at once. So a number arrives exactly
-//! once, and waiting is receiving. Dropping the lane takes the wakers back.
+//! once, and waiting is receiving. Dropping the set takes the wakers back.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -23,10 +23,9 @@ pub(crate) struct CompletionSet<F: Waitable> {
     free: Vec<usize>,
     /// The tasks in `entries`. They live, so no two have the same id.
     ids: HashSet<usize>,
-    /// Those that the current thread has not yet tried to run itself.
+    /// The tasks that the current thread has not yet tried to run inline.
     not_tried_inline: BTreeSet<usize>,
-    /// The place of a task that did not need the thread which waited, when that
-    /// looked last.
+    /// The number of a task that did not need the waiting thread when that looked last.
     elsewhere: usize,
     /// The process that it was made in: in a fork nothing arrives.
     origin: Origin,
@@ -37,7 +36,7 @@ pub(crate) struct CompletionSet<F: Waitable> {
 pub(crate) enum NoneDone {
     /// The deadline passed.
     InTime,
-    /// Each needs the thread that waits, or is another process's.
+    /// Each task needs the thread that waits, or belongs to another process.
     Ever,
 }
 
@@ -54,7 +53,7 @@ struct ArrivalWaker {
 
 impl Wake for ArrivalWaker {
     fn wake(self: Arc<Self>) {
-        // The lane may be gone.
+        // Refused if the set was dropped.
         let _ = self.sender.send(self.number);
     }
 }
@@ -74,7 +73,7 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Adds a task, unless it is in the lane already.
+    /// Adds a task, unless it is in the set already.
     pub(crate) fn add(&mut self, item: F) -> bool {
         if !self.ids.insert(item.target().id()) {
             return false;
@@ -101,7 +100,7 @@ impl<F: Waitable> CompletionSet<F> {
     }
 
     fn arrive(&self, number: usize) {
-        // Never refused: the receiver is in this very lane.
+        // Never refused: the receiver is in this very set.
         let _ = self.sender.send(number);
     }
 
@@ -110,13 +109,13 @@ impl<F: Waitable> CompletionSet<F> {
         self.ids.len()
     }
 
-    /// The number of the next task that is done.
+    /// Waits for the next task that is done, and returns its number.
     ///
-    /// Without a deadline, a worker runs those that have not begun itself.
+    /// Without a deadline, a worker runs inline those that have not begun.
     ///
     /// # Errors
     ///
-    /// No task is done by the deadline, or without one ever would be.
+    /// No task is done by the deadline; or, without one, none ever would be.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NoneDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
             let arrived = self.arrivals.recv_deadline(deadline);
@@ -135,7 +134,7 @@ impl<F: Waitable> CompletionSet<F> {
                     item.target().run_inline();
                 }
             } else if self.all_need_this_thread() {
-                // One that was cancelled meanwhile has arrived.
+                // A task that was cancelled meanwhile has arrived.
                 return self.try_next().ok_or(NoneDone::Ever);
             } else {
                 return self.arrivals.recv().or(Err(NoneDone::Ever));
@@ -143,8 +142,8 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Returns `true` if none can be done while this thread waits. Looks at the one
-    /// first that said otherwise last: there may be many.
+    /// Returns `true` if no task can be done while this thread waits. Starts with the
+    /// task that could last time, since there may be many.
     fn all_need_this_thread(&mut self) -> bool {
         let (before, from) = self.entries.split_at(self.elsewhere);
         let is_elsewhere = |entry: &Option<Entry<F>>| {
@@ -161,9 +160,9 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Takes out the next task that is done; or, where none ever would be, one that
-    /// is not, and says so itself when it is asked for its value. `None`: the
-    /// deadline passed, or the lane is empty.
+    /// Takes out the next task that is done; or, where none ever would be, one that is
+    /// not, whose `result` is the error that says why. Returns `None` if the deadline
+    /// passed, or the set is empty.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         let number = match self.next(deadline) {
             Ok(number) => number,
@@ -181,7 +180,7 @@ impl<F: Waitable> CompletionSet<F> {
         self.take(number)
     }
 
-    /// The number of a task that is done already.
+    /// Returns the number of a task that is done already.
     pub(crate) fn try_next(&self) -> Option<usize> {
         if !self.origin.is_here() {
             return None;

@@ -75,15 +75,15 @@ where
 struct Waiting<F> {
     /// By number.
     entries: BTreeMap<usize, Entry<F>>,
-    /// A receiver has tried to run those with smaller numbers itself.
-    helped: usize,
+    /// A receiver has tried to run inline those with smaller numbers.
+    tried_inline: usize,
 }
 
 impl<F> Default for Waiting<F> {
     fn default() -> Self {
         Self {
             entries: BTreeMap::new(),
-            helped: 0,
+            tried_inline: 0,
         }
     }
 }
@@ -94,7 +94,7 @@ struct Entry<F> {
 }
 
 impl<F: Waitable> Entry<F> {
-    /// Gives the future, with no waker of this left in its task.
+    /// Returns the future, after taking the waker back from its task.
     fn leave(mut self) -> F {
         self.item.target().forget(&mut self.key);
         self.item
@@ -112,7 +112,7 @@ impl<F: Send + 'static> Wake for ArrivalWaker<F> {
     fn wake(self: Arc<Self>) {
         let entry = self.waiting.lock().entries.remove(&self.number);
         if let Some(entry) = entry {
-            // Refused if the receiver is gone: then nobody wants it.
+            // Refused if the receiver was dropped.
             let _ = self.sender.send(entry.item);
         }
     }
@@ -173,7 +173,7 @@ impl<F: Waitable + Send + 'static> Completions<F> {
             if let Ok(future) = self.receiver.try_recv() {
                 return Ok(future);
             }
-            match self.next_to_help() {
+            match self.next_to_try_inline() {
                 Some((number, entry)) => {
                     if let Some(future) = self.run_inline(number, entry) {
                         return Ok(future);
@@ -206,17 +206,17 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         std::iter::from_fn(|| self.recv().ok())
     }
 
-    /// Takes one out that this thread has not tried to run itself.
-    fn next_to_help(&self) -> Option<(usize, Entry<F>)> {
+    /// Takes one out that this thread has not tried to run inline.
+    fn next_to_try_inline(&self) -> Option<(usize, Entry<F>)> {
         let mut waiting = self.locked().filter(|_| self.origin.is_here())?;
-        let number = *waiting.entries.range(waiting.helped..).next()?.0;
-        waiting.helped = number + 1;
+        let number = *waiting.entries.range(waiting.tried_inline..).next()?.0;
+        waiting.tried_inline = number + 1;
         let entry = waiting.entries.remove(&number)?;
         Some((number, entry))
     }
 
     /// Runs the task if it has not begun and this thread is a worker that can run it.
-    /// Gives its future if it is done then, or puts it back.
+    /// Returns its future if it is done then, or puts it back.
     fn run_inline(&self, number: usize, entry: Entry<F>) -> Option<F> {
         // Not under the lock, which the task's waker takes.
         entry.item.target().run_inline();
@@ -244,7 +244,7 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         Some(entry.leave())
     }
 
-    /// `None` in a fork, if a thread that is not there held the lock at the fork.
+    /// Locks the entries; `None` in a fork, if another thread held the lock at the fork.
     fn locked(&self) -> Option<MutexGuard<'_, Waiting<F>>> {
         if self.origin.is_here() {
             Some(self.waiting.lock())

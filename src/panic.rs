@@ -1,8 +1,8 @@
-//! A panic as data: caught, described, and kept for whoever wants to resume it.
+//! [`Panic`]: a caught panic, described, and kept so that it can be resumed.
 //!
 //! [`catch`] runs a task's function; [`contain`] and [`contain_drop`] run code
-//! whose panic nobody can be told about (a callback, a user's `Drop`), so that
-//! no worker is lost to it. The place of a panic is known only to the panic
+//! whose panic has no caller to go to (a callback, a user's `Drop`), so that no
+//! worker ends by it. The place of a panic is known only to the panic
 //! hook, so [`watch_panics`] chains one in front of the program's own.
 //!
 //! # Which panic a note is of
@@ -62,8 +62,8 @@ struct Inner {
 impl Panic {
     /// Describes the payload that [`std::panic::catch_unwind`] returned.
     ///
-    /// For those who write an executor over [`promise`](crate::promise()) and
-    /// catch panics themselves. The location is known only for panics inside a
+    /// For an executor of your own, made of [`promise`](crate::promise()), that catches
+    /// panics itself. The location is known only for panics inside a
     /// function that this crate runs.
     ///
     /// ```
@@ -259,7 +259,7 @@ impl Drop for Inner {
     }
 }
 
-/// Runs a task's function; its panic is the answer.
+/// Runs a task's function; returns its panic as an error.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     with_notes(Some(Vec::new()), || {
         catch_unwind(AssertUnwindSafe(f)).map_err(Panic::from_payload)
@@ -279,7 +279,8 @@ pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Runs code whose panic has nobody to be told to; the hook has reported it.
+/// Runs `f` and swallows its panic, which the hook has reported: for callbacks and
+/// destructors, whose panics have no caller to go to.
 pub(crate) fn contain(f: impl FnOnce()) {
     let caught = with_notes(None, || catch_unwind(AssertUnwindSafe(f)));
     if let Err(payload) = caught {
@@ -287,7 +288,7 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
-/// Drops a user's value; neither its panic nor that panic's own payload gets out.
+/// Drops a user's value; swallows its panic, and that of the panic's own payload.
 pub(crate) fn contain_drop<T>(value: T) {
     if !needs_drop::<T>() {
         return;

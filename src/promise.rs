@@ -1,7 +1,7 @@
 //! [`Promise`]: a worker's end in the user's hand, to settle a future by hand.
 //!
-//! It is what an executor of somebody else's is made of, and what tests are
-//! made of. It knows no pool: whoever holds it is the worker.
+//! Use it to implement an executor of your own, or to control a future in a test. It
+//! knows no pool: the holder of the promise is the worker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::state::State;
 use crate::sys::fork::Origin;
 use crate::thread::ThreadFuture;
 
-/// The other end of a [`ThreadFuture`]: whoever holds it gives the outcome.
+/// The worker's end of a [`ThreadFuture`]: its holder sets the outcome.
 ///
 /// Made by [`promise`]. **Dropping it** without an outcome ends the future with
 /// [`Error::Abandoned`], so no waiter hangs.
@@ -187,11 +187,11 @@ impl<T: 'static> Promise<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn run(self, f: impl FnOnce() -> T) {
-        // Nobody else is left to end a task that began.
+        // A task that began can be ended by its promise alone.
         if self.start() || self.completion.state() == State::Running {
             self.completion.runs_here();
             let outcome = catch(f).map_err(Error::Panicked);
-            // Never refused: nobody else is left to settle it.
+            // Never refused: no other thread can settle it.
             let _ = self.settle(outcome);
         }
     }

@@ -127,7 +127,8 @@ pub fn wait_until<F: Waitable>(
     let mut is_enough = false;
     while left > 0 && !is_enough {
         let numbers: Vec<usize> = match completion_set.next(deadline) {
-            // Those that ended together are told together.
+            // Drain all that have arrived before returning, so that tasks that ended
+            // together are reported together.
             Ok(number) => std::iter::once(number)
                 .chain(std::iter::from_fn(|| completion_set.try_next()))
                 .collect(),

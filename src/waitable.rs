@@ -1,4 +1,4 @@
-//! [`Waitable`]: what can be waited for together with others.
+//! [`Waitable`]: a future that can be waited for together with others.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use crate::completion::WakerKey;
 
-/// Whatever [`wait`](crate::wait), [`as_completed`](crate::as_completed) and
+/// The items that [`wait`](crate::wait), [`as_completed`](crate::as_completed) and
 /// [`completions`](crate::completions) take.
 ///
 /// Futures, references and boxes of futures, and pairs of a key and a future:
@@ -32,7 +32,7 @@ pub trait Waitable: sealed::Sealed {
 /// The task behind a [`Waitable`], whatever its output.
 #[doc(hidden)]
 pub trait Target {
-    /// Tells tasks apart as long as their handles live.
+    /// Returns an id that is unique as long as the handle lives.
     fn id(&self) -> usize;
 
     fn done(&self) -> bool;
@@ -49,8 +49,8 @@ pub trait Target {
     /// Returns `true` if it is not done and cannot be while the calling thread blocks.
     fn needs_this_thread(&self) -> bool;
 
-    /// Runs it here, if the calling thread is a worker that could and is about
-    /// to wait for it without a limit.
+    /// Runs it inline, if the calling thread is a worker of its pool, is about to wait
+    /// for it without a limit, and it has not begun.
     fn run_inline(&self);
 }
 

@@ -1,7 +1,7 @@
 //! [`current_worker`]: the [`Worker`] that runs the calling code.
 //!
-//! An executor says so with [`enter`] around what it runs. This file knows no
-//! executor; it keeps one value a thread.
+//! An executor calls [`enter`] around each task. This file knows no executor; it
+//! keeps one value a thread.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -171,7 +171,7 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let outer = self.outer.take();
-        // An error means that the thread ends: nobody is left to ask.
+        // An error means that the thread ends: no code is left that could ask.
         let _ = CURRENT.try_with(|current| current.replace(outer));
     }
 }

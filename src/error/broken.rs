@@ -55,7 +55,7 @@ pub(crate) enum BrokenPart {
 }
 
 impl BrokenPool {
-    /// For those who write executors: a pool that broke for that cause.
+    /// Creates the error of a pool that broke for that cause; for executors of your own.
     ///
     /// ```
     /// use concurrent_futures::{BrokenPool, Error};

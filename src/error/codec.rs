@@ -1,9 +1,9 @@
-//! [`CodecError`]: which value did not cross the border of a process, and why.
+//! [`CodecError`]: a value that could not be encoded or decoded.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A value that did not encode, or did not decode.
+/// A value that could not be encoded, or not decoded.
 ///
 /// It comes inside [`Error::Encode`](crate::Error::Encode) and
 /// [`Error::Decode`](crate::Error::Decode). Clones share it.

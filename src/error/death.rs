@@ -1,4 +1,4 @@
-//! [`WorkerDeath`]: how the process of a worker ended under a task.
+//! [`WorkerDeath`]: the end of a worker's process, for an error.
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(crate) enum End {
     Exited(i32),
     /// By a signal of this name.
     Signalled(String),
-    /// Something else in this process has asked the system first.
+    /// Unknown: other code in this process has reaped it.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! [`Error`]: everything that can keep a task from giving its value.
+//! [`Error`]: everything that can keep a task from returning its value.
 //!
 //! One type for every executor, so that code stays generic over where its
 //! tasks run. It is two words wide and cheap to clone: whatever is larger sits

@@ -55,13 +55,13 @@ pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 
-/// Runs calls somewhere, and gives a future for each.
+/// Runs calls on workers, and returns a future for each.
 ///
 /// For code that is generic over where its tasks run. Each executor also has
 /// these methods inherent, with looser bounds where its kind allows, so that a
 /// program with one executor imports nothing.
 ///
-/// Anybody may implement it: [`promise`](crate::promise()) makes the futures,
+/// Any crate may implement it: [`promise`](crate::promise()) makes the futures,
 /// and shows how.
 /// It is implemented for `&E` as well. It cannot be made into `dyn Executor`,
 /// since `submit` is generic; write a generic function, or choose by `match`:
@@ -96,7 +96,7 @@ pub trait Executor {
         + Sync
         + 'static;
 
-    /// Has `f(args)` run.
+    /// Submits `f(args)` to run on a worker.
     ///
     /// `f` is a function, or a closure that captures nothing; what it needs
     /// comes in `args`: a tuple for several values, `()` for none.
@@ -156,7 +156,7 @@ pub trait Executor {
         A: Portable,
         R: Portable + Sync;
 
-    /// Has `f` run on each of `items`; the results come in the order of items.
+    /// Submits `f` for each of `items`; the results come in the order of the items.
     ///
     /// All items are submitted before it returns. See [`Map`] for what the
     /// iterator does.
@@ -228,7 +228,7 @@ pub trait Executor {
         map::with(options.unchunked()?, self.max_workers(), items, submit)
     }
 
-    /// Takes no new tasks, and waits until those submitted are done.
+    /// Refuses new tasks, and waits until all submitted tasks are done.
     ///
     /// The same as [`shutdown_with`](Self::shutdown_with) without options.
     ///
@@ -246,7 +246,7 @@ pub trait Executor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// Takes no new tasks; cancels and waits as `options` say.
+    /// Refuses new tasks; cancels and waits as `options` say.
     ///
     /// May be called from any thread and more than once. Inside one of the
     /// executor's own tasks or callbacks it does not wait: that would wait for

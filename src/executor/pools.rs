@@ -52,9 +52,9 @@ pub(crate) fn join<S>(
     if deadline.is_some() {
         return;
     }
-    // Another caller that joins them holds the lock meanwhile.
+    // A second caller waits here for the lock, until the threads have ended.
     for thread in threads.lock().drain(..) {
-        // It contains every panic: this is no place for one.
+        // The threads contain every panic, so there is nothing to report.
         let _ = thread.join();
     }
 }

@@ -1,4 +1,4 @@
-//! [`TrySubmitError`]: a refused call, given back.
+//! [`TrySubmitError`]: a refused call, which it returns.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::panic::contain_drop;
 
 /// A call that [`Executor::try_submit`](crate::Executor::try_submit) refused, and why.
 ///
-/// Nothing is lost: the function and its arguments come back.
+/// Nothing is lost: it has the function and its arguments.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, TrySubmitError};

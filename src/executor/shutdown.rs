@@ -74,8 +74,8 @@ impl ShutdownOptions {
         self
     }
 
-    /// The limit of the wait. The tasks go on after it. It does not count for
-    /// the callbacks of what is cancelled.
+    /// Limits the wait. The tasks go on after it. The limit does not count for the
+    /// callbacks of cancelled tasks.
     ///
     /// ```
     /// use std::time::Duration;
@@ -89,7 +89,7 @@ impl ShutdownOptions {
         self
     }
 
-    /// Returns `true` if the shutdown waits; for those who write executors.
+    /// Returns `true` if the shutdown waits; for executors of your own.
     ///
     /// ```
     /// assert!(concurrent_futures::ShutdownOptions::default().waits());
@@ -99,7 +99,7 @@ impl ShutdownOptions {
     }
 
     /// Returns `true` if the shutdown cancels the tasks that have not begun; for
-    /// those who write executors.
+    /// executors of your own.
     ///
     /// ```
     /// assert!(!concurrent_futures::ShutdownOptions::default().cancels_pending());
@@ -108,7 +108,7 @@ impl ShutdownOptions {
         self.cancel_pending
     }
 
-    /// The limit of the wait; for those who write executors.
+    /// Returns the limit of the wait; for executors of your own.
     ///
     /// ```
     /// assert!(concurrent_futures::ShutdownOptions::default().limit().is_none());

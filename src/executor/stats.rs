@@ -1,9 +1,9 @@
-//! [`Stats`]: what an executor is doing, in numbers.
+//! [`Stats`]: a snapshot of an executor's counts.
 
 /// A snapshot of an executor's counts, as
 /// [`Executor::stats`](crate::Executor::stats) returns it.
 ///
-/// Those who write executors begin with `Stats::default()` and set the fields.
+/// An executor of your own begins with `Stats::default()` and sets the fields.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

@@ -33,7 +33,7 @@ pub struct TaskOptions {
 }
 
 impl TaskOptions {
-    /// Nothing in particular.
+    /// Creates options that ask for nothing.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -99,7 +99,7 @@ impl TaskOptions {
         (self.name.clone(), self.time_limit, self.retries)
     }
 
-    /// The options of a task that runs in this process, which is its name.
+    /// Returns the name, the only option of a task that runs in this process.
     pub(crate) fn in_process(&self) -> Result<Option<Arc<str>>, Error> {
         if self.time_limit.is_some() {
             return Err(Error::invalid_argument(
@@ -117,7 +117,7 @@ impl TaskOptions {
     }
 }
 
-/// An executor seen through [`TaskOptions`]: what is submitted here has them.
+/// A view of an executor whose tasks all have the same [`TaskOptions`].
 ///
 /// It borrows the executor and is itself an
 /// [`Executor`](crate::Executor): options for one call, or for a part of a

@@ -12,7 +12,7 @@ use crate::completion::{Until, WakerKey};
 use crate::error::Error;
 use crate::state::State;
 
-/// Awaits a [`TaskFuture`] that it owns, and gives its value away.
+/// Awaits a [`TaskFuture`] that it owns, and returns its value.
 ///
 /// Ready when the task is done and its callbacks have run. Ready with
 /// [`Error::WouldDeadlock`] if the polling thread is needed for that: in the task itself,
@@ -104,7 +104,7 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
                 let taken = future.try_into_result();
                 Poll::Ready(taken.unwrap_or_else(|_| Err(Error::forked_task())))
             }
-            // SAFETY: told, says the poll.
+            // SAFETY: the callbacks are done, by the poll.
             Some(future) => Poll::Ready(unsafe { future.take() }),
             None => Poll::Pending,
         }

@@ -1,4 +1,5 @@
-//! [`TaskFuture`]: the caller's end of a task, the only [`Future`] there is.
+//! [`TaskFuture`]: the caller's end of a task, and the only implementation of
+//! [`Future`].
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,7 +17,8 @@ use crate::waitable::{Target, Waitable, sealed};
 
 /// The future of a task that the executor `E` runs.
 ///
-/// [`ThreadFuture`] and [`InlineFuture`] are its names. One pointer wide;
+/// [`ThreadFuture`], [`ProcessFuture`], [`ScopedFuture`] and [`InlineFuture`] are its
+/// names. One pointer wide;
 /// `Send` if the value is, `Sync` if the value is `Send` and `Sync`.
 ///
 /// **Dropping it** does not cancel the task. Its value is dropped with it, or,
@@ -43,6 +45,8 @@ use crate::waitable::{Target, Waitable, sealed};
 ///
 /// [`ThreadFuture`]: crate::ThreadFuture
 /// [`InlineFuture`]: crate::InlineFuture
+/// [`ProcessFuture`]: crate::ProcessFuture
+/// [`ScopedFuture`]: crate::ScopedFuture
 #[must_use = "a failed task is silent until its future is asked; `detach` says that nobody will"]
 #[repr(transparent)]
 pub struct TaskFuture<T, E> {
@@ -75,20 +79,20 @@ impl<T, E> TaskFuture<T, E> {
         self.peek().inspect_err(Error::mark_read)
     }
 
-    /// Lends the outcome for a look that counts as none.
+    /// Lends the outcome without marking a panic as read.
     fn peek(&self) -> Result<&T, Error> {
         // SAFETY: `take` consumes the one handle, which is borrowed as long as
         // the reference lives, or runs behind the callback that borrows it.
         unsafe { self.completion.lend() }
     }
 
-    /// Gives the outcome away.
+    /// Moves the outcome out.
     ///
     /// # Safety
     ///
-    /// The caller saw the task told.
+    /// The caller saw that the callbacks are done.
     pub(super) unsafe fn take(self) -> Result<T, Error> {
-        // SAFETY: told, says the caller, and the one handle is consumed:
+        // SAFETY: the callbacks are done, and the one handle is consumed:
         // neither it nor a callback lends any more.
         unsafe { self.completion.take() }.inspect_err(Error::mark_read)
     }
@@ -145,7 +149,7 @@ impl<T, E> TaskFuture<T, E> {
         self.lend()
     }
 
-    /// Waits for the task, and for its callbacks, and gives the value away.
+    /// Waits for the task, and for its callbacks, and returns the value.
     ///
     /// No clone, and no bound on the value.
     ///
@@ -166,11 +170,11 @@ impl<T, E> TaskFuture<T, E> {
     /// callback that this value would have to wait for.
     pub fn into_result(self) -> Result<T, Error> {
         self.completion.wait(Until::CallbacksDone, None)?;
-        // SAFETY: waited until told.
+        // SAFETY: waited until the callbacks are done.
         unsafe { self.take() }
     }
 
-    /// Gives the value away if that needs no waiting.
+    /// Returns the value if that needs no waiting.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -187,14 +191,14 @@ impl<T, E> TaskFuture<T, E> {
     /// The future itself if it is not done, or if its callbacks still run.
     pub fn try_into_result(self) -> Result<Result<T, Error>, Self> {
         if self.completion.is(Until::CallbacksDone) {
-            // SAFETY: told, asked just now; it stays so.
+            // SAFETY: the callbacks are done, asked just now; it stays so.
             Ok(unsafe { self.take() })
         } else {
             Err(self)
         }
     }
 
-    /// Waits, and says why there is no value; `None` if there is one.
+    /// Waits, and returns the error if there is no value; `None` if there is one.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -273,7 +277,7 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Returns `true` if the task ended, well or not, or was cancelled.
     ///
-    /// What the task wrote before it ended is visible to whoever sees `true`.
+    /// A thread that sees `true` also sees all that the task wrote before it ended.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -305,7 +309,7 @@ impl<T, E> TaskFuture<T, E> {
         self.completion.timing()
     }
 
-    /// Lets the task go on unwatched.
+    /// Drops the future; the task goes on.
     ///
     /// The same as dropping the future, said in words. A panic of the task is
     /// then seen by the panic hook alone.
@@ -325,9 +329,8 @@ impl<T, E> TaskFuture<T, E> {
     /// Cancels the task if it has not begun.
     ///
     /// `true` exactly if the task never runs: it was cancelled now, or before.
-    /// Then waiters are told, function and arguments dropped, and callbacks run
-    /// before this returns; inside a callback, those follow when it has
-    /// returned. A running task is not touched.
+    /// Then waiters are woken, function and arguments dropped, and callbacks run before
+    /// this returns; inside a callback, they run when that has returned. A running task is not touched.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -355,14 +358,14 @@ impl<T, E> TaskFuture<T, E> {
         }
     }
 
-    /// Has `callback` run, with this future, when the task is done.
+    /// Registers `callback` to run, with this future, when the task is done.
     ///
     /// Each callback runs once, in the order of adding, in the thread that ends
     /// or cancels the task; if it is done already, here and at once, or behind
     /// earlier callbacks that still run. A callback that panics is contained:
-    /// the panic hook reports it, the others run. What a callback completes
-    /// tells its own callbacks when this one has returned, so that a long chain
-    /// needs no deep stack.
+    /// the panic hook reports it, the others run. The
+    /// callbacks of a task that a callback completes run when that callback has
+    /// returned, so that a long chain needs no deep stack.
     ///
     /// The value must be `Sync`, since the callback shares it with the holder
     /// of the future; [`then`](Self::then) asks for less.
@@ -389,8 +392,8 @@ impl<T, E> TaskFuture<T, E> {
         }));
     }
 
-    /// Gives the outcome to `callback` when the task is done and all other
-    /// callbacks have run.
+    /// Passes the outcome to `callback` when the task is done and all other callbacks
+    /// have run.
     ///
     /// It runs where those would, and owns the value, so nothing needs to be
     /// `Sync` or `Clone`. It returns nothing: where a future is to come of it, have

@@ -1,7 +1,7 @@
-//! The trait [`Future`]: what every executor's future can do.
+//! The trait [`Future`], which the futures of all executors implement.
 //!
-//! [`handle`] has the one implementation, [`awaiting`] makes it a citizen of
-//! async code. Nothing here knows an executor.
+//! `handle.rs` has the one implementation, `awaiting.rs` implements `.await`. Nothing
+//! here knows an executor.
 
 mod awaiting;
 mod handle;
@@ -18,8 +18,7 @@ use crate::waitable::Waitable;
 /// A task that was submitted: wait for it, read it, cancel it.
 ///
 /// The futures of all executors implement it, and have every method inherent
-/// as well: the trait is for code that is generic over the executor, nobody
-/// else needs to import it. It is sealed. `dyn Future<Output = T>` works for
+/// as well: only code that is generic over the executor needs to import the trait. It is sealed. `dyn Future<Output = T>` works for
 /// all methods that are not generic; [`boxed_into_result`] consumes one.
 ///
 /// The idea is that of Python's `concurrent.futures.Future`. Unlike
@@ -87,7 +86,7 @@ pub trait Future: Waitable {
     /// [`Error::Timeout`], or why there is no value.
     fn result_timeout(&self, timeout: Duration) -> Result<&Self::Output, Error>;
 
-    /// Waits for the task and gives its value away; see
+    /// Waits for the task and returns its value; see
     /// [`TaskFuture::into_result`].
     ///
     /// ```
@@ -124,7 +123,7 @@ pub trait Future: Waitable {
     /// Why there is no value.
     fn boxed_into_result(self: Box<Self>) -> Result<Self::Output, Error>;
 
-    /// The value without waiting, or the future back; see
+    /// Returns the value without waiting, or the future; see
     /// [`TaskFuture::try_into_result`].
     ///
     /// ```
@@ -144,7 +143,7 @@ pub trait Future: Waitable {
     where
         Self: Sized;
 
-    /// Waits, and says why there is no value; see [`TaskFuture::exception`].
+    /// Waits, and returns the error if there is no value; see [`TaskFuture::exception`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};
@@ -224,7 +223,7 @@ pub trait Future: Waitable {
     /// ```
     fn done(&self) -> bool;
 
-    /// Has `callback` run when the task is done; see
+    /// Registers `callback` to run when the task is done; see
     /// [`TaskFuture::add_done_callback`].
     ///
     /// ```
@@ -242,7 +241,7 @@ pub trait Future: Waitable {
     where
         Self: Sized + Sync;
 
-    /// Has a last callback keep the value; see [`TaskFuture::then`].
+    /// Passes the value to a last callback; see [`TaskFuture::then`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};

@@ -143,7 +143,7 @@ impl InlineExecutor {
         };
         self.end(outcome.is_err());
         let completion = Completion::new(NO_POOL);
-        // Nobody else has it yet: it cannot be refused, and there is nothing
+        // No other thread has it yet: it cannot be refused, and there is nothing
         // to tell.
         let _ = completion.settle(outcome);
         Ok(TaskFuture::new(completion))

@@ -1,5 +1,4 @@
-//! Items travel in batches: a [`Batch`] is what one task carries, a [`Part`] is
-//! what is left of it here, the future of its results.
+//! A [`Batch`] is the items of one task, a [`Part`] the future of its results.
 
 use std::time::Instant;
 
@@ -26,8 +25,8 @@ impl<A> Batch<A> {
     }
 }
 
-/// Cuts the items into batches and submits one a call; says how many items it
-/// has. `None`: there are no more.
+/// Cuts the items into batches, and submits one a call; returns how many items it
+/// has, or `None` if there are no more.
 pub(super) fn batches<A, R>(
     options: MapOptions,
     workers: usize,
@@ -128,7 +127,7 @@ impl<R: 'static> Part<R> {
     /// A chunk of `items` that the executor refused with this error.
     pub(super) fn refused(error: Error, items: usize) -> Self {
         let completion = Completion::new(NO_POOL);
-        // Nobody else has it yet: it is not refused, and nobody is to be told.
+        // No other thread has it yet: it is not refused, and has no callbacks.
         let _ = completion.settle(Ok(()));
         Self::new(TaskFuture::<(), Nowhere>::new(completion), move |_| {
             (0..items).map(|_| Err(error.clone())).collect()
@@ -146,7 +145,7 @@ impl<R: 'static> Part<R> {
 }
 
 impl<R> Part<R> {
-    /// Waits, and gives the results of its items with their places.
+    /// Waits for the results of its items, and returns them with their places.
     pub(super) fn take(self) -> impl Iterator<Item = (usize, Result<R, Error>)> {
         (self.first..).zip(self.task.take())
     }

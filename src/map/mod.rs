@@ -1,6 +1,6 @@
 //! [`Map`]: the results of one function on many items, in their order.
 //!
-//! It gets a function to submit with and knows no executor. [`batch`] cuts the
+//! It gets a function that submits, and knows no executor. [`batch`] cuts the
 //! items into tasks, [`Unordered`] gives the same results as they end.
 
 mod batch;
@@ -27,7 +27,7 @@ use crate::waitable::Waitable;
 /// The results of [`Executor::map`](crate::Executor::map), in the order of the
 /// items.
 ///
-/// `next` waits for the next item's result and gives it away. It goes on after
+/// `next` waits for the next item's result and returns it. It goes on after
 /// an item that failed. **Dropping it** cancels the tasks that have not begun:
 /// keep it as long as the work is to go on.
 ///
@@ -153,9 +153,9 @@ impl<'a, R: 'static> Map<'a, R> {
         self.parts.push_back(part);
     }
 
-    /// Makes the results of a part ready, and submits one more batch in its
-    /// stead. Items that cannot be submitted are not passed over: that error is
-    /// their result, in their place.
+    /// Waits for the results of a part, and submits one more batch in its place. Items
+    /// that cannot be submitted are not skipped: the error is their result, in their
+    /// place.
     fn read(&mut self, part: Part<R>) {
         self.ready = part.take().collect::<Vec<_>>().into_iter();
         match self.more.as_mut().and_then(|more| more()) {
@@ -170,7 +170,7 @@ impl<'a, R: 'static> Map<'a, R> {
 }
 
 impl<R> Map<'_, R> {
-    /// Cancels what has not begun; the iterator is at its end.
+    /// Cancels the tasks that have not begun, and ends the iterator.
     fn give_up(&mut self) {
         // The last first: a worker takes the first ones meanwhile.
         while let Some(part) = self.parts.pop_back() {

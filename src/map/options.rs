@@ -27,7 +27,7 @@ pub struct MapOptions {
 }
 
 impl MapOptions {
-    /// One item a task, all submitted at once, no limit of time.
+    /// Creates options for one item a task, all submitted at once, without a time-out.
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, MapOptions};
@@ -101,9 +101,9 @@ impl MapOptions {
         self
     }
 
-    /// The limit for the whole, counted from the call. When `next` would have
-    /// to wait beyond it, the iterator gives [`Error::Timeout`] and ends, which
-    /// cancels the rest. What is done by then is still given.
+    /// Limits the time for all items, counted from the call. When `next` would have to
+    /// wait beyond it, the iterator returns [`Error::Timeout`] and ends, which cancels
+    /// the rest. Results that are there by then still come.
     ///
     /// ```
     /// use std::time::Duration;

@@ -27,7 +27,7 @@ use crate::error::Error;
 /// ```
 #[must_use = "dropping it cancels what has not begun"]
 pub struct Unordered<'a, R> {
-    /// Its parts are in the lane.
+    /// Without its parts, which are in the set.
     pub(super) map: Map<'a, R>,
     pub(super) completion_set: CompletionSet<Part<R>>,
 }

@@ -1,5 +1,5 @@
-//! The pool where there is none: the same face as `pool.rs`, and nobody can make
-//! one.
+//! The pool of processes on systems that have none: the same methods as in `parent/`,
+//! and `Pool::new` always fails.
 
 use std::sync::Arc;
 

@@ -137,7 +137,7 @@ impl ProcessPoolExecutor {
         Self { pool }
     }
 
-    /// Has `f(args)` run in a process of the pool.
+    /// Submits `f(args)` to run in a process of the pool.
     ///
     /// The arguments are encoded before this returns. Waits while a bounded queue
     /// is full, which blocks a runtime in [async code](crate#in-async-code); see

@@ -33,7 +33,7 @@ pub use self::settings::OnWorkerDeath;
 ///
 /// A pool of processes starts its own program again for each worker. With the
 /// feature `worker-hook`, which is on by default, such a process becomes a
-/// worker before its `main`, and nobody needs this function. Called first in
+/// worker before its `main`, and no program needs this function. Called first in
 /// `main`, it becomes one here instead, and has all that a Rust program has
 /// then: what stands before `main` is set up, and a task that overflows its
 /// stack says so. Without the feature a program that uses a

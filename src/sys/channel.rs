@@ -1,4 +1,4 @@
-//! [`Channel`]: the way between two processes, and how its end crosses over.
+//! [`Channel`]: the connection of two processes, and how the child gets its end.
 //!
 //! A pair of connected sockets, both close-on-exec. The child gets its end as
 //! descriptor 0, which is the one way to hand something over without ever
@@ -24,11 +24,11 @@ use super::current_process::move_above_stdio;
 /// programs ever open.
 const HIGH: i32 = 1000;
 
-/// One end. Dropping it tells the other end: it reads end-of-file.
+/// One end. When it is dropped, the other end reads end-of-file.
 #[derive(Debug)]
 pub(crate) struct Channel(Checked);
 
-/// An end for a child, and ours.
+/// Creates a channel; returns our end, and the one for a child.
 ///
 /// # Errors
 ///
@@ -43,8 +43,8 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
     Ok((Channel(Checked::new(move_above_stdio(ours)?)), childs))
 }
 
-/// More bytes than a channel takes that nobody reads from; the system's own
-/// default if it does not say.
+/// Returns an upper bound of the bytes that a channel holds unread; the system's
+/// default if that is unknown.
 pub(crate) fn capacity() -> usize {
     let size = pair().and_then(|(_, childs)| Ok(socket_send_buffer_size(&childs)?));
     size.unwrap_or(212_992)
@@ -57,9 +57,9 @@ impl Channel {
     ///
     /// There is nothing on descriptor 0, or no other descriptor is left.
     pub(crate) fn take_stdin() -> io::Result<Self> {
-        // A program may close the low numbers, or fill them, as if all were its.
+        // A program may close all low descriptors, or fill them, as its own.
         let high = fcntl_dupfd_cloexec(stdin(), HIGH);
-        // Not one of the three that everybody knows, even if they are closed.
+        // Not one of the three standard descriptors, even if they are closed.
         let moved = high.or_else(|_| fcntl_dupfd_cloexec(stdin(), 3))?;
         dup2_stdin(empty_input()?)?;
         Ok(Self(Checked::new(moved)))
@@ -131,10 +131,10 @@ impl AsFd for Channel {
     }
 }
 
-/// Something that is at its end from the beginning.
+/// Opens an input that is at its end from the beginning.
 fn empty_input() -> io::Result<OwnedFd> {
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    // A place without /dev still has pipes; nobody keeps the end that writes.
+    // Without /dev there are still pipes; the end that writes is dropped.
     Ok(null.or_else(|_| pipe_with(PipeFlags::CLOEXEC).map(|(reads, _)| reads))?)
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Of a child of this process that nobody has waited for.
+    /// Opens a child of this process that was not waited for.
     ///
     /// # Errors
     ///

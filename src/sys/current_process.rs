@@ -28,9 +28,9 @@ pub(crate) fn has_one_thread() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }
 
-/// The same thing, but not one of the three descriptors that everybody knows: if
-/// a program has closed those, they are the first to be given out, and what it
-/// reads or prints would go to what is ours.
+/// Duplicates the descriptor to a number above 2. In a program that closed stdin,
+/// stdout or stderr a new descriptor may be 0-2, and the program's I/O would then
+/// hit ours.
 ///
 /// # Errors
 ///
@@ -42,8 +42,9 @@ pub(crate) fn move_above_stdio(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(descriptor, 3)?)
 }
 
-/// Has standard output and error be something, as std's runtime does before
-/// `main`: or the next file that is opened is where messages go.
+/// Opens /dev/null on descriptors 1 and 2 if they are closed, or messages would go
+/// to the next file that is opened. (std does so before `main`, which the hook
+/// precedes.)
 pub(crate) fn ensure_stdio_open() {
     let is_closed = |out| fcntl_getfd(out) == Err(Errno::BADF);
     let null = || {
@@ -69,9 +70,9 @@ pub(crate) fn ignore_broken_pipes() {
 
 /// Has SIGINT do nothing in this process.
 ///
-/// By a function that does nothing, since to ignore a signal is handed down to
-/// every program that is started: those that a task starts would outlive
-/// Ctrl-C. If it is ignored already, somebody wanted just that.
+/// By a handler that does nothing: an ignored signal is inherited by every program
+/// that is started, and those that a task starts would survive Ctrl-C. A signal that
+/// is ignored already stays so.
 pub(crate) fn ignore_interrupts() {
     extern "C" fn nothing(_signal: libc::c_int) {}
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();
@@ -88,22 +89,22 @@ pub(crate) fn ignore_interrupts() {
     unsafe { libc::sigaction(libc::SIGINT, &raw const action, ptr::null_mut()) };
 }
 
-/// Writes out what this process has printed and kept back, in Rust and in C.
+/// Writes out the buffered output of Rust and of C.
 pub(crate) fn flush() {
-    // Nobody is left to be told that it failed.
+    // The process ends: a failure cannot be reported.
     let _ = io::Write::flush(&mut io::stdout());
     // SAFETY: null stands for all streams.
     unsafe { libc::fflush(ptr::null_mut()) };
 }
 
-/// The CPU that the calling thread runs on, plus one; 0 if nobody knows.
+/// Returns the CPU that the calling thread runs on, plus one; 0 if it is unknown.
 pub(crate) fn cpu() -> u32 {
     // SAFETY: asks for a number.
     let cpu = unsafe { libc::sched_getcpu() };
     u32::try_from(cpu).map_or(0, |cpu| cpu + 1)
 }
 
-/// Ends the process here and now: nothing of the program's runs any more.
+/// Ends the process at once, without exit handlers.
 pub(crate) fn end_now(code: i32) -> ! {
     // SAFETY: it takes any number, and does not return.
     unsafe { libc::_exit(code) }

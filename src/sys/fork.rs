@@ -1,4 +1,4 @@
-//! Forks of this process, which have its memory and of its threads one only.
+//! Forks of this process, which have its memory and only one of its threads.
 
 pub(crate) use self::count::Origin;
 
@@ -7,8 +7,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::thread::JoinHandle;
 
-/// Lets the handles of the parent's threads go, in a fork. To drop them would detach
-/// threads of the fork's own that were called by the same numbers.
+/// Forgets the handles of the parent's threads, in a fork. Dropping them could detach
+/// threads of the fork that got the same ids.
 pub(crate) fn forget_threads(threads: &mut Vec<JoinHandle<()>>) {
     let threads = std::mem::take(threads);
     #[expect(clippy::mem_forget, reason = "a fork has no such threads to let go")]
@@ -61,7 +61,7 @@ mod count {
         /// The current process. Without any [`new`](Self::new) before a fork, the
         /// two are not told apart.
         pub(crate) fn current() -> Self {
-            // ORDERING: it changes at a fork only, before anybody can ask.
+            // ORDERING: it changes at a fork only, before other threads are there.
             Self(FORKS.load(Ordering::Relaxed))
         }
 

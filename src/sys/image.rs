@@ -1,8 +1,8 @@
-//! [`Image`]: the main program as it lies in memory.
+//! [`Image`]: the main program as it is mapped into memory.
 //!
-//! Another process of the same program lies at another place, but everything in
-//! it at the same distance from where it begins: an address less that *bias* is
-//! a *link address*, and means the same in both. It holds for the executable
+//! Another process maps the same program at another address, but everything in it at
+//! the same distance from its beginning: an address minus that *bias* is a *link
+//! address*, and means the same in both. It holds for the executable
 //! itself, not for shared libraries, which each process may have in another
 //! order or not at all.
 
@@ -130,7 +130,7 @@ impl Image {
             match header.p_type {
                 libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => image.code.push(segment),
                 libc::PT_NOTE if mapped(at, segment.len()) && image.build_id.is_empty() => {
-                    // SAFETY: it is mapped, and nobody writes to notes.
+                    // SAFETY: it is mapped, and notes are never written to.
                     let notes: &[u8] = unsafe { words(at, segment.len()) };
                     image.build_id = build_id(notes).unwrap_or_default().to_vec();
                 }
@@ -190,7 +190,7 @@ unsafe extern "C" fn first(
     };
     let found = Image::of(info.dlpi_addr as usize, headers);
     let image: *mut Option<Image> = data.cast();
-    // SAFETY: `Image::read` lends it during the call, to nobody else.
+    // SAFETY: `Image::read` lends it to this call alone.
     unsafe { *image = Some(found) };
     1
 }

@@ -1,12 +1,11 @@
-//! [`Life`]: whether a thread still is there, as the kernel says.
+//! [`Life`]: a wait for the end of a thread, by whatever it ends.
 //!
-//! A thread that ends tells others by code that runs in it, and some ends run
-//! none: a seccomp filter of the kind `SECCOMP_RET_KILL_THREAD` has the kernel
-//! end the one thread that broke it, and so does a bare system call `exit`. But
-//! each thread can name a word that the kernel itself sets to 0 at its end,
-//! however it ends, and wakes whoever sleeps on it (set_tid_address(2)). The C
-//! library has one of its own, for those that join the thread; a thread that
-//! nobody joins needs it no more.
+//! Usually a thread reports its end itself, by code that runs in it. Some ends run no
+//! code: with a seccomp filter of the kind `SECCOMP_RET_KILL_THREAD` the kernel ends
+//! the one thread that broke it, and so does a bare system call `exit`. But each
+//! thread can name a word that the kernel itself sets to 0 at its end, and then wakes
+//! the threads that sleep on it (set_tid_address(2)). The C library uses that word to
+//! join a thread, so the thread must not be joined.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,12 +15,12 @@ use rustix::thread::futex;
 pub(crate) struct Life(AtomicU32);
 
 impl Life {
-    /// To be begun by a thread.
+    /// Creates a life that no thread has begun.
     pub(crate) const fn new() -> Self {
         Self(AtomicU32::new(1))
     }
 
-    /// It is the calling thread's from now on, which nobody may join.
+    /// Makes it the life of the calling thread, which must not be joined any more.
     pub(crate) fn begin(&'static self) {
         // SAFETY: the word lives as long as the process, and the kernel may write
         // to it at any time: it is an atomic.

@@ -80,7 +80,8 @@ impl Peer {
     }
 }
 
-/// The number of the parent, as long as it lives; 0 if it is out of sight.
+/// Returns the pid of the parent, as long as it lives; 0 if it is in another PID
+/// namespace.
 fn parent_pid() -> u32 {
     Pid::as_raw(getppid()).unsigned_abs()
 }
@@ -163,7 +164,7 @@ impl Parent {
         self.wait(channel, PollFlags::RDHUP);
     }
 
-    /// Waits for the parent to say something; `false` if it is gone instead.
+    /// Waits for bytes from the parent; `false` if it has ended.
     pub(crate) fn wait_for_words(&self, channel: &Channel) -> bool {
         let seen = self.wait(channel, PollFlags::RDHUP | PollFlags::IN);
         seen.contains(PollFlags::IN)

@@ -1,4 +1,4 @@
-//! [`Shortage`]: what the system has too little of at the moment.
+//! [`Shortage`]: a resource of which the system has too little at the moment.
 
 use std::io::{self, ErrorKind};
 

@@ -1,4 +1,4 @@
-//! Looking for what is about to come, before it is slept for.
+//! Spinning: a few looks, with yields in between, before a thread sleeps.
 //!
 //! Both ends of a channel wait for each other once a task. If they run on two
 //! CPUs, what one waits for is often under way, while to sleep and be woken from
@@ -26,7 +26,7 @@ pub(crate) fn is_elsewhere(cpu: u32) -> bool {
     cpu != 0 && cpu != current_process::cpu()
 }
 
-/// The first that a look finds.
+/// Polls `find` up to [`SPINS`] times, yielding in between; returns the first result.
 pub(crate) fn spin<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
     (0..SPINS).find_map(|_| {
         let found = find();

@@ -1,20 +1,21 @@
-//! More stack for a thread that goes deep (`stacker`).
+//! More stack for a thread that recurses deeply (`stacker`).
 
-/// The size of another piece, at least. It is memory only where it is used.
+/// The least size of another stack segment, in bytes. It takes memory only where it is
+/// used.
 const PIECE: usize = 4 << 20;
 
-/// There is no memory for another piece of stack; nothing was run.
+/// The error that there is no memory for another stack segment; nothing was run.
 #[derive(Debug)]
 pub(crate) struct NoStack;
 
-/// Returns `true` if the calling thread has so many bytes of stack left; yes, if nothing is
-/// known of its stack.
+/// Returns `true` if the calling thread has so many bytes of stack left, or if its stack
+/// is unknown.
 #[inline]
 pub(crate) fn has_left(bytes: usize) -> bool {
     stacker::remaining_stack().is_none_or(|left| left >= bytes)
 }
 
-/// Runs `f` with so many bytes of stack at least: here, or else on another piece.
+/// Runs `f` with at least so many bytes of stack: here, or else on another segment.
 ///
 /// # Errors
 ///

@@ -7,7 +7,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::current_process::move_above_stdio;
 
-/// An `eventfd`: readable from a ring to the next hush.
+/// An `eventfd`: readable from a `wake` to the next `clear`.
 #[derive(Debug)]
 pub(crate) struct WakeFd(OwnedFd);
 
@@ -17,7 +17,7 @@ impl WakeFd {
         Ok(Self(move_above_stdio(eventfd(0, flags)?)?))
     }
 
-    /// Never blocks. A bell that was rung 2^64 times stays rung.
+    /// Wakes the sleeper. Never blocks: after 2^64 calls it is simply still readable.
     pub(crate) fn wake(&self) {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }

@@ -104,7 +104,7 @@ impl ThreadPoolExecutor {
         &self.pool
     }
 
-    /// Has `f(args)` run on a thread of the pool.
+    /// Submits `f(args)` to run on a thread of the pool.
     ///
     /// Like [`Executor::submit`](crate::Executor::submit), but `f` may capture, and nothing needs serde.
     /// Waits while a bounded queue is full, which blocks a runtime in async code; see
@@ -182,7 +182,7 @@ impl ThreadPoolExecutor {
         self.pool.submit(f, args, false).map(TaskFuture::new)
     }
 
-    /// Has `f()` run: [`submit`](Self::submit) without arguments.
+    /// Submits `f()`: [`submit`](Self::submit) without arguments.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -205,7 +205,7 @@ impl ThreadPoolExecutor {
         self.submit(|()| f(), ())
     }
 
-    /// Has `f` run on each item; see [`Executor::map`](crate::Executor::map) and [`Map`].
+    /// Submits `f` for each item; see [`Executor::map`](crate::Executor::map) and [`Map`].
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -305,8 +305,8 @@ impl ThreadPoolExecutor {
         With::new(self, options)
     }
 
-    /// Takes no new tasks, and waits until those submitted are done and all
-    /// threads have ended.
+    /// Refuses new tasks, and waits until all submitted tasks are done and all threads
+    /// have ended.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -323,9 +323,9 @@ impl ThreadPoolExecutor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// Takes no new tasks; cancels and waits as `options` say.
+    /// Refuses new tasks; cancels and waits as `options` say.
     ///
-    /// From any thread, any number of times. NestedHooks one of the pool's own tasks
+    /// From any thread, any number of times. Inside one of the pool's own tasks
     /// or callbacks it does not wait.
     ///
     /// ```

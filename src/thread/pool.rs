@@ -1,24 +1,24 @@
-//! [`Pool`]: what the executor and its workers share.
+//! [`Pool`]: the state that the executor and its workers share.
 //!
 //! # The rule
 //!
 //! A worker is *idle* if a new task can count on it: it waits for the queue, or
 //! it is about to, or its thread was just started. Each queued task counts on
 //! one idle worker. Whenever more tasks are queued than workers are idle, and
-//! fewer than `max_workers` exist, one more is started. There are two such
-//! moments: a task comes ([`Pool::submit`]), and a worker that was idle turns
-//! to callbacks ([`WorkerLoopHooks::callbacks_started`]).
+//! fewer than `max_workers` exist, one more is started. That can become so at two
+//! places: a task is submitted (`submit.rs`), and an idle worker begins to run
+//! callbacks (`hooks.rs`).
 //!
 //! # Why no task is lost
 //!
 //! A task that a worker runs while it waits for it leaves an entry in the queue
-//! that no longer counts; so does one that was cancelled. Whoever pops it passes
-//! it over.
+//! that no longer counts; so does a task that was cancelled. The worker that pops
+//! such an entry drops it.
 //!
 //! A task is queued and counted in one step under the state's lock, and only
 //! while the state is open; the queue is closed in the same step as the
-//! state. Afterwards each queued task is popped by a worker, or by whoever
-//! cancels or fails what is pending. There is a worker as long as something is
+//! state. Afterwards each queued task is popped by a worker, or by the thread
+//! that cancels or fails all pending tasks. There is a worker as long as something is
 //! queued: the first submitter cannot queue without one, and a worker leaves
 //! only when the queue is closed and empty, or after failing all that is in it.
 //!

@@ -20,12 +20,12 @@ impl Pool {
             .and_then(|limit| Instant::now().checked_add(limit));
         self.state.lock().shut_down = true;
         self.close(Error::ShutDown);
-        // There it would wait for itself.
+        // In one of its own tasks or callbacks it would wait for itself.
         let waits = options.waits() && !self.is_in_own_code();
         if options.cancels_pending() {
             if waits {
-                // Not behind the callback that it may be in: a worker that is waited
-                // for below may wait until one of them is told.
+                // Not behind the callback that the thread may be in: a worker, which
+                // is waited for below, may have to wait for these.
                 without_callback_queue(|| self.clear(Task::cancel));
             } else {
                 self.clear(Task::cancel);
@@ -58,7 +58,7 @@ impl Pool {
         join(&self.state, &self.ended, has_ended, &self.threads, deadline);
     }
 
-    /// The initializer of a worker failed.
+    /// Breaks the pool, since the initializer of a worker failed.
     pub(super) fn break_down(&self, cause: Error) {
         let broken = cause.broken(BrokenPart::Initializer);
         self.close(broken.clone());
@@ -66,7 +66,7 @@ impl Pool {
         contain_drop(broken);
     }
 
-    /// Ends all queued tasks, and tells when all have ended: a callback may wait
+    /// Ends all queued tasks, and notifies when all have ended: a callback may wait
     /// for another of them.
     fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Notifications) {
         let tasks = std::iter::from_fn(|| self.queue.try_pop());

@@ -20,7 +20,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// Gives the call back with the reason.
+    /// Returns the call with the reason.
     pub(super) fn submit<F, A, R>(
         self: &Arc<Self>,
         f: F,
@@ -40,7 +40,7 @@ impl Pool {
     ///
     /// # Safety
     ///
-    /// Without a group, nothing borrows. With one, what is borrowed lives until
+    /// Without a scope, nothing borrows. With one, what is borrowed lives until
     /// [`ScopeTasks::wait`] has returned, and so do the futures at most.
     pub(super) unsafe fn submit_to<F, A, R>(
         self: &Arc<Self>,
@@ -56,7 +56,7 @@ impl Pool {
     {
         let pool = Arc::clone(self);
         let call = Box::new(Call { pool, f, args });
-        // SAFETY: packed for the group below, before it is handed out.
+        // SAFETY: packed for the scope below, before any other thread has it.
         let completion = unsafe { Completion::borrowing(self.id) };
         if self.config.record_timing {
             completion.record_timing();
@@ -77,7 +77,7 @@ impl Pool {
         Ok(completion)
     }
 
-    /// Counts one more task, which the caller queues before it unlocks.
+    /// Counts one more task in the queue; the caller pushes it before it unlocks.
     fn admit(self: &Arc<Self>, waits: bool) -> Result<MutexGuard<'_, PoolState>, Error> {
         if !self.is_here() {
             return Err(Error::forked_pool());
@@ -89,9 +89,9 @@ impl Pool {
             }
             state.queued += 1;
             let started = self.start_worker_if_needed(&mut state);
-            // Without any worker nothing is queued: nobody would come for it.
+            // Without any worker nothing is queued: no thread would run it.
             let has_place = state.workers > 0
-                // Its own code never waits for room: it is what makes it.
+                // Its own tasks and callbacks never wait for room: they make it.
                 && (!self.is_overfull(&state) || self.is_in_own_code());
             if has_place {
                 return Ok(state);

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::panic::{catch, contain, contain_drop};
 use crate::worker::{self, PoolKind, Worker};
 
-/// The life of a worker thread, which the pool counts as idle already.
+/// Runs a worker thread, which the pool counts as idle already.
 pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
     current::enter(pool.id());
     let leaving = Leaving(&pool);
@@ -23,8 +23,8 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
         Err(_) => {}
     }
     while let Some(task) = pool.next_task() {
-        // If not, it was cancelled while it was queued, or run by one who waited
-        // for it.
+        // If not, it was cancelled while it was queued, or run by a worker that
+        // waited for it.
         if task.start() {
             task.run(&WorkerLoopHooks(&pool));
         }
@@ -41,12 +41,12 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
     }
     drop(inside);
     drop(leaving);
-    // Perhaps the last one who knows the initializer and what it captured.
+    // This may drop the initializer, and what it captured.
     contain_drop(pool);
 }
 
-/// Leaves the pool when dropped, so that whatever unwinds nobody waits for a
-/// worker that is gone.
+/// Guard: removes the worker from the pool's count on drop, also on unwind, so that
+/// `shutdown` never waits for a thread that has ended.
 struct Leaving<'a>(&'a Pool);
 
 impl Drop for Leaving<'_> {

@@ -33,10 +33,10 @@ use serde::de::DeserializeOwned;
 
 use self::refusal::Refusal;
 
-/// A value of so many bytes may well find no memory.
+/// The size, in bytes, from which a value may find no memory.
 const LARGE: usize = 1 << 20;
 
-/// The reason why a value could not be written down or read.
+/// The reason why a value could not be encoded or decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CodecFault {
     pub(crate) type_name: String,
@@ -100,7 +100,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault>
 fn is_memory_for(bytes: usize) -> bool {
     let mut buffer = Vec::<u8>::new();
     let reserved = buffer.try_reserve_exact(bytes);
-    // An allocation that nobody uses may be left out.
+    // The compiler may leave out an allocation that is not used.
     std::hint::black_box(&buffer);
     reserved.is_ok()
 }
