@@ -260,7 +260,7 @@ fn each_behaviour_has_a_test_or_a_reason_and_each_test_exists() {
 }
 
 /// A test is named `binary::function` or `binary::module::function`; those of
-/// `contract` run on the executors that their macro names, and those of
+/// `contract` run on the executors of their list, and those of
 /// `processes` are in a macro that gives each a process. `ui::case` is a program
 /// that does not compile.
 fn assert_test_exists(test: &str, executors: &str, row: &str) {
@@ -276,7 +276,7 @@ fn assert_test_exists(test: &str, executors: &str, row: &str) {
         _ => panic!("no such test: {row}"),
     };
     let text = fs::read_to_string(root().join(&file)).unwrap();
-    let Some(at) = text.find(&format!("fn {function}<X>()")) else {
+    if !text.contains(&format!("\nfn {function}<X: Fixture>() {{")) {
         let plain = format!("#[test]\nfn {function}()");
         let alone = format!("\n    fn {function}() {{");
         let is_alone = file.starts_with("tests/processes/") && text.contains(&alone);
@@ -285,18 +285,13 @@ fn assert_test_exists(test: &str, executors: &str, row: &str) {
             "{file} has no test {function}: {row}"
         );
         return;
-    };
-    let runs_on = [
-        ("on_every_executor! {", "inline,threads,processes"),
-        ("on_every_pool! {", "threads,processes"),
-        ("in_this_process! {", "inline,threads"),
-    ];
-    let (_, runs_on) = runs_on
-        .into_iter()
-        .filter_map(|(scope, runs_on)| Some((text[..at].rfind(scope)?, runs_on)))
-        .max()
-        .unwrap();
-    assert_eq!(executors, runs_on, "{row}");
+    }
+    let (above, _) = text
+        .split_once(&format!("\n        {function},\n"))
+        .unwrap_or_else(|| panic!("no list of {file} has {function}: {row}"));
+    let (_, list) = above.rsplit_once("\n    [").unwrap();
+    let (runs_on, _) = list.split_once("] {").unwrap();
+    assert_eq!(executors, runs_on.replace(", ", ","), "{row}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use concurrent_futures::{
-    Executor, Future, InlineExecutor, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
+    Error, Executor, Future, InlineExecutor, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
 };
 
 pub(crate) use crate::gate::{Gate, LIMIT, hold, pass};
@@ -161,6 +161,16 @@ pub(crate) fn fail(text: String) -> i64 {
 pub(crate) fn parse(text: String) -> Result<i64, String> {
     text.parse()
         .map_err(|error| format!("{text:?} is no number: {error}"))
+}
+
+/// A task that panics if it is to divide by nothing.
+pub(crate) fn divide(n: i64) -> i64 {
+    100 / n
+}
+
+/// The values of a map that has no failures.
+pub(crate) fn values(results: impl Iterator<Item = Result<i64, Error>>) -> Vec<i64> {
+    results.map(|result| result.expect("it returns")).collect()
 }
 
 /// A portable value that knows how many copies of it there are in this process.

@@ -1,82 +1,43 @@
 //! The contract: what holds on every executor, written once.
 //!
-//! A test is a function over a [`Fixture`](fixture::Fixture); `on_every_executor!`
-//! and `on_every_pool!` make one `#[test]` of it for each, `in_this_process!` for
-//! those whose tasks run here. They use nothing but the traits, functions and
-//! portable arguments, and tell a running task from outside over a loopback
-//! socket: so they are the same on a pool of processes.
+//! A test is a function over a [`Fixture`](fixture::Fixture); the list at the top of
+//! each file says which executors run it. The tests use nothing but the traits,
+//! functions and portable arguments, and tell a running task from outside over a
+//! loopback socket: so they are the same on a pool of processes.
 
-/// Makes the tests of all executors, the inline one too.
-macro_rules! on_every_executor {
-    ($($(#[$doc:meta])* fn $name:ident<$x:ident>() $body:block)*) => { $(
-        $(#[$doc])*
-        mod $name {
-            use super::*;
+// A test that no list names.
+#![deny(dead_code)]
 
-            fn contract<$x: Fixture>() $body
-
-            #[test]
-            fn inline() {
-                fixture::within_the_limit(contract::<fixture::Inline>);
-            }
-
-            #[test]
-            fn threads() {
-                fixture::within_the_limit(contract::<fixture::Threads>);
-            }
-
-            #[cfg(target_os = "linux")]
-            #[test]
-            fn processes() {
-                fixture::within_the_limit(contract::<fixture::Processes>);
-            }
+/// Makes the tests of a list, which names functions over a fixture after the
+/// executors that run them: `function::executor`.
+macro_rules! contract {
+    (@ $test:ident on [$($executor:ident),+]) => {
+        $( contract!(@ $test on $executor); )+
+    };
+    (@ $test:ident on inline) => {
+        #[test]
+        fn inline() {
+            crate::fixture::within_the_limit(super::$test::<crate::fixture::Inline>);
         }
-    )* };
-}
-
-/// Makes the tests of the executors whose workers are not the submitter.
-macro_rules! on_every_pool {
-    ($($(#[$doc:meta])* fn $name:ident<$x:ident>() $body:block)*) => { $(
-        $(#[$doc])*
-        mod $name {
-            use super::*;
-
-            fn contract<$x: Fixture>() $body
-
-            #[test]
-            fn threads() {
-                fixture::within_the_limit(contract::<fixture::Threads>);
-            }
-
-            #[cfg(target_os = "linux")]
-            #[test]
-            fn processes() {
-                fixture::within_the_limit(contract::<fixture::Processes>);
-            }
+    };
+    (@ $test:ident on threads) => {
+        #[test]
+        fn threads() {
+            crate::fixture::within_the_limit(super::$test::<crate::fixture::Threads>);
         }
-    )* };
-}
-
-/// Makes the tests of the executors whose tasks run in the submitter's process.
-macro_rules! in_this_process {
-    ($($(#[$doc:meta])* fn $name:ident<$x:ident>() $body:block)*) => { $(
-        $(#[$doc])*
-        mod $name {
-            use super::*;
-
-            fn contract<$x: Fixture>() $body
-
-            #[test]
-            fn inline() {
-                fixture::within_the_limit(contract::<fixture::Inline>);
-            }
-
-            #[test]
-            fn threads() {
-                fixture::within_the_limit(contract::<fixture::Threads>);
-            }
+    };
+    (@ $test:ident on processes) => {
+        #[cfg(target_os = "linux")]
+        #[test]
+        fn processes() {
+            crate::fixture::within_the_limit(super::$test::<crate::fixture::Processes>);
         }
-    )* };
+    };
+    ($($executors:tt { $($test:ident),+ $(,)? })+) => { $($(
+        mod $test {
+            contract!(@ $test on $executors);
+        }
+    )+)+ };
 }
 
 mod fixture;
@@ -89,6 +50,8 @@ mod callbacks;
 mod composing;
 mod joining;
 mod mapping;
+mod mapping_in_time;
+mod mapping_unordered;
 mod several;
 mod shutting_down;
 mod states;
