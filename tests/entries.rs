@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 
 use package::Package;
 
-/// What the programs have in common.
+/// The part that the programs have in common.
 const PRELUDE: &str = r#"
 use std::io::Write;
 use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -119,7 +119,7 @@ fn file(package: &Package, name: &str) -> PathBuf {
     file
 }
 
-/// What the program printed, if its `main` ran once and once only.
+/// Returns the program's output, if its `main` ran once and once only.
 fn printed(package: &Package, program: &str) -> String {
     let mains = file(package, program);
     let binary = package.target().join("debug").join(program);

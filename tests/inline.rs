@@ -1,5 +1,5 @@
-//! What only the executor without workers does: borrowed and unsendable values,
-//! and calls inside calls, all of it on one thread.
+//! The executor without workers: borrowed and unsendable values, and calls inside
+//! calls, all of it on one thread.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

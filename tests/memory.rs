@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What one more `f` allocates: how often, and how many bytes stay.
+/// Measures one more `f`: the number of allocations, and the bytes that stay.
 fn cost(f: impl FnOnce()) -> (usize, isize) {
     let before = (
         ALLOCATIONS.load(Ordering::Relaxed),
@@ -94,7 +94,7 @@ fn waits_leave_nothing_behind_in_the_futures() {
     cost_does_not_grow(100_000, || drop(completions([future.clone()])));
 }
 
-/// What stands in for this above: 100,000 waits over the same 1,000 futures take
+/// The whole of the test above: 100,000 waits over the same 1,000 futures take
 /// minutes without optimization.
 #[test]
 #[ignore = "for an optimized build: `--config profile.dev.opt-level=2 -- --ignored`"]

@@ -22,7 +22,7 @@ use std::{env, fs};
 /// The environment variable that names a worker's entry and its parent.
 const MARKER: &str = "CONCURRENT_FUTURES_WORKER";
 
-/// What [`main_runs`] prints.
+/// The output of [`main_runs`].
 const RAN: &str = "main ran, unmarked";
 
 /// The program that the others start. It is nothing special: it only says that
@@ -104,7 +104,7 @@ fn run(program: &Path, test: &str, marker: &str, input: impl Into<Stdio>) -> Chi
         .expect("it is a program")
 }
 
-/// What the program printed; it ended well.
+/// Returns the output of the program, which ended well.
 fn output(child: Child) -> String {
     let output = child.wait_with_output().expect("it is our child");
     assert!(output.status.success(), "{output:?}");

@@ -106,7 +106,7 @@ impl Job<usize> for Travels {
     }
 }
 
-/// A worker far away is told of the task, dies, and a second one runs it.
+/// A remote worker is sent the task, dies, and a second one runs it.
 #[test]
 fn a_claimed_task_is_not_cancelled_and_a_released_one_may_be() {
     loom::model(|| {
@@ -243,7 +243,7 @@ impl WorkerHooks for AnySeat {
     fn callbacks_finished(&self) {}
 }
 
-/// A thread that runs the task, unless somebody else has begun it.
+/// A thread that runs the task, unless another one has begun it.
 fn on_a_worker(task: Arc<dyn super::Task>) -> JoinHandle<()> {
     thread::spawn(move || {
         if task.start() {
@@ -376,8 +376,8 @@ fn of_two_tasks_that_wait_for_each_other_one_is_refused() {
     });
 }
 
-/// A thread that hears that a remote task was run. What is left is its end, which
-/// it sees to unless somebody waits.
+/// A thread that gets the answer of a remote task, and runs its finalizer unless a
+/// thread that waits does.
 fn hear_of(task: &Arc<Completion<usize>>) -> JoinHandle<()> {
     task.start();
     let (task, other) = (Arc::clone(task), Arc::clone(task));
@@ -396,10 +396,10 @@ fn hear_of(task: &Arc<Completion<usize>>) -> JoinHandle<()> {
 fn the_rest_of_a_task_is_done_by_one_who_waits_or_by_the_other() {
     loom::model(|| {
         let task = Completion::remote(NO_POOL);
-        let hearing = hear_of(&task);
+        let answering = hear_of(&task);
         task.wait(Until::Done, None).expect("it ends");
         assert_eq!(read(&task).expect("it has a value"), 7);
-        hearing.join().expect("the other thread ends");
+        answering.join().expect("the other thread ends");
     });
 }
 
@@ -407,9 +407,9 @@ fn the_rest_of_a_task_is_done_by_one_who_waits_or_by_the_other() {
 fn a_waiter_that_gives_up_leaves_no_rest_behind() {
     loom::model(|| {
         let task = Completion::remote(NO_POOL);
-        let hearing = hear_of(&task);
+        let answering = hear_of(&task);
         drop(Waiter::enter(&task));
-        hearing.join().expect("the other thread ends");
+        answering.join().expect("the other thread ends");
         assert_eq!(task.state(), State::Finished);
     });
 }
@@ -440,9 +440,9 @@ fn a_poll_is_ready_or_its_waker_is_woken() {
     });
 }
 
-/// A wait for a remote task, whose rest waits in turn until `inner` is done; what
-/// the list of waits then holds of this thread.
-fn hear_of_one_that_waits(
+/// A thread that gets the answer of a remote task, whose finalizer waits for
+/// `inner`.
+fn answer_that_waits(
     task: &Arc<Completion<usize>>,
     inner: Arc<Completion<usize>>,
 ) -> JoinHandle<()> {
@@ -467,27 +467,27 @@ fn hear_of_one_that_waits(
 }
 
 #[test]
-fn a_wait_inside_a_rest_leaves_the_wait_around_it_alone() {
+fn a_wait_inside_a_finalizer_leaves_the_wait_around_it_alone() {
     loom::model(|| {
         let (task, inner) = (Completion::remote(NO_POOL), Completion::new(NO_POOL));
         let other = Arc::clone(&inner);
         let running = thread::spawn(move || worker(&other, 7));
-        let hearing = hear_of_one_that_waits(&task, inner);
+        let answering = answer_that_waits(&task, inner);
         task.wait(Until::Done, None).expect("it ends");
         assert_eq!(read(&task).expect("it has a value"), 7);
-        hearing.join().expect("the other thread ends");
+        answering.join().expect("the other thread ends");
         running.join().expect("the other thread ends");
     });
 }
 
-/// A thread runs one task and waits for a remote one, whose rest waits for a third,
-/// which waits for the first. Whoever does the rest, one is told.
+/// A thread runs one task and waits for a remote one, whose finalizer waits for a
+/// third, which waits for the first. One wait is refused, whichever thread runs it.
 #[test]
-fn a_circle_through_a_rest_is_found() {
+fn a_circle_through_a_finalizer_is_found() {
     loom::model(|| {
         let [first, third] = [(); 2].map(|()| Completion::new(NO_POOL));
         let remote = Completion::remote(NO_POOL);
-        let hearing = hear_of_one_that_waits(&remote, Arc::clone(&third));
+        let answering = answer_that_waits(&remote, Arc::clone(&third));
         third.start();
         first.start();
         first.runs_here();
@@ -504,11 +504,11 @@ fn a_circle_through_a_rest_is_found() {
         settled.expect("its runner alone settles it").notify();
         assert!(is_refused || read(&third).is_err());
         other.join().expect("the other thread ends");
-        hearing.join().expect("the other thread ends");
+        answering.join().expect("the other thread ends");
     });
 }
 
-/// Two threads wait for a remote task; one does its rest, inside its own wait.
+/// Two threads wait for a remote task; one runs its finalizer, inside its own wait.
 #[test]
 fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     loom::model(|| {
@@ -517,16 +517,16 @@ fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
         own.runs_here();
         let other = Arc::clone(&own);
         let watching = thread::spawn(move || other.wait(Until::Done, None).is_ok());
-        let hearing = hear_of(&task);
+        let answering = hear_of(&task);
         task.wait(Until::Done, None).expect("no circle");
         own.settle(Ok(1)).expect("its runner settles it").notify();
         assert!(watching.join().expect("the other thread ends"));
-        hearing.join().expect("the other thread ends");
+        answering.join().expect("the other thread ends");
     });
 }
 
-/// A callback waits until a task is told that it may run itself; and until one is
-/// told that it has completed itself.
+/// A callback waits for the callbacks of a task that it may run itself, and of one
+/// that it has completed itself.
 #[test]
 fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
     loom::model(|| {
@@ -552,8 +552,8 @@ fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
     });
 }
 
-/// Callbacks wait crosswise, each until the task is told whose callback the other
-/// is: one of them is refused, and both are told.
+/// Callbacks wait crosswise, each for those of the task whose callback the other is:
+/// one of them is refused, and both tasks get their callbacks done.
 #[test]
 fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
     loom::model(|| {

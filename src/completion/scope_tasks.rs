@@ -192,7 +192,7 @@ mod tests {
         fn start(&self) -> bool {
             false
         }
-        fn run(self: Arc<Self>, _seat: &dyn WorkerHooks) {}
+        fn run(self: Arc<Self>, _hooks: &dyn WorkerHooks) {}
         fn run_inline(self: Arc<Self>) {
             std::panic::resume_unwind(Box::new("planted"));
         }

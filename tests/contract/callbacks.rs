@@ -31,7 +31,7 @@ contract! {
     }
 }
 
-/// What a callback saw, and where it ran.
+/// The observations of a callback: the state it saw, and its thread.
 #[derive(Debug)]
 struct Told {
     outcome: Result<i64, Error>,

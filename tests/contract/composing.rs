@@ -22,7 +22,7 @@ contract! {
     }
 }
 
-/// What is known of the values, and the promise as long as it is not kept.
+/// The values so far, and the promise as long as it is not kept.
 type Collected = (Vec<Option<i64>>, Option<Promise<Vec<i64>>>);
 
 /// The values of all in their order, or the first error that there is.
@@ -58,7 +58,7 @@ fn collect<F: Future<Output = i64>>(futures: Vec<F>) -> ThreadFuture<Vec<i64>> {
     future
 }
 
-/// What `f` makes of the outcome.
+/// Returns a future of what `f` makes of the outcome.
 fn compose<F, U>(
     future: F,
     f: impl FnOnce(Result<F::Output, Error>) -> U + Send + 'static,

@@ -1,4 +1,5 @@
-//! What the contract's tests share: the executors, the tasks, and the gate.
+//! The parts that the contract's tests share: the executors, the tasks, and the
+//! gate.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;

@@ -43,7 +43,7 @@ fn a_map_that_times_out_cancels_the_rest_and_ends<X: Fixture>() {
     assert_eq!((report.finished, report.cancelled), (1, 2));
 }
 
-/// What is done counts as such, also behind one that is not.
+/// A finished item counts as such, also behind one that is not.
 fn a_map_that_times_out_counts_what_is_unfinished<X: Fixture>() {
     let executor = X::executor(2);
     let (mut shut, mut open) = (Gate::new(), Gate::new());

@@ -31,7 +31,8 @@ pub(crate) fn pass(port: u16) {
     assert_eq!(end, 0, "the gate opens by closing the connection");
 }
 
-/// Where tasks stop until the test lets them go, in whatever process they run.
+/// A gate at which tasks stop until the test lets them go, in whatever process they
+/// run.
 pub(crate) struct Gate {
     port: u16,
     arrivals: mpsc::Receiver<TcpStream>,
@@ -59,7 +60,7 @@ impl Gate {
         }
     }
 
-    /// What tasks need to know.
+    /// Returns the port by which tasks find it.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

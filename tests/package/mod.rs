@@ -73,7 +73,8 @@ impl Package {
             .expect("cargo runs this test, so it is there")
     }
 
-    /// Where what was built is; all packages share what they depend on.
+    /// Returns the folder of the build; all packages share their dependencies
+    /// there.
     pub(crate) fn target(&self) -> PathBuf {
         self.folder.with_file_name("packages")
     }

@@ -105,7 +105,7 @@ fn descriptors() -> Vec<(i32, String)> {
     own.collect()
 }
 
-/// How a task of that kind ends.
+/// Runs a task that ends its worker in that way, and returns the death.
 fn death_by(how: &str) -> WorkerDeath {
     let executor = pool(1);
     let view = executor.with(TaskOptions::new().name(how));

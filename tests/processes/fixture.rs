@@ -1,4 +1,5 @@
-//! What these tests share: a process for each, pools, tasks, and how to end one.
+//! The parts that these tests share: a process for each, pools, tasks, and ways to
+//! end one.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -176,7 +177,7 @@ pub(crate) fn only_worker(executor: &ProcessPoolExecutor) -> u32 {
     }
 }
 
-/// Whether there is such a process, dead or alive.
+/// Returns `true` if there is such a process, dead or alive.
 pub(crate) fn exists(pid: u32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What errors tell: who did what, and what to do about it.
+//! The texts of errors: the culprit, the event, and the advice.
 
 use std::process::{abort, exit};
 

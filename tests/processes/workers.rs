@@ -70,13 +70,13 @@ alone! {
         assert!(executor.stats().workers <= 3, "{:?}", executor.stats());
     }
 
-    /// What a parent prints that has closed its output went to a worker, and
-    /// what that one's tasks print to files of theirs.
+    /// The output of a parent that has closed its own went to a worker, and the
+    /// output of its tasks to files of theirs.
     fn a_pool_keeps_off_the_standard_descriptors() {
         use rustix::io::fcntl_dupfd_cloexec;
         use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 
-        /// What they are.
+        /// Returns the targets of the three standard descriptors.
         fn standard((): ()) -> Vec<Option<String>> {
             let target = |number| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
             let standard = (0..3).map(target);

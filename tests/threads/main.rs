@@ -1,5 +1,5 @@
-//! What only the pool of threads does: closures, names, stacks, its ends. This
-//! file has what the tests share.
+//! The pool of threads alone: closures, names, stacks, its ends. This file has the
+//! parts that the tests share.
 
 #![expect(
     clippy::unwrap_used,

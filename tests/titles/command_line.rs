@@ -1,4 +1,4 @@
-//! What can be asked for, and how.
+//! The command line: its options, and their errors.
 
 use std::fs;
 use std::path::PathBuf;

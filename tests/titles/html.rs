@@ -1,4 +1,4 @@
-//! Which text of a page is its title.
+//! The text of a page that is its title.
 
 use crate::server::{html, said_of};
 

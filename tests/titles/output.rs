@@ -1,4 +1,4 @@
-//! What the program prints, where, and in which order.
+//! The output of the program, where it goes, and its order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};

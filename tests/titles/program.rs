@@ -9,13 +9,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// How long a run may take before it counts as hung.
+/// The time that a run may take before it counts as hung.
 pub(crate) const LIMIT: Duration = Duration::from_secs(100);
 
 /// Every pool that a run can be asked to use.
 pub(crate) const POOLS: [&str; 3] = ["inline", "threads", "processes"];
 
-/// What a run left behind.
+/// The remains of a run: its output and its end.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) status: ExitStatus,
@@ -154,7 +154,7 @@ fn is_stale(example: &Path) -> bool {
         .any(|path| newest(&package.join(path)) > Some(built))
 }
 
-/// When the file, or the last file in the folder, was changed.
+/// Returns the time at which the file, or the last file in the folder, was changed.
 fn newest(path: &Path) -> Option<SystemTime> {
     if path.is_dir() {
         let entries = fs::read_dir(path).unwrap();

@@ -115,7 +115,7 @@ pub(crate) fn redirect(to: &str) -> Vec<u8> {
     response("302 Found", &format!("Location: {to}\r\n"), "")
 }
 
-/// What the program says about this one response: what stands after the address.
+/// Returns what the program prints about this one response, after the address.
 pub(crate) fn said_of(response: impl Into<Vec<u8>>) -> String {
     let server = Server::of(response);
     said(&titles([server.url("/")]))
@@ -134,7 +134,8 @@ pub(crate) fn said_of_each(responses: Vec<Vec<u8>>) -> Vec<String> {
     run.pages().iter().map(said).collect()
 }
 
-/// What a run over one page says about it, with everything around that checked.
+/// Returns what a run over one page prints about it, and checks everything around
+/// that.
 pub(crate) fn said(run: &Run) -> String {
     assert_eq!(run.stderr, "", "{run:?}");
     let [line] = run.pages()[..] else {

@@ -1,4 +1,4 @@
-//! What borrows from a scope stays in it.
+//! A value that borrows from a scope stays in it.
 // error: borrowed data escapes outside of closure
 
 use concurrent_futures::ThreadPoolExecutor;

@@ -1,4 +1,4 @@
-//! Who wants neither the value nor the error says so, with `detach`.
+//! A caller that wants neither the value nor the error says so, with `detach`.
 // error: unused `TaskFuture` that must be used
 
 #![deny(unused_must_use)]

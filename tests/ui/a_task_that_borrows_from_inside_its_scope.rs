@@ -1,4 +1,4 @@
-//! What a task borrows outlives the scope, not just the closure.
+//! The data that a task borrows outlives the scope, not just the closure.
 // error: may outlive the current function, but it borrows `text`
 
 use concurrent_futures::ThreadPoolExecutor;

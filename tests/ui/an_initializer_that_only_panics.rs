@@ -1,4 +1,4 @@
-//! What it returns is `!`, which no outcome is.
+//! It returns `!`, which is no outcome.
 // error: an initializer cannot return `!`
 // error: says what it would return
 

@@ -1,4 +1,4 @@
-//! What travels to any executor is a function; its data comes as arguments.
+//! Only a function travels to every executor; its data comes as arguments.
 // error: expected fn pointer, found closure
 // error: `factor` captured here
 

@@ -1,12 +1,15 @@
-//! What no compiler checks: floors, the list of behaviours, small tidiness.
+//! Checks that no compiler makes: floors, circles, words, the list of behaviours.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a failed unwrap ends the test, and says where"
 )]
 
-#[path = "../ci/planted.rs"]
+mod imports;
+mod map;
+#[path = "../../ci/planted.rs"]
 mod planted;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -45,7 +48,7 @@ const FLOORS: &[(&str, u8)] = &[
 /// threads, of initializers, and of executors that are like one of threads.
 const PYTHONS: RangeInclusive<u32> = 1..=154;
 
-/// What the tests of other libraries show beyond Python's.
+/// Behaviours that the tests of other libraries show beyond Python's.
 const NEIGHBOURS: &[&str] = &[
     "loky idle-timeout",
     "loky memory-growth",
@@ -138,10 +141,7 @@ fn modules_import_from_lower_floors_only() {
             continue;
         }
         let Some(own) = floors.get(&*module) else {
-            faults.push(format!(
-                "{}: no floor for it in tests/tidy.rs",
-                path.display()
-            ));
+            faults.push(format!("{}: no floor for it in tests/tidy", path.display()));
             continue;
         };
         for line in code(&text) {
@@ -163,6 +163,17 @@ fn modules_import_from_lower_floors_only() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn no_files_import_in_a_circle() {
+    let graph = imports::graph();
+    let imports: usize = graph.values().map(BTreeSet::len).sum();
+    assert!(
+        graph.len() > 50 && imports > 200,
+        "it has found the sources"
+    );
+    assert_eq!(imports::circle(&graph), None);
 }
 
 #[test]
@@ -230,7 +241,7 @@ fn each_behaviour_has_a_test_or_a_reason_and_each_test_exists() {
         let columns: Vec<&str> = row.split('\t').collect();
         let name = columns[0].trim_start_matches('#');
         let place = place(name).unwrap_or_else(|| panic!("no such behaviour: {row}"));
-        assert!(last <= Some(place), "in the order of tests/tidy.rs: {row}");
+        assert!(last <= Some(place), "in the order of tests/tidy: {row}");
         last = Some(place);
         match columns[..] {
             [_, behaviour, executors, test] if !row.starts_with('#') => {

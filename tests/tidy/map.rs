@@ -1,0 +1,54 @@
+//! The list of files in `ARCHITECTURE.md`, which this test makes.
+
+use std::fs;
+
+use super::{FLOORS, module_of, root, sources};
+
+const BEGIN: &str = "<!-- map -->\n";
+const END: &str = "<!-- end of map -->\n";
+
+/// Each file of `src/` but tests, by floor, with the first sentence that it says of itself.
+fn map() -> String {
+    let mut files: Vec<(u8, String, String)> = Vec::new();
+    for (path, text) in sources("src") {
+        let name = path.to_str().unwrap().to_owned();
+        if name == "src/lib.rs" || name.contains("tests") || name.ends_with("model.rs") {
+            continue;
+        }
+        let module = module_of(&path);
+        let floor = FLOORS.iter().find(|(name, _)| *name == module);
+        let (_, floor) = floor.unwrap_or_else(|| panic!("no floor for {name}"));
+        files.push((*floor, name, first_sentence(&text)));
+    }
+    files.sort();
+    let mut map = String::from("| floor | file | holds |\n|---|---|---|\n");
+    for (floor, name, sentence) in files {
+        let name = name.strip_prefix("src/").unwrap();
+        map += &format!("| {floor} | `{name}` | {sentence} |\n");
+    }
+    map
+}
+
+/// The first sentence of a file's own documentation, without its name in front and
+/// without links.
+fn first_sentence(text: &str) -> String {
+    let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
+    let paragraph: Vec<&str> = lines.map(str::trim).take_while(|l| !l.is_empty()).collect();
+    let paragraph = paragraph.join(" ");
+    let end = paragraph.find(". ").map_or(paragraph.len(), |end| end + 1);
+    paragraph[..end].replace("[`", "`").replace("`]", "`")
+}
+
+#[test]
+fn the_map_names_each_file() {
+    let path = root().join("ARCHITECTURE.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).expect("the map begins");
+    let (found, after) = rest.split_once(END).expect("the map ends");
+    let map = map();
+    if std::env::var_os("UPDATE_MAP").is_some() {
+        return fs::write(&path, format!("{before}{BEGIN}{map}{END}{after}")).unwrap();
+    }
+    let advice = "the map is old: `UPDATE_MAP=1 cargo test --test tidy` writes it anew";
+    assert!(found == map, "{advice}");
+}
