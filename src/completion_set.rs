@@ -40,9 +40,18 @@ pub(crate) enum NoneDone {
     Ever,
 }
 
-struct Entry<F> {
-    item: F,
-    key: WakerKey,
+/// A future, and the key of the waker that is registered with its task.
+pub(crate) struct Entry<F> {
+    pub(crate) item: F,
+    pub(crate) key: WakerKey,
+}
+
+impl<F: Waitable> Entry<F> {
+    /// Returns the future, after taking the waker back from its task.
+    pub(crate) fn leave(mut self) -> F {
+        self.item.target().forget(&mut self.key);
+        self.item
+    }
 }
 
 /// The waker of the task with this number.
@@ -194,13 +203,11 @@ impl<F: Waitable> CompletionSet<F> {
 
     /// Takes a task out.
     pub(crate) fn take(&mut self, number: usize) -> Option<F> {
-        let mut entry = self.entries.get_mut(number)?.take()?;
+        let entry = self.entries.get_mut(number)?.take()?;
         self.free.push(number);
         self.not_tried_inline.remove(&number);
-        let target = entry.item.target();
-        self.ids.remove(&target.id());
-        target.forget(&mut entry.key);
-        Some(entry.item)
+        self.ids.remove(&entry.item.target().id());
+        Some(entry.leave())
     }
 
     /// Takes all out, in the order of adding if none was taken before.

@@ -9,6 +9,7 @@ use std::task::{Wake, Waker};
 use crossbeam_channel::{Receiver, RecvError, Sender, unbounded};
 
 use crate::completion::WakerKey;
+use crate::completion_set::Entry;
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
@@ -85,19 +86,6 @@ impl<F> Default for Waiting<F> {
             entries: BTreeMap::new(),
             tried_inline: 0,
         }
-    }
-}
-
-struct Entry<F> {
-    item: F,
-    key: WakerKey,
-}
-
-impl<F: Waitable> Entry<F> {
-    /// Returns the future, after taking the waker back from its task.
-    fn leave(mut self) -> F {
-        self.item.target().forget(&mut self.key);
-        self.item
     }
 }
 
