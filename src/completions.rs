@@ -22,8 +22,8 @@ use crate::waitable::Waitable;
 /// none of them.
 ///
 /// ```
+/// use concurrent_futures::crossbeam_channel::{select, unbounded};
 /// use concurrent_futures::{ThreadPoolExecutor, completions};
-/// use crossbeam_channel::{select, unbounded};
 ///
 /// let executor = ThreadPoolExecutor::new()?;
 /// let (sender, commands) = unbounded::<&str>();

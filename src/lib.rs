@@ -247,6 +247,10 @@ mod wait;
 mod waitable;
 mod worker;
 
+/// The channels that [`Completions`] is one of, in the version that fits it.
+#[doc(no_inline)]
+pub use crossbeam_channel;
+
 pub use crate::as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use crate::completions::{Completions, completions};
 pub use crate::error::{BrokenPool, CodecError, Error, Side, TaskEnd, WorkerDeath};

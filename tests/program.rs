@@ -73,6 +73,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 "#;
 
+/// `select!` and the channel beside the futures come with the crate: the versions fit.
+const SELECTING: &str = r#"
+#![deny(warnings)]
+
+use concurrent_futures::crossbeam_channel::{Receiver, RecvError, select, unbounded};
+use concurrent_futures::{Completions, Future, ThreadPoolExecutor, completions};
+
+fn next<F: Future + Send + 'static>(futures: &Completions<F>) -> Result<F, RecvError> {
+    let channel: &Receiver<F> = futures;
+    channel.recv()
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let executor = ThreadPoolExecutor::new()?;
+    let (_sender, commands) = unbounded::<String>();
+    let ended = completions([executor.spawn(|| 42)?]);
+    select! {
+        recv(ended) -> future => println!("{}", future?.into_result()?),
+        recv(commands) -> command => println!("{command:?}"),
+    }
+    println!("{:?}", next(&ended).map(|future| future.into_result()));
+    Ok(())
+}
+"#;
+
 const POOLS: [&str; 3] = [
     "InlineExecutor",
     "ThreadPoolExecutor",
@@ -85,7 +110,9 @@ fn package() -> &'static Package {
     PACKAGE.get_or_init(|| {
         let one_line = POOLS.map(|pool| (pool.to_owned(), PROGRAM.replace("POOL", pool)));
         let hurried = ("hurried".to_owned(), HURRIED.to_owned());
-        let programs: Vec<_> = one_line.into_iter().chain([hurried]).collect();
+        let selecting = ("selecting".to_owned(), SELECTING.to_owned());
+        let programs = one_line.into_iter().chain([hurried, selecting]);
+        let programs: Vec<_> = programs.collect();
         Package::write("program", &programs)
     })
 }
@@ -107,5 +134,14 @@ fn the_end_of_main_ends_what_was_not_waited_for() {
     let errors = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "{errors}");
     assert_eq!(String::from_utf8_lossy(&run.stdout), "the end of main\n");
+    assert_eq!(errors, "");
+}
+
+#[test]
+fn futures_stand_beside_channels_with_no_other_crate_named() {
+    let run = package().cargo("run", "selecting");
+    let errors = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{errors}");
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "42\nErr(RecvError)\n");
     assert_eq!(errors, "");
 }
