@@ -1,9 +1,9 @@
-//! [`Slot`]: the place of a task's outcome. All the `unsafe` of the core is here
-//! and at its three callers.
+//! [`Slot`]: the cell that holds a task's outcome.
 //!
 //! A slot is written once, then lent any number of times, then taken at most
 //! once. It cannot check that order itself: the record beside it (its lock and
-//! its state) does, and each method says what it relies on.
+//! its state) does, and each method says what it relies on. Its callers are in
+//! `mod.rs` and `notification.rs`.
 
 use crate::error::Error;
 use crate::sync::UnsafeCell;
@@ -12,9 +12,9 @@ use crate::sync::UnsafeCell;
 pub(super) struct Slot<T>(UnsafeCell<Option<Result<T, Error>>>);
 
 // SAFETY: through a shared slot, values move in and out (`T: Send`), and are
-// lent by `lend` alone. Who calls it lends to others only as `T` allows: the
-// handle is `Sync` only if `T` is (its `PhantomData<T>`), and a callback with
-// the handle in its hands asks for `T: Sync`.
+// lent by `lend` alone. Its callers lend to other threads only as `T` allows: the
+// handle is `Sync` only if `T` is (its `PhantomData<T>`), and a callback, which
+// gets the handle by reference, asks for `T: Sync`.
 unsafe impl<T: Send> Sync for Slot<T> {}
 
 impl<T> Slot<T> {
