@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use concurrent_futures::{Error, Executor, Future, MapOptions};
 
-use crate::fixture::{Bomb, Busy, Fixture, LIMIT, double};
+use crate::fixture::{Bomb, Busy, Fixture, LIMIT, double, mean_to_panic};
 
 contract! {
     [inline, threads, processes] {
@@ -38,7 +38,10 @@ fn a_bomb_ends_its_own_task_at_most<X: Fixture>() {
             .expect("it is open"),
     );
 
-    let thrown = |bomb: Bomb| -> () { std::panic::panic_any(bomb) };
+    let thrown = |bomb: Bomb| -> () {
+        mean_to_panic();
+        std::panic::panic_any(bomb)
+    };
     let payload = executor.submit(thrown, bomb()).expect("it is open");
     let error = payload.exception_timeout(LIMIT).expect("in time");
     assert!(matches!(error, Some(Error::Panicked(_))), "{error:?}");

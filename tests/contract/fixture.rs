@@ -13,6 +13,7 @@ use concurrent_futures::{
 };
 
 pub(crate) use crate::gate::{Gate, LIMIT, hold, pass};
+pub(crate) use crate::quiet::mean_to_panic;
 
 /// Runs a test, and fails if it hangs: the waits without a limit are tested
 /// too. Longer than the other waits, which know better where they stood.
@@ -136,6 +137,7 @@ impl Fixture for Processes {
 thread_local!(static INITIALIZED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
 
 fn refuse_to_start(text: &str) {
+    mean_to_panic();
     panic!("{text}");
 }
 
@@ -155,6 +157,7 @@ pub(crate) fn double(n: i64) -> i64 {
 
 /// A task that panics with its argument.
 pub(crate) fn fail(text: String) -> i64 {
+    mean_to_panic();
     panic!("{text}")
 }
 
@@ -166,6 +169,9 @@ pub(crate) fn parse(text: String) -> Result<i64, String> {
 
 /// A task that panics if it is to divide by nothing.
 pub(crate) fn divide(n: i64) -> i64 {
+    if n == 0 {
+        mean_to_panic();
+    }
     100 / n
 }
 
@@ -204,6 +210,7 @@ impl Bomb {
 impl Drop for Bomb {
     fn drop(&mut self) {
         self.drops.fetch_add(1, Ordering::Relaxed);
+        mean_to_panic();
         panic!("a bomb in drop");
     }
 }

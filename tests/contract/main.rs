@@ -52,6 +52,7 @@ mod joining;
 mod mapping;
 mod mapping_in_time;
 mod mapping_unordered;
+mod quiet;
 mod several;
 mod shutting_down;
 mod states;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use concurrent_futures::{Error, Executor, Future, ShutdownOptions};
 
-use crate::fixture::{Busy, Fixture, Gate, LIMIT, Tracked, double, hold, pass};
+use crate::fixture::{Busy, Fixture, Gate, LIMIT, Tracked, double, hold, mean_to_panic, pass};
 
 contract! {
     [inline, threads, processes] {
@@ -219,6 +219,7 @@ fn large_data_in_flight_is_let_go_at_once<X: Fixture>() {
 fn a_task_that_outlives_its_executor_may_panic<X: Fixture>() {
     fn pass_and_fail(port: u16) {
         pass(port);
+        mean_to_panic();
         panic!("too late for the executor");
     }
     let executor = X::executor(1);
