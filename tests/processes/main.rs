@@ -36,6 +36,7 @@ mod reaping;
 mod signals;
 mod standing;
 mod stopping;
+mod strangers;
 mod telling;
 mod values;
 mod waiting;

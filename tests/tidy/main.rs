@@ -270,7 +270,7 @@ fn each_behaviour_has_a_test_or_a_reason_and_each_test_exists() {
     }
 }
 
-/// A test is named `binary::function` or `binary::module::function`; those of
+/// A test is named `binary::modules::function`; those of
 /// `contract` run on the executors of their list, and those of
 /// `processes` are in a macro that gives each a process. `ui::case` is a program
 /// that does not compile.
@@ -281,11 +281,10 @@ fn assert_test_exists(test: &str, executors: &str, row: &str) {
         assert!(file.exists(), "no such program: {row}");
         return;
     }
-    let (file, function) = match parts[..] {
-        [binary, module, function] => (format!("tests/{binary}/{module}.rs"), function),
-        [binary, function] => (format!("tests/{binary}.rs"), function),
-        _ => panic!("no such test: {row}"),
+    let [modules @ .., function] = &parts[..] else {
+        panic!("no such test: {row}");
     };
+    let file = format!("tests/{}.rs", modules.join("/"));
     let text = fs::read_to_string(root().join(&file)).unwrap();
     if !text.contains(&format!("\nfn {function}<X: Fixture>() {{")) {
         let plain = format!("#[test]\nfn {function}()");

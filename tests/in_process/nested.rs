@@ -3,11 +3,6 @@
 //! The waiting worker runs the awaited task itself if it has not begun: that
 //! very task, and only in a wait without a limit.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed unwrap ends the test, and says where"
-)]
-
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -20,8 +15,7 @@ use concurrent_futures::{
     as_completed, completions, promise, wait, wait_until,
 };
 
-/// No wait in a test is longer than this.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::LIMIT;
 
 type Shared = Arc<ThreadPoolExecutor>;
 

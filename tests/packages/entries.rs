@@ -4,13 +4,10 @@
 //! Each program notes in a file that its `main` runs, and prints what came of a
 //! pool of processes.
 
-#![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
     reason = "a failed unwrap ends the test, and says where"
 )]
-
-mod package;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use package::Package;
+use crate::package::Package;
 
 /// The part that the programs have in common.
 const PRELUDE: &str = r#"

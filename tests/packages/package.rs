@@ -1,6 +1,9 @@
 //! A package of its own that depends on this crate, as its users have it.
 
-#![expect(dead_code, reason = "no test needs all of it")]
+#![cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "the tests of pools of processes need the rest")
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

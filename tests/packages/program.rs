@@ -1,11 +1,9 @@
 //! The program that the crate is for, in a package of its own, as its users
 //! write it: one `use` line says where the work runs, and nothing else changes.
 
-mod package;
-
 use std::sync::OnceLock;
 
-use package::Package;
+use crate::package::Package;
 
 /// `POOL` stands for the executor.
 const PROGRAM: &str = r#"

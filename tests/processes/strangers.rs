@@ -4,11 +4,7 @@
 //! environment and something on descriptor 0. The program, [`main_runs`], says
 //! that it ran. What a worker does when it is one is tested beside its source.
 
-#![cfg(all(
-    target_os = "linux",
-    feature = "worker-hook",
-    not(concurrent_futures_loom)
-))]
+#![cfg(all(feature = "worker-hook", not(concurrent_futures_loom)))]
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -89,9 +85,10 @@ fn own_program() -> PathBuf {
     env::current_exe().expect("/proc is there")
 }
 
-/// The arguments that have a test's program run one test.
-fn only(test: &str) -> [&str; 3] {
-    ["--exact", "--nocapture", test]
+/// The arguments that have a test's program run one test of this file.
+fn only(test: &str) -> [String; 3] {
+    let (_, module) = module_path!().split_once("::").expect("it is a module");
+    ["--exact", "--nocapture", &format!("{module}::{test}")].map(String::from)
 }
 
 fn run(program: &Path, test: &str, marker: &str, input: impl Into<Stdio>) -> Child {

@@ -1,19 +1,23 @@
 //! The program's own panic hook, beside the one that the crate chains.
 //!
-//! One test alone: a hook is the whole process's.
+//! In a process of its own: a hook is the whole process's.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use concurrent_futures::{Error, InlineExecutor, ThreadPoolExecutor, promise};
 
-/// No wait in a test is longer than this.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::LIMIT;
+use crate::alone::passes;
 
 static SEEN: AtomicUsize = AtomicUsize::new(0);
 
 #[test]
 fn the_programs_hook_sees_each_panic_once() {
+    const NAME: &str = concat!(module_path!(), "::the_programs_hook_sees_each_panic_once");
+    passes(NAME, see_each_panic_once);
+}
+
+fn see_each_panic_once() {
     std::panic::set_hook(Box::new(|_| {
         SEEN.fetch_add(1, Ordering::Relaxed);
     }));

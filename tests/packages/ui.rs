@@ -4,12 +4,10 @@
 //! those: whole outputs, as `trybuild` compares them, differ from compiler to
 //! compiler.
 
-mod package;
-
 use std::fs;
 use std::path::Path;
 
-use package::Package;
+use crate::package::Package;
 
 #[test]
 fn misuse_does_not_compile_and_the_compiler_says_why() {

@@ -1,11 +1,6 @@
 //! The pool of threads alone: closures, names, stacks, its ends. This file has the
 //! parts that the tests share.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed unwrap ends the test, and says where"
-)]
-
 use std::cell::Cell;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, PoolKind, ThreadFuture, ThreadPoolExecutor, current_worker};
 
-#[cfg(target_os = "linux")]
-mod alone;
+use crate::LIMIT;
+
 mod bounded;
 mod building;
 mod ending;
@@ -27,9 +22,6 @@ mod forks;
 mod scope;
 mod tasks;
 mod workers;
-
-/// No wait in a test is longer than this.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The threads of this process whose name begins with `prefix`.
 #[cfg(target_os = "linux")]

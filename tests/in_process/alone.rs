@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use super::LIMIT;
+use crate::LIMIT;
 
 /// Holds the name of the test that a process was started for.
 const ALONE: &str = "CONCURRENT_FUTURES_TEST_ALONE";

@@ -1,11 +1,6 @@
 //! The place of a panic: that of the very panic which ended the task, whatever
 //! else panicked on the way.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed unwrap ends the test, and says where"
-)]
-
 use std::panic::{catch_unwind, panic_any, resume_unwind};
 use std::sync::Arc;
 use std::thread;

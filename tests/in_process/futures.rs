@@ -1,10 +1,5 @@
 //! Futures by themselves, settled by a promise: no pool, no clock, no luck.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed unwrap ends the test, and says where"
-)]
-
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -19,8 +14,7 @@ use concurrent_futures::{
     ThreadPoolExecutor, as_completed, promise,
 };
 
-/// No wait in a test is longer than this.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::LIMIT;
 
 /// A future in each state, with the promise that keeps it there.
 fn in_each_state() -> [(State, Promise<i32>, ThreadFuture<i32>); 4] {
