@@ -1,4 +1,4 @@
-//! What works in the test's own process: futures by themselves, the executor without
+//! Tests that need no other process: futures by themselves, the executor without
 //! workers, the pool of threads.
 
 #![expect(
