@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 mod planted;
 
@@ -14,19 +14,43 @@ use planted::Planted;
 /// Seconds that a check may take: a bug may show as a hang, and the limit is what notices then.
 const LIMIT: &str = "90";
 
+/// After this time `--changed` begins no other bug: it is a part of every run of the checks.
+const BUDGET: Duration = Duration::from_secs(90);
+
 fn main() -> ExitCode {
+    let start = Instant::now();
     let root = std::env::current_dir().expect("there is a current folder");
-    let patterns: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let table = fs::read_to_string("ci/planted.txt").expect("the table is committed");
     let mut bugs = planted::read(&table).expect("the table can be read");
-    bugs.retain(|bug| patterns.is_empty() || patterns.iter().any(|part| bug.name.contains(part)));
+    let budget = match &arguments[..] {
+        [option, base @ ..] if option == "--changed" => {
+            let commit = base.first().map_or("HEAD~1", String::as_str);
+            let Some(files) = files_that_differ(commit) else {
+                println!("{commit} is not here (a clone without history?): no bug is planted");
+                return ExitCode::from(u8::from(!base.is_empty()));
+            };
+            bugs.retain(|bug| files.contains(&bug.file));
+            BUDGET
+        }
+        parts => {
+            let is_wanted = |bug: &Planted| parts.iter().any(|part| bug.name.contains(part));
+            bugs.retain(|bug| parts.is_empty() || is_wanted(bug));
+            Duration::MAX
+        }
+    };
     // Neighbours share what was built.
     bugs.sort_by(|a, b| (&a.check, &a.file).cmp(&(&b.check, &b.file)));
     let tree = root.join("target/mutants/tree");
     copy(&root, &tree);
-    let mut missed = 0;
+    let (mut missed, mut planted) = (0, 0);
     for (number, bug) in (1..).zip(&bugs) {
         let begin = Instant::now();
+        if begin - start > budget {
+            println!("left out for want of time: {}", bugs.len() - planted);
+            break;
+        }
+        planted = number;
         let verdict = verdict(bug, &tree);
         let time = begin.elapsed().as_secs();
         let (words, noticed) = match &verdict {
@@ -36,12 +60,21 @@ fn main() -> ExitCode {
         println!("{number}/{} {}: {words}, {time} s", bugs.len(), bug.name);
         missed += usize::from(!noticed);
     }
-    println!(
-        "{} of {} bugs were noticed",
-        bugs.len() - missed,
-        bugs.len()
-    );
+    println!("{} of {planted} bugs were noticed", planted - missed);
     ExitCode::from(u8::from(missed > 0))
+}
+
+/// Returns the files in which the tree differs from a commit; none if there is no such commit.
+fn files_that_differ(base: &str) -> Option<Vec<String>> {
+    let names = Command::new("git")
+        .args(["diff", "--name-only", "--relative", base, "--"])
+        .output()
+        .expect("git is here");
+    let list = String::from_utf8(names.stdout).expect("names are text");
+    names
+        .status
+        .success()
+        .then(|| list.lines().map(str::to_owned).collect())
 }
 
 /// Has the copy be like the tree, and leaves files alone that are the same: what was built of them
