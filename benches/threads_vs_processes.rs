@@ -2,7 +2,7 @@
 //! text of three sizes that goes there and comes back.
 //!
 //! ```text
-//! cargo bench --bench threads_vs_processes
+//! cargo bench -p benches --bench threads_vs_processes
 //! ```
 //!
 //! The three take turns, so that what else the machine does meets all of them. Times are for one

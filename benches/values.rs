@@ -1,13 +1,14 @@
 //! The cost of values on their way to another process and back.
 //!
 //! ```text
-//! cargo bench --bench values
+//! cargo bench -p benches --bench values
 //! ```
 //!
 //! First through a pool, plain vectors beside the same bytes in `serde_bytes`: one way (the answer
 //! is a length) and there and back. Then the encoding alone, beside plain `postcard`, which has no
 //! tags and would let a value arrive as another one. All in a line take turns; the figures are
-//! medians, so read the ratios. `cargo bench --profile dev --bench values` shows a debug build.
+//! medians, so read the ratios. `cargo bench -p benches --profile dev --bench values` shows a
+//! debug build.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

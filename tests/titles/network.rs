@@ -416,14 +416,16 @@ fn a_title_that_reads_the_same_in_every_charset_waits_for_nothing() {
 
 #[test]
 fn a_certificate_that_nobody_signed() {
-    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(signed.signing_key.serialize_der().into());
+    // By `tests/titles/localhost/generate`.
+    let certificate = include_bytes!("localhost/certificate.der").as_slice();
+    let key = include_bytes!("localhost/key.der").as_slice();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.into());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .with_single_cert(vec![certificate.into()], key)
         .unwrap();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
