@@ -1,9 +1,11 @@
 //! Tasks and workers that are ended on purpose.
 
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, ProcessPoolExecutor, TaskOptions};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::*;
 
@@ -29,6 +31,45 @@ alone! {
         assert_eq!(*value(&other), 7);
         assert!(!other.kill());
         assert_goes_on(&executor);
+    }
+
+    /// Its task would be queued again, for workers that are killed as they start.
+    fn a_worker_that_dies_while_its_pool_is_killed_leaves_no_task_behind() {
+        for at_once in [true, false] {
+            let executor = pool(1);
+            assert_goes_on(&executor);
+            let worker = Pid::from_raw(executor.stats().pids[0] as i32).unwrap();
+            kill_process(worker, Signal::STOP).unwrap();
+            let sent = executor.submit(double, 1).unwrap();
+            let pending = executor.submit(double, 2).unwrap();
+            pending.add_done_callback(move |_| {
+                kill_process(worker, Signal::KILL).unwrap();
+            });
+            if at_once {
+                executor.kill_workers();
+            } else {
+                executor.terminate_workers();
+            }
+            let ended = sent.exception_timeout(LIMIT).unwrap();
+            assert!(ended.is_some(), "{ended:?}");
+            assert!(pending.cancelled());
+            assert_eq!(executor.stats().replaced, 0);
+        }
+    }
+
+    fn a_callback_of_a_cancelled_task_may_wait_for_one_that_is_killed_with_it() {
+        let executor = pool(1);
+        let running = Arc::new(executor.submit(linger, ()).unwrap());
+        wait_until_running(&running);
+        let pending = executor.submit(double, 1).unwrap();
+        let (sender, seen) = channel();
+        let other = Arc::clone(&running);
+        pending.add_done_callback(move |_| {
+            sender.send(other.result().map(drop)).unwrap();
+        });
+        executor.kill_workers();
+        let seen = seen.recv_timeout(LIMIT).expect("the callback ends");
+        assert!(matches!(seen, Err(Error::Killed(_))), "{seen:?}");
     }
 
     fn kill_cancels_a_task_that_was_not_sent() {

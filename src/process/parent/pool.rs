@@ -189,7 +189,9 @@ impl Pool {
         }
         let waiting = state.queued + state.retries_queued;
         let (starting, workers) = (state.count_starting(), state.count_workers());
-        let may_start = state.not_before.is_none() && workers < self.config.max_workers;
+        let may_start = state.not_before.is_none()
+            && state.stopped.is_none()
+            && workers < self.config.max_workers;
         if !state.queue.is_empty() && waiting > starting && may_start {
             let more = (waiting - starting).min(self.config.max_workers - workers);
             state.to_spawn += more;

@@ -58,18 +58,20 @@ impl Pool {
         } else {
             KillReason::Terminated
         };
-        self.close(true, false);
         let mut state = self.state.lock();
-        while let Some(at) = state.queue.iter().position(|entry| entry.has_begun) {
+        let pending = self.refuse_tasks(&mut state, true);
+        for entry in std::mem::take(&mut state.queue) {
             state.retries_queued -= 1;
-            if let Some(entry) = state.queue.remove(at) {
-                let end = entry.end(None, None);
-                state.fail(entry, Error::Killed(end));
-            }
+            let end = entry.end(None, None);
+            state.fail(entry, Error::Killed(end));
         }
+        // In one step with the above: a worker that dies by itself in between would
+        // have its task requeued, and no worker lives long enough to run it.
         self.stop(&mut state, kill_reason);
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
+        // After the kill: a callback may wait for a task that is killed by it.
+        cancel(&pending);
     }
 
     /// Kills the worker that runs a task; returns `true` if that ends the task.
@@ -137,28 +139,30 @@ impl Pool {
     /// `waits`: the caller waits for the workers then.
     fn close(&self, cancels_pending: bool, waits: bool) {
         let mut state = self.state.lock();
-        state.close(Error::ShutDown);
-        self.capacity.notify_all();
-        let mut cancelled = Vec::new();
-        if cancels_pending {
-            let entries = std::mem::take(&mut state.queue);
-            let (begun, pending): (Vec<_>, Vec<_>) =
-                entries.into_iter().partition(|entry| entry.has_begun);
-            state.queue = begun.into();
-            cancelled = pending;
-        }
+        let pending = self.refuse_tasks(&mut state, cancels_pending);
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
-        // All are cancelled before one is notified: a callback may wait for another.
-        let notifications: Vec<_> = cancelled.iter().map(|entry| entry.task.cancel()).collect();
         if waits {
             // Not behind the callback that the thread may be in: the collector, which
             // is waited for below, may have to wait for these.
-            without_callback_queue(|| run_notifications(notifications));
+            without_callback_queue(|| cancel(&pending));
         } else {
-            run_notifications(notifications);
+            cancel(&pending);
         }
-        drop(cancelled);
+    }
+
+    /// Refuses tasks from now on. If `takes_pending`, takes those out of the queue that
+    /// have not begun, for the caller to [`cancel`] after it has unlocked.
+    fn refuse_tasks(&self, state: &mut PoolState, takes_pending: bool) -> Vec<QueuedTask> {
+        state.close(Error::ShutDown);
+        self.capacity.notify_all();
+        if !takes_pending {
+            return Vec::new();
+        }
+        let entries = std::mem::take(&mut state.queue).into_iter();
+        let (begun, pending): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.has_begun);
+        state.queue = begun.into();
+        pending
     }
 
     /// Returns `true` if the current thread runs one of its callbacks, or decodes
@@ -211,4 +215,15 @@ impl Pool {
         drop(state);
         self.threads_ended.notify_all();
     }
+}
+
+/// Cancels pending tasks. All are cancelled before one is notified: a callback may wait
+/// for another.
+fn cancel(pending: &[QueuedTask]) {
+    run_notifications(
+        pending
+            .iter()
+            .map(|entry| entry.task.cancel())
+            .collect::<Vec<_>>(),
+    );
 }
