@@ -12,6 +12,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::completion::WakerKey;
+use crate::sync::{ThreadId, thread_id};
 use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
@@ -23,8 +24,10 @@ pub(crate) struct CompletionSet<F: Waitable> {
     free: Vec<usize>,
     /// The tasks in `entries`. They live, so no two have the same id.
     ids: HashSet<usize>,
-    /// The tasks that the current thread has not yet tried to run inline.
+    /// The tasks that the thread below has not yet tried to run inline.
     not_tried_inline: BTreeSet<usize>,
+    /// The thread that waited last: another one may run what this one could not.
+    waiter: ThreadId,
     /// The number of a task that did not need the waiting thread when that looked last.
     elsewhere: usize,
     /// The process that it was made in: in a fork nothing arrives.
@@ -77,6 +80,7 @@ impl<F: Waitable> CompletionSet<F> {
             free: Vec::new(),
             ids: HashSet::new(),
             not_tried_inline: BTreeSet::new(),
+            waiter: thread_id(),
             elsewhere: 0,
             origin: Origin::current(),
         }
@@ -130,6 +134,7 @@ impl<F: Waitable> CompletionSet<F> {
             let arrived = self.arrivals.recv_deadline(deadline);
             return arrived.or(Err(NoneDone::InTime));
         }
+        self.note_waiter();
         loop {
             // A task that was run here may have forked.
             if !self.origin.is_here() {
@@ -149,6 +154,20 @@ impl<F: Waitable> CompletionSet<F> {
                 return self.arrivals.recv().or(Err(NoneDone::Ever));
             }
         }
+    }
+
+    /// Has a thread that did not wait last try all tasks that are not done inline.
+    fn note_waiter(&mut self) {
+        let us = thread_id();
+        if std::mem::replace(&mut self.waiter, us) == us {
+            return;
+        }
+        let is_open = |entry: &Entry<F>| !entry.item.target().done();
+        let numbered = self.entries.iter().enumerate();
+        self.not_tried_inline = numbered
+            .filter(|(_, entry)| entry.as_ref().is_some_and(is_open))
+            .map(|(number, _)| number)
+            .collect();
     }
 
     /// Returns `true` if no task can be done while this thread waits. Starts with the

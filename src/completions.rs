@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvError, Sender, unbounded};
 
 use crate::completion::WakerKey;
 use crate::completion_set::Entry;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, ThreadId, thread_id};
 use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
@@ -76,15 +76,16 @@ where
 struct Waiting<F> {
     /// By number.
     entries: BTreeMap<usize, Entry<F>>,
-    /// A receiver has tried to run inline those with smaller numbers.
-    tried_inline: usize,
+    /// For each thread that has received: the number below which it has tried to run
+    /// all inline.
+    tried_inline: Vec<(ThreadId, usize)>,
 }
 
 impl<F> Default for Waiting<F> {
     fn default() -> Self {
         Self {
             entries: BTreeMap::new(),
-            tried_inline: 0,
+            tried_inline: Vec::new(),
         }
     }
 }
@@ -197,8 +198,16 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     /// Takes one out that this thread has not tried to run inline.
     fn next_to_try_inline(&self) -> Option<(usize, Entry<F>)> {
         let mut waiting = self.locked().filter(|_| self.origin.is_here())?;
-        let number = *waiting.entries.range(waiting.tried_inline..).next()?.0;
-        waiting.tried_inline = number + 1;
+        let us = thread_id();
+        let tried = waiting.tried_inline.iter();
+        let at = tried.clone().position(|(thread, _)| *thread == us);
+        let at = at.unwrap_or_else(|| {
+            waiting.tried_inline.push((us, 0));
+            waiting.tried_inline.len() - 1
+        });
+        let first = waiting.tried_inline[at].1;
+        let number = *waiting.entries.range(first..).next()?.0;
+        waiting.tried_inline[at].1 = number + 1;
         let entry = waiting.entries.remove(&number)?;
         Some((number, entry))
     }

@@ -7,6 +7,7 @@ use super::borrowing::later;
 use super::callback_queue::without_callback_queue;
 use super::stack::{NoStack, has_enough_stack, with_enough_stack};
 use super::task::{Job, Notifications, Task, WorkerHooks};
+use super::wakers::outside_wakers;
 use super::{Completion, Notification};
 use crate::error::Error;
 use crate::panic::{catch, contain_drop};
@@ -32,7 +33,9 @@ impl<T> Completion<T> {
             if let Some((hooks, job)) = self.start_inline() {
                 // Not behind the callback that the thread may be in, which waits for
                 // them: there they would never run.
-                without_callback_queue(|| Arc::clone(self).run_started(job, &*hooks));
+                outside_wakers(|| {
+                    without_callback_queue(|| Arc::clone(self).run_started(job, &*hooks));
+                });
             }
         })
     }

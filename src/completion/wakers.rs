@@ -7,7 +7,7 @@ use crate::panic::contain;
 use crate::sync::local;
 
 local! {
-    /// `true` while the current thread wakes those who await a task.
+    /// `true` while the current thread calls wakers.
     static WAKING: Cell<bool> = Cell::new(false)
 }
 
@@ -17,7 +17,16 @@ pub(super) fn is_waking() -> bool {
     WAKING.try_with(Cell::get).unwrap_or(false)
 }
 
-/// The wakers of those who await a task. Usually none or one.
+/// Runs a task that a waker waits for: the waker's own polls go on later, those of the
+/// task do not.
+pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
+    let outer = WAKING.try_with(|waking| waking.replace(false));
+    let result = task();
+    let _ = WAKING.try_with(|waking| waking.set(outer.unwrap_or(false)));
+    result
+}
+
+/// The wakers of the `.await`s of a task. Usually none or one.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
     stored: Vec<(u64, Waker)>,

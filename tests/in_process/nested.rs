@@ -3,6 +3,7 @@
 //! The waiting worker runs the awaited task itself if it has not begun: that
 //! very task, and only in a wait without a limit.
 
+use std::future::{Future as _, IntoFuture};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -843,4 +844,101 @@ fn a_task_that_runs_in_a_wait_finds_half_a_megabyte_of_stack() {
         }
     }
     on_the_only_worker(|executor| chain(executor, 2_000));
+}
+
+/// The other thread could not run it, this one can.
+#[test]
+fn a_worker_runs_what_another_thread_has_waited_for_before() {
+    type Inner = ThreadFuture<i32>;
+    let first = |way: u32, executor: &Shared| -> Box<dyn FnOnce() -> bool + Send> {
+        let (promise, promised) = promise();
+        let inner: Inner = executor.spawn(|| 7).unwrap();
+        let sets = thread::spawn(move || promise.set_result(1).unwrap());
+        if way == 0 {
+            let mut both = as_completed([promised, inner]);
+            assert_eq!(both.next().unwrap().into_result().unwrap(), 1);
+            sets.join().unwrap();
+            Box::new(move || both.next().unwrap().into_result().is_ok_and(|n| n == 7))
+        } else {
+            let both = completions([promised, inner]);
+            assert_eq!(both.recv().unwrap().into_result().unwrap(), 1);
+            sets.join().unwrap();
+            Box::new(move || both.recv().unwrap().into_result().is_ok_and(|n| n == 7))
+        }
+    };
+    for way in [0, 1] {
+        let executor = pool(1);
+        let (sender, next) = mpsc::channel::<Box<dyn FnOnce() -> bool + Send>>();
+        let outer = executor.spawn(move || next.recv_timeout(LIMIT).unwrap()());
+        let outer = outer.unwrap();
+        sender.send(first(way, &executor)).unwrap();
+        let waited = outer.result_timeout(LIMIT);
+        assert!(waited.is_ok_and(|is_right| *is_right), "{way}: it starves");
+    }
+}
+
+/// The task that needs this thread comes last.
+#[test]
+fn a_task_of_its_own_among_completions_holds_up_no_other() {
+    let executor = pool(1);
+    let (hand_over, handed) = mpsc::channel::<ThreadFuture<()>>();
+    let (promise, promised) = promise::<()>();
+    let (waits, waiting) = mpsc::channel();
+    let (sender, answer) = mpsc::channel();
+    let task = executor.spawn(move || {
+        let own = handed.recv_timeout(LIMIT).unwrap();
+        let both = completions([own, promised]);
+        waits.send(()).unwrap();
+        let (first, second) = (both.recv().unwrap(), both.recv().unwrap());
+        sender
+            .send((first.into_result(), second.into_result()))
+            .unwrap();
+    });
+    hand_over.send(task.unwrap()).unwrap();
+    waiting.recv_timeout(LIMIT).unwrap();
+    promise.set_result(()).unwrap();
+    let (first, second) = answer.recv_timeout(LIMIT).expect("it does not hang");
+    assert!(first.is_ok(), "{first:?}");
+    assert!(matches!(second, Err(Error::WouldDeadlock)), "{second:?}");
+}
+
+/// The waker's own polls go on later, those of the task do not.
+#[test]
+fn a_task_that_runs_inside_a_waker_and_awaits_itself_is_told() {
+    type Own = Arc<ThreadFuture<bool>>;
+    struct WaitsFor(Mutex<Option<Own>>);
+    impl Wake for WaitsFor {
+        fn wake(self: Arc<Self>) {
+            let task = self.0.lock().unwrap().take().unwrap();
+            let _ = task.result();
+        }
+    }
+    let executor = pool(1);
+    let (sender, answer) = mpsc::channel();
+    let inner = Arc::clone(&executor);
+    let outer = executor.spawn(move || {
+        let (hand_over, handed) = mpsc::channel::<Own>();
+        let task = inner.spawn(move || {
+            let own = handed.recv_timeout(LIMIT).unwrap();
+            matches!(
+                pollster::block_on((&*own).into_future()),
+                Err(Error::WouldDeadlock)
+            )
+        });
+        let task = Arc::new(task.unwrap());
+        hand_over.send(Arc::clone(&task)).unwrap();
+        let waker = Waker::from(Arc::new(WaitsFor(Mutex::new(Some(Arc::clone(&task))))));
+        let (promise, promised) = promise::<()>();
+        let mut awaits = Box::pin(promised.into_future());
+        assert!(
+            awaits
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        promise.set_result(()).unwrap();
+        sender.send(*task.result().unwrap()).unwrap();
+    });
+    assert!(answer.recv_timeout(LIMIT).expect("it does not hang"));
+    outer.unwrap().into_result().unwrap();
 }
