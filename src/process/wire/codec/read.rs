@@ -20,7 +20,15 @@ use super::tag;
 /// Reads a message that takes up all of `bytes`.
 pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let mut reader = Reader::new(bytes)?;
-    let value = reader.value(std::marker::PhantomData::<T>)?;
+    let mut value = reader.value(std::marker::PhantomData::<T>)?;
+    if reader.is_ambiguous && !reader.has_failed {
+        // By position just now, which shows that no field is missing; and now by name,
+        // which shows that each name is of a field of its own.
+        drop(value);
+        reader = Reader::new(bytes)?;
+        reader.by_name = true;
+        value = reader.value(std::marker::PhantomData::<T>)?;
+    }
     if reader.has_failed {
         return Err(Refusal::new(
             "its `Deserialize` goes on after a part of it could not be read",

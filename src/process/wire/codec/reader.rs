@@ -2,6 +2,7 @@
 
 use std::ptr;
 
+use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Visitor};
 
 use super::block::{Number, ReadNumbers, numbers_of, read_vector};
@@ -29,6 +30,11 @@ pub(super) struct Reader<'de> {
     pub(super) packed: Option<u8>,
     /// It is not known any more what the next bytes are.
     pub(super) has_failed: bool,
+    /// A struct was written with fewer names than its reader has, some of which may be
+    /// names of one field.
+    pub(super) is_ambiguous: bool,
+    /// Such structs are read by name, and not by position.
+    pub(super) by_name: bool,
     /// The size of the largest value that was begun so far. What is inside another on
     /// the heap has a size that is known only when it is begun.
     pub(super) largest: usize,
@@ -68,6 +74,8 @@ impl<'de> Reader<'de> {
             shapes,
             packed: None,
             has_failed: false,
+            is_ambiguous: false,
+            by_name: false,
             largest: 0,
         })
     }
@@ -252,6 +260,14 @@ impl<'de> Reader<'de> {
         if count == fields.len() {
             return self.visit(count, None, false, |parts| visitor.visit_seq(parts));
         }
+        self.is_ambiguous = true;
+        if self.by_name {
+            let names = self.shapes[shape].fields;
+            return self.visit(count, None, true, |parts| {
+                let mut named = Named { names, parts };
+                visitor.visit_map(&mut named)
+            });
+        }
         // Other names of one field may be among those of the reader. If not, then
         // it reads more fields than were written.
         let read = self.visit(count, None, true, |parts| visitor.visit_seq(parts));
@@ -418,5 +434,37 @@ impl<'de> de::MapAccess<'de> for &mut Parts<'_, 'de> {
 
     fn size_hint(&self) -> Option<usize> {
         self.hint()
+    }
+}
+
+/// The fields of a struct, read by the names that were written.
+struct Named<'p, 'd, 'de> {
+    /// Those that are left, each behind its length.
+    names: &'de [u8],
+    parts: &'p mut Parts<'d, 'de>,
+}
+
+impl<'de> de::MapAccess<'de> for &mut Named<'_, '_, 'de> {
+    type Error = Refusal;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Refusal> {
+        if self.names.is_empty() {
+            return Ok(None);
+        }
+        let name = take_text(&mut self.names)?;
+        seed.deserialize(BorrowedStrDeserializer::new(name))
+            .map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
+        let read = self.parts.part(seed)?;
+        read.ok_or_else(|| {
+            self.parts
+                .reader
+                .fail("more fields are read than were written")
+        })
     }
 }

@@ -664,3 +664,79 @@ fn no_block_makes_it_allocate_what_it_claims() {
 }
 
 mod halves;
+
+/// One of its names may be another field's.
+#[test]
+fn a_field_that_is_written_for_old_readers_is_not_taken_for_an_alias() {
+    #[derive(Serialize, Deserialize)]
+    struct User {
+        #[serde(skip_deserializing)]
+        name: String,
+        #[serde(alias = "name")]
+        nick: String,
+        #[serde(skip_serializing)]
+        cached: String,
+    }
+    let [name, nick, cached] = ["name", "nick", "cached"].map(str::to_owned);
+    let mut bytes = Vec::new();
+    encode(&User { name, nick, cached }, &mut bytes).unwrap();
+    let read = decode::<User>(&bytes);
+    assert!(
+        read.is_err(),
+        "{:?}",
+        read.map(|user| (user.name, user.nick, user.cached))
+    );
+}
+
+/// Such structs are read twice, but not once more at each of them.
+#[test]
+fn a_long_list_of_structs_with_aliases_arrives() {
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Node {
+        #[serde(alias = "number")]
+        n: u32,
+        #[serde(skip)]
+        skipped: u8,
+        next: Option<Box<Node>>,
+    }
+    let mut list = Node::default();
+    for n in 1..200 {
+        list = Node {
+            n,
+            next: Some(Box::new(list)),
+            ..Node::default()
+        };
+    }
+    let mut bytes = Vec::new();
+    encode(&list, &mut bytes).unwrap();
+    assert_eq!(decode::<Node>(&bytes).unwrap(), list);
+}
+
+/// The size of a part is known when copies of it are on the stack already: whatever
+/// is left of the stack before, it has to be enough.
+#[test]
+fn a_large_part_deep_inside_a_value_finds_stack() {
+    type Row = [[u64; 32]; 32];
+    #[derive(Serialize, Deserialize)]
+    struct Large([Row; 8]);
+    #[derive(Serialize, Deserialize)]
+    enum List {
+        Next(Box<List>),
+        Last(Box<Large>),
+    }
+    let bytes_of = |depth: usize| {
+        let mut list = List::Last(Box::new(Large([[[7; 32]; 32]; 8])));
+        for _ in 0..depth {
+            list = List::Next(Box::new(list));
+        }
+        let mut bytes = Vec::new();
+        encode(&list, &mut bytes).unwrap();
+        bytes
+    };
+    for depth in (0..2000).step_by(100) {
+        let bytes = bytes_of(depth);
+        let thread = std::thread::Builder::new().stack_size(3 << 20);
+        let read = thread.spawn(move || decode::<List>(&bytes).map(drop));
+        read.unwrap().join().unwrap().unwrap();
+    }
+}
