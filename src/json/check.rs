@@ -9,8 +9,36 @@ use std::fmt::{self, Display};
 
 use serde::ser::{self, Serialize, Serializer};
 
-#[derive(Clone, Copy)]
-pub(super) struct Check;
+/// The depth of the values that serde_json reads: it refuses what is nested deeper, so
+/// that its recursion needs no more stack than a thread has.
+const MOST_LEVELS: u16 = 127;
+
+/// The depth up to which values may be wrapped in others that JSON does not show.
+const MOST_CALLS: u16 = 512;
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Check {
+    /// The number of lists and objects around the value.
+    levels: u16,
+    /// The number of calls of `serialize` that are on the stack.
+    calls: u16,
+}
+
+impl Check {
+    /// Goes that many lists and objects deeper.
+    fn inside(self, levels: u16) -> Result<Self, Refused> {
+        let inner = Self {
+            levels: self.levels + levels,
+            calls: self.calls + 1,
+        };
+        if inner.levels <= MOST_LEVELS && inner.calls <= MOST_CALLS {
+            return Ok(inner);
+        }
+        Err(Refused(format!(
+            "JSON is not read where it is nested more than {MOST_LEVELS} deep"
+        )))
+    }
+}
 
 /// The words of a refusal.
 #[derive(Debug)]
@@ -117,7 +145,7 @@ impl Serializer for Check {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Written, Refused> {
-        match value.serialize(self)? {
+        match value.serialize(self.inside(0)?)? {
             Something => Ok(Something),
             Null => Err(Refused(
                 "JSON has the same word for `None` and a `Some` of nothing".to_owned(),
@@ -147,7 +175,7 @@ impl Serializer for Check {
         _name: &'static str,
         value: &T,
     ) -> Result<Written, Refused> {
-        value.serialize(self)
+        value.serialize(self.inside(0)?)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -157,20 +185,20 @@ impl Serializer for Check {
         _variant: &'static str,
         value: &T,
     ) -> Result<Written, Refused> {
-        value.serialize(self)?;
+        value.serialize(self.inside(1)?)?;
         Ok(Something)
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Self, Refused> {
-        Ok(self)
+        self.inside(1)
     }
 
     fn serialize_tuple(self, _len: usize) -> Result<Self, Refused> {
-        Ok(self)
+        self.inside(1)
     }
 
     fn serialize_tuple_struct(self, _name: &'static str, _len: usize) -> Result<Self, Refused> {
-        Ok(self)
+        self.inside(1)
     }
 
     fn serialize_tuple_variant(
@@ -180,15 +208,15 @@ impl Serializer for Check {
         _variant: &'static str,
         _len: usize,
     ) -> Result<Self, Refused> {
-        Ok(self)
+        self.inside(2)
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Self, Refused> {
-        Ok(self)
+        self.inside(1)
     }
 
     fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Self, Refused> {
-        Ok(self)
+        self.inside(1)
     }
 
     fn serialize_struct_variant(
@@ -198,7 +226,7 @@ impl Serializer for Check {
         _variant: &'static str,
         _len: usize,
     ) -> Result<Self, Refused> {
-        Ok(self)
+        self.inside(2)
     }
 
     fn collect_str<T: Display + ?Sized>(self, _value: &T) -> Result<Written, Refused> {

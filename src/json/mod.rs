@@ -93,7 +93,9 @@ impl<T: Serialize> Serialize for Json<T> {
         if serializer.is_human_readable() {
             return self.0.serialize(serializer);
         }
-        self.0.serialize(Check).map_err(S::Error::custom)?;
+        self.0
+            .serialize(Check::default())
+            .map_err(S::Error::custom)?;
         let text = serde_json::to_string(&self.0).map_err(S::Error::custom)?;
         serializer.serialize_str(&text)
     }

@@ -122,7 +122,11 @@ fn integers_of_more_than_64_bits_do_not_become_floats() {
         Wide::Negative(i128::from(u64::MAX) + 1),
     ];
     for wide in refused {
-        let error = wide.serialize(Check).map(drop).unwrap_err().to_string();
+        let error = wide
+            .serialize(Check::default())
+            .map(drop)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("64 bits"), "{error}");
         let sent = sent(wide);
         assert!(sent.is_err(), "{sent:?}");
@@ -133,4 +137,28 @@ fn integers_of_more_than_64_bits_do_not_become_floats() {
 fn a_format_for_people_has_the_value_alone() {
     assert_eq!(serde_json::to_string(&Json(vec![1])).unwrap(), "[1]");
     assert_eq!(serde_json::from_str::<Json<u8>>("7").unwrap(), Json(7));
+}
+
+/// Its writer calls itself, on the stack of the thread that submits.
+#[test]
+fn a_value_that_json_nests_too_deep_is_refused_before_it_is_written() {
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Node {
+        next: Option<Box<Node>>,
+    }
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Wrapped(Option<Box<Wrapped>>);
+    let list = |nodes: usize| {
+        (1..nodes).fold(Node { next: None }, |next, _| Node {
+            next: Some(Box::new(next)),
+        })
+    };
+    assert!(sent(list(127)).is_ok());
+    for nodes in [128, 129, 5_000] {
+        let error = list(nodes).serialize(Check::default());
+        let error = error.map(drop).unwrap_err().to_string();
+        assert!(error.contains("127 deep"), "{error}");
+    }
+    let wrapped = (0..5_000).fold(Wrapped(None), |next, _| Wrapped(Some(Box::new(next))));
+    assert!(wrapped.serialize(Check::default()).is_err());
 }
