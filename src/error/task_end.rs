@@ -64,9 +64,10 @@ impl fmt::Display for TaskEnd {
         if let Some(pid) = self.pid() {
             write!(f, " in the worker process {pid}")?;
         }
-        match self.ran_for() {
-            Some(time) => write!(f, ", after {time:.1?}"),
-            None => f.write_str(", while no worker ran it"),
+        match (self.ran_for(), self.pid()) {
+            (Some(time), _) => write!(f, ", after {time:.1?}"),
+            (None, Some(_)) => f.write_str(", before it began"),
+            (None, None) => f.write_str(", while no worker ran it"),
         }
     }
 }

@@ -88,6 +88,8 @@ pub(super) struct WorkerHandle {
     pub(super) process: Arc<Process>,
     pub(super) channel: Arc<Channel>,
     inbox: Assembler,
+    /// The payload of a frame that broke the protocol.
+    refused: Vec<u8>,
     outbox: VecDeque<Arc<Vec<u8>>>,
     /// The number of bytes of the first frame in the outbox that were sent.
     sent: usize,
@@ -121,6 +123,7 @@ impl WorkerHandle {
             process: Arc::new(process),
             channel: Arc::new(channel),
             inbox: Assembler::new(),
+            refused: Vec::new(),
             outbox: VecDeque::new(),
             sent: 0,
             is_drained: true,
@@ -208,12 +211,16 @@ impl WorkerHandle {
                 return Ok(None);
             }
             if let Some(frame) = self.inbox.next().map_err(nonsense)? {
-                self.check_expected(frame.kind, frame.task)?;
+                if let Err(what) = self.check_expected(frame.kind, frame.task, frame.payload.len())
+                {
+                    self.refused = frame.payload;
+                    return Err(what);
+                }
                 return Reply::of(frame).map(Some).map_err(nonsense);
             }
             // Before the frame is whole: its length may be a lie.
             if let Some(header) = self.inbox.header() {
-                self.check_expected(header.kind, header.task)?;
+                self.check_expected(header.kind, header.task, header.length)?;
             }
             if self.is_eof || *budget == 0 {
                 self.watch_progress()?;
@@ -255,10 +262,12 @@ impl WorkerHandle {
             .in_flight()
             .filter(|in_flight| in_flight.started.is_none())?;
         let task = in_flight.number;
-        let mut said = self.inbox.leftover();
+        let mut said = std::mem::take(&mut self.refused);
+        said.extend(self.inbox.leftover());
         let mut piece = [0; 4096];
         // Another process may hold the socket, and go on writing.
-        while said.len() < 2 * capacity() {
+        let limit = said.len() + 2 * capacity();
+        while said.len() < limit {
             match self.channel.receive_now(&mut piece) {
                 Ok(count) if count > 0 => said.extend_from_slice(&piece[..count]),
                 _ => break,
@@ -267,8 +276,9 @@ impl WorkerHandle {
         holds(&said, Kind::Started, task).then_some(task)
     }
 
-    /// Checks that a frame of that kind and task is allowed now, by the table above.
-    fn check_expected(&self, kind: Kind, task: u64) -> Result<(), String> {
+    /// Checks that a frame of that kind, task and length is allowed now, by the table
+    /// above.
+    fn check_expected(&self, kind: Kind, task: u64, length: usize) -> Result<(), String> {
         use Kind::{InitializeFailed, Initialized, Ready, Refused, Started};
         let may_come = match (&self.activity, kind) {
             // Its messages are ignored.
@@ -287,10 +297,13 @@ impl WorkerHandle {
             }
             _ => false,
         };
-        if may_come {
+        // Or a worker that sends it byte by byte would never be late.
+        let may_be_so_long = length == 0 || !matches!(kind, Ready | Initialized | Started);
+        if may_come && may_be_so_long {
             return Ok(());
         }
         let what = match kind {
+            _ if may_come => "it sent a message that is longer than such messages are",
             Started => "it began a task that it was not given",
             Ready | Refused | Initialized | InitializeFailed => {
                 "it spoke of its start when it had said that it was ready"

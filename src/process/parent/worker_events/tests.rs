@@ -431,7 +431,10 @@ fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
 /// Of the worker of a task that wrote into its socket, the next task may have begun.
 #[test]
 fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
-    let nonsense: [&[u8]; 3] = [
+    let mut whole = bare(Kind::Returned, 9);
+    whole[16] = 24; // the payload is what comes behind
+    let nonsense: [&[u8]; 4] = [
+        &whole,
         &bare(Kind::Returned, 9),
         b"hello from a task that prints to every descriptor",
         b"short",
@@ -448,6 +451,46 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
         assert!(matches!(outcome, Err(Error::WorkerDied(_))), "{outcome:?}");
         pool.shutdown(ShutdownOptions::new());
     }
+}
+
+/// Byte by byte it would never be late, and the task's own limit not begin.
+#[test]
+fn a_worker_that_begins_a_task_with_a_payload_is_given_up() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let call = bare(Kind::Task, 0).to_vec();
+    let queued = pool.queue(call, TaskSettings::default(), one::<()>, true);
+    let task = queued.unwrap();
+    let mut state = pool.lock();
+    let mut words = bare(Kind::Started, 1);
+    words[16 + 5] = 1; // 2^40 bytes
+    worker.write_all(&words).unwrap();
+    pool.drain_replies(&mut state);
+    match &state.workers[&0].kill_reason {
+        Some(KillReason::Misbehaved(what)) => assert!(what.contains("longer"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    drop(state);
+    assert!(
+        outcome(&task).is_err(),
+        "no other worker can be started here"
+    );
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// A message of a killed worker changes nothing.
+#[test]
+fn the_first_reason_to_kill_a_worker_stands() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let task = started(&pool, &mut worker);
+    let mut state = pool.lock();
+    let handle = state.workers.get_mut(&0).unwrap();
+    handle.kill(KillReason::Killed);
+    handle.kill(KillReason::Misbehaved("it spoke".to_owned()));
+    assert_eq!(handle.kill_reason, Some(KillReason::Killed));
+    drop(state);
+    let outcome = outcome(&task);
+    assert!(matches!(outcome, Err(Error::Killed(_))), "{outcome:?}");
+    pool.shutdown(ShutdownOptions::new());
 }
 
 /// The supervisor may sleep without a limit then.
