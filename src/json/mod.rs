@@ -21,7 +21,8 @@ use self::check::Check;
 ///
 /// A value that JSON has no words for is refused as well, when it is written: a number
 /// that is infinite or none, an integer outside of `i64` and `u64`, a `Some` of nothing
-/// (`Some(None)`, `Some(())`), and the keys of a map that are no text, number or `bool`.
+/// (`Some(None)`, `Some(())`), the keys of a map that are no text, number or `bool`, and
+/// what is nested more than 127 deep.
 ///
 /// Beyond that a value arrives as serde reads it from any JSON. A field that serde is
 /// told to skip arrives as its default. A variant that is only written (`skip_deserializing`)
