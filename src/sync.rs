@@ -10,12 +10,12 @@
 
 #[cfg(not(concurrent_futures_loom))]
 pub(crate) use self::real::{
-    Condvar, Mutex, MutexGuard, ThreadId, UnsafeCell, YIELDS, thread_id, yield_now,
+    Condvar, Mutex, MutexGuard, ThreadId, UnsafeCell, thread_id, yield_now,
 };
 
 #[cfg(concurrent_futures_loom)]
 pub(crate) use self::model::{
-    Condvar, Mutex, MutexGuard, ThreadId, UnsafeCell, YIELDS, thread_id, yield_now,
+    Condvar, Mutex, MutexGuard, ThreadId, UnsafeCell, thread_id, yield_now,
 };
 
 /// `thread_local!` of the thread, or of the model's thread: a model runs all of
@@ -58,11 +58,6 @@ mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread::{ThreadId, yield_now};
 
-    /// The number of times that a thread yields before it sleeps. A sleep costs the
-    /// one who wakes it 5 to 13 us; in `benches/threads.rs` 24 make a burst a third
-    /// faster and a task there and back several times, and 64 are no better.
-    pub(crate) const YIELDS: u32 = 24;
-
     pub(crate) fn thread_id() -> ThreadId {
         std::thread::current().id()
     }
@@ -93,9 +88,6 @@ mod model {
 
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::thread::{ThreadId, yield_now};
-
-    /// None: a model tries every order anyhow.
-    pub(crate) const YIELDS: u32 = 0;
 
     pub(crate) fn thread_id() -> ThreadId {
         loom::thread::current().id()

@@ -17,7 +17,7 @@ use std::mem::transmute;
 use std::sync::Arc;
 
 use super::Completion;
-use super::scope_tasks::ScopeTasks;
+use super::scope_end::ScopeTasks;
 use super::task::{Job, Task};
 
 impl<T: Send> Completion<T> {

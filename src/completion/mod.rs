@@ -34,7 +34,7 @@
 //!
 //! *Waiters* are threads in `wait`. The [`Notification`] is the user code that the
 //! end of a task calls for: wakers, the `Drop` of a job that was not called, and
-//! the callbacks in the order of adding (`notification.rs`). No user code runs under
+//! the callbacks in the order of adding (`callbacks.rs`). No user code runs under
 //! the lock: it is moved out of the record, and runs once the lock is released.
 //!
 //! # Done, and callbacks done
@@ -50,13 +50,14 @@
 //! of a completion never runs user code, whichever end lets go last.
 
 mod borrowing;
-mod callback_queue;
+mod callbacks;
 mod deadlock;
 #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
 mod forks;
+mod nested_callbacks;
 mod notification;
 mod running;
-mod scope_tasks;
+mod scope_end;
 mod slot;
 mod stack;
 mod task;
@@ -72,15 +73,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub(crate) use self::callback_queue::{run_notifications, without_callback_queue};
-pub(crate) use self::notification::{Callback, Notification, is_notifying_for};
-pub(crate) use self::scope_tasks::ScopeTasks;
+pub(crate) use self::callbacks::{Callback, is_notifying_for};
+pub(crate) use self::nested_callbacks::{run_notifications, without_callback_queue};
+pub(crate) use self::notification::Notification;
+pub(crate) use self::scope_end::ScopeTasks;
 pub(crate) use self::task::{EncodedCall, Job, Notifications, Task, WorkerHooks};
 pub(crate) use self::until::Until;
 pub(crate) use self::waiting::{Finalizer, is_collector_of, mark_collector_of};
 pub(crate) use self::wakers::WakerKey;
 
-use self::scope_tasks::ScopeGuard;
+use self::scope_end::ScopeGuard;
 use self::slot::Slot;
 use self::wakers::Wakers;
 use crate::error::Error;

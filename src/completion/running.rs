@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::borrowing::later;
-use super::callback_queue::without_callback_queue;
+use super::nested_callbacks::without_callback_queue;
 use super::stack::{NoStack, has_enough_stack, with_enough_stack};
 use super::task::{Job, Notifications, Task, WorkerHooks};
 use super::wakers::outside_wakers;

@@ -14,15 +14,16 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::callback_queue::without_callback_queue;
-use super::notification::NotifyingFor;
+use super::callbacks::NotifyingFor;
+use super::nested_callbacks::without_callback_queue;
 use super::stack::with_enough_stack;
 use super::until::Until;
 use super::wakers::{WakerKey, is_waking};
 use super::{Completion, NO_POOL, Record, deadlock};
 use crate::error::Error;
 use crate::panic::contain;
-use crate::sync::{MutexGuard, YIELDS, local, thread_id, yield_now};
+use crate::sync::{MutexGuard, local, thread_id, yield_now};
+use crate::sys::spin::YIELDS;
 
 local! {
     /// The pool of which this thread is the collector.

@@ -53,8 +53,8 @@ impl TaskEnd {
     }
 }
 
-/// The task, the worker, and the time, as in `the task thumb in process 7,
-/// after 1.0s`.
+/// The task, the worker, and the time, as in `the task thumb in the
+/// worker process 7, after 1.0s`.
 impl fmt::Display for TaskEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the task")?;

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::chunk::Chunk;
+use super::chunk_size::chunk_sizes;
+use super::contained_vec::ContainedVec;
 use super::options::MapOptions;
 use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
@@ -13,7 +14,7 @@ use crate::waitable::{Target, Waitable, sealed};
 /// The items of one task.
 pub(crate) enum Batch<A> {
     One(A),
-    Many(Chunk<A>),
+    Many(ContainedVec<A>),
 }
 
 impl<A> Batch<A> {
@@ -38,7 +39,7 @@ pub(super) fn batches<A, R>(
         let batch = match sizes() {
             1 => Batch::One(items.next()?),
             size => {
-                let chunk: Chunk<A> = items.by_ref().take(size).collect();
+                let chunk: ContainedVec<A> = items.by_ref().take(size).collect();
                 if chunk.len() == 0 {
                     return None;
                 }
@@ -46,35 +47,6 @@ pub(super) fn batches<A, R>(
             }
         };
         Some((batch.len(), submit(batch)))
-    }
-}
-
-/// Returns the sizes of the chunks: as given, or chosen by what is known of the
-/// items.
-fn chunk_sizes(
-    given: Option<usize>,
-    workers: usize,
-    size_hint: (usize, Option<usize>),
-) -> impl FnMut() -> usize {
-    /// Chunks for each worker: more even the load, fewer cost less.
-    const CHUNKS: usize = 4;
-    const LARGEST: usize = 1024;
-    let known = || match size_hint {
-        (least, Some(most)) if least == most => {
-            // An executor may have no workers just now.
-            let chunks = workers.max(1).saturating_mul(CHUNKS);
-            Some(least.div_ceil(chunks).max(1))
-        }
-        _ => None,
-    };
-    let fixed = given.or_else(known);
-    let mut growing = 1;
-    move || {
-        fixed.unwrap_or_else(|| {
-            let size = growing;
-            growing = LARGEST.min(2 * size);
-            size
-        })
     }
 }
 
@@ -93,7 +65,10 @@ where
 }
 
 /// Runs `f` on each item of a chunk; one that panics does not end the others.
-pub(crate) fn each<A, R>(f: impl Fn(A) -> R, items: Chunk<A>) -> Chunk<Result<R, Error>> {
+pub(crate) fn each<A, R>(
+    f: impl Fn(A) -> R,
+    items: ContainedVec<A>,
+) -> ContainedVec<Result<R, Error>> {
     let call = |item| catch(|| f(item)).map_err(Error::Panicked);
     items.into_vec().into_iter().map(call).collect()
 }
@@ -116,7 +91,7 @@ impl<R: 'static> Part<R> {
     /// A chunk of `items`, run by [`each`].
     pub(crate) fn many<F>(future: F, items: usize) -> Self
     where
-        F: Future<Output = Chunk<Result<R, Error>>> + Send + 'static,
+        F: Future<Output = ContainedVec<Result<R, Error>>> + Send + 'static,
     {
         Self::new(future, move |result| match result {
             Ok(chunk) => chunk.into_vec(),

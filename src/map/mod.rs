@@ -4,7 +4,8 @@
 //! items into tasks, [`Unordered`] gives the same results as they end.
 
 mod batch;
-mod chunk;
+mod chunk_size;
+mod contained_vec;
 mod options;
 mod unordered;
 
@@ -14,7 +15,7 @@ use std::iter::FusedIterator;
 use std::time::Instant;
 
 pub(crate) use self::batch::{Batch, Part, each, one_by_one};
-pub(crate) use self::chunk::Chunk;
+pub(crate) use self::contained_vec::ContainedVec;
 pub use self::options::MapOptions;
 pub use self::unordered::Unordered;
 

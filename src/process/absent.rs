@@ -7,7 +7,7 @@ use super::settings::{Config, TaskSettings};
 use crate::completion::Completion;
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats};
-use crate::map::Chunk;
+use crate::map::ContainedVec;
 
 pub(super) enum Pool {}
 
@@ -47,9 +47,9 @@ impl Pool {
     pub(super) fn submit_chunk<A, R>(
         self: &Arc<Self>,
         _f: fn(A) -> R,
-        _items: &Chunk<A>,
+        _items: &ContainedVec<A>,
         _terms: TaskSettings,
-    ) -> Result<Arc<Completion<Chunk<Result<R, Error>>>>, Error> {
+    ) -> Result<Arc<Completion<ContainedVec<Result<R, Error>>>>, Error> {
         match **self {}
     }
 

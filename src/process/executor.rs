@@ -81,7 +81,7 @@ use crate::panic::contain_drop;
 /// of your own dropping does nothing more: if that one did not wait, the end of
 /// `main` ends the work. However this process ends, its workers end with it. In async
 /// code the drop blocks the runtime, and may hang for ever: see
-/// [the entry_point out](crate#in-async-code).
+/// [the way out](crate#in-async-code).
 ///
 /// **Callbacks**, and the `Deserialize` of results, run on one thread of the
 /// pool; but a thread that waits without a limit may decode a small value

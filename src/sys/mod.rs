@@ -25,6 +25,7 @@ pub(crate) mod life;
 pub(crate) mod parent;
 pub(crate) mod shortage;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+pub(crate) mod signals;
 pub(crate) mod spin;
 pub(crate) mod stack;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]

@@ -1,38 +1,51 @@
-//! Spinning: a few looks, with yields in between, before a thread sleeps.
+//! Spinning: a thread that waits yields a few times, and looks in between, before it
+//! sleeps.
 //!
-//! Both ends of a channel wait for each other once a task. If they run on two
-//! CPUs, what one waits for is often under way, while to sleep and be woken from
-//! another CPU takes many times as long as an empty task. On one CPU the other end
-//! cannot go on before this one sleeps, and every look is time taken from it.
+//! To sleep and be woken from another CPU takes many times as long as an empty task. But
+//! a thread that has nothing to do uses no CPU: it spins a few times and then sleeps.
 //!
-//! The terms: each frame says on which CPU its sender ran when it was written. A
-//! worker, before it waits for the next request, and the supervisor, before it
-//! waits for workers that have tasks, look [`SPINS`] times without waiting, and
-//! let others run in between, if the last frame came from another CPU. Then they
-//! sleep: who has nothing to do uses no CPU. What was said may be old, or
-//! nonsense; it decides on a few looks and on nothing else, and what comes after
-//! the last look ends the sleep at once, as it would without any.
+//! # Two ends of a channel
+//!
+//! Both ends of a channel wait for each other once a task. If they run on two CPUs,
+//! what one waits for is often under way. On one CPU the other end cannot go on before
+//! this one sleeps, and spinning takes the time from it. So each frame says on which
+//! CPU its sender ran when it was written. A worker that waits for the next request,
+//! and the supervisor that waits for workers with tasks, spin if the last frame came
+//! from another CPU. That CPU may be out of date, or made up: it decides on a few looks
+//! and on nothing else, and what arrives after the last look ends the sleep as ever.
 
-use std::thread::yield_now;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+pub(crate) use self::channel::{is_elsewhere, spin};
 
-use super::current_process;
+/// The number of times that a thread yields before it sleeps until a task is done. A
+/// sleep costs the thread that wakes it 5 to 13 us; in `benches/threads.rs` 24 make a
+/// burst a third faster and a round trip several times, and 64 are no better. A model
+/// tries every order anyhow.
+pub(crate) const YIELDS: u32 = if cfg!(concurrent_futures_loom) { 0 } else { 24 };
 
-/// The number of looks before a sleep. Six are too few for bursts with one worker,
-/// and sixty gain little more.
-const SPINS: u32 = 20;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+mod channel {
+    use std::thread::yield_now;
 
-/// Returns `true` if a frame with that CPU came from another CPU than this.
-pub(crate) fn is_elsewhere(cpu: u32) -> bool {
-    cpu != 0 && cpu != current_process::cpu()
-}
+    use crate::sys::current_process;
 
-/// Polls `find` up to [`SPINS`] times, yielding in between; returns the first result.
-pub(crate) fn spin<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
-    (0..SPINS).find_map(|_| {
-        let found = find();
-        if found.is_none() {
-            yield_now();
-        }
-        found
-    })
+    /// The number of looks at a channel before a sleep. Six are too few for bursts with
+    /// one worker, and sixty gain little more.
+    const SPINS: u32 = 20;
+
+    /// Returns `true` if a frame with that CPU came from another CPU than this.
+    pub(crate) fn is_elsewhere(cpu: u32) -> bool {
+        cpu != 0 && cpu != current_process::cpu()
+    }
+
+    /// Polls `find` up to [`SPINS`] times, yielding in between; returns the first result.
+    pub(crate) fn spin<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
+        (0..SPINS).find_map(|_| {
+            let found = find();
+            if found.is_none() {
+                yield_now();
+            }
+            found
+        })
+    }
 }

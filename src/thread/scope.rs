@@ -3,7 +3,7 @@
 //! The shape is that of [`std::thread::scope`]: the lifetime `'scope` is any one
 //! that the closure cannot know, so nothing that names it leaves the closure.
 //! Why what is borrowed outlives all that reaches it stands with the two places
-//! that rely on it, `completion/borrowing.rs` and `completion/scope_tasks.rs`; here the
+//! that rely on it, `completion/borrowing.rs` and `completion/scope_end.rs`; here the
 //! block is made to wait, whatever happens in it.
 
 use std::fmt;

@@ -199,6 +199,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/completion/model.rs",
         "src/completion/slot.rs",
         "src/completion/running.rs",
+        "src/completion/callbacks.rs",
         "src/completion/notification.rs",
         "src/future/awaiting.rs",
         "src/future/handle.rs",
@@ -217,6 +218,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/sys/life.rs",
         "src/sys/current_process.rs",
         "src/sys/parent.rs",
+        "src/sys/signals.rs",
         "src/thread/submit.rs",
         "src/thread/scope.rs",
     ];

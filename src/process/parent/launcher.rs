@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use super::process_handle::Process;
 use super::worker_handle::WorkerHandle;
-use super::worker_process::Process;
 use crate::error::StartFailure;
 use crate::process::wire::marker::{EntryPoint, marker};
 use crate::process::wire::message::Hello;

@@ -15,8 +15,10 @@
 
 mod collector;
 mod launcher;
+mod limits;
 mod pool;
 mod pool_state;
+mod process_handle;
 mod progress;
 mod queued_task;
 mod shutdown;
@@ -26,6 +28,5 @@ mod supervisor;
 mod task;
 mod worker_events;
 mod worker_handle;
-mod worker_process;
 
 pub(super) use self::pool::{Pool, find};

@@ -49,7 +49,7 @@ impl Pool {
     pub(in crate::process) fn submit_chunk<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,
-        items: &map::Chunk<A>,
+        items: &map::ContainedVec<A>,
         settings: TaskSettings,
     ) -> Result<Arc<Completion<Results<R>>>, Error> {
         self.check_open()?;

@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::limits::START_LIMIT;
 use super::pool::Pool;
 use super::pool_state::PoolState;
+use super::process_handle::Process;
 use super::progress::{self, Progress};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
-use super::worker_process::Process;
 use crate::error::End;
 use crate::sys::channel::Channel;
 use crate::sys::spin::spin;
@@ -242,11 +243,13 @@ fn kill_overdue(state: &mut PoolState) {
                     .to_owned(),
             ),
             WorkerState::Busy(_) => KillReason::TimedOut,
-            WorkerState::Starting => KillReason::Misbehaved(
-                "it did not say a word within a minute of its start; does its program reach `concurrent_futures::init`?"
-                    .to_owned(),
-            ),
-            WorkerState::Idle | WorkerState::Leaving => KillReason::Misbehaved("it did not end when it was told to".to_owned()),
+            WorkerState::Starting => KillReason::Misbehaved(format!(
+                "it sent no message within {START_LIMIT:?} of its start; does its program reach \
+                 `concurrent_futures::init`?"
+            )),
+            WorkerState::Idle | WorkerState::Leaving => {
+                KillReason::Misbehaved("it did not end when it was told to".to_owned())
+            }
         };
         handle.kill(kill_reason);
     }

@@ -11,7 +11,7 @@ use crate::completion::{
     Completion, EncodedCall, Finalizer, Job, Notification, Notifications, Task, WorkerHooks,
 };
 use crate::error::{CodecError, Error, Side};
-use crate::map::Chunk;
+use crate::map::ContainedVec;
 use crate::panic::{catch, contain};
 use crate::process::wire::answer::{Answer, answers};
 use crate::process::wire::codec::{self, CodecFault};
@@ -151,7 +151,7 @@ pub(super) fn one<T: DeserializeOwned>(bytes: &[u8], _name: Option<&Arc<str>>) -
 }
 
 /// The outcomes of the items of a chunk.
-pub(super) type Results<R> = Chunk<Result<R, Error>>;
+pub(super) type Results<R> = ContainedVec<Result<R, Error>>;
 
 /// Returns the decoder for a chunk of so many items. An item that fails fails alone.
 pub(super) fn chunk<T: DeserializeOwned>(

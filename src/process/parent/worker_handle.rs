@@ -14,11 +14,11 @@
 //!
 //! | state | messages it may send | limit | the task in flight, if its process ends |
 //! |---|---|---|---|
-//! | Starting | `Ready`, or `Refused`; then, with an initializer, how that ended | a minute until `Ready`, none for the initializer | - |
+//! | Starting | `Ready`, or `Refused`; then, with an initializer, how that ended | `START_LIMIT` until `Ready`, none for the initializer | - |
 //! | Idle | nothing | - | - |
 //! | Busy, sent | `Started` | [`Progress`] | is sent to another worker |
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
-//! | Leaving | the message it was about to send when it was told to exit | 5 s | - |
+//! | Leaving | the message it was about to send when it was told to exit | `EXIT_LIMIT` | - |
 //!
 //! Any other message gets that worker killed, and no other: a task may have written
 //! into its socket. A frame is checked by its header, before its payload has
@@ -34,26 +34,15 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::limits::{EXIT_LIMIT, SILENCE_LIMIT, START_LIMIT};
+use super::process_handle::Process;
 use super::progress::Progress;
 use super::queued_task::InFlight;
-use super::worker_process::Process;
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Kind, holds};
 use crate::process::wire::message::{self, FOREIGN_WORDS, Reply};
 use crate::sys::channel::{Channel, capacity};
 use crate::sys::spin::is_elsewhere;
-
-/// The time that a worker may take from its start to its first message. It does
-/// nothing of the user's before that, but the machine may be busy.
-const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// The time that a worker may take to end once it was told to: the user's exit
-/// handlers run there.
-const EXIT_LIMIT: Duration = Duration::from_secs(5);
-
-/// The grace period after the end of a worker's socket, before it is killed: either
-/// it is exiting, or a task closed the descriptor.
-const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The number of bytes that are read or written in one go, so that one worker's
 /// long answer does not delay the others'.

@@ -28,6 +28,7 @@ use crate::sys::current_process;
 use crate::sys::fork::Origin;
 use crate::sys::life::Life;
 use crate::sys::parent::Parent;
+use crate::sys::signals;
 use crate::sys::spin::{is_elsewhere, spin};
 use crate::worker::{self, PoolKind, Worker};
 
@@ -49,9 +50,9 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         current_process::end_now(0);
     }
     current_process::ensure_stdio_open();
-    current_process::ignore_interrupts();
+    signals::ignore_interrupts();
     if entry_point == EntryPoint::Hook {
-        current_process::ignore_broken_pipes();
+        signals::ignore_broken_pipes();
     }
     watch_panics();
     let channel = match Channel::take_stdin() {

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
+use super::super::process_handle::Process;
 use super::super::task::one;
-use super::super::worker_process::Process;
 use super::*;
 use crate::completion::{Completion, Until};
 use crate::executor::ShutdownOptions;

@@ -8,22 +8,22 @@
 //! | file | holds |
 //! |---|---|
 //! | `tag` | the format |
-//! | `write`, `compound`, `writer` | the serializer; structs and sequences while they are written; its output |
-//! | `read`, `reader`, `scan` | the deserializer; its state and checks; counts and texts |
+//! | `serializer`, `serialize_compound`, `output` | serde's calls as tagged bytes; structs and sequences while they are written; the bytes |
+//! | `deserializer`, `input`, `scan` | serde's calls answered from the bytes; their state and checks; counts and texts |
 //! | `block` | vectors of numbers, copied as they are |
 //! | `depth` | more stack for deep values |
 //! | `refusal` | the texts of what cannot be written or read |
 
 mod block;
-mod compound;
 mod depth;
-mod read;
-mod reader;
+mod deserializer;
+mod input;
+mod output;
 mod refusal;
 mod scan;
+mod serialize_compound;
+mod serializer;
 pub(crate) mod tag;
-mod write;
-mod writer;
 
 use std::any::type_name;
 use std::fmt;
@@ -71,7 +71,7 @@ impl fmt::Display for CodecFault {
 /// If the value's `Serialize` does; `out` then has part of it.
 pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecFault> {
     let before = out.len();
-    writer::write(value, out).map_err(|refusal| {
+    output::write(value, out).map_err(|refusal| {
         out.truncate(before);
         CodecFault::new::<T>(refusal)
     })
@@ -94,7 +94,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault>
         let why = format!("there is no memory for its {size} bytes");
         return Err(CodecFault::new::<T>(Refusal::new(why)));
     }
-    read::read(bytes).map_err(CodecFault::new::<T>)
+    deserializer::read(bytes).map_err(CodecFault::new::<T>)
 }
 
 fn is_memory_for(bytes: usize) -> bool {

@@ -213,7 +213,7 @@ mod tests {
             scope_tasks.wait();
             return;
         }
-        let name = "completion::scope_tasks::tests::a_scope_whose_wait_unwinds_ends_the_process";
+        let name = "completion::scope_end::tests::a_scope_whose_wait_unwinds_ends_the_process";
         let own = std::env::current_exe().expect("it has a path");
         let mut command = Command::new(own);
         command

@@ -5,8 +5,8 @@ use std::ptr;
 
 use serde::ser::{self, Serialize};
 
+use super::output::{Shape, Writer, number, put_length};
 use super::refusal::{Refusal, USE_JSON};
-use super::writer::{Shape, Writer, number, put_length};
 
 impl<'a> Writer<'a> {
     pub(super) fn parts(

@@ -4,10 +4,10 @@ use std::fmt::Display;
 
 use serde::ser::{Serialize, Serializer};
 
-use super::compound::{Fields, Parts};
+use super::output::{Writer, put_length};
 use super::refusal::Refusal;
+use super::serialize_compound::{Fields, Parts};
 use super::tag;
-use super::writer::{Writer, put_length};
 
 /// Plain values: a tag, and their bytes.
 macro_rules! numbers {

@@ -1,5 +1,5 @@
-//! [`Chunk`]: values of the user's that travel together, and whose `Drop`s have
-//! nothing to do with each other. It knows no task.
+//! [`ContainedVec`]: a list of the user's values, each of which may panic when it is
+//! dropped.
 
 use crate::panic::contain_drop;
 
@@ -7,9 +7,9 @@ use crate::panic::contain_drop;
 ///
 /// A `Vec` would go on with the others while it unwinds from the first: a second
 /// panic then aborts the program.
-pub(crate) struct Chunk<T>(Vec<T>);
+pub(crate) struct ContainedVec<T>(Vec<T>);
 
-impl<T> Chunk<T> {
+impl<T> ContainedVec<T> {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -24,16 +24,16 @@ impl<T> Chunk<T> {
     }
 }
 
-impl<T> FromIterator<T> for Chunk<T> {
+impl<T> FromIterator<T> for ContainedVec<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
-        let mut chunk = Self(Vec::new());
-        // Into the chunk one by one: the iterator may be the user's, and panic.
-        chunk.0.extend(values);
-        chunk
+        let mut list = Self(Vec::new());
+        // Into the list one by one: the iterator may be the user's, and panic.
+        list.0.extend(values);
+        list
     }
 }
 
-impl<T> Drop for Chunk<T> {
+impl<T> Drop for ContainedVec<T> {
     fn drop(&mut self) {
         self.0.drain(..).for_each(contain_drop);
     }

@@ -13,7 +13,7 @@ use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Visitor};
 
 use super::depth::deeper;
-use super::reader::Reader;
+use super::input::Reader;
 use super::refusal::{Refusal, USE_JSON};
 use super::tag;
 
