@@ -1,4 +1,4 @@
-//! The pool of threads beside the plainest pool that does the same: threads
+//! The thread pool beside the plainest pool that does the same: threads
 //! that receive boxed closures over a `crossbeam-channel` and answer over one
 //! more. Read the ratios, not the times.
 

@@ -100,7 +100,7 @@ fn limit_memory(bytes: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Elsewhere there is no pool of processes.
+/// Elsewhere there is no process pool.
 #[cfg(not(target_os = "linux"))]
 fn limit_memory(_bytes: u64) {}
 

@@ -1,5 +1,5 @@
 //! The number of primes below 200,000, counted by the cores of this machine: `map_with` on a
-//! pool of processes. A chunk of 1,000 numbers travels at once, for one number alone is too little
+//! process pool. A chunk of 1,000 numbers travels at once, for one number alone is too little
 //! work to be worth the way.
 //!
 //! ```text

@@ -1,5 +1,5 @@
 //! The addresses that are given as arguments and answer, the fastest first, with ten seconds
-//! for all together: `as_completed` with keys, and a time-out.
+//! for all together: `as_completed` with keys, and a timeout.
 //!
 //! ```text
 //! cargo run --example urls -- https://www.rust-lang.org https://crates.io

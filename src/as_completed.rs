@@ -155,7 +155,7 @@ impl<F: Waitable> Iterator for AsCompleted<F> {
     type Item = F;
 
     fn next(&mut self) -> Option<F> {
-        // Without a deadline there is no time-out.
+        // Without a deadline there is no timeout.
         self.next_until(None).unwrap_or(None)
     }
 
@@ -197,7 +197,7 @@ impl<F: Waitable> fmt::Debug for AsCompleted<F> {
 #[derive(Debug)]
 #[must_use = "it waits for nothing unless iterated"]
 pub struct AsCompletedTimeout<F: Waitable> {
-    /// `None` behind the time-out.
+    /// `None` behind the timeout.
     all: Option<AsCompleted<F>>,
     deadline: Option<Instant>,
 }

@@ -28,7 +28,8 @@ pub(crate) struct CompletionSet<F: Waitable> {
     not_tried_inline: BTreeSet<usize>,
     /// The thread that waited last: another one may run what this one could not.
     waiter: ThreadId,
-    /// The number of a task that did not need the waiting thread when that looked last.
+    /// The number of an entry whose task did not need the waiting thread at the last check.
+    /// It is checked first the next time.
     elsewhere: usize,
     /// The process that it was made in: in a fork nothing arrives.
     origin: Origin,
@@ -36,11 +37,11 @@ pub(crate) struct CompletionSet<F: Waitable> {
 
 /// The reason why no task is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoneDone {
+pub(crate) enum NotDone {
     /// The deadline passed.
-    InTime,
+    TimedOut,
     /// Each task needs the thread that waits, or belongs to another process.
-    Ever,
+    Deadlock,
 }
 
 /// A future, and the key of the waker that is registered with its task.
@@ -129,16 +130,16 @@ impl<F: Waitable> CompletionSet<F> {
     /// # Errors
     ///
     /// No task is done by the deadline; or, without one, none ever would be.
-    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NoneDone> {
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NotDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
             let arrived = self.arrivals.recv_deadline(deadline);
-            return arrived.or(Err(NoneDone::InTime));
+            return arrived.or(Err(NotDone::TimedOut));
         }
         self.note_waiter();
         loop {
             // A task that was run here may have forked.
             if !self.origin.is_here() {
-                return Err(NoneDone::Ever);
+                return Err(NotDone::Deadlock);
             }
             if let Some(number) = self.try_next() {
                 return Ok(number);
@@ -149,9 +150,9 @@ impl<F: Waitable> CompletionSet<F> {
                 }
             } else if self.all_need_this_thread() {
                 // A task that was cancelled meanwhile has arrived.
-                return self.try_next().ok_or(NoneDone::Ever);
+                return self.try_next().ok_or(NotDone::Deadlock);
             } else {
-                return self.arrivals.recv().or(Err(NoneDone::Ever));
+                return self.arrivals.recv().or(Err(NotDone::Deadlock));
             }
         }
     }
@@ -194,8 +195,8 @@ impl<F: Waitable> CompletionSet<F> {
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         let number = match self.next(deadline) {
             Ok(number) => number,
-            Err(NoneDone::InTime) => return None,
-            Err(NoneDone::Ever) => {
+            Err(NotDone::TimedOut) => return None,
+            Err(NotDone::Deadlock) => {
                 let is_done = |entry: &Option<Entry<F>>| {
                     entry
                         .as_ref()

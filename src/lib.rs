@@ -41,7 +41,7 @@
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
-//! And on a pool of threads. `submit` now returns at once, all calls run side by
+//! And on a thread pool. `submit` now returns at once, all calls run side by
 //! side, and the block ends when they are done:
 //!
 //! ```
@@ -129,10 +129,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! An `async fn` given to a pool of threads does nothing: calling one only makes a
+//! An `async fn` given to a thread pool does nothing: calling one only makes a
 //! future, which becomes the task's value and is never polled by the pool. Give a
-//! function that runs it to its end, as with the runtime's `block_on`. (For a pool of
-//! processes it does not compile.)
+//! function that runs it to its end, as with the runtime's `block_on`. (For a process
+//! pool it does not compile.)
 //!
 //! ```
 //! use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -149,7 +149,7 @@
 //!
 //! # In a task that waits
 //!
-//! A task of a pool of threads that waits, without a limit, for another task of
+//! A task of a thread pool that waits, without a limit, for another task of
 //! that pool that has not begun runs that one itself, on its own thread. The two
 //! share that thread's state: thread locals, and locks that are held during the
 //! wait, which the inner one must not take.
@@ -157,13 +157,13 @@
 //! A wait that can be known to hang is [`Error::WouldDeadlock`]. Not known, and so
 //! hanging, are:
 //!
-//! * a circle of waits of several tasks through [`wait()`], [`as_completed`],
+//! * a cycle of waits of several tasks through [`wait()`], [`as_completed`],
 //!   [`completions`], an unordered map, an `.await`, the end of a scope, a channel or
 //!   a lock;
 //! * [`completions`] as a bare channel (`select!`, `recv_timeout` in a loop) in a task,
 //!   for tasks that only its own worker could run: the channel runs none of them,
 //!   unlike the other waits;
-//! * in an initializer of a pool of threads or a callback of a pool of processes, the
+//! * in an initializer of a thread pool or a callback of a process pool, the
 //!   end of a scope, a channel or a lock that needs another task of that pool;
 //! * tasks that wait in their queues for workers that wait for each other's tasks,
 //!   as when all workers of two pools do.
@@ -206,11 +206,11 @@
 //! # Features and platforms
 //!
 //! * `worker-hook` (default): a program needs nothing to be started as a worker of a
-//!   pool of processes. Without it, `main` begins with [`init()`].
+//!   process pool. Without it, `main` begins with [`init()`].
 //! * `json`: the wrapper `Json`.
 //!
 //! Linux on x86-64 is tested, other Linux is by design. Elsewhere the threads and the
-//! inline executor work by design, and a pool of processes is
+//! inline executor work by design, and a process pool is
 //! [`Error::Unsupported`].
 
 #![cfg_attr(

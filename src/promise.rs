@@ -1,4 +1,4 @@
-//! [`Promise`]: a worker's end in the user's hand, to settle a future by hand.
+//! [`Promise`]: the producer's end of a future, which the user settles.
 //!
 //! Use it to implement an executor of your own, or to control a future in a test. It
 //! knows no pool: the holder of the promise is the worker.
@@ -14,7 +14,7 @@ use crate::state::State;
 use crate::sys::fork::Origin;
 use crate::thread::ThreadFuture;
 
-/// The worker's end of a [`ThreadFuture`]: its holder sets the outcome.
+/// The producer's end of a [`ThreadFuture`]: its holder sets the outcome.
 ///
 /// Made by [`promise`]. **Dropping it** without an outcome ends the future with
 /// [`Error::Abandoned`], so no waiter hangs.

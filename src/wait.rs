@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::completion_set::{CompletionSet, NoneDone};
+use crate::completion_set::{CompletionSet, NotDone};
 use crate::waitable::Waitable;
 
 /// The condition that [`wait`] waits for.
@@ -57,7 +57,7 @@ pub struct Waited<F> {
 /// Waits for several futures at once, for `timeout` at most.
 ///
 /// Takes futures or whatever stands for them, see [`Waitable`]; one that is
-/// given twice counts once. A time-out is no error: it returns what is so far.
+/// given twice counts once. A timeout is no error: it returns what is so far.
 ///
 /// Without a limit it also returns if all that are left need the waiting thread: in
 /// one of the tasks themselves, in a callback of their process pool, in the
@@ -132,8 +132,8 @@ pub fn wait_until<F: Waitable>(
             Ok(number) => std::iter::once(number)
                 .chain(std::iter::from_fn(|| completion_set.try_next()))
                 .collect(),
-            Err(NoneDone::InTime) => break,
-            Err(NoneDone::Ever) => {
+            Err(NotDone::TimedOut) => break,
+            Err(NotDone::Deadlock) => {
                 // In a fork, where nothing arrives, some may be done nevertheless.
                 let is_done = |number: &usize| {
                     let item = completion_set.item(*number);

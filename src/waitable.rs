@@ -10,7 +10,7 @@ use crate::completion::WakerKey;
 /// [`completions`](crate::completions) take.
 ///
 /// Futures, references and boxes of futures, and pairs of a key and a future:
-/// a key says what the answer is the answer to. Futures of *different* outputs
+/// the key says which of them it is. Futures of *different* outputs
 /// mix as `&dyn Waitable`. It is sealed.
 ///
 /// ```

@@ -24,7 +24,7 @@ pub enum PoolKind {
     Inline,
     /// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor): a thread of the pool.
     Threads,
-    /// A pool of processes: another process, which runs the same program.
+    /// A process pool: another process, which runs the same program.
     Processes,
 }
 
@@ -97,7 +97,7 @@ impl Worker {
         self.number
     }
 
-    /// The worker's name; for a pool of threads also the thread's name.
+    /// The worker's name; for a thread pool also the thread's name.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, current_worker};
@@ -147,7 +147,7 @@ thread_local! {
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 pub fn current_worker() -> Option<Worker> {
-    // While a thread ends its locals may be gone already: then no task runs.
+    // At the end of a thread its locals may be destroyed already; no task runs then.
     CURRENT
         .try_with(|current| current.borrow().clone())
         .unwrap_or(None)

@@ -1,4 +1,4 @@
-//! Deadlock detection: a wait that would close a circle of waits is refused.
+//! Deadlock detection: a wait that would close a cycle of waits is refused.
 //!
 //! A task that has not come as far as a wait demands is *held up by* the thread that
 //! has to bring it there: the one that runs its function, or then

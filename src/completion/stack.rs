@@ -6,7 +6,7 @@
 //! wait, the thread goes on on another piece of stack if little is left of this
 //! one (`stacker`).
 //!
-//! Tried and left: a limit on the depth, behind which such a wait is refused,
+//! Rejected: a limit on the depth, behind which such a wait is refused,
 //! makes programs fail that could go on; a new thread for the task has other
 //! thread locals than the worker, which the initializer may have set.
 

@@ -11,8 +11,8 @@ local! {
     static WAKING: Cell<bool> = Cell::new(false)
 }
 
-/// Returns `true` inside a waker: a runtime that polls right there goes on after a
-/// poll that is pending.
+/// Returns `true` while this thread calls a waker. Some runtimes poll right there: such a
+/// poll must return `Pending`, where one that blocks would be a deadlock.
 pub(super) fn is_waking() -> bool {
     WAKING.try_with(Cell::get).unwrap_or(false)
 }
@@ -26,7 +26,7 @@ pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The wakers of the `.await`s of a task. Usually none or one.
+/// The wakers that pending `.await`s of a task have registered. Usually none or one.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
     stored: Vec<(u64, Waker)>,
@@ -34,12 +34,12 @@ pub(super) struct Wakers {
 }
 
 /// Identifies a stored waker, so that it can be replaced or removed; `None` until
-/// the first poll that is pending.
+/// the first poll returns `Pending`.
 #[derive(Debug, Default)]
 pub struct WakerKey(Option<u64>);
 
 impl Wakers {
-    /// Takes all of them out; their owners store them anew if they poll again.
+    /// Takes all of them out; a future that is polled again stores its waker anew.
     pub(super) fn take(&mut self) -> Self {
         Self {
             stored: std::mem::take(&mut self.stored),

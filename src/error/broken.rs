@@ -36,10 +36,7 @@ struct Parts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     any(not(target_os = "linux"), concurrent_futures_loom),
-    expect(
-        dead_code,
-        reason = "a pool of threads breaks by its initializer alone"
-    )
+    expect(dead_code, reason = "a thread pool breaks by its initializer alone")
 )]
 pub(crate) enum BrokenPart {
     /// The initializer failed.
@@ -145,7 +142,7 @@ pub(super) fn describe(broken: &BrokenPool, f: &mut fmt::Formatter<'_>) -> fmt::
     }
 }
 
-/// Not the text of a task that was lost, which speaks of `retries`.
+/// Writes a worker's death without the advice on `retries`, which concerns one task.
 fn death(cause: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match cause {
         Error::WorkerDied(death) => write!(f, "{death}"),

@@ -1,11 +1,9 @@
-//! [`InitializerOutcome`]: what an initializer of workers may return.
+//! [`InitializerOutcome`]: the types that an initializer may return.
 
 use crate::error::Error;
 
-/// The types that an initializer may return: nothing, or a `Result` of nothing.
-///
-/// Sealed. Its errors are whatever becomes a boxed error by `into`: errors, and
-/// texts.
+/// The types that an initializer may return: `()`, or `Result<(), E>` of an error or a
+/// text, by `E: Into<Box<dyn Error + Send + Sync>>`. Sealed.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -19,7 +17,7 @@ use crate::error::Error;
 #[diagnostic::on_unimplemented(
     message = "an initializer cannot return `{Self}`",
     label = "not an `InitializerOutcome`",
-    note = "return `()`, or a `Result<(), E>` of an error or a text; a closure that only panics says what it would return: `|()| -> () {{ .. }}`"
+    note = "return `()`, or a `Result<(), E>` of an error or a text; write the return type of a closure that only panics: `|()| -> () {{ .. }}`"
 )]
 pub trait InitializerOutcome: sealed::Sealed {
     #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! The parts that the pools of threads and of processes share.
+//! The parts that the thread pool and the process pool share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;

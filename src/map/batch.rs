@@ -171,7 +171,7 @@ where
 
     fn wait(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        // Not `result_timeout`: the task may have failed with a time-out too.
+        // Not `result_timeout`: the task may have failed with a timeout too.
         !matches!(
             self.future.exception_timeout(left),
             Err(Error::Timeout { .. })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 
 /// Options for [`Executor::map_with`](crate::Executor::map_with): chunks, buffer,
-/// time-out.
+/// timeout.
 ///
 /// ```
 /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -27,7 +27,7 @@ pub struct MapOptions {
 }
 
 impl MapOptions {
-    /// Creates options for one item a task, all submitted at once, without a time-out.
+    /// Creates options for one item a task, all submitted at once, without a timeout.
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, MapOptions};

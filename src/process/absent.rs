@@ -1,4 +1,4 @@
-//! The pool of processes on systems that have none: the same methods as in `parent/`,
+//! The process pool on systems that have none: the same methods as in `parent/`,
 //! and `Pool::new` always fails.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) fn find(_id: usize) -> Option<Arc<Pool>> {
 
 fn unsupported() -> Error {
     Error::unsupported(
-        "pools of processes are made for Linux; use a `ThreadPoolExecutor` on this system",
+        "process pools are made for Linux; use a `ThreadPoolExecutor` on this system",
     )
 }
 
@@ -26,7 +26,7 @@ impl Pool {
         Err(unsupported())
     }
 
-    pub(super) fn pack_initializer<A, O>(_f: fn(A) -> O, _args: &A) -> Result<Vec<u8>, Error> {
+    pub(super) fn encode_initializer<A, O>(_f: fn(A) -> O, _args: &A) -> Result<Vec<u8>, Error> {
         Err(unsupported())
     }
 

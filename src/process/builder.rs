@@ -1,4 +1,4 @@
-//! [`ProcessPoolExecutorBuilder`]: every way to make a pool of processes.
+//! [`ProcessPoolExecutorBuilder`]: every way to make a process pool.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -161,7 +161,7 @@ impl ProcessPoolExecutorBuilder {
         A: Serialize + DeserializeOwned,
         O: InitializerOutcome,
     {
-        self.initialize = Some(Pool::pack_initializer(f, &args));
+        self.initialize = Some(Pool::encode_initializer(f, &args));
         contain_drop(args);
         self
     }

@@ -1,4 +1,4 @@
-//! [`ProcessPoolExecutor`]: the face of the pool of processes.
+//! [`ProcessPoolExecutor`]: the public API of the process pool.
 
 use std::fmt;
 use std::sync::Arc;
@@ -288,7 +288,7 @@ impl ProcessPoolExecutor {
         With::new(self, options)
     }
 
-    /// Takes no new tasks, and waits until those submitted are done and all
+    /// Refuses new tasks, and waits until those submitted are done and all
     /// processes have ended.
     ///
     /// ```
@@ -306,7 +306,7 @@ impl ProcessPoolExecutor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// Takes no new tasks; cancels and waits as `options` say.
+    /// Refuses new tasks; cancels and waits as `options` say.
     ///
     /// From any thread, any number of times. Inside one of the pool's own
     /// callbacks it does not wait.

@@ -1,4 +1,4 @@
-//! The pool of processes, in three rooms under one face.
+//! The process pool, in three folders behind one API.
 //!
 //! * The face: `executor.rs`, `builder.rs`, `with.rs`; `settings.rs` holds what
 //!   they ask for.
@@ -31,7 +31,7 @@ pub use self::settings::OnWorkerDeath;
 
 /// Makes this process a worker, if that is what it was started as.
 ///
-/// A pool of processes starts its own program again for each worker. With the
+/// A process pool starts its own program again for each worker. With the
 /// feature `worker-hook`, which is on by default, such a process becomes a
 /// worker before its `main`, and no program needs this function. Called first in
 /// `main`, it becomes one here instead, and has all that a Rust program has
@@ -41,9 +41,9 @@ pub use self::settings::OnWorkerDeath;
 ///
 /// In any other process it returns at once, and workers begin here from then on,
 /// if it was called by the thread that runs `main`. It is to be called before anything
-/// else: before it reads its input, starts threads, or makes a pool of processes;
+/// else: before it reads its input, starts threads, or makes a process pool;
 /// after that it changes nothing. A process
-/// that was started as a worker and makes a pool of processes before it gets
+/// that was started as a worker and makes a process pool before it gets
 /// here is ended with a message, so that it never does the work of `main` twice.
 ///
 /// ```
@@ -51,7 +51,7 @@ pub use self::settings::OnWorkerDeath;
 /// // What the program is for.
 /// ```
 ///
-/// Where there is no pool of processes it does nothing.
+/// Where there is no process pool it does nothing.
 pub fn init() {
     #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
     worker::entry::init();

@@ -1,4 +1,4 @@
-//! A pool of processes seen through the options of a task, all of which it
+//! A process pool seen through the options of a task, all of which it
 //! honours.
 
 use super::executor::{ProcessFuture, ProcessPoolExecutor};

@@ -1,4 +1,4 @@
-//! [`Life`]: a wait for the end of a thread, by whatever it ends.
+//! [`Life`]: waits for the end of a thread, however it ends.
 //!
 //! Usually a thread reports its end itself, by code that runs in it. Some ends run no
 //! code: with a seccomp filter of the kind `SECCOMP_RET_KILL_THREAD` the kernel ends

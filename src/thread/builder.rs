@@ -1,4 +1,4 @@
-//! [`ThreadPoolExecutorBuilder`]: every way to make a pool of threads.
+//! [`ThreadPoolExecutorBuilder`]: every way to make a thread pool.
 
 use std::fmt;
 use std::num::NonZeroUsize;

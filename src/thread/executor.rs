@@ -1,4 +1,4 @@
-//! [`ThreadPoolExecutor`]: the face of the pool of threads.
+//! [`ThreadPoolExecutor`]: the public API of the thread pool.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::executor::{
 use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
 
-/// Runs calls on a pool of threads.
+/// Runs calls on a thread pool.
 ///
 /// Threads start on demand, one when a task comes and none is idle, and never
 /// more than `max_workers`. Tasks start in the order of their submission, but for

@@ -1,4 +1,4 @@
-//! The pool of threads.
+//! The thread pool.
 //!
 //! ```text
 //! executor.rs ──▶ submit.rs ──▶ queue.rs ──▶ worker.rs ──▶ the completion core

@@ -1,4 +1,4 @@
-//! The end of a pool: shut down, or broken by an initializer.
+//! Shutting down a pool, or breaking it when an initializer fails.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,18 +14,18 @@ impl Pool {
         if !self.is_here() {
             return ShutdownReport::default();
         }
-        // Before anything takes its time.
+        // First, so that the steps below count against the limit.
         let deadline = options
             .limit()
             .and_then(|limit| Instant::now().checked_add(limit));
         self.state.lock().shut_down = true;
         self.close(Error::ShutDown);
-        // In one of its own tasks or callbacks it would wait for itself.
+        // Waiting in one of its own tasks or callbacks would be a deadlock.
         let waits = options.waits() && !self.is_in_own_code();
         if options.cancels_pending() {
             if waits {
-                // Not behind the callback that the thread may be in: a worker, which
-                // is waited for below, may have to wait for these.
+                // Not after the callback that this thread may be in: a worker, which
+                // is joined below, may have to wait for these.
                 without_callback_queue(|| self.clear(Task::cancel));
             } else {
                 self.clear(Task::cancel);
@@ -41,7 +41,7 @@ impl Pool {
         !self.is_here() || self.state.lock().shut_down
     }
 
-    /// Refuses tasks from now on; that the pool broke outweighs a shutdown.
+    /// Refuses tasks from now on, with that error; but a pool that broke stays broken.
     fn close(&self, why: Error) {
         let mut state = self.state.lock();
         if !matches!(state.closed, Some(Error::Broken(_))) {
@@ -51,8 +51,8 @@ impl Pool {
         self.capacity.notify_all();
     }
 
-    /// Waits until all threads are gone; or, with a deadline, until all workers
-    /// have left the pool.
+    /// Waits until all threads have ended; or, with a deadline, until all workers have
+    /// left the pool: their threads may still be ending.
     fn join(&self, deadline: Option<Instant>) {
         let has_ended = |state: &PoolState| state.workers == 0;
         join(&self.state, &self.ended, has_ended, &self.threads, deadline);
@@ -66,8 +66,8 @@ impl Pool {
         contain_drop(broken);
     }
 
-    /// Ends all queued tasks, and notifies when all have ended: a callback may wait
-    /// for another of them.
+    /// Ends all queued tasks, and then runs their callbacks, since one may wait for
+    /// another of these tasks.
     fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Notifications) {
         let tasks = std::iter::from_fn(|| self.queue.try_pop());
         let notifications: Vec<_> = tasks.map(end).collect();

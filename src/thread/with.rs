@@ -1,4 +1,4 @@
-//! A pool of threads seen through the options of a task.
+//! A thread pool seen through the options of a task.
 //!
 //! A name travels with the call, as one more argument of it.
 

@@ -3,7 +3,7 @@
 //! A test is a function over a [`Fixture`](fixture::Fixture); the list at the top of
 //! each file says which executors run it. The tests use nothing but the traits,
 //! functions and portable arguments, and tell a running task from outside over a
-//! loopback socket: so they are the same on a pool of processes.
+//! loopback socket: so they are the same on a process pool.
 
 // A test that no list names.
 #![deny(dead_code)]

@@ -215,7 +215,7 @@ fn a_limit_may_be_as_long_as_can_be<X: Fixture>() {
     let mut all = as_completed(&futures);
     assert!(
         all.next_timeout(Duration::MAX)
-            .expect("no time-out")
+            .expect("no timeout")
             .is_some()
     );
     assert_eq!(all.timeout(Duration::MAX).filter(Result::is_ok).count(), 1);

@@ -1,4 +1,4 @@
-//! The states of a future, its time-outs, and threads that wait for it.
+//! The states of a future, its timeouts, and threads that wait for it.
 
 use std::sync::{Arc, mpsc};
 use std::thread;

@@ -1,5 +1,5 @@
 //! Tests that need no other process: futures by themselves, the executor without
-//! workers, the pool of threads.
+//! workers, the thread pool.
 
 #![expect(
     clippy::unwrap_used,

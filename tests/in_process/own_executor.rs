@@ -9,7 +9,7 @@ use concurrent_futures::{
     TrySubmitError, promise,
 };
 
-/// Runs each call at once; each third fails with a time-out of its own.
+/// Runs each call at once; each third fails with a timeout of its own.
 #[derive(Default)]
 struct ThirdTimesOut {
     calls: AtomicUsize,

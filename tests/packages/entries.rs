@@ -2,7 +2,7 @@
 //! they do, no worker does the work of their `main`.
 //!
 //! Each program notes in a file that its `main` runs, and prints what came of a
-//! pool of processes.
+//! process pool.
 
 #![expect(
     clippy::unwrap_used,

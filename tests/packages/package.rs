@@ -2,7 +2,7 @@
 
 #![cfg_attr(
     not(target_os = "linux"),
-    expect(dead_code, reason = "the tests of pools of processes need the rest")
+    expect(dead_code, reason = "the tests of process pools need the rest")
 )]
 
 use std::fs;

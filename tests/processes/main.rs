@@ -1,4 +1,4 @@
-//! The pool of processes by itself: workers that die in every place where one
+//! The process pool by itself: workers that die in every place where one
 //! can, limits, kills, and what is left behind, which is nothing.
 //!
 //! Each test has a process to itself, also under `cargo test`: it runs this very

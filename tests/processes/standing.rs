@@ -18,7 +18,7 @@ const ORDER: &str = "CONCURRENT_FUTURES_TEST_ORDER";
 /// The file in which it notes that it runs.
 const MAINS: &str = "CONCURRENT_FUTURES_TEST_MAINS";
 
-/// A program that uses a pool of processes, and says what came of it.
+/// A program that uses a process pool, and says what came of it.
 #[test]
 fn has_a_pool() {
     let (Ok(order), Some(mains)) = (env::var(ORDER), env::var_os(MAINS)) else {

@@ -1,4 +1,4 @@
-//! Checks that no compiler makes: floors, circles, words, the list of behaviours.
+//! Checks that no compiler makes: layers, circles, words, the list of behaviours.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,9 +16,9 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// The floor of each module: one imports from lower floors only, and from
+/// The layer of each module: one imports from lower layers only, and from
 /// below its own folder. `lib.rs` sees all.
-const FLOORS: &[(&str, u8)] = &[
+const LAYERS: &[(&str, u8)] = &[
     ("sys", 0),
     ("state", 0),
     ("json", 0),
@@ -132,16 +132,16 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn modules_import_from_lower_floors_only() {
-    let floors: BTreeMap<&str, u8> = FLOORS.iter().copied().collect();
+fn modules_import_from_lower_layers_only() {
+    let layers: BTreeMap<&str, u8> = LAYERS.iter().copied().collect();
     let mut faults = Vec::new();
     for (path, text) in sources("src") {
         let module = module_of(&path);
         if module == "lib" {
             continue;
         }
-        let Some(own) = floors.get(&*module) else {
-            faults.push(format!("{}: no floor for it in tests/tidy", path.display()));
+        let Some(own) = layers.get(&*module) else {
+            faults.push(format!("{}: no layer for it in tests/tidy", path.display()));
             continue;
         };
         for line in code(&text) {
@@ -151,8 +151,8 @@ fn modules_import_from_lower_floors_only() {
                 if used == module || used.is_empty() {
                     continue;
                 }
-                match floors.get(used) {
-                    Some(floor) if floor < own => {}
+                match layers.get(used) {
+                    Some(layer) if layer < own => {}
                     Some(_) => faults.push(format!("{}: {module} uses {used}", path.display())),
                     None => faults.push(format!(
                         "{}: name the module, not the re-export `crate::{used}`",

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use super::{FLOORS, module_of, root, sources};
+use super::{LAYERS, module_of, root, sources};
 
 const BEGIN: &str = "<!-- map -->\n";
 const END: &str = "<!-- end of map -->\n";
 
-/// Each file of `src/` but tests, by floor, with the first sentence that it says of itself.
+/// Each file of `src/` but tests, by layer, with the first sentence that it says of itself.
 fn map() -> String {
     let mut files: Vec<(u8, String, String)> = Vec::new();
     for (path, text) in sources("src") {
@@ -16,15 +16,15 @@ fn map() -> String {
             continue;
         }
         let module = module_of(&path);
-        let floor = FLOORS.iter().find(|(name, _)| *name == module);
-        let (_, floor) = floor.unwrap_or_else(|| panic!("no floor for {name}"));
-        files.push((*floor, name, first_sentence(&text)));
+        let layer = LAYERS.iter().find(|(name, _)| *name == module);
+        let (_, layer) = layer.unwrap_or_else(|| panic!("no layer for {name}"));
+        files.push((*layer, name, first_sentence(&text)));
     }
     files.sort();
-    let mut map = String::from("| floor | file | holds |\n|---|---|---|\n");
-    for (floor, name, sentence) in files {
+    let mut map = String::from("| layer | file | holds |\n|---|---|---|\n");
+    for (layer, name, sentence) in files {
         let name = name.strip_prefix("src/").unwrap();
-        map += &format!("| {floor} | `{name}` | {sentence} |\n");
+        map += &format!("| {layer} | `{name}` | {sentence} |\n");
     }
     map
 }

@@ -6,7 +6,7 @@
 //! task of the pool becomes done while the collector is inside such code, and an
 //! untimed wait for one in there is `WouldDeadlock`.
 //!
-//! Tried and left: to work the queue off inside such a wait. It would run the
+//! Rejected: to work the queue off inside such a wait. It would run the
 //! `Deserialize`, the wakers and the `Drop`s of unrelated tasks under the locks that the
 //! waiting callback holds.
 //!

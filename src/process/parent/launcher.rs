@@ -57,7 +57,7 @@ impl Launcher {
 
     /// Starts a worker and sends it `Hello`.
     pub(super) fn launch(&self, number: usize) -> io::Result<WorkerHandle> {
-        let (ours, childs) = channel::pair()?;
+        let (parent_end, child_end) = channel::pair()?;
         let mut command = Command::new(PROGRAM);
         if let Some(own) = std::env::args_os().next() {
             command.arg0(own);
@@ -67,10 +67,10 @@ impl Launcher {
             command.current_dir(folder);
         }
         let (name, value) = marker(self.entry_point);
-        command.env(name, value).stdin(Stdio::from(childs));
+        command.env(name, value).stdin(Stdio::from(child_end));
         let process = Process::new(command.spawn().map_err(|error| self.explain(error))?)?;
         drop(command);
-        let mut handle = WorkerHandle::new(process, ours);
+        let mut handle = WorkerHandle::new(process, parent_end);
         let hello = Hello {
             program: Program::current(),
             number: number as u64,

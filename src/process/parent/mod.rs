@@ -1,4 +1,4 @@
-//! The parent's side of a pool of processes.
+//! The parent's side of a process pool.
 //!
 //! ```text
 //!  submit.rs ─▶ pool.rs ─▶ worker_handle.rs ════▶ a worker

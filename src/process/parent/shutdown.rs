@@ -118,12 +118,12 @@ impl Pool {
         if !self.is_here() {
             return ShutdownReport::default();
         }
-        // Before anything takes its time.
+        // First, so that the steps below count against the limit.
         let deadline = options
             .limit()
             .and_then(|limit| Instant::now().checked_add(limit));
         self.state.lock().shut_down = true;
-        // In one of its own tasks or callbacks it would wait for itself.
+        // Waiting in one of its own tasks or callbacks would be a deadlock.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits);
         if waits {

@@ -62,7 +62,7 @@ impl Pool {
     }
 
     /// Encodes the call of an initializer.
-    pub(in crate::process) fn pack_initializer<A, O>(
+    pub(in crate::process) fn encode_initializer<A, O>(
         f: fn(A) -> O,
         args: &A,
     ) -> Result<Vec<u8>, Error>

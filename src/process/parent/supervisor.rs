@@ -2,7 +2,7 @@
 //! handles their deaths.
 //!
 //! It sleeps in one `poll` over the workers' sockets and processes, the pool's
-//! `wake_fd`, and a time-out for the next deadline. In each round it holds the lock
+//! `wake_fd`, and a timeout for the next deadline. In each round it holds the lock
 //! while it reads replies, handles ends, and checks deadlines.
 //!
 //! Only the end of the process ends a worker; the end of its socket is a hint. Its
@@ -29,7 +29,7 @@ use crate::sys::spin::spin;
 
 /// The time between two looks at a worker's process where the system has no
 /// descriptor for it: one whose socket has ended, and any other.
-const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
+const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
 /// The number of times that an ended worker's socket is read: each time takes all that is there,
 /// up to a [`READ_BUDGET`](super::worker_handle::READ_BUDGET), so a few would do.
@@ -137,7 +137,7 @@ fn sleep(
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
             // A placeholder: no descriptor reports its end.
             None => {
-                let interval = LOOK[usize::from(!worker.is_eof)];
+                let interval = POLL_INTERVALS[usize::from(!worker.is_eof)];
                 limit = Some(limit.map_or(interval, |limit| limit.min(interval)));
                 polled.push(PollFd::from_borrowed_fd(
                     pool.wake_fd.as_fd(),
@@ -152,7 +152,7 @@ fn sleep(
         if let Err(error) = poll(&mut polled, limit.as_ref()) {
             // Memory that is short just now, or a lowered limit of descriptors.
             if error != Errno::INTR {
-                thread::sleep(LOOK[0]);
+                thread::sleep(POLL_INTERVALS[0]);
             }
             // Look at all of them again.
             return vec![(true, true); watched.len()];
@@ -227,7 +227,7 @@ fn kill_overdue(state: &mut PoolState) {
                     "it did not take up a task that it was sent; was it stopped (SIGSTOP)?"
                 }
                 _ => {
-                    "it left a message half said; was it stopped (SIGSTOP), or did a task write to \
+                    "it sent an incomplete message; was it stopped (SIGSTOP), or did a task write to \
                       what it has not opened itself?"
                 }
             };

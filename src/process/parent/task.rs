@@ -16,7 +16,7 @@ use crate::panic::{catch, contain};
 use crate::process::wire::answer::{Answer, answers};
 use crate::process::wire::codec::{self, CodecFault};
 use crate::process::wire::frame::ProtocolError;
-use crate::process::wire::message::FOREIGN_WORDS;
+use crate::process::wire::message::FOREIGN_BYTES;
 
 /// The largest value, in bytes, that the thread that waits for it decodes: a
 /// `Deserialize` may recurse, and that thread may have little stack, where the
@@ -182,7 +182,7 @@ pub(super) fn chunk<T: DeserializeOwned>(
 /// Returns the error of an answer for a chunk that breaks the protocol.
 fn malformed_chunk(what: &str) -> Error {
     Error::other(format!(
-        "the worker's answer for several items makes no sense ({what}); {FOREIGN_WORDS}"
+        "the worker's answer for several items makes no sense ({what}); {FOREIGN_BYTES}"
     ))
 }
 

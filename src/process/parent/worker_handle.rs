@@ -40,7 +40,7 @@ use super::progress::Progress;
 use super::queued_task::InFlight;
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Kind, holds};
-use crate::process::wire::message::{self, FOREIGN_WORDS, Reply};
+use crate::process::wire::message::{self, FOREIGN_BYTES, Reply};
 use crate::sys::channel::{Channel, capacity};
 use crate::sys::spin::is_elsewhere;
 
@@ -194,7 +194,7 @@ impl WorkerHandle {
     }
 
     fn read_frame(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
-        let nonsense = |what| format!("it sent nonsense ({what}); {FOREIGN_WORDS}");
+        let nonsense = |what| format!("it sent nonsense ({what}); {FOREIGN_BYTES}");
         loop {
             if self.is_malformed {
                 return Ok(None);
@@ -299,7 +299,7 @@ impl WorkerHandle {
             }
             _ => "it answered for a task that it was not given",
         };
-        Err(format!("{what}; {FOREIGN_WORDS}"))
+        Err(format!("{what}; {FOREIGN_BYTES}"))
     }
 
     /// Starts the limit within which the worker has to take up what it was sent, or
@@ -318,7 +318,7 @@ impl WorkerHandle {
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
         if is_inside && matches!(self.activity, WorkerState::Idle) {
-            return Err(format!("it spoke while it had no task; {FOREIGN_WORDS}"));
+            return Err(format!("it spoke while it had no task; {FOREIGN_BYTES}"));
         }
         let is_sent = self
             .in_flight()

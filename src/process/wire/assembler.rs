@@ -1,4 +1,4 @@
-//! [`Assembler`]: bytes in pieces of any size, as they come, become whole frames.
+//! [`Assembler`]: an incremental decoder of frames, from bytes in pieces of any size.
 
 use super::frame::{Frame, HEADER, Header, ProtocolError};
 
@@ -98,7 +98,7 @@ impl Assembler {
         Ok(&mut self.read_buf[self.end..])
     }
 
-    /// Returns all bytes that belong to no frame that [`next`](Self::next) returned.
+    /// Returns all bytes that were read and not yet returned as a frame.
     pub(crate) fn leftover(&self) -> Vec<u8> {
         let partial = self.partial.iter();
         let payload = partial.flat_map(|partial| &partial.payload[..partial.got]);
@@ -166,7 +166,7 @@ impl Assembler {
         self.partial.as_ref().map(|partial| &partial.header)
     }
 
-    /// Returns `true` if the bytes end between two frames.
+    /// Returns `true` if no part of a frame is buffered.
     pub(crate) fn is_between_frames(&self) -> bool {
         self.partial.is_none() && self.start == self.end
     }

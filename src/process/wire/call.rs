@@ -11,7 +11,7 @@
 //! task_frame(call, &args) ─ bytes ─────────────────▶ A ─▶ f ─▶ R ─▶ bytes
 //! ```
 //!
-//! Tried and left: the type of the function instead of its address (a closure
+//! Rejected: the type of the function instead of its address (a closure
 //! that captured a zero-sized proof would be forged), and its name (two closures
 //! of one function share it).
 

@@ -22,7 +22,7 @@ use super::frame::{Frame, Kind, ProtocolError, bare};
 use super::program::Program;
 
 /// The advice for bytes that no worker sends by itself.
-pub(crate) const FOREIGN_WORDS: &str = "a task may write only to what it has opened itself";
+pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has opened itself";
 
 /// The first message: the parent's program, and the worker's number and name.
 #[derive(Clone, Debug, PartialEq, Eq)]

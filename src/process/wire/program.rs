@@ -14,8 +14,8 @@ pub(crate) struct Program {
     pub(crate) build_id: Vec<u8>,
     /// A hash of its program headers.
     pub(crate) headers: u64,
-    /// The link address of something in this crate; 0 if the crate is not in
-    /// the main program.
+    /// The link address of a function of this crate; 0 if the crate is not part of the
+    /// main program.
     pub(crate) anchor: u64,
 }
 

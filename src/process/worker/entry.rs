@@ -17,7 +17,7 @@
 //! |---|---|---|---|
 //! | program | none | - | runs as usual |
 //! | program | any | none: it is no local socket | runs as usual |
-//! | rejected | illegible, or names another than the maker | any | runs as usual, but makes no pool of processes |
+//! | rejected | illegible, or names another than the maker | any | runs as usual, but makes no process pool |
 //! | rejected | names the maker | lives, and is not our parent | the same |
 //! | orphan | names the maker | has ended | exits at once |
 //! | refused | names the maker | our parent, but a check fails | exits with a message |
@@ -123,7 +123,7 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
 fn refuse_to_be_a_parent() -> ! {
     current_process::flush();
     eprintln!(
-        "concurrent-futures: this process was started as a worker of a pool of processes, but \
+        "concurrent-futures: this process was started as a worker of a process pool, but \
          came to make such a pool itself before it became one; call \
          `concurrent_futures::init()` first in `main`, and leave {VARIABLE} alone"
     );
@@ -135,7 +135,7 @@ fn refuse_to_be_a_parent() -> ! {
 fn refuse(why: &str) -> ! {
     current_process::ensure_stdio_open();
     eprintln!(
-        "concurrent-futures: this process was started as a worker of a pool of processes, but \
+        "concurrent-futures: this process was started as a worker of a process pool, but \
          {why}"
     );
     let words = refused(&format!("no worker can begin: {why}"));

@@ -49,7 +49,7 @@ fn end_of(child: i32) -> Result<i32, i32> {
     }
 }
 
-/// Says so as for a pool of processes.
+/// Says so as for a process pool.
 fn assert_forked(error: &Error) {
     assert!(matches!(error, Error::Other(_)), "{error:?}");
     assert!(error.to_string().contains("was forked from"), "{error}");

@@ -1,4 +1,4 @@
-//! The pool of threads alone: closures, names, stacks, its ends. This file has the
+//! The thread pool alone: closures, names, stacks, its ends. This file has the
 //! parts that the tests share.
 
 use std::cell::Cell;

@@ -29,9 +29,9 @@ pub enum Kind {
     Exec,
     /// Always submitted with a time limit.
     Endless,
-    /// A pool of threads inside.
+    /// A thread pool inside.
     Threads,
-    /// A pool of processes inside.
+    /// A process pool inside.
     Processes,
     Spoilt(Spoil),
 }
@@ -169,14 +169,14 @@ pub fn task((number, kind, bytes, parcel): Arguments) -> Answer {
             std::thread::sleep(Duration::from_millis(1));
         },
         Kind::Threads => {
-            let own = ThreadPoolExecutor::with_max_workers(2).expect("a pool of threads");
+            let own = ThreadPoolExecutor::with_max_workers(2).expect("a thread pool");
             let sum: Result<u32, _> = own.map(|n: u32| n, 0..4).expect("a new pool").sum();
-            assert_eq!(sum.expect("nothing fails there"), 6, "a pool of threads");
+            assert_eq!(sum.expect("nothing fails there"), 6, "a thread pool");
         }
         Kind::Processes => {
-            let own = ProcessPoolExecutor::with_max_workers(1).expect("a pool of processes");
+            let own = ProcessPoolExecutor::with_max_workers(1).expect("a process pool");
             let sum: Result<u32, _> = own.map(|n: u32| n, 0..4).expect("a new pool").sum();
-            assert_eq!(sum.expect("nothing fails there"), 6, "a pool of processes");
+            assert_eq!(sum.expect("nothing fails there"), 6, "a process pool");
         }
     }
     (number, Ok(bytes), parcel)

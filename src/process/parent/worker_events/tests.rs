@@ -253,7 +253,7 @@ fn a_worker_that_leaves_a_message_half_said_is_ended() {
     }
     hurry(&pool);
     let error = outcome(&task).unwrap_err().to_string();
-    assert!(error.contains("half said"), "{error}");
+    assert!(error.contains("incomplete message"), "{error}");
     pool.shutdown(ShutdownOptions::new());
 }
 

@@ -1,5 +1,5 @@
-//! Values inside values inside values: what holds the next one on the heap may go
-//! deeper than the stack of a thread, for what reads or writes it calls itself.
+//! Deeply nested values: more stack for the code that writes or reads them, which
+//! calls itself once for each level.
 
 use super::refusal::Refusal;
 use crate::sys::stack;
