@@ -165,7 +165,8 @@ pub(super) fn lock_for_ever() -> impl Drop {
     WAITS.lock()
 }
 
-/// Returns the number of waits that the calling thread is in, and `true` if one is for `task`.
+/// Returns the number of waits that the calling thread is in, and `true` if one is for
+/// `task`.
 #[cfg(all(test, concurrent_futures_loom))]
 pub(super) fn entries_of_this_thread<T>(task: &Completion<T>) -> (usize, bool) {
     let us = thread_id();

@@ -92,8 +92,8 @@ impl WorkerDeath {
         self.0.task.as_deref()
     }
 
-    /// Returns the number of times that the task was begun: once, and once more for each retry; 0 if
-    /// the worker ran none.
+    /// Returns the number of times that the task was begun: once, and once more for
+    /// each retry; 0 if the worker ran none.
     pub fn times_begun(&self) -> u32 {
         self.0.times_begun
     }

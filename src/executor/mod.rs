@@ -47,7 +47,7 @@ use crate::map::{self, Map, MapOptions};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process",
     label = "not `Portable`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it; send owned values in place of references, and a `Report` in place of an error of another crate"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or for the types inside it; send owned values in place of references, and a `Report` in place of an error of another crate"
 )]
 pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 

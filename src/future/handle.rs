@@ -328,9 +328,10 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Cancels the task if it has not begun.
     ///
-    /// `true` exactly if the task never runs: it was cancelled now, or before.
-    /// Then waiters are woken, function and arguments dropped, and callbacks run before
-    /// this returns; inside a callback, they run when that has returned. A running task is not touched.
+    /// `true` exactly if the task never runs: it was cancelled now, or before. Then
+    /// waiters are woken, function and arguments dropped, and callbacks run before this
+    /// returns; inside a callback, they run when that has returned. A running task is
+    /// not touched.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};

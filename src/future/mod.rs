@@ -17,9 +17,10 @@ use crate::waitable::Waitable;
 
 /// A task that was submitted: wait for it, read it, cancel it.
 ///
-/// The futures of all executors implement it, and have every method inherent
-/// as well: only code that is generic over the executor needs to import the trait. It is sealed. `dyn Future<Output = T>` works for
-/// all methods that are not generic; [`boxed_into_result`] consumes one.
+/// The futures of all executors implement it, and have every method inherent as well:
+/// only code that is generic over the executor needs to import the trait. It is sealed.
+/// `dyn Future<Output = T>` works for all methods that are not generic;
+/// [`boxed_into_result`] consumes one.
 ///
 /// The idea is that of Python's `concurrent.futures.Future`. Unlike
 /// [`std::future::Future`] it is eager: the task runs whether anyone waits or

@@ -197,7 +197,8 @@ impl InlineExecutor {
         self.submit(|()| f(), ())
     }
 
-    /// Runs `f` on each item before it returns; see [`Executor::map`](crate::Executor::map).
+    /// Runs `f` on each item before it returns; see
+    /// [`Executor::map`](crate::Executor::map).
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;

@@ -25,10 +25,11 @@ use self::check::Check;
 /// what is nested more than 127 deep.
 ///
 /// Beyond that a value arrives as serde reads it from any JSON. A field that serde is
-/// told to skip arrives as its default. A variant that is only written (`skip_deserializing`)
-/// arrives as the one that is `other`. And of an `untagged` enum the first variant that
-/// fits is taken: `B(7)` of `enum { A(u32), B(u64) }` arrives as `A(7)`, so such variants
-/// need different shapes, or a `tag`; and none that holds an `i128` or `u128` fits.
+/// told to skip arrives as its default. A variant that is only written
+/// (`skip_deserializing`) arrives as the one that is `other`. And of an `untagged` enum
+/// the first variant that fits is taken: `B(7)` of `enum { A(u32), B(u64) }` arrives as
+/// `A(7)`, so such variants need different shapes, or a `tag`; and none that holds an
+/// `i128` or `u128` fits.
 ///
 /// Needs the feature `json`. On threads it changes nothing. In a format for
 /// people (serde's `is_human_readable`) it is written as its value alone.

@@ -11,8 +11,8 @@ use crate::error::Error;
 /// item, counted from 0.
 ///
 /// **Dropping it** cancels the tasks that have not begun. If the time of
-/// [`MapOptions::timeout`](crate::MapOptions::timeout) is over it gives [`Error::Timeout`] with the number
-/// of items as its place, and ends.
+/// [`MapOptions::timeout`](crate::MapOptions::timeout) is over it gives
+/// [`Error::Timeout`] with the number of items as its place, and ends.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

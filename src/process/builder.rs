@@ -329,10 +329,11 @@ impl ProcessPoolExecutorBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`]: `max_workers`, `max_tasks_per_child` or
-    /// `queue_capacity` is 0, the name of a variable is empty or has `=` or a NUL
-    /// byte in it, or that of the folder is empty or has a NUL byte. [`Error::Encode`] or [`Error::NotShippable`]: so is the
-    /// initializer. [`Error::Unsupported`]: this program cannot be started as a
-    /// worker. [`Error::Spawn`]: the system has no descriptor left.
+    /// `queue_capacity` is 0, the name of a variable is empty or has `=` or a NUL byte
+    /// in it, or that of the folder is empty or has a NUL byte. [`Error::Encode`] or
+    /// [`Error::NotShippable`]: so is the initializer. [`Error::Unsupported`]: this
+    /// program cannot be started as a worker. [`Error::Spawn`]: the system has no
+    /// descriptor left.
     pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
         watch_panics();
         refuse_zeros(&[

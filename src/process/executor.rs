@@ -63,33 +63,35 @@ use crate::panic::contain_drop;
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// A worker starts in the folder in which this process is at that moment, or in
-/// the one of [`current_dir`](crate::ProcessPoolExecutorBuilder::current_dir). It is in
-/// the process group of this process: SIGINT, as Ctrl-C sends it to all, does
-/// nothing to it. SIGTERM or SIGHUP to the whole group ends it and its task, which then
-/// fails with [`Error::WorkerDied`], though this process may handle the signal; a
-/// worker ignores it only if this process did when the worker started. Send such a
-/// signal to this process alone, whose end is that of its workers. If SIGCHLD is ignored
-/// here, it is in workers too, and what a task starts cannot be waited for there.
+/// A worker starts in the directory in which this process is at that moment, or in
+/// the one of [`current_dir`](crate::ProcessPoolExecutorBuilder::current_dir).
 ///
-/// The time that a panic takes to be printed, with a backtrace above all, counts
-/// as run time of its task, and so against a time limit.
+/// **Signals.** A worker belongs to the process group of this process. It ignores
+/// SIGINT, which Ctrl-C sends to the whole group. SIGTERM or SIGHUP to the group ends
+/// workers, and their tasks fail with [`Error::WorkerDied`], even if this process
+/// handles the signal; unless it ignored the signal when the worker started. Send such
+/// a signal to this process alone: when it ends, its workers end with it. If SIGCHLD is
+/// ignored here, it is in workers too, and a task cannot wait for processes that it
+/// starts.
 ///
-/// **Dropping it** is [`shutdown`](Self::shutdown): it waits until all that was
-/// submitted is done. So leaving the block in which a pool lives waits for its
-/// work. Dropped inside one of its callbacks, it does not wait. After a shutdown
-/// of your own dropping does nothing more: if that one did not wait, the end of
-/// `main` ends the work. However this process ends, its workers end with it. In async
-/// code the drop blocks the runtime, and may hang for ever: see
-/// [the way out](crate#in-async-code).
+/// **Panics.** The time in which a panic message is printed, with its backtrace, counts
+/// as run time of the task, and so against its time limit.
 ///
-/// **Callbacks**, and the `Deserialize` of results, run on one thread of the
-/// pool; but a thread that waits without a limit may decode a small value
-/// itself, with its thread locals and under the locks that it holds. As long as one of them runs, no other task of the pool becomes done;
-/// one that waits there for another without a limit gets
-/// [`Error::WouldDeadlock`]; from `wait`, `as_completed` and `completions` by way of
-/// its future, which they give back though it is not done. A task that makes a pool
-/// of its own has another one, with its own workers.
+/// **Dropping it** is [`shutdown`](Self::shutdown): it waits until all submitted tasks
+/// are done. So leaving the block in which a pool lives waits for its work. Dropped
+/// inside one of its callbacks, it does not wait. After an explicit shutdown dropping
+/// does nothing; if that one did not wait, unfinished tasks are killed when `main`
+/// returns. However this process ends, its workers end with it. In async code the drop
+/// blocks the runtime, and may hang for ever: see [In async code](crate#in-async-code).
+///
+/// **Callbacks**, and the `Deserialize` of results, run on one thread of the pool. While
+/// one of them runs, no other task of the pool becomes done. A wait without a limit for
+/// such a task, in there, is [`Error::WouldDeadlock`]; `wait`, `as_completed` and
+/// `completions` return a future that is not done, whose `result` is that error. One
+/// exception: a thread that waits without a limit may decode a small value itself, with
+/// its own thread locals, and with the locks held that it holds.
+///
+/// A task that makes a process pool gets one of its own, with its own workers.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -103,7 +105,7 @@ use crate::panic::contain_drop;
 ///
 /// let executor = ProcessPoolExecutor::with_max_workers(2)?;
 /// let futures = [1, 2, 3].map(|n| executor.submit(careless, n));
-/// let [one, two, three] = futures.map(|future| future.expect("it is open"));
+/// let [one, two, three] = futures.map(|future| future.expect("the pool is open"));
 /// assert_eq!((*one.result()?, *three.result()?), (10, 30));
 /// let Some(Error::WorkerDied(death)) = two.exception() else {
 ///     unreachable!("it aborts")
@@ -118,9 +120,9 @@ pub struct ProcessPoolExecutor {
 
 /// The future of a task of a [`ProcessPoolExecutor`].
 ///
-/// [`running`](TaskFuture::running) is true from the worker's word that the task
-/// has started to its answer; `cancel` is true only if the task was not yet sent
-/// to a worker.
+/// [`running`](TaskFuture::running) is `true` from when the worker reports the start of
+/// the task until it answers; `cancel` is `true` only if the task was not yet sent to a
+/// worker.
 ///
 /// ```
 /// use concurrent_futures::{ProcessFuture, ProcessPoolExecutor};
@@ -143,7 +145,7 @@ impl ProcessPoolExecutor {
     /// is full, which blocks a runtime in [async code](crate#in-async-code); see
     /// [`queue_capacity`](crate::ProcessPoolExecutorBuilder::queue_capacity) and
     /// [`try_submit`](Self::try_submit). An `async fn` does not compile here: the future
-    /// that it returns cannot travel.
+    /// that it returns cannot be serialized.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -272,7 +274,7 @@ impl ProcessPoolExecutor {
         self.map_with_options_and_settings(self.settings(), options, f, items)
     }
 
-    /// The executor seen through options for single tasks; see [`With`].
+    /// Returns a view of this executor whose tasks have these options; see [`With`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -365,7 +367,7 @@ impl ProcessPoolExecutor {
 
     /// Returns a snapshot of the pool's counts.
     ///
-    /// Hears first what the workers have said: a task that has begun counts as
+    /// Reads pending messages of the workers first: a task that has begun counts as
     /// running from its first instruction.
     ///
     /// ```

@@ -20,8 +20,8 @@ use rustix::stdio::{dup2_stdin, stdin};
 use super::checked::Checked;
 use super::current_process::move_above_stdio;
 
-/// The number that a child's end is moved to: below the usual limit of 1024, and above what most
-/// programs ever open.
+/// The number that a child's end is moved to: below the usual limit of 1024, and above
+/// what most programs ever open.
 const HIGH: i32 = 1000;
 
 /// One end. When it is dropped, the other end reads end-of-file.

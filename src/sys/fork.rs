@@ -21,7 +21,8 @@ mod count {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// The number of calls of `fork` that lie between this process and its first [`Origin`].
+    /// The number of calls of `fork` that lie between this process and its first
+    /// [`Origin`].
     static FORKS: AtomicU32 = AtomicU32::new(0);
 
     /// The process in which it was made, told apart from the forks of that without

@@ -23,7 +23,7 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// work. Dropped by one of its own workers, or inside one of its callbacks, it
 /// does not wait. After a shutdown of your own dropping does nothing more: if
 /// that one did not wait, the end of `main` ends the work. In async code the drop blocks
-/// the runtime, and may hang for ever: see [the way out](crate#in-async-code).
+/// the runtime, and may hang for ever: see [In async code](crate#in-async-code).
 ///
 /// **A task may wait for a task of the same pool.** If that one has not begun,
 /// the wait runs it there and then: that very task and no other, so that tasks
@@ -106,11 +106,12 @@ impl ThreadPoolExecutor {
 
     /// Submits `f(args)` to run on a thread of the pool.
     ///
-    /// Like [`Executor::submit`](crate::Executor::submit), but `f` may capture, and nothing needs serde.
-    /// Waits while a bounded queue is full, which blocks a runtime in async code; see
+    /// Like [`Executor::submit`](crate::Executor::submit), but `f` may capture, and
+    /// nothing needs serde. Waits while a bounded queue is full, which blocks a runtime
+    /// in async code; see
     /// [`queue_capacity`](crate::ThreadPoolExecutorBuilder::queue_capacity) and
-    /// [`try_submit`](Self::try_submit). An `async fn` does nothing here: the pool never
-    /// polls [the future that it returns](crate#in-async-code). A task may run
+    /// [`try_submit`](Self::try_submit). An `async fn` does nothing here: the pool
+    /// never polls [the future that it returns](crate#in-async-code). A task may run
     /// [inside the wait of another](crate#in-a-task-that-waits), and shares its thread
     /// locals and the locks that it holds.
     ///
@@ -291,7 +292,7 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// The executor seen through options for single tasks; see [`With`].
+    /// Returns a view of this executor whose tasks have these options; see [`With`].
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, TaskOptions};

@@ -31,8 +31,9 @@ use crate::sys::spin::spin;
 /// descriptor for it: one whose socket has ended, and any other.
 const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// The number of times that an ended worker's socket is read: each time takes all that is there,
-/// up to a [`READ_BUDGET`](super::worker_handle::READ_BUDGET), so a few would do.
+/// The number of times that an ended worker's socket is read: each time takes all that
+/// is there, up to a [`READ_BUDGET`](super::worker_handle::READ_BUDGET), so a few would
+/// do.
 const READS_TO_THE_END: usize = 100;
 
 /// The stack size of its thread, in bytes; nothing recurses on it.

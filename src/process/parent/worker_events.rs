@@ -50,8 +50,8 @@ const SEND_ATTEMPTS: u32 = 3;
 /// not be started. One of them that ends makes room, and is replaced at once.
 const SHORTAGE: Duration = Duration::from_millis(500);
 
-/// The time until one that has none tries again, and the time for which it tries: descriptors,
-/// processes and memory may be short for a moment only.
+/// The time until one that has none tries again, and the time for which it tries:
+/// descriptors, processes and memory may be short for a moment only.
 const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
 const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
 

@@ -8,9 +8,10 @@
 //! Exit                     last              ends, with code 0
 //! ```
 //!
-//! The parent may send more frames without waiting for an answer: the worker takes
-//! one after the other. It sends `Started` *before* it decodes the arguments, since
-//! `Deserialize` is user code: if that ends the process, this task is the cause. After `Refused` and `InitializeFailed` the worker ends.
+//! The parent may send more frames without waiting for an answer: the worker takes one
+//! after the other. It sends `Started` *before* it decodes the arguments, since
+//! `Deserialize` is user code: if that ends the process, this task is the cause. After
+//! `Refused` and `InitializeFailed` the worker ends.
 //!
 //! A chunk of a map is one task: its arguments are frames of the kind `Item`, and
 //! its value is frames as well, one answer for each item, both numbered from 0.
