@@ -114,6 +114,3 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
             .map_err(D::Error::custom)
     }
 }
-
-#[cfg(test)]
-mod tests;

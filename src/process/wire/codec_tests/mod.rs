@@ -664,6 +664,8 @@ fn no_block_makes_it_allocate_what_it_claims() {
 }
 
 mod halves;
+#[cfg(feature = "json")]
+mod json;
 
 /// One of its names may be another field's.
 #[test]

@@ -1,17 +1,20 @@
-//! Types that serde reads by looking at what comes, and what JSON has no words for.
+//! [`Json`]: types that serde reads by looking at what comes, and what JSON has no words for.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::*;
+use super::super::codec::{CodecFault, decode};
+use super::bytes_of;
+use crate::json::Json;
 
-/// There and back as processes send it: in a format that says nothing of itself.
-fn sent<T: Serialize + DeserializeOwned>(value: T) -> Result<T, postcard::Error> {
-    let bytes = postcard::to_stdvec(&Json(value))?;
-    postcard::from_bytes::<Json<T>>(&bytes).map(Json::into_inner)
+/// There and back as processes send it.
+fn sent<T: Serialize + DeserializeOwned>(value: T) -> Result<T, CodecFault> {
+    let bytes = bytes_of(&Json(value))?;
+    decode::<Json<T>>(&bytes).map(Json::into_inner)
 }
 
 fn arrives<T: Serialize + DeserializeOwned + PartialEq + Debug + Clone>(value: T) {
@@ -122,14 +125,8 @@ fn integers_of_more_than_64_bits_do_not_become_floats() {
         Wide::Negative(i128::from(u64::MAX) + 1),
     ];
     for wide in refused {
-        let error = wide
-            .serialize(Check::default())
-            .map(drop)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("64 bits"), "{error}");
-        let sent = sent(wide);
-        assert!(sent.is_err(), "{sent:?}");
+        let fault = sent(wide).unwrap_err();
+        assert!(fault.reason.contains("64 bits"), "{fault}");
     }
 }
 
@@ -155,10 +152,9 @@ fn a_value_that_json_nests_too_deep_is_refused_before_it_is_written() {
     };
     assert!(sent(list(127)).is_ok());
     for nodes in [128, 129, 5_000] {
-        let error = list(nodes).serialize(Check::default());
-        let error = error.map(drop).unwrap_err().to_string();
-        assert!(error.contains("127 deep"), "{error}");
+        let fault = sent(list(nodes)).unwrap_err();
+        assert!(fault.reason.contains("127 deep"), "{fault}");
     }
     let wrapped = (0..5_000).fold(Wrapped(None), |next, _| Wrapped(Some(Box::new(next))));
-    assert!(wrapped.serialize(Check::default()).is_err());
+    assert!(sent(wrapped).is_err());
 }
