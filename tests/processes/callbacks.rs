@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 
 use concurrent_futures::{
-    Error, ProcessFuture, ProcessPoolExecutor, ReturnWhen, as_completed, completions, wait,
-    wait_until,
+    Error, ProcessFuture, ProcessPoolExecutor, ReturnWhen, ShutdownOptions, as_completed,
+    completions, promise, wait, wait_until,
 };
 
 use crate::fixture::*;
@@ -105,6 +105,41 @@ alone! {
         gate.open();
         let (first, second) = told.recv_timeout(LIMIT).expect("it is woken");
         assert_eq!((first.unwrap(), second.unwrap()), (1, 4));
+    }
+
+    /// The pool's own thread waits for a callback of what the shutdown cancels.
+    fn a_shutdown_in_a_callback_of_another_pool_runs_the_callbacks_that_it_waits_for() {
+        let executor = Arc::new(pool(1));
+        let mut gate = Gate::new();
+        let (kept, awaited) = promise::<()>();
+        let (waits, waiting) = mpsc::channel();
+        // On the pool's thread, until the callback of `pending` has run.
+        executor.submit(double, 1).unwrap().then(move |_| {
+            waits.send(()).unwrap();
+            awaited.result_timeout(LIMIT).unwrap();
+        });
+        executor.submit(hold, (gate.port(), 7)).unwrap().detach();
+        let pending = executor.submit(double, 2).unwrap();
+        let (cancelled, opens) = mpsc::channel();
+        pending.add_done_callback(move |_| {
+            kept.set_result(()).unwrap();
+            cancelled.send(()).unwrap();
+        });
+        gate.wait_for(1);
+        waiting.recv_timeout(LIMIT).unwrap();
+        let opener = std::thread::spawn(move || {
+            let is_cancelled = opens.recv_timeout(LIMIT);
+            gate.open();
+            is_cancelled.unwrap();
+        });
+        let (other, future) = promise::<()>();
+        let inner = Arc::clone(&executor);
+        future.add_done_callback(move |_| {
+            inner.shutdown_with(ShutdownOptions::new().cancel_pending(true));
+        });
+        other.set_result(()).unwrap();
+        opener.join().unwrap();
+        assert!(pending.cancelled());
     }
 
     fn a_callback_of_another_thread_may_wait() {

@@ -433,8 +433,10 @@ fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
 fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     let mut whole = bare(Kind::Returned, 9);
     whole[16] = 24; // the payload is what comes behind
-    let nonsense: [&[u8]; 4] = [
+    let longer_than_one_read = vec![b'x'; 70_000];
+    let nonsense: [&[u8]; 5] = [
         &whole,
+        &longer_than_one_read,
         &bare(Kind::Returned, 9),
         b"hello from a task that prints to every descriptor",
         b"short",
@@ -510,7 +512,29 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Kills a worker, waits for its end, and has the pool hear of it.
+/// Nor would the supervisor see in time that the task is late.
+#[test]
+fn a_start_that_a_snapshot_reads_begins_the_limit_of_the_task() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let call = bare(Kind::Task, 0).to_vec();
+    let settings = TaskSettings {
+        time_limit: Some(Duration::from_secs(600)),
+        ..TaskSettings::default()
+    };
+    let task = pool.queue(call, settings, one::<()>, true).unwrap();
+    let mut state = pool.lock();
+    state.needs_wakeup = false;
+    worker.write_all(&bare(Kind::Started, 1)).unwrap();
+    pool.drain_replies(&mut state);
+    assert!(state.workers[&0].deadline.is_some());
+    assert!(state.needs_wakeup, "it is woken");
+    state.workers[&0].process.kill().unwrap();
+    drop(state);
+    assert!(outcome(&task).is_err());
+    pool.shutdown(ShutdownOptions::new());
+}
+
+/// Kills a worker, waits for its end, and has the pool handle it.
 fn end(pool: &Pool, state: &mut PoolState, number: usize) {
     let process = Arc::clone(&state.workers[&number].process);
     process.kill().unwrap();
