@@ -883,22 +883,22 @@ fn a_task_of_its_own_among_completions_holds_up_no_other() {
     let executor = pool(1);
     let (hand_over, handed) = mpsc::channel::<ThreadFuture<()>>();
     let (promise, promised) = promise::<()>();
-    let (waits, waiting) = mpsc::channel();
-    let (sender, answer) = mpsc::channel();
+    let (sender, answers) = mpsc::channel();
     let task = executor.spawn(move || {
         let own = handed.recv_timeout(LIMIT).unwrap();
         let both = completions([own, promised]);
-        waits.send(()).unwrap();
-        let (first, second) = (both.recv().unwrap(), both.recv().unwrap());
-        sender
-            .send((first.into_result(), second.into_result()))
-            .unwrap();
+        for _ in 0..2 {
+            let next = both.recv().unwrap();
+            sender.send(next.into_result()).unwrap();
+        }
     });
     hand_over.send(task.unwrap()).unwrap();
-    waiting.recv_timeout(LIMIT).unwrap();
+    let early = answers.recv_timeout(Duration::from_millis(100));
+    assert!(early.is_err(), "the other may still be done: {early:?}");
     promise.set_result(()).unwrap();
-    let (first, second) = answer.recv_timeout(LIMIT).expect("it does not hang");
+    let first = answers.recv_timeout(LIMIT).expect("it does not hang");
     assert!(first.is_ok(), "{first:?}");
+    let second = answers.recv_timeout(LIMIT).expect("it does not hang");
     assert!(matches!(second, Err(Error::WouldDeadlock)), "{second:?}");
 }
 
