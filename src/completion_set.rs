@@ -19,12 +19,12 @@ use crate::waitable::Waitable;
 pub(crate) struct CompletionSet<F: Waitable> {
     arrivals: Receiver<usize>,
     sender: Sender<usize>,
-    /// By number; `None` is free for the next.
+    /// Indexed by task number; `None` is a free slot.
     entries: Vec<Option<Entry<F>>>,
     free: Vec<usize>,
-    /// The tasks in `entries`. They live, so no two have the same id.
+    /// The ids of the tasks in `entries`: unique, since the entries keep the tasks alive.
     ids: HashSet<usize>,
-    /// The tasks that the thread below has not yet tried to run inline.
+    /// The tasks that the thread `waiter` has not yet tried to run inline.
     not_tried_inline: BTreeSet<usize>,
     /// The thread that waited last: another one may run what this one could not.
     waiter: ThreadId,
@@ -40,7 +40,7 @@ pub(crate) struct CompletionSet<F: Waitable> {
 pub(crate) enum NotDone {
     /// The deadline passed.
     TimedOut,
-    /// Each task needs the thread that waits, or belongs to another process.
+    /// Each task needs the waiting thread to go on, or belongs to the parent of a fork.
     Deadlock,
 }
 
@@ -125,7 +125,7 @@ impl<F: Waitable> CompletionSet<F> {
 
     /// Waits for the next task that is done, and returns its number.
     ///
-    /// Without a deadline, a worker runs inline those that have not begun.
+    /// Without a deadline, a worker that waits here first runs pending tasks inline.
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ impl<F: Waitable> CompletionSet<F> {
                     item.target().run_inline();
                 }
             } else if self.all_need_this_thread() {
-                // A task that was cancelled meanwhile has arrived.
+                // A task may have been cancelled, and so have arrived, since the check.
                 return self.try_next().ok_or(NotDone::Deadlock);
             } else {
                 return self.arrivals.recv().or(Err(NotDone::Deadlock));
@@ -157,7 +157,8 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Has a thread that did not wait last try all tasks that are not done inline.
+    /// If another thread than last time waits now, lets it try to run inline all tasks
+    /// that are not done.
     fn note_waiter(&mut self) {
         let us = thread_id();
         if std::mem::replace(&mut self.waiter, us) == us {

@@ -28,7 +28,7 @@ impl<T: Send> Completion<T> {
     /// If it does, the task is [`packed`](Self::pack) for a scope before any other
     /// thread has it.
     pub(crate) unsafe fn borrowing(pool_id: usize) -> Arc<Self> {
-        Self::unpacked(pool_id, false)
+        Self::without_job(pool_id, false)
     }
 
     /// Makes a new task ready for other threads: with its job, if it has one, and

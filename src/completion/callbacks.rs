@@ -7,16 +7,15 @@
 //! is the task's *notifier* from the transition on, under the lock. A callback that
 //! is added while there is a notifier joins the list, and the notifier runs it. A
 //! thread that adds one when the callbacks are done becomes the notifier itself. A
-//! notifier leaves when it finds the list empty, under the lock: so each callback is
-//! found by it, or finds no notifier.
+//! notifier resigns when it finds the list empty, under the lock: so each callback is
+//! either run by it, or added when there is none.
 //!
 //! # Why never nested
 //!
-//! `nested_callbacks.rs` says it.
-//!
-//! A callback may wait for the callbacks of a task that are in that very queue,
-//! behind itself. Then these run inside it, for otherwise neither would ever go
-//! on: those of that task, and no others ([`Completion::notify_now`]).
+//! See `nested_callbacks.rs`. There is one exception: a callback may wait for the
+//! callbacks of a task that its own thread has queued behind it. Those of that task, and
+//! no others, then run inside it: the wait would never end otherwise
+//! ([`Completion::notify_now`]).
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ use crate::panic::{contain, contain_drop};
 use crate::sync::{MutexGuard, local, thread_id};
 use crate::sys::fork::Origin;
 
-/// A callback, before the handle's type is known.
+/// A callback that gets the task itself, and need not know the type of its future.
 pub(crate) type Callback<T> = Box<dyn FnOnce(&Arc<Completion<T>>) + Send>;
 
 impl<T> Completion<T> {
@@ -59,13 +58,13 @@ impl<T> Completion<T> {
         }
     }
 
-    /// Runs the callbacks of this task now, if the current thread, which is about to
-    /// wait for them, has queued them behind the callback that it is in. The
-    /// callbacks of tasks that these complete are queued as ever.
+    /// Called before a wait for this task's callbacks: if the current thread has queued
+    /// them behind the callback that it is in, runs them now. The callbacks of tasks that
+    /// these complete are queued as usual.
     ///
     /// # Errors
     ///
-    /// There is not enough stack left, and no memory for more. They stay queued.
+    /// Not enough stack is left, and no more can be allocated; the callbacks stay queued.
     pub(crate) fn notify_now(self: &Arc<Self>) -> Result<(), NoStack> {
         let notifier = self.locked().and_then(|record| record.notifier);
         if notifier.is_none_or(|notifier| notifier != thread_id()) {
@@ -141,7 +140,7 @@ pub(crate) fn is_notifying_for(pool_id: usize) -> bool {
     is_notifying_here(|task| task.0 == pool_id)
 }
 
-/// Marks the thread until it is dropped.
+/// A guard: while it lives, the current thread counts as running the task's callbacks.
 pub(super) struct NotifyingFor;
 
 impl NotifyingFor {

@@ -19,12 +19,12 @@
 //!           cancel
 //! ```
 //!
-//! A pending task may be *claimed* for a worker in another process: it cannot be
-//! cancelled any more, but it runs only when that worker reports its start. It is
-//! *released* again if the worker ended before.
+//! A pending task may be *claimed* for a worker in another process: it can no longer be
+//! cancelled, but it becomes `Running` only when that worker reports its start. If the
+//! worker dies before that, the task is *released*: pending and unclaimed again.
 //!
-//! Every transition happens in this file, under the record's lock. The thread that
-//! makes one does what follows from it, after unlocking and in this order:
+//! Every transition happens in this file, under the record's lock. The thread that makes
+//! it then releases the lock, and does what the last column says, in this order:
 //!
 //! | transition | made by | what follows |
 //! |---|---|---|
@@ -32,10 +32,10 @@
 //! | `settle` | a worker, a promise; a pool that broke, if pending | wakes waiters; runs the notification |
 //! | `cancel` | any thread | wakes waiters; runs the notification |
 //!
-//! *Waiters* are threads in `wait`. The [`Notification`] is the user code that the
-//! end of a task calls for: wakers, the `Drop` of a job that was not called, and
-//! the callbacks in the order of adding (`callbacks.rs`). No user code runs under
-//! the lock: it is moved out of the record, and runs once the lock is released.
+//! *Waiters* are threads in `wait`. The [`Notification`] is the user code that the end
+//! of a task calls for: wakers, the `Drop` of a job that was not called and of an
+//! unwanted value, and the callbacks in the order of adding (`callbacks.rs`). No user
+//! code runs under the lock: it is moved out of the record, and runs after the unlock.
 //!
 //! # Done, and callbacks done
 //!
@@ -53,7 +53,7 @@ mod borrowing;
 mod callbacks;
 mod deadlock;
 #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
-mod forks;
+mod fork_tests;
 mod nested_callbacks;
 mod notification;
 mod running;
@@ -120,9 +120,9 @@ pub(crate) struct Completion<T> {
 /// The fields that the lock guards.
 struct Record<T> {
     state: State,
-    /// Pending, and on its way to a worker that alone can say when it starts.
+    /// `true` once it was claimed for a worker in another process, unless released again.
     claimed: bool,
-    /// From submission until the call, or until it is withdrawn.
+    /// `None` for a promise, and once it was taken to be called, sent, or dropped.
     job: Option<Box<dyn Job<T>>>,
     /// The thread that runs the function, if it does so from beginning to end.
     runner: Option<ThreadId>,
@@ -133,13 +133,13 @@ struct Record<T> {
     /// The thread that runs the callbacks, or will when its current one ends.
     notifier: Option<ThreadId>,
     wakers: Wakers,
-    /// The number of threads that wait for it without a limit, if it is remote.
+    /// For a remote task: the number of threads that wait for it without a deadline.
     waiters: u32,
-    /// The rest of a remote task, left to one of these threads.
+    /// For a remote task: the finalizer that was handed to one of these threads.
     finalizer: Option<Finalizer>,
     /// `true` as long as the future lives, to which the value belongs.
     has_future: bool,
-    /// Boxed, since few tasks have it; the next one too.
+    /// Boxed, as is `scope_guard`: few tasks have either.
     timing: Option<Box<Timing>>,
     /// The task's place in a scope, until it ends.
     scope_guard: Option<Box<ScopeGuard>>,
@@ -197,7 +197,7 @@ impl<T> Completion<T> {
     where
         T: 'static,
     {
-        Self::unpacked(pool_id, false)
+        Self::without_job(pool_id, false)
     }
 
     /// Creates a task whose worker is another process.
@@ -205,10 +205,10 @@ impl<T> Completion<T> {
     where
         T: 'static,
     {
-        Self::unpacked(pool_id, true)
+        Self::without_job(pool_id, true)
     }
 
-    fn unpacked(pool_id: usize, is_remote: bool) -> Arc<Self> {
+    fn without_job(pool_id: usize, is_remote: bool) -> Arc<Self> {
         Arc::new(Self {
             pool_id,
             is_remote,
@@ -247,8 +247,8 @@ impl<T> Completion<T> {
         self.pool_id
     }
 
-    /// Returns `true` if this is the process that it was made in, and not a fork of that,
-    /// where it stays as it was at the fork; but for a promise that is kept there.
+    /// Returns `true` in the process that created the task, and `false` in a forked
+    /// child. There the task stays as it was at the fork, unless a promise is set there.
     pub(crate) fn is_here(&self) -> bool {
         self.origin.is_here()
     }
@@ -343,7 +343,7 @@ impl<T> Completion<T> {
         Some(job)
     }
 
-    /// Makes a claimed task that has not begun pending again, with its job.
+    /// Releases a claimed task that has not started, and gives its job back to it.
     pub(crate) fn release(&self, job: Box<dyn Job<T>>) {
         let mut record = self.record.lock();
         record.claimed = false;
@@ -357,7 +357,7 @@ impl<T> Completion<T> {
         }
     }
 
-    /// `Pending | Running -> Finished`. All user code waits for the caller to call
+    /// `Pending | Running -> Finished`. Runs no user code itself: the caller does, with
     /// [`notify`](Notification::notify).
     ///
     /// # Errors
@@ -463,8 +463,8 @@ impl<T> Completion<T> {
     ///
     /// # Safety
     ///
-    /// The caller saw that the callbacks are done, or is the last one; it holds the one
-    /// handle by value, and no reference of [`lend`](Self::lend) lives.
+    /// The caller has seen that the callbacks are done, or is the last callback. It owns
+    /// the only handle, and no reference from [`lend`](Self::lend) is alive.
     pub(crate) unsafe fn take(&self) -> Result<T, Error> {
         if self.state() == State::Cancelled {
             return Err(Error::Cancelled);
@@ -479,8 +479,8 @@ impl<T> Completion<T> {
     ///
     /// # Safety
     ///
-    /// It is the one handle, and no reference of [`lend`](Self::lend) lives but
-    /// in a callback.
+    /// The caller owns the only handle, and no reference from [`lend`](Self::lend) is
+    /// alive, except in a callback.
     pub(crate) unsafe fn release_handle(&self) {
         // If it is locked for ever, the value stays where it is.
         let Some(mut record) = self.locked() else {

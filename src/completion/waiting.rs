@@ -86,7 +86,7 @@ impl<T> Completion<T> {
     ///
     /// `Timeout` at the deadline; without one `WouldDeadlock` if the task waits
     /// for the calling thread, itself or through others (`deadlock.rs`). In a fork
-    /// of the process that has the task, an error at once unless it is that far.
+    /// of the task's process, an error at once unless the task has come that far.
     pub(crate) fn wait(
         self: &Arc<Self>,
         until: Until,

@@ -540,7 +540,7 @@ impl<T, E> UnwindSafe for TaskFuture<T, E> {}
 impl<T, E> RefUnwindSafe for TaskFuture<T, E> {}
 
 impl<T, E> fmt::Debug for TaskFuture<T, E> {
-    /// The state, and of a finished task the type of its value or its error.
+    /// Shows the state, and of a finished task the type of its value, or its error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.completion.state();
         write!(f, "TaskFuture({state}")?;

@@ -20,8 +20,8 @@ use self::check::Check;
 /// [`Error::Decode`]; in this wrapper they arrive. It costs what JSON costs.
 ///
 /// A value that JSON has no words for is refused as well, when it is written: a number
-/// that is infinite or none, an integer outside of `i64` and `u64`, a `Some` of nothing
-/// (`Some(None)`, `Some(())`), the keys of a map that are no text, number or `bool`, and
+/// that is infinite or NaN, an integer outside of `i64` and `u64`, a `Some` of nothing
+/// (`Some(None)`, `Some(())`), map keys that are not text, numbers or `bool`, and
 /// what is nested more than 127 deep.
 ///
 /// Beyond that a value arrives as serde reads it from any JSON. A field that serde is

@@ -22,7 +22,7 @@ fn unsupported() -> Error {
 }
 
 impl Pool {
-    pub(super) fn new(_plan: Config) -> Result<Arc<Self>, Error> {
+    pub(super) fn new(_config: Config) -> Result<Arc<Self>, Error> {
         Err(unsupported())
     }
 
@@ -38,7 +38,7 @@ impl Pool {
         self: &Arc<Self>,
         _f: fn(A) -> R,
         _args: &A,
-        _terms: TaskSettings,
+        _settings: TaskSettings,
         _waits: bool,
     ) -> Result<Arc<Completion<R>>, Error> {
         match **self {}
@@ -48,7 +48,7 @@ impl Pool {
         self: &Arc<Self>,
         _f: fn(A) -> R,
         _items: &ContainedVec<A>,
-        _terms: TaskSettings,
+        _settings: TaskSettings,
     ) -> Result<Arc<Completion<ContainedVec<Result<R, Error>>>>, Error> {
         match **self {}
     }

@@ -29,8 +29,8 @@ use crate::panic::contain_drop;
 /// where this process prints; its standard input is empty.
 ///
 /// Workers start on demand, one when a task comes and none is idle, and never
-/// more than `max_workers`. Nothing has to be written for that: a program that
-/// links this crate can be started as a worker, tests and examples too. With the
+/// more than `max_workers`. That needs no code of yours: any program that links
+/// this crate can be started as a worker, tests and examples included. With the
 /// feature `worker-hook` off, `main` has to begin with `concurrent_futures::init()`.
 ///
 /// **A worker has nothing that `main` set up**: it is the same program started
@@ -165,7 +165,7 @@ impl ProcessPoolExecutor {
     ///
     /// # Panics
     ///
-    /// If the `Serialize` of `args` does. Nothing runs then either.
+    /// If the `Serialize` of `args` panics. Nothing runs then either.
     pub fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
     where
         A: Portable,
@@ -208,7 +208,7 @@ impl ProcessPoolExecutor {
         self.try_submit_with_settings(self.settings(), f, args)
     }
 
-    /// Has `f` run on each item; see [`Executor::map`](crate::Executor::map) and [`Map`].
+    /// Runs `f` on each item; see [`Executor::map`](crate::Executor::map) and [`Map`].
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -397,7 +397,7 @@ impl ProcessPoolExecutor {
         self.pool.config().max_workers
     }
 
-    // Under the terms of a view, or those of the pool.
+    // With the settings of a view, or of the pool.
 
     /// Returns the settings of a task that asks for nothing else.
     pub(super) fn settings(&self) -> TaskSettings {
@@ -484,10 +484,10 @@ impl ProcessPoolExecutor {
 impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
     /// Ends the task even while it runs, by ending its worker.
     ///
-    /// `true` if the task ends by that, with [`Error::Killed`], or was cancelled
-    /// since it was not yet sent to a worker; and if either was so before. No
-    /// other task is touched: a new worker takes the place of the old. It does
-    /// not wait until the worker has ended; `result` does.
+    /// Returns `true` if this ends the task with [`Error::Killed`], or cancels it since
+    /// it was not yet sent to a worker; also if either had happened before. No other
+    /// task is affected: a new worker replaces the old one. It does not wait until the
+    /// worker has ended; `result` does.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -505,7 +505,7 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
         let completion = self.completion();
         let pool = find(completion.pool_id());
         let kill = || pool.is_some_and(|pool| pool.kill(Arc::as_ptr(completion).addr()));
-        // In between the worker may end that it was sent to, which puts it back.
+        // In between, the worker that it was sent to may die, which requeues the task.
         let is_ended = self.cancel() || kill() || self.cancel();
         is_ended
             || matches!(

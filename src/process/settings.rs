@@ -17,7 +17,7 @@ pub(super) struct TaskSettings {
 }
 
 impl TaskSettings {
-    /// These, but for what the options say.
+    /// Returns these settings, overridden by what `options` sets.
     pub(super) fn with(&self, options: &TaskOptions) -> Self {
         let (name, time_limit, retries) = options.parts();
         Self {
@@ -35,7 +35,7 @@ pub(super) struct Config {
     pub(super) name: String,
     pub(super) max_workers: usize,
     pub(super) max_tasks_per_child: Option<u64>,
-    /// For a task that asks for nothing else.
+    /// The defaults for a task's settings.
     pub(super) settings: TaskSettings,
     pub(super) on_worker_death: OnWorkerDeath,
     /// The largest number of queued tasks; `None`: no limit.
@@ -47,8 +47,8 @@ pub(super) struct Config {
     pub(super) initialize: Option<Vec<u8>>,
 }
 
-/// The policy of a [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) for a
-/// worker's process that ends without being told to.
+/// The reaction of a [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) to a worker
+/// process that dies unexpectedly.
 ///
 /// ```
 /// use concurrent_futures::{Error, OnWorkerDeath, ProcessPoolExecutor};

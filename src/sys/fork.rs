@@ -122,8 +122,8 @@ impl<T: Send + Sync> PerProcess<T> {
         }
     }
 
-    /// Replaces what the process that this one was forked from left behind, if
-    /// no other thread does first.
+    /// Replaces the value inherited from the parent process, unless another thread does
+    /// so first.
     #[cold]
     fn renew(&self, old: *mut Owned<T>) -> &Owned<T> {
         let new = Box::into_raw(Box::new(Owned {

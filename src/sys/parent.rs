@@ -143,7 +143,7 @@ impl Parent {
 
     /// Has the system end this process when the thread ends that started it, also
     /// if it is stopped then and sees nothing; `false` if the parent has ended.
-    pub(crate) fn end_with_it(&self) -> bool {
+    pub(crate) fn die_with_parent(&self) -> bool {
         // An extra: the system forgets it when this process changes its user.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         self.lives()
@@ -165,7 +165,7 @@ impl Parent {
     }
 
     /// Waits for bytes from the parent; `false` if it has ended.
-    pub(crate) fn wait_for_words(&self, channel: &Channel) -> bool {
+    pub(crate) fn wait_for_bytes(&self, channel: &Channel) -> bool {
         let seen = self.wait(channel, PollFlags::RDHUP | PollFlags::IN);
         seen.contains(PollFlags::IN)
     }

@@ -1,18 +1,18 @@
-//! Spinning: a thread that waits yields a few times, and looks in between, before it
+//! Spinning: a waiting thread checks a few times, and yields in between, before it
 //! sleeps.
 //!
-//! To sleep and be woken from another CPU takes many times as long as an empty task. But
-//! a thread that has nothing to do uses no CPU: it spins a few times and then sleeps.
+//! Sleeping and being woken from another CPU takes many times as long as an empty task.
+//! But an idle thread is to use no CPU time: it spins a few times and then sleeps.
 //!
 //! # Two ends of a channel
 //!
-//! Both ends of a channel wait for each other once a task. If they run on two CPUs,
-//! what one waits for is often under way. On one CPU the other end cannot go on before
-//! this one sleeps, and spinning takes the time from it. So each frame says on which
-//! CPU its sender ran when it was written. A worker that waits for the next request,
-//! and the supervisor that waits for workers with tasks, spin if the last frame came
-//! from another CPU. That CPU may be out of date, or made up: it decides on a few looks
-//! and on nothing else, and what arrives after the last look ends the sleep as ever.
+//! Both ends of a channel wait for each other once per task. If they run on different
+//! CPUs, what one waits for is often under way already. If they share a CPU, the other
+//! end cannot go on until this one sleeps, and spinning takes time away from it. So each
+//! frame says on which CPU its sender ran when it was written. A worker that waits for
+//! the next request, and the supervisor that waits for busy workers, spin if the last
+//! frame came from another CPU. That number may be stale or forged: it only decides
+//! whether to spin, and what arrives after the last check ends the sleep as usual.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) use self::channel::{is_elsewhere, spin};

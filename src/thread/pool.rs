@@ -2,18 +2,18 @@
 //!
 //! # The rule
 //!
-//! A worker is *idle* if a new task can count on it: it waits for the queue, or
-//! it is about to, or its thread was just started. Each queued task counts on
-//! one idle worker. Whenever more tasks are queued than workers are idle, and
-//! fewer than `max_workers` exist, one more is started. That can become so at two
-//! places: a task is submitted (`submit.rs`), and an idle worker begins to run
-//! callbacks (`hooks.rs`).
+//! A worker is *idle*, that is, available to a new task, if it waits on the queue, is
+//! about to, or its thread was just spawned. Each queued task needs one idle worker.
+//! Whenever more tasks are queued than workers are idle, and fewer than `max_workers`
+//! exist, one more is spawned. This can become necessary in two places: where a task is
+//! submitted (`submit.rs`), and where an idle worker begins to run callbacks
+//! (`hooks.rs`).
 //!
 //! # Why no task is lost
 //!
-//! A task that a worker runs while it waits for it leaves an entry in the queue
-//! that no longer counts; so does a task that was cancelled. The worker that pops
-//! such an entry drops it.
+//! A task that is cancelled, or that a worker runs inline while it waits for it, leaves
+//! a stale entry in the queue, which no longer counts. The worker that pops such an
+//! entry drops it.
 //!
 //! A task is queued and counted in one step under the state's lock, and only
 //! while the state is open; the queue is closed in the same step as the
@@ -139,7 +139,7 @@ impl Pool {
         }
     }
 
-    /// The next task; `None`: the worker may end, or forked.
+    /// Returns the next task; `None` once the queue is closed and empty, or in a fork.
     pub(super) fn next_task(&self) -> Option<Arc<dyn Task>> {
         if self.is_here() {
             self.queue.pop()
@@ -157,7 +157,7 @@ impl Pool {
         self.unqueue(&mut state);
     }
 
-    /// A queued task is none any more.
+    /// Counts one queued task less, and wakes a submitter that waits for room.
     pub(super) fn unqueue(&self, state: &mut PoolState) {
         state.queued -= 1;
         self.capacity.notify_one();

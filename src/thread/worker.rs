@@ -23,8 +23,8 @@ pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
         Err(_) => {}
     }
     while let Some(task) = pool.next_task() {
-        // If not, it was cancelled while it was queued, or run by a worker that
-        // waited for it.
+        // `start` fails if the task was cancelled while it was queued, or run inline by a
+        // worker that waited for it.
         if task.start() {
             task.run(&WorkerLoopHooks(&pool));
         }

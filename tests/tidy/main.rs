@@ -194,7 +194,7 @@ fn unsafe_code_lives_in_few_files() {
     let homes = [
         "src/completion/borrowing.rs",
         "src/completion/deadlock.rs",
-        "src/completion/forks.rs",
+        "src/completion/fork_tests.rs",
         "src/completion/mod.rs",
         "src/completion/model.rs",
         "src/completion/slot.rs",

@@ -1,6 +1,6 @@
 //! It returns `!`, which is no outcome.
 // error: an initializer cannot return `!`
-// error: says what it would return
+// error: write the return type
 
 use concurrent_futures::ThreadPoolExecutor;
 

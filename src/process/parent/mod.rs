@@ -15,7 +15,7 @@
 
 mod collector;
 mod launcher;
-mod limits;
+
 mod pool;
 mod pool_state;
 mod process_handle;
@@ -28,5 +28,6 @@ mod supervisor;
 mod task;
 mod worker_events;
 mod worker_handle;
+mod worker_timeouts;
 
 pub(super) use self::pool::{Pool, find};

@@ -22,11 +22,11 @@
 //!
 //! # The rule
 //!
-//! A worker is *idle* if a new task can count on it: it waits for one, or is
-//! starting. Each queued task counts on a worker that is starting, since a worker
-//! that waits is sent a task at once. Whenever more tasks are queued than workers
-//! are starting, and fewer than `max_workers` exist, one more is to be spawned; the
-//! supervisor does it. A worker that leaves exists until its process has ended.
+//! A worker is *idle*, that is, available to a new task, if it waits for one or is
+//! starting. A waiting worker is sent a task at once, so that tasks in the queue are
+//! compared with starting workers alone: whenever there are more of them, and fewer than
+//! `max_workers` workers exist, the supervisor is to spawn one more. A worker that is
+//! leaving exists until its process has ended.
 //!
 //! # Why nothing is lost
 //!

@@ -1,5 +1,5 @@
-//! The end of a pool: broken, stopped by force, or shut down; and the kill of a
-//! single task, which is the end of a single worker.
+//! Shutting down a pool, killing it or breaking it; and killing a single task, which
+//! means ending its worker.
 
 use std::time::Instant;
 
@@ -143,8 +143,8 @@ impl Pool {
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
         if waits {
-            // Not behind the callback that the thread may be in: the collector, which
-            // is waited for below, may have to wait for these.
+            // Run these callbacks now, even inside a callback: the collector, which is
+            // waited for below, may have to wait for one of them.
             without_callback_queue(|| cancel(&pending));
         } else {
             cancel(&pending);

@@ -1,5 +1,5 @@
 //! The supervisor: one thread a pool that starts workers, reads their replies, and
-//! handles their deaths.
+//! handles their deaths (by `worker_events.rs`).
 //!
 //! It sleeps in one `poll` over the workers' sockets and processes, the pool's
 //! `wake_fd`, and a timeout for the next deadline. In each round it holds the lock
@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::limits::START_LIMIT;
 use super::pool::Pool;
 use super::pool_state::PoolState;
 use super::process_handle::Process;
 use super::progress::{self, Progress};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
+use super::worker_timeouts::START_LIMIT;
 use crate::error::End;
 use crate::sys::channel::Channel;
 use crate::sys::spin::spin;
@@ -32,7 +32,7 @@ use crate::sys::spin::spin;
 const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
 /// The number of times that an ended worker's socket is read: each time takes all that
-/// is there, up to a [`READ_BUDGET`](super::worker_handle::READ_BUDGET), so a few would
+/// is there, up to a [`IO_BUDGET`](super::worker_handle::IO_BUDGET), so a few would
 /// do.
 const READS_TO_THE_END: usize = 100;
 

@@ -1,5 +1,5 @@
-//! The pool's reactions to its workers: their replies, their starts, their ends. The
-//! supervisor calls them, and `stats`, which reads replies first.
+//! The pool's reactions to its workers: their replies, their starts, their ends. Called
+//! by the supervisor, and by `stats`, which reads pending replies first.
 //!
 //! # The end of a worker
 //!
@@ -29,7 +29,7 @@ use super::pool_state::Event;
 use super::pool_state::PoolState;
 use super::queued_task::{InFlight, QueuedTask};
 use super::task::codec_error;
-use super::worker_handle::{KillReason, READ_BUDGET, WorkerHandle, WorkerState};
+use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
 use crate::completion::EncodedCall;
 use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
 use crate::process::settings::OnWorkerDeath;
@@ -58,7 +58,7 @@ const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
 impl Pool {
     /// Reads the replies of a worker, and acts on them.
     pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
-        let mut budget = READ_BUDGET;
+        let mut budget = IO_BUDGET;
         while let Some(handle) = state.workers.get_mut(&number) {
             match handle.read_replies(&mut budget) {
                 Ok(Some(reply)) => self.on_reply(state, number, reply),

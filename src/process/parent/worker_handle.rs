@@ -20,24 +20,23 @@
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
 //! | Leaving | the message it was about to send when it was told to exit | `EXIT_LIMIT` | - |
 //!
-//! Any other message gets that worker killed, and no other: a task may have written
-//! into its socket. A frame is checked by its header, before its payload has
+//! Any other message gets this worker killed, and no other worker: a task may have
+//! written to its socket. A frame is checked by its header, before its payload has
 //! arrived, and the rest of a frame has to follow in time ([`Progress`]).
 //!
-//! The process may end in each state. A [`KillReason`] means that the pool kills it:
-//! answers are ignored from then on, so that a `kill` that returned `true` stays
-//! true. Nothing here blocks: bytes are read and written as far as the socket has
-//! them or takes them.
+//! The process may end in any state. Once the pool has a [`KillReason`] for it, other
+//! than `Terminated`, its answers are ignored, so that a `kill` that returned `true`
+//! stays true. Nothing here blocks: all I/O on the socket is nonblocking.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::limits::{EXIT_LIMIT, SILENCE_LIMIT, START_LIMIT};
 use super::process_handle::Process;
 use super::progress::Progress;
 use super::queued_task::InFlight;
+use super::worker_timeouts::{EXIT_LIMIT, SILENCE_LIMIT, START_LIMIT};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Kind, holds};
 use crate::process::wire::message::{self, FOREIGN_BYTES, Reply};
@@ -46,7 +45,7 @@ use crate::sys::spin::is_elsewhere;
 
 /// The number of bytes that are read or written in one go, so that one worker's
 /// long answer does not delay the others'.
-pub(super) const READ_BUDGET: usize = 1 << 20;
+pub(super) const IO_BUDGET: usize = 1 << 20;
 
 /// The state of a worker.
 pub(super) enum WorkerState {
@@ -92,13 +91,13 @@ pub(super) struct WorkerHandle {
     pub(super) is_ready: bool,
     /// `true` if it was ever idle with nothing to do.
     pub(super) was_idle: bool,
-    /// `Some` while it has to make progress.
+    /// `Some` while it has to take up a task, or to finish a frame, in time.
     pub(super) progress: Option<Progress>,
     /// A write failed: nothing more is sent.
     pub(super) write_failed: bool,
     pub(super) activity: WorkerState,
     pub(super) kill_reason: Option<KillReason>,
-    /// The time at which the supervisor acts if the worker has not moved on.
+    /// The time at which the supervisor kills the worker, unless it has moved on.
     pub(super) deadline: Option<Instant>,
     /// The number of tasks that it ended.
     pub(super) done: u64,
@@ -148,7 +147,7 @@ impl WorkerHandle {
     }
 
     pub(super) fn flush(&mut self) {
-        let mut budget = READ_BUDGET;
+        let mut budget = IO_BUDGET;
         while let Some(frame) = self.outbox.front().filter(|_| budget > 0) {
             let length = frame.len();
             match self.channel.send_now(&frame[self.sent..]) {
@@ -166,8 +165,8 @@ impl WorkerHandle {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // It is gone, or is about to be, and its end says more. Should
-                // it live on, it has lost its place in what was to be sent.
+                // The worker is dead or dying, and how it ended says more than this
+                // error. If it lives on, its stream is out of step: no more is sent.
                 Err(_) => {
                     self.outbox.clear();
                     self.sent = 0;
@@ -207,7 +206,7 @@ impl WorkerHandle {
                 }
                 return Reply::of(frame).map(Some).map_err(nonsense);
             }
-            // Before the frame is whole: its length may be a lie.
+            // Checked before the payload has arrived: the claimed length may be false.
             if let Some(header) = self.inbox.header() {
                 self.check_expected(header.kind, header.task, header.length)?;
             }
@@ -228,7 +227,7 @@ impl WorkerHandle {
                     self.has_moved();
                     *budget = budget.saturating_sub(count);
                     if is_all {
-                        // What comes later makes the socket readable again.
+                        // A short read: nothing is left. `poll` reports what comes later.
                         *budget = 0;
                     }
                 }
@@ -237,15 +236,15 @@ impl WorkerHandle {
                     *budget = 0;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The peer ended with unread bytes of ours.
+                // `ECONNRESET`: the worker ended without reading all that it was sent.
                 Err(_) => self.on_eof(),
             }
         }
     }
 
-    /// Returns the number of its task if a `Started` for that is among the bytes that
-    /// were not read as messages. Called once, when its process has ended: a task
-    /// that has started must not be sent to another worker.
+    /// Searches the bytes that were not parsed as messages for a `Started` of the task
+    /// in flight, and returns the task's number if there is one. Called once, when the
+    /// process has ended: a started task must not be sent to another worker.
     pub(super) fn started_unread(&mut self) -> Option<u64> {
         let in_flight = self
             .in_flight()
@@ -286,7 +285,7 @@ impl WorkerHandle {
             }
             _ => false,
         };
-        // Or a worker that sends it byte by byte would never be late.
+        // These have no payload; one that trickled in would extend the limit for ever.
         let may_be_so_long = length == 0 || !matches!(kind, Ready | Initialized | Started);
         if may_come && may_be_so_long {
             return Ok(());
@@ -314,7 +313,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Starts or clears that limit after a read, by what is on its way.
+    /// After a read: starts the progress limit if a frame is incomplete, and clears it if
+    /// no frame is and the worker has taken up its task.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
         if is_inside && matches!(self.activity, WorkerState::Idle) {

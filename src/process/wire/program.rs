@@ -31,7 +31,7 @@ impl Program {
         }
     }
 
-    /// Returns `true` if this crate is part of the main program, and not of a
+    /// Returns `true` if this crate is linked into the main program, and not into a shared
     /// library.
     pub(crate) fn is_main() -> bool {
         Image::current().link_address(anchor()).is_some()

@@ -231,7 +231,7 @@ fn role_by(marker: &OsStr) -> StartupRole {
         return StartupRole::Rejected;
     };
     // From here on it is certain that the parent started this process as a worker.
-    if !parent.end_with_it() {
+    if !parent.die_with_parent() {
         current_process::end_now(0);
     }
     let failed_check = failed_check(peer, &parent);

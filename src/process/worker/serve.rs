@@ -1,16 +1,15 @@
 //! The worker: takes requests from the channel and answers them, until the parent
 //! sends `Exit` or ends.
 //!
-//! It has three threads. The main thread reads `Hello`. The *task thread* has a name
-//! and a stack of decent size, and runs the tasks, one after the other. The *watcher*
-//! waits for the end of the parent, and then ends the process at once, whatever the
-//! task thread is doing; the main thread waits for the end of the task thread, and
-//! does the same.
+//! It has three threads. The main thread reads `Hello`, and spawns the other two. The
+//! *task thread* has a name and a stack of decent size, and runs one task at a time. The
+//! *watcher* waits for the parent to end, and the main thread waits for the task thread
+//! to end: either then ends the process at once, whatever the other threads do.
 //!
 //! A task may do anything to its own process: close descriptors, lower limits, end
 //! threads. So each use of the channel checks first that the descriptor is still the
-//! channel's. The two threads that wait use no descriptor, take no lock and allocate
-//! nothing: a thread that was ended may hold the lock of the allocator.
+//! channel's. The two threads that wait rely on no descriptor, take no lock and allocate
+//! nothing: a thread that was killed may still hold the allocator's lock.
 
 use std::io;
 use std::process::{exit, id};
@@ -46,7 +45,7 @@ const KEPT: usize = 1 << 20;
 
 /// Runs a worker process to its end.
 pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
-    if !parent.end_with_it() {
+    if !parent.die_with_parent() {
         current_process::end_now(0);
     }
     current_process::ensure_stdio_open();
@@ -62,7 +61,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
             "the socket to its parent cannot be moved to another descriptor ({error})"
         )),
     };
-    if !parent.wait_for_words(channel) {
+    if !parent.wait_for_bytes(channel) {
         current_process::end_now(0);
     }
     let mut requests = Requests {
@@ -137,8 +136,8 @@ fn end_saying(code: ExitCode, why: &str) -> ! {
     code.end()
 }
 
-/// Ends the process after the other end of the channel was closed, or its own:
-/// that is the end of the parent, unless a task did it.
+/// Ends the process after either end of the channel was closed: since the parent has
+/// ended, unless a task closed it.
 fn end_with_channel(parent: &Parent) -> ! {
     if parent.lives() {
         // Without a message: the parent may be just about to end.
@@ -148,7 +147,7 @@ fn end_with_channel(parent: &Parent) -> ! {
 }
 
 /// Ends the process after the channel could not be used.
-fn end_by(error: &io::Error, parent: &Parent) -> ! {
+fn end_after_error(error: &io::Error, parent: &Parent) -> ! {
     match error.raw_os_error() {
         Some(libc::EBADF | libc::ENOTSOCK) => end_saying(
             ExitCode::Closed,
@@ -226,7 +225,7 @@ fn end(entry_point: EntryPoint) -> ! {
 struct Answers<'a> {
     parent: &'a Parent,
     channel: &'a Channel,
-    /// The process that owns the channel, and not a fork of it.
+    /// The worker process itself, as opposed to a fork that a task made.
     origin: Origin,
     buffer: Vec<u8>,
 }
@@ -260,7 +259,7 @@ impl Answers<'_> {
 
     fn send(&self, frame: &[u8]) {
         if let Err(error) = self.channel.send_all(frame) {
-            end_by(&error, self.parent);
+            end_after_error(&error, self.parent);
         }
     }
 }
@@ -300,7 +299,7 @@ impl Requests<'_> {
                         self.bytes.advance(count);
                         continue;
                     }
-                    Err(error) => end_by(&error, self.parent),
+                    Err(error) => end_after_error(&error, self.parent),
                 },
                 Err(malformed) => end_at_error(malformed),
             };

@@ -1,4 +1,4 @@
-//! The deserializer: reads a value from the bytes that `write.rs` wrote.
+//! The deserializer: reads a value from the bytes that `serializer.rs` wrote.
 //!
 //! An integer may be read as one of another width, which its visitor checks;
 //! sequences, tuples and packed numbers as each other if the count is right; text

@@ -1,4 +1,5 @@
-//! A fork, in which locks stay as they were at the fork.
+//! Tests in a forked child, where a lock that was held at the fork stays locked: nothing
+//! there hangs.
 
 use std::task::Waker;
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! The time limits of what a worker does without the user's code.
+//! The timeouts of a worker's own steps: its start, its exit, the loss of its socket. The
+//! time limits of tasks are in `supervisor.rs`.
 
 use std::time::Duration;
 
