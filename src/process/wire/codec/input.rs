@@ -152,6 +152,7 @@ impl<'de> Reader<'de> {
     }
 
     /// The number of a shape that there is.
+    #[inline]
     pub(super) fn shape(&mut self) -> Result<usize, Refusal> {
         let shape = usize::from(u16::from_ne_bytes(self.array()?));
         if shape < self.shapes.len() {
@@ -161,17 +162,20 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self) -> Result<&'de [u8], Refusal> {
         let length = self.length()?;
         self.take(length)
     }
 
+    #[inline]
     pub(super) fn text(&mut self) -> Result<&'de str, Refusal> {
         let bytes = self.bytes()?;
         std::str::from_utf8(bytes).map_err(|_| self.fail("text that is not UTF-8"))
     }
 
     /// The bytes behind [`tag::PACKED`], if they are of such numbers.
+    #[inline]
     pub(super) fn packed_bytes(
         &mut self,
         wanted: u8,
@@ -188,6 +192,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Anything of elements: `count` of them, if that is known.
+    #[inline]
     pub(super) fn elements<V: Visitor<'de>>(
         &mut self,
         tag: u8,
@@ -243,6 +248,7 @@ impl<'de> Reader<'de> {
     }
 
     /// The fields of a struct or variant whose tag was read.
+    #[inline]
     pub(super) fn fields<V: Visitor<'de>>(
         &mut self,
         shape: usize,
@@ -395,6 +401,7 @@ impl<'de> Parts<'_, 'de> {
     }
 
     /// No more than there can be.
+    #[inline]
     pub(super) fn hint(&self) -> Option<usize> {
         Some(self.left.min(self.reader.rest.len()))
     }

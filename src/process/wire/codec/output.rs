@@ -65,6 +65,7 @@ pub(super) fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Re
     Ok(())
 }
 
+#[inline]
 pub(super) fn put_length(out: &mut Vec<u8>, mut length: usize) {
     while length > 0x7f {
         out.push(length as u8 | 0x80);
@@ -73,6 +74,7 @@ pub(super) fn put_length(out: &mut Vec<u8>, mut length: usize) {
     out.push(length as u8);
 }
 
+#[inline]
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_length(out, text.len());
     out.extend_from_slice(text.as_bytes());
@@ -106,6 +108,7 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(&bytes);
     }
 
+    #[inline]
     pub(super) fn put_bytes(&mut self, tag: u8, bytes: &[u8]) {
         self.out.push(tag);
         put_length(self.out, bytes.len());
@@ -113,6 +116,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The head of a variant that has no names in it.
+    #[inline]
     pub(super) fn variant(&mut self, tag: u8, name: &'static str) -> Result<(), Refusal> {
         let is_known = |shape: &Shape| ptr::eq(shape.name, name) && shape.fields.is_empty();
         let known = self.shapes.iter().position(is_known);
@@ -137,6 +141,7 @@ impl<'a> Writer<'a> {
     }
 }
 
+#[inline]
 pub(super) fn number(place: usize) -> Result<u16, Refusal> {
     u16::try_from(place).map_err(|_| Refusal::new("it has too many kinds of structs and variants"))
 }

@@ -9,6 +9,7 @@ use super::output::{Shape, Writer, number, put_length};
 use super::refusal::{Refusal, USE_JSON};
 
 impl<'a> Writer<'a> {
+    #[inline]
     pub(super) fn parts(
         &mut self,
         tag: u8,
@@ -27,6 +28,7 @@ impl<'a> Writer<'a> {
         })
     }
 
+    #[inline]
     pub(super) fn fields(&mut self, tag: u8, name: &'static str, count: usize) -> Fields<'_, 'a> {
         let is_likely = |shape: &Shape| ptr::eq(shape.name, name) && shape.fields.len() == count;
         let likely = self.shapes.iter().position(is_likely);
