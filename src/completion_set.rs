@@ -135,6 +135,11 @@ impl<F: Waitable> CompletionSet<F> {
             let arrived = self.arrivals.recv_deadline(deadline);
             return arrived.or(Err(NotDone::TimedOut));
         }
+        if self.origin.is_here() {
+            if let Some(number) = self.try_next() {
+                return Ok(number);
+            }
+        }
         self.note_waiter();
         loop {
             // A task that was run here may have forked.

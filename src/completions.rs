@@ -206,8 +206,13 @@ impl<F: Waitable + Send + 'static> Completions<F> {
             waiting.tried_inline.len() - 1
         });
         let first = waiting.tried_inline[at].1;
-        let number = *waiting.entries.range(first..).next()?.0;
-        waiting.tried_inline[at].1 = number + 1;
+        let mut left = waiting.entries.range(first..);
+        // One that this thread cannot run stays: another thread that looks for what it
+        // can run would not see it again.
+        let found = left.find(|(_, entry)| entry.item.target().may_run_inline());
+        let found = found.map(|(number, _)| *number);
+        waiting.tried_inline[at].1 = found.map_or(usize::MAX, |number| number + 1);
+        let number = found?;
         let entry = waiting.entries.remove(&number)?;
         Some((number, entry))
     }

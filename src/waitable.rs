@@ -49,6 +49,9 @@ pub trait Target {
     /// Returns `true` if it is not done and cannot be while the calling thread blocks.
     fn needs_this_thread(&self) -> bool;
 
+    /// Returns `true` if the calling thread is a worker of its pool and it has not begun.
+    fn may_run_inline(&self) -> bool;
+
     /// Runs it inline, if the calling thread is a worker of its pool, is about to wait
     /// for it without a limit, and it has not begun.
     fn run_inline(&self);

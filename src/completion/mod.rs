@@ -293,7 +293,7 @@ impl<T> Completion<T> {
     }
 
     /// Returns `true` if the calling thread could run the task inline now.
-    fn may_run_inline(&self) -> bool {
+    pub(crate) fn may_run_inline(&self) -> bool {
         let record = self.locked();
         record.is_some_and(|record| {
             let is_pending = record.state == State::Pending;

@@ -39,6 +39,9 @@ use crate::map::{self, Map, MapOptions};
 /// `Json` of the feature `json`. Vectors of numbers and texts are copied as they
 /// are, without `serde_bytes`.
 ///
+/// A struct with aliases is read twice, and the first value dropped: by position and by
+/// name, so that no field is taken for another one.
+///
 /// ```
 /// fn needs<T: concurrent_futures::Portable>() {}
 ///

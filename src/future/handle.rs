@@ -528,6 +528,10 @@ impl<T> Target for Arc<Completion<T>> {
         Completion::needs_this_thread(self)
     }
 
+    fn may_run_inline(&self) -> bool {
+        self.is_here() && Completion::may_run_inline(self)
+    }
+
     fn run_inline(&self) {
         // Several futures are waited for: another worker may run it.
         let _ = Completion::run_inline(self);

@@ -31,12 +31,17 @@ impl Check {
             levels: self.levels + levels,
             calls: self.calls + 1,
         };
-        if inner.levels <= MOST_LEVELS && inner.calls <= MOST_CALLS {
-            return Ok(inner);
+        if inner.levels > MOST_LEVELS {
+            return Err(Refused(format!(
+                "JSON is not read where it is nested more than {MOST_LEVELS} deep"
+            )));
         }
-        Err(Refused(format!(
-            "JSON is not read where it is nested more than {MOST_LEVELS} deep"
-        )))
+        if inner.calls > MOST_CALLS {
+            return Err(Refused(format!(
+                "it is a value inside {MOST_CALLS} others, of which JSON shows only a part"
+            )));
+        }
+        Ok(inner)
     }
 }
 

@@ -942,3 +942,24 @@ fn a_task_that_runs_inside_a_waker_and_awaits_itself_is_told() {
     assert!(answer.recv_timeout(LIMIT).expect("it does not hang"));
     outer.unwrap().into_result().unwrap();
 }
+
+/// A task that another thread looks at just now is still the worker's to run.
+#[test]
+fn threads_that_receive_beside_the_only_worker_take_nothing_from_it() {
+    for _ in 0..200 {
+        on_the_only_worker(|executor| {
+            let tasks: Vec<_> = (0..4).map(|_| who(executor)).collect();
+            let ended = Arc::new(completions(tasks));
+            let others: Vec<_> = (0..2)
+                .map(|_| {
+                    let ended = Arc::clone(&ended);
+                    thread::spawn(move || while ended.recv().is_ok() {})
+                })
+                .collect();
+            while ended.recv().is_ok() {}
+            for other in others {
+                other.join().unwrap();
+            }
+        });
+    }
+}

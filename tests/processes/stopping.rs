@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, ProcessPoolExecutor, TaskOptions};
@@ -55,6 +56,27 @@ alone! {
             assert!(pending.cancelled());
             assert_eq!(executor.stats().replaced, 0);
         }
+    }
+
+    /// They are taken out of the queue before they are cancelled.
+    fn a_shutdown_beside_a_kill_waits_until_all_are_cancelled() {
+        let executor = Arc::new(pool(1));
+        let running = executor.submit(linger, ()).unwrap();
+        wait_until_running(&running);
+        let pending: Vec<_> = (0..20_000)
+            .map(|n| executor.submit(double, n).unwrap())
+            .collect();
+        let other = Arc::clone(&executor);
+        let waits = thread::spawn(move || other.shutdown());
+        while let Ok(future) = executor.submit(double, 0) {
+            future.detach();
+        }
+        let other = Arc::clone(&executor);
+        let kills = thread::spawn(move || other.kill_workers());
+        let report = waits.join().unwrap();
+        let open = pending.iter().filter(|future| !future.done()).count();
+        assert_eq!((report.queued, open), (0, 0));
+        kills.join().unwrap();
     }
 
     fn a_callback_of_a_cancelled_task_may_wait_for_one_that_is_killed_with_it() {

@@ -198,6 +198,8 @@ impl Pool {
     pub(super) fn is_finished(&self, state: &PoolState) -> bool {
         state.closed.is_some()
             && state.queue.is_empty()
+            // Tasks that were taken out of the queue may not be cancelled yet.
+            && state.queued == 0
             && state.workers.is_empty()
             && state.to_spawn == 0
     }

@@ -201,7 +201,7 @@ impl WorkerHandle {
             if let Some(frame) = self.inbox.next().map_err(nonsense)? {
                 if let Err(what) = self.check_expected(frame.kind, frame.task, frame.payload.len())
                 {
-                    self.refused = frame.payload;
+                    self.refused = [&self.inbox.head()[..], &frame.payload].concat();
                     return Err(what);
                 }
                 return Reply::of(frame).map(Some).map_err(nonsense);

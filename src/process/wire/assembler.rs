@@ -26,6 +26,8 @@ pub(crate) struct Assembler {
     end: usize,
     /// The frame whose header has arrived, and not yet all of its payload.
     partial: Option<Partial>,
+    /// The bytes of the last header.
+    head: [u8; HEADER],
     /// The CPU that the last header named.
     cpu: u32,
 }
@@ -51,6 +53,7 @@ impl Assembler {
             start: 0,
             end: 0,
             partial: None,
+            head: [0; HEADER],
             cpu: 0,
         }
     }
@@ -98,11 +101,17 @@ impl Assembler {
         Ok(&mut self.read_buf[self.end..])
     }
 
+    /// Returns the bytes of the last frame's header.
+    pub(crate) fn head(&self) -> [u8; HEADER] {
+        self.head
+    }
+
     /// Returns all bytes that were read and not yet returned as a frame.
     pub(crate) fn leftover(&self) -> Vec<u8> {
         let partial = self.partial.iter();
-        let payload = partial.flat_map(|partial| &partial.payload[..partial.got]);
-        payload
+        let frame =
+            partial.flat_map(|partial| self.head.iter().chain(&partial.payload[..partial.got]));
+        frame
             .chain(&self.read_buf[self.start..self.end])
             .copied()
             .collect()
@@ -131,7 +140,8 @@ impl Assembler {
             let Some(header) = buffered.first_chunk() else {
                 return Ok(None);
             };
-            let header = Header::parse(*header)?;
+            self.head = *header;
+            let header = Header::parse(self.head)?;
             self.start += HEADER;
             self.cpu = header.cpu;
             self.partial = Some(Partial {

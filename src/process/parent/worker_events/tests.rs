@@ -434,7 +434,8 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     let mut whole = bare(Kind::Returned, 9);
     whole[16] = 24; // the payload is what comes behind
     let longer_than_one_read = vec![b'x'; 70_000];
-    let nonsense: [&[u8]; 5] = [
+    let nonsense: [&[u8]; 6] = [
+        &bare(Kind::Returned, 9)[..16], // its length is the head of what comes behind
         &whole,
         &longer_than_one_read,
         &bare(Kind::Returned, 9),
