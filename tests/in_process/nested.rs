@@ -6,7 +6,7 @@
 use std::future::{Future as _, IntoFuture};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -946,16 +946,21 @@ fn a_task_that_runs_inside_a_waker_and_awaits_itself_is_told() {
 /// A task that another thread looks at just now is still the worker's to run.
 #[test]
 fn threads_that_receive_beside_the_only_worker_take_nothing_from_it() {
-    for _ in 0..200 {
+    for _ in 0..300 {
         on_the_only_worker(|executor| {
             let tasks: Vec<_> = (0..4).map(|_| who(executor)).collect();
             let ended = Arc::new(completions(tasks));
+            let together = Arc::new(Barrier::new(3));
             let others: Vec<_> = (0..2)
                 .map(|_| {
-                    let ended = Arc::clone(&ended);
-                    thread::spawn(move || while ended.recv().is_ok() {})
+                    let (ended, together) = (Arc::clone(&ended), Arc::clone(&together));
+                    thread::spawn(move || {
+                        together.wait();
+                        while ended.recv().is_ok() {}
+                    })
                 })
                 .collect();
+            together.wait();
             while ended.recv().is_ok() {}
             for other in others {
                 other.join().unwrap();
