@@ -56,6 +56,7 @@ mod deadlock;
 mod fork_tests;
 mod nested_callbacks;
 mod notification;
+mod pool_id;
 mod running;
 mod scope_end;
 mod slot;
@@ -71,11 +72,11 @@ mod model;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use self::callbacks::{Callback, is_notifying_for};
 pub(crate) use self::nested_callbacks::{run_notifications, without_callback_queue};
 pub(crate) use self::notification::Notification;
+pub(crate) use self::pool_id::{NO_POOL, new_pool_id};
 pub(crate) use self::scope_end::ScopeTasks;
 pub(crate) use self::task::{EncodedCall, Job, Notifications, Task, WorkerHooks};
 pub(crate) use self::until::Until;
@@ -91,16 +92,6 @@ use crate::state::State;
 use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, thread_id, yield_now};
 use crate::sys::fork::Origin;
 use crate::timing::Timing;
-
-/// The pool id of a task that no pool runs.
-pub(crate) const NO_POOL: usize = 0;
-
-/// Returns the id of a new pool: unlike an address, it is never used again.
-pub(crate) fn new_pool_id() -> usize {
-    static LAST: AtomicUsize = AtomicUsize::new(NO_POOL);
-    // ORDERING: it has to be unique; it publishes nothing.
-    LAST.fetch_add(1, Ordering::Relaxed) + 1
-}
 
 /// The record that both ends of a task share.
 pub(crate) struct Completion<T> {

@@ -1,19 +1,16 @@
 //! [`TaskFuture`]: the caller's end of a task, and the only implementation of
-//! [`Future`].
+//! [`Future`](super::Future).
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::Future;
-use crate::completion::{Completion, Until, WakerKey};
+use crate::completion::{Completion, Until};
 use crate::error::Error;
 use crate::state::State;
 use crate::timing::Timing;
-use crate::waitable::{Target, Waitable, sealed};
 
 /// The future of a task that the executor `E` runs.
 ///
@@ -423,118 +420,10 @@ impl<T, E> TaskFuture<T, E> {
     }
 }
 
-impl<T, E> Future for TaskFuture<T, E> {
-    type Output = T;
-
-    fn result(&self) -> Result<&T, Error> {
-        self.result()
-    }
-
-    fn result_timeout(&self, timeout: Duration) -> Result<&T, Error> {
-        self.result_timeout(timeout)
-    }
-
-    fn into_result(self) -> Result<T, Error> {
-        self.into_result()
-    }
-
-    fn boxed_into_result(self: Box<Self>) -> Result<T, Error> {
-        (*self).into_result()
-    }
-
-    fn try_into_result(self) -> Result<Result<T, Error>, Self> {
-        self.try_into_result()
-    }
-
-    fn exception(&self) -> Option<Error> {
-        self.exception()
-    }
-
-    fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error> {
-        self.exception_timeout(timeout)
-    }
-
-    fn cancel(&self) -> bool {
-        self.cancel()
-    }
-
-    fn cancelled(&self) -> bool {
-        self.cancelled()
-    }
-
-    fn running(&self) -> bool {
-        self.running()
-    }
-
-    fn done(&self) -> bool {
-        self.done()
-    }
-
-    fn add_done_callback(&self, callback: impl FnOnce(&Self) + Send + 'static)
-    where
-        Self: Sync,
-    {
-        self.add_done_callback(callback);
-    }
-
-    fn then(self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) {
-        self.then(callback);
-    }
-
-    fn timing(&self) -> Option<Timing> {
-        self.timing()
-    }
-
-    fn detach(self) {}
-}
-
-impl<T, E> Waitable for TaskFuture<T, E> {
-    fn target(&self) -> &dyn Target {
-        &self.completion
-    }
-}
-
-impl<T, E> sealed::Sealed for TaskFuture<T, E> {}
-
 impl<T, E> Drop for TaskFuture<T, E> {
     fn drop(&mut self) {
         // SAFETY: the one handle; what it lent borrowed it.
         unsafe { self.completion.release_handle() };
-    }
-}
-
-impl<T> Target for Arc<Completion<T>> {
-    fn id(&self) -> usize {
-        Arc::as_ptr(self).addr()
-    }
-
-    fn done(&self) -> bool {
-        self.is(Until::Done)
-    }
-
-    fn failed(&self) -> bool {
-        Completion::failed(self)
-    }
-
-    fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool {
-        Completion::poll(self, Until::Done, key, waker)
-    }
-
-    fn forget(&self, key: &mut WakerKey) {
-        Completion::forget(self, key);
-    }
-
-    fn needs_this_thread(&self) -> bool {
-        Completion::needs_this_thread(self)
-    }
-
-    fn may_run_inline(&self) -> bool {
-        self.is_here() && Completion::may_run_inline(self)
-    }
-
-    fn run_inline(&self) {
-        // Several futures are waited for: another worker may run it.
-        let _ = Completion::run_inline(self);
     }
 }
 

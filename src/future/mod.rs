@@ -4,6 +4,7 @@
 //! here knows an executor.
 
 mod awaiting;
+mod forwarding;
 mod handle;
 
 use std::time::Duration;

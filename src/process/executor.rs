@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::parent::{Pool, find};
+use super::parent::Pool;
 use super::settings::TaskSettings;
 use crate::error::Error;
 use crate::executor::{
@@ -89,9 +88,8 @@ use crate::panic::contain_drop;
 /// such a task, in there, is [`Error::WouldDeadlock`]; `wait`, `as_completed` and
 /// `completions` return a future that is not done, whose `result` is that error. One
 /// exception: a thread that waits without a limit may decode a small value itself, with
-/// its own thread locals, and with the locks held that it holds.
-///
-/// A task that makes a process pool gets one of its own, with its own workers.
+/// its own thread locals, and with the locks held that it holds. A task that makes a
+/// process pool gets one of its own, with its own workers.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -478,40 +476,6 @@ impl ProcessPoolExecutor {
                 future.map(|future| Part::many(future, size))
             }
         }
-    }
-}
-
-impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
-    /// Ends the task even while it runs, by ending its worker.
-    ///
-    /// Returns `true` if this ends the task with [`Error::Killed`], or cancels it since
-    /// it was not yet sent to a worker; also if either had happened before. No other
-    /// task is affected: a new worker replaces the old one. It does not wait until the
-    /// worker has ended; `result` does.
-    ///
-    /// ```
-    /// use concurrent_futures::{Error, ProcessPoolExecutor};
-    ///
-    /// let executor = ProcessPoolExecutor::new()?;
-    /// let endless = executor.submit(|()| -> () { loop {} }, ())?;
-    /// assert!(endless.kill());
-    /// assert!(matches!(endless.exception(), Some(Error::Killed(_) | Error::Cancelled)));
-    /// let done = executor.submit(|n: u8| n, 1)?;
-    /// assert_eq!(*done.result()?, 1);
-    /// assert!(!done.kill());
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn kill(&self) -> bool {
-        let completion = self.completion();
-        let pool = find(completion.pool_id());
-        let kill = || pool.is_some_and(|pool| pool.kill(Arc::as_ptr(completion).addr()));
-        // In between, the worker that it was sent to may die, which requeues the task.
-        let is_ended = self.cancel() || kill() || self.cancel();
-        is_ended
-            || matches!(
-                self.exception_timeout(Duration::ZERO),
-                Ok(Some(Error::Killed(_)))
-            )
     }
 }
 

@@ -1,6 +1,6 @@
 //! The process pool, in three folders behind one API.
 //!
-//! * The face: `executor.rs`, `builder.rs`, `with.rs`; `settings.rs` holds what
+//! * The face: `executor.rs`, `builder.rs`, `future.rs`, `with.rs`; `settings.rs` holds what
 //!   they ask for.
 //! * `parent/`: the pool itself, in the user's process.
 //! * `worker/`: the other process, which is this very program, started once more.
@@ -11,6 +11,7 @@
 
 mod builder;
 mod executor;
+mod future;
 mod settings;
 mod with;
 
