@@ -181,3 +181,16 @@ pub(crate) fn only_worker(executor: &ProcessPoolExecutor) -> u32 {
 pub(crate) fn exists(pid: u32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap()
 }
+
+/// The signal is sent at once, and acted on a moment later.
+pub(crate) fn wait_until_stopped(pid: u32) {
+    let deadline = Instant::now() + LIMIT;
+    let is_stopped = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    };
+    while !is_stopped() {
+        assert!(Instant::now() < deadline, "it is never stopped");
+        std::thread::yield_now();
+    }
+}

@@ -37,19 +37,6 @@ fn forge((bytes, value): (Vec<u8>, u32)) -> u32 {
     value
 }
 
-/// The signal is sent at once, and acted on a moment later.
-fn wait_until_stopped(pid: u32) {
-    let deadline = Instant::now() + LIMIT;
-    let is_stopped = || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('T')
-    };
-    while !is_stopped() {
-        assert!(Instant::now() < deadline, "it is never stopped");
-        std::thread::yield_now();
-    }
-}
-
 fn kill_all(executor: &ProcessPoolExecutor) {
     for pid in executor.stats().pids {
         send(pid, Signal::KILL);
