@@ -1,6 +1,6 @@
 //! [`ShutdownOptions`], and the [`ShutdownReport`] of a shutdown.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::stats::Stats;
 
@@ -8,7 +8,7 @@ use super::stats::Stats;
 ///
 /// ```
 /// use concurrent_futures::{ShutdownOptions, ThreadPoolExecutor};
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// let executor = ThreadPoolExecutor::new()?;
 /// let report = executor.shutdown_with(
@@ -78,7 +78,7 @@ impl ShutdownOptions {
     /// callbacks of cancelled tasks.
     ///
     /// ```
-    /// use std::time::Duration;
+    /// use std::time::{Duration, Instant};
     /// use concurrent_futures::ShutdownOptions;
     ///
     /// let second = Duration::from_secs(1);
@@ -115,6 +115,12 @@ impl ShutdownOptions {
     /// ```
     pub fn limit(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// Returns the time at which the wait ends, counted from now; `None`: it has no limit.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.limit()
+            .and_then(|limit| Instant::now().checked_add(limit))
     }
 }
 

@@ -15,9 +15,7 @@ impl Pool {
             return ShutdownReport::default();
         }
         // First, so that the steps below count against the limit.
-        let deadline = options
-            .limit()
-            .and_then(|limit| Instant::now().checked_add(limit));
+        let deadline = options.deadline();
         self.state.lock().shut_down = true;
         self.close(Error::ShutDown);
         // Waiting in one of its own tasks or callbacks would be a deadlock.

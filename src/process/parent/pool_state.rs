@@ -103,6 +103,21 @@ impl PoolState {
         }
     }
 
+    /// Takes the tasks that have not begun out of the queue; those that are retried stay.
+    pub(super) fn take_pending(&mut self) -> Vec<QueuedTask> {
+        let entries = std::mem::take(&mut self.queue).into_iter();
+        let (begun, pending): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.has_begun);
+        self.queue = begun.into();
+        pending
+    }
+
+    /// Kills a task that was taken out of the queue, where it waited to be retried.
+    pub(super) fn kill_queued(&mut self, entry: QueuedTask) {
+        self.retries_queued -= 1;
+        let end = entry.end(None, None);
+        self.fail(entry, Error::Killed(end));
+    }
+
     /// Has a claimed task fail.
     pub(super) fn fail(&mut self, entry: QueuedTask, error: Error) {
         if entry.has_begun {

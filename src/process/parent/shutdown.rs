@@ -4,8 +4,7 @@
 use std::time::Instant;
 
 use super::pool::Pool;
-use super::pool_state::Event;
-use super::pool_state::{PoolState, Threads};
+use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::QueuedTask;
 use super::worker_handle::KillReason;
 use crate::completion::{
@@ -21,10 +20,8 @@ impl Pool {
         state.close(broken.clone());
         self.capacity.notify_all();
         state.retries_queued = 0;
-        let entries: Vec<_> = state.queue.drain(..).collect();
-        let (begun, pending): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| entry.has_begun);
-        for entry in begun {
+        let pending = state.take_pending();
+        for entry in std::mem::take(&mut state.queue) {
             state.fail(entry, broken.clone());
         }
         state.send_event(Event::Refused(pending, broken));
@@ -61,9 +58,7 @@ impl Pool {
         let mut state = self.state.lock();
         let pending = self.refuse_tasks(&mut state, true);
         for entry in std::mem::take(&mut state.queue) {
-            state.retries_queued -= 1;
-            let end = entry.end(None, None);
-            state.fail(entry, Error::Killed(end));
+            state.kill_queued(entry);
         }
         // In one step with the above: a worker that dies by itself in between would
         // have its task requeued, and no worker lives long enough to run it.
@@ -102,9 +97,7 @@ impl Pool {
                 let entry = at.and_then(|at| state.queue.remove(at));
                 let found = entry.is_some();
                 if let Some(entry) = entry {
-                    state.retries_queued -= 1;
-                    let end = entry.end(None, None);
-                    state.fail(entry, Error::Killed(end));
+                    state.kill_queued(entry);
                     self.dispatch(&mut state);
                 }
                 found
@@ -119,9 +112,7 @@ impl Pool {
             return ShutdownReport::default();
         }
         // First, so that the steps below count against the limit.
-        let deadline = options
-            .limit()
-            .and_then(|limit| Instant::now().checked_add(limit));
+        let deadline = options.deadline();
         self.state.lock().shut_down = true;
         // Waiting in one of its own tasks or callbacks would be a deadlock.
         let waits = options.waits() && !self.is_in_own_code();
@@ -156,13 +147,11 @@ impl Pool {
     fn refuse_tasks(&self, state: &mut PoolState, takes_pending: bool) -> Vec<QueuedTask> {
         state.close(Error::ShutDown);
         self.capacity.notify_all();
-        if !takes_pending {
-            return Vec::new();
+        if takes_pending {
+            state.take_pending()
+        } else {
+            Vec::new()
         }
-        let entries = std::mem::take(&mut state.queue).into_iter();
-        let (begun, pending): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.has_begun);
-        state.queue = begun.into();
-        pending
     }
 
     /// Returns `true` if the current thread runs one of its callbacks, or decodes

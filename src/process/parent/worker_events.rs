@@ -25,8 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pool::Pool;
-use super::pool_state::Event;
-use super::pool_state::PoolState;
+use super::pool_state::{Event, PoolState};
 use super::queued_task::{InFlight, QueuedTask};
 use super::task::codec_error;
 use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
