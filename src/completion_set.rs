@@ -135,12 +135,6 @@ impl<F: Waitable> CompletionSet<F> {
             let arrived = self.arrivals.recv_deadline(deadline);
             return arrived.or(Err(NotDone::TimedOut));
         }
-        if self.origin.is_here() {
-            if let Some(number) = self.try_next() {
-                return Ok(number);
-            }
-        }
-        self.note_waiter();
         loop {
             // A task that was run here may have forked.
             if !self.origin.is_here() {
@@ -149,6 +143,8 @@ impl<F: Waitable> CompletionSet<F> {
             if let Some(number) = self.try_next() {
                 return Ok(number);
             }
+            // Not before: for what has arrived no look at all tasks is needed.
+            self.note_waiter();
             if let Some(number) = self.not_tried_inline.pop_first() {
                 if let Some(item) = self.item(number) {
                     item.target().run_inline();

@@ -199,9 +199,11 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     fn next_to_try_inline(&self) -> Option<(usize, Entry<F>)> {
         let mut waiting = self.locked().filter(|_| self.origin.is_here())?;
         let us = thread_id();
-        let tried = waiting.tried_inline.iter();
-        let at = tried.clone().position(|(thread, _)| *thread == us);
-        let at = at.unwrap_or_else(|| {
+        let known = waiting
+            .tried_inline
+            .iter()
+            .position(|(thread, _)| *thread == us);
+        let at = known.unwrap_or_else(|| {
             waiting.tried_inline.push((us, 0));
             waiting.tried_inline.len() - 1
         });
