@@ -52,7 +52,7 @@ pub use self::settings::OnWorkerDeath;
 /// // What the program is for.
 /// ```
 ///
-/// Where there is no process pool it does nothing.
+/// It does nothing on systems without process pools.
 pub fn init() {
     #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
     worker::entry::init();

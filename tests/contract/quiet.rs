@@ -1,8 +1,8 @@
 //! Panics that a test means to happen in a worker process: such a panic is not
 //! printed.
 //!
-//! Where a test's own process panics, the harness captures what is printed and
-//! shows it if the test fails. A worker process prints to the same standard error
+//! The harness captures what the test's own process prints, and shows it if the test
+//! fails. A worker process prints to the same standard error
 //! past the harness. So a task says it before it panics on purpose; the message
 //! reaches the test all the same, as the task's error. A panic that is not meant
 //! is printed as ever.

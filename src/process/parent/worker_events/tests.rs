@@ -49,6 +49,16 @@ fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
     (pool, worker)
 }
 
+/// A task that was sent to the dummy, if that is idle.
+fn queued(pool: &Arc<Pool>) -> Arc<Completion<()>> {
+    queued_under(TaskSettings::default(), pool)
+}
+
+fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Arc<Completion<()>> {
+    let call = bare(Kind::Task, 0).to_vec();
+    pool.queue(call, settings, one::<()>, true).unwrap()
+}
+
 /// A task that the dummy has started.
 fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Arc<Completion<()>> {
     started_under(TaskSettings::default(), pool, worker)
@@ -59,8 +69,7 @@ fn started_under(
     pool: &Arc<Pool>,
     worker: &mut UnixStream,
 ) -> Arc<Completion<()>> {
-    let call = bare(Kind::Task, 0).to_vec();
-    let task = pool.queue(call, settings, one::<()>, true).unwrap();
+    let task = queued_under(settings, pool);
     worker.write_all(&bare(Kind::Started, 1)).unwrap();
     while pool.stats().running == 0 {
         std::thread::yield_now();
@@ -225,10 +234,7 @@ fn hurry(pool: &Pool) {
 #[test]
 fn a_worker_that_does_not_take_up_its_task_is_ended() {
     let (pool, _worker) = pool_with_a_dummy();
-    let call = bare(Kind::Task, 0).to_vec();
-    let task = pool
-        .queue(call, TaskSettings::default(), one::<()>, true)
-        .unwrap();
+    let task = queued(&pool);
     let process = Arc::clone(&pool.lock().workers[&0].process);
     hurry(&pool);
     while process.try_wait().unwrap().is_none() {
@@ -412,10 +418,7 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
 #[test]
 fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     let (pool, mut worker) = pool_with_a_dummy();
-    let call = bare(Kind::Task, 0).to_vec();
-    let task = pool
-        .queue(call, TaskSettings::default(), one::<()>, true)
-        .unwrap();
+    let task = queued(&pool);
     let mut state = pool.lock();
     worker.write_all(&bare(Kind::Started, 1)).unwrap();
     let handle = state.workers.get_mut(&0).unwrap();
@@ -444,10 +447,7 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     ];
     for words in nonsense {
         let (pool, mut worker) = pool_with_a_dummy();
-        let call = bare(Kind::Task, 0).to_vec();
-        let task = pool
-            .queue(call, TaskSettings::default(), one::<()>, true)
-            .unwrap();
+        let task = queued(&pool);
         let words = [words, &bare(Kind::Started, 1)].concat();
         worker.write_all(&words).unwrap();
         let outcome = outcome(&task);
@@ -460,9 +460,7 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
 #[test]
 fn a_worker_that_begins_a_task_with_a_payload_is_given_up() {
     let (pool, mut worker) = pool_with_a_dummy();
-    let call = bare(Kind::Task, 0).to_vec();
-    let queued = pool.queue(call, TaskSettings::default(), one::<()>, true);
-    let task = queued.unwrap();
+    let task = queued(&pool);
     let mut state = pool.lock();
     let mut words = bare(Kind::Started, 1);
     words[16 + 5] = 1; // 2^40 bytes
@@ -517,12 +515,11 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
 #[test]
 fn a_start_that_a_snapshot_reads_begins_the_limit_of_the_task() {
     let (pool, mut worker) = pool_with_a_dummy();
-    let call = bare(Kind::Task, 0).to_vec();
     let settings = TaskSettings {
         time_limit: Some(Duration::from_secs(600)),
         ..TaskSettings::default()
     };
-    let task = pool.queue(call, settings, one::<()>, true).unwrap();
+    let task = queued_under(settings, &pool);
     let mut state = pool.lock();
     state.needs_wakeup = false;
     worker.write_all(&bare(Kind::Started, 1)).unwrap();
@@ -552,10 +549,7 @@ fn end(pool: &Pool, state: &mut PoolState, number: usize) {
 fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
-    let call = bare(Kind::Task, 0).to_vec();
-    let task = pool
-        .queue(call, TaskSettings::default(), one::<()>, true)
-        .unwrap();
+    let task = queued(&pool);
     // Held throughout, so that no real worker is started.
     let mut state = pool.lock();
     for number in 1..=5 {
@@ -584,10 +578,7 @@ fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
 #[test]
 fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
     let (pool, mut worker) = pool_with_a_dummy();
-    let call = bare(Kind::Task, 0).to_vec();
-    let task = pool
-        .queue(call, TaskSettings::default(), one::<()>, true)
-        .unwrap();
+    let task = queued(&pool);
     let mut state = pool.lock();
     worker.write_all(&bare(Kind::Returned, 1)).unwrap();
     pool.read_replies(&mut state, 0);
