@@ -1,0 +1,20 @@
+//! Medians, minima and percentiles of samples.
+
+/// Returns the value below which the share `fraction` of the samples lies: 0 gives the minimum,
+/// 0.5 the median.
+pub(crate) fn percentile(samples: &[f64], fraction: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len() - 1;
+    sorted[(last as f64 * fraction).round() as usize]
+}
+
+/// Returns the middle sample.
+pub(crate) fn median(samples: &[f64]) -> f64 {
+    percentile(samples, 0.5)
+}
+
+/// Returns the least sample.
+pub(crate) fn minimum(samples: &[f64]) -> f64 {
+    percentile(samples, 0.0)
+}

@@ -1,0 +1,47 @@
+//! [`Spin`]: work of a known length that does not look at the clock.
+
+use std::hint::black_box;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// So many turns of a loop as take a given time on an idle core.
+///
+/// A loop that watched the clock would hide what it is to measure: time in which the thread is
+/// off its core would count as work done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spin {
+    turns: u64,
+}
+
+impl Spin {
+    /// Returns work of that length.
+    pub(super) fn of(length: Duration) -> Self {
+        static TURNS_A_SECOND: OnceLock<f64> = OnceLock::new();
+        let rate = TURNS_A_SECOND.get_or_init(calibrate);
+        let turns = (length.as_secs_f64() * rate) as u64;
+        Self { turns }
+    }
+
+    /// Does the work.
+    pub(super) fn run(self) -> u64 {
+        let mut state = black_box(1_u64);
+        for _ in 0..self.turns {
+            // Each turn waits for the one before it.
+            state = black_box(state.wrapping_mul(6_364_136_223_846_793_005) + 1);
+        }
+        state
+    }
+}
+
+/// Returns the turns a second of the fastest of some tries, which nothing interrupted.
+fn calibrate() -> f64 {
+    let turns = 1_000_000;
+    let spin = Spin { turns };
+    let time = |_| {
+        let start = Instant::now();
+        black_box(spin.run());
+        start.elapsed().as_secs_f64()
+    };
+    let fastest = (0..50).map(time).min_by(f64::total_cmp);
+    turns as f64 / fastest.expect("it has tried")
+}
