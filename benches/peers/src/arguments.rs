@@ -69,3 +69,35 @@ impl Arguments {
         Ok(arguments)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, String> {
+        Arguments::parse(line.split_whitespace().map(String::from))
+    }
+
+    #[test]
+    fn options_follow_the_command() {
+        let arguments = parse("check --only W1,W3 --rounds 9 --tsv table").expect("it is right");
+        assert_eq!(arguments.command, Command::Check);
+        assert_eq!(arguments.only, ["W1", "W3"]);
+        assert_eq!(arguments.rounds, 9);
+        assert_eq!(arguments.tsv, Some("table".into()));
+        assert_eq!(parse("report").expect("it is right").rounds, 7);
+    }
+
+    #[test]
+    fn faults_are_named() {
+        for line in [
+            "",
+            "run",
+            "check --only",
+            "check --rounds 0",
+            "check --fast 1",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

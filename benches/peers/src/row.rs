@@ -29,8 +29,8 @@ pub(crate) struct Bar {
     pub(crate) rivals: Rivals,
     /// The bound that has to be kept, if there is one.
     pub(crate) firm: Option<f64>,
-    /// The bound that is wanted.
-    pub(crate) aim: f64,
+    /// The bound that is wanted, if there is one.
+    pub(crate) aim: Option<f64>,
 }
 
 /// The contenders that a bar compares with.
@@ -60,7 +60,7 @@ pub(crate) struct Line {
     /// The name of the best rival, and its median and minimum.
     pub(crate) rival: Option<(&'static str, f64, f64)>,
     pub(crate) firm: Option<f64>,
-    pub(crate) aim: f64,
+    pub(crate) aim: Option<f64>,
     pub(crate) verdict: Verdict,
 }
 
@@ -108,12 +108,7 @@ impl Bar {
                 (best, best.map(|(_, median, _)| ours.0 / median))
             }
         };
-        let verdict = match value {
-            None => Verdict::Skipped,
-            Some(value) if value <= self.aim => Verdict::Aim,
-            Some(value) if self.firm.is_none_or(|firm| value <= firm) => Verdict::Firm,
-            Some(_) => Verdict::Short,
-        };
+        let verdict = value.map_or(Verdict::Skipped, |value| self.verdict(value));
         Line {
             name: format!("{}{}", row.name, self.suffix),
             unit: row.metrics[self.metric].unit,
@@ -123,5 +118,84 @@ impl Bar {
             aim: self.aim,
             verdict,
         }
+    }
+
+    fn verdict(&self, value: f64) -> Verdict {
+        if self.aim.is_some_and(|aim| value <= aim) {
+            Verdict::Aim
+        } else if self.firm.is_none_or(|firm| value <= firm) {
+            Verdict::Firm
+        } else {
+            Verdict::Short
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(name: &'static str, kind: Kind, samples: &[f64]) -> Series {
+        let samples = vec![samples.to_vec()];
+        Series {
+            name,
+            kind,
+            samples,
+        }
+    }
+
+    fn line(rivals: Rivals, ours: &[f64]) -> Line {
+        let row = Row {
+            id: "W0",
+            name: "W0".into(),
+            metrics: &[Metric {
+                name: "time",
+                unit: "ns",
+            }],
+            contenders: Vec::new(),
+            bars: vec![Bar {
+                suffix: ", both",
+                metric: 0,
+                rivals,
+                firm: Some(0.5),
+                aim: Some(0.25),
+            }],
+        };
+        let measured = [
+            series("own", Kind::Own, ours),
+            series("slow", Kind::Rust, &[300.0, 10.0, 300.0]),
+            series("fast", Kind::Rust, &[100.0, 90.0, 900.0]),
+        ];
+        let [line] = row.lines(&measured).try_into().ok().expect("one bar");
+        line
+    }
+
+    const RUST: Rivals = Rivals::Best(|_, kind| kind == Kind::Rust);
+
+    #[test]
+    fn the_best_rival_is_that_of_the_least_median() {
+        let line = line(RUST, &[20.0, 30.0, 10.0]);
+        assert_eq!(line.name, "W0, both");
+        assert_eq!(line.ours, (20.0, 10.0));
+        assert_eq!(line.rival, Some(("fast", 100.0, 90.0)));
+    }
+
+    #[test]
+    fn a_ratio_is_at_aim_or_firm_or_short() {
+        assert_eq!(line(RUST, &[25.0]).verdict, Verdict::Aim);
+        assert_eq!(line(RUST, &[50.0]).verdict, Verdict::Firm);
+        assert_eq!(line(RUST, &[51.0]).verdict, Verdict::Short);
+    }
+
+    #[test]
+    fn a_bound_on_the_value_itself_needs_no_rival() {
+        assert_eq!(line(Rivals::None, &[0.25]).verdict, Verdict::Aim);
+        assert_eq!(line(Rivals::None, &[0.75]).verdict, Verdict::Short);
+    }
+
+    #[test]
+    fn rivals_that_are_not_installed_skip_the_bar() {
+        let java = Rivals::Best(|_, kind| kind == Kind::Java);
+        assert_eq!(line(java, &[1.0]).verdict, Verdict::Skipped);
     }
 }

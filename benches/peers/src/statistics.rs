@@ -18,3 +18,17 @@ pub(crate) fn median(samples: &[f64]) -> f64 {
 pub(crate) fn minimum(samples: &[f64]) -> f64 {
     percentile(samples, 0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_samples() {
+        let samples: Vec<f64> = (0..=100).rev().map(f64::from).collect();
+        assert_eq!(minimum(&samples), 0.0);
+        assert_eq!(median(&samples), 50.0);
+        assert_eq!(percentile(&samples, 0.99), 99.0);
+        assert_eq!(median(&[7.0]), 7.0);
+    }
+}

@@ -65,7 +65,7 @@ pub(crate) fn print_line(line: &Line) {
         or_dash(line.rival.map(|(name, ..)| name)),
         or_dash(line.ratio().map(|ratio| format!("{ratio:.3}"))),
         or_dash(line.firm),
-        line.aim,
+        or_dash(line.aim),
         line.verdict.name()
     );
 }
@@ -94,7 +94,7 @@ pub(crate) fn write_tsv(file: &Path, lines: &[Line]) -> io::Result<()> {
             or_dash(line.rival.map(|(name, ..)| name)),
             or_dash(line.ratio()),
             or_dash(line.firm),
-            line.aim,
+            or_dash(line.aim),
             line.verdict.name()
         )?;
     }

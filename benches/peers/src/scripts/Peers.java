@@ -12,7 +12,7 @@ import java.util.concurrent.Future;
 
 public class Peers {
     // Runs before the first answer, in which the virtual machine compiles what runs often.
-    static final int WARM_UP = 10;
+    static final int WARM_UP = 20;
 
     public static void main(String[] arguments) throws Exception {
         var input = new BufferedReader(new InputStreamReader(System.in));

@@ -52,14 +52,14 @@ pub(super) fn row(workers: usize) -> Row {
                 metric: 0,
                 rivals: Rivals::Best(|_, kind| kind == Kind::Rust),
                 firm: Some(0.4),
-                aim: 0.2,
+                aim: Some(0.2),
             },
             Bar {
                 suffix: ", Java",
                 metric: 0,
                 rivals: Rivals::Best(|_, kind| kind == Kind::Java),
                 firm: Some(0.9),
-                aim: 0.4,
+                aim: Some(0.4),
             },
         ],
     }

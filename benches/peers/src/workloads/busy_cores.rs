@@ -55,7 +55,7 @@ pub(super) fn row() -> Row {
         metric: 0,
         rivals: Rivals::Best(is_rival),
         firm: Some(1.1),
-        aim: 1.0,
+        aim: Some(1.0),
     };
     Row {
         id: "guard",

@@ -81,7 +81,7 @@ pub(super) fn row() -> Row {
             metric: 0,
             rivals: Rivals::Best(|_, kind| kind == Kind::Rust),
             firm: Some(0.4),
-            aim: 0.3,
+            aim: Some(0.3),
         }],
     }
 }

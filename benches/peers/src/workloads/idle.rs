@@ -47,7 +47,7 @@ pub(super) fn row() -> Row {
             metric: 0,
             rivals: Rivals::None,
             firm: Some(1.0),
-            aim: 0.5,
+            aim: Some(0.5),
         }],
     }
 }

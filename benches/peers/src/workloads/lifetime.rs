@@ -22,10 +22,10 @@ struct Lifetime;
 impl Workload for Lifetime {
     fn run<P: Pool>(&self) -> Vec<f64> {
         let threads = Threads::new();
-        let before = threads.count();
         let mut created = Vec::new();
         let mut gone = Vec::new();
         for _ in 0..POOLS {
+            let before = threads.count();
             let start = Instant::now();
             let pool = P::new(WORKERS);
             created.push(start.elapsed().as_nanos() as f64 / 1e3);
@@ -87,14 +87,14 @@ pub(super) fn row() -> Row {
                 metric: 0,
                 rivals: Rivals::None,
                 firm: Some(5.0),
-                aim: 1.0,
+                aim: Some(1.0),
             },
             Bar {
                 suffix: ", gone",
                 metric: 1,
                 rivals: Rivals::Best(|_, kind| kind == Kind::Rust),
                 firm: Some(0.5),
-                aim: 0.3,
+                aim: Some(0.3),
             },
         ],
     }

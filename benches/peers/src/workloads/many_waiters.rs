@@ -76,7 +76,7 @@ pub(super) fn row() -> Row {
                 name == RayonChannel::NAME || name == RayonOneshot::NAME
             }),
             firm: Some(1.1),
-            aim: 1.0,
+            aim: Some(1.0),
         }],
     }
 }

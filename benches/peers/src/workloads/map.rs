@@ -62,7 +62,7 @@ pub(super) fn row() -> Row {
             metric: 0,
             rivals: Rivals::Best(|_, kind| kind == Kind::Base),
             firm: Some(0.55),
-            aim: 0.55,
+            aim: Some(0.55),
         }],
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn row() -> Row {
         metric,
         rivals: Rivals::None,
         firm: Some(firm),
-        aim,
+        aim: Some(aim),
     };
     Row {
         id: "W6",

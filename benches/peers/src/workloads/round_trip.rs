@@ -43,7 +43,7 @@ pub(super) fn row(workers: usize) -> Row {
         metric,
         rivals: Rivals::Best(|name, _| name == RayonChannel::NAME),
         firm: Some(firm),
-        aim,
+        aim: Some(aim),
     };
     Row {
         id: "W2",

@@ -46,7 +46,7 @@ pub(super) fn row() -> Row {
             metric: 0,
             rivals: Rivals::Best(|_, kind| kind == Kind::Base),
             firm: Some(1.5),
-            aim: 1.5,
+            aim: Some(1.5),
         }],
     }
 }

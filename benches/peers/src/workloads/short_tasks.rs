@@ -64,7 +64,7 @@ pub(super) fn row() -> Row {
             metric: 0,
             rivals: Rivals::None,
             firm: Some(4.0),
-            aim: 1.5,
+            aim: Some(1.5),
         }],
     }
 }

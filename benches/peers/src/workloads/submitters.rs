@@ -58,14 +58,14 @@ pub(super) fn row() -> Row {
                 metric: 0,
                 rivals: Rivals::Best(|_, kind| kind == Kind::Rust),
                 firm: Some(0.35),
-                aim: 0.15,
+                aim: Some(0.15),
             },
             Bar {
                 suffix: ", Java",
                 metric: 0,
                 rivals: Rivals::Best(|_, kind| kind == Kind::Java),
                 firm: Some(0.5),
-                aim: 0.25,
+                aim: Some(0.25),
             },
         ],
     }

@@ -70,7 +70,7 @@ pub(super) fn row() -> Row {
             // It needs no result, so that one of rayon's two is enough.
             rivals: Rivals::Best(|name, _| name == RayonOneshot::NAME),
             firm: Some(0.6),
-            aim: 0.35,
+            aim: Some(0.35),
         }],
     }
 }
