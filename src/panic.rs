@@ -16,7 +16,7 @@
 //! those that a task catches come from below the function that catches them.
 
 use std::any::{Any, TypeId};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::mem::needs_drop;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, RefUnwindSafe, UnwindSafe, catch_unwind};
@@ -260,8 +260,9 @@ impl Drop for Inner {
 }
 
 /// Runs a task's function; returns its panic as an error.
+#[inline]
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
-    with_notes(Some(Vec::new()), || {
+    with_notes(true, || {
         catch_unwind(AssertUnwindSafe(f)).map_err(Panic::from_payload)
     })
 }
@@ -282,7 +283,7 @@ pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
 /// Runs `f` and swallows its panic, which the hook has reported: for callbacks and
 /// destructors, whose panics have no caller to go to.
 pub(crate) fn contain(f: impl FnOnce()) {
-    let caught = with_notes(None, || catch_unwind(AssertUnwindSafe(f)));
+    let caught = with_notes(false, || catch_unwind(AssertUnwindSafe(f)));
     if let Err(payload) = caught {
         contain_drop(payload);
     }
@@ -294,7 +295,7 @@ pub(crate) fn contain_drop<T>(value: T) {
         return;
     }
     let drop_it = || catch_unwind(AssertUnwindSafe(|| drop(value)));
-    if let Err(payload) = with_notes(None, drop_it) {
+    if let Err(payload) = with_notes(false, drop_it) {
         let again = catch_unwind(AssertUnwindSafe(|| drop(payload)));
         #[expect(
             clippy::mem_forget,
@@ -319,9 +320,9 @@ impl Note {
     /// inside the innermost [`catch`].
     fn of(payload: &(dyn Any + Send), message: &str) -> Option<(String, Option<Arc<str>>)> {
         let is_its = |note: &&Self| note.payload == identity(payload) && note.message == message;
-        let find = |notes: &RefCell<Option<Vec<Self>>>| {
+        let find = |notes: &RefCell<Vec<Self>>| {
             let notes = notes.borrow();
-            let notes = notes.as_ref()?.iter().filter(is_its);
+            let notes = notes.get(FIRST_NOTE.get()?..)?.iter().filter(is_its);
             let note = notes.max_by_key(|note| note.height)?;
             Some((note.location.clone(), note.task.clone()))
         };
@@ -339,14 +340,24 @@ fn identity(payload: &(dyn Any + Send)) -> (TypeId, usize) {
     )
 }
 
-/// Runs `f`, which does not unwind, with notes of its own.
-fn with_notes<R>(own: Option<Vec<Note>>, f: impl FnOnce() -> R) -> R {
-    let outer = NOTES.try_with(|notes| notes.replace(own));
+/// Runs `f`, which does not unwind, with notes of its own if they are wanted, or with
+/// none.
+#[inline]
+fn with_notes<R>(are_wanted: bool, f: impl FnOnce() -> R) -> R {
+    let before = COUNT.get();
+    let outer = FIRST_NOTE.replace(are_wanted.then_some(before));
     let result = f();
-    if let Ok(outer) = outer {
-        let _ = NOTES.try_with(|notes| notes.replace(outer));
+    FIRST_NOTE.set(outer);
+    if COUNT.get() != before {
+        forget_notes(before);
     }
     result
+}
+
+#[cold]
+fn forget_notes(before: usize) {
+    COUNT.set(before);
+    let _ = NOTES.try_with(|notes| notes.borrow_mut().truncate(before));
 }
 
 /// The number of panics that a [`catch`] remembers; a task may catch any number itself.
@@ -355,9 +366,13 @@ const MOST_NOTES: usize = 32;
 thread_local! {
     /// The name of the task that runs, if it has one.
     static TASK: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
-    /// Of the panics inside the innermost [`catch`], in their order; `None`
-    /// outside, and where a panic is contained.
-    static NOTES: RefCell<Option<Vec<Note>>> = const { RefCell::new(None) };
+    /// Of the panics inside each [`catch`], in their order.
+    static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };
+    /// The number of notes.
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+    /// The index of the first one of the innermost [`catch`]; `None` outside, and where a
+    /// panic is contained.
+    static FIRST_NOTE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// Chains the hook that notes locations, once a process.
@@ -380,8 +395,7 @@ pub(crate) fn watch_panics() {
 }
 
 fn note(info: &PanicHookInfo<'_>) {
-    let is_wanted = NOTES.try_with(|notes| notes.borrow().is_some());
-    let (Ok(true), Some(location)) = (is_wanted, info.location()) else {
+    let (Some(first), Some(location)) = (FIRST_NOTE.get(), info.location()) else {
         return;
     };
     let here = 0_u8;
@@ -394,12 +408,12 @@ fn note(info: &PanicHookInfo<'_>) {
     };
     // Should the program's hook panic as well, nothing here is borrowed.
     let _ = NOTES.try_with(|notes| {
-        if let Some(notes) = notes.borrow_mut().as_mut() {
-            if notes.len() == MOST_NOTES {
-                notes.remove(0);
-            }
-            notes.push(note);
+        let mut notes = notes.borrow_mut();
+        if notes.len() == first + MOST_NOTES {
+            notes.remove(first);
         }
+        notes.push(note);
+        COUNT.set(notes.len());
     });
 }
 

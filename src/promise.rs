@@ -4,7 +4,6 @@
 //! knows no pool: the holder of the promise is the worker.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
@@ -32,7 +31,7 @@ use crate::thread::ThreadFuture;
 /// ```
 #[must_use = "dropped at once, it abandons its future"]
 pub struct Promise<T: 'static> {
-    completion: Arc<Completion<T>>,
+    completion: Completion<T>,
 }
 
 /// A future and the promise that settles it.
@@ -111,7 +110,7 @@ pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     // Without memory for that, a fork waits as if it were this process.
     let _ = Origin::new();
     let completion = Completion::new(NO_POOL);
-    let future = TaskFuture::new(Arc::clone(&completion));
+    let future = TaskFuture::new(completion.clone());
     (Promise { completion }, future)
 }
 

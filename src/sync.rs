@@ -5,18 +5,24 @@
 //! model (`--cfg concurrent_futures_loom`). The face is `parking_lot`'s: no
 //! poisoning, and a wait borrows its guard.
 //!
-//! `Arc` is std's in both: a model of who drops the last reference would need
-//! unsized `loom` references, which do not exist.
+//! `Arc` is std's in both: what it counts is not what the models are about. The
+//! references of a task are in its word, and the models drop the last one.
 
 #[cfg(not(concurrent_futures_loom))]
 pub(crate) use self::real::{
-    Condvar, Mutex, MutexGuard, ThreadId, UnsafeCell, thread_id, yield_now,
+    AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex,
+    MutexGuard, UnsafeCell, alloc, dealloc, fence, park, unpark_all, yield_now,
 };
 
 #[cfg(concurrent_futures_loom)]
 pub(crate) use self::model::{
-    Condvar, Mutex, MutexGuard, ThreadId, UnsafeCell, thread_id, yield_now,
+    AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex,
+    MutexGuard, UnsafeCell, alloc, dealloc, fence, park, unpark_all, yield_now,
 };
+pub(crate) use std::sync::atomic::Ordering;
+
+use std::cell::Cell;
+use std::num::NonZeroU32;
 
 /// `thread_local!` of the thread, or of the model's thread: a model runs all of
 /// its threads on one real thread.
@@ -53,13 +59,86 @@ macro_rules! global {
 
 pub(crate) use {global, local};
 
+/// The number of a thread, half as wide as std's: it shares a word with a task's state.
+/// It comes again after four thousand million threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadId(NonZeroU32);
+
+impl ThreadId {
+    pub(crate) fn from_bits(bits: u32) -> Option<Self> {
+        NonZeroU32::new(bits).map(Self)
+    }
+
+    pub(crate) fn bits(self) -> u32 {
+        self.0.get()
+    }
+}
+
+local! {
+    static THREAD_ID: Cell<u32> = Cell::new(0)
+}
+
+/// Returns the number of the calling thread.
+#[inline]
+pub(crate) fn thread_id() -> ThreadId {
+    let known = THREAD_ID.try_with(Cell::get).unwrap_or(0);
+    ThreadId::from_bits(known).unwrap_or_else(new_thread_id)
+}
+
+#[cold]
+fn new_thread_id() -> ThreadId {
+    // Not the model's: a number says nothing of the order of threads.
+    static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    loop {
+        // ORDERING: it has to be unique; it publishes nothing.
+        let number = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        if let Some(id) = ThreadId::from_bits(number) {
+            let _ = THREAD_ID.try_with(|known| known.set(number));
+            return id;
+        }
+    }
+}
+
 #[cfg(not(concurrent_futures_loom))]
 mod real {
-    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-    pub(crate) use std::thread::{ThreadId, yield_now};
+    pub(crate) use std::alloc::{alloc, dealloc};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
+    };
+    pub(crate) use std::thread::yield_now;
+    use std::time::Instant;
 
-    pub(crate) fn thread_id() -> ThreadId {
-        std::thread::current().id()
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    use parking_lot_core::{DEFAULT_PARK_TOKEN, DEFAULT_UNPARK_TOKEN, ParkResult};
+
+    /// Blocks until [`unpark_all`] is called with that key, unless `may_sleep` says
+    /// otherwise: it is called under the lock that an unparking takes. May return
+    /// earlier. Returns `true` at the deadline.
+    pub(crate) fn park(
+        key: usize,
+        may_sleep: impl FnOnce() -> bool,
+        deadline: Option<Instant>,
+    ) -> bool {
+        // SAFETY: the key is the address of something of ours, and neither closure
+        // panics or parks.
+        let parked = unsafe {
+            parking_lot_core::park(
+                key,
+                may_sleep,
+                || {},
+                |_, _| {},
+                DEFAULT_PARK_TOKEN,
+                deadline,
+            )
+        };
+        parked == ParkResult::TimedOut
+    }
+
+    /// Wakes all threads that are parked by that key, an address of which nothing is
+    /// read.
+    pub(crate) fn unpark_all(key: usize) {
+        // SAFETY: the key is, or was, the address of something of ours.
+        unsafe { parking_lot_core::unpark_all(key, DEFAULT_UNPARK_TOKEN) };
     }
 
     /// std's cell behind the closures that `loom` needs to watch accesses.
@@ -86,11 +165,33 @@ mod model {
     use std::ops::{Deref, DerefMut};
     use std::time::Instant;
 
+    pub(crate) use loom::alloc::{alloc, dealloc};
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::thread::{ThreadId, yield_now};
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
+    };
+    pub(crate) use loom::thread::yield_now;
 
-    pub(crate) fn thread_id() -> ThreadId {
-        loom::thread::current().id()
+    loom::lazy_static! {
+        /// One bucket of the parking lot, which is enough for a model.
+        static ref BUCKET: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+    }
+
+    pub(crate) fn park(
+        _key: usize,
+        may_sleep: impl FnOnce() -> bool,
+        _deadline: Option<Instant>,
+    ) -> bool {
+        let mut bucket = BUCKET.0.lock();
+        if may_sleep() {
+            BUCKET.1.wait(&mut bucket);
+        }
+        false
+    }
+
+    pub(crate) fn unpark_all(_key: usize) {
+        drop(BUCKET.0.lock());
+        BUCKET.1.notify_all();
     }
 
     #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! # The notifier
 //!
 //! The thread that ends a task runs its [`Notification`]. If there are callbacks, it
-//! is the task's *notifier* from the transition on, under the lock. A callback that
+//! is the task's *notifier* from the transition on, under the rare box's lock. A callback that
 //! is added while there is a notifier joins the list, and the notifier runs it. A
 //! thread that adds one when the callbacks are done becomes the notifier itself. A
 //! notifier resigns when it finds the list empty, under the lock: so each callback is
@@ -15,45 +15,44 @@
 //! See `nested_callbacks.rs`. There is one exception: a callback may wait for the
 //! callbacks of a task that its own thread has queued behind it. Those of that task, and
 //! no others, then run inside it: the wait would never end otherwise
-//! ([`Completion::notify_now`]).
+//! ([`Task::notify_now`]).
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use super::nested_callbacks::{put_back, run_with_callback_queue, take_queued};
+use super::rare::{Callback, RareFields, Task};
 use super::stack::{NoStack, with_enough_stack};
-use super::{Completion, Record};
+use super::word::{FINISHED, HANDLE, UNNOTIFIED};
 use crate::panic::{contain, contain_drop};
 use crate::sync::{MutexGuard, local, thread_id};
 use crate::sys::fork::Origin;
 
-/// A callback that gets the task itself, and need not know the type of its future.
-pub(crate) type Callback<T> = Box<dyn FnOnce(&Arc<Completion<T>>) + Send>;
-
-impl<T> Completion<T> {
+impl Task {
     /// Runs `callback` once the task is done; at once if all earlier callbacks are.
-    pub(crate) fn add_callback(self: &Arc<Self>, callback: Callback<T>) {
-        let Some(mut record) = self.locked() else {
+    pub(crate) fn add_callback(&self, callback: Callback) {
+        let Some(mut rare) = self.rare() else {
             return contain_drop(callback);
         };
-        record.callbacks.push_back(callback);
-        self.notify_if_done(record);
+        rare.callbacks.push_back(callback);
+        self.notify_if_done(rare);
     }
 
     /// Runs `callback` after all others. Only a handle that is consumed adds one, so
     /// there is one at most.
-    pub(crate) fn set_last(self: &Arc<Self>, callback: Callback<T>) {
-        let Some(mut record) = self.locked() else {
+    pub(crate) fn set_last(&self, callback: Callback) {
+        let Some(mut rare) = self.rare() else {
             return contain_drop(callback);
         };
-        record.last = Some(callback);
-        self.notify_if_done(record);
+        rare.last = Some(callback);
+        self.notify_if_done(rare);
     }
 
-    fn notify_if_done(self: &Arc<Self>, mut record: MutexGuard<'_, Record<T>>) {
-        if record.state.done() && record.notifier.is_none() {
-            record.notifier = Some(thread_id());
-            drop(record);
+    fn notify_if_done(&self, mut rare: MutexGuard<'_, RareFields>) {
+        // Under the lock, so the end of the task comes behind it and finds the callback,
+        // or was made before.
+        if self.set(UNNOTIFIED).is_done() && rare.notifier.is_none() {
+            rare.notifier = Some(thread_id());
+            drop(rare);
             run_with_callback_queue(|| self.run_callbacks());
         }
     }
@@ -65,8 +64,8 @@ impl<T> Completion<T> {
     /// # Errors
     ///
     /// Not enough stack is left, and no more can be allocated; the callbacks stay queued.
-    pub(crate) fn notify_now(self: &Arc<Self>) -> Result<(), NoStack> {
-        let notifier = self.locked().and_then(|record| record.notifier);
+    pub(crate) fn notify_now(&self) -> Result<(), NoStack> {
+        let notifier = self.rare_if_any().and_then(|rare| rare.notifier);
         if notifier.is_none_or(|notifier| notifier != thread_id()) {
             return Ok(());
         }
@@ -74,7 +73,7 @@ impl<T> Completion<T> {
         // Each of a chain of callbacks may wait for the next one.
         let ran = with_enough_stack(|| {
             if let Some(callbacks) = callbacks.take() {
-                run_with_callback_queue(callbacks.run);
+                run_with_callback_queue(|| callbacks.run());
             }
         });
         if let Some(callbacks) = callbacks {
@@ -88,39 +87,40 @@ impl<T> Completion<T> {
         is_notifying_here(|task| task.1 == self.address())
     }
 
-    /// Returns the address of the task, which identifies it as long as it lives.
-    pub(super) fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
     /// Runs callbacks until none is left: the notifier's loop.
-    pub(super) fn run_callbacks(self: &Arc<Self>) {
+    pub(super) fn run_callbacks(&self) {
         let _here = NotifyingFor::enter(self);
         let origin = Origin::current();
         loop {
-            let record = self.locked().filter(|_| origin.is_here());
-            let Some(mut record) = record else {
+            let rare = self.rare().filter(|_| origin.is_here());
+            let Some(mut rare) = rare else {
                 // A callback forked, and this is the fork: the parent goes on.
                 return;
             };
-            let next = match record.callbacks.pop_front() {
+            let next = match rare.callbacks.pop_front() {
                 Some(next) => Some(next),
-                None => record.last.take(),
+                None => rare.last.take(),
             };
             let Some(next) = next else {
-                record.notifier = None;
-                let wakers = record.wakers.take();
-                let unread = (!record.has_future)
-                    // SAFETY: no callback is left and the handle is gone: no
-                    // reference is lent.
-                    .then(|| unsafe { self.outcome.take() });
-                drop(record);
-                self.changed.notify_all();
-                wakers.wake();
-                return contain_drop(unread);
+                return self.callbacks_are_done(rare);
             };
-            drop(record);
+            drop(rare);
             contain(|| next(self));
+        }
+    }
+
+    /// Resigns as the notifier.
+    fn callbacks_are_done(&self, mut rare: MutexGuard<'_, RareFields>) {
+        rare.notifier = None;
+        let wakers = rare.wakers.take();
+        let word = self.clear(UNNOTIFIED);
+        drop(rare);
+        self.wake_waiters(word);
+        wakers.wake();
+        if word.is(FINISHED) && !word.has(HANDLE) {
+            // SAFETY: no callback is left and the future is gone, so the value is this
+            // thread's.
+            unsafe { self.drop_outcome() };
         }
     }
 }
@@ -144,8 +144,8 @@ pub(crate) fn is_notifying_for(pool_id: usize) -> bool {
 pub(super) struct NotifyingFor;
 
 impl NotifyingFor {
-    pub(super) fn enter<T>(task: &Completion<T>) -> Self {
-        let task = (task.pool_id, task.address());
+    pub(super) fn enter(task: &Task) -> Self {
+        let task = (task.pool_id(), task.address());
         let _ = NOTIFYING_FOR.try_with(|tasks| tasks.borrow_mut().push(task));
         Self
     }

@@ -30,8 +30,7 @@
 //! blocked at all. The walk then finds the task held up by the thread that waits for it,
 //! and ends there: that thread is at work.
 //!
-//! Each entry has a number of its own, and leaving removes exactly that one. So
-//! an entry is in the list no longer than its wait takes, which borrows the task.
+//! Each entry has a number of its own, and leaving removes exactly that one.
 //!
 //! Not found are longer circles through a wait that has no error to say it with (the
 //! end of a scope, `wait`, `as_completed`), through an `.await`, or through a
@@ -40,9 +39,11 @@
 //! tasks finds those that need its own thread (`needs_this_thread`).
 
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
+use super::rare::Task;
 use super::until::Until;
-use super::{Completion, Record};
+use super::word::Word;
 use crate::error::Error;
 use crate::sync::{Mutex, ThreadId, global, thread_id};
 
@@ -68,35 +69,20 @@ impl Waits {
 struct Wait {
     number: u64,
     waiter: ThreadId,
-    task: *const dyn Awaited,
+    /// Borrowed as long as the entry is there.
+    task: ManuallyDrop<Task>,
     until: Until,
 }
 
-// SAFETY: of the task only `held_up_by` is called, which takes its lock and looks
-// at no value, whatever its type; and only under the list's lock, while the entry
-// is there, which is no longer than the task is borrowed (`Entered`).
-unsafe impl Send for Wait {}
-
-/// A task of any type, as the walk sees it.
-trait Awaited {
-    fn held_up_by(&self, until: Until) -> Option<ThreadId>;
-}
-
-impl<T> Awaited for Completion<T> {
-    fn held_up_by(&self, until: Until) -> Option<ThreadId> {
-        until.held_up_by(&self.record.lock())
+/// Returns the thread that has to bring the task this far; `None` if it is there,
+/// or has not begun.
+fn held_up_by(task: &Task, until: Until) -> Option<ThreadId> {
+    let word: Word = task.word();
+    if until.reached(word) {
+        return None;
     }
-}
-
-impl Until {
-    /// Returns the thread that has to bring the task this far; `None` if it is there,
-    /// or has not begun.
-    fn held_up_by<T>(self, record: &Record<T>) -> Option<ThreadId> {
-        if self.reached(record) {
-            return None;
-        }
-        record.runner.or(record.notifier)
-    }
+    let notifier = || task.rare_if_any().and_then(|rare| rare.notifier);
+    word.runner().or_else(notifier)
 }
 
 /// A wait that was entered, by its number: dropping it removes that entry. It
@@ -104,7 +90,7 @@ impl Until {
 #[derive(Debug)]
 pub(super) struct Entered<'a> {
     number: u64,
-    task: PhantomData<&'a ()>,
+    task: PhantomData<&'a Task>,
 }
 
 /// Enters the calling thread's wait for `task`, which ends before the returned
@@ -113,47 +99,41 @@ pub(super) struct Entered<'a> {
 /// # Errors
 ///
 /// `WouldDeadlock` if the wait would close a circle.
-pub(super) fn enter<T>(task: &Completion<T>, until: Until) -> Result<Entered<'_>, Error> {
+pub(super) fn enter(task: &Task, until: Until) -> Result<Entered<'_>, Error> {
     let us = thread_id();
     let mut waits = WAITS.lock();
-    let mut held_up_by = task.held_up_by(until);
-    while let Some(thread) = held_up_by {
+    let mut held_up = held_up_by(task, until);
+    while let Some(thread) = held_up {
         if thread == us {
             return Err(Error::WouldDeadlock);
         }
         let next = waits.newest_of(thread);
-        // SAFETY: it is in the list, so its `Entered` lives, which borrows the task
-        // and leaves under the lock that is held here.
-        held_up_by = next.and_then(|wait| unsafe { &*wait.task }.held_up_by(wait.until));
-        if held_up_by == Some(thread) {
+        held_up = next.and_then(|wait| held_up_by(&wait.task, wait.until));
+        if held_up == Some(thread) {
             // It brings what it waits for itself, and is at work on it.
             break;
         }
     }
-    let task: *const (dyn Awaited + '_) = task;
-    // SAFETY: only the lifetime changes; see `Wait`.
-    let task =
-        unsafe { std::mem::transmute::<*const (dyn Awaited + '_), *const dyn Awaited>(task) };
     waits.last += 1;
     let number = waits.last;
     waits.entries.push(Wait {
         number,
         waiter: us,
-        task,
+        // SAFETY: the entry leaves with the value that is returned, which borrows the task.
+        task: unsafe { task.uncounted() },
         until,
     });
-    Ok(Entered {
-        number,
-        task: PhantomData,
-    })
+    let task = PhantomData;
+    Ok(Entered { number, task })
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let mut waits = WAITS.lock();
         let entries = &mut waits.entries;
-        if let Some(at) = entries.iter().rposition(|wait| wait.number == self.number) {
-            // Not `swap_remove`: the order says which of a thread's is the newest.
+        let at = entries.iter().rposition(|wait| wait.number == self.number);
+        // Not `swap_remove`: the order says which of a thread's is the newest.
+        if let Some(at) = at {
             entries.remove(at);
         }
     }
@@ -168,10 +148,10 @@ pub(super) fn lock_for_ever() -> impl Drop {
 /// Returns the number of waits that the calling thread is in, and `true` if one is for
 /// `task`.
 #[cfg(all(test, concurrent_futures_loom))]
-pub(super) fn entries_of_this_thread<T>(task: &Completion<T>) -> (usize, bool) {
+pub(super) fn entries_of_this_thread(task: &Task) -> (usize, bool) {
     let us = thread_id();
     let waits = WAITS.lock();
     let own = || waits.entries.iter().filter(|wait| wait.waiter == us);
-    let is_it = |wait: &Wait| std::ptr::addr_eq(wait.task, task);
+    let is_it = |wait: &Wait| wait.task.address() == task.address();
     (own().count(), own().any(is_it))
 }

@@ -6,34 +6,35 @@ use std::time::Instant;
 
 use super::deadlock;
 use super::*;
+use crate::sys::fork::Origin;
 use crate::sys::fork::tests::is_true_in_a_fork;
 
-fn watched<T: Send + 'static>() -> Arc<Completion<T>> {
+fn watched<T: Send + 'static>() -> Completion<T> {
     Origin::new().expect("there is memory");
     Completion::new(new_pool_id())
 }
 
 /// A thread of the parent held it, as a settling one does.
 #[test]
-fn a_record_that_is_locked_for_ever_stops_nothing_in_a_fork() {
+fn a_task_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     let task = watched::<String>();
-    let locked = task.record.lock();
+    let locked = task.rare();
     let answers = is_true_in_a_fork(|| {
         let mut key = WakerKey::default();
         let far_away = Instant::now().checked_add(std::time::Duration::from_secs(3600));
-        let _ = Completion::run_inline(&task);
+        let _ = task.run_inline();
         task.add_callback(Box::new(|_| ()));
         task.set_last(Box::new(|_| ()));
         let is_as_far_as_it_comes = task.poll(Until::CallbacksDone, &mut key, Waker::noop());
         task.forget(&mut key);
         // SAFETY: the one handle, which lends nothing.
-        unsafe { task.release_handle() };
+        unsafe { task.clone().release_handle() };
         is_as_far_as_it_comes
             && task.wait(Until::Done, None).is_err()
             && task.wait(Until::CallbacksDone, far_away).is_err()
-            && task.state() == State::Running
-            && !Completion::start(&task)
-            && Completion::cancel(&task).is_none()
+            && task.state() == State::Pending
+            && !task.start()
+            && task.cancel().is_none()
             && task.timing().is_none()
             && task.settle(Ok(String::new())).is_err()
             && !task.failed()
@@ -51,7 +52,7 @@ fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
     let locked = deadlock::lock_for_ever();
     let waits = is_true_in_a_fork(|| {
         let task = Completion::<u8>::new(NO_POOL);
-        let worker = Arc::clone(&task);
+        let worker = task.clone();
         let settles = std::thread::spawn(move || {
             // Not before the other one sleeps, most likely.
             std::thread::yield_now();
@@ -69,11 +70,10 @@ fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     Origin::new().expect("there is memory");
     let scope_tasks = ScopeTasks::new();
     let task = Completion::<u8>::new(NO_POOL);
-    // SAFETY: it borrows nothing.
-    let packed = unsafe { task.pack(None, Some(&scope_tasks)) };
+    task.enter_scope(&scope_tasks);
     let locked = scope_tasks.lock_for_ever();
     let ends = is_true_in_a_fork(|| {
-        scope_tasks.wait();
+        scope_tasks.wait(run_inline);
         let callbacks_done = task.settle(Ok(1)).map(Notification::notify).is_ok();
         callbacks_done
             && scope_tasks.unread_panic().is_none()
@@ -81,7 +81,6 @@ fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     });
     assert!(ends);
     drop(locked);
-    drop(packed);
     assert!(task.settle(Ok(1)).map(Notification::notify).is_ok());
-    scope_tasks.wait();
+    scope_tasks.wait(run_inline);
 }

@@ -11,12 +11,13 @@ use loom::thread::{self, JoinHandle};
 
 use super::waiting::Waiter;
 use super::{
-    Completion, Finalizer, Job, NO_POOL, ScopeTasks, Until, WakerKey, WorkerHooks, deadlock,
+    Completion, EncodedCall, Finalizer, Job, NO_POOL, ScopeTasks, Task, Until, WakerKey,
+    WorkerHooks, as_inline_worker, deadlock, run_inline,
 };
 use crate::error::Error;
 use crate::state::State;
 
-fn worker(task: &Arc<Completion<usize>>, value: usize) {
+fn worker(task: &Completion<usize>, value: usize) {
     if task.start() {
         task.settle(Ok(value))
             .expect("only the one who started it settles it")
@@ -58,7 +59,7 @@ impl Log {
 fn a_waiter_wakes_and_reads_the_value() {
     loom::model(|| {
         let task = Completion::new(NO_POOL);
-        let other = Arc::clone(&task);
+        let other = task.clone();
         let running = thread::spawn(move || worker(&other, 7));
         task.wait(Until::Done, None).expect("it ends");
         assert_eq!(read(&task).expect("it ended well"), 7);
@@ -70,7 +71,7 @@ fn a_waiter_wakes_and_reads_the_value() {
 fn a_task_is_run_or_cancelled_and_never_both() {
     loom::model(|| {
         let task = Completion::new(NO_POOL);
-        let other = Arc::clone(&task);
+        let other = task.clone();
         let running = thread::spawn(move || worker(&other, 7));
         let cancelled = match task.cancel() {
             Some(notification) => {
@@ -90,36 +91,49 @@ fn a_task_is_run_or_cancelled_and_never_both() {
 }
 
 /// A job that only travels.
-struct Travels;
+struct Travels(Option<EncodedCall>);
 
 impl Job<usize> for Travels {
-    fn call(self: Box<Self>) -> usize {
+    const IS_REMOTE: bool = true;
+
+    fn call(self) -> usize {
         unreachable!("it runs elsewhere")
     }
 
     fn on_withdrawn(&self, _cancelled: bool) {}
 
-    fn drop_contained(self: Box<Self>) {}
-
-    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
-        None
+    fn take_call(&mut self) -> Option<EncodedCall> {
+        self.0.take()
     }
+
+    fn put_call(&mut self, call: EncodedCall) {
+        self.0 = Some(call);
+    }
+}
+
+/// A task whose worker is another process.
+fn remote() -> Completion<usize> {
+    let call = EncodedCall {
+        number: 1,
+        frame: Arc::default(),
+    };
+    // SAFETY: it borrows nothing.
+    unsafe { Completion::with_job(NO_POOL, Travels(Some(call))) }.0
 }
 
 /// A remote worker is sent the task, dies, and a second one runs it.
 #[test]
 fn a_claimed_task_is_not_cancelled_and_a_released_one_may_be() {
     loom::model(|| {
-        let task = Completion::new(NO_POOL);
-        // SAFETY: neither the job nor the value borrows.
-        let _ = unsafe { task.pack(Some(Box::new(Travels)), None) };
-        let other = Arc::clone(&task);
+        let task = remote();
+        let other = task.clone();
         let pool = thread::spawn(move || {
             let Some(job) = other.claim() else {
                 return false;
             };
             assert_eq!(other.state(), State::Pending, "it does not run yet");
-            other.release(job);
+            // SAFETY: claimed just now.
+            unsafe { other.release(job) };
             let Some(_job) = other.claim() else {
                 return false;
             };
@@ -140,7 +154,7 @@ fn a_claimed_task_is_not_cancelled_and_a_released_one_may_be() {
 fn of_two_that_settle_one_is_refused() {
     loom::model(|| {
         let task = Completion::new(NO_POOL);
-        let other = Arc::clone(&task);
+        let other = task.clone();
         let second = thread::spawn(move || other.settle(Ok(2)).is_ok());
         let first = task.settle(Ok(1)).is_ok();
         let second = second.join().expect("no panic");
@@ -156,13 +170,16 @@ fn of_two_that_settle_one_is_refused() {
 fn callbacks_run_once_in_the_order_of_adding() {
     loom::model(|| {
         let task = Completion::new(NO_POOL);
-        let other = Arc::clone(&task);
+        let other = task.clone();
         let running = thread::spawn(move || worker(&other, 7));
         let log = Log::new();
         for digit in [1, 2] {
             let log = Arc::clone(&log);
             task.add_callback(Box::new(move |task| {
-                assert_eq!(read(task).expect("done before it tells"), 7);
+                assert_eq!(
+                    read(Completion::of_task(task)).expect("done before it tells"),
+                    7
+                );
                 log.write(digit);
             }));
         }
@@ -175,12 +192,15 @@ fn callbacks_run_once_in_the_order_of_adding() {
 fn the_value_is_given_away_behind_every_callback() {
     loom::model(|| {
         let task = Completion::new(NO_POOL);
-        let other = Arc::clone(&task);
+        let other = task.clone();
         let running = thread::spawn(move || worker(&other, 7));
         let log = Log::new();
         let writer = Arc::clone(&log);
         task.add_callback(Box::new(move |task| {
-            assert_eq!(read(task).expect("done before it tells"), 7);
+            assert_eq!(
+                read(Completion::of_task(task)).expect("done before it tells"),
+                7
+            );
             writer.write(1);
         }));
         task.wait(Until::CallbacksDone, None).expect("it ends");
@@ -197,7 +217,7 @@ fn the_value_is_given_away_behind_every_callback() {
 fn the_last_callback_comes_behind_one_that_a_callback_adds() {
     loom::model(|| {
         let task = Completion::new(NO_POOL);
-        let other = Arc::clone(&task);
+        let other = task.clone();
         let running = thread::spawn(move || worker(&other, 7));
         let log = Log::new();
         let (first, second, last) = (Arc::clone(&log), Arc::clone(&log), Arc::clone(&log));
@@ -207,7 +227,7 @@ fn the_last_callback_comes_behind_one_that_a_callback_adds() {
         }));
         task.set_last(Box::new(move |task| {
             // SAFETY: the last callback of a handle that is not used again.
-            let value = unsafe { task.take() };
+            let value = unsafe { Completion::<usize>::of_task(task).take() };
             assert_eq!(value.expect("it ended well"), 7);
             last.write(3);
         }));
@@ -220,48 +240,44 @@ fn the_last_callback_comes_behind_one_that_a_callback_adds() {
 struct CountCalls(Arc<AtomicUsize>);
 
 impl Job<usize> for CountCalls {
-    fn call(self: Box<Self>) -> usize {
+    fn call(self) -> usize {
         // ORDERING: read after a join.
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn on_withdrawn(&self, _cancelled: bool) {}
-
-    fn drop_contained(self: Box<Self>) {}
-
-    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
-        Some(Box::new(AnySeat))
-    }
 }
 
 struct AnySeat;
 
 impl WorkerHooks for AnySeat {
-    fn begin(&self) {}
+    fn begin(&self, _leaves_entry: bool) {}
     fn call_returned(&self, _failed: bool) {}
     fn callbacks_started(&self) {}
     fn callbacks_finished(&self) {}
 }
 
 /// A thread that runs the task, unless another one has begun it.
-fn on_a_worker(task: Arc<dyn super::Task>) -> JoinHandle<()> {
+fn on_a_worker(task: Task) -> JoinHandle<()> {
     thread::spawn(move || {
-        if task.start() {
-            task.run(&AnySeat);
-        }
+        task.run(&AnySeat);
     })
+}
+
+/// Runs `f` on a thread whose waits run tasks of no pool inline.
+fn waiting_worker<R>(f: impl FnOnce() -> R) -> R {
+    as_inline_worker(NO_POOL, &AnySeat, f)
 }
 
 #[test]
 fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
     loom::model(|| {
         let calls = Arc::new(AtomicUsize::new(0));
-        let task = Completion::new(NO_POOL);
         let job = CountCalls(Arc::clone(&calls));
         // SAFETY: it borrows nothing.
-        let other = unsafe { task.pack(Some(Box::new(job)), None) };
-        let running = on_a_worker(other);
-        task.wait(Until::CallbacksDone, None).expect("it ends");
+        let task = unsafe { Completion::with_job(NO_POOL, job) }.0;
+        let running = on_a_worker(task.task().clone());
+        waiting_worker(|| task.wait(Until::CallbacksDone, None)).expect("it ends");
         assert_eq!(read(&task).expect("it ended well"), 1);
         running.join().expect("no panic");
         // ORDERING: behind the join.
@@ -279,27 +295,19 @@ impl Drop for Drops {
 }
 
 impl Job<Drops> for Drops {
-    fn call(self: Box<Self>) -> Drops {
-        *self
+    fn call(self) -> Drops {
+        self
     }
 
     fn on_withdrawn(&self, _cancelled: bool) {}
-
-    fn drop_contained(self: Box<Self>) {}
-
-    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
-        Some(Box::new(AnySeat))
-    }
 }
 
-/// Both ends of a task of a scope.
-fn in_a_scope(
-    scope_tasks: &Arc<ScopeTasks>,
-    job: Drops,
-) -> (Arc<Completion<Drops>>, Arc<dyn super::Task>) {
-    let task = Completion::new(NO_POOL);
+/// A task of a scope, and its worker's end.
+fn in_a_scope(scope_tasks: &Arc<ScopeTasks>, job: Drops) -> (Completion<Drops>, Task) {
     // SAFETY: it borrows nothing.
-    let other = unsafe { task.pack(Some(Box::new(job)), Some(scope_tasks)) };
+    let task = unsafe { Completion::with_job(NO_POOL, job) }.0;
+    task.enter_scope(scope_tasks);
+    let other = task.task().clone();
     (task, other)
 }
 
@@ -313,7 +321,7 @@ fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
         task.add_callback(Box::new(move |_| callback.write(1)));
         // SAFETY: the one handle, which lends nothing.
         unsafe { task.release_handle() };
-        scope_tasks.wait();
+        waiting_worker(|| scope_tasks.wait(run_inline));
         assert_eq!(log.read(), 12);
         running.join().expect("the other thread ends");
     });
@@ -327,7 +335,7 @@ fn a_scope_ends_behind_the_value_of_a_task_that_nobody_watches() {
         let running = on_a_worker(other);
         // SAFETY: the one handle, which lends nothing.
         unsafe { task.release_handle() };
-        scope_tasks.wait();
+        waiting_worker(|| scope_tasks.wait(run_inline));
         assert_eq!(log.read(), 1);
         running.join().expect("the other thread ends");
     });
@@ -338,8 +346,12 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
     loom::model(|| {
         let (scope_tasks, log) = (ScopeTasks::new(), Log::new());
         let (task, other) = in_a_scope(&scope_tasks, Drops(Arc::clone(&log), 1));
-        let cancelling = thread::spawn(move || other.cancel()());
-        scope_tasks.wait();
+        let cancelling = thread::spawn(move || {
+            if let Some(notification) = other.cancel() {
+                notification.notify();
+            }
+        });
+        waiting_worker(|| scope_tasks.wait(run_inline));
         // Run by the waiting thread, its value is the future's, which is here.
         let is_gone = if task.state() == State::Cancelled {
             1
@@ -355,7 +367,7 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
 }
 
 /// One of two tasks that wait for each other, on a thread of its own.
-fn run_and_wait(ours: &Arc<Completion<usize>>, theirs: &Arc<Completion<usize>>) -> bool {
+fn run_and_wait(ours: &Completion<usize>, theirs: &Completion<usize>) -> bool {
     ours.start();
     ours.runs_here();
     let waited = theirs.wait(Until::Done, None);
@@ -368,7 +380,7 @@ fn run_and_wait(ours: &Arc<Completion<usize>>, theirs: &Arc<Completion<usize>>) 
 fn of_two_tasks_that_wait_for_each_other_one_is_refused() {
     loom::model(|| {
         let (first, second) = (Completion::new(NO_POOL), Completion::new(NO_POOL));
-        let (one, two) = (Arc::clone(&first), Arc::clone(&second));
+        let (one, two) = (first.clone(), second.clone());
         let other = thread::spawn(move || run_and_wait(&two, &one));
         let here = run_and_wait(&first, &second);
         let there = other.join().expect("the other thread ends");
@@ -378,9 +390,9 @@ fn of_two_tasks_that_wait_for_each_other_one_is_refused() {
 
 /// A thread that gets the answer of a remote task, and runs its finalizer unless a
 /// thread that waits does.
-fn hear_of(task: &Arc<Completion<usize>>) -> JoinHandle<()> {
+fn hear_of(task: &Completion<usize>) -> JoinHandle<()> {
     task.start();
-    let (task, other) = (Arc::clone(task), Arc::clone(task));
+    let (task, other) = (task.clone(), task.clone());
     let finalizer: Finalizer = Box::new(move || {
         task.runs_here();
         let settled = task.settle(Ok(7));
@@ -395,7 +407,7 @@ fn hear_of(task: &Arc<Completion<usize>>) -> JoinHandle<()> {
 #[test]
 fn the_rest_of_a_task_is_done_by_one_who_waits_or_by_the_other() {
     loom::model(|| {
-        let task = Completion::remote(NO_POOL);
+        let task = remote();
         let answering = hear_of(&task);
         task.wait(Until::Done, None).expect("it ends");
         assert_eq!(read(&task).expect("it has a value"), 7);
@@ -406,7 +418,7 @@ fn the_rest_of_a_task_is_done_by_one_who_waits_or_by_the_other() {
 #[test]
 fn a_waiter_that_gives_up_leaves_no_rest_behind() {
     loom::model(|| {
-        let task = Completion::remote(NO_POOL);
+        let task = remote();
         let answering = hear_of(&task);
         drop(Waiter::enter(&task));
         answering.join().expect("the other thread ends");
@@ -427,7 +439,7 @@ impl Wake for CountWakes {
 fn a_poll_is_ready_or_its_waker_is_woken() {
     loom::model(|| {
         let task = Completion::new(NO_POOL);
-        let other = Arc::clone(&task);
+        let other = task.clone();
         let running = thread::spawn(move || worker(&other, 7));
         let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&wakes));
@@ -442,12 +454,9 @@ fn a_poll_is_ready_or_its_waker_is_woken() {
 
 /// A thread that gets the answer of a remote task, whose finalizer waits for
 /// `inner`.
-fn answer_that_waits(
-    task: &Arc<Completion<usize>>,
-    inner: Arc<Completion<usize>>,
-) -> JoinHandle<()> {
+fn answer_that_waits(task: &Completion<usize>, inner: Completion<usize>) -> JoinHandle<()> {
     task.start();
-    let (task, other) = (Arc::clone(task), Arc::clone(task));
+    let (task, other) = (task.clone(), task.clone());
     let finalizer: Finalizer = Box::new(move || {
         task.runs_here();
         let (before, _) = deadlock::entries_of_this_thread(&inner);
@@ -469,8 +478,8 @@ fn answer_that_waits(
 #[test]
 fn a_wait_inside_a_finalizer_leaves_the_wait_around_it_alone() {
     loom::model(|| {
-        let (task, inner) = (Completion::remote(NO_POOL), Completion::new(NO_POOL));
-        let other = Arc::clone(&inner);
+        let (task, inner) = (remote(), Completion::new(NO_POOL));
+        let other = inner.clone();
         let running = thread::spawn(move || worker(&other, 7));
         let answering = answer_that_waits(&task, inner);
         task.wait(Until::Done, None).expect("it ends");
@@ -486,12 +495,12 @@ fn a_wait_inside_a_finalizer_leaves_the_wait_around_it_alone() {
 fn a_circle_through_a_finalizer_is_found() {
     loom::model(|| {
         let [first, third] = [(); 2].map(|()| Completion::new(NO_POOL));
-        let remote = Completion::remote(NO_POOL);
-        let answering = answer_that_waits(&remote, Arc::clone(&third));
+        let remote = remote();
+        let answering = answer_that_waits(&remote, third.clone());
         third.start();
         first.start();
         first.runs_here();
-        let (own, awaited) = (Arc::clone(&third), Arc::clone(&first));
+        let (own, awaited) = (third.clone(), first.clone());
         let other = thread::spawn(move || {
             own.runs_here();
             let waited = awaited.wait(Until::Done, None);
@@ -512,10 +521,10 @@ fn a_circle_through_a_finalizer_is_found() {
 #[test]
 fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     loom::model(|| {
-        let (task, own) = (Completion::remote(NO_POOL), Completion::new(NO_POOL));
+        let (task, own) = (remote(), Completion::new(NO_POOL));
         own.start();
         own.runs_here();
-        let other = Arc::clone(&own);
+        let other = own.clone();
         let watching = thread::spawn(move || other.wait(Until::Done, None).is_ok());
         let answering = hear_of(&task);
         task.wait(Until::Done, None).expect("no circle");
@@ -530,17 +539,18 @@ fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
 #[test]
 fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
     loom::model(|| {
-        let [first, helped, promised] = [(); 3].map(|()| Completion::new(NO_POOL));
+        let [first, promised] = [(); 2].map(|()| Completion::new(NO_POOL));
         let job = CountCalls(Arc::new(AtomicUsize::new(0)));
         // SAFETY: it borrows nothing.
-        let other = unsafe { helped.pack(Some(Box::new(job)), None) };
+        let helped = unsafe { Completion::with_job(NO_POOL, job) }.0;
+        let other = helped.task().clone();
         let log = Log::new();
         let (helped_log, promised_log) = (Arc::clone(&log), Arc::clone(&log));
         helped.add_callback(Box::new(move |_| helped_log.write(1)));
         promised.add_callback(Box::new(move |_| promised_log.write(2)));
-        let (awaited, seen) = (Arc::clone(&helped), Arc::clone(&log));
+        let (awaited, seen) = (helped.clone(), Arc::clone(&log));
         first.add_callback(Box::new(move |_| {
-            awaited.wait(Until::CallbacksDone, None).expect("it ends");
+            waiting_worker(|| awaited.wait(Until::CallbacksDone, None)).expect("it ends");
             worker(&promised, 7);
             promised.wait(Until::CallbacksDone, None).expect("it ends");
             assert_eq!(seen.read(), 12);
@@ -560,7 +570,7 @@ fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
         let (first, second) = (Completion::new(NO_POOL), Completion::new(NO_POOL));
         let refused = Arc::new(AtomicUsize::new(0));
         for (task, awaited) in [(&first, &second), (&second, &first)] {
-            let (awaited, refused) = (Arc::clone(awaited), Arc::clone(&refused));
+            let (awaited, refused) = (awaited.clone(), Arc::clone(&refused));
             task.add_callback(Box::new(move |_| {
                 if awaited.wait(Until::CallbacksDone, None).is_err() {
                     // ORDERING: read after a join.
@@ -568,7 +578,7 @@ fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
                 }
             }));
         }
-        let other = Arc::clone(&second);
+        let other = second.clone();
         let running = thread::spawn(move || worker(&other, 2));
         worker(&first, 1);
         running.join().expect("the other thread ends");

@@ -9,19 +9,39 @@
 //! Only a callback that is added to a task whose callbacks are done runs at once,
 //! even there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use super::borrowing::Deferred;
-use super::task::Notifications;
+use super::rare::Task;
+use super::scope_end::ScopeGuard;
 use crate::panic::contain;
 use crate::sync::local;
+use crate::sys::fork::Origin;
 
-/// The callbacks of one task.
+/// The callbacks of one task, which are due on the thread that has them.
 pub(super) struct Callbacks {
-    /// The task's address, which stays its own as long as `run` holds the task.
-    task: usize,
-    pub(super) run: Deferred,
+    task: Task,
+    /// Dropped behind them.
+    scope_guard: Option<ScopeGuard<Task>>,
+    /// The process in which they are due: one before them may fork.
+    origin: Origin,
+}
+
+impl Callbacks {
+    pub(super) fn of(task: Task, scope_guard: Option<ScopeGuard<Task>>) -> Self {
+        Self {
+            task,
+            scope_guard,
+            origin: Origin::current(),
+        }
+    }
+
+    pub(super) fn run(self) {
+        if self.origin.is_here() {
+            self.task.run_callbacks();
+        }
+        drop(self.scope_guard);
+    }
 }
 
 struct CallbackQueues {
@@ -36,17 +56,26 @@ local! {
         RefCell::new(CallbackQueues { queue: None, suspended: Vec::new() })
 }
 
+local! {
+    /// `true` while the thread has a queue: for a look that costs less.
+    static HAS_QUEUE: Cell<bool> = Cell::new(false)
+}
+
+fn set_has_queue(has_queue: bool) {
+    let _ = HAS_QUEUE.try_with(|place| place.set(has_queue));
+}
+
 /// Runs the callbacks of a task, now or after the callback that the thread is in.
-pub(super) fn run_or_enqueue(task: usize, run: Deferred) {
-    let mut run = Some(run);
+pub(super) fn run_or_enqueue(callbacks: Callbacks) {
+    let mut callbacks = Some(callbacks);
     // A thread that ends has lost its queue already: there it nests.
     let _ = QUEUES.try_with(|queues| {
         if let Some(queue) = &mut queues.borrow_mut().queue {
-            queue.extend(run.take().map(|run| Callbacks { task, run }));
+            queue.extend(callbacks.take());
         }
     });
-    if let Some(run) = run {
-        run_with_callback_queue(run);
+    if let Some(callbacks) = callbacks {
+        run_with_callback_queue(|| callbacks.run());
     }
 }
 
@@ -58,30 +87,26 @@ pub(super) fn run_with_callback_queue(callbacks: impl FnOnce()) {
         queue.get_or_insert_default();
         is_outermost
     });
+    set_has_queue(is_outermost.is_ok());
     contain(callbacks);
     // An inner call leaves the queue to the outermost one, or it would nest.
     if matches!(is_outermost, Ok(true)) {
-        while let Some(run) = next_queued() {
-            contain(run);
+        while let Some(next) = next_queued() {
+            contain(|| next.run());
         }
     }
 }
 
-/// Runs the notifications of tasks that ended together. All callbacks are queued
-/// before the first runs, for it may wait until those of another task are done.
-pub(crate) fn run_notifications(all: impl IntoIterator<Item = Notifications>) {
-    run_with_callback_queue(|| all.into_iter().for_each(contain));
-}
-
 /// Takes the next callbacks; if there are none, ends the queue.
-fn next_queued() -> Option<Deferred> {
+fn next_queued() -> Option<Callbacks> {
     QUEUES.with(|queues| {
         let queue = &mut queues.borrow_mut().queue;
         let next = queue.as_mut().and_then(VecDeque::pop_front);
         if next.is_none() {
             *queue = None;
+            set_has_queue(false);
         }
-        next.map(|callbacks| callbacks.run)
+        next
     })
 }
 
@@ -91,7 +116,9 @@ pub(super) fn take_queued(task: usize) -> Option<Callbacks> {
         let queues = &mut *queues.borrow_mut();
         let innermost_last = queues.suspended.iter_mut().chain(&mut queues.queue);
         let find = |queue: &mut VecDeque<Callbacks>| {
-            let at = queue.iter().position(|callbacks| callbacks.task == task)?;
+            let at = queue
+                .iter()
+                .position(|callbacks| callbacks.task.address() == task)?;
             queue.remove(at)
         };
         // The newest first, for that is where it most likely is.
@@ -112,7 +139,11 @@ pub(super) fn put_back(callbacks: Callbacks) {
 
 /// Runs code that a callback waits for on its own stack: what the code completes is
 /// notified at once, as it would be on a thread of its own.
+#[inline]
 pub(crate) fn without_callback_queue<R>(f: impl FnOnce() -> R) -> R {
+    if !HAS_QUEUE.try_with(Cell::get).unwrap_or(false) {
+        return f();
+    }
     let _suspended = Suspended::enter();
     f()
 }
@@ -127,6 +158,7 @@ impl Suspended {
             let queues = &mut *queues.borrow_mut();
             let queue = queues.queue.take()?;
             queues.suspended.push(queue);
+            set_has_queue(false);
             Some(Self)
         });
         suspended.unwrap_or(None)
@@ -138,6 +170,7 @@ impl Drop for Suspended {
         let _ = QUEUES.try_with(|queues| {
             let queues = &mut *queues.borrow_mut();
             queues.queue = queues.suspended.pop();
+            set_has_queue(queues.queue.is_some());
         });
     }
 }

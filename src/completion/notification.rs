@@ -4,42 +4,62 @@
 //! never one inside the other.
 
 use std::fmt;
-use std::mem::needs_drop;
-use std::sync::Arc;
 
-use super::Completion;
-use super::borrowing::later;
-use super::nested_callbacks::run_or_enqueue;
+use super::job::Withdrawn;
+use super::nested_callbacks::{Callbacks, run_or_enqueue, run_with_callback_queue};
+use super::rare::Task;
 use super::scope_end::ScopeGuard;
-use super::task::Job;
 use super::wakers::Wakers;
-use crate::error::Error;
-use crate::panic::contain_drop;
-use crate::sys::fork::Origin;
+use crate::panic::contain;
 
-/// The user code that has to run because a task ended, moved out of the record so
-/// that it runs without the lock. Dropped in the order of its fields.
+/// The user code that has to run because a task ended. Dropped in the order of its
+/// fields.
 #[must_use = "callbacks and wakers wait for it, and so does `into_result`"]
-pub(crate) struct Notification<T> {
+pub(crate) struct Notification {
+    /// `None` if nothing below is about it.
+    task: Option<Task>,
     /// The job, if it was not called.
-    pub(super) job: Option<Box<dyn Job<T>>>,
+    job: Option<Box<dyn Withdrawn>>,
     pub(super) wakers: Wakers,
-    /// The outcome, if the future is gone and there are no callbacks.
-    pub(super) unwanted: Option<Result<T, Error>>,
-    /// The task with the callbacks, if it has any.
-    pub(super) callbacks: Option<Arc<Completion<T>>>,
+    /// `true` if the future is gone and there are no callbacks: then the value belongs
+    /// to the thread that ended the task.
+    drops_value: bool,
+    /// `true` if that thread is the notifier.
+    has_callbacks: bool,
     /// The task's place in a scope: to be dropped last.
-    pub(super) scope_guard: Option<Box<ScopeGuard>>,
+    pub(super) scope_guard: Option<ScopeGuard<Task>>,
 }
 
-impl<T> Notification<T> {
+impl Notification {
+    pub(super) fn new(job: Option<Box<dyn Withdrawn>>) -> Self {
+        Self {
+            task: None,
+            job,
+            wakers: Wakers::default(),
+            drops_value: false,
+            has_callbacks: false,
+            scope_guard: None,
+        }
+    }
+
+    /// Says what is to be done with the task itself.
+    pub(super) fn with_task(mut self, task: &Task, drops_value: bool, has_callbacks: bool) -> Self {
+        self.task = (drops_value || has_callbacks).then(|| task.clone());
+        (self.drops_value, self.has_callbacks) = (drops_value, has_callbacks);
+        self
+    }
+
     /// Returns `true` if there is user code to call.
     pub(crate) fn is_due(&self) -> bool {
-        let is_foreign = |outcome: &Result<T, Error>| outcome.is_err() || needs_drop::<T>();
+        let is_foreign = |task: &Task| {
+            // SAFETY: the value is this thread's, and `notify` comes later.
+            let error = unsafe { task.error() };
+            task.value_needs_drop() || error.is_some()
+        };
         self.job.is_some()
             || !self.wakers.is_empty()
-            || self.unwanted.as_ref().is_some_and(is_foreign)
-            || self.callbacks.is_some()
+            || self.has_callbacks
+            || (self.drops_value && self.task.as_ref().is_some_and(is_foreign))
     }
 
     /// Calls it; the callbacks come now, or after the one that the current
@@ -49,26 +69,28 @@ impl<T> Notification<T> {
         if let Some(job) = self.job {
             job.drop_contained();
         }
-        contain_drop(self.unwanted);
-        let scope_guard = self.scope_guard;
-        if let Some(completion) = self.callbacks {
-            let origin = Origin::current();
-            let task = completion.address();
-            let rest = move || {
-                // A callback before it may have forked: they run in the parent.
-                if origin.is_here() {
-                    completion.run_callbacks();
-                }
-                drop(scope_guard);
-            };
-            // SAFETY: it drops the scope guard last, and a task without one borrows
-            // nothing.
-            run_or_enqueue(task, unsafe { later(rest) });
+        let Some(task) = self.task else {
+            return;
+        };
+        if self.drops_value {
+            // SAFETY: finished without a future, and without a notifier: the value is
+            // this thread's.
+            unsafe { task.drop_outcome() };
+        }
+        if self.has_callbacks {
+            run_or_enqueue(Callbacks::of(task, self.scope_guard));
         }
     }
 }
 
-impl<T> fmt::Debug for Notification<T> {
+/// Runs the notifications of tasks that ended together. All callbacks are queued
+/// before the first runs, for it may wait until those of another task are done.
+pub(crate) fn run_notifications(all: impl IntoIterator<Item = Notification>) {
+    let notify = |notification: Notification| contain(|| notification.notify());
+    run_with_callback_queue(|| all.into_iter().for_each(notify));
+}
+
+impl fmt::Debug for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Notification")
             .field("is_due", &self.is_due())

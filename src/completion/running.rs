@@ -1,18 +1,38 @@
 //! Running a task: on a worker that took it from a queue, or on one that waits
 //! for it.
 
-use std::sync::Arc;
-
-use super::borrowing::later;
+use super::inline_worker::{is_registered_for, with_hooks};
 use super::nested_callbacks::without_callback_queue;
-use super::stack::{NoStack, has_enough_stack, with_enough_stack};
-use super::task::{Job, Notifications, Task, WorkerHooks};
+use super::rare::Task;
+use super::stack::{NoStack, with_enough_stack};
 use super::wakers::outside_wakers;
-use super::{Completion, Notification};
-use crate::error::Error;
-use crate::panic::{catch, contain_drop};
+use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
+use super::worker_hooks::WorkerHooks;
 
-impl<T> Completion<T> {
+/// Runs a task inline before a wait that has no error to say that it could not: if there
+/// is no stack for it, another worker may run it.
+pub(crate) fn run_inline(task: &Task) {
+    let _ = task.run_inline();
+}
+
+impl Task {
+    /// Runs a task that a worker took from a queue, with the queue's reference. Returns
+    /// `false` if it is past pending.
+    pub(crate) fn run(self, hooks: &impl WorkerHooks) -> bool {
+        if self.start_here() {
+            self.run_started(hooks, false);
+            return true;
+        }
+        self.let_go_of_entry(hooks);
+        false
+    }
+
+    /// Returns `true` if the calling thread could run the task inline now.
+    #[inline]
+    pub(crate) fn may_run_inline(&self) -> bool {
+        is_registered_for(self.pool_id()) && self.word().is_free()
+    }
+
     /// Runs a pending task here and now if the calling thread, which is about
     /// to wait for it, is one of the workers that could: otherwise all workers
     /// might wait, and none be left to run what they wait for.
@@ -25,82 +45,96 @@ impl<T> Completion<T> {
     ///
     /// There is not enough stack left, and no memory for more. The task is
     /// pending as before.
-    pub(crate) fn run_inline(self: &Arc<Self>) -> Result<(), NoStack> {
-        if !has_enough_stack() && !self.may_run_inline() {
+    #[inline]
+    pub(crate) fn run_inline(&self) -> Result<(), NoStack> {
+        if !self.may_run_inline() {
             return Ok(());
         }
+        self.run_inline_if_pending()
+    }
+
+    fn run_inline_if_pending(&self) -> Result<(), NoStack> {
         with_enough_stack(|| {
-            if let Some((hooks, job)) = self.start_inline() {
-                // Not behind the callback that the thread may be in, which waits for
-                // them: there they would never run.
-                outside_wakers(|| {
-                    without_callback_queue(|| Arc::clone(self).run_started(job, &*hooks));
-                });
-            }
+            with_hooks(self.pool_id(), |hooks| {
+                // A fork of a worker is no worker.
+                if !self.is_here() || !self.word().is_free() {
+                    return;
+                }
+                let popped = hooks.pop_if(self);
+                let leaves_entry = popped.is_none();
+                if self.start_here() {
+                    let task = popped.unwrap_or_else(|| self.clone());
+                    // Not behind the callback that the thread may be in, which waits for
+                    // them: there they would never run.
+                    outside_wakers(|| {
+                        without_callback_queue(|| task.run_started(hooks, leaves_entry));
+                    });
+                } else if let Some(popped) = popped {
+                    popped.let_go_of_entry(hooks);
+                }
+            });
         })
     }
 
+    /// Drops an entry of a queue whose task is past pending.
+    fn let_go_of_entry(self, hooks: &(impl WorkerHooks + ?Sized)) {
+        // The thread that cancels it looks at its pool, which may end once the queue's
+        // entries are gone.
+        self.wait_for_ending();
+        hooks.entry_was_stale();
+    }
+
     /// Calls the job of a task that the caller started; runs its notification.
-    fn run_started(self: Arc<Self>, job: Box<dyn Job<T>>, hooks: &dyn WorkerHooks) {
-        hooks.begin();
-        let outcome = catch(|| job.call()).map_err(Error::Panicked);
+    #[inline]
+    fn run_started(self, hooks: &(impl WorkerHooks + ?Sized), leaves_entry: bool) {
+        hooks.begin(leaves_entry);
+        // SAFETY: the caller started it.
+        let failed = unsafe { self.call() };
         if !self.is_here() {
             // The function forked, and this is the fork: the task ends in the parent.
-            return contain_drop(outcome);
+            // SAFETY: written just now, and the fork's task is never finished.
+            return unsafe { self.drop_outcome() };
         }
-        hooks.call_returned(outcome.is_err());
-        let Ok(notification) = self.settle(outcome) else {
-            unreachable!("a task that runs is ended by its runner alone");
+        hooks.call_returned(failed);
+        let Some(task) = self.finish_unwatched() else {
+            return;
         };
+        let notification = task.end(FINISHED, None);
         let is_due = notification.is_due();
         if is_due {
             hooks.callbacks_started();
         }
         notification.notify();
         // A callback may have forked as well.
-        if is_due && self.is_here() {
+        if is_due && task.is_here() {
             hooks.callbacks_finished();
         }
     }
-}
 
-impl<T: Send> Task for Completion<T> {
-    fn start(&self) -> bool {
-        Self::start(self)
-    }
-
-    fn run(self: Arc<Self>, hooks: &dyn WorkerHooks) {
-        match self.take_job() {
-            Some(job) => self.run_started(job, hooks),
-            None => unreachable!("only the one who started a task runs it"),
+    /// `Running -> Finished` for a task whose future lives, while no thread waits for it
+    /// and nothing is attached: the transition gives up the reference as well, so nothing
+    /// is touched after it. Returns the task if it is another one.
+    #[inline]
+    fn finish_unwatched(self) -> Option<Self> {
+        let finish = |word: Word| {
+            let is_unwatched = word.has(HANDLE) && !word.has(WAITER) && !word.has(RARE);
+            is_unwatched.then(|| word.ended_as(FINISHED).released())
+        };
+        if self.update(finish).is_err() {
+            return Some(self);
         }
+        // SAFETY: `released` took it out of the word; the future has another one.
+        unsafe { self.forget_reference() };
+        None
     }
-
-    fn run_inline(self: Arc<Self>) {
-        // Another worker may run it; there is no error to say otherwise with.
-        let _ = Self::run_inline(&self);
-    }
-
-    fn fail(self: Arc<Self>, error: Error) -> Notifications {
-        notifications(Self::fail(&self, error))
-    }
-
-    fn cancel(self: Arc<Self>) -> Notifications {
-        notifications(Self::cancel(&self))
-    }
-}
-
-fn notifications<T>(notification: Option<Notification<T>>) -> Notifications {
-    // SAFETY: a notification drops its scope guard last, and the notification of a
-    // task without one borrows nothing.
-    unsafe { later(|| notification.map_or((), Notification::notify)) }
 }
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests {
     use std::sync::mpsc::{Sender, channel};
 
-    use super::super::NO_POOL;
+    use super::super::job::Job;
+    use super::super::{Completion, NO_POOL};
     use super::*;
 
     /// A value that notes its drop.
@@ -115,17 +149,18 @@ mod tests {
     struct Returns(Says);
 
     impl Job<Says> for Returns {
-        fn call(self: Box<Self>) -> Says {
+        fn call(self) -> Says {
             self.0
         }
 
         fn on_withdrawn(&self, _cancelled: bool) {}
+    }
 
-        fn drop_contained(self: Box<Self>) {}
-
-        fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
-            None
-        }
+    /// Returns a task that returns a value which notes its drop.
+    fn noting(sender: &Sender<&'static str>) -> Completion<Says> {
+        let job = Returns(Says("dropped", sender.clone()));
+        // SAFETY: it borrows nothing.
+        unsafe { Completion::with_job(NO_POOL, job) }.0
     }
 
     struct Notes(Sender<&'static str>);
@@ -137,7 +172,7 @@ mod tests {
     }
 
     impl WorkerHooks for Notes {
-        fn begin(&self) {
+        fn begin(&self, _leaves_entry: bool) {
             self.write("begin");
         }
 
@@ -157,9 +192,9 @@ mod tests {
     /// A caller that acts on a result finds the worker free.
     #[test]
     fn a_worker_is_free_before_anybody_knows_the_result() {
-        struct Looks(Arc<Completion<Says>>, Sender<&'static str>);
+        struct Looks(Completion<Says>, Sender<&'static str>);
         impl WorkerHooks for Looks {
-            fn begin(&self) {}
+            fn begin(&self, _leaves_entry: bool) {}
 
             fn call_returned(&self, _failed: bool) {
                 let known = self.0.state().done();
@@ -172,12 +207,9 @@ mod tests {
             fn callbacks_finished(&self) {}
         }
         let (sender, events) = channel();
-        let handle = Completion::new(NO_POOL);
-        let job = Returns(Says("dropped", sender.clone()));
-        // SAFETY: it borrows nothing.
-        let task = unsafe { handle.pack(Some(Box::new(job)), None) };
-        assert!(task.start());
-        task.run(&Looks(Arc::clone(&handle), sender));
+        let handle = noting(&sender);
+        let task = handle.task().clone();
+        assert!(task.run(&Looks(handle.clone(), sender)));
         assert!(
             events.try_iter().eq(["unknown"]),
             "the future has the value"
@@ -191,14 +223,11 @@ mod tests {
     #[test]
     fn a_worker_is_busy_while_it_drops_an_unwanted_value() {
         let (sender, events) = channel();
-        let handle = Completion::new(NO_POOL);
-        let job = Returns(Says("dropped", sender.clone()));
-        // SAFETY: it borrows nothing.
-        let task = unsafe { handle.pack(Some(Box::new(job)), None) };
-        assert!(task.start());
+        let handle = noting(&sender);
+        let task = handle.task().clone();
         // SAFETY: the one handle, which lends nothing.
         unsafe { handle.release_handle() };
-        task.run(&Notes(sender));
+        assert!(task.run(&Notes(sender)));
         assert!(
             events
                 .try_iter()

@@ -1,7 +1,7 @@
 //! [`ScopeTasks`]: the tasks of one scope that have not ended.
 //!
 //! A task enters before any thread can start it, and has ended when its
-//! [`ScopeGuard`] is dropped. The record keeps the guard until the final transition,
+//! [`ScopeGuard`] is dropped. The task keeps the guard until the final transition,
 //! then the [`Notification`](super::Notification) has it, and drops it last: by then
 //! the job is gone, the callbacks have run, and an unwanted value was dropped. All
 //! that may borrow from outside the scope is gone with them, but for the value of a
@@ -14,13 +14,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::task::Task;
 use crate::panic::Panic;
 use crate::sync::{Condvar, Mutex};
 use crate::sys::fork::Origin;
 
-pub(crate) struct ScopeTasks {
-    scope_guards: Mutex<ScopeGuards>,
+/// The tasks of a scope, each a `T`.
+pub(crate) struct ScopeTasks<T> {
+    scope_guards: Mutex<ScopeGuards<T>>,
     /// Notified when a task has entered, and when the last one has left.
     changed: Condvar,
     /// The process that it was made in. A fork has none of the threads that run
@@ -28,15 +28,15 @@ pub(crate) struct ScopeTasks {
     origin: Origin,
 }
 
-struct ScopeGuards {
+struct ScopeGuards<T> {
     /// By number, in the order of entering.
-    tasks: BTreeMap<u64, Arc<dyn Task>>,
+    tasks: BTreeMap<u64, T>,
     entered: u64,
     /// Of tasks that have left; perhaps read in the meantime.
     panics: Vec<Panic>,
 }
 
-impl ScopeTasks {
+impl<T: Clone> ScopeTasks<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             scope_guards: Mutex::new(ScopeGuards {
@@ -49,7 +49,7 @@ impl ScopeTasks {
         })
     }
 
-    pub(super) fn enter(self: &Arc<Self>, task: Arc<dyn Task>) -> ScopeGuard {
+    pub(super) fn enter(self: &Arc<Self>, task: T) -> ScopeGuard<T> {
         let mut scope_guards = self.scope_guards.lock();
         let number = scope_guards.entered;
         scope_guards.entered += 1;
@@ -63,12 +63,13 @@ impl ScopeTasks {
         }
     }
 
-    /// Waits until all tasks have ended. A worker runs those that have not
-    /// begun itself, also those that come meanwhile.
+    /// Waits until all tasks have ended. Before it waits for one, it calls `run_inline`
+    /// with it, once: a worker runs those that have not begun, also those that come
+    /// meanwhile.
     ///
     /// In a fork it waits for nothing: no thread is there that could reach what
     /// the tasks borrow, and what holds them is never dropped.
-    pub(crate) fn wait(&self) {
+    pub(crate) fn wait(&self, run_inline: impl Fn(&T)) {
         if !self.origin.is_here() {
             return;
         }
@@ -77,14 +78,13 @@ impl ScopeTasks {
         let mut untried = 0;
         while !scope_guards.tasks.is_empty() {
             let next = scope_guards.tasks.range(untried..).next();
-            let Some((number, task)) = next.map(|(number, task)| (*number, Arc::clone(task)))
-            else {
+            let Some((number, task)) = next.map(|(number, task)| (*number, task.clone())) else {
                 self.changed.wait(&mut scope_guards);
                 continue;
             };
             drop(scope_guards);
             untried = number + 1;
-            task.run_inline();
+            run_inline(&task);
             if !self.origin.is_here() {
                 // The task forked.
                 break;
@@ -132,7 +132,7 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-impl fmt::Debug for ScopeTasks {
+impl<T> fmt::Debug for ScopeTasks<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let here = self.origin.is_here();
         let tasks = here.then(|| self.scope_guards.lock().tasks.len());
@@ -143,20 +143,20 @@ impl fmt::Debug for ScopeTasks {
 }
 
 /// The guard of a task in a scope: dropping it ends the task there.
-pub(super) struct ScopeGuard {
-    scope_tasks: Arc<ScopeTasks>,
+pub(super) struct ScopeGuard<T> {
+    scope_tasks: Arc<ScopeTasks<T>>,
     number: u64,
     panic: Option<Panic>,
 }
 
-impl ScopeGuard {
+impl<T> ScopeGuard<T> {
     /// Keeps the panic that ended the task, for a scope whose futures are not read.
     pub(super) fn panicked(&mut self, panic: Panic) {
         self.panic = Some(panic);
     }
 }
 
-impl Drop for ScopeGuard {
+impl<T> Drop for ScopeGuard<T> {
     fn drop(&mut self) {
         if !self.scope_tasks.origin.is_here() {
             // The task ends in the parent.
@@ -181,27 +181,32 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
 
-    use super::super::task::{Notifications, WorkerHooks};
+    use super::super::Completion;
+    use super::super::inline_worker::as_inline_worker;
+    use super::super::job::Job;
+    use super::super::pool_id::NO_POOL;
+    use super::super::running::run_inline;
+    use super::super::worker_hooks::WorkerHooks;
     use super::*;
-    use crate::error::Error;
 
-    /// A task whose wait unwinds, as none of ours does.
+    /// A job that is not called.
+    struct Never;
+
+    impl Job<()> for Never {
+        fn call(self) {}
+        fn on_withdrawn(&self, _cancelled: bool) {}
+    }
+
+    /// Hooks that unwind, as none of ours do.
     struct Unwinds;
 
-    impl Task for Unwinds {
-        fn start(&self) -> bool {
-            false
-        }
-        fn run(self: Arc<Self>, _hooks: &dyn WorkerHooks) {}
-        fn run_inline(self: Arc<Self>) {
+    impl WorkerHooks for Unwinds {
+        fn begin(&self, _leaves_entry: bool) {
             std::panic::resume_unwind(Box::new("planted"));
         }
-        fn fail(self: Arc<Self>, _error: Error) -> Notifications {
-            Box::new(|| ())
-        }
-        fn cancel(self: Arc<Self>) -> Notifications {
-            Box::new(|| ())
-        }
+        fn call_returned(&self, _failed: bool) {}
+        fn callbacks_started(&self) {}
+        fn callbacks_finished(&self) {}
     }
 
     #[test]
@@ -209,9 +214,11 @@ mod tests {
         const ALONE: &str = "CONCURRENT_FUTURES_TEST_UNWINDS";
         if std::env::var_os(ALONE).is_some() {
             let scope_tasks = ScopeTasks::new();
-            let _member = scope_tasks.enter(Arc::new(Unwinds));
-            scope_tasks.wait();
-            return;
+            // SAFETY: it borrows nothing.
+            let (task, _) = unsafe { Completion::with_job(NO_POOL, Never) };
+            task.enter_scope(&scope_tasks);
+            as_inline_worker(NO_POOL, &Unwinds, || scope_tasks.wait(run_inline));
+            return drop(task);
         }
         let name = "completion::scope_end::tests::a_scope_whose_wait_unwinds_ends_the_process";
         let own = std::env::current_exe().expect("it has a path");

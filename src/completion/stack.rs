@@ -19,18 +19,6 @@ use crate::sys::stack;
 #[cfg(not(concurrent_futures_loom))]
 const LEAST: usize = 1 << 20;
 
-/// Returns `true` if the calling thread has it.
-#[cfg(not(concurrent_futures_loom))]
-pub(super) fn has_enough_stack() -> bool {
-    stack::has_left(LEAST)
-}
-
-/// A model's chains are short.
-#[cfg(concurrent_futures_loom)]
-pub(super) fn has_enough_stack() -> bool {
-    true
-}
-
 /// Runs `f` with enough stack.
 ///
 /// # Errors
@@ -41,7 +29,7 @@ pub(super) fn with_enough_stack(f: impl FnOnce()) -> Result<(), NoStack> {
     stack::with_at_least(LEAST, f)
 }
 
-/// As above.
+/// A model's chains are short.
 #[cfg(concurrent_futures_loom)]
 pub(super) fn with_enough_stack(f: impl FnOnce()) -> Result<(), NoStack> {
     f();

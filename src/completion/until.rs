@@ -1,6 +1,6 @@
 //! [`Until`]: how far a task must be for a wait to end.
 
-use super::Record;
+use super::word::Word;
 
 /// The progress of a task at which a wait for it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,10 +10,10 @@ pub(crate) enum Until {
 }
 
 impl Until {
-    pub(super) fn reached<T>(self, record: &Record<T>) -> bool {
+    pub(super) fn reached(self, word: Word) -> bool {
         match self {
-            Self::Done => record.state.done(),
-            Self::CallbacksDone => record.callbacks_done(),
+            Self::Done => word.is_done(),
+            Self::CallbacksDone => word.callbacks_done(),
         }
     }
 }

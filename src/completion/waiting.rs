@@ -2,28 +2,32 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! A waiter looks at the record and goes to sleep in one step under the lock
-//! (`Condvar::wait`); a waker is stored under the same lock that found the task
-//! unfinished. The transition to a final state takes that lock. So it comes before
-//! the look, which then sees it, or after the sleep or the storing, which the
-//! wake-up that follows the transition then reaches. The same holds for "callbacks
-//! done": the notifier clears itself from the record under the lock, then wakes.
+//! A waiter sets WAITER in the word, and parks by the task's address unless the word is
+//! as far as it waits for. The end of the task is a read-modify-write on the same word:
+//! it comes before, and the waiter sees it; or after, and sees WAITER. Then it unparks
+//! the address. A waiter on the way to its sleep looks at the word once more under the
+//! lock of the parking lot's bucket, which the unparking takes as well. The same holds
+//! for "callbacks done", and for a finalizer that is handed to a waiter: flags of the
+//! same word. A waker is stored under the lock of the rare box, under which it is taken.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::hint::spin_loop;
 use std::task::Waker;
 use std::time::Instant;
 
 use super::callbacks::NotifyingFor;
+use super::deadlock;
 use super::nested_callbacks::without_callback_queue;
+use super::pool_id::NO_POOL;
+use super::rare::{Finalizer, Task};
 use super::stack::with_enough_stack;
 use super::until::Until;
 use super::wakers::{WakerKey, is_waking};
-use super::{Completion, NO_POOL, Record, deadlock};
+use super::word::{FINALIZER, WAITER};
 use crate::error::Error;
 use crate::panic::contain;
-use crate::sync::{MutexGuard, local, thread_id, yield_now};
-use crate::sys::spin::YIELDS;
+use crate::sync::{local, park, thread_id, unpark_all, yield_now};
+use crate::sys::spin::{PAUSES, YIELDS};
 
 local! {
     /// The pool of which this thread is the collector.
@@ -45,40 +49,38 @@ pub(crate) fn is_collector_of(pool_id: usize) -> bool {
             .is_ok_and(|pool| pool == pool_id)
 }
 
-/// The steps that a remote task still needs after its worker's answer: decoding its
-/// value, the final transition, and its notification.
-pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
-
 /// A thread that waits for a remote task without a limit. (User code could overrun
-/// a limit.) As long as the record counts one, a finalizer may be
-/// [handed](Completion::hand_to_waiter) to it: then no third thread has to be woken
-/// in between. Both happen under the record's lock, so a waiter finds the finalizer
+/// a limit.) As long as the task counts one, a finalizer may be
+/// [handed](Task::hand_to_waiter) to it: then no third thread has to be woken
+/// in between. Both happen under the rare box's lock, so a waiter finds the finalizer
 /// in its loop, or at the latest when it leaves.
-pub(super) struct Waiter<'a, T>(&'a Completion<T>);
+pub(super) struct Waiter<'a>(&'a Task);
 
-impl<'a, T> Waiter<'a, T> {
-    pub(super) fn enter(completion: &'a Completion<T>) -> Self {
-        completion.record.lock().waiters += 1;
-        Self(completion)
+impl<'a> Waiter<'a> {
+    pub(super) fn enter(task: &'a Task) -> Self {
+        if let Some(mut rare) = task.rare() {
+            rare.waiters += 1;
+        }
+        Self(task)
     }
 }
 
-impl<T> Drop for Waiter<'_, T> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let Some(mut record) = self.0.locked().filter(|_| self.0.is_here()) else {
+        let Some(mut rare) = self.0.rare().filter(|_| self.0.is_here()) else {
             return;
         };
-        record.waiters -= 1;
-        let is_last = record.waiters == 0;
-        let finalizer = record.finalizer.take_if(|_| is_last);
-        drop(record);
+        rare.waiters -= 1;
+        let is_last = rare.waiters == 0;
+        let finalizer = rare.finalizer.take_if(|_| is_last);
+        drop(rare);
         if let Some(finalizer) = finalizer {
-            self.0.finish(finalizer);
+            self.0.finalize(finalizer);
         }
     }
 }
 
-impl<T> Completion<T> {
+impl Task {
     /// Blocks until the task has come that far. Without a deadline, a worker runs the
     /// task inline if it has not begun, and any thread runs a finalizer that is left.
     ///
@@ -87,49 +89,61 @@ impl<T> Completion<T> {
     /// `Timeout` at the deadline; without one `WouldDeadlock` if the task waits
     /// for the calling thread, itself or through others (`deadlock.rs`). In a fork
     /// of the task's process, an error at once unless the task has come that far.
-    pub(crate) fn wait(
-        self: &Arc<Self>,
-        until: Until,
-        deadline: Option<Instant>,
-    ) -> Result<(), Error> {
-        let is_open = deadline.is_none();
-        if !self.is_here() {
-            return self.look_in_a_fork(until);
+    #[inline]
+    pub(crate) fn wait(&self, until: Until, deadline: Option<Instant>) -> Result<(), Error> {
+        if until.reached(self.word()) {
+            return Ok(());
         }
-        if is_open && is_collector_of(self.pool_id) && !self.is(Until::Done) {
+        if !self.is_here() {
+            return Err(Error::forked_task());
+        }
+        match deadline {
+            Some(_) => self.park_until(until, deadline),
+            None => self.wait_without_limit(until),
+        }
+    }
+
+    fn wait_without_limit(&self, until: Until) -> Result<(), Error> {
+        if is_collector_of(self.pool_id()) && !self.is(Until::Done) {
             return Err(Error::WouldDeadlock);
         }
-        let _waiter = (self.is_remote && is_open).then(|| Waiter::enter(self));
-        let _entered = match deadline {
-            Some(_) => None,
-            None => {
-                // Without stack to run it on, this worker cannot; nor may another.
-                self.run_inline().map_err(|_| Error::WouldDeadlock)?;
-                if !self.is_here() {
-                    // The task that was run forked.
-                    return self.look_in_a_fork(until);
-                }
-                if until == Until::CallbacksDone {
-                    self.notify_now().map_err(|_| Error::WouldDeadlock)?;
-                }
-                if self.is_soon(until) {
-                    return Ok(());
-                }
-                Some(deadlock::enter(self, until)?)
+        let _waiter = self.is_remote().then(|| Waiter::enter(self));
+        if self.may_run_inline() {
+            // Without stack to run it on, this worker cannot; nor may another.
+            self.run_inline().map_err(|_| Error::WouldDeadlock)?;
+            if until.reached(self.word()) {
+                return Ok(());
             }
-        };
-        let mut record = self.record.lock();
+        }
+        if !self.is_here() {
+            // The task that was run forked.
+            return Err(Error::forked_task());
+        }
+        if until == Until::CallbacksDone {
+            self.notify_now().map_err(|_| Error::WouldDeadlock)?;
+        }
+        if self.is_soon(until) {
+            return Ok(());
+        }
+        let _entered = deadlock::enter(self, until)?;
+        self.park_until(until, None)
+    }
+
+    fn park_until(&self, until: Until, deadline: Option<Instant>) -> Result<(), Error> {
+        let is_open = deadline.is_none();
         let mut timed_out = false;
-        while !until.reached(&record) {
-            if is_open && record.finalizer.is_some() {
-                record = self
-                    .after_finalizer(record)
-                    .ok_or_else(Error::forked_task)?;
-                continue;
+        loop {
+            let word = self.set(WAITER);
+            if until.reached(word) {
+                return Ok(());
             }
             if !self.is_here() {
-                // The rest forked.
+                // The finalizer forked.
                 return Err(Error::forked_task());
+            }
+            if is_open && word.has(FINALIZER) {
+                self.run_handed_finalizer();
+                continue;
             }
             if timed_out {
                 return Err(Error::Timeout {
@@ -137,28 +151,26 @@ impl<T> Completion<T> {
                     total: 1,
                 });
             }
-            match deadline {
-                None => self.changed.wait(&mut record),
-                Some(at) => timed_out = self.changed.wait_until(&mut record, at).timed_out(),
-            }
+            let may_sleep = || {
+                let word = self.word();
+                let has_work = is_open && word.has(FINALIZER);
+                !until.reached(word) && !has_work
+            };
+            timed_out = park(self.address(), may_sleep, deadline);
         }
-        Ok(())
     }
 
-    #[cold]
-    fn look_in_a_fork(&self, until: Until) -> Result<(), Error> {
-        if self.is(until) {
-            return Ok(());
-        }
-        Err(Error::forked_task())
-    }
-
-    /// Yields to other threads for a moment; returns `true` if the task got that far.
+    /// Polls for a moment, and yields to other threads in between; returns `true` if the
+    /// task got that far.
     fn is_soon(&self, until: Until) -> bool {
-        (0..YIELDS).any(|_| {
-            let record = self.after_finalizer(self.record.lock());
-            let reached = record.is_some_and(|record| until.reached(&record));
-            if !reached {
+        (0..PAUSES + YIELDS).any(|round| {
+            if self.word().has(FINALIZER) {
+                self.run_handed_finalizer();
+            }
+            let reached = until.reached(self.word());
+            if !reached && round < PAUSES {
+                spin_loop();
+            } else if !reached {
                 yield_now();
             }
             reached
@@ -172,33 +184,35 @@ impl<T> Completion<T> {
     /// Returns it if no thread waits; or if there are callbacks or wakers, which the
     /// waiting thread should not have to run.
     pub(crate) fn hand_to_waiter(&self, finalizer: Finalizer) -> Result<(), Finalizer> {
-        let mut record = self.record.lock();
-        if record.waiters == 0 || record.has_callbacks() || !record.wakers.is_empty() {
+        let Some(mut rare) = self.rare_if_any() else {
+            return Err(finalizer);
+        };
+        if rare.waiters == 0 || rare.has_callbacks() || !rare.wakers.is_empty() {
             return Err(finalizer);
         }
-        record.finalizer = Some(finalizer);
-        drop(record);
-        self.changed.notify_all();
+        rare.finalizer = Some(finalizer);
+        self.set(FINALIZER);
+        drop(rare);
+        unpark_all(self.address());
         Ok(())
     }
 
-    /// Runs the finalizer, if one is left, without the lock. Returns `None` if it
-    /// forked, and the lock cannot be taken in the fork.
-    fn after_finalizer<'a>(
-        &'a self,
-        mut record: MutexGuard<'a, Record<T>>,
-    ) -> Option<MutexGuard<'a, Record<T>>> {
-        let Some(finalizer) = record.finalizer.take() else {
-            return Some(record);
+    /// Runs the finalizer, unless another waiter has it.
+    fn run_handed_finalizer(&self) {
+        let Some(mut rare) = self.rare() else {
+            return;
         };
-        drop(record);
-        self.finish(finalizer);
-        self.locked()
+        let finalizer = rare.finalizer.take();
+        self.clear(FINALIZER);
+        drop(rare);
+        if let Some(finalizer) = finalizer {
+            self.finalize(finalizer);
+        }
     }
 
     /// Runs a finalizer outside the thread's callback queue: the callbacks of what it
     /// completes run at once.
-    fn finish(&self, finalizer: Finalizer) {
+    fn finalize(&self, finalizer: Finalizer) {
         let _here = NotifyingFor::enter(self);
         let mut finalizer = Some(finalizer);
         let mut run = || {
@@ -214,19 +228,19 @@ impl<T> Completion<T> {
     }
 
     /// Returns `true` if the task has come that far.
+    #[inline]
     pub(crate) fn is(&self, until: Until) -> bool {
-        self.locked().is_some_and(|record| until.reached(&record))
+        until.reached(self.word())
     }
 
     /// Returns `true` if the task is not done and cannot be while the calling thread
     /// blocks: this thread runs it, or brings in all results of its pool. Nor can one
     /// of the process that this one was forked from.
     pub(crate) fn needs_this_thread(&self) -> bool {
-        self.locked().is_some_and(|record| {
-            let runs_here = || record.runner == Some(thread_id());
-            let comes_here = || !self.is_here() || is_collector_of(self.pool_id);
-            !record.state.done() && (runs_here() || comes_here())
-        })
+        let word = self.word();
+        let runs_here = || word.runner() == Some(thread_id());
+        let comes_here = || !self.is_here() || is_collector_of(self.pool_id());
+        !word.is_done() && (runs_here() || comes_here())
     }
 
     /// Returns `true` if an `.await` that the calling thread polls would never end,
@@ -238,26 +252,29 @@ impl<T> Completion<T> {
     /// Like [`is`](Self::is), and if not, wakes `waker` when it may be. Returns `true`
     /// in a fork of the process that has the task, where it comes no further.
     pub(crate) fn poll(&self, until: Until, key: &mut WakerKey, waker: &Waker) -> bool {
-        // A waker's clone and drop are user code: both outside the lock.
-        let fresh = waker.clone();
-        let record = self.locked().filter(|_| self.is_here());
-        let Some(mut record) = record else {
-            return true;
-        };
-        if until.reached(&record) {
+        if self.is(until) || !self.is_here() {
             return true;
         }
-        let old = record.wakers.store(key, fresh);
-        drop(record);
+        // A waker's clone and drop are user code: both outside the lock.
+        let fresh = waker.clone();
+        let Some(mut rare) = self.rare().filter(|_| self.is_here()) else {
+            return true;
+        };
+        // Under the lock, so the transition that would end the wait comes behind it.
+        if self.is(until) {
+            return true;
+        }
+        let old = rare.wakers.store(key, fresh);
+        drop(rare);
         drop(old);
         false
     }
 
     /// Takes back the waker of an await that is dropped.
     pub(crate) fn forget(&self, key: &mut WakerKey) {
-        let old = self
-            .locked()
-            .and_then(|mut record| record.wakers.remove(key));
+        let mut rare = self.rare_if_any();
+        let old = rare.as_mut().and_then(|rare| rare.wakers.remove(key));
+        drop(rare);
         drop(old);
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn is_waking() -> bool {
 
 /// Runs a task that a waker waits for: the waker's own polls go on later, those of the
 /// task do not.
+#[inline]
 pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     let outer = WAKING.try_with(|waking| waking.replace(false));
     let result = task();

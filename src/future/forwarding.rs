@@ -1,6 +1,5 @@
 //! The traits of a [`TaskFuture`], by its inherent methods and its completion.
 
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -84,9 +83,9 @@ impl<T, E> Waitable for TaskFuture<T, E> {
 
 impl<T, E> sealed::Sealed for TaskFuture<T, E> {}
 
-impl<T> Target for Arc<Completion<T>> {
+impl<T> Target for Completion<T> {
     fn id(&self) -> usize {
-        Arc::as_ptr(self).addr()
+        self.address()
     }
 
     fn done(&self) -> bool {
@@ -94,27 +93,27 @@ impl<T> Target for Arc<Completion<T>> {
     }
 
     fn failed(&self) -> bool {
-        Completion::failed(self)
+        Self::failed(self)
     }
 
     fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool {
-        Completion::poll(self, Until::Done, key, waker)
+        self.task().poll(Until::Done, key, waker)
     }
 
     fn forget(&self, key: &mut WakerKey) {
-        Completion::forget(self, key);
+        self.task().forget(key);
     }
 
     fn needs_this_thread(&self) -> bool {
-        Completion::needs_this_thread(self)
+        self.task().needs_this_thread()
     }
 
     fn may_run_inline(&self) -> bool {
-        self.is_here() && Completion::may_run_inline(self)
+        self.is_here() && self.task().may_run_inline()
     }
 
     fn run_inline(&self) {
         // Several futures are waited for: another worker may run it.
-        let _ = Completion::run_inline(self);
+        let _ = self.task().run_inline();
     }
 }

@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::completion::{Completion, Until};
@@ -47,27 +47,28 @@ use crate::timing::Timing;
 #[must_use = "a failed task is silent until its future is asked; `detach` says that nobody will"]
 #[repr(transparent)]
 pub struct TaskFuture<T, E> {
-    completion: Arc<Completion<T>>,
+    /// Taken out by what consumes the future.
+    completion: ManuallyDrop<Completion<T>>,
     /// Lends `T`, so `Sync` only if `T` is; merely names `E`.
     marker: PhantomData<(T, fn() -> E)>,
 }
 
 impl<T, E> TaskFuture<T, E> {
-    pub(crate) fn new(completion: Arc<Completion<T>>) -> Self {
+    pub(crate) fn new(completion: Completion<T>) -> Self {
         Self {
-            completion,
+            completion: ManuallyDrop::new(completion),
             marker: PhantomData,
         }
     }
 
-    pub(crate) fn completion(&self) -> &Arc<Completion<T>> {
+    pub(crate) fn completion(&self) -> &Completion<T> {
         &self.completion
     }
 
     /// The handle, as a callback sees it.
-    fn of_callback(completion: &Arc<Completion<T>>) -> &Self {
+    fn of_callback(completion: &Completion<T>) -> &Self {
         let handle = std::ptr::from_ref(completion).cast::<Self>();
-        // SAFETY: transparent over this very `Arc`, and borrowed like it.
+        // SAFETY: transparent over it, and borrowed like it.
         unsafe { &*handle }
     }
 
@@ -89,9 +90,17 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// The caller saw that the callbacks are done.
     pub(super) unsafe fn take(self) -> Result<T, Error> {
+        let completion = self.into_completion();
         // SAFETY: the callbacks are done, and the one handle is consumed:
-        // neither it nor a callback lends any more.
-        unsafe { self.completion.take() }.inspect_err(Error::mark_read)
+        // neither it nor a callback lends any more, and its drop does not run.
+        unsafe { completion.take() }.inspect_err(Error::mark_read)
+    }
+
+    /// Returns the completion, whose value belongs to the caller.
+    fn into_completion(self) -> Completion<T> {
+        let mut future = ManuallyDrop::new(self);
+        // SAFETY: neither it nor its drop looks there again.
+        unsafe { ManuallyDrop::take(&mut future.completion) }
     }
 }
 
@@ -385,8 +394,8 @@ impl<T, E> TaskFuture<T, E> {
     where
         Self: Sync,
     {
-        self.completion.add_callback(Box::new(move |completion| {
-            callback(Self::of_callback(completion));
+        self.completion.add_callback(Box::new(move |task| {
+            callback(Self::of_callback(Completion::of_task(task)));
         }));
     }
 
@@ -411,10 +420,11 @@ impl<T, E> TaskFuture<T, E> {
     /// # Ok::<(), concurrent_futures::Error>(())
     /// ```
     pub fn then(self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) {
-        self.completion.set_last(Box::new(move |completion| {
+        // The value belongs to the callback from here on.
+        self.into_completion().set_last(Box::new(move |task| {
             // SAFETY: this is the last callback, run once, of a handle that
             // `then` consumed.
-            let outcome = unsafe { completion.take() };
+            let outcome = unsafe { Completion::<T>::of_task(task).take() };
             callback(outcome.inspect_err(Error::mark_read));
         }));
     }
@@ -422,8 +432,10 @@ impl<T, E> TaskFuture<T, E> {
 
 impl<T, E> Drop for TaskFuture<T, E> {
     fn drop(&mut self) {
+        // SAFETY: dropped once, and nothing looks there again.
+        let completion = unsafe { ManuallyDrop::take(&mut self.completion) };
         // SAFETY: the one handle; what it lent borrowed it.
-        unsafe { self.completion.release_handle() };
+        unsafe { completion.release_handle() };
     }
 }
 

@@ -40,7 +40,7 @@ impl Pool {
         _args: &A,
         _settings: TaskSettings,
         _waits: bool,
-    ) -> Result<Arc<Completion<R>>, Error> {
+    ) -> Result<Completion<R>, Error> {
         match **self {}
     }
 
@@ -49,7 +49,7 @@ impl Pool {
         _f: fn(A) -> R,
         _items: &ContainedVec<A>,
         _settings: TaskSettings,
-    ) -> Result<Arc<Completion<ContainedVec<Result<R, Error>>>>, Error> {
+    ) -> Result<Completion<ContainedVec<Result<R, Error>>>, Error> {
         match **self {}
     }
 

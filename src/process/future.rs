@@ -1,6 +1,5 @@
 //! [`kill`](TaskFuture::kill): the call that only futures of processes have.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::executor::ProcessPoolExecutor;
@@ -31,7 +30,7 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
     pub fn kill(&self) -> bool {
         let completion = self.completion();
         let pool = find(completion.pool_id());
-        let kill = || pool.is_some_and(|pool| pool.kill(Arc::as_ptr(completion).addr()));
+        let kill = || pool.is_some_and(|pool| pool.kill(completion.address()));
         // In between, the worker that it was sent to may die, which requeues the task.
         let is_ended = self.cancel() || kill() || self.cancel();
         is_ended

@@ -17,6 +17,9 @@
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) use self::channel::{is_elsewhere, spin};
 
+/// The number of looks before the first yield.
+pub(crate) const PAUSES: u32 = if cfg!(concurrent_futures_loom) { 0 } else { 10 };
+
 /// The number of times that a thread yields before it sleeps until a task is done. A
 /// sleep costs the thread that wakes it 5 to 13 us; in `benches/threads.rs` 24 make a
 /// burst a third faster and a round trip several times, and 64 are no better. A model

@@ -15,8 +15,10 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// Runs calls on a thread pool.
 ///
 /// Threads start on demand, one when a task comes and none is idle, and never
-/// more than `max_workers`. Tasks start in the order of their submission, but for
-/// those that a waiting task runs itself.
+/// more than `max_workers`. Tasks that are submitted from outside start in the order of
+/// their submission. Those that a task of the pool submits are its worker's own: that
+/// takes the newest first, and other workers, when they have nothing to do, the oldest.
+/// A task that waits for another one of the same pool may run it itself.
 ///
 /// **Dropping it** is [`shutdown`](Self::shutdown): it waits until all that was
 /// submitted is done. So leaving the block in which a pool lives waits for its

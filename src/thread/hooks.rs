@@ -1,50 +1,62 @@
-//! The hooks by which a worker keeps its pool's counts while it runs a task: the
-//! rule of `pool.rs`.
+//! The hooks by which a worker says, while it runs a task, whether a new task may count
+//! on it: the rule of `growth.rs`.
 
-use std::sync::Arc;
+use super::worker_thread::WorkerThread;
+use crate::completion::{Task, WorkerHooks};
 
-use super::pool::Pool;
-use crate::completion::WorkerHooks;
+/// For a task that the worker took from a queue.
+impl WorkerHooks for WorkerThread {
+    fn begin(&self, _leaves_entry: bool) {
+        self.slot().count_begun();
+        // First: a submitter that finds room here must not count on this worker as well.
+        self.slot().set_busy(true);
+        self.pool.unqueue();
+        self.pool.grow_if_needed();
+    }
 
-/// The hooks of a task that a worker took from the queue.
-pub(super) struct WorkerLoopHooks<'a>(pub(super) &'a Arc<Pool>);
-
-impl WorkerHooks for WorkerLoopHooks<'_> {
-    fn begin(&self) {
-        self.0.begin(true);
+    fn entry_was_stale(&self) {
+        self.pool.count_stale(-1);
     }
 
     fn call_returned(&self, failed: bool) {
-        let mut state = self.0.state.lock();
-        state.idle += 1;
-        state.end(failed);
-        self.0.capacity.notify_one();
+        self.slot().count_ended(failed);
+        self.callbacks_finished();
     }
 
     fn callbacks_started(&self) {
-        let mut state = self.0.state.lock();
-        state.idle -= 1;
-        // Without another thread, the task waits until this one is free again.
-        let _ = self.0.start_worker_if_needed(&mut state);
+        self.slot().set_busy(true);
+        self.pool.grow_if_needed();
     }
 
     fn callbacks_finished(&self) {
-        self.0.state.lock().idle += 1;
-        self.0.capacity.notify_one();
+        self.slot().set_busy(false);
+        self.pool.notify_of_room();
     }
 }
 
-/// The hooks of a task that a worker runs while it waits for it, inside the
-/// task that it was running anyway: the worker stays as busy as it is.
-pub(super) struct NestedHooks(pub(super) Arc<Pool>);
+/// For a task that the worker runs while it waits for it, inside the task that it was
+/// running anyway: the worker stays as busy as it is.
+pub(super) struct NestedHooks<'a>(pub(super) &'a WorkerThread);
 
-impl WorkerHooks for NestedHooks {
-    fn begin(&self) {
-        self.0.begin(false);
+impl WorkerHooks for NestedHooks<'_> {
+    fn pop_if(&self, task: &Task) -> Option<Task> {
+        self.0.pop_if(task)
+    }
+
+    fn begin(&self, leaves_entry: bool) {
+        self.0.slot().count_begun();
+        self.0.pool.unqueue();
+        if leaves_entry {
+            self.0.pool.count_stale(1);
+        }
+    }
+
+    fn entry_was_stale(&self) {
+        self.0.pool.count_stale(-1);
     }
 
     fn call_returned(&self, failed: bool) {
-        self.0.state.lock().end(failed);
+        self.0.slot().count_ended(failed);
     }
 
     fn callbacks_started(&self) {}

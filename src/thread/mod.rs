@@ -1,28 +1,31 @@
 //! The thread pool.
 //!
 //! ```text
-//! executor.rs ──▶ submit.rs ──▶ queue.rs ──▶ worker.rs ──▶ the completion core
-//!  the face       packs a call,  tasks in     takes, runs,
-//!  builder.rs,    starts a       their order  notifies
-//!  with.rs        worker            │
-//!                     └──▶ pool.rs ◀┘ by hooks.rs
-//!                          the counts; shutdown.rs ends them
+//! executor.rs ──▶ submit.rs ──▶ queue.rs ────────▶ worker_thread.rs ──▶ the completion core
+//!  the face       packs a call,  tasks from outside  takes the next task,
+//!  builder.rs,    queues it      deque.rs (slots.rs)  searches, sleeps
+//!  with.rs            │           a worker's own        │ hooks.rs
+//!                     └────────▶ growth.rs ◀────────────┘
+//!                                starts workers: worker.rs
 //! ```
 //!
 //! Above `submit.rs` nothing knows that there are threads, below it nothing knows
-//! the user's types.
+//! the user's types. `pool.rs` has what all of them share, `shutdown.rs` ends it.
 
 mod builder;
-mod current;
+mod deque;
 mod executor;
+mod growth;
 mod hooks;
 mod pool;
 mod queue;
 mod scope;
 mod shutdown;
+mod slots;
 mod submit;
 mod with;
 mod worker;
+mod worker_thread;
 
 pub use self::builder::ThreadPoolExecutorBuilder;
 pub use self::executor::{ThreadFuture, ThreadPoolExecutor};

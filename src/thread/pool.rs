@@ -1,42 +1,41 @@
 //! [`Pool`]: the state that the executor and its workers share.
 //!
-//! # The rule
+//! | protocol | argued in |
+//! |---|---|
+//! | the order of tasks; why none is slept past | `queue.rs` |
+//! | each task of a worker's own is taken once | `deque.rs` |
+//! | when a worker is started | `growth.rs` |
 //!
-//! A worker is *idle*, that is, available to a new task, if it waits on the queue, is
-//! about to, or its thread was just spawned. Each queued task needs one idle worker.
-//! Whenever more tasks are queued than workers are idle, and fewer than `max_workers`
-//! exist, one more is spawned. This can become necessary in two places: where a task is
-//! submitted (`submit.rs`), and where an idle worker begins to run callbacks
-//! (`hooks.rs`).
-//!
-//! # Why no task is lost
+//! # Stale entries
 //!
 //! A task that is cancelled, or that a worker runs inline while it waits for it, leaves
-//! a stale entry in the queue, which no longer counts. The worker that pops such an
-//! entry drops it.
+//! a stale entry in its queue, unless it was the newest of that worker's own. Stale
+//! entries are counted, since they do not count as queued. The worker that pops such an
+//! entry drops it. If more than half of the queue is stale, they are swept out.
 //!
-//! A task is queued and counted in one step under the state's lock, and only
-//! while the state is open; the queue is closed in the same step as the
-//! state. Afterwards each queued task is popped by a worker, or by the thread
-//! that cancels or fails all pending tasks. There is a worker as long as something is
-//! queued: the first submitter cannot queue without one, and a worker leaves
-//! only when the queue is closed and empty, or after failing all that is in it.
+//! # The life of a pool
 //!
-//! # Breaking
+//! A task is queued only while the queue is open and there is a worker. Workers
+//! leave when the queue is closed and nothing is queued anywhere. So a pool that is
+//! dropped has no entry left; and since an entry is let go only when no thread is about
+//! to end its task, a thread that withdraws a task may look at the pool by a bare pointer.
 //!
-//! A worker whose initializer fails closes the pool with that cause and fails
-//! all that is queued, whether or not the pool was shut down before.
+//! # Counts
+//!
+//! Each worker counts in its slot, before others can know of what it counts: a task that
+//! is known to be done is counted as such. [`Pool::stats`] adds up what changes meanwhile,
+//! so `queued` and `running` are exact when nothing is submitted, begun, or ended.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::current;
 use super::queue::Queue;
-use crate::completion::{Task, is_notifying_for, new_pool_id};
+use super::slots::Slots;
+use crate::completion::new_pool_id;
 use crate::error::Error;
 use crate::executor::{QueueCapacity, Stats};
 use crate::panic::contain_drop;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{AtomicI64, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
 use crate::sys::fork::{Origin, forget_threads};
 
 /// Prepares a worker for its tasks.
@@ -63,12 +62,25 @@ pub(super) struct Pool {
     pub(super) origin: Origin,
     pub(super) config: Config,
     pub(super) queue: Queue,
+    pub(super) slots: Slots,
+    /// The number of slots that had a worker at any time.
+    pub(super) started: AtomicUsize,
+    /// The number of workers that may still be started.
+    pub(super) growth_left: AtomicUsize,
     pub(super) state: Mutex<PoolState>,
     /// Notified when the last worker ends.
     pub(super) ended: Condvar,
+    /// For a bounded queue: the number of tasks that were admitted and have not begun.
+    pub(super) admitted: Mutex<usize>,
     pub(super) capacity: QueueCapacity,
     /// Threads that were not joined yet; the lock is held while joining.
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The number of entries in the queues whose task is past pending. For a moment less
+    /// than none.
+    stale: AtomicI64,
+    cancelled: AtomicU64,
+    /// Tasks that failed without a call.
+    failed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -77,14 +89,11 @@ pub(super) struct PoolState {
     pub(super) closed: Option<Error>,
     /// `true` if the user shut it down.
     pub(super) shut_down: bool,
+    /// The number of workers that were ever started.
     pub(super) started: usize,
     pub(super) workers: usize,
-    pub(super) idle: usize,
-    pub(super) queued: usize,
-    pub(super) running: usize,
-    pub(super) finished: u64,
-    pub(super) failed: u64,
-    pub(super) cancelled: u64,
+    /// The slots whose worker has left.
+    pub(super) vacant: Vec<usize>,
 }
 
 impl Pool {
@@ -94,16 +103,24 @@ impl Pool {
             id: new_pool_id(),
             origin,
             capacity: QueueCapacity::new(config.queue_capacity),
+            growth_left: AtomicUsize::new(config.max_workers.min(Slots::MAX)),
             config,
             queue: Queue::new(),
+            slots: Slots::new(),
+            started: AtomicUsize::new(0),
             state: Mutex::new(PoolState::default()),
             ended: Condvar::new(),
+            admitted: Mutex::new(0),
             threads: Mutex::new(Vec::new()),
+            stale: AtomicI64::new(0),
+            cancelled: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         }))
     }
 
     /// Returns `true` if this is the process that made it, and not a fork of that: there a
     /// lock may be held for ever, and no worker comes.
+    #[inline]
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
     }
@@ -116,9 +133,26 @@ impl Pool {
         self.id
     }
 
-    /// Returns `true` if the current thread runs one of its tasks or callbacks.
-    pub(super) fn is_in_own_code(&self) -> bool {
-        current::is_worker_of(self.id) || is_notifying_for(self.id)
+    #[inline]
+    pub(super) fn started(&self) -> usize {
+        // ORDERING: acquire shows the slots.
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Returns `true` if there is an entry in any queue.
+    pub(super) fn has_tasks(&self) -> bool {
+        let mut slots = self.slots.iter(self.started());
+        self.queue.len() != 0 || slots.any(|slot| slot.own.len() != 0)
+    }
+
+    /// Returns the number of tasks that have not begun.
+    pub(super) fn queued(&self) -> usize {
+        let own: usize = (self.slots.iter(self.started()))
+            .map(|slot| slot.own.len())
+            .sum();
+        // ORDERING: exact when nothing changes meanwhile.
+        let stale = self.stale.load(Ordering::Relaxed).max(0).unsigned_abs();
+        (self.queue.len() + own).saturating_sub(usize::try_from(stale).unwrap_or(usize::MAX))
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -126,56 +160,72 @@ impl Pool {
             return Stats::default();
         }
         let state = self.state.lock();
+        let counts = self
+            .slots
+            .iter(self.started())
+            .map(super::slots::Slot::counts);
+        let (begun, finished, failed) = counts.fold((0, 0, 0), |sum, slot| {
+            (sum.0 + slot.0, sum.1 + slot.1, sum.2 + slot.2)
+        });
         Stats {
             workers: state.workers,
-            idle: state.idle,
-            queued: state.queued,
-            running: state.running,
-            finished: state.finished,
-            failed: state.failed,
-            cancelled: state.cancelled,
+            idle: self.free(),
+            queued: self.queued(),
+            running: usize::try_from(begun - finished - failed).unwrap_or(usize::MAX),
+            finished,
+            // ORDERING: counted before the task is known to have ended.
+            failed: failed + self.failed.load(Ordering::Relaxed),
+            cancelled: self.cancelled.load(Ordering::Relaxed),
             broken: matches!(state.closed, Some(Error::Broken(_))),
             ..Stats::default()
         }
     }
 
-    /// Returns the next task; `None` once the queue is closed and empty, or in a fork.
-    pub(super) fn next_task(&self) -> Option<Arc<dyn Task>> {
-        if self.is_here() {
-            self.queue.pop()
+    pub(super) fn count_stale(&self, change: i64) -> i64 {
+        // ORDERING: a number, which publishes nothing.
+        self.stale.fetch_add(change, Ordering::Relaxed) + change
+    }
+
+    /// Counts a task that ended without a call, whose entry is still queued or is held by
+    /// the calling thread.
+    pub(super) fn on_withdrawn(&self, cancelled: bool) {
+        let count = if cancelled {
+            &self.cancelled
         } else {
-            None
+            &self.failed
+        };
+        // ORDERING: the end of the task publishes it.
+        count.fetch_add(1, Ordering::Relaxed);
+        self.unqueue();
+        let stale = self.count_stale(1).unsigned_abs();
+        if stale % SWEEP == 0 && stale > self.queue.len() as u64 / 2 {
+            let swept = self.queue.remove_done();
+            self.count_stale(-i64::try_from(swept).unwrap_or(i64::MAX));
         }
     }
 
-    /// A queued task was started, by a worker that was idle or by one that
-    /// waits for it.
-    pub(super) fn begin(&self, was_idle: bool) {
-        let mut state = self.state.lock();
-        state.idle -= usize::from(was_idle);
-        state.running += 1;
-        self.unqueue(&mut state);
-    }
-
-    /// Counts one queued task less, and wakes a submitter that waits for room.
-    pub(super) fn unqueue(&self, state: &mut PoolState) {
-        state.queued -= 1;
-        self.capacity.notify_one();
-    }
-
-    /// The last thing that a worker does.
-    pub(super) fn leave(&self) {
-        if !self.is_here() {
-            return;
+    /// Counts one admitted task less, and wakes a submitter that waits for room.
+    #[inline]
+    pub(super) fn unqueue(&self) {
+        if self.config.queue_capacity.is_some() {
+            *self.admitted.lock() -= 1;
+            self.capacity.notify_one();
         }
-        let mut state = self.state.lock();
-        state.idle -= 1;
-        state.workers -= 1;
-        if state.workers == 0 {
-            self.ended.notify_all();
+    }
+
+    /// Wakes a submitter that waits for a worker to be free.
+    #[inline]
+    pub(super) fn notify_of_room(&self) {
+        if self.config.queue_capacity.is_some() {
+            // A submitter that saw the worker busy waits by then.
+            drop(self.admitted.lock());
+            self.capacity.notify_one();
         }
     }
 }
+
+/// After so many stale entries it is checked whether they are most of the queue.
+const SWEEP: u64 = 256;
 
 impl Drop for Pool {
     fn drop(&mut self) {
@@ -186,16 +236,5 @@ impl Drop for Pool {
         contain_drop(self.config.initializer.take());
         contain_drop(self.config.on_worker_exit.take());
         contain_drop(self.state.get_mut().closed.take());
-    }
-}
-
-impl PoolState {
-    pub(super) fn end(&mut self, failed: bool) {
-        self.running -= 1;
-        if failed {
-            self.failed += 1;
-        } else {
-            self.finished += 1;
-        }
     }
 }

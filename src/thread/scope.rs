@@ -3,7 +3,7 @@
 //! The shape is that of [`std::thread::scope`]: the lifetime `'scope` is any one
 //! that the closure cannot know, so nothing that names it leaves the closure.
 //! Why what is borrowed outlives all that reaches it stands with the two places
-//! that rely on it, `completion/borrowing.rs` and `completion/scope_end.rs`; here the
+//! that rely on it, `completion/cell.rs` and `completion/scope_end.rs`; here the
 //! block is made to wait, whatever happens in it.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::executor::ThreadPoolExecutor;
 use super::pool::Pool;
-use crate::completion::{Completion, ScopeTasks, without_callback_queue};
+use crate::completion::{Completion, ScopeTasks, run_inline, without_callback_queue};
 use crate::error::Error;
 use crate::executor::TrySubmitError;
 use crate::future::TaskFuture;
@@ -122,7 +122,7 @@ impl ThreadPoolExecutor {
         // end of the scope, which waits for the callbacks of its tasks.
         let outcome = without_callback_queue(|| {
             let outcome = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-            scope.scope_tasks.wait();
+            scope.scope_tasks.wait(run_inline);
             outcome
         });
         match (outcome, scope.scope_tasks.unread_panic()) {
@@ -236,7 +236,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         f: F,
         args: A,
         waits: bool,
-    ) -> Result<Arc<Completion<R>>, TrySubmitError<F, A>>
+    ) -> Result<Completion<R>, TrySubmitError<F, A>>
     where
         F: FnOnce(A) -> R + Send + 'scope,
         A: Send + 'scope,

@@ -1,10 +1,15 @@
 //! Shutting down a pool, or breaking it when an initializer fails.
+//!
+//! The queue is closed under its lock: a submitted task came before, or is refused. A
+//! task that a worker pushes to its own deque meanwhile needs no such care, for the worker
+//! empties that before it leaves.
 
-use std::sync::Arc;
 use std::time::Instant;
 
+use super::deque::Stolen;
 use super::pool::{Pool, PoolState};
-use crate::completion::{Notifications, Task, run_notifications, without_callback_queue};
+use super::queue::Gate;
+use crate::completion::{Notification, Task, run_notifications, without_callback_queue};
 use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 use crate::panic::contain_drop;
@@ -17,7 +22,7 @@ impl Pool {
         // First, so that the steps below count against the limit.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
-        self.close(Error::ShutDown);
+        self.close(Error::ShutDown, Gate::ShutDown);
         // Waiting in one of its own tasks or callbacks would be a deadlock.
         let waits = options.waits() && !self.is_in_own_code();
         if options.cancels_pending() {
@@ -40,12 +45,15 @@ impl Pool {
     }
 
     /// Refuses tasks from now on, with that error; but a pool that broke stays broken.
-    fn close(&self, why: Error) {
+    fn close(&self, why: Error, gate: Gate) {
         let mut state = self.state.lock();
         if !matches!(state.closed, Some(Error::Broken(_))) {
             state.closed = Some(why);
         }
-        self.queue.close();
+        self.queue.close(gate, &self.slots);
+        drop(state);
+        // A submitter that saw the pool open waits by then.
+        drop(self.admitted.lock());
         self.capacity.notify_all();
     }
 
@@ -59,16 +67,41 @@ impl Pool {
     /// Breaks the pool, since the initializer of a worker failed.
     pub(super) fn break_down(&self, cause: Error) {
         let broken = cause.broken(BrokenPart::Initializer);
-        self.close(broken.clone());
+        self.close(broken.clone(), Gate::Broken);
         self.clear(|task| task.fail(broken.clone()));
         contain_drop(broken);
     }
 
+    /// Fails a task that was queued while the pool broke.
+    pub(super) fn fail_queued(&self, task: &Task) {
+        let closed = self.state.lock().closed.clone();
+        let notification = task.fail(closed.unwrap_or(Error::ShutDown));
+        task.wait_for_ending();
+        self.count_stale(-1);
+        run_notifications(notification);
+    }
+
     /// Ends all queued tasks, and then runs their callbacks, since one may wait for
     /// another of these tasks.
-    fn clear(&self, end: impl Fn(Arc<dyn Task>) -> Notifications) {
-        let tasks = std::iter::from_fn(|| self.queue.try_pop());
-        let notifications: Vec<_> = tasks.map(end).collect();
+    fn clear(&self, end: impl Fn(&Task) -> Option<Notification>) {
+        let mut tasks = self.queue.take_all();
+        for slot in self.slots.iter(self.started()) {
+            loop {
+                match slot.own.steal() {
+                    Stolen::Task(task) => tasks.push(task),
+                    Stolen::Retry => {}
+                    Stolen::Empty => break,
+                }
+            }
+        }
+        let end = |task: Task| {
+            let notification = end(&task);
+            // Another thread may be about to end it, and look at the pool.
+            task.wait_for_ending();
+            self.count_stale(-1);
+            notification
+        };
+        let notifications: Vec<_> = tasks.into_iter().filter_map(end).collect();
         run_notifications(notifications);
     }
 }

@@ -1,18 +1,16 @@
 //! Submitting: a call becomes a queued task, and a worker is started for it if
 //! needed.
 
+use std::ptr::NonNull;
 use std::sync::Arc;
-use std::thread;
 
-use super::current;
-use super::hooks::NestedHooks;
-use super::pool::{Pool, PoolState};
-use super::worker;
-use crate::completion::{Completion, Job, ScopeTasks, WorkerHooks};
+use super::pool::Pool;
+use super::worker_thread::with_current;
+use crate::completion::{Completion, Job, ScopeTasks, Task};
 use crate::error::Error;
 use crate::executor::TrySubmitError;
 use crate::panic::contain_drop;
-use crate::sync::MutexGuard;
+use crate::sync::{Ordering, fence};
 
 impl Pool {
     /// Packs a call as a task and queues it; a full queue is waited for if
@@ -26,7 +24,7 @@ impl Pool {
         f: F,
         args: A,
         waits: bool,
-    ) -> Result<Arc<Completion<R>>, TrySubmitError<F, A>>
+    ) -> Result<Completion<R>, TrySubmitError<F, A>>
     where
         F: FnOnce(A) -> R + Send + 'static,
         A: Send + 'static,
@@ -48,145 +46,171 @@ impl Pool {
         f: F,
         args: A,
         waits: bool,
-    ) -> Result<Arc<Completion<R>>, TrySubmitError<F, A>>
+    ) -> Result<Completion<R>, TrySubmitError<F, A>>
     where
         F: FnOnce(A) -> R + Send,
         A: Send,
         R: Send,
     {
-        let pool = Arc::clone(self);
-        let call = Box::new(Call { pool, f, args });
-        // SAFETY: packed for the scope below, before any other thread has it.
-        let completion = unsafe { Completion::borrowing(self.id) };
+        if let Err(error) = self.admit(waits) {
+            let call = (f, args);
+            return Err(TrySubmitError { error, call });
+        }
+        let pool = NonNull::from(&**self);
+        // SAFETY: it enters the scope below, before any other thread has it; all is `Send`.
+        let (completion, task) = unsafe { Completion::with_job(self.id, Call { pool, f, args }) };
         if self.config.record_timing {
             completion.record_timing();
         }
-        let state = match self.admit(waits) {
-            Ok(state) => state,
-            Err(error) => {
-                let Call { f, args, .. } = *call;
-                let call = (f, args);
-                return Err(TrySubmitError { error, call });
-            }
+        if let Some(scope_tasks) = scope_tasks {
+            completion.enter_scope(scope_tasks);
+        }
+        let Err(error) = self.push(task) else {
+            return Ok(completion);
         };
-        // SAFETY: as the caller says.
-        let task = unsafe { completion.pack(Some(call), scope_tasks) };
-        // Never refused: the queue closes in one step with the state.
-        let _ = self.queue.push(task);
-        drop(state);
-        Ok(completion)
+        // SAFETY: such a job it has; and there is no future.
+        match unsafe { completion.take_job::<Call<F, A>>() } {
+            Some(Call { f, args, .. }) => {
+                self.unqueue();
+                let call = (f, args);
+                Err(TrySubmitError { error, call })
+            }
+            // A worker that waits for the scope was faster.
+            None => Ok(completion),
+        }
     }
 
-    /// Counts one more task in the queue; the caller pushes it before it unlocks.
-    fn admit(self: &Arc<Self>, waits: bool) -> Result<MutexGuard<'_, PoolState>, Error> {
+    /// Lets a task in: the pool has a worker, and its queue is not full.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it is refused.
+    #[inline]
+    fn admit(self: &Arc<Self>, waits: bool) -> Result<(), Error> {
         if !self.is_here() {
             return Err(Error::forked_pool());
         }
-        let mut state = self.state.lock();
-        loop {
-            if let Some(closed) = &state.closed {
-                return Err(closed.clone());
-            }
-            state.queued += 1;
-            let started = self.start_worker_if_needed(&mut state);
-            // Without any worker nothing is queued: no thread would run it.
-            let has_place = state.workers > 0
-                // Its own tasks and callbacks never wait for room: they make it.
-                && (!self.is_overfull(&state) || self.is_in_own_code());
-            if has_place {
-                return Ok(state);
-            }
-            state.queued -= 1;
-            if state.workers == 0 {
-                started?;
-            }
-            self.capacity.wait(&mut state, waits)?;
+        if self.started() == 0 {
+            self.start_first_worker()?;
         }
-    }
-
-    /// Returns `true` if more tasks are queued than a bounded queue has room for. A task
-    /// that counts on an idle worker takes none; a thread that could not be
-    /// started is nothing to count on.
-    fn is_overfull(&self, state: &PoolState) -> bool {
-        self.capacity.is_exceeded(state.queued, state.idle)
-    }
-
-    /// Starts a worker if more tasks are queued than workers are idle: the rule of
-    /// `pool.rs`.
-    pub(super) fn start_worker_if_needed(
-        self: &Arc<Self>,
-        state: &mut PoolState,
-    ) -> Result<(), Error> {
-        if state.queued <= state.idle || state.workers >= self.config.max_workers {
+        if self.config.queue_capacity.is_none() {
             return Ok(());
         }
-        let number = state.started;
-        let name = format!("{}_{number}", self.config.thread_name_prefix);
-        let mut thread = thread::Builder::new().name(name.clone());
-        if let Some(bytes) = self.config.stack_size {
-            thread = thread.stack_size(bytes);
+        self.admit_to_bounded_queue(waits)
+    }
+
+    #[cold]
+    fn admit_to_bounded_queue(self: &Arc<Self>, waits: bool) -> Result<(), Error> {
+        let mut admitted = self.admitted.lock();
+        loop {
+            if let Some(closed) = &self.state.lock().closed {
+                return Err(closed.clone());
+            }
+            *admitted += 1;
+            self.start_workers_for(*admitted);
+            // A task that counts on a free worker takes no room.
+            let is_full = self.capacity.is_exceeded(*admitted, self.free());
+            // Its own tasks and callbacks never wait for room: they make it.
+            if !is_full || self.is_in_own_code() {
+                return Ok(());
+            }
+            *admitted -= 1;
+            self.capacity.wait(&mut admitted, waits)?;
         }
-        let pool = Arc::clone(self);
-        let thread = thread
-            .spawn(move || worker::main(pool, number, &name))
-            .map_err(|error| Error::Spawn(Arc::new(error)))?;
-        self.threads.lock().push(thread);
-        state.started += 1;
-        state.workers += 1;
-        state.idle += 1;
-        Ok(())
+    }
+
+    /// Queues a task: the newest of the worker's own if the current thread is a worker
+    /// of this pool, or else the last of the pool's queue.
+    ///
+    /// # Errors
+    ///
+    /// The pool is closed.
+    #[inline]
+    fn push(self: &Arc<Self>, task: Task) -> Result<(), Error> {
+        let mut task = Some(task);
+        let pushed = with_current(self, |worker| {
+            if self.queue.is_open() {
+                task.take().into_iter().for_each(|task| worker.push(task));
+            }
+        });
+        if pushed.is_some() {
+            return if task.is_none() {
+                self.announce_own_task();
+                Ok(())
+            } else {
+                Err(self.refusal())
+            };
+        }
+        let Some(task) = task else {
+            return Ok(());
+        };
+        match self.queue.push(task, &self.slots, false) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.grow_if_needed();
+                Ok(())
+            }
+            Err(_) => Err(self.refusal()),
+        }
+    }
+
+    /// Lets other workers know of a task in a worker's own deque.
+    #[inline]
+    fn announce_own_task(self: &Arc<Self>) {
+        // ORDERING: pairs with the fences of a worker that lies down or ends its search,
+        // and of one that looks whether the pool has to grow.
+        fence(Ordering::SeqCst);
+        if self.queue.is_asleep() {
+            self.queue.wake_one(&self.slots);
+        }
+        self.grow_if_needed();
+    }
+
+    fn refusal(&self) -> Error {
+        self.state.lock().closed.clone().unwrap_or(Error::ShutDown)
     }
 }
 
 /// A call of the user's, on its way.
 struct Call<F, A> {
-    pool: Arc<Pool>,
+    /// Lives as long as the task may be withdrawn (`pool.rs`).
+    pool: NonNull<Pool>,
     f: F,
     args: A,
 }
 
 impl<F, A, R> Job<R> for Call<F, A>
 where
-    F: FnOnce(A) -> R + Send,
-    A: Send,
+    F: FnOnce(A) -> R,
 {
-    fn call(self: Box<Self>) -> R {
-        let Self { f, args, .. } = *self;
+    fn call(self) -> R {
+        let Self { f, args, .. } = self;
         f(args)
     }
 
     fn on_withdrawn(&self, cancelled: bool) {
-        let mut state = self.pool.state.lock();
-        self.pool.unqueue(&mut state);
-        if cancelled {
-            state.cancelled += 1;
-        } else {
-            state.failed += 1;
-        }
+        // SAFETY: the task's entry is in a queue of the pool, or held by a thread that
+        // holds the pool; and it is not let go as long as the task is about to end.
+        unsafe { self.pool.as_ref() }.on_withdrawn(cancelled);
     }
 
-    fn drop_contained(self: Box<Self>) {
-        let Self { f, args, .. } = *self;
+    fn drop_contained(self) {
+        let Self { f, args, .. } = self;
         contain_drop(f);
         contain_drop(args);
-    }
-
-    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
-        current::is_ready_for(self.pool.id())
-            .then(|| Box::new(NestedHooks(Arc::clone(&self.pool))) as _)
     }
 }
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests {
-    use super::super::hooks::WorkerLoopHooks;
     use super::super::pool::Config;
+    use super::super::worker_thread::WorkerThread;
     use super::*;
-    use crate::completion::Until;
+    use crate::completion::{Until, WorkerHooks};
     use crate::executor::ShutdownOptions;
 
     /// The moment between a result and the callbacks is too short to hit from
-    /// outside: here a worker is made of nothing but its accounts.
+    /// outside: here a worker is made of nothing but its slot.
     #[test]
     fn a_task_that_counted_on_a_worker_that_turns_to_callbacks_gets_another() {
         let pool = Pool::new(Config {
@@ -199,20 +223,23 @@ mod tests {
             record_timing: false,
         });
         let pool = pool.expect("there is memory");
+        let by_hand = WorkerThread::new(Arc::clone(&pool), 0);
         {
             let mut state = pool.state.lock();
             state.workers += 1;
-            state.idle += 1;
+            by_hand.slot().set_busy(false);
+            // ORDERING: one thread.
+            pool.started.store(1, Ordering::Relaxed);
+            pool.growth_left.store(1, Ordering::Relaxed);
         }
         let submitted = pool.submit(|n: i32| 2 * n, 21, true);
         let task = submitted.unwrap_or_else(|refused| panic!("{refused}"));
-        assert_eq!(pool.stats().workers, 1, "it counts on the idle one");
-        let account = WorkerLoopHooks(&pool);
-        account.callbacks_started();
+        assert_eq!(pool.stats().workers, 1, "it counts on the free one");
+        by_hand.callbacks_started();
         assert_eq!(pool.stats().workers, 2);
         task.wait(Until::Done, None).expect("the other runs it");
-        account.callbacks_finished();
-        pool.leave();
+        by_hand.callbacks_finished();
+        pool.leave(0);
         pool.shutdown(ShutdownOptions::new());
         assert_eq!(pool.stats().workers, 0);
     }

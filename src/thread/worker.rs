@@ -1,57 +1,82 @@
-//! The worker: takes tasks from the queue and runs them, until it is closed.
+//! The worker: takes tasks from the queues and runs them, until the pool is closed.
 
 use std::sync::Arc;
 
-use super::current;
-use super::hooks::WorkerLoopHooks;
+use super::hooks::NestedHooks;
 use super::pool::Pool;
-use crate::completion::{NO_POOL, mark_collector_of};
+use super::queue::Gate;
+use super::worker_thread::{WorkerThread, enter};
+use crate::completion::{NO_POOL, as_inline_worker, mark_collector_of};
 use crate::error::Error;
 use crate::panic::{catch, contain, contain_drop};
 use crate::worker::{self, PoolKind, Worker};
 
-/// Runs a worker thread, which the pool counts as idle already.
-pub(super) fn main(pool: Arc<Pool>, number: usize, name: &str) {
-    current::enter(pool.id());
-    let leaving = Leaving(&pool);
+/// Runs a worker thread, which the pool counts as free already.
+pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
+    let this = WorkerThread::new(pool, index);
+    let leaving = Leaving(&this);
     let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
-    let initialized = initialize(&pool);
-    let is_ready = initialized.is_ok();
-    match initialized {
-        Ok(()) => current::set_ready(),
-        Err(cause) if pool.is_here() => pool.break_down(cause),
-        Err(_) => {}
-    }
-    while let Some(task) = pool.next_task() {
-        // `start` fails if the task was cancelled while it was queued, or run inline by a
-        // worker that waited for it.
-        if task.start() {
-            task.run(&WorkerLoopHooks(&pool));
-        }
-    }
+    enter(&this, || run(&this));
+    let pool = Arc::clone(&this.pool);
     if !pool.is_here() {
         // A task forked, and this is the fork, which ends with its only thread. The
         // queue's tasks are the parent's: they are not even dropped here.
         #[expect(clippy::mem_forget, reason = "nothing of the pool is the fork's")]
-        std::mem::forget(Arc::clone(&pool));
+        std::mem::forget(pool);
         return;
-    }
-    if let Some(on_exit) = pool.config().on_worker_exit.as_ref().filter(|_| is_ready) {
-        contain(on_exit);
     }
     drop(inside);
     drop(leaving);
+    drop(this);
     // This may drop the initializer, and what it captured.
     contain_drop(pool);
 }
 
+fn run(this: &WorkerThread) {
+    let pool = &this.pool;
+    match initialize(pool) {
+        Ok(()) => {
+            as_inline_worker(pool.id(), &NestedHooks(this), || work(this));
+            if let Some(on_exit) = pool
+                .config()
+                .on_worker_exit
+                .as_ref()
+                .filter(|_| pool.is_here())
+            {
+                contain(on_exit);
+            }
+        }
+        Err(cause) if pool.is_here() => {
+            pool.break_down(cause);
+            work(this);
+        }
+        Err(_) => {}
+    }
+}
+
+fn work(this: &WorkerThread) {
+    let pool = &this.pool;
+    while pool.is_here() {
+        let Some(task) = this.next() else {
+            return;
+        };
+        if pool.queue.gate() == Gate::Broken {
+            pool.fail_queued(&task);
+        } else {
+            // Refused if the task was cancelled while it was queued, or run inline by a
+            // worker that waited for it.
+            task.run(this);
+        }
+    }
+}
+
 /// Guard: removes the worker from the pool's count on drop, also on unwind, so that
 /// `shutdown` never waits for a thread that has ended.
-struct Leaving<'a>(&'a Pool);
+struct Leaving<'a>(&'a WorkerThread);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.pool.leave(self.0.index);
     }
 }
 

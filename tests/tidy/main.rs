@@ -192,15 +192,18 @@ fn each_file_says_what_it_is() {
 #[test]
 fn unsafe_code_lives_in_few_files() {
     let homes = [
-        "src/completion/borrowing.rs",
+        "src/completion/callbacks.rs",
+        "src/completion/cell.rs",
         "src/completion/deadlock.rs",
         "src/completion/fork_tests.rs",
+        "src/completion/inline_worker.rs",
         "src/completion/mod.rs",
         "src/completion/model.rs",
-        "src/completion/slot.rs",
-        "src/completion/running.rs",
-        "src/completion/callbacks.rs",
         "src/completion/notification.rs",
+        "src/completion/rare.rs",
+        "src/completion/running.rs",
+        "src/completion/scope_end.rs",
+        "src/completion/transitions.rs",
         "src/future/awaiting.rs",
         "src/future/handle.rs",
         "src/process/wire/call.rs",
@@ -209,6 +212,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/process/parent/worker_events/tests.rs",
         "src/process/worker/entry.rs",
         "src/process/parent/submit.rs",
+        "src/process/parent/task.rs",
         "src/process/worker/serve.rs",
         "src/process/worker/serve/tests.rs",
         "src/sys/constructors.rs",
@@ -219,8 +223,12 @@ fn unsafe_code_lives_in_few_files() {
         "src/sys/current_process.rs",
         "src/sys/parent.rs",
         "src/sys/signals.rs",
+        "src/sync.rs",
+        "src/thread/deque.rs",
+        "src/thread/queue.rs",
         "src/thread/submit.rs",
         "src/thread/scope.rs",
+        "src/thread/worker_thread.rs",
     ];
     for (path, text) in sources("src") {
         let name = path.to_str().unwrap();

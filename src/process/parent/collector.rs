@@ -42,12 +42,14 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
         match event {
             Event::Answered(finalizer) => contain(finalizer),
             Event::Failed(entry, error) => {
-                entry.task.failed(error)();
+                if let Some(notification) = entry.task.failed(error) {
+                    notification.notify();
+                }
                 contain_drop(entry);
             }
             Event::Refused(entries, error) => {
                 let fail = |entry: &QueuedTask| entry.task.fail_pending(error.clone());
-                let notifications: Vec<_> = entries.iter().map(fail).collect();
+                let notifications: Vec<_> = entries.iter().filter_map(fail).collect();
                 run_notifications(notifications);
                 contain_drop(entries);
                 contain_drop(error);

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::completion::{EncodedCall, Finalizer, Notifications};
+use crate::completion::{EncodedCall, Finalizer, Notification};
 use crate::error::{Error, TaskEnd, TaskEndParts};
 use crate::process::settings::TaskSettings;
 use crate::process::wire::answer::Answer;
@@ -40,13 +40,13 @@ pub(super) trait AnyRemoteTask: Send {
     ) -> Option<Finalizer>;
 
     /// Ends a claimed task with an error.
-    fn failed(&self, error: Error) -> Notifications;
+    fn failed(&self, error: Error) -> Option<Notification>;
 
     /// Ends a task that is in the queue with an error.
-    fn fail_pending(&self, error: Error) -> Notifications;
+    fn fail_pending(&self, error: Error) -> Option<Notification>;
 
     /// Cancels a task that is in the queue.
-    fn cancel(&self) -> Notifications;
+    fn cancel(&self) -> Option<Notification>;
 }
 
 /// A task that waits for a worker.

@@ -214,7 +214,7 @@ fn cancel(pending: &[QueuedTask]) {
     run_notifications(
         pending
             .iter()
-            .map(|entry| entry.task.cancel())
+            .filter_map(|entry| entry.task.cancel())
             .collect::<Vec<_>>(),
     );
 }

@@ -38,7 +38,7 @@ impl Pool {
         args: &A,
         settings: TaskSettings,
         waits: bool,
-    ) -> Result<Arc<Completion<R>>, Error> {
+    ) -> Result<Completion<R>, Error> {
         self.check_open()?;
         let call = Call::one(f).map_err(not_shippable)?;
         let frame = task_frame(call, args).map_err(unencodable)?;
@@ -51,7 +51,7 @@ impl Pool {
         f: fn(A) -> R,
         items: &map::ContainedVec<A>,
         settings: TaskSettings,
-    ) -> Result<Arc<Completion<Results<R>>>, Error> {
+    ) -> Result<Completion<Results<R>>, Error> {
         self.check_open()?;
         let mut packed = Chunk::new(Call::each(f).map_err(not_shippable)?);
         for item in items.iter() {
@@ -82,7 +82,7 @@ impl Pool {
         settings: TaskSettings,
         decode: D,
         waits: bool,
-    ) -> Result<Arc<Completion<T>>, Error>
+    ) -> Result<Completion<T>, Error>
     where
         T: Send + 'static,
         D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
@@ -93,20 +93,19 @@ impl Pool {
         frame::set_cpu(&mut call, current_process::cpu());
         let job = RemoteJob {
             pool: Arc::clone(self),
-            call: EncodedCall {
+            call: Some(EncodedCall {
                 number,
                 frame: Arc::new(call),
-            },
+            }),
         };
-        let completion = Completion::remote(self.id);
+        // SAFETY: neither the call nor the value borrows, and both are `Send`.
+        let (completion, _) = unsafe { Completion::with_job(self.id, job) };
         if self.config.record_timing {
             completion.record_timing();
         }
-        // SAFETY: neither the call nor the value borrows.
-        let _ = unsafe { completion.pack(Some(Box::new(job)), None) };
         let task = RemoteTask {
             pool: Arc::clone(self),
-            completion: Arc::clone(&completion),
+            completion: completion.clone(),
             decode,
         };
         self.enqueue(QueuedTask::new(Box::new(task), settings), waits)?;

@@ -7,9 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::pool::Pool;
 use super::queued_task::AnyRemoteTask;
-use crate::completion::{
-    Completion, EncodedCall, Finalizer, Job, Notification, Notifications, Task, WorkerHooks,
-};
+use crate::completion::{Completion, EncodedCall, Finalizer, Job, Notification};
 use crate::error::{CodecError, Error, Side};
 use crate::map::ContainedVec;
 use crate::panic::{catch, contain};
@@ -27,11 +25,14 @@ const SMALL: usize = 32;
 /// sent, dropped if the task is cancelled first.
 pub(super) struct RemoteJob {
     pub(super) pool: Arc<Pool>,
-    pub(super) call: EncodedCall,
+    /// `None` while a worker has it.
+    pub(super) call: Option<EncodedCall>,
 }
 
 impl<T> Job<T> for RemoteJob {
-    fn call(self: Box<Self>) -> T {
+    const IS_REMOTE: bool = true;
+
+    fn call(self) -> T {
         unreachable!("it runs in another process, and no thread here is its worker")
     }
 
@@ -39,21 +40,19 @@ impl<T> Job<T> for RemoteJob {
         self.pool.on_withdrawn(cancelled);
     }
 
-    fn drop_contained(self: Box<Self>) {}
-
-    fn inline_hooks(&self) -> Option<Box<dyn WorkerHooks>> {
-        None
+    fn take_call(&mut self) -> Option<EncodedCall> {
+        self.call.take()
     }
 
-    fn into_encoded(self: Box<Self>) -> Option<EncodedCall> {
-        Some(self.call)
+    fn put_call(&mut self, call: EncodedCall) {
+        self.call = Some(call);
     }
 }
 
 /// A task, and how the bytes that its worker returned become its value.
 pub(super) struct RemoteTask<T, D> {
     pub(super) pool: Arc<Pool>,
-    pub(super) completion: Arc<Completion<T>>,
+    pub(super) completion: Completion<T>,
     pub(super) decode: D,
 }
 
@@ -62,9 +61,8 @@ where
     T: Send + 'static,
     D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send,
 {
-    fn settle(&self, outcome: Result<T, Error>) -> Notifications {
-        let notification = self.completion.settle(outcome).ok();
-        Box::new(|| notification.map_or((), Notification::notify))
+    fn settle(&self, outcome: Result<T, Error>) -> Option<Notification> {
+        self.completion.settle(outcome).ok()
     }
 }
 
@@ -74,16 +72,16 @@ where
     D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
 {
     fn id(&self) -> usize {
-        Arc::as_ptr(&self.completion).addr()
+        self.completion.address()
     }
 
     fn claim(&self) -> Option<EncodedCall> {
-        self.completion.claim()?.into_encoded()
+        self.completion.claim()
     }
 
     fn release(&self, call: EncodedCall) {
-        let pool = Arc::clone(&self.pool);
-        self.completion.release(Box::new(RemoteJob { pool, call }));
+        // SAFETY: the pool releases what it has claimed.
+        unsafe { self.completion.release(call) };
     }
 
     fn begin(&self) {
@@ -95,7 +93,7 @@ where
         answer: Answer<Vec<u8>>,
         name: Option<Arc<str>>,
     ) -> Option<Finalizer> {
-        let completion = Arc::clone(&self.completion);
+        let completion = self.completion.clone();
         let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
         let finalizer = move || {
             // A wait for it inside its own `Deserialize` is a deadlock, and found so.
@@ -104,7 +102,7 @@ where
             let outcome = catch(|| outcome(answer, name, &self.decode));
             let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
             self.pool.ended(outcome.is_err());
-            contain(self.settle(outcome));
+            contain(|| self.settle(outcome).map_or((), Notification::notify));
             self.pool.settled();
         };
         let finalizer: Finalizer = Box::new(finalizer);
@@ -115,16 +113,16 @@ where
         }
     }
 
-    fn failed(&self, error: Error) -> Notifications {
+    fn failed(&self, error: Error) -> Option<Notification> {
         self.settle(Err(error))
     }
 
-    fn fail_pending(&self, error: Error) -> Notifications {
-        Task::fail(Arc::clone(&self.completion), error)
+    fn fail_pending(&self, error: Error) -> Option<Notification> {
+        self.completion.fail(error)
     }
 
-    fn cancel(&self) -> Notifications {
-        Task::cancel(Arc::clone(&self.completion))
+    fn cancel(&self) -> Option<Notification> {
+        self.completion.cancel()
     }
 }
 

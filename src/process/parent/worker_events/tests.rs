@@ -50,17 +50,17 @@ fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
 }
 
 /// A task that was sent to the dummy, if that is idle.
-fn queued(pool: &Arc<Pool>) -> Arc<Completion<()>> {
+fn queued(pool: &Arc<Pool>) -> Completion<()> {
     queued_under(TaskSettings::default(), pool)
 }
 
-fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Arc<Completion<()>> {
+fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Completion<()> {
     let call = bare(Kind::Task, 0).to_vec();
     pool.queue(call, settings, one::<()>, true).unwrap()
 }
 
 /// A task that the dummy has started.
-fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Arc<Completion<()>> {
+fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Completion<()> {
     started_under(TaskSettings::default(), pool, worker)
 }
 
@@ -68,7 +68,7 @@ fn started_under(
     settings: TaskSettings,
     pool: &Arc<Pool>,
     worker: &mut UnixStream,
-) -> Arc<Completion<()>> {
+) -> Completion<()> {
     let task = queued_under(settings, pool);
     worker.write_all(&bare(Kind::Started, 1)).unwrap();
     while pool.stats().running == 0 {
@@ -77,7 +77,7 @@ fn started_under(
     task
 }
 
-fn outcome(task: &Arc<Completion<()>>) -> Result<(), Error> {
+fn outcome(task: &Completion<()>) -> Result<(), Error> {
     task.wait(Until::Done, None).unwrap();
     // SAFETY: nobody takes from it.
     unsafe { task.lend() }.copied()

@@ -1,0 +1,54 @@
+//! The worker that the current thread is, as far as it may run a task of its pool
+//! inside a wait.
+
+use std::cell::Cell;
+use std::mem::transmute;
+use std::ptr::NonNull;
+
+use super::pool_id::NO_POOL;
+use super::worker_hooks::WorkerHooks;
+use crate::sync::local;
+
+/// The pool's id, and the hooks.
+type Registered = (usize, Option<NonNull<dyn WorkerHooks>>);
+
+local! {
+    static REGISTERED: Cell<Registered> = Cell::new((NO_POOL, None))
+}
+
+/// Calls `f`, inside which waits on the current thread run tasks of that pool.
+pub(crate) fn as_inline_worker<R>(
+    pool_id: usize,
+    hooks: &dyn WorkerHooks,
+    f: impl FnOnce() -> R,
+) -> R {
+    struct Outer(Registered);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            let _ = REGISTERED.try_with(|place| place.set(self.0));
+        }
+    }
+    let hooks = NonNull::from(hooks);
+    // SAFETY: only the lifetime changes. The pointer is taken away below, before the
+    // borrow ends.
+    let hooks =
+        unsafe { transmute::<NonNull<dyn WorkerHooks + '_>, NonNull<dyn WorkerHooks>>(hooks) };
+    let outer = REGISTERED.try_with(|place| place.replace((pool_id, Some(hooks))));
+    let _outer = Outer(outer.unwrap_or((NO_POOL, None)));
+    f()
+}
+
+/// Returns `true` if the current thread is such a worker of that pool.
+#[inline]
+pub(super) fn is_registered_for(pool_id: usize) -> bool {
+    with_hooks(pool_id, |_| ()).is_some()
+}
+
+/// Calls `f` with the hooks of the current thread, if it is such a worker of that pool.
+#[inline]
+pub(super) fn with_hooks<R>(pool_id: usize, f: impl FnOnce(&dyn WorkerHooks) -> R) -> Option<R> {
+    let registered = REGISTERED.try_with(Cell::get).ok()?;
+    let hooks = registered.1.filter(|_| registered.0 == pool_id)?;
+    // SAFETY: `as_inline_worker`, which borrows it, is on this thread's stack, below this call.
+    Some(f(unsafe { hooks.as_ref() }))
+}

@@ -1,0 +1,76 @@
+//! [`Job`]: the call that a task is about.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::panic::contain_drop;
+
+/// A submitted call, as its executor packed it.
+pub(crate) trait Job<T>: Sized {
+    /// `true` if another process makes the call: `settle` ends the task then, with an
+    /// answer that a finalizer decodes.
+    const IS_REMOTE: bool = false;
+
+    /// Runs the user's function.
+    fn call(self) -> T;
+
+    /// Counts the function as one that is not called: `cancelled`, or failed
+    /// together with its pool.
+    fn on_withdrawn(&self, cancelled: bool);
+
+    /// Drops the function and its arguments, and contains the panics of both.
+    fn drop_contained(self) {
+        contain_drop(self);
+    }
+
+    /// Takes the call of a remote task out, to be sent.
+    fn take_call(&mut self) -> Option<EncodedCall> {
+        None
+    }
+
+    /// Puts it back, since it was not begun.
+    fn put_call(&mut self, _call: EncodedCall) {}
+}
+
+/// The job of a task that [`settle`](super::Completion::settle) ends: a promise's.
+#[derive(Debug)]
+pub(crate) struct NoJob;
+
+impl<T> Job<T> for NoJob {
+    fn call(self) -> T {
+        unreachable!("a promise is settled, and no worker gets its task")
+    }
+
+    fn on_withdrawn(&self, _cancelled: bool) {}
+}
+
+/// A job that is not called any more, of any type.
+pub(super) trait Withdrawn {
+    /// See [`Job::on_withdrawn`].
+    fn on_withdrawn(&self, cancelled: bool);
+
+    /// See [`Job::drop_contained`].
+    fn drop_contained(self: Box<Self>);
+}
+
+/// A job, with the type of the value that it would have returned.
+pub(super) struct WithdrawnJob<J, T>(pub(super) J, pub(super) PhantomData<T>);
+
+impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
+    fn on_withdrawn(&self, cancelled: bool) {
+        self.0.on_withdrawn(cancelled);
+    }
+
+    fn drop_contained(self: Box<Self>) {
+        self.0.drop_contained();
+    }
+}
+
+/// A call as another process gets it: a frame that is written once and sent as it
+/// is.
+#[derive(Clone)]
+pub(crate) struct EncodedCall {
+    /// The number by which that process names the task.
+    pub(crate) number: u64,
+    pub(crate) frame: Arc<Vec<u8>>,
+}

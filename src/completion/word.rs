@@ -1,0 +1,217 @@
+//! [`Word`]: the state of a task, and all else that its ends decide by, in 64 bits.
+//!
+//! ```text
+//!   63 ...... 32  31 ...... 9      8        7       6        5        4     3     2 1 0
+//!      runner     references   FINALIZER  ENDING  HANDLE UNNOTIFIED  RARE WAITER  state
+//! ```
+//!
+//! | state | bits | the storage holds | left by |
+//! |---|---|---|---|
+//! | pending | 000 | the job | `start`, `claim`, and what sets ENDING |
+//! | claimed | 001 | the job, for the claiming thread alone | `start`, `release`, `settle` |
+//! | running | 010 | nothing, the job was called; or the job of a task that `settle` ends | the runner, or `settle` |
+//! | finished | 100 | the outcome, until it is moved out or dropped | - |
+//! | cancelled | 101 | nothing | - |
+//!
+//! Bit 2 alone says *done*. *Callbacks done* is done, and not UNNOTIFIED.
+//!
+//! | flag | set by | meaning | cleared by |
+//! |---|---|---|---|
+//! | WAITER | a thread that is about to park | the end of the task has to unpark by address | never: a stale one costs a look |
+//! | RARE | a thread that attaches something, under the box's lock | transitions are made under that lock | never |
+//! | UNNOTIFIED | a thread that adds a callback, under the lock | callbacks are left, or one runs | the notifier, under the lock |
+//! | HANDLE | birth | the future lives, and the value belongs to it | the future's drop |
+//! | ENDING | a thread that ends a task which no thread here runs | the storage is that thread's alone | its transition to a final state |
+//! | FINALIZER | a thread that hands one to a waiter, under the lock | a waiter has work to do | the thread that takes it |
+//!
+//! The *runner* is the number of the thread that runs the function, or 0.
+
+use std::fmt;
+
+use crate::state::State;
+use crate::sync::ThreadId;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word(u64);
+
+const STATE: u64 = 0b111;
+const RUNNER: u32 = 32;
+const LOW_HALF: u64 = (1 << RUNNER) - 1;
+
+/// The bits of a state, which one of them says is final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Phase(u64);
+
+pub(super) const PENDING: Phase = Phase(0b000);
+pub(super) const CLAIMED: Phase = Phase(0b001);
+pub(super) const RUNNING: Phase = Phase(0b010);
+pub(super) const FINISHED: Phase = Phase(0b100);
+pub(super) const CANCELLED: Phase = Phase(0b101);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flag(u64);
+
+const DONE: Flag = Flag(1 << 2);
+pub(super) const WAITER: Flag = Flag(1 << 3);
+pub(super) const RARE: Flag = Flag(1 << 4);
+pub(super) const UNNOTIFIED: Flag = Flag(1 << 5);
+pub(super) const HANDLE: Flag = Flag(1 << 6);
+pub(super) const ENDING: Flag = Flag(1 << 7);
+pub(super) const FINALIZER: Flag = Flag(1 << 8);
+
+impl Flag {
+    #[inline]
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+/// One reference, as it is added to the word.
+pub(super) const REFERENCE: u64 = 1 << 9;
+
+impl Word {
+    /// A pending task with two references: the future's and the worker's.
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self(PENDING.0 | HANDLE.0 | (2 * REFERENCE))
+    }
+
+    #[inline]
+    pub(super) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    #[inline]
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(super) fn has(self, flag: Flag) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    #[inline]
+    pub(super) fn with(self, flag: Flag) -> Self {
+        Self(self.0 | flag.0)
+    }
+
+    #[inline]
+    pub(super) fn without(self, flag: Flag) -> Self {
+        Self(self.0 & !flag.0)
+    }
+
+    #[inline]
+    pub(super) fn phase(self) -> Phase {
+        Phase(self.0 & STATE)
+    }
+
+    #[inline]
+    pub(super) fn is(self, phase: Phase) -> bool {
+        self.phase() == phase
+    }
+
+    /// Returns `true` if the task is pending, and no thread has begun to end it.
+    #[inline]
+    pub(super) fn is_free(self) -> bool {
+        self.0 & (STATE | ENDING.0) == PENDING.0
+    }
+
+    #[inline]
+    pub(super) fn is_done(self) -> bool {
+        self.has(DONE)
+    }
+
+    #[inline]
+    pub(super) fn callbacks_done(self) -> bool {
+        self.0 & (DONE.0 | UNNOTIFIED.0) == DONE.0
+    }
+
+    /// The state as the user knows it.
+    #[inline]
+    pub(super) fn state(self) -> State {
+        match self.phase() {
+            FINISHED => State::Finished,
+            CANCELLED => State::Cancelled,
+            RUNNING => State::Running,
+            _ => State::Pending,
+        }
+    }
+
+    #[inline]
+    pub(super) fn runner(self) -> Option<ThreadId> {
+        ThreadId::from_bits((self.0 >> RUNNER) as u32)
+    }
+
+    #[inline]
+    pub(super) fn with_runner(self, runner: Option<ThreadId>) -> Self {
+        let bits = runner.map_or(0, ThreadId::bits);
+        Self(self.0 & LOW_HALF | u64::from(bits) << RUNNER)
+    }
+
+    /// Pending or claimed becomes running.
+    #[inline]
+    pub(super) fn started_by(self, runner: Option<ThreadId>) -> Self {
+        self.in_phase(RUNNING).with_runner(runner)
+    }
+
+    /// Anything becomes final.
+    #[inline]
+    pub(super) fn ended_as(self, phase: Phase) -> Self {
+        self.without(ENDING).in_phase(phase).with_runner(None)
+    }
+
+    #[inline]
+    pub(super) fn in_phase(self, phase: Phase) -> Self {
+        Self(self.0 & !STATE | phase.0)
+    }
+
+    #[inline]
+    pub(super) fn references(self) -> u64 {
+        (self.0 & LOW_HALF) / REFERENCE
+    }
+
+    /// One reference less.
+    #[inline]
+    pub(super) fn released(self) -> Self {
+        Self(self.0 - REFERENCE)
+    }
+}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Word")
+            .field("state", &self.state())
+            .field("runner", &self.runner())
+            .field("references", &self.references())
+            .field("bits", &format_args!("{:#011b}", self.0 & (REFERENCE - 1)))
+            .finish()
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::thread_id;
+
+    #[test]
+    fn each_part_of_the_word_is_its_own() {
+        let us = thread_id();
+        let word = Word::new().with(WAITER).with(ENDING).with_runner(Some(us));
+        assert_eq!((word.runner(), word.references()), (Some(us), 2));
+        assert!(!word.is_free() && !word.is_done() && word.state() == State::Pending);
+        let ended = word.ended_as(CANCELLED);
+        assert!(ended.has(WAITER) && ended.has(HANDLE) && !ended.has(ENDING));
+        assert_eq!((ended.runner(), ended.references()), (None, 2));
+        assert!(ended.is_done() && ended.callbacks_done());
+        assert!(!ended.with(UNNOTIFIED).callbacks_done());
+        assert_eq!(ended.released().references(), 1);
+        let running = Word::new().started_by(Some(us));
+        assert_eq!(
+            (running.state(), running.runner()),
+            (State::Running, Some(us))
+        );
+        assert_eq!(Word::new().in_phase(CLAIMED).state(), State::Pending);
+        assert!(!Word::new().in_phase(CLAIMED).is_free() && Word::new().is_free());
+    }
+}
