@@ -11,11 +11,19 @@ use loom::thread::{self, JoinHandle};
 
 use super::waiting::Waiter;
 use super::{
-    Completion, EncodedCall, Finalizer, Job, NO_POOL, ScopeTasks, Task, Until, WakerKey,
-    WorkerHooks, as_inline_worker, deadlock, run_inline,
+    Completion, EncodedCall, Finalizer, Job, NO_POOL, Notification, ScopeTasks, Task, Until,
+    WakerKey, WorkerHooks, as_inline_worker, deadlock, run_inline,
 };
 use crate::error::Error;
 use crate::state::State;
+
+/// Tries out the orders of a model of three threads that wait inside waits, of which there
+/// are too many with three preemptions.
+fn with_two_preemptions(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(model);
+}
 
 fn worker(task: &Completion<usize>, value: usize) {
     if task.start() {
@@ -311,6 +319,93 @@ fn in_a_scope(scope_tasks: &Arc<ScopeTasks>, job: Drops) -> (Completion<Drops>, 
     (task, other)
 }
 
+/// The future is dropped while the task ends: one of the two drops the value, and the
+/// last of them the memory (which the model checker counts).
+#[test]
+fn a_value_is_dropped_once_with_its_future_or_behind_it() {
+    loom::model(|| {
+        let log = Log::new();
+        let job = Drops(Arc::clone(&log), 1);
+        // SAFETY: it borrows nothing.
+        let (task, other) = unsafe { Completion::with_job(NO_POOL, job) };
+        let running = on_a_worker(other);
+        // SAFETY: the one handle, which lends nothing.
+        unsafe { task.release_handle() };
+        running.join().expect("no panic");
+        assert_eq!(log.read(), 1);
+    });
+}
+
+/// A job whose pool is told that it was withdrawn.
+struct Told(Arc<AtomicUsize>);
+
+impl Job<usize> for Told {
+    fn call(self) -> usize {
+        7
+    }
+
+    fn on_withdrawn(&self, _cancelled: bool) {
+        // ORDERING: what is seen of it is what the model checks.
+        self.0.store(1, Ordering::Relaxed);
+    }
+}
+
+/// The pool may be gone when its queue is empty.
+#[test]
+fn an_entry_is_let_go_behind_the_last_look_at_its_pool() {
+    loom::model(|| {
+        let told = Arc::new(AtomicUsize::new(0));
+        // SAFETY: it borrows nothing.
+        let (task, entry) = unsafe { Completion::with_job(NO_POOL, Told(Arc::clone(&told))) };
+        let cancelling = thread::spawn(move || {
+            let cancelled = task.cancel().map(Notification::notify).is_some();
+            // SAFETY: the one handle, which lends nothing.
+            unsafe { task.release_handle() };
+            cancelled
+        });
+        let ran = entry.run(&AnySeat);
+        // ORDERING: as above.
+        assert!(ran || told.load(Ordering::Relaxed) == 1);
+        assert_ne!(cancelling.join().expect("no panic"), ran);
+    });
+}
+
+/// A callback is added while the task ends without any: it runs once.
+#[test]
+fn what_is_attached_while_a_task_ends_is_not_missed() {
+    loom::model(|| {
+        let calls = Arc::new(AtomicUsize::new(0));
+        // SAFETY: it borrows nothing.
+        let (task, entry) =
+            unsafe { Completion::with_job(NO_POOL, CountCalls(Arc::clone(&calls))) };
+        let running = on_a_worker(entry);
+        let log = Log::new();
+        let writer = Arc::clone(&log);
+        task.add_callback(Box::new(move |_| writer.write(1)));
+        running.join().expect("no panic");
+        assert_eq!(log.read(), 1);
+    });
+}
+
+/// A waker is taken back while the task ends: it is woken, or it was taken back.
+#[test]
+fn an_await_that_is_dropped_leaves_no_waker_behind() {
+    loom::model(|| {
+        let task = Completion::new(NO_POOL);
+        let other = task.clone();
+        let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut key = WakerKey::default();
+        let ready = task.poll(Until::Done, &mut key, &waker);
+        assert!(!ready);
+        let running = thread::spawn(move || worker(&other, 7));
+        task.forget(&mut key);
+        running.join().expect("no panic");
+        drop(waker);
+        assert_eq!(Arc::strong_count(&wakes), 1);
+    });
+}
+
 #[test]
 fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
     loom::model(|| {
@@ -493,7 +588,7 @@ fn a_wait_inside_a_finalizer_leaves_the_wait_around_it_alone() {
 /// third, which waits for the first. One wait is refused, whichever thread runs it.
 #[test]
 fn a_circle_through_a_finalizer_is_found() {
-    loom::model(|| {
+    with_two_preemptions(|| {
         let [first, third] = [(); 2].map(|()| Completion::new(NO_POOL));
         let remote = remote();
         let answering = answer_that_waits(&remote, third.clone());
@@ -520,7 +615,7 @@ fn a_circle_through_a_finalizer_is_found() {
 /// Two threads wait for a remote task; one runs its finalizer, inside its own wait.
 #[test]
 fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
-    loom::model(|| {
+    with_two_preemptions(|| {
         let (task, own) = (remote(), Completion::new(NO_POOL));
         own.start();
         own.runs_here();

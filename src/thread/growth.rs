@@ -27,8 +27,9 @@
 //! The first task waits for the first worker: before there is one, nothing is queued, so
 //! that a task of a pool that cannot have a thread is refused.
 
+use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::pool::{Pool, PoolState};
 use super::worker;
@@ -123,9 +124,9 @@ impl Pool {
         let slot = self.slots.get(index);
         slot.set_busy(false);
         let pool = Arc::clone(self);
-        match thread.spawn(move || worker::main(pool, index, number, &name)) {
+        match spawn(thread, move || worker::main(pool, index, number, &name)) {
             Ok(thread) => {
-                self.threads.lock().push(thread);
+                self.threads.lock().extend(thread);
                 state.started += 1;
                 state.workers += 1;
                 // ORDERING: release shows the slot to those who see the number.
@@ -160,4 +161,21 @@ impl Pool {
         // For a thread that counted on this worker while the pool had no room for more.
         self.grow_if_needed();
     }
+}
+
+#[cfg(not(concurrent_futures_loom))]
+fn spawn(
+    thread: thread::Builder,
+    main: impl FnOnce() + Send + 'static,
+) -> io::Result<Option<JoinHandle<()>>> {
+    thread.spawn(main).map(Some)
+}
+
+/// A model counts the workers that are started, and runs those that it has.
+#[cfg(concurrent_futures_loom)]
+fn spawn(
+    _thread: thread::Builder,
+    _main: impl FnOnce() + Send + 'static,
+) -> io::Result<Option<JoinHandle<()>>> {
+    Ok(None)
 }

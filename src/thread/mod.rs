@@ -17,6 +17,8 @@ mod deque;
 mod executor;
 mod growth;
 mod hooks;
+#[cfg(all(test, concurrent_futures_loom))]
+mod model;
 mod pool;
 mod queue;
 mod scope;

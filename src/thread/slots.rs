@@ -77,6 +77,12 @@ impl Slot {
         self.signal.store(0, Ordering::Relaxed);
     }
 
+    /// Returns `true` if it was woken since it lay down.
+    #[cfg(all(test, concurrent_futures_loom))]
+    pub(super) fn is_woken(&self) -> bool {
+        self.signal.load(Ordering::Acquire) != 0
+    }
+
     /// Sleeps until a signal comes, and returns it.
     pub(super) fn sleep(&self) -> u32 {
         loop {

@@ -126,7 +126,7 @@ impl Pool {
     ///
     /// The pool is closed.
     #[inline]
-    fn push(self: &Arc<Self>, task: Task) -> Result<(), Error> {
+    pub(super) fn push(self: &Arc<Self>, task: Task) -> Result<(), Error> {
         let mut task = Some(task);
         let pushed = with_current(self, |worker| {
             if self.queue.is_open() {

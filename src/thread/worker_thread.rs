@@ -18,7 +18,7 @@ use super::pool::Pool;
 use super::queue::{Gate, Rest};
 use super::slots::{SEARCH, Slot};
 use crate::completion::{Task, is_notifying_for};
-use crate::sync::{Ordering, fence, yield_now};
+use crate::sync::{Ordering, fence, local, yield_now};
 
 /// In so many turns the oldest tasks come first once.
 const FAIR: u32 = 61;
@@ -92,7 +92,7 @@ impl WorkerThread {
         }
         // SAFETY: this is its thread.
         let own = unsafe { self.slot().own.pop() };
-        own.or_else(|| self.search())
+        own.or_else(|| self.search(false))
     }
 
     fn oldest(&self, of_the_queue: bool) -> Option<Task> {
@@ -105,10 +105,14 @@ impl WorkerThread {
         }
     }
 
-    fn search(&self) -> Option<Task> {
+    /// Searches for a task; as the one searcher if `is_searching`.
+    pub(super) fn search(&self, is_searching: bool) -> Option<Task> {
+        self.search_on(is_searching, false)
+    }
+
+    /// Goes on with a search; if it has searched for a while, it lies down next.
+    pub(super) fn search_on(&self, mut is_searching: bool, mut has_searched: bool) -> Option<Task> {
         let (queue, slots) = (&self.pool.queue, &self.pool.slots);
-        let mut is_searching = false;
-        let mut has_searched = false;
         // `true` if others may have relied on this worker's search.
         let mut must_pass_on = false;
         loop {
@@ -218,8 +222,8 @@ impl WorkerThread {
     }
 }
 
-thread_local! {
-    static CURRENT: Cell<*const WorkerThread> = const { Cell::new(ptr::null()) };
+local! {
+    static CURRENT: Cell<*const WorkerThread> = Cell::new(ptr::null())
 }
 
 /// Runs `f` as that worker.
@@ -227,10 +231,10 @@ pub(super) fn enter<R>(worker: &WorkerThread, f: impl FnOnce() -> R) -> R {
     struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
-            CURRENT.set(ptr::null());
+            let _ = CURRENT.try_with(|current| current.set(ptr::null()));
         }
     }
-    CURRENT.set(worker);
+    let _ = CURRENT.try_with(|current| current.set(worker));
     let _leave = Leave;
     f()
 }
@@ -238,7 +242,8 @@ pub(super) fn enter<R>(worker: &WorkerThread, f: impl FnOnce() -> R) -> R {
 /// Calls `f` with the current thread's worker, if it is one of that pool.
 #[inline]
 pub(super) fn with_current<R>(pool: &Pool, f: impl FnOnce(&WorkerThread) -> R) -> Option<R> {
-    let worker = NonNull::new(CURRENT.get().cast_mut())?;
+    let worker = CURRENT.try_with(Cell::get).ok()?;
+    let worker = NonNull::new(worker.cast_mut())?;
     // SAFETY: `enter`, which borrows it, is on this thread's stack below this call.
     let worker = unsafe { worker.as_ref() };
     ptr::eq(&raw const *worker.pool, pool).then(|| f(worker))

@@ -225,6 +225,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/sys/signals.rs",
         "src/sync.rs",
         "src/thread/deque.rs",
+        "src/thread/model.rs",
         "src/thread/queue.rs",
         "src/thread/submit.rs",
         "src/thread/scope.rs",

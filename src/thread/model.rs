@@ -1,0 +1,259 @@
+//! Models of the thread pool's queues, for `loom` to run in every order that threads
+//! allow.
+//!
+//! `ci/loom` runs them. They have no worker threads of the pool: a model's thread does
+//! what a worker does, and workers that sleep are only their slots.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::deque::{Deque, Stolen};
+use super::pool::{Config, Pool};
+use super::queue::{Gate, Queue, Rest};
+use super::slots::Slots;
+use super::worker_thread::{WorkerThread, enter};
+use crate::completion::{Completion, Job, NO_POOL, Task, WorkerHooks};
+use crate::sync::Ordering;
+
+/// A job that is not called.
+struct Never;
+
+impl Job<()> for Never {
+    fn call(self) {}
+
+    fn on_withdrawn(&self, _cancelled: bool) {}
+}
+
+/// A task that is only passed on.
+fn task() -> Task {
+    // SAFETY: it borrows nothing.
+    let (_, task) = unsafe { Completion::with_job(NO_POOL, Never) };
+    task
+}
+
+/// A pool with so many workers, all of them models' threads and free, which may start
+/// one more if it `grows`.
+fn pool_of(workers: usize, grows: bool) -> Arc<Pool> {
+    let pool = Pool::new(Config {
+        max_workers: workers + usize::from(grows),
+        thread_name_prefix: String::new(),
+        stack_size: None,
+        initializer: None,
+        on_worker_exit: None,
+        queue_capacity: None,
+        record_timing: false,
+    });
+    let pool = pool.expect("there is memory");
+    for index in 0..workers {
+        pool.slots.get(index).set_busy(false);
+    }
+    pool.state.lock().workers = workers;
+    // ORDERING: before any other thread is there.
+    pool.started.store(workers, Ordering::Relaxed);
+    pool.growth_left
+        .store(usize::from(grows), Ordering::Relaxed);
+    pool
+}
+
+/// Lets a worker that is only a slot lie down.
+fn lie_down(pool: &Pool, index: usize) {
+    let rest = pool.queue.rest(index, &pool.slots, &mut false, true);
+    assert_eq!(rest, Rest::Sleep);
+}
+
+/// Steals one task, if there is one.
+fn steal(deque: &Deque) -> Option<Task> {
+    loop {
+        match deque.steal() {
+            Stolen::Task(task) => return Some(task),
+            Stolen::Empty => return None,
+            Stolen::Retry => thread::yield_now(),
+        }
+    }
+}
+
+/// Takes a task of a queue that has one; it may be about to move to the front.
+fn take(queue: &Queue, slots: &Slots) -> Task {
+    loop {
+        match queue.take(slots, &mut false) {
+            Some(task) => return task,
+            None => thread::yield_now(),
+        }
+    }
+}
+
+#[test]
+fn each_task_of_a_deque_is_popped_or_stolen_once() {
+    loom::model(|| {
+        let deque = Arc::new(Deque::new());
+        let tasks = [task(), task()];
+        let addresses = tasks.each_ref().map(Task::address);
+        for task in tasks {
+            // SAFETY: this thread is the owner.
+            assert!(unsafe { deque.push(task) }.is_ok());
+        }
+        let other = Arc::clone(&deque);
+        let thief = thread::spawn(move || steal(&other));
+        // SAFETY: as above.
+        let popped = [(); 2].map(|()| unsafe { deque.pop() });
+        let stolen = thief.join().expect("no panic");
+        let mut taken: Vec<usize> = popped
+            .iter()
+            .chain([&stolen])
+            .flatten()
+            .map(Task::address)
+            .collect();
+        taken.sort_unstable();
+        let mut expected = addresses.to_vec();
+        expected.sort_unstable();
+        assert_eq!(taken, expected);
+    });
+}
+
+/// The owner overwrites a place as soon as the thief has passed it.
+#[test]
+fn a_place_is_used_again_behind_its_thief() {
+    loom::model(|| {
+        let deque = Arc::new(Deque::new());
+        let first = task();
+        let address = first.address();
+        // SAFETY: this thread is the owner.
+        assert!(unsafe { deque.push(first) }.is_ok());
+        for _ in 1..super::deque::CAPACITY {
+            // SAFETY: as above.
+            assert!(unsafe { deque.push(task()) }.is_ok());
+        }
+        let other = Arc::clone(&deque);
+        let thief = thread::spawn(move || steal(&other).map(|task| task.address()));
+        // SAFETY: as above. There may be no room yet.
+        drop(unsafe { deque.push(task()) });
+        assert_eq!(thief.join().expect("no panic"), Some(address));
+    });
+}
+
+#[test]
+fn tasks_of_the_queue_are_taken_in_order_and_once() {
+    loom::model(|| {
+        let (queue, slots) = (Arc::new(Queue::new()), Arc::new(Slots::new()));
+        let tasks = [task(), task(), task()];
+        let addresses = tasks.each_ref().map(Task::address);
+        for task in tasks {
+            assert!(queue.push(task, &slots, false).is_ok());
+        }
+        let (other, others_slots) = (Arc::clone(&queue), Arc::clone(&slots));
+        let taking = thread::spawn(move || take(&other, &others_slots));
+        let place = |task: Task| {
+            addresses
+                .iter()
+                .position(|address| *address == task.address())
+        };
+        let (first, second) = (take(&queue, &slots), take(&queue, &slots));
+        let (first, second) = (place(first), place(second));
+        assert!(first < second, "each thread sees them in order");
+        let third = place(taking.join().expect("no panic"));
+        assert!(third != first && third != second);
+    });
+}
+
+/// The submitter of an own task, and a worker that lies down.
+#[test]
+fn a_task_is_not_slept_past() {
+    loom::model(|| {
+        let pool = pool_of(2, false);
+        let sleeper = WorkerThread::new(Arc::clone(&pool), 1);
+        let sleeping = thread::spawn(move || sleeper.next().is_some());
+        let pusher = WorkerThread::new(Arc::clone(&pool), 0);
+        enter(&pusher, || assert!(pool.push(task()).is_ok()));
+        // The pusher does nothing more, as if it were blocked.
+        assert!(sleeping.join().expect("no panic"));
+    });
+}
+
+/// A searcher that takes a task stops to search; what was pushed in reliance on it is
+/// left to the next worker, which has to be woken.
+#[test]
+fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
+    loom::model(|| {
+        let pool = pool_of(3, false);
+        lie_down(&pool, 2);
+        let mut is_searching = false;
+        let rest = pool.queue.rest(1, &pool.slots, &mut is_searching, false);
+        assert_eq!((rest, is_searching), (Rest::Search, true));
+        assert!(pool.push(task()).is_ok());
+        let searcher = WorkerThread::new(Arc::clone(&pool), 1);
+        let searching = thread::spawn(move || searcher.search(true).is_some());
+        let pusher = WorkerThread::new(Arc::clone(&pool), 0);
+        enter(&pusher, || assert!(pool.push(task()).is_ok()));
+        assert!(searching.join().expect("no panic"));
+        assert!(!pool.has_tasks() || pool.slots.get(2).is_woken());
+    });
+}
+
+/// A searcher that lies down may see tasks, and get up again for one of them.
+#[test]
+fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
+    loom::model(|| {
+        let pool = pool_of(3, false);
+        lie_down(&pool, 2);
+        let searcher = WorkerThread::new(Arc::clone(&pool), 1);
+        let mut is_searching = false;
+        let rest = pool.queue.rest(1, &pool.slots, &mut is_searching, false);
+        assert_eq!((rest, is_searching), (Rest::Search, true));
+        let searching = thread::spawn(move || searcher.search_on(true, true).is_some());
+        let pusher = WorkerThread::new(Arc::clone(&pool), 0);
+        enter(&pusher, || {
+            assert!(pool.push(task()).is_ok());
+            assert!(pool.push(task()).is_ok());
+        });
+        assert!(searching.join().expect("no panic"));
+        assert!(!pool.has_tasks() || pool.slots.get(2).is_woken());
+    });
+}
+
+/// A worker begins a task while another one is queued: each sees the other, or the other
+/// sees it.
+#[test]
+fn a_worker_is_started_when_the_last_free_one_turns_busy() {
+    loom::model(|| {
+        let pool = pool_of(1, true);
+        let worker = WorkerThread::new(Arc::clone(&pool), 0);
+        let beginning = thread::spawn(move || worker.begin(false));
+        assert!(pool.push(task()).is_ok());
+        beginning.join().expect("no panic");
+        assert_eq!(pool.state.lock().workers, 2);
+    });
+}
+
+/// A loop of submit and result has one worker.
+#[test]
+fn no_worker_is_started_while_one_is_free() {
+    loom::model(|| {
+        let pool = pool_of(1, true);
+        let worker = WorkerThread::new(Arc::clone(&pool), 0);
+        assert!(pool.push(task()).is_ok());
+        let working = thread::spawn(move || {
+            let task = worker.next();
+            worker.begin(false);
+            worker.call_returned(false);
+            drop(task);
+        });
+        working.join().expect("no panic");
+        assert!(pool.push(task()).is_ok());
+        assert_eq!(pool.state.lock().workers, 1);
+    });
+}
+
+#[test]
+fn a_task_is_refused_or_taken_before_the_worker_leaves() {
+    loom::model(|| {
+        let pool = pool_of(1, false);
+        let worker = WorkerThread::new(Arc::clone(&pool), 0);
+        let working = thread::spawn(move || std::iter::from_fn(|| worker.next()).count());
+        let other = Arc::clone(&pool);
+        let closing = thread::spawn(move || other.queue.close(Gate::ShutDown, &other.slots));
+        let is_queued = pool.push(task()).is_ok();
+        closing.join().expect("no panic");
+        assert_eq!(working.join().expect("no panic"), usize::from(is_queued));
+    });
+}
