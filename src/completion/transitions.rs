@@ -215,6 +215,7 @@ impl Task {
     }
 
     /// Wakes those who have parked, as that word says.
+    #[inline]
     pub(super) fn wake_waiters(&self, word: Word) {
         if word.has(WAITER) && self.is_here() {
             unpark_all(self.address());

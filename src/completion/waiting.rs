@@ -11,7 +11,6 @@
 //! same word. A waker is stored under the lock of the rare box, under which it is taken.
 
 use std::cell::Cell;
-use std::hint::spin_loop;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -26,8 +25,8 @@ use super::wakers::{WakerKey, is_waking};
 use super::word::{FINALIZER, WAITER};
 use crate::error::Error;
 use crate::panic::contain;
-use crate::sync::{local, park, thread_id, unpark_all, yield_now};
-use crate::sys::spin::{PAUSES, YIELDS};
+use crate::sync::{local, park, thread_id, unpark_all};
+use crate::sys::spin;
 
 local! {
     /// The pool of which this thread is the collector.
@@ -42,6 +41,7 @@ pub(crate) fn mark_collector_of(pool_id: usize) {
 
 /// Returns `true` if the current thread is the collector of that pool: a wait for
 /// one of its tasks would wait for this thread.
+#[inline]
 pub(crate) fn is_collector_of(pool_id: usize) -> bool {
     pool_id != NO_POOL
         && COLLECTOR_OF
@@ -163,17 +163,12 @@ impl Task {
     /// Polls for a moment, and yields to other threads in between; returns `true` if the
     /// task got that far.
     fn is_soon(&self, until: Until) -> bool {
-        (0..PAUSES + YIELDS).any(|round| {
-            if self.word().has(FINALIZER) {
+        spin::poll(|| {
+            let word = self.word();
+            if word.has(FINALIZER) {
                 self.run_handed_finalizer();
             }
-            let reached = until.reached(self.word());
-            if !reached && round < PAUSES {
-                spin_loop();
-            } else if !reached {
-                yield_now();
-            }
-            reached
+            until.reached(word)
         })
     }
 

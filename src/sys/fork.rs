@@ -61,12 +61,14 @@ mod count {
 
         /// The current process. Without any [`new`](Self::new) before a fork, the
         /// two are not told apart.
+        #[inline]
         pub(crate) fn current() -> Self {
             // ORDERING: it changes at a fork only, before other threads are there.
             Self(FORKS.load(Ordering::Relaxed))
         }
 
         /// Returns `true` if this is the process in which it was made.
+        #[inline]
         pub(crate) fn is_here(self) -> bool {
             self == Self::current()
         }

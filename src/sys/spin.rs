@@ -17,14 +17,65 @@
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) use self::channel::{is_elsewhere, spin};
 
-/// The number of looks before the first yield.
-pub(crate) const PAUSES: u32 = if cfg!(concurrent_futures_loom) { 0 } else { 10 };
+use std::cell::Cell;
+use std::hint::spin_loop;
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
 
-/// The number of times that a thread yields before it sleeps until a task is done. A
-/// sleep costs the thread that wakes it 5 to 13 us; in `benches/threads.rs` 24 make a
-/// burst a third faster and a round trip several times, and 64 are no better. A model
-/// tries every order anyhow.
-pub(crate) const YIELDS: u32 = if cfg!(concurrent_futures_loom) { 0 } else { 24 };
+/// The number of looks before the first yield.
+const PAUSES: u32 = 10;
+
+/// The number of times that a thread yields before it sleeps. A sleep costs the thread
+/// that wakes it 5 to 13 us; in `benches/threads.rs` 24 make a burst a third faster and a
+/// round trip several times, and 64 are no better.
+const YIELDS: u32 = 24;
+
+/// A yield that takes longer gave the CPU to a thread that has nothing to do with this
+/// one, for a time slice of milliseconds. Then it is better to sleep: a thread that is
+/// woken is preferred to one that has yielded.
+const LONGEST_YIELD: Duration = Duration::from_micros(200);
+
+/// After such a yield a thread goes to sleep without any so many times at most.
+const MOST_SKIPPED: u32 = 64;
+
+thread_local! {
+    /// The number of times that the thread is to skip its yields, and by how much it did
+    /// so the last time.
+    static SKIPS: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// Calls `is_there` for a moment until it returns `true`, and yields to other threads in
+/// between; returns its last answer. A model tries every order anyhow.
+pub(crate) fn poll(mut is_there: impl FnMut() -> bool) -> bool {
+    if cfg!(concurrent_futures_loom) {
+        return is_there();
+    }
+    for _ in 0..PAUSES {
+        if is_there() {
+            return true;
+        }
+        spin_loop();
+    }
+    let (left, skipped) = SKIPS.get();
+    if left > 0 {
+        SKIPS.set((left - 1, skipped));
+        return is_there();
+    }
+    for _ in 0..YIELDS {
+        if is_there() {
+            return true;
+        }
+        let before = Instant::now();
+        yield_now();
+        if before.elapsed() > LONGEST_YIELD {
+            let next = (2 * skipped).clamp(1, MOST_SKIPPED);
+            SKIPS.set((next, next));
+            return is_there();
+        }
+    }
+    SKIPS.set((0, 0));
+    is_there()
+}
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod channel {

@@ -19,6 +19,7 @@ impl Pool {
     /// # Errors
     ///
     /// Returns the call with the reason.
+    #[inline]
     pub(super) fn submit<F, A, R>(
         self: &Arc<Self>,
         f: F,
@@ -40,6 +41,7 @@ impl Pool {
     ///
     /// Without a scope, nothing borrows. With one, what is borrowed lives until
     /// [`ScopeTasks::wait`] has returned, and so do the futures at most.
+    #[inline]
     pub(super) unsafe fn submit_to<F, A, R>(
         self: &Arc<Self>,
         scope_tasks: Option<&Arc<ScopeTasks>>,

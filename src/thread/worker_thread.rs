@@ -6,7 +6,8 @@
 //! oldest of its own, so that neither starves.
 //!
 //! If there is nothing, it searches for a moment, unless another worker does, and then
-//! lies down. What it must_pass_on to the others then stands in `queue.rs`.
+//! lies down. Longer searches, and several workers that search, were slower: what they
+//! find is taken from others. What it must_pass_on to the others then stands in `queue.rs`.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -15,18 +16,14 @@ use std::sync::Arc;
 
 use super::deque::Stolen;
 use super::pool::Pool;
-use super::queue::{Gate, Rest};
+use super::queue::Rest;
 use super::slots::{SEARCH, Slot};
 use crate::completion::{Task, is_notifying_for};
 use crate::sync::{Ordering, fence, local, yield_now};
+use crate::sys::spin;
 
 /// In so many turns the oldest tasks come first once.
 const FAIR: u32 = 61;
-
-/// The rounds of a search, without and with a yield in between. Longer searches, and
-/// several workers that search, were slower: what they find is taken from others.
-const PAUSES: u32 = if cfg!(concurrent_futures_loom) { 0 } else { 8 };
-const YIELDS: u32 = if cfg!(concurrent_futures_loom) { 1 } else { 24 };
 
 /// The largest number of tasks that move to the thief's own deque with a stolen one.
 const BATCH: usize = 16;
@@ -82,6 +79,7 @@ impl WorkerThread {
     }
 
     /// Returns the next task; `None` once the pool is closed and nothing is left.
+    #[inline]
     pub(super) fn next(&self) -> Option<Task> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
@@ -160,16 +158,7 @@ impl WorkerThread {
 
     /// Looks for a while whether a task comes.
     fn poll(&self) {
-        for round in 0..PAUSES + YIELDS {
-            if self.pool.has_tasks() || self.pool.queue.gate() != Gate::Open {
-                return;
-            }
-            if round < PAUSES {
-                spin_loop();
-            } else {
-                yield_now();
-            }
-        }
+        spin::poll(|| self.pool.has_tasks() || !self.pool.queue.is_open());
     }
 
     /// Called behind a search that has ended, also by lying down and getting up again:
