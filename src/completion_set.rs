@@ -1,10 +1,12 @@
 //! [`CompletionSet`]: a set of tasks, from which they are taken as they end.
 //!
 //! Each task that is not done gets a waker that sends the task's number over a
-//! channel; one that is done has it sent at once. So a number arrives exactly
+//! channel; the number of one that is done is ready at once. So a number arrives exactly
 //! once, and waiting is receiving. Dropping the set takes the wakers back.
 
-use std::collections::{BTreeSet, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Instant;
@@ -17,13 +19,15 @@ use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
 pub(crate) struct CompletionSet<F: Waitable> {
+    /// The numbers of tasks that were done when they were added.
+    ready: RefCell<VecDeque<usize>>,
     arrivals: Receiver<usize>,
     sender: Sender<usize>,
     /// Indexed by task number; `None` is a free slot.
     entries: Vec<Option<Entry<F>>>,
     free: Vec<usize>,
     /// The ids of the tasks in `entries`: unique, since the entries keep the tasks alive.
-    ids: HashSet<usize>,
+    ids: HashSet<usize, BuildHasherDefault<AddressHasher>>,
     /// The tasks that the thread `waiter` has not yet tried to run inline.
     not_tried_inline: BTreeSet<usize>,
     /// The thread that waited last: another one may run what this one could not.
@@ -58,6 +62,29 @@ impl<F: Waitable> Entry<F> {
     }
 }
 
+/// Hashes addresses, of which no two are the same and nobody chooses any.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        // The golden ratio: spreads what differs over the high bits, which a table takes
+        // as well as the low ones.
+        let mixed = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
 /// The waker of the task with this number.
 struct ArrivalWaker {
     sender: Sender<usize>,
@@ -75,11 +102,12 @@ impl<F: Waitable> CompletionSet<F> {
     pub(crate) fn new() -> Self {
         let (sender, arrivals) = unbounded();
         Self {
+            ready: RefCell::new(VecDeque::new()),
             arrivals,
             sender,
             entries: Vec::new(),
             free: Vec::new(),
-            ids: HashSet::new(),
+            ids: HashSet::default(),
             not_tried_inline: BTreeSet::new(),
             waiter: thread_id(),
             elsewhere: 0,
@@ -101,7 +129,7 @@ impl<F: Waitable> CompletionSet<F> {
             let waker = Waker::from(Arc::new(ArrivalWaker { sender, number }));
             if item.target().poll(&mut key, &waker) {
                 self.arrive(number);
-            } else {
+            } else if self.waiter != thread_id() || item.target().may_run_inline() {
                 self.not_tried_inline.insert(number);
             }
         }
@@ -113,9 +141,14 @@ impl<F: Waitable> CompletionSet<F> {
         true
     }
 
-    fn arrive(&self, number: usize) {
-        // Never refused: the receiver is in this very set.
-        let _ = self.sender.send(number);
+    /// Adds a task that was done already, behind those that have arrived.
+    fn arrive(&mut self, number: usize) {
+        if self.arrivals.is_empty() {
+            self.ready.get_mut().push_back(number);
+        } else {
+            // Never refused: the receiver is in this very set.
+            let _ = self.sender.send(number);
+        }
     }
 
     /// Returns the number of tasks in the set, arrived or not.
@@ -132,6 +165,9 @@ impl<F: Waitable> CompletionSet<F> {
     /// No task is done by the deadline; or, without one, none ever would be.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NotDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
+            if let Some(number) = self.try_next() {
+                return Ok(number);
+            }
             let arrived = self.arrivals.recv_deadline(deadline);
             return arrived.or(Err(NotDone::TimedOut));
         }
@@ -216,7 +252,8 @@ impl<F: Waitable> CompletionSet<F> {
         if !self.origin.is_here() {
             return None;
         }
-        self.arrivals.try_recv().ok()
+        let ready = self.ready.borrow_mut().pop_front();
+        ready.or_else(|| self.arrivals.try_recv().ok())
     }
 
     pub(crate) fn item(&self, number: usize) -> Option<&F> {

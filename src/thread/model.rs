@@ -94,13 +94,13 @@ fn each_task_of_a_deque_is_popped_or_stolen_once() {
             assert!(unsafe { deque.push(task) }.is_ok());
         }
         let other = Arc::clone(&deque);
-        let thief = thread::spawn(move || steal(&other));
+        let thief = thread::spawn(move || [(); 2].map(|()| steal(&other)));
         // SAFETY: as above.
         let popped = [(); 2].map(|()| unsafe { deque.pop() });
         let stolen = thief.join().expect("no panic");
         let mut taken: Vec<usize> = popped
             .iter()
-            .chain([&stolen])
+            .chain(&stolen)
             .flatten()
             .map(Task::address)
             .collect();
