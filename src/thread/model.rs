@@ -156,6 +156,25 @@ fn tasks_of_the_queue_are_taken_in_order_and_once() {
     });
 }
 
+/// Two workers find the front empty; the second one to get the lock finds it filled.
+#[test]
+fn a_task_is_not_overtaken_by_one_that_was_pushed_later() {
+    loom::model(|| {
+        let (queue, slots) = (Arc::new(Queue::new()), Arc::new(Slots::new()));
+        let last = task();
+        let last_address = last.address();
+        for task in [task(), task()] {
+            assert!(queue.push(task, &slots, false).is_ok());
+        }
+        let (other, others_slots) = (Arc::clone(&queue), Arc::clone(&slots));
+        let taking = thread::spawn(move || take(&other, &others_slots).address());
+        drop(take(&queue, &slots));
+        assert!(queue.push(last, &slots, false).is_ok());
+        // Of the first two there was one for each.
+        assert_ne!(taking.join().expect("no panic"), last_address);
+    });
+}
+
 /// The submitter of an own task, and a worker that lies down.
 #[test]
 fn a_task_is_not_slept_past() {
