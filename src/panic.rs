@@ -316,8 +316,8 @@ struct Note {
 }
 
 impl Note {
-    /// The place and the task of the panic with this payload, if it was seen
-    /// inside the innermost [`catch`].
+    /// Returns the source location and the task's name of the panic with this payload,
+    /// if the panic hook recorded it inside the innermost [`catch`].
     fn of(payload: &(dyn Any + Send), message: &str) -> Option<(String, Option<Arc<str>>)> {
         let is_its = |note: &&Self| note.payload == identity(payload) && note.message == message;
         let find = |notes: &RefCell<Vec<Self>>| {

@@ -329,7 +329,7 @@ fn a_value_is_dropped_once_with_its_future_or_behind_it() {
         // SAFETY: it borrows nothing.
         let (task, other) = unsafe { Completion::with_job(NO_POOL, job) };
         let running = on_a_worker(other);
-        // SAFETY: the one handle, which lends nothing.
+        // SAFETY: `task` is the only handle, and no reference to its value is alive.
         unsafe { task.release_handle() };
         running.join().expect("no panic");
         assert_eq!(log.read(), 1);
@@ -359,7 +359,7 @@ fn an_entry_is_let_go_behind_the_last_look_at_its_pool() {
         let (task, entry) = unsafe { Completion::with_job(NO_POOL, Told(Arc::clone(&told))) };
         let cancelling = thread::spawn(move || {
             let cancelled = task.cancel().map(Notification::notify).is_some();
-            // SAFETY: the one handle, which lends nothing.
+            // SAFETY: `task` is the only handle, and no reference to its value is alive.
             unsafe { task.release_handle() };
             cancelled
         });
@@ -414,7 +414,7 @@ fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
         let running = on_a_worker(other);
         let callback = Arc::clone(&log);
         task.add_callback(Box::new(move |_| callback.write(1)));
-        // SAFETY: the one handle, which lends nothing.
+        // SAFETY: `task` is the only handle, and no reference to its value is alive.
         unsafe { task.release_handle() };
         waiting_worker(|| scope_tasks.wait(run_inline));
         assert_eq!(log.read(), 12);
@@ -428,7 +428,7 @@ fn a_scope_ends_behind_the_value_of_a_task_that_nobody_watches() {
         let (scope_tasks, log) = (ScopeTasks::new(), Log::new());
         let (task, other) = in_a_scope(&scope_tasks, Drops(Arc::clone(&log), 1));
         let running = on_a_worker(other);
-        // SAFETY: the one handle, which lends nothing.
+        // SAFETY: `task` is the only handle, and no reference to its value is alive.
         unsafe { task.release_handle() };
         waiting_worker(|| scope_tasks.wait(run_inline));
         assert_eq!(log.read(), 1);
@@ -455,7 +455,7 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
         };
         assert_eq!(log.read(), is_gone);
         cancelling.join().expect("the other thread ends");
-        // SAFETY: the one handle, which lends nothing.
+        // SAFETY: `task` is the only handle, and no reference to its value is alive.
         unsafe { task.release_handle() };
         assert_eq!(log.read(), 1);
     });

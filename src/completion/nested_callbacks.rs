@@ -121,7 +121,7 @@ pub(super) fn take_queued(task: usize) -> Option<Callbacks> {
                 .position(|callbacks| callbacks.task.address() == task)?;
             queue.remove(at)
         };
-        // The newest first, for that is where it most likely is.
+        // The innermost queue first: the task's callbacks are most likely there.
         innermost_last.rev().find_map(find)
     });
     found.unwrap_or(None)

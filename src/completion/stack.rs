@@ -15,7 +15,8 @@ pub(crate) use crate::sys::stack::NoStack;
 #[cfg(not(concurrent_futures_loom))]
 use crate::sys::stack;
 
-/// The stack that a task finds at least when it runs inside a wait.
+/// The least free stack, in bytes, for a task that a waiting worker runs inline; with
+/// less, it runs on another stack segment.
 #[cfg(not(concurrent_futures_loom))]
 const LEAST: usize = 1 << 20;
 

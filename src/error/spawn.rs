@@ -1,5 +1,5 @@
-//! The text of [`Error::Spawn`](crate::Error::Spawn), and [`StartFailure`], a
-//! cause that this crate found out by itself.
+//! The message of [`Error::Spawn`](crate::Error::Spawn). Also [`StartFailure`]: the
+//! reason why a worker did not start, as this crate detected it, and not the system.
 
 use std::error::Error;
 use std::fmt;

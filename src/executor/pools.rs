@@ -7,7 +7,8 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::sync::{Condvar, Mutex};
 
-/// Refuses a builder's numbers that are 0, by their names.
+/// Returns an error if a number given to a builder is 0. `numbers` has the name and the
+/// value of each setting.
 ///
 /// # Errors
 ///

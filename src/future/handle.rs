@@ -370,9 +370,9 @@ impl<T, E> TaskFuture<T, E> {
     /// Each callback runs once, in the order of adding, in the thread that ends
     /// or cancels the task; if it is done already, here and at once, or behind
     /// earlier callbacks that still run. A callback that panics is contained:
-    /// the panic hook reports it, the others run. The
-    /// callbacks of a task that a callback completes run when that callback has
-    /// returned, so that a long chain needs no deep stack.
+    /// the panic hook reports it, the others run. If a callback completes another
+    /// task, the callbacks of that task run after this callback has returned, not inside
+    /// it: so a long chain needs no deep stack.
     ///
     /// The value must be `Sync`, since the callback shares it with the holder
     /// of the future; [`then`](Self::then) asks for less.

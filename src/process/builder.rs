@@ -296,7 +296,7 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Has each task record when it was queued, started and finished; see
+    /// Records when each task was queued, started and finished; see
     /// [`Timing`](crate::Timing). By default it does not.
     ///
     /// It has started when this process hears so from the worker, and finished

@@ -22,7 +22,8 @@ pub(crate) fn is_main_thread() -> bool {
     u32::try_from(thread) == Ok(std::process::id())
 }
 
-/// Returns `true` if no other thread is there now; `false` if that is not to be seen.
+/// Returns `true` if this process has exactly one thread now; `false` if it has more,
+/// or if that cannot be determined.
 pub(crate) fn has_one_thread() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }

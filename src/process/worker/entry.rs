@@ -153,7 +153,8 @@ pub(crate) fn init() {
         // ORDERING: a flag that stands alone.
         INIT_CALLED.store(true, Ordering::Relaxed);
     }
-    // ORDERING: as in `entry_point`. A worker's task may call `main`'s functions.
+    // ORDERING: as in `entry_point`. A task in a worker may call a function that
+    // calls `init`: return then.
     if IS_WORKER.load(Ordering::Relaxed) {
         return;
     }
@@ -170,9 +171,9 @@ fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
 
 /// `true` once the hook has run: it is part of this program.
 static HOOK_RAN: AtomicBool = AtomicBool::new(false);
-/// `true` once [`init`] was called on the main thread. On another thread (in a
-/// libtest test, say) a worker process would run arbitrary code before it reached
-/// that call, so it does not count.
+/// `true` once [`init`] was called on the main thread. A call on another thread (in a
+/// libtest test, say) does not count: a worker process would run arbitrary code before
+/// it reached that call.
 static INIT_CALLED: AtomicBool = AtomicBool::new(false);
 /// `true` once a pool was about to be made.
 static POOL_WANTED: AtomicBool = AtomicBool::new(false);
