@@ -4,7 +4,6 @@
 //! channel; the number of one that is done is ready at once. So a number arrives exactly
 //! once, and waiting is receiving. Dropping the set takes the wakers back.
 
-use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::waitable::Waitable;
 
 pub(crate) struct CompletionSet<F: Waitable> {
     /// The numbers of tasks that were done when they were added.
-    ready: RefCell<VecDeque<usize>>,
+    ready: VecDeque<usize>,
     arrivals: Receiver<usize>,
     sender: Sender<usize>,
     /// Indexed by task number; `None` is a free slot.
@@ -102,7 +101,7 @@ impl<F: Waitable> CompletionSet<F> {
     pub(crate) fn new() -> Self {
         let (sender, arrivals) = unbounded();
         Self {
-            ready: RefCell::new(VecDeque::new()),
+            ready: VecDeque::new(),
             arrivals,
             sender,
             entries: Vec::new(),
@@ -144,7 +143,7 @@ impl<F: Waitable> CompletionSet<F> {
     /// Adds a task that was done already, behind those that have arrived.
     fn arrive(&mut self, number: usize) {
         if self.arrivals.is_empty() {
-            self.ready.get_mut().push_back(number);
+            self.ready.push_back(number);
         } else {
             // Never refused: the receiver is in this very set.
             let _ = self.sender.send(number);
@@ -248,11 +247,11 @@ impl<F: Waitable> CompletionSet<F> {
     }
 
     /// Returns the number of a task that is done already.
-    pub(crate) fn try_next(&self) -> Option<usize> {
+    pub(crate) fn try_next(&mut self) -> Option<usize> {
         if !self.origin.is_here() {
             return None;
         }
-        let ready = self.ready.borrow_mut().pop_front();
+        let ready = self.ready.pop_front();
         ready.or_else(|| self.arrivals.try_recv().ok())
     }
 

@@ -111,6 +111,9 @@ unsafe impl<T: Send> Send for Completion<T> {}
 // `T` is, and a callback, which gets the future by reference, asks for `T: Sync`.
 unsafe impl<T: Send> Sync for Completion<T> {}
 
+// The value is never pinned: it moves in and out.
+impl<T> Unpin for Completion<T> {}
+
 /// An outcome that came too late, with the state that the task was in.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
