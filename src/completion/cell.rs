@@ -27,7 +27,7 @@
 //! A task of a scope has a job or a value that borrows from where the scope stands. A
 //! reference names no type, so its users keep what makes that sound:
 //!
-//! * Such a task has a scope guard from before any other thread has it.
+//! * Such a task has a scope guard, in its job.
 //! * Until its scope guard is dropped, the scope does not end.
 //! * When its scope guard is dropped, the job is gone, the callbacks have run, and the
 //!   value belongs to the future or is gone as well. The future's type names the scope,
@@ -41,6 +41,7 @@ use std::mem::{ManuallyDrop, needs_drop};
 use std::ptr::{self, NonNull};
 
 use super::job::{EncodedCall, Job, Withdrawn, WithdrawnJob};
+use super::scope_guard::ScopeGuard;
 use super::word::{Flag, REFERENCE, RUNNING, Word};
 use crate::error::Error;
 use crate::panic::{catch, contain_drop};
@@ -67,13 +68,16 @@ struct Header<X: 'static> {
 /// The size of the header.
 const HEADER: usize = size_of::<Header<()>>();
 
+/// `true` if the job panicked; and the guard of a job in a scope.
+type Called = (bool, Option<ScopeGuard>);
+
 /// The functions that know the types of job and value. All get a live task; the other
 /// conditions are those of the methods of [`TaskWith`] that call them.
 struct Types<X: 'static> {
     layout: Layout,
     is_remote: bool,
     value_needs_drop: bool,
-    call: unsafe fn(NonNull<Header<X>>) -> bool,
+    call: unsafe fn(NonNull<Header<X>>) -> Called,
     withdraw: unsafe fn(NonNull<Header<X>>) -> Box<dyn Withdrawn>,
     drop_job: unsafe fn(NonNull<Header<X>>),
     take_call: unsafe fn(NonNull<Header<X>>) -> Option<EncodedCall>,
@@ -133,14 +137,15 @@ impl<J: Job<T>, T, X: 'static> TypesOf<J, T, X> {
         drop_outcome: Self::drop_outcome,
     };
 
-    unsafe fn call(task: NonNull<Header<X>>) -> bool {
+    unsafe fn call(task: NonNull<Header<X>>) -> Called {
         // SAFETY: the caller started the task, so the job is its own.
-        let job = unsafe { job_of::<J, X>(task).read() };
+        let mut job = unsafe { job_of::<J, X>(task).read() };
+        let guard = job.take_guard();
         let outcome = catch(|| job.call()).map_err(Error::Panicked);
         let failed = outcome.is_err();
         // SAFETY: the job has left the storage.
         unsafe { outcome_of::<T, X>(task).write(outcome) };
-        failed
+        (failed, guard)
     }
 
     unsafe fn withdraw(task: NonNull<Header<X>>) -> Box<dyn Withdrawn> {
@@ -197,8 +202,7 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// If job or value borrow, the task gets a scope guard before any other thread has
-    /// it. The job is `Send`, or no other thread gets the task; and the same for the
+    /// If job or value borrow, the job has a scope guard. The job is `Send`, or no other thread gets the task; and the same for the
     /// value.
     pub(super) unsafe fn new<J: Job<T>, T>(pool_id: usize, job: J) -> (Self, Self) {
         let layout = TypesOf::<J, T, X>::LAYOUT;
@@ -296,16 +300,17 @@ impl<X> TaskWith<X> {
         self.0.addr().get()
     }
 
-    /// Calls the job and writes the outcome; returns `true` if it panicked.
+    /// Calls the job and writes the outcome; returns `true` if it panicked, and the guard
+    /// of a job in a scope.
     ///
     /// # Safety
     ///
     /// The caller started the task, and calls this once.
-    pub(super) unsafe fn call(&self) -> bool {
+    pub(super) unsafe fn call(&self) -> Called {
         // SAFETY: as the caller says.
-        let failed = unsafe { (self.header().types.call)(self.0) };
+        let called = unsafe { (self.header().types.call)(self.0) };
         self.header().storage.with_mut(|_| ());
-        failed
+        called
     }
 
     /// Moves the job out of the storage.

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::scope_guard::ScopeGuard;
 use crate::panic::contain_drop;
 
 /// A submitted call, as its executor packed it.
@@ -21,6 +22,11 @@ pub(crate) trait Job<T>: Sized {
     /// Drops the function and its arguments, and contains the panics of both.
     fn drop_contained(self) {
         contain_drop(self);
+    }
+
+    /// Takes the guard of a task that is in a scope: to be dropped behind all else.
+    fn take_guard(&mut self) -> Option<ScopeGuard> {
+        None
     }
 
     /// Takes the call of a remote task out, to be sent.
@@ -44,10 +50,49 @@ impl<T> Job<T> for NoJob {
     fn on_withdrawn(&self, _cancelled: bool) {}
 }
 
+/// A job in a scope.
+pub(crate) struct Scoped<J> {
+    job: J,
+    guard: Option<ScopeGuard>,
+}
+
+impl<J> Scoped<J> {
+    pub(super) fn new(job: J, guard: ScopeGuard) -> Self {
+        let guard = Some(guard);
+        Self { job, guard }
+    }
+
+    /// Takes the job out of the scope.
+    pub(crate) fn into_job(self) -> J {
+        self.job
+    }
+}
+
+impl<J: Job<T>, T> Job<T> for Scoped<J> {
+    fn call(self) -> T {
+        self.job.call()
+    }
+
+    fn on_withdrawn(&self, cancelled: bool) {
+        self.job.on_withdrawn(cancelled);
+    }
+
+    fn take_guard(&mut self) -> Option<ScopeGuard> {
+        self.guard.take()
+    }
+
+    fn drop_contained(self) {
+        self.job.drop_contained();
+    }
+}
+
 /// A job that is not called any more, of any type.
 pub(super) trait Withdrawn {
     /// See [`Job::on_withdrawn`].
     fn on_withdrawn(&self, cancelled: bool);
+
+    /// See [`Job::take_guard`].
+    fn take_guard(&mut self) -> Option<ScopeGuard>;
 
     /// See [`Job::drop_contained`].
     fn drop_contained(self: Box<Self>);
@@ -59,6 +104,10 @@ pub(super) struct WithdrawnJob<J, T>(pub(super) J, pub(super) PhantomData<T>);
 impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
     fn on_withdrawn(&self, cancelled: bool) {
         self.0.on_withdrawn(cancelled);
+    }
+
+    fn take_guard(&mut self) -> Option<ScopeGuard> {
+        self.0.take_guard()
     }
 
     fn drop_contained(self: Box<Self>) {

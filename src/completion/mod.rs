@@ -65,6 +65,7 @@ mod pool_id;
 mod rare;
 mod running;
 mod scope_end;
+mod scope_guard;
 mod stack;
 mod transitions;
 mod until;
@@ -86,8 +87,9 @@ pub(crate) use self::job::{EncodedCall, Job, NoJob};
 pub(crate) use self::nested_callbacks::without_callback_queue;
 pub(crate) use self::notification::{Notification, run_notifications};
 pub(crate) use self::pool_id::{NO_POOL, new_pool_id};
-pub(crate) use self::rare::{Finalizer, ScopeTasks, Task};
+pub(crate) use self::rare::{Finalizer, Task};
 pub(crate) use self::running::run_inline;
+pub(crate) use self::scope_end::ScopeTasks;
 pub(crate) use self::until::Until;
 pub(crate) use self::waiting::{is_collector_of, mark_collector_of};
 pub(crate) use self::wakers::WakerKey;
@@ -130,9 +132,9 @@ impl<T> Completion<T> {
     ///
     /// # Safety
     ///
-    /// Job and value borrow nothing; or the task enters a scope before another thread has
-    /// it, and what they borrow lives until [`ScopeTasks::wait`] has returned. The job is
-    /// `Send`, or no other thread gets the task.
+    /// Job and value borrow nothing; or the job was [entered](ScopeTasks::enter) into a scope, and what they borrow lives
+    /// until [`ScopeTasks::wait`] has returned. The job is `Send`, or no other thread gets
+    /// the task.
     pub(crate) unsafe fn with_job<J: Job<T>>(pool_id: usize, job: J) -> (Self, Task) {
         // SAFETY: as the caller says.
         let (task, worker) = unsafe { Task::new::<J, T>(pool_id, job) };
@@ -150,7 +152,7 @@ impl<T> Completion<T> {
         self.begin_ending_of_pending().ok()?;
         // SAFETY: as the caller says; ENDING was set just now.
         let job = unsafe { self.job::<J>() };
-        // Nothing is attached but a scope guard, which goes with it.
+        // Nothing is attached.
         drop(self.end(CANCELLED, None));
         Some(job)
     }

@@ -313,9 +313,8 @@ impl Job<Drops> for Drops {
 /// A task of a scope, and its worker's end.
 fn in_a_scope(scope_tasks: &Arc<ScopeTasks>, job: Drops) -> (Completion<Drops>, Task) {
     // SAFETY: it borrows nothing.
-    let task = unsafe { Completion::with_job(NO_POOL, job) }.0;
-    task.enter_scope(scope_tasks);
-    let other = task.task().clone();
+    let (task, other) = unsafe { Completion::with_job(NO_POOL, scope_tasks.enter(job)) };
+    scope_tasks.add(other.clone());
     (task, other)
 }
 

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use super::rare::Task;
-use super::scope_end::ScopeGuard;
+use super::scope_guard::ScopeGuard;
 use crate::panic::contain;
 use crate::sync::local;
 use crate::sys::fork::Origin;
@@ -22,13 +22,13 @@ use crate::sys::fork::Origin;
 pub(super) struct Callbacks {
     task: Task,
     /// Dropped behind them.
-    scope_guard: Option<ScopeGuard<Task>>,
+    scope_guard: Option<ScopeGuard>,
     /// The process in which they are due: one before them may fork.
     origin: Origin,
 }
 
 impl Callbacks {
-    pub(super) fn of(task: Task, scope_guard: Option<ScopeGuard<Task>>) -> Self {
+    pub(super) fn of(task: Task, scope_guard: Option<ScopeGuard>) -> Self {
         Self {
             task,
             scope_guard,

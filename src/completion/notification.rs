@@ -8,7 +8,7 @@ use std::fmt;
 use super::job::Withdrawn;
 use super::nested_callbacks::{Callbacks, run_or_enqueue, run_with_callback_queue};
 use super::rare::Task;
-use super::scope_end::ScopeGuard;
+use super::scope_guard::ScopeGuard;
 use super::wakers::Wakers;
 use crate::panic::contain;
 
@@ -27,18 +27,19 @@ pub(crate) struct Notification {
     /// `true` if that thread is the notifier.
     has_callbacks: bool,
     /// The task's place in a scope: to be dropped last.
-    pub(super) scope_guard: Option<ScopeGuard<Task>>,
+    pub(super) scope_guard: Option<ScopeGuard>,
 }
 
 impl Notification {
-    pub(super) fn new(job: Option<Box<dyn Withdrawn>>) -> Self {
+    pub(super) fn new(mut job: Option<Box<dyn Withdrawn>>) -> Self {
+        let scope_guard = job.as_mut().and_then(|job| job.take_guard());
         Self {
             task: None,
             job,
             wakers: Wakers::default(),
             drops_value: false,
             has_callbacks: false,
-            scope_guard: None,
+            scope_guard,
         }
     }
 

@@ -12,10 +12,8 @@
 
 use std::collections::VecDeque;
 use std::ptr;
-use std::sync::Arc;
 
 use super::cell::TaskWith;
-use super::scope_end::{self, ScopeGuard};
 use super::wakers::Wakers;
 use super::word::RARE;
 use crate::sync::{Mutex, MutexGuard, Ordering, ThreadId, yield_now};
@@ -48,8 +46,6 @@ pub(super) struct RareFields {
     /// For a remote task: the finalizer that was handed to one of these threads.
     pub(super) finalizer: Option<Finalizer>,
     pub(super) timing: Option<Timing>,
-    /// The task's place in a scope, until it ends.
-    pub(super) scope_guard: Option<ScopeGuard<Task>>,
 }
 
 impl RareFields {
@@ -58,18 +54,7 @@ impl RareFields {
     }
 }
 
-/// The tasks of a scope that have not ended.
-pub(crate) type ScopeTasks = scope_end::ScopeTasks<Task>;
-
 impl Task {
-    /// Enters a scope; called before any other thread has the task, but those that wait
-    /// for the scope, which may run it at once.
-    pub(crate) fn enter_scope(&self, scope_tasks: &Arc<ScopeTasks>) {
-        if let Some(mut rare) = self.rare() {
-            rare.scope_guard = Some(scope_tasks.enter(self.clone()));
-        }
-    }
-
     /// Locks the box of a task with RARE, or of one that gets RARE now. Returns `None`
     /// in a fork if another thread held the lock at the fork: that thread is not there
     /// to unlock it.

@@ -8,6 +8,7 @@ use super::stack::{NoStack, with_enough_stack};
 use super::wakers::outside_wakers;
 use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
 use super::worker_hooks::WorkerHooks;
+use crate::error::Error;
 
 /// Runs a task inline before a wait that has no error to say that it could not: if there
 /// is no stack for it, another worker may run it.
@@ -89,17 +90,24 @@ impl Task {
     fn run_started(self, hooks: &(impl WorkerHooks + ?Sized), leaves_entry: bool) {
         hooks.begin(leaves_entry);
         // SAFETY: the caller started it.
-        let failed = unsafe { self.call() };
+        let (failed, mut scope_guard) = unsafe { self.call() };
         if !self.is_here() {
             // The function forked, and this is the fork: the task ends in the parent.
             // SAFETY: written just now, and the fork's task is never finished.
             return unsafe { self.drop_outcome() };
         }
         hooks.call_returned(failed);
+        if let Some(scope_guard) = scope_guard.as_mut().filter(|_| failed) {
+            // SAFETY: written just now, and the task is not done yet.
+            if let Some(Error::Panicked(panic)) = unsafe { self.error() } {
+                scope_guard.panicked(panic.clone());
+            }
+        }
         let Some(task) = self.finish_unwatched() else {
-            return;
+            return drop(scope_guard);
         };
-        let notification = task.end(FINISHED, None);
+        let mut notification = task.end(FINISHED, None);
+        notification.scope_guard = scope_guard;
         let is_due = notification.is_due();
         if is_due {
             hooks.callbacks_started();

@@ -1,47 +1,62 @@
 //! [`ScopeTasks`]: the tasks of one scope that have not ended.
 //!
-//! A task enters before any thread can start it, and has ended when its
-//! [`ScopeGuard`] is dropped. The task keeps the guard until the final transition,
-//! then the [`Notification`](super::Notification) has it, and drops it last: by then
-//! the job is gone, the callbacks have run, and an unwanted value was dropped. All
-//! that may borrow from outside the scope is gone with them, but for the value of a
-//! future, which cannot outlive the scope.
+//! A task is counted before any thread can start it, and has ended when its
+//! [`ScopeGuard`] is dropped. The job keeps the guard until it is called or withdrawn;
+//! then the thread that ends the task has it, or its
+//! [`Notification`](super::Notification), and drops it last: by then the job is gone, the
+//! callbacks have run, and an unwanted value was dropped. All that may borrow from
+//! outside the scope is gone with them, but for the value of a future, which cannot
+//! outlive the scope.
 //!
-//! The thread that ends the scope waits until no task is left. It misses none: the
-//! last guard leaves under the lock under which that thread looked.
+//! The thread that ends the scope waits until no task is left. It misses none: the last
+//! guard counts itself out, and then notifies under the lock under which that thread
+//! looked at the count.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use super::job::Scoped;
+use super::rare::Task;
+use super::scope_guard::{ScopeEnd, ScopeGuard};
 use crate::panic::Panic;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering};
 use crate::sys::fork::Origin;
 
-/// The tasks of a scope, each a `T`.
-pub(crate) struct ScopeTasks<T> {
-    scope_guards: Mutex<ScopeGuards<T>>,
-    /// Notified when a task has entered, and when the last one has left.
+pub(crate) struct ScopeTasks {
+    /// The number of tasks that have not ended.
+    left: AtomicUsize,
+    state: Mutex<State>,
+    /// Notified when a task comes while a thread waits, and when the last one has left.
     changed: Condvar,
     /// The process that it was made in. A fork has none of the threads that run
     /// its tasks.
     origin: Origin,
 }
 
-struct ScopeGuards<T> {
-    /// By number, in the order of entering.
-    tasks: BTreeMap<u64, T>,
-    entered: u64,
+struct State {
+    /// Those that the end of the scope has not yet tried to run, in the order of
+    /// submission. Some may have ended.
+    untried: VecDeque<Task>,
+    /// The number of them at which those that have ended are removed.
+    limit: usize,
+    /// `true` while a thread waits for the end.
+    has_waiter: bool,
     /// Of tasks that have left; perhaps read in the meantime.
     panics: Vec<Panic>,
 }
 
-impl<T: Clone> ScopeTasks<T> {
+/// The number of tasks that a scope remembers at least.
+const LEAST: usize = 64;
+
+impl ScopeTasks {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            scope_guards: Mutex::new(ScopeGuards {
-                tasks: BTreeMap::new(),
-                entered: 0,
+            left: AtomicUsize::new(0),
+            state: Mutex::new(State {
+                untried: VecDeque::new(),
+                limit: LEAST,
+                has_waiter: false,
                 panics: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -49,17 +64,27 @@ impl<T: Clone> ScopeTasks<T> {
         })
     }
 
-    pub(super) fn enter(self: &Arc<Self>, task: T) -> ScopeGuard<T> {
-        let mut scope_guards = self.scope_guards.lock();
-        let number = scope_guards.entered;
-        scope_guards.entered += 1;
-        scope_guards.tasks.insert(number, task);
-        drop(scope_guards);
-        self.changed.notify_all();
-        ScopeGuard {
-            scope_tasks: Arc::clone(self),
-            number,
-            panic: None,
+    /// Counts one more task, which is to have this job.
+    pub(crate) fn enter<J>(self: &Arc<Self>, job: J) -> Scoped<J> {
+        // ORDERING: the task is not there yet, and the scope does not end before the
+        // caller's code has.
+        self.left.fetch_add(1, Ordering::Relaxed);
+        Scoped::new(job, ScopeGuard::new(Arc::clone(self) as _))
+    }
+
+    /// Adds the task with such a job: a worker that waits for the scope may run it from
+    /// now on.
+    pub(crate) fn add(&self, task: Task) {
+        let mut state = self.state.lock();
+        if state.untried.len() >= state.limit {
+            state.untried.retain(|task| !task.state().done());
+            state.limit = LEAST.max(2 * state.untried.len());
+        }
+        state.untried.push_back(task);
+        let has_waiter = state.has_waiter;
+        drop(state);
+        if has_waiter {
+            self.changed.notify_all();
         }
     }
 
@@ -69,35 +94,37 @@ impl<T: Clone> ScopeTasks<T> {
     ///
     /// In a fork it waits for nothing: no thread is there that could reach what
     /// the tasks borrow, and what holds them is never dropped.
-    pub(crate) fn wait(&self, run_inline: impl Fn(&T)) {
+    pub(crate) fn wait(&self, run_inline: impl Fn(&Task)) {
         if !self.origin.is_here() {
             return;
         }
         let guard = AbortOnUnwind;
-        let mut scope_guards = self.scope_guards.lock();
-        let mut untried = 0;
-        while !scope_guards.tasks.is_empty() {
-            let next = scope_guards.tasks.range(untried..).next();
-            let Some((number, task)) = next.map(|(number, task)| (*number, task.clone())) else {
-                self.changed.wait(&mut scope_guards);
+        let mut state = self.state.lock();
+        state.has_waiter = true;
+        // ORDERING: acquire shows what the tasks did before they left.
+        while self.left.load(Ordering::Acquire) != 0 {
+            let Some(task) = state.untried.pop_front() else {
+                self.changed.wait(&mut state);
                 continue;
             };
-            drop(scope_guards);
-            untried = number + 1;
+            drop(state);
             run_inline(&task);
             if !self.origin.is_here() {
                 // The task forked.
-                break;
+                return guard.disarm();
             }
-            scope_guards = self.scope_guards.lock();
+            state = self.state.lock();
         }
+        let ended = std::mem::take(&mut state.untried);
+        drop(state);
+        drop(ended);
         guard.disarm();
     }
 
     /// The lock, for a test that forks meanwhile.
     #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
     pub(super) fn lock_for_ever(&self) -> impl Drop + '_ {
-        self.scope_guards.lock()
+        self.state.lock()
     }
 
     /// Returns the first panic of an ended task that was not read.
@@ -105,12 +132,8 @@ impl<T: Clone> ScopeTasks<T> {
         if !self.origin.is_here() {
             return None;
         }
-        let scope_guards = self.scope_guards.lock();
-        scope_guards
-            .panics
-            .iter()
-            .find(|panic| !panic.is_read())
-            .cloned()
+        let state = self.state.lock();
+        state.panics.iter().find(|panic| !panic.is_read()).cloned()
     }
 }
 
@@ -132,47 +155,32 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-impl<T> fmt::Debug for ScopeTasks<T> {
+impl fmt::Debug for ScopeTasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let here = self.origin.is_here();
-        let tasks = here.then(|| self.scope_guards.lock().tasks.len());
+        // ORDERING: a number to be shown.
+        let tasks = self.left.load(Ordering::Relaxed);
         f.debug_struct("ScopeTasks")
-            .field("tasks", &tasks.unwrap_or(0))
+            .field("tasks", &tasks)
             .finish_non_exhaustive()
     }
 }
 
-/// The guard of a task in a scope: dropping it ends the task there.
-pub(super) struct ScopeGuard<T> {
-    scope_tasks: Arc<ScopeTasks<T>>,
-    number: u64,
-    panic: Option<Panic>,
-}
-
-impl<T> ScopeGuard<T> {
-    /// Keeps the panic that ended the task, for a scope whose futures are not read.
-    pub(super) fn panicked(&mut self, panic: Panic) {
-        self.panic = Some(panic);
-    }
-}
-
-impl<T> Drop for ScopeGuard<T> {
-    fn drop(&mut self) {
-        if !self.scope_tasks.origin.is_here() {
+impl ScopeEnd for ScopeTasks {
+    fn leave(&self, panic: Option<Panic>) {
+        if !self.origin.is_here() {
             // The task ends in the parent.
             return;
         }
-        let mut scope_guards = self.scope_tasks.scope_guards.lock();
-        let task = scope_guards.tasks.remove(&self.number);
-        if let Some(panic) = self.panic.take() {
-            scope_guards.panics.push(panic);
+        if let Some(panic) = panic {
+            self.state.lock().panics.push(panic);
         }
-        let was_last = scope_guards.tasks.is_empty();
-        drop(scope_guards);
-        if was_last {
-            self.scope_tasks.changed.notify_all();
+        // ORDERING: release shows what the task did to the thread that waits; acquire,
+        // should this be the last one.
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // A thread that saw this task waits by then.
+            drop(self.state.lock());
+            self.changed.notify_all();
         }
-        drop(task);
     }
 }
 
@@ -215,10 +223,10 @@ mod tests {
         if std::env::var_os(ALONE).is_some() {
             let scope_tasks = ScopeTasks::new();
             // SAFETY: it borrows nothing.
-            let (task, _) = unsafe { Completion::with_job(NO_POOL, Never) };
-            task.enter_scope(&scope_tasks);
+            let (future, task) = unsafe { Completion::with_job(NO_POOL, scope_tasks.enter(Never)) };
+            scope_tasks.add(task);
             as_inline_worker(NO_POOL, &Unwinds, || scope_tasks.wait(run_inline));
-            return drop(task);
+            return drop(future);
         }
         let name = "completion::scope_end::tests::a_scope_whose_wait_unwinds_ends_the_process";
         let own = std::env::current_exe().expect("it has a path");

@@ -7,7 +7,7 @@
 use super::job::{EncodedCall, Withdrawn};
 use super::notification::Notification;
 use super::pool_id::NO_POOL;
-use super::rare::{RareFields, Task};
+use super::rare::Task;
 use super::word::{
     CANCELLED, CLAIMED, ENDING, FINISHED, HANDLE, PENDING, Phase, RARE, WAITER, Word,
 };
@@ -193,19 +193,11 @@ impl Task {
         if let Some(timing) = &mut rare.timing {
             timing.finish();
         }
-        let RareFields { scope_guard, .. } = &mut *rare;
-        if let (FINISHED, Some(scope_guard)) = (phase, scope_guard) {
-            // SAFETY: the outcome was written, and the task is not done yet.
-            if let Some(Error::Panicked(panic)) = unsafe { self.error() } {
-                scope_guard.panicked(panic.clone());
-            }
-        }
         // The calling thread is the notifier from here on.
         let has_callbacks = rare.has_callbacks();
         rare.notifier = has_callbacks.then(thread_id);
         let mut notification = Notification::new(job);
         notification.wakers = rare.wakers.take();
-        notification.scope_guard = rare.scope_guard.take();
         let ended = self.update(|word| Some(word.ended_as(phase)));
         let (Ok(word) | Err(word)) = ended;
         let drops_value = phase == FINISHED && !has_callbacks && !word.has(HANDLE);

@@ -8,9 +8,7 @@ use crate::completion::{Task, WorkerHooks};
 impl WorkerHooks for WorkerThread {
     fn begin(&self, _leaves_entry: bool) {
         self.slot().count_begun();
-        // First: a submitter that finds room here must not count on this worker as well.
-        self.slot().set_busy(true);
-        self.pool.unqueue();
+        self.pool.unqueue_with(|| self.slot().set_busy(true));
         self.pool.grow_if_needed();
     }
 

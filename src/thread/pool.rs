@@ -207,10 +207,22 @@ impl Pool {
     /// Counts one admitted task less, and wakes a submitter that waits for room.
     #[inline]
     pub(super) fn unqueue(&self) {
-        if self.config.queue_capacity.is_some() {
-            *self.admitted.lock() -= 1;
-            self.capacity.notify_one();
+        self.unqueue_with(|| ());
+    }
+
+    /// Like [`unqueue`](Self::unqueue), and in one step with `begin`, by which the task
+    /// takes its worker: a submitter counts on the worker or on the room, not on both nor
+    /// on neither.
+    #[inline]
+    pub(super) fn unqueue_with(&self, begin: impl FnOnce()) {
+        if self.config.queue_capacity.is_none() {
+            return begin();
         }
+        let mut admitted = self.admitted.lock();
+        begin();
+        *admitted -= 1;
+        drop(admitted);
+        self.capacity.notify_one();
     }
 
     /// Wakes a submitter that waits for a worker to be free.

@@ -59,24 +59,58 @@ impl Pool {
             return Err(TrySubmitError { error, call });
         }
         let pool = NonNull::from(&**self);
-        // SAFETY: it enters the scope below, before any other thread has it; all is `Send`.
-        let (completion, task) = unsafe { Completion::with_job(self.id, Call { pool, f, args }) };
+        let call = Call { pool, f, args };
+        let refused = match scope_tasks {
+            // SAFETY: nothing borrows, and all is `Send`.
+            None => match unsafe { self.queue_job(call, None) } {
+                Ok(completion) => return Ok(completion),
+                Err(refused) => refused,
+            },
+            Some(scope_tasks) => {
+                let scoped = scope_tasks.enter(call);
+                // SAFETY: it is in the scope, and all is `Send`.
+                match unsafe { self.queue_job(scoped, Some(scope_tasks)) } {
+                    Ok(completion) => return Ok(completion),
+                    Err((error, scoped)) => (error, scoped.into_job()),
+                }
+            }
+        };
+        self.unqueue();
+        let (error, Call { f, args, .. }) = refused;
+        let call = (f, args);
+        Err(TrySubmitError { error, call })
+    }
+
+    /// Makes a task of a job that was admitted, and queues it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the job, since the pool was closed meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Completion::with_job`]: without a scope, job and value borrow nothing,
+    /// and both are `Send`.
+    #[inline]
+    unsafe fn queue_job<J: Job<R>, R>(
+        self: &Arc<Self>,
+        job: J,
+        scope_tasks: Option<&ScopeTasks>,
+    ) -> Result<Completion<R>, (Error, J)> {
+        // SAFETY: as the caller says.
+        let (completion, task) = unsafe { Completion::with_job(self.id, job) };
         if self.config.record_timing {
             completion.record_timing();
         }
         if let Some(scope_tasks) = scope_tasks {
-            completion.enter_scope(scope_tasks);
+            scope_tasks.add(task.clone());
         }
         let Err(error) = self.push(task) else {
             return Ok(completion);
         };
         // SAFETY: such a job it has; and there is no future.
-        match unsafe { completion.take_job::<Call<F, A>>() } {
-            Some(Call { f, args, .. }) => {
-                self.unqueue();
-                let call = (f, args);
-                Err(TrySubmitError { error, call })
-            }
+        match unsafe { completion.take_job::<J>() } {
+            Some(job) => Err((error, job)),
             // A worker that waits for the scope was faster.
             None => Ok(completion),
         }
