@@ -94,9 +94,6 @@ impl Task {
         if until.reached(self.word()) {
             return Ok(());
         }
-        if !self.is_here() {
-            return Err(Error::forked_task());
-        }
         match deadline {
             Some(_) => self.park_until(until, deadline),
             None => self.wait_without_limit(until),
