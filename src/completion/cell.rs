@@ -35,16 +35,14 @@
 //! * What is left, an entry in a queue or a thread's own reference, looks at the word and
 //!   frees memory. Neither touches anything that was borrowed.
 
-use std::alloc::{Layout, handle_alloc_error};
-use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, needs_drop};
+use std::alloc::handle_alloc_error;
+use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
-use super::job::{EncodedCall, Job, Withdrawn, WithdrawnJob};
-use super::scope_guard::ScopeGuard;
+use super::job::{EncodedCall, Job, Withdrawn};
+use super::storage::{Called, Types, TypesOf, job_of, outcome_of};
 use super::word::{Flag, REFERENCE, RUNNING, Word};
 use crate::error::Error;
-use crate::panic::{catch, contain_drop};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell, alloc, dealloc};
 use crate::sys::fork::Origin;
 
@@ -54,7 +52,7 @@ pub(crate) struct TaskWith<X: 'static>(NonNull<Header<X>>);
 #[repr(C)]
 struct Header<X: 'static> {
     word: AtomicU64,
-    types: &'static Types<X>,
+    types: &'static Types,
     /// Null until something is attached; owned.
     attached: AtomicPtr<X>,
     /// The id of the pool that it was submitted to, or `NO_POOL`.
@@ -68,128 +66,6 @@ struct Header<X: 'static> {
 /// The size of the header.
 const HEADER: usize = size_of::<Header<()>>();
 
-/// `true` if the job panicked; and the guard of a job in a scope.
-type Called = (bool, Option<ScopeGuard>);
-
-/// The functions that know the types of job and value. All get a live task; the other
-/// conditions are those of the methods of [`TaskWith`] that call them.
-struct Types<X: 'static> {
-    layout: Layout,
-    is_remote: bool,
-    value_needs_drop: bool,
-    call: unsafe fn(NonNull<Header<X>>) -> Called,
-    withdraw: unsafe fn(NonNull<Header<X>>) -> Box<dyn Withdrawn>,
-    drop_job: unsafe fn(NonNull<Header<X>>),
-    take_call: unsafe fn(NonNull<Header<X>>) -> Option<EncodedCall>,
-    put_call: unsafe fn(NonNull<Header<X>>, EncodedCall),
-    write_error: unsafe fn(NonNull<Header<X>>, Error),
-    error: unsafe fn(NonNull<Header<X>>) -> Option<NonNull<Error>>,
-    drop_outcome: unsafe fn(NonNull<Header<X>>),
-}
-
-/// Returns the offset of a value with that alignment behind the header.
-const fn behind_header(align: usize) -> usize {
-    HEADER.next_multiple_of(align)
-}
-
-const fn larger(one: usize, other: usize) -> usize {
-    if one > other { one } else { other }
-}
-
-fn job_of<J, X>(header: NonNull<Header<X>>) -> NonNull<J> {
-    // SAFETY: inside the allocation, by `TypesOf::LAYOUT`.
-    unsafe { header.byte_add(behind_header(align_of::<J>())) }.cast()
-}
-
-fn outcome_of<T, X>(header: NonNull<Header<X>>) -> NonNull<Result<T, Error>> {
-    let offset = behind_header(align_of::<Result<T, Error>>());
-    // SAFETY: inside the allocation, by `TypesOf::LAYOUT`.
-    unsafe { header.byte_add(offset) }.cast()
-}
-
-/// The types that a [`Types`] is made of.
-struct TypesOf<J, T, X>(PhantomData<(J, T, X)>);
-
-impl<J: Job<T>, T, X: 'static> TypesOf<J, T, X> {
-    const LAYOUT: Layout = {
-        let job_end = behind_header(align_of::<J>()) + size_of::<J>();
-        let outcome_end =
-            behind_header(align_of::<Result<T, Error>>()) + size_of::<Result<T, Error>>();
-        let align = larger(align_of::<J>(), align_of::<Result<T, Error>>());
-        let align = larger(align, align_of::<usize>());
-        match Layout::from_size_align(larger(job_end, outcome_end), align) {
-            Ok(layout) => layout.pad_to_align(),
-            Err(_) => panic!("a job or a value as large as the address space"),
-        }
-    };
-
-    const TYPES: Types<X> = Types {
-        layout: Self::LAYOUT,
-        is_remote: J::IS_REMOTE,
-        value_needs_drop: needs_drop::<T>(),
-        call: Self::call,
-        withdraw: Self::withdraw,
-        drop_job: Self::drop_job,
-        take_call: Self::take_call,
-        put_call: Self::put_call,
-        write_error: Self::write_error,
-        error: Self::error,
-        drop_outcome: Self::drop_outcome,
-    };
-
-    unsafe fn call(task: NonNull<Header<X>>) -> Called {
-        // SAFETY: the caller started the task, so the job is its own.
-        let mut job = unsafe { job_of::<J, X>(task).read() };
-        let guard = job.take_guard();
-        let outcome = catch(|| job.call()).map_err(Error::Panicked);
-        let failed = outcome.is_err();
-        // SAFETY: the job has left the storage.
-        unsafe { outcome_of::<T, X>(task).write(outcome) };
-        (failed, guard)
-    }
-
-    unsafe fn withdraw(task: NonNull<Header<X>>) -> Box<dyn Withdrawn> {
-        // SAFETY: the caller ends the task, so the job is its own.
-        let job = unsafe { job_of::<J, X>(task).read() };
-        let job: Box<dyn Withdrawn + '_> = Box::new(WithdrawnJob(job, PhantomData::<T>));
-        // SAFETY: what it borrows lives until the scope guard is dropped, which the
-        // thread that has this does last (the head of this file); only the lifetime
-        // changes.
-        unsafe { std::mem::transmute::<Box<dyn Withdrawn + '_>, Box<dyn Withdrawn>>(job) }
-    }
-
-    unsafe fn drop_job(task: NonNull<Header<X>>) {
-        // SAFETY: the caller has the job for itself.
-        unsafe { job_of::<J, X>(task).read() }.drop_contained();
-    }
-
-    unsafe fn take_call(task: NonNull<Header<X>>) -> Option<EncodedCall> {
-        // SAFETY: the caller claimed the task, so the job is its own.
-        unsafe { job_of::<J, X>(task).as_mut() }.take_call()
-    }
-
-    unsafe fn put_call(task: NonNull<Header<X>>, call: EncodedCall) {
-        // SAFETY: as above.
-        unsafe { job_of::<J, X>(task).as_mut() }.put_call(call);
-    }
-
-    unsafe fn write_error(task: NonNull<Header<X>>, error: Error) {
-        // SAFETY: the caller took the job out of the storage.
-        unsafe { outcome_of::<T, X>(task).write(Err(error)) };
-    }
-
-    unsafe fn error(task: NonNull<Header<X>>) -> Option<NonNull<Error>> {
-        // SAFETY: the outcome is there, and stays, says the caller.
-        let outcome = unsafe { outcome_of::<T, X>(task).as_ref() };
-        outcome.as_ref().err().map(NonNull::from)
-    }
-
-    unsafe fn drop_outcome(task: NonNull<Header<X>>) {
-        // SAFETY: the caller owns the value.
-        contain_drop(unsafe { outcome_of::<T, X>(task).read() });
-    }
-}
-
 // SAFETY: `new` demands that job and value are `Send`, and the word says which thread has
 // them. The rest of a task is shared as its locks and atomics allow.
 unsafe impl<X: Send> Send for TaskWith<X> {}
@@ -202,10 +78,10 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// If job or value borrow, the job has a scope guard. The job is `Send`, or no other thread gets the task; and the same for the
-    /// value.
+    /// If job or value borrow, the job has a scope guard. The job is `Send`, or no other
+    /// thread gets the task; and the same for the value.
     pub(super) unsafe fn new<J: Job<T>, T>(pool_id: usize, job: J) -> (Self, Self) {
-        let layout = TypesOf::<J, T, X>::LAYOUT;
+        let layout = TypesOf::<J, T, HEADER>::LAYOUT;
         // SAFETY: the layout has a header, so it is not empty.
         let memory = unsafe { alloc(layout) }.cast::<Header<X>>();
         let Some(header) = NonNull::new(memory) else {
@@ -213,7 +89,7 @@ impl<X> TaskWith<X> {
         };
         let contents = Header {
             word: AtomicU64::new(Word::new().bits()),
-            types: const { &TypesOf::<J, T, X>::TYPES },
+            types: const { &TypesOf::<J, T, HEADER>::TYPES },
             attached: AtomicPtr::new(ptr::null_mut()),
             pool_id,
             origin: Origin::current(),
@@ -222,7 +98,9 @@ impl<X> TaskWith<X> {
         // SAFETY: fresh memory of that layout.
         unsafe { header.write(contents) };
         // SAFETY: as above.
-        unsafe { job_of::<J, X>(header).write(job) };
+        let place = unsafe { job_of::<J, HEADER>(header.cast()) };
+        // SAFETY: as above.
+        unsafe { place.write(job) };
         (Self(header), Self(header))
     }
 
@@ -308,7 +186,7 @@ impl<X> TaskWith<X> {
     /// The caller started the task, and calls this once.
     pub(super) unsafe fn call(&self) -> Called {
         // SAFETY: as the caller says.
-        let called = unsafe { (self.header().types.call)(self.0) };
+        let called = unsafe { (self.header().types.call)(self.as_ptr()) };
         self.header().storage.with_mut(|_| ());
         called
     }
@@ -321,7 +199,7 @@ impl<X> TaskWith<X> {
     pub(super) unsafe fn withdraw(&self) -> Box<dyn Withdrawn> {
         self.header().storage.with_mut(|_| ());
         // SAFETY: as the caller says.
-        unsafe { (self.header().types.withdraw)(self.0) }
+        unsafe { (self.header().types.withdraw)(self.as_ptr()) }
     }
 
     /// Moves a job of known type out of the storage.
@@ -332,7 +210,9 @@ impl<X> TaskWith<X> {
     pub(super) unsafe fn job<J>(&self) -> J {
         self.header().storage.with_mut(|_| ());
         // SAFETY: as the caller says.
-        unsafe { job_of::<J, X>(self.0).read() }
+        let place = unsafe { job_of::<J, HEADER>(self.as_ptr()) };
+        // SAFETY: as the caller says.
+        unsafe { place.read() }
     }
 
     /// Drops the job in its place.
@@ -344,7 +224,7 @@ impl<X> TaskWith<X> {
     pub(super) unsafe fn drop_job(&self) {
         self.header().storage.with_mut(|_| ());
         // SAFETY: as the caller says.
-        unsafe { (self.header().types.drop_job)(self.0) };
+        unsafe { (self.header().types.drop_job)(self.as_ptr()) };
     }
 
     /// Takes the call out of the job of a remote task.
@@ -355,7 +235,7 @@ impl<X> TaskWith<X> {
     pub(super) unsafe fn take_call(&self) -> Option<EncodedCall> {
         self.header().storage.with_mut(|_| ());
         // SAFETY: as the caller says.
-        unsafe { (self.header().types.take_call)(self.0) }
+        unsafe { (self.header().types.take_call)(self.as_ptr()) }
     }
 
     /// Puts the call back into the job.
@@ -366,7 +246,7 @@ impl<X> TaskWith<X> {
     pub(super) unsafe fn put_call(&self, call: EncodedCall) {
         self.header().storage.with_mut(|_| ());
         // SAFETY: as the caller says.
-        unsafe { (self.header().types.put_call)(self.0, call) };
+        unsafe { (self.header().types.put_call)(self.as_ptr(), call) };
     }
 
     /// Writes an error as the outcome.
@@ -377,7 +257,7 @@ impl<X> TaskWith<X> {
     pub(super) unsafe fn write_error(&self, error: Error) {
         self.header().storage.with_mut(|_| ());
         // SAFETY: as the caller says.
-        unsafe { (self.header().types.write_error)(self.0, error) };
+        unsafe { (self.header().types.write_error)(self.as_ptr(), error) };
     }
 
     /// Lends the error that is the outcome, if it is one.
@@ -387,7 +267,7 @@ impl<X> TaskWith<X> {
     /// The outcome was written, and stays as long as the reference lives.
     pub(super) unsafe fn error(&self) -> Option<&Error> {
         // SAFETY: as the caller says.
-        let error = unsafe { (self.header().types.error)(self.0) };
+        let error = unsafe { (self.header().types.error)(self.as_ptr()) };
         // SAFETY: as the caller says.
         error.map(|error| unsafe { error.as_ref() })
     }
@@ -400,7 +280,7 @@ impl<X> TaskWith<X> {
     pub(super) unsafe fn drop_outcome(&self) {
         self.header().storage.with_mut(|_| ());
         // SAFETY: as the caller says.
-        unsafe { (self.header().types.drop_outcome)(self.0) };
+        unsafe { (self.header().types.drop_outcome)(self.as_ptr()) };
     }
 
     /// Returns `true` if dropping an outcome runs code that is not this crate's.
@@ -415,7 +295,8 @@ impl<X> TaskWith<X> {
     /// The task's value is a `T`. The caller has set ENDING, and the job has left the
     /// storage.
     pub(super) unsafe fn write_outcome<T>(&self, outcome: Result<T, Error>) {
-        let place = outcome_of::<T, X>(self.0);
+        // SAFETY: as the caller says.
+        let place = unsafe { outcome_of::<T, HEADER>(self.as_ptr()) };
         let write = |_| {
             // SAFETY: as the caller says.
             unsafe { place.write(outcome) };
@@ -430,7 +311,8 @@ impl<X> TaskWith<X> {
     /// The task's value is a `T`, and the caller has seen that it is finished. The value
     /// is neither moved out nor dropped as long as the reference lives.
     pub(super) unsafe fn lend_outcome<T>(&self) -> &Result<T, Error> {
-        let place = outcome_of::<T, X>(self.0);
+        // SAFETY: as the caller says.
+        let place = unsafe { outcome_of::<T, HEADER>(self.as_ptr()) };
         // SAFETY: as the caller says.
         self.header().storage.with(|_| unsafe { place.as_ref() })
     }
@@ -442,7 +324,8 @@ impl<X> TaskWith<X> {
     /// The task's value is a `T`, the caller has seen that it is finished and owns the
     /// value; it calls this once.
     pub(super) unsafe fn take_outcome<T>(&self) -> Result<T, Error> {
-        let place = outcome_of::<T, X>(self.0);
+        // SAFETY: as the caller says.
+        let place = unsafe { outcome_of::<T, HEADER>(self.as_ptr()) };
         // SAFETY: as the caller says.
         (self.header().storage).with_mut(|_| unsafe { place.read() })
     }
@@ -471,7 +354,7 @@ impl<X> TaskWith<X> {
         // this one was forked from.
         if !word.is_done() && (!word.is(RUNNING) || contents.types.is_remote) {
             // SAFETY: the job is in the storage, and no other thread is there.
-            unsafe { (contents.types.drop_job)(header) };
+            unsafe { (contents.types.drop_job)(task) };
         }
         // ORDERING: no other thread is there.
         if let Some(attached) = NonNull::new(contents.attached.load(Ordering::Relaxed)) {

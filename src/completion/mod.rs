@@ -67,6 +67,7 @@ mod running;
 mod scope_end;
 mod scope_guard;
 mod stack;
+mod storage;
 mod transitions;
 mod until;
 mod waiting;

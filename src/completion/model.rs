@@ -1,7 +1,7 @@
 //! Models of the core, for `loom` to run in every order that threads allow.
 //!
 //! `ci/loom` runs them. Timed waits are not in them: a model knows no clocks,
-//! and a wait that times out leaves nothing behind in the record.
+//! and a wait that times out leaves nothing behind in the task.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};

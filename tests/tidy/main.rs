@@ -203,6 +203,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/completion/rare.rs",
         "src/completion/running.rs",
         "src/completion/scope_end.rs",
+        "src/completion/storage.rs",
         "src/completion/transitions.rs",
         "src/future/awaiting.rs",
         "src/future/handle.rs",

@@ -1,0 +1,159 @@
+//! [`Types`]: the layout of a task, and the functions that know the types of its job and
+//! its value, which share one storage behind the task's header.
+
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::mem::needs_drop;
+use std::ptr::NonNull;
+
+use super::job::{EncodedCall, Job, Withdrawn, WithdrawnJob};
+use super::scope_guard::ScopeGuard;
+use crate::error::Error;
+use crate::panic::{catch, contain_drop};
+
+/// `true` if the job panicked; and the guard of a job in a scope.
+pub(super) type Called = (bool, Option<ScopeGuard>);
+
+/// The functions that know the types of job and value. All get a live task; the other
+/// conditions are those of the methods of `TaskWith` (`cell.rs`) that call them.
+pub(super) struct Types {
+    pub(super) layout: Layout,
+    pub(super) is_remote: bool,
+    pub(super) value_needs_drop: bool,
+    pub(super) call: unsafe fn(NonNull<()>) -> Called,
+    pub(super) withdraw: unsafe fn(NonNull<()>) -> Box<dyn Withdrawn>,
+    pub(super) drop_job: unsafe fn(NonNull<()>),
+    pub(super) take_call: unsafe fn(NonNull<()>) -> Option<EncodedCall>,
+    pub(super) put_call: unsafe fn(NonNull<()>, EncodedCall),
+    pub(super) write_error: unsafe fn(NonNull<()>, Error),
+    pub(super) error: unsafe fn(NonNull<()>) -> Option<NonNull<Error>>,
+    pub(super) drop_outcome: unsafe fn(NonNull<()>),
+}
+
+/// Returns the offset of a value with that alignment behind a header of that size.
+const fn behind(header: usize, align: usize) -> usize {
+    header.next_multiple_of(align)
+}
+
+const fn larger(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
+}
+
+/// Returns the place of a job.
+///
+/// # Safety
+///
+/// The task has the [layout](TypesOf::LAYOUT) of such a job, behind a header of that size.
+#[inline]
+pub(super) unsafe fn job_of<J, const HEADER: usize>(task: NonNull<()>) -> NonNull<J> {
+    // SAFETY: inside the allocation, says the caller.
+    unsafe { task.byte_add(behind(HEADER, align_of::<J>())) }.cast()
+}
+
+/// Returns the place of an outcome.
+///
+/// # Safety
+///
+/// As for [`job_of`], with a value of this type.
+#[inline]
+pub(super) unsafe fn outcome_of<T, const HEADER: usize>(
+    task: NonNull<()>,
+) -> NonNull<Result<T, Error>> {
+    let offset = behind(HEADER, align_of::<Result<T, Error>>());
+    // SAFETY: inside the allocation, says the caller.
+    unsafe { task.byte_add(offset) }.cast()
+}
+
+/// The types of job and value, from which a [`Types`] is made.
+pub(super) struct TypesOf<J, T, const HEADER: usize>(PhantomData<(J, T)>);
+
+impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
+    /// Room for the header, and behind it for the job or the outcome.
+    pub(super) const LAYOUT: Layout = {
+        let job_end = behind(HEADER, align_of::<J>()) + size_of::<J>();
+        let outcome_end =
+            behind(HEADER, align_of::<Result<T, Error>>()) + size_of::<Result<T, Error>>();
+        let align = larger(align_of::<J>(), align_of::<Result<T, Error>>());
+        let align = larger(align, align_of::<usize>());
+        match Layout::from_size_align(larger(job_end, outcome_end), align) {
+            Ok(layout) => layout.pad_to_align(),
+            Err(_) => panic!("a job or a value as large as the address space"),
+        }
+    };
+
+    pub(super) const TYPES: Types = Types {
+        layout: Self::LAYOUT,
+        is_remote: J::IS_REMOTE,
+        value_needs_drop: needs_drop::<T>(),
+        call: Self::call,
+        withdraw: Self::withdraw,
+        drop_job: Self::drop_job,
+        take_call: Self::take_call,
+        put_call: Self::put_call,
+        write_error: Self::write_error,
+        error: Self::error,
+        drop_outcome: Self::drop_outcome,
+    };
+
+    fn job(task: NonNull<()>) -> NonNull<J> {
+        // SAFETY: the functions below are called with tasks of this layout alone.
+        unsafe { job_of::<J, HEADER>(task) }
+    }
+
+    fn outcome(task: NonNull<()>) -> NonNull<Result<T, Error>> {
+        // SAFETY: as above.
+        unsafe { outcome_of::<T, HEADER>(task) }
+    }
+
+    unsafe fn call(task: NonNull<()>) -> Called {
+        // SAFETY: the caller started the task, so the job is its own.
+        let mut job = unsafe { Self::job(task).read() };
+        let guard = job.take_guard();
+        let outcome = catch(|| job.call()).map_err(Error::Panicked);
+        let failed = outcome.is_err();
+        // SAFETY: the job has left the storage.
+        unsafe { Self::outcome(task).write(outcome) };
+        (failed, guard)
+    }
+
+    unsafe fn withdraw(task: NonNull<()>) -> Box<dyn Withdrawn> {
+        // SAFETY: the caller ends the task, so the job is its own.
+        let job = unsafe { Self::job(task).read() };
+        let job: Box<dyn Withdrawn + '_> = Box::new(WithdrawnJob(job, PhantomData::<T>));
+        // SAFETY: what it borrows lives until the scope guard is dropped, which the
+        // thread that has this does last (the head of `cell.rs`); only the lifetime
+        // changes.
+        unsafe { std::mem::transmute::<Box<dyn Withdrawn + '_>, Box<dyn Withdrawn>>(job) }
+    }
+
+    unsafe fn drop_job(task: NonNull<()>) {
+        // SAFETY: the caller has the job for itself.
+        unsafe { Self::job(task).read() }.drop_contained();
+    }
+
+    unsafe fn take_call(task: NonNull<()>) -> Option<EncodedCall> {
+        // SAFETY: the caller claimed the task, so the job is its own.
+        unsafe { Self::job(task).as_mut() }.take_call()
+    }
+
+    unsafe fn put_call(task: NonNull<()>, call: EncodedCall) {
+        // SAFETY: as above.
+        unsafe { Self::job(task).as_mut() }.put_call(call);
+    }
+
+    unsafe fn write_error(task: NonNull<()>, error: Error) {
+        // SAFETY: the caller took the job out of the storage.
+        unsafe { Self::outcome(task).write(Err(error)) };
+    }
+
+    unsafe fn error(task: NonNull<()>) -> Option<NonNull<Error>> {
+        // SAFETY: the outcome is there, and stays, says the caller.
+        let outcome = unsafe { Self::outcome(task).as_ref() };
+        outcome.as_ref().err().map(NonNull::from)
+    }
+
+    unsafe fn drop_outcome(task: NonNull<()>) {
+        // SAFETY: the caller owns the value.
+        contain_drop(unsafe { Self::outcome(task).read() });
+    }
+}
