@@ -72,7 +72,8 @@ impl Pool {
         contain_drop(broken);
     }
 
-    /// Fails a task that was queued while the pool broke.
+    /// Fails a task that was queued, or about to be, while the pool broke; it has no entry
+    /// in a queue.
     pub(super) fn fail_queued(&self, task: &Task) {
         let closed = self.state.lock().closed.clone();
         let notification = task.fail(closed.unwrap_or(Error::ShutDown));

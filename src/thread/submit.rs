@@ -108,6 +108,12 @@ impl Pool {
         let Err(error) = self.push(task) else {
             return Ok(completion);
         };
+        if matches!(error, Error::Broken(_)) {
+            // It was admitted before, perhaps as the first task, for which the worker was
+            // started that broke the pool: it fails like all that was queued.
+            self.fail_queued(&completion);
+            return Ok(completion);
+        }
         // SAFETY: such a job it has; and there is no future.
         match unsafe { completion.take_job::<J>() } {
             Some(job) => Err((error, job)),
@@ -125,6 +131,9 @@ impl Pool {
     fn admit(self: &Arc<Self>, waits: bool) -> Result<(), Error> {
         if !self.is_here() {
             return Err(Error::forked_pool());
+        }
+        if !self.queue.is_open() {
+            return Err(self.refusal());
         }
         if self.started() == 0 {
             self.start_first_worker()?;

@@ -280,6 +280,24 @@ fn what_the_initializer_gets_reaches_each_worker() {
 
 /// Python's FailingInitializerResourcesTest.
 #[cfg(target_os = "linux")]
+/// Its worker may have failed before it is queued.
+#[test]
+fn the_first_task_of_a_pool_that_breaks_at_once_is_accepted_and_fails() {
+    for _ in 0..2_000 {
+        let executor = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .initializer(|()| Err("no licence"), ())
+            .build()
+            .unwrap();
+        let future = executor.spawn(|| ()).expect("it was open");
+        let error = future.exception_timeout(LIMIT).unwrap();
+        assert!(matches!(error, Some(Error::Broken(_))), "{error:?}");
+        assert!(matches!(executor.spawn(|| ()), Err(Error::Broken(_))));
+        let stats = executor.stats();
+        assert_eq!((stats.queued, stats.failed), (0, 1));
+    }
+}
+
 #[test]
 fn a_failing_initializer_leaves_no_threads_behind() {
     for _ in 0..20 {
