@@ -136,6 +136,14 @@ impl<X> TaskWith<X> {
         updated.map(Word::from_bits).map_err(Word::from_bits)
     }
 
+    /// Replaces the word of a task that no other thread can reach.
+    #[inline]
+    pub(super) fn pass_unseen(&self, change: impl FnOnce(Word) -> Word) {
+        let word = change(self.word());
+        // ORDERING: no other thread sees it.
+        self.atomic().store(word.bits(), Ordering::Relaxed);
+    }
+
     /// Sets a flag; returns the word as it was before.
     #[inline]
     pub(super) fn set(&self, flag: Flag) -> Word {

@@ -96,7 +96,7 @@ pub(crate) use self::waiting::{is_collector_of, mark_collector_of};
 pub(crate) use self::wakers::WakerKey;
 pub(crate) use self::worker_hooks::WorkerHooks;
 
-use self::word::{CANCELLED, FINISHED, HANDLE, RARE};
+use self::word::{CANCELLED, FINISHED, HANDLE, RARE, Word};
 use crate::error::Error;
 use crate::state::State;
 
@@ -236,6 +236,15 @@ impl<T> Completion<T> {
     /// The caller owns the only handle, and no reference from [`lend`](Self::lend) is
     /// alive, except in a callback.
     pub(crate) unsafe fn release_handle(self) {
+        // The future's reference goes with its flag, unless there is more to do.
+        let detach = |word: Word| {
+            let is_plain = !word.has(RARE) && !word.is_done() && word.references() > 1;
+            is_plain.then(|| word.without(HANDLE).released())
+        };
+        if self.task.update(detach).is_ok() {
+            // SAFETY: `released` took it out of the word, and there is another one.
+            return unsafe { self.task.forget_reference() };
+        }
         let released = (self.task).update(|word| (!word.has(RARE)).then(|| word.without(HANDLE)));
         let released = match released {
             Ok(word) => word,

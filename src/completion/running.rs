@@ -4,6 +4,7 @@
 use super::inline_worker::{is_registered_for, with_hooks};
 use super::nested_callbacks::without_callback_queue;
 use super::rare::Task;
+use super::scope_guard::ScopeGuard;
 use super::stack::{NoStack, with_enough_stack};
 use super::wakers::outside_wakers;
 use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
@@ -20,6 +21,10 @@ impl Task {
     /// Runs a task that a worker took from a queue, with the queue's reference. Returns
     /// `false` if it is past pending.
     pub(crate) fn run(self, hooks: &impl WorkerHooks) -> bool {
+        if self.word().is_detached() {
+            self.run_detached(hooks);
+            return true;
+        }
         if self.start_here() {
             self.run_started(hooks, false);
             return true;
@@ -97,11 +102,8 @@ impl Task {
             return unsafe { self.drop_outcome() };
         }
         hooks.call_returned(failed);
-        if let Some(scope_guard) = scope_guard.as_mut().filter(|_| failed) {
-            // SAFETY: written just now, and the task is not done yet.
-            if let Some(Error::Panicked(panic)) = unsafe { self.error() } {
-                scope_guard.panicked(panic.clone());
-            }
+        if failed {
+            self.keep_panic(&mut scope_guard);
         }
         let Some(task) = self.finish_unwatched() else {
             return drop(scope_guard);
@@ -116,6 +118,44 @@ impl Task {
         // A callback may have forked as well.
         if is_due && task.is_here() {
             hooks.callbacks_finished();
+        }
+    }
+
+    /// Runs a task of which the worker has the only reference: no other thread sees its
+    /// states.
+    fn run_detached(self, hooks: &impl WorkerHooks) {
+        self.pass_unseen(|word| word.started_by(None));
+        hooks.begin(false);
+        // SAFETY: started just now, as far as it can be seen.
+        let (failed, mut scope_guard) = unsafe { self.call() };
+        if !self.is_here() {
+            // As in `run_started`.
+            // SAFETY: as there.
+            return unsafe { self.drop_outcome() };
+        }
+        hooks.call_returned(failed);
+        self.pass_unseen(|word| word.ended_as(FINISHED));
+        if failed {
+            self.keep_panic(&mut scope_guard);
+        }
+        if failed || self.value_needs_drop() {
+            hooks.callbacks_started();
+            // SAFETY: there is no future, so the value is this thread's.
+            unsafe { self.drop_outcome() };
+            if self.is_here() {
+                hooks.callbacks_finished();
+            }
+        }
+        drop(scope_guard);
+    }
+
+    /// Keeps the panic that is the outcome for the task's scope, if it is in one.
+    #[cold]
+    fn keep_panic(&self, scope_guard: &mut Option<ScopeGuard>) {
+        // SAFETY: the outcome was written, and this thread has not yet given it away.
+        let error = unsafe { self.error() };
+        if let (Some(scope_guard), Some(Error::Panicked(panic))) = (scope_guard, error) {
+            scope_guard.panicked(panic.clone());
         }
     }
 

@@ -117,6 +117,13 @@ impl Word {
         self.0 & (STATE | ENDING.0) == PENDING.0
     }
 
+    /// Returns `true` if the task is pending, nothing is attached, and the worker's
+    /// reference is the only one: then no other thread can reach it.
+    #[inline]
+    pub(super) fn is_detached(self) -> bool {
+        self.0 & LOW_HALF == PENDING.0 | REFERENCE
+    }
+
     #[inline]
     pub(super) fn is_done(self) -> bool {
         self.has(DONE)
