@@ -129,8 +129,7 @@ impl Pool {
                 self.threads.lock().extend(thread);
                 state.started += 1;
                 state.workers += 1;
-                // ORDERING: release shows the slot to those who see the number.
-                self.started.fetch_max(index + 1, Ordering::Release);
+                self.count_slot(index);
                 // ORDERING: under the lock.
                 self.growth_left.fetch_sub(1, Ordering::Relaxed);
                 Ok(())
@@ -141,6 +140,12 @@ impl Pool {
                 Err(Error::Spawn(Arc::new(error)))
             }
         }
+    }
+
+    /// Shows the slot to the other threads.
+    pub(super) fn count_slot(&self, index: usize) {
+        // ORDERING: release shows the slot to those who see the number.
+        self.started.fetch_max(index + 1, Ordering::Release);
     }
 
     /// Called by a worker, last of all.
@@ -159,7 +164,17 @@ impl Pool {
         }
         drop(state);
         // For a thread that counted on this worker while the pool had no room for more.
-        self.grow_if_needed();
+        // That others are free does not count: one of them may have turned busy without a
+        // fence, since it saw no room.
+        fence(Ordering::SeqCst);
+        if self.queued() == 0 {
+            return;
+        }
+        let mut state = self.state.lock();
+        if self.may_grow() && self.queued() != 0 {
+            // Without another thread, the tasks wait until a worker is free.
+            let _ = self.start_worker(&mut state);
+        }
     }
 }
 

@@ -45,12 +45,14 @@ impl WorkerHooks for NestedHooks<'_> {
         self.0.slot().count_begun();
         self.0.pool.unqueue();
         if leaves_entry {
-            self.0.pool.count_stale(1);
+            self.0.pool.add_stale();
         }
     }
 
     fn entry_was_stale(&self) {
         self.0.pool.count_stale(-1);
+        // The entry was gone before it was subtracted, and this worker takes no other.
+        self.0.pool.grow_if_needed();
     }
 
     fn call_returned(&self, failed: bool) {

@@ -276,3 +276,21 @@ fn a_task_is_refused_or_taken_before_the_worker_leaves() {
         assert_eq!(working.join().expect("no panic"), usize::from(is_queued));
     });
 }
+
+/// Another worker saw no task and leaves; this one holds some that it has stolen, and
+/// begins one of them. There is room for a new worker then, which the rest needs.
+#[test]
+fn a_stolen_task_is_not_left_alone_when_the_last_free_worker_leaves() {
+    loom::model(|| {
+        let pool = pool_of(2, false);
+        let worker = WorkerThread::new(Arc::clone(&pool), 0);
+        let beginning = thread::spawn(move || {
+            worker.push(task());
+            worker.pass_on();
+            worker.begin(false);
+        });
+        pool.leave(1);
+        beginning.join().expect("no panic");
+        assert_eq!(pool.state.lock().workers, 2);
+    });
+}

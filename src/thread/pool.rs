@@ -73,6 +73,8 @@ pub(super) struct Pool {
     /// For a bounded queue: the number of tasks that were admitted and have not begun.
     pub(super) admitted: Mutex<usize>,
     pub(super) capacity: QueueCapacity,
+    /// Held while all queued tasks are ended; no user code runs under it.
+    pub(super) ending: Mutex<()>,
     /// Threads that were not joined yet; the lock is held while joining.
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     /// The number of entries in the queues whose task is past pending. For a moment less
@@ -111,6 +113,7 @@ impl Pool {
             state: Mutex::new(PoolState::default()),
             ended: Condvar::new(),
             admitted: Mutex::new(0),
+            ending: Mutex::new(()),
             threads: Mutex::new(Vec::new()),
             stale: AtomicI64::new(0),
             cancelled: AtomicU64::new(0),
@@ -150,9 +153,11 @@ impl Pool {
         let own: usize = (self.slots.iter(self.started()))
             .map(|slot| slot.own.len())
             .sum();
-        // ORDERING: exact when nothing changes meanwhile.
+        let entries = self.queue.len() + own;
+        // ORDERING: behind the lengths, whose acquire shows what a sweep has subtracted
+        // for the entries that it took out.
         let stale = self.stale.load(Ordering::Relaxed).max(0).unsigned_abs();
-        (self.queue.len() + own).saturating_sub(usize::try_from(stale).unwrap_or(usize::MAX))
+        entries.saturating_sub(usize::try_from(stale).unwrap_or(usize::MAX))
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -197,10 +202,19 @@ impl Pool {
         // ORDERING: the end of the task publishes it.
         count.fetch_add(1, Ordering::Relaxed);
         self.unqueue();
+        self.add_stale();
+    }
+
+    /// Counts one more entry whose task is past pending, and sweeps such entries out if
+    /// they are most of the queue.
+    pub(super) fn add_stale(&self) {
         let stale = self.count_stale(1).unsigned_abs();
         if stale % SWEEP == 0 && stale > self.queue.len() as u64 / 2 {
-            let swept = self.queue.remove_done();
-            self.count_stale(-i64::try_from(swept).unwrap_or(i64::MAX));
+            // Before they leave the queue: were they subtracted later, tasks that are
+            // queued would be counted as none meanwhile, and get no worker.
+            self.queue.remove_done(|swept| {
+                self.count_stale(-i64::try_from(swept).unwrap_or(i64::MAX));
+            });
         }
     }
 

@@ -265,25 +265,17 @@ impl Queue {
         tasks
     }
 
-    /// Takes out the tasks that are done, but for the oldest ones; returns their number.
-    pub(super) fn remove_done(&self) -> usize {
+    /// Takes out the tasks that are done, but for the oldest ones. Calls `count` with their
+    /// number before others can see that they are gone.
+    pub(super) fn remove_done(&self, count: impl FnOnce(usize)) {
         let mut inner = self.inner.lock();
-        let (done, left): (Vec<Task>, VecDeque<Task>) = {
-            let mut done = Vec::new();
-            let mut left = VecDeque::with_capacity(inner.back.len() / 2);
-            for task in inner.back.drain(..) {
-                if task.state().done() {
-                    done.push(task);
-                } else {
-                    left.push_back(task);
-                }
-            }
-            (done, left)
-        };
-        inner.back = left;
+        let is_done = |task: &Task| task.state().done();
+        let (done, left): (Vec<Task>, Vec<Task>) = inner.back.drain(..).partition(is_done);
+        count(done.len());
+        inner.back = left.into();
         self.back_len.store(inner.back.len(), Ordering::Release);
         drop(inner);
-        done.len()
+        drop(done);
     }
 
     /// Stops to search.

@@ -244,7 +244,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     {
         // SAFETY: what is borrowed outlives `'scope`, which lasts until
         // `ThreadPoolExecutor::scope` has waited for the group.
-        unsafe { self.pool.submit_to(Some(&self.scope_tasks), f, args, waits) }
+        unsafe { self.pool.submit_to(&self.scope_tasks, f, args, waits) }
     }
 }
 

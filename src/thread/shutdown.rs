@@ -29,9 +29,9 @@ impl Pool {
             if waits {
                 // Not after the callback that this thread may be in: a worker, which
                 // is joined below, may have to wait for these.
-                without_callback_queue(|| self.clear(Task::cancel));
+                without_callback_queue(|| self.clear(None, Task::cancel));
             } else {
-                self.clear(Task::cancel);
+                self.clear(None, Task::cancel);
             }
         }
         if waits {
@@ -68,24 +68,27 @@ impl Pool {
     pub(super) fn break_down(&self, cause: Error) {
         let broken = cause.broken(BrokenPart::Initializer);
         self.close(broken.clone(), Gate::Broken);
-        self.clear(|task| task.fail(broken.clone()));
+        self.clear(None, |task| task.fail(broken.clone()));
         contain_drop(broken);
     }
 
-    /// Fails a task that was queued, or about to be, while the pool broke; it has no entry
-    /// in a queue.
-    pub(super) fn fail_queued(&self, task: &Task) {
+    /// Fails a task that was queued, or about to be, while the pool broke, with all that are
+    /// queued still; it has no entry in a queue.
+    pub(super) fn fail_queued(&self, task: Task) {
         let closed = self.state.lock().closed.clone();
-        let notification = task.fail(closed.unwrap_or(Error::ShutDown));
-        task.wait_for_ending();
-        self.count_stale(-1);
-        run_notifications(notification);
+        let closed = closed.unwrap_or(Error::ShutDown);
+        self.clear(Some(task), |task| task.fail(closed.clone()));
+        contain_drop(closed);
     }
 
     /// Ends all queued tasks, and then runs their callbacks, since one may wait for
-    /// another of these tasks.
-    fn clear(&self, end: impl Fn(&Task) -> Option<Notification>) {
+    /// another of these tasks. `taken` is one that the calling thread has taken.
+    fn clear(&self, taken: Option<Task>, end: impl Fn(&Task) -> Option<Notification>) {
+        // Two threads may clear: neither is to notify of its tasks while the other still ends
+        // those that it took.
+        let ending = self.ending.lock();
         let mut tasks = self.queue.take_all();
+        tasks.splice(0..0, taken);
         for slot in self.slots.iter(self.started()) {
             loop {
                 match slot.own.steal() {
@@ -103,6 +106,7 @@ impl Pool {
             notification
         };
         let notifications: Vec<_> = tasks.into_iter().filter_map(end).collect();
+        drop(ending);
         run_notifications(notifications);
     }
 }

@@ -31,20 +31,24 @@ impl Pool {
         A: Send + 'static,
         R: Send + 'static,
     {
-        // SAFETY: nothing borrows.
-        unsafe { self.submit_to(None, f, args, waits) }
+        if let Err(error) = self.admit(waits) {
+            let call = (f, args);
+            return Err(TrySubmitError { error, call });
+        }
+        let pool = NonNull::from(&**self);
+        // SAFETY: nothing borrows, and all is `Send`.
+        unsafe { self.queue_job(Call { pool, f, args }, None) }.map_err(refused)
     }
 
     /// Like [`submit`](Self::submit), for a scope.
     ///
     /// # Safety
     ///
-    /// Without a scope, nothing borrows. With one, what is borrowed lives until
-    /// [`ScopeTasks::wait`] has returned, and so do the futures at most.
-    #[inline]
+    /// What is borrowed lives until [`ScopeTasks::wait`] has returned, and so do the
+    /// futures at most.
     pub(super) unsafe fn submit_to<F, A, R>(
         self: &Arc<Self>,
-        scope_tasks: Option<&Arc<ScopeTasks>>,
+        scope_tasks: &Arc<ScopeTasks>,
         f: F,
         args: A,
         waits: bool,
@@ -59,26 +63,10 @@ impl Pool {
             return Err(TrySubmitError { error, call });
         }
         let pool = NonNull::from(&**self);
-        let call = Call { pool, f, args };
-        let refused = match scope_tasks {
-            // SAFETY: nothing borrows, and all is `Send`.
-            None => match unsafe { self.queue_job(call, None) } {
-                Ok(completion) => return Ok(completion),
-                Err(refused) => refused,
-            },
-            Some(scope_tasks) => {
-                let scoped = scope_tasks.enter(call);
-                // SAFETY: it is in the scope, and all is `Send`.
-                match unsafe { self.queue_job(scoped, Some(scope_tasks)) } {
-                    Ok(completion) => return Ok(completion),
-                    Err((error, scoped)) => (error, scoped.into_job()),
-                }
-            }
-        };
-        self.unqueue();
-        let (error, Call { f, args, .. }) = refused;
-        let call = (f, args);
-        Err(TrySubmitError { error, call })
+        let scoped = scope_tasks.enter(Call { pool, f, args });
+        // SAFETY: it is in the scope, and all is `Send`.
+        let queued = unsafe { self.queue_job(scoped, Some(scope_tasks)) };
+        queued.map_err(|(error, scoped)| refused((error, scoped.into_job())))
     }
 
     /// Makes a task of a job that was admitted, and queues it.
@@ -111,12 +99,15 @@ impl Pool {
         if matches!(error, Error::Broken(_)) {
             // It was admitted before, perhaps as the first task, for which the worker was
             // started that broke the pool: it fails like all that was queued.
-            self.fail_queued(&completion);
+            self.fail_queued(completion.task().clone());
             return Ok(completion);
         }
         // SAFETY: such a job it has; and there is no future.
         match unsafe { completion.take_job::<J>() } {
-            Some(job) => Err((error, job)),
+            Some(job) => {
+                self.unqueue();
+                Err((error, job))
+            }
             // A worker that waits for the scope was faster.
             None => Ok(completion),
         }
@@ -214,6 +205,12 @@ impl Pool {
     fn refusal(&self) -> Error {
         self.state.lock().closed.clone().unwrap_or(Error::ShutDown)
     }
+}
+
+fn refused<F, A>((error, call): (Error, Call<F, A>)) -> TrySubmitError<F, A> {
+    let Call { f, args, .. } = call;
+    let call = (f, args);
+    TrySubmitError { error, call }
 }
 
 /// A call of the user's, on its way.

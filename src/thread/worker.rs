@@ -13,6 +13,9 @@ use crate::worker::{self, PoolKind, Worker};
 
 /// Runs a worker thread, which the pool counts as free already.
 pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
+    // The thread that started this one may be delayed before it says so. Until it has, the
+    // others would not see what this worker's tasks submit.
+    pool.count_slot(index);
     let this = WorkerThread::new(pool, index);
     let leaving = Leaving(&this);
     let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
@@ -61,7 +64,7 @@ fn work(this: &WorkerThread) {
             return;
         };
         if pool.queue.gate() == Gate::Broken {
-            pool.fail_queued(&task);
+            pool.fail_queued(task);
         } else {
             // Refused if the task was cancelled while it was queued, or run inline by a
             // worker that waited for it.

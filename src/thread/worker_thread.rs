@@ -163,7 +163,7 @@ impl WorkerThread {
 
     /// Called behind a search that has ended, also by lying down and getting up again:
     /// threads that pushed meanwhile have relied on it.
-    fn pass_on(&self) {
+    pub(super) fn pass_on(&self) {
         // ORDERING: pairs with the fence of `Pool::push_own`: its worker sees the search
         // at an end, or this one sees its task.
         fence(Ordering::SeqCst);

@@ -439,3 +439,50 @@ fn what_panics_when_it_is_dropped_with_its_pool_does_not_leave_the_drop() {
     drop(executor);
     assert_eq!(exploded.load(Ordering::Relaxed), 2, "each once");
 }
+
+/// A callback heard of one task while hundreds were still to be failed.
+#[test]
+fn a_pool_that_breaks_tells_of_no_task_before_all_have_ended() {
+    const ROUNDS: usize = 200;
+    const CHILDREN: usize = 200;
+    let mut early_rounds = 0;
+    for _ in 0..ROUNDS {
+        let (open, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let workers = AtomicUsize::new(0);
+        let fail_as_second = move |()| {
+            if workers.fetch_add(1, Ordering::Relaxed) == 1 {
+                let _ = gate.lock().unwrap().recv();
+                return Err("no licence");
+            }
+            Ok(())
+        };
+        let executor = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .initializer(fail_as_second, ())
+            .build();
+        let executor = Arc::new(executor.unwrap());
+        let (sender, told) = mpsc::channel();
+        let other = Arc::clone(&executor);
+        let parent = executor.spawn(move || {
+            let spawn = |_| other.spawn(|| ()).unwrap();
+            let all: Arc<Vec<ThreadFuture<()>>> = Arc::new((0..CHILDREN).map(spawn).collect());
+            for child in all.iter() {
+                let (all, sender) = (Arc::clone(&all), sender.clone());
+                child.add_done_callback(move |_| {
+                    let pending = all.iter().filter(|child| !child.done()).count();
+                    sender.send(pending).unwrap();
+                });
+            }
+            open.send(()).unwrap();
+            while !other.stats().broken {
+                thread::yield_now();
+            }
+        });
+        parent.unwrap().into_result().unwrap();
+        // One that a worker has in its hand at that moment is no concern of this test.
+        let early = told.iter().take(CHILDREN).filter(|pending| *pending > 1);
+        early_rounds += usize::from(early.count() > 0);
+    }
+    assert_eq!(early_rounds, 0, "of {ROUNDS} pools");
+}
