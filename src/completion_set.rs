@@ -128,7 +128,7 @@ impl<F: Waitable> CompletionSet<F> {
             let waker = Waker::from(Arc::new(ArrivalWaker { sender, number }));
             if item.target().poll(&mut key, &waker) {
                 self.arrive(number);
-            } else if self.waiter != thread_id() || item.target().may_run_inline() {
+            } else {
                 self.not_tried_inline.insert(number);
             }
         }

@@ -373,7 +373,6 @@ impl<X> TaskWith<X> {
         unsafe { dealloc(header.as_ptr().cast(), contents.types.layout) };
     }
 
-    #[inline]
     /// Returns the reference once more, not counted.
     ///
     /// # Safety

@@ -84,8 +84,7 @@ impl Task {
 
     /// Drops an entry of a queue whose task is past pending.
     fn let_go_of_entry(self, hooks: &(impl WorkerHooks + ?Sized)) {
-        // The thread that cancels it looks at its pool, which may end once the queue's
-        // entries are gone.
+        // A thread that is ending the task still uses the pool: wait until it has.
         self.wait_for_ending();
         hooks.entry_was_stale();
     }

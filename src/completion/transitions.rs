@@ -134,8 +134,9 @@ impl Task {
         }
         // SAFETY: ENDING was set just now.
         let job = unsafe { self.withdraw() };
-        // Before the end: a pool may be gone behind it. It lives until its queue has let
-        // the task go, which a worker does not do in the middle of this.
+        // Before the transition: once the task has ended, the pool may be gone. Until then
+        // its entry keeps the pool alive, for a worker that takes the entry waits until
+        // ENDING is cleared.
         job.on_withdrawn(cancelled);
         Some(job)
     }

@@ -113,7 +113,8 @@ impl Deque {
     pub(super) unsafe fn pop(&self) -> Option<Task> {
         // ORDERING: only the owner writes it.
         let bottom = self.bottom.load(Ordering::Relaxed);
-        // ORDERING: `top` only grows, and is never beyond the bottom for long.
+        // ORDERING: `top` only grows, and is not beyond the bottom here: only a pop of the
+        // owner lets it be.
         if bottom == self.top.0.load(Ordering::Relaxed) {
             return None;
         }

@@ -40,7 +40,8 @@ impl Pool {
     /// Returns `true` if more workers may be started.
     #[inline]
     pub(super) fn may_grow(&self) -> bool {
-        // ORDERING: it falls under the lock; who sees an old number looks once more.
+        // ORDERING: it falls under the lock, where it is read once more. It rises only when
+        // a worker leaves, and `leave` then looks for tasks itself.
         self.growth_left.load(Ordering::Relaxed) != 0
     }
 

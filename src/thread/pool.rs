@@ -11,7 +11,9 @@
 //! A task that is cancelled, or that a worker runs inline while it waits for it, leaves
 //! a stale entry in its queue, unless it was the newest of that worker's own. Stale
 //! entries are counted, since they do not count as queued. The worker that pops such an
-//! entry drops it. If more than half of the queue is stale, they are swept out.
+//! entry drops it. Every 256 stale entries it is checked whether they are more than half
+//! of the queue; then those behind its front are swept out. Those in a worker's own deque
+//! stay until they are popped, or move to the queue.
 //!
 //! # The life of a pool
 //!

@@ -147,8 +147,8 @@ impl Queue {
         idle != 0 && idle & SEARCHING == 0
     }
 
-    /// Appends a task. Returns `true` if so many workers are sure to come for the queue's
-    /// tasks as there are tasks in it.
+    /// Appends a task. Returns `true` if at least as many workers sleep or search as there
+    /// are tasks in the back; for the others a worker looks when it begins one.
     ///
     /// # Errors
     ///

@@ -243,7 +243,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         R: Send + 'scope,
     {
         // SAFETY: what is borrowed outlives `'scope`, which lasts until
-        // `ThreadPoolExecutor::scope` has waited for the group.
+        // `ThreadPoolExecutor::scope` has waited for the scope's tasks.
         unsafe { self.pool.submit_to(&self.scope_tasks, f, args, waits) }
     }
 }
@@ -251,7 +251,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
-            .field("group", &self.scope_tasks)
+            .field("tasks", &self.scope_tasks)
             .finish_non_exhaustive()
     }
 }

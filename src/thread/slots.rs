@@ -9,8 +9,8 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, park, unpark_all};
 pub(super) const SEARCH: u32 = 1;
 pub(super) const CLOSED: u32 = 2;
 
-/// The place of a worker. Its first cache line is written by the worker alone, but for
-/// `signal` and `next`.
+/// The place of a worker. Its first cache line is written by the worker, and by the
+/// threads that wake or start it.
 #[repr(align(128))]
 pub(super) struct Slot {
     /// `true` if no new task may count on the worker; also in a place without a thread.

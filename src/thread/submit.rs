@@ -108,8 +108,12 @@ impl Pool {
                 self.unqueue();
                 Err((error, job))
             }
-            // A worker that waits for the scope was faster.
-            None => Ok(completion),
+            // A worker that waits for the scope was faster, and counted an entry that it
+            // left in no queue.
+            None => {
+                self.count_stale(-1);
+                Ok(completion)
+            }
         }
     }
 
@@ -231,8 +235,9 @@ where
     }
 
     fn on_withdrawn(&self, cancelled: bool) {
-        // SAFETY: the task's entry is in a queue of the pool, or held by a thread that
-        // holds the pool; and it is not let go as long as the task is about to end.
+        // SAFETY: an entry of the task is in the pool's queues, or in the hands of one of
+        // its workers or of a thread that clears it; each of them waits until the task has
+        // ended before it lets go of the pool.
         unsafe { self.pool.as_ref() }.on_withdrawn(cancelled);
     }
 

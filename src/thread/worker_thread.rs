@@ -7,7 +7,7 @@
 //!
 //! If there is nothing, it searches for a moment, unless another worker does, and then
 //! lies down. Longer searches, and several workers that search, were slower: what they
-//! find is taken from others. What it must_pass_on to the others then stands in `queue.rs`.
+//! find is taken from others. What it then owes to the others is said in `queue.rs`.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -141,7 +141,7 @@ impl WorkerThread {
                     has_searched = true;
                 }
                 Rest::Sleep => {
-                    // ORDERING: pairs with the fence of `Pool::push_own`.
+                    // ORDERING: pairs with the fence of `Pool::announce_own_task`.
                     fence(Ordering::SeqCst);
                     if self.pool.has_tasks() && queue.get_up(self.index, slots) {
                         continue;
@@ -164,7 +164,7 @@ impl WorkerThread {
     /// Called behind a search that has ended, also by lying down and getting up again:
     /// threads that pushed meanwhile have relied on it.
     pub(super) fn pass_on(&self) {
-        // ORDERING: pairs with the fence of `Pool::push_own`: its worker sees the search
+        // ORDERING: pairs with the fence of `Pool::announce_own_task`: its worker sees the search
         // at an end, or this one sees its task.
         fence(Ordering::SeqCst);
         if self.pool.has_tasks() && self.pool.queue.is_asleep() {

@@ -172,3 +172,12 @@ fn a_drop_that_waits_for_a_waiter_does_not_stop_a_cancel() {
     sender.send(thread).unwrap();
     assert!(future.cancel());
 }
+
+/// So many copies of it lay on the stack of an unoptimized build that 2 MiB, what a test's
+/// thread has, were too few.
+#[test]
+fn a_call_with_an_argument_of_100_kilobytes_can_be_submitted() {
+    let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
+    let first = executor.submit(|large: [u8; 100_000]| large[0], [1; 100_000]);
+    assert_eq!(first.unwrap().into_result().unwrap(), 1);
+}
