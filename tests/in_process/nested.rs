@@ -378,6 +378,18 @@ fn a_task_with_callbacks_is_told_before_the_wait_for_its_value_ends() {
 
 #[test]
 fn a_pool_that_breaks_leaves_a_task_that_runs_in_a_wait_alone() {
+    assert_eq!(break_beside_a_wait(false), (2, 0, 0));
+}
+
+/// Its entry stays in the queue, behind that of a newer one, which fails.
+#[test]
+fn a_pool_that_breaks_leaves_an_older_task_that_runs_in_a_wait_alone() {
+    assert_eq!(break_beside_a_wait(true), (2, 1, 0));
+}
+
+/// Breaks a pool while its worker runs a task inside a wait, and perhaps has a newer one
+/// in its queue. Returns the numbers of finished, failed and queued tasks.
+fn break_beside_a_wait(has_newer: bool) -> (u64, u64, usize) {
     let (fail, failing) = mpsc::channel::<()>();
     let failing = Mutex::new(failing);
     let started = AtomicUsize::new(0);
@@ -410,13 +422,16 @@ fn a_pool_that_breaks_leaves_a_task_that_runs_in_a_wait_alone() {
             assert!(inner.stats().broken);
             42
         });
+        if has_newer {
+            outer.spawn(|| ()).unwrap().detach();
+        }
         running.unwrap().into_result()
     });
     let waiting = waiting.unwrap();
     let inner = waiting.result_timeout(LIMIT).unwrap();
     assert_eq!(*inner.as_ref().unwrap(), 42);
     let stats = executor.stats();
-    assert_eq!((stats.finished, stats.failed, stats.queued), (2, 0, 0));
+    (stats.finished, stats.failed, stats.queued)
 }
 
 #[test]
