@@ -443,7 +443,7 @@ fn what_panics_when_it_is_dropped_with_its_pool_does_not_leave_the_drop() {
 /// A callback heard of one task while hundreds were still to be failed.
 #[test]
 fn a_pool_that_breaks_tells_of_no_task_before_all_have_ended() {
-    const ROUNDS: usize = 200;
+    const ROUNDS: usize = 1_000;
     const CHILDREN: usize = 200;
     let mut early_rounds = 0;
     for _ in 0..ROUNDS {
