@@ -5,38 +5,13 @@
     reason = "a failed unwrap ends the test, and says where"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::Ordering;
 
+mod counting;
+
+use self::counting::LIVE;
 use concurrent_futures::ThreadPoolExecutor;
-
-struct Counting;
-
-/// Bytes that are allocated now.
-static LIVE: AtomicIsize = AtomicIsize::new(0);
-
-fn count(bytes: usize, sign: isize) {
-    LIVE.fetch_add(sign * isize::try_from(bytes).unwrap(), Ordering::Relaxed);
-}
-
-// SAFETY: hands everything to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 1);
-        // SAFETY: the caller's duties are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count(layout.size(), -1);
-        // SAFETY: the caller's duties are the same.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The entries of children that their parent ran itself stayed in the queue, with the
 /// memory of their values, until the parent ended.
