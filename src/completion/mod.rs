@@ -133,9 +133,9 @@ impl<T> Completion<T> {
     ///
     /// # Safety
     ///
-    /// Job and value borrow nothing; or the job was [entered](ScopeTasks::enter) into a scope, and what they borrow lives
-    /// until [`ScopeTasks::wait`] has returned. The job is `Send`, or no other thread gets
-    /// the task.
+    /// Job and value borrow nothing; or the job was [entered](ScopeTasks::enter) into a
+    /// scope, and what they borrow lives until [`ScopeTasks::wait`] has returned. The job is
+    /// `Send`, or no other thread gets the task.
     pub(crate) unsafe fn with_job<J: Job<T>>(pool_id: usize, job: J) -> (Self, Task) {
         // SAFETY: as the caller says.
         let (task, worker) = unsafe { Task::new::<J, T>(pool_id, job) };

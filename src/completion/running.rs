@@ -6,6 +6,7 @@ use super::nested_callbacks::without_callback_queue;
 use super::rare::Task;
 use super::scope_guard::ScopeGuard;
 use super::stack::{NoStack, with_enough_stack};
+use super::storage::Called;
 use super::wakers::outside_wakers;
 use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
 use super::worker_hooks::WorkerHooks;
@@ -63,7 +64,7 @@ impl Task {
         with_enough_stack(|| {
             with_hooks(self.pool_id(), |hooks| {
                 // A fork of a worker is no worker.
-                if !self.is_here() || !self.word().is_free() {
+                if !self.is_here() {
                     return;
                 }
                 let popped = hooks.pop_if(self);
@@ -92,18 +93,11 @@ impl Task {
     /// Calls the job of a task that the caller started; runs its notification.
     #[inline]
     fn run_started(self, hooks: &(impl WorkerHooks + ?Sized), leaves_entry: bool) {
-        hooks.begin(leaves_entry);
         // SAFETY: the caller started it.
-        let (failed, mut scope_guard) = unsafe { self.call() };
-        if !self.is_here() {
-            // The function forked, and this is the fork: the task ends in the parent.
-            // SAFETY: written just now, and the fork's task is never finished.
-            return unsafe { self.drop_outcome() };
-        }
-        hooks.call_returned(failed);
-        if failed {
-            self.keep_panic(&mut scope_guard);
-        }
+        let called = unsafe { self.call_job(hooks, leaves_entry) };
+        let Some((_, scope_guard)) = called else {
+            return;
+        };
         let Some(task) = self.finish_unwatched() else {
             return drop(scope_guard);
         };
@@ -120,23 +114,44 @@ impl Task {
         }
     }
 
+    /// Calls the job, and keeps its panic for the task's scope. Returns `None` in a fork
+    /// that the job made.
+    ///
+    /// # Safety
+    ///
+    /// The caller started the task, and calls this once.
+    #[inline]
+    unsafe fn call_job(
+        &self,
+        hooks: &(impl WorkerHooks + ?Sized),
+        leaves_entry: bool,
+    ) -> Option<Called> {
+        hooks.begin(leaves_entry);
+        // SAFETY: as the caller says.
+        let (failed, mut scope_guard) = unsafe { self.call() };
+        if !self.is_here() {
+            // The task ends in the parent.
+            // SAFETY: written just now, and the fork's task is never finished.
+            unsafe { self.drop_outcome() };
+            return None;
+        }
+        hooks.call_returned(failed);
+        if failed {
+            self.keep_panic(&mut scope_guard);
+        }
+        Some((failed, scope_guard))
+    }
+
     /// Runs a task of which the worker has the only reference: no other thread sees its
     /// states.
     fn run_detached(self, hooks: &impl WorkerHooks) {
         self.pass_unseen(|word| word.started_by(None));
-        hooks.begin(false);
         // SAFETY: started just now, as far as it can be seen.
-        let (failed, mut scope_guard) = unsafe { self.call() };
-        if !self.is_here() {
-            // As in `run_started`.
-            // SAFETY: as there.
-            return unsafe { self.drop_outcome() };
-        }
-        hooks.call_returned(failed);
+        let called = unsafe { self.call_job(hooks, false) };
+        let Some((failed, scope_guard)) = called else {
+            return;
+        };
         self.pass_unseen(|word| word.ended_as(FINISHED));
-        if failed {
-            self.keep_panic(&mut scope_guard);
-        }
         if failed || self.value_needs_drop() {
             hooks.callbacks_started();
             // SAFETY: there is no future, so the value is this thread's.

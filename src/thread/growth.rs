@@ -34,7 +34,7 @@ use std::thread::{self, JoinHandle};
 use super::pool::{Pool, PoolState};
 use super::worker;
 use crate::error::Error;
-use crate::sync::{MutexGuard, Ordering, fence};
+use crate::sync::{Ordering, fence};
 
 impl Pool {
     /// Returns `true` if more workers may be started.
@@ -110,10 +110,7 @@ impl Pool {
     /// # Errors
     ///
     /// [`Error::Spawn`].
-    pub(super) fn start_worker(
-        self: &Arc<Self>,
-        state: &mut MutexGuard<'_, PoolState>,
-    ) -> Result<(), Error> {
+    pub(super) fn start_worker(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
         let index = state.vacant.pop().unwrap_or_else(|| self.started());
         let number = state.started;
         let name = format!("{}_{number}", self.config.thread_name_prefix);

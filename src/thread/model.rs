@@ -35,15 +35,7 @@ fn task() -> Task {
 /// A pool with so many workers, all of them models' threads and free, which may start
 /// one more if it `grows`.
 fn pool_of(workers: usize, grows: bool) -> Arc<Pool> {
-    let pool = Pool::new(Config {
-        max_workers: workers + usize::from(grows),
-        thread_name_prefix: String::new(),
-        stack_size: None,
-        initializer: None,
-        on_worker_exit: None,
-        queue_capacity: None,
-        record_timing: false,
-    });
+    let pool = Pool::new(Config::of_workers(workers + usize::from(grows)));
     let pool = pool.expect("there is memory");
     for index in 0..workers {
         pool.slots.get(index).set_busy(false);

@@ -57,6 +57,22 @@ pub(super) struct Config {
     pub(super) record_timing: bool,
 }
 
+#[cfg(test)]
+impl Config {
+    /// The configuration of a test's pool, with nothing but workers.
+    pub(super) fn of_workers(max_workers: usize) -> Self {
+        Self {
+            max_workers,
+            thread_name_prefix: "by hand".to_owned(),
+            stack_size: None,
+            initializer: None,
+            on_worker_exit: None,
+            queue_capacity: None,
+            record_timing: false,
+        }
+    }
+}
+
 pub(super) struct Pool {
     /// The id by which its tasks know it.
     pub(super) id: usize,

@@ -34,9 +34,9 @@
 //! worker that lies down writes `idle`, then a fence, then looks at all deques. So one of
 //! the two sees the other.
 //!
-//! A thread that sees SEARCHING wakes no worker: it relies on the searcher. So it must
-//! look for it. However its search ends, with a task or by lying down, it first
-//! writes `idle`, then a fence, then looks at everything (`WorkerThread::pass_on`): the
+//! A thread that sees SEARCHING wakes no worker: it relies on the searcher. So the
+//! searcher must look for that task itself. However its search ends, with a task or by
+//! lying down, it first writes `idle`, then a fence, then looks at everything (`WorkerThread::pass_on`): the
 //! same pair. It takes one task, and if more are left, it wakes the next worker; also if
 //! it lay down, saw a task and got up again.
 
@@ -142,7 +142,7 @@ impl Queue {
 
     /// Returns `true` if a worker sleeps and none searches.
     #[inline]
-    pub(super) fn is_asleep(&self) -> bool {
+    fn is_asleep(&self) -> bool {
         let idle = self.idle();
         idle != 0 && idle & SEARCHING == 0
     }
@@ -187,8 +187,15 @@ impl Queue {
     }
 
     /// Wakes a sleeper, unless a worker searches.
-    #[cold]
+    #[inline]
     pub(super) fn wake_one(&self, slots: &Slots) {
+        if self.is_asleep() {
+            self.wake_sleeper(slots);
+        }
+    }
+
+    #[cold]
+    fn wake_sleeper(&self, slots: &Slots) {
         let woken = self.choose(&mut self.inner.lock(), slots);
         if let Some(woken) = woken {
             woken.wake(SEARCH);
@@ -206,12 +213,9 @@ impl Queue {
     pub(super) fn take(&self, slots: &Slots, is_searching: &mut bool) -> Option<Task> {
         loop {
             if let Some((task, left)) = self.front.take_oldest() {
-                let stops = std::mem::take(is_searching);
-                if stops {
+                if std::mem::take(is_searching) {
                     self.stop_searching();
-                } else if (left > 0 || self.back_len.load(Ordering::Relaxed) != 0)
-                    && self.is_asleep()
-                {
+                } else if left > 0 || self.back_len.load(Ordering::Relaxed) != 0 {
                     self.wake_one(slots);
                 }
                 return Some(task);

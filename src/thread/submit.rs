@@ -44,7 +44,7 @@ impl Pool {
     ///
     /// # Safety
     ///
-    /// What is borrowed lives until [`ScopeTasks::wait`] has returned, and so do the
+    /// All that is borrowed lives until [`ScopeTasks::wait`] has returned, and so do the
     /// futures at most.
     pub(super) unsafe fn submit_to<F, A, R>(
         self: &Arc<Self>,
@@ -200,9 +200,7 @@ impl Pool {
         // ORDERING: pairs with the fences of a worker that lies down or ends its search,
         // and of one that looks whether the pool has to grow.
         fence(Ordering::SeqCst);
-        if self.queue.is_asleep() {
-            self.queue.wake_one(&self.slots);
-        }
+        self.queue.wake_one(&self.slots);
         self.grow_if_needed();
     }
 
@@ -260,15 +258,7 @@ mod tests {
     /// outside: here a worker is made of nothing but its slot.
     #[test]
     fn a_task_that_counted_on_a_worker_that_turns_to_callbacks_gets_another() {
-        let pool = Pool::new(Config {
-            max_workers: 2,
-            thread_name_prefix: "by hand".to_owned(),
-            stack_size: None,
-            initializer: None,
-            on_worker_exit: None,
-            queue_capacity: None,
-            record_timing: false,
-        });
+        let pool = Pool::new(Config::of_workers(2));
         let pool = pool.expect("there is memory");
         let by_hand = WorkerThread::new(Arc::clone(&pool), 0);
         {

@@ -167,7 +167,7 @@ impl WorkerThread {
         // ORDERING: pairs with the fence of `Pool::announce_own_task`: its worker sees the search
         // at an end, or this one sees its task.
         fence(Ordering::SeqCst);
-        if self.pool.has_tasks() && self.pool.queue.is_asleep() {
+        if self.pool.has_tasks() {
             self.pool.queue.wake_one(&self.pool.slots);
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! The pools take turns, so that what else the machine does meets all of them. Read the ratios:
 //! they are of medians, and say how many times as long it takes as in a `ProcessPoolExecutor`.
-//! Where the system puts the threads weighs more than whose they are: a call that changes cores
+//! The cores that threads are put on weigh more than whose they are: a call that changes cores
 //! on its way takes five times as long, and threads stay where they are for a while. So each round
 //! has new pools, and on one core (`taskset -c 0`) there is no luck in it.
 
