@@ -20,6 +20,7 @@
 use std::cell::RefCell;
 
 use super::nested_callbacks::{put_back, run_with_callback_queue, take_queued};
+use super::pool_id::PoolId;
 use super::rare::{Callback, RareFields, Task};
 use super::stack::{NoStack, with_enough_stack};
 use super::word::{FINISHED, HANDLE, UNNOTIFIED};
@@ -127,16 +128,16 @@ impl Task {
 
 local! {
     /// The tasks whose callbacks are on this thread's stack: pool ids and addresses.
-    static NOTIFYING_FOR: RefCell<Vec<(usize, usize)>> = RefCell::new(Vec::new())
+    static NOTIFYING_FOR: RefCell<Vec<(PoolId, usize)>> = RefCell::new(Vec::new())
 }
 
-fn is_notifying_here(is_it: impl Fn(&(usize, usize)) -> bool) -> bool {
+fn is_notifying_here(is_it: impl Fn(&(PoolId, usize)) -> bool) -> bool {
     let is_there = NOTIFYING_FOR.try_with(|tasks| tasks.borrow().iter().any(is_it));
     is_there.unwrap_or(false)
 }
 
 /// Returns `true` if the current thread runs a callback of a task of that pool.
-pub(crate) fn is_notifying_for(pool_id: usize) -> bool {
+pub(crate) fn is_notifying_for(pool_id: PoolId) -> bool {
     is_notifying_here(|task| task.0 == pool_id)
 }
 

@@ -40,6 +40,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
 use super::job::{EncodedCall, Job, Withdrawn};
+use super::pool_id::PoolId;
 use super::storage::{Called, Types, TypesOf, job_of, outcome_of};
 use super::word::{Flag, REFERENCE, RUNNING, Word};
 use crate::error::Error;
@@ -56,7 +57,7 @@ struct Header<X: 'static> {
     /// Null until something is attached; owned.
     attached: AtomicPtr<X>,
     /// The id of the pool that it was submitted to, or `NO_POOL`.
-    pool_id: usize,
+    pool_id: PoolId,
     /// The process that it was made in.
     origin: Origin,
     /// Has no size. A model watches the accesses to the storage by it.
@@ -80,7 +81,7 @@ impl<X> TaskWith<X> {
     ///
     /// If job or value borrow, the job has a scope guard. The job is `Send`, or no other
     /// thread gets the task; and the same for the value.
-    pub(super) unsafe fn new<J: Job<T>, T>(pool_id: usize, job: J) -> (Self, Self) {
+    pub(super) unsafe fn new<J: Job<T>, T>(pool_id: PoolId, job: J) -> (Self, Self) {
         let layout = TypesOf::<J, T, HEADER>::LAYOUT;
         // SAFETY: the layout has a header, so it is not empty.
         let memory = unsafe { alloc(layout) }.cast::<Header<X>>();
@@ -165,7 +166,7 @@ impl<X> TaskWith<X> {
 
     /// Returns the id of the pool that it was submitted to, or `NO_POOL`.
     #[inline]
-    pub(crate) fn pool_id(&self) -> usize {
+    pub(crate) fn pool_id(&self) -> PoolId {
         self.header().pool_id
     }
 

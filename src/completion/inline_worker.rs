@@ -5,12 +5,12 @@ use std::cell::Cell;
 use std::mem::transmute;
 use std::ptr::NonNull;
 
-use super::pool_id::NO_POOL;
+use super::pool_id::{NO_POOL, PoolId};
 use super::worker_hooks::WorkerHooks;
 use crate::sync::local;
 
 /// The pool's id, and the hooks.
-type Registered = (usize, Option<NonNull<dyn WorkerHooks>>);
+type Registered = (PoolId, Option<NonNull<dyn WorkerHooks>>);
 
 local! {
     static REGISTERED: Cell<Registered> = Cell::new((NO_POOL, None))
@@ -18,7 +18,7 @@ local! {
 
 /// Calls `f`, inside which waits on the current thread run tasks of that pool.
 pub(crate) fn as_inline_worker<R>(
-    pool_id: usize,
+    pool_id: PoolId,
     hooks: &dyn WorkerHooks,
     f: impl FnOnce() -> R,
 ) -> R {
@@ -40,13 +40,13 @@ pub(crate) fn as_inline_worker<R>(
 
 /// Returns `true` if the current thread is such a worker of that pool.
 #[inline]
-pub(super) fn is_registered_for(pool_id: usize) -> bool {
+pub(super) fn is_registered_for(pool_id: PoolId) -> bool {
     with_hooks(pool_id, |_| ()).is_some()
 }
 
 /// Calls `f` with the hooks of the current thread, if it is such a worker of that pool.
 #[inline]
-pub(super) fn with_hooks<R>(pool_id: usize, f: impl FnOnce(&dyn WorkerHooks) -> R) -> Option<R> {
+pub(super) fn with_hooks<R>(pool_id: PoolId, f: impl FnOnce(&dyn WorkerHooks) -> R) -> Option<R> {
     let registered = REGISTERED.try_with(Cell::get).ok()?;
     let hooks = registered.1.filter(|_| registered.0 == pool_id)?;
     // SAFETY: `as_inline_worker`, which borrows it, is on this thread's stack, below this call.

@@ -87,7 +87,7 @@ pub(crate) use self::inline_worker::as_inline_worker;
 pub(crate) use self::job::{EncodedCall, Job, NoJob};
 pub(crate) use self::nested_callbacks::without_callback_queue;
 pub(crate) use self::notification::{Notification, run_notifications};
-pub(crate) use self::pool_id::{NO_POOL, new_pool_id};
+pub(crate) use self::pool_id::{NO_POOL, PoolId, new_pool_id};
 pub(crate) use self::rare::{Finalizer, Task};
 pub(crate) use self::running::run_inline;
 pub(crate) use self::scope_end::ScopeTasks;
@@ -122,7 +122,7 @@ pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T: 'static> Completion<T> {
     /// Creates a task that [`settle`](Self::settle) ends.
-    pub(crate) fn new(pool_id: usize) -> Self {
+    pub(crate) fn new(pool_id: PoolId) -> Self {
         // SAFETY: it borrows nothing, and `Completion` is as `Send` as its value.
         unsafe { Self::with_job(pool_id, NoJob) }.0
     }
@@ -136,7 +136,7 @@ impl<T> Completion<T> {
     /// Job and value borrow nothing; or the job was [entered](ScopeTasks::enter) into a
     /// scope, and what they borrow lives until [`ScopeTasks::wait`] has returned. The job is
     /// `Send`, or no other thread gets the task.
-    pub(crate) unsafe fn with_job<J: Job<T>>(pool_id: usize, job: J) -> (Self, Task) {
+    pub(crate) unsafe fn with_job<J: Job<T>>(pool_id: PoolId, job: J) -> (Self, Task) {
         // SAFETY: as the caller says.
         let (task, worker) = unsafe { Task::new::<J, T>(pool_id, job) };
         let value = PhantomData;

@@ -17,7 +17,7 @@ use std::time::Instant;
 use super::callbacks::NotifyingFor;
 use super::deadlock;
 use super::nested_callbacks::without_callback_queue;
-use super::pool_id::NO_POOL;
+use super::pool_id::{NO_POOL, PoolId};
 use super::rare::{Finalizer, Task};
 use super::stack::with_enough_stack;
 use super::until::Until;
@@ -30,19 +30,19 @@ use crate::sys::spin;
 
 local! {
     /// The pool of which this thread is the collector.
-    static COLLECTOR_OF: Cell<usize> = Cell::new(NO_POOL)
+    static COLLECTOR_OF: Cell<PoolId> = Cell::new(NO_POOL)
 }
 
 /// Marks the current thread as the collector of that pool: the only thread that
 /// completes its tasks, so it must never block on one.
-pub(crate) fn mark_collector_of(pool_id: usize) {
+pub(crate) fn mark_collector_of(pool_id: PoolId) {
     COLLECTOR_OF.with(|pool| pool.set(pool_id));
 }
 
 /// Returns `true` if the current thread is the collector of that pool: a wait for
 /// one of its tasks would wait for this thread.
 #[inline]
-pub(crate) fn is_collector_of(pool_id: usize) -> bool {
+pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
     pool_id != NO_POOL
         && COLLECTOR_OF
             .try_with(Cell::get)

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use super::settings::{Config, TaskSettings};
-use crate::completion::Completion;
+use crate::completion::{Completion, PoolId};
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats};
 use crate::map::ContainedVec;
 
 pub(super) enum Pool {}
 
-pub(super) fn find(_id: usize) -> Option<Arc<Pool>> {
+pub(super) fn find(_id: PoolId) -> Option<Arc<Pool>> {
     None
 }
 

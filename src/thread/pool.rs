@@ -33,7 +33,7 @@ use std::thread::JoinHandle;
 
 use super::queue::Queue;
 use super::slots::Slots;
-use crate::completion::new_pool_id;
+use crate::completion::{PoolId, new_pool_id};
 use crate::error::Error;
 use crate::executor::{QueueCapacity, Stats};
 use crate::panic::contain_drop;
@@ -75,7 +75,7 @@ impl Config {
 
 pub(super) struct Pool {
     /// The id by which its tasks know it.
-    pub(super) id: usize,
+    pub(super) id: PoolId,
     /// The process that made it. A fork of that has none of its threads.
     pub(super) origin: Origin,
     pub(super) config: Config,
@@ -150,7 +150,7 @@ impl Pool {
         &self.config
     }
 
-    pub(super) fn id(&self) -> usize {
+    pub(super) fn id(&self) -> PoolId {
         self.id
     }
 

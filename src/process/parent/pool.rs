@@ -46,7 +46,7 @@ use super::launcher::Launcher;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::WorkerState;
-use crate::completion::{EncodedCall, new_pool_id};
+use crate::completion::{EncodedCall, PoolId, new_pool_id};
 use crate::error::Error;
 use crate::executor::QueueCapacity;
 use crate::process::settings::Config;
@@ -56,7 +56,7 @@ use crate::sys::fork::{Origin, forget_threads};
 use crate::sys::wake_fd::WakeFd;
 
 pub(in crate::process) struct Pool {
-    pub(super) id: usize,
+    pub(super) id: PoolId,
     /// The process that made it. A fork of that has none of its threads.
     pub(super) origin: Origin,
     pub(super) config: Config,
@@ -76,11 +76,11 @@ pub(in crate::process) struct Pool {
 const KEPT: usize = 4096;
 
 global! {
-    static POOLS: Mutex<BTreeMap<usize, Weak<Pool>>> = Mutex::new(BTreeMap::new());
+    static POOLS: Mutex<BTreeMap<PoolId, Weak<Pool>>> = Mutex::new(BTreeMap::new());
 }
 
 /// Returns the pool with that id, if it lives.
-pub(in crate::process) fn find(id: usize) -> Option<Arc<Pool>> {
+pub(in crate::process) fn find(id: PoolId) -> Option<Arc<Pool>> {
     POOLS.lock().get(&id).and_then(Weak::upgrade)
 }
 
@@ -113,7 +113,7 @@ impl Pool {
         Ok(pool)
     }
 
-    pub(super) fn id(&self) -> usize {
+    pub(super) fn id(&self) -> PoolId {
         self.id
     }
 
