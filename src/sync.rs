@@ -87,8 +87,12 @@ pub(crate) fn thread_id() -> ThreadId {
 
 #[cold]
 fn new_thread_id() -> ThreadId {
-    // Not the model's: a number says nothing of the order of threads.
+    // Not an atomic of the model: a number says nothing of the order of threads. But each
+    // run of a model begins with the same one.
+    #[cfg(not(concurrent_futures_loom))]
     static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    #[cfg(concurrent_futures_loom)]
+    global! { static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0); }
     loop {
         // ORDERING: it has to be unique; it publishes nothing.
         let number = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);

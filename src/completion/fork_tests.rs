@@ -69,8 +69,10 @@ fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
 fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     Origin::new().expect("there is memory");
     let scope_tasks = ScopeTasks::new();
+    // SAFETY: it stays there until it has been waited for.
+    let job = unsafe { scope_tasks.enter(NoJob) };
     // SAFETY: it borrows nothing.
-    let (task, worker) = unsafe { Completion::<u8>::with_job(NO_POOL, scope_tasks.enter(NoJob)) };
+    let (task, worker) = unsafe { Completion::<u8>::with_job(NO_POOL, job) };
     scope_tasks.add(worker);
     let locked = scope_tasks.lock_for_ever();
     let ends = is_true_in_a_fork(|| {

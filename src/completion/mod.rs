@@ -64,6 +64,7 @@ mod notification;
 mod pool_id;
 mod rare;
 mod running;
+mod scope_count;
 mod scope_end;
 mod scope_guard;
 mod stack;

@@ -311,9 +311,11 @@ impl Job<Drops> for Drops {
 }
 
 /// A task of a scope, and its worker's end.
-fn in_a_scope(scope_tasks: &Arc<ScopeTasks>, job: Drops) -> (Completion<Drops>, Task) {
+fn in_a_scope(scope_tasks: &ScopeTasks, job: Drops) -> (Completion<Drops>, Task) {
+    // SAFETY: it stays where it is for as long as the model runs.
+    let job = unsafe { scope_tasks.enter(job) };
     // SAFETY: it borrows nothing.
-    let (task, other) = unsafe { Completion::with_job(NO_POOL, scope_tasks.enter(job)) };
+    let (task, other) = unsafe { Completion::with_job(NO_POOL, job) };
     scope_tasks.add(other.clone());
     (task, other)
 }
@@ -457,6 +459,34 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
         // SAFETY: `task` is the only handle, and no reference to its value is alive.
         unsafe { task.release_handle() };
         assert_eq!(log.read(), 1);
+    });
+}
+
+/// Another thread ends a task, and before that enters and ends a second one, while this
+/// one freezes the count.
+#[test]
+fn the_end_of_a_scope_counts_each_task_once() {
+    fn cancel(task: &Task) {
+        let notification = task.cancel().expect("pending");
+        notification.notify();
+    }
+    loom::model(|| {
+        let (scope_tasks, log) = (Arc::new(ScopeTasks::new()), Log::new());
+        let (outer, other) = in_a_scope(&scope_tasks, Drops(Arc::clone(&log), 1));
+        let (its_scope, its_log) = (Arc::clone(&scope_tasks), Arc::clone(&log));
+        let cancelling = thread::spawn(move || {
+            let (inner, entry) = in_a_scope(&its_scope, Drops(its_log, 2));
+            cancel(&entry);
+            cancel(&other);
+            inner
+        });
+        scope_tasks.wait(run_inline);
+        assert_eq!(log.read(), 21);
+        let inner = cancelling.join().expect("the other thread ends");
+        for task in [outer, inner] {
+            // SAFETY: the only handle, and no reference to the value is alive.
+            unsafe { task.release_handle() };
+        }
     });
 }
 

@@ -128,7 +128,7 @@ impl Task {
     ) -> Option<Called> {
         hooks.begin(leaves_entry);
         // SAFETY: as the caller says.
-        let (failed, mut scope_guard) = unsafe { self.call() };
+        let (failed, scope_guard) = unsafe { self.call() };
         if !self.is_here() {
             // The task ends in the parent.
             // SAFETY: written just now, and the fork's task is never finished.
@@ -137,7 +137,7 @@ impl Task {
         }
         hooks.call_returned(failed);
         if failed {
-            self.keep_panic(&mut scope_guard);
+            self.keep_panic(scope_guard.as_ref());
         }
         Some((failed, scope_guard))
     }
@@ -165,7 +165,7 @@ impl Task {
 
     /// Keeps the panic that is the outcome for the task's scope, if it is in one.
     #[cold]
-    fn keep_panic(&self, scope_guard: &mut Option<ScopeGuard>) {
+    fn keep_panic(&self, scope_guard: Option<&ScopeGuard>) {
         // SAFETY: the outcome was written, and this thread has not yet given it away.
         let error = unsafe { self.error() };
         if let (Some(scope_guard), Some(Error::Panicked(panic))) = (scope_guard, error) {

@@ -1,139 +1,168 @@
-//! [`ScopeTasks`]: the tasks of one scope that have not ended.
+//! [`ScopeTasks`]: the tasks of one scope; and the wait for all of them.
 //!
-//! A task is counted before any thread can start it, and has ended when its
-//! [`ScopeGuard`] is dropped. The job keeps the guard until it is called or withdrawn;
+//! A task is counted before any thread can start it (`scope_count.rs`), and has ended when
+//! its [`ScopeGuard`] is dropped. The job keeps the guard until it is called or withdrawn;
 //! then the thread that ends the task has it, or its
 //! [`Notification`](super::Notification), and drops it last: by then the job is gone, the
 //! callbacks have run, and an unwanted value was dropped. All that may borrow from
 //! outside the scope is gone with them, but for the value of a future, which cannot
 //! outlive the scope.
 //!
-//! The thread that ends the scope waits until no task is left. It misses none: the last
-//! guard counts itself out, and then notifies under the lock under which that thread
-//! looked at the count.
+//! The scope remembers its tasks, since a worker that waits for its end runs those that
+//! have not begun: list by list, and in each list in the order of submission. Each thread
+//! has a list that it shares with few others. A waiter marks
+//! each list, under its lock, before it looks at what is there; a thread that adds a task
+//! to a marked list wakes it. So the waiter sees each task, also one that comes later.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 
 use super::job::Scoped;
 use super::rare::Task;
-use super::scope_guard::{ScopeEnd, ScopeGuard};
+use super::scope_count::{LINES, ScopeCount, line_of_thread};
+use super::scope_guard::ScopeGuard;
 use crate::panic::Panic;
-use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering};
-use crate::sys::fork::Origin;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 pub(crate) struct ScopeTasks {
-    /// The number of tasks that have not ended.
-    left: AtomicUsize,
-    state: Mutex<State>,
-    /// Notified when a task comes while a thread waits, and when the last one has left.
-    changed: Condvar,
-    /// The process that it was made in. A fork has none of the threads that run
-    /// its tasks.
-    origin: Origin,
+    count: ScopeCount,
+    lists: [List; LINES],
+    /// The number of tasks that were added to marked lists.
+    late: AtomicU64,
 }
 
-struct State {
-    /// Those that the end of the scope has not yet tried to run, in the order of
-    /// submission. Some may have ended.
-    untried: VecDeque<Task>,
+#[repr(align(128))]
+struct List(Mutex<Untried>);
+
+/// The tasks that the end of the scope has not yet tried to run.
+struct Untried {
+    /// In the order of submission. Some may have ended.
+    tasks: VecDeque<Task>,
     /// The number of them at which those that have ended are removed.
     limit: usize,
-    /// `true` while a thread waits for the end.
-    has_waiter: bool,
-    /// Of tasks that have left; perhaps read in the meantime.
-    panics: Vec<Panic>,
+    /// `true` once a thread waits for the end.
+    is_marked: bool,
 }
 
-/// The number of tasks that a scope remembers at least.
+/// The number of tasks that a list remembers at least.
 const LEAST: usize = 64;
 
 impl ScopeTasks {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            left: AtomicUsize::new(0),
-            state: Mutex::new(State {
-                untried: VecDeque::new(),
+    pub(crate) fn new() -> Self {
+        let list = |_| {
+            List(Mutex::new(Untried {
+                tasks: VecDeque::new(),
                 limit: LEAST,
-                has_waiter: false,
-                panics: Vec::new(),
-            }),
-            changed: Condvar::new(),
-            origin: Origin::current(),
-        })
+                is_marked: false,
+            }))
+        };
+        Self {
+            count: ScopeCount::new(),
+            lists: std::array::from_fn(list),
+            late: AtomicU64::new(0),
+        }
     }
 
     /// Counts one more task, which is to have this job.
-    pub(crate) fn enter<J>(self: &Arc<Self>, job: J) -> Scoped<J> {
-        // ORDERING: the task is not there yet, and the scope does not end before the
-        // caller's code has.
-        self.left.fetch_add(1, Ordering::Relaxed);
-        Scoped::new(job, ScopeGuard::new(Arc::clone(self) as _))
+    ///
+    /// # Safety
+    ///
+    /// The scope does not move until [`wait`](Self::wait) has returned.
+    pub(crate) unsafe fn enter<J>(&self, job: J) -> Scoped<J> {
+        // SAFETY: as the caller says.
+        Scoped::new(job, unsafe { ScopeGuard::new(&self.count) })
     }
 
     /// Adds the task with such a job: a worker that waits for the scope may run it from
     /// now on.
     pub(crate) fn add(&self, task: Task) {
-        let mut state = self.state.lock();
-        if state.untried.len() >= state.limit {
-            state.untried.retain(|task| !task.state().done());
-            state.limit = LEAST.max(2 * state.untried.len());
+        let mut list = self.lists[line_of_thread()].0.lock();
+        // The newest first: in a fork-join that ends most of them, in the cache.
+        while list.tasks.back().is_some_and(|task| task.state().done()) {
+            list.tasks.pop_back();
         }
-        state.untried.push_back(task);
-        let has_waiter = state.has_waiter;
-        drop(state);
-        if has_waiter {
-            self.changed.notify_all();
+        if list.tasks.len() >= list.limit {
+            list.tasks.retain(|task| !task.state().done());
+            list.limit = LEAST.max(2 * list.tasks.len());
+        }
+        list.tasks.push_back(task);
+        let is_late = list.is_marked;
+        drop(list);
+        if is_late {
+            // ORDERING: release shows the list; and the waking comes behind it.
+            self.late.fetch_add(1, Ordering::Release);
+            self.count.wake();
         }
     }
 
-    /// Waits until all tasks have ended. Before it waits for one, it calls `run_inline`
-    /// with it, once: a worker runs those that have not begun, also those that come
-    /// meanwhile.
+    /// Waits until all tasks have ended; called once. Before it waits for one, it calls
+    /// `run_inline` with it, once: a worker runs those that have not begun, also those that
+    /// come meanwhile.
     ///
     /// In a fork it waits for nothing: no thread is there that could reach what
     /// the tasks borrow, and what holds them is never dropped.
     pub(crate) fn wait(&self, run_inline: impl Fn(&Task)) {
-        if !self.origin.is_here() {
+        if !self.count.origin.is_here() {
             return;
         }
         let guard = AbortOnUnwind;
-        let mut state = self.state.lock();
-        state.has_waiter = true;
-        // ORDERING: acquire shows what the tasks did before they left.
-        while self.left.load(Ordering::Acquire) != 0 {
-            let Some(task) = state.untried.pop_front() else {
-                self.changed.wait(&mut state);
-                continue;
-            };
-            drop(state);
-            run_inline(&task);
-            if !self.origin.is_here() {
-                // The task forked.
+        self.count.freeze();
+        for list in &self.lists {
+            list.0.lock().is_marked = true;
+        }
+        loop {
+            // ORDERING: acquire, and before the lists: a task that is not seen there
+            // changes it.
+            let late = self.late.load(Ordering::Acquire);
+            while !self.count.is_over() {
+                let Some(task) = self.next_untried() else {
+                    break;
+                };
+                run_inline(&task);
+                if !self.count.origin.is_here() {
+                    // The task forked.
+                    return guard.disarm();
+                }
+            }
+            if self.count.is_over() {
                 return guard.disarm();
             }
-            state = self.state.lock();
+            let is_same = || self.late.load(Ordering::Acquire) == late;
+            self.count.sleep(is_same);
         }
-        let ended = std::mem::take(&mut state.untried);
-        drop(state);
-        drop(ended);
-        guard.disarm();
+    }
+
+    fn next_untried(&self) -> Option<Task> {
+        let mut lists = self.lists.iter();
+        lists.find_map(|list| list.0.lock().tasks.pop_front())
     }
 
     /// The lock, for a test that forks meanwhile.
     #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
     pub(super) fn lock_for_ever(&self) -> impl Drop + '_ {
-        self.state.lock()
+        self.lists[line_of_thread()].0.lock()
     }
 
     /// Returns the first panic of an ended task that was not read.
     pub(crate) fn unread_panic(&self) -> Option<Panic> {
-        if !self.origin.is_here() {
+        if !self.count.origin.is_here() {
             return None;
         }
-        let state = self.state.lock();
-        state.panics.iter().find(|panic| !panic.is_read()).cloned()
+        self.count.unread_panic()
+    }
+}
+
+impl Drop for ScopeTasks {
+    fn drop(&mut self) {
+        if self.count.origin.is_here() {
+            return;
+        }
+        // In a fork: a thread of the parent may have been about to change a list.
+        for list in &mut self.lists {
+            let tasks = std::mem::take(&mut list.0.get_mut().tasks);
+            #[expect(clippy::mem_forget, reason = "it is perhaps half changed")]
+            std::mem::forget(tasks);
+        }
     }
 }
 
@@ -157,30 +186,9 @@ impl Drop for AbortOnUnwind {
 
 impl fmt::Debug for ScopeTasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // ORDERING: a number to be shown.
-        let tasks = self.left.load(Ordering::Relaxed);
         f.debug_struct("ScopeTasks")
-            .field("tasks", &tasks)
+            .field("tasks", &self.count.tasks())
             .finish_non_exhaustive()
-    }
-}
-
-impl ScopeEnd for ScopeTasks {
-    fn leave(&self, panic: Option<Panic>) {
-        if !self.origin.is_here() {
-            // The task ends in the parent.
-            return;
-        }
-        if let Some(panic) = panic {
-            self.state.lock().panics.push(panic);
-        }
-        // ORDERING: release shows what the task did to the thread that waits; acquire,
-        // should this be the last one.
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // A thread that saw this task waits by then.
-            drop(self.state.lock());
-            self.changed.notify_all();
-        }
     }
 }
 
@@ -222,8 +230,10 @@ mod tests {
         const ALONE: &str = "CONCURRENT_FUTURES_TEST_UNWINDS";
         if std::env::var_os(ALONE).is_some() {
             let scope_tasks = ScopeTasks::new();
+            // SAFETY: it stays there until the wait, which ends the process.
+            let job = unsafe { scope_tasks.enter(Never) };
             // SAFETY: it borrows nothing.
-            let (future, task) = unsafe { Completion::with_job(NO_POOL, scope_tasks.enter(Never)) };
+            let (future, task) = unsafe { Completion::with_job(NO_POOL, job) };
             scope_tasks.add(task);
             as_inline_worker(NO_POOL, &Unwinds, || scope_tasks.wait(run_inline));
             return drop(future);

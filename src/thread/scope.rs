@@ -55,7 +55,7 @@ use crate::panic::contain_drop;
 /// ```
 pub struct Scope<'scope, 'env: 'scope> {
     pool: Arc<Pool>,
-    scope_tasks: Arc<ScopeTasks>,
+    scope_tasks: ScopeTasks,
     /// Invariant in both, or a task could be told that it may borrow for less
     /// than the scope takes.
     scope: PhantomData<&'scope mut &'scope ()>,

@@ -45,10 +45,10 @@ impl Pool {
     /// # Safety
     ///
     /// All that is borrowed lives until [`ScopeTasks::wait`] has returned, and so do the
-    /// futures at most.
+    /// futures at most. Until then the scope does not move.
     pub(super) unsafe fn submit_to<F, A, R>(
         self: &Arc<Self>,
-        scope_tasks: &Arc<ScopeTasks>,
+        scope_tasks: &ScopeTasks,
         f: F,
         args: A,
         waits: bool,
@@ -63,7 +63,8 @@ impl Pool {
             return Err(TrySubmitError { error, call });
         }
         let pool = NonNull::from(&**self);
-        let scoped = scope_tasks.enter(Call { pool, f, args });
+        // SAFETY: as the caller says.
+        let scoped = unsafe { scope_tasks.enter(Call { pool, f, args }) };
         // SAFETY: it is in the scope, and all is `Send`.
         let queued = unsafe { self.queue_job(scoped, Some(scope_tasks)) };
         queued.map_err(|(error, scoped)| refused((error, scoped.into_job())))
