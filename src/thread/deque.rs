@@ -97,10 +97,12 @@ impl Deque {
         // ORDERING: only the owner writes it.
         let bottom = self.bottom.load(Ordering::Relaxed);
         let task = task.into_raw().as_ptr();
-        // ORDERING: published by the store below.
+        // ORDERING: published by the fence.
         places[bottom % CAPACITY].store(task, Ordering::Relaxed);
-        // ORDERING: a thread that sees the new bottom sees the task.
-        (self.bottom).store(bottom.wrapping_add(1), Ordering::Release);
+        // ORDERING: a thread that sees the new bottom, or a later one that `pop` stores,
+        // sees the task.
+        fence(Ordering::Release);
+        (self.bottom).store(bottom.wrapping_add(1), Ordering::Relaxed);
         Ok(())
     }
 
