@@ -162,8 +162,13 @@ impl Pool {
         }
         drop(state);
         // For a thread that counted on this worker while the pool had no room for more.
-        // That others are free does not count: one of them may have turned busy without a
-        // fence, since it saw no room.
+        self.start_if_queued();
+    }
+
+    /// Starts a worker if a task is queued and there is room. That workers are free does
+    /// not count: one of them may have turned busy without a fence, since it saw no room.
+    pub(super) fn start_if_queued(self: &Arc<Self>) {
+        // ORDERING: as in `grow_if_needed`.
         fence(Ordering::SeqCst);
         if self.queued() == 0 {
             return;

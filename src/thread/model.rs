@@ -286,3 +286,30 @@ fn a_stolen_task_is_not_left_alone_when_the_last_free_worker_leaves() {
         assert_eq!(pool.state.lock().workers, 2);
     });
 }
+
+/// An entry of an ended task counts as none, in the queue and until it is subtracted. What
+/// is pushed meanwhile is not to be taken for it.
+#[test]
+fn a_task_that_is_pushed_while_the_queue_is_cleared_gets_a_worker() {
+    loom::model(|| {
+        let pool = pool_of(2, false);
+        let ended = task();
+        drop(ended.cancel());
+        assert!(pool.queue.push(ended, &pool.slots, false).is_ok());
+        pool.count_stale(1);
+        let worker = WorkerThread::new(Arc::clone(&pool), 0);
+        worker.slot().set_busy(true);
+        pool.queue.close(Gate::ShutDown, &pool.slots);
+        let other = Arc::clone(&pool);
+        let clearing = thread::spawn(move || drop(other.clear(None, Task::cancel)));
+        let pushing = thread::spawn(move || {
+            worker.push(task());
+            worker.pass_on();
+            worker.pool.grow_if_needed();
+        });
+        pool.leave(1);
+        pushing.join().expect("no panic");
+        clearing.join().expect("no panic");
+        assert!(!pool.has_tasks() || pool.state.lock().workers == 2);
+    });
+}

@@ -86,7 +86,7 @@ pub(super) struct Pool {
     /// The number of workers that may still be started.
     pub(super) growth_left: AtomicUsize,
     pub(super) state: Mutex<PoolState>,
-    /// Notified when the last worker ends.
+    /// Notified when the last worker ends, and when a thread has ended all queued tasks.
     pub(super) ended: Condvar,
     /// For a bounded queue: the number of tasks that were admitted and have not begun.
     pub(super) admitted: Mutex<usize>,
@@ -112,6 +112,8 @@ pub(super) struct PoolState {
     /// The number of workers that were ever started.
     pub(super) started: usize,
     pub(super) workers: usize,
+    /// The number of threads that end all queued tasks.
+    pub(super) clearing: usize,
     /// The slots whose worker has left.
     pub(super) vacant: Vec<usize>,
 }

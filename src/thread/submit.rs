@@ -100,7 +100,7 @@ impl Pool {
         if matches!(error, Error::Broken(_)) {
             // It was admitted before, perhaps as the first task, for which the worker was
             // started that broke the pool: it fails like all that was queued.
-            self.fail_queued(completion.task().clone());
+            self.fail_unqueued(completion.task());
             return Ok(completion);
         }
         // SAFETY: such a job it has; and there is no future.
@@ -113,6 +113,7 @@ impl Pool {
             // left in no queue.
             None => {
                 self.count_stale(-1);
+                self.start_if_queued();
                 Ok(completion)
             }
         }
@@ -205,7 +206,7 @@ impl Pool {
         self.grow_if_needed();
     }
 
-    fn refusal(&self) -> Error {
+    pub(super) fn refusal(&self) -> Error {
         self.state.lock().closed.clone().unwrap_or(Error::ShutDown)
     }
 }
@@ -249,10 +250,14 @@ where
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::super::pool::Config;
+    use super::super::queue::Gate;
     use super::super::worker_thread::WorkerThread;
     use super::*;
     use crate::completion::{Until, WorkerHooks};
+    use crate::error::BrokenPart;
     use crate::executor::ShutdownOptions;
 
     /// The moment between a result and the callbacks is too short to hit from
@@ -280,5 +285,39 @@ mod tests {
         pool.leave(0);
         pool.shutdown(ShutdownOptions::new());
         assert_eq!(pool.stats().workers, 0);
+    }
+
+    /// The pool broke between the two halves of a submit. The others' callbacks may want
+    /// a lock that the submitting thread holds.
+    #[test]
+    fn a_submit_to_a_pool_that_just_broke_ends_its_own_task_alone() {
+        let pool = Pool::new(Config::of_workers(1));
+        let pool = pool.expect("there is memory");
+        let (sender, told) = channel();
+        // Queued by hand, since there is no worker.
+        let call = |n: i32| Call {
+            pool: NonNull::from(&*pool),
+            f: move |()| n,
+            args: (),
+        };
+        // SAFETY: nothing borrows, and all is `Send`.
+        let other = unsafe { pool.queue_job(call(1), None) };
+        let Ok(other) = other else {
+            panic!("it is open")
+        };
+        other.add_callback(Box::new(move |_| {
+            sender.send(()).expect("the test listens")
+        }));
+        let broken = Error::ShutDown.broken(BrokenPart::Initializer);
+        pool.state.lock().closed = Some(broken.clone());
+        pool.queue.close(Gate::Broken, &pool.slots);
+        // SAFETY: as above.
+        let own = unsafe { pool.queue_job(call(2), None) };
+        assert!(own.is_ok_and(|own| own.failed()));
+        assert!(!other.state().done() && told.try_recv().is_err());
+        let by_hand = WorkerThread::new(Arc::clone(&pool), 0);
+        pool.break_down(&by_hand, Error::ShutDown);
+        assert!(other.failed() && told.try_recv().is_ok());
+        assert_eq!((pool.stats().queued, pool.stats().failed), (0, 2));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::hooks::NestedHooks;
 use super::pool::Pool;
 use super::queue::Gate;
-use super::worker_thread::{WorkerThread, enter};
+use super::worker_thread::{WorkerThread, enter, mark_worker_of};
 use crate::completion::{NO_POOL, as_inline_worker, mark_collector_of};
 use crate::error::Error;
 use crate::panic::{catch, contain, contain_drop};
@@ -16,6 +16,7 @@ pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
     // The thread that started this one may be delayed before it says so. Until it has, the
     // others would not see what this worker's tasks submit.
     pool.count_slot(index);
+    mark_worker_of(&pool);
     let this = WorkerThread::new(pool, index);
     let leaving = Leaving(&this);
     let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
@@ -50,7 +51,7 @@ fn run(this: &WorkerThread) {
             }
         }
         Err(cause) if pool.is_here() => {
-            pool.break_down(cause);
+            pool.break_down(this, cause);
             work(this);
         }
         Err(_) => {}
@@ -64,7 +65,7 @@ fn work(this: &WorkerThread) {
             return;
         };
         if pool.queue.gate() == Gate::Broken {
-            pool.fail_queued(task);
+            pool.fail_queued(this, task);
         } else {
             // Refused if the task was cancelled while it was queued, or run inline by a
             // worker that waited for it.

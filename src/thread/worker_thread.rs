@@ -18,7 +18,7 @@ use super::deque::Stolen;
 use super::pool::Pool;
 use super::queue::Rest;
 use super::slots::{SEARCH, Slot};
-use crate::completion::{Task, is_notifying_for};
+use crate::completion::{NO_POOL, PoolId, Task, is_notifying_for};
 use crate::sync::{Ordering, fence, local, yield_now};
 use crate::sys::spin;
 
@@ -215,6 +215,17 @@ local! {
     static CURRENT: Cell<*const WorkerThread> = Cell::new(ptr::null())
 }
 
+local! {
+    /// The pool whose thread this is. Never cleared: the destructors of a thread's locals
+    /// are its code as well.
+    static WORKER_OF: Cell<PoolId> = Cell::new(NO_POOL)
+}
+
+/// Marks the current thread as one of that pool, for as long as it lives.
+pub(super) fn mark_worker_of(pool: &Pool) {
+    WORKER_OF.with(|id| id.set(pool.id));
+}
+
 /// Runs `f` as that worker.
 pub(super) fn enter<R>(worker: &WorkerThread, f: impl FnOnce() -> R) -> R {
     struct Leave;
@@ -239,9 +250,10 @@ pub(super) fn with_current<R>(pool: &Pool, f: impl FnOnce(&WorkerThread) -> R) -
 }
 
 impl Pool {
-    /// Returns `true` if the current thread runs one of its tasks or callbacks.
+    /// Returns `true` if the current thread is one of its workers, or runs one of its
+    /// callbacks.
     pub(super) fn is_in_own_code(&self) -> bool {
-        let is_own_worker = with_current(self, |_| ()).is_some();
+        let is_own_worker = WORKER_OF.try_with(Cell::get).is_ok_and(|id| id == self.id);
         is_own_worker || is_notifying_for(self.id)
     }
 }

@@ -486,3 +486,27 @@ fn a_pool_that_breaks_tells_of_no_task_before_all_have_ended() {
     }
     assert_eq!(early_rounds, 0, "of {ROUNDS} pools");
 }
+
+#[test]
+fn a_worker_in_the_callback_of_a_failed_task_does_not_count_as_idle() {
+    let (opener, pass) = gate();
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .initializer(
+            move |()| {
+                pass();
+                Err("no licence")
+            },
+            (),
+        )
+        .build()
+        .unwrap();
+    let executor = Arc::new(executor);
+    let (sender, seen) = mpsc::channel();
+    let future = executor.spawn(|| ()).unwrap();
+    let observed = Arc::clone(&executor);
+    future.add_done_callback(move |_| sender.send(observed.stats().idle).unwrap());
+    drop(opener);
+    assert_eq!(seen.recv_timeout(LIMIT), Ok(0));
+    executor.shutdown();
+}

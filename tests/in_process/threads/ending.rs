@@ -251,3 +251,86 @@ fn a_task_may_own_a_pool_of_its_own_and_leave_it_behind() {
     let inner = inner.unwrap();
     assert_eq!(*wait(wait(&inner)), 3);
 }
+
+/// Another thread was about to cancel them, and had taken them out of the queue.
+#[test]
+fn a_shutdown_waits_for_what_another_shutdown_cancels() {
+    use concurrent_futures::ShutdownOptions;
+
+    let (executor, opener) = held_pool();
+    let pending: Vec<_> = (0..200_000)
+        .map(|n| executor.spawn(move || n).unwrap())
+        .collect();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let report = executor.shutdown();
+            (report, pending.iter().all(|future| future.done()))
+        });
+        scope.spawn(|| {
+            let cancels = ShutdownOptions::new().wait(false).cancel_pending(true);
+            executor.shutdown_with(cancels)
+        });
+        let deadline = Instant::now() + LIMIT;
+        while executor.stats().cancelled == 0 {
+            assert!(Instant::now() < deadline, "none is cancelled");
+            thread::yield_now();
+        }
+        drop(opener);
+        let (report, all_done) = waiting.join().unwrap();
+        assert!(all_done);
+        assert_eq!(report.finished + report.cancelled, 200_001);
+    });
+}
+
+#[cfg(target_os = "linux")]
+crate::alone::alone! {
+    /// Its `shutdown` would wait for the very thread.
+    fn the_last_owner_of_a_broken_pool_may_be_a_local_of_its_threads() {
+        thread_local! {
+            static OWNER: std::cell::RefCell<Option<Arc<ThreadPoolExecutor>>> =
+                const { std::cell::RefCell::new(None) };
+        }
+        let started = AtomicUsize::new(0);
+        let fail_as_second = move |()| match started.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err("no second licence"),
+        };
+        let executor = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .thread_name_prefix("end-l")
+            .initializer(fail_as_second, ())
+            .build()
+            .unwrap();
+        let executor = Arc::new(executor);
+        let ((opener, pass), owner) = (gate(), Arc::clone(&executor));
+        let first = executor.spawn(move || {
+            OWNER.set(Some(owner));
+            pass();
+        });
+        let second = executor.spawn(|| ()).unwrap();
+        let error = second.exception_timeout(LIMIT).unwrap();
+        assert!(matches!(error, Some(Error::Broken(_))), "{error:?}");
+        drop(executor);
+        drop(opener);
+        first.unwrap().result_timeout(LIMIT).unwrap();
+        assert_no_threads_named("end-l");
+    }
+
+    fn a_local_of_a_workers_thread_may_shut_the_pool_down_while_that_is_waited_for() {
+        struct ShutsDown(Arc<ThreadPoolExecutor>);
+        impl Drop for ShutsDown {
+            fn drop(&mut self) {
+                self.0.shutdown();
+            }
+        }
+        thread_local! {
+            static OWNER: std::cell::RefCell<Option<ShutsDown>> =
+                const { std::cell::RefCell::new(None) };
+        }
+        let executor = Arc::new(pool("end-t", 1));
+        let owner = Arc::clone(&executor);
+        executor.spawn(move || OWNER.set(Some(ShutsDown(owner)))).unwrap().detach();
+        assert_eq!(executor.shutdown().finished, 1);
+        assert_no_threads_named("end-t");
+    }
+}
