@@ -18,7 +18,8 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Workers that were started and have not ended.
+    /// Workers that were started and have not ended. Also those that a thread pool starts
+    /// next, as soon as the thread runs that is on its way, if they are needed still.
     pub workers: usize,
     /// Workers that a new task can count on.
     pub idle: usize,

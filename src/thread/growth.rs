@@ -22,6 +22,17 @@
 //! A worker counts as free from the moment of its start, under the pool's lock, so that
 //! two threads which see the same lack do not start two workers.
 //!
+//! # One thread at a time
+//!
+//! To start a thread costs the thread that does it 20 us, and by the time that the new one
+//! runs, others may have done the tasks that it was for. So at most one thread is on its
+//! way. Meanwhile a worker that the rule asks for is *planned*: it counts like a started
+//! one, and takes no room in `growth_left`. The first thing that a new thread does is to
+//! drop all planned workers, and to follow the rule anew: it starts the next thread, if one
+//! is needed still, and plans the others. A thread that counted on a dropped one made its
+//! change before it looked, and the flags of the dropped ones change before the new thread
+//! looks, with fences between: so one of the two sees the other, as above.
+//!
 //! # A pool without workers
 //!
 //! The first task waits for the first worker: before there is one, nothing is queued, so
@@ -73,7 +84,7 @@ impl Pool {
     #[cold]
     fn grow(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        if self.may_grow() && self.is_short() {
+        if self.has_room(&state) && self.is_short() {
             // Without another thread, the tasks wait until a worker is free.
             let _ = self.start_worker(&mut state);
         }
@@ -84,7 +95,7 @@ impl Pool {
     pub(super) fn start_workers_for(self: &Arc<Self>, tasks: usize) {
         while self.may_grow() && tasks > self.free() {
             let mut state = self.state.lock();
-            if !self.may_grow() || self.start_worker(&mut state).is_err() {
+            if !self.has_room(&state) || self.start_worker(&mut state).is_err() {
                 return;
             }
         }
@@ -105,45 +116,87 @@ impl Pool {
         }
     }
 
-    /// Starts a worker; the pool may grow, or has none.
+    /// Returns `true` if one more worker may be started or planned.
+    fn has_room(&self, state: &PoolState) -> bool {
+        // ORDERING: under the lock.
+        self.growth_left.load(Ordering::Relaxed) > state.planned.len()
+    }
+
+    /// Starts a worker, or plans one while another thread is on its way; there is room, or
+    /// the pool has none.
     ///
     /// # Errors
     ///
     /// [`Error::Spawn`].
     pub(super) fn start_worker(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
         let index = state.vacant.pop().unwrap_or_else(|| self.started());
+        // It counts from here on.
+        self.slots.get(index).set_busy(false);
+        // ORDERING: release shows the slot to those who see the number.
+        self.started.fetch_max(index + 1, Ordering::Release);
+        state.workers += 1;
+        if state.is_starting {
+            state.planned.push(index);
+            return Ok(());
+        }
+        self.start_thread(state, index)
+    }
+
+    /// Called by a new worker, first of all: drops what is planned, and follows the rule
+    /// anew.
+    pub(super) fn start_planned(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.is_starting = false;
+        if state.planned.is_empty() {
+            return;
+        }
+        for index in std::mem::take(&mut state.planned) {
+            self.drop_worker(&mut state, index);
+        }
+        // ORDERING: see the head of this file.
+        fence(Ordering::SeqCst);
+        while self.has_room(&state) && self.is_short() {
+            if self.start_worker(&mut state).is_err() {
+                // Without another thread, the tasks wait until a worker is free.
+                return;
+            }
+        }
+    }
+
+    /// Starts the thread of a worker that counts already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Spawn`]; then the worker does not count any more.
+    fn start_thread(self: &Arc<Self>, state: &mut PoolState, index: usize) -> Result<(), Error> {
         let number = state.started;
         let name = format!("{}_{number}", self.config.thread_name_prefix);
         let mut thread = thread::Builder::new().name(name.clone());
         if let Some(bytes) = self.config.stack_size {
             thread = thread.stack_size(bytes);
         }
-        // It counts from here on, so that it may leave at once.
-        let slot = self.slots.get(index);
-        slot.set_busy(false);
         let pool = Arc::clone(self);
         match spawn(thread, move || worker::main(pool, index, number, &name)) {
             Ok(thread) => {
                 self.threads.lock().extend(thread);
                 state.started += 1;
-                state.workers += 1;
-                self.count_slot(index);
+                state.is_starting = true;
                 // ORDERING: under the lock.
                 self.growth_left.fetch_sub(1, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {
-                slot.set_busy(true);
-                state.vacant.push(index);
+                self.drop_worker(state, index);
                 Err(Error::Spawn(Arc::new(error)))
             }
         }
     }
 
-    /// Shows the slot to the other threads.
-    pub(super) fn count_slot(&self, index: usize) {
-        // ORDERING: release shows the slot to those who see the number.
-        self.started.fetch_max(index + 1, Ordering::Release);
+    /// Counts a worker no more.
+    fn drop_worker(&self, state: &mut PoolState, index: usize) {
+        self.slots.get(index).set_busy(true);
+        state.vacant.push(index);
+        state.workers -= 1;
     }
 
     /// Called by a worker, last of all.
@@ -152,9 +205,7 @@ impl Pool {
             return;
         }
         let mut state = self.state.lock();
-        self.slots.get(index).set_busy(true);
-        state.vacant.push(index);
-        state.workers -= 1;
+        self.drop_worker(&mut state, index);
         // ORDERING: under the lock.
         self.growth_left.fetch_add(1, Ordering::Relaxed);
         if state.workers == 0 {
@@ -174,7 +225,7 @@ impl Pool {
             return;
         }
         let mut state = self.state.lock();
-        if self.may_grow() && self.queued() != 0 {
+        if self.has_room(&state) && self.queued() != 0 {
             // Without another thread, the tasks wait until a worker is free.
             let _ = self.start_worker(&mut state);
         }

@@ -313,3 +313,26 @@ fn a_task_that_is_pushed_while_the_queue_is_cleared_gets_a_worker() {
         assert!(!pool.has_tasks() || pool.state.lock().workers == 2);
     });
 }
+
+/// A new thread, whose initializer takes its time, drops a planned worker that a task
+/// counts on.
+#[test]
+fn a_task_that_counts_on_a_planned_worker_gets_another() {
+    loom::model(|| {
+        let pool = pool_of(2, true);
+        pool.slots.get(0).set_busy(true);
+        {
+            let mut state = pool.state.lock();
+            state.is_starting = true;
+            assert!(pool.start_worker(&mut state).is_ok());
+            assert_eq!((state.workers, state.planned.len()), (3, 1));
+        }
+        assert!(pool.push(task()).is_ok());
+        let new = Arc::clone(&pool);
+        let looking = thread::spawn(move || new.start_planned());
+        assert!(pool.push(task()).is_ok());
+        looking.join().expect("no panic");
+        let state = pool.state.lock();
+        assert_eq!((state.workers, state.planned.len()), (3, 0));
+    });
+}

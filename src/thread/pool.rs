@@ -109,13 +109,17 @@ pub(super) struct PoolState {
     pub(super) closed: Option<Error>,
     /// `true` if the user shut it down.
     pub(super) shut_down: bool,
-    /// The number of workers that were ever started.
+    /// The number of threads that were ever started.
     pub(super) started: usize,
     pub(super) workers: usize,
     /// The number of threads that end all queued tasks.
     pub(super) clearing: usize,
     /// The slots whose worker has left.
     pub(super) vacant: Vec<usize>,
+    /// `true` until a thread that was started has looked at what is planned.
+    pub(super) is_starting: bool,
+    /// The slots of workers that count and whose threads are not started (`growth.rs`).
+    pub(super) planned: Vec<usize>,
 }
 
 impl Pool {

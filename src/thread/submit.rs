@@ -320,4 +320,34 @@ mod tests {
         assert!(other.failed() && told.try_recv().is_ok());
         assert_eq!((pool.stats().queued, pool.stats().failed), (0, 2));
     }
+
+    /// Two workers were planned while the first thread was on its way, which did the tasks
+    /// alone.
+    #[test]
+    fn workers_that_are_not_needed_any_more_are_not_started() {
+        let pool = Pool::new(Config::of_workers(3));
+        let pool = pool.expect("there is memory");
+        {
+            // A thread that is on its way: this one.
+            let mut state = pool.state.lock();
+            pool.slots.get(0).set_busy(false);
+            pool.started.store(1, Ordering::Relaxed);
+            pool.growth_left.store(2, Ordering::Relaxed);
+            (state.workers, state.is_starting) = (1, true);
+        }
+        let submitted = [1, 2, 3].map(|n: i32| pool.submit(move |()| n, (), true));
+        assert_eq!((pool.stats().workers, pool.stats().idle), (3, 3));
+        let by_hand = WorkerThread::new(Arc::clone(&pool), 0);
+        for _ in 0..3 {
+            by_hand.next().expect("one is queued").run(&by_hand);
+        }
+        pool.start_planned();
+        assert_eq!((pool.stats().workers, pool.stats().idle), (1, 1));
+        for task in submitted {
+            let task = task.unwrap_or_else(|refused| panic!("{refused}"));
+            task.wait(Until::Done, None).expect("it has run");
+        }
+        assert_eq!(pool.state.lock().started, 0, "no thread was started");
+        pool.leave(0);
+    }
 }

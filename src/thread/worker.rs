@@ -13,9 +13,7 @@ use crate::worker::{self, PoolKind, Worker};
 
 /// Runs a worker thread, which the pool counts as free already.
 pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
-    // The thread that started this one may be delayed before it says so. Until it has, the
-    // others would not see what this worker's tasks submit.
-    pool.count_slot(index);
+    pool.start_planned();
     mark_worker_of(&pool);
     let this = WorkerThread::new(pool, index);
     let leaving = Leaving(&this);

@@ -209,8 +209,15 @@ fn each_worker_says_when_it_ends_even_if_that_panics() {
         .build()
         .unwrap();
     let (opener, pass) = gate();
+    // They meet, so that each needs a worker of its own.
+    let meeting = Meeting::of(3);
     for _ in 0..3 {
-        executor.spawn(pass.clone()).unwrap().detach();
+        let (pass, meeting) = (pass.clone(), Arc::clone(&meeting));
+        let task = move || {
+            pass();
+            meeting.wait();
+        };
+        executor.spawn(task).unwrap().detach();
     }
     assert_eq!(ended.load(Ordering::Relaxed), 0);
     drop(opener);
