@@ -35,8 +35,11 @@ const YIELDS: u32 = 24;
 /// woken is preferred to one that has yielded.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
-/// After such a yield a thread goes to sleep without any so many times at most.
-const MOST_SKIPPED: u32 = 64;
+/// After such a yield a thread goes to sleep without any so many times at least, after the
+/// next one eight times as often, and so on up to the most: while all cores are busy, each
+/// try costs a time slice.
+const LEAST_SKIPPED: u32 = 16;
+const MOST_SKIPPED: u32 = 1024;
 
 thread_local! {
     /// The number of times that the thread is to skip its yields, and by how much it did
@@ -68,7 +71,7 @@ pub(crate) fn poll(mut is_there: impl FnMut() -> bool) -> bool {
         let before = Instant::now();
         yield_now();
         if before.elapsed() > LONGEST_YIELD {
-            let next = (2 * skipped).clamp(1, MOST_SKIPPED);
+            let next = (8 * skipped).clamp(LEAST_SKIPPED, MOST_SKIPPED);
             SKIPS.set((next, next));
             return is_there();
         }
