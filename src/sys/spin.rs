@@ -22,8 +22,9 @@ use std::hint::spin_loop;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-/// The number of looks before the first yield.
-const PAUSES: u32 = 10;
+/// The number of looks before the first yield. A pause takes 40 ns: with ten of them a round
+/// trip on one core is a tenth slower, and a burst no faster.
+const PAUSES: u32 = 5;
 
 /// The number of times that a thread yields before it sleeps. A sleep costs the thread
 /// that wakes it 5 to 13 us; in `benches/threads.rs` 24 make a burst a third faster and a
