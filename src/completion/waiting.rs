@@ -92,6 +92,7 @@ impl Task {
     #[inline]
     pub(crate) fn wait(&self, until: Until, deadline: Option<Instant>) -> Result<(), Error> {
         if until.reached(self.word()) {
+            spin::over_at_once();
             return Ok(());
         }
         match deadline {
@@ -268,5 +269,20 @@ impl Task {
         let old = rare.as_mut().and_then(|rare| rare.wakers.remove(key));
         drop(rare);
         drop(old);
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::super::Completion;
+    use super::*;
+
+    #[test]
+    fn a_wait_for_what_is_done_is_noted_as_over_at_once() {
+        let task = Completion::new(NO_POOL);
+        task.settle(Ok(1)).expect("it is pending").notify();
+        let before = spin::waits_over_at_once();
+        assert!(task.wait(Until::Done, None).is_ok());
+        assert_eq!(spin::waits_over_at_once(), before + 1);
     }
 }

@@ -31,21 +31,84 @@ const PAUSES: u32 = 5;
 /// round trip several times, and 64 are no better.
 const YIELDS: u32 = 24;
 
-/// A yield that takes longer gave the CPU to a thread that has nothing to do with this
-/// one, for a time slice of milliseconds. Then it is better to sleep: a thread that is
-/// woken is preferred to one that has yielded.
+/// A yield that takes longer gave the CPU away for a time slice of milliseconds. If the
+/// thread needs one result at a time, it is better to sleep: a thread that is woken is
+/// preferred to one that has yielded. If many results are there afterwards, it is not: to be
+/// woken for each costs its worker as much as a short task.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
-/// After such a yield a thread goes to sleep without any so many times at least, after the
-/// next one eight times as often, and so on up to the most: while all cores are busy, each
-/// try costs a time slice.
+/// The number of results that make a long yield worth its time.
+const WORTH: u32 = 8;
+
+/// After a long yield that was not worth it, a thread goes to sleep without any so many
+/// times at least, after the next one eight times as often, and so on up to the most: while
+/// all cores are busy, each try costs a time slice.
 const LEAST_SKIPPED: u32 = 16;
 const MOST_SKIPPED: u32 = 1024;
 
+/// The yields of one thread.
+#[derive(Clone, Copy)]
+struct Yields {
+    /// The number of times that the thread is to sleep without any.
+    to_skip: u32,
+    /// The value that this had the last time.
+    skipped: u32,
+    /// `true` if the last one was long, and it is not known whether it was worth it.
+    was_long: bool,
+    /// The number of waits since then that were over at once.
+    over_at_once: u32,
+}
+
 thread_local! {
-    /// The number of times that the thread is to skip its yields, and by how much it did
-    /// so the last time.
-    static SKIPS: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    static YIELDS_OF_THREAD: Cell<Yields> = const {
+        Cell::new(Yields { to_skip: 0, skipped: 0, was_long: false, over_at_once: 0 })
+    };
+}
+
+/// Notes a wait that was over at once.
+#[inline]
+pub(crate) fn over_at_once() {
+    let mut yields = YIELDS_OF_THREAD.get();
+    yields.over_at_once = yields.over_at_once.wrapping_add(1);
+    YIELDS_OF_THREAD.set(yields);
+}
+
+/// Returns the number of the calling thread's waits that were over at once.
+#[cfg(all(test, not(concurrent_futures_loom)))]
+pub(crate) fn waits_over_at_once() -> u32 {
+    YIELDS_OF_THREAD.get().over_at_once
+}
+
+impl Yields {
+    /// Returns `true` if the thread is to sleep without a yield this time.
+    fn are_skipped(&mut self) -> bool {
+        if std::mem::take(&mut self.was_long) {
+            let is_worth_it = self.over_at_once >= WORTH;
+            let next = (8 * self.skipped).clamp(LEAST_SKIPPED, MOST_SKIPPED);
+            self.skipped = if is_worth_it { 0 } else { next };
+            self.to_skip = self.skipped;
+        }
+        let are_skipped = self.to_skip > 0;
+        self.to_skip = self.to_skip.saturating_sub(1);
+        are_skipped
+    }
+
+    /// Yields, and polls in between.
+    fn poll(&mut self, mut is_there: impl FnMut() -> bool) -> bool {
+        for _ in 0..YIELDS {
+            if is_there() {
+                return true;
+            }
+            let before = Instant::now();
+            yield_now();
+            if before.elapsed() > LONGEST_YIELD {
+                (self.was_long, self.over_at_once) = (true, 0);
+                return is_there();
+            }
+        }
+        self.skipped = 0;
+        is_there()
+    }
 }
 
 /// Calls `is_there` for a moment until it returns `true`, and yields to other threads in
@@ -60,25 +123,14 @@ pub(crate) fn poll(mut is_there: impl FnMut() -> bool) -> bool {
         }
         spin_loop();
     }
-    let (left, skipped) = SKIPS.get();
-    if left > 0 {
-        SKIPS.set((left - 1, skipped));
-        return is_there();
-    }
-    for _ in 0..YIELDS {
-        if is_there() {
-            return true;
-        }
-        let before = Instant::now();
-        yield_now();
-        if before.elapsed() > LONGEST_YIELD {
-            let next = (8 * skipped).clamp(LEAST_SKIPPED, MOST_SKIPPED);
-            SKIPS.set((next, next));
-            return is_there();
-        }
-    }
-    SKIPS.set((0, 0));
-    is_there()
+    let mut yields = YIELDS_OF_THREAD.get();
+    let found = if yields.are_skipped() {
+        is_there()
+    } else {
+        yields.poll(is_there)
+    };
+    YIELDS_OF_THREAD.set(yields);
+    found
 }
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
@@ -105,5 +157,28 @@ mod channel {
             }
             found
         })
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_yield_is_not_tried_again_soon_unless_it_was_worth_it() {
+        let mut yields = Yields {
+            to_skip: 0,
+            skipped: 0,
+            was_long: true,
+            over_at_once: WORTH,
+        };
+        assert!(!yields.are_skipped());
+        for most in [16, 128, 1024, 1024] {
+            (yields.was_long, yields.over_at_once) = (true, WORTH - 1);
+            let skipped = (0..2000).take_while(|_| yields.are_skipped()).count();
+            assert_eq!(skipped, most);
+        }
+        (yields.was_long, yields.over_at_once) = (true, WORTH);
+        assert!(!yields.are_skipped());
     }
 }
