@@ -12,8 +12,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::completion::WakerKey;
-use crate::sync::{ThreadId, thread_id};
+use crate::completion::{InlineRunner, WakerKey};
 use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
@@ -27,10 +26,12 @@ pub(crate) struct CompletionSet<F: Waitable> {
     free: Vec<usize>,
     /// The ids of the tasks in `entries`: unique, since the entries keep the tasks alive.
     ids: HashSet<usize, BuildHasherDefault<AddressHasher>>,
-    /// The tasks that the thread `waiter` has not yet tried to run inline.
+    /// The number of tasks in `entries`.
+    len: usize,
+    /// The tasks that `waiter` can run inline, and has not yet tried to.
     not_tried_inline: BTreeSet<usize>,
     /// The thread that waited last: another one may run what this one could not.
-    waiter: ThreadId,
+    waiter: InlineRunner,
     /// The number of an entry whose task did not need the waiting thread at the last check.
     /// It is checked first the next time.
     elsewhere: usize,
@@ -107,8 +108,9 @@ impl<F: Waitable> CompletionSet<F> {
             entries: Vec::new(),
             free: Vec::new(),
             ids: HashSet::default(),
+            len: 0,
             not_tried_inline: BTreeSet::new(),
-            waiter: thread_id(),
+            waiter: InlineRunner::current(),
             elsewhere: 0,
             origin: Origin::current(),
         }
@@ -116,9 +118,10 @@ impl<F: Waitable> CompletionSet<F> {
 
     /// Adds a task, unless it is in the set already.
     pub(crate) fn add(&mut self, item: F) -> bool {
-        if !self.ids.insert(item.target().id()) {
+        if !item.is_sole() && !self.ids.insert(item.target().id()) {
             return false;
         }
+        self.len += 1;
         let number = self.free.pop().unwrap_or(self.entries.len());
         let mut key = WakerKey::default();
         if item.target().done() {
@@ -128,7 +131,8 @@ impl<F: Waitable> CompletionSet<F> {
             let waker = Waker::from(Arc::new(ArrivalWaker { sender, number }));
             if item.target().poll(&mut key, &waker) {
                 self.arrive(number);
-            } else {
+            } else if item.target().may_run_inline() || self.waiter != InlineRunner::current() {
+                // What this thread cannot run, `waiter` perhaps can.
                 self.not_tried_inline.insert(number);
             }
         }
@@ -152,7 +156,7 @@ impl<F: Waitable> CompletionSet<F> {
 
     /// Returns the number of tasks in the set, arrived or not.
     pub(crate) fn len(&self) -> usize {
-        self.ids.len()
+        self.len
     }
 
     /// Waits for the next task that is done, and returns its number.
@@ -194,13 +198,13 @@ impl<F: Waitable> CompletionSet<F> {
     }
 
     /// If another thread than last time waits now, lets it try to run inline all tasks
-    /// that are not done.
+    /// that it can run.
     fn note_waiter(&mut self) {
-        let us = thread_id();
+        let us = InlineRunner::current();
         if std::mem::replace(&mut self.waiter, us) == us {
             return;
         }
-        let is_open = |entry: &Entry<F>| !entry.item.target().done();
+        let is_open = |entry: &Entry<F>| entry.item.target().may_run_inline();
         let numbered = self.entries.iter().enumerate();
         self.not_tried_inline = numbered
             .filter(|(_, entry)| entry.as_ref().is_some_and(is_open))
@@ -264,7 +268,10 @@ impl<F: Waitable> CompletionSet<F> {
         let entry = self.entries.get_mut(number)?.take()?;
         self.free.push(number);
         self.not_tried_inline.remove(&number);
-        self.ids.remove(&entry.item.target().id());
+        self.len -= 1;
+        if !entry.item.is_sole() {
+            self.ids.remove(&entry.item.target().id());
+        }
         Some(entry.leave())
     }
 

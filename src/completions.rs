@@ -8,9 +8,9 @@ use std::task::{Wake, Waker};
 
 use crossbeam_channel::{Receiver, RecvError, Sender, unbounded};
 
-use crate::completion::WakerKey;
+use crate::completion::{InlineRunner, WakerKey};
 use crate::completion_set::Entry;
-use crate::sync::{Mutex, MutexGuard, ThreadId, thread_id};
+use crate::sync::{Mutex, MutexGuard};
 use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
@@ -78,7 +78,7 @@ struct Waiting<F> {
     entries: BTreeMap<usize, Entry<F>>,
     /// For each thread that has received: the number below which it has tried to run
     /// all inline.
-    tried_inline: Vec<(ThreadId, usize)>,
+    tried_inline: Vec<(InlineRunner, usize)>,
 }
 
 impl<F> Default for Waiting<F> {
@@ -198,7 +198,7 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     /// Takes one out that this thread has not tried to run inline.
     fn next_to_try_inline(&self) -> Option<(usize, Entry<F>)> {
         let mut waiting = self.locked().filter(|_| self.origin.is_here())?;
-        let us = thread_id();
+        let us = InlineRunner::current();
         let known = waiting
             .tried_inline
             .iter()

@@ -27,6 +27,10 @@ use crate::completion::WakerKey;
 pub trait Waitable: sealed::Sealed {
     #[doc(hidden)]
     fn target(&self) -> &dyn Target;
+
+    /// Returns `true` if no other item has the same task: so it need not be looked for.
+    #[doc(hidden)]
+    fn is_sole(&self) -> bool;
 }
 
 /// The task behind a [`Waitable`], whatever its output.
@@ -58,10 +62,14 @@ pub trait Target {
 }
 
 macro_rules! pointers {
-    ($($pointer:ty),*) => { $(
+    ($($pointer:ty: $is_unique:expr),*) => { $(
         impl<W: Waitable + ?Sized> Waitable for $pointer {
             fn target(&self) -> &dyn Target {
                 (**self).target()
+            }
+
+            fn is_sole(&self) -> bool {
+                $is_unique && (**self).is_sole()
             }
         }
 
@@ -69,11 +77,15 @@ macro_rules! pointers {
     )* };
 }
 
-pointers!(&W, &mut W, Box<W>, Arc<W>, Rc<W>);
+pointers!(&W: false, &mut W: true, Box<W>: true, Arc<W>: false, Rc<W>: false);
 
 impl<K, W: Waitable> Waitable for (K, W) {
     fn target(&self) -> &dyn Target {
         self.1.target()
+    }
+
+    fn is_sole(&self) -> bool {
+        self.1.is_sole()
     }
 }
 

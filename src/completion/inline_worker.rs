@@ -7,13 +7,30 @@ use std::ptr::NonNull;
 
 use super::pool_id::{NO_POOL, PoolId};
 use super::worker_hooks::WorkerHooks;
-use crate::sync::local;
+use crate::sync::{ThreadId, local, thread_id};
 
 /// The pool's id, and the hooks.
 type Registered = (PoolId, Option<NonNull<dyn WorkerHooks>>);
 
 local! {
     static REGISTERED: Cell<Registered> = Cell::new((NO_POOL, None))
+}
+
+/// A thread, as far as it can run tasks inline: in the initializer of its pool a worker's
+/// thread can run none, and afterwards those of its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InlineRunner(ThreadId, PoolId);
+
+impl InlineRunner {
+    /// Returns the current thread.
+    pub(crate) fn current() -> Self {
+        let registered = REGISTERED.try_with(Cell::get).ok();
+        let registered = registered.filter(|(_, hooks)| hooks.is_some());
+        Self(
+            thread_id(),
+            registered.map_or(NO_POOL, |(pool_id, _)| pool_id),
+        )
+    }
 }
 
 /// Calls `f`, inside which waits on the current thread run tasks of that pool.

@@ -79,6 +79,10 @@ impl<T, E> Waitable for TaskFuture<T, E> {
     fn target(&self) -> &dyn Target {
         self.completion()
     }
+
+    fn is_sole(&self) -> bool {
+        true
+    }
 }
 
 impl<T, E> sealed::Sealed for TaskFuture<T, E> {}

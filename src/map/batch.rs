@@ -139,6 +139,10 @@ impl<R> Waitable for Part<R> {
     fn target(&self) -> &dyn Target {
         self.task.target()
     }
+
+    fn is_sole(&self) -> bool {
+        true
+    }
 }
 
 impl<R> sealed::Sealed for Part<R> {}

@@ -49,6 +49,15 @@ fn a_future_that_is_given_twice_counts_once<X: Fixture>() {
     let waited = wait([&future, &future], ReturnWhen::AllCompleted, Some(LIMIT));
     assert_eq!((waited.done.len(), waited.not_done.len()), (1, 0));
     assert_eq!(as_completed([&future, &future]).count(), 1);
+    assert_eq!(as_completed([("a", &future), ("b", &future)]).count(), 1);
+    assert_eq!(
+        as_completed([Box::new(&future), Box::new(&future)]).count(),
+        1
+    );
+    let shared = std::rc::Rc::new(&future);
+    assert_eq!(as_completed([&shared, &shared.clone()]).count(), 1);
+    let shared = std::rc::Rc::new(future);
+    assert_eq!(as_completed([shared.clone(), shared]).count(), 1);
 }
 
 /// Those that ended together are all asked about; one of them is enough.

@@ -680,6 +680,69 @@ fn an_initializer_that_waits_for_its_own_pool_is_told() {
     }
 }
 
+/// The initializer could not run what was queued. A task on the same thread can.
+#[test]
+fn what_an_initializer_has_waited_for_is_tried_again_in_a_task() {
+    type Next = Box<dyn FnMut() -> ThreadFuture<u8>>;
+    thread_local! {
+        static NEXT: std::cell::RefCell<Option<Next>> = const { std::cell::RefCell::new(None) };
+    }
+    fn of_set(futures: Vec<ThreadFuture<u8>>) -> Next {
+        let mut all = as_completed(futures);
+        Box::new(move || all.next().unwrap())
+    }
+    fn of_channel(futures: Vec<ThreadFuture<u8>>) -> Next {
+        let all = completions(futures);
+        Box::new(move || all.recv().unwrap())
+    }
+    for make in [of_set, of_channel] {
+        let (sender, futures) = mpsc::channel();
+        let (waits, waiting) = mpsc::channel();
+        let ends = Mutex::new((futures, waits));
+        let initializer = move |()| {
+            let ends = ends.lock().unwrap();
+            let mut next = make(ends.0.recv_timeout(LIMIT).unwrap());
+            ends.1.send(()).unwrap();
+            assert_eq!(next().into_result().unwrap(), 1);
+            NEXT.set(Some(next));
+            Ok::<(), Error>(())
+        };
+        let executor = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .initializer(initializer, ())
+            .build()
+            .unwrap();
+        let second = || NEXT.take().unwrap()().into_result().unwrap();
+        let waiter = executor.spawn(second).unwrap();
+        let queued = executor.spawn(|| 7).unwrap();
+        let (promise, promised) = promise();
+        sender.send(vec![promised, queued]).unwrap();
+        waiting.recv_timeout(LIMIT).unwrap();
+        // By then the initializer most likely sleeps; if not, there is less to see.
+        thread::sleep(Duration::from_millis(20));
+        promise.set_result(1).unwrap();
+        assert_eq!(*waiter.result_timeout(LIMIT).unwrap(), 7);
+    }
+}
+
+#[test]
+fn what_another_thread_adds_to_a_set_is_run_by_the_worker_that_waits_for_it() {
+    let executor = pool(1);
+    let empty = executor
+        .spawn(|| as_completed::<ThreadFuture<u8>>([]))
+        .unwrap();
+    let mut all = empty.into_result().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let waiter = executor.spawn(move || {
+        let mut all: concurrent_futures::AsCompleted<ThreadFuture<u8>> =
+            receiver.recv_timeout(LIMIT).unwrap();
+        all.next().unwrap().into_result().unwrap()
+    });
+    all.add(executor.spawn(|| 7).unwrap());
+    sender.send(all).unwrap();
+    assert_eq!(*waiter.unwrap().result_timeout(LIMIT).unwrap(), 7);
+}
+
 #[test]
 fn a_task_that_waits_for_itself_beside_others_is_told() {
     for wait in WAITS {
