@@ -312,11 +312,12 @@ fn an_ended_worker_is_not_listened_to_for_ever() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
     let mut speaker = worker.try_clone().unwrap();
+    // Nothing is read before the worker is killed: it would be ended for what it says.
+    let mut state = pool.lock();
     let speaks = std::thread::spawn(move || {
         let words = bare(Kind::Ready, 0).repeat(1000);
         while speaker.write_all(&words).is_ok() {}
     });
-    let mut state = pool.lock();
     // What a worker says that is being ended is passed over.
     state.workers.get_mut(&0).unwrap().kill(KillReason::Killed);
     drop(state);
