@@ -1,21 +1,22 @@
-//! The callbacks of a task: each runs once, in the order of adding, one after the
-//! other and never one inside the other.
+//! The callbacks of a task: each runs once, in the order of adding, one after the other and
+//! never one inside the other.
 //!
 //! # The notifier
 //!
-//! The thread that ends a task runs its [`Notification`]. If there are callbacks, it
-//! is the task's *notifier* from the transition on, under the rare box's lock. A callback that
-//! is added while there is a notifier joins the list, and the notifier runs it. A
-//! thread that adds one when the callbacks are done becomes the notifier itself. A
-//! notifier resigns when it finds the list empty, under the lock: so each callback is
-//! either run by it, or added when there is none.
+//! The thread that ends a task runs the task's [`Notification`]. If the task has callbacks,
+//! that thread becomes the task's *notifier* during the transition, under the rare box's
+//! lock. A callback that is added while the task has a notifier is appended to the list,
+//! and the notifier runs it. A thread that adds a callback after the callbacks are done
+//! becomes the notifier itself. A notifier resigns under the lock, when it finds the list
+//! empty. So a callback is either found by the notifier, or added while there is no
+//! notifier.
 //!
 //! # Why never nested
 //!
-//! See `nested_callbacks.rs`. There is one exception: a callback may wait for the
-//! callbacks of a task that its own thread has queued behind it. Those of that task, and
-//! no others, then run inside it: the wait would never end otherwise
-//! ([`Task::notify_now`]).
+//! The reason is in `nested_callbacks.rs`. There is one exception: a callback may wait for
+//! the callbacks of a task that its own thread has queued to run later. Then the callbacks
+//! of that task, and no others, run inside the waiting callback, because the wait would
+//! never end otherwise ([`Task::notify_now`]).
 
 use std::cell::RefCell;
 
@@ -29,7 +30,8 @@ use crate::sync::{MutexGuard, local, thread_id};
 use crate::sys::fork::Origin;
 
 impl Task {
-    /// Runs `callback` once the task is done; at once if all earlier callbacks are.
+    /// Runs `callback` once the task is done. If all earlier callbacks have run already,
+    /// runs `callback` at once.
     pub(crate) fn add_callback(&self, callback: Callback) {
         let Some(mut rare) = self.rare() else {
             return contain_drop(callback);
@@ -38,8 +40,8 @@ impl Task {
         self.notify_if_done(rare);
     }
 
-    /// Runs `callback` after all others. Only a handle that is consumed adds one, so
-    /// there is one at most.
+    /// Runs `callback` after all other callbacks. Only a consumed handle sets such a
+    /// callback, so a task has at most one.
     pub(crate) fn set_last(&self, callback: Callback) {
         let Some(mut rare) = self.rare() else {
             return contain_drop(callback);
@@ -49,8 +51,8 @@ impl Task {
     }
 
     fn notify_if_done(&self, mut rare: MutexGuard<'_, RareFields>) {
-        // Under the lock, so the end of the task comes behind it and finds the callback,
-        // or was made before.
+        // UNNOTIFIED is set under the lock. So the end of the task either comes later and
+        // finds the callback, or came before and is seen here.
         if self.set(UNNOTIFIED).is_done() && rare.notifier.is_none() {
             rare.notifier = Some(thread_id());
             drop(rare);
@@ -58,20 +60,21 @@ impl Task {
         }
     }
 
-    /// Called before a wait for this task's callbacks: if the current thread has queued
-    /// them behind the callback that it is in, runs them now. The callbacks of tasks that
-    /// these complete are queued as usual.
+    /// Called before a wait for this task's callbacks. If the current thread has queued
+    /// them to run after the callback that it is inside, runs them now. The callbacks of
+    /// other tasks that these callbacks complete are queued as usual.
     ///
     /// # Errors
     ///
-    /// Not enough stack is left, and no more can be allocated; the callbacks stay queued.
+    /// Returns [`NoStack`] if too little stack is left and no more can be allocated. Then
+    /// the callbacks stay queued.
     pub(crate) fn notify_now(&self) -> Result<(), NoStack> {
         let notifier = self.rare_if_any().and_then(|rare| rare.notifier);
         if notifier.is_none_or(|notifier| notifier != thread_id()) {
             return Ok(());
         }
         let mut callbacks = take_queued(self.address());
-        // Each of a chain of callbacks may wait for the next one.
+        // Callbacks may wait for each other in a long chain, which needs much stack.
         let ran = with_enough_stack(|| {
             if let Some(callbacks) = callbacks.take() {
                 run_with_callback_queue(|| callbacks.run());
@@ -83,19 +86,20 @@ impl Task {
         ran
     }
 
-    /// Returns `true` if the current thread is inside one of its callbacks.
+    /// Returns `true` if the current thread is inside one of this task's callbacks.
     pub(crate) fn is_notifying_here(&self) -> bool {
         is_notifying_here(|task| task.1 == self.address())
     }
 
-    /// Runs callbacks until none is left: the notifier's loop.
+    /// Runs the task's callbacks until none remains. This is the notifier's loop.
     pub(super) fn run_callbacks(&self) {
         let _here = NotifyingFor::enter(self);
         let origin = Origin::current();
         loop {
             let rare = self.rare().filter(|_| origin.is_here());
             let Some(mut rare) = rare else {
-                // A callback forked, and this is the fork: the parent goes on.
+                // A callback forked, and this is the child. The parent process runs the
+                // remaining callbacks.
                 return;
             };
             let next = match rare.callbacks.pop_front() {
@@ -110,7 +114,8 @@ impl Task {
         }
     }
 
-    /// Resigns as the notifier.
+    /// Resigns as the notifier, and wakes the threads and wakers that wait for the
+    /// callbacks.
     fn callbacks_are_done(&self, mut rare: MutexGuard<'_, RareFields>) {
         rare.notifier = None;
         let wakers = rare.wakers.take();
@@ -119,15 +124,15 @@ impl Task {
         self.wake_waiters(word);
         wakers.wake();
         if word.is(FINISHED) && !word.has(HANDLE) {
-            // SAFETY: no callback is left and the future is gone, so the value is this
-            // thread's.
+            // SAFETY: no callback remains and the future was dropped, so the value belongs
+            // to this thread.
             unsafe { self.drop_outcome() };
         }
     }
 }
 
 local! {
-    /// The tasks whose callbacks are on this thread's stack: pool ids and addresses.
+    /// The pool ids and addresses of the tasks whose callbacks are on this thread's stack.
     static NOTIFYING_FOR: RefCell<Vec<(PoolId, usize)>> = RefCell::new(Vec::new())
 }
 
@@ -141,7 +146,8 @@ pub(crate) fn is_notifying_for(pool_id: PoolId) -> bool {
     is_notifying_here(|task| task.0 == pool_id)
 }
 
-/// A guard: while it lives, the current thread counts as running the task's callbacks.
+/// A guard. While the guard exists, the current thread counts as running the task's
+/// callbacks.
 pub(super) struct NotifyingFor;
 
 impl NotifyingFor {

@@ -1,39 +1,44 @@
 //! [`TaskWith`]: a counted reference to a task of any type, one pointer wide; and the
 //! memory behind it.
 //!
-//! A task is one allocation: a header, and behind it one storage that holds the job
-//! first and the outcome later. Each begins at the first place behind the header that
-//! its own alignment allows, so that the future, which knows the type of the value but
-//! not of the job, finds the outcome. The table of functions in the header is the one
-//! place that knows both types.
+//! A task is one allocation: a header, and behind it one storage that holds the job first
+//! and the outcome later. Job and outcome each begin at the first address behind the header
+//! that their own alignment allows. So the future, which knows the type of the value but
+//! not the type of the job, finds the outcome. Only the table of functions in the header
+//! knows both types.
 //!
 //! # The owner of the storage
 //!
-//! The word (`word.rs`) says what the storage holds, and whose it is:
+//! The task's word (`word.rs`) shows the contents and the owner of the storage:
 //!
-//! * *The job* of a pending task belongs to no thread. The thread that leaves the
-//!   pending state by a compare-and-swap gets it: to call it, to send it, or (with
-//!   ENDING) to withdraw it.
-//! * *The outcome* is written by that thread, before the transition to a final state.
-//!   From there on it is only read, until the owner of the value moves it out or drops
-//!   it: the future, once the callbacks are done; without a future (no HANDLE) the
-//!   thread that made the final transition, or the one that ran the last callback.
+//! * *The job* of a pending task belongs to no thread. The thread whose compare-and-swap
+//!   ends the pending state (or sets ENDING) owns the job. It calls the job, sends it, or
+//!   (with ENDING) withdraws it.
+//! * *The outcome* is written by that thread, before the transition to a final state. After
+//!   the transition, threads only read the outcome, until the owner of the value moves it
+//!   out or drops it. The owner is the future, once the callbacks are done. Without a
+//!   future (no HANDLE), the owner is the thread that made the final transition, or the
+//!   thread that ran the last callback.
 //!
-//! So the last reference, whichever it is, frees memory and runs no user code. The one
-//! exception is a task that never ends, as in a fork: its job is dropped with it.
+//! So dropping the last reference to a task only frees memory and runs no user code. The
+//! one exception is a task that never ends, for example in a forked child: the last
+//! reference drops the task's job as well.
 //!
 //! # Tasks that borrow
 //!
-//! A task of a scope has a job or a value that borrows from where the scope stands. A
-//! reference names no type, so its users keep what makes that sound:
+//! A task of a scope has a job or a value that borrows from the function that opened the
+//! scope. The type of a `TaskWith` has no lifetime, so the code that uses a task keeps
+//! these rules:
 //!
-//! * Such a task has a scope guard, in its job.
-//! * Until its scope guard is dropped, the scope does not end.
-//! * When its scope guard is dropped, the job is gone, the callbacks have run, and the
-//!   value belongs to the future or is gone as well. The future's type names the scope,
-//!   so no safe code has it afterwards; one that was leaked leaks its value.
-//! * What is left, an entry in a queue or a thread's own reference, looks at the word and
-//!   frees memory. Neither touches anything that was borrowed.
+//! * A task that borrows has a scope guard in its job.
+//! * The scope does not end before the task's scope guard is dropped.
+//! * When the scope guard is dropped, the job was dropped, the callbacks have run, and the
+//!   value was dropped or belongs to the future. The future's type has the scope's
+//!   lifetime, so no safe code can use the future after the scope. A leaked future leaks
+//!   its value.
+//! * After that, only a queue entry or a thread's own reference to the task may remain.
+//!   Such a reference only reads the word and frees memory, and never touches borrowed
+//!   data.
 
 use std::alloc::handle_alloc_error;
 use std::mem::ManuallyDrop;
@@ -47,43 +52,45 @@ use crate::error::Error;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell, alloc, dealloc};
 use crate::sys::fork::Origin;
 
-/// A reference to a task of any type, to which an `X` may be attached.
+/// A counted reference to a task of any type, to which an `X` may be attached.
 pub(crate) struct TaskWith<X: 'static>(NonNull<Header<X>>);
 
 #[repr(C)]
 struct Header<X: 'static> {
     word: AtomicU64,
     types: &'static Types,
-    /// Null until something is attached; owned.
+    /// The attached `X`, which the task owns. The pointer is null until an `X` is attached.
     attached: AtomicPtr<X>,
-    /// The id of the pool that it was submitted to, or `NO_POOL`.
+    /// The id of the pool that the task was submitted to, or `NO_POOL`.
     pool_id: PoolId,
-    /// The process that it was made in.
+    /// The process that created the task.
     origin: Origin,
-    /// Has no size. A model watches the accesses to the storage by it.
+    /// A cell of size 0 through which loom models check the accesses to the storage.
     storage: UnsafeCell<()>,
 }
 
 /// The size of the header.
 const HEADER: usize = size_of::<Header<()>>();
 
-// SAFETY: `new` demands that job and value are `Send`, and the word says which thread has
-// them. The rest of a task is shared as its locks and atomics allow.
+// SAFETY: `new` demands that job and value are `Send` if another thread gets the task, and
+// the word shows which thread owns them. The other fields are atomics, or are never
+// changed.
 unsafe impl<X: Send> Send for TaskWith<X> {}
-// SAFETY: as above. A value is lent to several threads only through a future, which is
-// `Sync` only if the value is.
+// SAFETY: the argument for `Send` holds for shared references too. A value is lent to
+// several threads only through a future, which is `Sync` only if the value is.
 unsafe impl<X: Send + Sync> Sync for TaskWith<X> {}
 
 impl<X> TaskWith<X> {
-    /// Allocates a pending task. Returns two references: the future's and the worker's.
+    /// Allocates a pending task. Returns two references: one for the future and one for the
+    /// worker.
     ///
     /// # Safety
     ///
-    /// If job or value borrow, the job has a scope guard. The job is `Send`, or no other
-    /// thread gets the task; and the same for the value.
+    /// If job or value borrow, the job has a scope guard. Job and value are `Send`, or no
+    /// other thread gets the task.
     pub(super) unsafe fn new<J: Job<T>, T>(pool_id: PoolId, job: J) -> (Self, Self) {
         let layout = TypesOf::<J, T, HEADER>::LAYOUT;
-        // SAFETY: the layout has a header, so it is not empty.
+        // SAFETY: the layout contains a header, so its size is not 0.
         let memory = unsafe { alloc(layout) }.cast::<Header<X>>();
         let Some(header) = NonNull::new(memory) else {
             handle_alloc_error(layout)
@@ -96,18 +103,19 @@ impl<X> TaskWith<X> {
             origin: Origin::current(),
             storage: UnsafeCell::new(()),
         };
-        // SAFETY: fresh memory of that layout.
+        // SAFETY: `header` points to fresh memory of that layout.
         unsafe { header.write(contents) };
-        // SAFETY: as above.
+        // SAFETY: the memory has that layout, with a header of `HEADER` bytes.
         let place = unsafe { job_of::<J, HEADER>(header.cast()) };
-        // SAFETY: as above.
+        // SAFETY: `place` is the address of the job in this fresh memory.
         unsafe { place.write(job) };
         (Self(header), Self(header))
     }
 
     #[inline]
     fn header(&self) -> &Header<X> {
-        // SAFETY: this is a reference to it, and it is freed with the last one.
+        // SAFETY: `self` is a counted reference, and the task is freed with the last
+        // reference.
         unsafe { self.0.as_ref() }
     }
 
@@ -118,21 +126,21 @@ impl<X> TaskWith<X> {
 
     #[inline]
     pub(super) fn word(&self) -> Word {
-        // ORDERING: pairs with the release of the transitions: a thread that sees one
-        // sees what was written before it, above all the outcome.
+        // ORDERING: acquire pairs with the release of the transitions. A thread that sees a
+        // transition also sees the writes before it, above all the outcome.
         Word::from_bits(self.atomic().load(Ordering::Acquire))
     }
 
-    /// Replaces the word by what `change` makes of it; returns the old one. `None` from
-    /// `change` leaves it and is an error with the word that was refused.
+    /// Replaces the word by the result of `change`, and returns the old word. If `change`
+    /// returns `None`, keeps the word and returns it as an error.
     #[inline]
     pub(super) fn update(
         &self,
         mut change: impl FnMut(Word) -> Option<Word>,
     ) -> Result<Word, Word> {
         let change = |bits| change(Word::from_bits(bits)).map(Word::bits);
-        // ORDERING: release publishes the storage to those who see the new word; acquire
-        // shows what was attached, and the storage, to the thread that gets it.
+        // ORDERING: release publishes the storage to the threads that see the new word.
+        // Acquire sees the storage and the attached box, as other threads published them.
         let updated = (self.atomic()).fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
         updated.map(Word::from_bits).map_err(Word::from_bits)
     }
@@ -141,30 +149,30 @@ impl<X> TaskWith<X> {
     #[inline]
     pub(super) fn pass_unseen(&self, change: impl FnOnce(Word) -> Word) {
         let word = change(self.word());
-        // ORDERING: no other thread sees it.
+        // ORDERING: no other thread can reach the task, so relaxed is enough.
         self.atomic().store(word.bits(), Ordering::Relaxed);
     }
 
-    /// Sets a flag; returns the word as it was before.
+    /// Sets a flag, and returns the word as it was before.
     #[inline]
     pub(super) fn set(&self, flag: Flag) -> Word {
-        // ORDERING: as in `update`.
+        // ORDERING: acquire and release for the same reasons as in `update`.
         Word::from_bits(self.atomic().fetch_or(flag.bits(), Ordering::AcqRel))
     }
 
-    /// Clears a flag; returns the word as it was before.
+    /// Clears a flag, and returns the word as it was before.
     #[inline]
     pub(super) fn clear(&self, flag: Flag) -> Word {
-        // ORDERING: as in `update`.
+        // ORDERING: acquire and release for the same reasons as in `update`.
         Word::from_bits(self.atomic().fetch_and(!flag.bits(), Ordering::AcqRel))
     }
 
-    /// The place of what is attached, made by `Box::into_raw`.
+    /// Returns the pointer to the attached `X`, which came from `Box::into_raw`.
     pub(super) fn attached(&self) -> &AtomicPtr<X> {
         &self.header().attached
     }
 
-    /// Returns the id of the pool that it was submitted to, or `NO_POOL`.
+    /// Returns the id of the pool that the task was submitted to, or `NO_POOL`.
     #[inline]
     pub(crate) fn pool_id(&self) -> PoolId {
         self.header().pool_id
@@ -174,27 +182,28 @@ impl<X> TaskWith<X> {
         self.header().types.is_remote
     }
 
-    /// Returns `true` in the process that created the task, and `false` in a forked
-    /// child. There the task stays as it was at the fork, unless a promise is set there.
+    /// Returns `true` in the process that created the task, and `false` in a forked child.
+    /// In the child the task keeps the state it had at the fork, unless the child sets it
+    /// as a promise.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
         self.header().origin.is_here()
     }
 
-    /// Returns the address of the task, which identifies it as long as it lives.
+    /// Returns the address of the task, which identifies the task as long as it exists.
     #[inline]
     pub(crate) fn address(&self) -> usize {
         self.0.addr().get()
     }
 
-    /// Calls the job and writes the outcome; returns `true` if it panicked, and the guard
-    /// of a job in a scope.
+    /// Calls the job and writes the outcome. Returns `true` if the job panicked, and the
+    /// guard of a job in a scope.
     ///
     /// # Safety
     ///
     /// The caller started the task, and calls this once.
     pub(super) unsafe fn call(&self) -> Called {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller started the task, and calls this once.
         let called = unsafe { (self.header().types.call)(self.as_ptr()) };
         self.header().storage.with_mut(|_| ());
         called
@@ -207,7 +216,7 @@ impl<X> TaskWith<X> {
     /// The caller has set ENDING on a pending task, and calls this once.
     pub(super) unsafe fn withdraw(&self) -> Box<dyn Withdrawn> {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: as the caller says.
+        // SAFETY: the caller has set ENDING on a pending task, and calls this once.
         unsafe { (self.header().types.withdraw)(self.as_ptr()) }
     }
 
@@ -218,13 +227,14 @@ impl<X> TaskWith<X> {
     /// The job is a `J`. The caller has set ENDING on a pending task, and calls this once.
     pub(super) unsafe fn job<J>(&self) -> J {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: as the caller says.
+        // SAFETY: the caller promises that the job is a `J`.
         let place = unsafe { job_of::<J, HEADER>(self.as_ptr()) };
-        // SAFETY: as the caller says.
+        // SAFETY: the caller has set ENDING, so the job is in the storage and belongs to
+        // the caller.
         unsafe { place.read() }
     }
 
-    /// Drops the job in its place.
+    /// Drops the job in the storage.
     ///
     /// # Safety
     ///
@@ -232,7 +242,7 @@ impl<X> TaskWith<X> {
     /// once.
     pub(super) unsafe fn drop_job(&self) {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: as the caller says.
+        // SAFETY: the caller has set ENDING, and the job was not called.
         unsafe { (self.header().types.drop_job)(self.as_ptr()) };
     }
 
@@ -243,7 +253,7 @@ impl<X> TaskWith<X> {
     /// The caller has claimed the task.
     pub(super) unsafe fn take_call(&self) -> Option<EncodedCall> {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: as the caller says.
+        // SAFETY: the caller has claimed the task.
         unsafe { (self.header().types.take_call)(self.as_ptr()) }
     }
 
@@ -254,7 +264,7 @@ impl<X> TaskWith<X> {
     /// The caller has claimed the task.
     pub(super) unsafe fn put_call(&self, call: EncodedCall) {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: as the caller says.
+        // SAFETY: the caller has claimed the task.
         unsafe { (self.header().types.put_call)(self.as_ptr(), call) };
     }
 
@@ -262,37 +272,38 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The caller has set ENDING, and the job has left the storage.
+    /// The caller has set ENDING, and the job was moved out of the storage.
     pub(super) unsafe fn write_error(&self, error: Error) {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: as the caller says.
+        // SAFETY: the caller has set ENDING, and the job was moved out of the storage.
         unsafe { (self.header().types.write_error)(self.as_ptr(), error) };
     }
 
-    /// Lends the error that is the outcome, if it is one.
+    /// Lends the error if the outcome is an error.
     ///
     /// # Safety
     ///
-    /// The outcome was written, and stays as long as the reference lives.
+    /// The outcome was written, and stays in the storage as long as the returned reference
+    /// is alive.
     pub(super) unsafe fn error(&self) -> Option<&Error> {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller promises that the outcome was written.
         let error = unsafe { (self.header().types.error)(self.as_ptr()) };
-        // SAFETY: as the caller says.
+        // SAFETY: the caller promises that the outcome stays in the storage.
         error.map(|error| unsafe { error.as_ref() })
     }
 
-    /// Drops the outcome in its place.
+    /// Drops the outcome in the storage.
     ///
     /// # Safety
     ///
-    /// The task is finished, and the caller owns the value; it calls this once.
+    /// The task is finished. The caller owns the value, and calls this once.
     pub(super) unsafe fn drop_outcome(&self) {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: as the caller says.
+        // SAFETY: the task is finished and the caller owns the value.
         unsafe { (self.header().types.drop_outcome)(self.as_ptr()) };
     }
 
-    /// Returns `true` if dropping an outcome runs code that is not this crate's.
+    /// Returns `true` if dropping the value may run user code.
     pub(super) fn value_needs_drop(&self) -> bool {
         self.header().types.value_needs_drop
     }
@@ -301,13 +312,14 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The task's value is a `T`. The caller has set ENDING, and the job has left the
-    /// storage.
+    /// The task's value is a `T`. The caller has set ENDING, and the job was moved out of
+    /// the storage or dropped.
     pub(super) unsafe fn write_outcome<T>(&self, outcome: Result<T, Error>) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller promises that the task's value is a `T`.
         let place = unsafe { outcome_of::<T, HEADER>(self.as_ptr()) };
         let write = |_| {
-            // SAFETY: as the caller says.
+            // SAFETY: the caller promises that the storage is empty and belongs to the
+            // caller.
             unsafe { place.write(outcome) };
         };
         self.header().storage.with_mut(write);
@@ -317,68 +329,70 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The task's value is a `T`, and the caller has seen that it is finished. The value
-    /// is neither moved out nor dropped as long as the reference lives.
+    /// The task's value is a `T`, and the caller has seen that the task is finished. The
+    /// value is neither moved out nor dropped as long as the returned reference is alive.
     pub(super) unsafe fn lend_outcome<T>(&self) -> &Result<T, Error> {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller promises that the task's value is a `T`.
         let place = unsafe { outcome_of::<T, HEADER>(self.as_ptr()) };
-        // SAFETY: as the caller says.
+        // SAFETY: the task is finished, and the caller promises that the value stays in
+        // place.
         self.header().storage.with(|_| unsafe { place.as_ref() })
     }
 
-    /// Moves the outcome out.
+    /// Moves the outcome out of the storage.
     ///
     /// # Safety
     ///
-    /// The task's value is a `T`, the caller has seen that it is finished and owns the
-    /// value; it calls this once.
+    /// The task's value is a `T`, and the caller has seen that the task is finished. The
+    /// caller owns the value, and calls this once.
     pub(super) unsafe fn take_outcome<T>(&self) -> Result<T, Error> {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller promises that the task's value is a `T`.
         let place = unsafe { outcome_of::<T, HEADER>(self.as_ptr()) };
-        // SAFETY: as the caller says.
+        // SAFETY: the task is finished, and the caller owns the value.
         (self.header().storage).with_mut(|_| unsafe { place.read() })
     }
 
-    /// Gives the reference up to a caller that has taken it out of the word.
+    /// Forgets the reference, which the caller has already subtracted from the word.
     ///
     /// # Safety
     ///
-    /// The word counts one reference less than there are.
+    /// The word counts one reference less than exist.
     #[expect(clippy::mem_forget, reason = "the word does not count it any more")]
     #[inline]
     pub(super) unsafe fn forget_reference(self) {
         std::mem::forget(self);
     }
 
-    /// Frees the memory.
+    /// Frees the memory of the task.
     ///
     /// # Safety
     ///
-    /// No reference is left, and what the other threads did with theirs was acquired.
+    /// No reference remains, and the calling thread has acquired the writes that other
+    /// threads made through their references.
     pub(super) unsafe fn free(task: NonNull<()>, word: Word) {
         let header = task.cast::<Header<X>>();
-        // SAFETY: it is freed below.
+        // SAFETY: this thread owns the header, and frees its memory below.
         let contents = unsafe { header.read() };
-        // A running task of a thread pool has its job on a stack, in the process that
-        // this one was forked from.
+        // A running task of a thread pool was started before this process was forked. Its
+        // job is on a stack of the parent process, not in the storage.
         if !word.is_done() && (!word.is(RUNNING) || contents.types.is_remote) {
-            // SAFETY: the job is in the storage, and no other thread is there.
+            // SAFETY: the job is in the storage, and no other thread has a reference.
             unsafe { (contents.types.drop_job)(task) };
         }
-        // ORDERING: no other thread is there.
+        // ORDERING: no other thread has a reference, so relaxed is enough.
         if let Some(attached) = NonNull::new(contents.attached.load(Ordering::Relaxed)) {
-            // SAFETY: made by `Box::into_raw`, and owned by the task.
+            // SAFETY: the pointer came from `Box::into_raw`, and the task owns the box.
             drop(unsafe { Box::from_raw(attached.as_ptr()) });
         }
-        // SAFETY: allocated in `new` with this layout.
+        // SAFETY: `new` allocated the memory with this layout.
         unsafe { dealloc(header.as_ptr().cast(), contents.types.layout) };
     }
 
-    /// Returns the reference once more, not counted.
+    /// Returns a second reference that the word does not count.
     ///
     /// # Safety
     ///
-    /// It is not used longer than this one lives.
+    /// The returned reference is not used longer than `self` exists.
     pub(super) unsafe fn uncounted(&self) -> ManuallyDrop<Self> {
         ManuallyDrop::new(Self(self.0))
     }
@@ -387,20 +401,21 @@ impl<X> TaskWith<X> {
         self.0.cast()
     }
 
-    /// Returns the task as one pointer, with its reference.
+    /// Converts the reference into a pointer, and keeps the reference counted.
     #[inline]
     pub(crate) fn into_raw(self) -> NonNull<()> {
         let pointer = self.as_ptr();
-        // SAFETY: `from_raw` takes it up again.
+        // SAFETY: the word still counts this reference, and `from_raw` restores it.
         unsafe { self.forget_reference() };
         pointer
     }
 
-    /// Takes a reference up again.
+    /// Restores the reference that [`into_raw`](Self::into_raw) converted into a pointer.
     ///
     /// # Safety
     ///
-    /// The pointer came from [`into_raw`](Self::into_raw), and is used once.
+    /// The pointer came from [`into_raw`](Self::into_raw), and is passed to this function
+    /// once.
     #[inline]
     pub(crate) unsafe fn from_raw(pointer: NonNull<()>) -> Self {
         Self(pointer.cast())
@@ -422,14 +437,16 @@ impl<X> Drop for TaskWith<X> {
     fn drop(&mut self) {
         let mut word = self.word();
         if word.references() > 1 {
-            // ORDERING: release, so that the last one sees what was done through this
-            // reference; acquire, should this be the last one.
+            // ORDERING: release publishes the writes made through this reference to the
+            // thread that drops the last reference. Acquire is for the case that this is
+            // the last reference.
             word = Word::from_bits(self.atomic().fetch_sub(REFERENCE, Ordering::AcqRel));
         }
-        // The load above has acquired all other references if it shows only this one:
-        // then no other thread can reach the task, and no read-modify-write is needed.
+        // If the load above shows only one reference, it has acquired the writes of all
+        // other threads. Then no other thread can reach the task, and no read-modify-write
+        // is needed.
         if word.references() == 1 {
-            // SAFETY: the last reference.
+            // SAFETY: this is the last reference.
             unsafe { Self::free(self.as_ptr(), word) };
         }
     }

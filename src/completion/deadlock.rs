@@ -1,42 +1,42 @@
 //! Deadlock detection: a wait that would close a cycle of waits is refused.
 //!
-//! A task that has not come as far as a wait demands is *held up by* the thread that
-//! has to bring it there: the one that runs its function, or then
-//! its callbacks. That thread may itself wait, for a task that is held up by
-//! another, and so on. If the thread at the end is the one that is about to wait,
-//! none of them would ever go on.
+//! A task that has not reached the state that a wait demands is *held up by* a thread: the
+//! thread that runs the task's function or, after the function, its callbacks. That thread
+//! may itself wait for a task that is held up by another thread, and so on. If the last
+//! thread of such a chain is the thread that is about to wait, none of these threads would
+//! ever continue.
 //!
-//! # Why every such circle is found
+//! # Why every cycle of waits is found
 //!
-//! A wait without a limit is entered in one list before it begins, and only
-//! after a walk along the list that does not come back to the entering thread;
-//! both in one step under the list's lock. Nothing else closes a circle: a thread
-//! that waits begins no task, and ends none. So the last of the waits finds the
-//! others in the list.
+//! Before a wait without a deadline begins, the thread walks along the list of waits. Only
+//! if the walk does not come back to the thread itself, the thread enters its wait in the
+//! list. Walk and entry are one step under the list's lock. Only entering a wait can close
+//! a cycle, because a thread that waits begins no task and ends none. So the last wait of a
+//! cycle finds the other waits in the list.
 //!
-//! # Why nothing else is taken for one
+//! # Why no wait without a cycle is refused
 //!
-//! The last step of the walk found a task held up by the entering thread, which
-//! is here and brings it nowhere. So the step before it still holds: that task's
-//! waiter still waits. And so on back to the first.
+//! The last step of the walk found a task that is held up by the entering thread. The
+//! entering thread does not work on that task now, so the thread that waits for that task
+//! still waits. The same holds for each earlier step of the walk.
 //!
 //! # Waits inside waits
 //!
-//! A thread has several entries if user code waits that runs inside a wait: a
-//! `Deserialize`, or a callback, waker or `Drop` that it calls for. They lie on
-//! its stack, so the last to be entered is the first to leave, and the thread is
-//! blocked in that one alone: the walk follows a thread's *newest* entry. A
-//! thread that runs the finalizer of a task inside its own wait for it is not
-//! blocked at all. The walk then finds the task held up by the thread that waits for it,
-//! and ends there: that thread is at work.
+//! A thread has several entries if user code that runs inside a wait (a `Deserialize`,
+//! callback, waker or `Drop`) waits as well. These waits are nested on the thread's stack,
+//! and the thread is blocked only in the innermost wait. So the walk follows a thread's
+//! *newest* entry. A thread that waits for a task and runs the task's finalizer inside that
+//! wait is not blocked. The walk then finds that the task is held up by the thread that
+//! waits for it, and stops, because that thread is at work.
 //!
-//! Each entry has a number of its own, and leaving removes exactly that one.
+//! Each entry has a unique number, by which the end of the wait removes exactly this entry.
 //!
-//! Not found are longer circles through a wait that has no error to say it with (the
-//! end of a scope, `wait`, `as_completed`), through an `.await`, or through a
-//! promise that is not kept by `run`: the thread that will keep it is unknown. Nor
-//! circles through a task that has not begun: any worker might begin it. A wait for several
-//! tasks finds those that need its own thread (`needs_this_thread`).
+//! Some longer cycles are not found. These are cycles through a wait that cannot return an
+//! error (the end of a scope, `wait`, `as_completed`), and cycles through an `.await`. A
+//! cycle through a promise is found only if `run` sets the promise, because otherwise the
+//! thread that will set it is unknown. A cycle through a task that has not begun is not
+//! found, because any worker might begin the task. A wait for several tasks detects the
+//! tasks that need the waiting thread itself (`needs_this_thread`).
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -48,19 +48,19 @@ use crate::error::Error;
 use crate::sync::{Mutex, ThreadId, global, thread_id};
 
 global! {
-    /// The waits without a limit that have begun.
+    /// The waits without a deadline that have begun.
     static WAITS: Mutex<Waits> = Mutex::new(Waits { entries: Vec::new(), last: 0 });
 }
 
 struct Waits {
-    /// In the order of entering.
+    /// The entries in the order in which the waits were entered.
     entries: Vec<Wait>,
     /// The number of the latest entry.
     last: u64,
 }
 
 impl Waits {
-    /// The wait that a thread is blocked in, if it is in any.
+    /// Returns the wait that the thread is blocked in, if the thread waits.
     fn newest_of(&self, thread: ThreadId) -> Option<&Wait> {
         self.entries.iter().rfind(|wait| wait.waiter == thread)
     }
@@ -69,13 +69,13 @@ impl Waits {
 struct Wait {
     number: u64,
     waiter: ThreadId,
-    /// Borrowed as long as the entry is there.
+    /// The awaited task, borrowed as long as this entry is in the list.
     task: ManuallyDrop<Task>,
     until: Until,
 }
 
-/// Returns the thread that has to bring the task this far; `None` if it is there,
-/// or has not begun.
+/// Returns the thread that runs the task or its callbacks. Returns `None` if the task has
+/// reached `until`, or has not begun.
 fn held_up_by(task: &Task, until: Until) -> Option<ThreadId> {
     let word: Word = task.word();
     if until.reached(word) {
@@ -85,20 +85,20 @@ fn held_up_by(task: &Task, until: Until) -> Option<ThreadId> {
     word.runner().or_else(notifier)
 }
 
-/// A wait that was entered, by its number: dropping it removes that entry. It
-/// borrows the task as long as the entry is there.
+/// A guard of an entered wait, with the entry's number. Dropping the guard removes the
+/// entry from the list. The guard borrows the task as long as the entry is in the list.
 #[derive(Debug)]
 pub(super) struct Entered<'a> {
     number: u64,
     task: PhantomData<&'a Task>,
 }
 
-/// Enters the calling thread's wait for `task`, which ends before the returned
-/// value is dropped.
+/// Enters the calling thread's wait for `task`. The wait must end before the returned guard
+/// is dropped.
 ///
 /// # Errors
 ///
-/// `WouldDeadlock` if the wait would close a circle.
+/// Returns `WouldDeadlock` if the wait would close a cycle.
 pub(super) fn enter(task: &Task, until: Until) -> Result<Entered<'_>, Error> {
     let us = thread_id();
     let mut waits = WAITS.lock();
@@ -110,7 +110,7 @@ pub(super) fn enter(task: &Task, until: Until) -> Result<Entered<'_>, Error> {
         let next = waits.newest_of(thread);
         held_up = next.and_then(|wait| held_up_by(&wait.task, wait.until));
         if held_up == Some(thread) {
-            // It brings what it waits for itself, and is at work on it.
+            // The thread itself works on the task that it waits for, so it is not blocked.
             break;
         }
     }
@@ -119,7 +119,8 @@ pub(super) fn enter(task: &Task, until: Until) -> Result<Entered<'_>, Error> {
     waits.entries.push(Wait {
         number,
         waiter: us,
-        // SAFETY: the entry leaves with the value that is returned, which borrows the task.
+        // SAFETY: the entry is removed when the returned guard is dropped, and the guard
+        // borrows the task.
         task: unsafe { task.uncounted() },
         until,
     });
@@ -132,21 +133,22 @@ impl Drop for Entered<'_> {
         let mut waits = WAITS.lock();
         let entries = &mut waits.entries;
         let at = entries.iter().rposition(|wait| wait.number == self.number);
-        // Not `swap_remove`: the order says which of a thread's is the newest.
+        // Do not use `swap_remove`: the order of the entries shows which entry of a thread
+        // is the newest.
         if let Some(at) = at {
             entries.remove(at);
         }
     }
 }
 
-/// The list's lock, for a test that forks meanwhile.
+/// Returns the list's lock guard, for a test that forks while the list is locked.
 #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
 pub(super) fn lock_for_ever() -> impl Drop {
     WAITS.lock()
 }
 
-/// Returns the number of waits that the calling thread is in, and `true` if one is for
-/// `task`.
+/// Returns the number of waits that the calling thread has entered, and `true` if one of
+/// these waits is for `task`.
 #[cfg(all(test, concurrent_futures_loom))]
 pub(super) fn entries_of_this_thread(task: &Task) -> (usize, bool) {
     let us = thread_id();

@@ -1,5 +1,5 @@
-//! Tests in a forked child, where a lock that was held at the fork stays locked: nothing
-//! there hangs.
+//! Tests that nothing hangs in a forked child, where a lock that was held at the fork stays
+//! locked.
 
 use std::task::Waker;
 use std::time::Instant;
@@ -14,7 +14,8 @@ fn watched<T: Send + 'static>() -> Completion<T> {
     Completion::new(new_pool_id())
 }
 
-/// A thread of the parent held it, as a settling one does.
+/// A thread of the parent process held the lock of the task's rare box at the fork, as a
+/// thread that settles a task does.
 #[test]
 fn a_task_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     let task = watched::<String>();
@@ -27,7 +28,7 @@ fn a_task_that_is_locked_for_ever_stops_nothing_in_a_fork() {
         task.set_last(Box::new(|_| ()));
         let is_as_far_as_it_comes = task.poll(Until::CallbacksDone, &mut key, Waker::noop());
         task.forget(&mut key);
-        // SAFETY: the one handle, which lends nothing.
+        // SAFETY: `task` is the only handle, and no reference to its value is alive.
         unsafe { task.clone().release_handle() };
         is_as_far_as_it_comes
             && task.wait(Until::Done, None).is_err()
@@ -45,7 +46,7 @@ fn a_task_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     assert_eq!(task.state(), State::Pending);
 }
 
-/// A thread of the parent was about to wait.
+/// A thread of the parent process held the lock of the list of waits at the fork.
 #[test]
 fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
     Origin::new().expect("there is memory");
@@ -54,7 +55,7 @@ fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
         let task = Completion::<u8>::new(NO_POOL);
         let worker = task.clone();
         let settles = std::thread::spawn(move || {
-            // Not before the other one sleeps, most likely.
+            // Settle the task when the waiting thread already sleeps, most likely.
             std::thread::yield_now();
             worker.settle(Ok(1)).map(Notification::notify).is_ok()
         });
@@ -64,14 +65,14 @@ fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
     drop(locked);
 }
 
-/// A thread of the parent entered a task, or ended one.
+/// A thread of the parent process held the lock of a scope's list at the fork.
 #[test]
 fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     Origin::new().expect("there is memory");
     let scope_tasks = ScopeTasks::new();
-    // SAFETY: it stays there until it has been waited for.
+    // SAFETY: `scope_tasks` does not move until the scope has been waited for.
     let job = unsafe { scope_tasks.enter(NoJob) };
-    // SAFETY: it borrows nothing.
+    // SAFETY: the job borrows nothing.
     let (task, worker) = unsafe { Completion::<u8>::with_job(NO_POOL, job) };
     scope_tasks.add(worker);
     let locked = scope_tasks.lock_for_ever();

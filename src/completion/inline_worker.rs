@@ -1,5 +1,5 @@
-//! The worker that the current thread is, as far as it may run a task of its pool
-//! inside a wait.
+//! The worker that the current thread is, as far as it may run a task of its pool inside a
+//! wait.
 
 use std::cell::Cell;
 use std::mem::transmute;
@@ -16,8 +16,8 @@ local! {
     static REGISTERED: Cell<Registered> = Cell::new((NO_POOL, None))
 }
 
-/// A thread, as far as it can run tasks inline: in the initializer of its pool a worker's
-/// thread can run none, and afterwards those of its pool.
+/// A thread, with the pool whose tasks it can run inline. During the pool's initializer a
+/// worker's thread can run no tasks inline; after that it can run those of its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InlineRunner(ThreadId, PoolId);
 
@@ -33,7 +33,7 @@ impl InlineRunner {
     }
 }
 
-/// Calls `f`, inside which waits on the current thread run tasks of that pool.
+/// Calls `f`. Inside `f`, a wait on the current thread may run tasks of that pool.
 pub(crate) fn as_inline_worker<R>(
     pool_id: PoolId,
     hooks: &dyn WorkerHooks,
@@ -46,8 +46,8 @@ pub(crate) fn as_inline_worker<R>(
         }
     }
     let hooks = NonNull::from(hooks);
-    // SAFETY: only the lifetime changes. The pointer is taken away below, before the
-    // borrow ends.
+    // SAFETY: only the lifetime changes. `Outer` removes the pointer again before the
+    // borrow of `hooks` ends.
     let hooks =
         unsafe { transmute::<NonNull<dyn WorkerHooks + '_>, NonNull<dyn WorkerHooks>>(hooks) };
     let outer = REGISTERED.try_with(|place| place.replace((pool_id, Some(hooks))));
@@ -55,17 +55,19 @@ pub(crate) fn as_inline_worker<R>(
     f()
 }
 
-/// Returns `true` if the current thread is such a worker of that pool.
+/// Returns `true` if the current thread is registered as an inline worker of that pool.
 #[inline]
 pub(super) fn is_registered_for(pool_id: PoolId) -> bool {
     with_hooks(pool_id, |_| ()).is_some()
 }
 
-/// Calls `f` with the hooks of the current thread, if it is such a worker of that pool.
+/// Calls `f` with the hooks of the current thread, if the thread is registered as an inline
+/// worker of that pool.
 #[inline]
 pub(super) fn with_hooks<R>(pool_id: PoolId, f: impl FnOnce(&dyn WorkerHooks) -> R) -> Option<R> {
     let registered = REGISTERED.try_with(Cell::get).ok()?;
     let hooks = registered.1.filter(|_| registered.0 == pool_id)?;
-    // SAFETY: `as_inline_worker`, which borrows it, is on this thread's stack, below this call.
+    // SAFETY: `as_inline_worker`, which borrows the hooks, is on this thread's stack, below
+    // this call.
     Some(f(unsafe { hooks.as_ref() }))
 }

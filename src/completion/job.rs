@@ -6,39 +6,40 @@ use std::sync::Arc;
 use super::scope_guard::ScopeGuard;
 use crate::panic::contain_drop;
 
-/// A submitted call, as its executor packed it.
+/// A submitted call, in the form that its executor gave it.
 pub(crate) trait Job<T>: Sized {
-    /// `true` if another process makes the call: `settle` ends the task then, with an
+    /// `true` if another process makes the call. Then `settle` ends the task, with an
     /// answer that a finalizer decodes.
     const IS_REMOTE: bool = false;
 
     /// Runs the user's function.
     fn call(self) -> T;
 
-    /// Counts the function as one that is not called: `cancelled`, or failed
-    /// together with its pool.
+    /// Tells the pool that the job will not be called. `cancelled` is `true` if the task
+    /// was cancelled, and `false` if the task failed because its pool broke.
     fn on_withdrawn(&self, cancelled: bool);
 
-    /// Drops the function and its arguments, and contains the panics of both.
+    /// Drops the function and its arguments, and catches the panics of both drops.
     fn drop_contained(self) {
         contain_drop(self);
     }
 
-    /// Takes the guard of a task that is in a scope: to be dropped behind all else.
+    /// Takes the guard of a task in a scope. The guard must be dropped after everything
+    /// else of the task.
     fn take_guard(&mut self) -> Option<ScopeGuard> {
         None
     }
 
-    /// Takes the call of a remote task out, to be sent.
+    /// Takes the call out of the job of a remote task, to be sent.
     fn take_call(&mut self) -> Option<EncodedCall> {
         None
     }
 
-    /// Puts it back, since it was not begun.
+    /// Puts the call back into the job of a remote task that has not begun.
     fn put_call(&mut self, _call: EncodedCall) {}
 }
 
-/// The job of a task that [`settle`](super::Completion::settle) ends: a promise's.
+/// The job of a promise, whose task [`settle`](super::Completion::settle) ends.
 #[derive(Debug)]
 pub(crate) struct NoJob;
 
@@ -62,7 +63,7 @@ impl<J> Scoped<J> {
         Self { job, guard }
     }
 
-    /// Takes the job out of the scope.
+    /// Returns the job, and counts it out of the scope.
     pub(crate) fn into_job(self) -> J {
         self.job
     }
@@ -86,7 +87,7 @@ impl<J: Job<T>, T> Job<T> for Scoped<J> {
     }
 }
 
-/// A job that is not called any more, of any type.
+/// A job of any type that will not be called.
 pub(super) trait Withdrawn {
     /// See [`Job::on_withdrawn`].
     fn on_withdrawn(&self, cancelled: bool);
@@ -115,11 +116,10 @@ impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
     }
 }
 
-/// A call as another process gets it: a frame that is written once and sent as it
-/// is.
+/// A call for another process: a frame that is encoded once and sent unchanged.
 #[derive(Clone)]
 pub(crate) struct EncodedCall {
-    /// The number by which that process names the task.
+    /// The number that identifies the task in both processes.
     pub(crate) number: u64,
     pub(crate) frame: Arc<Vec<u8>>,
 }

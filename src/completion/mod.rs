@@ -2,12 +2,14 @@
 //!
 //! # The two ends
 //!
-//! * The *worker's end*, [`Task`]: what an executor's queue holds, whatever the types. It
-//!   runs the task, or ends it without a call. A promise is a worker's end without a job.
-//! * The *caller's end*, `TaskFuture`: waits, reads, cancels. There is one, and
-//!   it is not `Clone`; that is what makes [`Completion::take`] sound.
+//! * The *worker's end*, [`Task`], is held by an executor's queue and has no type
+//!   parameters. The worker's end runs the task, or ends the task without a call. A promise
+//!   is a worker's end without a job.
+//! * The *caller's end*, `TaskFuture`, waits, reads and cancels. Each task has one
+//!   `TaskFuture`, which is not `Clone`, so [`Completion::take`] is sound.
 //!
-//! Both are references to one allocation (`cell.rs`), and neither knows an executor.
+//! Both ends are references to one allocation (`cell.rs`), and neither end knows its
+//! executor.
 //!
 //! # The transitions
 //!
@@ -19,14 +21,15 @@
 //!           cancel
 //! ```
 //!
-//! A pending task may be *claimed* for a worker in another process: it can no longer be
-//! cancelled, but it becomes `Running` only when that worker reports its start. If the
-//! worker dies before that, the task is *released*: pending and unclaimed again.
+//! A pending task may be *claimed* for a worker in another process. A claimed task can no
+//! longer be cancelled, but it becomes `Running` only when the worker reports that it
+//! started the task. If the worker dies before that, the task is *released*: it is pending
+//! and unclaimed again.
 //!
-//! Each transition is one compare-and-swap on the task's word (`word.rs`, which has the
-//! table of its bits); under the lock of the rare box, if the task has one (`rare.rs`).
-//! The thread that makes it does what the last column says, in this order, without a
-//! lock:
+//! Each transition is one compare-and-swap on the task's word (`word.rs` has the table of
+//! the bits). If the task has a rare box (`rare.rs`), the thread holds the box's lock
+//! during the transition. After the transition, the same thread does the steps of the last
+//! column, in this order and without a lock:
 //!
 //! | transition | made by | what follows |
 //! |---|---|---|
@@ -36,21 +39,22 @@
 //! | `fail` | a pool that broke, if pending | the same |
 //! | `cancel` | any thread, if pending | the same |
 //!
-//! *Waiters* are threads in `wait`. The [`Notification`] is the user code that the end
-//! of a task calls for: wakers, the `Drop` of a job that was not called and of an
-//! unwanted value, and the callbacks in the order of adding (`callbacks.rs`).
+//! *Waiters* are threads in `wait`. The [`Notification`] is the user code that must run
+//! when a task ends: wakers, the `Drop` of a job that was not called and of an unwanted
+//! value, and the callbacks in the order of adding (`callbacks.rs`).
 //!
 //! # Done, and callbacks done
 //!
-//! *Done*: the state is final, so the value may be lent. *Callbacks done*: done, no
-//! callback is left and none runs, so the value may be moved out.
+//! *Done*: the task's state is final, so its value may be lent. *Callbacks done*: the task
+//! is done and all its callbacks have returned, so its value may be moved out.
 //!
 //! # The owner of the value
 //!
-//! The value belongs to the `TaskFuture`, which lends it, moves it out, or drops it.
-//! If the future is dropped before all callbacks have run, the value is *unwanted*:
-//! the thread that ends the task, or runs its last callback, drops it. So the last
-//! reference, whichever end lets go of it, frees memory and runs no user code.
+//! The value belongs to the `TaskFuture`, which lends the value, moves it out, or drops it.
+//! If the future is dropped before all callbacks have run, the value is *unwanted*: the
+//! thread that ends the task, or that runs the task's last callback, drops the value. So
+//! dropping the last reference to a task, at either end, only frees memory and runs no user
+//! code.
 
 mod callbacks;
 mod cell;
@@ -108,23 +112,26 @@ pub(crate) struct Completion<T> {
     value: PhantomData<T>,
 }
 
-// SAFETY: as for `Task`; the value goes to another thread only if it may.
+// SAFETY: a `Task` is `Send`, and the bound `T: Send` lets the value move to another
+// thread.
 unsafe impl<T: Send> Send for Completion<T> {}
-// SAFETY: through a shared one the value moves in and out, and is lent by `lend` alone,
-// whose callers lend to other threads only as `T` allows: the future is `Sync` only if
-// `T` is, and a callback, which gets the future by reference, asks for `T: Sync`.
+// SAFETY: through a shared `Completion` the value moves in and out, which `T: Send` allows.
+// Only `lend` lends the value, and its callers lend to other threads only if `T: Sync`: the
+// future is `Sync` only if `T` is, and a callback, which gets the future by reference,
+// requires `T: Sync`.
 unsafe impl<T: Send> Sync for Completion<T> {}
 
-// The value is never pinned: it moves in and out.
+// A `Completion` never pins the value, which moves in and out.
 impl<T> Unpin for Completion<T> {}
 
-/// An outcome that came too late, with the state that the task was in.
+/// An outcome that was refused because the task had already ended, with the task's state.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T: 'static> Completion<T> {
     /// Creates a task that [`settle`](Self::settle) ends.
     pub(crate) fn new(pool_id: PoolId) -> Self {
-        // SAFETY: it borrows nothing, and `Completion` is as `Send` as its value.
+        // SAFETY: job and value borrow nothing because `T: 'static`, and `Completion<T>` is
+        // `Send` only if `T` is.
         unsafe { Self::with_job(pool_id, NoJob) }.0
     }
 }
@@ -134,35 +141,36 @@ impl<T> Completion<T> {
     ///
     /// # Safety
     ///
-    /// Job and value borrow nothing; or the job was [entered](ScopeTasks::enter) into a
-    /// scope, and what they borrow lives until [`ScopeTasks::wait`] has returned. The job is
-    /// `Send`, or no other thread gets the task.
+    /// Either job and value borrow nothing, or the job was [entered](ScopeTasks::enter)
+    /// into a scope, and the borrowed data lives until [`ScopeTasks::wait`] has returned.
+    /// Either the job is `Send`, or no other thread gets the task.
     pub(crate) unsafe fn with_job<J: Job<T>>(pool_id: PoolId, job: J) -> (Self, Task) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller's promise is the one that `Task::new` demands.
         let (task, worker) = unsafe { Task::new::<J, T>(pool_id, job) };
         let value = PhantomData;
         (Self { task, value }, worker)
     }
 
-    /// Takes the job back out of a task that was not accepted, unless a worker that waits
-    /// for its scope has begun it already.
+    /// Takes the job back out of a task that the pool refused. Returns `None` if a worker
+    /// that waits for the task's scope has begun the task already.
     ///
     /// # Safety
     ///
     /// The job is a `J`, and the task gets no future if this returns it.
     pub(crate) unsafe fn take_job<J: Job<T>>(&self) -> Option<J> {
         self.begin_ending_of_pending().ok()?;
-        // SAFETY: as the caller says; ENDING was set just now.
+        // SAFETY: the caller promises that the job is a `J`, and this thread set ENDING
+        // just now.
         let job = unsafe { self.job::<J>() };
-        // Nothing is attached.
+        // The notification is empty, because nothing is attached to the task.
         drop(self.end(CANCELLED, None));
         Some(job)
     }
 
-    /// Takes a task for one with such a value.
+    /// Converts a reference to a task into a `Completion` whose value is a `T`.
     pub(crate) fn of_task(task: &Task) -> &Self {
         let task: *const Task = task;
-        // SAFETY: transparent over it.
+        // SAFETY: `Completion` is `#[repr(transparent)]` over `Task`.
         unsafe { &*task.cast::<Self>() }
     }
 
@@ -171,25 +179,27 @@ impl<T> Completion<T> {
         &self.task
     }
 
-    /// `Pending | Claimed | Running -> Finished`, for a task whose job is not called here.
-    /// Runs no user code itself: the caller does, with
-    /// [`notify`](Notification::notify).
+    /// `Pending | Claimed | Running -> Finished`, for a task whose job no worker of this
+    /// process calls. Apart from the drop of the job, the user code runs only when the
+    /// caller calls [`notify`](Notification::notify).
     ///
     /// # Errors
     ///
-    /// The task is done already: returns the outcome.
+    /// Returns the outcome, with the task's state, if the task is done already.
     pub(crate) fn settle(&self, outcome: Result<T, Error>) -> Result<Notification, Refused<T>> {
         if let Err(state) = self.begin_ending() {
             return Err((state, outcome));
         }
-        // SAFETY: ENDING was set just now, and the job is not called here.
+        // SAFETY: this thread set ENDING just now, and no thread of this process calls the
+        // job.
         unsafe { self.drop_job() };
-        // SAFETY: the job has left the storage. That the value is a `T` says this type.
+        // SAFETY: the job was dropped, so the storage is empty. The value of a
+        // `Completion<T>` is a `T`.
         unsafe { self.write_outcome(outcome) };
         Ok(self.end(FINISHED, None))
     }
 
-    /// Lends the outcome; an error if there is none yet.
+    /// Lends the outcome. Returns an error if there is no outcome yet.
     ///
     /// # Safety
     ///
@@ -198,7 +208,8 @@ impl<T> Completion<T> {
         match self.state() {
             State::Cancelled => Err(Error::Cancelled),
             State::Finished => {
-                // SAFETY: finished; the rest is the caller's duty here as there.
+                // SAFETY: the task is finished, and the caller promises that the value
+                // stays in place.
                 let outcome = unsafe { self.lend_outcome() };
                 outcome.as_ref().map_err(Clone::clone)
             }
@@ -209,7 +220,7 @@ impl<T> Completion<T> {
 
     /// Returns `true` if the task finished with an error.
     pub(crate) fn failed(&self) -> bool {
-        // SAFETY: the reference ends here, and this borrows from the one
+        // SAFETY: the reference ends with this line, and `self` borrows from the only
         // handle, which `take` consumes.
         self.state() == State::Finished && unsafe { self.lend() }.is_err()
     }
@@ -218,39 +229,43 @@ impl<T> Completion<T> {
     ///
     /// # Safety
     ///
-    /// The caller has seen that the callbacks are done, or is the last callback. It owns
-    /// the value, no reference from [`lend`](Self::lend) is alive, and the outcome is not
-    /// asked for again.
+    /// The caller has seen that the callbacks are done, or is the last callback. The caller
+    /// owns the value, no reference from [`lend`](Self::lend) is alive, and the outcome is
+    /// not read again.
     pub(crate) unsafe fn take(&self) -> Result<T, Error> {
         if self.state() == State::Cancelled {
             return Err(Error::Cancelled);
         }
-        // SAFETY: done, so finished; the rest is the caller's duty here as there.
+        // SAFETY: the task is done and not cancelled, so it is finished. The caller
+        // promises that it owns the value.
         unsafe { self.take_outcome() }
     }
 
-    /// Releases the handle of a dropped future: drops the value now if all callbacks
-    /// have run, otherwise leaves it to the thread that runs them.
+    /// Releases the handle of a dropped future. Drops the value now if all callbacks have
+    /// run. Otherwise the thread that runs the callbacks drops the value.
     ///
     /// # Safety
     ///
     /// The caller owns the only handle, and no reference from [`lend`](Self::lend) is
     /// alive, except in a callback.
     pub(crate) unsafe fn release_handle(self) {
-        // The future's reference goes with its flag, unless there is more to do.
+        // Clear HANDLE and release the future's reference in one step, unless the task is
+        // done or has a rare box.
         let detach = |word: Word| {
             let is_plain = !word.has(RARE) && !word.is_done() && word.references() > 1;
             is_plain.then(|| word.without(HANDLE).released())
         };
         if self.task.update(detach).is_ok() {
-            // SAFETY: `released` took it out of the word, and there is another one.
+            // SAFETY: `released` subtracted this reference from the word, and the task has
+            // another reference.
             return unsafe { self.task.forget_reference() };
         }
         let released = (self.task).update(|word| (!word.has(RARE)).then(|| word.without(HANDLE)));
         let released = match released {
             Ok(word) => word,
             Err(_) => {
-                // If it is locked for ever, the value stays where it is.
+                // If the rare box is locked for ever in a forked child, the value is
+                // leaked.
                 let Some(_rare) = self.task.known_rare() else {
                     return;
                 };
@@ -258,7 +273,8 @@ impl<T> Completion<T> {
             }
         };
         if released.callbacks_done() && released.is(FINISHED) {
-            // SAFETY: the callbacks are done, so none lends; and the handle is gone.
+            // SAFETY: the callbacks are done, so no callback borrows the value, and the
+            // handle was released.
             unsafe { self.task.drop_outcome() };
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! # Why callbacks are never nested
 //!
-//! A callback may complete another task (cancel it, set a promise), whose
-//! callbacks may complete a third, and so on; nested calls would make the stack
-//! as deep as that chain is long. So a thread that runs a callback queues the
-//! callbacks of what it completes, and runs them when that callback has returned.
-//! Only a callback that is added to a task whose callbacks are done runs at once,
-//! even there.
+//! A callback may complete another task (cancel the task, set a promise), whose callbacks
+//! may complete a third task, and so on. Nested calls would make the stack as deep as that
+//! chain is long. So a callback that completes other tasks only queues their callbacks. The
+//! thread runs the queued callbacks when the current callback has returned. Only a callback
+//! that is added to a task whose callbacks are done runs at once, even inside another
+//! callback.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,12 +18,13 @@ use crate::panic::contain;
 use crate::sync::local;
 use crate::sys::fork::Origin;
 
-/// The callbacks of one task, which are due on the thread that has them.
+/// The callbacks of one task, which the thread that has this value must run.
 pub(super) struct Callbacks {
     task: Task,
-    /// Dropped behind them.
+    /// The guard of a task in a scope, dropped after the callbacks have run.
     scope_guard: Option<ScopeGuard>,
-    /// The process in which they are due: one before them may fork.
+    /// The process in which the callbacks must run. A callback that runs before them may
+    /// fork.
     origin: Origin,
 }
 
@@ -45,9 +46,9 @@ impl Callbacks {
 }
 
 struct CallbackQueues {
-    /// `Some` while the thread runs callbacks.
+    /// The callbacks that run next. `Some` while the thread runs callbacks.
     queue: Option<VecDeque<Callbacks>>,
-    /// The queues that were suspended, the innermost last.
+    /// The suspended queues, the innermost last.
     suspended: Vec<VecDeque<Callbacks>>,
 }
 
@@ -57,7 +58,8 @@ local! {
 }
 
 local! {
-    /// `true` while the thread has a queue: for a look that costs less.
+    /// `true` while the thread has a queue. Reading this flag is cheaper than borrowing
+    /// `QUEUES`.
     static HAS_QUEUE: Cell<bool> = Cell::new(false)
 }
 
@@ -65,10 +67,11 @@ fn set_has_queue(has_queue: bool) {
     let _ = HAS_QUEUE.try_with(|place| place.set(has_queue));
 }
 
-/// Runs the callbacks of a task, now or after the callback that the thread is in.
+/// Runs the callbacks of a task, now or after the callback that the thread is inside.
 pub(super) fn run_or_enqueue(callbacks: Callbacks) {
     let mut callbacks = Some(callbacks);
-    // A thread that ends has lost its queue already: there it nests.
+    // A thread that is ending may have destroyed its queue already. On such a thread the
+    // callbacks are nested.
     let _ = QUEUES.try_with(|queues| {
         if let Some(queue) = &mut queues.borrow_mut().queue {
             queue.extend(callbacks.take());
@@ -79,7 +82,7 @@ pub(super) fn run_or_enqueue(callbacks: Callbacks) {
     }
 }
 
-/// Runs `callbacks` at once; what they complete is notified after them.
+/// Runs `callbacks` at once. The callbacks of the tasks that they complete run after them.
 pub(super) fn run_with_callback_queue(callbacks: impl FnOnce()) {
     let is_outermost = QUEUES.try_with(|queues| {
         let queue = &mut queues.borrow_mut().queue;
@@ -89,7 +92,7 @@ pub(super) fn run_with_callback_queue(callbacks: impl FnOnce()) {
     });
     set_has_queue(is_outermost.is_ok());
     contain(callbacks);
-    // An inner call leaves the queue to the outermost one, or it would nest.
+    // Only the outermost call runs the queue, because callbacks would be nested otherwise.
     if matches!(is_outermost, Ok(true)) {
         while let Some(next) = next_queued() {
             contain(|| next.run());
@@ -97,7 +100,7 @@ pub(super) fn run_with_callback_queue(callbacks: impl FnOnce()) {
     }
 }
 
-/// Takes the next callbacks; if there are none, ends the queue.
+/// Takes the next callbacks from the queue. Removes the queue if it is empty.
 fn next_queued() -> Option<Callbacks> {
     QUEUES.with(|queues| {
         let queue = &mut queues.borrow_mut().queue;
@@ -110,7 +113,7 @@ fn next_queued() -> Option<Callbacks> {
     })
 }
 
-/// Takes the callbacks of this task out of the current thread's queues.
+/// Takes the callbacks of the task with this address out of the current thread's queues.
 pub(super) fn take_queued(task: usize) -> Option<Callbacks> {
     let found = QUEUES.try_with(|queues| {
         let queues = &mut *queues.borrow_mut();
@@ -121,13 +124,14 @@ pub(super) fn take_queued(task: usize) -> Option<Callbacks> {
                 .position(|callbacks| callbacks.task.address() == task)?;
             queue.remove(at)
         };
-        // The innermost queue first: the task's callbacks are most likely there.
+        // Search the innermost queue first, because the task's callbacks are most likely in
+        // it.
         innermost_last.rev().find_map(find)
     });
     found.unwrap_or(None)
 }
 
-/// Puts callbacks that [`take_queued`] took out back, as the next ones.
+/// Puts callbacks that [`take_queued`] took back at the front of the queue.
 pub(super) fn put_back(callbacks: Callbacks) {
     let _ = QUEUES.try_with(|queues| {
         let queues = &mut *queues.borrow_mut();
@@ -137,8 +141,8 @@ pub(super) fn put_back(callbacks: Callbacks) {
     });
 }
 
-/// Runs code that a callback waits for on its own stack: what the code completes is
-/// notified at once, as it would be on a thread of its own.
+/// Runs code that a callback on this stack waits for. The callbacks of the tasks that the
+/// code completes run at once, as they would on another thread.
 #[inline]
 pub(crate) fn without_callback_queue<R>(f: impl FnOnce() -> R) -> R {
     if !HAS_QUEUE.try_with(Cell::get).unwrap_or(false) {
@@ -148,11 +152,13 @@ pub(crate) fn without_callback_queue<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// The queue of the callback that the thread is in, suspended until this is dropped.
+/// A guard that suspends the callback queue of the current thread until the guard is
+/// dropped.
 struct Suspended;
 
 impl Suspended {
-    /// Returns `None` outside every callback, which is the usual case.
+    /// Suspends the queue. Returns `None` if the thread is not inside a callback, which is
+    /// the usual case.
     fn enter() -> Option<Self> {
         let suspended = QUEUES.try_with(|queues| {
             let queues = &mut *queues.borrow_mut();

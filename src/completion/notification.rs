@@ -1,7 +1,6 @@
-//! [`Notification`]: all the user code that the end of a task calls for. Wakers
-//! first, then the `Drop` of a job that was not called and of an unwanted value,
-//! then the callbacks: each once, in the order of adding, one after the other and
-//! never one inside the other.
+//! [`Notification`]: all the user code that the end of a task calls for. Wakers first, then
+//! the `Drop` of a job that was not called and of an unwanted value, then the callbacks:
+//! each once, in the order of adding, one after the other and never one inside the other.
 
 use std::fmt;
 
@@ -12,21 +11,22 @@ use super::scope_guard::ScopeGuard;
 use super::wakers::Wakers;
 use crate::panic::contain;
 
-/// The user code that has to run because a task ended. Dropped in the order of its
-/// fields.
+/// The user code that has to run because a task ended. The fields are dropped in the order
+/// of their declaration.
 #[must_use = "callbacks and wakers wait for it, and so does `into_result`"]
 pub(crate) struct Notification {
-    /// `None` if nothing below is about it.
+    /// The task, if `drops_value` or `has_callbacks` is `true`.
     task: Option<Task>,
     /// The job, if it was not called.
     job: Option<Box<dyn Withdrawn>>,
     pub(super) wakers: Wakers,
-    /// `true` if the future is gone and there are no callbacks: then the value belongs
-    /// to the thread that ended the task.
+    /// `true` if the future was dropped and the task has no callbacks: then the value
+    /// belongs to the thread that ended the task.
     drops_value: bool,
-    /// `true` if that thread is the notifier.
+    /// `true` if the task has callbacks, so that the thread that ended the task is the
+    /// notifier.
     has_callbacks: bool,
-    /// The task's place in a scope: to be dropped last.
+    /// The guard of a task in a scope. The guard must be dropped last.
     pub(super) scope_guard: Option<ScopeGuard>,
 }
 
@@ -43,7 +43,7 @@ impl Notification {
         }
     }
 
-    /// Says what is to be done with the task itself.
+    /// Adds the task if its value has to be dropped or its callbacks have to run.
     pub(super) fn with_task(mut self, task: &Task, drops_value: bool, has_callbacks: bool) -> Self {
         self.task = (drops_value || has_callbacks).then(|| task.clone());
         (self.drops_value, self.has_callbacks) = (drops_value, has_callbacks);
@@ -53,7 +53,8 @@ impl Notification {
     /// Returns `true` if there is user code to call.
     pub(crate) fn is_due(&self) -> bool {
         let is_foreign = |task: &Task| {
-            // SAFETY: the value is this thread's, and `notify` comes later.
+            // SAFETY: the value belongs to this thread, and only `notify`, which runs
+            // later, drops it.
             let error = unsafe { task.error() };
             task.value_needs_drop() || error.is_some()
         };
@@ -63,8 +64,8 @@ impl Notification {
             || (self.drops_value && self.task.as_ref().is_some_and(is_foreign))
     }
 
-    /// Calls it; the callbacks come now, or after the one that the current
-    /// thread is in.
+    /// Runs the user code. The callbacks run now, or after the callback that the current
+    /// thread is inside.
     pub(crate) fn notify(self) {
         self.wakers.wake();
         if let Some(job) = self.job {
@@ -74,8 +75,8 @@ impl Notification {
             return;
         };
         if self.drops_value {
-            // SAFETY: finished without a future, and without a notifier: the value is
-            // this thread's.
+            // SAFETY: the task finished without a future and without a notifier, so the
+            // value belongs to this thread.
             unsafe { task.drop_outcome() };
         }
         if self.has_callbacks {
@@ -84,8 +85,9 @@ impl Notification {
     }
 }
 
-/// Runs the notifications of tasks that ended together. All callbacks are queued
-/// before the first runs, for it may wait until those of another task are done.
+/// Runs the notifications of tasks that ended together. All callbacks are queued before the
+/// first callback runs, because a callback may wait for the callbacks of another of these
+/// tasks.
 pub(crate) fn run_notifications(all: impl IntoIterator<Item = Notification>) {
     let notify = |notification: Notification| contain(|| notification.notify());
     run_with_callback_queue(|| all.into_iter().for_each(notify));

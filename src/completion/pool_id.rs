@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The number of a pool. Half a word wide, since each task has one. It comes again after
-/// four thousand million pools.
+/// The number of a pool. It has only 32 bits, because each task stores one. The numbers
+/// repeat after about four thousand million pools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PoolId(u32);
 
@@ -14,14 +14,14 @@ impl fmt::Display for PoolId {
     }
 }
 
-/// The pool id of a task that no pool runs.
+/// The pool id of a task that belongs to no pool.
 pub(crate) const NO_POOL: PoolId = PoolId(0);
 
 /// Returns the id of a new pool.
 pub(crate) fn new_pool_id() -> PoolId {
     static LAST: AtomicU32 = AtomicU32::new(0);
     loop {
-        // ORDERING: it has to be unique; it publishes nothing.
+        // ORDERING: the number only has to be unique, and publishes nothing.
         let id = PoolId(LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
         if id != NO_POOL {
             return id;

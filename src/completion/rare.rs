@@ -1,14 +1,14 @@
-//! [`Rare`]: the things that few tasks have, in a box that is made when the first of
-//! them is attached.
+//! [`Rare`]: the things that few tasks have, in a box that is made when the first of them
+//! is attached.
 //!
 //! # Why nothing is missed
 //!
-//! A thread that attaches something takes the box's lock, and sets RARE in the word
-//! while it holds it. From then on every transition of the task is made under the lock.
-//! A transition that was made without it, by a compare-and-swap on a word without RARE,
-//! came before: then the word that RARE is added to shows it, and the attaching thread
-//! finds a task that is past it. So under the lock, behind [`Task::rare`], the state
-//! stays as it is, but for ENDING and HANDLE.
+//! A thread that attaches something (a callback, a waker) takes the box's lock, and sets
+//! RARE in the task's word under the lock. From then on every transition of the task is
+//! made under the lock. A transition without the lock is a compare-and-swap on a word
+//! without RARE, so it came before RARE was set. Then the attaching thread sees that
+//! transition in the word. So while a thread holds the lock that [`Task::rare`] returned,
+//! only the flags ENDING and HANDLE of the word can change.
 
 use std::collections::VecDeque;
 use std::ptr;
@@ -24,26 +24,29 @@ pub(crate) struct Rare(Mutex<RareFields>);
 /// A reference to a task of any type.
 pub(crate) type Task = TaskWith<Rare>;
 
-/// The steps that a remote task still needs after its worker's answer: decoding its
-/// value, the final transition, and its notification.
+/// The steps that a remote task still needs after its worker's answer: decoding the value,
+/// the final transition, and the notification.
 pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
 
-/// A callback that gets the task itself, and need not know the type of its future.
+/// A callback that gets the task, and does not know the type of the task's future.
 pub(crate) type Callback = Box<dyn FnOnce(&Task) + Send>;
 
 /// The fields that the lock guards.
 #[derive(Default)]
 pub(super) struct RareFields {
-    /// Not yet run, in the order of adding.
+    /// The callbacks that have not yet run, in the order of adding.
     pub(super) callbacks: VecDeque<Callback>,
-    /// Runs after all callbacks, also those that callbacks add.
+    /// The callback that runs after all other callbacks, including those that callbacks
+    /// add.
     pub(super) last: Option<Callback>,
-    /// The thread that runs the callbacks, or will when its current one ends.
+    /// The thread that runs the callbacks now, or that will run them when its current
+    /// callback returns.
     pub(super) notifier: Option<ThreadId>,
     pub(super) wakers: Wakers,
-    /// For a remote task: the number of threads that wait for it without a deadline.
+    /// The number of threads that wait without a deadline. Used for remote tasks only.
     pub(super) waiters: u32,
-    /// For a remote task: the finalizer that was handed to one of these threads.
+    /// The finalizer that was handed to one of the waiting threads. Used for remote tasks
+    /// only.
     pub(super) finalizer: Option<Finalizer>,
     pub(super) timing: Option<Timing>,
 }
@@ -55,30 +58,33 @@ impl RareFields {
 }
 
 impl Task {
-    /// Locks the box of a task with RARE, or of one that gets RARE now. Returns `None`
-    /// in a fork if another thread held the lock at the fork: that thread is not there
-    /// to unlock it.
+    /// Locks the rare box of the task. Allocates the box and sets RARE first if the task
+    /// has no RARE yet. Returns `None` in a forked child if another thread held the lock at
+    /// the fork, because that thread does not exist in the child to unlock it.
     pub(super) fn rare(&self) -> Option<MutexGuard<'_, RareFields>> {
         if self.word().has(RARE) {
             return self.known_rare();
         }
-        // ORDERING: acquire pairs with the release of the exchange below.
+        // ORDERING: acquire pairs with the release of the exchange in `make_rare`.
         let mut rare = self.attached().load(Ordering::Acquire);
         if rare.is_null() {
             rare = self.make_rare();
         }
-        // SAFETY: made by `Box::into_raw`, and freed with the task.
+        // SAFETY: the pointer came from `Box::into_raw`, and the box is freed with the
+        // task.
         let rare = unsafe { &*rare };
         let fields = self.lock(&rare.0)?;
         self.set(RARE);
         Some(fields)
     }
 
-    /// Locks the box of a task that was seen to have RARE; see [`rare`](Self::rare).
+    /// Locks the rare box of a task whose word has RARE; see [`rare`](Self::rare).
     pub(super) fn known_rare(&self) -> Option<MutexGuard<'_, RareFields>> {
-        // ORDERING: it is never changed again, and the look at the word has acquired it.
+        // ORDERING: the pointer never changes once RARE is set, and reading RARE in the
+        // word acquired the pointer.
         let rare = self.attached().load(Ordering::Relaxed);
-        // SAFETY: made by `Box::into_raw`, and freed with the task.
+        // SAFETY: the pointer came from `Box::into_raw`, and the box is freed with the
+        // task.
         let rare = unsafe { &*rare };
         self.lock(&rare.0)
     }
@@ -97,14 +103,14 @@ impl Task {
         match exchanged {
             Ok(_) => new,
             Err(other) => {
-                // SAFETY: it was not published.
+                // SAFETY: the exchange failed, so no other thread has the pointer.
                 drop(unsafe { Box::from_raw(new) });
                 other
             }
         }
     }
 
-    /// Locks the box if there is one; see [`rare`](Self::rare).
+    /// Locks the rare box if the task has one; see [`rare`](Self::rare).
     pub(super) fn rare_if_any(&self) -> Option<MutexGuard<'_, RareFields>> {
         if self.word().has(RARE) {
             self.known_rare()
@@ -113,7 +119,8 @@ impl Task {
         }
     }
 
-    /// Returns `true` in a fork if no transition can be made there.
+    /// Returns `true` in a forked child if the rare box's lock is held for ever, so that
+    /// the child can make no transition of the task.
     pub(super) fn is_locked_for_ever(&self) -> bool {
         !self.is_here() && self.rare_if_any().is_none() && self.word().has(RARE)
     }
@@ -122,7 +129,8 @@ impl Task {
         if self.is_here() {
             return Some(fields.lock());
         }
-        // A thread of the fork itself keeps the lock for a moment only.
+        // A thread of the child itself holds the lock only for a moment, so a lock that
+        // stays held is held for ever.
         const TRIES: u32 = 1000;
         (0..TRIES).find_map(|_| {
             let fields = fields.try_lock();

@@ -1,5 +1,4 @@
-//! Running a task: on a worker that took it from a queue, or on one that waits
-//! for it.
+//! Running a task: on a worker that took it from a queue, or on one that waits for it.
 
 use super::inline_worker::{is_registered_for, with_hooks};
 use super::nested_callbacks::without_callback_queue;
@@ -12,15 +11,15 @@ use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
 use super::worker_hooks::WorkerHooks;
 use crate::error::Error;
 
-/// Runs a task inline before a wait that has no error to say that it could not: if there
-/// is no stack for it, another worker may run it.
+/// Runs a task inline before a wait that cannot return an error. If the stack is too small
+/// to run the task here, another worker may run it.
 pub(crate) fn run_inline(task: &Task) {
     let _ = task.run_inline();
 }
 
 impl Task {
-    /// Runs a task that a worker took from a queue, with the queue's reference. Returns
-    /// `false` if it is past pending.
+    /// Runs a task that a worker took from a queue, and consumes the queue's reference to
+    /// the task. Returns `false` if the task is no longer pending.
     pub(crate) fn run(self, hooks: &impl WorkerHooks) -> bool {
         if self.word().is_detached() {
             self.run_detached(hooks);
@@ -40,18 +39,18 @@ impl Task {
         is_registered_for(self.pool_id()) && self.word().is_free()
     }
 
-    /// Runs a pending task here and now if the calling thread, which is about
-    /// to wait for it, is one of the workers that could: otherwise all workers
-    /// might wait, and none be left to run what they wait for.
+    /// Runs a pending task on the calling thread, which is about to wait for the task, if
+    /// the thread is a worker of the task's pool. Otherwise all workers might wait at the
+    /// same time, and no worker could run the tasks that they wait for.
     ///
-    /// This very task and no other, and only for a wait without a limit: an
-    /// unrelated task might want a lock that the waiting one holds
-    /// (rayon-rs/rayon#592), and a limit could not be kept.
+    /// The waiting worker runs only the awaited task, because an unrelated task might want
+    /// a lock that the waiting task holds (rayon-rs/rayon#592). It does so only in a wait
+    /// without a deadline, because the task could run past a deadline.
     ///
     /// # Errors
     ///
-    /// There is not enough stack left, and no memory for more. The task is
-    /// pending as before.
+    /// Returns [`NoStack`] if too little stack is left and no more can be allocated. The
+    /// task is still pending then.
     #[inline]
     pub(crate) fn run_inline(&self) -> Result<(), NoStack> {
         if !self.may_run_inline() {
@@ -63,7 +62,7 @@ impl Task {
     fn run_inline_if_pending(&self) -> Result<(), NoStack> {
         with_enough_stack(|| {
             with_hooks(self.pool_id(), |hooks| {
-                // A fork of a worker is no worker.
+                // A worker thread that forked is no worker in the child.
                 if !self.is_here() {
                     return;
                 }
@@ -71,8 +70,9 @@ impl Task {
                 let leaves_entry = popped.is_none();
                 if self.start_here() {
                     let task = popped.unwrap_or_else(|| self.clone());
-                    // Not behind the callback that the thread may be in, which waits for
-                    // them: there they would never run.
+                    // Run the task's callbacks at once, not after the callback that this
+                    // thread may be inside: that callback waits for them, so they would
+                    // never run.
                     outside_wakers(|| {
                         without_callback_queue(|| task.run_started(hooks, leaves_entry));
                     });
@@ -83,17 +83,18 @@ impl Task {
         })
     }
 
-    /// Drops an entry of a queue whose task is past pending.
+    /// Drops a queue entry whose task is no longer pending.
     fn let_go_of_entry(self, hooks: &(impl WorkerHooks + ?Sized)) {
-        // A thread that is ending the task still uses the pool: wait until it has.
+        // Another thread that is ending the task still uses the pool, so wait for that
+        // thread.
         self.wait_for_ending();
         hooks.entry_was_stale();
     }
 
-    /// Calls the job of a task that the caller started; runs its notification.
+    /// Calls the job of a task that the caller started, and runs the task's notification.
     #[inline]
     fn run_started(self, hooks: &(impl WorkerHooks + ?Sized), leaves_entry: bool) {
-        // SAFETY: the caller started it.
+        // SAFETY: the caller started the task.
         let called = unsafe { self.call_job(hooks, leaves_entry) };
         let Some((_, scope_guard)) = called else {
             return;
@@ -108,14 +109,14 @@ impl Task {
             hooks.callbacks_started();
         }
         notification.notify();
-        // A callback may have forked as well.
+        // This process may be a child that a callback forked.
         if is_due && task.is_here() {
             hooks.callbacks_finished();
         }
     }
 
-    /// Calls the job, and keeps its panic for the task's scope. Returns `None` in a fork
-    /// that the job made.
+    /// Calls the job, and stores the job's panic in the task's scope. Returns `None` in a
+    /// child process that the job forked.
     ///
     /// # Safety
     ///
@@ -127,11 +128,12 @@ impl Task {
         leaves_entry: bool,
     ) -> Option<Called> {
         hooks.begin(leaves_entry);
-        // SAFETY: as the caller says.
+        // SAFETY: the caller started the task, and calls this once.
         let (failed, scope_guard) = unsafe { self.call() };
         if !self.is_here() {
-            // The task ends in the parent.
-            // SAFETY: written just now, and the fork's task is never finished.
+            // The job forked, and this is the child. The task ends only in the parent
+            // process. SAFETY: `call` wrote the outcome just now, and no other thread of
+            // the child reads it.
             unsafe { self.drop_outcome() };
             return None;
         }
@@ -142,11 +144,12 @@ impl Task {
         Some((failed, scope_guard))
     }
 
-    /// Runs a task of which the worker has the only reference: no other thread sees its
-    /// states.
+    /// Runs a task to which the worker has the only reference, so that no other thread sees
+    /// the task's state.
     fn run_detached(self, hooks: &impl WorkerHooks) {
         self.pass_unseen(|word| word.started_by(None));
-        // SAFETY: started just now, as far as it can be seen.
+        // SAFETY: this thread started the task just now, and no other thread can reach the
+        // task.
         let called = unsafe { self.call_job(hooks, false) };
         let Some((failed, scope_guard)) = called else {
             return;
@@ -154,7 +157,7 @@ impl Task {
         self.pass_unseen(|word| word.ended_as(FINISHED));
         if failed || self.value_needs_drop() {
             hooks.callbacks_started();
-            // SAFETY: there is no future, so the value is this thread's.
+            // SAFETY: the future was dropped, so the value belongs to this thread.
             unsafe { self.drop_outcome() };
             if self.is_here() {
                 hooks.callbacks_finished();
@@ -163,19 +166,21 @@ impl Task {
         drop(scope_guard);
     }
 
-    /// Keeps the panic that is the outcome for the task's scope, if it is in one.
+    /// Stores the panic that is the task's outcome in the task's scope, if the task is in a
+    /// scope.
     #[cold]
     fn keep_panic(&self, scope_guard: Option<&ScopeGuard>) {
-        // SAFETY: the outcome was written, and this thread has not yet given it away.
+        // SAFETY: the outcome was written, and still belongs to this thread.
         let error = unsafe { self.error() };
         if let (Some(scope_guard), Some(Error::Panicked(panic))) = (scope_guard, error) {
             scope_guard.panicked(panic.clone());
         }
     }
 
-    /// `Running -> Finished` for a task whose future lives, while no thread waits for it
-    /// and nothing is attached: the transition gives up the reference as well, so nothing
-    /// is touched after it. Returns the task if it is another one.
+    /// `Running -> Finished` for a task whose future exists, if no thread waits for the
+    /// task and no rare box is attached. The same write to the word releases the worker's
+    /// reference, so this thread does not touch the task afterwards. Returns the task
+    /// unchanged if these conditions do not hold.
     #[inline]
     fn finish_unwatched(self) -> Option<Self> {
         let finish = |word: Word| {
@@ -185,7 +190,8 @@ impl Task {
         if self.update(finish).is_err() {
             return Some(self);
         }
-        // SAFETY: `released` took it out of the word; the future has another one.
+        // SAFETY: `released` subtracted this reference from the word, and the future has
+        // another reference.
         unsafe { self.forget_reference() };
         None
     }
@@ -199,7 +205,7 @@ mod tests {
     use super::super::{Completion, NO_POOL};
     use super::*;
 
-    /// A value that notes its drop.
+    /// A value that sends a message when it is dropped.
     struct Says(&'static str, Sender<&'static str>);
 
     impl Drop for Says {
@@ -218,10 +224,10 @@ mod tests {
         fn on_withdrawn(&self, _cancelled: bool) {}
     }
 
-    /// Returns a task that returns a value which notes its drop.
+    /// Creates a task whose value sends `"dropped"` when it is dropped.
     fn noting(sender: &Sender<&'static str>) -> Completion<Says> {
         let job = Returns(Says("dropped", sender.clone()));
-        // SAFETY: it borrows nothing.
+        // SAFETY: the job borrows nothing.
         unsafe { Completion::with_job(NO_POOL, job) }.0
     }
 
@@ -251,7 +257,7 @@ mod tests {
         }
     }
 
-    /// A caller that acts on a result finds the worker free.
+    /// A caller that submits a task after it read a result must find the worker free.
     #[test]
     fn a_worker_is_free_before_anybody_knows_the_result() {
         struct Looks(Completion<Says>, Sender<&'static str>);
@@ -276,18 +282,19 @@ mod tests {
             events.try_iter().eq(["unknown"]),
             "the future has the value"
         );
-        // SAFETY: the one handle, which lends nothing.
+        // SAFETY: `handle` is the only handle, and no reference to its value is alive.
         unsafe { handle.release_handle() };
         assert!(events.try_iter().eq(["dropped"]));
     }
 
-    /// The value is unwanted, and its `Drop` may take its time.
+    /// The worker counts as busy during the drop, because the `Drop` of a value may take
+    /// long.
     #[test]
     fn a_worker_is_busy_while_it_drops_an_unwanted_value() {
         let (sender, events) = channel();
         let handle = noting(&sender);
         let task = handle.task().clone();
-        // SAFETY: the one handle, which lends nothing.
+        // SAFETY: `handle` is the only handle, and no reference to its value is alive.
         unsafe { handle.release_handle() };
         assert!(task.run(&Notes(sender)));
         assert!(

@@ -1,22 +1,25 @@
 //! [`ScopeCount`]: the number of tasks of a scope that have not ended.
 //!
-//! Each thread counts in a cache line that it shares with few others: one more when it
-//! enters a task into the scope, one less when it ends one. A line alone says nothing, for
-//! a task may enter at one line and leave at another; their sum is the number of tasks.
+//! Each thread counts in a cache line that it shares with few other threads. It adds one to
+//! the line when it enters a task into the scope, and subtracts one when it ends a task. A
+//! task may enter at one line and leave at another, so only the sum of all lines is the
+//! number of tasks.
 //!
-//! The sum is needed once, by the thread that waits for the end. It *freezes* each line: it
-//! sets FROZEN there and adds up what it finds. A thread whose own change of a line shows
-//! FROZEN was too late for that sum, and counts in `left` as well. So each task that enters
-//! or leaves is counted once, in the sum or in `left`. The sum is added to `left` last; from
-//! then on `left` is the number of tasks, and the thread that brings it to 0 wakes the
-//! waiter.
+//! The sum is needed once, by the thread that waits for the end of the scope. That thread
+//! *freezes* each line: it sets FROZEN in the line and adds the line's value to the sum. A
+//! thread that finds FROZEN when it changes a line was too late for the sum, so it changes
+//! `left` as well. So each task that enters or leaves is counted once, in the sum or in
+//! `left`. The waiting thread adds the sum to `left` last. From then on `left` is the
+//! number of tasks, and the thread that brings `left` to 0 wakes the waiting thread.
 //!
 //! # The last touch
 //!
-//! The scope may be gone as soon as the count of a thread that leaves can be seen. So that
-//! is the last thing that the thread does to it; a waiter that sleeps is woken by a key
-//! that is made of the address. Before FROZEN the last touch is the change of the line.
-//! After FROZEN that change is in no sum, so the task still counts until `left` is changed.
+//! The scope may be freed as soon as another thread can see that the last task has left. So
+//! changing the count is the last access to the scope by a thread whose task leaves. That
+//! thread wakes a sleeping waiter by a key that it computed from the scope's address,
+//! without an access to the scope. Before FROZEN the last access is the change of the line.
+//! After FROZEN the change of the line is not in the sum, so the task still counts until
+//! `left` is changed.
 
 use std::ptr::NonNull;
 
@@ -24,21 +27,21 @@ use crate::panic::Panic;
 use crate::sync::{AtomicI64, Mutex, Ordering, park, thread_id, unpark_all};
 use crate::sys::fork::Origin;
 
-/// The number of lines. A power of two.
+/// The number of lines, which is a power of two.
 pub(super) const LINES: usize = if cfg!(concurrent_futures_loom) { 2 } else { 8 };
 
-/// One task in a line, above FROZEN.
+/// The number that a line adds for one task. Bit 0 is FROZEN.
 const TASK: i64 = 2;
 const FROZEN: i64 = 1;
 
 pub(super) struct ScopeCount {
     lines: [Line; LINES],
-    /// The number of tasks, once the waiter has added the lines' sum.
+    /// The number of tasks, once the waiting thread has added the sum of the lines.
     left: AtomicI64,
-    /// Of tasks that ended; perhaps read in the meantime.
+    /// The panics of tasks that ended. Some of these panics may have been read since.
     panics: Mutex<Vec<Panic>>,
-    /// The process that it was made in. A fork has none of the threads that run the
-    /// tasks.
+    /// The process that created the scope. A forked child has none of the threads that run
+    /// the tasks.
     pub(super) origin: Origin,
 }
 
@@ -50,8 +53,9 @@ pub(super) fn line_of_thread() -> usize {
     thread_id().bits() as usize % LINES
 }
 
-/// Returns the address by which the thread that waits for that scope sleeps. Not one
-/// inside the scope: there may be another program's lock by the time of the waking.
+/// Returns the address by which the thread that waits for the scope parks. The address is
+/// not inside the scope, because that memory may hold another lock by the time of the
+/// wake-up.
 fn key(scope: *const ScopeCount) -> usize {
     static KEYS: [u8; 64] = [0; 64];
     let key = scope.addr() / align_of::<ScopeCount>() % KEYS.len();
@@ -70,8 +74,8 @@ impl ScopeCount {
 
     /// Counts one more task.
     pub(super) fn enter(&self) {
-        // ORDERING: the calling thread's own task, or the block of the scope, keeps the
-        // number above 0 until it has submitted the new one.
+        // ORDERING: relaxed is enough, because the calling task, or the block of the scope,
+        // keeps the scope open until it has submitted the new task.
         let line = &self.lines[line_of_thread()].0;
         if line.fetch_add(TASK, Ordering::Relaxed) & FROZEN != 0 {
             self.left.fetch_add(1, Ordering::Relaxed);
@@ -82,41 +86,42 @@ impl ScopeCount {
     ///
     /// # Safety
     ///
-    /// The task was [entered](Self::enter). The scope is not used by the caller afterwards:
-    /// it may be gone.
+    /// The task was [entered](Self::enter). The caller does not use the scope afterwards,
+    /// because the scope may be freed.
     pub(super) unsafe fn leave(this: NonNull<Self>) {
-        // SAFETY: the scope lasts until the task has left.
+        // SAFETY: the scope exists until the task has left.
         let scope = unsafe { this.as_ref() };
         let (line, left) = (&scope.lines[line_of_thread()].0, &scope.left);
-        // ORDERING: release shows what the task did to the thread that waits.
+        // ORDERING: release publishes the task's writes to the thread that waits.
         if line.fetch_sub(TASK, Ordering::Release) & FROZEN == 0 {
             return;
         }
-        // ORDERING: as above; and what others did whose tasks left before.
+        // ORDERING: release as above. Acquire sees the writes of the tasks that left
+        // before.
         if left.fetch_sub(1, Ordering::AcqRel) == 1 {
             unpark_all(key(this.as_ptr()));
         }
     }
 
-    /// Freezes the lines; called once, by the thread that waits.
+    /// Freezes the lines. Called once, by the thread that waits.
     pub(super) fn freeze(&self) {
         let freeze = |line: &Line| {
-            // ORDERING: acquire shows what the tasks did that have left.
+            // ORDERING: acquire sees the writes of the tasks that have left.
             line.0.fetch_or(FROZEN, Ordering::Acquire) >> 1
         };
         let sum: i64 = self.lines.iter().map(freeze).sum();
-        // ORDERING: as in `leave`.
+        // ORDERING: pairs with the change of `left` in `leave`.
         self.left.fetch_add(sum, Ordering::AcqRel);
     }
 
-    /// Returns `true` if no task is left; called behind [`freeze`](Self::freeze).
+    /// Returns `true` if no task remains. Called after [`freeze`](Self::freeze).
     pub(super) fn is_over(&self) -> bool {
-        // ORDERING: acquire shows what the tasks did before they left.
+        // ORDERING: acquire sees the writes of the tasks that have left.
         self.left.load(Ordering::Acquire) == 0
     }
 
-    /// Blocks until no task is left, or [`wake`](Self::wake) is called, unless
-    /// `may_sleep` says otherwise. May return earlier.
+    /// Blocks until no task remains or [`wake`](Self::wake) is called. Returns at once if
+    /// `may_sleep` returns `false`. May also return without a reason.
     pub(super) fn sleep(&self, may_sleep: impl Fn() -> bool) {
         park(key(self), || !self.is_over() && may_sleep(), None);
     }
@@ -126,20 +131,21 @@ impl ScopeCount {
         unpark_all(key(self));
     }
 
-    /// Keeps the panic that ended a task, for a scope whose futures are not read.
+    /// Stores the panic that ended a task, so that the scope can report it if the future's
+    /// outcome is not read.
     pub(super) fn keep_panic(&self, panic: Panic) {
         self.panics.lock().push(panic);
     }
 
-    /// Returns the first panic of a task that was not read.
+    /// Returns the first panic that was not read.
     pub(super) fn unread_panic(&self) -> Option<Panic> {
         let panics = self.panics.lock();
         panics.iter().find(|panic| !panic.is_read()).cloned()
     }
 
-    /// Returns the number of tasks, which may be another one by then.
+    /// Returns the number of tasks, which other threads may change at any time.
     pub(super) fn tasks(&self) -> i64 {
-        // ORDERING: a number to be shown.
+        // ORDERING: the number is only shown in `Debug` output.
         let in_line = |line: &Line| line.0.load(Ordering::Relaxed) >> 1;
         self.lines.iter().map(in_line).sum()
     }

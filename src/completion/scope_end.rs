@@ -1,18 +1,19 @@
 //! [`ScopeTasks`]: the tasks of one scope; and the wait for all of them.
 //!
 //! A task is counted before any thread can start it (`scope_count.rs`), and has ended when
-//! its [`ScopeGuard`] is dropped. The job keeps the guard until it is called or withdrawn;
-//! then the thread that ends the task has it, or its
-//! [`Notification`](super::Notification), and drops it last: by then the job is gone, the
-//! callbacks have run, and an unwanted value was dropped. All that may borrow from
-//! outside the scope is gone with them, but for the value of a future, which cannot
-//! outlive the scope.
+//! its [`ScopeGuard`] is dropped. The job holds the guard until the job is called or
+//! withdrawn. Then the guard moves to the thread that ends the task, or to the task's
+//! [`Notification`](super::Notification). The guard is dropped last: by then the job is
+//! dropped, the callbacks have run, and an unwanted value was dropped. After that, only the
+//! value of a future may still borrow from outside the scope, and the future cannot outlive
+//! the scope.
 //!
-//! The scope remembers its tasks, since a worker that waits for its end runs those that
-//! have not begun: list by list, and in each list in the order of submission. Each thread
-//! has a list that it shares with few others. A waiter marks
-//! each list, under its lock, before it looks at what is there; a thread that adds a task
-//! to a marked list wakes it. So the waiter sees each task, also one that comes later.
+//! The scope keeps lists of its tasks, because a worker that waits for the end of the scope
+//! runs the tasks that have not begun. The worker goes list by list, and runs each list in
+//! the order of submission. A thread adds tasks to one list, which it shares with few other
+//! threads. The waiting worker marks each list, under the list's lock, before it reads the
+//! list. A thread that adds a task to a marked list wakes the waiting worker. So the
+//! waiting worker sees each task, including tasks that are added later.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -36,15 +37,15 @@ struct List(Mutex<Untried>);
 
 /// The tasks that the end of the scope has not yet tried to run.
 struct Untried {
-    /// In the order of submission. Some may have ended.
+    /// The tasks in the order of submission. Some of them may have ended.
     tasks: VecDeque<Task>,
-    /// The number of them at which those that have ended are removed.
+    /// The number of tasks in this list at which the ended tasks are removed.
     limit: usize,
-    /// `true` once a thread waits for the end.
+    /// `true` once a thread waits for the end of the scope.
     is_marked: bool,
 }
 
-/// The number of tasks that a list remembers at least.
+/// The smallest value of a list's `limit`.
 const LEAST: usize = 64;
 
 impl ScopeTasks {
@@ -63,21 +64,22 @@ impl ScopeTasks {
         }
     }
 
-    /// Counts one more task, which is to have this job.
+    /// Counts one more task, and returns the job for that task.
     ///
     /// # Safety
     ///
     /// The scope does not move until [`wait`](Self::wait) has returned.
     pub(crate) unsafe fn enter<J>(&self, job: J) -> Scoped<J> {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller promises that the scope, and so its count, does not move.
         Scoped::new(job, unsafe { ScopeGuard::new(&self.count) })
     }
 
-    /// Adds the task with such a job: a worker that waits for the scope may run it from
-    /// now on.
+    /// Adds a task whose job came from [`enter`](Self::enter). From now on a worker that
+    /// waits for the scope may run the task.
     pub(crate) fn add(&self, task: Task) {
         let mut list = self.lists[line_of_thread()].0.lock();
-        // The newest first: in a fork-join that ends most of them, in the cache.
+        // Remove ended tasks from the newest on: in fork-join code the newest tasks have
+        // usually ended, and they are still in the cache.
         while list.tasks.back().is_some_and(|task| task.state().done()) {
             list.tasks.pop_back();
         }
@@ -89,18 +91,19 @@ impl ScopeTasks {
         let is_late = list.is_marked;
         drop(list);
         if is_late {
-            // ORDERING: release shows the list; and the waking comes behind it.
+            // ORDERING: release publishes the new list. The waiter is woken only after
+            // this.
             self.late.fetch_add(1, Ordering::Release);
             self.count.wake();
         }
     }
 
-    /// Waits until all tasks have ended; called once. Before it waits for one, it calls
-    /// `run_inline` with it, once: a worker runs those that have not begun, also those that
-    /// come meanwhile.
+    /// Waits until all tasks have ended. Called once. Before this function blocks, it calls
+    /// `run_inline` once with each task, so that a waiting worker runs the tasks that have
+    /// not begun. Tasks that are added during the wait are run the same way.
     ///
-    /// In a fork it waits for nothing: no thread is there that could reach what
-    /// the tasks borrow, and what holds them is never dropped.
+    /// In a forked child it returns at once. No thread of the child can reach what the
+    /// tasks borrow, and the lists of tasks are never dropped there.
     pub(crate) fn wait(&self, run_inline: impl Fn(&Task)) {
         if !self.count.origin.is_here() {
             return;
@@ -111,8 +114,8 @@ impl ScopeTasks {
             list.0.lock().is_marked = true;
         }
         loop {
-            // ORDERING: acquire, and before the lists: a task that is not seen there
-            // changes it.
+            // ORDERING: acquire, and before reading the lists: a task added to a list after
+            // it was read increases `late`.
             let late = self.late.load(Ordering::Acquire);
             while !self.count.is_over() {
                 let Some(task) = self.next_untried() else {
@@ -120,7 +123,7 @@ impl ScopeTasks {
                 };
                 run_inline(&task);
                 if !self.count.origin.is_here() {
-                    // The task forked.
+                    // The task that ran inline forked, and this is the child.
                     return guard.disarm();
                 }
             }
@@ -137,13 +140,13 @@ impl ScopeTasks {
         lists.find_map(|list| list.0.lock().tasks.pop_front())
     }
 
-    /// The lock, for a test that forks meanwhile.
+    /// Returns the locked list, for a test that forks while the list is locked.
     #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
     pub(super) fn lock_for_ever(&self) -> impl Drop + '_ {
         self.lists[line_of_thread()].0.lock()
     }
 
-    /// Returns the first panic of an ended task that was not read.
+    /// Returns the first panic of an ended task whose outcome was not read.
     pub(crate) fn unread_panic(&self) -> Option<Panic> {
         if !self.count.origin.is_here() {
             return None;
@@ -157,7 +160,8 @@ impl Drop for ScopeTasks {
         if self.count.origin.is_here() {
             return;
         }
-        // In a fork: a thread of the parent may have been about to change a list.
+        // This is a forked child: a thread of the parent may have been changing a list at
+        // the fork.
         for list in &mut self.lists {
             let tasks = std::mem::take(&mut list.0.get_mut().tasks);
             #[expect(clippy::mem_forget, reason = "it is perhaps half changed")]
@@ -166,8 +170,8 @@ impl Drop for ScopeTasks {
     }
 }
 
-/// Ends the process if something unwinds past it: the tasks that are left borrow
-/// from the stack that would be unwound.
+/// A guard that aborts the process if a panic unwinds past it, because the remaining tasks
+/// borrow from the stack that would be unwound.
 struct AbortOnUnwind;
 
 impl AbortOnUnwind {
@@ -205,7 +209,7 @@ mod tests {
     use super::super::worker_hooks::WorkerHooks;
     use super::*;
 
-    /// A job that is not called.
+    /// A job that no thread calls.
     struct Never;
 
     impl Job<()> for Never {
@@ -213,7 +217,7 @@ mod tests {
         fn on_withdrawn(&self, _cancelled: bool) {}
     }
 
-    /// Hooks that unwind, as none of ours do.
+    /// Hooks that unwind, which the crate's own hooks never do.
     struct Unwinds;
 
     impl WorkerHooks for Unwinds {
@@ -230,9 +234,9 @@ mod tests {
         const ALONE: &str = "CONCURRENT_FUTURES_TEST_UNWINDS";
         if std::env::var_os(ALONE).is_some() {
             let scope_tasks = ScopeTasks::new();
-            // SAFETY: it stays there until the wait, which ends the process.
+            // SAFETY: `scope_tasks` does not move before the wait, which ends the process.
             let job = unsafe { scope_tasks.enter(Never) };
-            // SAFETY: it borrows nothing.
+            // SAFETY: the job borrows nothing.
             let (future, task) = unsafe { Completion::with_job(NO_POOL, job) };
             scope_tasks.add(task);
             as_inline_worker(NO_POOL, &Unwinds, || scope_tasks.wait(run_inline));

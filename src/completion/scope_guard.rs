@@ -9,19 +9,20 @@ use crate::sys::fork::Origin;
 
 pub(crate) struct ScopeGuard {
     scope: NonNull<ScopeCount>,
-    /// That of the scope, which in a fork is perhaps gone.
+    /// The origin of the scope. The guard has a copy because in a forked child the scope
+    /// may be freed already.
     origin: Origin,
 }
 
-// SAFETY: a count is `Sync`.
+// SAFETY: the guard points to a `ScopeCount`, which is `Sync`.
 unsafe impl Send for ScopeGuard {}
 
 impl ScopeGuard {
-    /// Counts a task in.
+    /// Counts one more task in the scope.
     ///
     /// # Safety
     ///
-    /// The count stays where it is until it has been waited for.
+    /// The `ScopeCount` does not move until the scope has been waited for.
     pub(super) unsafe fn new(scope: &ScopeCount) -> Self {
         scope.enter();
         let origin = scope.origin;
@@ -29,10 +30,11 @@ impl ScopeGuard {
         Self { scope, origin }
     }
 
-    /// Keeps the panic that ended the task, for a scope whose futures are not read.
+    /// Stores the panic that ended the task, so that the scope can report the panic if the
+    /// future's outcome is not read.
     pub(super) fn panicked(&self, panic: Panic) {
         if self.origin.is_here() {
-            // SAFETY: the task of this guard is counted, so the scope lasts.
+            // SAFETY: the task of this guard is still counted, so the scope exists.
             unsafe { self.scope.as_ref() }.keep_panic(panic);
         }
     }
@@ -41,7 +43,7 @@ impl ScopeGuard {
 impl Drop for ScopeGuard {
     fn drop(&mut self) {
         if self.origin.is_here() {
-            // SAFETY: counted in `new`, and dropped now.
+            // SAFETY: `new` counted the task, and this guard is not used again.
             unsafe { ScopeCount::leave(self.scope) };
         }
     }

@@ -11,11 +11,12 @@ use super::scope_guard::ScopeGuard;
 use crate::error::Error;
 use crate::panic::{catch, contain_drop};
 
-/// `true` if the job panicked; and the guard of a job in a scope.
+/// `true` if the job panicked, and the guard of a job in a scope.
 pub(super) type Called = (bool, Option<ScopeGuard>);
 
-/// The functions that know the types of job and value. All get a live task; the other
-/// conditions are those of the methods of `TaskWith` (`cell.rs`) that call them.
+/// The functions that know the types of a task's job and value. Each function must be
+/// called with a live task. Its other conditions are those of the method of `TaskWith`
+/// (`cell.rs`) that calls it.
 pub(super) struct Types {
     pub(super) layout: Layout,
     pub(super) is_remote: bool,
@@ -30,7 +31,8 @@ pub(super) struct Types {
     pub(super) drop_outcome: unsafe fn(NonNull<()>),
 }
 
-/// Returns the offset of a value with that alignment behind a header of that size.
+/// Returns the offset of a value with the alignment `align` behind a header of `header`
+/// bytes.
 const fn behind(header: usize, align: usize) -> usize {
     header.next_multiple_of(align)
 }
@@ -39,36 +41,39 @@ const fn larger(one: usize, other: usize) -> usize {
     if one > other { one } else { other }
 }
 
-/// Returns the place of a job.
+/// Returns the address of a task's job.
 ///
 /// # Safety
 ///
-/// The task has the [layout](TypesOf::LAYOUT) of such a job, behind a header of that size.
+/// The task was allocated with the [layout](TypesOf::LAYOUT) of a `J`, behind a header of
+/// `HEADER` bytes.
 #[inline]
 pub(super) unsafe fn job_of<J, const HEADER: usize>(task: NonNull<()>) -> NonNull<J> {
-    // SAFETY: inside the allocation, says the caller.
+    // SAFETY: the caller promises the layout, so the address is inside the allocation.
     unsafe { task.byte_add(behind(HEADER, align_of::<J>())) }.cast()
 }
 
-/// Returns the place of an outcome.
+/// Returns the address of a task's outcome.
 ///
 /// # Safety
 ///
-/// As for [`job_of`], with a value of this type.
+/// The task was allocated with the [layout](TypesOf::LAYOUT) of a value of type `T`, behind
+/// a header of `HEADER` bytes.
 #[inline]
 pub(super) unsafe fn outcome_of<T, const HEADER: usize>(
     task: NonNull<()>,
 ) -> NonNull<Result<T, Error>> {
     let offset = behind(HEADER, align_of::<Result<T, Error>>());
-    // SAFETY: inside the allocation, says the caller.
+    // SAFETY: the caller promises the layout, so the address is inside the allocation.
     unsafe { task.byte_add(offset) }.cast()
 }
 
-/// The types of job and value, from which a [`Types`] is made.
+/// The types of a task's job and value, from which a [`Types`] is made.
 pub(super) struct TypesOf<J, T, const HEADER: usize>(PhantomData<(J, T)>);
 
 impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
-    /// Room for the header, and behind it for the job or the outcome.
+    /// The layout of the header, and behind it a storage large enough for the job and for
+    /// the outcome.
     pub(super) const LAYOUT: Layout = {
         let job_end = behind(HEADER, align_of::<J>()) + size_of::<J>();
         let outcome_end =
@@ -96,48 +101,48 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
     };
 
     fn job(task: NonNull<()>) -> NonNull<J> {
-        // SAFETY: the functions below are called with tasks of this layout alone.
+        // SAFETY: the functions below are called only with tasks of this layout.
         unsafe { job_of::<J, HEADER>(task) }
     }
 
     fn outcome(task: NonNull<()>) -> NonNull<Result<T, Error>> {
-        // SAFETY: as above.
+        // SAFETY: the functions below are called only with tasks of this layout.
         unsafe { outcome_of::<T, HEADER>(task) }
     }
 
     unsafe fn call(task: NonNull<()>) -> Called {
-        // SAFETY: the caller started the task, so the job is its own.
+        // SAFETY: the caller started the task, so the job belongs to the caller.
         let mut job = unsafe { Self::job(task).read() };
         let guard = job.take_guard();
         let outcome = catch(|| job.call()).map_err(Error::Panicked);
         let failed = outcome.is_err();
-        // SAFETY: the job has left the storage.
+        // SAFETY: the job was moved out of the storage above.
         unsafe { Self::outcome(task).write(outcome) };
         (failed, guard)
     }
 
     unsafe fn withdraw(task: NonNull<()>) -> Box<dyn Withdrawn> {
-        // SAFETY: the caller ends the task, so the job is its own.
+        // SAFETY: the caller ends the task, so the job belongs to the caller.
         let job = unsafe { Self::job(task).read() };
         let job: Box<dyn Withdrawn + '_> = Box::new(WithdrawnJob(job, PhantomData::<T>));
-        // SAFETY: what it borrows lives until the scope guard is dropped, which the
-        // thread that has this does last (the head of `cell.rs`); only the lifetime
-        // changes.
+        // SAFETY: only the lifetime changes. The data that the job borrows lives until the
+        // scope guard is dropped, and the thread that has the job drops the scope guard
+        // last (see the head of `cell.rs`).
         unsafe { std::mem::transmute::<Box<dyn Withdrawn + '_>, Box<dyn Withdrawn>>(job) }
     }
 
     unsafe fn drop_job(task: NonNull<()>) {
-        // SAFETY: the caller has the job for itself.
+        // SAFETY: the caller promises that the job belongs to the caller.
         unsafe { Self::job(task).read() }.drop_contained();
     }
 
     unsafe fn take_call(task: NonNull<()>) -> Option<EncodedCall> {
-        // SAFETY: the caller claimed the task, so the job is its own.
+        // SAFETY: the caller claimed the task, so the job belongs to the caller.
         unsafe { Self::job(task).as_mut() }.take_call()
     }
 
     unsafe fn put_call(task: NonNull<()>, call: EncodedCall) {
-        // SAFETY: as above.
+        // SAFETY: the caller claimed the task, so the job belongs to the caller.
         unsafe { Self::job(task).as_mut() }.put_call(call);
     }
 
@@ -147,7 +152,7 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
     }
 
     unsafe fn error(task: NonNull<()>) -> Option<NonNull<Error>> {
-        // SAFETY: the outcome is there, and stays, says the caller.
+        // SAFETY: the caller promises that the outcome is in the storage and stays there.
         let outcome = unsafe { Self::outcome(task).as_ref() };
         outcome.as_ref().err().map(NonNull::from)
     }

@@ -1,8 +1,9 @@
 //! The transitions of a task, but for the call of its job: `running.rs`.
 //!
-//! A transition is one compare-and-swap on the word; under the lock of the rare box if
-//! the task has one (`rare.rs`). The thread that makes a final one then does what
-//! `mod.rs` says follows from it, without any lock.
+//! A transition is one compare-and-swap on the task's word. If the task has a rare box
+//! (`rare.rs`), the thread holds the box's lock during the transition. After a final
+//! transition the thread wakes the waiters and runs the notification (the table in
+//! `mod.rs`), without any lock.
 
 use super::job::{EncodedCall, Withdrawn};
 use super::notification::Notification;
@@ -17,7 +18,7 @@ use crate::sync::{ThreadId, thread_id, unpark_all, yield_now};
 use crate::timing::Timing;
 
 impl Task {
-    /// Starts recording times; called before any other thread has the task.
+    /// Starts recording the task's times. Called before any other thread has the task.
     pub(crate) fn record_timing(&self) {
         if let Some(mut rare) = self.rare() {
             rare.timing = Some(Timing::queued_now());
@@ -32,19 +33,19 @@ impl Task {
         self.word().state()
     }
 
-    /// Returns `true` if the task is pending or claimed, and nothing ends it.
+    /// Returns `true` if the task is pending or claimed, and no thread is ending it.
     fn can_start(word: Word) -> bool {
         word.is_free() || word.is(CLAIMED)
     }
 
-    /// `Pending | Claimed -> Running`, for a task that `settle` ends; `false` if it is
-    /// past that.
+    /// `Pending | Claimed -> Running`, for a task that `settle` ends. Returns `false` if
+    /// the task already runs or has ended.
     pub(crate) fn start(&self) -> bool {
         self.start_by(None, Self::can_start)
     }
 
-    /// `Pending -> Running`: the calling thread is to call the job. Returns `false` if
-    /// the task is past pending.
+    /// `Pending -> Running`: the calling thread must call the job next. Returns `false` if
+    /// the task is no longer pending.
     #[inline]
     pub(super) fn start_here(&self) -> bool {
         self.start_by(Some(thread_id()), Word::is_free)
@@ -74,35 +75,35 @@ impl Task {
         started.is_ok()
     }
 
-    /// Records that the calling thread runs a started task that `settle` ends.
+    /// Records the calling thread as the runner of a started task that `settle` ends.
     pub(crate) fn runs_here(&self) {
         let runner = Some(thread_id());
         let _ = self.update(|word| (!word.is_done()).then(|| word.with_runner(runner)));
     }
 
-    /// `Pending -> Claimed`: takes the call of a remote task for a worker. The task
-    /// cannot be cancelled any more, and does not run yet. Returns `None` if it is
-    /// claimed or past pending.
+    /// `Pending -> Claimed`: takes the call of a remote task, to send it to a worker. A
+    /// claimed task cannot be cancelled, and does not run yet. Returns `None` if the task
+    /// is no longer pending.
     pub(crate) fn claim(&self) -> Option<EncodedCall> {
         let claimed = self.update(|word| word.is_free().then(|| word.in_phase(CLAIMED)));
         claimed.ok()?;
-        // SAFETY: claimed just now.
+        // SAFETY: this thread claimed the task just now.
         unsafe { self.take_call() }
     }
 
-    /// `Claimed -> Pending`: gives the call of a task that has not started back to it.
+    /// `Claimed -> Pending`: puts the call back into a task that has not started.
     ///
     /// # Safety
     ///
     /// The caller has claimed the task.
     pub(crate) unsafe fn release(&self, call: EncodedCall) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller has claimed the task.
         unsafe { self.put_call(call) };
         let _ = self.update(|word| word.is(CLAIMED).then(|| word.in_phase(PENDING)));
     }
 
-    /// `Pending -> Cancelled`, or `None` if the task is claimed or past pending,
-    /// or in a fork of the process whose pool will run it.
+    /// `Pending -> Cancelled`. Returns `None` if the task is no longer pending, or if this
+    /// process is a fork of the one whose pool will run the task.
     pub(crate) fn cancel(&self) -> Option<Notification> {
         if (self.pool_id() != NO_POOL && !self.is_here()) || self.is_locked_for_ever() {
             return None;
@@ -111,16 +112,16 @@ impl Task {
         Some(self.end(CANCELLED, Some(job)))
     }
 
-    /// `Pending -> Finished` with an error, or `None` if the task is claimed or past
-    /// pending: its runner alone ends it then.
+    /// `Pending -> Finished` with an error. Returns `None` if the task is no longer
+    /// pending, because then only the task's runner may end the task.
     pub(crate) fn fail(&self, error: Error) -> Option<Notification> {
         let job = self.withdraw_pending(false)?;
-        // SAFETY: the job has left the storage, and ENDING was set for that.
+        // SAFETY: `withdraw_pending` set ENDING and moved the job out of the storage.
         unsafe { self.write_error(error) };
         Some(self.end(FINISHED, Some(job)))
     }
 
-    /// Sets ENDING on a pending task; an error if it is past that.
+    /// Sets ENDING on a pending task. Returns an error if the task is no longer pending.
     pub(super) fn begin_ending_of_pending(&self) -> Result<Word, Word> {
         self.update(|word| word.is_free().then(|| word.with(ENDING)))
     }
@@ -128,21 +129,22 @@ impl Task {
     /// Sets ENDING on a pending task, and takes its job.
     fn withdraw_pending(&self, cancelled: bool) -> Option<Box<dyn Withdrawn>> {
         if self.begin_ending_of_pending().is_err() {
-            // Perhaps another thread cancels it: then it is cancelled when this returns.
+            // Another thread may be cancelling the task. Wait for that thread, so that the
+            // task is cancelled when this function returns.
             self.wait_for_ending();
             return None;
         }
-        // SAFETY: ENDING was set just now.
+        // SAFETY: this thread set ENDING just now.
         let job = unsafe { self.withdraw() };
-        // Before the transition: once the task has ended, the pool may be gone. Until then
-        // its entry keeps the pool alive, for a worker that takes the entry waits until
-        // ENDING is cleared.
+        // Call the job's pool before the transition, because the pool may be freed once the
+        // task has ended. Until then the task's queue entry keeps the pool alive: a worker
+        // that takes the entry waits until ENDING is cleared.
         job.on_withdrawn(cancelled);
         Some(job)
     }
 
-    /// Waits for the thread that is about to end the task, if one is. It takes a moment
-    /// for that, and no lock but its pool's.
+    /// Waits while another thread is ending the task. That thread needs only a moment, and
+    /// takes no lock except its pool's.
     pub(crate) fn wait_for_ending(&self) {
         while self.is_here() && self.word().has(ENDING) {
             yield_now();
@@ -153,8 +155,8 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// The state of a task that is done, or in a fork of one that another thread was
-    /// about to end.
+    /// Returns the state of the task if the task is done. In a forked child, returns
+    /// `Running` for a task that another thread was ending at the fork.
     pub(super) fn begin_ending(&self) -> Result<(), State> {
         if self.is_locked_for_ever() {
             return Err(State::Running);
@@ -171,8 +173,8 @@ impl Task {
         }
     }
 
-    /// Enters a final state. The outcome is in the storage if that is `FINISHED`; the
-    /// calling thread has set ENDING, or is the runner. Wakes the waiters.
+    /// Enters a final state, and wakes the waiters. For `FINISHED`, the outcome is already
+    /// in the storage. The calling thread has set ENDING, or is the runner.
     pub(super) fn end(&self, phase: Phase, job: Option<Box<dyn Withdrawn>>) -> Notification {
         let ended = self.update(|word| (!word.has(RARE)).then(|| word.ended_as(phase)));
         match ended {
@@ -188,7 +190,7 @@ impl Task {
     #[cold]
     fn end_locked(&self, phase: Phase, job: Option<Box<dyn Withdrawn>>) -> Notification {
         let Some(mut rare) = self.known_rare() else {
-            // A fork, of which no thread will ask.
+            // This is a forked child, and no thread of the child waits for the task.
             return Notification::new(job);
         };
         if let Some(timing) = &mut rare.timing {
@@ -207,7 +209,7 @@ impl Task {
         notification.with_task(self, drops_value, has_callbacks)
     }
 
-    /// Wakes those who have parked, as that word says.
+    /// Wakes the threads parked on the task if the given word has WAITER.
     #[inline]
     pub(super) fn wake_waiters(&self, word: Word) {
         if word.has(WAITER) && self.is_here() {

@@ -2,13 +2,14 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! A waiter sets WAITER in the word, and parks by the task's address unless the word is
-//! as far as it waits for. The end of the task is a read-modify-write on the same word:
-//! it comes before, and the waiter sees it; or after, and sees WAITER. Then it unparks
-//! the address. A waiter on the way to its sleep looks at the word once more under the
-//! lock of the parking lot's bucket, which the unparking takes as well. The same holds
-//! for "callbacks done", and for a finalizer that is handed to a waiter: flags of the
-//! same word. A waker is stored under the lock of the rare box, under which it is taken.
+//! A waiter sets WAITER in the task's word. If the word does not yet show the awaited
+//! state, the waiter parks by the task's address. The thread that ends the task does so by
+//! a read-modify-write on the same word. If the end comes first, the waiter sees the final
+//! state. If WAITER comes first, the ending thread sees WAITER and unparks the address.
+//! Before a waiter sleeps, it reads the word once more under the lock of the parking lot's
+//! bucket, and the unparking thread takes that lock as well. The same argument holds for
+//! "callbacks done" and for a finalizer that is handed to a waiter, because both are flags
+//! of the same word. A waker is stored and taken under the lock of the rare box.
 
 use std::cell::Cell;
 use std::task::Waker;
@@ -29,18 +30,18 @@ use crate::sync::{local, park, thread_id, unpark_all};
 use crate::sys::spin;
 
 local! {
-    /// The pool of which this thread is the collector.
+    /// The id of the pool whose collector this thread is.
     static COLLECTOR_OF: Cell<PoolId> = Cell::new(NO_POOL)
 }
 
-/// Marks the current thread as the collector of that pool: the only thread that
-/// completes its tasks, so it must never block on one.
+/// Marks the current thread as the collector of that pool. The collector is the only thread
+/// that completes the pool's tasks, so it must never block on one of these tasks.
 pub(crate) fn mark_collector_of(pool_id: PoolId) {
     COLLECTOR_OF.with(|pool| pool.set(pool_id));
 }
 
-/// Returns `true` if the current thread is the collector of that pool: a wait for
-/// one of its tasks would wait for this thread.
+/// Returns `true` if the current thread is the collector of that pool. A wait for one of
+/// the pool's tasks would then be a wait for this thread itself.
 #[inline]
 pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
     pool_id != NO_POOL
@@ -49,11 +50,12 @@ pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
             .is_ok_and(|pool| pool == pool_id)
 }
 
-/// A thread that waits for a remote task without a limit. (User code could overrun
-/// a limit.) As long as the task counts one, a finalizer may be
-/// [handed](Task::hand_to_waiter) to it: then no third thread has to be woken
-/// in between. Both happen under the rare box's lock, so a waiter finds the finalizer
-/// in its loop, or at the latest when it leaves.
+/// A guard of a thread that waits for a remote task without a deadline. While the task
+/// counts such a waiter, a finalizer may be [handed](Task::hand_to_waiter) to the waiter,
+/// so that no third thread has to be woken. A waiter with a deadline is not counted,
+/// because the finalizer runs user code, which could run past the deadline. The waiters are
+/// counted, and the finalizer is handed over, under the rare box's lock. So a waiter finds
+/// the finalizer in its loop, or at the latest when it stops to wait.
 pub(super) struct Waiter<'a>(&'a Task);
 
 impl<'a> Waiter<'a> {
@@ -81,14 +83,16 @@ impl Drop for Waiter<'_> {
 }
 
 impl Task {
-    /// Blocks until the task has come that far. Without a deadline, a worker runs the
-    /// task inline if it has not begun, and any thread runs a finalizer that is left.
+    /// Blocks until the task has reached `until`. Without a deadline, a worker runs the
+    /// task inline if the task has not begun, and any thread runs a finalizer that was
+    /// handed to the task's waiters.
     ///
     /// # Errors
     ///
-    /// `Timeout` at the deadline; without one `WouldDeadlock` if the task waits
-    /// for the calling thread, itself or through others (`deadlock.rs`). In a fork
-    /// of the task's process, an error at once unless the task has come that far.
+    /// Returns `Timeout` at the deadline. Without a deadline, returns `WouldDeadlock` if
+    /// the task waits for the calling thread, directly or through other tasks
+    /// (`deadlock.rs`). In a fork of the task's process, returns an error at once unless
+    /// the task has reached `until`.
     #[inline]
     pub(crate) fn wait(&self, until: Until, deadline: Option<Instant>) -> Result<(), Error> {
         if until.reached(self.word()) {
@@ -107,14 +111,15 @@ impl Task {
         }
         let _waiter = self.is_remote().then(|| Waiter::enter(self));
         if self.may_run_inline() {
-            // Without stack to run it on, this worker cannot; nor may another.
+            // If this worker has no stack left to run the task, another worker may never be
+            // free to run it.
             self.run_inline().map_err(|_| Error::WouldDeadlock)?;
             if until.reached(self.word()) {
                 return Ok(());
             }
         }
         if !self.is_here() {
-            // The task that was run forked.
+            // The task that ran inline forked, and this is the child.
             return Err(Error::forked_task());
         }
         if until == Until::CallbacksDone {
@@ -136,7 +141,7 @@ impl Task {
                 return Ok(());
             }
             if !self.is_here() {
-                // The finalizer forked.
+                // The finalizer forked, and this is the child.
                 return Err(Error::forked_task());
             }
             if is_open && word.has(FINALIZER) {
@@ -158,8 +163,8 @@ impl Task {
         }
     }
 
-    /// Polls for a moment, and yields to other threads in between; returns `true` if the
-    /// task got that far.
+    /// Polls the task's word for a moment, and yields to other threads in between. Returns
+    /// `true` if the task reached `until`.
     fn is_soon(&self, until: Until) -> bool {
         spin::poll(|| {
             let word = self.word();
@@ -174,8 +179,8 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// Returns it if no thread waits; or if there are callbacks or wakers, which the
-    /// waiting thread should not have to run.
+    /// Returns the finalizer if no thread waits for the task, or if the task has callbacks
+    /// or wakers, which the waiting thread should not have to run.
     pub(crate) fn hand_to_waiter(&self, finalizer: Finalizer) -> Result<(), Finalizer> {
         let Some(mut rare) = self.rare_if_any() else {
             return Err(finalizer);
@@ -190,7 +195,7 @@ impl Task {
         Ok(())
     }
 
-    /// Runs the finalizer, unless another waiter has it.
+    /// Runs the finalizer, unless another waiter has taken it.
     fn run_handed_finalizer(&self) {
         let Some(mut rare) = self.rare() else {
             return;
@@ -203,8 +208,8 @@ impl Task {
         }
     }
 
-    /// Runs a finalizer outside the thread's callback queue: the callbacks of what it
-    /// completes run at once.
+    /// Runs a finalizer outside the thread's callback queue, so that the callbacks of the
+    /// tasks that the finalizer completes run at once.
     fn finalize(&self, finalizer: Finalizer) {
         let _here = NotifyingFor::enter(self);
         let mut finalizer = Some(finalizer);
@@ -213,22 +218,24 @@ impl Task {
                 contain(|| without_callback_queue(finalizer));
             }
         };
-        // Its `Deserialize` may wait for the next task, and so on.
+        // The `Deserialize` of the task's value may wait for another task, whose
+        // `Deserialize` may wait again, and so on.
         if with_enough_stack(&mut run).is_err() {
-            // It must run here, for no other thread has it; there is no more stack.
+            // No more stack can be allocated. The finalizer must run on this stack, because
+            // no other thread can run it.
             run();
         }
     }
 
-    /// Returns `true` if the task has come that far.
+    /// Returns `true` if the task has reached `until`.
     #[inline]
     pub(crate) fn is(&self, until: Until) -> bool {
         until.reached(self.word())
     }
 
-    /// Returns `true` if the task is not done and cannot be while the calling thread
-    /// blocks: this thread runs it, or brings in all results of its pool. Nor can one
-    /// of the process that this one was forked from.
+    /// Returns `true` if the task is not done and cannot be done while the calling thread
+    /// blocks. This is the case if the calling thread runs the task, if it is the collector
+    /// of the task's pool, or if this process is a fork of the task's process.
     pub(crate) fn needs_this_thread(&self) -> bool {
         let word = self.word();
         let runs_here = || word.runner() == Some(thread_id());
@@ -236,24 +243,26 @@ impl Task {
         !word.is_done() && (runs_here() || comes_here())
     }
 
-    /// Returns `true` if an `.await` that the calling thread polls would never end,
-    /// should the thread block until then. It does, but inside a waker.
+    /// Returns `true` if an `.await` that the calling thread polls could never end, because
+    /// the thread blocks until the `.await` ends. Inside a waker the thread does not block.
     pub(crate) fn await_would_deadlock(&self) -> bool {
         !is_waking() && (self.is_notifying_here() || self.needs_this_thread())
     }
 
-    /// Like [`is`](Self::is), and if not, wakes `waker` when it may be. Returns `true`
-    /// in a fork of the process that has the task, where it comes no further.
+    /// Like [`is`](Self::is), and if the task has not reached `until`, stores `waker` to be
+    /// woken later. Returns `true` also in a fork of the task's process, where the task
+    /// makes no progress.
     pub(crate) fn poll(&self, until: Until, key: &mut WakerKey, waker: &Waker) -> bool {
         if self.is(until) || !self.is_here() {
             return true;
         }
-        // A waker's clone and drop are user code: both outside the lock.
+        // The clone and the drop of a waker are user code, so both happen outside the lock.
         let fresh = waker.clone();
         let Some(mut rare) = self.rare().filter(|_| self.is_here()) else {
             return true;
         };
-        // Under the lock, so the transition that would end the wait comes behind it.
+        // Check again under the lock: a transition that ends this wait and comes later
+        // finds the waker.
         if self.is(until) {
             return true;
         }
@@ -263,7 +272,7 @@ impl Task {
         false
     }
 
-    /// Takes back the waker of an await that is dropped.
+    /// Removes the stored waker of an `.await` that is dropped.
     pub(crate) fn forget(&self, key: &mut WakerKey) {
         let mut rare = self.rare_if_any();
         let old = rare.as_mut().and_then(|rare| rare.wakers.remove(key));

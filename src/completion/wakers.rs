@@ -11,14 +11,14 @@ local! {
     static WAKING: Cell<bool> = Cell::new(false)
 }
 
-/// Returns `true` while this thread calls a waker. Some runtimes poll right there: such a
-/// poll must return `Pending`, where one that blocks would be a deadlock.
+/// Returns `true` while this thread calls a waker. Some runtimes poll the future inside the
+/// waker: such a poll must return `Pending`, because it would deadlock if it blocked.
 pub(super) fn is_waking() -> bool {
     WAKING.try_with(Cell::get).unwrap_or(false)
 }
 
-/// Runs a task that a waker waits for: the waker's own polls go on later, those of the
-/// task do not.
+/// Runs a task that a waker waits for. Polls inside the task do not count as polls inside
+/// the waker.
 #[inline]
 pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     let outer = WAKING.try_with(|waking| waking.replace(false));
@@ -27,20 +27,21 @@ pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The wakers that pending `.await`s of a task have registered. Usually none or one.
+/// The wakers that pending `.await`s of a task have registered. Usually a task has none or
+/// one.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
     stored: Vec<(u64, Waker)>,
     next_key: u64,
 }
 
-/// Identifies a stored waker, so that it can be replaced or removed; `None` until
-/// the first poll returns `Pending`.
+/// Identifies a stored waker, so that the waker can be replaced or removed. The key is
+/// `None` until the first poll returns `Pending`.
 #[derive(Debug, Default)]
 pub struct WakerKey(Option<u64>);
 
 impl Wakers {
-    /// Takes all of them out; a future that is polled again stores its waker anew.
+    /// Takes all wakers out. A future that is polled again stores its waker again.
     pub(super) fn take(&mut self) -> Self {
         Self {
             stored: std::mem::take(&mut self.stored),
@@ -63,7 +64,7 @@ impl Wakers {
         let _ = WAKING.try_with(|waking| waking.set(outer.unwrap_or(false)));
     }
 
-    /// Stores a waker; returns the one that it replaces.
+    /// Stores a waker, and returns the waker that it replaces.
     pub(super) fn store(&mut self, key: &mut WakerKey, waker: Waker) -> Option<Waker> {
         let old = self.remove(key);
         key.0 = Some(self.next_key);

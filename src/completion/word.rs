@@ -7,24 +7,25 @@
 //!
 //! | state | bits | the storage holds | left by |
 //! |---|---|---|---|
-//! | pending | 000 | the job | `start`, `claim`, and what sets ENDING |
+//! | pending | 000 | the job | `start`, `claim`, or a final transition after ENDING |
 //! | claimed | 001 | the job, for the claiming thread alone | `start`, `release`, `settle` |
-//! | running | 010 | nothing, the job was called; or the job of a task that `settle` ends | the runner, or `settle` |
+//! | running | 010 | nothing if the job was called, or the job of a task that `settle` ends | the runner, or `settle` |
 //! | finished | 100 | the outcome, until it is moved out or dropped | - |
 //! | cancelled | 101 | nothing | - |
 //!
-//! Bit 2 alone says *done*. *Callbacks done* is done, and not UNNOTIFIED.
+//! A task is *done* if bit 2 is set. Its *callbacks are done* if bit 2 is set and
+//! UNNOTIFIED is not.
 //!
 //! | flag | set by | meaning | cleared by |
 //! |---|---|---|---|
-//! | WAITER | a thread that is about to park | the end of the task has to unpark by address | never: a stale one costs a look |
+//! | WAITER | a thread that is about to park | the end of the task has to unpark by address | never: a stale WAITER costs one needless unpark |
 //! | RARE | a thread that attaches something, under the box's lock | transitions are made under that lock | never |
-//! | UNNOTIFIED | a thread that adds a callback, under the lock | callbacks are left, or one runs | the notifier, under the lock |
-//! | HANDLE | birth | the future lives, and the value belongs to it | the future's drop |
-//! | ENDING | a thread that ends a task which no thread here runs | the storage is that thread's alone | its transition to a final state |
-//! | FINALIZER | a thread that hands one to a waiter, under the lock | a waiter has work to do | the thread that takes it |
+//! | UNNOTIFIED | a thread that adds a callback, under the lock | a callback is queued or runs | the notifier, under the lock |
+//! | HANDLE | the creation of the task | the future exists and owns the value | the drop of the future |
+//! | ENDING | a thread that ends a task which no thread here runs | only that thread may use the storage | that thread's transition to a final state |
+//! | FINALIZER | a thread that hands a finalizer to a waiter, under the lock | a waiter must run the finalizer | the thread that takes the finalizer |
 //!
-//! The *runner* is the number of the thread that runs the function, or 0.
+//! The *runner* is the number of the thread that runs the task's function, or 0.
 
 use std::fmt;
 
@@ -38,7 +39,7 @@ const STATE: u64 = 0b111;
 const RUNNER: u32 = 32;
 const LOW_HALF: u64 = (1 << RUNNER) - 1;
 
-/// The bits of a state, which one of them says is final.
+/// The three state bits. Bit 2 is set in the final states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Phase(u64);
 
@@ -66,7 +67,7 @@ impl Flag {
     }
 }
 
-/// One reference, as it is added to the word.
+/// The number that is added to the word for one more reference.
 pub(super) const REFERENCE: u64 = 1 << 9;
 
 impl Word {
@@ -111,14 +112,14 @@ impl Word {
         self.phase() == phase
     }
 
-    /// Returns `true` if the task is pending, and no thread has begun to end it.
+    /// Returns `true` if the task is pending, and no thread has begun to end the task.
     #[inline]
     pub(super) fn is_free(self) -> bool {
         self.0 & (STATE | ENDING.0) == PENDING.0
     }
 
-    /// Returns `true` if the task is pending, nothing is attached, and the worker's
-    /// reference is the only one: then no other thread can reach it.
+    /// Returns `true` if the task is pending, has no flags set, and the worker's reference
+    /// is the only reference: then no other thread can reach the task.
     #[inline]
     pub(super) fn is_detached(self) -> bool {
         self.0 & LOW_HALF == PENDING.0 | REFERENCE
@@ -134,7 +135,7 @@ impl Word {
         self.0 & (DONE.0 | UNNOTIFIED.0) == DONE.0
     }
 
-    /// The state as the user knows it.
+    /// Returns the state as the public API shows it.
     #[inline]
     pub(super) fn state(self) -> State {
         match self.phase() {
@@ -156,13 +157,13 @@ impl Word {
         Self(self.0 & LOW_HALF | u64::from(bits) << RUNNER)
     }
 
-    /// Pending or claimed becomes running.
+    /// Returns the word of this pending or claimed task once the task runs.
     #[inline]
     pub(super) fn started_by(self, runner: Option<ThreadId>) -> Self {
         self.in_phase(RUNNING).with_runner(runner)
     }
 
-    /// Anything becomes final.
+    /// Returns the word of this task in that final state.
     #[inline]
     pub(super) fn ended_as(self, phase: Phase) -> Self {
         self.without(ENDING).in_phase(phase).with_runner(None)
@@ -178,7 +179,7 @@ impl Word {
         (self.0 & LOW_HALF) / REFERENCE
     }
 
-    /// One reference less.
+    /// Returns the word with one reference less.
     #[inline]
     pub(super) fn released(self) -> Self {
         Self(self.0 - REFERENCE)

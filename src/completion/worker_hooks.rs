@@ -2,31 +2,32 @@
 
 use super::rare::Task;
 
-/// The calls by which a worker tells its pool, while it runs a task, whether a new
-/// task may count on it.
+/// The calls by which a worker that runs a task reports to its pool whether the worker is
+/// free or busy.
 ///
-/// A worker is free *before* the outcome can be seen, so that a caller that acts on
-/// the result finds it free, and busy again as long as user code runs here after
-/// that.
+/// A worker becomes free *before* other threads can see the outcome, so that a caller that
+/// acts on the result finds the worker free. The worker becomes busy again while it runs
+/// the callbacks and drops of the task.
 pub(crate) trait WorkerHooks {
-    /// Takes the task out of the worker's own queue, if it is the newest there.
+    /// Takes the task out of the worker's own deque, if the task is the newest in the
+    /// deque.
     fn pop_if(&self, _task: &Task) -> Option<Task> {
         None
     }
 
-    /// Called when a queued task is about to run here; `leaves_entry` if its entry is
-    /// still in a queue.
+    /// Called when a queued task is about to run on this thread. `leaves_entry` is `true`
+    /// if the task's entry is still in a queue.
     fn begin(&self, leaves_entry: bool);
 
-    /// Called when an entry was taken out of a queue whose task is past pending.
+    /// Called when the worker took an entry whose task is no longer pending out of a queue.
     fn entry_was_stale(&self) {}
 
-    /// Called when its function has returned or panicked.
+    /// Called when the task's function has returned or panicked.
     fn call_returned(&self, failed: bool);
 
-    /// Called when callbacks or wakers are to run here, or a `Drop`.
+    /// Called before the worker runs callbacks, wakers or the `Drop` of a value.
     fn callbacks_started(&self);
 
-    /// Called when these have run.
+    /// Called when the callbacks, wakers and drops have run.
     fn callbacks_finished(&self);
 }

@@ -1,19 +1,21 @@
 //! [`Deque`]: a double-ended queue of tasks of fixed size, with one owner.
 //!
-//! The owner pushes and pops at the bottom, any thread takes from the top. The algorithm
-//! is that of Chase and Lev, with the fences of Lê, Pop, Cohen and Zappa Nardelli
-//! ("Correct and efficient work-stealing for weak memory models", 2013). It does not
-//! grow, so no memory has to be reclaimed while another thread may still read it; what
-//! does not fit goes to the pool's queue.
+//! The owner pushes and pops at the bottom. Any thread takes from the top. The algorithm is
+//! that of Chase and Lev, with the fences of Lê, Pop, Cohen and Zappa Nardelli ("Correct
+//! and efficient work-stealing for weak memory models", 2013). The deque does not grow, so
+//! no memory has to be reclaimed while another thread may still read it. Tasks that do not
+//! fit go to the pool's queue.
 //!
 //! # Why each task is taken once
 //!
-//! A place is identified by an index that only grows, modulo the capacity. A thread takes
-//! the task at the top by advancing `top` with a compare-and-swap, so each index is won
-//! once; the owner overwrites a place only after `top` has passed it. The owner takes
-//! from the bottom without one, unless it is the last task: it lowers `bottom`, and then
-//! looks at `top`. A thief looks at `top`, and then at `bottom`. The two fences between
-//! these steps let at least one of them see the other.
+//! Each task has an index. Indexes only grow, and the task's place in the array is the
+//! index modulo the capacity. A thread takes the task at the top by advancing `top` with a
+//! compare-and-swap, so each index is taken once. The owner overwrites a place only after
+//! `top` has passed its index. The owner takes a task from the bottom without a
+//! compare-and-swap, unless the task is the last one. It first lowers `bottom`, and then
+//! reads `top`. A thief first reads `top`, and then reads `bottom`. Owner and thief each
+//! have a fence between their two steps, so at least one of the two sees the other's
+//! change.
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
@@ -21,7 +23,8 @@ use std::sync::OnceLock;
 use crate::completion::Task;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence};
 
-/// The largest number of tasks in one. A model tries out what a full one does.
+/// The largest number of tasks in a deque. It is small in loom models, so that a model can
+/// fill a deque.
 pub(super) const CAPACITY: usize = if cfg!(concurrent_futures_loom) {
     4
 } else {
@@ -29,14 +32,15 @@ pub(super) const CAPACITY: usize = if cfg!(concurrent_futures_loom) {
 };
 
 pub(super) struct Deque {
-    /// Written by the owner alone.
+    /// The index of the next push. Only the owner writes it.
     bottom: AtomicUsize,
-    /// Made by the owner before its first push.
+    /// The array of tasks, allocated by the owner at its first push.
     places: OnceLock<Box<[AtomicPtr<()>]>>,
     top: Top,
 }
 
-/// In a cache line of its own, for thieves write it and the owner seldom does.
+/// The index of the oldest task. It has its own cache line, because thieves write it often
+/// and the owner seldom does.
 #[repr(align(128))]
 struct Top(AtomicUsize);
 
@@ -44,7 +48,7 @@ struct Top(AtomicUsize);
 pub(super) enum Stolen {
     Task(Task),
     Empty,
-    /// Another thread was faster; there may be more.
+    /// Another thread took the task first. The deque may contain more tasks.
     Retry,
 }
 
@@ -57,30 +61,31 @@ impl Deque {
         }
     }
 
-    /// Returns the number of tasks, which may be another one by then.
+    /// Returns the number of tasks, which other threads may change at any time.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        // ORDERING: `top` first, so that a task which is taken meanwhile counts rather
-        // than one that is pushed is missed; acquire shows the tasks that count.
+        // ORDERING: `top` is read first. So the result may include a task that was taken
+        // meanwhile, but never misses a task that was pushed before. Acquire sees the
+        // pushes of the counted tasks.
         let top = self.top.0.load(Ordering::Acquire);
         let len = self.bottom.load(Ordering::Acquire).wrapping_sub(top);
         if len > CAPACITY { 0 } else { len }
     }
 
-    /// Returns the number of tasks that the owner can push.
+    /// Returns the number of tasks that the owner can still push.
     #[inline]
     pub(super) fn room(&self) -> usize {
-        // ORDERING: only the owner writes `bottom`; acquire lets it overwrite the places
-        // that `top` has passed.
+        // ORDERING: only the owner writes `bottom`. Acquire on `top` lets the owner
+        // overwrite the places that `top` has passed.
         let top = self.top.0.load(Ordering::Acquire);
         CAPACITY - self.bottom.load(Ordering::Relaxed).wrapping_sub(top)
     }
 
-    /// Pushes a task, as the next one that `pop` returns.
+    /// Pushes a task at the bottom, so that `pop` returns this task next.
     ///
     /// # Errors
     ///
-    /// Returns it if there is no room.
+    /// Returns the task if the deque is full.
     ///
     /// # Safety
     ///
@@ -94,13 +99,13 @@ impl Deque {
             let empty = || AtomicPtr::new(null_mut());
             std::iter::repeat_with(empty).take(CAPACITY).collect()
         });
-        // ORDERING: only the owner writes it.
+        // ORDERING: only the owner writes `bottom`.
         let bottom = self.bottom.load(Ordering::Relaxed);
         let task = task.into_raw().as_ptr();
-        // ORDERING: published by the fence.
+        // ORDERING: the fence below publishes the task.
         places[bottom % CAPACITY].store(task, Ordering::Relaxed);
-        // ORDERING: a thread that sees the new bottom, or a later one that `pop` stores,
-        // sees the task.
+        // ORDERING: release lets a thread that sees the new `bottom`, or a later value
+        // stored by `pop`, see the task.
         fence(Ordering::Release);
         (self.bottom).store(bottom.wrapping_add(1), Ordering::Relaxed);
         Ok(())
@@ -113,55 +118,56 @@ impl Deque {
     /// The caller is the owner.
     #[inline]
     pub(super) unsafe fn pop(&self) -> Option<Task> {
-        // ORDERING: only the owner writes it.
+        // ORDERING: only the owner writes `bottom`.
         let bottom = self.bottom.load(Ordering::Relaxed);
-        // ORDERING: `top` only grows, and is not beyond the bottom here: only a pop of the
-        // owner lets it be.
+        // ORDERING: relaxed is enough, because `top` only grows, and can be greater than
+        // `bottom` only inside a `pop` of the owner.
         if bottom == self.top.0.load(Ordering::Relaxed) {
             return None;
         }
         let bottom = bottom.wrapping_sub(1);
         self.bottom.store(bottom, Ordering::Relaxed);
-        // ORDERING: thieves see the new bottom before `top` is looked at; pairs with the
-        // fence of `steal`.
+        // ORDERING: pairs with the fence in `steal`. The new `bottom` is visible to thieves
+        // before this thread reads `top`.
         fence(Ordering::SeqCst);
         let top = self.top.0.load(Ordering::Relaxed);
         let left = distance(top, bottom);
         if left > 0 {
             return self.task_at(bottom);
         }
-        // The last one, or none: won like any other from the top.
+        // At most one task remains. The owner takes it from the top like a thief.
         let task = self.pointer_at(bottom);
         let is_won = left == 0 && self.advance(top);
         self.bottom.store(bottom.wrapping_add(1), Ordering::Relaxed);
         task.filter(|_| is_won).map(Self::take)
     }
 
-    /// Takes that task, if it is the newest.
+    /// Takes the given task, if it is the newest.
     ///
     /// # Safety
     ///
     /// The caller is the owner.
     #[inline]
     pub(super) unsafe fn pop_if(&self, task: &Task) -> Option<Task> {
-        // ORDERING: only the owner writes it, and the places.
+        // ORDERING: only the owner writes `bottom` and the places.
         let bottom = self.bottom.load(Ordering::Relaxed);
         let is_empty = bottom == self.top.0.load(Ordering::Relaxed);
         let newest = (!is_empty).then(|| self.pointer_at(bottom.wrapping_sub(1)))??;
         if newest.addr().get() != task.address() {
             return None;
         }
-        // SAFETY: as the caller says. The newest is that task, or it was stolen.
+        // SAFETY: the caller is the owner. If the given task was stolen meanwhile, no older
+        // task is in the deque, so `pop` returns `None`.
         unsafe { self.pop() }
     }
 
     /// Takes the oldest task.
     pub(super) fn steal(&self) -> Stolen {
-        // ORDERING: acquire, so that the place is read as of this index.
+        // ORDERING: acquire keeps the read of the place after this read of `top`.
         let top = self.top.0.load(Ordering::Acquire);
-        // ORDERING: pairs with the fence of `pop`.
+        // ORDERING: pairs with the fence in `pop`.
         fence(Ordering::SeqCst);
-        // ORDERING: acquire shows the task that was pushed there.
+        // ORDERING: acquire sees the task that was pushed before this value of `bottom`.
         let bottom = self.bottom.load(Ordering::Acquire);
         if distance(top, bottom) <= 0 {
             return Stolen::Empty;
@@ -173,11 +179,11 @@ impl Deque {
         task.map_or(Stolen::Empty, |task| Stolen::Task(Self::take(task)))
     }
 
-    /// Takes the oldest task of a deque that is never popped, and so without a fence; and
-    /// the number of those that are left.
+    /// Takes the oldest task, and returns it with the number of remaining tasks. Needs no
+    /// fence, because it is used only for a deque whose owner never calls `pop`.
     pub(super) fn take_oldest(&self) -> Option<(Task, usize)> {
         loop {
-            // ORDERING: as in `steal`.
+            // ORDERING: acquire on both for the same reasons as in `steal`.
             let top = self.top.0.load(Ordering::Acquire);
             let bottom = self.bottom.load(Ordering::Acquire);
             let left = bottom.wrapping_sub(top);
@@ -191,12 +197,14 @@ impl Deque {
         }
     }
 
-    /// Wins the task at the top, if it is still that index.
+    /// Takes the index `top` if no other thread has taken it. Returns `true` if this thread
+    /// took it.
     #[inline]
     fn advance(&self, top: usize) -> bool {
         let next = top.wrapping_add(1);
-        // ORDERING: release keeps the read of the place before it, behind which the owner
-        // may overwrite it; sequentially consistent with the fences, as in the paper.
+        // ORDERING: release keeps the read of the place before this exchange, because the
+        // owner may overwrite the place after it. The exchange is sequentially consistent
+        // with the fences, as in the paper.
         let exchanged =
             (self.top.0).compare_exchange(top, next, Ordering::SeqCst, Ordering::Relaxed);
         exchanged.is_ok()
@@ -205,7 +213,7 @@ impl Deque {
     #[inline]
     fn pointer_at(&self, index: usize) -> Option<NonNull<()>> {
         let places = self.places.get()?;
-        // ORDERING: the caller has acquired the bottom, or is the owner.
+        // ORDERING: the caller has read `bottom` with acquire, or is the owner.
         NonNull::new(places[index % CAPACITY].load(Ordering::Relaxed))
     }
 
@@ -214,15 +222,16 @@ impl Deque {
         self.pointer_at(index).map(Self::take)
     }
 
-    /// The task of an index that the caller has won.
+    /// Returns the task of an index that the caller has taken.
     #[inline]
     fn take(task: NonNull<()>) -> Task {
-        // SAFETY: `push` put it there by `into_raw`, and an index is won once.
+        // SAFETY: `push` stored the pointer, which came from `into_raw`, and each index is
+        // taken once.
         unsafe { Task::from_raw(task) }
     }
 }
 
-/// Returns how far an index is behind another one; they may have wrapped.
+/// Returns the difference of two indexes, which may have wrapped around.
 fn distance(from: usize, to: usize) -> isize {
     to.wrapping_sub(from) as isize
 }
