@@ -1,5 +1,5 @@
-//! The process pool on systems that have none: the same methods as in `parent/`,
-//! and `Pool::new` always fails.
+//! The process pool on systems that have none. This `Pool` has the same methods as the one
+//! in `parent/`, but `Pool::new` always fails.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! [`ProcessPoolExecutorBuilder`]: every way to make a process pool.
+//! [`ProcessPoolExecutorBuilder`]: all constructors of a process pool.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
 
-/// The number of pools made so far, for their names.
+/// The number of pools made so far, from which the next pool takes its name.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Configures and builds a [`ProcessPoolExecutor`].
@@ -48,7 +48,7 @@ pub struct ProcessPoolExecutorBuilder {
 }
 
 impl ProcessPoolExecutor {
-    /// Creates a pool of at most as many processes as there are cores.
+    /// Creates a pool with at most as many worker processes as there are cores.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -60,13 +60,13 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] where processes cannot be started as workers, and
+    /// [`Error::Unsupported`] if processes cannot be started as workers, and
     /// [`Error::Spawn`] if the system has no descriptor left.
     pub fn new() -> Result<Self, Error> {
         Self::builder().build()
     }
 
-    /// Creates a pool of at most `max_workers` processes.
+    /// Creates a pool with at most `max_workers` worker processes.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -77,12 +77,13 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if it is 0, and those of [`new`](Self::new).
+    /// [`Error::InvalidArgument`] if `max_workers` is 0, and the errors of
+    /// [`new`](Self::new).
     pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Returns a builder for a pool with settings of its own.
+    /// Returns a builder, which sets the options of a pool.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -111,9 +112,9 @@ impl ProcessPoolExecutorBuilder {
         }
     }
 
-    /// Sets the largest number of processes. They are started on demand.
+    /// Sets the largest number of worker processes. The pool starts processes on demand.
     ///
-    /// By default as in Python `available_parallelism`: tasks are expected to
+    /// The default is `available_parallelism`, as in Python, because tasks are expected to
     /// compute.
     ///
     /// ```
@@ -127,12 +128,12 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Has each worker call `f` with `args` before its first task, replacements
-    /// too.
+    /// Makes each worker call `f` with `args` before its first task, also a worker that
+    /// replaces another.
     ///
-    /// If that panics or returns an `Err`, the pool is broken: what is pending
-    /// ends with [`Error::Broken`], and so does each later `submit`. It has no
-    /// time limit, and a shutdown that waits waits for it too.
+    /// If `f` panics or returns an `Err`, the pool is broken: pending tasks end with
+    /// [`Error::Broken`], and each later `submit` returns that error. `f` has no time
+    /// limit, and a shutdown that waits for the workers waits for `f` too.
     ///
     /// ```
     /// use std::cell::Cell;
@@ -155,7 +156,8 @@ impl ProcessPoolExecutorBuilder {
     ///
     /// # Panics
     ///
-    /// If the `Serialize` of `args` does. One that fails is an error of `build`.
+    /// Panics if the `Serialize` of `args` panics. If the `Serialize` returns an error,
+    /// [`build`](Self::build) returns that error.
     pub fn initializer<A, O>(mut self, f: fn(A) -> O, args: A) -> Self
     where
         A: Serialize + DeserializeOwned,
@@ -166,8 +168,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// After how many tasks a worker ends and makes room for a new one; by
-    /// default never. For code that leaks.
+    /// Sets the number of tasks after which a worker ends and a new worker replaces it. By
+    /// default a worker runs any number of tasks. The setting is for code that leaks.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -185,11 +187,12 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Limits the time that each task may run, counted from its start, unless
-    /// [`TaskOptions`](crate::TaskOptions) say otherwise; by default as long as it
-    /// likes.
+    /// Limits the time that each task may run, counted from its start.
+    /// [`TaskOptions`](crate::TaskOptions) override the limit. By default there is no
+    /// limit.
     ///
-    /// Then its worker is ended, and the task fails with [`Error::TimeLimit`].
+    /// When the time is over, the pool kills the task's worker, and the task fails with
+    /// [`Error::TimeLimit`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -207,12 +210,12 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Sets how often each task may be begun again if its worker dies under it,
-    /// unless [`TaskOptions`](crate::TaskOptions) say otherwise; by default never.
-    /// Only for tasks that may run twice.
+    /// Sets the number of times that the pool runs a task again after the task's worker
+    /// has died. [`TaskOptions`](crate::TaskOptions) override the number. The default is
+    /// 0. Set retries only for tasks that may run twice.
     ///
-    /// It is for deaths: a task that was killed or ran too long is not begun
-    /// again.
+    /// Only a worker's death is a reason for a retry: a task that was killed, or that ran
+    /// too long, is not run again.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -227,8 +230,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Sets the policy for a worker's death: by default its task fails and the pool
-    /// goes on.
+    /// Sets the pool's reaction to a worker's death. By default only the worker's task
+    /// fails.
     ///
     /// ```
     /// use concurrent_futures::{OnWorkerDeath, ProcessPoolExecutor};
@@ -244,8 +247,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Sets a variable in the environment of the workers, which is otherwise
-    /// that of this process.
+    /// Sets a variable in the environment of the workers, which otherwise inherit the
+    /// environment of this process.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -260,7 +263,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// The folder that the workers start in; by default that of this process.
+    /// Sets the folder in which the workers start. The default is the current folder of
+    /// this process.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -275,13 +279,13 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Limits the number of tasks that may wait for a worker; by default there is
-    /// no limit.
+    /// Limits the number of tasks that may wait for a worker. By default there is no
+    /// limit.
     ///
-    /// A task that a worker can take at once, an idle one or a new one, does not
-    /// wait. When so many wait, `submit` waits for room, and `try_submit` says
-    /// [`Error::QueueFull`]. The pool's own callbacks never wait for room: what
-    /// they submit may exceed the capacity.
+    /// A task does not count as waiting if an idle worker or a new worker can take it at
+    /// once. When the limit is reached, `submit` waits for room, and `try_submit` returns
+    /// [`Error::QueueFull`]. The pool's own callbacks never wait for room, so the tasks
+    /// that they submit may exceed the limit.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -296,11 +300,11 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Records when each task was queued, started and finished; see
-    /// [`Timing`](crate::Timing). By default it does not.
+    /// Records the times at which each task was queued, started and finished; see
+    /// [`Timing`](crate::Timing). By default no times are recorded.
     ///
-    /// It has started when this process hears so from the worker, and finished
-    /// when its value is decoded.
+    /// The start is the time at which this process reads the worker's report of the start.
+    /// The end is the time at which this process has decoded the value.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -316,7 +320,7 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Makes the pool; its processes start when tasks come.
+    /// Makes the pool, which starts its worker processes when tasks are submitted.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -328,12 +332,13 @@ impl ProcessPoolExecutorBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`]: `max_workers`, `max_tasks_per_child` or
-    /// `queue_capacity` is 0, the name of a variable is empty or has `=` or a NUL byte
-    /// in it, or that of the folder is empty or has a NUL byte. [`Error::Encode`] or
-    /// [`Error::NotShippable`]: so is the initializer. [`Error::Unsupported`]: this
-    /// program cannot be started as a worker. [`Error::Spawn`]: the system has no
-    /// descriptor left.
+    /// [`Error::InvalidArgument`] if `max_workers`, `max_tasks_per_child` or
+    /// `queue_capacity` is 0, if the name of a variable is empty or contains `=` or a NUL
+    /// byte, if the value of a variable contains a NUL byte, or if the folder's name is
+    /// empty or contains a NUL byte. [`Error::Encode`] or [`Error::NotShippable`] if the
+    /// initializer cannot be sent to workers. [`Error::Unsupported`] if this program
+    /// cannot be started as a worker. [`Error::Spawn`] if the system has no descriptor
+    /// left.
     pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
         watch_panics();
         refuse_zeros(&[

@@ -14,30 +14,31 @@ use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
 use crate::panic::contain_drop;
 
-/// Runs calls in other processes: the same program, started again.
+/// Runs calls in worker processes, each of which runs the same program as this process.
 ///
-/// For code that crashes, leaks, hangs, or is not made for threads: whatever
-/// happens to a worker, this process goes on, and every other task too. A task
-/// whose worker dies fails with [`Error::WorkerDied`], which says how, and a new
-/// worker takes the place of the old.
+/// A process pool is for code that crashes, leaks, hangs, or is not made for threads. A
+/// worker's failure affects neither this process nor the tasks of other workers. A task
+/// whose worker dies fails with [`Error::WorkerDied`], which describes the death, and a
+/// new worker replaces the dead worker.
 ///
-/// Functions travel as addresses and values as bytes: hence `f` is a function,
-/// or a closure that captures nothing, and arguments and results can be
-/// serialized; [`Portable`] says which types arrive, and which need a wrapper.
-/// Vectors of numbers and texts are copied as they are. What a task prints goes
-/// where this process prints; its standard input is empty.
+/// Functions are sent to workers as addresses, and values as bytes. So `f` must be a
+/// function or a closure that captures nothing, and arguments and results must be
+/// serializable. [`Portable`] lists the types that can be sent, and the types that need a
+/// wrapper. Vectors of numbers and texts are copied as blocks of bytes. The output of a
+/// task goes to the output of this process; a task's standard input is empty.
 ///
-/// Workers start on demand, one when a task comes and none is idle, and never
-/// more than `max_workers`. That needs no code of yours: any program that links
-/// this crate can be started as a worker, tests and examples included. With the
-/// feature `worker-hook` off, `main` has to begin with `concurrent_futures::init()`.
+/// The pool starts workers on demand: it starts a worker when a task is submitted and no
+/// worker is idle, and never has more than `max_workers` workers. Your program needs no
+/// code for this: any program that links this crate can be started as a worker, tests and
+/// examples included. If the feature `worker-hook` is off, `main` has to begin with
+/// `concurrent_futures::init()`.
 ///
-/// **A worker has nothing that `main` set up**: it is the same program started
-/// again, and runs none of `main`. Statics, loggers, panic hooks and the like are
-/// as at the start of a program, and the arguments of the program are not passed
-/// on. Set up there what tasks need with
-/// [`initializer`](crate::ProcessPoolExecutorBuilder::initializer), or pass it as an
-/// argument.
+/// **A worker has nothing that `main` set up**: a worker is the same program started
+/// again, and runs none of `main`. Statics, loggers, panic hooks and the like are in the
+/// state that they have at the start of a program, and the program's arguments are not
+/// passed to workers. Set up the state that tasks need with
+/// [`initializer`](crate::ProcessPoolExecutorBuilder::initializer), or pass that state as
+/// an argument.
 ///
 /// ```
 /// use std::sync::OnceLock;
@@ -62,34 +63,37 @@ use crate::panic::contain_drop;
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// A worker starts in the directory in which this process is at that moment, or in
-/// the one of [`current_dir`](crate::ProcessPoolExecutorBuilder::current_dir).
+/// A worker starts in the current directory that this process has at that moment, or in
+/// the directory set by [`current_dir`](crate::ProcessPoolExecutorBuilder::current_dir).
 ///
-/// **Signals.** A worker belongs to the process group of this process. It ignores
+/// **Signals.** A worker belongs to the process group of this process. A worker ignores
 /// SIGINT, which Ctrl-C sends to the whole group. SIGTERM or SIGHUP to the group ends
-/// workers, and their tasks fail with [`Error::WorkerDied`], even if this process
-/// handles the signal; unless it ignored the signal when the worker started. Send such
-/// a signal to this process alone: when it ends, its workers end with it. If SIGCHLD is
-/// ignored here, it is in workers too, and a task cannot wait for processes that it
-/// starts.
+/// workers, and their tasks fail with [`Error::WorkerDied`], even if this process handles
+/// the signal. If this process ignored the signal when the worker started, the worker
+/// ignores it too. Send such a signal to this process alone: when this process ends, its
+/// workers end with it. If this process ignores SIGCHLD, its workers ignore SIGCHLD too,
+/// and a task cannot wait for processes that it starts.
 ///
-/// **Panics.** The time in which a panic message is printed, with its backtrace, counts
-/// as run time of the task, and so against its time limit.
+/// **Panics.** The time in which a panic message is printed, with its backtrace, counts as
+/// run time of the task, and so counts against the task's time limit.
 ///
-/// **Dropping it** is [`shutdown`](Self::shutdown): it waits until all submitted tasks
-/// are done. So leaving the block in which a pool lives waits for its work. Dropped
-/// inside one of its callbacks, it does not wait. After an explicit shutdown dropping
-/// does nothing; if that one did not wait, unfinished tasks are killed when `main`
-/// returns. However this process ends, its workers end with it. In async code the drop
-/// blocks the runtime, and may hang for ever: see [In async code](crate#in-async-code).
+/// **Dropping it** is [`shutdown`](Self::shutdown): the drop waits until all submitted
+/// tasks are done. So a block in which a pool is created waits at its end for the pool's
+/// tasks. A drop inside one of the pool's callbacks does not wait. After an explicit
+/// shutdown the drop does nothing; if that shutdown did not wait, unfinished tasks are
+/// killed when `main` returns. However this process ends, its workers end with it. In
+/// async code the drop blocks the runtime, and may hang for ever: see [In async
+/// code](crate#in-async-code).
 ///
-/// **Callbacks**, and the `Deserialize` of results, run on one thread of the pool. While
-/// one of them runs, no other task of the pool becomes done. A wait without a limit for
-/// such a task, in there, is [`Error::WouldDeadlock`]; `wait`, `as_completed` and
-/// `completions` return a future that is not done, whose `result` is that error. One
-/// exception: a thread that waits without a limit may decode a small value itself, with
-/// its own thread locals, and with the locks held that it holds. A task that makes a
-/// process pool gets one of its own, with its own workers.
+/// **Callbacks**, and the `Deserialize` of results, run on one thread of the pool. While a
+/// callback or a `Deserialize` runs, no other task of the pool becomes done. If a callback
+/// waits for such a task without a time limit, the wait returns [`Error::WouldDeadlock`].
+/// In a callback, `wait`, `as_completed` and `completions` return the future of such a
+/// task although the task is not done, and `result` returns that error. There is one
+/// exception: a thread that waits for a task without a limit may decode a small value
+/// itself. The `Deserialize` then sees the thread locals of that thread, and the locks
+/// that the thread holds are locked. A task that creates a process pool gets a separate
+/// pool, with its own workers.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -118,9 +122,9 @@ pub struct ProcessPoolExecutor {
 
 /// The future of a task of a [`ProcessPoolExecutor`].
 ///
-/// [`running`](TaskFuture::running) is `true` from when the worker reports the start of
-/// the task until it answers; `cancel` is `true` only if the task was not yet sent to a
-/// worker.
+/// [`running`](TaskFuture::running) is `true` from the moment at which the worker reports
+/// the start of the task until the worker answers. `cancel` returns `true` only if the
+/// task was not yet sent to a worker.
 ///
 /// ```
 /// use concurrent_futures::{ProcessFuture, ProcessPoolExecutor};
@@ -139,11 +143,11 @@ impl ProcessPoolExecutor {
 
     /// Submits `f(args)` to run in a process of the pool.
     ///
-    /// The arguments are encoded before this returns. Waits while a bounded queue
-    /// is full, which blocks a runtime in [async code](crate#in-async-code); see
+    /// The arguments are encoded before `submit` returns. `submit` waits while a bounded
+    /// queue is full, which blocks a runtime in [async code](crate#in-async-code); see
     /// [`queue_capacity`](crate::ProcessPoolExecutorBuilder::queue_capacity) and
-    /// [`try_submit`](Self::try_submit). An `async fn` does not compile here: the future
-    /// that it returns cannot be serialized.
+    /// [`try_submit`](Self::try_submit). An `async fn` does not compile as `f`, because
+    /// the future that it returns cannot be serialized.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -156,14 +160,14 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`], [`Error::Broken`]; [`Error::Encode`] if `args` cannot
-    /// be encoded, [`Error::NotShippable`] if `f` is not code of the main program,
-    /// [`Error::Spawn`] if the pool cannot start its own threads. Nothing runs
-    /// then.
+    /// [`Error::ShutDown`] or [`Error::Broken`] if the pool accepts no tasks,
+    /// [`Error::Encode`] if `args` cannot be encoded, [`Error::NotShippable`] if `f` is
+    /// not code of the main program, and [`Error::Spawn`] if the pool cannot start its own
+    /// threads. After an error no task was submitted.
     ///
     /// # Panics
     ///
-    /// If the `Serialize` of `args` panics. Nothing runs then either.
+    /// Panics if the `Serialize` of `args` panics. No task was submitted then.
     pub fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
     where
         A: Portable,
@@ -172,8 +176,8 @@ impl ProcessPoolExecutor {
         self.submit_with_settings(self.settings(), f, args)
     }
 
-    /// Like [`submit`](Self::submit), but never waits for room in a queue, and
-    /// gives the call back if it is refused.
+    /// Like [`submit`](Self::submit), but never waits for room in a queue, and returns the
+    /// call to the caller if the pool refuses it.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -188,11 +192,12 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`], and those of [`submit`](Self::submit).
+    /// [`Error::QueueFull`] if a bounded queue is full, and the errors of
+    /// [`submit`](Self::submit).
     ///
     /// # Panics
     ///
-    /// As [`submit`](Self::submit).
+    /// Panics in the same cases as [`submit`](Self::submit).
     #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
     pub fn try_submit<A, R>(
         &self,
@@ -219,11 +224,12 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit); what was submitted is cancelled.
+    /// The errors of [`submit`](Self::submit). After an error the tasks that were already
+    /// submitted are cancelled.
     ///
     /// # Panics
     ///
-    /// As [`submit`](Self::submit).
+    /// Panics in the same cases as [`submit`](Self::submit).
     pub fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
     where
         A: Portable,
@@ -233,10 +239,10 @@ impl ProcessPoolExecutor {
         self.map_with_settings(self.settings(), f, items)
     }
 
-    /// Like [`map`](Self::map), with [`MapOptions`]; a chunk is one task.
+    /// Like [`map`](Self::map), with [`MapOptions`]. Each chunk of items is one task.
     ///
-    /// An item of a chunk that panics, or does not decode, fails alone. One that
-    /// ends the worker takes its whole chunk along.
+    /// An item of a chunk that panics, or that cannot be decoded, fails alone. An item
+    /// that ends the worker makes its whole chunk fail.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ProcessPoolExecutor};
@@ -251,12 +257,12 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for a size of 0, and those of
+    /// [`Error::InvalidArgument`] if a size is 0, and the errors of
     /// [`submit`](Self::submit).
     ///
     /// # Panics
     ///
-    /// As [`submit`](Self::submit).
+    /// Panics in the same cases as [`submit`](Self::submit).
     pub fn map_with<'a, A, R, I>(
         &'a self,
         options: MapOptions,
@@ -288,7 +294,7 @@ impl ProcessPoolExecutor {
         With::new(self, options)
     }
 
-    /// Refuses new tasks, and waits until those submitted are done and all
+    /// Refuses new tasks, and waits until all submitted tasks are done and all worker
     /// processes have ended.
     ///
     /// ```
@@ -306,10 +312,11 @@ impl ProcessPoolExecutor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// Refuses new tasks; cancels and waits as `options` say.
+    /// Refuses new tasks. `options` say if pending tasks are cancelled, and if the call
+    /// waits.
     ///
-    /// From any thread, any number of times. Inside one of the pool's own
-    /// callbacks it does not wait.
+    /// Any thread may call this method, any number of times. Inside a callback of the pool
+    /// the call does not wait.
     ///
     /// ```
     /// use concurrent_futures::{ProcessPoolExecutor, ShutdownOptions};
@@ -324,11 +331,11 @@ impl ProcessPoolExecutor {
         self.pool.shutdown(options)
     }
 
-    /// Ends all workers at once, and the pool with them.
+    /// Kills all workers at once, and shuts the pool down.
     ///
-    /// Running tasks end with [`Error::Killed`], those that have not begun are
-    /// cancelled, and new ones are refused. It does not wait until the processes
-    /// are gone; [`shutdown`](Self::shutdown) does.
+    /// Running tasks end with [`Error::Killed`], pending tasks are cancelled, and new
+    /// tasks are refused. The call does not wait until the processes have ended;
+    /// [`shutdown`](Self::shutdown) does.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -346,10 +353,11 @@ impl ProcessPoolExecutor {
         self.pool.stop_workers(true);
     }
 
-    /// Like [`kill_workers`](Self::kill_workers), but asks with `SIGTERM`.
+    /// Like [`kill_workers`](Self::kill_workers), but asks the workers to end, with
+    /// `SIGTERM`.
     ///
-    /// A task may have a handler for it, or ignore it: then it may still end by
-    /// itself, and its value counts.
+    /// A task may have a handler for `SIGTERM`, or ignore the signal. Such a task may
+    /// still return, and its value counts.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -365,7 +373,7 @@ impl ProcessPoolExecutor {
 
     /// Returns a snapshot of the pool's counts.
     ///
-    /// Reads pending messages of the workers first: a task that has begun counts as
+    /// The snapshot first reads pending messages of the workers, so that a task counts as
     /// running from its first instruction.
     ///
     /// ```
@@ -383,7 +391,7 @@ impl ProcessPoolExecutor {
         self.pool.stats()
     }
 
-    /// Returns the largest number of processes.
+    /// Returns the largest number of worker processes that the pool may have.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -395,9 +403,9 @@ impl ProcessPoolExecutor {
         self.pool.config().max_workers
     }
 
-    // With the settings of a view, or of the pool.
+    // The methods below take the settings of a view, or of the pool.
 
-    /// Returns the settings of a task that asks for nothing else.
+    /// Returns the settings of a task without options of its own.
     pub(super) fn settings(&self) -> TaskSettings {
         self.pool.config().settings.clone()
     }

@@ -1,4 +1,4 @@
-//! [`kill`](TaskFuture::kill): the call that only futures of processes have.
+//! [`kill`](TaskFuture::kill): the method that only futures of a process pool have.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::error::Error;
 use crate::future::TaskFuture;
 
 impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
-    /// Ends the task even while it runs, by ending its worker.
+    /// Ends the task even while the task runs, by killing its worker.
     ///
-    /// Returns `true` if this ends the task with [`Error::Killed`], or cancels it since
-    /// it was not yet sent to a worker; also if either had happened before. No other
-    /// task is affected: a new worker replaces the old one. It does not wait until the
-    /// worker has ended; `result` does.
+    /// Returns `true` if this call ends the task with [`Error::Killed`], or cancels the
+    /// task because it was not yet sent to a worker. Returns `true` also if the task was
+    /// killed or cancelled before. No other task is affected, and a new worker replaces
+    /// the old one. `kill` does not wait until the worker has ended; `result` does.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -31,7 +31,8 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
         let completion = self.completion();
         let pool = find(completion.pool_id());
         let kill = || pool.is_some_and(|pool| pool.kill(completion.address()));
-        // In between, the worker that it was sent to may die, which requeues the task.
+        // The second `cancel` is necessary, because the task's worker may die between the
+        // first `cancel` and `kill`, which requeues the task.
         let is_ended = self.cancel() || kill() || self.cancel();
         is_ended
             || matches!(

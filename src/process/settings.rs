@@ -12,12 +12,12 @@ use crate::executor::TaskOptions;
 pub(super) struct TaskSettings {
     pub(super) name: Option<Arc<str>>,
     pub(super) time_limit: Option<Duration>,
-    /// The number of times that it may be begun again.
+    /// The number of times that the pool may run the task again after its worker has died.
     pub(super) retries: u32,
 }
 
 impl TaskSettings {
-    /// Returns these settings, overridden by what `options` sets.
+    /// Returns these settings, overridden by those that `options` set.
     pub(super) fn with(&self, options: &TaskOptions) -> Self {
         let (name, time_limit, retries) = options.parts();
         Self {
@@ -28,7 +28,7 @@ impl TaskSettings {
     }
 }
 
-/// The settings of a pool, checked.
+/// The settings of a pool, which the builder has checked.
 #[derive(Debug)]
 pub(super) struct Config {
     /// The first part of the workers' names.
@@ -38,12 +38,12 @@ pub(super) struct Config {
     /// The defaults for a task's settings.
     pub(super) settings: TaskSettings,
     pub(super) on_worker_death: OnWorkerDeath,
-    /// The largest number of queued tasks; `None`: no limit.
+    /// The largest number of queued tasks; `None` if there is no limit.
     pub(super) queue_capacity: Option<usize>,
     pub(super) record_timing: bool,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<PathBuf>,
-    /// The call that initializes a worker.
+    /// The encoded call that initializes a worker.
     pub(super) initialize: Option<Vec<u8>>,
 }
 
@@ -64,11 +64,12 @@ pub(super) struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnWorkerDeath {
-    /// The task that it ran fails with [`Error::WorkerDied`](crate::Error::WorkerDied),
-    /// and the pool goes on: the default.
+    /// The task that the worker ran fails with
+    /// [`Error::WorkerDied`](crate::Error::WorkerDied), and the pool continues. `FailTask`
+    /// is the default.
     #[default]
     FailTask,
-    /// The pool breaks as well, as Python's does: all other tasks end with
+    /// The pool breaks, as Python's does, and all other tasks end with
     /// [`Error::Broken`](crate::Error::Broken).
     BreakPool,
 }

@@ -1,5 +1,5 @@
-//! A process pool seen through the options of a task, all of which it
-//! honours.
+//! A view of a process pool, whose tasks have the options of the view. A process pool
+//! supports all task options.
 
 use super::executor::{ProcessFuture, ProcessPoolExecutor};
 use super::settings::TaskSettings;
@@ -12,7 +12,7 @@ impl With<'_, ProcessPoolExecutor> {
         self.executor.settings().with(&self.options)
     }
 
-    /// [`ProcessPoolExecutor::submit`] with the options of the view.
+    /// Calls [`ProcessPoolExecutor::submit`] with the options of the view.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor, TaskOptions};
@@ -29,11 +29,11 @@ impl With<'_, ProcessPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`ProcessPoolExecutor::submit`].
+    /// The errors of [`ProcessPoolExecutor::submit`].
     ///
     /// # Panics
     ///
-    /// As [`ProcessPoolExecutor::submit`].
+    /// Panics in the same cases as [`ProcessPoolExecutor::submit`].
     pub fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
     where
         A: Portable,
@@ -42,7 +42,7 @@ impl With<'_, ProcessPoolExecutor> {
         self.executor.submit_with_settings(self.settings(), f, args)
     }
 
-    /// [`ProcessPoolExecutor::try_submit`] with the options of the view.
+    /// Calls [`ProcessPoolExecutor::try_submit`] with the options of the view.
     ///
     /// ```
     /// use concurrent_futures::{ProcessPoolExecutor, TaskOptions};
@@ -55,11 +55,11 @@ impl With<'_, ProcessPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`ProcessPoolExecutor::try_submit`].
+    /// The errors of [`ProcessPoolExecutor::try_submit`].
     ///
     /// # Panics
     ///
-    /// As [`ProcessPoolExecutor::submit`].
+    /// Panics in the same cases as [`ProcessPoolExecutor::submit`].
     #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
     pub fn try_submit<A, R>(
         &self,
@@ -74,7 +74,7 @@ impl With<'_, ProcessPoolExecutor> {
             .try_submit_with_settings(self.settings(), f, args)
     }
 
-    /// [`ProcessPoolExecutor::map`] with the options of the view for each item.
+    /// Calls [`ProcessPoolExecutor::map`] with the options of the view for each item.
     ///
     /// ```
     /// use concurrent_futures::{ProcessPoolExecutor, TaskOptions};
@@ -87,11 +87,11 @@ impl With<'_, ProcessPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit).
+    /// The errors of [`submit`](Self::submit).
     ///
     /// # Panics
     ///
-    /// As [`ProcessPoolExecutor::submit`].
+    /// Panics in the same cases as [`ProcessPoolExecutor::submit`].
     pub fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
     where
         A: Portable,
@@ -101,8 +101,8 @@ impl With<'_, ProcessPoolExecutor> {
         self.executor.map_with_settings(self.settings(), f, items)
     }
 
-    /// [`ProcessPoolExecutor::map_with`] with the options of the view for each
-    /// task, which is a chunk here: a time limit is that of the chunk.
+    /// Calls [`ProcessPoolExecutor::map_with`] with the options of the view for each task.
+    /// A task is a chunk here, so a time limit is the limit of the whole chunk.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ProcessPoolExecutor, TaskOptions};
@@ -117,12 +117,11 @@ impl With<'_, ProcessPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit), and of
-    /// [`ProcessPoolExecutor::map_with`].
+    /// The errors of [`submit`](Self::submit) and of [`ProcessPoolExecutor::map_with`].
     ///
     /// # Panics
     ///
-    /// As [`ProcessPoolExecutor::submit`].
+    /// Panics in the same cases as [`ProcessPoolExecutor::submit`].
     pub fn map_with<'a, A, R, I>(
         &'a self,
         options: MapOptions,

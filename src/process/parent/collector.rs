@@ -1,18 +1,19 @@
 //! The collector: decodes results, and runs the notifications of tasks.
 //!
-//! One thread a pool, started with its first task. All user code that the end of a
-//! task calls for runs here and not on the supervisor: the `Deserialize` of values,
-//! wakers, callbacks, and the `Drop` of unwanted values. So no
-//! task of the pool becomes done while the collector is inside such code, and an
-//! untimed wait for one in there is `WouldDeadlock`.
+//! Each pool has one collector thread, which starts with the pool's first task. All user
+//! code that the end of a task calls runs on this thread and not on the supervisor: the
+//! `Deserialize` of values, wakers, callbacks, and the `Drop` of unwanted values. So no
+//! task of the pool becomes done while the collector runs such code. If user code on this
+//! thread waits for a task of the same pool without a time limit, the wait returns
+//! `WouldDeadlock`.
 //!
-//! Rejected: to work the queue off inside such a wait. It would run the
-//! `Deserialize`, the wakers and the `Drop`s of unrelated tasks under the locks that the
-//! waiting callback holds.
+//! Rejected: handling the queue's events inside such a wait. The `Deserialize`, the wakers
+//! and the `Drop`s of unrelated tasks would then run under the locks that the waiting
+//! callback holds.
 //!
-//! There is one exception: a small value that a thread waits for, with no callback
-//! and no waker, is decoded by that thread. That saves a wake-up, a quarter of a
-//! round trip.
+//! There is one exception: a thread that waits for a small value decodes the value itself,
+//! if the task has no callback and no waker. The exception saves a wake-up, which takes a
+//! quarter of a round trip.
 
 use std::sync::Arc;
 
@@ -27,9 +28,9 @@ use crate::process::worker::serve;
 
 /// Returns the stack size of the collector's thread, in bytes.
 ///
-/// The codec switches to more stack for a deep value, but user code does not: the
-/// `Drop` of a long linked list, for one. In a worker a stack overflow ends one
-/// worker; here it would end the whole program. The stack takes memory only where it
+/// The codec switches to more stack for a deep value, but user code does not (the `Drop`
+/// of a long linked list, for example). In a worker a stack overflow ends only the worker,
+/// but on this thread it would end the whole program. The stack takes memory only where it
 /// is used.
 pub(super) fn stack() -> usize {
     serve::stack().saturating_mul(4)
@@ -58,6 +59,6 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
             Event::Ended => pool.collector_ended(),
         }
     }
-    // This may be the last reference.
+    // The collector may hold the last reference to the pool.
     contain_drop(pool);
 }

@@ -1,11 +1,11 @@
-//! [`Launcher`]: starts a worker, which is this very program again.
+//! [`Launcher`]: starts a worker, which runs the same program as this process.
 //!
-//! It uses `std::process::Command` without `pre_exec`, which then calls
-//! `posix_spawn`: a fork of a parent with much memory takes fifty times as long. The
-//! program is `/proc/self/exe`, which is the same file even if another one has
-//! replaced it. The worker's end of the channel is its standard input: so no
-//! descriptor is ever inheritable here, where other threads start programs too. Its
-//! output is that of the parent.
+//! The launcher uses `std::process::Command` without `pre_exec`, so that `Command` calls
+//! `posix_spawn`. A fork of a parent with much memory would take fifty times as long. The
+//! program is `/proc/self/exe`, which names the same file even after another file has
+//! replaced it on disk. The worker's end of the channel is the worker's standard input. So
+//! no descriptor of the parent is ever inheritable, even while other threads of the parent
+//! start programs. A worker's standard output is that of the parent.
 
 use std::ffi::OsString;
 use std::fs;
@@ -43,7 +43,7 @@ impl Launcher {
         self.initialize.is_some()
     }
 
-    /// Names the user code that runs in a worker before its first task.
+    /// Names the user code that a worker runs before its first task.
     pub(super) fn runs_before_tasks(&self) -> &'static str {
         match (self.entry_point, self.initializes()) {
             (EntryPoint::Hook, false) => "what runs before `main`",
@@ -83,14 +83,14 @@ impl Launcher {
         Ok(handle)
     }
 
-    /// Finds the cause of a failed start: the system has one error for a missing
-    /// folder and for a missing program.
+    /// Finds the cause of a failed start, because the system returns the same error for a
+    /// missing folder and for a missing program.
     fn explain(&self, error: io::Error) -> io::Error {
         if Shortage::of(&error).is_some() {
             return error;
         }
         if let Some(folder) = &self.current_dir {
-            // By its own `.` it is found only where it could be entered.
+            // The lookup of `.` in the folder fails if the folder cannot be entered.
             if let Err(why) = fs::metadata(folder.join(".")) {
                 return explain_folder(folder, why);
             }

@@ -1,15 +1,15 @@
-//! [`Pool`]: what the executor, the supervisor and the collector share.
+//! [`Pool`]: the data that the executor, the supervisor and the collector share.
 //!
 //! # The threads
 //!
-//! * *Submitters* queue tasks, and send one at once if a worker is idle.
-//! * The *supervisor* (`supervisor.rs`) starts workers, reads their replies, and
-//!   handles their deaths. It runs no user code.
-//! * The *collector* (`collector.rs`) decodes results and runs notifications: all
-//!   user code of a task's end runs there.
+//! * *Submitters* queue tasks. A submitter sends a task at once if a worker is idle.
+//! * The *supervisor* (`supervisor.rs`) starts workers, reads their replies, and handles
+//!   their deaths. The supervisor runs no user code.
+//! * The *collector* (`collector.rs`) decodes results and runs notifications. All user
+//!   code that the end of a task calls runs on the collector's thread.
 //!
-//! All of them change [`PoolState`] under one lock. Nothing under it blocks: sockets
-//! are read and written as far as they go.
+//! All threads change [`PoolState`] under one lock. No operation under the lock blocks:
+//! sockets are read and written without waiting.
 //!
 //! # The states of a task
 //!
@@ -22,19 +22,20 @@
 //!
 //! # The rule
 //!
-//! A worker is *idle*, that is, available to a new task, if it waits for one or is
-//! starting. A waiting worker is sent a task at once, so that tasks in the queue are
-//! compared with starting workers alone: whenever there are more of them, and fewer than
-//! `max_workers` workers exist, the supervisor is to spawn one more. A worker that is
-//! leaving exists until its process has ended.
+//! A worker is *idle*, that is, available to a new task, if the worker waits for a task or
+//! is starting. The pool sends a task to a waiting worker at once, so the rule compares
+//! the queued tasks with the starting workers alone. The supervisor has to spawn one more
+//! worker whenever more tasks are queued than workers are starting, and fewer than
+//! `max_workers` workers exist. A worker that was told to exit counts as existing until
+//! the worker's process has ended.
 //!
 //! # Why nothing is lost
 //!
-//! A task is in the queue, in flight to one worker, or with the collector; it moves
-//! under the lock. The supervisor ends only when tasks are refused, none is left,
-//! and no worker either; the collector ends after it. The end of a worker requeues
-//! its task or has it fail. A worker that does not finish its start or its exit in
-//! time is killed.
+//! A task is in the queue, in flight to one worker, or with the collector. A task moves
+//! between these places only under the lock. The supervisor ends only when the pool
+//! refuses tasks and has neither a task nor a worker left. The collector ends after the
+//! supervisor. The end of a worker requeues the worker's task or makes the task fail. The
+//! supervisor kills a worker that does not finish its start or its exit in time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -57,13 +58,14 @@ use crate::sys::wake_fd::WakeFd;
 
 pub(in crate::process) struct Pool {
     pub(super) id: PoolId,
-    /// The process that made it. A fork of that has none of its threads.
+    /// The process that made the pool. A fork of that process has none of the pool's
+    /// threads.
     pub(super) origin: Origin,
     pub(super) config: Config,
     pub(super) launcher: Launcher,
     pub(super) state: Mutex<PoolState>,
-    /// Notified when the collector ends, and when the last task is settled
-    /// after that.
+    /// Notified when the collector ends, and when the last unsettled task is settled after
+    /// that.
     pub(super) threads_ended: Condvar,
     pub(super) capacity: QueueCapacity,
     /// Wakes the supervisor.
@@ -79,7 +81,7 @@ global! {
     static POOLS: Mutex<BTreeMap<PoolId, Weak<Pool>>> = Mutex::new(BTreeMap::new());
 }
 
-/// Returns the pool with that id, if it lives.
+/// Returns the pool with that id if the pool still exists.
 pub(in crate::process) fn find(id: PoolId) -> Option<Arc<Pool>> {
     POOLS.lock().get(&id).and_then(Weak::upgrade)
 }
@@ -129,7 +131,7 @@ impl Pool {
         self.state.lock()
     }
 
-    /// Checks, before a task's arguments are encoded, that it would not be refused.
+    /// Checks that the pool accepts tasks, before the caller encodes a task's arguments.
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if !self.is_here() {
             return Err(Error::forked_pool());
@@ -137,12 +139,13 @@ impl Pool {
         self.state.lock().closed.clone().map_or(Ok(()), Err)
     }
 
-    /// Returns `true` if this is the process that made it, and not a fork of that.
+    /// Returns `true` if the current process made the pool, and `false` in a fork of that
+    /// process.
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
     }
 
-    /// Unlocks, and wakes the supervisor if it has something to do.
+    /// Unlocks the state, and wakes the supervisor if the supervisor has work to do.
     pub(super) fn wake_supervisor_if_needed(&self, mut state: MutexGuard<'_, PoolState>) {
         let needs_wakeup = std::mem::take(&mut state.needs_wakeup);
         drop(state);
@@ -151,7 +154,7 @@ impl Pool {
         }
     }
 
-    /// Begins a round of the supervisor, with the lock.
+    /// Begins a round of the supervisor, which holds the lock.
     pub(super) fn begin_round(&self, state: &mut PoolState) {
         state.needs_wakeup = false;
         if state.not_before.is_some_and(|at| at <= Instant::now()) {
@@ -161,7 +164,8 @@ impl Pool {
     }
 
     /// Sends tasks to idle workers, retires workers that are not needed any more, and
-    /// counts those to spawn: the rule of this module.
+    /// counts the workers to spawn. The rule for spawning workers is at the top of this
+    /// file.
     pub(super) fn dispatch(&self, state: &mut PoolState) {
         while let Some(&number) = state.idle.last() {
             let Some((entry, call)) = self.next_task(state) else {
@@ -199,10 +203,10 @@ impl Pool {
         }
     }
 
-    /// Takes the next task that is to be sent, with its call.
+    /// Takes the next task to send out of the queue, together with its call.
     fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, EncodedCall)> {
         while let Some(mut entry) = state.queue.pop_front() {
-            // A long queue does not keep its memory for ever.
+            // The queue frees its memory when a long queue is empty again.
             if state.queue.is_empty() && state.queue.capacity() > KEPT {
                 state.queue.shrink_to(KEPT);
             }
@@ -215,14 +219,15 @@ impl Pool {
                     self.unqueue(state);
                     return Some((entry, call));
                 }
-                // It was cancelled, and notified by the thread that did so.
+                // The task was cancelled, and the thread that cancelled it has run its
+                // notification.
                 None => state.send_event(Event::Stale(entry)),
             }
         }
         None
     }
 
-    /// Tells idle workers to exit once no task is left.
+    /// Tells idle workers to exit once no task remains.
     fn retire_idle_workers(&self, state: &mut PoolState) {
         if state.queued + state.retries_queued > 0 {
             return;
@@ -236,17 +241,18 @@ impl Pool {
                 handle.send_exit();
             }
         }
-        // The supervisor may have to end as well.
+        // The supervisor is woken, because without workers it may have to end too.
         state.needs_wakeup = true;
     }
 
-    /// Counts a task out of the queue.
+    /// Counts one task less in the queue.
     pub(super) fn unqueue(&self, state: &mut PoolState) {
         state.queued -= 1;
         self.capacity.notify_one();
     }
 
-    /// Counts a task that was cancelled while it was queued, or failed with its pool.
+    /// Counts a task that was cancelled while it was queued, or that failed because its
+    /// pool broke.
     pub(super) fn on_withdrawn(&self, cancelled: bool) {
         let mut state = self.state.lock();
         self.unqueue(&mut state);
@@ -261,7 +267,7 @@ impl Pool {
         self.wake_supervisor_if_needed(state);
     }
 
-    /// Counts a task whose outcome is known, before its future can show it.
+    /// Counts a task whose outcome is known, before its future shows the outcome.
     pub(super) fn ended(&self, failed: bool) {
         let mut state = self.state.lock();
         state.unread -= 1;
@@ -272,7 +278,7 @@ impl Pool {
         }
     }
 
-    /// Counts an answered task as settled, and its notification as run.
+    /// Counts an answered task as settled, with its notifications run.
     pub(super) fn settled(&self) {
         let mut state = self.state.lock();
         state.unsettled -= 1;

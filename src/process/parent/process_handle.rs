@@ -1,4 +1,4 @@
-//! [`Process`]: a worker's process, until it was waited for.
+//! [`Process`]: a worker's process, until the parent has reaped it.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,7 +13,7 @@ use crate::sys::child::{Handle, SignalName};
 pub(super) struct Process {
     pid: u32,
     handle: Handle,
-    /// `None`: it was waited for, and its number may be another's.
+    /// `None` once the process was reaped; its pid may then belong to another process.
     child: Mutex<Option<Child>>,
 }
 
@@ -34,7 +34,8 @@ impl Process {
         }
     }
 
-    /// As on a system that has no descriptor for a process.
+    /// Returns the process without its descriptor, as on a system that has no descriptor
+    /// for a process.
     #[cfg(test)]
     pub(super) fn without_descriptor(self) -> Self {
         let handle = self.handle.without_pidfd();
@@ -45,12 +46,13 @@ impl Process {
         self.pid
     }
 
-    /// Readable when it has ended, where the system has such a thing.
+    /// Returns the process's descriptor, which is readable once the process has ended;
+    /// `None` if the system has no such descriptor.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.handle.pidfd()
     }
 
-    /// Ends it at once.
+    /// Kills the process with `SIGKILL`.
     pub(super) fn kill(&self) -> io::Result<()> {
         match &*self.child.lock() {
             Some(_) => self.handle.kill(),
@@ -58,7 +60,7 @@ impl Process {
         }
     }
 
-    /// Asks it to end.
+    /// Asks the process to end, with `SIGTERM`.
     pub(super) fn terminate(&self) -> io::Result<()> {
         match &*self.child.lock() {
             Some(_) => self.handle.terminate(),
@@ -66,7 +68,7 @@ impl Process {
         }
     }
 
-    /// Returns the way it ended, if it has, and reaps it.
+    /// Reaps the process if it has ended, and returns the way in which it ended.
     pub(super) fn try_wait(&self) -> io::Result<Option<End>> {
         let mut child = self.child.lock();
         let Some(running) = child.as_mut() else {

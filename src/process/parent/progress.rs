@@ -1,10 +1,10 @@
-//! [`Progress`]: a limit for what a worker has to do at once: take up a task that it
-//! was sent, or finish a frame that it began.
+//! [`Progress`]: a time limit for a worker that has to start a task that was sent to it,
+//! or to finish a frame that it began.
 //!
-//! A worker that was stopped (`SIGSTOP`), or whose stream a task has corrupted,
-//! never does. The supervisor checks such a worker a few times, and kills it if no
-//! byte moved in between. Checks are counted, not only time: if this process was
-//! frozen together with its workers, most of the checks are left when all go on.
+//! A worker that was stopped (`SIGSTOP`), or whose stream a task has corrupted, makes no
+//! progress. The supervisor checks such a worker a few times, and kills it if no byte has
+//! moved in the meantime. The limit counts checks and not only time: if this process and
+//! its workers were frozen together, most of the checks still remain when they are thawed.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ impl Progress {
         self.next_check
     }
 
-    /// Counts a check if one is due; returns `true` if it was the last.
+    /// Counts a check if a check is due, and returns `true` if that check was the last.
     pub(super) fn is_given_up(&mut self, now: Instant) -> bool {
         if now < self.next_check {
             return false;

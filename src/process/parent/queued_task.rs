@@ -1,12 +1,13 @@
-//! [`QueuedTask`]: a task as the pool holds it, of whatever type, from its queue
-//! to a worker and to its end.
+//! [`QueuedTask`]: a task of any type as the pool holds it, from the queue to a worker and
+//! to the task's end.
 //!
-//! The pool does with one, in this order: `claim` when the call is sent (it cannot
-//! be cancelled from then on), `begin` when the worker says that it started, one
-//! `answered` or `failed` at the end. A task whose worker ended before it started
-//! is `release`d, and may be claimed again or cancelled. `failed` and the
-//! finalizer that `answered` returns run foreign code; all else takes the task's
-//! own lock for a moment and may be done under the pool's.
+//! The pool calls these methods in this order: `claim` when it sends the call (the task
+//! cannot be cancelled from then on), `begin` when the worker reports that it has started
+//! the task, and one of `answered` and `failed` at the end. If a worker ends before it
+//! starts the task, the pool `release`s the task, which may then be claimed again or
+//! cancelled. `failed` and the finalizer that `answered` returns run user code. All other
+//! methods only take the task's own lock for a moment, and may be called under the pool's
+//! lock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,12 +28,12 @@ pub(super) trait AnyRemoteTask: Send {
     /// Makes a claimed task that did not begin pending again.
     fn release(&self, call: EncodedCall);
 
-    /// Marks it as running: its worker has started it.
+    /// Marks the task as running, because a worker has started it.
     fn begin(&self);
 
-    /// Ends it with the worker's answer, which is decoded first. A thread that waits
-    /// for it decodes a small one; otherwise the returned finalizer does, on the
-    /// collector.
+    /// Ends the task with the worker's answer, which must first be decoded. A thread that
+    /// waits for the task decodes a small answer. In all other cases the method returns a
+    /// finalizer, which decodes the answer on the collector's thread.
     fn answered(
         self: Box<Self>,
         answer: Answer<Vec<u8>>,
@@ -53,13 +54,13 @@ pub(super) trait AnyRemoteTask: Send {
 pub(super) struct QueuedTask {
     pub(super) task: Box<dyn AnyRemoteTask>,
     pub(super) settings: TaskSettings,
-    /// The call of a task that is retried: its future says that it runs.
+    /// The call of a task that is retried; the task's future already shows it as running.
     pub(super) retry_call: Option<EncodedCall>,
-    /// `true` once a worker has started it.
+    /// `true` once a worker has started the task.
     pub(super) has_begun: bool,
-    /// The number of workers that have started it.
+    /// The number of workers that have started the task.
     pub(super) times_begun: u32,
-    /// The number of workers that ended while they read its call.
+    /// The number of workers that ended while they read the task's call.
     pub(super) send_attempts: u32,
 }
 
@@ -75,8 +76,8 @@ impl QueuedTask {
         }
     }
 
-    /// Returns the facts for an error if the pool ends it; with the worker's pid and
-    /// the time that it ran, if a worker has it.
+    /// Returns the facts for an error when the pool ends the task: the worker's pid and
+    /// the run time are given if a worker has the task.
     pub(super) fn end(&self, pid: Option<u32>, ran_for: Option<Duration>) -> TaskEnd {
         TaskEnd::new(TaskEndParts {
             task: self.settings.name.clone(),
@@ -91,7 +92,7 @@ impl QueuedTask {
 pub(super) struct InFlight {
     pub(super) number: u64,
     pub(super) entry: QueuedTask,
-    /// The call, as long as it may have to be sent again.
+    /// The call, as long as the pool may have to send it again.
     pub(super) call: Option<EncodedCall>,
     pub(super) started: Option<Instant>,
     /// The number of bytes of the call that were written.

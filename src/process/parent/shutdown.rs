@@ -1,5 +1,5 @@
-//! Shutting down a pool, killing it or breaking it; and killing a single task, which
-//! means ending its worker.
+//! Shutting down, killing or breaking a pool, and killing a single task. A task is killed
+//! by ending its worker.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
-    /// Breaks the pool: refuses tasks from now on, and has the queued ones fail.
+    /// Breaks the pool: refuses tasks from now on, and makes the queued tasks fail.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
@@ -60,16 +60,18 @@ impl Pool {
         for entry in std::mem::take(&mut state.queue) {
             state.kill_queued(entry);
         }
-        // In one step with the above: a worker that dies by itself in between would
-        // have its task requeued, and no worker lives long enough to run it.
+        // The workers are stopped under the same lock as the queue is emptied. If a worker
+        // died by itself between two locks, the pool would requeue the worker's task, and
+        // no worker would live long enough to run that task.
         self.stop(&mut state, kill_reason);
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
-        // After the kill: a callback may wait for a task that is killed by it.
+        // The pending tasks are cancelled after the workers are killed, because a callback
+        // may wait for a task that the kill ends.
         cancel(&pending);
     }
 
-    /// Kills the worker that runs a task; returns `true` if that ends the task.
+    /// Kills the worker that runs a task, and returns `true` if the kill ends the task.
     pub(in crate::process) fn kill(&self, task: usize) -> bool {
         if !self.is_here() {
             return false;
@@ -111,39 +113,43 @@ impl Pool {
         if !self.is_here() {
             return ShutdownReport::default();
         }
-        // First, so that the steps below count against the limit.
+        // The deadline is computed first, so that the time of the steps below counts too.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
-        // Waiting in one of its own tasks or callbacks would be a deadlock.
+        // A thread that waited for the pool inside one of the pool's callbacks would wait for
+        // itself.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits);
         if waits {
             self.join(deadline);
         }
         let (mut stats, unread) = self.stats_and_unread();
-        // Nothing is left only when those have ended too.
+        // Tasks that are being decoded count as running: a pool is finished only when
+        // their outcomes are known.
         stats.running += unread;
         stats.into()
     }
 
-    /// Refuses tasks from now on, and cancels those that are pending if so asked.
-    /// `waits`: the caller waits for the workers then.
+    /// Refuses tasks from now on, and cancels the pending tasks if `cancels_pending` is
+    /// set. `waits` says that the caller will wait for the workers afterwards.
     fn close(&self, cancels_pending: bool, waits: bool) {
         let mut state = self.state.lock();
         let pending = self.refuse_tasks(&mut state, cancels_pending);
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
         if waits {
-            // Run these callbacks now, even inside a callback: the collector, which is
-            // waited for below, may have to wait for one of them.
+            // These callbacks run now, even inside another callback, because the
+            // collector, which the caller waits for, may have to wait for one of these
+            // callbacks.
             without_callback_queue(|| cancel(&pending));
         } else {
             cancel(&pending);
         }
     }
 
-    /// Refuses tasks from now on. If `takes_pending`, takes those out of the queue that
-    /// have not begun, for the caller to [`cancel`] after it has unlocked.
+    /// Refuses tasks from now on. If `takes_pending` is set, the method takes the tasks
+    /// that have not begun out of the queue. The caller [`cancel`]s these tasks after it
+    /// has unlocked the state.
     fn refuse_tasks(&self, state: &mut PoolState, takes_pending: bool) -> Vec<QueuedTask> {
         state.close(Error::ShutDown);
         self.capacity.notify_all();
@@ -154,16 +160,17 @@ impl Pool {
         }
     }
 
-    /// Returns `true` if the current thread runs one of its callbacks, or decodes
-    /// one of its results.
+    /// Returns `true` if the current thread runs a callback of this pool, or decodes a
+    /// result of this pool.
     pub(super) fn is_in_own_code(&self) -> bool {
         is_notifying_for(self.id) || is_collector_of(self.id)
     }
 
-    /// Returns `true` if nothing is left to do or to wait for when the executor is dropped.
+    /// Returns `true` if the drop of the executor has nothing to do and nothing to wait
+    /// for.
     ///
-    /// Workers that were ended by force are waited for: they are gone in a moment,
-    /// and until then they are still there to be seen.
+    /// The drop does wait for workers that were ended by force. Such workers end within a
+    /// moment, and until then the system still lists their processes.
     pub(in crate::process) fn needs_no_shutdown(&self) -> bool {
         if !self.is_here() {
             return true;
@@ -183,23 +190,24 @@ impl Pool {
         );
     }
 
-    /// Returns `true` if nothing is left for the supervisor to do.
+    /// Returns `true` if the supervisor has nothing left to do.
     pub(super) fn is_finished(&self, state: &PoolState) -> bool {
         state.closed.is_some()
             && state.queue.is_empty()
-            // Tasks that were taken out of the queue may not be cancelled yet.
+            // A submitter may have taken tasks out of the queue and not have cancelled
+            // them yet.
             && state.queued == 0
             && state.workers.is_empty()
             && state.to_spawn == 0
     }
 
-    /// Notes that the supervisor ends: it sends no more events.
+    /// Records that the supervisor ends and sends no more events.
     pub(super) fn supervisor_ended(&self, state: &mut PoolState) {
         state.send_event(Event::Ended);
         state.collector = None;
     }
 
-    /// Notes that the collector ends.
+    /// Records that the collector ends.
     pub(super) fn collector_ended(&self) {
         let mut state = self.state.lock();
         state.threads = Threads::Ended;
@@ -208,8 +216,8 @@ impl Pool {
     }
 }
 
-/// Cancels pending tasks. All are cancelled before one is notified: a callback may wait
-/// for another.
+/// Cancels pending tasks. All tasks are cancelled before the first notification runs,
+/// because a callback may wait for another of these tasks.
 fn cancel(pending: &[QueuedTask]) {
     run_notifications(
         pending

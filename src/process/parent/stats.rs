@@ -16,7 +16,8 @@ impl Pool {
             .collect();
         for number in busy {
             self.read_replies(state, number);
-            // Half a frame has a limit from now on, which the supervisor watches.
+            // The parent has started a time limit for an incomplete frame, and the
+            // supervisor has to watch that limit.
             let handle = state.workers.get(&number);
             state.needs_wakeup |= handle.is_some_and(|handle| handle.progress.is_some());
         }
@@ -26,8 +27,8 @@ impl Pool {
         self.stats_and_unread().0
     }
 
-    /// Returns the snapshot, and the number of tasks whose values are still being
-    /// decoded: no worker runs them any more, and they have no outcome yet.
+    /// Returns the snapshot, and the number of tasks whose values are still being decoded.
+    /// No worker runs these tasks any more, and they have no outcome yet.
     pub(super) fn stats_and_unread(&self) -> (Stats, usize) {
         if !self.is_here() {
             return (Stats::default(), 0);

@@ -1,9 +1,9 @@
-//! Submitting: a function and its arguments become a queued call. Only here does the
-//! parent know the types of both.
+//! Submitting a task: a function and its arguments become a queued call. No other file of
+//! the parent knows the types of the function and its arguments.
 //!
-//! All that can fail by the caller's fault fails here, in the caller's thread,
-//! before anything is queued: the pool is closed, the function is not part of the
-//! main program, the arguments cannot be encoded.
+//! All errors that the caller can cause are found here, in the caller's thread, before a
+//! task is queued: the pool is closed, the function is not part of the main program, or
+//! the arguments cannot be encoded.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,7 +31,7 @@ use crate::process::wire::frame;
 use crate::sys::current_process;
 
 impl Pool {
-    /// Queues one call; a full queue is waited for if `waits`.
+    /// Queues one call. If `waits` is set, the call waits while the queue is full.
     pub(in crate::process) fn submit_one<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,
@@ -45,7 +45,7 @@ impl Pool {
         self.queue(frame, settings, one, waits)
     }
 
-    /// Queues a call for each item as one task.
+    /// Queues one task that calls `f` for each of the items.
     pub(in crate::process) fn submit_chunk<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,
@@ -74,8 +74,8 @@ impl Pool {
         initialize_frame(call, args).map_err(unencodable)
     }
 
-    /// Queues a task of a pool that was found open; a full queue is waited for if
-    /// `waits`.
+    /// Queues a task of a pool that the caller has found open. If `waits` is set, the call
+    /// waits while the queue is full.
     pub(super) fn queue<T, D>(
         self: &Arc<Self>,
         mut call: Vec<u8>,
@@ -87,7 +87,8 @@ impl Pool {
         T: Send + 'static,
         D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
     {
-        // ORDERING: the number has to be unique; it publishes nothing.
+        // ORDERING: `Relaxed` is enough, because the number only has to be unique and
+        // publishes no data.
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         frame::set_task(&mut call, number);
         frame::set_cpu(&mut call, current_process::cpu());
@@ -118,7 +119,8 @@ impl Pool {
             if let Some(closed) = &state.closed {
                 return Err(closed.clone());
             }
-            // Its own tasks and callbacks never wait for room: they make it.
+            // The pool's own callbacks never wait for room in the queue, because the pool may
+            // need them to return before it has room.
             if !self.is_full(&state) || self.is_in_own_code() {
                 break;
             }
@@ -134,8 +136,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Returns `true` if a bounded queue has no room. A task that can count on a
-    /// worker, one that starts or is yet to be started, takes none.
+    /// Returns `true` if a bounded queue is full. A task takes no room if an idle worker,
+    /// a starting worker, or a worker that may still be started will run it.
     fn is_full(&self, state: &PoolState) -> bool {
         let max_workers = self.config.max_workers;
         let to_start = max_workers.saturating_sub(state.count_workers());
@@ -157,7 +159,8 @@ impl Pool {
             Box::new(move || collector::main(pool, &events)),
         )?;
         let pool = Arc::clone(self);
-        // Should this fail, the collector sees its channel closed and ends.
+        // If the supervisor's thread cannot be started, the collector's channel is closed
+        // and the collector ends.
         let life = Box::new(move || supervisor::main(&pool));
         let supervisor = start("supervisor", supervisor::STACK, life)?;
         state.collector = Some(sender);

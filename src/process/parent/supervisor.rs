@@ -1,13 +1,13 @@
-//! The supervisor: one thread a pool that starts workers, reads their replies, and
-//! handles their deaths (by `worker_events.rs`).
+//! The supervisor: the thread of a pool that starts workers, reads their replies, and
+//! handles their deaths (with the functions of `worker_events.rs`).
 //!
-//! It sleeps in one `poll` over the workers' sockets and processes, the pool's
-//! `wake_fd`, and a timeout for the next deadline. In each round it holds the lock
-//! while it reads replies, handles ends, and checks deadlines.
+//! The supervisor sleeps in one `poll` over the workers' sockets and processes and the
+//! pool's `wake_fd`, with a timeout for the next deadline. In each round the supervisor
+//! holds the lock while it reads replies, handles ended processes, and checks deadlines.
 //!
-//! Only the end of the process ends a worker; the end of its socket is a hint. Its
-//! last replies count: when the process has ended, the socket is read to its end
-//! before the task in flight is requeued or fails.
+//! A worker has ended when its process has ended; the end of its socket is only a hint. A
+//! worker's last replies count: when the process has ended, the supervisor reads the
+//! socket to its end before it requeues the task in flight or makes it fail.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -27,16 +27,18 @@ use crate::error::End;
 use crate::sys::channel::Channel;
 use crate::sys::spin::spin;
 
-/// The time between two looks at a worker's process where the system has no
-/// descriptor for it: one whose socket has ended, and any other.
+/// The time between two checks of a worker's process on a system that has no descriptor
+/// for a process. The first interval is for a worker whose socket has ended, the second
+/// interval for any other worker.
 const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// The number of times that an ended worker's socket is read: each time takes all that
-/// is there, up to a [`IO_BUDGET`](super::worker_handle::IO_BUDGET), so a few would
-/// do.
+/// The number of times that the supervisor reads an ended worker's socket. Each read takes
+/// all bytes in the socket, up to [`IO_BUDGET`](super::worker_handle::IO_BUDGET), so a few
+/// reads would be enough.
 const READS_TO_THE_END: usize = 100;
 
-/// The stack size of its thread, in bytes; nothing recurses on it.
+/// The stack size of the supervisor's thread, in bytes; no function recurses on that
+/// thread.
 pub(super) const STACK: usize = 2 << 20;
 
 const NOW: Timespec = Timespec {
@@ -53,7 +55,7 @@ struct Watched {
     is_eof: bool,
 }
 
-/// The life of the supervisor.
+/// Runs the supervisor until it has no more work to do.
 pub(super) fn main(pool: &Arc<Pool>) {
     let mut state = pool.lock();
     loop {
@@ -78,7 +80,8 @@ pub(super) fn main(pool: &Arc<Pool>) {
             .workers
             .values()
             .filter_map(|handle| handle.progress.as_ref());
-        // While tasks come it wakes up by itself, so that a submitter need not wake it.
+        // While tasks are dispatched, the supervisor wakes up by itself, so that a
+        // submitter need not wake it.
         let was_active = state.was_active;
         let wake_at = deadlines
             .chain(progress.map(Progress::next_check))
@@ -110,8 +113,8 @@ fn watch(state: &PoolState) -> Vec<Watched> {
         .collect()
 }
 
-/// Sleeps until something happens. Returns for each worker if its socket can be read
-/// or written, and if its process may have ended.
+/// Sleeps until a descriptor is ready or the time is over. Returns two flags for each
+/// worker: its socket can be read or written, and its process may have ended.
 fn sleep(
     pool: &Pool,
     watched: &[Watched],
@@ -126,7 +129,8 @@ fn sleep(
             flags |= PollFlags::OUT;
         }
         if worker.is_eof {
-            // A placeholder: the end of a socket would be reported again and again.
+            // `wake_fd` stands in as a placeholder, because `poll` would report the end of
+            // a socket again and again.
             polled.push(PollFd::from_borrowed_fd(
                 pool.wake_fd.as_fd(),
                 PollFlags::empty(),
@@ -136,7 +140,8 @@ fn sleep(
         }
         match worker.process.descriptor() {
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
-            // A placeholder: no descriptor reports its end.
+            // `wake_fd` stands in as a placeholder, because no descriptor reports the end
+            // of this process.
             None => {
                 let interval = POLL_INTERVALS[usize::from(!worker.is_eof)];
                 limit = Some(limit.map_or(interval, |limit| limit.min(interval)));
@@ -151,11 +156,11 @@ fn sleep(
     let found = may_spin.then(|| spin(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)));
     if found.flatten().is_none() {
         if let Err(error) = poll(&mut polled, limit.as_ref()) {
-            // Memory that is short just now, or a lowered limit of descriptors.
+            // `poll` fails if memory is short, or if the limit of descriptors was lowered.
             if error != Errno::INTR {
                 thread::sleep(POLL_INTERVALS[0]);
             }
-            // Look at all of them again.
+            // Two `true` flags make the supervisor check a worker's socket and process.
             return vec![(true, true); watched.len()];
         }
     }
@@ -199,9 +204,9 @@ fn handle_events(
     pool.worker_ended(state, worker.number, end);
 }
 
-/// Reads all replies of a worker that has ended. A grandchild may hold the socket
-/// open: so this ends when nothing is left, or when more was read than can have been
-/// in the socket when the worker ended.
+/// Reads all replies of a worker that has ended. A grandchild may hold the socket open, so
+/// the loop ends when the socket is empty, or when it has read more bytes than the socket
+/// can have held when the worker ended.
 fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     for _ in 0..READS_TO_THE_END {
         pool.read_replies(state, number);
@@ -212,7 +217,7 @@ fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     }
 }
 
-/// Kills the workers that are past their deadlines, or make no progress.
+/// Kills the workers that have passed their deadlines, or make no progress.
 fn kill_overdue(state: &mut PoolState) {
     let mut workers = state.workers.values();
     if workers.all(|handle| handle.deadline.is_none() && handle.progress.is_none()) {

@@ -1,5 +1,5 @@
-//! [`RemoteTask`]: a task whose worker is another process, with the type of its
-//! value; and its worker's answer as that value or an error.
+//! [`RemoteTask`]: a task whose worker is another process, with the type of its value.
+//! This file also converts the worker's answer into the task's value or an error.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use crate::process::wire::codec::{self, CodecFault};
 use crate::process::wire::frame::ProtocolError;
 use crate::process::wire::message::FOREIGN_BYTES;
 
-/// The largest value, in bytes, that the thread that waits for it decodes: a
-/// `Deserialize` may recurse, and that thread may have little stack, where the
-/// collector has much.
+/// The largest value, in bytes, that the waiting thread may decode instead of the
+/// collector. A `Deserialize` may recurse, and the waiting thread may have a small
+/// stack, while the collector's stack is large.
 const SMALL: usize = 32;
 
-/// The call of a pending task, which the task's completion holds: taken out to be
-/// sent, dropped if the task is cancelled first.
+/// The call of a pending task, which the task's completion holds. The pool takes the call
+/// out to send it, and a cancelled task drops its call.
 pub(super) struct RemoteJob {
     pub(super) pool: Arc<Pool>,
-    /// `None` while a worker has it.
+    /// `None` while a worker has the call.
     pub(super) call: Option<EncodedCall>,
 }
 
@@ -49,7 +49,7 @@ impl<T> Job<T> for RemoteJob {
     }
 }
 
-/// A task, and how the bytes that its worker returned become its value.
+/// A task, with the function that decodes the worker's answer into the task's value.
 pub(super) struct RemoteTask<T, D> {
     pub(super) pool: Arc<Pool>,
     pub(super) completion: Completion<T>,
@@ -80,7 +80,7 @@ where
     }
 
     fn release(&self, call: EncodedCall) {
-        // SAFETY: the pool releases what it has claimed.
+        // SAFETY: the pool has claimed this task, and releases it once.
         unsafe { self.completion.release(call) };
     }
 
@@ -96,7 +96,8 @@ where
         let completion = self.completion.clone();
         let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
         let finalizer = move || {
-            // A wait for it inside its own `Deserialize` is a deadlock, and found so.
+            // Marks this thread as the task's worker, so that a wait for the task inside
+            // its own `Deserialize` is reported as a deadlock.
             self.completion.runs_here();
             // `Deserialize` is user code, and may panic.
             let outcome = catch(|| outcome(answer, name, &self.decode));
@@ -151,7 +152,8 @@ pub(super) fn one<T: DeserializeOwned>(bytes: &[u8], _name: Option<&Arc<str>>) -
 /// The outcomes of the items of a chunk.
 pub(super) type Results<R> = ContainedVec<Result<R, Error>>;
 
-/// Returns the decoder for a chunk of so many items. An item that fails fails alone.
+/// Returns the decoder for a chunk of `items` items. An item that fails does not make the
+/// other items fail.
 pub(super) fn chunk<T: DeserializeOwned>(
     items: u64,
 ) -> impl Fn(&[u8], Option<&Arc<str>>) -> Result<Results<T>, Error> {
@@ -177,7 +179,7 @@ pub(super) fn chunk<T: DeserializeOwned>(
     }
 }
 
-/// Returns the error of an answer for a chunk that breaks the protocol.
+/// Returns the error for the malformed answer to a chunk.
 fn malformed_chunk(what: &str) -> Error {
     Error::other(format!(
         "the worker's answer for several items makes no sense ({what}); {FOREIGN_BYTES}"

@@ -1,24 +1,26 @@
-//! The pool's reactions to its workers: their replies, their starts, their ends. Called
-//! by the supervisor, and by `stats`, which reads pending replies first.
+//! The pool's reactions to its workers: their replies, their starts, their ends. The
+//! supervisor calls these functions, and `stats` calls those that read pending replies.
 //!
 //! # The end of a worker
 //!
-//! All its replies were read before. A task that it had not started goes back to the
-//! head of the queue, however often: the worker may have been dead when it was sent.
-//! But a call that three workers in a row began to read, and did not survive, fails.
-//! (More of it was written than their sockets hold.) A task that it had started is
-//! retried if it has retries left, and fails otherwise: with `Killed` or `TimeLimit`
-//! if the pool killed the worker for that, with `WorkerDied` if not.
+//! When a worker's process has ended, the supervisor first reads all remaining replies of
+//! that worker. A task that the worker had not started goes back to the head of the queue,
+//! because the worker may have been dead when the task was sent. A task may go back any
+//! number of times, with one exception: a task fails if three workers in a row died while
+//! they read its call. A worker counts as reading a call if more of the call was written
+//! than a socket's buffer holds. A task that the worker had started is retried if it has
+//! retries left, and fails otherwise. The error is `Killed` or `TimeLimit` if the pool
+//! killed the worker for that reason, and `WorkerDied` in all other cases.
 //!
 //! # Breaking
 //!
-//! An initializer that fails, a worker that is another program, five workers in
-//! a row that die before they begin a task, or a worker that cannot be started
-//! when there is no other (if there is, it is tried again after a while): the pool
-//! is closed with that cause and all queued tasks fail. (A task that ends its worker
-//! has ended, and fails alone: ten such in a row do not break a pool.) Under
-//! [`OnWorkerDeath::BreakPool`] any death breaks the pool, and the other workers are
-//! killed too.
+//! Four events break the pool: an initializer fails, a worker runs another program, five
+//! workers in a row die before they begin a task, or a worker cannot be started while the
+//! pool has no other worker. (A pool that has other workers tries the start again after a
+//! while.) The pool is then closed with that cause, and all queued tasks fail. A task that
+//! ends its worker fails alone: ten such tasks in a row do not break a pool. Under
+//! [`OnWorkerDeath::BreakPool`] any death of a worker breaks the pool, and the pool kills
+//! the other workers too.
 
 use std::io;
 use std::sync::Arc;
@@ -41,16 +43,17 @@ use crate::sys::shortage::Shortage;
 /// The number of workers in a row that may die before they begin a task.
 const FAILED_STARTS: u32 = 5;
 
-/// The number of workers that may end while they read a task's call, before the call
-/// counts as the cause.
+/// The number of workers that may end while they read the call of a task, before the
+/// call counts as the cause.
 const SEND_ATTEMPTS: u32 = 3;
 
-/// The time for which a pool that has workers goes on with them when one more could
-/// not be started. One of them that ends makes room, and is replaced at once.
+/// The time that a pool with workers waits after a failed start of one more worker. The
+/// end of a worker makes room for another, so the pool replaces the ended worker at once.
 const SHORTAGE: Duration = Duration::from_millis(500);
 
-/// The time until one that has none tries again, and the time for which it tries:
-/// descriptors, processes and memory may be short for a moment only.
+/// The time that a pool without workers waits between two attempts to start a worker, and
+/// the time after which the pool gives up. A shortage of descriptors, processes or memory
+/// may last only a moment.
 const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
 const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -71,20 +74,20 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        // After `kill` returned `true` the outcome is `Killed`: ignore answers of a
-        // worker that is being killed. But not `Started`, or the task would be run
-        // once more elsewhere.
+        // After `kill` returned `true` the outcome is `Killed`, so the pool ignores the
+        // answers of a worker that is being killed. The pool does not ignore `Started`,
+        // because the pool would otherwise send the started task to another worker.
         if handle.is_being_killed() && !matches!(reply, Reply::Started(_)) {
             return;
         }
         match reply {
             Reply::Ready | Reply::Initialized => {
-                // A worker that leaves may still send it.
+                // A worker that was told to exit may still send `Ready` or `Initialized`.
                 if !matches!(handle.activity, WorkerState::Starting) {
                     return;
                 }
                 handle.is_ready = true;
-                // The initializer may take its time: it is the user's.
+                // The initializer has no deadline, because it is user code.
                 handle.deadline = None;
                 if reply == Reply::Initialized || !self.launcher.initializes() {
                     handle.activity = WorkerState::Idle;
@@ -95,7 +98,8 @@ impl Pool {
                     }
                 }
             }
-            // It was told to exit before it got a task: no task depends on it.
+            // The worker was told to exit before it got a task, so its failed start
+            // affects no task.
             Reply::Refused(_) | Reply::InitializeFailed(_)
                 if matches!(handle.activity, WorkerState::Leaving) => {}
             Reply::Refused(why) => {
@@ -136,7 +140,7 @@ impl Pool {
                 handle.deadline = limit.and_then(|limit| now.checked_add(limit));
                 state.needs_wakeup |= handle.deadline.is_some();
             }
-            // `WorkerHandle::check_expected` lets no other through.
+            // `WorkerHandle::check_expected` rejects a `Started` for any other task.
             _ => {}
         }
     }
@@ -154,7 +158,7 @@ impl Pool {
         let in_flight = handle.in_flight();
         let is_its = in_flight
             .is_some_and(|in_flight| in_flight.number == task && in_flight.started.is_some());
-        // `WorkerHandle::check_expected` lets no other answer through.
+        // `WorkerHandle::check_expected` rejects an answer for any other task.
         let Some(in_flight) = is_its.then(|| handle.take_in_flight()).flatten() else {
             return;
         };
@@ -169,7 +173,8 @@ impl Pool {
         state.running -= 1;
         state.unread += 1;
         state.failed_starts = 0;
-        // The next task first: its worker waits for it.
+        // The pool dispatches before it handles the answer, because the worker waits for
+        // its next task.
         self.dispatch(state);
         let QueuedTask { task, settings, .. } = in_flight.entry;
         state.unsettled += 1;
@@ -180,9 +185,9 @@ impl Pool {
 
     // Starts and ends of workers, for the supervisor.
 
-    /// Returns the number of the next worker if one is to be started. The
-    /// supervisor reports the outcome by [`worker_started`](Self::worker_started)
-    /// or [`not_started`](Self::not_started).
+    /// Returns the number of the next worker if a worker has to be started. The supervisor
+    /// reports the outcome by [`worker_started`](Self::worker_started) or
+    /// [`not_started`](Self::not_started).
     pub(super) fn next_start(&self, state: &mut PoolState) -> Option<usize> {
         if state.to_spawn == 0 {
             return None;
@@ -222,12 +227,13 @@ impl Pool {
         state.starting = 0;
         let now = Instant::now();
         if !state.workers.is_empty() {
-            // The other workers go on with the tasks; only the next start waits.
+            // The other workers continue to run tasks, and only the next start is delayed.
             state.not_before = now.checked_add(SHORTAGE);
             return;
         }
-        // A shortage that had ended in between does not count. Half the limit, for an
-        // attempt that fails may itself take long.
+        // A shortage that ended between two failed starts does not count. Two failures
+        // belong to one shortage if less than half the limit lies between them, because a
+        // failing attempt may itself take long.
         let recent = state
             .shortage
             .filter(|(_, last)| now - *last < SHORTAGE_LIMIT / 2);
@@ -254,13 +260,14 @@ impl Pool {
         self.capacity.notify_one();
         let is_death = match &handle.kill_reason {
             None => !matches!(handle.activity, WorkerState::Leaving),
-            // A worker that was slow to exit did not die.
+            // A worker that exited too slowly did not die.
             Some(KillReason::Misbehaved(_)) => !matches!(handle.activity, WorkerState::Leaving),
             Some(_) => false,
         };
         let moment = self.moment_of(&handle);
         let in_flight = handle.take_in_flight();
-        // A worker that was idle had started well; its end came from outside.
+        // A worker that was idle had started successfully, so its end does not count as a
+        // failed start.
         if is_death && !handle.has_begun && !handle.was_idle {
             state.failed_starts += 1;
         }
@@ -303,7 +310,7 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Returns the moment in its life at which a worker ended.
+    /// Returns the stage of its life in which a worker ended.
     fn moment_of(&self, handle: &WorkerHandle) -> Moment {
         match &handle.activity {
             WorkerState::Starting if handle.is_ready && self.launcher.initializes() => {
@@ -322,7 +329,7 @@ impl Pool {
         self.config.on_worker_death == OnWorkerDeath::BreakPool
     }
 
-    /// Requeues the task of a worker that has ended, or has it fail.
+    /// Requeues the task of a worker that has ended, or makes the task fail.
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,
@@ -339,7 +346,8 @@ impl Pool {
             Error::WorkerDied(WorkerDeath::new(parts))
         };
         let has_started = in_flight.started.is_some();
-        // What a socket holds, a worker need not have been alive for.
+        // A dead worker's socket also accepts bytes until its buffer is full, so only a
+        // longer write shows that the worker was reading.
         let was_being_read = in_flight.written > channel::capacity();
         let ran_for = in_flight.started.map(|started| started.elapsed());
         let (mut entry, call) = (in_flight.entry, in_flight.call);
@@ -365,7 +373,8 @@ impl Pool {
                         return self.put_back(state, entry, call);
                     }
                 }
-                // A task that ends its worker is over, whatever the next one does.
+                // The task has failed and is not sent again, so the count of failed starts
+                // in a row begins anew.
                 state.failed_starts = 0;
                 died(if !goes_on {
                     Loss::Ended

@@ -1,4 +1,4 @@
-//! [`WorkerHandle`]: the parent's end of one worker, and what that worker is doing.
+//! [`WorkerHandle`]: the parent's end of one worker, and the state of that worker.
 //!
 //! ```text
 //!            Ready, Initialized      a task is sent        Started
@@ -10,7 +10,7 @@
 //!                                 └───────────────────────────────────────┘
 //! ```
 //!
-//! The messages that a worker may send in each of them, and the limits:
+//! The messages that a worker may send in each state, and the time limits:
 //!
 //! | state | messages it may send | limit | the task in flight, if its process ends |
 //! |---|---|---|---|
@@ -20,13 +20,14 @@
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
 //! | Leaving | the message it was about to send when it was told to exit | `EXIT_LIMIT` | - |
 //!
-//! Any other message gets this worker killed, and no other worker: a task may have
-//! written to its socket. A frame is checked by its header, before its payload has
-//! arrived, and the rest of a frame has to follow in time ([`Progress`]).
+//! Any other message makes the pool kill this worker, and no other worker: a task may have
+//! written to its worker's socket. The parent checks a frame's header before the payload
+//! has arrived. The remaining bytes of a frame must arrive in time ([`Progress`]).
 //!
-//! The process may end in any state. Once the pool has a [`KillReason`] for it, other
-//! than `Terminated`, its answers are ignored, so that a `kill` that returned `true`
-//! stays true. Nothing here blocks: all I/O on the socket is nonblocking.
+//! The process may end in any state. Once the pool has a [`KillReason`] other than
+//! `Terminated` for a worker, the pool ignores that worker's answers. So the outcome stays
+//! `Killed` after `kill` has returned `true`. No function here blocks: all I/O on the
+//! socket is nonblocking.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -43,8 +44,8 @@ use crate::process::wire::message::{self, FOREIGN_BYTES, Reply};
 use crate::sys::channel::{Channel, capacity};
 use crate::sys::spin::is_elsewhere;
 
-/// The number of bytes that are read or written in one go, so that one worker's
-/// long answer does not delay the others'.
+/// The number of bytes that one call reads from or writes to one worker. The limit keeps
+/// one worker's long answer from delaying the answers of the other workers.
 pub(super) const IO_BUDGET: usize = 1 << 20;
 
 /// The state of a worker.
@@ -58,50 +59,51 @@ pub(super) enum WorkerState {
 /// The reason why the pool kills a worker's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KillReason {
-    /// Its task was killed, or all of the pool's workers were.
+    /// The worker's task was killed, or all of the pool's workers were.
     Killed,
-    /// All of the pool's workers were asked to end: until this one does, its
-    /// answer still counts.
+    /// All of the pool's workers were asked to end. An answer that a worker sends before
+    /// it ends still counts.
     Terminated,
-    /// Its task ran too long.
+    /// The worker's task ran longer than its time limit.
     TimedOut,
-    /// The pool broke under it.
+    /// The pool broke while the worker was alive.
     Broken,
-    /// It does not behave as a worker; the text says how.
+    /// The worker broke the protocol; the text says how.
     Misbehaved(String),
 }
 
 pub(super) struct WorkerHandle {
-    /// Shared, since the supervisor polls it without the lock.
+    /// The process is shared, because the supervisor polls it without the lock.
     pub(super) process: Arc<Process>,
     pub(super) channel: Arc<Channel>,
     inbox: Assembler,
     /// The payload of a frame that broke the protocol.
     refused: Vec<u8>,
     outbox: VecDeque<Arc<Vec<u8>>>,
-    /// The number of bytes of the first frame in the outbox that were sent.
+    /// The number of bytes of the outbox's first frame that were sent.
     sent: usize,
-    /// The last read found nothing.
+    /// `true` if the last read from the socket found no bytes.
     pub(super) is_drained: bool,
-    /// The socket has ended, or is not read any more.
+    /// `true` if the socket has ended, or the parent has stopped reading it.
     pub(super) is_eof: bool,
     /// `true` once the worker broke the protocol.
     is_malformed: bool,
-    /// It has sent `Ready`.
+    /// `true` once the worker has sent `Ready`.
     pub(super) is_ready: bool,
-    /// `true` if it was ever idle with nothing to do.
+    /// `true` if the worker was ever idle with no task to do.
     pub(super) was_idle: bool,
-    /// `Some` while it has to take up a task, or to finish a frame, in time.
+    /// `Some` while the worker has to start a task, or to finish a frame, in time.
     pub(super) progress: Option<Progress>,
-    /// A write failed: nothing more is sent.
+    /// `true` if a write failed; the parent then sends no more.
     pub(super) write_failed: bool,
     pub(super) activity: WorkerState,
     pub(super) kill_reason: Option<KillReason>,
-    /// The time at which the supervisor kills the worker, unless it has moved on.
+    /// The time at which the supervisor kills the worker, unless the worker's state
+    /// changes before.
     pub(super) deadline: Option<Instant>,
-    /// The number of tasks that it ended.
+    /// The number of tasks that the worker has answered.
     pub(super) done: u64,
-    /// `true` once it began a task.
+    /// `true` once the worker has begun a task.
     pub(super) has_begun: bool,
 }
 
@@ -129,8 +131,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends a frame, or as much of it as the socket takes; [`flush`](Self::flush)
-    /// sends the rest.
+    /// Sends as much of a frame as the socket takes. [`flush`](Self::flush) sends the
+    /// remaining bytes.
     pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
         self.outbox.push_back(frame);
         self.flush();
@@ -141,7 +143,7 @@ impl WorkerHandle {
         matches!(self.activity, WorkerState::Busy(_)) && is_elsewhere(self.inbox.cpu())
     }
 
-    /// Returns `true` if something is left to be sent.
+    /// Returns `true` if the outbox holds bytes that are not sent yet.
     pub(super) fn has_unsent(&self) -> bool {
         !self.outbox.is_empty()
     }
@@ -165,8 +167,9 @@ impl WorkerHandle {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The worker is dead or dying, and how it ended says more than this
-                // error. If it lives on, its stream is out of step: no more is sent.
+                // The worker is dead or dying, and the way in which it ended says more
+                // than this error. A worker that lives on has lost part of the stream, so
+                // the parent sends no more.
                 Err(_) => {
                     self.outbox.clear();
                     self.sent = 0;
@@ -177,12 +180,13 @@ impl WorkerHandle {
         }
     }
 
-    /// Reads the next message of the worker; `None` if there is none for now. At most
-    /// `budget` more bytes are read.
+    /// Reads the next message of the worker, and returns `None` if no message has arrived.
+    /// The method reads at most `budget` more bytes.
     ///
     /// # Errors
     ///
-    /// The message is malformed, or not allowed now; nothing more is read then.
+    /// Returns an error if the message is malformed, or not allowed in the worker's state.
+    /// The parent then reads no more from this worker.
     pub(super) fn read_replies(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
         let reply = self.read_frame(budget);
         if reply.is_err() {
@@ -206,7 +210,8 @@ impl WorkerHandle {
                 }
                 return Reply::of(frame).map(Some).map_err(nonsense);
             }
-            // Checked before the payload has arrived: the claimed length may be false.
+            // The header is checked before the payload has arrived, because the length in
+            // the header may be false.
             if let Some(header) = self.inbox.header() {
                 self.check_expected(header.kind, header.task, header.length)?;
             }
@@ -215,7 +220,8 @@ impl WorkerHandle {
                 return Ok(None);
             }
             let spare_buffer = self.inbox.spare_buffer();
-            // Missing memory is no fault of the worker's.
+            // The error names this process, because the worker did not cause its shortage
+            // of memory.
             let spare_buffer = spare_buffer.map_err(|what| format!("{what} in this process"))?;
             let size = spare_buffer.len();
             match self.channel.receive_now(spare_buffer) {
@@ -227,7 +233,8 @@ impl WorkerHandle {
                     self.has_moved();
                     *budget = budget.saturating_sub(count);
                     if is_all {
-                        // A short read: nothing is left. `poll` reports what comes later.
+                        // A short read emptied the socket, and `poll` reports bytes that
+                        // arrive later.
                         *budget = 0;
                     }
                 }
@@ -236,15 +243,17 @@ impl WorkerHandle {
                     *budget = 0;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // `ECONNRESET`: the worker ended without reading all that it was sent.
+                // `ECONNRESET` says that the worker ended without reading all bytes that
+                // were sent to it.
                 Err(_) => self.on_eof(),
             }
         }
     }
 
-    /// Searches the bytes that were not parsed as messages for a `Started` of the task
-    /// in flight, and returns the task's number if there is one. Called once, when the
-    /// process has ended: a started task must not be sent to another worker.
+    /// Searches the bytes that were not parsed as messages for a `Started` of the task in
+    /// flight, and returns the task's number if it finds one. The pool calls this method
+    /// once, when the process has ended, because the pool must not send a started task to
+    /// another worker.
     pub(super) fn started_unread(&mut self) -> Option<u64> {
         let in_flight = self
             .in_flight()
@@ -253,7 +262,8 @@ impl WorkerHandle {
         let mut said = std::mem::take(&mut self.refused);
         said.extend(self.inbox.leftover());
         let mut piece = [0; 4096];
-        // Another process may hold the socket, and go on writing.
+        // The limit is necessary because another process may hold the socket, and continue
+        // to write to it.
         let limit = said.len() + 2 * capacity();
         while said.len() < limit {
             match self.channel.receive_now(&mut piece) {
@@ -264,12 +274,12 @@ impl WorkerHandle {
         holds(&said, Kind::Started, task).then_some(task)
     }
 
-    /// Checks that a frame of that kind, task and length is allowed now, by the table
-    /// above.
+    /// Checks that the worker may send a frame of this kind, task and length in its state,
+    /// by the table at the top of this file.
     fn check_expected(&self, kind: Kind, task: u64, length: usize) -> Result<(), String> {
         use Kind::{InitializeFailed, Initialized, Ready, Refused, Started};
         let may_come = match (&self.activity, kind) {
-            // Its messages are ignored.
+            // The pool ignores the messages of a worker that is being killed.
             _ if self.is_being_killed() => true,
             (WorkerState::Starting, Ready | Refused) => !self.is_ready,
             (WorkerState::Starting, Initialized | InitializeFailed) => self.is_ready,
@@ -285,7 +295,8 @@ impl WorkerHandle {
             }
             _ => false,
         };
-        // These have no payload; one that trickled in would extend the limit for ever.
+        // `Ready`, `Initialized` and `Started` have no payload. A payload that arrived
+        // byte by byte would extend the time limit without end.
         let may_be_so_long = length == 0 || !matches!(kind, Ready | Initialized | Started);
         if may_come && may_be_so_long {
             return Ok(());
@@ -301,7 +312,7 @@ impl WorkerHandle {
         Err(format!("{what}; {FOREIGN_BYTES}"))
     }
 
-    /// Starts the limit within which the worker has to take up what it was sent, or
+    /// Starts the limit within which the worker has to start the task that was sent, or to
     /// finish the frame that it began.
     pub(super) fn expect_progress(&mut self) {
         self.progress = Some(Progress::from(Instant::now()));
@@ -313,8 +324,8 @@ impl WorkerHandle {
         }
     }
 
-    /// After a read: starts the progress limit if a frame is incomplete, and clears it if
-    /// no frame is and the worker has taken up its task.
+    /// Updates the progress limit after a read. An incomplete frame starts the limit. The
+    /// limit is cleared if no frame is incomplete and the worker has started its task.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
         if is_inside && matches!(self.activity, WorkerState::Idle) {
@@ -336,20 +347,20 @@ impl WorkerHandle {
         self.set_deadline_in(SILENCE_LIMIT);
     }
 
-    /// Tells the worker to exit after all that it was sent before.
+    /// Tells the worker to exit after it has handled all frames that were sent before.
     pub(super) fn send_exit(&mut self) {
         self.leave();
         self.send(Arc::new(message::exit()));
     }
 
-    /// Notes that the worker is about to exit.
+    /// Records that the worker is about to exit.
     pub(super) fn leave(&mut self) {
         self.activity = WorkerState::Leaving;
         self.set_deadline_in(EXIT_LIMIT);
     }
 
-    /// Returns `true` if its process is being killed, so that its messages do not
-    /// count.
+    /// Returns `true` if the pool is killing the worker's process, and therefore ignores
+    /// its messages.
     pub(super) fn is_being_killed(&self) -> bool {
         !matches!(self.kill_reason, None | Some(KillReason::Terminated))
     }
@@ -357,17 +368,18 @@ impl WorkerHandle {
     /// Asks the worker's process to end.
     pub(super) fn terminate(&mut self) {
         self.kill_reason = Some(KillReason::Terminated);
-        // It may have ended already.
+        // An error is ignored, because the process may have ended already.
         let _: io::Result<()> = self.process.terminate();
     }
 
-    /// Kills the worker's process. The first reason stands.
+    /// Kills the worker's process. If the pool kills a worker for several reasons, the
+    /// first reason is kept.
     pub(super) fn kill(&mut self, kill_reason: KillReason) {
         if !self.is_being_killed() {
             self.kill_reason = Some(kill_reason);
         }
         self.deadline = None;
-        // It may have ended already.
+        // An error is ignored, because the process may have ended already.
         let _: io::Result<()> = self.process.kill();
     }
 
@@ -384,7 +396,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Takes the task in flight; the worker is idle then.
+    /// Takes the task in flight. The worker's state is then `Idle`.
     pub(super) fn take_in_flight(&mut self) -> Option<InFlight> {
         match std::mem::replace(&mut self.activity, WorkerState::Idle) {
             WorkerState::Busy(in_flight) => Some(in_flight),

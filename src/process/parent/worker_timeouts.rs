@@ -1,16 +1,17 @@
 //! The timeouts of a worker's own steps: its start, its exit, the loss of its socket. The
-//! time limits of tasks are in `supervisor.rs`.
+//! supervisor checks these timeouts and the tasks' time limits.
 
 use std::time::Duration;
 
-/// The time that a worker may take from its start to its first message. It does
-/// nothing of the user's before that, but the machine may be busy.
+/// The time that a worker may take from its start to its first message. The worker runs
+/// no task before that message, but the machine may be busy.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// The time that a worker may take to end once it was told to: the user's exit
-/// handlers run there.
+/// The time that a worker may take to end after it was told to exit, in which the user's
+/// exit handlers run.
 pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// The grace period after the end of a worker's socket, before it is killed: either
-/// it is exiting, or a task closed the descriptor.
+/// The grace period between the end of a worker's socket and the kill of the worker. A
+/// worker that is exiting ends within this time, and a worker whose task closed the
+/// descriptor does not.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);

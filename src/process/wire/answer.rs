@@ -1,5 +1,5 @@
-//! [`Answer`]: the outcome of a call, and [`InitializeFailure`], that of an
-//! initializer that failed.
+//! [`Answer`]: the outcome of a call, and [`InitializeFailure`]: the reason why an
+//! initializer failed.
 
 use super::codec::CodecFault;
 use super::fields::{append, read};
@@ -7,12 +7,13 @@ use super::frame::{FrameWriter, Frames, Header, Kind, ProtocolError};
 use crate::panic::Panic;
 use crate::report::Report;
 
-/// The outcome of one call, as the worker sends it.
+/// The outcome of one call, as the worker sends it to the parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer<B> {
     /// The encoded value.
     Returned(B),
-    /// The function panicked, or the `Serialize` or `Deserialize` of its values.
+    /// The function panicked, or the `Deserialize` of its arguments or the `Serialize` of
+    /// its value did.
     Panicked(WirePanic),
     /// The arguments could not be decoded.
     Undecodable(CodecFault),
@@ -21,7 +22,7 @@ pub(crate) enum Answer<B> {
 }
 
 impl<B> Answer<B> {
-    /// Reads every kind but `Returned`.
+    /// Reads an answer of any kind except `Returned`.
     pub(super) fn read(kind: Kind, payload: &[u8]) -> Result<Self, ProtocolError> {
         match kind {
             Kind::Panicked => WirePanic::read(payload).map(Self::Panicked),
@@ -32,8 +33,8 @@ impl<B> Answer<B> {
     }
 }
 
-/// Reads the answers for the items of a chunk from its task's payload: each item's
-/// number, and its answer.
+/// Reads the answers for the items of a chunk from the payload of the task's answer. Each
+/// answer comes with the number of its item.
 pub(crate) fn answers(
     returned: &[u8],
 ) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), ProtocolError>> {
@@ -47,7 +48,7 @@ pub(crate) fn answers(
     })
 }
 
-/// A panic as it is sent: its message, without the payload.
+/// A panic as the worker sends it: with its message, without the panic's payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WirePanic {
     pub(crate) message: String,
@@ -64,7 +65,7 @@ impl WirePanic {
         }
     }
 
-    /// Makes the panic of the task with that name.
+    /// Converts this record into the panic of the task named `task`.
     pub(crate) fn into_panic(self, task: Option<std::sync::Arc<str>>) -> Panic {
         Panic::elsewhere(self.message, self.location, self.worker, task)
     }
@@ -87,10 +88,10 @@ impl WirePanic {
 /// The reason why a worker's initializer failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum InitializeFailure {
-    /// It returned an error.
+    /// The initializer returned an error.
     Error(Report),
     Panicked(WirePanic),
-    /// Its arguments could not be decoded.
+    /// The initializer's arguments could not be decoded.
     Undecodable(CodecFault),
 }
 
@@ -98,7 +99,8 @@ impl InitializeFailure {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let open = FrameWriter::begin(out, Kind::InitializeFailed, 0);
         match self {
-            // `Item`, since the frame around it already says what it is.
+            // The kind is `Item`, because the frame around it already says that it is a
+            // failure.
             Self::Error(report) => append(out, Kind::Item, 0, report),
             Self::Panicked(note) => note.write(out, 0),
             Self::Undecodable(fault) => write_fault(fault, out, Kind::Undecodable, 0),

@@ -1,41 +1,43 @@
-//! [`Assembler`]: an incremental decoder of frames, from bytes in pieces of any size.
+//! [`Assembler`]: an incremental decoder that makes frames from bytes in pieces of any
+//! size.
 
 use super::frame::{Frame, HEADER, Header, ProtocolError};
 
-/// The least number of bytes that one reading asks for.
+/// The least number of bytes that one read asks for.
 const READ_CHUNK: usize = 64 << 10;
 
-/// The bytes by which a buffer grows before it is read into.
+/// The zeros that are appended to a buffer before bytes are read into it.
 static ZEROS: [u8; READ_CHUNK] = [0; READ_CHUNK];
 
-/// Assembles frames from bytes as they come.
+/// Assembles frames from bytes as the bytes arrive.
 ///
-/// Bytes are first read into a buffer of fixed size, out of which small frames are
-/// copied. Once the header of a larger frame is known and the buffer is used up, the
-/// rest of its payload is read straight into a buffer of its own, which at most
-/// doubles with each read: a length that is only claimed allocates nothing.
+/// Bytes are first read into a buffer of fixed size, and small frames are copied out of
+/// that buffer. Once the header of a larger frame is known and the buffer is used up, the
+/// remaining payload is read directly into a buffer of the frame. Each read at most
+/// doubles that buffer, so a false length in a header allocates little memory.
 ///
-/// The reader's loop: call [`next`](Self::next) until it is `None`, read into
-/// [`spare_buffer`](Self::spare_buffer), and report the count by
+/// The caller's loop: call [`next`](Self::next) until it returns `None`, read bytes into
+/// [`spare_buffer`](Self::spare_buffer), and report their number by
 /// [`advance`](Self::advance).
 #[derive(Debug)]
 pub(crate) struct Assembler {
     read_buf: Box<[u8]>,
-    /// The part of `read_buf` that is filled and not yet used.
+    /// The part of `read_buf` that is filled and not yet used: from `start` to `end`.
     start: usize,
     end: usize,
-    /// The frame whose header has arrived, and not yet all of its payload.
+    /// The frame whose header has arrived, but whose payload is incomplete.
     partial: Option<Partial>,
     /// The bytes of the last header.
     head: [u8; HEADER],
-    /// The CPU that the last header named.
+    /// The CPU that the last header named, as in [`cpu`](Self::cpu).
     cpu: u32,
 }
 
 #[derive(Debug)]
 struct Partial {
     header: Header,
-    /// Its first `got` bytes have arrived; the rest is room for the next.
+    /// The first `got` bytes have arrived; the bytes after them are space for the next
+    /// read.
     payload: Vec<u8>,
     got: usize,
 }
@@ -58,18 +60,18 @@ impl Assembler {
         }
     }
 
-    /// Returns the CPU on which the sender of the last frame ran, plus one; 0 if it
-    /// is unknown.
+    /// Returns the number of the CPU on which the sender of the last frame ran, plus one;
+    /// 0 if the CPU is unknown.
     pub(crate) fn cpu(&self) -> u32 {
         self.cpu
     }
 
-    /// Returns the buffer to read the next bytes into, once [`next`](Self::next)
-    /// returned `None`.
+    /// Returns the buffer into which the caller reads the next bytes, after
+    /// [`next`](Self::next) has returned `None`.
     ///
     /// # Errors
     ///
-    /// There is no memory for the frame that is on its way.
+    /// Returns an error if there is no memory for the frame that is arriving.
     pub(crate) fn spare_buffer(&mut self) -> Result<&mut [u8], ProtocolError> {
         if self.start == self.end {
             self.start = 0;
@@ -78,14 +80,16 @@ impl Assembler {
                 let more = partial.missing().min(partial.got.max(READ_CHUNK));
                 let wanted = partial.got + more;
                 let longer = wanted.saturating_sub(partial.payload.len());
-                // An answer larger than what is left of memory fails alone.
+                // The error concerns this frame alone, so that an answer too large for the
+                // memory fails only its own task.
                 if partial.payload.try_reserve_exact(longer).is_err() {
                     return Err(ProtocolError::new(format!(
                         "a frame of {} bytes, for which there is no memory",
                         partial.header.length
                     )));
                 }
-                // Not by `resize`, which a debug build does byte by byte: 4 ms a MiB.
+                // `resize` is not used, because in a debug build `resize` writes byte by
+                // byte, which takes 4 ms a MiB.
                 while partial.payload.len() < wanted {
                     let piece = READ_CHUNK.min(wanted - partial.payload.len());
                     partial.payload.extend_from_slice(&ZEROS[..piece]);
@@ -93,7 +97,7 @@ impl Assembler {
                 return Ok(&mut partial.payload[partial.got..]);
             }
         } else {
-            // Less than a header, if `next` was called before.
+            // After `next` returned `None`, the buffer holds less than a header here.
             self.read_buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -106,7 +110,7 @@ impl Assembler {
         self.head
     }
 
-    /// Returns all bytes that were read and not yet returned as a frame.
+    /// Returns all bytes that were read and are not yet part of a returned frame.
     pub(crate) fn leftover(&self) -> Vec<u8> {
         let partial = self.partial.iter();
         let frame =
@@ -117,10 +121,12 @@ impl Assembler {
             .collect()
     }
 
-    /// Counts `count` bytes that were read into [`spare_buffer`](Self::spare_buffer).
+    /// Records that the caller has read `count` bytes into
+    /// [`spare_buffer`](Self::spare_buffer).
     pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.partial {
-            // `spare_buffer` lent the payload, since the buffer was empty.
+            // `spare_buffer` has returned the payload's buffer, because `read_buf` was
+            // empty.
             Some(partial) if self.end == 0 && partial.missing() > 0 => {
                 partial.got = (partial.got + count).min(partial.payload.len());
             }
@@ -128,12 +134,12 @@ impl Assembler {
         }
     }
 
-    /// Returns the next frame that has arrived as a whole.
+    /// Returns the next frame that is complete.
     ///
     /// # Errors
     ///
-    /// The bytes are malformed. The next frame cannot be found after that: close the
-    /// connection.
+    /// Returns an error if the bytes are malformed. The start of the next frame is then
+    /// unknown, so the caller must close the connection.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         if self.partial.is_none() {
             let buffered = &self.read_buf[self.start..self.end];
@@ -171,7 +177,7 @@ impl Assembler {
         }))
     }
 
-    /// Returns the header of the frame that is on its way, once it has arrived.
+    /// Returns the header of the incomplete frame; `None` if the header has not arrived.
     pub(crate) fn header(&self) -> Option<&Header> {
         self.partial.as_ref().map(|partial| &partial.header)
     }
@@ -195,7 +201,8 @@ mod tests {
         out
     }
 
-    /// Everything that an assembler makes of the bytes, given in such pieces.
+    /// Returns all frames that an assembler makes of `bytes` if they arrive in pieces of
+    /// `piece` bytes.
     fn assemble(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, ProtocolError> {
         let mut assembler = Assembler::new();
         let mut frames = Vec::new();
@@ -249,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Behind a length that is a lie, it is taken for payload.
+    /// Behind a header with a false length, the `Started` frame is taken for payload.
     #[test]
     fn what_is_left_over_holds_a_frame_that_was_taken_for_payload() {
         let mut assembler = Assembler::new();
@@ -309,7 +316,7 @@ mod tests {
         }
     }
 
-    /// No byte can be changed, and no end cut off, so that something panics.
+    /// No changed byte and no missing end of a frame makes the assembler panic.
     #[test]
     fn no_bytes_panic() {
         let mut good = frame(Kind::Hello, 0, b"12345678");

@@ -1,9 +1,10 @@
-//! [`Call`]: a function, in a form that means the same in another process.
+//! [`Call`]: a function, in a form that means the same in another process of the program.
 //!
-//! A `fn(A) -> R` crosses as two link addresses ([`Image`]): its own, and that
-//! of a *trampoline* that the compiler made for just these `A` and `R`, which
-//! decodes the arguments, calls, and encodes the value. All trampolines have
-//! one type, so the worker can call any of them without knowing the types:
+//! A `fn(A) -> R` is sent as two link addresses ([`Image`]): the address of the function,
+//! and the address of a *trampoline*. The compiler makes one trampoline for each pair of
+//! `A` and `R`. A trampoline decodes the arguments, calls the function, and encodes the
+//! value. All trampolines have the same type, so the worker can call any trampoline
+//! without knowing `A` and `R`:
 //!
 //! ```text
 //! parent, types known                worker, types unknown
@@ -11,9 +12,9 @@
 //! task_frame(call, &args) ─ bytes ─────────────────▶ A ─▶ f ─▶ R ─▶ bytes
 //! ```
 //!
-//! Rejected: the type of the function instead of its address (a closure
-//! that captured a zero-sized proof would be forged), and its name (two closures
-//! of one function share it).
+//! Two other forms were rejected. If the type of the function were sent, the worker would
+//! forge a closure that has captured a zero-sized proof. If the name were sent, the worker
+//! would confuse two closures of one function, which have the same name.
 
 use std::any::type_name;
 use std::fmt;
@@ -37,7 +38,8 @@ pub(crate) struct Call {
     trampoline: u64,
 }
 
-/// Appends to `out` the answer of the task: one whole frame.
+/// Decodes the arguments, calls the function, and appends the answer to `out` as one whole
+/// frame.
 ///
 /// # Safety
 ///
@@ -48,7 +50,7 @@ type Trampoline = unsafe fn(function: usize, task: u64, args: &[u8], out: &mut V
 /// The error for a function that no other process of this program can call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotShippable {
-    /// The type of the function, since its name is unknown.
+    /// The type of the function, because the function's name is unknown.
     signature: &'static str,
     address: usize,
 }
@@ -65,14 +67,14 @@ impl fmt::Display for NotShippable {
 }
 
 impl Call {
-    /// The size of [`to_bytes`](Self::to_bytes).
+    /// The number of bytes that [`to_bytes`](Self::to_bytes) returns.
     pub(crate) const BYTES: usize = 16;
 
-    /// Returns one call of `f`, which answers with its value.
+    /// Returns a call that calls `f` once and answers with the value of `f`.
     ///
     /// # Errors
     ///
-    /// `f` is not code of the main program.
+    /// Returns an error if `f` is not code of the main program.
     pub(crate) fn one<A, R>(f: fn(A) -> R) -> Result<Self, NotShippable>
     where
         A: DeserializeOwned,
@@ -81,11 +83,11 @@ impl Call {
         Self::of(f, run_one::<A, R>)
     }
 
-    /// Returns a call of `f` for each item of a [`Chunk`].
+    /// Returns a call that calls `f` for each item of a [`Chunk`].
     ///
     /// # Errors
     ///
-    /// As [`one`](Self::one).
+    /// Returns an error in the same case as [`one`](Self::one).
     pub(crate) fn each<A, R>(f: fn(A) -> R) -> Result<Self, NotShippable>
     where
         A: DeserializeOwned,
@@ -98,7 +100,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// As [`one`](Self::one).
+    /// Returns an error in the same case as [`one`](Self::one).
     pub(crate) fn initializer<A, O>(f: fn(A) -> O) -> Result<Self, NotShippable>
     where
         A: DeserializeOwned,
@@ -121,7 +123,7 @@ impl Call {
         })
     }
 
-    /// Returns it as a frame holds it, in front of the arguments.
+    /// Returns the call's bytes, which stand in front of the arguments in a frame.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.function.to_le_bytes());
@@ -153,37 +155,38 @@ impl Call {
             return false;
         };
         let trampoline: *const () = std::ptr::with_exposed_provenance(trampoline);
-        // SAFETY: by the contract a trampoline of this program is there.
+        // SAFETY: the caller promises that a process of this program made the call, so the
+        // address is that of a trampoline.
         let trampoline = unsafe { transmute::<*const (), Trampoline>(trampoline) };
-        // SAFETY: by the contract both addresses were taken together, for the
-        // same types.
+        // SAFETY: the caller promises that one process took both addresses together, for
+        // the same types.
         unsafe { trampoline(function, task, args, out) };
         true
     }
 }
 
-/// Returns the frame of a task, whose number is 0 until `frame::set_task` sets it.
+/// Returns the frame of a task. The task's number is 0 until `frame::set_task` sets it.
 ///
 /// # Errors
 ///
-/// The arguments cannot be encoded.
+/// Returns an error if the arguments cannot be encoded.
 ///
 /// # Panics
 ///
-/// If their `Serialize` does.
+/// Panics if the `Serialize` of the arguments panics.
 pub(crate) fn task_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
     request(Kind::Task, call, args)
 }
 
-/// Returns the frame that has a worker run its initializer.
+/// Returns the frame that makes a worker run its initializer.
 ///
 /// # Errors
 ///
-/// The arguments cannot be encoded.
+/// Returns an error if the arguments cannot be encoded.
 ///
 /// # Panics
 ///
-/// If their `Serialize` does.
+/// Panics if the `Serialize` of the arguments panics.
 pub(crate) fn initialize_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
     request(Kind::Initialize, call, args)
 }
@@ -197,8 +200,8 @@ fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, Co
     Ok(frame)
 }
 
-/// The frame of a task that calls one function for each of several items, while
-/// it is being made.
+/// The frame, while it is being written, of a task that calls one function for each of
+/// several items.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     frame: Vec<u8>,
@@ -207,7 +210,7 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Begins a chunk without items; `call` is of [`Call::each`].
+    /// Begins a chunk without items; `call` must come from [`Call::each`].
     pub(crate) fn new(call: Call) -> Self {
         let mut frame = Vec::new();
         let open = FrameWriter::begin(&mut frame, Kind::Task, 0);
@@ -219,15 +222,17 @@ impl Chunk {
         }
     }
 
-    /// Adds an item. One that cannot be encoded leaves the chunk as it was.
+    /// Adds an item to the chunk. An item that cannot be encoded leaves the chunk
+    /// unchanged.
     ///
     /// # Errors
     ///
-    /// The item cannot be encoded.
+    /// Returns an error if the item cannot be encoded.
     ///
     /// # Panics
     ///
-    /// If its `Serialize` does; the chunk is of no use then.
+    /// Panics if the `Serialize` of the item panics. The chunk must not be sent after a
+    /// panic.
     pub(crate) fn push<A: Serialize>(&mut self, item: &A) -> Result<(), CodecFault> {
         let open = FrameWriter::begin(&mut self.frame, Kind::Item, self.items);
         match codec::encode(item, &mut self.frame) {
@@ -243,12 +248,12 @@ impl Chunk {
         }
     }
 
-    /// Returns the number of its items.
+    /// Returns the number of items in the chunk.
     pub(crate) fn items(&self) -> u64 {
         self.items
     }
 
-    /// Returns the whole frame, numbered as by [`task_frame`].
+    /// Returns the whole frame. The task's number is 0, as in [`task_frame`].
     pub(crate) fn into_frame(mut self) -> Vec<u8> {
         self.open.close(&mut self.frame);
         self.frame
@@ -261,21 +266,24 @@ where
     A: DeserializeOwned,
     R: Serialize,
 {
-    // SAFETY: by the contract of a trampoline.
+    // SAFETY: the trampoline's caller promises that `function` is the address of a `fn(A)
+    // -> R`.
     let f = unsafe { function_at::<A, R>(function) };
     answer(f, task, args, out);
 }
 
-/// A [`Trampoline`] for a chunk: its value is the answers for its items.
+/// A [`Trampoline`] for a chunk. The chunk's value consists of the answers for its items.
 unsafe fn run_each<A, R>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
 where
     A: DeserializeOwned,
     R: Serialize,
 {
-    // SAFETY: by the contract of a trampoline.
+    // SAFETY: the trampoline's caller promises that `function` is the address of a `fn(A)
+    // -> R`.
     let f = unsafe { function_at::<A, R>(function) };
     let open = FrameWriter::begin(out, Kind::Returned, task);
-    // The parent writes whole frames only; were one not, its item has no answer.
+    // The parent writes only whole frames. An item in a malformed frame would get no
+    // answer.
     for (header, args) in Frames::within(args).flatten() {
         answer(f, header.task, args, out);
     }
@@ -288,7 +296,8 @@ where
     A: DeserializeOwned,
     O: InitializerOutcome,
 {
-    // SAFETY: by the contract of a trampoline.
+    // SAFETY: the trampoline's caller promises that `function` is the address of a `fn(A)
+    // -> O`.
     let f = unsafe { function_at::<A, O>(function) };
     let initialized = decoded(args).map_err(|failed| match failed {
         Failed::Panicked(note) => InitializeFailure::Panicked(note),
@@ -305,18 +314,19 @@ where
     }
 }
 
-/// Returns the function at an address.
+/// Returns the function at `address`.
 ///
 /// # Safety
 ///
-/// There is a `fn(A) -> R` at the address.
+/// `address` is the address of a `fn(A) -> R`.
 unsafe fn function_at<A, R>(address: usize) -> fn(A) -> R {
     let address: *const () = std::ptr::with_exposed_provenance(address);
-    // SAFETY: by the contract; a function's pointer is as wide as any other.
+    // SAFETY: the caller promises that a `fn(A) -> R` is at the address, and a function's
+    // pointer is as wide as any other pointer.
     unsafe { transmute::<*const (), fn(A) -> R>(address) }
 }
 
-/// The failure of a call's value.
+/// The reason why a call has no value.
 enum Failed {
     Panicked(WirePanic),
     CodecFault(CodecFault),
@@ -333,8 +343,8 @@ fn decoded<A: DeserializeOwned>(args: &[u8]) -> Result<A, Failed> {
     guarded(|| codec::decode(args))
 }
 
-/// Decodes the arguments, calls `f`, encodes the value, and appends one frame. No
-/// panic of user code leaves it, not even one of a `Drop`.
+/// Decodes the arguments, calls `f`, encodes the value, and appends one frame. The
+/// function catches each panic of user code, even a panic of a `Drop`.
 fn answer<A, R>(f: fn(A) -> R, task: u64, args: &[u8], out: &mut Vec<u8>)
 where
     A: DeserializeOwned,

@@ -1,8 +1,8 @@
-//! [`ExitCode`]: the exit codes of a worker that cannot go on, and their meaning.
+//! [`ExitCode`]: the exit codes of a worker that cannot continue, and their meaning.
 //!
-//! Such a worker often cannot send a message any more, so that its exit code is all
-//! that the parent gets. A task may end its worker with the same number: the text says
-//! in which case a worker itself does.
+//! A worker that cannot continue often cannot send a message, so the parent learns only
+//! the worker's exit code. A task may also end its worker with one of these numbers, so
+//! each text says in which case the worker itself uses the code.
 
 use crate::sys::current_process;
 
@@ -10,13 +10,13 @@ use crate::sys::current_process;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum ExitCode {
-    /// Started as a worker, it cannot be one, or behaves like a parent.
+    /// The process was started as a worker, but cannot be one, or behaves like a parent.
     CannotBegin = 70,
-    /// Its parent broke the protocol, or the system refuses a resource.
+    /// The parent broke the protocol, or the system refused a resource.
     CannotGoOn = 71,
-    /// The channel was closed in this process, or shut down.
+    /// A task in this process closed the channel, or shut the channel down.
     Closed = 72,
-    /// The thread that runs tasks is gone.
+    /// The thread that runs tasks has ended.
     NoTaskThread = 73,
 }
 
@@ -26,7 +26,7 @@ impl ExitCode {
         current_process::end_now(self as i32)
     }
 
-    /// Explains the code in an error; `None` if no worker ends with it by itself.
+    /// Explains the code in an error; `None` if no worker itself ends with this code.
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
         const ALL: [(ExitCode, &str); 4] = [
             (

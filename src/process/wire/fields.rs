@@ -9,7 +9,7 @@ pub(super) fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Ve
     out
 }
 
-/// Appends a frame with these fields.
+/// Appends a frame whose payload is `plain`.
 pub(super) fn append<T: serde::Serialize>(out: &mut Vec<u8>, kind: Kind, task: u64, plain: &T) {
     let open = FrameWriter::begin(out, kind, task);
     codec::encode(plain, out).expect("texts and numbers can be encoded");

@@ -1,31 +1,32 @@
-//! Frames: bytes with a header in front, and nothing about what they mean.
+//! Frames: bytes with a header in front. This file does not know the meaning of a frame's
+//! bytes.
 //!
 //! ```text
 //! | kind u32 | cpu u32 | task u64 | length u64 | payload: length bytes |
 //! ```
 //!
-//! `cpu` is where the sender ran, plus one, or 0: a hint, of which any number will
-//! do (`spin.rs`). All numbers are little-endian. The header is outside the payload, so a
-//! payload that makes no sense spoils its own task and no other. Whatever comes
-//! from another process is input: every number is checked, and a length is a
-//! claim until its bytes are here. No I/O happens in this file; [`Assembler`] is
-//! handed bytes as they come, in pieces of any size.
+//! `cpu` is the number of the CPU on which the sender ran, plus one; 0 means unknown.
+//! `cpu` is only a hint for `spin.rs`, so any number is allowed. All numbers are
+//! little-endian. The header is outside the payload, so a malformed payload makes only its
+//! own task fail. Bytes from another process are input: every number is checked, and a
+//! length is not trusted until that many bytes have arrived. This file does no I/O; the
+//! caller gives the bytes to [`Assembler`] as they arrive, in pieces of any size.
 
 use std::fmt;
 
-/// The bytes in front of every payload.
+/// The number of header bytes in front of every payload.
 pub(crate) const HEADER: usize = 24;
 
-/// The kind of a frame. Each side sends its own kinds only.
+/// The kind of a frame. The parent and the worker send different kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Kind {
-    // To the worker.
+    // Kinds that the parent sends to the worker.
     Hello = 0x01,
     Initialize = 0x02,
     Task = 0x03,
     Exit = 0x04,
-    // From the worker.
+    // Kinds that the worker sends to the parent.
     Ready = 0x11,
     Refused = 0x12,
     Initialized = 0x13,
@@ -35,7 +36,7 @@ pub(crate) enum Kind {
     Panicked = 0x17,
     Undecodable = 0x18,
     Unencodable = 0x19,
-    // Inside of a task that is a chunk of a map.
+    // The kind of an item's frame, inside the frame of a chunk of a map.
     Item = 0x21,
 }
 
@@ -62,15 +63,16 @@ impl Kind {
     }
 }
 
-/// The header of a frame, checked.
+/// The header of a frame, after its fields were checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
-    /// The CPU on which the sender ran, plus one; 0 if it does not say.
+    /// The CPU on which the sender ran, plus one; 0 if the header does not name it.
     pub(crate) cpu: u32,
-    /// The task's number; 0 where the frame belongs to none.
+    /// The task's number; 0 if the frame belongs to no task.
     pub(crate) task: u64,
-    /// The payload's length as the sender claims it; no more than a `Vec` can hold.
+    /// The payload's length as the sender claims it, which is at most the capacity of a
+    /// `Vec`.
     pub(crate) length: usize,
 }
 
@@ -137,8 +139,8 @@ pub(crate) struct FrameWriter {
 }
 
 impl FrameWriter {
-    /// Writes the header; the payload is whatever is appended before the
-    /// [`close`](Self::close).
+    /// Writes the header. The bytes that the caller appends before [`close`](Self::close)
+    /// are the payload.
     pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, task: u64) -> Self {
         let at = out.len();
         out.extend_from_slice(&(kind as u32).to_le_bytes());
@@ -148,19 +150,19 @@ impl FrameWriter {
         Self { at }
     }
 
-    /// Puts the length of what was appended into the header.
+    /// Writes the number of appended payload bytes into the header.
     pub(crate) fn close(self, out: &mut [u8]) {
         let length = (out.len() - self.at - HEADER) as u64;
         out[self.at + 16..self.at + HEADER].copy_from_slice(&length.to_le_bytes());
     }
 
-    /// Takes the frame back, with all that was appended.
+    /// Removes the frame from the buffer, with all bytes that were appended.
     pub(crate) fn rollback(self, out: &mut Vec<u8>) {
         out.truncate(self.at);
     }
 }
 
-/// A whole frame without a payload.
+/// Returns a whole frame without a payload.
 pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..4].copy_from_slice(&(kind as u32).to_le_bytes());
@@ -168,25 +170,25 @@ pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
     bytes
 }
 
-/// Sets the number of the task in a whole frame.
+/// Sets the task's number in a whole frame.
 ///
 /// # Panics
 ///
-/// If it is shorter than a header, which no written frame is.
+/// Panics if `frame` is shorter than a header, which no written frame is.
 pub(crate) fn set_task(frame: &mut [u8], task: u64) {
     frame[8..16].copy_from_slice(&task.to_le_bytes());
 }
 
-/// Sets the CPU of the sender in a whole frame.
+/// Sets the sender's CPU in a whole frame.
 ///
 /// # Panics
 ///
-/// As [`set_task`].
+/// Panics if `frame` is shorter than a header, which no written frame is.
 pub(crate) fn set_cpu(frame: &mut [u8], cpu: u32) {
     frame[4..8].copy_from_slice(&cpu.to_le_bytes());
 }
 
-/// A frame that has arrived as a whole.
+/// A frame of which all bytes have arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
@@ -194,9 +196,9 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// The frames that a payload consists of, one behind the other.
+/// An iterator over the frames in a payload, which stand one behind the other.
 ///
-/// Ends after the first malformed one.
+/// The iterator ends after the first malformed frame.
 #[derive(Debug)]
 pub(crate) struct Frames<'a>(&'a [u8]);
 
@@ -230,12 +232,12 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Returns `true` if an empty frame of that kind and task stands anywhere in `bytes`,
-/// even between malformed ones.
+/// Returns `true` if an empty frame of this kind and task stands anywhere in `bytes`, even
+/// between malformed frames.
 pub(crate) fn holds(bytes: &[u8], kind: Kind, task: u64) -> bool {
     let mut wanted = bare(kind, task);
     bytes.windows(HEADER).any(|window| {
-        // Whatever CPU it was sent from.
+        // The frame may have any value in its CPU field, so `wanted` gets the same value.
         wanted[4..8].copy_from_slice(&window[4..8]);
         window == wanted
     })

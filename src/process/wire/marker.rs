@@ -6,9 +6,9 @@ pub(crate) const VARIABLE: &str = "CONCURRENT_FUTURES_WORKER";
 /// The entry at which a process becomes a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryPoint {
-    /// Before `main`.
+    /// The process becomes a worker before `main`.
     Hook,
-    /// In [`init`](crate::init).
+    /// The process becomes a worker in [`init`](crate::init).
     Init,
 }
 
@@ -21,7 +21,8 @@ impl EntryPoint {
     }
 }
 
-/// Returns the name and the value of the variable for a worker of this process.
+/// Returns the name and the value of the environment variable for a worker of this
+/// process.
 pub(crate) fn marker(entry_point: EntryPoint) -> (&'static str, String) {
     (
         VARIABLE,

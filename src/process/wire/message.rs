@@ -1,4 +1,4 @@
-//! The messages of the two processes, as frames.
+//! The messages between the parent and the worker, as frames.
 //!
 //! ```text
 //! parent ──▶ worker                          worker ──▶ parent
@@ -8,13 +8,15 @@
 //! Exit                     last              ends, with code 0
 //! ```
 //!
-//! The parent may send more frames without waiting for an answer: the worker takes one
-//! after the other. It sends `Started` *before* it decodes the arguments, since
-//! `Deserialize` is user code: if that ends the process, this task is the cause. After
-//! `Refused` and `InitializeFailed` the worker ends.
+//! The parent may send more frames without waiting for an answer, because the worker
+//! handles one frame after the other. The worker sends `Started` *before* it decodes the
+//! arguments, because `Deserialize` is user code: if this code ends the process, the pool
+//! takes this task for the cause. The worker ends after it has sent `Refused` or
+//! `InitializeFailed`.
 //!
-//! A chunk of a map is one task: its arguments are frames of the kind `Item`, and
-//! its value is frames as well, one answer for each item, both numbered from 0.
+//! A chunk of a map is one task. The task's arguments are frames of the kind `Item`, one
+//! for each item. The task's value consists of frames too, one answer for each item.
+//! Arguments and answers are numbered from 0.
 
 use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
@@ -28,16 +30,16 @@ pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has ope
 /// The first message: the parent's program, and the worker's number and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
-    /// The program, which must be the worker's too: then addresses mean the same in
-    /// both.
+    /// The parent's program. The worker must run the same program, so that an address
+    /// means the same in both processes.
     pub(crate) program: Program,
-    /// The number that the worker has in its pool.
+    /// The number of the worker in its pool.
     pub(crate) number: u64,
     pub(crate) name: String,
 }
 
 impl Hello {
-    /// Returns its frame.
+    /// Returns the frame of this message.
     pub(crate) fn frame(&self) -> Vec<u8> {
         let program = &self.program;
         let plain = (
@@ -64,12 +66,12 @@ impl Hello {
     }
 }
 
-/// Returns the frame that has a worker exit.
+/// Returns the frame that makes a worker exit.
 pub(crate) fn exit() -> Vec<u8> {
     bare(Kind::Exit, 0).to_vec()
 }
 
-/// A message of the parent.
+/// A message from the parent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Hello(Hello),
@@ -113,7 +115,7 @@ impl Work {
     }
 }
 
-/// A message of a worker.
+/// A message from a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Ready,
@@ -140,7 +142,7 @@ impl Reply {
     }
 }
 
-/// Returns the frame of a worker that cannot begin.
+/// Returns the frame with which a worker reports that it cannot begin.
 pub(crate) fn refused(why: &str) -> Vec<u8> {
     whole(Kind::Refused, 0, &why)
 }
@@ -179,7 +181,8 @@ mod tests {
         assert_eq!(read, Ok(Request::Hello(hello())));
     }
 
-    /// Each kind with no payload, with each payload cut short, and with nonsense.
+    /// Reads each kind of frame with no payload, with each payload cut short, and with
+    /// invalid bytes.
     #[test]
     fn no_payload_panics() {
         let note = WirePanic {

@@ -1,11 +1,12 @@
-//! All that crosses between the two processes: frames, messages, values and
+//! The data that the parent and its workers exchange: frames, messages, values and
 //! functions as bytes.
 
 pub(crate) mod answer;
 pub(crate) mod assembler;
 pub(crate) mod call;
 pub(crate) mod codec;
-// Not inside it: `benches/values.rs` takes the encoding without its tests.
+// The tests are not inside `codec`, because `benches/values.rs` includes the codec without
+// its tests.
 #[cfg(test)]
 mod codec_tests;
 pub(crate) mod exit_code;

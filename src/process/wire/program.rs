@@ -1,5 +1,5 @@
-//! [`Program`]: a fingerprint of the program. If two processes have the same, a link
-//! address means the same in both.
+//! [`Program`]: a fingerprint of the program. If two processes have the same fingerprint,
+//! a link address means the same in both.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use crate::sys::image::Image;
 pub(crate) struct Program {
     /// This crate's version.
     pub(crate) version: String,
-    /// The linker's id of the build; may be empty.
+    /// The linker's id of the build, which may be empty.
     pub(crate) build_id: Vec<u8>,
-    /// A hash of its program headers.
+    /// A hash of the program headers.
     pub(crate) headers: u64,
     /// The link address of a function of this crate; 0 if the crate is not part of the
     /// main program.
@@ -37,8 +37,8 @@ impl Program {
         Image::current().link_address(anchor()).is_some()
     }
 
-    /// Returns the reason why addresses of the parent mean nothing to `self`, the
-    /// worker.
+    /// Returns the reason why the parent's addresses are not valid in `self`, the worker's
+    /// program.
     pub(crate) fn mismatch(&self, parent: &Self) -> Option<String> {
         (self != parent).then(|| {
             format!(
@@ -54,7 +54,7 @@ fn anchor() -> usize {
     (Program::current as *const ()).addr()
 }
 
-/// Shows the parts by which two programs may differ.
+/// Shows the fields by which two programs may differ.
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "version {} build ", self.version)?;

@@ -1,17 +1,18 @@
-//! The entries at which a process becomes the worker that it was started as.
+//! The entries at which a process becomes a worker, if a pool has started it as a worker.
 //!
 //! # The marker
 //!
-//! A parent starts its own program with a *marker* in the environment (`marker.rs`):
-//! it names the entry at which the process becomes a worker, and the parent's pid.
-//! Descriptor 0 is one end of the channel. There are two *entries*: the *hook*, which
-//! runs before `main` (feature `worker-hook`), and [`init`].
+//! A parent starts its own program with a *marker* in the environment (`marker.rs`). The
+//! marker names the entry at which the process becomes a worker, and the parent's pid.
+//! Descriptor 0 of the process is one end of the channel. There are two *entries*: the
+//! *hook*, which runs before `main` (feature `worker-hook`), and [`init`].
 //!
 //! # The startup role
 //!
-//! The entry that comes first checks the marker, once, and removes it from the
-//! environment, so that no program that a task starts sees it. (Only if the process
-//! has one thread then: other threads may be reading the environment.)
+//! The entry that runs first checks the marker, once. The entry then removes the marker
+//! from the environment, so that the programs that a task starts do not see it. (The entry
+//! removes the marker only if the process has one thread, because another thread could be
+//! reading the environment.)
 //!
 //! | role | marker | maker of the socket on descriptor 0 | what happens |
 //! |---|---|---|---|
@@ -23,23 +24,25 @@
 //! | refused | names the maker | our parent, but a check fails | exits with a message |
 //! | worker | names the maker | our parent, and all checks pass | becomes a worker at the entry that the marker names |
 //!
-//! The *checks*: this process has no more rights than its caller (setuid,
-//! capabilities); its parent acts for the same user, and runs the very file that
-//! this process runs. A check that cannot be made fails. So an attacker cannot have
-//! a program call addresses of his choice: to pass the checks he has to run this
-//! program as this user already.
+//! The *checks*: this process has no more rights than its caller (setuid, capabilities),
+//! the parent acts for the same user, and the parent runs the same file as this process. A
+//! check that cannot be made counts as failed. So an attacker cannot make a program call
+//! addresses of the attacker's choice: to pass the checks, the attacker must already run
+//! this program as this user.
 //!
-//! A copy of this crate in a shared library is no entry, and leaves the marker to
-//! the copy in the main program.
+//! A copy of this crate in a shared library is not an entry, and leaves the marker to the
+//! copy in the main program.
 //!
 //! # Why `main` never works twice
 //!
-//! A process that our launcher started has the marker and a socket of its parent,
-//! which the marker names, as long as that parent lives: it is an orphan, refused, or
-//! a worker. The first two exit before `main`, or in [`init`]; the last becomes a
-//! worker. A process that never reaches its entry, or is rejected, may run `main`, but
-//! [`entry_point`], which is called before a pool is made, ends it with a message. So
-//! there is never a second generation.
+//! A process that our launcher has started has the marker, and a socket of its parent. The
+//! marker names this parent, as long as the parent lives. So the process is an orphan,
+//! refused, or a worker. An orphan or a refused process exits before `main`, or in
+//! [`init`]. A process with the role of a worker becomes a worker at one of these two
+//! places. A process that never reaches its entry, or is rejected, may run `main`. But a
+//! pool calls [`entry_point`] before it starts workers, and in such a process this call
+//! ends the process with a message. So a process that was started as a worker never starts
+//! a process that runs `main` in turn.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -57,7 +60,7 @@ use crate::sys::current_process;
 use crate::sys::image::Image;
 use crate::sys::parent::{Parent, Peer};
 
-/// The reason why this process cannot have workers; the text says what to do.
+/// The reason why this process cannot have workers; the text says how to change that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoEntryPoint(&'static str);
 
@@ -67,15 +70,16 @@ impl fmt::Display for NoEntryPoint {
     }
 }
 
-/// Returns the entry at which workers of this process become workers. To be called
-/// before a pool is made.
+/// Returns the entry at which the workers of this process become workers. The caller must
+/// call this function before it makes a pool.
 ///
-/// Ends the process, with a message, if it was itself started as a worker and
-/// did not become one.
+/// Ends the process, with a message, if the process was itself started as a worker and did
+/// not become one.
 ///
 /// # Errors
 ///
-/// A process that is started as a worker could not find that out.
+/// Returns an error if a process that this program started could not find out that it is a
+/// worker.
 pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
     if current_process::has_more_rights_than_its_caller() {
         return Err(NoEntryPoint(
@@ -85,15 +89,17 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
     }
     match startup_role() {
         StartupRole::Program => {}
-        // ORDERING: set before any thread of the worker that reads it is started.
+        // ORDERING: `Relaxed` is enough, because the flag is set before the worker's
+        // threads are started.
         StartupRole::AsWorker(entry_point, _) if IS_WORKER.load(Ordering::Relaxed) => {
             return Ok(*entry_point);
         }
         StartupRole::AsWorker(..) | StartupRole::Rejected => refuse_to_be_a_parent(),
     }
-    // ORDERING: a flag that stands alone.
+    // ORDERING: `Relaxed` is enough, because the flag publishes no other data.
     POOL_WANTED.store(true, Ordering::Relaxed);
-    // ORDERING: flags that stand alone; they are set before or first in `main`.
+    // ORDERING: `Relaxed` is enough, because the flags publish no other data. The hook
+    // sets its flag before `main`, and `init` its own at the start of `main`.
     let (hook_ran, init_called) = (
         HOOK_RAN.load(Ordering::Relaxed),
         INIT_CALLED.load(Ordering::Relaxed),
@@ -130,8 +136,8 @@ fn refuse_to_be_a_parent() -> ! {
     ExitCode::CannotBegin.end()
 }
 
-/// Ends a process that was started as a worker and cannot be one. It sends `Refused`
-/// to its parent, so that the parent does not start another.
+/// Ends a process that was started as a worker and cannot be one. The process sends
+/// `Refused` to its parent, so that the parent does not start another worker.
 fn refuse(why: &str) -> ! {
     current_process::ensure_stdio_open();
     eprintln!(
@@ -139,22 +145,24 @@ fn refuse(why: &str) -> ! {
          {why}"
     );
     let words = refused(&format!("no worker can begin: {why}"));
-    // A parent that is gone needs no answer.
+    // An error is ignored, because a parent that has ended needs no answer.
     let _ = Channel::take_stdin().and_then(|channel| channel.send_all(&words));
     ExitCode::CannotBegin.end()
 }
 
-/// The entry in `main`.
+/// Makes this process a worker, if it was started as a worker. This is the entry in
+/// `main`.
 pub(crate) fn init() {
-    // After the first pool it is too late: a worker would run all the code before
-    // this call.
-    // ORDERING: a flag that stands alone.
+    // A call after the first pool was made does not count, because a worker would run all
+    // the code before this call.
+    // ORDERING: `Relaxed` is enough, because the flag publishes no other data.
     if current_process::is_main_thread() && !POOL_WANTED.load(Ordering::Relaxed) {
-        // ORDERING: a flag that stands alone.
+        // ORDERING: `Relaxed` is enough, because the flag publishes no other data.
         INIT_CALLED.store(true, Ordering::Relaxed);
     }
-    // ORDERING: as in `entry_point`. A task in a worker may call a function that
-    // calls `init`: return then.
+    // A task in a worker may call a function that calls `init`, so `init` returns here.
+    // ORDERING: `Relaxed` is enough, because the flag is set before the worker's threads
+    // are started.
     if IS_WORKER.load(Ordering::Relaxed) {
         return;
     }
@@ -164,23 +172,24 @@ pub(crate) fn init() {
 }
 
 fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
-    // ORDERING: the threads that read it are started after this.
+    // ORDERING: `Relaxed` is enough, because the threads that read the flag are started
+    // after this store.
     IS_WORKER.store(true, Ordering::Relaxed);
     serve::run(entry_point, parent)
 }
 
-/// `true` once the hook has run: it is part of this program.
+/// `true` once the hook has run, which shows that the hook is part of this program.
 static HOOK_RAN: AtomicBool = AtomicBool::new(false);
 /// `true` once [`init`] was called on the main thread. A call on another thread (in a
-/// libtest test, say) does not count: a worker process would run arbitrary code before
-/// it reached that call.
+/// libtest test, for example) does not count, because a worker process would run arbitrary
+/// code before it reached that call.
 static INIT_CALLED: AtomicBool = AtomicBool::new(false);
-/// `true` once a pool was about to be made.
+/// `true` once this process has asked for an entry, in order to make a pool.
 static POOL_WANTED: AtomicBool = AtomicBool::new(false);
 /// `true` once this process has become a worker.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
-/// The role that this process was started for.
+/// The role for which this process was started.
 #[derive(Debug)]
 enum StartupRole {
     Program,
@@ -188,8 +197,8 @@ enum StartupRole {
     Rejected,
 }
 
-/// Returns the role of this process, found once. The marker stays in the environment:
-/// the caller may be any thread.
+/// Returns the role of this process, which the first call determines. The marker stays in
+/// the environment, because the caller may be any thread.
 fn startup_role() -> &'static StartupRole {
     static ROLE: OnceLock<StartupRole> = OnceLock::new();
     ROLE.get_or_init(|| match std::env::var_os(VARIABLE) {
@@ -205,7 +214,7 @@ fn enter() -> &'static StartupRole {
         && Program::is_main()
         && current_process::has_one_thread()
     {
-        // SAFETY: no other thread is there to read the environment.
+        // SAFETY: this process has one thread, so no other thread reads the environment.
         unsafe { std::env::remove_var(VARIABLE) };
     }
     role
@@ -231,12 +240,12 @@ fn role_by(marker: &OsStr) -> StartupRole {
         }
         return StartupRole::Rejected;
     };
-    // From here on it is certain that the parent started this process as a worker.
+    // From here on it is certain that the parent has started this process as a worker.
     if !parent.die_with_parent() {
         current_process::end_now(0);
     }
     let failed_check = failed_check(peer, &parent);
-    // If it has ended, the checks above may have seen another parent.
+    // If the parent has ended, the checks above may have read the data of another process.
     if !parent.lives() {
         current_process::end_now(0);
     }
@@ -246,7 +255,7 @@ fn role_by(marker: &OsStr) -> StartupRole {
     }
 }
 
-/// The reason why this process must not be the worker of its parent.
+/// Returns the reason why this process must not be the worker of its parent.
 fn failed_check(peer: Peer, parent: &Parent) -> Option<String> {
     if current_process::has_more_rights_than_its_caller() {
         let why = "it has more rights than its parent (setuid, capabilities): the parent's file \
@@ -284,7 +293,7 @@ fn failed_check(peer: Peer, parent: &Parent) -> Option<String> {
     }
 }
 
-/// The entry before `main`.
+/// The entry that runs before `main`.
 #[cfg(feature = "worker-hook")]
 mod hook {
     use std::ffi::{c_char, c_int};
@@ -293,7 +302,7 @@ mod hook {
     use super::{EntryPoint, HOOK_RAN, StartupRole, become_worker, enter};
     use crate::sys::constructors::{Constructor, InitArgs, run_after};
 
-    // SAFETY: `.init_array` holds such functions, and this is one.
+    // SAFETY: `.init_array` holds pointers to functions of this type.
     #[used]
     #[unsafe(link_section = ".init_array")]
     static HOOK: Constructor = before_main;
@@ -303,12 +312,14 @@ mod hook {
         arguments: *const *const c_char,
         environment: *const *const c_char,
     ) {
-        // ORDERING: before `main` there is one thread.
+        // ORDERING: `Relaxed` is enough, because the process has only one thread before
+        // `main`.
         HOOK_RAN.store(true, Ordering::Relaxed);
         if let StartupRole::AsWorker(EntryPoint::Hook, parent) = enter() {
             let given = InitArgs(count, arguments, environment);
-            // Tasks may need what the later constructors set up.
-            // SAFETY: the loader calls this, and it never returns there.
+            // Tasks may need data that the constructors after this one set up.
+            // SAFETY: the loader has called `before_main` with these arguments, and
+            // `before_main` does not return to the loader after this call.
             unsafe { run_after(before_main, given) };
             become_worker(EntryPoint::Hook, parent);
         }
@@ -322,7 +333,8 @@ mod tests {
     use super::*;
     use crate::sys::channel::pair;
 
-    /// Only for [`who_was_started_as_a_worker_makes_no_pool`].
+    /// Asks for an entry, in a process that [`who_was_started_as_a_worker_makes_no_pool`]
+    /// starts.
     #[test]
     fn asks_for_a_way() {
         let entry_point = entry_point();
@@ -346,11 +358,11 @@ mod tests {
     fn who_was_started_as_a_worker_makes_no_pool() {
         let invited = crate::process::wire::marker::marker(EntryPoint::Init).1;
         let runs = [
-            // A program that calls no `init`.
+            // The marker and the channel are valid, but the program calls no `init`.
             (&*invited, true, Some(ExitCode::CannotBegin as i32)),
-            // A process that is rejected.
+            // The process is rejected, because its marker names another parent.
             ("init 1", true, Some(ExitCode::CannotBegin as i32)),
-            // A marker that no launcher of ours has set.
+            // The marker was not set by a launcher, because descriptor 0 is no channel.
             (&*invited, false, Some(0)),
         ];
         for (marker, with_channel, code) in runs {

@@ -1,4 +1,4 @@
-//! The other process: where it finds out that it is a worker, and its life as one.
+//! The worker process: its start as a worker, and its work.
 
 pub(crate) mod entry;
 pub(crate) mod serve;

@@ -1,15 +1,16 @@
-//! The worker: takes requests from the channel and answers them, until the parent
-//! sends `Exit` or ends.
+//! The worker's loop: it takes requests from the channel and answers them, until the
+//! parent sends `Exit` or ends.
 //!
-//! It has three threads. The main thread reads `Hello`, and spawns the other two. The
-//! *task thread* has a name and a stack of decent size, and runs one task at a time. The
-//! *watcher* waits for the parent to end, and the main thread waits for the task thread
-//! to end: either then ends the process at once, whatever the other threads do.
+//! A worker has three threads. The main thread reads `Hello`, and starts the other two
+//! threads. The *task thread* has the worker's name and a large stack, and runs one task
+//! at a time. The *watcher* waits for the parent to end, and the main thread waits for the
+//! task thread to end. Either of these two threads then ends the process at once, whatever
+//! the other threads do.
 //!
 //! A task may do anything to its own process: close descriptors, lower limits, end
-//! threads. So each use of the channel checks first that the descriptor is still the
-//! channel's. The two threads that wait rely on no descriptor, take no lock and allocate
-//! nothing: a thread that was killed may still hold the allocator's lock.
+//! threads. So each use of the channel first checks that the descriptor is still the
+//! channel's. The watcher and the waiting main thread use no descriptor, take no lock and
+//! allocate nothing, because a thread that was killed may still hold the allocator's lock.
 
 use std::io;
 use std::process::{exit, id};
@@ -31,16 +32,17 @@ use crate::sys::signals;
 use crate::sys::spin::{is_elsewhere, spin};
 use crate::worker::{self, PoolKind, Worker};
 
-/// The stack size of the task thread, in bytes, as `main` usually has it.
+/// The stack size of the task thread, in bytes, which is the usual size of the main
+/// thread's stack.
 const STACK: usize = 8 << 20;
 
-/// The stack size of the watcher, in bytes: a signal handler may run on it.
+/// The stack size of the watcher, in bytes, which is enough for a signal handler.
 const WATCHER_STACK: usize = 256 << 10;
 
-/// The life of the task thread.
+/// The state of the task thread, on which the main thread waits.
 static TASK_THREAD: Life = Life::new();
 
-/// The largest answer buffer, in bytes, that is kept for the next answer.
+/// The largest answer buffer, in bytes, that the worker keeps for the next answer.
 const KEPT: usize = 1 << 20;
 
 /// Runs a worker process to its end.
@@ -55,7 +57,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     }
     watch_panics();
     let channel = match Channel::take_stdin() {
-        // Leaked: both threads use it to the end of the process.
+        // The channel is leaked, because both threads use it until the process ends.
         Ok(channel) => &*Box::leak(Box::new(channel)),
         Err(error) => lost(&format!(
             "the socket to its parent cannot be moved to another descriptor ({error})"
@@ -90,7 +92,8 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         end_with_channel(parent)
     };
     let watcher = watcher.stack_size(WATCHER_STACK).spawn(watches);
-    // A thread's name must not hold a NUL, or std panics.
+    // A thread's name must not contain a NUL byte, because the standard library panics on
+    // a NUL byte.
     let name = hello.name.replace('\0', "");
     let thread = thread::Builder::new().name(name).stack_size(stack());
     let serves = move || {
@@ -99,7 +102,8 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         serve(entry_point, parent, channel, origin, requests, &hello)
     };
     if let Err(error) = watcher.and_then(|_| thread.spawn(serves)) {
-        // Not a refusal, which breaks the pool: the next worker may get a thread.
+        // The worker does not send `Refused`, because that would break the pool, and the
+        // next worker may get its threads.
         lost(&format!(
             "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and memory"
         ));
@@ -108,8 +112,8 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     ExitCode::NoTaskThread.end()
 }
 
-/// Returns the stack size of the task thread, in bytes: more than the default if the
-/// user asked for it by `RUST_MIN_STACK`.
+/// Returns the stack size of the task thread, in bytes. The size is larger than the
+/// default if the user has set a larger `RUST_MIN_STACK`.
 pub(crate) fn stack() -> usize {
     let asked = std::env::var("RUST_MIN_STACK").ok();
     asked
@@ -119,7 +123,7 @@ pub(crate) fn stack() -> usize {
 }
 
 fn refuse(channel: &Channel, why: &str) -> ! {
-    // If the parent has ended, it does not matter.
+    // An error is ignored, because a parent that has ended needs no answer.
     let _ = channel.send_all(&refused(why));
     current_process::end_now(0)
 }
@@ -136,17 +140,17 @@ fn end_saying(code: ExitCode, why: &str) -> ! {
     code.end()
 }
 
-/// Ends the process after either end of the channel was closed: since the parent has
-/// ended, unless a task closed it.
+/// Ends the process after either end of the channel was closed: either the parent has
+/// ended, or a task closed the channel.
 fn end_with_channel(parent: &Parent) -> ! {
     if parent.lives() {
-        // Without a message: the parent may be just about to end.
+        // The worker prints no message, because the parent may be about to end.
         ExitCode::Closed.end();
     }
     current_process::end_now(0)
 }
 
-/// Ends the process after the channel could not be used.
+/// Ends the process after an I/O error on the channel.
 fn end_after_error(error: &io::Error, parent: &Parent) -> ! {
     match error.raw_os_error() {
         Some(libc::EBADF | libc::ENOTSOCK) => end_saying(
@@ -159,7 +163,8 @@ fn end_after_error(error: &io::Error, parent: &Parent) -> ! {
     }
 }
 
-/// Ends the process if the task thread unwinds: nothing else would answer its tasks.
+/// Ends the process if the task thread unwinds, because no other thread would answer its
+/// tasks.
 struct Unwinding;
 
 impl Drop for Unwinding {
@@ -171,7 +176,7 @@ impl Drop for Unwinding {
     }
 }
 
-/// Answers requests, one after the other.
+/// Answers requests, one after the other, until the process ends.
 fn serve(
     entry_point: EntryPoint,
     parent: &Parent,
@@ -209,10 +214,10 @@ fn serve(
     }
 }
 
-/// Ends the process in order: buffered output is written.
+/// Ends the process in an orderly way: buffered output is written.
 fn end(entry_point: EntryPoint) -> ! {
     match entry_point {
-        // `main` never ran, so std has nothing to clean up.
+        // `main` never ran, so the standard library has nothing to clean up.
         EntryPoint::Hook => {
             current_process::flush();
             current_process::end_now(0)
@@ -225,25 +230,25 @@ fn end(entry_point: EntryPoint) -> ! {
 struct Answers<'a> {
     parent: &'a Parent,
     channel: &'a Channel,
-    /// The worker process itself, as opposed to a fork that a task made.
+    /// The identity of the worker process, which tells it from a fork that a task made.
     origin: Origin,
     buffer: Vec<u8>,
 }
 
 impl Answers<'_> {
-    /// Runs a call and sends its answer; returns the kind of the answer.
+    /// Runs a call, sends its answer, and returns the kind of the answer.
     fn answer(&mut self, task: u64, work: Work) -> Option<Kind> {
         let mut answer = std::mem::take(&mut self.buffer);
-        // SAFETY: `Hello` showed that the parent is this very program, and it makes
-        // its calls with `Call`'s own functions.
+        // SAFETY: `Hello` showed that the parent runs this very program, and the parent
+        // makes its calls with the functions of `Call`.
         if !unsafe { work.call.run(task, work.args(), &mut answer) } {
             lost("the function that it is to call is not in this program");
         }
-        // Freed before the answer is sent: the parent may then look at this process's
-        // memory.
+        // The request is freed before the answer is sent, because the parent may measure
+        // this process's memory after the answer.
         drop(work);
         if !self.origin.is_here() {
-            // The task forked, and this is the fork.
+            // The task has forked, and this process is the fork.
             current_process::end_now(0);
         }
         set_cpu(&mut answer, current_process::cpu());
@@ -272,7 +277,7 @@ struct Requests<'a> {
 }
 
 impl Requests<'_> {
-    /// Waits for bytes.
+    /// Waits for bytes, and returns the number of bytes read.
     fn receive(&mut self) -> io::Result<usize> {
         if self.channel.is_intact() && is_elsewhere(self.bytes.cpu()) {
             let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
@@ -288,7 +293,7 @@ impl Requests<'_> {
             .receive(self.bytes.spare_buffer().unwrap_or_else(end_at_error))
     }
 
-    /// Waits for the next request; `None` if the parent has ended.
+    /// Waits for the next request; returns `None` if the parent has ended.
     fn next(&mut self) -> Option<Request> {
         loop {
             let frame = match self.bytes.next() {
@@ -315,7 +320,7 @@ fn end_at_error<T>(frame: ProtocolError) -> T {
     lost(&format!("it cannot read what it was sent: {frame}"))
 }
 
-/// Returns `true` if the error says that the other end is gone.
+/// Returns `true` if the error says that the other end of the channel is closed.
 fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset)

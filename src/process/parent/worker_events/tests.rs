@@ -1,4 +1,4 @@
-//! Workers that the tests play themselves, word for word.
+//! Tests in which the test itself plays the worker and sends each of its messages.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -14,8 +14,8 @@ use crate::process::wire::answer::WirePanic;
 use crate::process::wire::frame::{Kind, bare};
 use crate::process::wire::message::refused;
 
-/// A pool whose only worker is a process that does nothing, and that worker's
-/// end of the channel for the test to speak through.
+/// Returns a pool whose only worker is a process that does nothing, and that worker's end
+/// of the channel, through which the test sends messages.
 fn pool_with_a_dummy() -> (Arc<Pool>, UnixStream) {
     pool_with(dummy())
 }
@@ -49,7 +49,7 @@ fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
     (pool, worker)
 }
 
-/// A task that was sent to the dummy, if that is idle.
+/// Submits a task, which is sent to the dummy worker if the dummy is idle.
 fn queued(pool: &Arc<Pool>) -> Completion<()> {
     queued_under(TaskSettings::default(), pool)
 }
@@ -59,7 +59,7 @@ fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Completion<()> {
     pool.queue(call, settings, one::<()>, true).unwrap()
 }
 
-/// A task that the dummy has started.
+/// Submits a task, and reports that the dummy worker has started it.
 fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Completion<()> {
     started_under(TaskSettings::default(), pool, worker)
 }
@@ -79,11 +79,11 @@ fn started_under(
 
 fn outcome(task: &Completion<()>) -> Result<(), Error> {
     task.wait(Until::Done, None).unwrap();
-    // SAFETY: nobody takes from it.
+    // SAFETY: no other code takes the value out of the task.
     unsafe { task.lend() }.copied()
 }
 
-/// A caller that was told that the task is killed is told the truth.
+/// After `kill` has returned `true`, the task must end with `Killed`.
 #[test]
 fn an_answer_after_a_kill_does_not_count() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -96,7 +96,7 @@ fn an_answer_after_a_kill_does_not_count() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A worker may end right behind its answer.
+/// A worker may end immediately after its answer.
 #[test]
 fn an_answer_before_the_end_counts() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -110,7 +110,7 @@ fn an_answer_before_the_end_counts() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Also if a grandchild holds its socket open.
+/// The parent notices the death even if a grandchild holds the worker's socket open.
 #[test]
 fn without_a_descriptor_a_death_is_seen_all_the_same() {
     for is_held_open in [false, true] {
@@ -127,7 +127,7 @@ fn without_a_descriptor_a_death_is_seen_all_the_same() {
     }
 }
 
-/// Or it would be the end of an idle worker.
+/// A limit that outlasted its task would end an idle worker.
 #[test]
 fn a_limit_is_over_with_its_task() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -147,13 +147,13 @@ fn a_limit_is_over_with_its_task() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Its initializer might run for ever.
+/// The new worker must be ended, because its initializer might run for ever.
 #[test]
 fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
     let (pool, _worker) = pool_with_a_dummy();
     pool.stop_workers(true);
     let mut state = pool.lock();
-    // As if the supervisor had been starting one meanwhile.
+    // The state is as if the supervisor were starting a worker meanwhile.
     state.to_spawn = 1;
     state.starting = 1;
     let (ours, _childs) = channel::pair().unwrap();
@@ -192,7 +192,7 @@ fn an_answer_to_nothing_ends_the_worker() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Also one that never had a task.
+/// The pool does not break even if the worker never had a task.
 #[test]
 fn workers_that_end_while_they_rest_do_not_break_the_pool() {
     let (pool, worker) = pool_with_a_dummy();
@@ -230,7 +230,7 @@ fn hurry(pool: &Pool) {
     pool.wake_fd.wake();
 }
 
-/// As a worker does that is stopped: the task is not to blame.
+/// The worker behaves as a stopped process does, so its task does not fail.
 #[test]
 fn a_worker_that_does_not_take_up_its_task_is_ended() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -240,7 +240,7 @@ fn a_worker_that_does_not_take_up_its_task_is_ended() {
     while process.try_wait().unwrap().is_none() {
         std::thread::yield_now();
     }
-    // Real workers come next, which can make nothing of that call.
+    // Real workers start next, and they cannot run the call of this test.
     pool.shutdown(ShutdownOptions::new().cancel_pending(true));
     assert!(matches!(
         outcome(&task),
@@ -248,7 +248,7 @@ fn a_worker_that_does_not_take_up_its_task_is_ended() {
     ));
 }
 
-/// As one does that is stopped while it answers.
+/// The worker behaves as a process that is stopped while it sends an answer.
 #[test]
 fn a_worker_that_leaves_a_message_half_said_is_ended() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -263,7 +263,7 @@ fn a_worker_that_leaves_a_message_half_said_is_ended() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Bytes that come one by one, but come.
+/// The bytes of the message arrive one by one, but within the time limit.
 #[test]
 fn a_slow_message_is_waited_for() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -289,7 +289,7 @@ fn a_slow_message_is_waited_for() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A whole message or a part of one.
+/// The idle worker sends a whole message, or a part of a message.
 #[test]
 fn a_word_of_an_idle_worker_ends_it() {
     for bytes in [&bare(Kind::Started, 1)[..], &bare(Kind::Ready, 0)[..3]] {
@@ -306,7 +306,7 @@ fn a_word_of_an_idle_worker_ends_it() {
     }
 }
 
-/// A grandchild may hold the socket of an ended worker, and never be silent.
+/// A grandchild may hold the socket of an ended worker, and write to it without end.
 #[test]
 fn an_ended_worker_is_not_listened_to_for_ever() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -318,7 +318,7 @@ fn an_ended_worker_is_not_listened_to_for_ever() {
         let words = bare(Kind::Ready, 0).repeat(1000);
         while speaker.write_all(&words).is_ok() {}
     });
-    // What a worker says that is being ended is passed over.
+    // The pool ignores the messages of a worker that is being killed.
     state.workers.get_mut(&0).unwrap().kill(KillReason::Killed);
     drop(state);
     assert!(matches!(outcome(&task), Err(Error::Killed(_))));
@@ -348,7 +348,7 @@ fn a_long_queue_does_not_keep_its_memory() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The rest may never come.
+/// The rest of the message may never arrive.
 #[test]
 fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -364,7 +364,7 @@ fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// It has said all that a worker says at its start.
+/// The leaving worker sends each message that a worker may send at its start.
 #[test]
 fn a_leaving_worker_cannot_break_the_pool() {
     let panicked = InitializeFailure::Panicked(WirePanic {
@@ -388,7 +388,7 @@ fn a_leaving_worker_cannot_break_the_pool() {
     }
 }
 
-/// Nothing had to be started meanwhile.
+/// The pool had no worker to start between the two shortages.
 #[test]
 fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -406,7 +406,7 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let shortage = || io::Error::from_raw_os_error(libc::EMFILE);
     pool.not_started(&mut state, shortage());
     assert!(!state.is_broken());
-    // One that lasts does.
+    // A shortage that lasts longer than the limit breaks the pool.
     let now = Instant::now();
     state.shortage = now
         .checked_sub(SHORTAGE_LIMIT)
@@ -415,7 +415,7 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
     assert!(state.is_broken());
 }
 
-/// It was stopped, and goes on in the moment in which it is given up.
+/// The worker was stopped, and resumes at the moment in which the pool gives it up.
 #[test]
 fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -432,7 +432,8 @@ fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Of the worker of a task that wrote into its socket, the next task may have begun.
+/// A task that wrote into the worker's socket has spoiled the stream, and the worker may
+/// have begun its next task.
 #[test]
 fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     let mut whole = bare(Kind::Returned, 9);
@@ -457,7 +458,8 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     }
 }
 
-/// Byte by byte it would never be late, and the task's own limit not begin.
+/// If the payload arrived byte by byte, the worker would never be late, and the task's own
+/// limit would not begin.
 #[test]
 fn a_worker_that_begins_a_task_with_a_payload_is_given_up() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -479,7 +481,7 @@ fn a_worker_that_begins_a_task_with_a_payload_is_given_up() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A message of a killed worker changes nothing.
+/// A message of a killed worker does not change the reason.
 #[test]
 fn the_first_reason_to_kill_a_worker_stands() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -495,7 +497,7 @@ fn the_first_reason_to_kill_a_worker_stands() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The supervisor may sleep without a limit then.
+/// The supervisor needs the limit, because it might otherwise sleep without a timeout.
 #[test]
 fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -512,7 +514,8 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Nor would the supervisor see in time that the task is late.
+/// Without a wake-up the supervisor would not notice in time that the task has passed its
+/// limit.
 #[test]
 fn a_start_that_a_snapshot_reads_begins_the_limit_of_the_task() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -533,7 +536,7 @@ fn a_start_that_a_snapshot_reads_begins_the_limit_of_the_task() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Kills a worker, waits for its end, and has the pool handle it.
+/// Kills a worker, waits until its process has ended, and makes the pool handle the end.
 fn end(pool: &Pool, state: &mut PoolState, number: usize) {
     let process = Arc::clone(&state.workers[&number].process);
     process.kill().unwrap();
@@ -545,13 +548,13 @@ fn end(pool: &Pool, state: &mut PoolState, number: usize) {
     pool.worker_ended(state, number, end);
 }
 
-/// The pool would start one worker after the other, for ever.
+/// The pool would otherwise start one worker after another, for ever.
 #[test]
 fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let task = queued(&pool);
-    // Held throughout, so that no real worker is started.
+    // The lock is held throughout, so that the supervisor starts no real worker.
     let mut state = pool.lock();
     for number in 1..=5 {
         assert!(!state.is_broken(), "{number}");
@@ -594,7 +597,7 @@ fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
     assert!(outcome(&task).is_err());
 }
 
-/// As one says that the program is not there: waiting helps nothing.
+/// The error may say that the program is missing, for which the pool need not wait.
 #[test]
 fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -604,7 +607,7 @@ fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     assert!(state.is_broken());
 }
 
-/// It may take more than all looks together.
+/// The worker may read the call for a longer time than all progress checks take together.
 #[test]
 fn a_large_call_that_is_read_slowly_is_waited_for() {
     use std::io::Read;

@@ -1,4 +1,4 @@
-//! Calls made, carried over as bytes, and run, in one process.
+//! Tests that make calls, encode them, and run them, all in one process.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -8,7 +8,7 @@ use super::super::frame::Frame;
 use super::super::message::{Reply, Request};
 use super::*;
 
-/// The frame as it arrives at the other end.
+/// Returns the frame that the receiver assembles from `bytes`.
 fn frame(bytes: &[u8]) -> Frame {
     let mut assembler = Assembler::new();
     let mut left = bytes;
@@ -26,7 +26,7 @@ fn frame(bytes: &[u8]) -> Frame {
     }
 }
 
-/// Runs a request as a worker does.
+/// Runs a request as a worker does, and returns the reply.
 fn reply(request: &[u8]) -> Reply {
     let (task, work) = match Request::of(frame(request)).unwrap() {
         Request::Task(task, work) => (task, work),
@@ -34,7 +34,7 @@ fn reply(request: &[u8]) -> Reply {
         other => panic!("{other:?}"),
     };
     let mut out = Vec::new();
-    // SAFETY: the call was made by this program.
+    // SAFETY: this program has made the call.
     assert!(unsafe { work.call.run(task, work.args(), &mut out) });
     Reply::of(frame(&out)).unwrap()
 }
@@ -72,7 +72,7 @@ fn functions_generics_and_closures_are_called() {
     assert_eq!(value_of(double::<u8>, 4), 8);
     assert_eq!(value_of(double::<f64>, 0.25), 0.5);
     assert_eq!(value_of(|s: String| s.len(), "four".to_owned()), 4);
-    // Two closures that share a type's name.
+    // The two closures have types with the same name.
     let both: [fn(u8) -> u8; 2] = [|n| n + 1, |n| n + 2];
     assert_eq!(both.map(|f| value_of(f, 1)), [2, 3]);
     assert_eq!(value_of(|()| (), ()), ());
@@ -81,10 +81,10 @@ fn functions_generics_and_closures_are_called() {
 #[test]
 fn a_function_of_a_library_is_not_shippable() {
     let name = c"getpid";
-    // SAFETY: the arguments are what it takes.
+    // SAFETY: the arguments have the types that `dlsym` takes.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     let address: *const () = found.cast();
-    // SAFETY: never called; it is only asked where it is.
+    // SAFETY: `f` is never called; only its address is used.
     let f = unsafe { transmute::<*const (), fn(()) -> u32>(address) };
     let refused = Call::one(f).unwrap_err();
     assert_eq!(refused.address, found as usize);
@@ -106,7 +106,8 @@ fn addresses_that_are_not_code_are_not_called() {
             trampoline,
         };
         assert_eq!(Call::from_bytes(call.to_bytes()), call);
-        // SAFETY: one of the two addresses is none of code: it does nothing.
+        // SAFETY: one of the two addresses is not an address of code, so `run` calls
+        // nothing.
         assert!(!unsafe { call.run(1, &[], &mut out) });
     }
     assert!(out.is_empty());
@@ -126,7 +127,7 @@ fn a_panic_comes_with_its_place() {
     assert_eq!(panic.message(), "3 is too small");
 }
 
-/// Fails where its number says.
+/// A number whose code fails at the place that the number names.
 struct Picky(u8);
 
 impl Serialize for Picky {
@@ -171,7 +172,7 @@ fn values_that_do_not_cross_fail_their_own_task() {
     assert!(matches!(&answer, Answer::Undecodable(f) if f.type_name.ends_with("Picky")));
     let answer = answer_to(|p: Picky| p.0, &Picky(4));
     assert!(matches!(&answer, Answer::Panicked(note) if note.message == "four panics"));
-    // Its bytes are on their way when it explodes.
+    // The value's bytes are already encoded when its `Drop` panics.
     assert!(
         matches!(answer_to(make, &5), Answer::Returned(bytes) if codec::decode(&bytes) == Ok(5_u8))
     );

@@ -1,13 +1,13 @@
 //! Lists of numbers as one block of bytes.
 //!
-//! serde writes a `Vec<f64>` number by number, which takes 3 to 10 times as long
-//! as a copy, and in a debug build a hundred times. So the writer and the reader
-//! look at the type of what they are handed, and copy what they know: vectors of
-//! the primitive numbers. (A `String` is a block already.)
+//! serde writes a `Vec<f64>` number by number, which takes 3 to 10 times as long as a
+//! copy, and a hundred times as long in a debug build. So the writer and the reader check
+//! the type of the value, and copy vectors of primitive numbers as one block. (A `String`
+//! is written as one block already.)
 //!
-//! It does not matter whether both sides recognize a type, which a `with`
-//! attribute may hide: the reader sees the tag, and reads a block number by number
-//! if it has to, or a list into a vector.
+//! A `with` attribute may hide the type from one of the two sides. The encoding is
+//! readable even then, because the reader sees the tag of a block. The reader can read a
+//! block number by number, and can read a list of single numbers into a vector.
 
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, needs_drop, transmute_copy};
@@ -17,12 +17,12 @@ use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use super::tag;
 
-/// A list of numbers as the bytes that it has in memory.
+/// A list of numbers, as the bytes that the list has in memory.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
     /// The tag of each number.
     pub(super) tag: u8,
-    /// The number of numbers.
+    /// The length of the list.
     pub(super) count: usize,
     pub(super) bytes: &'a [u8],
 }
@@ -36,7 +36,7 @@ pub(super) trait Number: Pod + DeserializeOwned {
 pub(super) trait ReadNumbers {
     type Error;
 
-    /// `None`: no block of such numbers is next.
+    /// Returns the next block as a vector; `None` if no block of such numbers comes next.
     fn read_numbers<N: Number>(&mut self) -> Option<Result<Vec<N>, Self::Error>>;
 }
 
@@ -46,10 +46,11 @@ macro_rules! numbers {
             const TAG: u8 = tag::$tag;
         })*
 
-        /// The block of `value`, if it is a vector of numbers that is worth one.
+        /// Returns the block of `value` if `value` is a vector of numbers.
         #[inline]
         pub(super) fn block_of<T: ?Sized>(value: &T) -> Option<Block<'_>> {
-            // These are constants of most types, which spares the search.
+            // Both arguments are constants for most types, so the compiler removes the
+            // search below.
             if is_no_vector(size_of_val(value), needs_drop::<T>()) {
                 return None;
             }
@@ -59,8 +60,8 @@ macro_rules! numbers {
             None
         }
 
-        /// Has `reader` read what a seed of type `S` stands for, if that is a
-        /// vector of numbers and a block of them is next.
+        /// Makes `reader` read the value of a seed of type `S`, if that value is a vector
+        /// of numbers and a block of such numbers comes next.
         #[inline]
         pub(super) fn read_vector<'de, S, R>(reader: &mut R) -> Option<Result<S::Value, R::Error>>
         where
@@ -72,8 +73,8 @@ macro_rules! numbers {
             }
             $(if typeid::of::<S>() == typeid::of::<PhantomData<Vec<$number>>>() {
                 let numbers = ManuallyDrop::new(reader.read_numbers::<$number>()?);
-                // SAFETY: the seed is `PhantomData<Vec<_>>`, whose value is that
-                // vector; and the original is not dropped.
+                // SAFETY: the seed is `PhantomData<Vec<_>>`, whose value has the type of
+                // this vector, and `ManuallyDrop` keeps the original from being dropped.
                 return Some(unsafe {
                     transmute_copy::<
                         ManuallyDrop<Result<Vec<$number>, R::Error>>,
@@ -111,7 +112,8 @@ fn is_no_vector(size: usize, needs_drop: bool) -> bool {
 
 #[inline]
 fn downcast<T: ?Sized, U>(value: &T) -> Option<&U> {
-    // SAFETY: it is one, but for lifetimes, of which no `Vec` of numbers has any.
+    // SAFETY: the types are equal except for lifetimes, and a `Vec` of numbers has no
+    // lifetimes.
     (typeid::of::<T>() == typeid::of::<U>())
         .then(|| unsafe { &*std::ptr::from_ref(value).cast::<U>() })
 }
@@ -126,18 +128,19 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The numbers of a block, copied. Bytes that make no whole number are left out.
+/// Copies the numbers of a block into a vector. Trailing bytes that make no whole number
+/// are ignored.
 ///
-/// Not by `bytemuck`, which fills the vector with zeros first: for 1 MiB that is a
-/// tenth of the whole way to another process.
+/// `bytemuck` is not used here, because it fills the vector with zeros first. For 1 MiB
+/// these zeros take a tenth of the time in which the bytes reach another process.
 pub(super) fn numbers_of<N: Number>(bytes: &[u8]) -> Vec<N> {
     let count = bytes.len() / size_of::<N>();
     let mut numbers = Vec::<N>::with_capacity(count);
     let start = numbers.as_mut_ptr().cast::<u8>();
-    // SAFETY: there are that many bytes, and room for as many; the room is new,
-    // so they do not overlap.
+    // SAFETY: `bytes` has at least that many bytes, and the vector has the capacity for
+    // them. The vector is new, so the two do not overlap.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, count * size_of::<N>()) };
-    // SAFETY: so many numbers were written, and any bytes are a number (`Pod`).
+    // SAFETY: `count` numbers were written, and any bytes are a valid number (`Pod`).
     unsafe { numbers.set_len(count) };
     numbers
 }

@@ -1,33 +1,36 @@
-//! Deeply nested values: more stack for the code that writes or reads them, which
-//! calls itself once for each level.
+//! Deeply nested values: more stack for the code that writes or reads them, because this
+//! code calls itself once for each level.
 
 use super::refusal::Refusal;
 use crate::sys::stack;
 
-/// More stack than the writing of one value takes, its own code included.
+/// A stack size, in bytes, that is larger than the writing of one value takes, including
+/// the value's own code.
 pub(super) const LEAST: usize = 128 << 10;
 
-/// More stack than is used between two parts that are read one inside the other. A
-/// part's size is known only once its own code runs, and a debug build has laid some
-/// copies of it on the stack by then: of a part of 64 KiB about ten.
+/// A stack size, in bytes, that is larger than the stack used between two nested parts
+/// while they are read. The size of a part is known only once its own code runs. By then a
+/// debug build has placed some copies of the part on the stack: about ten copies of a part
+/// of 64 KiB.
 const LEAST_TO_READ: usize = 1 << 20;
 
-/// The number of copies of a value on the stack while it is read, by far: a debug build
-/// moves it from hand to hand. A list of parts of 2 KiB took eight to eleven a part there,
-/// by the lengths with which 32 MiB of stack were and were not enough.
+/// The number of copies of a value for which the stack has room while the value is read.
+/// The number is generous, because a debug build copies the value from function to
+/// function. A list of parts of 2 KiB took eight to eleven copies for each part. These
+/// counts come from the longest list for which 32 MiB of stack were enough.
 const COPIES: usize = 24;
 
-/// Returns the bytes of stack for the reading of a value of that size.
+/// Returns the bytes of stack that the reading of a value of `size` bytes needs.
 #[inline]
 pub(super) const fn needs_for(size: usize) -> usize {
     size.saturating_mul(COPIES).saturating_add(LEAST_TO_READ)
 }
 
-/// Reads or writes a part, with so many bytes of stack at least.
+/// Reads or writes a part, with at least `bytes` bytes of free stack.
 ///
 /// # Errors
 ///
-/// There is no memory for more stack; or those of the part.
+/// Returns an error if there is no memory for more stack, or if `part` returns an error.
 #[inline]
 pub(super) fn deeper<T>(
     bytes: usize,

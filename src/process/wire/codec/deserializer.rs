@@ -1,10 +1,11 @@
 //! The deserializer: reads a value from the bytes that `serializer.rs` wrote.
 //!
-//! An integer may be read as one of another width, which its visitor checks;
-//! sequences, tuples and packed numbers as each other if the count is right; text
-//! and bytes as each other. The fields of a struct are those that were written, by
-//! name and in order. All else is an error, and so is a visitor that leaves
-//! something unread or wants more than there is.
+//! An integer may be read as an integer of another width, and the visitor checks its
+//! value. Sequences, tuples and packed numbers may be read as each other if their numbers
+//! of elements are equal. Text and bytes may be read as each other. The fields of a struct
+//! must be the written fields, with the same names and in the same order. Every other
+//! difference is an error. A visitor that leaves a part unread, or asks for more parts
+//! than were written, is an error too.
 
 use std::ptr;
 
@@ -17,13 +18,13 @@ use super::input::Reader;
 use super::refusal::{Refusal, USE_JSON};
 use super::tag;
 
-/// Reads a message that takes up all of `bytes`.
+/// Reads a value, whose encoding must take up all of `bytes`.
 pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let mut reader = Reader::new(bytes)?;
     let mut value = reader.value(std::marker::PhantomData::<T>)?;
     if reader.is_ambiguous && !reader.has_failed {
-        // By position just now, which shows that no field is missing; and now by name,
-        // which shows that each name is of a field of its own.
+        // The first read went by position and showed that no field is missing. The second
+        // read goes by name, and shows that no two names are aliases of one field.
         drop(value);
         reader = Reader::new(bytes)?;
         reader.by_name = true;
@@ -42,7 +43,7 @@ pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> 
     }
 }
 
-/// Plain numbers; an integer may have been written as another.
+/// Methods that read plain numbers; an integer may have been written with another width.
 macro_rules! numbers {
     ($($method:ident $visit:ident $type:ty, $tag:ident;)*) => {
         $(
@@ -109,7 +110,7 @@ macro_rules! texts {
     )*};
 }
 
-/// Methods that only a format could serve which says what comes.
+/// Methods that would need a format whose bytes say which value comes next.
 macro_rules! unserved {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Refusal> {
@@ -285,7 +286,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         }
         let shape = self.shape()?;
         let known = self.shapes[shape].variants;
-        // A `Deserialize` written by hand may list none.
+        // A `Deserialize` that was written by hand may list no variants.
         if !variants.is_empty() && !known.is_some_and(|known| ptr::eq(known, variants)) {
             self.find_variant(shape, name, variants)?;
         }
@@ -305,7 +306,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 }
 
-/// A variant, by name: what number it has may differ between the two sides.
+/// A variant, which is read by its name, because the variant's number may differ between
+/// writer and reader.
 struct Variant<'d, 'de> {
     reader: &'d mut Reader<'de>,
     tag: u8,

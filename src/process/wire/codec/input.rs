@@ -1,4 +1,4 @@
-//! [`Reader`]: the bytes of a value, and the checks of what is read from them.
+//! [`Reader`]: the bytes of an encoded value, and the checks of each part that is read.
 
 use std::ptr;
 
@@ -11,32 +11,32 @@ use super::refusal::{Refusal, USE_JSON};
 use super::scan::{ends_early, names, take, take_length, take_text};
 use super::tag;
 
-/// A shape as it was written.
+/// A shape as the writer has written it.
 pub(super) struct Shape<'de> {
     pub(super) name: &'de str,
     pub(super) count: usize,
-    /// Its fields' names, each behind its length.
+    /// The names of the fields; a length stands in front of each name.
     pub(super) fields: &'de [u8],
-    /// The reader's fields that are known to fit.
+    /// The reader's fields, once they were found to fit the written fields.
     pub(super) fitting: Option<&'static [&'static str]>,
-    /// The reader's variants that are known to have the name once.
+    /// The reader's variants, once exactly one of them was found to have the written name.
     pub(super) variants: Option<&'static [&'static str]>,
 }
 
 pub(super) struct Reader<'de> {
     pub(super) rest: &'de [u8],
     pub(super) shapes: Vec<Shape<'de>>,
-    /// The tag of the next value, which does not stand in front of it.
+    /// The tag of the next value, if no tag stands in front of the value's bytes.
     pub(super) packed: Option<u8>,
-    /// It is not known any more what the next bytes are.
+    /// `true` once a read has failed, so that the meaning of the next bytes is unknown.
     pub(super) has_failed: bool,
-    /// A struct was written with fewer names than its reader has, some of which may be
-    /// names of one field.
+    /// `true` if a struct was written with fewer fields than its reader has. Some of the
+    /// reader's fields may then be aliases of one field.
     pub(super) is_ambiguous: bool,
-    /// Such structs are read by name, and not by position.
+    /// `true` if a struct with fewer written fields is read by name, and not by position.
     pub(super) by_name: bool,
-    /// The size of the largest value that was begun so far. What is inside another on
-    /// the heap has a size that is known only when it is begun.
+    /// The size of the largest value whose reading has begun so far. The size of a value
+    /// on the heap inside another value is known only when its own reading begins.
     pub(super) largest: usize,
 }
 
@@ -80,14 +80,14 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// Returns the bytes of stack for the reading of a value of that type.
+    /// Returns the bytes of stack that the reading of a value of type `T` needs.
     #[inline]
     pub(super) fn stack_for<T>(&mut self) -> usize {
         self.largest = self.largest.max(size_of::<T>());
         needs_for(self.largest)
     }
 
-    /// Reads a value that is part of another, or the whole.
+    /// Reads the whole value, or a value that is part of another value.
     #[inline]
     pub(super) fn value<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
         let before = self.rest.len();
@@ -97,14 +97,15 @@ impl<'de> Reader<'de> {
             }
         }
         let read = seed.deserialize(&mut *self);
-        // Nothing is written as nothing.
+        // The writer writes at least one byte for each value, so a read that takes no
+        // bytes has failed.
         if read.is_err() || self.rest.len() == before {
             self.has_failed = true;
         }
         read
     }
 
-    /// An error after which the next bytes may be anything.
+    /// Returns an error, and records that the meaning of the next bytes is unknown.
     #[cold]
     pub(super) fn fail(&mut self, reason: impl Into<String>) -> Refusal {
         self.has_failed = true;
@@ -151,7 +152,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// The number of a shape that there is.
+    /// Reads the number of a shape, and checks that this shape exists.
     #[inline]
     pub(super) fn shape(&mut self) -> Result<usize, Refusal> {
         let shape = usize::from(u16::from_ne_bytes(self.array()?));
@@ -174,7 +175,8 @@ impl<'de> Reader<'de> {
         std::str::from_utf8(bytes).map_err(|_| self.fail("text that is not UTF-8"))
     }
 
-    /// The bytes behind [`tag::PACKED`], if they are of such numbers.
+    /// Reads the bytes behind [`tag::PACKED`]; returns `None` if the tag of the numbers is
+    /// not `wanted`.
     #[inline]
     pub(super) fn packed_bytes(
         &mut self,
@@ -191,7 +193,8 @@ impl<'de> Reader<'de> {
         self.take(count.saturating_mul(width)).map(Some)
     }
 
-    /// Anything of elements: `count` of them, if that is known.
+    /// Reads any list of elements; `count` is the number of elements if the reader knows
+    /// it.
     #[inline]
     pub(super) fn elements<V: Visitor<'de>>(
         &mut self,
@@ -247,7 +250,7 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// The fields of a struct or variant whose tag was read.
+    /// Reads the fields of a struct or variant whose tag was read.
     #[inline]
     pub(super) fn fields<V: Visitor<'de>>(
         &mut self,
@@ -274,8 +277,9 @@ impl<'de> Reader<'de> {
                 visitor.visit_map(&mut named)
             });
         }
-        // Other names of one field may be among those of the reader. If not, then
-        // it reads more fields than were written.
+        // The reader's additional names may be aliases of fields that were written. If
+        // these names are no aliases, the reader reads more fields than were written,
+        // which is an error.
         let read = self.visit(count, None, true, |parts| visitor.visit_seq(parts));
         read.map_err(|wrong| {
             let missing = self.missing(shape, fields);
@@ -283,7 +287,7 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// Sees that all that was written is read, in that order.
+    /// Checks that the reader reads all fields that were written, in the same order.
     #[cold]
     pub(super) fn fit(
         &mut self,
@@ -313,8 +317,9 @@ impl<'de> Reader<'de> {
         Err(self.fail(reason))
     }
 
-    /// Sees that the name stands for one of the reader's variants: `other` would
-    /// take one that it does not know, and the first of a name all of that name.
+    /// Checks that exactly one of the reader's variants has the written name. Without this
+    /// check a variant marked `other` would accept an unknown name, and the first of
+    /// several variants with one name would be used for all of them.
     #[cold]
     pub(super) fn find_variant(
         &mut self,
@@ -339,7 +344,7 @@ impl<'de> Reader<'de> {
         Err(self.fail(reason))
     }
 
-    /// Names a field that is read and was not written.
+    /// Names a field that the reader reads and the writer has not written.
     #[cold]
     pub(super) fn missing(&self, shape: usize, fields: &[&str]) -> String {
         let written = &self.shapes[shape];
@@ -355,7 +360,7 @@ impl<'de> Reader<'de> {
 impl ReadNumbers for Reader<'_> {
     type Error = Refusal;
 
-    /// `None` leaves them to be read one by one.
+    /// Returns `None` if the numbers must be read one by one.
     fn read_numbers<N: Number>(&mut self) -> Option<Result<Vec<N>, Refusal>> {
         let before = self.rest;
         self.rest = self.rest.get(1..)?;
@@ -374,12 +379,13 @@ impl Reader<'_> {
     }
 }
 
-/// Elements, or keys and values, of which so many were written.
+/// The elements, or the keys and values, that remain to be read.
 pub(super) struct Parts<'d, 'de> {
     reader: &'d mut Reader<'de>,
     left: usize,
     packed: Option<u8>,
-    /// To ask for more is an error, rather than the end.
+    /// `true` if reading more parts than were written is an error, and not the end of the
+    /// list.
     is_exact: bool,
 }
 
@@ -400,7 +406,7 @@ impl<'de> Parts<'_, 'de> {
         self.reader.value(seed).map(Some)
     }
 
-    /// No more than there can be.
+    /// Returns the number of remaining parts, but at most the number of remaining bytes.
     #[inline]
     pub(super) fn hint(&self) -> Option<usize> {
         Some(self.left.min(self.reader.rest.len()))
@@ -444,9 +450,9 @@ impl<'de> de::MapAccess<'de> for &mut Parts<'_, 'de> {
     }
 }
 
-/// The fields of a struct, read by the names that were written.
+/// The fields of a struct, which are read by the names that were written.
 struct Named<'p, 'd, 'de> {
-    /// Those that are left, each behind its length.
+    /// The names that remain to be read; a length stands in front of each name.
     names: &'de [u8],
     parts: &'p mut Parts<'d, 'de>,
 }

@@ -1,9 +1,10 @@
-//! Values as bytes. It knows nothing of frames and tasks.
+//! Values as bytes. The codec does not know frames and tasks.
 //!
-//! A format of our own: both ends are one program on one machine, and what arrives
-//! is to be what was sent. So each part says what wrote it, and fields and variants
-//! are known by name. A reader that asks for something else gets an error, where a
-//! format without such marks makes another value of the bytes.
+//! The codec uses a format of its own. Both ends are the same program on the same machine,
+//! and the decoded value has to be the value that was sent. So each part begins with a tag
+//! for the call that wrote it, and fields and variants are identified by name. A reader
+//! that asks for another type gets an error. A format without such tags would decode the
+//! bytes as a different value.
 //!
 //! | file | holds |
 //! |---|---|
@@ -33,14 +34,14 @@ use serde::de::DeserializeOwned;
 
 use self::refusal::Refusal;
 
-/// The size, in bytes, from which a value may find no memory.
+/// The size, in bytes, above which the decoder checks that there is memory for a value.
 const LARGE: usize = 1 << 20;
 
 /// The reason why a value could not be encoded or decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CodecFault {
     pub(crate) type_name: String,
-    /// The words of the value's own code, or of the format.
+    /// The error text, which comes from the value's own code or from the codec.
     pub(crate) reason: String,
 }
 
@@ -59,16 +60,17 @@ impl fmt::Display for CodecFault {
     }
 }
 
-/// Appends the value to `out`. A value that cannot be written leaves `out` as
-/// it was.
+/// Appends the encoded value to `out`. A value that cannot be encoded leaves `out`
+/// unchanged.
 ///
 /// # Errors
 ///
-/// The value's `Serialize` failed, or does something that the format cannot.
+/// Returns an error if the value's `Serialize` fails, or makes a call that the format does
+/// not support.
 ///
 /// # Panics
 ///
-/// If the value's `Serialize` does; `out` then has part of it.
+/// Panics if the value's `Serialize` panics; `out` then holds a part of the encoding.
 pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecFault> {
     let before = out.len();
     output::write(value, out).map_err(|refusal| {
@@ -77,18 +79,19 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
     })
 }
 
-/// Reads a value that takes up all of `bytes`.
+/// Decodes a value, whose encoding must take up all of `bytes`.
 ///
 /// # Errors
 ///
-/// The bytes are no such value, or its `Deserialize` says so.
+/// Returns an error if the bytes are not the encoding of a `T`, or the value's
+/// `Deserialize` fails.
 ///
 /// # Panics
 ///
-/// If the value's `Deserialize` does.
+/// Panics if the value's `Deserialize` panics.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault> {
-    // A `Deserialize` that gets no memory ends the program. The value takes about
-    // as much as its bytes, so it is seen before whether that is there.
+    // A `Deserialize` that cannot allocate memory ends the program. A value takes about as
+    // much memory as its encoding, so the decoder first tries to allocate as many bytes.
     if bytes.len() > LARGE && !is_memory_for(bytes.len()) {
         let size = bytes.len();
         let why = format!("there is no memory for its {size} bytes");
@@ -100,7 +103,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault>
 fn is_memory_for(bytes: usize) -> bool {
     let mut buffer = Vec::<u8>::new();
     let reserved = buffer.try_reserve_exact(bytes);
-    // The compiler may leave out an allocation that is not used.
+    // The compiler could otherwise remove the allocation, because the buffer is not used.
     std::hint::black_box(&buffer);
     reserved.is_ok()
 }

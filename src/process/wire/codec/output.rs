@@ -1,8 +1,9 @@
-//! [`Writer`]: tagged bytes, and the shapes behind them.
+//! [`Writer`]: the tagged bytes of a value, and the shapes behind them.
 //!
-//! A struct or variant is written with the number of its *shape*: its name and
-//! those of its fields. The shapes stand behind the value, each once, so that the
-//! reader can see whether it reads the very fields that were written.
+//! The bytes of a struct or variant begin with the number of its *shape*. A shape is the
+//! name of the struct or variant, with the names of its fields. All shapes stand behind
+//! the value, each shape once, so that the reader can check that it reads the same fields
+//! that were written.
 
 use std::mem::needs_drop;
 use std::ptr;
@@ -23,14 +24,15 @@ pub(super) struct Shape {
 pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) shapes: Vec<Shape>,
-    /// A part failed, and what holds it may have gone on.
+    /// `true` once a part could not be written; the code that holds the part may have
+    /// ignored the error.
     pub(super) has_failed: bool,
 }
 
-/// Appends a whole message.
+/// Appends a whole encoded value.
 pub(super) fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
-    // Whether shapes follow.
+    // The first byte says if shapes follow the value.
     out.push(0);
     let mut writer = Writer {
         out,
@@ -45,7 +47,7 @@ pub(super) fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Re
     }
     let shapes = writer.shapes;
     if shapes.is_empty() {
-        // The most frequent value is nothing at all.
+        // The most frequent value is `()`, which is encoded as no bytes at all.
         if out[start + 1..] == [tag::UNIT] {
             out.truncate(start);
         }
@@ -81,7 +83,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes a value that is part of another, or the whole.
+    /// Writes the whole value, or a value that is part of another value.
     #[inline]
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         if let Some(block) = block_of(value) {
@@ -91,7 +93,8 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(block.bytes);
             return Ok(());
         }
-        // What goes deep holds something on the heap, or is a reference to that.
+        // A deeply nested value holds something on the heap, or is a reference to such a
+        // value.
         let may_go_deep = needs_drop::<T>() || size_of_val(value) == size_of::<usize>();
         let written = if may_go_deep {
             deeper(LEAST, || value.serialize(&mut *self))
@@ -115,7 +118,7 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(bytes);
     }
 
-    /// The head of a variant that has no names in it.
+    /// Writes the tag and the shape of a variant that has no named fields.
     #[inline]
     pub(super) fn variant(&mut self, tag: u8, name: &'static str) -> Result<(), Refusal> {
         let is_known = |shape: &Shape| ptr::eq(shape.name, name) && shape.fields.is_empty();
@@ -125,7 +128,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Has a shape, and gives its number.
+    /// Adds a shape if no equal shape was added before, and returns the number of the
+    /// shape.
     #[cold]
     pub(super) fn add(
         &mut self,

@@ -1,16 +1,17 @@
-//! [`Refusal`]: why a value could not be written or read, in words.
+//! [`Refusal`]: the reason, as text, why a value could not be written or read.
 //!
-//! It is also what a value's own code makes its errors of, and keeps what they say.
+//! The errors that a value's own `Serialize` or `Deserialize` makes have this type too,
+//! and a refusal keeps their texts.
 
 use std::fmt::{self, Display};
 
 use serde::{de, ser};
 
-/// The way out for a value that these bytes cannot carry.
+/// The advice for a value that this format cannot encode.
 pub(super) const USE_JSON: &str =
     "wrap the value in `Json` (feature `json`), which says what comes";
 
-/// One pointer wide, so that results on the way stay small.
+/// A refusal is one pointer wide, so that the codec's results stay small.
 #[expect(
     clippy::box_collection,
     reason = "every result on the way is as large as this"

@@ -1,4 +1,4 @@
-//! The small pieces of the format: counts and texts, taken from the front of bytes.
+//! Functions that take counts and texts from the front of the encoded bytes.
 
 use super::refusal::Refusal;
 
@@ -30,7 +30,7 @@ pub(super) fn take_text<'de>(rest: &mut &'de [u8]) -> Result<&'de str, Refusal> 
     text.map_err(|_| Refusal::new("text that is not UTF-8"))
 }
 
-/// The names of a shape, which were read once before.
+/// Returns the names of a shape's fields; the bytes of these names were checked before.
 pub(super) fn names(mut fields: &[u8]) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || take_text(&mut fields).ok())
 }

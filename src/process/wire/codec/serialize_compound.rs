@@ -1,4 +1,4 @@
-//! [`Parts`] and [`Fields`]: sequences, maps, structs and variants while they are
+//! [`Parts`] and [`Fields`]: sequences, maps, structs and variants while they are being
 //! written.
 
 use std::ptr;
@@ -45,7 +45,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Elements, or keys and values, of which so many were announced.
+/// A list or map that is being written; `left` counts the announced parts that are still
+/// missing.
 pub(super) struct Parts<'e, 'a> {
     pub(super) writer: &'e mut Writer<'a>,
     pub(super) left: usize,
@@ -116,16 +117,16 @@ impl ser::SerializeMap for Parts<'_, '_> {
     }
 }
 
-/// The fields of a struct or a variant, while they are written.
+/// The fields of a struct or a variant, while they are being written.
 pub(super) struct Fields<'e, 'a> {
     writer: &'e mut Writer<'a>,
     name: &'static str,
-    /// The place of the number of the shape.
+    /// The position in the output at which the number of the shape stands.
     at: usize,
-    /// The place of the shape that fits so far.
+    /// The index of a known shape whose fields agree with the fields written so far.
     likely: usize,
     count: usize,
-    /// The names so far, if no shape fits.
+    /// The names of the fields written so far, if no known shape fits.
     own_names: Vec<&'static str>,
 }
 
@@ -146,7 +147,7 @@ impl Fields<'_, '_> {
         self.writer.value(value)
     }
 
-    /// Goes on with names of its own.
+    /// Switches from the known shape to a list of this struct's own field names.
     #[cold]
     fn leave_likely(&mut self) {
         if let Some(likely) = self.writer.shapes.get(self.likely) {

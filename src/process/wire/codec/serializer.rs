@@ -1,4 +1,4 @@
-//! The serializer: serde's calls as tagged bytes.
+//! The serializer: writes serde's calls as tagged bytes.
 
 use std::fmt::Display;
 
@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use super::serialize_compound::{Fields, Parts};
 use super::tag;
 
-/// Plain values: a tag, and their bytes.
+/// Methods that write a plain number as a tag and the bytes of the number.
 macro_rules! numbers {
     ($($method:ident $type:ty, $tag:ident;)*) => {$(
         #[inline]
@@ -120,7 +120,7 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
 
     fn serialize_map(self, count: Option<usize>) -> Result<Parts<'e, 'a>, Refusal> {
         let mut parts = self.parts(tag::MAP, count)?;
-        // Keys and values are counted alike.
+        // `left` counts keys and values alike.
         parts.left = parts.left.saturating_mul(2);
         Ok(parts)
     }

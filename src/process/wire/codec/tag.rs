@@ -1,7 +1,7 @@
-//! The bytes that say which call of serde's wrote what follows them.
+//! The tags: bytes that say which call of serde wrote the bytes that follow.
 //!
-//! All numbers are as the processor has them: both ends run on one machine, and
-//! are one program.
+//! All numbers have the processor's byte order, because both ends are the same program on
+//! the same machine.
 //!
 //! ```text
 //! UNIT NONE FALSE TRUE
@@ -18,7 +18,8 @@
 //! STRUCT_VARIANT      | shape u16 | fields
 //! ```
 //!
-//! A newtype is its value. Lengths and counts have seven bits a byte.
+//! A newtype struct is encoded as its value. Lengths and counts are encoded with seven
+//! bits in each byte.
 
 macro_rules! tags {
     ($($name:ident $text:literal)*) => {
@@ -28,7 +29,7 @@ macro_rules! tags {
 
         $(pub(crate) const $name: u8 = Number::$name as u8;)*
 
-        /// The name of a tag, for errors.
+        /// Returns the name of a tag, for errors.
         pub(super) fn name(tag: u8) -> &'static str {
             match tag {
                 $($name => $text,)*
@@ -69,6 +70,6 @@ tags! {
     STRUCT_VARIANT "a variant with fields"
 }
 
-/// The tags of integers whose width is the processor's.
+/// The tags of `usize` and `isize`, whose width is the processor's.
 pub(super) const USIZE: u8 = if size_of::<usize>() == 8 { U64 } else { U32 };
 pub(super) const ISIZE: u8 = if size_of::<isize>() == 8 { I64 } else { I32 };

@@ -1,5 +1,5 @@
-//! Types whose `Serialize` and `Deserialize` do not fit: their values arrive
-//! equal, or there is an error.
+//! Types whose `Serialize` and `Deserialize` do not fit: a value arrives equal, or there
+//! is an error.
 
 #![expect(unreachable_patterns, reason = "each field has the same aliases")]
 
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use serde::de::DeserializeOwned;
 
-/// The value as it arrives.
+/// Encodes `value` and returns the decoded value.
 fn carried<A: Serialize, B: DeserializeOwned>(value: &A) -> Result<B, CodecFault> {
     decode(&bytes_of(value)?)
 }
@@ -25,7 +25,7 @@ fn assert_arrives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T)
     assert_eq!(carried::<T, T>(&value), Ok(value));
 }
 
-/// As a service's order: what is not there is not written.
+/// An order as a web service sends it: absent values are not written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -95,7 +95,8 @@ fn a_field_that_only_one_half_knows_is_an_error_that_names_it() {
     assert!(fault.reason.contains("`into` of `Swap`"), "{fault}");
 }
 
-/// Calls a macro with each of the attributes behind what it has already.
+/// Calls the macro `$next` once for each attribute, which is appended to the attributes in
+/// `$so_far`.
 macro_rules! each_attribute {
     ($next:ident $($so_far:tt)*) => {
         $next! { $($so_far)* [] }
@@ -167,15 +168,15 @@ fn check_one<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
     }
 }
 
-/// Each attribute of serde's that makes the halves of a struct differ, at each of
-/// two fields, in front of a third that may be skipped: each type more takes its
-/// time to be compiled.
+/// Each of serde's attributes that make the halves of a struct differ is tried at each of
+/// two fields. The third field may be skipped. More fields would make the test slow to
+/// compile.
 #[test]
 fn whatever_is_skipped_a_struct_arrives_equal_or_is_an_error() {
     each_attribute! { second }
 }
 
-/// The same inside a variant.
+/// The fields are inside a variant, and have the same attributes as in the test above.
 #[test]
 fn whatever_is_skipped_a_variant_arrives_equal_or_is_an_error() {
     each_attribute! { second_of_a_variant }
@@ -238,7 +239,7 @@ fn other_names_of_fields_and_fields_of_neither_half_arrive() {
         port,
     };
     assert_arrives(vec![named(None), named(Some(3))]);
-    /// Read through another type with other names.
+    /// A struct that is read through another type with other field names.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(try_from = "Unchecked")]
     struct Checked {
@@ -311,7 +312,7 @@ fn the_types_of_std_arrive() {
     assert!(carried::<_, f64>(&f64::NAN).unwrap().is_nan());
 }
 
-/// One half of these writes what the other half reads by another name.
+/// The writer and the reader use different names or types for the same data.
 #[test]
 fn what_is_the_same_by_another_name_is_read() {
     assert_eq!(carried(&7_u8), Ok(7_u64));
@@ -337,7 +338,7 @@ fn what_is_the_same_by_another_name_is_read() {
     assert!(carried::<_, Duration>(&BTreeMap::from([("secs", 1), ("nanos", 2)])).is_err());
 }
 
-/// An error that a value's own code passes over leaves nobody knows what.
+/// A value's own code ignores an error, so the meaning of the next bytes is unknown.
 #[test]
 fn an_error_that_is_passed_over_is_an_error() {
     #[derive(Debug, PartialEq)]
@@ -383,7 +384,7 @@ fn a_count_that_is_wrong_is_an_error() {
     }
 }
 
-/// A reader takes a name that it does not know for the variant that is `other`.
+/// A reader takes an unknown name for the variant that is marked `other`.
 #[test]
 fn a_variant_that_only_the_writer_knows_is_not_another_one() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -438,7 +439,8 @@ fn variants_of_one_name_are_not_taken_for_each_other() {
     assert_arrives([Twice::D, Twice::F]);
 }
 
-/// The first time it has the fields that it announces.
+/// The struct writes all its announced fields when it is written first, and fewer fields
+/// when it is written again.
 #[test]
 fn a_struct_that_has_fewer_fields_the_second_time_is_not_read_as_the_first() {
     struct Shrinking(usize);
@@ -467,7 +469,8 @@ fn a_struct_that_has_fewer_fields_the_second_time_is_not_read_as_the_first() {
     assert!(carried::<_, Vec<Whole>>(&[Shrinking(2), Shrinking(2)]).is_ok());
 }
 
-/// The bytes it leaves would be the head of the next value: a `Some` around it.
+/// The bytes that this value does not read would be taken for the next value's tag, a
+/// `Some`.
 #[test]
 fn a_value_that_reads_nothing_does_not_change_the_next() {
     #[derive(Debug)]
@@ -486,7 +489,7 @@ fn a_value_that_reads_nothing_does_not_change_the_next() {
 
 #[test]
 fn a_count_whose_bytes_overflow_is_an_error() {
-    // 2^61, of eight bytes each.
+    // The count is 2^61, and each element has eight bytes.
     let count = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
     let bytes = [&[0, tag::PACKED, tag::U64][..], &count].concat();
     let read = decode::<Vec<u64>>(&bytes);

@@ -1,4 +1,5 @@
-//! [`Json`]: types that serde reads by looking at what comes, and what JSON has no words for.
+//! [`Json`]: types that serde can read only from a self-describing format, and values that
+//! JSON cannot express.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -11,7 +12,7 @@ use super::super::codec::{CodecFault, decode};
 use super::bytes_of;
 use crate::json::Json;
 
-/// There and back as processes send it.
+/// Encodes and decodes a value as the two processes do.
 fn sent<T: Serialize + DeserializeOwned>(value: T) -> Result<T, CodecFault> {
     let bytes = bytes_of(&Json(value))?;
     decode::<Json<T>>(&bytes).map(Json::into_inner)
@@ -106,7 +107,7 @@ fn what_json_would_change_is_refused() {
     ));
 }
 
-/// A reader that looks at what comes gets it as an `f64`.
+/// A reader that asks for any type gets such an integer as an `f64`.
 #[test]
 fn integers_of_more_than_64_bits_do_not_become_floats() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,7 +137,7 @@ fn a_format_for_people_has_the_value_alone() {
     assert_eq!(serde_json::from_str::<Json<u8>>("7").unwrap(), Json(7));
 }
 
-/// Its writer calls itself, on the stack of the thread that submits.
+/// The value's `Serialize` calls itself, on the stack of the submitting thread.
 #[test]
 fn a_value_that_json_nests_too_deep_is_refused_before_it_is_written() {
     #[derive(Debug, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Values of every sort: each arrives as it was, or says why not.
+//! Values of every kind: each value arrives unchanged, or its error gives the reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::codec::{CodecFault, decode, encode, tag};
 
-/// Something of every kind that serde knows.
+/// A struct with a field of every kind that serde knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct All {
     plain: (bool, i8, i16, i32, i64, i128, char),
@@ -40,7 +40,7 @@ enum Shape {
     Circle { radius: Picky },
 }
 
-/// Cannot be written if it is 1, nor read if it is 2.
+/// A number that cannot be written if it is 1, and cannot be read if it is 2.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Picky(u8);
 
@@ -73,7 +73,7 @@ fn bytes_of<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecFault> {
     encoded.map(|()| bytes.to_vec())
 }
 
-/// `All` with that number in each place where there can be one.
+/// Returns one `All` for each place of a `Picky`, with the number `n` in that place.
 fn all_with(n: u8) -> [All; 9] {
     let with = |change: fn(&mut All, Picky)| {
         let mut all = All {
@@ -96,7 +96,7 @@ fn all_with(n: u8) -> [All; 9] {
     ]
 }
 
-/// The last two have no number.
+/// The last two values of `all_with` do not contain the number.
 const NUMBERED: usize = 7;
 
 #[test]
@@ -121,7 +121,7 @@ fn the_reason_is_what_the_values_own_code_says_wherever_it_is() {
     }
 }
 
-/// An error that serde makes, of a type that says what it expects.
+/// The error is made by serde, from a type that describes its expected values.
 #[test]
 fn the_reason_of_serde_is_told_too() {
     let zero = bytes_of(&0_u8).unwrap();
@@ -144,7 +144,7 @@ fn an_earlier_message_is_not_told_again() {
     assert!(fault.reason.contains("end early"), "{fault}");
 }
 
-/// The wrappers must not pile up, or it would not compile.
+/// This test would not compile if the codec added a wrapper type at each level of a value.
 #[test]
 fn types_that_hold_themselves_come_back() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -164,7 +164,7 @@ fn types_that_hold_themselves_come_back() {
     assert_eq!(bytes_of(&tree(1)).unwrap_err().reason, "one is not written");
 }
 
-/// One that quotes another.
+/// An error may quote the text of another error.
 #[test]
 fn words_around_words_stay() {
     struct Outer;
@@ -200,7 +200,8 @@ fn what_is_left_over_is_an_error() {
     assert!(fault.reason.starts_with("2 bytes are left over"), "{fault}");
 }
 
-/// No bytes panic, and none make it allocate what they claim.
+/// No bytes make the decoder panic, and no false length makes the decoder allocate the
+/// claimed memory.
 #[test]
 fn no_bytes_panic() {
     let good = bytes_of(&all_with(9)[0]).unwrap();
@@ -231,11 +232,12 @@ fn arrives<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T) {
     let bytes = bytes_of(&value).unwrap_or_else(|fault| panic!("{fault}"));
     let read = decode::<T>(&bytes).unwrap_or_else(|fault| panic!("{fault}"));
     assert_eq!(read, value);
-    // Also inside another value, where the type is met by way of a seed.
+    // The value also arrives inside another value, where the decoder meets its type
+    // through a seed.
     let bytes = bytes_of(&(1_u8, &value, [Some(&value)])).unwrap();
     let (one, inner, [again]) = decode::<(u8, T, [Option<T>; 1])>(&bytes).unwrap();
     assert_eq!((one, &inner, again.as_ref()), (1, &value, Some(&value)));
-    // And cut short nowhere.
+    // A value whose bytes are cut short at any place is an error.
     for end in (0..bytes.len()).take(100) {
         assert!(decode::<(u8, T, [Option<T>; 1])>(&bytes[..end]).is_err());
     }
@@ -330,7 +332,7 @@ fn ordinary_types_of_every_sort_arrive() {
     arrives(serde_bytes_like::Bytes(vec![1, 2, 3]));
 }
 
-/// As the crate `serde_bytes` has it: bytes on both sides.
+/// The same code as in the crate `serde_bytes`: both sides use serde's calls for bytes.
 mod serde_bytes_like {
     use super::*;
 
@@ -382,16 +384,16 @@ fn vectors_of_each_number_arrive_whole_wherever_they_are() {
     arrives((text.clone(), vec![text]));
 }
 
-/// A copy is a few microseconds in any build, number by number is not: so the
-/// form is looked at, not the clock.
+/// The test checks the encoding and not the time that it takes, because the time depends
+/// on the build.
 #[test]
 fn vectors_of_numbers_are_copied() {
     let bytes = bytes_of(&(1_u8, vec![300_u64; 1000])).unwrap();
     assert!(bytes.len() < 8 * 1000 + 20, "as in memory");
 }
 
-/// `serialize_with` alone hides the type from the writer, and `deserialize_with`
-/// alone from the reader.
+/// `serialize_with` alone hides the type from the writer, and `deserialize_with` alone
+/// hides the type from the reader.
 #[test]
 fn vectors_that_one_side_does_not_recognize_arrive() {
     fn write<S: Serializer, T: Serialize>(list: &T, serializer: S) -> Result<S::Ok, S::Error> {
@@ -424,7 +426,7 @@ fn vectors_that_one_side_does_not_recognize_arrive() {
     numbers! { u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 }
 }
 
-/// Fails with an error that shows the way out, or is what it was.
+/// Checks that a value arrives unchanged, or that its error recommends `Json`.
 fn arrives_or_says_json<T>(value: &T)
 where
     T: Serialize + DeserializeOwned + PartialEq + fmt::Debug,
@@ -476,7 +478,7 @@ fn a_field_that_is_left_out_is_named() {
     says(&say, "the field `to` of `Say`");
 }
 
-/// Each of three fields with each of serde's ways to leave it out on one side.
+/// Each of three fields gets each serde attribute that leaves a field out on one side.
 #[test]
 fn no_combination_of_skipped_fields_makes_another_value() {
     macro_rules! skipped {
@@ -493,7 +495,8 @@ fn no_combination_of_skipped_fields_makes_another_value() {
             for [first, second] in [[0, 0], [1, 0], [0, 1], [1, 2], [2, 1], [3, 3]] {
                 for third in [vec![], vec![0], vec![1, 1], vec![2, 0, 1]] {
                     let value = Skips { first, second, third };
-                    // What is skipped on both sides does not arrive: serde's word.
+                    // A field that is skipped on both sides does not arrive, as serde
+                    // documents.
                     let skips = [stringify!($first), stringify!($second), stringify!($third)];
                     if skips.contains(&"skip") {
                         continue;
@@ -537,7 +540,7 @@ fn no_combination_of_skipped_fields_makes_another_value() {
     }
 }
 
-/// serde counts all variants when it writes, and only those that it may read when
+/// serde counts all variants when it writes, and only the variants that it may read when
 /// it reads.
 #[test]
 fn a_variant_behind_a_skipped_one_arrives() {
@@ -561,7 +564,7 @@ fn a_variant_behind_a_skipped_one_arrives() {
     assert!(fourth.reason.contains("unknown variant `Fourth`"));
 }
 
-/// A type whose two sides were written by hand, and disagree.
+/// The two sides of each type were written by hand, and disagree.
 #[test]
 fn what_is_written_in_another_shape_is_an_error() {
     fn differ<W: Serialize, R: DeserializeOwned + fmt::Debug>(written: W) {
@@ -595,7 +598,7 @@ fn what_is_written_in_another_shape_is_an_error() {
     differ::<_, Result<(), ()>>(Some(()));
 }
 
-/// A hand-written list that says another length than it has.
+/// A hand-written list announces another length than it has.
 #[test]
 fn a_list_that_lies_about_its_length_is_an_error() {
     struct Lies;
@@ -611,7 +614,8 @@ fn a_list_that_lies_about_its_length_is_an_error() {
     assert!(fault.reason.contains("2 elements fewer"));
 }
 
-/// A hand-written list that takes the first of its elements and leaves.
+/// A hand-written visitor takes the first element of a list and ignores the other
+/// elements.
 #[test]
 fn elements_that_are_not_read_are_an_error() {
     #[derive(Debug)]
@@ -642,7 +646,7 @@ fn elements_that_are_not_read_are_an_error() {
     }
 }
 
-/// Blocks in which lengths and widths are wrong.
+/// The blocks have wrong lengths and wrong widths.
 #[test]
 fn no_block_makes_it_allocate_what_it_claims() {
     for width in 0..=255 {
@@ -667,7 +671,7 @@ mod halves;
 #[cfg(feature = "json")]
 mod json;
 
-/// One of its names may be another field's.
+/// One of the aliases of a field may be the name of another field.
 #[test]
 fn a_field_that_is_written_for_old_readers_is_not_taken_for_an_alias() {
     #[derive(Serialize, Deserialize)]
@@ -690,7 +694,8 @@ fn a_field_that_is_written_for_old_readers_is_not_taken_for_an_alias() {
     );
 }
 
-/// Such structs are read twice, but not once more at each of them.
+/// The whole list is read twice, because its structs have aliases. Each struct must not
+/// cause one more reading.
 #[test]
 fn a_long_list_of_structs_with_aliases_arrives() {
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -714,8 +719,8 @@ fn a_long_list_of_structs_with_aliases_arrives() {
     assert_eq!(decode::<Node>(&bytes).unwrap(), list);
 }
 
-/// The size of a part is known when copies of it are on the stack already: whatever
-/// is left of the stack before, it has to be enough.
+/// The size of a part is known only when copies of the part are on the stack already. So
+/// the part must be readable with any amount of stack that was free before.
 #[test]
 fn a_large_part_deep_inside_a_value_finds_stack() {
     type Row = [[u64; 32]; 32];

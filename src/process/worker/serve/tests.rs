@@ -1,4 +1,4 @@
-//! A worker spoken to in its own words, by a test in its parent's place.
+//! Tests of a worker process, in which the test plays the parent.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,7 +24,7 @@ use crate::sys::constructors::are_known;
 /// The time that a test waits for a worker's message.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// This test's program as a worker, and the parent's end.
+/// A worker process that runs this test's program, and the parent's end of its channel.
 struct Spoken {
     child: Child,
     channel: Channel,
@@ -39,7 +39,7 @@ impl Drop for Spoken {
 }
 
 impl Spoken {
-    /// Starts a worker that enters by the hook, and does not greet it.
+    /// Starts a worker that begins in the hook, and sends no `Hello` to it.
     fn silent() -> Self {
         Self::silent_by(EntryPoint::Hook)
     }
@@ -82,7 +82,7 @@ impl Spoken {
         self.channel.send_all(frame).unwrap();
     }
 
-    /// The next reply, or `None` if the worker is gone.
+    /// Returns the next reply; `None` if the worker has ended.
     fn read_replies(&mut self) -> Option<Reply> {
         loop {
             if let Some(frame) = self.replies.next().unwrap() {
@@ -140,7 +140,8 @@ impl Spoken {
         self.child.wait().unwrap()
     }
 
-    /// All that it printed, on its standard output and error.
+    /// Returns the texts that the worker printed on its standard output and standard
+    /// error.
     fn printed(&mut self) -> [String; 2] {
         let out = self.child.stdout.take().unwrap();
         let err = self.child.stderr.take().unwrap();
@@ -150,7 +151,7 @@ impl Spoken {
         ]
     }
 
-    /// Closes the parent's end.
+    /// Closes the parent's end of the channel.
     fn close(&mut self) {
         let (other, _) = pair().unwrap();
         drop(std::mem::replace(&mut self.channel, other));
@@ -171,7 +172,7 @@ fn is_never_run() {
     panic!("this process should be a worker");
 }
 
-/// The first lines of a `main` that calls `init`.
+/// Calls `init` first, as a `main` does.
 #[test]
 fn begins_with_init() {
     crate::process::init();
@@ -197,7 +198,7 @@ fn what_was_printed_is_written_out_at_the_end() {
     worker.value(|()| print!("rust "), ());
     worker.value(
         |()| {
-            // SAFETY: a C string without directives.
+            // SAFETY: the argument is a C string without directives.
             unsafe { libc::printf(c"and c".as_ptr()) };
         },
         (),
@@ -207,7 +208,7 @@ fn what_was_printed_is_written_out_at_the_end() {
     assert_eq!(worker.printed(), ["rust and c", ""]);
 }
 
-/// Behind `main`'s beginning std says what it was.
+/// In a worker that began in `main`, the standard library reports the overflow.
 #[test]
 fn an_overflow_of_the_stack_ends_the_worker() {
     fn for_ever(n: u64) -> u64 {
@@ -281,7 +282,7 @@ fn a_worker_is_a_worker() {
     assert_eq!(current, (3, "spoken_3".to_owned(), "processes".to_owned()));
     let thread = worker.value(|()| thread::current().name().map(str::to_owned), ());
     assert_eq!(thread.as_deref(), Some("spoken_3"));
-    // It could have workers of its own.
+    // The worker could have workers of its own.
     assert!(worker.value(|()| entry_point() == Ok(EntryPoint::Hook), ()));
     let marked = worker.value(|name: String| std::env::var(name).is_ok(), {
         let (name, _) = marker(EntryPoint::Hook);
@@ -290,8 +291,9 @@ fn a_worker_is_a_worker() {
     assert!(!marked, "tasks would hand the marker on");
 }
 
-/// The number has LLVM's linker, which is Rust's here, put it behind the
-/// hook; GNU's puts it in front, and then there is nothing to see.
+/// The number in the section's name makes LLVM's linker, which is Rust's here, put the
+/// function behind the hook. GNU's linker puts it in front of the hook, and then the test
+/// shows nothing.
 #[test]
 fn what_runs_before_main_has_run_before_tasks() {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -299,8 +301,8 @@ fn what_runs_before_main_has_run_before_tasks() {
     extern "C" fn runs() {
         RAN.fetch_add(1, Ordering::Relaxed);
     }
-    // SAFETY: the section holds such functions; this one takes no notice of
-    // what it is given.
+    // SAFETY: the section holds pointers to such functions, and this function ignores its
+    // arguments.
     #[used]
     #[unsafe(link_section = ".init_array.99999")]
     static LATE: extern "C" fn() = runs;
@@ -341,7 +343,8 @@ fn a_panic_has_its_place_and_the_worker_goes_on() {
     assert_eq!(worker.value(|n: u8| n, 1), 1);
 }
 
-/// Deep enough for any `main`, and deeper than std's threads allow.
+/// The depth is enough for any `main`, and more than the default stack of std's threads
+/// allows.
 #[test]
 fn tasks_have_a_stack_of_decent_size() {
     fn deep(levels: u32) -> u64 {
@@ -406,7 +409,7 @@ fn nonsense_ends_the_worker_and_nothing_else() {
         &bare(Kind::Task, 1),
         &bare(Kind::Started, 1),
         &{
-            // A call of nothing: the addresses are none of code.
+            // The call is invalid, because its addresses are not addresses of code.
             let mut out = bare(Kind::Task, 1).to_vec();
             out[16] = 16;
             out.extend([0; 16]);
@@ -457,11 +460,11 @@ fn what_a_fork_returns_nobody_hears() {
     let mut worker = Spoken::start();
     let parent = worker.value(
         |()| {
-            // SAFETY: the child goes on with this thread alone, and ends soon.
+            // SAFETY: the child process continues with this thread alone, and ends soon.
             let forked = unsafe { libc::fork() };
             assert_ne!(forked, -1);
             if forked > 0 {
-                // SAFETY: a number and a pointer that may be null.
+                // SAFETY: the arguments are a pid, a pointer that may be null, and flags.
                 unsafe { libc::waitpid(forked, std::ptr::null_mut(), 0) };
             }
             forked > 0
