@@ -79,10 +79,10 @@ use crate::panic::contain_drop;
 ///
 /// **Dropping it** is [`shutdown`](Self::shutdown): the drop waits until all submitted
 /// tasks are done. So a block in which a pool is created waits at its end for the pool's
-/// tasks. A drop inside one of the pool's callbacks does not wait. After an explicit
-/// shutdown the drop does nothing; if that shutdown did not wait, unfinished tasks are
-/// killed when `main` returns. However this process ends, its workers end with it. In
-/// async code the drop blocks the runtime, and may hang for ever: see [In async
+/// tasks. Dropping the pool inside one of the pool's callbacks does not wait. After an
+/// explicit shutdown the drop does nothing; if that shutdown did not wait, unfinished
+/// tasks are killed when `main` returns. However this process ends, its workers end with
+/// it. In async code the drop blocks the runtime, and may hang for ever: see [In async
 /// code](crate#in-async-code).
 ///
 /// **Callbacks**, and the `Deserialize` of results, run on one thread of the pool. While a

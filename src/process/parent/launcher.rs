@@ -5,7 +5,7 @@
 //! program is `/proc/self/exe`, which names the same file even after another file has
 //! replaced it on disk. The worker's end of the channel is the worker's standard input. So
 //! no descriptor of the parent is ever inheritable, even while other threads of the parent
-//! start programs. A worker's standard output is that of the parent.
+//! start programs. A worker inherits the standard output and standard error of the parent.
 
 use std::ffi::OsString;
 use std::fs;

@@ -116,7 +116,8 @@ impl PoolState {
         pending
     }
 
-    /// Kills a task that was taken out of the queue, where it waited to be retried.
+    /// Makes a task fail with `Killed`, after the caller took the task out of the queue,
+    /// where it waited for a retry.
     pub(super) fn kill_queued(&mut self, entry: QueuedTask) {
         self.retries_queued -= 1;
         let end = entry.end(None, None);

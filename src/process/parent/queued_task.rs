@@ -25,7 +25,7 @@ pub(super) trait AnyRemoteTask: Send {
     /// Takes the call of a task that is pending.
     fn claim(&self) -> Option<EncodedCall>;
 
-    /// Makes a claimed task that did not begin pending again.
+    /// Makes a claimed task pending again, if no worker has begun the task.
     fn release(&self, call: EncodedCall);
 
     /// Marks the task as running, because a worker has started it.
@@ -92,7 +92,7 @@ impl QueuedTask {
 pub(super) struct InFlight {
     pub(super) number: u64,
     pub(super) entry: QueuedTask,
-    /// The call, as long as the pool may have to send it again.
+    /// The encoded call, as long as the pool may have to send the call again.
     pub(super) call: Option<EncodedCall>,
     pub(super) started: Option<Instant>,
     /// The number of bytes of the call that were written.

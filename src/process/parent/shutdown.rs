@@ -166,11 +166,10 @@ impl Pool {
         is_notifying_for(self.id) || is_collector_of(self.id)
     }
 
-    /// Returns `true` if the drop of the executor has nothing to do and nothing to wait
-    /// for.
+    /// Returns `true` if dropping the executor has nothing to do and nothing to wait for.
     ///
-    /// The drop does wait for workers that were ended by force. Such workers end within a
-    /// moment, and until then the system still lists their processes.
+    /// The drop does wait for workers that were ended by force. These workers end soon,
+    /// and the drop should not return while the system still lists their processes.
     pub(in crate::process) fn needs_no_shutdown(&self) -> bool {
         if !self.is_here() {
             return true;
@@ -194,8 +193,8 @@ impl Pool {
     pub(super) fn is_finished(&self, state: &PoolState) -> bool {
         state.closed.is_some()
             && state.queue.is_empty()
-            // A submitter may have taken tasks out of the queue and not have cancelled
-            // them yet.
+            // Another thread may have taken tasks out of the queue, and may not have
+            // cancelled these tasks yet.
             && state.queued == 0
             && state.workers.is_empty()
             && state.to_spawn == 0

@@ -136,8 +136,9 @@ impl Pool {
         Ok(())
     }
 
-    /// Returns `true` if a bounded queue is full. A task takes no room if an idle worker,
-    /// a starting worker, or a worker that may still be started will run it.
+    /// Returns `true` if a bounded queue is full. A task takes no room in the queue if an
+    /// idle worker, a starting worker, or a worker that may still be started will run the
+    /// task.
     fn is_full(&self, state: &PoolState) -> bool {
         let max_workers = self.config.max_workers;
         let to_start = max_workers.saturating_sub(state.count_workers());

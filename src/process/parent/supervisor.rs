@@ -7,7 +7,7 @@
 //!
 //! A worker has ended when its process has ended; the end of its socket is only a hint. A
 //! worker's last replies count: when the process has ended, the supervisor reads the
-//! socket to its end before it requeues the task in flight or makes it fail.
+//! socket to its end before it requeues the task in flight or makes the task fail.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -58,7 +58,7 @@ const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
 const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Pool {
-    /// Reads the replies of a worker, and acts on them.
+    /// Reads the replies of a worker, and handles each reply.
     pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
         let mut budget = IO_BUDGET;
         while let Some(handle) = state.workers.get_mut(&number) {
@@ -183,7 +183,7 @@ impl Pool {
         }
     }
 
-    // Starts and ends of workers, for the supervisor.
+    // The supervisor calls the methods below when workers start and end.
 
     /// Returns the number of the next worker if a worker has to be started. The supervisor
     /// reports the outcome by [`worker_started`](Self::worker_started) or
@@ -260,7 +260,8 @@ impl Pool {
         self.capacity.notify_one();
         let is_death = match &handle.kill_reason {
             None => !matches!(handle.activity, WorkerState::Leaving),
-            // A worker that exited too slowly did not die.
+            // A worker that was killed because it exited too slowly does not count as
+            // dead.
             Some(KillReason::Misbehaved(_)) => !matches!(handle.activity, WorkerState::Leaving),
             Some(_) => false,
         };
@@ -310,7 +311,8 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Returns the stage of its life in which a worker ended.
+    /// Returns the stage at which a worker ended: starting, initializing, idle, or with a
+    /// task.
     fn moment_of(&self, handle: &WorkerHandle) -> Moment {
         match &handle.activity {
             WorkerState::Starting if handle.is_ready && self.launcher.initializes() => {

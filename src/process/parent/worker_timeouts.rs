@@ -11,7 +11,7 @@ pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 /// exit handlers run.
 pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// The grace period between the end of a worker's socket and the kill of the worker. A
-/// worker that is exiting ends within this time, and a worker whose task closed the
-/// descriptor does not.
+/// The time between the end of a worker's socket and the moment at which the pool kills
+/// the worker. A worker that is exiting ends within this time, and a worker whose task
+/// closed the descriptor does not.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);

@@ -48,7 +48,7 @@ pub(crate) fn answers(
     })
 }
 
-/// A panic as the worker sends it: with its message, without the panic's payload.
+/// A panic as the worker sends it to the parent: the panic's message, without its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WirePanic {
     pub(crate) message: String,
@@ -99,8 +99,8 @@ impl InitializeFailure {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let open = FrameWriter::begin(out, Kind::InitializeFailed, 0);
         match self {
-            // The kind is `Item`, because the frame around it already says that it is a
-            // failure.
+            // The kind of the inner frame is `Item`, because the outer frame already says
+            // that the initializer failed.
             Self::Error(report) => append(out, Kind::Item, 0, report),
             Self::Panicked(note) => note.write(out, 0),
             Self::Undecodable(fault) => write_fault(fault, out, Kind::Undecodable, 0),

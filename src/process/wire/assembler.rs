@@ -9,7 +9,7 @@ const READ_CHUNK: usize = 64 << 10;
 /// The zeros that are appended to a buffer before bytes are read into it.
 static ZEROS: [u8; READ_CHUNK] = [0; READ_CHUNK];
 
-/// Assembles frames from bytes as the bytes arrive.
+/// Assembles frames from bytes that arrive in pieces.
 ///
 /// Bytes are first read into a buffer of fixed size, and small frames are copied out of
 /// that buffer. Once the header of a larger frame is known and the buffer is used up, the
@@ -29,7 +29,8 @@ pub(crate) struct Assembler {
     partial: Option<Partial>,
     /// The bytes of the last header.
     head: [u8; HEADER],
-    /// The CPU that the last header named, as in [`cpu`](Self::cpu).
+    /// The number of the CPU that the last header named, plus one; 0 if the CPU is
+    /// unknown.
     cpu: u32,
 }
 

@@ -230,7 +230,8 @@ fn end(entry_point: EntryPoint) -> ! {
 struct Answers<'a> {
     parent: &'a Parent,
     channel: &'a Channel,
-    /// The identity of the worker process, which tells it from a fork that a task made.
+    /// The identity of the worker process, with which a fork that a task made notices that
+    /// it is a fork.
     origin: Origin,
     buffer: Vec<u8>,
 }

@@ -96,7 +96,7 @@ fn an_answer_after_a_kill_does_not_count() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A worker may end immediately after its answer.
+/// A worker's answer counts even if the worker ends immediately after the answer.
 #[test]
 fn an_answer_before_the_end_counts() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -147,13 +147,14 @@ fn a_limit_is_over_with_its_task() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The new worker must be ended, because its initializer might run for ever.
+/// A worker that starts after the stop must be ended, because its initializer might run
+/// for ever.
 #[test]
 fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
     let (pool, _worker) = pool_with_a_dummy();
     pool.stop_workers(true);
     let mut state = pool.lock();
-    // The state is as if the supervisor were starting a worker meanwhile.
+    // These counters say that the supervisor is starting a worker.
     state.to_spawn = 1;
     state.starting = 1;
     let (ours, _childs) = channel::pair().unwrap();
@@ -230,7 +231,8 @@ fn hurry(pool: &Pool) {
     pool.wake_fd.wake();
 }
 
-/// The worker behaves as a stopped process does, so its task does not fail.
+/// The worker behaves as a stopped process does, which is not the task's fault, so the
+/// task does not fail.
 #[test]
 fn a_worker_that_does_not_take_up_its_task_is_ended() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -263,7 +265,7 @@ fn a_worker_that_leaves_a_message_half_said_is_ended() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The bytes of the message arrive one by one, but within the time limit.
+/// The bytes of the message arrive one by one, each byte within the time limit.
 #[test]
 fn a_slow_message_is_waited_for() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -312,7 +314,8 @@ fn an_ended_worker_is_not_listened_to_for_ever() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
     let mut speaker = worker.try_clone().unwrap();
-    // Nothing is read before the worker is killed: it would be ended for what it says.
+    // The worker is killed before the pool reads its messages, because the pool would
+    // otherwise kill the worker for these messages.
     let mut state = pool.lock();
     let speaks = std::thread::spawn(move || {
         let words = bare(Kind::Ready, 0).repeat(1000);
@@ -348,7 +351,8 @@ fn a_long_queue_does_not_keep_its_memory() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The rest of the message may never arrive.
+/// The worker must be ended early, because the remaining bytes of the message may never
+/// arrive.
 #[test]
 fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -388,7 +392,8 @@ fn a_leaving_worker_cannot_break_the_pool() {
     }
 }
 
-/// The pool had no worker to start between the two shortages.
+/// The first shortage ended long before the second, although the pool started no worker in
+/// between.
 #[test]
 fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -415,7 +420,8 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
     assert!(state.is_broken());
 }
 
-/// The worker was stopped, and resumes at the moment in which the pool gives it up.
+/// The worker was stopped, and resumes at the moment in which the pool decides to kill the
+/// worker.
 #[test]
 fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -437,10 +443,10 @@ fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
 #[test]
 fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     let mut whole = bare(Kind::Returned, 9);
-    whole[16] = 24; // the payload is what comes behind
+    whole[16] = 24; // the next frame is taken for the payload
     let longer_than_one_read = vec![b'x'; 70_000];
     let nonsense: [&[u8]; 6] = [
-        &bare(Kind::Returned, 9)[..16], // its length is the head of what comes behind
+        &bare(Kind::Returned, 9)[..16], // the next frame is taken for its length
         &whole,
         &longer_than_one_read,
         &bare(Kind::Returned, 9),
@@ -458,8 +464,8 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     }
 }
 
-/// If the payload arrived byte by byte, the worker would never be late, and the task's own
-/// limit would not begin.
+/// If the payload of a `Started` could arrive byte by byte, the worker would never be
+/// late, and the task's time limit would not begin.
 #[test]
 fn a_worker_that_begins_a_task_with_a_payload_is_given_up() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -481,7 +487,7 @@ fn a_worker_that_begins_a_task_with_a_payload_is_given_up() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A message of a killed worker does not change the reason.
+/// A message of a killed worker does not change the reason for the kill.
 #[test]
 fn the_first_reason_to_kill_a_worker_stands() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -497,7 +503,8 @@ fn the_first_reason_to_kill_a_worker_stands() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The supervisor needs the limit, because it might otherwise sleep without a timeout.
+/// The supervisor needs a time limit for an incomplete message, because it might otherwise
+/// sleep without a timeout.
 #[test]
 fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -514,8 +521,8 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// Without a wake-up the supervisor would not notice in time that the task has passed its
-/// limit.
+/// The snapshot must wake the supervisor, which would otherwise not notice in time that
+/// the task has passed its limit.
 #[test]
 fn a_start_that_a_snapshot_reads_begins_the_limit_of_the_task() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -548,7 +555,7 @@ fn end(pool: &Pool, state: &mut PoolState, number: usize) {
     pool.worker_ended(state, number, end);
 }
 
-/// The pool would otherwise start one worker after another, for ever.
+/// If the pool did not break, it would start one worker after another, for ever.
 #[test]
 fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -597,7 +604,7 @@ fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
     assert!(outcome(&task).is_err());
 }
 
-/// The error may say that the program is missing, for which the pool need not wait.
+/// A missing program, for example, is an error that does not go away if the pool waits.
 #[test]
 fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     let (pool, _worker) = pool_with_a_dummy();

@@ -106,8 +106,8 @@ fn addresses_that_are_not_code_are_not_called() {
             trampoline,
         };
         assert_eq!(Call::from_bytes(call.to_bytes()), call);
-        // SAFETY: one of the two addresses is not an address of code, so `run` calls
-        // nothing.
+        // SAFETY: one of the two addresses is not an address of code, so `run` calls no
+        // function.
         assert!(!unsafe { call.run(1, &[], &mut out) });
     }
     assert!(out.is_empty());
@@ -127,7 +127,7 @@ fn a_panic_comes_with_its_place() {
     assert_eq!(panic.message(), "3 is too small");
 }
 
-/// A number whose code fails at the place that the number names.
+/// A value whose `Serialize`, `Deserialize` or `Drop` fails for certain numbers.
 struct Picky(u8);
 
 impl Serialize for Picky {
@@ -172,7 +172,7 @@ fn values_that_do_not_cross_fail_their_own_task() {
     assert!(matches!(&answer, Answer::Undecodable(f) if f.type_name.ends_with("Picky")));
     let answer = answer_to(|p: Picky| p.0, &Picky(4));
     assert!(matches!(&answer, Answer::Panicked(note) if note.message == "four panics"));
-    // The value's bytes are already encoded when its `Drop` panics.
+    // The value is already encoded when the value's `Drop` panics.
     assert!(
         matches!(answer_to(make, &5), Answer::Returned(bytes) if codec::decode(&bytes) == Ok(5_u8))
     );

@@ -26,9 +26,10 @@ pub(super) struct Shape<'de> {
 pub(super) struct Reader<'de> {
     pub(super) rest: &'de [u8],
     pub(super) shapes: Vec<Shape<'de>>,
-    /// The tag of the next value, if no tag stands in front of the value's bytes.
+    /// The tag of the next value, if that value is an element of a packed list and has no
+    /// tag of its own.
     pub(super) packed: Option<u8>,
-    /// `true` once a read has failed, so that the meaning of the next bytes is unknown.
+    /// `true` once a read has failed. The meaning of the next bytes is then unknown.
     pub(super) has_failed: bool,
     /// `true` if a struct was written with fewer fields than its reader has. Some of the
     /// reader's fields may then be aliases of one field.

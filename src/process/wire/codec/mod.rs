@@ -1,10 +1,10 @@
 //! Values as bytes. The codec does not know frames and tasks.
 //!
-//! The codec uses a format of its own. Both ends are the same program on the same machine,
-//! and the decoded value has to be the value that was sent. So each part begins with a tag
-//! for the call that wrote it, and fields and variants are identified by name. A reader
-//! that asks for another type gets an error. A format without such tags would decode the
-//! bytes as a different value.
+//! The codec uses a format of its own. The two processes run the same program on the same
+//! machine, and the decoded value must equal the value that was sent. So each part of the
+//! encoding begins with a tag that names the serde call that wrote the part, and fields
+//! and variants are identified by name. A reader that asks for another type gets an error.
+//! A format without such tags would decode the bytes as a different value.
 //!
 //! | file | holds |
 //! |---|---|

@@ -24,8 +24,8 @@ pub(super) struct Shape {
 pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) shapes: Vec<Shape>,
-    /// `true` once a part could not be written; the code that holds the part may have
-    /// ignored the error.
+    /// `true` once a part of the value could not be written. The `Serialize` around that
+    /// part may have ignored the error.
     pub(super) has_failed: bool,
 }
 

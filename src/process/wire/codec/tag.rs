@@ -1,7 +1,7 @@
 //! The tags: bytes that say which call of serde wrote the bytes that follow.
 //!
-//! All numbers have the processor's byte order, because both ends are the same program on
-//! the same machine.
+//! All numbers have the processor's byte order, because writer and reader are the same
+//! program on the same machine.
 //!
 //! ```text
 //! UNIT NONE FALSE TRUE

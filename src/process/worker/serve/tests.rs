@@ -39,7 +39,7 @@ impl Drop for Spoken {
 }
 
 impl Spoken {
-    /// Starts a worker that begins in the hook, and sends no `Hello` to it.
+    /// Starts a worker that begins in the hook, without sending `Hello` to the worker.
     fn silent() -> Self {
         Self::silent_by(EntryPoint::Hook)
     }
@@ -208,7 +208,8 @@ fn what_was_printed_is_written_out_at_the_end() {
     assert_eq!(worker.printed(), ["rust and c", ""]);
 }
 
-/// In a worker that began in `main`, the standard library reports the overflow.
+/// If the worker began in `main`, the standard library prints a message about the
+/// overflow.
 #[test]
 fn an_overflow_of_the_stack_ends_the_worker() {
     fn for_ever(n: u64) -> u64 {
@@ -282,7 +283,7 @@ fn a_worker_is_a_worker() {
     assert_eq!(current, (3, "spoken_3".to_owned(), "processes".to_owned()));
     let thread = worker.value(|()| thread::current().name().map(str::to_owned), ());
     assert_eq!(thread.as_deref(), Some("spoken_3"));
-    // The worker could have workers of its own.
+    // The worker process could make a process pool of its own.
     assert!(worker.value(|()| entry_point() == Ok(EntryPoint::Hook), ()));
     let marked = worker.value(|name: String| std::env::var(name).is_ok(), {
         let (name, _) = marker(EntryPoint::Hook);
@@ -292,8 +293,8 @@ fn a_worker_is_a_worker() {
 }
 
 /// The number in the section's name makes LLVM's linker, which is Rust's here, put the
-/// function behind the hook. GNU's linker puts it in front of the hook, and then the test
-/// shows nothing.
+/// function behind the hook. GNU's linker puts the function in front of the hook, and then
+/// the test shows nothing.
 #[test]
 fn what_runs_before_main_has_run_before_tasks() {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -301,8 +302,8 @@ fn what_runs_before_main_has_run_before_tasks() {
     extern "C" fn runs() {
         RAN.fetch_add(1, Ordering::Relaxed);
     }
-    // SAFETY: the section holds pointers to such functions, and this function ignores its
-    // arguments.
+    // SAFETY: the section `.init_array` holds pointers to functions, and `runs` ignores
+    // the arguments that the loader passes.
     #[used]
     #[unsafe(link_section = ".init_array.99999")]
     static LATE: extern "C" fn() = runs;
@@ -343,8 +344,8 @@ fn a_panic_has_its_place_and_the_worker_goes_on() {
     assert_eq!(worker.value(|n: u8| n, 1), 1);
 }
 
-/// The depth is enough for any `main`, and more than the default stack of std's threads
-/// allows.
+/// The recursion fits into the usual stack of `main`, but not into the default stack of
+/// the standard library's threads.
 #[test]
 fn tasks_have_a_stack_of_decent_size() {
     fn deep(levels: u32) -> u64 {
