@@ -163,11 +163,11 @@ impl ProcessPoolExecutor {
     /// [`Error::ShutDown`] or [`Error::Broken`] if the pool accepts no tasks,
     /// [`Error::Encode`] if `args` cannot be encoded, [`Error::NotShippable`] if `f` is
     /// not code of the main program, and [`Error::Spawn`] if the pool cannot start its own
-    /// threads. After an error no task was submitted.
+    /// threads. If `submit` returns an error, the call does not run.
     ///
     /// # Panics
     ///
-    /// Panics if the `Serialize` of `args` panics. No task was submitted then.
+    /// Panics if the `Serialize` of `args` panics. The call does not run then.
     pub fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<ProcessFuture<R>, Error>
     where
         A: Portable,
@@ -356,8 +356,8 @@ impl ProcessPoolExecutor {
     /// Like [`kill_workers`](Self::kill_workers), but asks the workers to end, with
     /// `SIGTERM`.
     ///
-    /// A task may have a handler for `SIGTERM`, or ignore the signal. Such a task may
-    /// still return, and its value counts.
+    /// A task may have a handler for `SIGTERM`, or ignore the signal. If the task still
+    /// returns, its value counts.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};

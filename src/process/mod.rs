@@ -43,9 +43,9 @@ pub use self::settings::OnWorkerDeath;
 /// In any other process `init` returns at once. If the main thread has called `init`, the
 /// workers of this process become workers in `init` from then on. Call `init` before
 /// anything else in `main`: before the program reads its input, starts threads, or makes a
-/// process pool. After the first process pool the call changes nothing. If a process that
-/// was started as a worker makes a process pool before the call of `init`, the process
-/// ends with a message, so that it never does the work of `main` twice.
+/// process pool. A call of `init` after the first process pool was made changes nothing.
+/// If a process that was started as a worker makes a process pool before the call of
+/// `init`, the process ends with a message. So no worker does the work of `main` again.
 ///
 /// ```
 /// concurrent_futures::init();

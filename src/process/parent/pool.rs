@@ -203,7 +203,8 @@ impl Pool {
         }
     }
 
-    /// Takes the next task to send out of the queue, together with its call.
+    /// Takes the next task out of the queue, together with its call, which the caller
+    /// sends.
     fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, EncodedCall)> {
         while let Some(mut entry) = state.queue.pop_front() {
             // The queue frees its memory when a long queue is empty again.
@@ -241,11 +242,11 @@ impl Pool {
                 handle.send_exit();
             }
         }
-        // The supervisor is woken, because without workers it may have to end too.
+        // The supervisor is woken, because it may have to end after the workers.
         state.needs_wakeup = true;
     }
 
-    /// Counts one task less in the queue.
+    /// Reduces the count of queued tasks by one.
     pub(super) fn unqueue(&self, state: &mut PoolState) {
         state.queued -= 1;
         self.capacity.notify_one();

@@ -138,9 +138,9 @@ impl Pool {
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
         if waits {
-            // These callbacks run now, even inside another callback, because the
-            // collector, which the caller waits for, may have to wait for one of these
-            // callbacks.
+            // The callbacks of the cancelled tasks run now, even inside another callback.
+            // The caller will wait for the collector, and the collector may have to wait
+            // for one of these callbacks.
             without_callback_queue(|| cancel(&pending));
         } else {
             cancel(&pending);

@@ -160,7 +160,8 @@ fn sleep(
             if error != Errno::INTR {
                 thread::sleep(POLL_INTERVALS[0]);
             }
-            // Two `true` flags make the supervisor check a worker's socket and process.
+            // The two `true` flags of each worker make the supervisor check the worker's
+            // socket and process.
             return vec![(true, true); watched.len()];
         }
     }

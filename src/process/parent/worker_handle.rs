@@ -168,8 +168,8 @@ impl WorkerHandle {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The worker is dead or dying, and the way in which it ended says more
-                // than this error. A worker that lives on has lost part of the stream, so
-                // the parent sends no more.
+                // than the error of the write. A worker that lives on has lost part of the
+                // stream, so the parent sends no more.
                 Err(_) => {
                     self.outbox.clear();
                     self.sent = 0;

@@ -317,7 +317,8 @@ mod tests {
         }
     }
 
-    /// No changed byte and no missing end of a frame makes the assembler panic.
+    /// The assembler does not panic if a byte of a frame is changed, or if the end of a
+    /// frame is missing.
     #[test]
     fn no_bytes_panic() {
         let mut good = frame(Kind::Hello, 0, b"12345678");

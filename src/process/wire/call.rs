@@ -146,7 +146,7 @@ impl Call {
     ///
     /// # Safety
     ///
-    /// `self` was made by [`one`](Self::one), [`each`](Self::each) or
+    /// The call was made by [`one`](Self::one), [`each`](Self::each) or
     /// [`initializer`](Self::initializer) in a process of this very program.
     pub(crate) unsafe fn run(self, task: u64, args: &[u8], out: &mut Vec<u8>) -> bool {
         let image = Image::current();

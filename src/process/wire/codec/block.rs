@@ -6,8 +6,8 @@
 //! is written as one block already.)
 //!
 //! A `with` attribute may hide the type from one of the two sides. The encoding is
-//! readable even then, because the reader sees the tag of a block. The reader can read a
-//! block number by number, and can read a list of single numbers into a vector.
+//! readable in this case too, because the reader sees the tag of a block. The reader can
+//! read a block number by number, and can read a list of single numbers into a vector.
 
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, needs_drop, transmute_copy};

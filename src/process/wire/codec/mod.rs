@@ -91,7 +91,8 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
 /// Panics if the value's `Deserialize` panics.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault> {
     // A `Deserialize` that cannot allocate memory ends the program. A value takes about as
-    // much memory as its encoding, so the decoder first tries to allocate as many bytes.
+    // much memory as its encoding, so the decoder first tries to allocate as much memory
+    // as the encoding takes.
     if bytes.len() > LARGE && !is_memory_for(bytes.len()) {
         let size = bytes.len();
         let why = format!("there is no memory for its {size} bytes");

@@ -239,7 +239,7 @@ fn other_names_of_fields_and_fields_of_neither_half_arrive() {
         port,
     };
     assert_arrives(vec![named(None), named(Some(3))]);
-    /// A struct that is read through another type with other field names.
+    /// A struct that is read through another struct, whose fields have other names.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(try_from = "Unchecked")]
     struct Checked {
