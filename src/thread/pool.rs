@@ -8,25 +8,27 @@
 //!
 //! # Stale entries
 //!
-//! A task that is cancelled, or that a worker runs inline while it waits for it, leaves
-//! a stale entry in its queue, unless it was the newest of that worker's own. Stale
-//! entries are counted, since they do not count as queued. The worker that pops such an
-//! entry drops it. Every 256 stale entries it is checked whether they are more than half
-//! of the queue; then those behind its front are swept out. Those in a worker's own deque
-//! stay until they are popped, or move to the queue.
+//! A task that is cancelled leaves a stale entry in its queue. So does a task that a
+//! waiting worker runs inline, unless it was the newest task in the worker's own deque. The
+//! pool counts stale entries, because they must not count as queued tasks. The worker that
+//! takes a stale entry drops it. After every 256 stale entries the pool checks if they are
+//! more than half of the queue. If so, it removes the stale entries from the back of the
+//! queue. Stale entries in a worker's own deque stay until they are taken or move to the
+//! queue.
 //!
 //! # The life of a pool
 //!
-//! A task is queued only while the queue is open and there is a worker. Workers
-//! leave when the queue is closed and nothing is queued anywhere. So a pool that is
-//! dropped has no entry left; and since an entry is let go only when no thread is about
-//! to end its task, a thread that withdraws a task may look at the pool by a bare pointer.
+//! A task is queued only while the queue is open and the pool has a worker. Workers leave
+//! when the queue is closed and no queue or deque has an entry. So a pool that is dropped
+//! has no entries. An entry is dropped only when no thread is ending its task, so a thread
+//! that withdraws a task may access the pool by a raw pointer.
 //!
 //! # Counts
 //!
-//! Each worker counts in its slot, before others can know of what it counts: a task that
-//! is known to be done is counted as such. [`Pool::stats`] adds up what changes meanwhile,
-//! so `queued` and `running` are exact when nothing is submitted, begun, or ended.
+//! Each worker counts in its slot, before other threads can see the change that it counts.
+//! So a task that a thread has seen done is counted as done. [`Pool::stats`] adds up counts
+//! that may change meanwhile, so `queued` and `running` are exact only while no task is
+//! submitted, begun, or ended.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -40,10 +42,10 @@ use crate::panic::contain_drop;
 use crate::sync::{AtomicI64, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
 use crate::sys::fork::{Origin, forget_threads};
 
-/// Prepares a worker for its tasks.
+/// The function that prepares a worker for its tasks.
 pub(super) type Initializer = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
 
-/// Runs at the end of a worker.
+/// The function that runs when a worker ends.
 pub(super) type ExitHook = Box<dyn Fn() + Send + Sync>;
 
 pub(super) struct Config {
@@ -52,14 +54,14 @@ pub(super) struct Config {
     pub(super) stack_size: Option<usize>,
     pub(super) initializer: Option<Initializer>,
     pub(super) on_worker_exit: Option<ExitHook>,
-    /// The largest number of queued tasks; `None`: no limit.
+    /// The largest number of queued tasks. `None` means no limit.
     pub(super) queue_capacity: Option<usize>,
     pub(super) record_timing: bool,
 }
 
 #[cfg(test)]
 impl Config {
-    /// The configuration of a test's pool, with nothing but workers.
+    /// Returns the configuration of a pool for tests, with only the number of workers set.
     pub(super) fn of_workers(max_workers: usize) -> Self {
         Self {
             max_workers,
@@ -74,51 +76,53 @@ impl Config {
 }
 
 pub(super) struct Pool {
-    /// The id by which its tasks know it.
+    /// The id that the pool's tasks store.
     pub(super) id: PoolId,
-    /// The process that made it. A fork of that has none of its threads.
+    /// The process that created the pool. A forked child has none of the pool's threads.
     pub(super) origin: Origin,
     pub(super) config: Config,
     pub(super) queue: Queue,
     pub(super) slots: Slots,
-    /// The number of slots that had a worker at any time.
+    /// The number of slots that have or had a worker.
     pub(super) started: AtomicUsize,
     /// The number of workers that may still be started.
     pub(super) growth_left: AtomicUsize,
     pub(super) state: Mutex<PoolState>,
     /// Notified when the last worker ends, and when a thread has ended all queued tasks.
     pub(super) ended: Condvar,
-    /// For a bounded queue: the number of tasks that were admitted and have not begun.
+    /// The number of tasks that were admitted and have not begun. Used for bounded queues
+    /// only.
     pub(super) admitted: Mutex<usize>,
     pub(super) capacity: QueueCapacity,
-    /// Held while all queued tasks are ended; no user code runs under it.
+    /// Held by a thread that ends all queued tasks. No user code runs under this lock.
     pub(super) ending: Mutex<()>,
-    /// Threads that were not joined yet; the lock is held while joining.
+    /// The threads that were not joined yet. The lock is held while they are joined.
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
-    /// The number of entries in the queues whose task is past pending. For a moment less
-    /// than none.
+    /// The number of entries in the queues whose task is no longer pending. The number may
+    /// be negative for a moment.
     stale: AtomicI64,
     cancelled: AtomicU64,
-    /// Tasks that failed without a call.
+    /// The number of tasks that failed without being called.
     failed: AtomicU64,
 }
 
 #[derive(Default)]
 pub(super) struct PoolState {
-    /// The reason why tasks are refused, if they are.
+    /// The reason why the pool refuses tasks, if it is closed.
     pub(super) closed: Option<Error>,
-    /// `true` if the user shut it down.
+    /// `true` if the user shut the pool down.
     pub(super) shut_down: bool,
     /// The number of threads that were ever started.
     pub(super) started: usize,
     pub(super) workers: usize,
-    /// The number of threads that end all queued tasks.
+    /// The number of threads that are ending all queued tasks at the moment.
     pub(super) clearing: usize,
-    /// The slots whose worker has left.
+    /// The indexes of the slots whose worker has left.
     pub(super) vacant: Vec<usize>,
-    /// `true` until a thread that was started has looked at what is planned.
+    /// `true` while a started thread has not yet processed the planned workers.
     pub(super) is_starting: bool,
-    /// The slots of workers that count and whose threads are not started (`growth.rs`).
+    /// The slot indexes of the workers that count already, but whose threads were not
+    /// started (`growth.rs`).
     pub(super) planned: Vec<usize>,
 }
 
@@ -145,8 +149,8 @@ impl Pool {
         }))
     }
 
-    /// Returns `true` if this is the process that made it, and not a fork of that: there a
-    /// lock may be held for ever, and no worker comes.
+    /// Returns `true` in the process that created the pool, and `false` in a forked child.
+    /// In the child the pool has no workers, and its locks may be held for ever.
     #[inline]
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
@@ -162,11 +166,11 @@ impl Pool {
 
     #[inline]
     pub(super) fn started(&self) -> usize {
-        // ORDERING: acquire shows the slots.
+        // ORDERING: acquire sees the slots that were added before.
         self.started.load(Ordering::Acquire)
     }
 
-    /// Returns `true` if there is an entry in any queue.
+    /// Returns `true` if the queue or any worker's deque has an entry.
     pub(super) fn has_tasks(&self) -> bool {
         let mut slots = self.slots.iter(self.started());
         self.queue.len() != 0 || slots.any(|slot| slot.own.len() != 0)
@@ -178,8 +182,8 @@ impl Pool {
             .map(|slot| slot.own.len())
             .sum();
         let entries = self.queue.len() + own;
-        // ORDERING: behind the lengths, whose acquire shows what a sweep has subtracted
-        // for the entries that it took out.
+        // ORDERING: relaxed is enough after the acquire reads of the lengths. A length
+        // without swept entries also shows that the sweep has reduced `stale`.
         let stale = self.stale.load(Ordering::Relaxed).max(0).unsigned_abs();
         entries.saturating_sub(usize::try_from(stale).unwrap_or(usize::MAX))
     }
@@ -202,7 +206,7 @@ impl Pool {
             queued: self.queued(),
             running: usize::try_from(begun - finished - failed).unwrap_or(usize::MAX),
             finished,
-            // ORDERING: counted before the task is known to have ended.
+            // ORDERING: a thread that has seen the task's end has acquired this count.
             failed: failed + self.failed.load(Ordering::Relaxed),
             cancelled: self.cancelled.load(Ordering::Relaxed),
             broken: matches!(state.closed, Some(Error::Broken(_))),
@@ -211,46 +215,47 @@ impl Pool {
     }
 
     pub(super) fn count_stale(&self, change: i64) -> i64 {
-        // ORDERING: a number, which publishes nothing.
+        // ORDERING: the number publishes nothing else.
         self.stale.fetch_add(change, Ordering::Relaxed) + change
     }
 
-    /// Counts a task that ended without a call, whose entry is still queued or is held by
-    /// the calling thread.
+    /// Counts a task that ended without a call. The task's entry is still in a queue, or
+    /// the calling thread holds the entry.
     pub(super) fn on_withdrawn(&self, cancelled: bool) {
         let count = if cancelled {
             &self.cancelled
         } else {
             &self.failed
         };
-        // ORDERING: the end of the task publishes it.
+        // ORDERING: the end of the task publishes the count.
         count.fetch_add(1, Ordering::Relaxed);
         self.unqueue();
         self.add_stale();
     }
 
-    /// Counts one more entry whose task is past pending, and sweeps such entries out if
-    /// they are most of the queue.
+    /// Counts one more stale entry, and removes stale entries from the queue if they are
+    /// more than half of it.
     pub(super) fn add_stale(&self) {
         let stale = self.count_stale(1).unsigned_abs();
         if stale % SWEEP == 0 && stale > self.queue.len() as u64 / 2 {
-            // Before they leave the queue: were they subtracted later, tasks that are
-            // queued would be counted as none meanwhile, and get no worker.
+            // Subtract the removed entries before they leave the queue. Otherwise `queued`
+            // would be too low for a moment, and a queued task might get no worker.
             self.queue.remove_done(|swept| {
                 self.count_stale(-i64::try_from(swept).unwrap_or(i64::MAX));
             });
         }
     }
 
-    /// Counts one admitted task less, and wakes a submitter that waits for room.
+    /// Counts one admitted task less, and wakes a submitting thread that waits for room in
+    /// the queue.
     #[inline]
     pub(super) fn unqueue(&self) {
         self.unqueue_with(|| ());
     }
 
-    /// Like [`unqueue`](Self::unqueue), and in one step with `begin`, by which the task
-    /// takes its worker: a submitter counts on the worker or on the room, not on both nor
-    /// on neither.
+    /// Like [`unqueue`](Self::unqueue), but also calls `begin`, which marks the task's
+    /// worker busy. Both happen in one step under the lock, so a submitting thread never
+    /// sees the worker free and the place in the queue free at once.
     #[inline]
     pub(super) fn unqueue_with(&self, begin: impl FnOnce()) {
         if self.config.queue_capacity.is_none() {
@@ -263,18 +268,20 @@ impl Pool {
         self.capacity.notify_one();
     }
 
-    /// Wakes a submitter that waits for a worker to be free.
+    /// Wakes a submitting thread that waits for room, because a worker became free.
     #[inline]
     pub(super) fn notify_of_room(&self) {
         if self.config.queue_capacity.is_some() {
-            // A submitter that saw the worker busy waits by then.
+            // Once this thread gets the lock, a submitting thread that saw the worker busy
+            // already waits, and is notified below.
             drop(self.admitted.lock());
             self.capacity.notify_one();
         }
     }
 }
 
-/// After so many stale entries it is checked whether they are most of the queue.
+/// The number of stale entries after which the pool checks if stale entries are most of the
+/// queue.
 const SWEEP: u64 = 256;
 
 impl Drop for Pool {
@@ -282,7 +289,8 @@ impl Drop for Pool {
         if !self.is_here() {
             forget_threads(self.threads.get_mut());
         }
-        // The user's, which may panic: perhaps while the executor is dropped.
+        // Dropping these values runs user code, which may panic. The executor may be in the
+        // middle of its own drop.
         contain_drop(self.config.initializer.take());
         contain_drop(self.config.on_worker_exit.take());
         contain_drop(self.state.get_mut().closed.take());

@@ -1,8 +1,8 @@
 //! Shutting down a pool, or breaking it when an initializer fails.
 //!
-//! The queue is closed under its lock: a submitted task came before, or is refused. A
-//! task that a worker pushes to its own deque meanwhile needs no such care, for the worker
-//! empties that before it leaves.
+//! The queue is closed under its lock, so a submitted task is either queued before the
+//! queue is closed, or refused. A task that a worker pushes to its own deque during the
+//! shutdown is not lost, because the worker empties its deque before it ends.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,16 +23,16 @@ impl Pool {
         if !self.is_here() {
             return ShutdownReport::default();
         }
-        // First, so that the steps below count against the limit.
+        // Compute the deadline first, so that the steps below count against the time limit.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
         self.close(Error::ShutDown, Gate::ShutDown);
-        // Waiting in one of its own tasks or callbacks would be a deadlock.
+        // A wait inside one of the pool's own tasks or callbacks would be a deadlock.
         let waits = options.waits() && !self.is_in_own_code();
         if options.cancels_pending() {
             if waits {
-                // Not after the callback that this thread may be in: a worker, which
-                // is joined below, may have to wait for these.
+                // Run these notifications now, not after the callback that this thread may
+                // be inside: a worker, which is joined below, may wait for these callbacks.
                 without_callback_queue(|| run_notifications(self.clear(None, Task::cancel)));
             } else {
                 run_notifications(self.clear(None, Task::cancel));
@@ -48,7 +48,8 @@ impl Pool {
         !self.is_here() || self.state.lock().shut_down
     }
 
-    /// Refuses tasks from now on, with that error; but a pool that broke stays broken.
+    /// Closes the pool: new tasks are refused with the given error. A pool that is broken
+    /// keeps its earlier error.
     fn close(&self, why: Error, gate: Gate) {
         let mut state = self.state.lock();
         if !matches!(state.closed, Some(Error::Broken(_))) {
@@ -56,20 +57,21 @@ impl Pool {
         }
         self.queue.close(gate, &self.slots);
         drop(state);
-        // A submitter that saw the pool open waits by then.
+        // Once this thread gets the lock, a submitter that saw the pool open already waits
+        // for capacity, and is notified below.
         drop(self.admitted.lock());
         self.capacity.notify_all();
     }
 
-    /// Waits until all threads have ended; or, with a deadline, until all workers have
-    /// left the pool: their threads may still be ending. And until each queued task has
-    /// ended that another thread has taken out.
+    /// Waits until all threads have ended, and until other threads have ended the queued
+    /// tasks that they took out. With a deadline, waits only until all workers have left
+    /// the pool; their threads may still be ending.
     fn join(&self, deadline: Option<Instant>) {
         let has_ended = |state: &PoolState| state.workers == 0 && state.clearing == 0;
         join(&self.state, &self.ended, has_ended, &self.threads, deadline);
     }
 
-    /// Breaks the pool, since the initializer of that worker failed.
+    /// Breaks the pool, because the initializer of the given worker failed.
     pub(super) fn break_down(self: &Arc<Self>, worker: &WorkerThread, cause: Error) {
         let broken = cause.broken(BrokenPart::Initializer);
         self.close(broken.clone(), Gate::Broken);
@@ -77,8 +79,8 @@ impl Pool {
         contain_drop(broken);
     }
 
-    /// Fails a task that a worker of a broken pool has taken from a queue, with all that are
-    /// queued still.
+    /// Fails the given task, which a worker of a broken pool took from a queue, and all
+    /// tasks that are still queued.
     pub(super) fn fail_queued(self: &Arc<Self>, worker: &WorkerThread, task: Task) {
         let closed = self.refusal();
         self.fail_all(worker, Some(task), &closed);
@@ -94,28 +96,32 @@ impl Pool {
         }
     }
 
-    /// Fails a task that was about to be queued while the pool broke. It alone: the others'
-    /// callbacks are not for the thread that submits, which may hold a lock they want.
+    /// Fails a task that was about to be queued when the pool broke. The submitting thread
+    /// fails only its own task, because it may hold a lock that the callbacks of other
+    /// tasks want.
     pub(super) fn fail_unqueued(self: &Arc<Self>, task: &Task) {
         let closed = self.refusal();
         let notification = task.fail(closed);
-        // A worker that waits for its scope may be about to end it, and look at the pool.
+        // A worker that waits for the task's scope may be ending the task, and that worker
+        // still accesses the pool.
         task.wait_for_ending();
         self.count_stale(-1);
         self.start_if_queued();
         run_notifications(notification);
     }
 
-    /// Ends all queued tasks. Their notifications are run behind that, since a callback may
-    /// wait for another of these tasks. `taken` is one that the calling thread has taken.
+    /// Ends all queued tasks and the task `taken`, which the calling thread took from a
+    /// queue. Returns the notifications, which the caller runs after all these tasks have
+    /// ended, because a callback may wait for another of these tasks.
     pub(super) fn clear(
         self: &Arc<Self>,
         taken: Option<Task>,
         end: impl Fn(&Task) -> Option<Notification>,
     ) -> Vec<Notification> {
         self.state.lock().clearing += 1;
-        // Two threads may clear: neither is to notify of its tasks while the other still ends
-        // those that it took.
+        // Two threads may clear the pool at the same time. The lock keeps each thread from
+        // running notifications while the other thread is still ending the tasks that it
+        // took.
         let ending = self.ending.lock();
         let mut tasks = self.queue.take_all();
         tasks.splice(0..0, taken);
@@ -130,15 +136,16 @@ impl Pool {
         }
         let end = |task: Task| {
             let notification = end(&task);
-            // Another thread may be about to end it, and look at the pool.
+            // Another thread may be ending the task, and that thread still accesses the
+            // pool.
             task.wait_for_ending();
             self.count_stale(-1);
             notification
         };
         let notifications = tasks.into_iter().filter_map(end).collect();
         drop(ending);
-        // Until here, entries that were taken out were still subtracted from what is queued:
-        // a task that was pushed meanwhile may have been counted as none.
+        // Until here the stale count still included the entries that were taken out, so
+        // `queued` may have missed a task that was pushed meanwhile.
         self.start_if_queued();
         self.state.lock().clearing -= 1;
         self.ended.notify_all();

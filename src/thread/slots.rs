@@ -9,20 +9,22 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, park, unpark_all};
 pub(super) const SEARCH: u32 = 1;
 pub(super) const CLOSED: u32 = 2;
 
-/// The place of a worker. Its first cache line is written by the worker, and by the
-/// threads that wake or start it.
+/// The shared state of one worker. The worker writes the first cache line, as do the
+/// threads that wake or start the worker.
 #[repr(align(128))]
 pub(super) struct Slot {
-    /// `true` if no new task may count on the worker; also in a place without a thread.
+    /// `true` if the worker is not available to a new task. Also `true` in a slot without a
+    /// worker.
     busy: AtomicBool,
     /// The reason why the worker was woken, or 0.
     signal: AtomicU32,
-    /// The sleeper that lay down before it, plus 1; under the queue's lock.
+    /// The index, plus 1, of the worker that went to sleep before this worker. Protected by
+    /// the queue's lock.
     pub(super) next: AtomicU32,
     begun: AtomicU64,
     finished: AtomicU64,
     failed: AtomicU64,
-    /// The tasks that its tasks submitted.
+    /// The worker's own deque, with the tasks that its tasks submitted.
     pub(super) own: Deque,
 }
 
@@ -41,14 +43,15 @@ impl Slot {
 
     #[inline]
     pub(super) fn is_busy(&self) -> bool {
-        // ORDERING: a thread that sees it busy sees that its task has left the queue;
-        // one that sees it free sees what it counted.
+        // ORDERING: acquire pairs with `set_busy`. A thread that sees the worker busy sees
+        // that the worker's task has left the queue. A thread that sees the worker free
+        // sees the worker's counts.
         self.busy.load(Ordering::Acquire)
     }
 
     #[inline]
     pub(super) fn set_busy(&self, busy: bool) {
-        // ORDERING: see `is_busy`.
+        // ORDERING: release pairs with the acquire in `is_busy`.
         self.busy.store(busy, Ordering::Release);
     }
 
@@ -62,31 +65,32 @@ impl Slot {
         add_one(if failed { &self.failed } else { &self.finished });
     }
 
-    /// The tasks that it began, finished and failed.
+    /// Returns the numbers of tasks that the worker began, finished and failed.
     pub(super) fn counts(&self) -> (u64, u64, u64) {
-        // ORDERING: the ends before the beginnings, so that no task has ended and not
-        // begun. A thread that has seen a result has acquired what was counted before.
+        // ORDERING: `begun` is read last, so that each task counted as ended is also
+        // counted as begun. A thread that has seen a result has acquired the counts made
+        // before it.
         let finished = self.finished.load(Ordering::Acquire);
         let failed = self.failed.load(Ordering::Acquire);
         (self.begun.load(Ordering::Acquire), finished, failed)
     }
 
-    /// Called by the worker that lies down, under the queue's lock.
+    /// Resets the signal. Called by a worker that goes to sleep, under the queue's lock.
     pub(super) fn clear_signal(&self) {
-        // ORDERING: published by the lock.
+        // ORDERING: the queue's lock publishes the store.
         self.signal.store(0, Ordering::Relaxed);
     }
 
-    /// Returns `true` if it was woken since it lay down.
+    /// Returns `true` if the worker was woken since it went to sleep.
     #[cfg(all(test, concurrent_futures_loom))]
     pub(super) fn is_woken(&self) -> bool {
         self.signal.load(Ordering::Acquire) != 0
     }
 
-    /// Sleeps until a signal comes, and returns it.
+    /// Sleeps until a signal is set, and returns the signal.
     pub(super) fn sleep(&self) -> u32 {
         loop {
-            // ORDERING: acquire shows what was queued before the signal.
+            // ORDERING: acquire sees the tasks that were queued before the signal was set.
             let signal = self.signal.load(Ordering::Acquire);
             if signal != 0 {
                 return signal;
@@ -100,7 +104,7 @@ impl Slot {
     }
 
     pub(super) fn wake(&self, signal: u32) {
-        // ORDERING: see `sleep`.
+        // ORDERING: release pairs with the acquire in `sleep`.
         self.signal.store(signal, Ordering::Release);
         unpark_all(self.key());
     }
@@ -110,19 +114,19 @@ impl Slot {
     }
 }
 
-/// Adds one to a number that the calling thread alone writes.
+/// Adds one to a number that only the calling thread writes.
 #[inline]
 fn add_one(number: &AtomicU64) {
-    // ORDERING: published by what follows, such as the end of the task.
+    // ORDERING: release publishes the count to the acquire in `counts`.
     number.store(number.load(Ordering::Relaxed) + 1, Ordering::Release);
 }
 
-/// The number of slots in the first segment; each further one has twice as many as the
-/// one before.
+/// The number of slots in the first segment. Each further segment has twice as many slots
+/// as the segment before it.
 const FIRST: usize = 8;
 
-/// The slots of a pool, by index. They are made in segments as workers start, and never
-/// move.
+/// The slots of a pool, by index. Slots are allocated in segments as workers start, and
+/// never move.
 pub(super) struct Slots {
     segments: [OnceLock<Box<[Arc<Slot>]>>; 29],
 }
@@ -136,7 +140,8 @@ impl Slots {
         }
     }
 
-    /// Returns a slot, which is made with its segment if it is the first of that.
+    /// Returns the slot with this index, and allocates the slot's segment if it does not
+    /// exist yet.
     pub(super) fn get(&self, index: usize) -> &Arc<Slot> {
         let segment = (index / FIRST + 1).ilog2();
         let first = FIRST * ((1 << segment) - 1);
@@ -148,7 +153,7 @@ impl Slots {
         &self.segments[segment as usize].get_or_init(make)[index - first]
     }
 
-    /// The first `count` slots.
+    /// Returns the first `count` slots.
     pub(super) fn iter(&self, count: usize) -> impl Iterator<Item = &Slot> {
         let made = self.segments.iter().map_while(OnceLock::get);
         made.flat_map(|segment| segment.iter())

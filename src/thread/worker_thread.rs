@@ -1,13 +1,15 @@
 //! [`WorkerThread`]: a worker's own view of its pool, and its search for tasks.
 //!
-//! A worker takes the newest task that its own tasks submitted, so that the one that is
-//! awaited next is still in its cache; or else the oldest of the queue; or else the
-//! oldest of another worker's own. Now and then the queue comes first, and then the
-//! oldest of its own, so that neither starves.
+//! A worker first takes the newest task from its own deque, because the data of that task
+//! is most likely still in the cache. If the deque is empty, the worker takes the oldest
+//! task of the queue, and if the queue is empty, the oldest task of another worker's deque.
+//! Now and then a worker takes the oldest task of the queue or of its own deque first, so
+//! that no task waits for ever.
 //!
-//! If there is nothing, it searches for a moment, unless another worker does, and then
-//! lies down. Longer searches, and several workers that search, were slower: what they
-//! find is taken from others. What it then owes to the others is said in `queue.rs`.
+//! If there is no task, the worker searches for a moment, unless another worker searches
+//! already, and then goes to sleep. Longer searches and several searching workers were
+//! slower, because they only took tasks from other workers. The duties of a searching
+//! worker are described in `queue.rs`.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -22,15 +24,16 @@ use crate::completion::{NO_POOL, PoolId, Task, is_notifying_for};
 use crate::sync::{Ordering, fence, local, yield_now};
 use crate::sys::spin;
 
-/// In so many turns the oldest tasks come first once.
+/// The number of calls of `next` after which a worker takes an oldest task first.
 const FAIR: u32 = 61;
 
-/// The largest number of tasks that move to the thief's own deque with a stolen one.
+/// The largest number of further tasks that a worker moves to its own deque when it steals
+/// a task.
 const BATCH: usize = 16;
 
 pub(super) struct WorkerThread {
     pub(super) pool: Arc<Pool>,
-    /// The slot's index.
+    /// The index of the worker's slot.
     pub(super) index: usize,
     slot: Arc<Slot>,
     turn: Cell<u32>,
@@ -52,11 +55,11 @@ impl WorkerThread {
         &self.slot
     }
 
-    /// Pushes a task that this worker's task submitted; half of a full deque goes to the
-    /// queue, the oldest first.
+    /// Pushes a task that this worker's task submitted to the worker's own deque. If the
+    /// deque is full, moves half of its tasks to the queue, the oldest first.
     #[inline]
     pub(super) fn push(&self, task: Task) {
-        // SAFETY: this is its thread.
+        // SAFETY: the current thread is this worker's, so it owns the deque.
         let Err(task) = (unsafe { self.slot().own.push(task) }) else {
             return;
         };
@@ -65,20 +68,20 @@ impl WorkerThread {
                 let _ = self.pool.queue.push(oldest, &self.pool.slots, true);
             }
         }
-        // SAFETY: as above.
+        // SAFETY: the current thread is this worker's, so it owns the deque.
         if let Err(task) = unsafe { self.slot().own.push(task) } {
             let _ = self.pool.queue.push(task, &self.pool.slots, true);
         }
     }
 
-    /// Takes a task of its own back, if it is the newest.
+    /// Takes the given task out of the worker's own deque, if it is the newest there.
     #[inline]
     pub(super) fn pop_if(&self, task: &Task) -> Option<Task> {
-        // SAFETY: this is its thread.
+        // SAFETY: the current thread is this worker's, so it owns the deque.
         unsafe { self.slot().own.pop_if(task) }
     }
 
-    /// Returns the next task; `None` once the pool is closed and nothing is left.
+    /// Returns the next task. Returns `None` once the pool is closed and no task remains.
     #[inline]
     pub(super) fn next(&self) -> Option<Task> {
         let turn = self.turn.get().wrapping_add(1);
@@ -88,7 +91,7 @@ impl WorkerThread {
                 return Some(task);
             }
         }
-        // SAFETY: this is its thread.
+        // SAFETY: the current thread is this worker's, so it owns the deque.
         let own = unsafe { self.slot().own.pop() };
         own.or_else(|| self.search(false))
     }
@@ -103,15 +106,16 @@ impl WorkerThread {
         }
     }
 
-    /// Searches for a task; as the one searcher if `is_searching`.
+    /// Searches for a task. `is_searching` is `true` if this worker is the pool's searcher.
     pub(super) fn search(&self, is_searching: bool) -> Option<Task> {
         self.search_on(is_searching, false)
     }
 
-    /// Goes on with a search; if it has searched for a while, it lies down next.
+    /// Continues a search. If `has_searched`, the worker goes to sleep next when it finds
+    /// no task.
     pub(super) fn search_on(&self, mut is_searching: bool, mut has_searched: bool) -> Option<Task> {
         let (queue, slots) = (&self.pool.queue, &self.pool.slots);
-        // `true` if others may have relied on this worker's search.
+        // `true` if threads that pushed tasks may have relied on this worker's search.
         let mut must_pass_on = false;
         loop {
             must_pass_on |= is_searching;
@@ -125,8 +129,8 @@ impl WorkerThread {
                 if is_searching {
                     queue.stop_searching();
                 }
-                // Or for what came with it: a worker that looked while it moved saw it
-                // nowhere.
+                // `steal` may have moved further tasks to this worker's deque. Another
+                // worker that searched during the move may have missed them.
                 if must_pass_on || self.slot().own.len() > 0 {
                     self.pass_on();
                 }
@@ -146,8 +150,8 @@ impl WorkerThread {
                     if self.pool.has_tasks() && queue.get_up(self.index, slots) {
                         continue;
                     }
-                    // Nothing was left after its search had ended; or it was chosen to search
-                    // again.
+                    // Nothing was left after this worker's search, or the worker is woken
+                    // to search again.
                     must_pass_on = false;
                     is_searching = self.slot().sleep() == SEARCH;
                     has_searched = false;
@@ -156,23 +160,24 @@ impl WorkerThread {
         }
     }
 
-    /// Looks for a while whether a task comes.
+    /// Polls for a moment until a task is queued or the queue is closed.
     fn poll(&self) {
         spin::poll(|| self.pool.has_tasks() || !self.pool.queue.is_open());
     }
 
-    /// Called behind a search that has ended, also by lying down and getting up again:
-    /// threads that pushed meanwhile have relied on it.
+    /// Wakes another worker if tasks remain. Called after the end of a search, because
+    /// threads that pushed tasks during the search relied on it and woke no worker.
     pub(super) fn pass_on(&self) {
-        // ORDERING: pairs with the fence of `Pool::announce_own_task`: its worker sees the search
-        // at an end, or this one sees its task.
+        // ORDERING: pairs with the fence of `Pool::announce_own_task`. Either the pushing
+        // worker sees that the search has ended, or this worker sees the pushed task.
         fence(Ordering::SeqCst);
         if self.pool.has_tasks() {
             self.pool.queue.wake_one(&self.pool.slots);
         }
     }
 
-    /// Steals the oldest task of another worker, and some of those behind it.
+    /// Steals the oldest task of another worker's deque, and moves some further tasks to
+    /// this worker's deque.
     fn steal(&self) -> Option<Task> {
         let started = self.pool.started();
         (1..started).find_map(|step| {
@@ -190,8 +195,8 @@ impl WorkerThread {
         })
     }
 
-    /// Moves half of what is left, and not more than [`BATCH`], such that the oldest is
-    /// popped first.
+    /// Moves half of the victim's remaining tasks, and not more than [`BATCH`], to this
+    /// worker's deque. The oldest moved task is popped first.
     fn steal_more(&self, victim: &Slot) {
         let wanted = (victim.own.len() / 2)
             .min(BATCH)
@@ -216,17 +221,17 @@ local! {
 }
 
 local! {
-    /// The pool whose thread this is. Never cleared: the destructors of a thread's locals
-    /// are its code as well.
+    /// The pool whose worker this thread is. The value is never cleared, because the
+    /// destructors of thread locals also count as code of the pool.
     static WORKER_OF: Cell<PoolId> = Cell::new(NO_POOL)
 }
 
-/// Marks the current thread as one of that pool, for as long as it lives.
+/// Marks the current thread as a worker of the pool, until the thread ends.
 pub(super) fn mark_worker_of(pool: &Pool) {
     WORKER_OF.with(|id| id.set(pool.id));
 }
 
-/// Runs `f` as that worker.
+/// Runs `f` with `worker` as the current thread's worker.
 pub(super) fn enter<R>(worker: &WorkerThread, f: impl FnOnce() -> R) -> R {
     struct Leave;
     impl Drop for Leave {
@@ -239,19 +244,19 @@ pub(super) fn enter<R>(worker: &WorkerThread, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Calls `f` with the current thread's worker, if it is one of that pool.
+/// Calls `f` with the current thread's worker, if the worker belongs to the pool.
 #[inline]
 pub(super) fn with_current<R>(pool: &Pool, f: impl FnOnce(&WorkerThread) -> R) -> Option<R> {
     let worker = CURRENT.try_with(Cell::get).ok()?;
     let worker = NonNull::new(worker.cast_mut())?;
-    // SAFETY: `enter`, which borrows it, is on this thread's stack below this call.
+    // SAFETY: `enter`, which borrows the worker, is on this thread's stack below this call.
     let worker = unsafe { worker.as_ref() };
     ptr::eq(&raw const *worker.pool, pool).then(|| f(worker))
 }
 
 impl Pool {
-    /// Returns `true` if the current thread is one of its workers, or runs one of its
-    /// callbacks.
+    /// Returns `true` if the current thread is one of the pool's workers, or runs one of
+    /// the pool's callbacks.
     pub(super) fn is_in_own_code(&self) -> bool {
         let is_own_worker = WORKER_OF.try_with(Cell::get).is_ok_and(|id| id == self.id);
         is_own_worker || is_notifying_for(self.id)
