@@ -4,7 +4,7 @@
 use super::worker_thread::WorkerThread;
 use crate::completion::{Task, WorkerHooks};
 
-/// For a task that the worker took from a queue.
+/// The hooks for a task that the worker took from a queue.
 impl WorkerHooks for WorkerThread {
     fn begin(&self, _leaves_entry: bool) {
         self.slot().count_begun();
@@ -32,8 +32,8 @@ impl WorkerHooks for WorkerThread {
     }
 }
 
-/// For a task that the worker runs while it waits for it, inside the task that it was
-/// running anyway: the worker stays as busy as it is.
+/// The hooks for a task that a worker runs inline, inside another task that waits for it.
+/// The worker stays busy all the time.
 pub(super) struct NestedHooks<'a>(pub(super) &'a WorkerThread);
 
 impl WorkerHooks for NestedHooks<'_> {
@@ -51,7 +51,8 @@ impl WorkerHooks for NestedHooks<'_> {
 
     fn entry_was_stale(&self) {
         self.0.pool.count_stale(-1);
-        // The entry was gone before it was subtracted, and this worker takes no other.
+        // The entry was taken out before it was subtracted from the stale count, so
+        // `queued` was too low for a moment. Another worker may be needed now.
         self.0.pool.grow_if_needed();
     }
 

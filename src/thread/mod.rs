@@ -9,8 +9,9 @@
 //!                                starts workers: worker.rs
 //! ```
 //!
-//! Above `submit.rs` nothing knows that there are threads, below it nothing knows
-//! the user's types. `pool.rs` has what all of them share, `shutdown.rs` ends it.
+//! The files above `submit.rs` do not know that the pool has threads. The files below
+//! `submit.rs` do not know the user's types. `pool.rs` has the state that all these files
+//! share, and `shutdown.rs` shuts the pool down.
 
 mod builder;
 mod deque;

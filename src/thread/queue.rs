@@ -3,42 +3,45 @@
 //!
 //! # The order
 //!
-//! First in, first out, strictly: a lock around a `VecDeque`, and before that the
-//! *front*, a deque of fixed size. It is filled from the `VecDeque` under the lock when it
-//! is empty, and workers take from it without the lock, by one compare-and-swap a task.
-//! So submitters and workers meet at the lock once in 256 tasks. (Rejected: batches for
-//! single workers. They cost a little less, but a task then starts after younger ones,
-//! and a program whose tasks wait for each other in the order of submission hangs.)
+//! The queue is strictly first in, first out. It has two parts: the *back*, a `VecDeque`
+//! under a lock, and the *front*, a deque of fixed size with the oldest tasks. When the
+//! front is empty, a worker fills it from the back under the lock. Workers take tasks from
+//! the front without the lock, by one compare-and-swap per task. So workers need the
+//! submitters' lock only once in 256 tasks. (Rejected: batches for single workers. Batches
+//! cost a little less, but a task may then start after younger tasks, and a program whose
+//! tasks wait for each other in the order of submission hangs.)
 //!
 //! # Sleeping and searching
 //!
-//! The same lock guards who sleeps and who searches, so that a submitter pays one lock
-//! and no fence for both: its push and its look at the sleepers are one step, and so are
-//! a worker's last look at the queue and its lying down. `idle` is a copy for those who
-//! only look:
+//! The same lock protects the list of sleeping workers and the searching flag, so a
+//! submitting thread pays for one lock and no fence. The submitting thread pushes a task
+//! and reads the list of sleepers in one step under the lock. A worker reads the queue for
+//! the last time and joins the list of sleepers in one step as well. `idle` is an atomic
+//! copy for threads that read without the lock:
 //!
 //! | bits of `idle` | meaning |
 //! |---|---|
 //! | 0 to 30 | the number of workers that sleep |
-//! | 31, SEARCHING | a worker looks for tasks, or was woken to |
+//! | 31, SEARCHING | a worker searches for tasks, or was woken to search |
 //!
-//! At most one worker searches. A thread that adds a task wakes a sleeper only if no
-//! worker searches, and only one; the searcher that finds a task wakes the next one if it
-//! leaves others behind.
+//! At most one worker searches. A thread that adds a task wakes one sleeper, and only if no
+//! worker searches. A searcher that takes a task wakes the next sleeper if more tasks
+//! remain.
 //!
 //! # Why no task is slept past
 //!
-//! *In the queue:* one lock, above.
+//! *In the queue:* the push and the reading of the sleepers are one step under the lock.
 //!
-//! *In a worker's own deque:* the worker pushes, then a fence, then looks at `idle`. A
-//! worker that lies down writes `idle`, then a fence, then looks at all deques. So one of
-//! the two sees the other.
+//! *In a worker's own deque:* the pushing worker pushes, executes a fence, and then reads
+//! `idle`. A worker that goes to sleep writes `idle`, executes a fence, and then reads all
+//! deques. So at least one of the two workers sees the write of the other.
 //!
-//! A thread that sees SEARCHING wakes no worker: it relies on the searcher. So the
-//! searcher must look for that task itself. However its search ends, with a task or by
-//! lying down, it first writes `idle`, then a fence, then looks at everything (`WorkerThread::pass_on`): the
-//! same pair. It takes one task, and if more are left, it wakes the next worker; also if
-//! it lay down, saw a task and got up again.
+//! A thread that sees SEARCHING wakes no worker, because it relies on the searcher. So the
+//! searcher must find that thread's task. When its search ends, with a task or with sleep,
+//! the searcher writes `idle`, executes a fence, and then reads the queue and all deques
+//! (`WorkerThread::pass_on`), so the argument above holds. The searcher takes one task, and
+//! wakes the next worker if more tasks remain. It does the same if it saw a task after it
+//! joined the sleepers and left them again.
 
 use std::collections::VecDeque;
 
@@ -60,15 +63,16 @@ pub(super) enum Gate {
 #[repr(align(128))]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
-    /// The length of the back: for workers without a task, and in the lock's cache line,
-    /// which submitters write.
+    /// The length of the back, for workers without a task. It is in the lock's cache line,
+    /// which submitting threads write anyway.
     back_len: AtomicUsize,
     shared: Shared,
-    /// The oldest tasks. Pushed under the lock.
+    /// The oldest tasks. Tasks are pushed to the front only under the lock.
     front: Deque,
 }
 
-/// In a cache line that seldom changes: workers look at it for each task.
+/// The fields that workers read for each task. They have their own cache line, which seldom
+/// changes.
 #[repr(align(128))]
 struct Shared {
     /// Written under the lock.
@@ -79,16 +83,17 @@ struct Shared {
 
 struct Inner {
     back: VecDeque<Task>,
-    /// The sleeper that lay down last, plus 1; 0 if none sleeps.
+    /// The index, plus 1, of the worker that went to sleep last. The number is 0 if no
+    /// worker sleeps.
     sleeper: u32,
 }
 
-/// The answer to a worker that wants to lie down.
+/// The answer of the queue to a worker that found no task.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// There are tasks in the queue.
+    /// The queue contains tasks.
     Work,
-    /// The queue is closed, and empty.
+    /// The queue is closed and empty.
     Closed,
     /// The worker searches from now on.
     Search,
@@ -114,7 +119,8 @@ impl Queue {
 
     #[inline]
     pub(super) fn gate(&self) -> Gate {
-        // ORDERING: who has to be exact asks under the lock.
+        // ORDERING: relaxed is enough, because callers that need the exact value read it
+        // under the lock.
         match self.shared.gate.load(Ordering::Relaxed) {
             0 => Gate::Open,
             1 => Gate::ShutDown,
@@ -127,16 +133,16 @@ impl Queue {
         self.gate() == Gate::Open
     }
 
-    /// Returns `idle` for a look; what has to be exact is under the lock.
+    /// Returns `idle`. The value is exact only under the lock.
     #[inline]
     fn idle(&self) -> u32 {
-        // ORDERING: the callers' fences order it.
+        // ORDERING: the fences of the callers, or the lock, order this load.
         self.shared.idle.load(Ordering::Relaxed)
     }
 
-    /// Called under the lock.
+    /// Stores `idle`. Called under the lock.
     fn set_idle(&self, idle: u32) {
-        // ORDERING: as above.
+        // ORDERING: the fences of the callers, or the lock, order this store.
         self.shared.idle.store(idle, Ordering::Relaxed);
     }
 
@@ -148,11 +154,13 @@ impl Queue {
     }
 
     /// Appends a task. Returns `true` if at least as many workers sleep or search as there
-    /// are tasks in the back; for the others a worker looks when it begins one.
+    /// are tasks in the back. For tasks in the front, a worker checks the need for more
+    /// workers when it begins a task.
     ///
     /// # Errors
     ///
-    /// Returns the task if the queue is closed, unless it comes from a worker's own deque.
+    /// Returns the task if the queue is closed, unless the task comes from a worker's own
+    /// deque (`overflow`).
     pub(super) fn push(&self, task: Task, slots: &Slots, overflow: bool) -> Result<bool, Task> {
         let mut inner = self.inner.lock();
         if self.gate() != Gate::Open && !overflow {
@@ -160,8 +168,7 @@ impl Queue {
         }
         inner.back.push_back(task);
         let len = inner.back.len();
-        // ORDERING: workers that look without the lock are ordered by what makes them
-        // look.
+        // ORDERING: release pairs with the acquire loads of `back_len`.
         self.back_len.store(len, Ordering::Release);
         let woken = self.choose(&mut inner, slots);
         let idle = self.idle();
@@ -173,14 +180,14 @@ impl Queue {
         Ok(len <= coming as usize)
     }
 
-    /// Chooses a sleeper to be woken, which searches from now on; `None` if a worker
-    /// searches, or none sleeps.
+    /// Takes one sleeper out of the list, to be woken as the searcher. Returns `None` if a
+    /// worker searches already, or if no worker sleeps.
     fn choose<'a>(&self, inner: &mut Inner, slots: &'a Slots) -> Option<&'a Slot> {
         if !self.is_asleep() {
             return None;
         }
         let slot = slots.get(inner.sleeper as usize - 1);
-        // ORDERING: under the lock, as all of these.
+        // ORDERING: `next` is read and written only under the lock.
         inner.sleeper = slot.next.load(Ordering::Relaxed);
         self.set_idle((self.idle() - 1) | SEARCHING);
         Some(slot)
@@ -204,12 +211,12 @@ impl Queue {
 
     /// Returns the number of tasks.
     pub(super) fn len(&self) -> usize {
-        // ORDERING: acquire, and the front last: what moves there meanwhile is counted
-        // twice rather than not at all.
+        // ORDERING: acquire, and the front is read last. So a task that moves to the front
+        // meanwhile is counted twice, and never missed.
         self.back_len.load(Ordering::Acquire) + self.front.len()
     }
 
-    /// Takes the oldest task. A searcher stops to be one with it.
+    /// Takes the oldest task. A searcher that gets a task stops searching.
     pub(super) fn take(&self, slots: &Slots, is_searching: &mut bool) -> Option<Task> {
         loop {
             if let Some((task, left)) = self.front.take_oldest() {
@@ -220,13 +227,13 @@ impl Queue {
                 }
                 return Some(task);
             }
-            // ORDERING: see `push`.
+            // ORDERING: acquire pairs with the release in `push`.
             if self.back_len.load(Ordering::Acquire) == 0 {
                 return None;
             }
             let mut inner = self.inner.lock();
             if self.front.len() != 0 {
-                // Another worker has filled it.
+                // Another worker has filled the front.
                 continue;
             }
             let first = inner.back.pop_front()?;
@@ -249,13 +256,14 @@ impl Queue {
             let Some(task) = inner.back.pop_front() else {
                 break;
             };
-            // SAFETY: only a thread with the lock pushes to it.
+            // SAFETY: only a thread that holds the lock pushes to the front, so it is the
+            // owner.
             if let Err(task) = unsafe { self.front.push(task) } {
                 inner.back.push_front(task);
                 break;
             }
         }
-        // ORDERING: release, behind the pushes to the front: see `len`.
+        // ORDERING: release, and after the pushes to the front, as `len` needs it.
         self.back_len.store(inner.back.len(), Ordering::Release);
     }
 
@@ -269,8 +277,8 @@ impl Queue {
         tasks
     }
 
-    /// Takes out the tasks that are done, but for the oldest ones. Calls `count` with their
-    /// number before others can see that they are gone.
+    /// Removes the tasks that are done from the back. Calls `count` with the number of
+    /// removed tasks before other threads can see the shorter length.
     pub(super) fn remove_done(&self, count: impl FnOnce(usize)) {
         let mut inner = self.inner.lock();
         let is_done = |task: &Task| task.state().done();
@@ -282,14 +290,14 @@ impl Queue {
         drop(done);
     }
 
-    /// Stops to search.
+    /// Ends the search of the calling worker.
     pub(super) fn stop_searching(&self) {
         let _inner = self.inner.lock();
         self.set_idle(self.idle() & !SEARCHING);
     }
 
-    /// Answers the worker with that index, which has found no task. It may search if no
-    /// worker does and it has not searched just now.
+    /// Answers the worker with this index, which has found no task. The worker becomes the
+    /// searcher if no worker searches and it has not searched just now.
     pub(super) fn rest(
         &self,
         index: usize,
@@ -324,8 +332,9 @@ impl Queue {
         Rest::Sleep
     }
 
-    /// Lets a worker that lay down get up by itself. Returns `false` if it was chosen
-    /// already: the signal comes.
+    /// Removes the worker with this index from the list of sleepers. Returns `false` if
+    /// another thread has removed it already, because then that thread sends the worker a
+    /// signal.
     pub(super) fn get_up(&self, index: usize, slots: &Slots) -> bool {
         let mut inner = self.inner.lock();
         let next_of = |sleeper: u32| slots.get(sleeper as usize - 1).next.load(Ordering::Relaxed);
@@ -345,7 +354,7 @@ impl Queue {
         true
     }
 
-    /// Refuses tasks from now on, and wakes all sleepers.
+    /// Closes the queue, so that it refuses new tasks, and wakes all sleepers.
     pub(super) fn close(&self, gate: Gate, slots: &Slots) {
         let mut inner = self.inner.lock();
         let gate = (gate as u8).max(self.gate() as u8);
@@ -355,7 +364,8 @@ impl Queue {
         drop(inner);
         while sleeper != 0 {
             let slot = slots.get(sleeper as usize - 1);
-            // Before it is woken: it may lie down again.
+            // Read `next` before the worker is woken, because the woken worker may go to
+            // sleep again and change it.
             sleeper = slot.next.load(Ordering::Relaxed);
             slot.wake(CLOSED);
         }

@@ -13,12 +13,12 @@ use crate::panic::contain_drop;
 use crate::sync::{Ordering, fence};
 
 impl Pool {
-    /// Packs a call as a task and queues it; a full queue is waited for if
-    /// `waits`.
+    /// Creates a task for a call and queues the task. If the queue is full and `waits` is
+    /// `true`, waits for room in the queue.
     ///
     /// # Errors
     ///
-    /// Returns the call with the reason.
+    /// Returns the call, with the reason why it was refused.
     #[inline]
     pub(super) fn submit<F, A, R>(
         self: &Arc<Self>,
@@ -36,16 +36,16 @@ impl Pool {
             return Err(TrySubmitError { error, call });
         }
         let pool = NonNull::from(&**self);
-        // SAFETY: nothing borrows, and all is `Send`.
+        // SAFETY: `f`, `args` and the value are `'static` and `Send`.
         unsafe { self.queue_job(Call { pool, f, args }, None) }.map_err(refused)
     }
 
-    /// Like [`submit`](Self::submit), for a scope.
+    /// Like [`submit`](Self::submit), for a task of a scope.
     ///
     /// # Safety
     ///
-    /// All that is borrowed lives until [`ScopeTasks::wait`] has returned, and so do the
-    /// futures at most. Until then the scope does not move.
+    /// All borrowed data lives until [`ScopeTasks::wait`] has returned. No future of the
+    /// scope outlives that call. The scope does not move before `wait` has returned.
     pub(super) unsafe fn submit_to<F, A, R>(
         self: &Arc<Self>,
         scope_tasks: &ScopeTasks,
@@ -63,30 +63,30 @@ impl Pool {
             return Err(TrySubmitError { error, call });
         }
         let pool = NonNull::from(&**self);
-        // SAFETY: as the caller says.
+        // SAFETY: the caller promises that the scope does not move.
         let scoped = unsafe { scope_tasks.enter(Call { pool, f, args }) };
-        // SAFETY: it is in the scope, and all is `Send`.
+        // SAFETY: the job was entered into the scope, and job and value are `Send`.
         let queued = unsafe { self.queue_job(scoped, Some(scope_tasks)) };
         queued.map_err(|(error, scoped)| refused((error, scoped.into_job())))
     }
 
-    /// Makes a task of a job that was admitted, and queues it.
+    /// Creates a task for an admitted job, and queues the task.
     ///
     /// # Errors
     ///
-    /// Returns the job, since the pool was closed meanwhile.
+    /// Returns the job if the pool was closed meanwhile.
     ///
     /// # Safety
     ///
-    /// That of [`Completion::with_job`]: without a scope, job and value borrow nothing,
-    /// and both are `Send`.
+    /// The caller keeps the promise of [`Completion::with_job`]: without a scope, job and
+    /// value borrow nothing, and both are `Send`.
     #[inline]
     unsafe fn queue_job<J: Job<R>, R>(
         self: &Arc<Self>,
         job: J,
         scope_tasks: Option<&ScopeTasks>,
     ) -> Result<Completion<R>, (Error, J)> {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller keeps the promise of `with_job`.
         let (completion, task) = unsafe { Completion::with_job(self.id, job) };
         if self.config.record_timing {
             completion.record_timing();
@@ -98,19 +98,21 @@ impl Pool {
             return Ok(completion);
         };
         if matches!(error, Error::Broken(_)) {
-            // It was admitted before, perhaps as the first task, for which the worker was
-            // started that broke the pool: it fails like all that was queued.
+            // The task was admitted before the pool broke, and may be the task for which
+            // the worker that broke the pool was started. So the task fails like the queued
+            // tasks.
             self.fail_unqueued(completion.task());
             return Ok(completion);
         }
-        // SAFETY: such a job it has; and there is no future.
+        // SAFETY: the task's job is a `J`, and the task gets no future if `take_job`
+        // returns the job.
         match unsafe { completion.take_job::<J>() } {
             Some(job) => {
                 self.unqueue();
                 Err((error, job))
             }
-            // A worker that waits for the scope was faster, and counted an entry that it
-            // left in no queue.
+            // A worker that waits for the scope has begun the task, and has counted a stale
+            // entry although no queue has one.
             None => {
                 self.count_stale(-1);
                 self.start_if_queued();
@@ -119,11 +121,12 @@ impl Pool {
         }
     }
 
-    /// Lets a task in: the pool has a worker, and its queue is not full.
+    /// Admits one task: makes sure that the pool is open and has a worker, and that the
+    /// queue is not full.
     ///
     /// # Errors
     ///
-    /// The reason why it is refused.
+    /// Returns the reason why the task is refused.
     #[inline]
     fn admit(self: &Arc<Self>, waits: bool) -> Result<(), Error> {
         if !self.is_here() {
@@ -150,9 +153,10 @@ impl Pool {
             }
             *admitted += 1;
             self.start_workers_for(*admitted);
-            // A task that counts on a free worker takes no room.
+            // A task that a free worker will take needs no room in the queue.
             let is_full = self.capacity.is_exceeded(*admitted, self.free());
-            // Its own tasks and callbacks never wait for room: they make it.
+            // The pool's own tasks and callbacks never wait for room, because the queue may
+            // get room only after they return.
             if !is_full || self.is_in_own_code() {
                 return Ok(());
             }
@@ -161,12 +165,12 @@ impl Pool {
         }
     }
 
-    /// Queues a task: the newest of the worker's own if the current thread is a worker
-    /// of this pool, or else the last of the pool's queue.
+    /// Queues a task. A worker of this pool pushes the task to its own deque. Any other
+    /// thread appends the task to the pool's queue.
     ///
     /// # Errors
     ///
-    /// The pool is closed.
+    /// Returns the reason why the pool is closed.
     #[inline]
     pub(super) fn push(self: &Arc<Self>, task: Task) -> Result<(), Error> {
         let mut task = Some(task);
@@ -196,11 +200,11 @@ impl Pool {
         }
     }
 
-    /// Lets other workers know of a task in a worker's own deque.
+    /// Wakes or starts another worker for a task in the current worker's own deque.
     #[inline]
     fn announce_own_task(self: &Arc<Self>) {
-        // ORDERING: pairs with the fences of a worker that lies down or ends its search,
-        // and of one that looks whether the pool has to grow.
+        // ORDERING: pairs with the fences of a worker that goes to sleep, of a worker that
+        // ends its search, and of a worker that checks if the pool must grow.
         fence(Ordering::SeqCst);
         self.queue.wake_one(&self.slots);
         self.grow_if_needed();
@@ -217,9 +221,9 @@ fn refused<F, A>((error, call): (Error, Call<F, A>)) -> TrySubmitError<F, A> {
     TrySubmitError { error, call }
 }
 
-/// A call of the user's, on its way.
+/// A submitted call of the user, as the job of its task.
 struct Call<F, A> {
-    /// Lives as long as the task may be withdrawn (`pool.rs`).
+    /// The task's pool, which exists as long as the task may be withdrawn (`pool.rs`).
     pool: NonNull<Pool>,
     f: F,
     args: A,
@@ -235,9 +239,9 @@ where
     }
 
     fn on_withdrawn(&self, cancelled: bool) {
-        // SAFETY: an entry of the task is in the pool's queues, or in the hands of one of
-        // its workers or of a thread that clears it; each of them waits until the task has
-        // ended before it lets go of the pool.
+        // SAFETY: the task's entry is in a queue of the pool, or is held by a worker or by
+        // a thread that clears the pool. That thread waits until the task has ended before
+        // it releases the pool.
         unsafe { self.pool.as_ref() }.on_withdrawn(cancelled);
     }
 
@@ -260,8 +264,8 @@ mod tests {
     use crate::error::BrokenPart;
     use crate::executor::ShutdownOptions;
 
-    /// The moment between a result and the callbacks is too short to hit from
-    /// outside: here a worker is made of nothing but its slot.
+    /// The moment between a result and its callbacks is too short for a test from outside.
+    /// So this test creates a worker without a thread and calls its hooks itself.
     #[test]
     fn a_task_that_counted_on_a_worker_that_turns_to_callbacks_gets_another() {
         let pool = Pool::new(Config::of_workers(2));
@@ -271,7 +275,7 @@ mod tests {
             let mut state = pool.state.lock();
             state.workers += 1;
             by_hand.slot().set_busy(false);
-            // ORDERING: one thread.
+            // ORDERING: the test uses only one thread here.
             pool.started.store(1, Ordering::Relaxed);
             pool.growth_left.store(1, Ordering::Relaxed);
         }
@@ -287,20 +291,21 @@ mod tests {
         assert_eq!(pool.stats().workers, 0);
     }
 
-    /// The pool broke between the two halves of a submit. The others' callbacks may want
-    /// a lock that the submitting thread holds.
+    /// The pool breaks after a task was admitted and before the task is queued. The
+    /// submitting thread must not run callbacks of other tasks, which may want a lock that
+    /// it holds.
     #[test]
     fn a_submit_to_a_pool_that_just_broke_ends_its_own_task_alone() {
         let pool = Pool::new(Config::of_workers(1));
         let pool = pool.expect("there is memory");
         let (sender, told) = channel();
-        // Queued by hand, since there is no worker.
+        // The test queues the tasks itself, because the pool has no worker.
         let call = |n: i32| Call {
             pool: NonNull::from(&*pool),
             f: move |()| n,
             args: (),
         };
-        // SAFETY: nothing borrows, and all is `Send`.
+        // SAFETY: job and value borrow nothing, and both are `Send`.
         let other = unsafe { pool.queue_job(call(1), None) };
         let Ok(other) = other else {
             panic!("it is open")
@@ -311,7 +316,7 @@ mod tests {
         let broken = Error::ShutDown.broken(BrokenPart::Initializer);
         pool.state.lock().closed = Some(broken.clone());
         pool.queue.close(Gate::Broken, &pool.slots);
-        // SAFETY: as above.
+        // SAFETY: job and value borrow nothing, and both are `Send`.
         let own = unsafe { pool.queue_job(call(2), None) };
         assert!(own.is_ok_and(|own| own.failed()));
         assert!(!other.state().done() && told.try_recv().is_err());
@@ -321,14 +326,14 @@ mod tests {
         assert_eq!((pool.stats().queued, pool.stats().failed), (0, 2));
     }
 
-    /// Two workers were planned while the first thread was on its way, which did the tasks
-    /// alone.
+    /// Two workers are planned while the first thread is starting, and the first worker
+    /// then runs all tasks alone.
     #[test]
     fn workers_that_are_not_needed_any_more_are_not_started() {
         let pool = Pool::new(Config::of_workers(3));
         let pool = pool.expect("there is memory");
         {
-            // A thread that is on its way: this one.
+            // The test's thread plays the thread that is starting.
             let mut state = pool.state.lock();
             pool.slots.get(0).set_busy(false);
             pool.started.store(1, Ordering::Relaxed);

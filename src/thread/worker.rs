@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::panic::{catch, contain, contain_drop};
 use crate::worker::{self, PoolKind, Worker};
 
-/// Runs a worker thread, which the pool counts as free already.
+/// The main function of a worker thread. The pool already counts the worker as free.
 pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
     pool.start_planned();
     mark_worker_of(&pool);
@@ -21,8 +21,9 @@ pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
     enter(&this, || run(&this));
     let pool = Arc::clone(&this.pool);
     if !pool.is_here() {
-        // A task forked, and this is the fork, which ends with its only thread. The
-        // queue's tasks are the parent's: they are not even dropped here.
+        // A task forked, and this is the child process, which ends when its only thread
+        // ends. The queued tasks belong to the parent process, so the child does not drop
+        // them.
         #[expect(clippy::mem_forget, reason = "nothing of the pool is the fork's")]
         std::mem::forget(pool);
         return;
@@ -30,7 +31,8 @@ pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
     drop(inside);
     drop(leaving);
     drop(this);
-    // This may drop the initializer, and what it captured.
+    // Dropping the last reference to the pool also drops the initializer, which is user
+    // code.
     contain_drop(pool);
 }
 
@@ -65,15 +67,15 @@ fn work(this: &WorkerThread) {
         if pool.queue.gate() == Gate::Broken {
             pool.fail_queued(this, task);
         } else {
-            // Refused if the task was cancelled while it was queued, or run inline by a
-            // worker that waited for it.
+            // `run` returns `false` if the task was cancelled in the queue, or if a waiting
+            // worker ran the task inline.
             task.run(this);
         }
     }
 }
 
-/// Guard: removes the worker from the pool's count on drop, also on unwind, so that
-/// `shutdown` never waits for a thread that has ended.
+/// A guard that removes the worker from the pool's count when it is dropped, also on
+/// unwind. So `shutdown` never waits for a thread that has ended.
 struct Leaving<'a>(&'a WorkerThread);
 
 impl Drop for Leaving<'_> {
@@ -85,8 +87,9 @@ impl Drop for Leaving<'_> {
 fn initialize(pool: &Pool) -> Result<(), Error> {
     match &pool.config().initializer {
         Some(initializer) => {
-            // None of the pool's tasks ends before this worker is ready, as far as
-            // this worker can know; so it must not wait for one.
+            // This may be the pool's only worker, so none of the pool's tasks may end
+            // before this initializer returns. So the initializer must not wait for a task
+            // of the pool.
             mark_collector_of(pool.id());
             let initialized = catch(initializer);
             mark_collector_of(NO_POOL);
