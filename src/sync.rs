@@ -1,12 +1,12 @@
 //! The only door to locks: the real ones, or the model checker's.
 //!
-//! Everything above takes its locks, cells and thread locals from here, so
-//! that the same source runs on `parking_lot` in a program and on `loom` in a
-//! model (`--cfg concurrent_futures_loom`). The face is `parking_lot`'s: no
-//! poisoning, and a wait borrows its guard.
+//! All other modules take their locks, cells and thread locals from this module. So the
+//! same source runs on `parking_lot` in a program and on `loom` in a model (`--cfg
+//! concurrent_futures_loom`). The API is that of `parking_lot`: locks are not poisoned, and
+//! a wait on a condition variable borrows the lock's guard.
 //!
-//! `Arc` is std's in both: what it counts is not what the models are about. The
-//! references of a task are in its word, and the models drop the last one.
+//! `Arc` is std's in both, because the models do not check its counts. A task's references
+//! are counted in the task's word, and the models check that count.
 
 #[cfg(not(concurrent_futures_loom))]
 pub(crate) use self::real::{
@@ -24,8 +24,8 @@ pub(crate) use std::sync::atomic::Ordering;
 use std::cell::Cell;
 use std::num::NonZeroU32;
 
-/// `thread_local!` of the thread, or of the model's thread: a model runs all of
-/// its threads on one real thread.
+/// Like `thread_local!`. In a model, each thread of the model has its own value, although a
+/// model runs all its threads on one real thread.
 #[cfg(not(concurrent_futures_loom))]
 macro_rules! local {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr) => {
@@ -40,7 +40,7 @@ macro_rules! local {
     };
 }
 
-/// A `static` of the process (a fork has one of its own), or of one run of a model.
+/// Like `static`. Each forked child has its own value, and so has each run of a model.
 #[cfg(not(concurrent_futures_loom))]
 macro_rules! global {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
@@ -59,8 +59,8 @@ macro_rules! global {
 
 pub(crate) use {global, local};
 
-/// The number of a thread, half as wide as std's: it shares a word with a task's state.
-/// It comes again after four thousand million threads.
+/// The number of a thread. It has only 32 bits, because it shares a 64-bit word with a
+/// task's state. The numbers repeat after about four thousand million threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadId(NonZeroU32);
 
@@ -87,14 +87,14 @@ pub(crate) fn thread_id() -> ThreadId {
 
 #[cold]
 fn new_thread_id() -> ThreadId {
-    // Not an atomic of the model: a number says nothing of the order of threads. But each
-    // run of a model begins with the same one.
+    // This atomic is std's also in models, because the numbers do not order threads. Each
+    // run of a model starts with the same number.
     #[cfg(not(concurrent_futures_loom))]
     static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     #[cfg(concurrent_futures_loom)]
     global! { static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0); }
     loop {
-        // ORDERING: it has to be unique; it publishes nothing.
+        // ORDERING: the number only has to be unique, and publishes nothing.
         let number = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         if let Some(id) = ThreadId::from_bits(number) {
             let _ = THREAD_ID.try_with(|known| known.set(number));
@@ -115,15 +115,15 @@ mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     use parking_lot_core::{DEFAULT_PARK_TOKEN, DEFAULT_UNPARK_TOKEN, ParkResult};
 
-    /// Blocks until [`unpark_all`] is called with that key, unless `may_sleep` says
-    /// otherwise: it is called under the lock that an unparking takes. May return
-    /// earlier. Returns `true` at the deadline.
+    /// Blocks until [`unpark_all`] is called with the same key. Does not block if
+    /// `may_sleep` returns `false`; `may_sleep` is called under the lock that `unpark_all`
+    /// takes. May also return earlier. Returns `true` at the deadline.
     pub(crate) fn park(
         key: usize,
         may_sleep: impl FnOnce() -> bool,
         deadline: Option<Instant>,
     ) -> bool {
-        // SAFETY: the key is the address of something of ours, and neither closure
+        // SAFETY: the key is an address that belongs to this crate, and neither closure
         // panics or parks.
         let parked = unsafe {
             parking_lot_core::park(
@@ -138,10 +138,10 @@ mod real {
         parked == ParkResult::TimedOut
     }
 
-    /// Wakes all threads that are parked by that key, an address of which nothing is
-    /// read.
+    /// Wakes all threads that are parked with this key. The key is an address, but the
+    /// memory at the address is not read.
     pub(crate) fn unpark_all(key: usize) {
-        // SAFETY: the key is, or was, the address of something of ours.
+        // SAFETY: the key is or was an address that belongs to this crate.
         unsafe { parking_lot_core::unpark_all(key, DEFAULT_UNPARK_TOKEN) };
     }
 
@@ -239,7 +239,7 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Condvar(loom::sync::Condvar);
 
-    /// The result of a timed wait; a model knows no clocks.
+    /// The result of a timed wait, which never times out, because a model has no clocks.
     #[derive(Debug)]
     pub(crate) struct WaitTimeoutResult;
 

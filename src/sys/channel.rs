@@ -20,15 +20,15 @@ use rustix::stdio::{dup2_stdin, stdin};
 use super::checked::Checked;
 use super::current_process::move_above_stdio;
 
-/// The number that a child's end is moved to: below the usual limit of 1024, and above
-/// what most programs ever open.
+/// The number that a child's end is moved to. The number is below the usual limit of 1024,
+/// and above the descriptors that most programs open.
 const HIGH: i32 = 1000;
 
-/// One end. When it is dropped, the other end reads end-of-file.
+/// One end of a channel. When this end is dropped, the other end reads end-of-file.
 #[derive(Debug)]
 pub(crate) struct Channel(Checked);
 
-/// Creates a channel; returns our end, and the one for a child.
+/// Creates a channel. Returns this process's end, and the end for a child.
 ///
 /// # Errors
 ///
@@ -43,15 +43,15 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
     Ok((Channel(Checked::new(move_above_stdio(ours)?)), childs))
 }
 
-/// Returns an upper bound of the bytes that a channel holds unread; the system's
-/// default if that is unknown.
+/// Returns an upper bound for the number of unread bytes in a channel. Returns the system's
+/// default if the bound is unknown.
 pub(crate) fn capacity() -> usize {
     let size = pair().and_then(|(_, childs)| Ok(socket_send_buffer_size(&childs)?));
     size.unwrap_or(212_992)
 }
 
 impl Channel {
-    /// Takes the end that is descriptor 0, and leaves an empty input there.
+    /// Takes the channel end at descriptor 0, and puts an empty input at descriptor 0.
     ///
     /// # Errors
     ///
@@ -65,29 +65,30 @@ impl Channel {
         Ok(Self(Checked::new(moved)))
     }
 
-    /// Returns `true` if its descriptor is still what it was.
+    /// Returns `true` if the channel's descriptor still refers to the same socket.
     pub(crate) fn is_intact(&self) -> bool {
         self.0.is_intact()
     }
 
-    /// Sends what there is room for, at least a byte, and does not wait.
+    /// Sends as many bytes as the channel has room for, at least one, and does not wait.
     ///
     /// # Errors
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) without room, and
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is gone; no
-    /// signal is raised.
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is closed. No signal is
+    /// raised.
     pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         Ok(retry_on_intr(|| send(&self.0, bytes, flags))?)
     }
 
-    /// Sends everything, and waits for room.
+    /// Sends all bytes, and waits for room when the channel is full.
     ///
     /// # Errors
     ///
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is gone;
-    /// `EBADF` if the descriptor was closed, also if it is another's now.
+    /// Returns [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is closed.
+    /// Returns `EBADF` if the channel's descriptor was closed, even if the number was
+    /// reused since.
     pub(crate) fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             self.0.check()?;
@@ -97,23 +98,25 @@ impl Channel {
         Ok(())
     }
 
-    /// Receives what is there, and does not wait. 0 bytes are the end.
+    /// Receives the bytes that have arrived, and does not wait. A result of 0 bytes means
+    /// end-of-file.
     ///
     /// # Errors
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there, and
-    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) once if the other end
-    /// went without reading all that was sent to it.
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) once if the other end was closed
+    /// before it had read all bytes sent to it.
     pub(crate) fn receive_now(&self, into: &mut [u8]) -> io::Result<usize> {
         self.receive_with(into, RecvFlags::DONTWAIT)
     }
 
-    /// Waits until something comes. 0 bytes are the end.
+    /// Waits until bytes arrive, and receives them. A result of 0 bytes means end-of-file.
     ///
     /// # Errors
     ///
-    /// As [`receive_now`](Self::receive_now), but for `WouldBlock`; `EBADF` if the
-    /// descriptor was closed, also if it is another's now.
+    /// Returns the errors of [`receive_now`](Self::receive_now) except `WouldBlock`.
+    /// Returns `EBADF` if the channel's descriptor was closed, even if the number was
+    /// reused since.
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         self.0.check()?;
         self.receive_with(into, RecvFlags::empty())
@@ -131,7 +134,7 @@ impl AsFd for Channel {
     }
 }
 
-/// Opens an input that is at its end from the beginning.
+/// Opens an empty input, which is at end-of-file from the beginning.
 fn empty_input() -> io::Result<OwnedFd> {
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     // Without /dev there are still pipes; the end that writes is dropped.

@@ -12,14 +12,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Stat, fstat};
 
-/// A descriptor, and what it was opened on.
+/// A descriptor, with the identity of the file that it was opened on.
 ///
-/// Dropping it closes the number: to be leaked where others may have closed it.
+/// Dropping the value closes the descriptor. The value must be leaked if other code may
+/// have closed the descriptor already.
 #[derive(Debug)]
 pub(crate) struct Checked {
     descriptor: OwnedFd,
-    /// The numbers of the device and of the inode; `None` if they are not to be
-    /// had.
+    /// The numbers of the device and of the inode. `None` if the system did not return
+    /// them.
     file: Option<(u64, u64)>,
 }
 
@@ -29,16 +30,17 @@ impl Checked {
         Self { descriptor, file }
     }
 
-    /// Returns `true` if the number means what it meant in the beginning.
+    /// Returns `true` if the descriptor still refers to the file that it was opened on.
     pub(crate) fn is_intact(&self) -> bool {
         fstat(&self.descriptor).ok().map(identity) == self.file && self.file.is_some()
     }
 
-    /// Fails as a closed descriptor does if it is not what it was.
+    /// Returns the error of a closed descriptor if the descriptor no longer refers to the
+    /// same file.
     ///
     /// # Errors
     ///
-    /// It was closed, and may be another's now.
+    /// Returns `EBADF` if the descriptor was closed, even if the number was reused since.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.is_intact() {
             Ok(())

@@ -35,15 +35,15 @@ impl Handle {
         Ok(Self { pid, pidfd })
     }
 
-    /// As on a system that has no pidfd.
+    /// Returns the handle without its pidfd, as on a system that has no pidfds.
     #[cfg(test)]
     pub(crate) fn without_pidfd(mut self) -> Self {
         self.pidfd = None;
         self
     }
 
-    /// Readable once the child has ended; `None` where the system has no such
-    /// thing, and only waiting can tell.
+    /// Returns a descriptor that is readable once the child has ended. Returns `None` if
+    /// the system has no pidfds.
     pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
@@ -52,7 +52,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// The child may not be sent signals (it became another user's).
+    /// Returns an error if this process may not send signals to the child, because the
+    /// child changed its user.
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.signal(Signal::KILL)
     }
@@ -64,7 +65,7 @@ impl Handle {
     /// As [`kill`](Self::kill).
     pub(crate) fn terminate(&self) -> io::Result<()> {
         self.signal(Signal::TERM)?;
-        // A stopped process acts on no signal before this one.
+        // A stopped process handles SIGTERM only after SIGCONT.
         self.signal(Signal::CONT)
     }
 
@@ -74,7 +75,7 @@ impl Handle {
             None => kill_process(self.pid, signal),
         };
         match sent {
-            // It ended by itself: what was wanted.
+            // The child has already ended, which is the purpose of the signal.
             Err(rustix::io::Errno::SRCH) => Ok(()),
             sent => Ok(sent?),
         }

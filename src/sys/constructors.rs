@@ -1,18 +1,19 @@
 //! The functions that the loader runs before `main`.
 //!
-//! A program lists them in an array of addresses, which its dynamic section
-//! points to. One of them that does not return keeps all later ones from
-//! running, and they may be what makes a library of C++ or a registry usable; so
-//! it has to run them itself. A program that is linked statically and always
-//! lies at the same place has no dynamic section: there nothing can be done.
+//! A program lists these functions (constructors) in an array of addresses, to which its
+//! dynamic section points. If one constructor does not return, the loader does not run the
+//! later constructors, which may initialize a C++ library or a registry. So a constructor
+//! that does not return has to run the later constructors itself. A program that is linked
+//! statically at a fixed address has no dynamic section, so its constructors cannot be
+//! found.
 
 use std::ffi::{c_char, c_int};
 use std::mem::transmute;
 
 use super::image::Image;
 
-/// A function that the loader calls. The C library of GNU gives the program's
-/// arguments and environment to it; others leave them out.
+/// A function that the loader calls. The GNU C library passes the program's arguments and
+/// environment to the function. Other C libraries pass nothing.
 pub(crate) type Constructor =
     unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
@@ -30,23 +31,24 @@ pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
     let array = Image::current().constructors();
     let at = array.iter().position(|address| *address == own);
     let later = at.map_or(&[][..], |at| &array[at + 1..]);
-    // Old tool chains put such marks into it.
+    // Old tool chains put the marker values 0 and -1 into the array.
     let functions = later.iter().filter(|a| !matches!(**a, 0 | usize::MAX));
     functions.map(|address| {
         let address: *const () = std::ptr::with_exposed_provenance(*address);
-        // SAFETY: what stands in the array is the address of such a function:
-        // the loader would call it as one.
+        // SAFETY: each entry of the array is the address of a `Constructor`, which the
+        // loader would call.
         unsafe { transmute::<*const (), Constructor>(address) }
     })
 }
 
-/// Returns `true` if they can be found in this program.
+/// Returns `true` if this program's constructors can be found.
 #[cfg(test)]
 pub(crate) fn are_known() -> bool {
     !Image::current().constructors().is_empty()
 }
 
-/// Runs what the loader would run after `own`, which will not return to it.
+/// Runs the constructors that the loader would run after `own`. Used by `own` if it does
+/// not return to the loader.
 ///
 /// # Safety
 ///

@@ -8,22 +8,22 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 
-/// Returns `true` if the program was started with rights that its caller does not
-/// have (setuid, capabilities): then nothing that the caller says is to be trusted.
+/// Returns `true` if the program was started with rights that its caller does not have
+/// (setuid, capabilities). Then the program must not trust its arguments and environment.
 pub(crate) fn has_more_rights_than_its_caller() -> bool {
-    // SAFETY: takes a number, and gives one for every number.
+    // SAFETY: `getauxval` takes any number, and returns a number.
     (unsafe { libc::getauxval(libc::AT_SECURE) }) != 0
 }
 
-/// Returns `true` if the calling thread is the one that the process began with.
+/// Returns `true` if the calling thread is the first thread of the process.
 pub(crate) fn is_main_thread() -> bool {
-    // SAFETY: asks for a number.
+    // SAFETY: `gettid` only returns a number.
     let thread = unsafe { libc::gettid() };
     u32::try_from(thread) == Ok(std::process::id())
 }
 
-/// Returns `true` if this process has exactly one thread now; `false` if it has more,
-/// or if that cannot be determined.
+/// Returns `true` if this process has exactly one thread now. Returns `false` if it has
+/// more threads, or if their number is unknown.
 pub(crate) fn has_one_thread() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }
@@ -49,7 +49,7 @@ pub(crate) fn ensure_stdio_open() {
     let is_closed = |out| fcntl_getfd(out) == Err(Errno::BADF);
     let null = || {
         open("/dev/null", OFlags::RDWR, Mode::empty()).and_then(|null| {
-            // It may have come to be the very one that is missing.
+            // The new descriptor may itself have the missing number.
             fcntl_dupfd_cloexec(null, 3)
         })
     };
@@ -66,20 +66,21 @@ pub(crate) fn ensure_stdio_open() {
 pub(crate) fn flush() {
     // The process ends: a failure cannot be reported.
     let _ = io::Write::flush(&mut io::stdout());
-    // SAFETY: null stands for all streams.
+    // SAFETY: `fflush` with a null pointer flushes all streams.
     unsafe { libc::fflush(ptr::null_mut()) };
 }
 
-/// Returns the CPU that the calling thread runs on, plus one; 0 if it is unknown.
+/// Returns the number of the CPU that the calling thread runs on, plus one. Returns 0 if
+/// the CPU is unknown.
 pub(crate) fn cpu() -> u32 {
-    // SAFETY: asks for a number.
+    // SAFETY: `sched_getcpu` only returns a number.
     let cpu = unsafe { libc::sched_getcpu() };
     u32::try_from(cpu).map_or(0, |cpu| cpu + 1)
 }
 
 /// Ends the process at once, without exit handlers.
 pub(crate) fn end_now(code: i32) -> ! {
-    // SAFETY: it takes any number, and does not return.
+    // SAFETY: `_exit` takes any number, and does not return.
     unsafe { libc::_exit(code) }
 }
 

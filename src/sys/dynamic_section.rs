@@ -3,8 +3,8 @@
 
 use std::slice;
 
-/// The array that a dynamic section points to: where it is, and its length in
-/// bytes, both as the section has them.
+/// Returns the address and the length in bytes of the constructor array, as they stand in
+/// the dynamic section.
 ///
 /// The section is pairs of a tag and a value, up to a tag of 0.
 pub(super) fn array_of(dynamic: &[[usize; 2]]) -> Option<(usize, usize)> {
@@ -28,7 +28,8 @@ pub(super) unsafe fn words<T>(address: usize, bytes: usize) -> &'static [T] {
     if address.is_null() || !address.is_aligned() {
         return &[];
     }
-    // SAFETY: by the contract, and aligned.
+    // SAFETY: the caller promises that the bytes are mapped and do not change, and the
+    // address is aligned.
     unsafe { slice::from_raw_parts(address, bytes / size_of::<T>()) }
 }
 

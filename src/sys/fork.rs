@@ -7,8 +7,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::thread::JoinHandle;
 
-/// Forgets the handles of the parent's threads, in a fork. Dropping them could detach
-/// threads of the fork that got the same ids.
+/// Forgets the handles of the parent's threads in a forked child. Dropping these handles
+/// could detach threads of the child that got the same ids.
 pub(crate) fn forget_threads(threads: &mut Vec<JoinHandle<()>>) {
     let threads = std::mem::take(threads);
     #[expect(clippy::mem_forget, reason = "a fork has no such threads to let go")]
@@ -25,32 +25,33 @@ mod count {
     /// [`Origin`].
     static FORKS: AtomicU32 = AtomicU32::new(0);
 
-    /// The process in which it was made, told apart from the forks of that without
-    /// a system call, so that it can be asked several times a task.
+    /// The process in which this value was created. Comparing it with the current process
+    /// needs no system call, so the check is cheap enough for several checks per task.
     ///
-    /// C's `fork` runs a handler that counts, in the child. What does without those
-    /// handlers is not seen: a raw `clone` or `fork` system call, `_Fork`, and
-    /// `vfork`. After each of them a process with several threads, as all with a
-    /// pool are, may do no more than a signal handler may, which is less than to
-    /// submit a task or to return from one. Handlers that were set up before this
-    /// one run before it, and still see themselves in the parent.
+    /// C's `fork` runs a handler in the child, which counts the fork. Forks without these
+    /// handlers are not seen: a raw `clone` or `fork` system call, `_Fork`, and `vfork`.
+    /// After such a fork, the child of a process with several threads may only do what a
+    /// signal handler may do. So the child may neither submit a task nor return from one.
+    /// `fork` handlers that were registered before this handler run before it, and still
+    /// see the parent's value.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Origin(u32);
 
     impl Origin {
-        /// The current process, whose forks are watched from now on.
+        /// Returns the current process, and counts its forks from now on.
         ///
         /// # Errors
         ///
-        /// There is no memory for the handler.
+        /// Returns an error if there is no memory for the handler.
         pub(crate) fn new() -> io::Result<Self> {
             extern "C" fn count() {
-                // ORDERING: the child has one thread; what it starts later sees it.
+                // ORDERING: the child has only one thread, and the threads that it starts
+                // later see the new count.
                 FORKS.fetch_add(1, Ordering::Relaxed);
             }
             static WATCHED: OnceLock<libc::c_int> = OnceLock::new();
             let watch = || {
-                // SAFETY: the function touches nothing but a number of ours.
+                // SAFETY: the handler only changes an atomic number of this crate.
                 unsafe { libc::pthread_atfork(None, None, Some(count)) }
             };
             match *WATCHED.get_or_init(watch) {
@@ -59,15 +60,17 @@ mod count {
             }
         }
 
-        /// The current process. Without any [`new`](Self::new) before a fork, the
-        /// two are not told apart.
+        /// Returns the current process. Parent and child compare as equal if
+        /// [`new`](Self::new) was never called before the fork.
         #[inline]
         pub(crate) fn current() -> Self {
-            // ORDERING: it changes at a fork only, before other threads are there.
+            // ORDERING: the count changes only at a fork, when the child has no other
+            // threads.
             Self(FORKS.load(Ordering::Relaxed))
         }
 
-        /// Returns `true` if this is the process in which it was made.
+        /// Returns `true` if the current process is the one in which this value was
+        /// created.
         #[inline]
         pub(crate) fn is_here(self) -> bool {
             self == Self::current()
@@ -75,7 +78,7 @@ mod count {
     }
 }
 
-/// A stand-in where forks are not watched, and in models, which have none.
+/// A stand-in for systems without fork handlers, and for loom models, which do not fork.
 #[cfg(any(not(target_os = "linux"), concurrent_futures_loom))]
 mod count {
     use std::io;
@@ -100,10 +103,11 @@ mod count {
     }
 }
 
-/// A static of which each process has its own: a fork begins with a new one.
+/// A static value of which each process has its own: a forked child starts with a new
+/// value.
 ///
-/// In the old one there may be a lock that a thread of the parent held at the
-/// fork. It is never unlocked in the fork, which does not have that thread.
+/// The old value may contain a lock that a thread of the parent held at the fork. The child
+/// does not have that thread, so the lock would never be unlocked in the child.
 #[derive(Debug)]
 pub(crate) struct PerProcess<T: 'static> {
     make: fn() -> T,
@@ -132,18 +136,19 @@ impl<T: Send + Sync> PerProcess<T> {
             origin: Origin::current(),
             value: (self.make)(),
         }));
-        // ORDERING: the release publishes the new one to the acquire in `deref`;
-        // the acquire of a failure pairs with the release of the thread that won.
+        // ORDERING: release publishes the new value to the acquire in `deref`. The acquire
+        // of a failed exchange pairs with the release of the thread that succeeded.
         let exchanged =
             (self.current).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire);
         match exchanged {
-            // SAFETY: published just now, and never freed: a thread may use an
-            // old one for as long as the process lives.
+            // SAFETY: the value was published just now, and published values are never
+            // freed.
             Ok(_) => unsafe { &*new },
             Err(other) => {
-                // SAFETY: it was not published.
+                // SAFETY: the exchange failed, so no other thread has the pointer.
                 drop(unsafe { Box::from_raw(new) });
-                // SAFETY: published by another thread, and never freed.
+                // SAFETY: another thread published the value, and published values are
+                // never freed.
                 unsafe { &*other }
             }
         }
@@ -156,7 +161,8 @@ impl<T: Send + Sync> Deref for PerProcess<T> {
     fn deref(&self) -> &T {
         // ORDERING: pairs with the release in `renew`.
         let current = self.current.load(Ordering::Acquire);
-        // SAFETY: null, or published and never freed.
+        // SAFETY: the pointer is null, or points to a published value, which is never
+        // freed.
         let owned = unsafe { current.as_ref() }.filter(|owned| owned.origin.is_here());
         &owned.unwrap_or_else(|| self.renew(current)).value
     }
@@ -169,7 +175,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::sys::current_process::{end_now, has_one_thread};
 
-    /// Also one that is made in a fork, and that fork's own.
+    /// An `Origin` created in a child also differs from the origins of the child's own
+    /// forks.
     #[test]
     fn a_fork_is_told_apart() {
         let origin = Origin::new().unwrap();
@@ -191,7 +198,7 @@ pub(crate) mod tests {
         Origin::new().unwrap();
         let mut number = NUMBER.lock().unwrap();
         *number = 2;
-        // It is locked in the fork as well, where nothing unlocks it.
+        // The lock is held in the child as well, where no thread unlocks it.
         let is_new = is_true_in_a_fork(|| {
             let number = NUMBER.try_lock().is_ok_and(|number| *number == 1);
             number && ptr::from_ref(&*NUMBER) == ptr::from_ref(&*NUMBER)
@@ -201,13 +208,14 @@ pub(crate) mod tests {
         assert_eq!(*NUMBER.lock().unwrap(), 2);
     }
 
-    /// Asks in a fork of this process; not for ever.
+    /// Returns the result of `test` in a forked child. A child that hangs is ended after 20
+    /// seconds.
     pub(crate) fn is_true_in_a_fork(test: impl FnOnce() -> bool) -> bool {
         // SAFETY: glibc and musl have a fork allocate, and here it prints nothing.
         let child = unsafe { libc::fork() };
         assert_ne!(child, -1);
         if child == 0 {
-            // SAFETY: takes a number. The signal ends a fork that hangs.
+            // SAFETY: `alarm` takes any number. Its signal ends a child that hangs.
             unsafe { libc::alarm(20) };
             end_now(i32::from(!test()));
         }

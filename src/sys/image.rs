@@ -23,13 +23,13 @@ use libc::Elf32_Phdr as Phdr;
 /// The executable's own part of this process.
 pub(crate) struct Image {
     bias: usize,
-    /// The link addresses of its code.
+    /// The link addresses of the program's code.
     code: Vec<Range<usize>>,
     build_id: Vec<u8>,
     headers: u64,
-    /// It names a loader, which the system starts before it.
+    /// `true` if the program names a loader, which the system starts before the program.
     has_loader: bool,
-    /// The addresses of what runs before `main`.
+    /// The addresses of the functions that run before `main`.
     constructors: &'static [usize],
 }
 
@@ -40,15 +40,15 @@ impl Image {
         CURRENT.get_or_init(Self::read)
     }
 
-    /// The link address of code at `address`; `None` if that is not code of the
-    /// main program.
+    /// Returns the link address of the code at `address`. Returns `None` if `address` is
+    /// not in the code of the main program.
     pub(crate) fn link_address(&self, address: usize) -> Option<u64> {
         let link = address.wrapping_sub(self.bias);
         self.has_code_at(link).then_some(link as u64)
     }
 
-    /// Returns the address in this process of the code with this link address;
-    /// `None` if the main program has no code there.
+    /// Returns the address in this process of the code with this link address. Returns
+    /// `None` if the main program has no code at this link address.
     pub(crate) fn address(&self, link: u64) -> Option<usize> {
         let link = usize::try_from(link).ok()?;
         self.has_code_at(link).then(|| self.bias.wrapping_add(link))
@@ -58,12 +58,14 @@ impl Image {
         self.code.iter().any(|segment| segment.contains(&link))
     }
 
-    /// Returns the linker's id of this very build; empty if it has none.
+    /// Returns the build id that the linker gave this program. The id is empty if the
+    /// program has none.
     pub(crate) fn build_id(&self) -> &[u8] {
         &self.build_id
     }
 
-    /// A hash of the program headers, a second witness.
+    /// Returns a hash of the program headers, which is compared in addition to the build
+    /// id.
     pub(crate) fn headers(&self) -> u64 {
         self.headers
     }
@@ -71,15 +73,15 @@ impl Image {
     /// Returns `true` if the loader is the program that was started, as `ld.so ./program`
     /// does it: this process's own file is the loader's then.
     pub(crate) fn is_run_by_loader(&self) -> bool {
-        // SAFETY: takes a number, and gives one for every number.
+        // SAFETY: `getauxval` takes any number, and returns a number.
         let loader = unsafe { libc::getauxval(libc::AT_BASE) };
         // The system says where it has put the loader, unless it was told to start
         // that itself.
         self.has_loader && loader == 0
     }
 
-    /// The addresses of the functions that run before `main`, in their order, as
-    /// far as they can be found.
+    /// Returns the addresses of the functions that run before `main`, in their order. The
+    /// list is empty if they cannot be found.
     pub(super) fn constructors(&self) -> &'static [usize] {
         self.constructors
     }

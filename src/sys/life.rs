@@ -20,17 +20,18 @@ impl Life {
         Self(AtomicU32::new(1))
     }
 
-    /// Makes it the life of the calling thread, which must not be joined any more.
+    /// Makes this value the life of the calling thread. From now on the thread must not be
+    /// joined.
     pub(crate) fn begin(&'static self) {
         // SAFETY: the word lives as long as the process, and the kernel may write
         // to it at any time: it is an atomic.
         unsafe { libc::syscall(libc::SYS_set_tid_address, self.0.as_ptr()) };
     }
 
-    /// Waits until its thread has ended. Allocates nothing: the thread may have
-    /// ended within the allocator, with its locks.
+    /// Waits until the thread has ended. This function must not allocate, because the
+    /// thread may have ended inside the allocator while it held the allocator's locks.
     pub(crate) fn wait_until_over(&self) {
-        // ORDERING: nothing is read that the thread has written.
+        // ORDERING: the waiting thread reads no data that the other thread has written.
         while self.0.load(Ordering::Relaxed) != 0 {
             // Not of this process alone: the kernel wakes by address in memory.
             // An error is a signal, or a word that changed: it is looked at again.

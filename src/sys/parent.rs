@@ -24,7 +24,7 @@ use super::current_process::move_above_stdio;
 /// The maker of the socket on descriptor 0, as the system says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
-    /// 0 if it cannot be seen from here.
+    /// The pid of the process, or 0 if this process cannot see it.
     pub(crate) pid: u32,
     uid: u32,
 }
@@ -36,8 +36,8 @@ impl Peer {
         if socket_domain(stdin) != Ok(AddressFamily::UNIX) {
             return None;
         }
-        // Not rustix's: it takes for granted that the number is not 0, as it is
-        // for a socket that is not connected.
+        // This does not use rustix's function, which requires that the pid is not 0. The
+        // pid is 0 for a socket that is not connected.
         let mut peer = libc::ucred {
             pid: 0,
             uid: 0,
@@ -58,7 +58,8 @@ impl Peer {
         (failed == 0).then_some(Self { pid, uid: peer.uid })
     }
 
-    /// Returns `true` if it acts for the same user as this process.
+    /// Returns `true` if the process that made the socket has the same user as this
+    /// process.
     pub(crate) fn is_our_user(self) -> bool {
         self.uid == geteuid().as_raw()
     }
@@ -80,8 +81,8 @@ impl Peer {
     }
 }
 
-/// Returns the pid of the parent, as long as it lives; 0 if it is in another PID
-/// namespace.
+/// Returns the pid of the parent while the parent exists. Returns 0 if the parent is in
+/// another PID namespace.
 fn parent_pid() -> u32 {
     Pid::as_raw(getppid()).unsigned_abs()
 }
@@ -116,7 +117,7 @@ fn number_of_parent() -> io::Result<u32> {
     number.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// The parent while it lives.
+/// A handle of the parent process.
 #[derive(Debug)]
 pub(crate) struct Parent {
     pid: u32,
@@ -126,17 +127,18 @@ pub(crate) struct Parent {
 }
 
 impl Parent {
-    /// `None` if `pid` is not our parent, or is no more.
+    /// Returns `None` if the process `pid` is not this process's parent, or has ended.
     pub(crate) fn with_pid(pid: u32) -> Option<Self> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok();
         let pidfd = pidfd.and_then(|pidfd| move_above_stdio(pidfd).ok());
         let pidfd = pidfd.map(Checked::new);
-        // Asked after opening: then it was the parent that was opened.
+        // Read the parent's pid after the pidfd was opened: if it is still `pid`, the pidfd
+        // is the parent's.
         (parent_pid() == pid).then_some(Self { pid, pidfd })
     }
 
-    /// Returns `true` if it is not known to have ended.
+    /// Returns `true` unless the parent is known to have ended.
     pub(crate) fn lives(&self) -> bool {
         parent_pid() == self.pid
     }
@@ -144,12 +146,13 @@ impl Parent {
     /// Has the system end this process when the thread ends that started it, also
     /// if it is stopped then and sees nothing; `false` if the parent has ended.
     pub(crate) fn die_with_parent(&self) -> bool {
-        // An extra: the system forgets it when this process changes its user.
+        // This is only an additional protection, because the system drops the setting when
+        // this process changes its user.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         self.lives()
     }
 
-    /// Returns `true` if it runs the file that this process runs.
+    /// Returns `true` if the parent runs the same executable file as this process.
     ///
     /// # Errors
     ///
@@ -164,7 +167,7 @@ impl Parent {
         self.wait(channel, PollFlags::RDHUP);
     }
 
-    /// Waits for bytes from the parent; `false` if it has ended.
+    /// Waits for bytes from the parent. Returns `false` if the parent has ended.
     pub(crate) fn wait_for_bytes(&self, channel: &Channel) -> bool {
         let seen = self.wait(channel, PollFlags::RDHUP | PollFlags::IN);
         seen.contains(PollFlags::IN)
@@ -177,7 +180,8 @@ impl Parent {
     /// looked for now and then instead. Allocates nothing: a thread may have
     /// ended within the allocator, with its locks.
     fn wait(&self, channel: &Channel, events: PollFlags) -> PollFlags {
-        /// The time between two looks where the system does not notify.
+        /// The time between two checks of the parent if the system does not notify this
+        /// process.
         const LOOK: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 200_000_000,

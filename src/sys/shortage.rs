@@ -12,7 +12,7 @@ pub(crate) enum Shortage {
 }
 
 impl Shortage {
-    /// `None`: it is no shortage, and the same will fail again.
+    /// Returns `None` if the error is no shortage, so that the same call would fail again.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             ErrorKind::WouldBlock => Some(Self::Threads),
@@ -21,7 +21,7 @@ impl Shortage {
         }
     }
 
-    /// For the codes that have no kind of their own.
+    /// Returns the shortage for error codes that have no [`io::ErrorKind`].
     #[cfg(target_os = "linux")]
     fn of_code(code: i32) -> Option<Self> {
         match code {

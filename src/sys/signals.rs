@@ -5,15 +5,14 @@ use std::ptr;
 
 /// Has SIGPIPE ignored, as std's runtime does before `main`.
 pub(crate) fn ignore_broken_pipes() {
-    // SAFETY: a disposition without a function.
+    // SAFETY: `SIG_IGN` installs no function.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// Has SIGINT do nothing in this process.
 ///
-/// By a handler that does nothing: an ignored signal is inherited by every program
-/// that is started, and those that a task starts would survive Ctrl-C. A signal that
-/// is ignored already stays so.
+/// Uses a handler that does nothing, because programs that a task starts would inherit an
+/// ignored signal and survive Ctrl-C. If the signal is already ignored, it stays ignored.
 pub(crate) fn ignore_interrupts() {
     extern "C" fn nothing(_signal: libc::c_int) {}
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();

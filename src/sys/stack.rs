@@ -1,25 +1,26 @@
 //! More stack for a thread that recurses deeply (`stacker`).
 
-/// The least size of another stack segment, in bytes. It takes memory only where it is
-/// used.
+/// The least size of another stack segment, in bytes. Only the used pages of a segment take
+/// memory.
 const PIECE: usize = 4 << 20;
 
-/// The error that there is no memory for another stack segment; nothing was run.
+/// The error that there is no memory for another stack segment. The function was not run.
 #[derive(Debug)]
 pub(crate) struct NoStack;
 
-/// Returns `true` if the calling thread has so many bytes of stack left, or if its stack
-/// is unknown.
+/// Returns `true` if the calling thread has at least `bytes` bytes of stack left, or if the
+/// size of its stack is unknown.
 #[inline]
 pub(crate) fn has_left(bytes: usize) -> bool {
     stacker::remaining_stack().is_none_or(|left| left >= bytes)
 }
 
-/// Runs `f` with at least so many bytes of stack: here, or else on another segment.
+/// Runs `f` with at least `bytes` bytes of stack, on the current stack or on another
+/// segment.
 ///
 /// # Errors
 ///
-/// [`NoStack`]; `f` did not run.
+/// Returns [`NoStack`] if there is no memory for another segment. Then `f` did not run.
 #[inline]
 pub(crate) fn with_at_least<R>(bytes: usize, f: impl FnOnce() -> R) -> Result<R, NoStack> {
     if has_left(bytes) {

@@ -7,7 +7,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::current_process::move_above_stdio;
 
-/// An `eventfd`: readable from a `wake` to the next `clear`.
+/// An `eventfd`, which is readable from a `wake` to the next `clear`.
 #[derive(Debug)]
 pub(crate) struct WakeFd(OwnedFd);
 
@@ -17,7 +17,8 @@ impl WakeFd {
         Ok(Self(move_above_stdio(eventfd(0, flags)?)?))
     }
 
-    /// Wakes the sleeper. Never blocks: after 2^64 calls it is simply still readable.
+    /// Wakes the sleeping thread. Never blocks: after 2^64 calls the descriptor is still
+    /// readable.
     pub(crate) fn wake(&self) {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
