@@ -1,8 +1,9 @@
-//! [`CompletionSet`]: a set of tasks, from which they are taken as they end.
+//! [`CompletionSet`]: a set of tasks that returns each task when the task ends.
 //!
-//! Each task that is not done gets a waker that sends the task's number over a
-//! channel; the number of one that is done is ready at once. So a number arrives exactly
-//! once, and waiting is receiving. Dropping the set takes the wakers back.
+//! The set registers a waker with each task that is not done, and the waker sends the
+//! task's number over a channel. The number of a task that is already done goes into a
+//! queue at once. So each number arrives exactly once, and a thread waits by receiving
+//! from the channel. Dropping the set removes the wakers from the tasks.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -21,30 +22,33 @@ pub(crate) struct CompletionSet<F: Waitable> {
     ready: VecDeque<usize>,
     arrivals: Receiver<usize>,
     sender: Sender<usize>,
-    /// Indexed by task number; `None` is a free slot.
+    /// The tasks by their numbers. `None` is a free slot.
     entries: Vec<Option<Entry<F>>>,
     free: Vec<usize>,
-    /// The ids of the tasks in `entries`: unique, since the entries keep the tasks alive.
+    /// The ids of the tasks in `entries`. The ids are unique, because the entries keep
+    /// the tasks alive.
     ids: HashSet<usize, BuildHasherDefault<AddressHasher>>,
     /// The number of tasks in `entries`.
     len: usize,
-    /// The tasks that `waiter` can run inline, and has not yet tried to.
+    /// The numbers of the tasks that `waiter` can run inline and has not yet tried to
+    /// run.
     not_tried_inline: BTreeSet<usize>,
-    /// The thread that waited last: another one may run what this one could not.
+    /// The thread that waited last. Another thread may be able to run tasks inline that
+    /// this thread cannot run.
     waiter: InlineRunner,
-    /// The number of an entry whose task did not need the waiting thread at the last check.
-    /// It is checked first the next time.
+    /// The number of a task that did not need the waiting thread at the last check. The
+    /// next check begins with this task.
     elsewhere: usize,
-    /// The process that it was made in: in a fork nothing arrives.
+    /// The process that created the set. No task number arrives in a forked child.
     origin: Origin,
 }
 
-/// The reason why no task is done.
+/// The reason why a wait returned without a task that is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotDone {
     /// The deadline passed.
     TimedOut,
-    /// Each task needs the waiting thread to go on, or belongs to the parent of a fork.
+    /// Each task needs the waiting thread, or belongs to the parent process of a fork.
     Deadlock,
 }
 
@@ -55,14 +59,15 @@ pub(crate) struct Entry<F> {
 }
 
 impl<F: Waitable> Entry<F> {
-    /// Returns the future, after taking the waker back from its task.
+    /// Removes the waker from the task, and returns the future.
     pub(crate) fn leave(mut self) -> F {
         self.item.target().forget(&mut self.key);
         self.item
     }
 }
 
-/// Hashes addresses, of which no two are the same and nobody chooses any.
+/// Hashes addresses. An attacker cannot choose the addresses, so a simple hash is
+/// enough.
 #[derive(Default)]
 struct AddressHasher(u64);
 
@@ -78,14 +83,14 @@ impl Hasher for AddressHasher {
     }
 
     fn write_usize(&mut self, address: usize) {
-        // The golden ratio: spreads what differs over the high bits, which a table takes
-        // as well as the low ones.
+        // Multiplying by the golden ratio spreads the differing bits over the high
+        // bits. The hash table uses the high bits as well as the low bits.
         let mixed = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = mixed ^ (mixed >> 32);
     }
 }
 
-/// The waker of the task with this number.
+/// The waker of the task with the number `number`.
 struct ArrivalWaker {
     sender: Sender<usize>,
     number: usize,
@@ -93,7 +98,7 @@ struct ArrivalWaker {
 
 impl Wake for ArrivalWaker {
     fn wake(self: Arc<Self>) {
-        // Refused if the set was dropped.
+        // `send` fails if the set was dropped.
         let _ = self.sender.send(self.number);
     }
 }
@@ -132,7 +137,8 @@ impl<F: Waitable> CompletionSet<F> {
             if item.target().poll(&mut key, &waker) {
                 self.arrive(number);
             } else if item.target().may_run_inline() || self.waiter != InlineRunner::current() {
-                // What this thread cannot run, `waiter` perhaps can.
+                // If `waiter` is another thread, it may be able to run a task that this
+                // thread cannot run.
                 self.not_tried_inline.insert(number);
             }
         }
@@ -144,17 +150,18 @@ impl<F: Waitable> CompletionSet<F> {
         true
     }
 
-    /// Adds a task that was done already, behind those that have arrived.
+    /// Queues the number of a task that is already done, behind the numbers that have
+    /// arrived.
     fn arrive(&mut self, number: usize) {
         if self.arrivals.is_empty() {
             self.ready.push_back(number);
         } else {
-            // Never refused: the receiver is in this very set.
+            // `send` cannot fail, because this set owns the receiver.
             let _ = self.sender.send(number);
         }
     }
 
-    /// Returns the number of tasks in the set, arrived or not.
+    /// Returns the number of tasks in the set, both done and not done.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -165,7 +172,8 @@ impl<F: Waitable> CompletionSet<F> {
     ///
     /// # Errors
     ///
-    /// No task is done by the deadline; or, without one, none ever would be.
+    /// [`NotDone::TimedOut`] if no task is done by the deadline. [`NotDone::Deadlock`]
+    /// if no task could ever be done.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NotDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
             if let Some(number) = self.try_next() {
@@ -175,21 +183,23 @@ impl<F: Waitable> CompletionSet<F> {
             return arrived.or(Err(NotDone::TimedOut));
         }
         loop {
-            // A task that was run here may have forked.
+            // A task that this loop ran inline may have forked.
             if !self.origin.is_here() {
                 return Err(NotDone::Deadlock);
             }
             if let Some(number) = self.try_next() {
                 return Ok(number);
             }
-            // Not before: for what has arrived no look at all tasks is needed.
+            // `note_waiter` may go through all tasks, so it runs only when no number
+            // has arrived.
             self.note_waiter();
             if let Some(number) = self.not_tried_inline.pop_first() {
                 if let Some(item) = self.item(number) {
                     item.target().run_inline();
                 }
             } else if self.all_need_this_thread() {
-                // A task may have been cancelled, and so have arrived, since the check.
+                // Another thread may have cancelled a task since the check, so that its
+                // number has arrived.
                 return self.try_next().ok_or(NotDone::Deadlock);
             } else {
                 return self.arrivals.recv().or(Err(NotDone::Deadlock));
@@ -197,8 +207,8 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// If another thread than last time waits now, lets it try to run inline all tasks
-    /// that it can run.
+    /// If the calling thread is not the thread that waited last, lists all tasks that
+    /// the calling thread can run inline.
     fn note_waiter(&mut self) {
         let us = InlineRunner::current();
         if std::mem::replace(&mut self.waiter, us) == us {
@@ -212,8 +222,9 @@ impl<F: Waitable> CompletionSet<F> {
             .collect();
     }
 
-    /// Returns `true` if no task can be done while this thread waits. Starts with the
-    /// task that could last time, since there may be many.
+    /// Returns `true` if no task can be done while this thread waits. Begins with the
+    /// task that did not need this thread at the last check, because the set may be
+    /// large.
     fn all_need_this_thread(&mut self) -> bool {
         let (before, from) = self.entries.split_at(self.elsewhere);
         let is_elsewhere = |entry: &Option<Entry<F>>| {
@@ -230,9 +241,9 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Takes out the next task that is done; or, where none ever would be, one that is
-    /// not, whose `result` is the error that says why. Returns `None` if the deadline
-    /// passed, or the set is empty.
+    /// Removes and returns the next task that is done. If no task can ever be done,
+    /// returns a task that is not done: its `result` is the error that says why.
+    /// Returns `None` if the deadline passed or the set is empty.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         let number = match self.next(deadline) {
             Ok(number) => number,
@@ -250,7 +261,7 @@ impl<F: Waitable> CompletionSet<F> {
         self.take(number)
     }
 
-    /// Returns the number of a task that is done already.
+    /// Returns the number of a task that is already done, without waiting.
     pub(crate) fn try_next(&mut self) -> Option<usize> {
         if !self.origin.is_here() {
             return None;
@@ -263,7 +274,7 @@ impl<F: Waitable> CompletionSet<F> {
         Some(&self.entries.get(number)?.as_ref()?.item)
     }
 
-    /// Takes a task out.
+    /// Removes the task with this number, and returns the future of the task.
     pub(crate) fn take(&mut self, number: usize) -> Option<F> {
         let entry = self.entries.get_mut(number)?.take()?;
         self.free.push(number);
@@ -275,7 +286,8 @@ impl<F: Waitable> CompletionSet<F> {
         Some(entry.leave())
     }
 
-    /// Takes all out, in the order of adding if none was taken before.
+    /// Removes and returns all tasks. Their order is the order of adding if no task was
+    /// removed before.
     pub(crate) fn take_all(&mut self) -> Vec<(usize, F)> {
         let numbers = 0..self.entries.len();
         numbers

@@ -1,4 +1,4 @@
-//! [`completions`]: futures as a channel, to stand beside other channels.
+//! [`completions`]: a channel of futures, for a `select!` together with other channels.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,12 +14,12 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
-/// A channel over which each future comes as it ends.
+/// Creates a channel over which each future arrives when its task ends.
 ///
-/// For [`crossbeam_channel::select!`], where futures then stand beside a
-/// program's own channels. The channel is disconnected when all have come. A worker
-/// that waits for tasks of its own pool takes [`Completions::recv`], for a channel runs
-/// none of them.
+/// Use the channel in [`crossbeam_channel::select!`] together with the program's own
+/// channels. The channel is disconnected when all futures have arrived. A worker that
+/// waits for tasks of its own pool calls [`Completions::recv`], because a channel
+/// cannot run these tasks inline.
 ///
 /// ```
 /// use concurrent_futures::crossbeam_channel::{select, unbounded};
@@ -44,8 +44,8 @@ where
     F: Waitable + Send + 'static,
 {
     let (sender, receiver) = unbounded();
-    // Made first, so that its `Drop` takes back what is registered if the
-    // iterator panics.
+    // `all` is created before the loop. If the iterator panics, the `Drop` of `all`
+    // removes the wakers that are already registered.
     let all = Completions {
         receiver,
         waiting: Arc::new(Mutex::new(Waiting::default())),
@@ -57,13 +57,13 @@ where
             sender: sender.clone(),
             number,
         }));
-        // Held while the task is polled: the waker looks here, and may be woken
-        // before this is through.
+        // The lock is held during the poll, because the waker looks for its entry in
+        // `waiting` and may run before the entry is inserted.
         let mut waiting = all.waiting.lock();
         let mut key = WakerKey::default();
         if item.target().poll(&mut key, &waker) {
             drop(waiting);
-            // Never refused: the receiver is not handed out yet.
+            // `send` cannot fail, because this function still owns the receiver.
             let _ = sender.send(item);
         } else {
             waiting.entries.insert(number, Entry { item, key });
@@ -72,12 +72,12 @@ where
     all
 }
 
-/// The futures that have not come.
+/// The futures that have not arrived.
 struct Waiting<F> {
-    /// By number.
+    /// The entries, by the number of the future.
     entries: BTreeMap<usize, Entry<F>>,
-    /// For each thread that has received: the number below which it has tried to run
-    /// all inline.
+    /// For each thread that has called `recv`, the number below which the thread has
+    /// tried to run all tasks inline.
     tried_inline: Vec<(InlineRunner, usize)>,
 }
 
@@ -90,7 +90,7 @@ impl<F> Default for Waiting<F> {
     }
 }
 
-/// The waker of the task with this number.
+/// The waker of the task with the number `number`.
 struct ArrivalWaker<F> {
     waiting: Arc<Mutex<Waiting<F>>>,
     sender: Sender<F>,
@@ -101,16 +101,16 @@ impl<F: Send + 'static> Wake for ArrivalWaker<F> {
     fn wake(self: Arc<Self>) {
         let entry = self.waiting.lock().entries.remove(&self.number);
         if let Some(entry) = entry {
-            // Refused if the receiver was dropped.
+            // `send` fails if the receiver was dropped.
             let _ = self.sender.send(entry.item);
         }
     }
 }
 
-/// The channel of [`completions`]: a [`Receiver`] of futures, by `Deref`.
+/// The channel of [`completions`], which dereferences to a [`Receiver`] of futures.
 ///
-/// **Dropping it** leaves nothing behind in the futures, and cancels none. That
-/// is why it is not the bare receiver, which could not do that.
+/// **Dropping it** removes its wakers from the futures, and cancels no task. It is not
+/// the bare receiver, because dropping a receiver cannot remove the wakers.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, completions};
@@ -125,18 +125,17 @@ impl<F: Send + 'static> Wake for ArrivalWaker<F> {
 pub struct Completions<F: Waitable + Send + 'static> {
     receiver: Receiver<F>,
     waiting: Arc<Mutex<Waiting<F>>>,
-    /// The process that it was made in: in a fork nothing arrives.
+    /// The process that created the channel. No future arrives in a forked child.
     origin: Origin,
 }
 
 impl<F: Waitable + Send + 'static> Completions<F> {
-    /// Waits for the next future, as [`Receiver::recv`] does; and on a worker runs
-    /// those that have not begun and that this worker can run, which a channel
-    /// cannot.
+    /// Waits for the next future, as [`Receiver::recv`] does. On a worker, also runs
+    /// the tasks inline that have not begun and that this worker can run.
     ///
-    /// If none of them can be done while this thread waits (in one of the tasks, in a
-    /// callback of their process pool, in a fork), one comes that is not done: its
-    /// `result` is the error that says why.
+    /// If no task can be done while this thread waits (in one of the tasks, in a
+    /// callback of their process pool, in a fork), returns a future that is not done.
+    /// The `result` of this future is the error that says why.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -156,7 +155,7 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     ///
     /// # Errors
     ///
-    /// [`RecvError`]: all have come.
+    /// [`RecvError`] if all futures have arrived.
     pub fn recv(&self) -> Result<F, RecvError> {
         loop {
             if let Ok(future) = self.receiver.try_recv() {
@@ -180,7 +179,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         self.receiver.recv()
     }
 
-    /// Receives all that are left, as [`Receiver::iter`] does, by [`recv`](Self::recv).
+    /// Returns an iterator over the remaining futures, which calls [`recv`](Self::recv)
+    /// for each.
     ///
     /// ```
     /// use concurrent_futures::{completions, promise};
@@ -195,7 +195,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         std::iter::from_fn(|| self.recv().ok())
     }
 
-    /// Takes one out that this thread has not tried to run inline.
+    /// Removes and returns an entry that this thread can run inline and has not yet
+    /// tried to run.
     fn next_to_try_inline(&self) -> Option<(usize, Entry<F>)> {
         let mut waiting = self.locked().filter(|_| self.origin.is_here())?;
         let us = InlineRunner::current();
@@ -209,8 +210,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         });
         let first = waiting.tried_inline[at].1;
         let mut left = waiting.entries.range(first..);
-        // One that this thread cannot run stays: another thread that looks for what it
-        // can run would not see it again.
+        // An entry that this thread cannot run stays in `waiting`, because another
+        // thread that searches meanwhile would miss the entry.
         let found = left.find(|(_, entry)| entry.item.target().may_run_inline());
         let found = found.map(|(number, _)| *number);
         waiting.tried_inline[at].1 = found.map_or(usize::MAX, |number| number + 1);
@@ -219,23 +220,25 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         Some((number, entry))
     }
 
-    /// Runs the task if it has not begun and this thread is a worker that can run it.
-    /// Returns its future if it is done then, or puts it back.
+    /// Runs the task if the task has not begun and this thread is a worker that can run
+    /// the task. Then returns the future if the task is done, or puts the entry back.
     fn run_inline(&self, number: usize, entry: Entry<F>) -> Option<F> {
-        // Not under the lock, which the task's waker takes.
+        // The lock is not held here, because the task's waker takes the lock.
         entry.item.target().run_inline();
-        // The task may have forked.
+        // The task may have forked this process. `locked` does not block in a forked
+        // child.
         let waiting = self.locked();
         let Some(mut waiting) = waiting.filter(|_| !entry.item.target().done()) else {
-            // Its waker may have found the place empty.
+            // The waker may have run while the entry was removed, and then sent
+            // nothing.
             return Some(entry.leave());
         };
-        // Its waker comes later than this, for it comes when the task is done.
+        // The waker finds the entry, because the waker runs only when the task is done.
         waiting.entries.insert(number, entry);
         None
     }
 
-    /// Takes one out if none of them can be done while this thread waits.
+    /// Removes and returns a future if no task can be done while this thread waits.
     fn take_if_none_can_come(&self) -> Option<F> {
         let mut waiting = self.locked()?;
         let mut left = waiting.entries.values();
@@ -244,11 +247,13 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         }
         let (_, entry) = waiting.entries.pop_first()?;
         drop(waiting);
-        // Without its waker, by which the channel would stay connected.
+        // `leave` removes the waker, because the sender in the waker would keep the
+        // channel connected.
         Some(entry.leave())
     }
 
-    /// Locks the entries; `None` in a fork, if another thread held the lock at the fork.
+    /// Locks the entries. Returns `None` in a forked child if another thread held the
+    /// lock at the fork.
     fn locked(&self) -> Option<MutexGuard<'_, Waiting<F>>> {
         if self.origin.is_here() {
             Some(self.waiting.lock())

@@ -1,19 +1,20 @@
-//! [`Panic`]: a caught panic, described, and kept so that it can be resumed.
+//! [`Panic`]: a caught panic with its description and its payload, so that it can be
+//! resumed.
 //!
-//! [`catch`] runs a task's function; [`contain`] and [`contain_drop`] run code
-//! whose panic has no caller to go to (a callback, a user's `Drop`), so that no
-//! worker ends by it. The place of a panic is known only to the panic
-//! hook, so [`watch_panics`] chains one in front of the program's own.
+//! [`catch`] runs a task's function. [`contain`] and [`contain_drop`] run a callback or
+//! a user's `Drop`, and stop its panic, so that the panic does not end the worker. Only
+//! the panic hook knows the location of a panic, so [`watch_panics`] installs a hook
+//! that then calls the program's own.
 //!
 //! # Which panic a note is of
 //!
-//! The hook sees more panics than [`catch`] gets: a task may catch some itself,
-//! before its own or in a `Drop` while its own unwinds. So each `catch` keeps the
-//! notes of all panics inside it, and looks for the one of its payload: of the
-//! same type and text, with that text at the same address. A formatted text has
-//! an address of its own. Literals may share one; of several notes of one
-//! literal that is the panic which was raised with the least on the stack, since
-//! those that a task catches come from below the function that catches them.
+//! The hook sees more panics than [`catch`] gets, because a task may catch some panics
+//! itself. So each `catch` keeps the notes of all panics inside it, and looks for the
+//! note that matches its payload. The note matches if it has the same type and the same
+//! text at the same address. A formatted text has an address of its own, but two panics
+//! with the same literal may share an address. If several notes match, `catch` takes
+//! the note of the panic that was raised with the fewest frames on the stack. The
+//! panics that a task catches itself were raised deeper in the stack.
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -28,9 +29,9 @@ use crate::worker::current_worker;
 
 /// A panic that ended a task: its message, place and worker.
 ///
-/// It comes inside [`Error::Panicked`](crate::Error::Panicked). The program's
-/// panic hook has run as for any other panic, so the message is on standard
-/// error too, unless the program says otherwise.
+/// [`Error::Panicked`](crate::Error::Panicked) contains it. The program's panic hook
+/// runs as for any other panic, so the message also appears on standard error, unless
+/// the program replaced the hook.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -44,8 +45,8 @@ use crate::worker::current_worker;
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 ///
-/// Clones share one payload. Dropping the last one drops the payload; should
-/// that panic as well, the second panic goes no further.
+/// Clones share one payload. Dropping the last clone drops the payload, and contains a
+/// panic of the payload's `Drop`.
 #[derive(Clone)]
 pub struct Panic(Arc<Inner>);
 
@@ -55,15 +56,15 @@ struct Inner {
     worker: Option<String>,
     task: Option<Arc<str>>,
     payload: Mutex<Option<Box<dyn Any + Send>>>,
-    /// `true` once the task's outcome was read.
+    /// `true` after the program has read the task's outcome.
     is_read: AtomicBool,
 }
 
 impl Panic {
     /// Describes the payload that [`std::panic::catch_unwind`] returned.
     ///
-    /// For an executor of your own, made of [`promise`](crate::promise()), that catches
-    /// panics itself. The location is known only for panics inside a
+    /// An executor of your own that catches panics itself needs this function, see
+    /// [`promise`](crate::promise()). The location is known only for panics inside a
     /// function that this crate runs.
     ///
     /// ```
@@ -86,19 +87,21 @@ impl Panic {
         }))
     }
 
-    /// Records that it was read as a task's outcome.
+    /// Records that the program has read this panic as a task's outcome.
     pub(crate) fn mark_read(&self) {
-        // ORDERING: it publishes nothing; who asks, asks behind a lock that
-        // every reader has passed.
+        // ORDERING: `Relaxed`, because the flag publishes no other data. The thread
+        // that reads the flag first takes a lock that each reader of the outcome has
+        // held.
         self.0.is_read.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_read(&self) -> bool {
-        // ORDERING: see `mark_read`.
+        // ORDERING: `Relaxed`, for the reason that `mark_read` gives.
         self.0.is_read.load(Ordering::Relaxed)
     }
 
-    /// A panic in another process, of which there are words and no payload.
+    /// Creates the description of a panic in another process, which sends its text and
+    /// no payload.
     #[cfg(not(concurrent_futures_loom))]
     pub(crate) fn elsewhere(
         message: String,
@@ -116,7 +119,7 @@ impl Panic {
         }))
     }
 
-    /// The message, or `Box<dyn Any>` for a payload that is not text.
+    /// Returns the message, or `Box<dyn Any>` for a payload that is not text.
     ///
     /// ```
     /// use concurrent_futures::Panic;
@@ -128,10 +131,11 @@ impl Panic {
         &self.0.message
     }
 
-    /// Returns the place of the panic, as `file:line:column`.
+    /// Returns the location of the panic, as `file:line:column`.
     ///
-    /// `None` when the panic hook did not see it: the program replaced the hook
-    /// after it made the executor, or `resume_unwind` raised the panic.
+    /// Returns `None` if this crate's panic hook did not run for this panic: the
+    /// program replaced the hook after it created the executor, or `resume_unwind`
+    /// raised the panic.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor};
@@ -148,7 +152,8 @@ impl Panic {
         self.0.location.as_deref()
     }
 
-    /// The name of the worker that ran the task, if one did.
+    /// Returns the name of the worker that ran the task, or `None` if no worker ran the
+    /// task.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -167,9 +172,9 @@ impl Panic {
         self.0.worker.as_deref()
     }
 
-    /// The name that the task was given by
-    /// [`TaskOptions::name`](crate::TaskOptions::name); `None` too if the panic
-    /// hook did not see it.
+    /// Returns the task's name, which [`TaskOptions::name`](crate::TaskOptions::name)
+    /// sets. Returns `None` if the task has no name, or if this crate's panic hook did
+    /// not run for this panic.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor, TaskOptions};
@@ -187,14 +192,14 @@ impl Panic {
         self.0.task.as_deref()
     }
 
-    /// Goes on with the panic in the calling thread.
+    /// Resumes the panic in the calling thread.
     ///
-    /// The first call among all clones resumes the payload itself, later ones
-    /// its message. The panic hook does not run again.
+    /// The first call among all clones resumes with the original payload. Later calls
+    /// resume with the message. The panic hook does not run again.
     ///
     /// # Panics
     ///
-    /// Always: that is what it is for.
+    /// Always panics, because it resumes a panic.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -214,7 +219,8 @@ impl Panic {
     }
 }
 
-// The payload is only ever moved out whole, under a lock.
+// A `Panic` is unwind safe, because its payload is only moved out as a whole, under a
+// lock.
 impl UnwindSafe for Panic {}
 impl RefUnwindSafe for Panic {}
 
@@ -239,7 +245,7 @@ impl fmt::Display for Panic {
 }
 
 impl Panic {
-    /// Writes that `who` panicked, where, and the message.
+    /// Writes that `who` panicked, the location, and the message.
     pub(crate) fn describe(&self, who: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{who} panicked")?;
         if let Some(location) = self.location() {
@@ -259,7 +265,7 @@ impl Drop for Inner {
     }
 }
 
-/// Runs a task's function; returns its panic as an error.
+/// Runs a task's function, and returns its panic as an error.
 #[inline]
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     with_notes(true, || {
@@ -267,9 +273,9 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     })
 }
 
-/// Runs a task's function under its name.
+/// Runs a task's function, and lets the panic hook record the task's name meanwhile.
 pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
-    /// Puts the outer name back, on the way of a panic too.
+    /// Restores the name of the outer task, also when the inner task panics.
     struct Outer(Option<Arc<str>>);
     impl Drop for Outer {
         fn drop(&mut self) {
@@ -280,8 +286,8 @@ pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Runs `f` and swallows its panic, which the hook has reported: for callbacks and
-/// destructors, whose panics have no caller to go to.
+/// Runs `f`, a callback or a destructor, and discards its panic, which the panic hook
+/// has already reported.
 pub(crate) fn contain(f: impl FnOnce()) {
     let caught = with_notes(false, || catch_unwind(AssertUnwindSafe(f)));
     if let Err(payload) = caught {
@@ -289,7 +295,8 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
-/// Drops a user's value; swallows its panic, and that of the panic's own payload.
+/// Drops a user's value. Discards a panic of the value's `Drop`, and a panic of that
+/// panic's payload.
 pub(crate) fn contain_drop<T>(value: T) {
     if !needs_drop::<T>() {
         return;
@@ -305,11 +312,12 @@ pub(crate) fn contain_drop<T>(value: T) {
     }
 }
 
-/// The note that the hook took of a panic inside a [`catch`] on this thread.
+/// The facts that the panic hook recorded about a panic inside a [`catch`] on this
+/// thread.
 struct Note {
     payload: (TypeId, usize),
     message: String,
-    /// An address on the stack, which grows downwards.
+    /// The stack address at which the hook ran. The stack grows downwards.
     height: usize,
     location: String,
     task: Option<Arc<str>>,
@@ -330,7 +338,8 @@ impl Note {
     }
 }
 
-/// The type of a payload, and the address of its text if it is one.
+/// Returns the type of a payload, and the address of its text, or 0 if the payload is
+/// not text.
 fn identity(payload: &(dyn Any + Send)) -> (TypeId, usize) {
     let text = payload.downcast_ref::<&'static str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -340,8 +349,8 @@ fn identity(payload: &(dyn Any + Send)) -> (TypeId, usize) {
     )
 }
 
-/// Runs `f`, which does not unwind, with notes of its own if they are wanted, or with
-/// none.
+/// Runs `f`, which does not unwind. If `are_wanted`, the hook records the panics inside
+/// `f` as new notes. If not, the hook records no panic inside `f`.
 #[inline]
 fn with_notes<R>(are_wanted: bool, f: impl FnOnce() -> R) -> R {
     let before = COUNT.get();
@@ -360,28 +369,30 @@ fn forget_notes(before: usize) {
     let _ = NOTES.try_with(|notes| notes.borrow_mut().truncate(before));
 }
 
-/// The number of panics that a [`catch`] remembers; a task may catch any number itself.
+/// The largest number of notes that one [`catch`] keeps, because a task may catch any
+/// number of panics itself.
 const MOST_NOTES: usize = 32;
 
 thread_local! {
-    /// The name of the task that runs, if it has one.
+    /// The name of the task that this thread runs, if the task has a name.
     static TASK: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
-    /// Of the panics inside each [`catch`], in their order.
+    /// The notes of the panics inside each [`catch`], in the order of the panics.
     static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };
     /// The number of notes.
     static COUNT: Cell<usize> = const { Cell::new(0) };
-    /// The index of the first one of the innermost [`catch`]; `None` outside, and where a
-    /// panic is contained.
+    /// The index in [`NOTES`] of the first note of the innermost [`catch`]. `None`
+    /// outside every `catch`, and inside [`contain`] and [`contain_drop`].
     static FIRST_NOTE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Chains the hook that notes locations, once a process.
+/// Installs the panic hook that records locations, once in each process.
 ///
-/// Where executors and promises are made, not where tasks run: a task that runs
-/// while another thread is inside the program's hook would wait for that hook.
+/// The constructors of executors and promises call it. A task does not call it, because
+/// a task would have to wait for a thread that is inside the program's hook.
 pub(crate) fn watch_panics() {
     static CHAINED: Once = Once::new();
-    // A panicking thread may not touch the hook; the next executor will do.
+    // A panicking thread must not change the hook. The next new executor installs the
+    // hook.
     if CHAINED.is_completed() || std::thread::panicking() {
         return;
     }
@@ -406,7 +417,7 @@ fn note(info: &PanicHookInfo<'_>) {
         location: location.to_string(),
         task: TASK.try_with(|task| task.borrow().clone()).unwrap_or(None),
     };
-    // Should the program's hook panic as well, nothing here is borrowed.
+    // The borrow of `NOTES` ends here, before the program's hook runs, which may panic.
     let _ = NOTES.try_with(|notes| {
         let mut notes = notes.borrow_mut();
         if notes.len() == first + MOST_NOTES {

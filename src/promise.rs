@@ -1,7 +1,7 @@
 //! [`Promise`]: the producer's end of a future, which the user settles.
 //!
-//! Use it to implement an executor of your own, or to control a future in a test. It
-//! knows no pool: the holder of the promise is the worker.
+//! Use it to implement an executor of your own, or to control a future in a test. A
+//! promise belongs to no pool: its holder does the work of a worker.
 
 use std::fmt;
 
@@ -15,8 +15,9 @@ use crate::thread::ThreadFuture;
 
 /// The producer's end of a [`ThreadFuture`]: its holder sets the outcome.
 ///
-/// Made by [`promise`]. **Dropping it** without an outcome ends the future with
-/// [`Error::Abandoned`], so no waiter hangs.
+/// The function [`promise`] creates a promise together with its future. **Dropping the
+/// promise** without an outcome ends the future with [`Error::Abandoned`], so that no
+/// waiter hangs.
 ///
 /// ```
 /// use concurrent_futures::{Error, Promise, ThreadFuture, promise};
@@ -34,10 +35,10 @@ pub struct Promise<T: 'static> {
     completion: Completion<T>,
 }
 
-/// A future and the promise that settles it.
+/// Creates a promise, and the future that the promise ends.
 ///
-/// That is enough to write an [`Executor`](crate::Executor), here one that has a
-/// new thread for each task:
+/// A promise is enough to write an [`Executor`](crate::Executor). The executor of this
+/// example starts a new thread for each task:
 ///
 /// ```
 /// use std::thread::{self, JoinHandle};
@@ -102,12 +103,13 @@ pub struct Promise<T: 'static> {
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// [`Panic::from_payload`](crate::Panic::from_payload) is for one that catches
-/// panics itself.
+/// An executor that catches panics itself describes them with
+/// [`Panic::from_payload`](crate::Panic::from_payload).
 #[doc(alias = "oneshot")]
 pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     watch_panics();
-    // Without memory for that, a fork waits as if it were this process.
+    // `Origin::new` detects forks, and fails only for want of memory. A forked child
+    // then waits for the future as its parent does.
     let _ = Origin::new();
     let completion = Completion::new(NO_POOL);
     let future = TaskFuture::new(completion.clone());
@@ -115,10 +117,10 @@ pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
 }
 
 impl<T: 'static> Promise<T> {
-    /// Says that the task has begun: from now on it cannot be cancelled.
+    /// Marks the task as begun, so that it can no longer be cancelled.
     ///
-    /// `false` if it was cancelled, or has begun or ended before; the caller
-    /// then leaves it alone.
+    /// Returns `false` if the task was cancelled, or began or ended before. The caller
+    /// then does not run the task.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -132,7 +134,7 @@ impl<T: 'static> Promise<T> {
         self.completion.start()
     }
 
-    /// Ends the task with a value, begun or not.
+    /// Ends the task with a value, even if the task was not started.
     ///
     /// ```
     /// use concurrent_futures::{Error, State, promise};
@@ -147,13 +149,13 @@ impl<T: 'static> Promise<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidState`] if the task ended or was cancelled before; the
-    /// first outcome stays, and `value` is dropped.
+    /// [`Error::InvalidState`] if the task ended or was cancelled before. The first
+    /// outcome stays, and `value` is dropped.
     pub fn set_result(&self, value: T) -> Result<(), Error> {
         self.settle(Ok(value))
     }
 
-    /// Ends the task with an error, begun or not.
+    /// Ends the task with an error, even if the task was not started.
     ///
     /// ```
     /// use concurrent_futures::{Error, promise};
@@ -166,16 +168,16 @@ impl<T: 'static> Promise<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidState`] if the task ended or was cancelled before; the
-    /// first outcome stays.
+    /// [`Error::InvalidState`] if the task ended or was cancelled before. The first
+    /// outcome stays.
     pub fn set_exception(&self, error: Error) -> Result<(), Error> {
         self.settle(Err(error))
     }
 
-    /// Starts the task unless it was [started](Self::start), calls `f`, and sets
-    /// what comes of it, a panic too.
+    /// Starts the task unless it was [started](Self::start), calls `f`, and sets the
+    /// value or the panic of `f` as the outcome.
     ///
-    /// Does nothing if the task was cancelled, or has an outcome.
+    /// Does nothing if the task was cancelled or already has an outcome.
     ///
     /// ```
     /// use concurrent_futures::{Error, promise};
@@ -186,11 +188,11 @@ impl<T: 'static> Promise<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn run(self, f: impl FnOnce() -> T) {
-        // A task that began can be ended by its promise alone.
+        // Only the promise can end a task that has begun.
         if self.start() || self.completion.state() == State::Running {
             self.completion.runs_here();
             let outcome = catch(f).map_err(Error::Panicked);
-            // Never refused: no other thread can settle it.
+            // `settle` cannot fail here, because no other thread can end the task.
             let _ = self.settle(outcome);
         }
     }
@@ -208,7 +210,7 @@ impl<T: 'static> Promise<T> {
 
 impl<T: 'static> Drop for Promise<T> {
     fn drop(&mut self) {
-        // Refused if there is an outcome, which is the usual case.
+        // `settle` fails if the task already has an outcome, which is the usual case.
         let _ = self.settle(Err(Error::Abandoned));
     }
 }

@@ -8,11 +8,11 @@ use serde::ser::{Serialize, Serializer};
 
 /// An error with its chain of causes, as text.
 ///
-/// Most errors cannot be sent to another process; their words can. A task that
+/// Most errors cannot be sent to another process, but their text can. A task that
 /// returns `Result<T, Report>` uses `?` on any error and is
-/// [`Portable`](crate::Portable). Like `anyhow::Error` it is not itself a
-/// [`std::error::Error`], which is what makes `?` possible; it becomes a boxed
-/// one by `?` again.
+/// [`Portable`](crate::Portable). Like `anyhow::Error`, a `Report` does not implement
+/// [`std::error::Error`], because only then can `?` convert every error to a `Report`.
+/// Another `?` converts the `Report` to a boxed error.
 ///
 /// ```
 /// use concurrent_futures::{Report, ThreadPoolExecutor};
@@ -33,13 +33,13 @@ use serde::ser::{Serialize, Serializer};
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The message, then its causes. Never empty in one that was made here;
-    /// what is decoded may be anything.
+    /// The message, then its causes. The list is empty only if an empty list was
+    /// decoded.
     lines: Vec<String>,
 }
 
 impl Report {
-    /// A report with this message and no cause.
+    /// Creates a report with this message and no cause.
     ///
     /// ```
     /// use concurrent_futures::Report;
@@ -52,8 +52,8 @@ impl Report {
         }
     }
 
-    /// A report of a boxed error, for which `?` does not do: a `Box<dyn Error>` is
-    /// not itself an error.
+    /// Creates a report of a boxed error. The operator `?` cannot do so, because
+    /// `Box<dyn Error>` does not implement [`Error`].
     ///
     /// ```
     /// use std::error::Error;
@@ -98,7 +98,7 @@ impl Report {
         self.lines.first().map_or("", String::as_str)
     }
 
-    /// The message and then its causes, the nearest first.
+    /// Returns the message and then its causes, the nearest cause first.
     ///
     /// ```
     /// use std::io;
@@ -118,7 +118,7 @@ impl<E: Error> From<E> for Report {
     }
 }
 
-/// The message; with `{:#}` its causes too, behind colons.
+/// Writes the message. With `{:#}`, also writes the causes, separated by colons.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
@@ -129,7 +129,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// The message with its causes below, for a `main` that returns it.
+/// Writes the message and, on the lines below, its causes: Rust prints the error that
+/// `main` returns in this format.
 impl fmt::Debug for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message())?;
@@ -152,7 +153,7 @@ impl<'de> Deserialize<'de> for Report {
     }
 }
 
-/// One message of a chain, as an error of its own.
+/// One message of a report's chain, as an error of its own.
 struct Link {
     message: String,
     cause: Option<Box<Link>>,
@@ -164,7 +165,8 @@ impl fmt::Display for Link {
     }
 }
 
-/// As the report's own: a `main` that returns the error prints it by this.
+/// Writes the same text as the `Debug` of [`Report`]: Rust prints the error that `main`
+/// returns in this format.
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -178,7 +180,8 @@ impl fmt::Debug for Link {
 }
 
 impl Drop for Link {
-    /// One after the other: what was decoded may be a chain of any length.
+    /// Drops the links in a loop instead of by recursion, because a decoded chain may
+    /// have any length.
     fn drop(&mut self) {
         let mut next = self.cause.take();
         while let Some(mut link) = next {

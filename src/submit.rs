@@ -1,11 +1,11 @@
-//! The macro [`submit!`](crate::submit): several arguments without a closure.
+//! The macro [`submit!`](crate::submit), which submits a call with several arguments.
 
 /// Submits a call with any number of arguments.
 ///
-/// `submit!(executor, f, a, b)` is `executor.submit(|(a, b)| f(a, b), (a, b))`:
-/// the arguments travel as a tuple. Up to eight of them. `f` names a function or is
-/// a closure; one that captures, or a variable that holds a function, goes to threads
-/// only.
+/// `submit!(executor, f, a, b)` is `executor.submit(|(a, b)| f(a, b), (a, b))`: the
+/// macro passes up to eight arguments as a tuple. `f` is the name of a function, or a
+/// closure. Only a thread pool takes a closure that captures, or a variable that holds
+/// a function.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, submit};
@@ -32,7 +32,7 @@ macro_rules! submit {
     ($executor:expr, $f:expr, $($argument:expr),+ $(,)?) => {
         $crate::submit!(@name $executor, $f, [$($argument,)+] [a b c d e f g h] [])
     };
-    // Gives each argument a name, until none is left.
+    // Gives each argument a name, until no argument is without a name.
     (@name $executor:expr, $f:expr, [$first:expr, $($rest:expr,)*] [$name:ident $($names:ident)*]
         [$($named:ident: $argument:expr,)*]) => {
         $crate::submit!(@name $executor, $f, [$($rest,)*] [$($names)*]
