@@ -1,4 +1,4 @@
-//! [`as_completed`]: futures in the order in which they end.
+//! [`as_completed`]: futures in the order in which their tasks end.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,17 +7,17 @@ use crate::completion_set::CompletionSet;
 use crate::error::Error;
 use crate::waitable::Waitable;
 
-/// Yields each future as it ends, those that are done already first.
+/// Yields each future when its task ends. Futures that are already done come first.
 ///
-/// Takes futures or whatever stands for them, see [`Waitable`]; a pair of a key
-/// and a future ties the answer to its question. One that is given twice is
-/// yielded once.
+/// Takes futures, references to futures, or pairs of a key and a future, see
+/// [`Waitable`]. With a pair, the caller knows which future is done. A future that is
+/// given twice is yielded once.
 ///
-/// If all that are left need the thread that waits, without a limit, they are yielded
-/// though they are not done: in one of the tasks themselves, in a callback of their
-/// process pool, in the initializer of their thread pool, in a fork. Their
-/// [`result`](crate::TaskFuture::result) is the error that says so, in most cases
-/// [`Error::WouldDeadlock`].
+/// A wait without a limit may be for tasks that all need the waiting thread: in one of
+/// the tasks themselves, in a callback of their process pool, in the initializer of
+/// their thread pool, in a fork. Their futures are then yielded although they are not
+/// done. Their [`result`](crate::TaskFuture::result) is the error that says why, in
+/// most cases [`Error::WouldDeadlock`].
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
@@ -43,8 +43,8 @@ pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsComp
 
 /// The iterator of [`as_completed`].
 ///
-/// It keeps nothing of what it yielded. **Dropping it** leaves nothing behind
-/// in the futures, and cancels none.
+/// The iterator keeps no reference to the futures that it yielded. **Dropping it**
+/// removes its wakers from the futures, and cancels no task.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
@@ -66,12 +66,13 @@ pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsComp
 #[must_use = "it waits for nothing unless iterated"]
 pub struct AsCompleted<F: Waitable> {
     completion_set: CompletionSet<F>,
-    /// The number of futures that were given out or are waited for.
+    /// The number of all futures: those yielded and those not yet yielded.
     total: u32,
 }
 
 impl<F: Waitable> AsCompleted<F> {
-    /// Adds one more future; has no effect if it is in it already.
+    /// Adds one more future. Has no effect if the future was added before and is not
+    /// yet yielded.
     ///
     /// ```
     /// use concurrent_futures::{as_completed, promise};
@@ -89,8 +90,8 @@ impl<F: Waitable> AsCompleted<F> {
         }
     }
 
-    /// Waits for the next future, for `timeout` at most. `None`: there is none
-    /// left.
+    /// Waits for the next future, for `timeout` at most. Returns `None` if no future
+    /// remains.
     ///
     /// ```
     /// use std::time::Duration;
@@ -108,13 +109,14 @@ impl<F: Waitable> AsCompleted<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`]; the futures stay, so that it can be called again.
+    /// [`Error::Timeout`] if no future is done within `timeout`. No future is lost: the
+    /// caller may call this method again.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<F>, Error> {
         self.next_until(Instant::now().checked_add(timeout))
     }
 
-    /// Yields results, the last of which is [`Error::Timeout`] if not all have
-    /// ended within `timeout` from now.
+    /// Returns an iterator that yields each future as `Ok`. If a task has not ended
+    /// within `timeout` from now, the last item is [`Error::Timeout`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -155,7 +157,8 @@ impl<F: Waitable> Iterator for AsCompleted<F> {
     type Item = F;
 
     fn next(&mut self) -> Option<F> {
-        // Without a deadline there is no timeout.
+        // `next_until` cannot fail here, because without a deadline there is no
+        // timeout.
         self.next_until(None).unwrap_or(None)
     }
 
@@ -197,7 +200,7 @@ impl<F: Waitable> fmt::Debug for AsCompleted<F> {
 #[derive(Debug)]
 #[must_use = "it waits for nothing unless iterated"]
 pub struct AsCompletedTimeout<F: Waitable> {
-    /// `None` behind the timeout.
+    /// `None` after the iterator has yielded the timeout.
     all: Option<AsCompleted<F>>,
     deadline: Option<Instant>,
 }

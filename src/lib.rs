@@ -3,7 +3,7 @@
 //!
 //! # From one at a time to a pool
 //!
-//! A program that does one thing after the other:
+//! This program does one thing after the other:
 //!
 //! ```
 //! fn word_count(text: String) -> usize {
@@ -15,9 +15,9 @@
 //! }
 //! ```
 //!
-//! The same with an executor that is still synchronous. [`submit`] takes the
-//! function and its argument, and returns a future; [`result`] lends what came
-//! of it:
+//! The next program does the same with an executor that is still synchronous.
+//! [`submit`] takes the function and its argument, and returns a future. [`result`]
+//! lends the value that the function returned:
 //!
 //! ```
 //! use concurrent_futures::InlineExecutor as PoolExecutor;
@@ -41,8 +41,8 @@
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
-//! And on a thread pool. `submit` now returns at once, all calls run side by
-//! side, and the block ends when they are done:
+//! The last program does the same on a thread pool. `submit` now returns at once, all
+//! calls run in parallel, and the block ends when all calls are done:
 //!
 //! ```
 //! use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
@@ -62,16 +62,17 @@
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
-//! The values that travel are owned (`String`, not `&str`), so that they could go
-//! to another process as well.
+//! The arguments are owned values (`String`, not `&str`), so that they can also go to
+//! another process.
 //!
 //! # In other processes
 //!
-//! With `ProcessPoolExecutor` in that line each call runs in another process: the same
-//! program, started again, with nothing to write for it. Such a worker runs nothing of
-//! `main`: an initializer sets up [loggers](recipes#logging-in-workers) and
-//! [state](recipes#state-that-each-worker-keeps) there. What a task does to its process
-//! is the error of one future:
+//! With `ProcessPoolExecutor` in the `use` line, each call runs in another process. The
+//! pool starts the same program again as a worker, and the program needs no code for
+//! this. A worker does not run `main`, so an initializer sets up
+//! [loggers](recipes#logging-in-workers) and
+//! [state](recipes#state-that-each-worker-keeps) in the worker. A task that crashes its
+//! process fails only its own future:
 //!
 //! ```
 //! use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -95,14 +96,16 @@
 //!
 //! # In async code
 //!
-//! Futures can be awaited on any runtime. All other waits block their thread: not
-//! only `result`, [`wait()`] and the items of a map, but also dropping a pool, `shutdown`,
-//! the end of a scope, and `submit`, `spawn` or `map` on a full bounded queue. In a task
-//! of an async runtime they hold up that runtime, and hang for ever if what they wait
-//! for needs the blocked thread. Submit by `try_submit`. Before the pool is dropped call
-//! `shutdown_with(ShutdownOptions::new().wait(false))`; what is not awaited then may be
-//! cut off by the end of `main`. Or block where the runtime lets you, as in tokio's
-//! `spawn_blocking` ([recipe](recipes#in-async-code)).
+//! Futures can be awaited on any runtime. All other waits block their thread: not only
+//! `result`, [`wait()`] and the items of a map, but also dropping a pool, `shutdown`,
+//! the end of a scope, and `submit`, `spawn` or `map` on a full bounded queue. In a
+//! task of an async runtime, such a wait blocks a thread of the runtime. The wait hangs
+//! for ever if the awaited task needs the blocked thread. In async code, submit with
+//! `try_submit`. Before the pool is dropped, call
+//! `shutdown_with(ShutdownOptions::new().wait(false))`. The end of `main` may then cut
+//! off tasks that are not awaited. Or block on a thread that the runtime provides for
+//! blocking calls, as tokio does with `spawn_blocking`
+//! ([recipe](recipes#in-async-code)).
 //!
 //! ```
 //! use std::sync::mpsc;
@@ -129,10 +132,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! An `async fn` given to a thread pool does nothing: calling one only makes a
-//! future, which becomes the task's value and is never polled by the pool. Give a
-//! function that runs it to its end, as with the runtime's `block_on`. (For a process
-//! pool it does not compile.)
+//! An `async fn` submitted to a thread pool does nothing: the call only creates an
+//! async future, which becomes the task's value and is never polled by the pool. Submit
+//! a function that runs the async future to its end, for example with the runtime's
+//! `block_on`. Submitting an `async fn` to a process pool does not compile.
 //!
 //! ```
 //! use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -149,13 +152,13 @@
 //!
 //! # In a task that waits
 //!
-//! A task of a thread pool that waits, without a limit, for another task of
-//! that pool that has not begun runs that one itself, on its own thread. The two
-//! share that thread's state: thread locals, and locks that are held during the
-//! wait, which the inner one must not take.
+//! A task of a thread pool may wait, without a limit, for another task of the same pool
+//! that has not begun. The waiting task's thread then runs the other task inline. Both
+//! tasks share the state of this thread: its thread locals, and the locks that the
+//! outer task holds during the wait. The inner task must not take these locks.
 //!
-//! A wait that can be known to hang is [`Error::WouldDeadlock`]. Not known, and so
-//! hanging, are:
+//! A wait that is known to hang returns [`Error::WouldDeadlock`]. The following waits
+//! are not detected, and hang:
 //!
 //! * a cycle of waits of several tasks through [`wait()`], [`as_completed`],
 //!   [`completions`], an unordered map, an `.await`, the end of a scope, a channel or
@@ -165,25 +168,27 @@
 //!   unlike the other waits;
 //! * in an initializer of a thread pool or a callback of a process pool, the
 //!   end of a scope, a channel or a lock that needs another task of that pool;
-//! * tasks that wait in their queues for workers that wait for each other's tasks,
-//!   as when all workers of two pools do.
+//! * a wait for a queued task while all workers wait for queued tasks, as when all
+//!   workers of two pools wait for tasks of the other pool.
 //!
-//! [`wait()`], [`wait_until`], [`as_completed`], [`completions`] and unordered maps sleep
-//! by `std::thread::park`: they may take a token that the program's own `unpark` left,
-//! or leave one.
+//! [`wait()`], [`wait_until`], [`as_completed`], [`completions`] and unordered maps
+//! block with `std::thread::park`. They may consume a token of the program's own
+//! `unpark`, or leave a token behind.
 //!
 //! # After a fork
 //!
-//! A child that this process makes by `fork` has none of its threads. There every use
-//! of a pool, a scope or a future of the parent is an error or a default at once, and
-//! dropping one waits for nothing: `submit` and `result` fail, [`wait()`] gives
-//! `not_done`, [`as_completed`] gives futures that are not done. What was done before has
-//! its value. The child makes pools of its own.
+//! A child process that `fork` creates has no worker threads. In the child, every use
+//! of a pool, a scope or a future of the parent returns an error or a default at once,
+//! and dropping a pool, a scope or a future does not wait. `submit` and `result` fail,
+//! [`wait()`] returns the futures as `not_done`, and [`as_completed`] yields futures
+//! that are not done. A task that was done before the fork keeps its value. The child
+//! may create pools of its own.
 //!
 //! # More
 //!
-//! * [`recipes`]: programs for what is asked most.
-//! * [`compare`]: Python's module name by name, and what newcomers stumble over.
+//! * [`recipes`]: programs for the most frequent questions.
+//! * [`compare`]: a comparison with Python's module, name by name, and frequent
+//!   mistakes of newcomers.
 //!
 //! # What is where
 //!
@@ -209,9 +214,9 @@
 //!   process pool. Without it, `main` begins with [`init()`].
 //! * `json`: the wrapper `Json`.
 //!
-//! Linux on x86-64 is tested, other Linux is by design. Elsewhere the threads and the
-//! inline executor work by design, and a process pool is
-//! [`Error::Unsupported`].
+//! The crate is tested on Linux on x86-64. On other Linux targets it should work but is
+//! not tested. On other platforms the thread pool and the inline executor should work
+//! but are not tested, and creating a process pool returns [`Error::Unsupported`].
 
 #![cfg_attr(
     concurrent_futures_loom,
@@ -247,7 +252,8 @@ mod wait;
 mod waitable;
 mod worker;
 
-/// The channels that [`Completions`] is one of, in the version that fits it.
+/// The crate of the channel inside [`Completions`], in the version that [`Completions`]
+/// uses.
 #[doc(no_inline)]
 pub use crossbeam_channel;
 
@@ -282,7 +288,7 @@ pub use crate::worker::{PoolKind, Worker, current_worker};
 #[doc = include_str!("recipes.md")]
 pub mod recipes {}
 
-/// The README's programs are tested like every other example.
+/// Lets the doc tests run the programs of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}

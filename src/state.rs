@@ -9,8 +9,8 @@ use std::fmt;
 ///    └──────▶ Cancelled
 /// ```
 ///
-/// A task moves along the arrows and never back. There is one cancelled state
-/// only; Python has two, and its `wait` hangs between them
+/// A task moves along the arrows and never back. There is only one cancelled state.
+/// Python has two such states, and its `wait` hangs if a task stays in the first
 /// (python/cpython#92001).
 ///
 /// ```
@@ -23,13 +23,13 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// It has not begun, and can be cancelled.
+    /// The task has not begun, and can be cancelled.
     Pending,
-    /// Its function runs.
+    /// The task's function runs.
     Running,
-    /// It has a value or an error.
+    /// The task has a value or an error.
     Finished,
-    /// It was cancelled before it began and never runs.
+    /// The task was cancelled before it began, and never runs.
     Cancelled,
 }
 

@@ -1,12 +1,12 @@
-//! [`Timing`]: when a task was queued, started and finished.
+//! [`Timing`]: the times at which a task was queued, started and finished.
 
 use std::time::{Duration, Instant};
 
 /// Timestamps of a task: queued, started, finished.
 ///
-/// Only tasks of a pool that was built with
-/// [`record_timing`](crate::ThreadPoolExecutorBuilder::record_timing) have it:
-/// reading the clock costs more than running a small task.
+/// Only the tasks of a pool that was built with
+/// [`record_timing`](crate::ThreadPoolExecutorBuilder::record_timing) have timestamps,
+/// because reading the clock costs more than running a small task.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -43,7 +43,7 @@ impl Timing {
         self.finished = Some(Instant::now());
     }
 
-    /// Returns the time at which it was submitted.
+    /// Returns the time at which the task was submitted.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -57,7 +57,8 @@ impl Timing {
         self.queued
     }
 
-    /// Returns the time at which its function was called; `None` if it was not.
+    /// Returns the time at which the worker called the task's function, or `None` if
+    /// the function was not called.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -72,8 +73,8 @@ impl Timing {
         self.started
     }
 
-    /// Returns the time at which it ended or was cancelled; `None` if it has not
-    /// yet.
+    /// Returns the time at which the task ended or was cancelled, or `None` if the task
+    /// is not done.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -88,7 +89,8 @@ impl Timing {
         self.finished
     }
 
-    /// Returns the time that it waited for a worker; `None` if it has not begun.
+    /// Returns the time that the task waited for a worker, or `None` if the task has
+    /// not begun.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -104,8 +106,8 @@ impl Timing {
         Some(self.started? - self.queued)
     }
 
-    /// Returns the time that its function ran; `None` if it has not begun or not
-    /// ended.
+    /// Returns the time that the task's function ran, or `None` if the function has not
+    /// begun or has not ended.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

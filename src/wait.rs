@@ -1,4 +1,4 @@
-//! [`wait`] and [`wait_until`]: several futures, one wait.
+//! [`wait`] and [`wait_until`], which wait for several futures at once.
 
 use std::time::{Duration, Instant};
 
@@ -24,17 +24,18 @@ use crate::waitable::Waitable;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReturnWhen {
-    /// Until one is done or cancelled.
+    /// The wait ends when one task is done or cancelled.
     FirstCompleted,
-    /// Until one fails: by a panic, or with its pool. A cancel does not count,
-    /// as in Python, nor a task's own `Err`: for that there is [`wait_until`].
+    /// The wait ends when one task fails by a panic or together with its pool. As in
+    /// Python, a cancelled task is no failure. A task that returns an `Err` is no
+    /// failure either: use [`wait_until`] for such tasks.
     FirstException,
-    /// Until all are done or cancelled.
+    /// The wait ends when all tasks are done or cancelled.
     AllCompleted,
 }
 
-/// The result of [`wait`]: each future in one list, in the order in which they were
-/// given.
+/// The result of [`wait`]: two lists of futures, each in the order in which the caller
+/// gave the futures.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,21 +49,23 @@ pub enum ReturnWhen {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Waited<F> {
-    /// Finished or cancelled.
+    /// The futures of tasks that have finished or were cancelled.
     pub done: Vec<F>,
-    /// Pending or running.
+    /// The futures of tasks that are pending or running.
     pub not_done: Vec<F>,
 }
 
 /// Waits for several futures at once, for `timeout` at most.
 ///
-/// Takes futures or whatever stands for them, see [`Waitable`]; one that is
-/// given twice counts once. A timeout is no error: it returns what is so far.
+/// Takes futures, references to futures, or pairs of a key and a future, see
+/// [`Waitable`]. A future that is given twice counts once. A timeout is no error: the
+/// result then shows which tasks are done by that time.
 ///
-/// Without a limit it also returns if all that are left need the waiting thread: in
-/// one of the tasks themselves, in a callback of their process pool, in the
-/// initializer of their thread pool, in a fork. They are `not_done` then, and their
-/// [`result`](crate::TaskFuture::result) is [`Error::WouldDeadlock`](crate::Error).
+/// A wait without a limit also ends if all remaining tasks need the waiting thread: in
+/// one of the tasks themselves, in a callback of their process pool, in the initializer
+/// of their thread pool, in a fork. Their futures are then in `not_done`, and their
+/// [`result`](crate::TaskFuture::result) is the error that says why, in most cases
+/// [`Error::WouldDeadlock`](crate::Error).
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, wait};
@@ -90,11 +93,11 @@ pub fn wait<F: Waitable>(
     wait_until(futures, enough, timeout)
 }
 
-/// Waits until `enough` says so of a future that is done, or until all are
-/// done, or for `timeout` at most.
+/// Waits until `enough` returns `true` for a future that is done, or until all futures
+/// are done, or for `timeout` at most.
 ///
-/// `enough` is asked once for each future that is done, in the order in which
-/// they end, and gets the very item that was handed in.
+/// The waiting thread calls `enough` once for each future that is done, in the order in
+/// which the tasks end. The argument of `enough` is the item that the caller gave.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, wait_until};
@@ -134,7 +137,8 @@ pub fn wait_until<F: Waitable>(
                 .collect(),
             Err(NotDone::TimedOut) => break,
             Err(NotDone::Deadlock) => {
-                // In a fork, where nothing arrives, some may be done nevertheless.
+                // In a forked child no number arrives, but some tasks may have been
+                // done before the fork.
                 let is_done = |number: &usize| {
                     let item = completion_set.item(*number);
                     !ended[*number] && item.is_some_and(|item| item.target().done())
@@ -144,7 +148,8 @@ pub fn wait_until<F: Waitable>(
             }
         };
         for number in numbers {
-            // In a fork, one of the parent's is given out though it never ends.
+            // In a forked child, `next` may return a task of the parent that never
+            // ends.
             ended[number] = completion_set
                 .item(number)
                 .is_some_and(|item| item.target().done());

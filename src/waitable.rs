@@ -1,4 +1,4 @@
-//! [`Waitable`]: a future that can be waited for together with others.
+//! [`Waitable`]: a future that a thread can wait for together with other futures.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use crate::completion::WakerKey;
 /// The items that [`wait`](crate::wait), [`as_completed`](crate::as_completed) and
 /// [`completions`](crate::completions) take.
 ///
-/// Futures, references and boxes of futures, and pairs of a key and a future:
-/// the key says which of them it is. Futures of *different* outputs
-/// mix as `&dyn Waitable`. It is sealed.
+/// Futures, references and boxes of futures, and pairs of a key and a future implement
+/// it. The key of a pair tells the caller which future is done. Futures with
+/// *different* outputs can be mixed as `&dyn Waitable`. The trait is sealed.
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, Waitable, wait};
@@ -28,36 +28,42 @@ pub trait Waitable: sealed::Sealed {
     #[doc(hidden)]
     fn target(&self) -> &dyn Target;
 
-    /// Returns `true` if no other item has the same task: so it need not be looked for.
+    /// Returns `true` if no other item can have the same task, so that a set need not
+    /// search for duplicates.
     #[doc(hidden)]
     fn is_sole(&self) -> bool;
 }
 
-/// The task behind a [`Waitable`], whatever its output.
+/// The task of a [`Waitable`], without the type of its output.
 #[doc(hidden)]
 pub trait Target {
-    /// Returns an id that is unique as long as the handle lives.
+    /// Returns the task's id, which is unique as long as the handle exists.
     fn id(&self) -> usize;
 
     fn done(&self) -> bool;
 
-    /// Returns `true` if it finished with an error; a cancel is none, as in Python.
+    /// Returns `true` if the task finished with an error. As in Python, a cancelled
+    /// task has no error.
     fn failed(&self) -> bool;
 
-    /// Returns `true` if it is done; if not, wakes `waker` when it is.
+    /// Returns `true` if the task is done. If not, registers `waker`, which the task
+    /// wakes when the task is done.
     fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool;
 
-    /// Takes the waker back.
+    /// Removes the waker from the task.
     fn forget(&self, key: &mut WakerKey);
 
-    /// Returns `true` if it is not done and cannot be while the calling thread blocks.
+    /// Returns `true` if the task is not done and cannot be done while the calling
+    /// thread blocks.
     fn needs_this_thread(&self) -> bool;
 
-    /// Returns `true` if the calling thread is a worker of its pool and it has not begun.
+    /// Returns `true` if the task has not begun and the calling thread is a worker of
+    /// the task's pool.
     fn may_run_inline(&self) -> bool;
 
-    /// Runs it inline, if the calling thread is a worker of its pool, is about to wait
-    /// for it without a limit, and it has not begun.
+    /// Runs the task inline if the task has not begun and the calling thread is a
+    /// worker of the task's pool. The caller is about to wait for the task without a
+    /// limit.
     fn run_inline(&self);
 }
 
@@ -92,6 +98,7 @@ impl<K, W: Waitable> Waitable for (K, W) {
 impl<K, W: Waitable> sealed::Sealed for (K, W) {}
 
 pub(crate) mod sealed {
-    /// Keeps the traits of futures to this crate, so that they can grow.
+    /// Allows only this crate to implement the traits of futures, so that new methods
+    /// break no other crate.
     pub trait Sealed {}
 }

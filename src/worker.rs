@@ -1,7 +1,7 @@
 //! [`current_worker`]: the [`Worker`] that runs the calling code.
 //!
-//! An executor calls [`enter`] around each task. This file knows no executor; it
-//! keeps one value a thread.
+//! An executor calls [`enter`] before each task. This file keeps one value for each
+//! thread, and depends on no executor.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -20,11 +20,13 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PoolKind {
-    /// [`InlineExecutor`](crate::InlineExecutor): the thread that submits.
+    /// [`InlineExecutor`](crate::InlineExecutor): the worker is the thread that submits
+    /// the task.
     Inline,
-    /// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor): a thread of the pool.
+    /// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor): the worker is a thread of the
+    /// pool.
     Threads,
-    /// A process pool: another process, which runs the same program.
+    /// A process pool: the worker is another process, which runs the same program.
     Processes,
 }
 
@@ -38,9 +40,9 @@ impl fmt::Display for PoolKind {
     }
 }
 
-/// The worker that runs the current task, as [`current_worker`] gives it.
+/// The worker that runs the current task. [`current_worker`] returns it.
 ///
-/// A snapshot: cheap to clone, and it keeps nothing of the pool alive.
+/// A `Worker` is a snapshot. It is cheap to clone, and does not keep the pool alive.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, current_worker};
@@ -69,7 +71,7 @@ impl Worker {
         }
     }
 
-    /// The kind of the worker's pool.
+    /// Returns the kind of the worker's pool.
     ///
     /// ```
     /// use concurrent_futures::{PoolKind, ThreadPoolExecutor, current_worker};
@@ -83,7 +85,8 @@ impl Worker {
         self.kind
     }
 
-    /// The worker's number in its pool, counted from 0 in the order of start.
+    /// Returns the worker's number in its pool. The pool numbers its workers from 0 in
+    /// the order in which they start.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, current_worker};
@@ -97,7 +100,8 @@ impl Worker {
         self.number
     }
 
-    /// The worker's name; for a thread pool also the thread's name.
+    /// Returns the worker's name, which in a thread pool is also the name of the
+    /// thread.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, current_worker};
@@ -113,7 +117,7 @@ impl Worker {
         &self.name
     }
 
-    /// The id of the process that the worker runs in.
+    /// Returns the id of the process that the worker runs in.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, current_worker};
@@ -132,10 +136,9 @@ thread_local! {
     static CURRENT: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
-/// The worker that runs the calling code, or `None` outside every task.
+/// Returns the worker that runs the calling code, or `None` outside every task.
 ///
-/// Inside a task, and in a callback that a worker runs, it says which worker
-/// of which kind of pool that is.
+/// A callback that a worker runs also has a current worker.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, current_worker};
@@ -147,13 +150,15 @@ thread_local! {
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 pub fn current_worker() -> Option<Worker> {
-    // At the end of a thread its locals may be destroyed already; no task runs then.
+    // When a thread ends, its thread locals may already be destroyed. No task runs on
+    // the thread then.
     CURRENT
         .try_with(|current| current.borrow().clone())
         .unwrap_or(None)
 }
 
-/// Makes `worker` the current one until the returned value is dropped.
+/// Makes `worker` the current worker of this thread until the returned value is
+/// dropped.
 pub(crate) fn enter(worker: Worker) -> Entered {
     Entered {
         outer: CURRENT
@@ -162,7 +167,7 @@ pub(crate) fn enter(worker: Worker) -> Entered {
     }
 }
 
-/// Puts the outer worker back when dropped.
+/// A guard that restores the outer worker when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Entered {
     outer: Option<Worker>,
@@ -171,7 +176,8 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let outer = self.outer.take();
-        // An error means that the thread ends: no code is left that could ask.
+        // `try_with` fails only when the thread ends, and then no more code asks for
+        // the worker.
         let _ = CURRENT.try_with(|current| current.replace(outer));
     }
 }

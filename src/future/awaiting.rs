@@ -1,7 +1,8 @@
 //! `.await` on a task's future, by value and by reference, on any runtime.
 //!
-//! Both register a waker with the task and take it back when dropped. A poll is
-//! a wait without a limit: on a worker that could run the task, it does.
+//! Both register a waker with the task, and remove the waker when they are dropped. A
+//! poll counts as a wait without a limit: a worker that can run the task runs it
+//! inline.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,14 +13,14 @@ use crate::completion::{Until, WakerKey};
 use crate::error::Error;
 use crate::state::State;
 
-/// Awaits a [`TaskFuture`] that it owns, and returns its value.
+/// Awaits a [`TaskFuture`] that it owns, and returns the task's value.
 ///
-/// Ready when the task is done and its callbacks have run. Ready with
-/// [`Error::WouldDeadlock`] if the polling thread is needed for that: in the task itself,
-/// in one of its callbacks, in any callback of its process pool, in an initializer of
-/// its thread pool; but not where a waker polls, which does not block. Dropping it does
-/// nothing to the task. Polled again after the value was given, it is ready with
-/// [`Error::InvalidState`].
+/// It is ready when the task is done and the task's callbacks have run. It is ready
+/// with [`Error::WouldDeadlock`] if the task cannot be done while the polling thread
+/// waits: in the task itself, in one of its callbacks, in any callback of its process
+/// pool, in an initializer of its thread pool. A waker that polls does not block, and
+/// gets no such error. Dropping the `TaskAwait` has no effect on the task. A poll after
+/// the value was returned is ready with [`Error::InvalidState`].
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -36,10 +37,11 @@ pub struct TaskAwait<T, E> {
     key: WakerKey,
 }
 
-/// Awaits a [`TaskFuture`] that it borrows, and lends its value.
+/// Awaits a [`TaskFuture`] that it borrows, and lends the task's value.
 ///
-/// Ready when the task is done; or with [`Error::WouldDeadlock`] like [`TaskAwait`],
-/// but in its own callbacks the task is done. Dropping it does nothing to the task.
+/// It is ready when the task is done. It is ready with [`Error::WouldDeadlock`] in the
+/// same cases as [`TaskAwait`], except in the task's own callbacks, where the task is
+/// already done. Dropping the `TaskAwaitRef` has no effect on the task.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -104,7 +106,7 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
                 let taken = future.try_into_result();
                 Poll::Ready(taken.unwrap_or_else(|_| Err(Error::forked_task())))
             }
-            // SAFETY: the callbacks are done, by the poll.
+            // SAFETY: `poll` has returned `true`, so the callbacks are done.
             Some(future) => Poll::Ready(unsafe { future.take() }),
             None => Poll::Pending,
         }

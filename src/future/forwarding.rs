@@ -1,4 +1,5 @@
-//! The traits of a [`TaskFuture`], by its inherent methods and its completion.
+//! Implements the traits of a [`TaskFuture`] by its inherent methods and its
+//! completion.
 
 use std::task::Waker;
 use std::time::Duration;
@@ -117,7 +118,8 @@ impl<T> Target for Completion<T> {
     }
 
     fn run_inline(&self) {
-        // Several futures are waited for: another worker may run it.
+        // An error of `run_inline` is ignored: this thread waits for several futures,
+        // and another worker may run the task.
         let _ = self.task().run_inline();
     }
 }

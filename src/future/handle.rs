@@ -14,16 +14,16 @@ use crate::timing::Timing;
 
 /// The future of a task that the executor `E` runs.
 ///
-/// [`ThreadFuture`], [`ProcessFuture`], [`ScopedFuture`] and [`InlineFuture`] are its
-/// names. One pointer wide;
-/// `Send` if the value is, `Sync` if the value is `Send` and `Sync`.
+/// [`ThreadFuture`], [`ProcessFuture`], [`ScopedFuture`] and [`InlineFuture`] are
+/// aliases of this type. A `TaskFuture` is one pointer wide. It is `Send` if the value
+/// is `Send`, and `Sync` if the value is `Send` and `Sync`.
 ///
-/// **Dropping it** does not cancel the task. Its value is dropped with it, or,
-/// if the task is not done yet, by the worker when it is. A panic of the value's
-/// `Drop` is contained there.
+/// **Dropping it** does not cancel the task. If the task is done, dropping the future
+/// also drops the value. If the task is not done, the worker drops the value when the
+/// task is done. The worker contains a panic of the value's `Drop`.
 ///
-/// **Awaiting it**, or a reference to it, works on any async runtime. Dropping
-/// the awaiting side does nothing to the task.
+/// **Awaiting it**, or a reference to it, works on any async runtime. Dropping the
+/// [`TaskAwait`](crate::TaskAwait) has no effect on the task.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -47,9 +47,11 @@ use crate::timing::Timing;
 #[must_use = "a failed task is silent until its future is asked; `detach` says that nobody will"]
 #[repr(transparent)]
 pub struct TaskFuture<T, E> {
-    /// Taken out by what consumes the future.
+    /// The methods that consume the future take the completion out of the
+    /// `ManuallyDrop`.
     completion: ManuallyDrop<Completion<T>>,
-    /// Lends `T`, so `Sync` only if `T` is; merely names `E`.
+    /// Makes the future `Sync` only if `T` is `Sync`, because the future lends `T`. `E`
+    /// is only a name, and has no effect on `Send` or `Sync`.
     marker: PhantomData<(T, fn() -> E)>,
 }
 
@@ -65,22 +67,24 @@ impl<T, E> TaskFuture<T, E> {
         &self.completion
     }
 
-    /// The handle, as a callback sees it.
+    /// Casts a task's completion to the handle that a callback gets.
     fn of_callback(completion: &Completion<T>) -> &Self {
         let handle = std::ptr::from_ref(completion).cast::<Self>();
-        // SAFETY: transparent over it, and borrowed like it.
+        // SAFETY: `TaskFuture` is `#[repr(transparent)]` over `Completion`, and the
+        // reference has the lifetime of `completion`.
         unsafe { &*handle }
     }
 
-    /// Lends the outcome; `InvalidState` if there is none yet.
+    /// Lends the outcome, or returns `InvalidState` if the task has no outcome yet.
     pub(super) fn lend(&self) -> Result<&T, Error> {
         self.peek().inspect_err(Error::mark_read)
     }
 
     /// Lends the outcome without marking a panic as read.
     fn peek(&self) -> Result<&T, Error> {
-        // SAFETY: `take` consumes the one handle, which is borrowed as long as
-        // the reference lives, or runs behind the callback that borrows it.
+        // SAFETY: only `take` moves the outcome out. `take` consumes the one handle,
+        // which the returned reference borrows. A callback that borrows the handle
+        // returns before `take` runs.
         unsafe { self.completion.lend() }
     }
 
@@ -88,18 +92,19 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Safety
     ///
-    /// The caller saw that the callbacks are done.
+    /// The caller has checked that the callbacks are done.
     pub(super) unsafe fn take(self) -> Result<T, Error> {
         let completion = self.into_completion();
-        // SAFETY: the callbacks are done, and the one handle is consumed:
-        // neither it nor a callback lends any more, and its drop does not run.
+        // SAFETY: the callbacks are done and this call consumes the one handle, so
+        // nothing lends the outcome any more. The `Drop` of the handle does not run.
         unsafe { completion.take() }.inspect_err(Error::mark_read)
     }
 
-    /// Returns the completion, whose value belongs to the caller.
+    /// Returns the completion. The caller becomes the owner of the task's value.
     fn into_completion(self) -> Completion<T> {
         let mut future = ManuallyDrop::new(self);
-        // SAFETY: neither it nor its drop looks there again.
+        // SAFETY: `future` is a `ManuallyDrop`, so neither this function nor a `Drop`
+        // reads the field `completion` again.
         unsafe { ManuallyDrop::take(&mut future.completion) }
     }
 }
@@ -119,10 +124,10 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Cancelled`], [`Error::Panicked`], [`Error::Broken`],
-    /// [`Error::Abandoned`]: why there is no value. [`Error::WouldDeadlock`] if
-    /// the task waits for the calling thread, itself or through other tasks. A
-    /// task's own `Err` is a value: `Ok(&Err(..))`.
+    /// [`Error::Cancelled`], [`Error::Panicked`], [`Error::Broken`] or
+    /// [`Error::Abandoned`] if the task has no value. [`Error::WouldDeadlock`] if the
+    /// task waits for the calling thread, directly or through other tasks. An `Err`
+    /// that the task returns is a value: `Ok(&Err(..))`.
     #[doc(alias = "join")]
     #[doc(alias = "get")]
     pub fn result(&self) -> Result<&T, Error> {
@@ -132,8 +137,8 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Like [`result`](Self::result), but waits for `timeout` at most.
     ///
-    /// A timeout ends the wait, never the task. Zero asks without waiting; a
-    /// duration beyond what the clock can hold waits for ever.
+    /// A timeout ends the wait, never the task. A timeout of zero does not wait. A
+    /// timeout that exceeds the range of the clock waits for ever.
     ///
     /// ```
     /// use std::time::Duration;
@@ -149,7 +154,7 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`], or those of [`result`](Self::result).
+    /// [`Error::Timeout`], or an error of [`result`](Self::result).
     pub fn result_timeout(&self, timeout: Duration) -> Result<&T, Error> {
         self.wait_for(timeout)?;
         self.lend()
@@ -157,7 +162,7 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Waits for the task, and for its callbacks, and returns the value.
     ///
-    /// No clone, and no bound on the value.
+    /// The value is moved, so its type need not be `Clone`.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -172,15 +177,15 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// Those of [`result`](Self::result), and [`Error::WouldDeadlock`] inside a
-    /// callback that this value would have to wait for.
+    /// The errors of [`result`](Self::result). Also [`Error::WouldDeadlock`] inside a
+    /// callback of the task, because the wait would be for this callback.
     pub fn into_result(self) -> Result<T, Error> {
         self.completion.wait(Until::CallbacksDone, None)?;
-        // SAFETY: waited until the callbacks are done.
+        // SAFETY: `wait` has returned, so the callbacks are done.
         unsafe { self.take() }
     }
 
-    /// Returns the value if that needs no waiting.
+    /// Returns the value if the task and its callbacks are done.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -197,14 +202,14 @@ impl<T, E> TaskFuture<T, E> {
     /// The future itself if it is not done, or if its callbacks still run.
     pub fn try_into_result(self) -> Result<Result<T, Error>, Self> {
         if self.completion.is(Until::CallbacksDone) {
-            // SAFETY: the callbacks are done, asked just now; it stays so.
+            // SAFETY: the line above has checked that the callbacks are done.
             Ok(unsafe { self.take() })
         } else {
             Err(self)
         }
     }
 
-    /// Waits, and returns the error if there is no value; `None` if there is one.
+    /// Waits for the task, and returns its error, or `None` if the task has a value.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -237,7 +242,7 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] of this wait.
+    /// [`Error::Timeout`] if the task is not done within `timeout`.
     pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error> {
         self.wait_for(timeout)?;
         Ok(self.lend().err())
@@ -281,9 +286,9 @@ impl<T, E> TaskFuture<T, E> {
         self.completion.state() == State::Running
     }
 
-    /// Returns `true` if the task ended, well or not, or was cancelled.
+    /// Returns `true` if the task ended, with a value or an error, or was cancelled.
     ///
-    /// A thread that sees `true` also sees all that the task wrote before it ended.
+    /// A thread that reads `true` also sees all writes of the task.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -299,8 +304,8 @@ impl<T, E> TaskFuture<T, E> {
         self.completion.state().done()
     }
 
-    /// Returns the times at which it was queued, started and finished, if its pool
-    /// records them.
+    /// Returns the times at which the task was queued, started and finished, if the
+    /// pool records them.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -315,10 +320,10 @@ impl<T, E> TaskFuture<T, E> {
         self.completion.timing()
     }
 
-    /// Drops the future; the task goes on.
+    /// Drops the future without cancelling the task.
     ///
-    /// The same as dropping the future, said in words. A panic of the task is
-    /// then seen by the panic hook alone.
+    /// The effect is the same as that of dropping the future, but the call shows the
+    /// intent. Only the panic hook then reports a panic of the task.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -334,10 +339,10 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Cancels the task if it has not begun.
     ///
-    /// `true` exactly if the task never runs: it was cancelled now, or before. Then
-    /// waiters are woken, function and arguments dropped, and callbacks run before this
-    /// returns; inside a callback, they run when that has returned. A running task is
-    /// not touched.
+    /// Returns `true` if this call or an earlier call cancelled the task, which then
+    /// never runs. Before `cancel` returns, it wakes the waiters, drops the function
+    /// and its arguments, and runs the callbacks. If the caller is itself a callback,
+    /// the callbacks run after the caller has returned. A running task goes on.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -367,15 +372,15 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Registers `callback` to run, with this future, when the task is done.
     ///
-    /// Each callback runs once, in the order of adding, in the thread that ends
-    /// or cancels the task; if it is done already, here and at once, or behind
-    /// earlier callbacks that still run. A callback that panics is contained:
-    /// the panic hook reports it, the others run. If a callback completes another
-    /// task, the callbacks of that task run after this callback has returned, not inside
-    /// it: so a long chain needs no deep stack.
+    /// Each callback runs once, in the order of adding, in the thread that ends or
+    /// cancels the task. If the task is already done, the callback runs at once in the
+    /// calling thread, or after earlier callbacks that still run. A panic of a callback
+    /// is contained: the panic hook reports the panic, and the other callbacks run. If
+    /// a callback completes another task, the callbacks of that task run after this
+    /// callback has returned, so that a long chain of callbacks needs no deep stack.
     ///
-    /// The value must be `Sync`, since the callback shares it with the holder
-    /// of the future; [`then`](Self::then) asks for less.
+    /// The value must be `Sync`, because the callback shares the value with the holder
+    /// of the future. [`then`](Self::then) does not need a `Sync` value.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -402,9 +407,9 @@ impl<T, E> TaskFuture<T, E> {
     /// Passes the outcome to `callback` when the task is done and all other callbacks
     /// have run.
     ///
-    /// It runs where those would, and owns the value, so nothing needs to be
-    /// `Sync` or `Clone`. It returns nothing: where a future is to come of it, have
-    /// it keep a [`promise`](crate::promise()).
+    /// `callback` runs in the same thread as the other callbacks. It owns the value, so
+    /// the value need not be `Sync` or `Clone`. To get a future for the result of
+    /// `callback`, let `callback` set a [`promise`](crate::promise()).
     ///
     /// ```
     /// use std::cell::Cell;
@@ -420,10 +425,10 @@ impl<T, E> TaskFuture<T, E> {
     /// # Ok::<(), concurrent_futures::Error>(())
     /// ```
     pub fn then(self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) {
-        // The value belongs to the callback from here on.
+        // `into_completion` makes the callback the owner of the value.
         self.into_completion().set_last(Box::new(move |task| {
-            // SAFETY: this is the last callback, run once, of a handle that
-            // `then` consumed.
+            // SAFETY: `then` consumed the handle, and this callback is the last one and
+            // runs once.
             let outcome = unsafe { Completion::<T>::of_task(task).take() };
             callback(outcome.inspect_err(Error::mark_read));
         }));
@@ -432,20 +437,22 @@ impl<T, E> TaskFuture<T, E> {
 
 impl<T, E> Drop for TaskFuture<T, E> {
     fn drop(&mut self) {
-        // SAFETY: dropped once, and nothing looks there again.
+        // SAFETY: `drop` runs once, and nothing reads the field `completion` after it.
         let completion = unsafe { ManuallyDrop::take(&mut self.completion) };
-        // SAFETY: the one handle; what it lent borrowed it.
+        // SAFETY: this is the one handle, and all references that it lent have ended,
+        // because they borrowed the handle.
         unsafe { completion.release_handle() };
     }
 }
 
-// A task that panicked is finished with an error; there is no state in between
-// for a caught panic to reveal.
+// A task that panicked is finished with an error, so a caught panic leaves no
+// half-changed state in the future.
 impl<T, E> UnwindSafe for TaskFuture<T, E> {}
 impl<T, E> RefUnwindSafe for TaskFuture<T, E> {}
 
 impl<T, E> fmt::Debug for TaskFuture<T, E> {
-    /// Shows the state, and of a finished task the type of its value, or its error.
+    /// Writes the state of the task. For a finished task, also writes the type of the
+    /// value, or the error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.completion.state();
         write!(f, "TaskFuture({state}")?;

@@ -1,7 +1,7 @@
 //! The trait [`Future`], which the futures of all executors implement.
 //!
-//! `handle.rs` has the one implementation, `awaiting.rs` implements `.await`. Nothing
-//! here knows an executor.
+//! `handle.rs` has the only implementation, and `awaiting.rs` implements `.await`. This
+//! module does not depend on any executor.
 
 mod awaiting;
 mod forwarding;
@@ -16,16 +16,17 @@ use crate::error::Error;
 use crate::timing::Timing;
 use crate::waitable::Waitable;
 
-/// A task that was submitted: wait for it, read it, cancel it.
+/// A handle to a submitted task, which waits for the task, reads its result or cancels
+/// the task.
 ///
-/// The futures of all executors implement it, and have every method inherent as well:
-/// only code that is generic over the executor needs to import the trait. It is sealed.
-/// `dyn Future<Output = T>` works for all methods that are not generic;
-/// [`boxed_into_result`] consumes one.
+/// The futures of all executors implement this trait, and also have each method as an
+/// inherent method. So only code that is generic over the executor needs to import the
+/// trait. The trait is sealed. `dyn Future<Output = T>` has all methods that are not
+/// generic. [`boxed_into_result`] consumes a `Box<dyn Future>`.
 ///
 /// The idea is that of Python's `concurrent.futures.Future`. Unlike
-/// [`std::future::Future`] it is eager: the task runs whether anyone waits or
-/// not. `.await` works on it all the same, see [`TaskFuture`].
+/// [`std::future::Future`], it is eager: the task runs even if no thread waits for it.
+/// `.await` also works on the future, see [`TaskFuture`].
 ///
 /// ```
 /// use concurrent_futures::{Error, Executor, Future, InlineExecutor, ThreadPoolExecutor};
@@ -85,7 +86,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`], or why there is no value.
+    /// [`Error::Timeout`], or the error of the task.
     fn result_timeout(&self, timeout: Duration) -> Result<&Self::Output, Error>;
 
     /// Waits for the task and returns its value; see
@@ -109,7 +110,7 @@ pub trait Future: Waitable {
     where
         Self: Sized;
 
-    /// [`into_result`](Self::into_result) for a `Box<dyn Future>`.
+    /// Does the same as [`into_result`](Self::into_result), for a `Box<dyn Future>`.
     ///
     /// ```
     /// use concurrent_futures::{Future, ThreadPoolExecutor};
@@ -125,7 +126,7 @@ pub trait Future: Waitable {
     /// Why there is no value.
     fn boxed_into_result(self: Box<Self>) -> Result<Self::Output, Error>;
 
-    /// Returns the value without waiting, or the future; see
+    /// Returns the value if the task is done, and the future if not; see
     /// [`TaskFuture::try_into_result`].
     ///
     /// ```
@@ -145,7 +146,8 @@ pub trait Future: Waitable {
     where
         Self: Sized;
 
-    /// Waits, and returns the error if there is no value; see [`TaskFuture::exception`].
+    /// Waits for the task, and returns its error if it has no value; see
+    /// [`TaskFuture::exception`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};
@@ -203,7 +205,7 @@ pub trait Future: Waitable {
     /// ```
     fn cancelled(&self) -> bool;
 
-    /// Returns `true` if the function runs now; see [`TaskFuture::running`].
+    /// Returns `true` if the task's function runs now; see [`TaskFuture::running`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};
@@ -270,7 +272,7 @@ pub trait Future: Waitable {
     /// ```
     fn timing(&self) -> Option<Timing>;
 
-    /// Lets the task go on unwatched; see [`TaskFuture::detach`].
+    /// Drops the future without cancelling the task; see [`TaskFuture::detach`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};

@@ -1,19 +1,19 @@
-//! [`Check`]: a serializer that writes nothing, and refuses what JSON would turn
-//! into something else.
+//! [`Check`]: a serializer that writes nothing, and refuses each value that JSON would
+//! change into another value.
 //!
-//! JSON writes `null` for an infinite number, and for `Some(None)` as for `None`,
-//! and an integer of more than 64 bits may be read as a float: so they would arrive
-//! as another value.
+//! JSON writes `null` for an infinite number, and writes `null` for both `Some(None)`
+//! and `None`. A reader of JSON may read an integer of more than 64 bits as a float.
 
 use std::fmt::{self, Display};
 
 use serde::ser::{self, Serialize, Serializer};
 
-/// The depth of the values that serde_json reads: it refuses what is nested deeper, so
-/// that its recursion needs no more stack than a thread has.
+/// The largest depth of a value that serde_json reads. serde_json refuses values that
+/// are nested deeper, so that its recursion does not overflow the stack.
 const MOST_LEVELS: u16 = 127;
 
-/// The depth up to which values may be wrapped in others that JSON does not show.
+/// The largest number of nested calls of `serialize`. It limits values inside wrappers
+/// that leave no trace in the JSON text.
 const MOST_CALLS: u16 = 512;
 
 #[derive(Clone, Copy, Default)]
@@ -25,7 +25,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// Goes that many lists and objects deeper.
+    /// Returns the check of a value that is `levels` lists and objects deeper.
     fn inside(self, levels: u16) -> Result<Self, Refused> {
         let inner = Self {
             levels: self.levels + levels,
@@ -45,7 +45,7 @@ impl Check {
     }
 }
 
-/// The words of a refusal.
+/// The message that says why a value is refused.
 #[derive(Debug)]
 pub(super) struct Refused(String);
 
@@ -63,7 +63,7 @@ impl ser::Error for Refused {
     }
 }
 
-/// `true` if JSON has `null` for it.
+/// The kind of JSON that a value becomes: `null`, or something else.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Null,
@@ -82,8 +82,8 @@ fn finite(is_finite: bool) -> Result<Written, Refused> {
     }
 }
 
-/// A reader that looks at what comes (`untagged`) is handed a wider integer as an
-/// `f64`, which is another number.
+/// Refuses an integer of more than 64 bits, because serde_json gives such an integer to
+/// an `untagged` type as an `f64`, which is another number.
 fn narrow(has_64_bits: bool) -> Result<Written, Refused> {
     if has_64_bits {
         Ok(Something)
@@ -94,7 +94,7 @@ fn narrow(has_64_bits: bool) -> Result<Written, Refused> {
     }
 }
 
-/// Methods for what is written as it is.
+/// Defines the methods for the types that JSON writes without a change.
 macro_rules! something {
     ($($method:ident($type:ty);)*) => {$(
         fn $method(self, _: $type) -> Result<Written, Refused> {

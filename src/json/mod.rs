@@ -1,4 +1,4 @@
-//! [`Json`]: values that have to be told what comes, through processes.
+//! [`Json`]: a wrapper for values that travel to another process as JSON.
 
 mod check;
 
@@ -13,26 +13,27 @@ use self::check::Check;
 
 /// A value that travels to another process as JSON.
 ///
-/// A value that goes to a process is written without the names of its parts, which is
-/// fast, and is not enough for types whose `Deserialize` looks at what comes:
+/// A value that goes to a process is encoded without the names of its fields, which is
+/// fast. Types whose `Deserialize` needs the names do not work in this format:
 /// `#[serde(flatten)]`, `untagged`, `tag = ".."`, `skip_serializing_if`,
-/// `serde_json::Value`. They are refused with [`Error::Encode`] or
-/// [`Error::Decode`]; in this wrapper they arrive. It costs what JSON costs.
+/// `serde_json::Value`. They are refused with [`Error::Encode`] or [`Error::Decode`].
+/// In this wrapper such types arrive, at the cost of encoding and decoding JSON.
 ///
-/// A value that JSON has no words for is refused as well, when it is written: a number
-/// that is infinite or NaN, an integer outside of `i64` and `u64`, a `Some` of nothing
-/// (`Some(None)`, `Some(())`), map keys that are not text, numbers or `bool`, and
-/// what is nested more than 127 deep.
+/// A value that JSON cannot express is refused when it is encoded: a number that is
+/// infinite or NaN, an integer outside of `i64` and `u64`, a `Some` of nothing
+/// (`Some(None)`, `Some(())`), map keys that are not text, numbers or `bool`, and a
+/// value that is nested more than 127 levels deep.
 ///
-/// Beyond that a value arrives as serde reads it from any JSON. A field that serde is
-/// told to skip arrives as its default. A variant that is only written
-/// (`skip_deserializing`) arrives as the one that is `other`. And of an `untagged` enum
-/// the first variant that fits is taken: `B(7)` of `enum { A(u32), B(u64) }` arrives as
-/// `A(7)`, so such variants need different shapes, or a `tag`; and none that holds an
-/// `i128` or `u128` fits.
+/// All other values arrive as serde reads them from any JSON. A field with
+/// `#[serde(skip)]` arrives as its default. A variant with `skip_deserializing` arrives
+/// as the variant that is marked `other`. For an `untagged` enum, serde takes the first
+/// variant that fits: `B(7)` of `enum { A(u32), B(u64) }` arrives as `A(7)`. The
+/// variants of such an enum need different shapes, or a `tag`. A variant that holds an
+/// `i128` or `u128` never fits.
 ///
-/// Needs the feature `json`. On threads it changes nothing. In a format for
-/// people (serde's `is_human_readable`) it is written as its value alone.
+/// The wrapper needs the feature `json`. In a thread pool the wrapper changes nothing.
+/// A format for people (serde's `is_human_readable`) writes the value without the
+/// wrapper.
 ///
 /// ```
 /// use concurrent_futures::{Error, Json, ProcessPoolExecutor};
@@ -60,7 +61,7 @@ use self::check::Check;
 pub struct Json<T>(pub T);
 
 impl<T> Json<T> {
-    /// Returns the value.
+    /// Returns the wrapped value.
     ///
     /// ```
     /// assert_eq!(concurrent_futures::Json(7).into_inner(), 7);

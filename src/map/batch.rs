@@ -1,4 +1,5 @@
-//! A [`Batch`] is the items of one task, a [`Part`] the future of its results.
+//! A [`Batch`], which holds the items of one task, and a [`Part`], the future of the
+//! results of a batch.
 
 use std::time::Instant;
 
@@ -26,8 +27,8 @@ impl<A> Batch<A> {
     }
 }
 
-/// Cuts the items into batches, and submits one a call; returns how many items it
-/// has, or `None` if there are no more.
+/// Cuts the items into batches. Each call of the returned function submits one batch,
+/// and returns the number of its items, or `None` if no items remain.
 pub(super) fn batches<A, R>(
     options: MapOptions,
     workers: usize,
@@ -50,7 +51,7 @@ pub(super) fn batches<A, R>(
     }
 }
 
-/// A way to submit batches, from one to submit single items.
+/// Converts a function that submits single items to a function that submits batches.
 pub(crate) fn one_by_one<A, R, F>(
     mut submit: impl FnMut(A) -> Result<F, Error>,
 ) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error>
@@ -64,7 +65,8 @@ where
     }
 }
 
-/// Runs `f` on each item of a chunk; one that panics does not end the others.
+/// Runs `f` on each item of a chunk. If `f` panics for one item, the other items still
+/// run.
 pub(crate) fn each<A, R>(
     f: impl Fn(A) -> R,
     items: ContainedVec<A>,
@@ -76,7 +78,7 @@ pub(crate) fn each<A, R>(
 /// The task of one batch.
 pub(crate) struct Part<R> {
     task: Box<dyn Pending<R> + Send>,
-    /// The place of its first item among all.
+    /// The index of the batch's first item among all items of the map.
     pub(super) first: usize,
 }
 
@@ -88,7 +90,7 @@ impl<R: 'static> Part<R> {
         Self::new(future, |result| vec![result])
     }
 
-    /// A chunk of `items`, run by [`each`].
+    /// Creates the part of a chunk of `items` items, which [`each`] runs.
     pub(crate) fn many<F>(future: F, items: usize) -> Self
     where
         F: Future<Output = ContainedVec<Result<R, Error>>> + Send + 'static,
@@ -99,10 +101,12 @@ impl<R: 'static> Part<R> {
         })
     }
 
-    /// A chunk of `items` that the executor refused with this error.
+    /// Creates the part of a chunk of `items` items that the executor refused with
+    /// `error`.
     pub(super) fn refused(error: Error, items: usize) -> Self {
         let completion = Completion::new(NO_POOL);
-        // No other thread has it yet: it is not refused, and has no callbacks.
+        // `settle` cannot fail, because no other thread has the completion yet. For the
+        // same reason no callback has to run.
         let _ = completion.settle(Ok(()));
         Self::new(TaskFuture::<(), Nowhere>::new(completion), move |_| {
             (0..items).map(|_| Err(error.clone())).collect()
@@ -120,12 +124,14 @@ impl<R: 'static> Part<R> {
 }
 
 impl<R> Part<R> {
-    /// Waits for the results of its items, and returns them with their places.
+    /// Waits for the results of the batch, and returns each result with the index of
+    /// its item.
     pub(super) fn take(self) -> impl Iterator<Item = (usize, Result<R, Error>)> {
         (self.first..).zip(self.task.take())
     }
 
-    /// Waits until it is done, or the deadline; returns `true` if it is done.
+    /// Waits until the batch is done or the deadline has passed. Returns `true` if the
+    /// batch is done.
     pub(super) fn wait(&self, deadline: Instant) -> bool {
         self.task.wait(deadline)
     }
@@ -147,10 +153,10 @@ impl<R> Waitable for Part<R> {
 
 impl<R> sealed::Sealed for Part<R> {}
 
-/// The executor of a refused part: there is none.
+/// The executor type of a refused part, which has no executor.
 enum Nowhere {}
 
-/// A part's future, whatever its type.
+/// The future of a part, without the future's type.
 trait Pending<R> {
     fn cancel(&self);
     fn wait(&self, deadline: Instant) -> bool;
@@ -158,7 +164,7 @@ trait Pending<R> {
     fn target(&self) -> &dyn Target;
 }
 
-/// A future, and how its output becomes the results of the items.
+/// A future, and the function that converts its output to the results of the items.
 struct Unpacked<F, U> {
     future: F,
     unpack: U,
@@ -175,7 +181,8 @@ where
 
     fn wait(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        // Not `result_timeout`: the task may have failed with a timeout too.
+        // `result_timeout` would not do here, because a task may itself have failed
+        // with a timeout.
         !matches!(
             self.future.exception_timeout(left),
             Err(Error::Timeout { .. })

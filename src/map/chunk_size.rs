@@ -1,18 +1,21 @@
-//! The sizes of a map's chunks: as given, or chosen by what is known of the items.
+//! The sizes of a map's chunks: the given size, or sizes that depend on the number of
+//! items.
 
-/// Returns the sizes of the chunks: as given, or chosen by what is known of the
-/// items.
+/// Returns a function that returns the size of the next chunk. The size is `given`, or
+/// depends on the number of items, if that number is known.
 pub(super) fn chunk_sizes(
     given: Option<usize>,
     workers: usize,
     size_hint: (usize, Option<usize>),
 ) -> impl FnMut() -> usize {
-    /// Chunks for each worker: more even the load, fewer cost less.
+    /// The number of chunks for each worker. More chunks balance the load better, and
+    /// fewer chunks cost less.
     const CHUNKS: usize = 4;
     const LARGEST: usize = 1024;
     let known = || match size_hint {
         (least, Some(most)) if least == most => {
-            // An executor may have no workers just now.
+            // `workers` may be 0, because an executor may have no workers at this
+            // moment.
             let chunks = workers.max(1).saturating_mul(CHUNKS);
             Some(least.div_ceil(chunks).max(1))
         }

@@ -1,12 +1,11 @@
-//! [`ContainedVec`]: a list of the user's values, each of which may panic when it is
-//! dropped.
+//! [`ContainedVec`]: a list of the user's values, of which each may panic when dropped.
 
 use crate::panic::contain_drop;
 
 /// A list that drops its values one by one and contains the panic of each.
 ///
-/// A `Vec` would go on with the others while it unwinds from the first: a second
-/// panic then aborts the program.
+/// A `Vec` drops the other values while it unwinds from the first panic. A second panic
+/// would then abort the program.
 pub(crate) struct ContainedVec<T>(Vec<T>);
 
 impl<T> ContainedVec<T> {
@@ -18,7 +17,8 @@ impl<T> ContainedVec<T> {
         self.0.iter()
     }
 
-    /// The values, to go on with where nothing can panic.
+    /// Returns the values as a `Vec`, which the caller must not drop while a value's
+    /// `Drop` may panic.
     pub(super) fn into_vec(mut self) -> Vec<T> {
         std::mem::take(&mut self.0)
     }
@@ -27,7 +27,8 @@ impl<T> ContainedVec<T> {
 impl<T> FromIterator<T> for ContainedVec<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         let mut list = Self(Vec::new());
-        // Into the list one by one: the iterator may be the user's, and panic.
+        // The values go directly into the `ContainedVec`, because the user's iterator
+        // may panic, and the values must then be dropped one by one.
         list.0.extend(values);
         list
     }

@@ -1,7 +1,8 @@
 //! [`Map`]: the results of one function on many items, in their order.
 //!
-//! It gets a function that submits, and knows no executor. [`batch`] cuts the
-//! items into tasks, [`Unordered`] gives the same results as they end.
+//! The module calls a function that submits batches, and depends on no executor.
+//! [`batch`] cuts the items into tasks. [`Unordered`] yields the results in the order
+//! in which the tasks end.
 
 mod batch;
 mod chunk_size;
@@ -28,9 +29,9 @@ use crate::waitable::Waitable;
 /// The results of [`Executor::map`](crate::Executor::map), in the order of the
 /// items.
 ///
-/// `next` waits for the next item's result and returns it. It goes on after
-/// an item that failed. **Dropping it** cancels the tasks that have not begun:
-/// keep it as long as the work is to go on.
+/// `next` waits for the next item's result and returns it. The iterator goes on after
+/// an item that failed. **Dropping it** cancels the tasks that have not begun, so keep
+/// the `Map` until you have all results.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -45,23 +46,24 @@ use crate::waitable::Waitable;
 /// ```
 #[must_use = "dropping it cancels what has not begun"]
 pub struct Map<'a, R> {
-    /// Submitted and not yet read, in order.
+    /// The parts that are submitted and not yet read, in the order of the items.
     parts: VecDeque<Part<R>>,
-    /// The number of parts so far.
+    /// The number of parts submitted so far.
     submitted: u32,
-    /// The number of items so far.
+    /// The number of items submitted so far.
     drawn: usize,
-    /// The results of the last part that were not yet taken.
+    /// The results of the last read part that `next` has not yet returned.
     ready: std::vec::IntoIter<(usize, Result<R, Error>)>,
-    /// Submits the next batch, for a map with a buffer.
+    /// Submits the next batch. `None` if the map has no buffer or no items remain.
     more: Option<More<'a, R>>,
     deadline: Option<Instant>,
 }
 
-/// Submits the next batch and says how many items it has; `None` without items.
+/// A function that submits the next batch and returns the number of its items, or
+/// `None` if no items remain.
 type More<'a, R> = Box<dyn FnMut() -> Option<(usize, Result<Part<R>, Error>)> + 'a>;
 
-/// Submits all items now; the iterator borrows nothing.
+/// Submits all items now, so that the returned iterator borrows nothing.
 pub(crate) fn eager<A, R: 'static>(
     options: MapOptions,
     workers: usize,
@@ -74,7 +76,7 @@ pub(crate) fn eager<A, R: 'static>(
     Ok(map)
 }
 
-/// Submits all items now, or as many as the buffer holds.
+/// Submits all items now, or as many batches as the buffer holds.
 pub(crate) fn with<'a, A: 'a, R: 'static, I>(
     options: MapOptions,
     workers: usize,
@@ -109,7 +111,8 @@ impl<'a, R: 'static> Map<'a, R> {
         }
     }
 
-    /// Gives the results as they end, each with the place of its item.
+    /// Returns an iterator that yields each result when its task ends, with the index
+    /// of its item.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -132,7 +135,7 @@ impl<'a, R: 'static> Map<'a, R> {
         }
     }
 
-    /// Submits until `size` parts are ahead of the reader.
+    /// Submits batches until `size` parts are submitted and not yet read.
     fn fill(
         &mut self,
         size: usize,
@@ -154,9 +157,9 @@ impl<'a, R: 'static> Map<'a, R> {
         self.parts.push_back(part);
     }
 
-    /// Waits for the results of a part, and submits one more batch in its place. Items
-    /// that cannot be submitted are not skipped: the error is their result, in their
-    /// place.
+    /// Waits for the results of a part, and submits one more batch in place of this
+    /// part. If the executor refuses the batch, the error becomes the result of each
+    /// item of the batch.
     fn read(&mut self, part: Part<R>) {
         self.ready = part.take().collect::<Vec<_>>().into_iter();
         match self.more.as_mut().and_then(|more| more()) {
@@ -173,14 +176,15 @@ impl<'a, R: 'static> Map<'a, R> {
 impl<R> Map<'_, R> {
     /// Cancels the tasks that have not begun, and ends the iterator.
     fn give_up(&mut self) {
-        // The last first: a worker takes the first ones meanwhile.
+        // The loop begins with the last part, because the workers meanwhile begin the
+        // first parts.
         while let Some(part) = self.parts.pop_back() {
             part.cancel();
         }
         for (_, result) in self.ready.by_ref() {
             contain_drop(result);
         }
-        // The user's iterator comes last: its `Drop` may panic.
+        // The user's iterator is dropped last, because its `Drop` may panic.
         self.more = None;
     }
 

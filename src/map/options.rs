@@ -1,4 +1,4 @@
-//! [`MapOptions`]: how a map cuts its items into tasks, and its limits.
+//! [`MapOptions`]: the chunk size, the buffer size and the timeout of a map.
 
 use std::time::Duration;
 
@@ -20,14 +20,15 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "options do nothing by themselves"]
 pub struct MapOptions {
-    /// `None`: chosen for each map.
+    /// The number of items of one task. `None` chooses the chunk sizes for each map.
     pub(super) chunk_size: Option<usize>,
     pub(super) buffer_size: Option<usize>,
     pub(super) timeout: Option<Duration>,
 }
 
 impl MapOptions {
-    /// Creates options for one item a task, all submitted at once, without a timeout.
+    /// Creates options for tasks of one item each, which are all submitted at once, and
+    /// without a timeout.
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, MapOptions};
@@ -62,8 +63,9 @@ impl MapOptions {
         self
     }
 
-    /// Chooses the chunks: four for each worker if the items say how many they
-    /// are; if not, chunks that begin with one item and double up to 1,024.
+    /// Chooses the chunk sizes automatically. If the iterator knows the number of its
+    /// items, the map makes four chunks for each worker. If not, the first chunk has
+    /// one item, and the size doubles up to 1,024 items.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -80,12 +82,14 @@ impl MapOptions {
         self
     }
 
-    /// Limits the number of tasks that may be ahead of the reader.
+    /// Limits the number of tasks that are submitted and whose results the caller has
+    /// not yet taken.
     ///
-    /// Then the items are drawn as results are taken, never more, and may be
-    /// endless; and the iterator borrows the executor. The next item is drawn
-    /// before the result that makes room for it is given: one that only comes
-    /// because of that result is waited for in vain.
+    /// With a buffer, the map draws new items only when the caller takes results, so
+    /// the items may be endless. The returned iterator borrows the executor. The map
+    /// draws the next item before it returns the result that makes room for the item.
+    /// An iterator of items that waits for this result before it yields the next item
+    /// therefore hangs.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -101,9 +105,10 @@ impl MapOptions {
         self
     }
 
-    /// Limits the time for all items, counted from the call. When `next` would have to
-    /// wait beyond it, the iterator returns [`Error::Timeout`] and ends, which cancels
-    /// the rest. Results that are there by then still come.
+    /// Limits the time for all items, counted from the call of `map_with`. If `next`
+    /// would have to wait longer, the iterator returns [`Error::Timeout`], cancels the
+    /// tasks that have not begun, and ends. Before that, the iterator still returns the
+    /// results that are done.
     ///
     /// ```
     /// use std::time::Duration;
@@ -132,7 +137,8 @@ impl MapOptions {
         Ok(self)
     }
 
-    /// For an executor that takes the items one by one.
+    /// Returns the options with a chunk size of 1, for an executor that takes the items
+    /// one by one.
     pub(crate) fn unchunked(self) -> Result<Self, Error> {
         Ok(self.check()?.chunk_size(1))
     }

@@ -1,4 +1,4 @@
-//! [`Unordered`]: the results of a map as they end.
+//! [`Unordered`]: the results of a map in the order in which the tasks end.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use super::batch::Part;
 use crate::completion_set::CompletionSet;
 use crate::error::Error;
 
-/// The results of [`Map::unordered`]: as they end, each with the place of its
-/// item, counted from 0.
+/// The iterator of [`Map::unordered`], which yields each result when its task ends,
+/// with the index of its item.
 ///
-/// **Dropping it** cancels the tasks that have not begun. If the time of
-/// [`MapOptions::timeout`](crate::MapOptions::timeout) is over it gives
-/// [`Error::Timeout`] with the number of items as its place, and ends.
+/// **Dropping it** cancels the tasks that have not begun. When the time of
+/// [`MapOptions::timeout`](crate::MapOptions::timeout) is over, the iterator yields
+/// [`Error::Timeout`] with the number of items as the index, and ends.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -27,7 +27,7 @@ use crate::error::Error;
 /// ```
 #[must_use = "dropping it cancels what has not begun"]
 pub struct Unordered<'a, R> {
-    /// Without its parts, which are in the set.
+    /// The map without its parts, which are in `completion_set`.
     pub(super) map: Map<'a, R>,
     pub(super) completion_set: CompletionSet<Part<R>>,
 }
