@@ -1,4 +1,4 @@
-//! The macro [`submit!`](crate::submit), which submits a call with several arguments.
+//! The macro [`submit!`](crate::submit): several arguments without a closure.
 
 /// Submits a call with any number of arguments.
 ///

@@ -1,4 +1,4 @@
-//! [`Timing`]: the times at which a task was queued, started and finished.
+//! [`Timing`]: when a task was queued, started and finished.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! [`wait`] and [`wait_until`], which wait for several futures at once.
+//! [`wait`] and [`wait_until`]: several futures, one wait.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
-//! Implements the traits of a [`TaskFuture`] by its inherent methods and its
-//! completion.
+//! The traits of a [`TaskFuture`], by its inherent methods and its completion.
 
 use std::task::Waker;
 use std::time::Duration;

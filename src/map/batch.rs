@@ -1,5 +1,4 @@
-//! A [`Batch`], which holds the items of one task, and a [`Part`], the future of the
-//! results of a batch.
+//! A [`Batch`] is the items of one task, a [`Part`] the future of its results.
 
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
-//! [`ContainedVec`]: a list of the user's values, of which each may panic when dropped.
+//! [`ContainedVec`]: a list of the user's values, each of which may panic when it is
+//! dropped.
 
 use crate::panic::contain_drop;
 

@@ -1,4 +1,4 @@
-//! [`MapOptions`]: the chunk size, the buffer size and the timeout of a map.
+//! [`MapOptions`]: how a map cuts its items into tasks, and its limits.
 
 use std::time::Duration;
 
