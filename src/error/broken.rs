@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::Error;
 
-/// The cause for which a pool can run no more tasks.
+/// The reason why a pool can run no more tasks.
 ///
-/// It comes inside [`Error::Broken`], and lends its cause like an `Arc` of it.
-/// Clones share it.
+/// [`Error::Broken`] contains it. A `BrokenPool` dereferences to its cause, and clones
+/// share the cause.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -32,7 +32,7 @@ struct Parts {
     part: BrokenPart,
 }
 
-/// The part of a pool that the cause lies in.
+/// The part of a pool that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     any(not(target_os = "linux"), concurrent_futures_loom),
@@ -41,18 +41,19 @@ struct Parts {
 pub(crate) enum BrokenPart {
     /// The initializer failed.
     Initializer,
-    /// A worker died, and the pool was built to break then.
+    /// A worker died, and the pool's policy is `OnWorkerDeath::BreakPool`.
     Policy,
-    /// That many workers in a row ended before they began a task.
+    /// `workers` workers in a row ended before they began a task.
     Starts { workers: u32, look_at: &'static str },
-    /// No worker can be started.
+    /// The system cannot start any worker.
     Start,
-    /// Known only to the code that made the error.
+    /// An executor of another crate created the error, so the part is unknown.
     Unknown,
 }
 
 impl BrokenPool {
-    /// Creates the error of a pool that broke for that cause; for executors of your own.
+    /// Creates the error of a pool that broke because of `cause`, for executors of your
+    /// own.
     ///
     /// ```
     /// use concurrent_futures::{BrokenPool, Error};
@@ -68,13 +69,13 @@ impl BrokenPool {
         Self(Arc::new(Parts { cause, part }))
     }
 
-    /// The error that broke the pool.
+    /// Returns the error that broke the pool.
     pub fn cause(&self) -> &Error {
         &self.0.cause
     }
 
-    /// Returns `true` if the initializer of a worker failed: it panicked, returned
-    /// an error, or did not get its argument.
+    /// Returns `true` if the initializer of a worker failed: the initializer panicked,
+    /// returned an error, or did not receive its argument.
     pub fn is_initializer(&self) -> bool {
         self.0.part == BrokenPart::Initializer
     }
@@ -88,7 +89,7 @@ impl Deref for BrokenPool {
     }
 }
 
-/// The cause alone.
+/// Writes only the cause.
 impl fmt::Display for BrokenPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.cause().fmt(f)
@@ -104,7 +105,7 @@ impl fmt::Debug for BrokenPool {
     }
 }
 
-/// Writes that the pool is broken, by what, and what to do.
+/// Writes that the pool is broken, the cause, and advice to the user.
 pub(super) fn describe(broken: &BrokenPool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let cause = broken.cause();
     f.write_str("the pool is broken, ")?;
@@ -142,7 +143,8 @@ pub(super) fn describe(broken: &BrokenPool, f: &mut fmt::Formatter<'_>) -> fmt::
     }
 }
 
-/// Writes a worker's death without the advice on `retries`, which concerns one task.
+/// Writes a worker's death without the advice on `retries`, because that advice is for
+/// a single task.
 fn death(cause: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match cause {
         Error::WorkerDied(death) => write!(f, "{death}"),

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A value that could not be encoded, or not decoded.
+/// The error of a value that could not be encoded or decoded.
 ///
-/// It comes inside [`Error::Encode`](crate::Error::Encode) and
-/// [`Error::Decode`](crate::Error::Decode). Clones share it.
+/// [`Error::Encode`](crate::Error::Encode) and [`Error::Decode`](crate::Error::Decode)
+/// contain it. Clones share one allocation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CodecError(Arc<Parts>);
 
@@ -21,9 +21,9 @@ struct Parts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Side {
-    /// In the process that has the executor.
+    /// The process that has the executor.
     Parent,
-    /// In the worker.
+    /// The worker process.
     Worker,
 }
 
@@ -36,18 +36,18 @@ impl CodecError {
         }))
     }
 
-    /// The process that it happened in.
+    /// Returns the process in which encoding or decoding failed.
     pub fn side(&self) -> Side {
         self.0.side
     }
 
-    /// The name of the value's type.
+    /// Returns the name of the value's type.
     pub fn type_name(&self) -> &str {
         &self.0.type_name
     }
 
-    /// Returns the reason, as the value's own `Serialize` or `Deserialize` gave it,
-    /// or the format.
+    /// Returns the reason of the failure, as reported by the value's `Serialize` or
+    /// `Deserialize`, or by the wire format.
     pub fn reason(&self) -> &str {
         &self.0.reason
     }

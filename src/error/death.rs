@@ -6,57 +6,58 @@ use std::time::Duration;
 
 /// The end of a worker's process, and the task that it was running.
 ///
-/// It comes inside [`Error::WorkerDied`](crate::Error::WorkerDied). Two words
-/// would not hold it: clones share it.
+/// [`Error::WorkerDied`](crate::Error::WorkerDied) contains it. Clones share one
+/// allocation, so that an error stays two words wide.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WorkerDeath(Arc<Parts>);
 
-/// The facts of a death.
+/// The facts about the end of a worker's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) pid: u32,
     pub(crate) end: End,
     pub(crate) task: Option<Arc<str>>,
     pub(crate) moment: Moment,
-    /// A fact that the pool knows beyond that, for example its reason to end the
-    /// worker.
+    /// One more fact that the pool knows, for example the reason why the pool killed
+    /// the worker.
     pub(crate) note: Option<String>,
     pub(crate) times_begun: u32,
     pub(crate) loss: Loss,
 }
 
-/// The place in a worker's life where it ended.
+/// The phase of a worker's life in which the worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     Starting,
     Initializing,
     Idle,
-    /// It was sent a task.
+    /// The parent process had sent a task to the worker.
     Sent,
-    /// It had run a task for so long.
+    /// The worker had run a task for this time.
     Running(Duration),
 }
 
-/// The reason why the task of the worker is not begun again.
+/// The reason why the pool does not begin the worker's task again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// No retries are left, or there never were any.
+    /// The task has no retries, or has used all its retries.
     Retries,
-    /// The pool breaks when a worker dies.
+    /// The policy of the pool is to break when a worker dies.
     Policy,
-    /// That many workers in a row ended while they read its argument.
+    /// This number of workers in a row ended while they read the task's argument.
     Unread(u32),
-    /// The pool was broken or ended meanwhile.
+    /// The pool broke or ended before the task could begin again.
     Ended,
 }
 
-/// The end of a process as its parent learns of it.
+/// The end of a process, as the system reports it to the parent process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Exited(i32),
-    /// By a signal of this name.
+    /// A signal of this name ended the process.
     Signalled(String),
-    /// Unknown: other code in this process has reaped it.
+    /// The pool does not know how the process ended, because other code in the parent
+    /// process reaped the worker.
     Unknown,
 }
 
@@ -65,12 +66,12 @@ impl WorkerDeath {
         Self(Arc::new(parts))
     }
 
-    /// The id that the process had.
+    /// Returns the id of the worker's process.
     pub fn pid(&self) -> u32 {
         self.0.pid
     }
 
-    /// The code that it exited with; `None` if a signal ended it.
+    /// Returns the exit code of the process, or `None` if a signal ended the process.
     pub fn exit_code(&self) -> Option<i32> {
         match &self.0.end {
             End::Exited(code) => Some(*code),
@@ -78,7 +79,7 @@ impl WorkerDeath {
         }
     }
 
-    /// The name of the signal that ended it, like `SIGSEGV`.
+    /// Returns the name of the signal that ended the process, for example `SIGSEGV`.
     pub fn signal(&self) -> Option<&str> {
         match &self.0.end {
             End::Signalled(name) => Some(name),
@@ -86,19 +87,19 @@ impl WorkerDeath {
         }
     }
 
-    /// The name that the task was given by
-    /// [`TaskOptions::name`](crate::TaskOptions::name).
+    /// Returns the task's name, which [`TaskOptions::name`](crate::TaskOptions::name)
+    /// sets.
     pub fn task(&self) -> Option<&str> {
         self.0.task.as_deref()
     }
 
-    /// Returns the number of times that the task was begun: once, and once more for
-    /// each retry; 0 if the worker ran none.
+    /// Returns the number of times that workers began the task: one, and one more for
+    /// each retry. Returns 0 if the worker ran no task.
     pub fn times_begun(&self) -> u32 {
         self.0.times_begun
     }
 
-    /// Returns the time that the task had run; `None` if the worker ran none.
+    /// Returns the time that the task had run, or `None` if the worker ran no task.
     pub fn ran_for(&self) -> Option<Duration> {
         match self.0.moment {
             Moment::Running(time) => Some(time),
@@ -107,7 +108,7 @@ impl WorkerDeath {
     }
 }
 
-/// Writes how the worker ended, and what became of its task.
+/// Writes the end of the worker, and the consequence for its task.
 pub(super) fn describe(death: &WorkerDeath, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{death}")?;
     let Parts {

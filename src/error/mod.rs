@@ -1,8 +1,8 @@
 //! [`Error`]: everything that can keep a task from returning its value.
 //!
-//! One type for every executor, so that code stays generic over where its
-//! tasks run. It is two words wide and cheap to clone: whatever is larger sits
-//! behind an `Arc`.
+//! All executors return this type, so that code can be generic over the executor. An
+//! `Error` is two words wide and cheap to clone, because larger data is behind an
+//! `Arc`.
 
 mod broken;
 mod codec;
@@ -39,10 +39,10 @@ pub use self::task_end::TaskEnd;
 use crate::panic::Panic;
 use crate::state::State;
 
-/// The reason why there is no value.
+/// The reason why a task has no value, or why a call on an executor failed.
 ///
-/// A task's own `Err` is *not* here: it is the value that the task returned,
-/// and `result()` lends it as `Ok(&Err(..))`.
+/// An `Err` that the task itself returns is *not* an `Error`. The `Err` is the task's
+/// value, and `result()` lends it as `Ok(&Err(..))`.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -66,53 +66,53 @@ use crate::state::State;
 pub enum Error {
     /// The task was cancelled before it began, and never runs.
     Cancelled,
-    /// The wait ended before the task did. The task goes on; but a map, whose wait that
-    /// was, has cancelled those that had not begun.
+    /// The wait ended before the task ended. The task goes on. A map whose wait times
+    /// out cancels its tasks that have not begun.
     Timeout {
         /// The number of awaited tasks that had not ended.
         unfinished: u32,
-        /// The number of tasks that the wait was for.
+        /// The number of all awaited tasks.
         total: u32,
     },
     /// The task's function panicked.
     Panicked(Panic),
-    /// The task ran longer than its time limit, so its worker was ended.
+    /// The task ran longer than its time limit, so the pool killed its worker.
     TimeLimit(TaskEnd),
-    /// The task was ended by [`kill`](crate::TaskFuture::kill), or together with
-    /// all workers of its pool.
+    /// A call of [`kill`](crate::TaskFuture::kill) ended the task, or the program
+    /// killed all workers of its pool.
     Killed(TaskEnd),
-    /// The process of the worker ended under the task.
+    /// The worker's process ended before the task was done.
     WorkerDied(WorkerDeath),
-    /// The pool cannot run tasks any more; the cause is inside.
+    /// The pool cannot run tasks any more. The [`BrokenPool`] contains the cause.
     Broken(BrokenPool),
     /// The executor was shut down before the call.
     ShutDown,
-    /// The executor's queue is as long as it may be, and the call would not wait.
+    /// The executor's queue is full, and the call does not wait for room.
     QueueFull,
     /// The [`Promise`](crate::Promise) was dropped without an outcome.
     Abandoned,
-    /// A value could not be encoded: an argument, which was not submitted, or
-    /// what the task returned.
+    /// A value could not be encoded. The value is an argument, whose task was then not
+    /// submitted, or the value that the task returned.
     Encode(CodecError),
-    /// A value could not be decoded: an argument in the worker, or what the task
-    /// returned.
+    /// A value could not be decoded. The value is an argument, which the worker
+    /// decodes, or the value that the task returned.
     Decode(CodecError),
-    /// The function is not part of the main program, so that another process
-    /// could not find it; the text says which.
+    /// The function is not part of the main program, so a worker process cannot find
+    /// it. The text names the function.
     NotShippable(Arc<String>),
-    /// The wait would never end: what it is for waits, itself or through others,
-    /// for the waiting thread.
+    /// The wait would never end, because the awaited task waits for the waiting thread,
+    /// directly or through other tasks.
     WouldDeadlock,
-    /// The operation does not fit the state that the task is in.
+    /// The operation is not allowed in the current state of the task.
     InvalidState(State),
-    /// An argument is out of range; the text says which and what is allowed.
+    /// An argument is out of range. The text names the argument and the allowed values.
     InvalidArgument(Arc<String>),
     /// The operating system refused to start a worker.
     Spawn(Arc<io::Error>),
-    /// This platform, or the way the program was built, has no such thing; the
+    /// The platform or the build of the program does not support the operation. The
     /// text says what is missing.
     Unsupported(Arc<String>),
-    /// Any other error, for those who write executors; see [`Error::other`].
+    /// Any other error, for executors of your own; see [`Error::other`].
     Other(Arc<Box<dyn std::error::Error + Send + Sync>>),
 }
 
@@ -136,7 +136,7 @@ impl Error {
         Self::InvalidArgument(Arc::new(what.into()))
     }
 
-    /// A task's outcome was handed out, with this in it.
+    /// Records that the program has read this error as a task's outcome.
     pub(crate) fn mark_read(&self) {
         if let Self::Panicked(panic) = self {
             panic.mark_read();
@@ -147,8 +147,7 @@ impl Error {
         Self::NotShippable(Arc::new(what.into()))
     }
 
-    /// The error of each call on a pool that belongs to the process which this
-    /// one was forked from.
+    /// Creates the error of a call, in a forked child, on a pool of the parent process.
     pub(crate) fn forked_pool() -> Self {
         Self::other(
             "the pool was made in the process that this one was forked from, \
@@ -156,8 +155,8 @@ impl Error {
         )
     }
 
-    /// The error of each wait for a task that such a pool, or a promise, had not
-    /// ended.
+    /// Creates the error of a wait, in a forked child, for a task that had not ended in
+    /// the parent process at the fork.
     pub(crate) fn forked_task() -> Self {
         Self::other(
             "the task had not ended when this process was forked from the one that has it, \
@@ -169,13 +168,14 @@ impl Error {
         Self::Unsupported(Arc::new(what.into()))
     }
 
-    /// The error of every call on a pool that broke for `self`.
+    /// Creates the error of every call on a pool that broke because of `self`.
     pub(crate) fn broken(self, part: BrokenPart) -> Self {
         Self::Broken(BrokenPool::by(self, part))
     }
 }
 
-// Plain data, never changed once made; what `Other` wraps is only lent.
+// An `Error` is unwind safe, because its data never changes, and the error inside
+// `Other` is only borrowed.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
@@ -257,7 +257,8 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {
-    /// Returns the source of the cause, since the text shows the cause itself.
+    /// Returns the source of the cause, because the text of the error already contains
+    /// the cause itself.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Broken(broken) => broken.cause().source(),
@@ -268,7 +269,7 @@ impl std::error::Error for Error {
     }
 }
 
-// A result is as wide as two words: it travels in registers.
+// A result is two words wide, so that functions return it in registers.
 const _: () = {
     assert!(size_of::<Error>() == 16);
     assert!(size_of::<Result<&u8, Error>>() == 16);
@@ -361,7 +362,7 @@ mod tests {
                 BrokenPart::Start,
                 "broken, no worker could be started (out of memory); ask for fewer",
             ),
-            // An executor of somebody else's, of which nothing is known.
+            // The error of an executor of another crate, whose broken part is unknown.
             (
                 panic(),
                 BrokenPart::Unknown,

@@ -7,13 +7,13 @@ use std::io;
 
 use crate::sys::shortage::Shortage;
 
-/// The reason why no worker starts, where the system's own words name the wrong
-/// thing or none.
+/// The reason why no worker starts, used where the system's own error message is
+/// missing or misleading.
 #[derive(Debug)]
 pub(crate) struct StartFailure {
     what: String,
     advice: &'static str,
-    /// The system's own words.
+    /// The system's own error.
     cause: io::Error,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct StartFailure {
     expect(dead_code, reason = "it is made where there are processes")
 )]
 impl StartFailure {
-    /// Wraps an error of the system, whose kind stays.
+    /// Wraps an error of the system, and keeps the kind of the error.
     pub(crate) fn wrap(cause: io::Error, what: String, advice: &'static str) -> io::Error {
         io::Error::new(
             cause.kind(),
@@ -47,7 +47,8 @@ impl Error for StartFailure {
     }
 }
 
-/// Writes that no worker started, why, and what to do, as a clause that can go on.
+/// Writes that no worker started, the reason, and advice to the user. The text ends
+/// without a period, because the caller may append to it.
 pub(super) fn describe(cause: &io::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if cause
         .get_ref()

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 /// A task that the pool ended together with its worker.
 ///
-/// It comes inside [`Error::TimeLimit`](crate::Error::TimeLimit) and
-/// [`Error::Killed`](crate::Error::Killed). Clones share it.
+/// [`Error::TimeLimit`](crate::Error::TimeLimit) and
+/// [`Error::Killed`](crate::Error::Killed) contain it. Clones share one allocation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TaskEnd(Arc<Parts>);
 
-/// The known facts of the end of a task.
+/// The known facts about the end of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) task: Option<Arc<str>>,
@@ -31,30 +31,31 @@ impl TaskEnd {
 }
 
 impl TaskEnd {
-    /// The name that the task was given by
-    /// [`TaskOptions::name`](crate::TaskOptions::name).
+    /// Returns the task's name, which [`TaskOptions::name`](crate::TaskOptions::name)
+    /// sets.
     pub fn task(&self) -> Option<&str> {
         self.0.task.as_deref()
     }
 
-    /// The id of the worker's process; `None` if no worker had the task.
+    /// Returns the id of the worker's process, or `None` if no worker had the task.
     pub fn pid(&self) -> Option<u32> {
         self.0.pid
     }
 
-    /// Returns the time that the task had run; `None` if no worker was running it.
+    /// Returns the time that the task had run, or `None` if no worker was running the
+    /// task.
     pub fn ran_for(&self) -> Option<Duration> {
         self.0.ran_for
     }
 
-    /// The time limit of the task, if it had one.
+    /// Returns the time limit of the task, or `None` if the task had no limit.
     pub fn limit(&self) -> Option<Duration> {
         self.0.limit
     }
 }
 
-/// The task, the worker, and the time, as in `the task thumb in the
-/// worker process 7, after 1.0s`.
+/// Writes the task, the worker and the time, for example `the task thumb in the worker
+/// process 7, after 1.0s`.
 impl fmt::Display for TaskEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the task")?;

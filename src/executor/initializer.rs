@@ -2,8 +2,9 @@
 
 use crate::error::Error;
 
-/// The types that an initializer may return: `()`, or `Result<(), E>` of an error or a
-/// text, by `E: Into<Box<dyn Error + Send + Sync>>`. Sealed.
+/// The types that an initializer may return: `()`, or `Result<(), E>` with `E:
+/// Into<Box<dyn Error + Send + Sync>>`, which errors and texts implement. The trait is
+/// sealed.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

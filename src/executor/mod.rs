@@ -27,20 +27,21 @@ use crate::error::Error;
 use crate::future::Future;
 use crate::map::{self, Map, MapOptions};
 
-/// Bound on arguments and results that can be used with *every* executor.
+/// The bound on arguments and results that *every* executor accepts.
 ///
-/// A name for the bounds, implemented for all that meet them. A task that runs
-/// in this process needs less: see the inherent methods of the executors.
+/// `Portable` is an alias for these bounds: every type that meets the bounds implements
+/// it. The inherent methods of the thread pool and the inline executor have weaker
+/// bounds.
 ///
-/// A value arrives in another process as it was, or there is an error; but a field with
-/// `#[serde(skip)]`, of which nothing is written, arrives as its default. Types that
-/// serde reads by looking at what comes (`flatten`, `untagged`,
-/// `skip_serializing_if`, `serde_json::Value`) are refused; they go in the wrapper
-/// `Json` of the feature `json`. Vectors of numbers and texts are copied as they
-/// are, without `serde_bytes`.
+/// A value arrives in another process unchanged, or the task fails with an error. The
+/// exception is a field with `#[serde(skip)]`, which is not encoded and arrives as its
+/// default. Types that serde can decode only with the names of the fields (`flatten`,
+/// `untagged`, `skip_serializing_if`, `serde_json::Value`) are refused. Such types work
+/// inside the wrapper `Json` of the feature `json`. Vectors of numbers and texts are
+/// copied in one piece, without `serde_bytes`.
 ///
-/// A struct with aliases is read twice, and the first value dropped: by position and by
-/// name, so that no field is taken for another one.
+/// A struct with aliases is decoded twice, by position and by name, so that no field is
+/// mistaken for another field. The first of the two values is dropped.
 ///
 /// ```
 /// fn needs<T: concurrent_futures::Portable>() {}
@@ -54,20 +55,21 @@ use crate::map::{self, Map, MapOptions};
 )]
 pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 
-// Or the compiler would name serde's traits, and not this one with its advice.
+// Without this attribute, the compiler's error names serde's traits instead of
+// `Portable` and its advice.
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 
 /// Runs calls on workers, and returns a future for each.
 ///
-/// For code that is generic over where its tasks run. Each executor also has
-/// these methods inherent, with looser bounds where its kind allows, so that a
-/// program with one executor imports nothing.
+/// The trait is for code that is generic over the executor. Each executor also has
+/// these methods as inherent methods, some with weaker bounds, so that a program with
+/// one kind of executor need not import the trait.
 ///
-/// Any crate may implement it: [`promise`](crate::promise()) makes the futures,
-/// and shows how.
-/// It is implemented for `&E` as well. It cannot be made into `dyn Executor`,
-/// since `submit` is generic; write a generic function, or choose by `match`:
+/// Any crate may implement the trait: [`promise`](crate::promise()) creates the
+/// futures, and its documentation has an example. A reference `&E` to an executor is
+/// also an executor. There is no `dyn Executor`, because `submit` is generic. Write a
+/// generic function, or choose the executor by `match`:
 ///
 /// ```
 /// use concurrent_futures::{Error, Executor, Future, InlineExecutor, ThreadPoolExecutor};
@@ -91,7 +93,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
     note = "a pointer to an executor is none itself: lend what it points to, as in `&*executor`"
 )]
 pub trait Executor {
-    /// The futures that it gives.
+    /// The type of the futures that `submit` returns.
     type Future<T: Send + Sync + 'static>: Future<Output = T>
         + IntoFuture<Output = Result<T, Error>, IntoFuture: Send>
         + fmt::Debug
@@ -101,8 +103,8 @@ pub trait Executor {
 
     /// Submits `f(args)` to run on a worker.
     ///
-    /// `f` is a function, or a closure that captures nothing; what it needs
-    /// comes in `args`: a tuple for several values, `()` for none.
+    /// `f` is a function, or a closure that captures nothing. `args` is the argument of
+    /// `f`: a tuple for several values, `()` for no value.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor, Future};
@@ -122,15 +124,15 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`], [`Error::Broken`], or [`Error::Spawn`] if no worker
-    /// can be started; nothing runs then.
+    /// [`Error::ShutDown`], [`Error::Broken`], or [`Error::Spawn`] if no worker can be
+    /// started. After an error, `f` does not run.
     fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<Self::Future<R>, Error>
     where
         A: Portable,
         R: Portable + Sync;
 
-    /// Like [`submit`](Self::submit), but never waits for room in a queue, and
-    /// gives the call back if it is refused.
+    /// Like [`submit`](Self::submit), but never waits for room in the queue, and
+    /// returns the function and its arguments if the executor refuses the call.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor};
@@ -148,7 +150,7 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`], and those of [`submit`](Self::submit).
+    /// [`Error::QueueFull`], and the errors of [`submit`](Self::submit).
     #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
     fn try_submit<A, R>(
         &self,
@@ -159,10 +161,11 @@ pub trait Executor {
         A: Portable,
         R: Portable + Sync;
 
-    /// Submits `f` for each of `items`; the results come in the order of the items.
+    /// Submits a call of `f` for each item, and returns the results in the order of the
+    /// items.
     ///
-    /// All items are submitted before it returns. See [`Map`] for what the
-    /// iterator does.
+    /// `map` submits all items before it returns. See [`Map`] for the returned
+    /// iterator.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor};
@@ -178,7 +181,8 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit); what was submitted is cancelled.
+    /// The errors of [`submit`](Self::submit). After an error, `map` cancels the tasks
+    /// that are already submitted.
     fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
     where
         A: Portable,
@@ -208,12 +212,12 @@ pub trait Executor {
     /// # Ok::<(), Error>(())
     /// ```
     ///
-    /// An executor may submit item by item whatever the chunk size: the results
-    /// are the same.
+    /// An executor may ignore the chunk size and submit each item as one task. The
+    /// results are the same.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for a size of 0, and those of
+    /// [`Error::InvalidArgument`] for a size of 0, and the errors of
     /// [`map`](Self::map).
     fn map_with<'a, A, R, I>(
         &'a self,
@@ -233,7 +237,8 @@ pub trait Executor {
 
     /// Refuses new tasks, and waits until all submitted tasks are done.
     ///
-    /// The same as [`shutdown_with`](Self::shutdown_with) without options.
+    /// The effect is that of [`shutdown_with`](Self::shutdown_with) with the default
+    /// options.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor};
@@ -249,11 +254,12 @@ pub trait Executor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// Refuses new tasks; cancels and waits as `options` say.
+    /// Refuses new tasks, cancels pending tasks if `options` say so, and waits if
+    /// `options` say so.
     ///
-    /// May be called from any thread and more than once. Inside one of the
-    /// executor's own tasks or callbacks it does not wait: that would wait for
-    /// itself.
+    /// Any thread may call this method, and more than once. In one of the executor's
+    /// own tasks or callbacks the call does not wait, because the task or callback
+    /// would wait for itself.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor, Future, ShutdownOptions};
@@ -284,7 +290,7 @@ pub trait Executor {
     /// ```
     fn stats(&self) -> Stats;
 
-    /// Returns the largest number of workers.
+    /// Returns the largest number of workers that the executor may have.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor, ThreadPoolExecutor};
@@ -358,8 +364,8 @@ impl<E: Executor> Executor for &E {
     }
 }
 
-/// Implements [`Executor`] by the inherent methods of the same names, which have
-/// looser bounds.
+/// Implements [`Executor`] by the inherent methods of the same names, which have weaker
+/// bounds.
 macro_rules! executor_by_inherent_methods {
     ($type:ty, $future:ident) => {
         impl crate::executor::Executor for $type {

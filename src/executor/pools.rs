@@ -7,12 +7,12 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::sync::{Condvar, Mutex};
 
-/// Returns an error if a number given to a builder is 0. `numbers` has the name and the
+/// Returns an error if a setting of a builder is 0. `numbers` has the name and the
 /// value of each setting.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidArgument`] that names the first.
+/// [`Error::InvalidArgument`], which names the first setting that is 0.
 pub(crate) fn refuse_zeros(numbers: &[(&str, Option<u64>)]) -> Result<(), Error> {
     match numbers.iter().find(|(_, number)| *number == Some(0)) {
         Some((name, _)) => Err(Error::invalid_argument(format!(
@@ -22,15 +22,16 @@ pub(crate) fn refuse_zeros(numbers: &[(&str, Option<u64>)]) -> Result<(), Error>
     }
 }
 
-/// Returns the name of the next pool of that kind, as `ThreadPoolExecutor-0`.
+/// Returns the name of the next pool of this kind, for example `ThreadPoolExecutor-0`.
 pub(crate) fn next_name(executor: &str, made: &AtomicUsize) -> String {
-    // ORDERING: only the number has to be unique; it publishes nothing.
+    // ORDERING: `Relaxed`, because the number only has to be unique, and publishes no
+    // other data.
     format!("{executor}-{}", made.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Waits until a pool has ended, and joins its threads; with a deadline, waits
-/// until then at most, and joins none: their thread locals are dropped after that,
-/// and those know no limit.
+/// Waits until a pool has ended, and joins its threads. With a deadline, waits until
+/// the deadline at most, and joins no thread. A join could exceed the deadline, because
+/// a thread drops its thread locals after the pool has ended.
 pub(crate) fn join<S>(
     state: &Mutex<S>,
     ended: &Condvar,
@@ -53,9 +54,10 @@ pub(crate) fn join<S>(
     if deadline.is_some() {
         return;
     }
-    // A second caller waits here for the lock, until the threads have ended.
+    // If two threads call `join`, the second thread waits here for the lock until the
+    // threads of the pool have ended.
     for thread in threads.lock().drain(..) {
-        // The threads contain every panic, so there is nothing to report.
+        // `join` cannot fail, because the threads of a pool contain every panic.
         let _ = thread.join();
     }
 }

@@ -5,9 +5,10 @@ use crate::error::Error;
 use crate::sync::{Condvar, MutexGuard};
 
 pub(crate) struct QueueCapacity {
-    /// `None`: as many tasks as there are.
+    /// The largest number of queued tasks. `None` means that the queue is unbounded.
     limit: Option<usize>,
-    /// Notified when there may be room again, or tasks are refused.
+    /// Notified when the queue may have room again, or when the pool begins to refuse
+    /// tasks.
     not_full: Condvar,
 }
 
@@ -19,18 +20,18 @@ impl QueueCapacity {
         }
     }
 
-    /// Returns `true` if so many queued tasks are too many. A task that can count on
-    /// a worker takes no room.
+    /// Returns `true` if `queued` tasks exceed the limit. The first `counted_on` tasks
+    /// take no room, because each of them has a free worker.
     pub(crate) fn is_exceeded(&self, queued: usize, counted_on: usize) -> bool {
         self.limit
             .is_some_and(|limit| queued > limit.saturating_add(counted_on))
     }
 
-    /// Waits until there may be room; the caller checks again.
+    /// Waits until the queue may have room. The caller then checks the queue again.
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`], at once, if the caller does not want to wait.
+    /// [`Error::QueueFull`], without waiting, if `waits` is `false`.
     pub(crate) fn wait<S>(&self, state: &mut MutexGuard<'_, S>, waits: bool) -> Result<(), Error> {
         if !waits {
             return Err(Error::QueueFull);
@@ -39,14 +40,14 @@ impl QueueCapacity {
         Ok(())
     }
 
-    /// Wakes one submitter, for which there may be room.
+    /// Wakes one submitting thread, because the queue may have room for its task.
     pub(crate) fn notify_one(&self) {
         if self.limit.is_some() {
             self.not_full.notify_one();
         }
     }
 
-    /// Wakes all submitters: their tasks are refused from now on.
+    /// Wakes all submitting threads, because the pool refuses their tasks from now on.
     pub(crate) fn notify_all(&self) {
         self.not_full.notify_all();
     }

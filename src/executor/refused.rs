@@ -5,9 +5,10 @@ use std::fmt;
 use crate::error::Error;
 use crate::panic::contain_drop;
 
-/// A call that [`Executor::try_submit`](crate::Executor::try_submit) refused, and why.
+/// A call that [`Executor::try_submit`](crate::Executor::try_submit) refused, and the
+/// reason.
 ///
-/// Nothing is lost: it has the function and its arguments.
+/// The error returns the function and its arguments to the caller.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, TrySubmitError};
@@ -22,15 +23,15 @@ use crate::panic::contain_drop;
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 pub struct TrySubmitError<F, A> {
-    /// The reason why it was refused.
+    /// The reason why the executor refused the call.
     pub error: Error,
     /// The function and its arguments.
     pub call: (F, A),
 }
 
 impl<F, A> TrySubmitError<F, A> {
-    /// For the calls that do not give back: a panic in the `Drop` of what they
-    /// drop is contained.
+    /// Drops the function and its arguments, contains a panic of their `Drop`, and
+    /// returns the error. The methods that do not return a refused call use it.
     pub(crate) fn drop_call(self) -> Error {
         let (f, args) = self.call;
         contain_drop(f);

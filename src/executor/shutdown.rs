@@ -28,7 +28,8 @@ pub struct ShutdownOptions {
 }
 
 impl ShutdownOptions {
-    /// Waits without a limit and cancels nothing.
+    /// Creates options with which the shutdown waits without a limit and cancels no
+    /// task.
     ///
     /// ```
     /// use concurrent_futures::ShutdownOptions;
@@ -45,11 +46,12 @@ impl ShutdownOptions {
         }
     }
 
-    /// Sets whether to wait until the tasks are done and the workers have ended.
+    /// Sets whether the shutdown waits until the tasks are done and the workers have
+    /// ended.
     ///
-    /// Without waiting, submitted tasks still run, as long as `main` does: Rust
-    /// has no exit hook that could wait for them, and dropping the executor then
-    /// does not wait either.
+    /// Without waiting, submitted tasks still run until `main` ends, because Rust has
+    /// no exit hook that could wait for the tasks. Dropping the executor after such a
+    /// shutdown does not wait either.
     ///
     /// ```
     /// use concurrent_futures::ShutdownOptions;
@@ -61,8 +63,8 @@ impl ShutdownOptions {
         self
     }
 
-    /// Sets whether to cancel the tasks that have not begun. Their callbacks run in
-    /// the calling thread.
+    /// Sets whether the shutdown cancels the tasks that have not begun. The callbacks
+    /// of these tasks run in the calling thread.
     ///
     /// ```
     /// use concurrent_futures::ShutdownOptions;
@@ -74,8 +76,8 @@ impl ShutdownOptions {
         self
     }
 
-    /// Limits the wait. The tasks go on after it. The limit does not count for the
-    /// callbacks of cancelled tasks.
+    /// Limits the time of the wait. The tasks go on after the wait. The time of the
+    /// callbacks of cancelled tasks does not count.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -117,7 +119,8 @@ impl ShutdownOptions {
         self.timeout
     }
 
-    /// Returns the time at which the wait ends, counted from now; `None`: it has no limit.
+    /// Returns the time at which a wait that begins now ends, or `None` if the wait has
+    /// no limit.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.limit()
             .and_then(|limit| Instant::now().checked_add(limit))
@@ -130,8 +133,8 @@ impl Default for ShutdownOptions {
     }
 }
 
-/// The result of [`Executor::shutdown_with`](crate::Executor::shutdown_with); the
-/// counts are of the executor's whole life.
+/// The result of [`Executor::shutdown_with`](crate::Executor::shutdown_with). It counts
+/// the tasks of the executor's whole life.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -147,15 +150,15 @@ impl Default for ShutdownOptions {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Tasks that returned.
+    /// The number of tasks that returned.
     pub finished: u64,
-    /// Tasks that panicked, or failed with their pool.
+    /// The number of tasks that panicked, or failed together with their pool.
     pub failed: u64,
-    /// Tasks that were cancelled.
+    /// The number of tasks that were cancelled.
     pub cancelled: u64,
-    /// Tasks that still run.
+    /// The number of tasks that still run.
     pub running: usize,
-    /// Tasks that still wait for a worker, and will run.
+    /// The number of tasks that still wait for a worker. These tasks will run.
     pub queued: usize,
 }
 

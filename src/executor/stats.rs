@@ -1,9 +1,9 @@
 //! [`Stats`]: a snapshot of an executor's counts.
 
-/// A snapshot of an executor's counts, as
-/// [`Executor::stats`](crate::Executor::stats) returns it.
+/// A snapshot of an executor's counts, which
+/// [`Executor::stats`](crate::Executor::stats) returns.
 ///
-/// An executor of your own begins with `Stats::default()` and sets the fields.
+/// An executor of your own creates `Stats::default()` and sets the fields.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -18,24 +18,26 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Workers that were started and have not ended. Also those that a thread pool starts
-    /// next, as soon as the thread runs that is on its way, if they are needed still.
+    /// The number of workers that were started and have not ended. A thread pool starts
+    /// one thread at a time, and also counts the threads that it will start next if
+    /// they are still needed.
     pub workers: usize,
-    /// Workers that a new task can count on.
+    /// The number of workers that are free for a new task.
     pub idle: usize,
-    /// Tasks that wait for a worker, or are just being started by one.
+    /// The number of tasks that wait for a worker, or that a worker is about to begin.
     pub queued: usize,
-    /// Tasks whose function runs.
+    /// The number of tasks whose function runs.
     pub running: usize,
-    /// Tasks that returned, also those that returned an `Err` of their own.
+    /// The number of tasks that returned, including the tasks that returned an `Err`.
     pub finished: u64,
-    /// Tasks that panicked, or failed with their pool.
+    /// The number of tasks that panicked, or failed together with their pool.
     pub failed: u64,
-    /// Tasks that were cancelled.
+    /// The number of tasks that were cancelled.
     pub cancelled: u64,
-    /// Workers that were started in the place of one that ended.
+    /// The number of workers that were started to replace a worker that ended.
     pub replaced: u64,
-    /// The processes of the workers; of threads none, since they share one.
+    /// The process ids of the workers. The list is empty for a thread pool, because its
+    /// workers share one process.
     pub pids: Vec<u32>,
     /// `true` if the pool is broken and refuses tasks.
     pub broken: bool,

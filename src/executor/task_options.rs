@@ -9,10 +9,11 @@ use crate::error::Error;
 
 /// Options for a single task; see [`With`].
 ///
-/// An option that an executor cannot honour is an error of `submit`, never
-/// ignored. In this process a running function cannot be ended, and a task is
-/// not lost with its worker: threads and the inline executor honour the name
-/// alone. A [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) honours all.
+/// An executor never ignores an option: `submit` returns an error if the executor does
+/// not support the option. The thread pool and the inline executor support only the
+/// name, because in this process a running function cannot be ended and a task cannot
+/// lose its worker. A [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) supports all
+/// options.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,7 +34,7 @@ pub struct TaskOptions {
 }
 
 impl TaskOptions {
-    /// Creates options that ask for nothing.
+    /// Creates options without a name, a time limit or retries.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -47,7 +48,7 @@ impl TaskOptions {
         Self::default()
     }
 
-    /// Names the task in errors.
+    /// Sets the name of the task that errors show.
     ///
     /// ```
     /// use concurrent_futures::{Error, TaskOptions, ThreadPoolExecutor};
@@ -66,7 +67,7 @@ impl TaskOptions {
 
     /// Limits the time that the function may run, counted from its start.
     ///
-    /// Then its worker is ended, and the task fails with
+    /// When the time is over, the pool kills the task's worker, and the task fails with
     /// [`Error::TimeLimit`](crate::Error::TimeLimit).
     ///
     /// ```
@@ -81,8 +82,8 @@ impl TaskOptions {
         self
     }
 
-    /// Sets how often the task may be begun again if its worker dies under it. Only
-    /// for tasks that may run twice.
+    /// Sets how often the pool may begin the task again if the task's worker dies. Use
+    /// it only for tasks that may run twice.
     ///
     /// ```
     /// use concurrent_futures::TaskOptions;
@@ -99,7 +100,7 @@ impl TaskOptions {
         (self.name.clone(), self.time_limit, self.retries)
     }
 
-    /// Returns the name, the only option of a task that runs in this process.
+    /// Returns the name, which is the only option that a task in this process supports.
     pub(crate) fn in_process(&self) -> Result<Option<Arc<str>>, Error> {
         if self.time_limit.is_some() {
             return Err(Error::invalid_argument(
@@ -119,9 +120,9 @@ impl TaskOptions {
 
 /// A view of an executor whose tasks all have the same [`TaskOptions`].
 ///
-/// It borrows the executor and is itself an
-/// [`Executor`](crate::Executor): options for one call, or for a part of a
-/// program. Its `shutdown` is that of the executor.
+/// The view borrows the executor, and is itself an [`Executor`](crate::Executor). Use
+/// it to set options for one call or for a part of a program. The view's `shutdown`
+/// shuts down the executor.
 ///
 /// ```
 /// use concurrent_futures::{Error, Executor, Future, TaskOptions, ThreadPoolExecutor};
@@ -148,7 +149,7 @@ impl<'a, E> With<'a, E> {
 }
 
 impl<E: Executor> With<'_, E> {
-    /// Does what [`Executor::shutdown`] of the executor does.
+    /// Calls [`Executor::shutdown`] of the executor.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -163,7 +164,7 @@ impl<E: Executor> With<'_, E> {
         self.executor.shutdown()
     }
 
-    /// Does what [`Executor::shutdown_with`] of the executor does.
+    /// Calls [`Executor::shutdown_with`] of the executor.
     ///
     /// ```
     /// use concurrent_futures::{ShutdownOptions, TaskOptions, ThreadPoolExecutor};
@@ -178,7 +179,7 @@ impl<E: Executor> With<'_, E> {
         self.executor.shutdown_with(options)
     }
 
-    /// Does what [`Executor::stats`] of the executor does.
+    /// Calls [`Executor::stats`] of the executor.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -193,7 +194,7 @@ impl<E: Executor> With<'_, E> {
         self.executor.stats()
     }
 
-    /// Does what [`Executor::max_workers`] of the executor does.
+    /// Calls [`Executor::max_workers`] of the executor.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
