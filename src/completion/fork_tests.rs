@@ -88,3 +88,25 @@ fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     assert!(task.settle(Ok(1)).map(Notification::notify).is_ok());
     scope_tasks.wait(run_inline);
 }
+
+/// A thread of the parent was about to keep a panic.
+#[test]
+fn the_panics_of_a_scope_are_not_dropped_in_a_fork() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static IS_DROPPED: AtomicBool = AtomicBool::new(false);
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            IS_DROPPED.store(true, Ordering::Relaxed);
+        }
+    }
+    Origin::new().expect("there is memory");
+    let count = super::scope_count::ScopeCount::new();
+    count.keep_panic(crate::panic::Panic::from_payload(Box::new(Payload)));
+    let scope_tasks = std::cell::Cell::new(Some(ScopeTasks::with_count(count)));
+    let keeps = is_true_in_a_fork(|| {
+        drop(scope_tasks.take());
+        !IS_DROPPED.load(Ordering::Relaxed)
+    });
+    assert!(keeps);
+}

@@ -137,6 +137,14 @@ impl ScopeCount {
         self.panics.lock().push(panic);
     }
 
+    /// Forgets the panics, in a fork, where a thread of the parent may have half changed
+    /// them.
+    pub(super) fn forget_panics(&mut self) {
+        let panics = std::mem::take(self.panics.get_mut());
+        #[expect(clippy::mem_forget, reason = "they are perhaps half changed")]
+        std::mem::forget(panics);
+    }
+
     /// Returns the first panic that was not read.
     pub(super) fn unread_panic(&self) -> Option<Panic> {
         let panics = self.panics.lock();

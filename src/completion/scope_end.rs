@@ -50,6 +50,10 @@ const LEAST: usize = 64;
 
 impl ScopeTasks {
     pub(crate) fn new() -> Self {
+        Self::with_count(ScopeCount::new())
+    }
+
+    pub(super) fn with_count(count: ScopeCount) -> Self {
         let list = |_| {
             List(Mutex::new(Untried {
                 tasks: VecDeque::new(),
@@ -58,7 +62,7 @@ impl ScopeTasks {
             }))
         };
         Self {
-            count: ScopeCount::new(),
+            count,
             lists: std::array::from_fn(list),
             late: AtomicU64::new(0),
         }
@@ -167,6 +171,7 @@ impl Drop for ScopeTasks {
             #[expect(clippy::mem_forget, reason = "it is perhaps half changed")]
             std::mem::forget(tasks);
         }
+        self.count.forget_panics();
     }
 }
 

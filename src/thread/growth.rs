@@ -132,14 +132,19 @@ impl Pool {
         let index = state.vacant.pop().unwrap_or_else(|| self.started());
         // It counts from here on.
         self.slots.get(index).set_busy(false);
+        state.workers += 1;
+        if !state.is_starting {
+            return self.start_thread(state, index);
+        }
+        self.count_slot(index);
+        state.planned.push(index);
+        Ok(())
+    }
+
+    /// Shows a slot to the other threads.
+    fn count_slot(&self, index: usize) {
         // ORDERING: release shows the slot to those who see the number.
         self.started.fetch_max(index + 1, Ordering::Release);
-        state.workers += 1;
-        if state.is_starting {
-            state.planned.push(index);
-            return Ok(());
-        }
-        self.start_thread(state, index)
     }
 
     /// Called by a new worker, first of all: drops what is planned, and follows the rule
@@ -155,9 +160,15 @@ impl Pool {
         }
         // ORDERING: see the head of this file.
         fence(Ordering::SeqCst);
-        while self.has_room(&state) && self.is_short() {
-            if self.start_worker(&mut state).is_err() {
-                // Without another thread, the tasks wait until a worker is free.
+        // The flags first.
+        let free = self.free();
+        let queued = self.queued();
+        // While the pool is closed, a free worker may have turned busy without a fence
+        // (`start_if_queued`).
+        let least = usize::from(queued > 0 && !self.queue.is_open());
+        for _ in 0..queued.saturating_sub(free).max(least) {
+            // Without another thread, the tasks wait until a worker is free.
+            if !self.has_room(&state) || self.start_worker(&mut state).is_err() {
                 return;
             }
         }
@@ -179,6 +190,8 @@ impl Pool {
         match spawn(thread, move || worker::main(pool, index, number, &name)) {
             Ok(thread) => {
                 self.threads.lock().extend(thread);
+                // Not before, or the next task of a pool without a thread would be accepted.
+                self.count_slot(index);
                 state.started += 1;
                 state.is_starting = true;
                 // ORDERING: under the lock.

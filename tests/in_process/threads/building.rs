@@ -37,6 +37,35 @@ fn a_thread_that_cannot_start_is_an_error_of_submit() {
     executor.shutdown();
 }
 
+#[test]
+fn each_task_of_a_pool_that_can_have_no_thread_is_refused() {
+    for capacity in [None, Some(1)] {
+        let mut builder = ThreadPoolExecutor::builder().stack_size(isize::MAX as usize / 2);
+        if let Some(tasks) = capacity {
+            builder = builder.queue_capacity(tasks);
+        }
+        let executor = builder.build().unwrap();
+        let meeting = Meeting::of(8);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    meeting.wait();
+                    for _ in 0..3 {
+                        let refused = executor.spawn(|| ()).map(drop);
+                        assert!(matches!(refused, Err(Error::Spawn(_))), "{refused:?}");
+                    }
+                });
+            }
+        });
+        executor.scope(|scope| {
+            let refused = scope.spawn(|| ()).map(drop);
+            assert!(matches!(refused, Err(Error::Spawn(_))), "{refused:?}");
+        });
+        let stats = executor.stats();
+        assert_eq!((stats.workers, stats.idle, stats.queued), (0, 0, 0));
+    }
+}
+
 /// Without memory for one more stack; run alone, in a process of its own.
 #[cfg(target_os = "linux")]
 #[test]
