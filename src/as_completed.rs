@@ -15,9 +15,9 @@ use crate::waitable::Waitable;
 ///
 /// A wait without a limit may be for tasks that all need the waiting thread: in one of
 /// the tasks themselves, in a callback of their process pool, in the initializer of
-/// their thread pool, in a fork. Their futures are then yielded although they are not
-/// done. Their [`result`](crate::TaskFuture::result) is the error that says why, in
-/// most cases [`Error::WouldDeadlock`].
+/// their thread pool, in a forked child. Their futures are then yielded although they
+/// are not done. Their [`result`](crate::TaskFuture::result) is the error that says
+/// why, in most cases [`Error::WouldDeadlock`].
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};

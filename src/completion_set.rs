@@ -121,7 +121,8 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Adds a task, unless it is in the set already.
+    /// Adds a task and returns `true`, or returns `false` if the task is already in the
+    /// set.
     pub(crate) fn add(&mut self, item: F) -> bool {
         if !item.is_sole() && !self.ids.insert(item.target().id()) {
             return false;

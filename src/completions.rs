@@ -134,8 +134,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     /// the tasks inline that have not begun and that this worker can run.
     ///
     /// If no task can be done while this thread waits (in one of the tasks, in a
-    /// callback of their process pool, in a fork), returns a future that is not done.
-    /// The `result` of this future is the error that says why.
+    /// callback of their process pool, in a forked child), returns a future that is not
+    /// done. The `result` of this future is the error that says why.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -160,14 +160,14 @@
 //! A wait that is known to hang returns [`Error::WouldDeadlock`]. The following waits
 //! are not detected, and hang:
 //!
-//! * a cycle of waits of several tasks through [`wait()`], [`as_completed`],
-//!   [`completions`], an unordered map, an `.await`, the end of a scope, a channel or
-//!   a lock;
+//! * a cycle of tasks that wait for each other through [`wait()`], [`as_completed`],
+//!   [`completions`], an unordered map, an `.await`, the end of a scope, a channel or a
+//!   lock;
 //! * [`completions`] as a bare channel (`select!`, `recv_timeout` in a loop) in a task,
-//!   for tasks that only its own worker could run: the channel runs none of them,
-//!   unlike the other waits;
-//! * in an initializer of a thread pool or a callback of a process pool, the
-//!   end of a scope, a channel or a lock that needs another task of that pool;
+//!   for tasks that only the worker of this task could run, because the channel runs no
+//!   task inline, unlike the other waits;
+//! * a wait in an initializer of a thread pool or a callback of a process pool, at the
+//!   end of a scope, on a channel or on a lock, for another task of that pool;
 //! * a wait for a queued task while all workers wait for queued tasks, as when all
 //!   workers of two pools wait for tasks of the other pool.
 //!
@@ -210,9 +210,9 @@
 //!
 //! # Features and platforms
 //!
-//! * `worker-hook` (default): a program needs nothing to be started as a worker of a
-//!   process pool. Without it, `main` begins with [`init()`].
-//! * `json`: the wrapper `Json`.
+//! * `worker-hook` (default): the program needs no code of its own to run as a worker
+//!   of a process pool. Without this feature, `main` must begin with [`init()`].
+//! * `json`: adds the wrapper `Json`.
 //!
 //! The crate is tested on Linux on x86-64. On other Linux targets it should work but is
 //! not tested. On other platforms the thread pool and the inline executor should work

@@ -26,7 +26,7 @@ use std::sync::{Arc, Once};
 use crate::sync::Mutex;
 use crate::worker::current_worker;
 
-/// A panic that ended a task: its message, place and worker.
+/// A panic that ended a task: its message, location and worker.
 ///
 /// [`Error::Panicked`](crate::Error::Panicked) contains it. The program's panic hook
 /// runs as for any other panic, so the message also appears on standard error, unless
@@ -416,7 +416,8 @@ fn note(info: &PanicHookInfo<'_>) {
         location: location.to_string(),
         task: TASK.try_with(|task| task.borrow().clone()).unwrap_or(None),
     };
-    // The borrow of `NOTES` ends here, before the program's hook runs, which may panic.
+    // The borrow of `NOTES` ends with this statement, because the program's hook runs
+    // next and may panic.
     let _ = NOTES.try_with(|notes| {
         let mut notes = notes.borrow_mut();
         if notes.len() == first + MOST_NOTES {

@@ -63,9 +63,9 @@ pub struct Waited<F> {
 ///
 /// A wait without a limit also ends if all remaining tasks need the waiting thread: in
 /// one of the tasks themselves, in a callback of their process pool, in the initializer
-/// of their thread pool, in a fork. Their futures are then in `not_done`, and their
-/// [`result`](crate::TaskFuture::result) is the error that says why, in most cases
-/// [`Error::WouldDeadlock`](crate::Error).
+/// of their thread pool, in a forked child. Their futures are then in `not_done`, and
+/// their [`result`](crate::TaskFuture::result) is the error that says why, in most
+/// cases [`Error::WouldDeadlock`](crate::Error).
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, wait};
@@ -130,8 +130,8 @@ pub fn wait_until<F: Waitable>(
     let mut is_enough = false;
     while left > 0 && !is_enough {
         let numbers: Vec<usize> = match completion_set.next(deadline) {
-            // Drain all that have arrived before returning, so that tasks that ended
-            // together are reported together.
+            // Drain all numbers that have arrived, so that the result has all tasks
+            // that ended together.
             Ok(number) => std::iter::once(number)
                 .chain(std::iter::from_fn(|| completion_set.try_next()))
                 .collect(),

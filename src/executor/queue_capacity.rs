@@ -21,7 +21,7 @@ impl QueueCapacity {
     }
 
     /// Returns `true` if `queued` tasks exceed the limit. The first `counted_on` tasks
-    /// take no room, because each of them has a free worker.
+    /// take no room, because a worker is available for each of them.
     pub(crate) fn is_exceeded(&self, queued: usize, counted_on: usize) -> bool {
         self.limit
             .is_some_and(|limit| queued > limit.saturating_add(counted_on))

@@ -67,8 +67,8 @@ impl TaskOptions {
 
     /// Limits the time that the function may run, counted from its start.
     ///
-    /// When the time is over, the pool kills the task's worker, and the task fails with
-    /// [`Error::TimeLimit`](crate::Error::TimeLimit).
+    /// The pool kills the task's worker at the end of this time, and the task fails
+    /// with [`Error::TimeLimit`](crate::Error::TimeLimit).
     ///
     /// ```
     /// use std::time::Duration;

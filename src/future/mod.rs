@@ -66,10 +66,10 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Why there is no value.
+    /// The error of the task, if the task has no value.
     fn result(&self) -> Result<&Self::Output, Error>;
 
-    /// Like [`result`](Self::result), for `timeout` at most; see
+    /// Like [`result`](Self::result), but waits for `timeout` at most; see
     /// [`TaskFuture::result_timeout`].
     ///
     /// ```
@@ -105,7 +105,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Why there is no value.
+    /// The error of the task, if the task has no value.
     fn into_result(self) -> Result<Self::Output, Error>
     where
         Self: Sized;
@@ -123,7 +123,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Why there is no value.
+    /// The error of the task, if the task has no value.
     fn boxed_into_result(self: Box<Self>) -> Result<Self::Output, Error>;
 
     /// Returns the value if the task is done, and the future if not; see
@@ -161,7 +161,7 @@ pub trait Future: Waitable {
     /// ```
     fn exception(&self) -> Option<Error>;
 
-    /// Like [`exception`](Self::exception), for `timeout` at most; see
+    /// Like [`exception`](Self::exception), but waits for `timeout` at most; see
     /// [`TaskFuture::exception_timeout`].
     ///
     /// ```
@@ -178,7 +178,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`].
+    /// [`Error::Timeout`] if the task is not done within `timeout`.
     fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error>;
 
     /// Cancels the task if it has not begun; see [`TaskFuture::cancel`].

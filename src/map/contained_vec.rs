@@ -18,8 +18,8 @@ impl<T> ContainedVec<T> {
         self.0.iter()
     }
 
-    /// Returns the values as a `Vec`, which the caller must not drop while a value's
-    /// `Drop` may panic.
+    /// Returns the values as a `Vec`. The caller must move each value out of the `Vec`
+    /// and must not panic meanwhile.
     pub(super) fn into_vec(mut self) -> Vec<T> {
         std::mem::take(&mut self.0)
     }
