@@ -18,12 +18,12 @@ use crate::sync::Mutex;
 use crate::sys::fork::Origin;
 use crate::worker::{self, PoolKind, Worker};
 
-/// Runs each call at once, in the thread that submits it.
+/// Runs each call at once, on the thread that submits the call.
 ///
-/// The synchronous form of the same program: for tests, for debugging, and to
-/// compare with. A future is done when `submit` returns it.
+/// Makes a program that uses executors synchronous, for tests, debugging and comparison. A
+/// future is done when `submit` returns it.
 ///
-/// **Dropping it** does nothing: all its work is done.
+/// **Dropping the executor** does nothing, because all its tasks are done.
 ///
 /// ```
 /// use concurrent_futures::InlineExecutor as PoolExecutor;
@@ -36,11 +36,12 @@ use crate::worker::{self, PoolKind, Worker};
 /// ```
 pub struct InlineExecutor {
     state: Mutex<ExecutorState>,
-    /// The process that made it. In a fork of that the lock may be held for ever.
+    /// The process that created the executor. In a forked child the executor's lock may be
+    /// held for ever.
     origin: Origin,
 }
 
-/// The future of a task of an [`InlineExecutor`]: done from the start.
+/// The future of a task of an [`InlineExecutor`]. The future is done from the start.
 ///
 /// ```
 /// use concurrent_futures::{InlineExecutor, InlineFuture};
@@ -60,7 +61,8 @@ struct ExecutorState {
 }
 
 impl InlineExecutor {
-    /// Makes one; it never fails, and has the signature of the others.
+    /// Creates an executor. Never fails, and returns a `Result` only to have the same
+    /// signature as the other executors.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;
@@ -82,7 +84,7 @@ impl InlineExecutor {
 
     /// Runs `f(args)` before it returns.
     ///
-    /// A panic of `f` is the future's error, as on every executor.
+    /// A panic of `f` becomes the future's error, as on every executor.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;
@@ -108,7 +110,7 @@ impl InlineExecutor {
         }
     }
 
-    /// Like [`submit`](Self::submit), but gives the call back if it is refused.
+    /// Like [`submit`](Self::submit), but returns the call if it is refused.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor};
@@ -143,13 +145,13 @@ impl InlineExecutor {
         };
         self.end(outcome.is_err());
         let completion = Completion::new(NO_POOL);
-        // No other thread has it yet: it cannot be refused, and there is nothing
-        // to tell.
+        // No other thread has the task yet. So `settle` cannot refuse the outcome, and the
+        // notification is empty.
         let _ = completion.settle(outcome);
         Ok(TaskFuture::new(completion))
     }
 
-    /// Counts a task in, unless there was a shutdown.
+    /// Counts one more task, unless the executor was shut down.
     fn begin(&self) -> Result<(), Error> {
         if !self.origin.is_here() {
             return Err(Error::forked_pool());
@@ -164,7 +166,7 @@ impl InlineExecutor {
 
     fn end(&self, failed: bool) {
         if !self.origin.is_here() {
-            // The call forked.
+            // The call forked, and this is the child.
             return;
         }
         let mut state = self.state.lock();
@@ -222,7 +224,7 @@ impl InlineExecutor {
         map::eager(MapOptions::new(), self.max_workers(), items, submit)
     }
 
-    /// Like [`map`](Self::map), with options; a chunk is run item by item.
+    /// Like [`map`](Self::map), with options. The items of a chunk run one after another.
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, MapOptions};
@@ -236,8 +238,8 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`] after a shutdown, [`Error::InvalidArgument`] for a
-    /// size of 0.
+    /// Returns [`Error::ShutDown`] after a shutdown, and [`Error::InvalidArgument`] for a
+    /// chunk size of 0.
     pub fn map_with<'a, F, A, R, I>(
         &'a self,
         options: MapOptions,
@@ -255,7 +257,7 @@ impl InlineExecutor {
         map::with(options.unchunked()?, self.max_workers(), items, submit)
     }
 
-    /// The executor seen through options for single tasks; see [`With`].
+    /// Returns a view of this executor whose tasks have these options; see [`With`].
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, TaskOptions};
@@ -269,7 +271,7 @@ impl InlineExecutor {
         With::new(self, options)
     }
 
-    /// Refuses tasks from now on; there is nothing to wait for.
+    /// Refuses tasks from now on. Does not wait, because all earlier tasks are done.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor};
@@ -283,7 +285,8 @@ impl InlineExecutor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// The same as [`shutdown`](Self::shutdown): no option changes anything.
+    /// Does the same as [`shutdown`](Self::shutdown), because no option has an effect on
+    /// this executor.
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, ShutdownOptions};
@@ -301,8 +304,7 @@ impl InlineExecutor {
         self.stats().into()
     }
 
-    /// Returns counts of the tasks so far. The one worker is the thread that
-    /// submits.
+    /// Returns counts of the tasks so far. The only worker is the thread that submits.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;
@@ -327,7 +329,7 @@ impl InlineExecutor {
         }
     }
 
-    /// 1: the thread that submits.
+    /// Returns 1, because the only worker is the thread that submits.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;

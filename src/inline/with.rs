@@ -20,8 +20,8 @@ impl With<'_, InlineExecutor> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for an option that it cannot honour, and
-    /// those of [`InlineExecutor::submit`].
+    /// Returns [`Error::InvalidArgument`] for an option that this executor does not
+    /// support, and the errors of [`InlineExecutor::submit`].
     pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<InlineFuture<R>, Error>
     where
         F: FnOnce(A) -> R,
@@ -47,8 +47,8 @@ impl With<'_, InlineExecutor> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for an option that it cannot honour, and
-    /// those of [`InlineExecutor::try_submit`].
+    /// Returns [`Error::InvalidArgument`] for an option that this executor does not
+    /// support, and the errors of [`InlineExecutor::try_submit`].
     pub fn try_submit<F, A, R>(
         &self,
         f: F,

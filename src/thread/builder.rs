@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::watch_panics;
 
-/// The number of pools made so far, for their names.
+/// The number of pools created so far, which is used in thread names.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Configures and builds a [`ThreadPoolExecutor`].
@@ -51,7 +51,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// None today: the threads start later, with the tasks.
+    /// Returns no error today, because the threads start later, when tasks are submitted.
     pub fn new() -> Result<Self, Error> {
         Self::builder().build()
     }
@@ -68,12 +68,12 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if it is 0.
+    /// Returns [`Error::InvalidArgument`] if `max_workers` is 0.
     pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Returns a builder for a pool with settings of its own.
+    /// Returns a builder with which a pool can be configured.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -100,9 +100,9 @@ impl ThreadPoolExecutorBuilder {
         }
     }
 
-    /// Sets the largest number of threads. They are started on demand.
+    /// Sets the largest number of threads. The pool starts threads on demand.
     ///
-    /// By default as in Python `min(32, available_parallelism + 4)`: tasks are
+    /// The default is `min(32, available_parallelism + 4)`, as in Python, because tasks are
     /// expected to wait now and then.
     ///
     /// ```
@@ -153,8 +153,8 @@ impl ThreadPoolExecutorBuilder {
 
     /// Has each worker call `f` with a clone of `args` before its first task.
     ///
-    /// If that panics or returns an `Err`, the pool is broken: what is pending
-    /// ends with [`Error::Broken`], and so does each later `submit`.
+    /// If `f` panics or returns an `Err`, the pool is broken: pending tasks and each later
+    /// `submit` fail with [`Error::Broken`].
     ///
     /// ```
     /// use std::cell::Cell;
@@ -186,7 +186,7 @@ impl ThreadPoolExecutorBuilder {
 
     /// Has each worker call `f` when it ends, after its last task.
     ///
-    /// Not if its initializer failed. A panic of `f` is contained.
+    /// A worker whose initializer failed does not call `f`. A panic of `f` is caught.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -209,11 +209,12 @@ impl ThreadPoolExecutorBuilder {
     /// Limits the number of tasks that may wait for a worker; by default there is
     /// no limit.
     ///
-    /// A task that a worker can take at once, an idle one or a new one, does not
-    /// wait. When so many wait, `submit` waits for room, and `try_submit` says
-    /// [`Error::QueueFull`]. The pool's own tasks and callbacks never wait for
-    /// room: what they submit may exceed the capacity. A task that is cancelled
-    /// makes room at once; a little memory stays until a worker comes by.
+    /// A task that an idle or new worker can take at once does not count as waiting. When
+    /// the queue is full, `submit` waits for room, and `try_submit` returns
+    /// [`Error::QueueFull`]. The pool's own tasks and callbacks never wait for room, so the
+    /// tasks that they submit may exceed the capacity. Cancelling a task makes room at
+    /// once, but a little memory is freed only when a worker takes the cancelled task from
+    /// the queue.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -228,9 +229,9 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// Has each task record when it was queued, started and finished; see
-    /// [`Timing`](crate::Timing). By default it does not: reading the clock costs
-    /// more than running a small task.
+    /// Has each task record the times when it was queued, started and finished; see
+    /// [`Timing`](crate::Timing). By default tasks record no times, because reading the
+    /// clock costs more than running a small task.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -246,7 +247,7 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// Makes the pool; its threads start when tasks come.
+    /// Creates the pool. Its threads start when tasks are submitted.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

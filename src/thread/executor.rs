@@ -14,32 +14,32 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 
 /// Runs calls on a thread pool.
 ///
-/// Threads start on demand, one when a task comes and none is idle, and never
-/// more than `max_workers`. Tasks that are submitted from outside start in the order of
-/// their submission. Those that a task of the pool submits are its worker's own: that
-/// takes the newest first, and other workers, when they have nothing to do, the oldest.
-/// A task that waits for another one of the same pool may run it itself.
+/// The pool starts a thread when a task is submitted and no worker is idle, and never has
+/// more than `max_workers` threads. Tasks that are submitted from outside the pool start in
+/// the order of their submission. Tasks that a task of the pool submits go to the worker of
+/// the submitting task. That worker takes the newest of them first, and other workers
+/// without tasks take the oldest. A task that waits for another task of the same pool may
+/// run that task itself.
 ///
-/// **Dropping it** is [`shutdown`](Self::shutdown): it waits until all that was
-/// submitted is done. So leaving the block in which a pool lives waits for its
-/// work. Dropped by one of its own workers, or inside one of its callbacks, it
-/// does not wait. After a shutdown of your own dropping does nothing more: if
-/// that one did not wait, the end of `main` ends the work. In async code the drop blocks
-/// the runtime, and may hang for ever: see [In async code](crate#in-async-code).
+/// **Dropping the pool** calls [`shutdown`](Self::shutdown), which waits until all
+/// submitted tasks are done. So a block that owns a pool ends only after the pool's tasks.
+/// A drop on one of the pool's own workers, or inside one of its callbacks, does not wait.
+/// If you have called a shutdown method before, dropping the pool does nothing: if that
+/// shutdown did not wait, the end of `main` ends the running tasks. In async code the drop
+/// blocks the runtime, and may hang for ever: see [In async code](crate#in-async-code).
 ///
-/// **A task may wait for a task of the same pool.** If that one has not begun,
-/// the wait runs it there and then: that very task and no other, so that tasks
-/// that wait for each other cannot starve the pool, and none runs under a lock
-/// that the waiting one holds. The two share the thread's state: its thread locals,
-/// and what is held during the wait. A wait with a limit never does that; it waits
-/// for another worker. A task that waits for itself, or in a circle over any
-/// number of tasks and threads, gets [`Error::WouldDeadlock`] from `result`,
-/// `into_result` and `exception`. A circle that goes through something else is
-/// not found, and hangs as it would with plain threads: through the end of a
-/// [`scope`](Self::scope), [`wait()`](crate::wait()),
-/// [`as_completed`](crate::as_completed), an `.await`, a channel, a lock, or a
-/// task that waits in its queue for a worker, as when all workers of two pools
-/// wait for tasks of the other.
+/// **A task may wait for a task of the same pool.** If the awaited task has not begun, the
+/// waiting thread runs it inside the wait. So tasks that wait for each other cannot starve
+/// the pool. The waiting thread runs no other task, so no unrelated task runs under a lock
+/// that the waiting task holds. The two tasks share the thread's state: its thread locals,
+/// and the locks held during the wait. A wait with a timeout runs no task, and waits for
+/// another worker. A task that waits for itself, or in a cycle of any number of tasks and
+/// threads, gets [`Error::WouldDeadlock`] from `result`, `into_result` and `exception`.
+/// Other cycles are not found, and hang as they would with plain threads. These are cycles
+/// through the end of a [`scope`](Self::scope), [`wait()`](crate::wait()),
+/// [`as_completed`](crate::as_completed), an `.await`, a channel, a lock, or a task that
+/// has not begun, for example when all workers of two pools wait for tasks of the other
+/// pool.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -108,14 +108,14 @@ impl ThreadPoolExecutor {
 
     /// Submits `f(args)` to run on a thread of the pool.
     ///
-    /// Like [`Executor::submit`](crate::Executor::submit), but `f` may capture, and
-    /// nothing needs serde. Waits while a bounded queue is full, which blocks a runtime
-    /// in async code; see
+    /// Like [`Executor::submit`](crate::Executor::submit), but `f` may capture variables,
+    /// and no type needs serde. Waits while a bounded queue is full, which blocks the
+    /// runtime in async code; see
     /// [`queue_capacity`](crate::ThreadPoolExecutorBuilder::queue_capacity) and
-    /// [`try_submit`](Self::try_submit). An `async fn` does nothing here: the pool
-    /// never polls [the future that it returns](crate#in-async-code). A task may run
-    /// [inside the wait of another](crate#in-a-task-that-waits), and shares its thread
-    /// locals and the locks that it holds.
+    /// [`try_submit`](Self::try_submit). Submitting an `async fn` runs nothing, because the
+    /// pool never polls [the future that it returns](crate#in-async-code). A task may run
+    /// [inside the wait of another task](crate#in-a-task-that-waits), and then shares that
+    /// task's thread locals and locks.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -129,9 +129,9 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`], [`Error::Broken`], or [`Error::Spawn`] if the pool
-    /// has no thread and cannot start one. Nothing runs then, and `f` and
-    /// `args` are dropped.
+    /// Returns [`Error::ShutDown`], [`Error::Broken`], or [`Error::Spawn`] if the pool has
+    /// no thread and cannot start one. In each case `f` does not run, and `f` and `args`
+    /// are dropped.
     pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<ThreadFuture<R>, Error>
     where
         F: FnOnce(A) -> R + Send + 'static,
@@ -144,8 +144,8 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// Like [`submit`](Self::submit), but never waits, and gives the call back
-    /// if it is refused.
+    /// Like [`submit`](Self::submit), but never waits, and returns the call if it is
+    /// refused.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -171,7 +171,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`], and those of [`submit`](Self::submit).
+    /// Returns [`Error::QueueFull`], and the errors of [`submit`](Self::submit).
     pub fn try_submit<F, A, R>(
         &self,
         f: F,
@@ -222,7 +222,8 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit); what was submitted is cancelled.
+    /// Returns the errors of [`submit`](Self::submit). Then the tasks that were already
+    /// submitted are cancelled.
     pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
     where
         F: Fn(A) -> R + Send + Sync + 'static,
@@ -238,7 +239,7 @@ impl ThreadPoolExecutor {
         )
     }
 
-    /// Like [`map`](Self::map), with [`MapOptions`]; a chunk is one task.
+    /// Like [`map`](Self::map), with [`MapOptions`]. Each chunk is one task.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -253,7 +254,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for a size of 0, and those of
+    /// Returns [`Error::InvalidArgument`] for a chunk size of 0, and the errors of
     /// [`submit`](Self::submit).
     pub fn map_with<'a, F, A, R, I>(
         &'a self,
@@ -326,10 +327,10 @@ impl ThreadPoolExecutor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// Refuses new tasks; cancels and waits as `options` say.
+    /// Refuses new tasks. Cancels pending tasks and waits if `options` says so.
     ///
-    /// From any thread, any number of times. Inside one of the pool's own tasks
-    /// or callbacks it does not wait.
+    /// May be called from any thread, any number of times. A call inside one of the pool's
+    /// own tasks or callbacks does not wait.
     ///
     /// ```
     /// use std::sync::mpsc;

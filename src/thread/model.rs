@@ -1,8 +1,8 @@
 //! Models of the thread pool's queues, for `loom` to run in every order that threads
 //! allow.
 //!
-//! `ci/loom` runs them. They have no worker threads of the pool: a model's thread does
-//! what a worker does, and workers that sleep are only their slots.
+//! `ci/loom` runs the models. A model starts no worker threads of the pool: the model's own
+//! threads do the steps of workers, and a sleeping worker is only a slot.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::worker_thread::{WorkerThread, enter};
 use crate::completion::{Completion, Job, NO_POOL, Task, WorkerHooks};
 use crate::sync::Ordering;
 
-/// A job that is not called.
+/// A job that no thread calls.
 struct Never;
 
 impl Job<()> for Never {
@@ -25,15 +25,15 @@ impl Job<()> for Never {
     fn on_withdrawn(&self, _cancelled: bool) {}
 }
 
-/// A task that is only passed on.
+/// Creates a task that the model only passes between threads.
 fn task() -> Task {
-    // SAFETY: it borrows nothing.
+    // SAFETY: the job borrows nothing.
     let (_, task) = unsafe { Completion::with_job(NO_POOL, Never) };
     task
 }
 
-/// A pool with so many workers, all of them models' threads and free, which may start
-/// one more if it `grows`.
+/// Creates a pool with `workers` free workers, whose steps the model's threads do. If
+/// `grows`, the pool may start one more worker.
 fn pool_of(workers: usize, grows: bool) -> Arc<Pool> {
     let pool = Pool::new(Config::of_workers(workers + usize::from(grows)));
     let pool = pool.expect("there is memory");
@@ -41,20 +41,20 @@ fn pool_of(workers: usize, grows: bool) -> Arc<Pool> {
         pool.slots.get(index).set_busy(false);
     }
     pool.state.lock().workers = workers;
-    // ORDERING: before any other thread is there.
+    // ORDERING: no other thread exists yet.
     pool.started.store(workers, Ordering::Relaxed);
     pool.growth_left
         .store(usize::from(grows), Ordering::Relaxed);
     pool
 }
 
-/// Lets a worker that is only a slot lie down.
+/// Puts a worker that is only a slot to sleep.
 fn lie_down(pool: &Pool, index: usize) {
     let rest = pool.queue.rest(index, &pool.slots, &mut false, true);
     assert_eq!(rest, Rest::Sleep);
 }
 
-/// Steals one task, if there is one.
+/// Steals one task from the deque, if it is not empty.
 fn steal(deque: &Deque) -> Option<Task> {
     loop {
         match deque.steal() {
@@ -65,7 +65,8 @@ fn steal(deque: &Deque) -> Option<Task> {
     }
 }
 
-/// Takes a task of a queue that has one; it may be about to move to the front.
+/// Takes a task of a queue that contains one. The task may be moving to the front at the
+/// moment.
 fn take(queue: &Queue, slots: &Slots) -> Task {
     loop {
         match queue.take(slots, &mut false) {
@@ -82,12 +83,12 @@ fn each_task_of_a_deque_is_popped_or_stolen_once() {
         let tasks = [task(), task()];
         let addresses = tasks.each_ref().map(Task::address);
         for task in tasks {
-            // SAFETY: this thread is the owner.
+            // SAFETY: this thread is the owner of the deque.
             assert!(unsafe { deque.push(task) }.is_ok());
         }
         let other = Arc::clone(&deque);
         let thief = thread::spawn(move || [(); 2].map(|()| steal(&other)));
-        // SAFETY: as above.
+        // SAFETY: this thread is the owner of the deque.
         let popped = [(); 2].map(|()| unsafe { deque.pop() });
         let stolen = thief.join().expect("no panic");
         let mut taken: Vec<usize> = popped
@@ -103,22 +104,23 @@ fn each_task_of_a_deque_is_popped_or_stolen_once() {
     });
 }
 
-/// The owner overwrites a place as soon as the thief has passed it.
+/// Checks that the owner may overwrite a place as soon as a thief has taken the task there.
 #[test]
 fn a_place_is_used_again_behind_its_thief() {
     loom::model(|| {
         let deque = Arc::new(Deque::new());
         let first = task();
         let address = first.address();
-        // SAFETY: this thread is the owner.
+        // SAFETY: this thread is the owner of the deque.
         assert!(unsafe { deque.push(first) }.is_ok());
         for _ in 1..super::deque::CAPACITY {
-            // SAFETY: as above.
+            // SAFETY: this thread is the owner of the deque.
             assert!(unsafe { deque.push(task()) }.is_ok());
         }
         let other = Arc::clone(&deque);
         let thief = thread::spawn(move || steal(&other).map(|task| task.address()));
-        // SAFETY: as above. There may be no room yet.
+        // SAFETY: this thread is the owner of the deque. The push fails if the deque is
+        // still full.
         drop(unsafe { deque.push(task()) });
         assert_eq!(thief.join().expect("no panic"), Some(address));
     });
@@ -148,7 +150,8 @@ fn tasks_of_the_queue_are_taken_in_order_and_once() {
     });
 }
 
-/// Two workers find the front empty; the second one to get the lock finds it filled.
+/// Two workers find the front empty. The second worker that gets the lock finds the front
+/// filled.
 #[test]
 fn a_task_is_not_overtaken_by_one_that_was_pushed_later() {
     loom::model(|| {
@@ -162,12 +165,12 @@ fn a_task_is_not_overtaken_by_one_that_was_pushed_later() {
         let taking = thread::spawn(move || take(&other, &others_slots).address());
         drop(take(&queue, &slots));
         assert!(queue.push(last, &slots, false).is_ok());
-        // Of the first two there was one for each.
+        // Each of the two workers took one of the first two tasks.
         assert_ne!(taking.join().expect("no panic"), last_address);
     });
 }
 
-/// The submitter of an own task, and a worker that lies down.
+/// A worker pushes a task to its own deque while another worker goes to sleep.
 #[test]
 fn a_task_is_not_slept_past() {
     loom::model(|| {
@@ -176,13 +179,13 @@ fn a_task_is_not_slept_past() {
         let sleeping = thread::spawn(move || sleeper.next().is_some());
         let pusher = WorkerThread::new(Arc::clone(&pool), 0);
         enter(&pusher, || assert!(pool.push(task()).is_ok()));
-        // The pusher does nothing more, as if it were blocked.
+        // The pushing worker does nothing more, as if its task were blocked.
         assert!(sleeping.join().expect("no panic"));
     });
 }
 
-/// A searcher that takes a task stops to search; what was pushed in reliance on it is
-/// left to the next worker, which has to be woken.
+/// A searcher that takes a task stops searching. A task that was pushed during its search
+/// is left to the next worker, which the searcher has to wake.
 #[test]
 fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
     loom::model(|| {
@@ -201,7 +204,8 @@ fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
     });
 }
 
-/// A searcher that lies down may see tasks, and get up again for one of them.
+/// A searcher that goes to sleep may see tasks, and then wakes up again to take one of
+/// them.
 #[test]
 fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
     loom::model(|| {
@@ -222,8 +226,8 @@ fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
     });
 }
 
-/// A worker begins a task while another one is queued: each sees the other, or the other
-/// sees it.
+/// A worker begins a task while another task is queued: at least one of the two threads
+/// sees the change of the other.
 #[test]
 fn a_worker_is_started_when_the_last_free_one_turns_busy() {
     loom::model(|| {
@@ -236,7 +240,7 @@ fn a_worker_is_started_when_the_last_free_one_turns_busy() {
     });
 }
 
-/// A loop of submit and result has one worker.
+/// A loop of `submit` and `result` needs only one worker.
 #[test]
 fn no_worker_is_started_while_one_is_free() {
     loom::model(|| {
@@ -269,8 +273,8 @@ fn a_task_is_refused_or_taken_before_the_worker_leaves() {
     });
 }
 
-/// Another worker saw no task and leaves; this one holds some that it has stolen, and
-/// begins one of them. There is room for a new worker then, which the rest needs.
+/// Another worker saw no task and leaves, while this worker holds stolen tasks and begins
+/// one of them. The remaining tasks then need a new worker, which the pool may start.
 #[test]
 fn a_stolen_task_is_not_left_alone_when_the_last_free_worker_leaves() {
     loom::model(|| {
@@ -287,8 +291,8 @@ fn a_stolen_task_is_not_left_alone_when_the_last_free_worker_leaves() {
     });
 }
 
-/// An entry of an ended task counts as none, in the queue and until it is subtracted. What
-/// is pushed meanwhile is not to be taken for it.
+/// A stale entry does not count as queued. A task that is pushed while a stale entry is
+/// removed must still count as queued.
 #[test]
 fn a_task_that_is_pushed_while_the_queue_is_cleared_gets_a_worker() {
     loom::model(|| {
@@ -314,8 +318,7 @@ fn a_task_that_is_pushed_while_the_queue_is_cleared_gets_a_worker() {
     });
 }
 
-/// A new thread, whose initializer takes its time, drops a planned worker that a task
-/// counts on.
+/// A new thread with a slow initializer drops a planned worker that a task counts on.
 #[test]
 fn a_task_that_counts_on_a_planned_worker_gets_another() {
     loom::model(|| {

@@ -1,10 +1,10 @@
 //! [`Scope`]: tasks that borrow from the block that waits for them.
 //!
-//! The shape is that of [`std::thread::scope`]: the lifetime `'scope` is any one
-//! that the closure cannot know, so nothing that names it leaves the closure.
-//! Why what is borrowed outlives all that reaches it stands with the two places
-//! that rely on it, `completion/cell.rs` and `completion/scope_end.rs`; here the
-//! block is made to wait, whatever happens in it.
+//! The API is that of [`std::thread::scope`]. The closure must accept every lifetime
+//! `'scope`, so no value whose type contains `'scope` can leave the closure. This file
+//! makes the scope wait for its tasks, even if the closure panics. The argument that
+//! borrowed data outlives the tasks is in `completion/cell.rs` and
+//! `completion/scope_end.rs`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,8 +21,8 @@ use crate::panic::contain_drop;
 
 /// A scope for tasks that borrow, as [`ThreadPoolExecutor::scope`] lends it.
 ///
-/// It is shared freely: a task of the scope may submit more to it. For many items
-/// there is the iterator's own `map`:
+/// A task of the scope may submit more tasks to the scope. For many items, use the
+/// iterator's own `map`:
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -56,14 +56,14 @@ use crate::panic::contain_drop;
 pub struct Scope<'scope, 'env: 'scope> {
     pool: Arc<Pool>,
     scope_tasks: ScopeTasks,
-    /// Invariant in both, or a task could be told that it may borrow for less
-    /// than the scope takes.
+    /// The type is invariant in both lifetimes. Otherwise a task could borrow data that
+    /// does not live as long as the scope.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// The future of a task of a [`Scope`]. It cannot leave the scope, and its value
-/// may borrow what the task may.
+/// The future of a task of a [`Scope`]. The future cannot leave the scope, and its value
+/// may borrow the same data as the task.
 ///
 /// ```
 /// use concurrent_futures::{Error, ScopedFuture, ThreadPoolExecutor};
@@ -84,9 +84,10 @@ impl ThreadPoolExecutor {
     /// Lends `f` a [`Scope`] for tasks that borrow, and returns when all tasks
     /// submitted to it have ended.
     ///
-    /// A task has ended when its function, arguments and callbacks are gone, and
-    /// so is its value, unless the future has it. On a worker of this pool the
-    /// end of the scope runs those that have not begun itself.
+    /// A task has ended when its callbacks have run and its function and arguments were
+    /// dropped. Its value was dropped as well, unless the future owns the value. If a
+    /// worker of this pool waits at the end of the scope, it runs the tasks that have not
+    /// begun itself.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -105,9 +106,9 @@ impl ThreadPoolExecutor {
     ///
     /// # Panics
     ///
-    /// With the panic of `f`; or, if `f` returned, with that of the first task
-    /// that panicked and whose outcome nobody asked for, as
-    /// [`std::thread::scope`] does. Not before all tasks have ended.
+    /// Panics with the panic of `f` if `f` panicked. Otherwise, panics with the panic of
+    /// the first task that panicked and whose outcome was not read. In both cases the panic
+    /// is raised only after all tasks have ended.
     pub fn scope<'env, F, R>(&self, f: F) -> R
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
@@ -118,8 +119,9 @@ impl ThreadPoolExecutor {
             scope: PhantomData,
             env: PhantomData,
         };
-        // Outside the callback that it may be in, whose turn would come after the
-        // end of the scope, which waits for the callbacks of its tasks.
+        // Run the tasks' callbacks at once, not after the callback that this thread may be
+        // inside: that callback waits for the end of the scope, and the scope waits for its
+        // tasks' callbacks.
         let outcome = without_callback_queue(|| {
             let outcome = catch_unwind(AssertUnwindSafe(|| f(&scope)));
             scope.scope_tasks.wait(run_inline);
@@ -138,7 +140,7 @@ impl ThreadPoolExecutor {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
-    /// Has `f(args)` run; both may borrow what outlives the scope.
+    /// Submits `f(args)`. Both `f` and `args` may borrow data that outlives the scope.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -169,8 +171,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         }
     }
 
-    /// Like [`submit`](Self::submit), but never waits for room in a bounded
-    /// queue, and gives the call back if it is refused.
+    /// Like [`submit`](Self::submit), but never waits for room in a bounded queue, and
+    /// returns the call if it is refused.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -188,7 +190,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Errors
     ///
-    /// Those of [`ThreadPoolExecutor::try_submit`].
+    /// Returns the errors of [`ThreadPoolExecutor::try_submit`].
     pub fn try_submit<F, A, R>(
         &'scope self,
         f: F,
@@ -202,7 +204,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.enqueue(f, args, false).map(TaskFuture::new)
     }
 
-    /// Has `f()` run: [`submit`](Self::submit) without arguments.
+    /// Submits `f()`: [`submit`](Self::submit) without arguments.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU32, Ordering};
@@ -242,7 +244,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         A: Send + 'scope,
         R: Send + 'scope,
     {
-        // SAFETY: what is borrowed outlives `'scope`, which lasts until
+        // SAFETY: the borrowed data outlives `'scope`, which ends only after
         // `ThreadPoolExecutor::scope` has waited for the scope's tasks.
         unsafe { self.pool.submit_to(&self.scope_tasks, f, args, waits) }
     }

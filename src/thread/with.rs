@@ -1,6 +1,6 @@
 //! A thread pool seen through the options of a task.
 //!
-//! A name travels with the call, as one more argument of it.
+//! A task's name is passed with the call, as one more argument.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ impl With<'_, ThreadPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for an option that threads cannot honour, and
-    /// those of [`ThreadPoolExecutor::submit`].
+    /// Returns [`Error::InvalidArgument`] for an option that a thread pool does not
+    /// support, and the errors of [`ThreadPoolExecutor::submit`].
     pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<ThreadFuture<R>, Error>
     where
         F: FnOnce(A) -> R + Send + 'static,
@@ -61,8 +61,8 @@ impl With<'_, ThreadPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for an option that threads cannot honour, and
-    /// those of [`ThreadPoolExecutor::try_submit`].
+    /// Returns [`Error::InvalidArgument`] for an option that a thread pool does not
+    /// support, and the errors of [`ThreadPoolExecutor::try_submit`].
     pub fn try_submit<F, A, R>(
         &self,
         f: F,
