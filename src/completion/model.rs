@@ -33,7 +33,7 @@ fn worker(task: &Completion<usize>, value: usize) {
     }
 }
 
-/// Lends the value and copies it; for tasks that nobody takes from.
+/// Lends the value and copies it. Used for tasks whose value no thread takes.
 fn read(task: &Completion<usize>) -> Result<usize, Error> {
     // SAFETY: the reference ends with this line, and no other thread of the
     // model takes before that.
@@ -98,7 +98,7 @@ fn a_task_is_run_or_cancelled_and_never_both() {
     });
 }
 
-/// A job that only travels.
+/// A job that is only sent to another process.
 struct Travels(Option<EncodedCall>);
 
 impl Job<usize> for Travels {
@@ -119,13 +119,13 @@ impl Job<usize> for Travels {
     }
 }
 
-/// A task whose worker is another process.
+/// Creates a task whose worker is another process.
 fn remote() -> Completion<usize> {
     let call = EncodedCall {
         number: 1,
         frame: Arc::default(),
     };
-    // SAFETY: it borrows nothing.
+    // SAFETY: the job borrows nothing.
     unsafe { Completion::with_job(NO_POOL, Travels(Some(call))) }.0
 }
 
@@ -212,8 +212,8 @@ fn the_value_is_given_away_behind_every_callback() {
             writer.write(1);
         }));
         task.wait(Until::CallbacksDone, None).expect("it ends");
-        // SAFETY: told, and this thread has the only handle. loom's cell fails
-        // the model if a callback still reads.
+        // SAFETY: the callbacks are done, and this thread has the only handle. loom's cell
+        // fails the model if a callback still reads the value.
         let value = unsafe { task.take() };
         assert_eq!(value.expect("it ended well"), 7);
         assert_eq!(log.read(), 1);
@@ -234,7 +234,7 @@ fn the_last_callback_comes_behind_one_that_a_callback_adds() {
             first.write(1);
         }));
         task.set_last(Box::new(move |task| {
-            // SAFETY: the last callback of a handle that is not used again.
+            // SAFETY: this is the last callback, and the handle is not used again.
             let value = unsafe { Completion::<usize>::of_task(task).take() };
             assert_eq!(value.expect("it ended well"), 7);
             last.write(3);
@@ -249,7 +249,7 @@ struct CountCalls(Arc<AtomicUsize>);
 
 impl Job<usize> for CountCalls {
     fn call(self) -> usize {
-        // ORDERING: read after a join.
+        // ORDERING: the number is read only after a join.
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -265,7 +265,7 @@ impl WorkerHooks for AnySeat {
     fn callbacks_finished(&self) {}
 }
 
-/// A thread that runs the task, unless another one has begun it.
+/// Starts a thread that runs the task, unless another thread has begun the task.
 fn on_a_worker(task: Task) -> JoinHandle<()> {
     thread::spawn(move || {
         task.run(&AnySeat);
@@ -282,18 +282,18 @@ fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
     loom::model(|| {
         let calls = Arc::new(AtomicUsize::new(0));
         let job = CountCalls(Arc::clone(&calls));
-        // SAFETY: it borrows nothing.
+        // SAFETY: the job borrows nothing.
         let task = unsafe { Completion::with_job(NO_POOL, job) }.0;
         let running = on_a_worker(task.task().clone());
         waiting_worker(|| task.wait(Until::CallbacksDone, None)).expect("it ends");
         assert_eq!(read(&task).expect("it ended well"), 1);
         running.join().expect("no panic");
-        // ORDERING: behind the join.
+        // ORDERING: the join orders this load after the writes.
         assert_eq!(calls.load(Ordering::Relaxed), 1);
     });
 }
 
-/// A function, and then its value, that write a digit when they are dropped.
+/// A job that returns itself as its value, and writes a digit when it is dropped.
 struct Drops(Arc<Log>, usize);
 
 impl Drop for Drops {
@@ -310,24 +310,24 @@ impl Job<Drops> for Drops {
     fn on_withdrawn(&self, _cancelled: bool) {}
 }
 
-/// A task of a scope, and its worker's end.
+/// Creates a task of a scope. Returns both ends of the task.
 fn in_a_scope(scope_tasks: &ScopeTasks, job: Drops) -> (Completion<Drops>, Task) {
-    // SAFETY: it stays where it is for as long as the model runs.
+    // SAFETY: the scope does not move while the model runs.
     let job = unsafe { scope_tasks.enter(job) };
-    // SAFETY: it borrows nothing.
+    // SAFETY: the job borrows nothing.
     let (task, other) = unsafe { Completion::with_job(NO_POOL, job) };
     scope_tasks.add(other.clone());
     (task, other)
 }
 
-/// The future is dropped while the task ends: one of the two drops the value, and the
-/// last of them the memory (which the model checker counts).
+/// The future is dropped while the task ends. One of the two threads drops the value, and
+/// the last of them frees the memory (the model checker counts frees).
 #[test]
 fn a_value_is_dropped_once_with_its_future_or_behind_it() {
     loom::model(|| {
         let log = Log::new();
         let job = Drops(Arc::clone(&log), 1);
-        // SAFETY: it borrows nothing.
+        // SAFETY: the job borrows nothing.
         let (task, other) = unsafe { Completion::with_job(NO_POOL, job) };
         let running = on_a_worker(other);
         // SAFETY: `task` is the only handle, and no reference to its value is alive.
@@ -337,7 +337,7 @@ fn a_value_is_dropped_once_with_its_future_or_behind_it() {
     });
 }
 
-/// A job whose pool is told that it was withdrawn.
+/// A job that records that it was withdrawn.
 struct Told(Arc<AtomicUsize>);
 
 impl Job<usize> for Told {
@@ -346,17 +346,18 @@ impl Job<usize> for Told {
     }
 
     fn on_withdrawn(&self, _cancelled: bool) {
-        // ORDERING: what is seen of it is what the model checks.
+        // ORDERING: relaxed, because the model checks that other threads see this store.
         self.0.store(1, Ordering::Relaxed);
     }
 }
 
-/// The pool may be gone when its queue is empty.
+/// Checks that no thread accesses the pool once its queue is empty, because the pool may be
+/// freed then.
 #[test]
 fn an_entry_is_let_go_behind_the_last_look_at_its_pool() {
     loom::model(|| {
         let told = Arc::new(AtomicUsize::new(0));
-        // SAFETY: it borrows nothing.
+        // SAFETY: the job borrows nothing.
         let (task, entry) = unsafe { Completion::with_job(NO_POOL, Told(Arc::clone(&told))) };
         let cancelling = thread::spawn(move || {
             let cancelled = task.cancel().map(Notification::notify).is_some();
@@ -365,18 +366,18 @@ fn an_entry_is_let_go_behind_the_last_look_at_its_pool() {
             cancelled
         });
         let ran = entry.run(&AnySeat);
-        // ORDERING: as above.
+        // ORDERING: relaxed, because the model checks that this load sees the store.
         assert!(ran || told.load(Ordering::Relaxed) == 1);
         assert_ne!(cancelling.join().expect("no panic"), ran);
     });
 }
 
-/// A callback is added while the task ends without any: it runs once.
+/// A callback is added while a task without callbacks ends: the callback runs once.
 #[test]
 fn what_is_attached_while_a_task_ends_is_not_missed() {
     loom::model(|| {
         let calls = Arc::new(AtomicUsize::new(0));
-        // SAFETY: it borrows nothing.
+        // SAFETY: the job borrows nothing.
         let (task, entry) =
             unsafe { Completion::with_job(NO_POOL, CountCalls(Arc::clone(&calls))) };
         let running = on_a_worker(entry);
@@ -388,7 +389,7 @@ fn what_is_attached_while_a_task_ends_is_not_missed() {
     });
 }
 
-/// A waker is taken back while the task ends: it is woken, or it was taken back.
+/// A waker is removed while the task ends: the waker is either woken or removed.
 #[test]
 fn an_await_that_is_dropped_leaves_no_waker_behind() {
     loom::model(|| {
@@ -448,7 +449,8 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
             }
         });
         waiting_worker(|| scope_tasks.wait(run_inline));
-        // Run by the waiting thread, its value is the future's, which is here.
+        // If the waiting thread ran the task, its value belongs to the future, which this
+        // thread has.
         let is_gone = if task.state() == State::Cancelled {
             1
         } else {
@@ -462,8 +464,8 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
     });
 }
 
-/// Another thread ends a task, and before that enters and ends a second one, while this
-/// one freezes the count.
+/// Another thread enters and ends a second task and then ends the first task, while this
+/// thread freezes the count.
 #[test]
 fn the_end_of_a_scope_counts_each_task_once() {
     fn cancel(task: &Task) {
@@ -484,13 +486,13 @@ fn the_end_of_a_scope_counts_each_task_once() {
         assert_eq!(log.read(), 21);
         let inner = cancelling.join().expect("the other thread ends");
         for task in [outer, inner] {
-            // SAFETY: the only handle, and no reference to the value is alive.
+            // SAFETY: this is the only handle, and no reference to the value is alive.
             unsafe { task.release_handle() };
         }
     });
 }
 
-/// One of two tasks that wait for each other, on a thread of its own.
+/// Runs one of two tasks that wait for each other, on its own thread.
 fn run_and_wait(ours: &Completion<usize>, theirs: &Completion<usize>) -> bool {
     ours.start();
     ours.runs_here();
@@ -512,8 +514,8 @@ fn of_two_tasks_that_wait_for_each_other_one_is_refused() {
     });
 }
 
-/// A thread that gets the answer of a remote task, and runs its finalizer unless a
-/// thread that waits does.
+/// Starts a thread that gets the answer of a remote task. The thread runs the task's
+/// finalizer unless a waiting thread runs it.
 fn hear_of(task: &Completion<usize>) -> JoinHandle<()> {
     task.start();
     let (task, other) = (task.clone(), task.clone());
@@ -554,7 +556,7 @@ struct CountWakes(AtomicUsize);
 
 impl Wake for CountWakes {
     fn wake(self: Arc<Self>) {
-        // ORDERING: read after a join.
+        // ORDERING: the number is read only after a join.
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -569,14 +571,14 @@ fn a_poll_is_ready_or_its_waker_is_woken() {
         let waker = Waker::from(Arc::clone(&wakes));
         let ready = task.poll(Until::CallbacksDone, &mut WakerKey::default(), &waker);
         running.join().expect("no panic");
-        // ORDERING: behind the join.
+        // ORDERING: the join orders this load after the writes.
         let woken = wakes.0.load(Ordering::Relaxed);
         assert!(ready || woken > 0);
         assert!(task.is(Until::CallbacksDone));
     });
 }
 
-/// A thread that gets the answer of a remote task, whose finalizer waits for
+/// Starts a thread that gets the answer of a remote task. The task's finalizer waits for
 /// `inner`.
 fn answer_that_waits(task: &Completion<usize>, inner: Completion<usize>) -> JoinHandle<()> {
     task.start();
@@ -613,8 +615,9 @@ fn a_wait_inside_a_finalizer_leaves_the_wait_around_it_alone() {
     });
 }
 
-/// A thread runs one task and waits for a remote one, whose finalizer waits for a
-/// third, which waits for the first. One wait is refused, whichever thread runs it.
+/// A thread runs the first task and waits for a remote task. The remote task's finalizer
+/// waits for a third task, which waits for the first. One of these waits is refused, on any
+/// thread that runs the finalizer.
 #[test]
 fn a_circle_through_a_finalizer_is_found() {
     with_two_preemptions(|| {
@@ -641,7 +644,8 @@ fn a_circle_through_a_finalizer_is_found() {
     });
 }
 
-/// Two threads wait for a remote task; one runs its finalizer, inside its own wait.
+/// Two threads wait for a remote task. One of them runs the task's finalizer inside its own
+/// wait.
 #[test]
 fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     with_two_preemptions(|| {
@@ -658,14 +662,14 @@ fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     });
 }
 
-/// A callback waits for the callbacks of a task that it may run itself, and of one
-/// that it has completed itself.
+/// A callback waits for the callbacks of two tasks. It may run the first task itself, and
+/// it has completed the second task itself.
 #[test]
 fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
     loom::model(|| {
         let [first, promised] = [(); 2].map(|()| Completion::new(NO_POOL));
         let job = CountCalls(Arc::new(AtomicUsize::new(0)));
-        // SAFETY: it borrows nothing.
+        // SAFETY: the job borrows nothing.
         let helped = unsafe { Completion::with_job(NO_POOL, job) }.0;
         let other = helped.task().clone();
         let log = Log::new();
@@ -686,8 +690,8 @@ fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
     });
 }
 
-/// Callbacks wait crosswise, each for those of the task whose callback the other is:
-/// one of them is refused, and both tasks get their callbacks done.
+/// Two tasks have one callback each, and each callback waits for the callbacks of the other
+/// task. One of the waits is refused, and both tasks get their callbacks done.
 #[test]
 fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
     loom::model(|| {
@@ -697,7 +701,7 @@ fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
             let (awaited, refused) = (awaited.clone(), Arc::clone(&refused));
             task.add_callback(Box::new(move |_| {
                 if awaited.wait(Until::CallbacksDone, None).is_err() {
-                    // ORDERING: read after a join.
+                    // ORDERING: the number is read only after a join.
                     refused.fetch_add(1, Ordering::Relaxed);
                 }
             }));
@@ -707,7 +711,7 @@ fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
         worker(&first, 1);
         running.join().expect("the other thread ends");
         assert!(first.is(Until::CallbacksDone) && second.is(Until::CallbacksDone));
-        // ORDERING: behind the join.
+        // ORDERING: the join orders this load after the writes.
         assert_eq!(refused.load(Ordering::Relaxed), 1);
     });
 }

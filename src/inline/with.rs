@@ -88,7 +88,7 @@ impl With<'_, InlineExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit).
+    /// Returns the errors of [`submit`](Self::submit).
     pub fn spawn<F, R>(&self, f: F) -> Result<InlineFuture<R>, Error>
     where
         F: FnOnce() -> R,
@@ -110,7 +110,7 @@ impl With<'_, InlineExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit).
+    /// Returns the errors of [`submit`](Self::submit).
     pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
     where
         F: Fn(A) -> R,
@@ -138,8 +138,7 @@ impl With<'_, InlineExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit), and of
-    /// [`InlineExecutor::map_with`].
+    /// Returns the errors of [`submit`](Self::submit) and of [`InlineExecutor::map_with`].
     pub fn map_with<'a, F, A, R, I>(
         &'a self,
         options: MapOptions,

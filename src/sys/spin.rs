@@ -22,40 +22,43 @@ use std::hint::spin_loop;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-/// The number of looks before the first yield. A pause takes 40 ns: with ten of them a round
-/// trip on one core is a tenth slower, and a burst no faster.
+/// The number of checks before the first yield. A pause takes 40 ns. With ten pauses a
+/// round trip on one core is a tenth slower, and a burst is no faster.
 const PAUSES: u32 = 5;
 
-/// The number of times that a thread yields before it sleeps. A sleep costs the thread
-/// that wakes it 5 to 13 us; in `benches/threads.rs` 24 make a burst a third faster and a
-/// round trip several times, and 64 are no better.
+/// The number of times that a thread yields before it sleeps. Waking a sleeping thread
+/// costs the waking thread 5 to 13 us. In `benches/threads.rs` 24 yields make a burst a
+/// third faster and a round trip several times faster, and 64 yields are no better.
 const YIELDS: u32 = 24;
 
-/// A yield that takes longer gave the CPU away for a time slice of milliseconds. If the
-/// thread needs one result at a time, it is better to sleep: a thread that is woken is
-/// preferred to one that has yielded. If many results are there afterwards, it is not: to be
-/// woken for each costs its worker as much as a short task.
+/// The duration above which a yield is *long*: the thread gave the CPU away for a time
+/// slice of milliseconds. If a thread waits for one result at a time, sleeping is better
+/// than a long yield, because the kernel prefers a woken thread to a thread that has
+/// yielded. If many results have arrived after the yield, the long yield is better, because
+/// waking the thread for each result costs the worker as much as a short task.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
 /// The number of results that make a long yield worth its time.
 const WORTH: u32 = 8;
 
-/// After a long yield that was not worth it, a thread goes to sleep without any so many
-/// times at least, after the next one eight times as often, and so on up to the most: while
-/// all cores are busy, each try costs a time slice.
+/// The least number of times that a thread sleeps without a yield after a long yield that
+/// was not worth its time. After each further such yield the number grows eightfold, up to
+/// `MOST_SKIPPED`, because each yield costs a time slice while all cores are busy.
 const LEAST_SKIPPED: u32 = 16;
 const MOST_SKIPPED: u32 = 1024;
 
 /// The yields of one thread.
 #[derive(Clone, Copy)]
 struct Yields {
-    /// The number of times that the thread is to sleep without any.
+    /// The number of times that the thread will still sleep without yielding.
     to_skip: u32,
-    /// The value that this had the last time.
+    /// The value to which `to_skip` was last set, or 0 after a yield that was worth its
+    /// time.
     skipped: u32,
-    /// `true` if the last one was long, and it is not known whether it was worth it.
+    /// `true` if the last yield was long, and it is not yet known if the yield was worth
+    /// its time.
     was_long: bool,
-    /// The number of waits since then that were over at once.
+    /// The number of waits since the last yield that were over at once.
     over_at_once: u32,
 }
 
@@ -65,7 +68,7 @@ thread_local! {
     };
 }
 
-/// Notes a wait that was over at once.
+/// Records a wait of the calling thread that was over at once.
 #[inline]
 pub(crate) fn over_at_once() {
     let mut yields = YIELDS_OF_THREAD.get();
@@ -80,7 +83,7 @@ pub(crate) fn waits_over_at_once() -> u32 {
 }
 
 impl Yields {
-    /// Returns `true` if the thread is to sleep without a yield this time.
+    /// Returns `true` if the thread should sleep without a yield this time.
     fn are_skipped(&mut self) -> bool {
         if std::mem::take(&mut self.was_long) {
             let is_worth_it = self.over_at_once >= WORTH;
@@ -111,8 +114,9 @@ impl Yields {
     }
 }
 
-/// Calls `is_there` for a moment until it returns `true`, and yields to other threads in
-/// between; returns its last answer. A model tries every order anyhow.
+/// Calls `is_there` repeatedly for a moment until it returns `true`, and yields to other
+/// threads in between. Returns the last result of `is_there`. In a loom model it polls
+/// once, because a model tries every order of threads.
 pub(crate) fn poll(mut is_there: impl FnMut() -> bool) -> bool {
     if cfg!(concurrent_futures_loom) {
         return is_there();
@@ -139,16 +143,17 @@ mod channel {
 
     use crate::sys::current_process;
 
-    /// The number of looks at a channel before a sleep. Six are too few for bursts with
-    /// one worker, and sixty gain little more.
+    /// The number of checks of a channel before a sleep. Six checks are too few for bursts
+    /// with one worker, and sixty checks gain little more.
     const SPINS: u32 = 20;
 
-    /// Returns `true` if a frame with that CPU came from another CPU than this.
+    /// Returns `true` if a frame that was sent on the CPU `cpu` came from another CPU than
+    /// the current one.
     pub(crate) fn is_elsewhere(cpu: u32) -> bool {
         cpu != 0 && cpu != current_process::cpu()
     }
 
-    /// Polls `find` up to [`SPINS`] times, yielding in between; returns the first result.
+    /// Polls `find` up to [`SPINS`] times, and yields in between. Returns the first result.
     pub(crate) fn spin<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
         (0..SPINS).find_map(|_| {
             let found = find();

@@ -199,7 +199,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit).
+    /// Returns the errors of [`submit`](Self::submit).
     pub fn spawn<F, R>(&self, f: F) -> Result<ThreadFuture<R>, Error>
     where
         F: FnOnce() -> R + Send + 'static,

@@ -2,41 +2,44 @@
 //!
 //! # The rule
 //!
-//! A worker is *free*, that is, available to a new task, unless its slot says that it is
-//! busy: it looks for a task, sleeps, or was just started. If more tasks are queued than
-//! workers are free, and fewer than `max_workers` exist, one more is started. This can
-//! become necessary in three places: where a task is queued, where a worker begins one,
-//! and where a worker turns to callbacks.
+//! A worker is *free*, that is, available to a new task, unless the flag in its slot says
+//! that the worker is busy. A free worker searches for a task, sleeps, or was just started.
+//! If more tasks are queued than workers are free, and fewer than `max_workers` workers
+//! exist, the pool starts one more worker. A new worker can become necessary at three
+//! events: a task is queued, a worker begins a task, or a worker starts to run callbacks.
 //!
 //! # Why a worker is started whenever the rule asks for one
 //!
-//! Each of the three makes its own change (the length of a queue, or its flag), then a
-//! sequentially consistent fence, and then looks at all lengths and flags. Of several at
-//! the same time, the last one in the order of the fences sees the changes of all others.
-//! A pool with `max_workers` workers skips all of this, the fence included.
+//! At each of the three events, a thread makes its own change (to the length of a queue, or
+//! to a flag), executes a sequentially consistent fence, and then reads all lengths and
+//! flags. If several threads do this at the same time, the thread with the last fence sees
+//! the changes of all other threads. A pool with `max_workers` workers skips all of this,
+//! including the fence.
 //!
-//! The look reads flags before lengths, and a worker takes a task before it raises its
-//! flag. So a task that changes hands is counted with a free worker, or not at all, and
-//! never without one. That is why a loop of `submit` and `result` has one worker for ever.
+//! A thread reads the flags before the lengths, and a worker takes a task before it sets
+//! its busy flag. So a task that a worker is taking is either counted together with a free
+//! worker, or not counted at all. So a loop of `submit` and `result` never needs a second
+//! worker.
 //!
-//! A worker counts as free from the moment of its start, under the pool's lock, so that
-//! two threads which see the same lack do not start two workers.
+//! A worker counts as free as soon as it is started, under the pool's lock. So two threads
+//! that see the same missing worker do not start two workers.
 //!
 //! # One thread at a time
 //!
-//! To start a thread costs the thread that does it 20 us, and by the time that the new one
-//! runs, others may have done the tasks that it was for. So at most one thread is on its
-//! way. Meanwhile a worker that the rule asks for is *planned*: it counts like a started
-//! one, and takes no room in `growth_left`. The first thing that a new thread does is to
-//! drop all planned workers, and to follow the rule anew: it starts the next thread, if one
-//! is needed still, and plans the others. A thread that counted on a dropped one made its
-//! change before it looked, and the flags of the dropped ones change before the new thread
-//! looks, with fences between: so one of the two sees the other, as above.
+//! Starting a thread costs the starting thread 20 us, and when the new thread runs, other
+//! workers may have done the tasks that it was started for. So at most one thread is
+//! starting at any time. Further workers that the rule asks for meanwhile are *planned*: a
+//! planned worker counts like a started worker, but does not reduce `growth_left`. A new
+//! thread first drops all planned workers, and then follows the rule again. If more workers
+//! are still needed, it starts the next thread and plans the other workers. A submitting
+//! thread that counted on a planned worker made its change before it read the flags. The
+//! new thread changes the flags of the planned workers before it reads the lengths. Both
+//! have a fence in between, so at least one of the two sees the other's change.
 //!
 //! # A pool without workers
 //!
-//! The first task waits for the first worker: before there is one, nothing is queued, so
-//! that a task of a pool that cannot have a thread is refused.
+//! The first task is queued only after the first worker was started. So a pool that cannot
+//! start a thread refuses the task.
 
 use std::io;
 use std::sync::Arc;
@@ -51,8 +54,9 @@ impl Pool {
     /// Returns `true` if more workers may be started.
     #[inline]
     pub(super) fn may_grow(&self) -> bool {
-        // ORDERING: it falls under the lock, where it is read once more. It rises only when
-        // a worker leaves, and `leave` then looks for tasks itself.
+        // ORDERING: `growth_left` is reduced only under the lock, where it is read again.
+        // It grows only when a worker leaves, and `leave` then checks for queued tasks
+        // itself.
         self.growth_left.load(Ordering::Relaxed) != 0
     }
 
@@ -62,13 +66,13 @@ impl Pool {
         slots.filter(|slot| !slot.is_busy()).count()
     }
 
-    /// Starts a worker if the rule asks for one; called behind the caller's own change.
+    /// Starts a worker if the rule asks for one. Called after the caller's own change.
     #[inline]
     pub(super) fn grow_if_needed(self: &Arc<Self>) {
         if !self.may_grow() {
             return;
         }
-        // ORDERING: see the head of this file.
+        // ORDERING: the fence of the rule at the head of this file.
         fence(Ordering::SeqCst);
         if self.is_short() {
             self.grow();
@@ -76,7 +80,7 @@ impl Pool {
     }
 
     fn is_short(&self) -> bool {
-        // The flags first.
+        // Read the flags before the lengths.
         let free = self.free();
         self.queued() > free
     }
@@ -85,13 +89,13 @@ impl Pool {
     fn grow(self: &Arc<Self>) {
         let mut state = self.state.lock();
         if self.has_room(&state) && self.is_short() {
-            // Without another thread, the tasks wait until a worker is free.
+            // If no thread can be started, the tasks wait until a worker is free.
             let _ = self.start_worker(&mut state);
         }
     }
 
-    /// Starts workers until so many tasks that have not begun can count on one, or there
-    /// is no more room for workers, or no thread.
+    /// Starts workers until `tasks` workers are free, or `max_workers` exist, or no thread
+    /// can be started.
     pub(super) fn start_workers_for(self: &Arc<Self>, tasks: usize) {
         while self.may_grow() && tasks > self.free() {
             let mut state = self.state.lock();
@@ -101,11 +105,11 @@ impl Pool {
         }
     }
 
-    /// Starts the first worker, unless there is one.
+    /// Starts the first worker, unless the pool has a worker already.
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`], or the reason why the pool is closed.
+    /// Returns [`Error::Spawn`], or the reason why the pool is closed.
     #[cold]
     pub(super) fn start_first_worker(self: &Arc<Self>) -> Result<(), Error> {
         let mut state = self.state.lock();
@@ -122,15 +126,15 @@ impl Pool {
         self.growth_left.load(Ordering::Relaxed) > state.planned.len()
     }
 
-    /// Starts a worker, or plans one while another thread is on its way; there is room, or
-    /// the pool has none.
+    /// Starts a worker, or plans a worker while another thread is starting. Called only if
+    /// one more worker is allowed, or if the pool has no worker.
     ///
     /// # Errors
     ///
     /// [`Error::Spawn`].
     pub(super) fn start_worker(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
         let index = state.vacant.pop().unwrap_or_else(|| self.started());
-        // It counts from here on.
+        // The worker counts as free from here on.
         self.slots.get(index).set_busy(false);
         state.workers += 1;
         if !state.is_starting {
@@ -141,14 +145,14 @@ impl Pool {
         Ok(())
     }
 
-    /// Shows a slot to the other threads.
+    /// Makes a slot visible to the other threads.
     fn count_slot(&self, index: usize) {
-        // ORDERING: release shows the slot to those who see the number.
+        // ORDERING: release publishes the slot to the threads that read the new number.
         self.started.fetch_max(index + 1, Ordering::Release);
     }
 
-    /// Called by a new worker, first of all: drops what is planned, and follows the rule
-    /// anew.
+    /// Drops all planned workers, and follows the rule again. A new worker calls this first
+    /// of all.
     pub(super) fn start_planned(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.is_starting = false;
@@ -158,27 +162,27 @@ impl Pool {
         for index in std::mem::take(&mut state.planned) {
             self.drop_worker(&mut state, index);
         }
-        // ORDERING: see the head of this file.
+        // ORDERING: the fence of the rule at the head of this file.
         fence(Ordering::SeqCst);
-        // The flags first.
+        // Read the flags before the lengths.
         let free = self.free();
         let queued = self.queued();
-        // While the pool is closed, a free worker may have turned busy without a fence
-        // (`start_if_queued`).
+        // While the pool is closed, a free worker may have become busy without a fence (see
+        // `start_if_queued`).
         let least = usize::from(queued > 0 && !self.queue.is_open());
         for _ in 0..queued.saturating_sub(free).max(least) {
-            // Without another thread, the tasks wait until a worker is free.
+            // If no thread can be started, the tasks wait until a worker is free.
             if !self.has_room(&state) || self.start_worker(&mut state).is_err() {
                 return;
             }
         }
     }
 
-    /// Starts the thread of a worker that counts already.
+    /// Starts the thread of a worker that is already counted.
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`]; then the worker does not count any more.
+    /// Returns [`Error::Spawn`]. Then the worker is no longer counted.
     fn start_thread(self: &Arc<Self>, state: &mut PoolState, index: usize) -> Result<(), Error> {
         let number = state.started;
         let name = format!("{}_{number}", self.config.thread_name_prefix);
@@ -190,7 +194,8 @@ impl Pool {
         match spawn(thread, move || worker::main(pool, index, number, &name)) {
             Ok(thread) => {
                 self.threads.lock().extend(thread);
-                // Not before, or the next task of a pool without a thread would be accepted.
+                // The slot is counted only after the thread was started. Otherwise a pool
+                // that has no thread would accept the next task.
                 self.count_slot(index);
                 state.started += 1;
                 state.is_starting = true;
@@ -205,14 +210,14 @@ impl Pool {
         }
     }
 
-    /// Counts a worker no more.
+    /// Removes a worker from the pool's counts.
     fn drop_worker(&self, state: &mut PoolState, index: usize) {
         self.slots.get(index).set_busy(true);
         state.vacant.push(index);
         state.workers -= 1;
     }
 
-    /// Called by a worker, last of all.
+    /// Removes a worker that ends. A worker calls this last of all.
     pub(super) fn leave(self: &Arc<Self>, index: usize) {
         if !self.is_here() {
             return;
@@ -225,21 +230,23 @@ impl Pool {
             self.ended.notify_all();
         }
         drop(state);
-        // For a thread that counted on this worker while the pool had no room for more.
+        // A thread may have counted on this worker while the pool could not start another
+        // worker.
         self.start_if_queued();
     }
 
-    /// Starts a worker if a task is queued and there is room. That workers are free does
-    /// not count: one of them may have turned busy without a fence, since it saw no room.
+    /// Starts a worker if a task is queued and one more worker is allowed. Free workers do
+    /// not count here, because a worker may have become busy without a fence while the pool
+    /// could not grow.
     pub(super) fn start_if_queued(self: &Arc<Self>) {
-        // ORDERING: as in `grow_if_needed`.
+        // ORDERING: the fence of the rule at the head of this file.
         fence(Ordering::SeqCst);
         if self.queued() == 0 {
             return;
         }
         let mut state = self.state.lock();
         if self.has_room(&state) && self.queued() != 0 {
-            // Without another thread, the tasks wait until a worker is free.
+            // If no thread can be started, the tasks wait until a worker is free.
             let _ = self.start_worker(&mut state);
         }
     }
@@ -253,7 +260,8 @@ fn spawn(
     thread.spawn(main).map(Some)
 }
 
-/// A model counts the workers that are started, and runs those that it has.
+/// Starts no thread in a loom model. The model counts the started workers, and runs its
+/// own.
 #[cfg(concurrent_futures_loom)]
 fn spawn(
     _thread: thread::Builder,

@@ -154,7 +154,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Errors
     ///
-    /// Those of [`ThreadPoolExecutor::submit`].
+    /// Returns the errors of [`ThreadPoolExecutor::submit`].
     pub fn submit<F, A, R>(
         &'scope self,
         f: F,
@@ -224,7 +224,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// # Errors
     ///
-    /// Those of [`ThreadPoolExecutor::submit`].
+    /// Returns the errors of [`ThreadPoolExecutor::submit`].
     pub fn spawn<F, R>(&'scope self, f: F) -> Result<ScopedFuture<'scope, 'env, R>, Error>
     where
         F: FnOnce() -> R + Send + 'scope,

@@ -106,7 +106,7 @@ impl With<'_, ThreadPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit).
+    /// Returns the errors of [`submit`](Self::submit).
     pub fn spawn<F, R>(&self, f: F) -> Result<ThreadFuture<R>, Error>
     where
         F: FnOnce() -> R + Send + 'static,
@@ -128,7 +128,7 @@ impl With<'_, ThreadPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit).
+    /// Returns the errors of [`submit`](Self::submit).
     pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
     where
         F: Fn(A) -> R + Send + Sync + 'static,
@@ -157,7 +157,7 @@ impl With<'_, ThreadPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit), and of
+    /// Returns the errors of [`submit`](Self::submit) and of
     /// [`ThreadPoolExecutor::map_with`].
     pub fn map_with<'a, F, A, R, I>(
         &'a self,
