@@ -145,7 +145,7 @@ mod real {
         unsafe { parking_lot_core::unpark_all(key, DEFAULT_UNPARK_TOKEN) };
     }
 
-    /// std's cell behind the closures that `loom` needs to watch accesses.
+    /// Wraps std's `UnsafeCell` in the closure API by which `loom` checks accesses.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 

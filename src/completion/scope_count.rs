@@ -96,8 +96,8 @@ impl ScopeCount {
         if line.fetch_sub(TASK, Ordering::Release) & FROZEN == 0 {
             return;
         }
-        // ORDERING: release as above. Acquire sees the writes of the tasks that left
-        // before.
+        // ORDERING: release publishes the task's writes to the thread that waits. Acquire
+        // sees the writes of the tasks that left before.
         if left.fetch_sub(1, Ordering::AcqRel) == 1 {
             unpark_all(key(this.as_ptr()));
         }

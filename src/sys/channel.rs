@@ -1,9 +1,9 @@
 //! [`Channel`]: the connection of two processes, and how the child gets its end.
 //!
-//! A pair of connected sockets, both close-on-exec. The child gets its end as
-//! descriptor 0, which is the one way to hand something over without ever
-//! having it inheritable in a parent whose other threads start programs too.
-//! Once it runs, the child moves it away from there ([`Channel::take_stdin`]).
+//! A channel is a pair of connected sockets, both close-on-exec. The child gets its end as
+//! descriptor 0. Only so is the end never inheritable in the parent, whose other threads
+//! may start programs too. The child later moves its end away from descriptor 0
+//! ([`Channel::take_stdin`]).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,9 +57,9 @@ impl Channel {
     ///
     /// There is nothing on descriptor 0, or no other descriptor is left.
     pub(crate) fn take_stdin() -> io::Result<Self> {
-        // A program may close all low descriptors, or fill them, as its own.
+        // The program may close or reuse all low descriptors.
         let high = fcntl_dupfd_cloexec(stdin(), HIGH);
-        // Not one of the three standard descriptors, even if they are closed.
+        // Do not use one of the three standard descriptors, even if they are closed.
         let moved = high.or_else(|_| fcntl_dupfd_cloexec(stdin(), 3))?;
         dup2_stdin(empty_input()?)?;
         Ok(Self(Checked::new(moved)))
@@ -137,7 +137,7 @@ impl AsFd for Channel {
 /// Opens an empty input, which is at end-of-file from the beginning.
 fn empty_input() -> io::Result<OwnedFd> {
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    // Without /dev there are still pipes; the end that writes is dropped.
+    // Without /dev, use a pipe whose writing end is dropped.
     Ok(null.or_else(|_| pipe_with(PipeFlags::CLOEXEC).map(|(reads, _)| reads))?)
 }
 

@@ -1,11 +1,10 @@
 //! [`Checked`]: a descriptor that can tell whether it still is what it was.
 //!
-//! Code that this crate knows nothing of runs in a worker. It may close
-//! descriptors that are not its own, all from 3 on for instance, and the next
-//! file that is opened gets the number. A number alone says nothing, so what
-//! lies behind it is compared: each socket has an inode of its own. Before Linux
-//! 6.9 all pidfds, event counters and the like share one: for these the answer
-//! is a guess.
+//! A worker runs user code, which may close descriptors of this crate, for instance all
+//! descriptors from 3 on. The next file that the process opens then gets the same number.
+//! So the number alone does not identify the file, and this type compares the inode as
+//! well. Each socket has its own inode. Before Linux 6.9 all pidfds, event counters and
+//! similar files share one inode, so for them the answer is a guess.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,7 +1,7 @@
 //! [`Handle`]: a child of this process, to be watched and to be ended.
 //!
-//! The handle is a pidfd, which means this one process whatever becomes of its
-//! number. An old kernel or a sandbox may have none; then the number is used,
+//! The handle is a pidfd, which refers to this process even if the process's number is
+//! reused. An old kernel or a sandbox may have no pidfds. Then the handle uses the number,
 //! which is safe as long as the child was not waited for.
 
 use std::fmt;

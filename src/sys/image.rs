@@ -34,7 +34,7 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// This process's.
+    /// Returns the image of this process.
     pub(crate) fn current() -> &'static Self {
         static CURRENT: OnceLock<Image> = OnceLock::new();
         CURRENT.get_or_init(Self::read)
@@ -75,8 +75,8 @@ impl Image {
     pub(crate) fn is_run_by_loader(&self) -> bool {
         // SAFETY: `getauxval` takes any number, and returns a number.
         let loader = unsafe { libc::getauxval(libc::AT_BASE) };
-        // The system says where it has put the loader, unless it was told to start
-        // that itself.
+        // The system reports the loader's address, unless the loader itself was started as
+        // the program.
         self.has_loader && loader == 0
     }
 
@@ -113,7 +113,7 @@ impl Image {
             has_loader: false,
             constructors: &[],
         };
-        // Everything that is mapped for reading.
+        // Keep only the segments that are mapped for reading.
         let mapped = |address: usize, bytes: usize| {
             let link = address.wrapping_sub(bias);
             headers.iter().any(|header| {
@@ -132,16 +132,17 @@ impl Image {
             match header.p_type {
                 libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => image.code.push(segment),
                 libc::PT_NOTE if mapped(at, segment.len()) && image.build_id.is_empty() => {
-                    // SAFETY: it is mapped, and notes are never written to.
+                    // SAFETY: the segment is mapped, and no code writes to notes.
                     let notes: &[u8] = unsafe { words(at, segment.len()) };
                     image.build_id = build_id(notes).unwrap_or_default().to_vec();
                 }
                 libc::PT_DYNAMIC if mapped(at, segment.len()) => {
-                    // SAFETY: it is mapped, and the loader is done with it.
+                    // SAFETY: the memory is mapped, and the loader no longer changes it.
                     let section = unsafe { words(at, segment.len()) };
                     let array = array_of(section).map(|(at, bytes)| (bias.wrapping_add(at), bytes));
                     if let Some((at, bytes)) = array.filter(|(at, bytes)| mapped(*at, *bytes)) {
-                        // SAFETY: it is mapped, and the loader is done with it.
+                        // SAFETY: the memory is mapped, and the loader no longer changes
+                        // it.
                         image.constructors = unsafe { words(at, bytes) };
                     }
                 }
@@ -187,12 +188,13 @@ unsafe extern "C" fn first(
     let headers = if info.dlpi_phdr.is_null() {
         &[]
     } else {
-        // SAFETY: the record says so; the headers stay mapped as long as the image.
+        // SAFETY: the record contains the address and number of the headers, which stay
+        // mapped.
         unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) }
     };
     let found = Image::of(info.dlpi_addr as usize, headers);
     let image: *mut Option<Image> = data.cast();
-    // SAFETY: `Image::read` lends it to this call alone.
+    // SAFETY: `Image::read` lends `image` only to this call.
     unsafe { *image = Some(found) };
     1
 }

@@ -33,8 +33,9 @@ impl Life {
     pub(crate) fn wait_until_over(&self) {
         // ORDERING: the waiting thread reads no data that the other thread has written.
         while self.0.load(Ordering::Relaxed) != 0 {
-            // Not of this process alone: the kernel wakes by address in memory.
-            // An error is a signal, or a word that changed: it is looked at again.
+            // The futex must not be process-private, because the kernel wakes waiters of
+            // shared futexes. An error means a signal or a changed word, so the loop reads
+            // the word again.
             let _ = futex::wait(&self.0, futex::Flags::empty(), 1, None);
         }
     }
@@ -49,10 +50,10 @@ mod tests {
     #[test]
     fn a_bare_exit_of_a_thread_is_seen() {
         static LIFE: Life = Life::new();
-        // Never joined, and its stack never freed.
+        // The thread is never joined, and its stack is never freed.
         thread::spawn(|| {
             LIFE.begin();
-            // SAFETY: nothing that lives in this thread is used by others.
+            // SAFETY: no other thread uses data on this thread's stack.
             unsafe { libc::syscall(libc::SYS_exit, 0) };
         });
         LIFE.wait_until_over();

@@ -100,7 +100,8 @@ fn runs_our_program(number: u32) -> io::Result<bool> {
         if error.kind() != io::ErrorKind::NotFound {
             return Err(error);
         }
-        // Its first thread has ended, perhaps; the others know the file too.
+        // The first thread of the process may have ended, but the other threads show the
+        // file too.
         let mut threads = fs::read_dir(whole.join("task"))?;
         let other = threads.find_map(|thread| file(&thread.ok()?.path().join("exe")).ok());
         other.ok_or(error)
@@ -162,7 +163,7 @@ impl Parent {
         runs_our_program(number_of_parent()?)
     }
 
-    /// Returns when the parent has ended, or has closed its end of the channel.
+    /// Waits until the parent has ended or has closed its end of the channel.
     pub(crate) fn wait_until_gone(&self, channel: &Channel) {
         self.wait(channel, PollFlags::RDHUP);
     }
@@ -204,8 +205,8 @@ impl Parent {
                 return seen;
             }
             if found != Ok(0) && found != Err(rustix::io::Errno::INTR) {
-                // A descriptor that a task has closed or opened, or so low a
-                // limit that none can be watched: not at once again.
+                // A task has closed or reused a descriptor, or the limit of descriptors is
+                // too low to poll. Do not try again at once.
                 let _ = poll(&mut [], Some(&LOOK));
             }
         }
