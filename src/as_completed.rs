@@ -1,4 +1,4 @@
-//! [`as_completed`]: futures in the order in which they end.
+//! [`as_completed`]: futures in the order in which their tasks end.
 
 use std::fmt;
 use std::time::{Duration, Instant};

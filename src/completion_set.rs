@@ -1,4 +1,4 @@
-//! [`CompletionSet`]: a set of tasks, from which they are taken as they end.
+//! [`CompletionSet`]: a set of tasks that returns each task when the task ends.
 //!
 //! The set registers a waker with each task that is not done, and the waker sends the
 //! task's number over a channel. The number of a task that is already done goes into a

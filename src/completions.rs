@@ -1,4 +1,4 @@
-//! [`completions`]: futures as a channel, to stand beside other channels.
+//! [`completions`]: a channel of futures, for a `select!` together with other channels.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! [`Panic`]: a caught panic, described, and kept so that it can be resumed.
+//! [`Panic`]: a caught panic with its description and its payload, so that it can be
+//! resumed.
 //!
 //! [`catch`] runs a task's function. [`contain`] and [`contain_drop`] run a callback or
 //! a user's `Drop`, and stop its panic, so that the panic does not end the worker. Only

@@ -1,4 +1,4 @@
-//! The macro [`submit!`](crate::submit): several arguments without a closure.
+//! The macro [`submit!`](crate::submit), which submits a call with several arguments.
 
 /// Submits a call with any number of arguments.
 ///

@@ -1,4 +1,4 @@
-//! [`Timing`]: when a task was queued, started and finished.
+//! [`Timing`]: the times at which a task was queued, started and finished.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! [`wait`] and [`wait_until`]: several futures, one wait.
+//! [`wait`] and [`wait_until`], which wait for several futures at once.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! [`Waitable`]: a future that can be waited for together with others.
+//! [`Waitable`]: a future that a thread can wait for together with other futures.
 
 use std::rc::Rc;
 use std::sync::Arc;

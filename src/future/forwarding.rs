@@ -1,4 +1,4 @@
-//! The traits of a [`TaskFuture`], by its inherent methods and its completion.
+//! Implements the traits of a [`TaskFuture`] by its inherent methods and its completion.
 
 use std::task::Waker;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! [`Check`]: a serializer that writes nothing, and refuses what JSON would turn into
-//! something else.
+//! [`Check`]: a serializer that writes nothing, and refuses each value that JSON would
+//! change into another value.
 //!
 //! JSON writes `null` for an infinite number, and writes `null` for both `Some(None)`
 //! and `None`. A reader of JSON may read an integer of more than 64 bits as a float.

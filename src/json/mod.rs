@@ -1,4 +1,4 @@
-//! [`Json`]: values that have to be told what comes, through processes.
+//! [`Json`]: a wrapper for values that travel to another process as JSON.
 
 mod check;
 

@@ -1,4 +1,5 @@
-//! A [`Batch`] is the items of one task, a [`Part`] the future of its results.
+//! A [`Batch`], which holds the items of one task, and a [`Part`], the future of the
+//! results of a batch.
 
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
-//! The sizes of a map's chunks: as given, or chosen by what is known of the items.
+//! The sizes of a map's chunks: the given size, or sizes that depend on the number of
+//! items.
 
 /// Returns a function that returns the size of the next chunk. The size is `given`, or
 /// depends on the number of items, if that number is known.

@@ -1,5 +1,4 @@
-//! [`ContainedVec`]: a list of the user's values, each of which may panic when it is
-//! dropped.
+//! [`ContainedVec`]: a list of the user's values, of which each may panic when dropped.
 
 use crate::panic::contain_drop;
 

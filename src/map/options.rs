@@ -1,4 +1,4 @@
-//! [`MapOptions`]: how a map cuts its items into tasks, and its limits.
+//! [`MapOptions`]: the chunk size, the buffer size and the timeout of a map.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! [`Unordered`]: the results of a map as they end.
+//! [`Unordered`]: the results of a map in the order in which the tasks end.
 
 use std::fmt;
 
