@@ -1,5 +1,5 @@
-//! The callbacks of a task: each runs once, in the order of adding, one after the other and
-//! never one inside the other.
+//! The callbacks of a task. Each callback runs once, in the order of adding, and no
+//! callback runs inside another.
 //!
 //! # The notifier
 //!

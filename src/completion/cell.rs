@@ -1,5 +1,5 @@
-//! [`TaskWith`]: a counted reference to a task of any type, one pointer wide; and the
-//! memory behind it.
+//! [`TaskWith`]: a counted reference to a task of any type, one pointer wide, and the
+//! task's memory.
 //!
 //! A task is one allocation: a header, and behind it one storage that holds the job first
 //! and the outcome later. Job and outcome each begin at the first address behind the header

@@ -1,5 +1,5 @@
-//! The worker that the current thread is, as far as it may run a task of its pool inside a
-//! wait.
+//! The registration of the current thread as a worker that may run tasks of its pool inside
+//! a wait.
 
 use std::cell::Cell;
 use std::mem::transmute;

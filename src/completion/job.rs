@@ -1,4 +1,4 @@
-//! [`Job`]: the call that a task is about.
+//! [`Job`]: the call that a task makes.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

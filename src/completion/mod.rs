@@ -1,4 +1,4 @@
-//! The core: one task, from its submission until its outcome was read.
+//! The core: one task, from its submission until its outcome is read.
 //!
 //! # The two ends
 //!

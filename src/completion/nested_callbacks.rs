@@ -1,4 +1,4 @@
-//! The callbacks that a thread has yet to run for the tasks that it completed.
+//! The queue of callbacks that a thread still has to run for the tasks that it completed.
 //!
 //! # Why callbacks are never nested
 //!

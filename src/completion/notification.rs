@@ -1,6 +1,7 @@
-//! [`Notification`]: all the user code that the end of a task calls for. Wakers first, then
-//! the `Drop` of a job that was not called and of an unwanted value, then the callbacks:
-//! each once, in the order of adding, one after the other and never one inside the other.
+//! [`Notification`]: all the user code that must run when a task ends. Wakers are first,
+//! then the `Drop` of a job that was not called and of an unwanted value, then the
+//! callbacks. Each callback runs once, in the order of adding, and no callback runs inside
+//! another.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! [`PoolId`]: the number by which tasks know their pool.
+//! [`PoolId`]: the number that identifies a task's pool.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};

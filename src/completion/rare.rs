@@ -1,5 +1,5 @@
-//! [`Rare`]: the things that few tasks have, in a box that is made when the first of them
-//! is attached.
+//! [`Rare`]: the fields that few tasks need, in a box that is allocated when the first of
+//! these fields is used.
 //!
 //! # Why nothing is missed
 //!

@@ -1,4 +1,5 @@
-//! Running a task: on a worker that took it from a queue, or on one that waits for it.
+//! Running a task: on a worker that took the task from a queue, or on a worker that waits
+//! for the task.
 
 use super::inline_worker::{is_registered_for, with_hooks};
 use super::nested_callbacks::without_callback_queue;

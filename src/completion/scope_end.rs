@@ -1,4 +1,4 @@
-//! [`ScopeTasks`]: the tasks of one scope; and the wait for all of them.
+//! [`ScopeTasks`]: the tasks of one scope, and the wait for all of these tasks.
 //!
 //! A task is counted before any thread can start it (`scope_count.rs`), and has ended when
 //! its [`ScopeGuard`] is dropped. The job holds the guard until the job is called or

@@ -1,5 +1,5 @@
-//! [`ScopeGuard`]: the place of one task in its scope, which does not end before the guard
-//! is dropped.
+//! [`ScopeGuard`]: the guard of one task in a scope. The scope does not end before the
+//! guard is dropped.
 
 use std::ptr::NonNull;
 

@@ -1,4 +1,4 @@
-//! Stack for tasks that run inside waits.
+//! Stack space for tasks that run inside waits.
 //!
 //! A worker that waits for a task runs the task on the worker's own stack. That task may
 //! wait for another task, and so on. In a debug build a chain of 1,000 such tasks would

@@ -1,4 +1,4 @@
-//! The transitions of a task, but for the call of its job: `running.rs`.
+//! The transitions of a task. The call of its job is in `running.rs`.
 //!
 //! A transition is one compare-and-swap on the task's word. If the task has a rare box
 //! (`rare.rs`), the thread holds the box's lock during the transition. After a final

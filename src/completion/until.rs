@@ -1,4 +1,4 @@
-//! [`Until`]: how far a task must be for a wait to end.
+//! [`Until`]: the two points at which a wait for a task can end.
 
 use super::word::Word;
 

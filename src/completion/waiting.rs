@@ -1,4 +1,4 @@
-//! Waiting for a task: threads that block, and wakers that are to be woken.
+//! Waiting for a task: with a thread that blocks, or with a waker.
 //!
 //! # Why no wake-up is lost
 //!

@@ -1,4 +1,4 @@
-//! [`Word`]: the state of a task, and all else that its ends decide by, in 64 bits.
+//! [`Word`]: 64 bits with the state of a task and its flags, runner and reference count.
 //!
 //! ```text
 //!   63 ...... 32  31 ...... 9      8        7       6        5        4     3     2 1 0

@@ -1,4 +1,4 @@
-//! [`WorkerHooks`]: the calls by which a worker tells its pool what it does.
+//! [`WorkerHooks`]: the calls by which a worker reports its progress to its pool.
 
 use super::rare::Task;
 

@@ -1,4 +1,4 @@
-//! [`Deque`]: a double-ended queue of tasks of fixed size, with one owner.
+//! [`Deque`]: a double-ended queue of tasks, with a fixed capacity and one owner.
 //!
 //! The owner pushes and pops at the bottom. Any thread takes from the top. The algorithm is
 //! that of Chase and Lev, with the fences of Lê, Pop, Cohen and Zappa Nardelli ("Correct
