@@ -252,8 +252,8 @@ mod wait;
 mod waitable;
 mod worker;
 
-/// The crate of the channel inside [`Completions`], in the version that [`Completions`]
-/// uses.
+/// `crossbeam-channel` in the version that this crate uses: [`Completions`] dereferences to
+/// a `Receiver` of it.
 #[doc(no_inline)]
 pub use crossbeam_channel;
 

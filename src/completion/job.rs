@@ -24,8 +24,9 @@ pub(crate) trait Job<T>: Sized {
         contain_drop(self);
     }
 
-    /// Takes the guard of a task in a scope. The guard must be dropped after everything
-    /// else of the task.
+    /// Takes the [`ScopeGuard`] out of the job of a task in a scope. The scope may end as
+    /// soon as the guard is dropped, so the caller drops it after everything else of the
+    /// task.
     fn take_guard(&mut self) -> Option<ScopeGuard> {
         None
     }

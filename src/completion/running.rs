@@ -100,6 +100,8 @@ impl Task {
         let Some((_, scope_guard)) = called else {
             return;
         };
+        // `end` wakes the threads that wait for the task (`transitions.rs`); a task that
+        // `finish_unwatched` ends has none.
         let Some(task) = self.finish_unwatched() else {
             return drop(scope_guard);
         };
@@ -129,6 +131,7 @@ impl Task {
         leaves_entry: bool,
     ) -> Option<Called> {
         hooks.begin(leaves_entry);
+        // Runs the user's function, and writes the outcome (`storage.rs`).
         // SAFETY: the caller started the task, and calls this once.
         let (failed, scope_guard) = unsafe { self.call() };
         if !self.is_here() {

@@ -1,6 +1,7 @@
 //! [`Map`]: the results of one function on many items, in their order.
 //!
-//! The module calls a function that submits batches, and depends on no executor.
+//! The caller passes a function that submits one batch, so this module depends on no
+//! executor.
 //! [`batch`] cuts the items into tasks. [`Unordered`] yields the results in the order
 //! in which the tasks end.
 

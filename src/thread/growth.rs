@@ -13,8 +13,8 @@
 //! At each of the three events, a thread makes its own change (to the length of a queue, or
 //! to a flag), executes a sequentially consistent fence, and then reads all lengths and
 //! flags. If several threads do this at the same time, the thread with the last fence sees
-//! the changes of all other threads. A pool with `max_workers` workers skips all of this,
-//! including the fence.
+//! the changes of all other threads. A pool that already has `max_workers` workers skips
+//! this check and its fence.
 //!
 //! A thread reads the flags before the lengths, and a worker takes a task before it sets
 //! its busy flag. So a task that a worker is taking is either counted together with a free

@@ -153,8 +153,8 @@ impl Queue {
         idle != 0 && idle & SEARCHING == 0
     }
 
-    /// Appends a task. Returns `true` if at least as many workers sleep or search as there
-    /// are tasks in the back. For tasks in the front, a worker checks the need for more
+    /// Appends a task. Returns `true` if the pool needs no new worker for the task: at least
+    /// as many workers sleep or search as there are tasks in the back. For tasks in the front, a worker checks the need for more
     /// workers when it begins a task.
     ///
     /// # Errors

@@ -174,22 +174,18 @@ impl Pool {
     #[inline]
     pub(super) fn push(self: &Arc<Self>, task: Task) -> Result<(), Error> {
         let mut task = Some(task);
-        let pushed = with_current(self, |worker| {
-            if self.queue.is_open() {
-                task.take().into_iter().for_each(|task| worker.push(task));
+        let is_own_worker = with_current(self, |worker| {
+            if let Some(task) = task.take_if(|_| self.queue.is_open()) {
+                worker.push(task);
             }
         });
-        if pushed.is_some() {
-            return if task.is_none() {
-                self.announce_own_task();
-                Ok(())
-            } else {
-                Err(self.refusal())
-            };
-        }
         let Some(task) = task else {
+            self.announce_own_task();
             return Ok(());
         };
+        if is_own_worker.is_some() {
+            return Err(self.refusal());
+        }
         match self.queue.push(task, &self.slots, false) {
             Ok(true) => Ok(()),
             Ok(false) => {

@@ -106,7 +106,9 @@ impl WorkerThread {
         }
     }
 
-    /// Searches for a task. `is_searching` is `true` if this worker is the pool's searcher.
+    /// Looks for a task in all queues. `is_searching` is `true` if this worker is the pool's
+    /// searcher already; if not, the worker asks to become the searcher when it has found no
+    /// task.
     pub(super) fn search(&self, is_searching: bool) -> Option<Task> {
         self.search_on(is_searching, false)
     }

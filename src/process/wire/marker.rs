@@ -3,7 +3,7 @@
 /// The environment variable that holds the marker.
 pub(crate) const VARIABLE: &str = "CONCURRENT_FUTURES_WORKER";
 
-/// The entry at which a process becomes a worker.
+/// The place in the program at which a process becomes a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryPoint {
     /// The process becomes a worker before `main`.

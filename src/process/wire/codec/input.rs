@@ -36,8 +36,9 @@ pub(super) struct Reader<'de> {
     pub(super) is_ambiguous: bool,
     /// `true` if a struct with fewer written fields is read by name, and not by position.
     pub(super) by_name: bool,
-    /// The size of the largest value whose reading has begun so far. The size of a value
-    /// on the heap inside another value is known only when its own reading begins.
+    /// The size in bytes of the largest type whose reading has begun so far. A type behind a
+    /// `Box` or in a `Vec` is not part of its owner's size, so that type counts only from
+    /// the start of its own reading.
     pub(super) largest: usize,
 }
 
