@@ -191,7 +191,7 @@ impl ProcessPoolExecutorBuilder {
     /// [`TaskOptions`](crate::TaskOptions) override the limit. By default there is no
     /// limit.
     ///
-    /// When the time is over, the pool kills the task's worker, and the task fails with
+    /// After that time, the pool kills the task's worker, and the task fails with
     /// [`Error::TimeLimit`].
     ///
     /// ```

@@ -3,7 +3,7 @@
 //!
 //! # The end of a worker
 //!
-//! When a worker's process has ended, the supervisor first reads all remaining replies of
+//! After a worker's process has ended, the supervisor first reads all remaining replies of
 //! that worker. A task that the worker had not started goes back to the head of the queue,
 //! because the worker may have been dead when the task was sent. A task may go back any
 //! number of times, with one exception: a task fails if three workers in a row died while
