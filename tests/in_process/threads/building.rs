@@ -156,20 +156,23 @@ fn an_initializer_may_return_an_error() {
     assert!(error.to_string().contains("invalid digit"), "{error}");
 }
 
+/// A pool of one worker, whose initializer fails with that text once the gate is opened.
+fn pool_that_breaks(why: &'static str) -> (ThreadPoolExecutor, Opener) {
+    let (opener, pass) = gate();
+    let initializer = move |()| {
+        pass();
+        Err(why)
+    };
+    let builder = ThreadPoolExecutor::builder().max_workers(1);
+    (
+        builder.initializer(initializer, ()).build().unwrap(),
+        opener,
+    )
+}
+
 #[test]
 fn an_initializer_that_fails_after_shutdown_still_settles_what_is_queued() {
-    let (opener, pass) = gate();
-    let executor = ThreadPoolExecutor::builder()
-        .max_workers(1)
-        .initializer(
-            move |()| {
-                pass();
-                Err("too late")
-            },
-            (),
-        )
-        .build()
-        .unwrap();
+    let (executor, opener) = pool_that_breaks("too late");
     let futures = [0; 3].map(|_| executor.spawn(|| ()).unwrap());
     thread::scope(|scope| {
         scope.spawn(|| executor.shutdown());
@@ -223,18 +226,7 @@ fn an_error_whose_drop_panics_loses_no_worker() {
 
 #[test]
 fn a_broken_pool_tells_its_callbacks_when_all_is_settled() {
-    let (opener, pass) = gate();
-    let executor = ThreadPoolExecutor::builder()
-        .max_workers(1)
-        .initializer(
-            move |()| {
-                pass();
-                Err("broken")
-            },
-            (),
-        )
-        .build()
-        .unwrap();
+    let (executor, opener) = pool_that_breaks("broken");
     let (first, second) = (
         executor.spawn(|| ()).unwrap(),
         executor.spawn(|| ()).unwrap(),
@@ -387,18 +379,7 @@ fn workers_whose_initializers_fail_together_settle_each_task_once() {
 
 #[test]
 fn a_callback_of_a_pool_that_breaks_may_submit_and_is_told() {
-    let (opener, pass) = gate();
-    let executor = ThreadPoolExecutor::builder()
-        .max_workers(1)
-        .initializer(
-            move |()| {
-                pass();
-                Err("broken")
-            },
-            (),
-        )
-        .build()
-        .unwrap();
+    let (executor, opener) = pool_that_breaks("broken");
     let executor = Arc::new(executor);
     let (inner, future) = (Arc::clone(&executor), executor.spawn(|| ()).unwrap());
     let (sender, answer) = mpsc::channel();
@@ -518,18 +499,7 @@ fn a_pool_that_breaks_tells_of_no_task_before_all_have_ended() {
 
 #[test]
 fn a_worker_in_the_callback_of_a_failed_task_does_not_count_as_idle() {
-    let (opener, pass) = gate();
-    let executor = ThreadPoolExecutor::builder()
-        .max_workers(1)
-        .initializer(
-            move |()| {
-                pass();
-                Err("no licence")
-            },
-            (),
-        )
-        .build()
-        .unwrap();
+    let (executor, opener) = pool_that_breaks("no licence");
     let executor = Arc::new(executor);
     let (sender, seen) = mpsc::channel();
     let future = executor.spawn(|| ()).unwrap();
