@@ -103,9 +103,9 @@ fn the_panics_of_a_scope_are_not_dropped_in_a_fork() {
     Origin::new().expect("there is memory");
     let count = super::scope_count::ScopeCount::new();
     count.keep_panic(crate::panic::Panic::from_payload(Box::new(Payload)));
-    let scope_tasks = std::cell::Cell::new(Some(ScopeTasks::with_count(count)));
+    let count = std::cell::Cell::new(Some(count));
     let keeps = is_true_in_a_fork(|| {
-        drop(scope_tasks.take());
+        drop(count.take());
         !IS_DROPPED.load(Ordering::Relaxed)
     });
     assert!(keeps);

@@ -25,7 +25,7 @@ use std::ptr::NonNull;
 
 use crate::panic::Panic;
 use crate::sync::{AtomicI64, Mutex, Ordering, park, thread_id, unpark_all};
-use crate::sys::fork::Origin;
+use crate::sys::fork::{Origin, forget};
 
 /// The number of lines, which is a power of two.
 pub(super) const LINES: usize = if cfg!(concurrent_futures_loom) { 2 } else { 8 };
@@ -137,14 +137,6 @@ impl ScopeCount {
         self.panics.lock().push(panic);
     }
 
-    /// Forgets the panics, in a fork, where a thread of the parent may have half changed
-    /// them.
-    pub(super) fn forget_panics(&mut self) {
-        let panics = std::mem::take(self.panics.get_mut());
-        #[expect(clippy::mem_forget, reason = "they are perhaps half changed")]
-        std::mem::forget(panics);
-    }
-
     /// Returns the first panic that was not read.
     pub(super) fn unread_panic(&self) -> Option<Panic> {
         let panics = self.panics.lock();
@@ -156,5 +148,13 @@ impl ScopeCount {
         // ORDERING: the number is only shown in `Debug` output.
         let in_line = |line: &Line| line.0.load(Ordering::Relaxed) >> 1;
         self.lines.iter().map(in_line).sum()
+    }
+}
+
+impl Drop for ScopeCount {
+    fn drop(&mut self) {
+        if !self.origin.is_here() {
+            forget(self.panics.get_mut());
+        }
     }
 }

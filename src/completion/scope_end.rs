@@ -24,6 +24,7 @@ use super::scope_count::{LINES, ScopeCount, line_of_thread};
 use super::scope_guard::ScopeGuard;
 use crate::panic::Panic;
 use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sys::fork::forget;
 
 pub(crate) struct ScopeTasks {
     count: ScopeCount,
@@ -50,10 +51,6 @@ const LEAST: usize = 64;
 
 impl ScopeTasks {
     pub(crate) fn new() -> Self {
-        Self::with_count(ScopeCount::new())
-    }
-
-    pub(super) fn with_count(count: ScopeCount) -> Self {
         let list = |_| {
             List(Mutex::new(Untried {
                 tasks: VecDeque::new(),
@@ -62,7 +59,7 @@ impl ScopeTasks {
             }))
         };
         Self {
-            count,
+            count: ScopeCount::new(),
             lists: std::array::from_fn(list),
             late: AtomicU64::new(0),
         }
@@ -167,11 +164,8 @@ impl Drop for ScopeTasks {
         // This is a forked child: a thread of the parent may have been changing a list at
         // the fork.
         for list in &mut self.lists {
-            let tasks = std::mem::take(&mut list.0.get_mut().tasks);
-            #[expect(clippy::mem_forget, reason = "it is perhaps half changed")]
-            std::mem::forget(tasks);
+            forget(&mut list.0.get_mut().tasks);
         }
-        self.count.forget_panics();
     }
 }
 

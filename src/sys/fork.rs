@@ -5,14 +5,14 @@ pub(crate) use self::count::Origin;
 use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::thread::JoinHandle;
 
-/// Forgets the handles of the parent's threads in a forked child. Dropping these handles
-/// could detach threads of the child that got the same ids.
-pub(crate) fn forget_threads(threads: &mut Vec<JoinHandle<()>>) {
-    let threads = std::mem::take(threads);
-    #[expect(clippy::mem_forget, reason = "a fork has no such threads to let go")]
-    std::mem::forget(threads);
+/// Forgets a collection of the parent in a forked child. A thread of the parent may have
+/// been changing the collection at the fork; and dropping the handles of the parent's
+/// threads could detach threads of the child that got the same ids.
+pub(crate) fn forget<T: Default>(collection: &mut T) {
+    let collection = std::mem::take(collection);
+    #[expect(clippy::mem_forget, reason = "what is in it belongs to the parent")]
+    std::mem::forget(collection);
 }
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]

@@ -40,7 +40,7 @@ use crate::error::Error;
 use crate::executor::{QueueCapacity, Stats};
 use crate::panic::contain_drop;
 use crate::sync::{AtomicI64, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
-use crate::sys::fork::{Origin, forget_threads};
+use crate::sys::fork::{Origin, forget};
 
 /// The function that prepares a worker for its tasks.
 pub(super) type Initializer = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
@@ -287,7 +287,7 @@ const SWEEP: u64 = 256;
 impl Drop for Pool {
     fn drop(&mut self) {
         if !self.is_here() {
-            forget_threads(self.threads.get_mut());
+            forget(self.threads.get_mut());
         }
         // Dropping these values runs user code, which may panic. The executor may be in the
         // middle of its own drop.

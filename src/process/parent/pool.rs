@@ -53,7 +53,7 @@ use crate::executor::QueueCapacity;
 use crate::process::settings::Config;
 use crate::process::worker::entry;
 use crate::sync::{Condvar, Mutex, MutexGuard, global};
-use crate::sys::fork::{Origin, forget_threads};
+use crate::sys::fork::{Origin, forget};
 use crate::sys::wake_fd::WakeFd;
 
 pub(in crate::process) struct Pool {
@@ -294,7 +294,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if !self.is_here() {
-            forget_threads(self.threads.get_mut());
+            forget(self.threads.get_mut());
         }
         POOLS.lock().remove(&self.id);
     }
