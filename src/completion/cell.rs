@@ -1,7 +1,7 @@
 //! [`TaskWith`]: a counted reference to a task of any type, one pointer wide, and the
 //! task's memory.
 //!
-//! A task is one allocation: a header, and behind it one storage that holds the job first
+//! A task is one piece of memory (`memory.rs`): a header, and behind it one storage that holds the job first
 //! and the outcome later. Job and outcome each begin at the first address behind the header
 //! that their own alignment allows. So the future, which knows the type of the value but
 //! not the type of the job, finds the outcome. Only the table of functions in the header
@@ -45,11 +45,12 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
 use super::job::{EncodedCall, Job, Withdrawn};
+use super::memory::{Place, allocate, free};
 use super::pool_id::PoolId;
 use super::storage::{Called, Types, TypesOf, job_of, outcome_of};
 use super::word::{Flag, REFERENCE, RUNNING, Word};
 use crate::error::Error;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell, alloc, dealloc};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell};
 use crate::sys::fork::Origin;
 
 /// A counted reference to a task of any type, to which an `X` may be attached.
@@ -65,6 +66,8 @@ struct Header<X: 'static> {
     pool_id: PoolId,
     /// The process that created the task.
     origin: Origin,
+    /// The place of the task's memory (`memory.rs`).
+    place: Place,
     /// A cell of size 0 through which loom models check the accesses to the storage.
     storage: UnsafeCell<()>,
 }
@@ -90,17 +93,17 @@ impl<X> TaskWith<X> {
     /// other thread gets the task.
     pub(super) unsafe fn new<J: Job<T>, T>(pool_id: PoolId, job: J) -> (Self, Self) {
         let layout = TypesOf::<J, T, HEADER>::LAYOUT;
-        // SAFETY: the layout contains a header, so its size is not 0.
-        let memory = unsafe { alloc(layout) }.cast::<Header<X>>();
-        let Some(header) = NonNull::new(memory) else {
+        let Some(memory) = allocate(layout) else {
             handle_alloc_error(layout)
         };
+        let header = memory.start.cast::<Header<X>>();
         let contents = Header {
             word: AtomicU64::new(Word::new().bits()),
             types: const { &TypesOf::<J, T, HEADER>::TYPES },
             attached: AtomicPtr::new(ptr::null_mut()),
             pool_id,
             origin: Origin::current(),
+            place: memory.place,
             storage: UnsafeCell::new(()),
         };
         // SAFETY: `header` points to fresh memory of that layout.
@@ -384,8 +387,8 @@ impl<X> TaskWith<X> {
             // SAFETY: the pointer came from `Box::into_raw`, and the task owns the box.
             drop(unsafe { Box::from_raw(attached.as_ptr()) });
         }
-        // SAFETY: `new` allocated the memory with this layout.
-        unsafe { dealloc(header.as_ptr().cast(), contents.types.layout) };
+        // SAFETY: `new` allocated the memory with this layout and this place.
+        unsafe { free(header.cast(), contents.place, contents.types.layout) };
     }
 
     /// Returns a second reference that the word does not count.

@@ -63,6 +63,7 @@ mod deadlock;
 mod fork_tests;
 mod inline_worker;
 mod job;
+mod memory;
 mod nested_callbacks;
 mod notification;
 mod pool_id;

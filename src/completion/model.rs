@@ -3,12 +3,14 @@
 //! `ci/loom` runs them. Timed waits are not in them: a model knows no clocks,
 //! and a wait that times out leaves nothing behind in the task.
 
+use std::alloc::Layout;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread::{self, JoinHandle};
 
+use super::memory::{Blocks, Memory, free};
 use super::waiting::Waiter;
 use super::{
     Completion, EncodedCall, Finalizer, Job, NO_POOL, Notification, ScopeTasks, Task, Until,
@@ -23,6 +25,20 @@ fn with_two_preemptions(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(2);
     builder.check(model);
+}
+
+/// Memory of a task on its way to another thread, which frees it.
+struct Sent(Memory);
+
+// SAFETY: only the receiving thread uses the memory.
+unsafe impl Send for Sent {}
+
+impl Sent {
+    fn free(self) {
+        let Memory { start, place } = self.0;
+        // SAFETY: the memory was taken for one unit, and nothing uses it any more.
+        unsafe { free(start, place, Layout::new::<u64>()) };
+    }
 }
 
 fn worker(task: &Completion<usize>, value: usize) {
@@ -713,5 +729,51 @@ fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
         assert!(first.is(Until::CallbacksDone) && second.is(Until::CallbacksDone));
         // ORDERING: the join orders this load after the writes.
         assert_eq!(refused.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// A block has two tasks, of which another thread frees one, while the owner frees the other
+/// and goes on to the next block. `loom` reports a block that is freed twice or not at all.
+#[test]
+fn the_last_of_a_block_frees_it() {
+    loom::model(|| {
+        let blocks = Blocks::new();
+        let take = || Sent(blocks.take(size_of::<u64>()).expect("there is memory"));
+        let (sent, kept) = (take(), take());
+        let running = thread::spawn(move || sent.free());
+        kept.free();
+        let next = take();
+        let last = thread::spawn(move || next.free());
+        drop(blocks);
+        running.join().expect("the other thread ends");
+        last.join().expect("the last thread ends");
+    });
+}
+
+/// The owner uses a block again only after another thread has freed all its tasks.
+#[test]
+fn a_block_is_used_again_when_its_tasks_are_freed() {
+    loom::model(|| {
+        let blocks = Blocks::new();
+        let take = || Sent(blocks.take(size_of::<u64>()).expect("there is memory"));
+        let sent = [take(), take()];
+        let first = sent[0].0.start;
+        let in_use = Arc::new(AtomicUsize::new(2));
+        let users = Arc::clone(&in_use);
+        let running = thread::spawn(move || {
+            for sent in sent {
+                // ORDERING: relaxed, so that only the counter of the block orders the two
+                // threads.
+                users.fetch_sub(1, Ordering::Relaxed);
+                sent.free();
+            }
+        });
+        let next = take();
+        // ORDERING: as above.
+        let is_in_use = in_use.load(Ordering::Relaxed) > 0;
+        assert!(next.0.start != first || !is_in_use);
+        next.free();
+        drop(blocks);
+        running.join().expect("the other thread ends");
     });
 }

@@ -10,6 +10,7 @@ use super::job::{EncodedCall, Job, Withdrawn, WithdrawnJob};
 use super::scope_guard::ScopeGuard;
 use crate::error::Error;
 use crate::panic::{catch, contain_drop};
+use crate::sync::AtomicU64;
 
 /// `true` if the job panicked, and the guard of a job in a scope.
 pub(super) type Called = (bool, Option<ScopeGuard>);
@@ -79,7 +80,7 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
         let outcome_end =
             behind(HEADER, align_of::<Result<T, Error>>()) + size_of::<Result<T, Error>>();
         let align = larger(align_of::<J>(), align_of::<Result<T, Error>>());
-        let align = larger(align, align_of::<usize>());
+        let align = larger(align, align_of::<AtomicU64>());
         match Layout::from_size_align(larger(job_end, outcome_end), align) {
             Ok(layout) => layout.pad_to_align(),
             Err(_) => panic!("a job or a value as large as the address space"),

@@ -19,11 +19,11 @@ pub(crate) fn forget<T: Default>(collection: &mut T) {
 mod count {
     use std::io;
     use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicU16, Ordering};
 
     /// The number of calls of `fork` that lie between this process and its first
     /// [`Origin`].
-    static FORKS: AtomicU32 = AtomicU32::new(0);
+    static FORKS: AtomicU16 = AtomicU16::new(0);
 
     /// The process in which this value was created. Comparing it with the current process
     /// needs no system call, so the check is cheap enough for several checks per task.
@@ -35,7 +35,7 @@ mod count {
     /// `fork` handlers that were registered before this handler run before it, and still
     /// see the parent's value.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Origin(u32);
+    pub(crate) struct Origin(u16);
 
     impl Origin {
         /// Returns the current process, and counts its forks from now on.

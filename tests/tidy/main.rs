@@ -197,6 +197,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/completion/deadlock.rs",
         "src/completion/fork_tests.rs",
         "src/completion/inline_worker.rs",
+        "src/completion/memory.rs",
         "src/completion/mod.rs",
         "src/completion/model.rs",
         "src/completion/notification.rs",
