@@ -66,26 +66,67 @@ pub(super) struct Queue {
     /// The length of the back, for workers without a task. It is in the lock's cache line,
     /// which submitting threads write anyway.
     back_len: AtomicUsize,
-    shared: Shared,
+    /// A copy of [`Inner::idle`] for threads that do not hold the lock.
+    idle: Line<AtomicU32>,
+    /// Written under the lock.
+    gate: Line<AtomicU8>,
     /// The oldest tasks. Tasks are pushed to the front only under the lock.
     front: Deque,
 }
 
-/// The fields that workers read for each task. They have their own cache line, which seldom
-/// changes.
+/// A value with a cache line of its own, so that writes to its neighbours do not take the
+/// line away from the threads that read the value for each task.
 #[repr(align(128))]
-struct Shared {
-    /// Written under the lock.
-    idle: AtomicU32,
-    /// Written under the lock.
-    gate: AtomicU8,
-}
+struct Line<T>(T);
 
+/// The state under the lock. Together with the lock and `back_len` it fills one cache line:
+/// a task that is submitted to an idle pool moves only this line from the submitting thread
+/// to the worker.
 struct Inner {
-    back: VecDeque<Task>,
+    back: Back,
+    /// The sleepers and the searching flag, as in the table above.
+    idle: u32,
     /// The index, plus 1, of the worker that went to sleep last. The number is 0 if no
     /// worker sleeps.
     sleeper: u32,
+}
+
+/// The back of the queue.
+struct Back {
+    /// The oldest task, which is not in the memory of `younger`: that memory would be one
+    /// more cache line to move. If there is no oldest task, `younger` is empty.
+    oldest: Option<Task>,
+    younger: VecDeque<Task>,
+}
+
+impl Back {
+    fn len(&self) -> usize {
+        self.younger.len() + usize::from(self.oldest.is_some())
+    }
+
+    #[inline]
+    fn push(&mut self, task: Task) {
+        match self.oldest {
+            None => self.oldest = Some(task),
+            Some(_) => self.younger.push_back(task),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Task> {
+        let next = self.younger.pop_front();
+        std::mem::replace(&mut self.oldest, next)
+    }
+
+    fn push_front(&mut self, task: Task) {
+        if let Some(second) = self.oldest.replace(task) {
+            self.younger.push_front(second);
+        }
+    }
+
+    fn take_all(&mut self) -> impl Iterator<Item = Task> {
+        let oldest = self.oldest.take();
+        oldest.into_iter().chain(std::mem::take(&mut self.younger))
+    }
 }
 
 /// The answer of the queue to a worker that found no task.
@@ -105,14 +146,16 @@ impl Queue {
     pub(super) fn new() -> Self {
         Self {
             inner: Mutex::new(Inner {
-                back: VecDeque::new(),
+                back: Back {
+                    oldest: None,
+                    younger: VecDeque::new(),
+                },
+                idle: 0,
                 sleeper: 0,
             }),
             back_len: AtomicUsize::new(0),
-            shared: Shared {
-                idle: AtomicU32::new(0),
-                gate: AtomicU8::new(Gate::Open as u8),
-            },
+            idle: Line(AtomicU32::new(0)),
+            gate: Line(AtomicU8::new(Gate::Open as u8)),
             front: Deque::new(),
         }
     }
@@ -121,7 +164,7 @@ impl Queue {
     pub(super) fn gate(&self) -> Gate {
         // ORDERING: relaxed is enough, because callers that need the exact value read it
         // under the lock.
-        match self.shared.gate.load(Ordering::Relaxed) {
+        match self.gate.0.load(Ordering::Relaxed) {
             0 => Gate::Open,
             1 => Gate::ShutDown,
             _ => Gate::Broken,
@@ -133,29 +176,16 @@ impl Queue {
         self.gate() == Gate::Open
     }
 
-    /// Returns `idle`. The value is exact only under the lock.
-    #[inline]
-    fn idle(&self) -> u32 {
-        // ORDERING: the fences of the callers, or the lock, order this load.
-        self.shared.idle.load(Ordering::Relaxed)
-    }
-
-    /// Stores `idle`. Called under the lock.
-    fn set_idle(&self, idle: u32) {
+    /// Sets `idle` and its copy.
+    fn set_idle(&self, inner: &mut Inner, idle: u32) {
+        inner.idle = idle;
         // ORDERING: the fences of the callers, or the lock, order this store.
-        self.shared.idle.store(idle, Ordering::Relaxed);
-    }
-
-    /// Returns `true` if a worker sleeps and none searches.
-    #[inline]
-    fn is_asleep(&self) -> bool {
-        let idle = self.idle();
-        idle != 0 && idle & SEARCHING == 0
+        self.idle.0.store(idle, Ordering::Relaxed);
     }
 
     /// Appends a task. Returns `true` if the pool needs no new worker for the task: at least
-    /// as many workers sleep or search as there are tasks in the back. For tasks in the front, a worker checks the need for more
-    /// workers when it begins a task.
+    /// as many workers sleep or search as there are tasks in the back. For tasks in the
+    /// front, a worker checks the need for more workers when it begins a task.
     ///
     /// # Errors
     ///
@@ -166,12 +196,12 @@ impl Queue {
         if self.gate() != Gate::Open && !overflow {
             return Err(task);
         }
-        inner.back.push_back(task);
+        inner.back.push(task);
         let len = inner.back.len();
         // ORDERING: release pairs with the acquire loads of `back_len`.
         self.back_len.store(len, Ordering::Release);
         let woken = self.choose(&mut inner, slots);
-        let idle = self.idle();
+        let idle = inner.idle;
         drop(inner);
         if let Some(woken) = woken {
             woken.wake(SEARCH);
@@ -183,20 +213,21 @@ impl Queue {
     /// Takes one sleeper out of the list, to be woken as the searcher. Returns `None` if a
     /// worker searches already, or if no worker sleeps.
     fn choose<'a>(&self, inner: &mut Inner, slots: &'a Slots) -> Option<&'a Slot> {
-        if !self.is_asleep() {
+        if !is_asleep(inner.idle) {
             return None;
         }
         let slot = slots.get(inner.sleeper as usize - 1);
         // ORDERING: `next` is read and written only under the lock.
         inner.sleeper = slot.next.load(Ordering::Relaxed);
-        self.set_idle((self.idle() - 1) | SEARCHING);
+        self.set_idle(inner, (inner.idle - 1) | SEARCHING);
         Some(slot)
     }
 
     /// Wakes a sleeper, unless a worker searches.
     #[inline]
     pub(super) fn wake_one(&self, slots: &Slots) {
-        if self.is_asleep() {
+        // ORDERING: the fences of the callers order this load.
+        if is_asleep(self.idle.0.load(Ordering::Relaxed)) {
             self.wake_sleeper(slots);
         }
     }
@@ -236,10 +267,11 @@ impl Queue {
                 // Another worker has filled the front.
                 continue;
             }
-            let first = inner.back.pop_front()?;
+            let first = inner.back.pop()?;
             self.fill_front(&mut inner);
             if std::mem::take(is_searching) {
-                self.set_idle(self.idle() & !SEARCHING);
+                let idle = inner.idle & !SEARCHING;
+                self.set_idle(&mut inner, idle);
             }
             let has_more = self.front.len() != 0;
             let woken = has_more.then(|| self.choose(&mut inner, slots)).flatten();
@@ -253,7 +285,7 @@ impl Queue {
 
     fn fill_front(&self, inner: &mut Inner) {
         for _ in 0..CAPACITY.min(inner.back.len()) {
-            let Some(task) = inner.back.pop_front() else {
+            let Some(task) = inner.back.pop() else {
                 break;
             };
             // SAFETY: only a thread that holds the lock pushes to the front, so it is the
@@ -272,7 +304,7 @@ impl Queue {
         let mut inner = self.inner.lock();
         let front = std::iter::from_fn(|| self.front.take_oldest());
         let mut tasks: Vec<Task> = front.map(|(task, _)| task).collect();
-        tasks.extend(inner.back.drain(..));
+        tasks.extend(inner.back.take_all());
         self.back_len.store(0, Ordering::Release);
         tasks
     }
@@ -282,9 +314,9 @@ impl Queue {
     pub(super) fn remove_done(&self, count: impl FnOnce(usize)) {
         let mut inner = self.inner.lock();
         let is_done = |task: &Task| task.state().done();
-        let (done, left): (Vec<Task>, Vec<Task>) = inner.back.drain(..).partition(is_done);
+        let (done, left): (Vec<Task>, Vec<Task>) = inner.back.take_all().partition(is_done);
         count(done.len());
-        inner.back = left.into();
+        left.into_iter().for_each(|task| inner.back.push(task));
         self.back_len.store(inner.back.len(), Ordering::Release);
         drop(inner);
         drop(done);
@@ -292,8 +324,9 @@ impl Queue {
 
     /// Ends the search of the calling worker.
     pub(super) fn stop_searching(&self) {
-        let _inner = self.inner.lock();
-        self.set_idle(self.idle() & !SEARCHING);
+        let mut inner = self.inner.lock();
+        let idle = inner.idle & !SEARCHING;
+        self.set_idle(&mut inner, idle);
     }
 
     /// Answers the worker with this index, which has found no task. The worker becomes the
@@ -306,29 +339,29 @@ impl Queue {
         has_searched: bool,
     ) -> Rest {
         let mut inner = self.inner.lock();
-        if !inner.back.is_empty() || self.front.len() != 0 {
+        if inner.back.len() != 0 || self.front.len() != 0 {
             return Rest::Work;
         }
         let stops = std::mem::take(is_searching);
         let idle = if stops {
-            self.idle() & !SEARCHING
+            inner.idle & !SEARCHING
         } else {
-            self.idle()
+            inner.idle
         };
         if self.gate() != Gate::Open {
-            self.set_idle(idle);
+            self.set_idle(&mut inner, idle);
             return Rest::Closed;
         }
         if !has_searched && idle & SEARCHING == 0 {
             *is_searching = true;
-            self.set_idle(idle | SEARCHING);
+            self.set_idle(&mut inner, idle | SEARCHING);
             return Rest::Search;
         }
         let slot = slots.get(index);
         slot.clear_signal();
         slot.next.store(inner.sleeper, Ordering::Relaxed);
         inner.sleeper = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        self.set_idle(idle + 1);
+        self.set_idle(&mut inner, idle + 1);
         Rest::Sleep
     }
 
@@ -350,7 +383,8 @@ impl Queue {
             0 => inner.sleeper = next_of(at),
             newer => (slots.get(newer as usize - 1).next).store(next_of(at), Ordering::Relaxed),
         }
-        self.set_idle(self.idle() - 1);
+        let idle = inner.idle - 1;
+        self.set_idle(&mut inner, idle);
         true
     }
 
@@ -358,9 +392,10 @@ impl Queue {
     pub(super) fn close(&self, gate: Gate, slots: &Slots) {
         let mut inner = self.inner.lock();
         let gate = (gate as u8).max(self.gate() as u8);
-        self.shared.gate.store(gate, Ordering::Relaxed);
+        self.gate.0.store(gate, Ordering::Relaxed);
         let mut sleeper = std::mem::take(&mut inner.sleeper);
-        self.set_idle(self.idle() & SEARCHING);
+        let idle = inner.idle & SEARCHING;
+        self.set_idle(&mut inner, idle);
         drop(inner);
         while sleeper != 0 {
             let slot = slots.get(sleeper as usize - 1);
@@ -370,4 +405,10 @@ impl Queue {
             slot.wake(CLOSED);
         }
     }
+}
+
+/// Returns `true` if a worker sleeps and none searches.
+#[inline]
+fn is_asleep(idle: u32) -> bool {
+    idle != 0 && idle & SEARCHING == 0
 }
