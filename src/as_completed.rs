@@ -10,7 +10,7 @@ use crate::waitable::Waitable;
 /// Yields each future when its task ends. Futures that are already done come first.
 ///
 /// Takes futures, references to futures, or pairs of a key and a future, see
-/// [`Waitable`]. With a pair, the caller knows which future is done. A future that is
+/// [`Waitable`]. The key of a pair tells the caller which future is done. A future that is
 /// given twice is yielded once.
 ///
 /// A wait without a limit may be for tasks that all need the waiting thread: in one of

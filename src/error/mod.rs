@@ -112,7 +112,7 @@ pub enum Error {
     /// The platform or the build of the program does not support the operation. The
     /// text says what is missing.
     Unsupported(Arc<String>),
-    /// Any other error, for executors of your own; see [`Error::other`].
+    /// Any other error of an executor that another crate implements. See [`Error::other`].
     Other(Arc<Box<dyn std::error::Error + Send + Sync>>),
 }
 

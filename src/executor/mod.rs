@@ -29,19 +29,20 @@ use crate::map::{self, Map, MapOptions};
 
 /// The bound on arguments and results that *every* executor accepts.
 ///
-/// `Portable` is an alias for these bounds: every type that meets the bounds implements
-/// it. The inherent methods of the thread pool and the inline executor have weaker
+/// `Portable` is an alias for its supertraits: every type that implements the supertraits
+/// implements `Portable`. The inherent methods of the thread pool and the inline executor have weaker
 /// bounds.
 ///
 /// A value arrives in another process unchanged, or the task fails with an error. The
 /// exception is a field with `#[serde(skip)]`, which is not encoded and arrives as its
 /// default. Types that serde can decode only with the names of the fields (`flatten`,
 /// `untagged`, `skip_serializing_if`, `serde_json::Value`) are refused. Such types work
-/// inside the wrapper `Json` of the feature `json`. Vectors of numbers and texts are
-/// copied in one piece, without `serde_bytes`.
+/// inside the wrapper `Json` of the feature `json`. A `String` is copied as one block, and
+/// so is a vector of primitive numbers. `serde_bytes` is not needed.
 ///
-/// A struct with aliases is decoded twice, by position and by name, so that no field is
-/// mistaken for another field. The first of the two values is dropped.
+/// A value that contains a struct with aliases is decoded twice, by position and by name,
+/// so that no field is mistaken for another field. The result of the first decoding is
+/// dropped.
 ///
 /// ```
 /// fn needs<T: concurrent_futures::Portable>() {}

@@ -91,7 +91,8 @@ impl ShutdownOptions {
         self
     }
 
-    /// Returns `true` if the shutdown waits; for executors of your own.
+    /// Returns `true` if the shutdown waits. Only an implementation of
+    /// [`Executor`](crate::Executor) needs this method.
     ///
     /// ```
     /// assert!(concurrent_futures::ShutdownOptions::default().waits());
@@ -100,8 +101,8 @@ impl ShutdownOptions {
         self.wait
     }
 
-    /// Returns `true` if the shutdown cancels the tasks that have not begun; for
-    /// executors of your own.
+    /// Returns `true` if the shutdown cancels the tasks that have not begun. Only an
+    /// implementation of [`Executor`](crate::Executor) needs this method.
     ///
     /// ```
     /// assert!(!concurrent_futures::ShutdownOptions::default().cancels_pending());
@@ -110,7 +111,8 @@ impl ShutdownOptions {
         self.cancel_pending
     }
 
-    /// Returns the limit of the wait; for executors of your own.
+    /// Returns the time limit of the wait, or `None` if the wait has no limit. Only an
+    /// implementation of [`Executor`](crate::Executor) needs this method.
     ///
     /// ```
     /// assert!(concurrent_futures::ShutdownOptions::default().limit().is_none());

@@ -149,7 +149,7 @@ impl<'a, E> With<'a, E> {
 }
 
 impl<E: Executor> With<'_, E> {
-    /// Calls [`Executor::shutdown`] of the executor.
+    /// Calls [`Executor::shutdown`] of the borrowed executor.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -164,7 +164,7 @@ impl<E: Executor> With<'_, E> {
         self.executor.shutdown()
     }
 
-    /// Calls [`Executor::shutdown_with`] of the executor.
+    /// Calls [`Executor::shutdown_with`] of the borrowed executor.
     ///
     /// ```
     /// use concurrent_futures::{ShutdownOptions, TaskOptions, ThreadPoolExecutor};
@@ -179,7 +179,7 @@ impl<E: Executor> With<'_, E> {
         self.executor.shutdown_with(options)
     }
 
-    /// Calls [`Executor::stats`] of the executor.
+    /// Returns [`Executor::stats`] of the borrowed executor.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -194,7 +194,7 @@ impl<E: Executor> With<'_, E> {
         self.executor.stats()
     }
 
-    /// Calls [`Executor::max_workers`] of the executor.
+    /// Returns [`Executor::max_workers`] of the borrowed executor.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};

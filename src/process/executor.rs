@@ -24,8 +24,8 @@ use crate::panic::contain_drop;
 /// Functions are sent to workers as addresses, and values as bytes. So `f` must be a
 /// function or a closure that captures nothing, and arguments and results must be
 /// serializable. [`Portable`] lists the types that can be sent, and the types that need a
-/// wrapper. Vectors of numbers and texts are copied as blocks of bytes. The output of a
-/// task goes to the output of this process; a task's standard input is empty.
+/// wrapper. Strings, and vectors of primitive numbers, are copied as blocks of bytes. The
+/// output of a task goes to the output of this process; a task's standard input is empty.
 ///
 /// The pool starts workers on demand: it starts a worker when a task is submitted and no
 /// worker is idle, and never has more than `max_workers` workers. Your program needs no
@@ -74,8 +74,8 @@ use crate::panic::contain_drop;
 /// workers end with it. If this process ignores SIGCHLD, its workers ignore SIGCHLD too,
 /// and a task cannot wait for processes that it starts.
 ///
-/// **Panics.** The time in which a panic message is printed, with its backtrace, counts as
-/// run time of the task, and so counts against the task's time limit.
+/// **Panics.** Printing the panic message and its backtrace is part of the task's run time.
+/// So it counts against the task's time limit.
 ///
 /// **Dropping it** is [`shutdown`](Self::shutdown): the drop waits until all submitted
 /// tasks are done. So a block in which a pool is created waits at its end for the pool's

@@ -1,8 +1,8 @@
 //! [`Handle`]: a child of this process, to be watched and to be ended.
 //!
-//! The handle is a pidfd, which refers to this process even if the process's number is
-//! reused. An old kernel or a sandbox may have no pidfds. Then the handle uses the number,
-//! which is safe as long as the child was not waited for.
+//! The handle is a pidfd, which refers to the same child even if the child's pid is reused.
+//! An old kernel or a sandbox may have no pidfds. Then the handle uses the pid, which is
+//! safe until the child has been waited for.
 
 use std::fmt;
 use std::io;

@@ -18,12 +18,13 @@ pub(super) fn array_of(dynamic: &[[usize; 2]]) -> Option<(usize, usize)> {
     Some((find(INIT_ARRAY)?, find(INIT_ARRAY_SIZE)?))
 }
 
-/// Memory of the main program as words.
+/// Returns a part of the main program's memory as a slice. The slice is empty if the
+/// address is null or not aligned for `T`.
 ///
 /// # Safety
 ///
 /// The bytes are mapped for reading and do not change any more.
-pub(super) unsafe fn words<T>(address: usize, bytes: usize) -> &'static [T] {
+pub(super) unsafe fn slice_at<T>(address: usize, bytes: usize) -> &'static [T] {
     let address: *const T = std::ptr::with_exposed_provenance(address);
     if address.is_null() || !address.is_aligned() {
         return &[];

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::slice;
 use std::sync::OnceLock;
 
-use super::dynamic_section::{array_of, words};
+use super::dynamic_section::{array_of, slice_at};
 
 #[cfg(target_pointer_width = "64")]
 use libc::Elf64_Phdr as Phdr;
@@ -133,17 +133,17 @@ impl Image {
                 libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => image.code.push(segment),
                 libc::PT_NOTE if mapped(at, segment.len()) && image.build_id.is_empty() => {
                     // SAFETY: the segment is mapped, and no code writes to notes.
-                    let notes: &[u8] = unsafe { words(at, segment.len()) };
+                    let notes: &[u8] = unsafe { slice_at(at, segment.len()) };
                     image.build_id = build_id(notes).unwrap_or_default().to_vec();
                 }
                 libc::PT_DYNAMIC if mapped(at, segment.len()) => {
                     // SAFETY: the memory is mapped, and the loader no longer changes it.
-                    let section = unsafe { words(at, segment.len()) };
+                    let section = unsafe { slice_at(at, segment.len()) };
                     let array = array_of(section).map(|(at, bytes)| (bias.wrapping_add(at), bytes));
                     if let Some((at, bytes)) = array.filter(|(at, bytes)| mapped(*at, *bytes)) {
                         // SAFETY: the memory is mapped, and the loader no longer changes
                         // it.
-                        image.constructors = unsafe { words(at, bytes) };
+                        image.constructors = unsafe { slice_at(at, bytes) };
                     }
                 }
                 libc::PT_INTERP => image.has_loader = true,

@@ -1,5 +1,5 @@
-//! A worker's view of its parent: the checks that descriptor 0 leads to it, and
-//! that it still lives.
+//! The parent process as a worker sees it: checks that descriptor 0 is connected to the
+//! parent, and that the parent still exists.
 
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ use super::channel::Channel;
 use super::checked::Checked;
 use super::current_process::move_above_stdio;
 
-/// The maker of the socket on descriptor 0, as the system says.
+/// The process that created the socket on descriptor 0, according to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// The pid of the process, or 0 if this process cannot see it.
@@ -30,7 +30,8 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// `None` if descriptor 0 is no socket between processes of one machine.
+    /// Returns the process behind descriptor 0, or `None` if descriptor 0 is no socket
+    /// between processes of one machine.
     pub(crate) fn of_stdin() -> Option<Self> {
         let stdin = stdin();
         if socket_domain(stdin) != Ok(AddressFamily::UNIX) {
@@ -44,7 +45,7 @@ impl Peer {
             gid: 0,
         };
         let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-        // SAFETY: the option's record, which is as long as `length` says.
+        // SAFETY: the option fills a `ucred`, and `length` is the size of `peer`.
         let failed = unsafe {
             libc::getsockopt(
                 stdin.as_raw_fd(),
@@ -87,8 +88,8 @@ fn parent_pid() -> u32 {
     Pid::as_raw(getppid()).unsigned_abs()
 }
 
-/// Returns `true` if the process that /proc has under that number runs the file that this
-/// one runs. Also if the file was replaced or deleted since.
+/// Returns `true` if the process `/proc/{number}` runs the same executable file as this
+/// process. This also works if the file was replaced or deleted since.
 fn runs_our_program(number: u32) -> io::Result<bool> {
     let file = |path: &Path| {
         let found = fs::metadata(path)?;
@@ -109,8 +110,8 @@ fn runs_our_program(number: u32) -> io::Result<bool> {
     Ok(ours == theirs)
 }
 
-/// The number that /proc has for our parent. In a new PID namespace that still has
-/// the /proc of an older one, it is another than the system calls tell.
+/// Returns the number of the parent in `/proc`. It differs from the parent's pid if this
+/// process is in a new PID namespace, and `/proc` shows an older namespace.
 fn number_of_parent() -> io::Result<u32> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
@@ -122,8 +123,8 @@ fn number_of_parent() -> io::Result<u32> {
 #[derive(Debug)]
 pub(crate) struct Parent {
     pid: u32,
-    /// A channel's end-of-file is not enough: a child that the parent forked
-    /// has the parent's end too.
+    /// The channel's end-of-file is not enough: a child that the parent forked also has the
+    /// parent's end open.
     pidfd: Option<Checked>,
 }
 
@@ -144,8 +145,8 @@ impl Parent {
         parent_pid() == self.pid
     }
 
-    /// Has the system end this process when the thread ends that started it, also
-    /// if it is stopped then and sees nothing; `false` if the parent has ended.
+    /// Makes the system kill this process when the thread that started it ends, even if
+    /// this process is stopped then. Returns `false` if the parent has already ended.
     pub(crate) fn die_with_parent(&self) -> bool {
         // This is only an additional protection, because the system drops the setting when
         // this process changes its user.
@@ -157,8 +158,8 @@ impl Parent {
     ///
     /// # Errors
     ///
-    /// It is not to be seen: it has changed its user, for instance, and the system
-    /// lets no other process look into it since.
+    /// Returns an error if the parent's file cannot be found out. For example, the parent has
+    /// changed its user, and the system no longer shows it to other processes.
     pub(crate) fn runs_our_program(&self) -> io::Result<bool> {
         runs_our_program(number_of_parent()?)
     }
@@ -174,12 +175,13 @@ impl Parent {
         seen.contains(PollFlags::IN)
     }
 
-    /// Waits for any of `events`, or for the parent's end; what the channel had.
+    /// Waits for one of `events` on the channel, or until the parent has ended. Returns the
+    /// events that the channel has, or none if the parent has ended.
     ///
-    /// Nothing that a task does to the descriptors hides the end of the parent or makes
-    /// one up: a descriptor that is not what it was is not watched, and the parent is
-    /// looked for now and then instead. Allocates nothing: a thread may have
-    /// ended within the allocator, with its locks.
+    /// A task may close or replace the descriptors of this process. A replaced descriptor
+    /// is not watched, and the parent is checked at intervals instead. So a task can
+    /// neither hide the end of the parent nor pretend it. This function allocates nothing,
+    /// because a thread may have ended while it held the allocator's locks.
     fn wait(&self, channel: &Channel, events: PollFlags) -> PollFlags {
         /// The time between two checks of the parent if the system does not notify this
         /// process.

@@ -396,7 +396,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Takes the task in flight. The worker's state is then `Idle`.
+    /// Takes the task in flight and sets the worker's state to `Idle`. Does nothing if no
+    /// task is in flight.
     pub(super) fn take_in_flight(&mut self) -> Option<InFlight> {
         match std::mem::replace(&mut self.activity, WorkerState::Idle) {
             WorkerState::Busy(in_flight) => Some(in_flight),

@@ -188,7 +188,7 @@ pub(crate) fn set_cpu(frame: &mut [u8], cpu: u32) {
     frame[4..8].copy_from_slice(&cpu.to_le_bytes());
 }
 
-/// A frame of which all bytes have arrived.
+/// A complete frame: all its bytes have arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
