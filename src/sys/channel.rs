@@ -1,9 +1,9 @@
-//! [`Channel`]: the connection of two processes, and how the child gets its end.
+//! [`Channel`]: a connection between a parent process and a child process.
 //!
-//! A channel is a pair of connected sockets, both close-on-exec. The child gets its end as
-//! descriptor 0. Only so is the end never inheritable in the parent, whose other threads
-//! may start programs too. The child later moves its end away from descriptor 0
-//! ([`Channel::take_stdin`]).
+//! A channel is a pair of connected sockets, both close-on-exec. The child process gets its
+//! socket as descriptor 0. So the parent never makes this socket inheritable, and programs
+//! that other threads of the parent start do not inherit the socket. The child later moves
+//! its socket away from descriptor 0 ([`Channel::take_stdin`]).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,19 +20,20 @@ use rustix::stdio::{dup2_stdin, stdin};
 use super::checked::Checked;
 use super::current_process::move_above_stdio;
 
-/// The number that a child's end is moved to. The number is below the usual limit of 1024,
-/// and above the descriptors that most programs open.
+/// The smallest descriptor number to which a child process moves its end of the channel.
+/// The number is below the usual limit of 1024 descriptors, and above the descriptors that
+/// most programs open.
 const HIGH: i32 = 1000;
 
 /// One end of a channel. When this end is dropped, the other end reads end-of-file.
 #[derive(Debug)]
 pub(crate) struct Channel(Checked);
 
-/// Creates a channel. Returns this process's end, and the end for a child.
+/// Creates a channel. Returns the end for this process, and the end for a child process.
 ///
 /// # Errors
 ///
-/// The system has no descriptors left, or no memory.
+/// Returns an error if the system has no descriptors or no memory left.
 pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
     let (ours, childs) = socketpair(
         AddressFamily::UNIX,
@@ -43,23 +44,27 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
     Ok((Channel(Checked::new(move_above_stdio(ours)?)), childs))
 }
 
-/// Returns an upper bound for the number of unread bytes in a channel. Returns the system's
-/// default if the bound is unknown.
+/// Returns an upper bound for the number of unread bytes in a channel. Returns the usual
+/// bound on Linux if the system does not report the bound.
 pub(crate) fn capacity() -> usize {
     let size = pair().and_then(|(_, childs)| Ok(socket_send_buffer_size(&childs)?));
     size.unwrap_or(212_992)
 }
 
 impl Channel {
-    /// Takes the channel end at descriptor 0, and puts an empty input at descriptor 0.
+    /// Moves the end of the channel from descriptor 0 to a higher number, and opens an
+    /// empty input as descriptor 0.
     ///
     /// # Errors
     ///
-    /// There is nothing on descriptor 0, or no other descriptor is left.
+    /// Returns an error if descriptor 0 is closed, or if the system has no other descriptor
+    /// left.
     pub(crate) fn take_stdin() -> io::Result<Self> {
-        // The program may close or reuse all low descriptors.
+        // The channel gets a high number, because the program may close or reuse all low
+        // numbers.
         let high = fcntl_dupfd_cloexec(stdin(), HIGH);
-        // Do not use one of the three standard descriptors, even if they are closed.
+        // The channel never gets the number of a standard descriptor (0 to 2), even if that
+        // descriptor is closed.
         let moved = high.or_else(|_| fcntl_dupfd_cloexec(stdin(), 3))?;
         dup2_stdin(empty_input()?)?;
         Ok(Self(Checked::new(moved)))
@@ -70,13 +75,14 @@ impl Channel {
         self.0.is_intact()
     }
 
-    /// Sends as many bytes as the channel has room for, at least one, and does not wait.
+    /// Sends as many bytes as the channel has room for, without waiting. A successful call
+    /// sends at least one byte.
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) without room, and
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is closed. No signal is
-    /// raised.
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if the channel has no room.
+    /// Returns [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is closed. A send
+    /// to a closed end does not raise SIGPIPE.
     pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         Ok(retry_on_intr(|| send(&self.0, bytes, flags))?)
@@ -87,8 +93,8 @@ impl Channel {
     /// # Errors
     ///
     /// Returns [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the other end is closed.
-    /// Returns `EBADF` if the channel's descriptor was closed, even if the number was
-    /// reused since.
+    /// Returns `EBADF` if the channel's descriptor was closed, even if another file now has
+    /// the same number.
     pub(crate) fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             self.0.check()?;
@@ -103,9 +109,9 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there, and
-    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) once if the other end was closed
-    /// before it had read all bytes sent to it.
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived. Returns
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) once if the other process closed
+    /// its end before it had read all bytes.
     pub(crate) fn receive_now(&self, into: &mut [u8]) -> io::Result<usize> {
         self.receive_with(into, RecvFlags::DONTWAIT)
     }
@@ -115,8 +121,8 @@ impl Channel {
     /// # Errors
     ///
     /// Returns the errors of [`receive_now`](Self::receive_now) except `WouldBlock`.
-    /// Returns `EBADF` if the channel's descriptor was closed, even if the number was
-    /// reused since.
+    /// Returns `EBADF` if the channel's descriptor was closed, even if another file now has
+    /// the same number.
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         self.0.check()?;
         self.receive_with(into, RecvFlags::empty())
@@ -134,10 +140,11 @@ impl AsFd for Channel {
     }
 }
 
-/// Opens an empty input, which is at end-of-file from the beginning.
+/// Opens an empty input: the first read already returns end-of-file.
 fn empty_input() -> io::Result<OwnedFd> {
     let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    // Without /dev, use a pipe whose writing end is dropped.
+    // If `/dev/null` cannot be opened, a pipe whose writing end is closed serves as the
+    // empty input.
     Ok(null.or_else(|_| pipe_with(PipeFlags::CLOEXEC).map(|(reads, _)| reads))?)
 }
 

@@ -1,25 +1,25 @@
-//! [`Checked`]: a descriptor that can tell whether it still is what it was.
+//! [`Checked`]: a descriptor that can check if it still refers to the same file.
 //!
 //! A worker runs user code, which may close descriptors of this crate, for instance all
-//! descriptors from 3 on. The next file that the process opens then gets the same number.
-//! So the number alone does not identify the file, and this type compares the inode as
-//! well. Each socket has its own inode. Before Linux 6.9 all pidfds, event counters and
-//! similar files share one inode, so for them the answer is a guess.
+//! descriptors from 3 on. The next file that the process opens then gets the number of a
+//! closed descriptor. So the number alone does not identify the file, and this type
+//! compares the inode as well. Each socket has its own inode. Before Linux 6.9 all pidfds,
+//! eventfds and similar files share one inode, so the check cannot tell these files apart.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Stat, fstat};
 
-/// A descriptor, with the identity of the file that it was opened on.
+/// A descriptor together with the identity of its file.
 ///
 /// Dropping the value closes the descriptor. The value must be leaked if other code may
 /// have closed the descriptor already.
 #[derive(Debug)]
 pub(crate) struct Checked {
     descriptor: OwnedFd,
-    /// The numbers of the device and of the inode. `None` if the system did not return
-    /// them.
+    /// The device number and the inode number of the file, or `None` if the system did not
+    /// return these numbers.
     file: Option<(u64, u64)>,
 }
 
@@ -29,17 +29,18 @@ impl Checked {
         Self { descriptor, file }
     }
 
-    /// Returns `true` if the descriptor still refers to the file that it was opened on.
+    /// Returns `true` if the descriptor still refers to the same file as at the call of
+    /// [`new`](Self::new).
     pub(crate) fn is_intact(&self) -> bool {
         fstat(&self.descriptor).ok().map(identity) == self.file && self.file.is_some()
     }
 
-    /// Returns the error of a closed descriptor if the descriptor no longer refers to the
-    /// same file.
+    /// Returns `Ok` if the descriptor still refers to the same file.
     ///
     /// # Errors
     ///
-    /// Returns `EBADF` if the descriptor was closed, even if the number was reused since.
+    /// Returns `EBADF` if the descriptor was closed, even if another file now has the same
+    /// number.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.is_intact() {
             Ok(())

@@ -1,8 +1,8 @@
-//! [`Handle`]: a child of this process, to be watched and to be ended.
+//! [`Handle`]: watches and ends a child of this process.
 //!
 //! The handle is a pidfd, which refers to the same child even if the child's pid is reused.
-//! An old kernel or a sandbox may have no pidfds. Then the handle uses the pid, which is
-//! safe until the child has been waited for.
+//! An old kernel or a sandbox may have no pidfds. The handle then uses the child's pid,
+//! which the system cannot reuse before this process has waited for the child.
 
 use std::fmt;
 use std::io;
@@ -12,9 +12,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 
 use super::current_process::move_above_stdio;
 
-/// A child that was started and not yet waited for.
+/// A handle to a child process for which this process has not yet waited.
 ///
-/// Dropping it does nothing to the child.
+/// Dropping the handle does not affect the child.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pid: Pid,
@@ -22,11 +22,12 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Opens a child of this process that was not waited for.
+    /// Opens a handle to the child `pid` of this process. This process must not have waited
+    /// for the child yet.
     ///
     /// # Errors
     ///
-    /// `pid` is no process's number.
+    /// Returns an error if `pid` is not a valid pid.
     pub(crate) fn open(pid: u32) -> io::Result<Self> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
@@ -48,7 +49,7 @@ impl Handle {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Sends SIGKILL. The child must not have been waited for yet.
+    /// Sends SIGKILL to the child. This process must not have waited for the child yet.
     ///
     /// # Errors
     ///
@@ -58,11 +59,11 @@ impl Handle {
         self.signal(Signal::KILL)
     }
 
-    /// Sends SIGTERM. The child must not have been waited for yet.
+    /// Sends SIGTERM to the child. This process must not have waited for the child yet.
     ///
     /// # Errors
     ///
-    /// As [`kill`](Self::kill).
+    /// Returns the errors of [`kill`](Self::kill).
     pub(crate) fn terminate(&self) -> io::Result<()> {
         self.signal(Signal::TERM)?;
         // A stopped process handles SIGTERM only after SIGCONT.
@@ -75,14 +76,15 @@ impl Handle {
             None => kill_process(self.pid, signal),
         };
         match sent {
-            // The child has already ended, which is the purpose of the signal.
+            // `SRCH` is a success here: the child has already ended, and the signal is
+            // meant to end the child.
             Err(rustix::io::Errno::SRCH) => Ok(()),
             sent => Ok(sent?),
         }
     }
 }
 
-/// A signal's number, shown by its name.
+/// The number of a signal. `Display` shows the signal's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SignalName(pub(crate) i32);
 
@@ -138,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// A child that waits for its input to end, which it does not do by itself.
+    /// Starts a child process that runs until its input is closed.
     fn child() -> std::process::Child {
         Command::new("cat").stdin(Stdio::piped()).spawn().unwrap()
     }
@@ -156,7 +158,8 @@ mod tests {
                 let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
                 assert_eq!(poll(&mut fds, None), Ok(1));
             }
-            // Ended and not yet waited for: nothing to do, no error.
+            // The child has ended, but this process has not yet waited for the child. So
+            // `terminate` must return no error.
             handle.terminate().unwrap();
             let status = child.wait().unwrap();
             assert_eq!(SignalName(status.signal().unwrap()).to_string(), "SIGKILL");

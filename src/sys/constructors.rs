@@ -1,11 +1,11 @@
 //! The functions that the loader runs before `main`.
 //!
-//! A program lists these functions (constructors) in an array of addresses, to which its
-//! dynamic section points. If one constructor does not return, the loader does not run the
-//! later constructors, which may initialize a C++ library or a registry. So a constructor
-//! that does not return has to run the later constructors itself. A program that is linked
-//! statically at a fixed address has no dynamic section, so its constructors cannot be
-//! found.
+//! These functions are called constructors. A program has an array with the addresses of
+//! its constructors, and the program's dynamic section points to this array. If one
+//! constructor does not return, the loader does not run the later constructors, which may
+//! initialize a C++ library or a registry. So a constructor that does not return has to run
+//! the later constructors itself. A program that is linked statically at a fixed address
+//! has no dynamic section, so its constructors cannot be found.
 
 use std::ffi::{c_char, c_int};
 use std::mem::transmute;
@@ -17,7 +17,8 @@ use super::image::Image;
 pub(crate) type Constructor =
     unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-/// The arguments that the loader gave to a constructor, to be handed on.
+/// The arguments that the loader passed to a constructor. The constructor passes them on to
+/// the later constructors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InitArgs(
     pub(crate) c_int,
@@ -25,7 +26,8 @@ pub(crate) struct InitArgs(
     pub(crate) *const *const c_char,
 );
 
-/// The constructors of the main program that come after `own`, in their order.
+/// Returns the constructors of the main program that the loader would run after `own`, in
+/// the same order.
 pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
     let own = (own as *const ()).addr();
     let array = Image::current().constructors();
@@ -47,15 +49,17 @@ pub(crate) fn are_known() -> bool {
     !Image::current().constructors().is_empty()
 }
 
-/// Runs the constructors that the loader would run after `own`. Used by `own` if it does
-/// not return to the loader.
+/// Runs the constructors that the loader would run after `own`. The constructor `own` calls
+/// this function if `own` does not return to the loader.
 ///
 /// # Safety
 ///
-/// The loader is calling `own`, with what was `given`.
+/// The loader must have called `own` with the arguments `given`, and `own` must not return
+/// to the loader.
 pub(crate) unsafe fn run_after(own: Constructor, given: InitArgs) {
     for constructor in after(own) {
-        // SAFETY: it is this one's turn, by the contract, and nobody else's.
+        // SAFETY: the caller promises that `own` does not return to the loader, so the
+        // loader does not run `constructor` a second time.
         unsafe { constructor(given.0, given.1, given.2) };
     }
 }
@@ -69,7 +73,8 @@ mod tests {
         let all: Vec<_> = Image::current().constructors().to_vec();
         for (at, address) in all.iter().enumerate() {
             let address: *const () = std::ptr::with_exposed_provenance(*address);
-            // SAFETY: see `after`.
+            // SAFETY: each entry of the array is the address of a `Constructor`, which this
+            // test does not call.
             let own = unsafe { transmute::<*const (), Constructor>(address) };
             assert_eq!(after(own).count(), all.len() - at - 1);
         }

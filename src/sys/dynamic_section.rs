@@ -1,12 +1,12 @@
-//! The dynamic section of the main program: pairs of a tag and a value, which the
-//! loader reads.
+//! The dynamic section of the main program. The loader reads this section when the program
+//! starts.
 
 use std::slice;
 
-/// Returns the address and the length in bytes of the constructor array, as they stand in
-/// the dynamic section.
+/// Returns the address and the length in bytes of the constructor array, which the dynamic
+/// section contains as two values.
 ///
-/// The section is pairs of a tag and a value, up to a tag of 0.
+/// The section is a list of pairs of a tag and a value. The tag 0 ends the list.
 pub(super) fn array_of(dynamic: &[[usize; 2]]) -> Option<(usize, usize)> {
     const INIT_ARRAY: usize = 25;
     const INIT_ARRAY_SIZE: usize = 27;
@@ -23,7 +23,7 @@ pub(super) fn array_of(dynamic: &[[usize; 2]]) -> Option<(usize, usize)> {
 ///
 /// # Safety
 ///
-/// The bytes are mapped for reading and do not change any more.
+/// The bytes must be mapped for reading, and must not change any more.
 pub(super) unsafe fn slice_at<T>(address: usize, bytes: usize) -> &'static [T] {
     let address: *const T = std::ptr::with_exposed_provenance(address);
     if address.is_null() || !address.is_aligned() {

@@ -1,4 +1,5 @@
-//! Forks of this process, which have its memory and only one of its threads.
+//! Forked children of this process. A forked child has a copy of the parent's memory, but
+//! only one of the parent's threads.
 
 pub(crate) use self::count::Origin;
 
@@ -6,9 +7,11 @@ use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Forgets a collection of the parent in a forked child. A thread of the parent may have
-/// been changing the collection at the fork; and dropping the handles of the parent's
-/// threads could detach threads of the child that got the same ids.
+/// Empties a collection in a forked child without dropping the items, which belong to the
+/// parent. A drop could read inconsistent data, because another thread of the parent may
+/// have been changing the collection at the fork. Dropping the parent's thread handles
+/// could also detach threads of the child, because threads of the child may have the same
+/// ids.
 pub(crate) fn forget<T: Default>(collection: &mut T) {
     let collection = std::mem::take(collection);
     #[expect(clippy::mem_forget, reason = "what is in it belongs to the parent")]
@@ -21,32 +24,34 @@ mod count {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU16, Ordering};
 
-    /// The number of calls of `fork` that lie between this process and its first
-    /// [`Origin`].
+    /// The number of forks since the first [`Origin`] was created, in this process or in
+    /// one of its ancestors.
     static FORKS: AtomicU16 = AtomicU16::new(0);
 
-    /// The process in which this value was created. Comparing it with the current process
-    /// needs no system call, so the check is cheap enough for several checks per task.
+    /// The identity of the process in which this value was created. Comparing this value
+    /// with the current process needs no system call, so several comparisons per task cost
+    /// little.
     ///
-    /// C's `fork` runs a handler in the child, which counts the fork. Forks without these
-    /// handlers are not seen: a raw `clone` or `fork` system call, `_Fork`, and `vfork`.
-    /// After such a fork, the child of a process with several threads may only do what a
-    /// signal handler may do. So the child may neither submit a task nor return from one.
-    /// `fork` handlers that were registered before this handler run before it, and still
-    /// see the parent's value.
+    /// The C library's `fork` calls a handler in the child, and this handler counts the
+    /// fork. `_Fork`, `vfork`, and the raw system calls `fork` and `clone` do not call the
+    /// handler, so these forks are not counted. After an uncounted fork of a process with
+    /// several threads, the child may only call functions that a signal handler may call.
+    /// So this child may neither submit a task nor return from a task. Fork handlers that
+    /// were registered before the counting handler run before the counting handler, and
+    /// still see the parent's count.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Origin(u16);
 
     impl Origin {
-        /// Returns the current process, and counts its forks from now on.
+        /// Returns the identity of the current process, and counts all later forks.
         ///
         /// # Errors
         ///
         /// Returns an error if there is no memory for the handler.
         pub(crate) fn new() -> io::Result<Self> {
             extern "C" fn count() {
-                // ORDERING: the child has only one thread, and the threads that it starts
-                // later see the new count.
+                // ORDERING: `Relaxed` is enough, because the forked child has only one
+                // thread, and the threads that the child starts later see the new count.
                 FORKS.fetch_add(1, Ordering::Relaxed);
             }
             static WATCHED: OnceLock<libc::c_int> = OnceLock::new();
@@ -60,17 +65,16 @@ mod count {
             }
         }
 
-        /// Returns the current process. Parent and child compare as equal if
-        /// [`new`](Self::new) was never called before the fork.
+        /// Returns the identity of the current process. A parent and its forked child have
+        /// equal identities if [`new`](Self::new) was not called before the fork.
         #[inline]
         pub(crate) fn current() -> Self {
-            // ORDERING: the count changes only at a fork, when the child has no other
-            // threads.
+            // ORDERING: `Relaxed` is enough, because the count changes only at a fork, when
+            // the child has one thread.
             Self(FORKS.load(Ordering::Relaxed))
         }
 
-        /// Returns `true` if the current process is the one in which this value was
-        /// created.
+        /// Returns `true` if this value was created in the current process.
         #[inline]
         pub(crate) fn is_here(self) -> bool {
             self == Self::current()
@@ -78,7 +82,8 @@ mod count {
     }
 }
 
-/// A stand-in for systems without fork handlers, and for loom models, which do not fork.
+/// Replaces the module above on systems without fork handlers, and in loom models, which do
+/// not fork.
 #[cfg(any(not(target_os = "linux"), concurrent_futures_loom))]
 mod count {
     use std::io;
@@ -103,11 +108,12 @@ mod count {
     }
 }
 
-/// A static value of which each process has its own: a forked child starts with a new
-/// value.
+/// A static variable with a separate value in each process. A forked child creates a new
+/// value instead of using the parent's value.
 ///
-/// The old value may contain a lock that a thread of the parent held at the fork. The child
-/// does not have that thread, so the lock would never be unlocked in the child.
+/// The parent's value may contain a lock that another thread of the parent held at the
+/// fork. This thread does not exist in the child, so no thread of the child could unlock
+/// the lock.
 #[derive(Debug)]
 pub(crate) struct PerProcess<T: 'static> {
     make: fn() -> T,
@@ -137,7 +143,8 @@ impl<T: Send + Sync> PerProcess<T> {
             value: (self.make)(),
         }));
         // ORDERING: release publishes the new value to the acquire in `deref`. The acquire
-        // of a failed exchange pairs with the release of the thread that succeeded.
+        // of a failed exchange pairs with the release of the successful exchange in another
+        // thread.
         let exchanged =
             (self.current).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire);
         match exchanged {
@@ -145,7 +152,7 @@ impl<T: Send + Sync> PerProcess<T> {
             // freed.
             Ok(_) => unsafe { &*new },
             Err(other) => {
-                // SAFETY: the exchange failed, so no other thread has the pointer.
+                // SAFETY: the exchange failed, so no other thread has the pointer `new`.
                 drop(unsafe { Box::from_raw(new) });
                 // SAFETY: another thread published the value, and published values are
                 // never freed.
@@ -198,7 +205,8 @@ pub(crate) mod tests {
         Origin::new().unwrap();
         let mut number = NUMBER.lock().unwrap();
         *number = 2;
-        // The lock is held in the child as well, where no thread unlocks it.
+        // The child inherits the old lock in the locked state, and no thread of the child
+        // unlocks the old lock.
         let is_new = is_true_in_a_fork(|| {
             let number = NUMBER.try_lock().is_ok_and(|number| *number == 1);
             number && ptr::from_ref(&*NUMBER) == ptr::from_ref(&*NUMBER)
@@ -208,19 +216,21 @@ pub(crate) mod tests {
         assert_eq!(*NUMBER.lock().unwrap(), 2);
     }
 
-    /// Returns the result of `test` in a forked child. A child that hangs is ended after 20
-    /// seconds.
+    /// Runs `test` in a forked child, and returns the result of `test`. A signal ends a
+    /// hanging child after 20 seconds.
     pub(crate) fn is_true_in_a_fork(test: impl FnOnce() -> bool) -> bool {
-        // SAFETY: glibc and musl have a fork allocate, and here it prints nothing.
+        // SAFETY: glibc and musl allow a forked child to allocate memory, and the child
+        // prints nothing.
         let child = unsafe { libc::fork() };
         assert_ne!(child, -1);
         if child == 0 {
-            // SAFETY: `alarm` takes any number. Its signal ends a child that hangs.
+            // SAFETY: `alarm` accepts any number. SIGALRM ends the child if the child
+            // hangs.
             unsafe { libc::alarm(20) };
             end_now(i32::from(!test()));
         }
         let mut status = 0;
-        // SAFETY: our child, and a number of ours.
+        // SAFETY: `child` is a child of this process, and `status` is a local variable.
         let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
         assert_eq!(waited, child);
         assert!(libc::WIFEXITED(status), "{status:#x}");

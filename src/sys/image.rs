@@ -1,10 +1,10 @@
 //! [`Image`]: the main program as it is mapped into memory.
 //!
-//! Another process maps the same program at another address, but everything in it at
-//! the same distance from its beginning: an address minus that *bias* is a *link
-//! address*, and means the same in both. It holds for the executable
-//! itself, not for shared libraries, which each process may have in another
-//! order or not at all.
+//! Two processes may map the same program at different addresses. The *bias* of a process
+//! is the number that the loader adds to all addresses in the program's file. An address
+//! minus the bias is a *link address*, which is the same in all processes of the program.
+//! Link addresses exist only for the executable itself, because each process may load
+//! different shared libraries.
 
 use std::ffi::{c_int, c_void};
 use std::fmt;
@@ -20,7 +20,7 @@ use libc::Elf64_Phdr as Phdr;
 #[cfg(target_pointer_width = "32")]
 use libc::Elf32_Phdr as Phdr;
 
-/// The executable's own part of this process.
+/// The executable of this process, without the shared libraries.
 pub(crate) struct Image {
     bias: usize,
     /// The link addresses of the program's code.
@@ -47,8 +47,8 @@ impl Image {
         self.has_code_at(link).then_some(link as u64)
     }
 
-    /// Returns the address in this process of the code with this link address. Returns
-    /// `None` if the main program has no code at this link address.
+    /// Returns the address that the code with the link address `link` has in this process.
+    /// Returns `None` if the main program has no code at this link address.
     pub(crate) fn address(&self, link: u64) -> Option<usize> {
         let link = usize::try_from(link).ok()?;
         self.has_code_at(link).then(|| self.bias.wrapping_add(link))
@@ -70,8 +70,8 @@ impl Image {
         self.headers
     }
 
-    /// Returns `true` if the loader is the program that was started, as `ld.so ./program`
-    /// does it: this process's own file is the loader's then.
+    /// Returns `true` if the user started the loader, as in `ld.so ./program`, instead of
+    /// the program. The executable file of this process is then the loader's file.
     pub(crate) fn is_run_by_loader(&self) -> bool {
         // SAFETY: `getauxval` takes any number, and returns a number.
         let loader = unsafe { libc::getauxval(libc::AT_BASE) };
@@ -81,7 +81,7 @@ impl Image {
     }
 
     /// Returns the addresses of the functions that run before `main`, in their order. The
-    /// list is empty if they cannot be found.
+    /// list is empty if the functions cannot be found.
     pub(super) fn constructors(&self) -> &'static [usize] {
         self.constructors
     }
@@ -89,11 +89,11 @@ impl Image {
     fn read() -> Self {
         let mut image: Option<Self> = None;
         let data: *mut Option<Self> = &raw mut image;
-        // SAFETY: `first` is such a callback, and `data` is what it expects for
-        // as long as the call lasts.
+        // SAFETY: `first` has the type of the callback, and `data` points to an
+        // `Option<Image>` that lives longer than the call.
         unsafe { libc::dl_iterate_phdr(Some(first), data.cast()) };
-        // A process without an executable's headers runs no function of ours:
-        // whatever is asked then is not shippable.
+        // If the program headers cannot be found, the image has no code, and no function
+        // can be sent to a worker.
         image.unwrap_or(Self {
             bias: 0,
             code: Vec::new(),
@@ -113,7 +113,8 @@ impl Image {
             has_loader: false,
             constructors: &[],
         };
-        // Keep only the segments that are mapped for reading.
+        // Returns `true` if the bytes at `address` are in a segment that is mapped for
+        // reading.
         let mapped = |address: usize, bytes: usize| {
             let link = address.wrapping_sub(bias);
             headers.iter().any(|header| {
@@ -153,7 +154,7 @@ impl Image {
         image
     }
 
-    /// FNV-1a over the numbers of a header.
+    /// Adds the numbers of one program header to the FNV-1a hash of all headers.
     fn hash(&mut self, header: &Phdr) {
         let numbers = [
             header.p_type as usize,
@@ -183,7 +184,7 @@ unsafe extern "C" fn first(
     _size: libc::size_t,
     data: *mut c_void,
 ) -> c_int {
-    // SAFETY: the loader lends a valid record during the callback.
+    // SAFETY: `info` points to a valid record until this callback returns.
     let info = unsafe { &*info };
     let headers = if info.dlpi_phdr.is_null() {
         &[]
@@ -194,13 +195,15 @@ unsafe extern "C" fn first(
     };
     let found = Image::of(info.dlpi_addr as usize, headers);
     let image: *mut Option<Image> = data.cast();
-    // SAFETY: `Image::read` lends `image` only to this call.
+    // SAFETY: `image` points to the variable of `Image::read`, which only this call uses
+    // now.
     unsafe { *image = Some(found) };
     1
 }
 
-/// The build id among ELF notes: each is three numbers (length of its name,
-/// length of its content, type), then both, padded to 4 bytes.
+/// Returns the build id in a list of ELF notes. A note begins with three numbers: the
+/// length of its name, the length of its content, and its type. The name and the content
+/// follow, each padded to 4 bytes.
 fn build_id(mut notes: &[u8]) -> Option<&[u8]> {
     const GNU_BUILD_ID: u32 = 3;
     let number = |bytes: &[u8]| Some(u32::from_ne_bytes(*bytes.first_chunk()?));
@@ -250,7 +253,7 @@ mod tests {
             &raw const *heap as usize,
             0,
             usize::MAX,
-            // 0 in a program that was linked without libraries.
+            // The address of `getpid` is 0 in a program that was linked statically.
             library_function(),
         ];
         for address in elsewhere {
@@ -259,26 +262,27 @@ mod tests {
         assert_eq!(image.address(u64::MAX), None);
     }
 
-    /// Returns the address of the C library's own `getpid`, by whatever stub this
-    /// program calls it.
+    /// Returns the address of `getpid` in the C library, rather than the address of this
+    /// program's stub for `getpid`.
     fn library_function() -> usize {
-        // SAFETY: both arguments are what it takes; the name is a C string.
+        // SAFETY: `RTLD_NEXT` is a handle that `dlsym` accepts, and the name is a C string.
         let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"getpid".as_ptr()) };
         assert_eq!(found.is_null(), cfg!(target_feature = "crt-static"));
         found as usize
     }
 
-    /// As the loader of a program without headers in memory may say it.
+    /// The loader may report a record without headers for a program whose headers are not
+    /// in memory.
     #[test]
     fn a_record_without_headers_is_an_image_without_code() {
-        // SAFETY: numbers and pointers, all of which may be null.
+        // SAFETY: all fields of `dl_phdr_info` are numbers or pointers that may be null.
         let record: libc::dl_phdr_info = unsafe { std::mem::zeroed() };
         for count in [0, 7] {
             let mut record = libc::dl_phdr_info { ..record };
             record.dlpi_phnum = count;
             let mut image: Option<Image> = None;
             let data = (&raw mut image).cast();
-            // SAFETY: a record, and a place for the image.
+            // SAFETY: `record` is a valid record, and `data` points to an `Option<Image>`.
             let ended = unsafe { first(&raw mut record, size_of_val(&record), data) };
             assert_eq!(ended, 1);
             let image = image.expect("it was read");
@@ -291,7 +295,8 @@ mod tests {
     fn a_build_has_an_id_and_a_hash() {
         let image = Image::current();
         assert_ne!(image.headers(), Image::of(0, &[]).headers());
-        // GNU's linkers are asked for one by default, by gcc.
+        // A program without a build id is allowed, because some linkers write no build id
+        // by default.
         assert!(image.build_id().is_empty() || image.build_id().len() >= 8);
     }
 

@@ -1,37 +1,38 @@
-//! [`Life`]: waits for the end of a thread, however it ends.
+//! [`Life`]: waits until a thread has ended, for any reason.
 //!
-//! Usually a thread reports its end itself, by code that runs in it. Some ends run no
-//! code: with a seccomp filter of the kind `SECCOMP_RET_KILL_THREAD` the kernel ends
-//! the one thread that broke it, and so does a bare system call `exit`. But each
-//! thread can name a word that the kernel itself sets to 0 at its end, and then wakes
-//! the threads that sleep on it (set_tid_address(2)). The C library uses that word to
-//! join a thread, so the thread must not be joined.
+//! Usually a thread runs code that reports the end of the thread. But a thread may end
+//! without running this code: a seccomp filter with `SECCOMP_RET_KILL_THREAD` kills a
+//! single thread, and the system call `exit` ends the calling thread at once. So a thread
+//! can register the address of a word (set_tid_address(2)). At the end of the thread the
+//! kernel sets the word to 0, and wakes the threads that wait on the word. The C library
+//! needs its own word to join a thread, so a thread with a `Life` must not be joined.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::futex;
 
-/// The life of one thread.
+/// A word that is 1 until its thread has ended, and 0 afterwards.
 pub(crate) struct Life(AtomicU32);
 
 impl Life {
-    /// Creates a life that no thread has begun.
+    /// Creates a value that belongs to no thread yet.
     pub(crate) const fn new() -> Self {
         Self(AtomicU32::new(1))
     }
 
-    /// Makes this value the life of the calling thread. From now on the thread must not be
+    /// Registers this value for the calling thread. After this call the thread must not be
     /// joined.
     pub(crate) fn begin(&'static self) {
-        // SAFETY: the word lives as long as the process, and the kernel may write
-        // to it at any time: it is an atomic.
+        // SAFETY: the word is `'static`, and the kernel may write to the word at any time
+        // because the word is atomic.
         unsafe { libc::syscall(libc::SYS_set_tid_address, self.0.as_ptr()) };
     }
 
-    /// Waits until the thread has ended. This function must not allocate, because the
+    /// Waits until the thread has ended. This function must not allocate, because the other
     /// thread may have ended inside the allocator while it held the allocator's locks.
     pub(crate) fn wait_until_over(&self) {
-        // ORDERING: the waiting thread reads no data that the other thread has written.
+        // ORDERING: `Relaxed` is enough, because the waiting thread reads no data that the
+        // other thread has written.
         while self.0.load(Ordering::Relaxed) != 0 {
             // The futex must not be process-private, because the kernel wakes waiters of
             // shared futexes. An error means a signal or a changed word, so the loop reads

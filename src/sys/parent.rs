@@ -1,5 +1,5 @@
-//! The parent process as a worker sees it: checks that descriptor 0 is connected to the
-//! parent, and that the parent still exists.
+//! Lets a worker check that descriptor 0 is connected to its parent process, and that the
+//! parent process still exists.
 
 use std::fs;
 use std::io;
@@ -21,31 +21,34 @@ use super::channel::Channel;
 use super::checked::Checked;
 use super::current_process::move_above_stdio;
 
-/// The process that created the socket on descriptor 0, according to the system.
+/// The process that created the socket on descriptor 0, as the kernel reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
-    /// The pid of the process, or 0 if this process cannot see it.
+    /// The pid of the process, or 0 if the process is in a PID namespace that this process
+    /// cannot see.
     pub(crate) pid: u32,
     uid: u32,
 }
 
 impl Peer {
-    /// Returns the process behind descriptor 0, or `None` if descriptor 0 is no socket
-    /// between processes of one machine.
+    /// Returns the process that created the socket on descriptor 0, or `None` if descriptor
+    /// 0 is not a Unix socket.
     pub(crate) fn of_stdin() -> Option<Self> {
         let stdin = stdin();
         if socket_domain(stdin) != Ok(AddressFamily::UNIX) {
             return None;
         }
-        // This does not use rustix's function, which requires that the pid is not 0. The
-        // pid is 0 for a socket that is not connected.
+        // This method does not use the function of rustix, because that function requires a
+        // pid other than 0. The kernel reports the pid 0 for a socket that is not
+        // connected.
         let mut peer = libc::ucred {
             pid: 0,
             uid: 0,
             gid: 0,
         };
         let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-        // SAFETY: the option fills a `ucred`, and `length` is the size of `peer`.
+        // SAFETY: `SO_PEERCRED` writes one `ucred` to `peer`, and `length` is the size of
+        // `peer`.
         let failed = unsafe {
             libc::getsockopt(
                 stdin.as_raw_fd(),
@@ -59,13 +62,13 @@ impl Peer {
         (failed == 0).then_some(Self { pid, uid: peer.uid })
     }
 
-    /// Returns `true` if the process that made the socket has the same user as this
+    /// Returns `true` if the process that created the socket runs as the same user as this
     /// process.
     pub(crate) fn is_our_user(self) -> bool {
         self.uid == geteuid().as_raw()
     }
 
-    /// Returns `true` if the process that made the socket has certainly ended.
+    /// Returns `true` if the process that created the socket is known to have ended.
     pub(crate) fn has_ended(self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         let Some(pid) = pid else {
@@ -82,14 +85,15 @@ impl Peer {
     }
 }
 
-/// Returns the pid of the parent while the parent exists. Returns 0 if the parent is in
-/// another PID namespace.
+/// Returns the pid of the parent process. After the parent has ended, the result is another
+/// pid. The result is 0 if the parent is in another PID namespace.
 fn parent_pid() -> u32 {
     Pid::as_raw(getppid()).unsigned_abs()
 }
 
 /// Returns `true` if the process `/proc/{number}` runs the same executable file as this
-/// process. This also works if the file was replaced or deleted since.
+/// process. The comparison also works if the executable file was replaced or deleted after
+/// the start of the process.
 fn runs_our_program(number: u32) -> io::Result<bool> {
     let file = |path: &Path| {
         let found = fs::metadata(path)?;
@@ -101,8 +105,8 @@ fn runs_our_program(number: u32) -> io::Result<bool> {
         if error.kind() != io::ErrorKind::NotFound {
             return Err(error);
         }
-        // The first thread of the process may have ended, but the other threads show the
-        // file too.
+        // The link `exe` of a process is missing if the first thread of the process has
+        // ended. But each other thread of the process has the same link.
         let mut threads = fs::read_dir(whole.join("task"))?;
         let other = threads.find_map(|thread| file(&thread.ok()?.path().join("exe")).ok());
         other.ok_or(error)
@@ -110,8 +114,9 @@ fn runs_our_program(number: u32) -> io::Result<bool> {
     Ok(ours == theirs)
 }
 
-/// Returns the number of the parent in `/proc`. It differs from the parent's pid if this
-/// process is in a new PID namespace, and `/proc` shows an older namespace.
+/// Returns the number under which `/proc` shows the parent process. This number differs
+/// from the parent's pid if this process is in a new PID namespace and `/proc` shows an
+/// older namespace.
 fn number_of_parent() -> io::Result<u32> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
@@ -119,37 +124,40 @@ fn number_of_parent() -> io::Result<u32> {
     number.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// A handle of the parent process.
+/// A handle to the parent process.
 #[derive(Debug)]
 pub(crate) struct Parent {
     pid: u32,
-    /// The channel's end-of-file is not enough: a child that the parent forked also has the
-    /// parent's end open.
+    /// The pidfd of the parent process, which becomes readable when the parent ends.
+    /// End-of-file on the channel is not enough, because a forked child of the parent may
+    /// keep the parent's end of the channel open.
     pidfd: Option<Checked>,
 }
 
 impl Parent {
-    /// Returns `None` if the process `pid` is not this process's parent, or has ended.
+    /// Opens a handle to the parent process, whose pid is `pid`. Returns `None` if `pid` is
+    /// not the pid of the parent process, or if the parent process has ended.
     pub(crate) fn with_pid(pid: u32) -> Option<Self> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok();
         let pidfd = pidfd.and_then(|pidfd| move_above_stdio(pidfd).ok());
         let pidfd = pidfd.map(Checked::new);
-        // Read the parent's pid after the pidfd was opened: if it is still `pid`, the pidfd
-        // is the parent's.
+        // This process reads the parent's pid after it has opened the pidfd. If the
+        // parent's pid is still `pid`, the pidfd refers to the parent.
         (parent_pid() == pid).then_some(Self { pid, pidfd })
     }
 
-    /// Returns `true` unless the parent is known to have ended.
+    /// Returns `true` as long as the parent process exists.
     pub(crate) fn lives(&self) -> bool {
         parent_pid() == self.pid
     }
 
-    /// Makes the system kill this process when the thread that started it ends, even if
-    /// this process is stopped then. Returns `false` if the parent has already ended.
+    /// Makes the kernel kill this process with SIGKILL when the parent thread ends. The
+    /// parent thread is the thread that started this process. SIGKILL also ends a stopped
+    /// process. Returns `false` if the parent process has already ended.
     pub(crate) fn die_with_parent(&self) -> bool {
-        // This is only an additional protection, because the system drops the setting when
-        // this process changes its user.
+        // The death signal is only an additional protection, because the kernel clears this
+        // setting when this process changes its user.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         self.lives()
     }
@@ -158,8 +166,8 @@ impl Parent {
     ///
     /// # Errors
     ///
-    /// Returns an error if the parent's file cannot be found out. For example, the parent has
-    /// changed its user, and the system no longer shows it to other processes.
+    /// Returns an error if this process cannot read from `/proc` which file the parent
+    /// runs. For example, the kernel hides the file of a parent that has changed its user.
     pub(crate) fn runs_our_program(&self) -> io::Result<bool> {
         runs_our_program(number_of_parent()?)
     }
@@ -175,16 +183,17 @@ impl Parent {
         seen.contains(PollFlags::IN)
     }
 
-    /// Waits for one of `events` on the channel, or until the parent has ended. Returns the
-    /// events that the channel has, or none if the parent has ended.
+    /// Waits until the channel has one of `events`, or until the parent has ended. Returns
+    /// the events of the channel, or no events if the parent has ended.
     ///
-    /// A task may close or replace the descriptors of this process. A replaced descriptor
-    /// is not watched, and the parent is checked at intervals instead. So a task can
-    /// neither hide the end of the parent nor pretend it. This function allocates nothing,
-    /// because a thread may have ended while it held the allocator's locks.
+    /// A task may close or replace the descriptors of this process. If a descriptor was
+    /// replaced, this function does not poll the descriptor, but checks the parent at
+    /// regular intervals. So a task cannot hide the end of the parent, and cannot make this
+    /// function report the end too early. This function must not allocate memory, because
+    /// another thread may have ended while it held the allocator's locks.
     fn wait(&self, channel: &Channel, events: PollFlags) -> PollFlags {
-        /// The time between two checks of the parent if the system does not notify this
-        /// process.
+        /// The time between two checks of the parent if `poll` cannot watch both
+        /// descriptors.
         const LOOK: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 200_000_000,
@@ -207,8 +216,9 @@ impl Parent {
                 return seen;
             }
             if found != Ok(0) && found != Err(rustix::io::Errno::INTR) {
-                // A task has closed or reused a descriptor, or the limit of descriptors is
-                // too low to poll. Do not try again at once.
+                // Either a task has closed or replaced a descriptor, or the limit on
+                // descriptors is too low for `poll`. The loop sleeps before it polls again,
+                // because a failing `poll` returns at once.
                 let _ = poll(&mut [], Some(&LOOK));
             }
         }

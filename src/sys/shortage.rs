@@ -1,18 +1,20 @@
-//! [`Shortage`]: a resource of which the system has too little at the moment.
+//! [`Shortage`]: a resource that the system lacks at the moment.
 
 use std::io::{self, ErrorKind};
 
-/// A resource that was too short for the system to do what it was asked.
+/// A resource whose lack made a system call fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shortage {
     Descriptors,
-    /// Processes or threads. Memory too: a thread without a stack is refused so.
+    /// Processes or threads. The system returns the same error if it lacks memory for a
+    /// thread's stack.
     Threads,
     Memory,
 }
 
 impl Shortage {
-    /// Returns `None` if the error is no shortage, so that the same call would fail again.
+    /// Returns the resource that was lacking when `error` occurred. Returns `None` if
+    /// `error` has another cause, because the same call would then fail again.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             ErrorKind::WouldBlock => Some(Self::Threads),

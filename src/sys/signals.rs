@@ -1,4 +1,4 @@
-//! The signals that a worker treats in its own way.
+//! Functions with which a worker process changes its reaction to signals.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -11,21 +11,23 @@ pub(crate) fn ignore_broken_pipes() {
 
 /// Makes SIGINT do nothing in this process.
 ///
-/// Uses a handler that does nothing, because programs that a task starts would inherit an
-/// ignored signal and survive Ctrl-C. If the signal is already ignored, it stays ignored.
+/// This function installs a handler that does nothing, instead of ignoring SIGINT. Programs
+/// that a task starts would inherit an ignored SIGINT and survive Ctrl-C. If this process
+/// already ignores SIGINT, this function changes nothing.
 pub(crate) fn ignore_interrupts() {
     extern "C" fn nothing(_signal: libc::c_int) {}
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: `sigaction` only reads the disposition, and writes it to `now`.
+    // SAFETY: `sigaction` gets a null pointer for the new action, so it only writes the
+    // current action to `now`.
     let failed = unsafe { libc::sigaction(libc::SIGINT, ptr::null(), now.as_mut_ptr()) };
-    // SAFETY: all fields are numbers and pointers that may be null, so a zeroed record is
-    // valid.
+    // SAFETY: all fields of `now` are numbers or pointers that may be null, so `now` is
+    // valid even if all bytes are zero.
     let mut action = unsafe { now.assume_init() };
     if failed != 0 || action.sa_sigaction == libc::SIG_IGN {
         return;
     }
     action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
     action.sa_flags = libc::SA_RESTART;
-    // SAFETY: the record is complete, and its handler does nothing.
+    // SAFETY: all fields of `action` are set, and the handler `nothing` does nothing.
     unsafe { libc::sigaction(libc::SIGINT, &raw const action, ptr::null_mut()) };
 }

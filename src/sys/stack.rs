@@ -1,10 +1,11 @@
-//! More stack for a thread that recurses deeply (`stacker`).
+//! Adds stack segments to a thread that recurses deeply, with the crate `stacker`.
 
-/// The least size of another stack segment, in bytes. Only the used pages of a segment take
-/// memory.
+/// The minimum size of an additional stack segment, in bytes. Only the used pages of a
+/// segment take memory.
 const PIECE: usize = 4 << 20;
 
-/// The error that there is no memory for another stack segment. The function was not run.
+/// The error if there is no memory for an additional stack segment. The function that
+/// needed the segment did not run.
 #[derive(Debug)]
 pub(crate) struct NoStack;
 
@@ -15,12 +16,13 @@ pub(crate) fn has_left(bytes: usize) -> bool {
     stacker::remaining_stack().is_none_or(|left| left >= bytes)
 }
 
-/// Runs `f` with at least `bytes` bytes of stack, on the current stack or on another
+/// Runs `f` with at least `bytes` bytes of stack, on the current stack or on an additional
 /// segment.
 ///
 /// # Errors
 ///
-/// Returns [`NoStack`] if there is no memory for another segment. Then `f` did not run.
+/// Returns [`NoStack`] if there is no memory for an additional segment. Then `f` did not
+/// run.
 #[inline]
 pub(crate) fn with_at_least<R>(bytes: usize, f: impl FnOnce() -> R) -> Result<R, NoStack> {
     if has_left(bytes) {
@@ -34,7 +36,7 @@ fn on_another_piece<R>(bytes: usize, f: impl FnOnce() -> R) -> Result<R, NoStack
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
     let mut has_begun = false;
-    // `grow` panics if it gets no memory, and only then.
+    // `stacker::grow` itself panics only if it gets no memory for the segment.
     let grown = catch_unwind(AssertUnwindSafe(|| {
         stacker::grow(PIECE.max(bytes.saturating_mul(2)), || {
             has_begun = true;

@@ -1,4 +1,4 @@
-//! [`WakeFd`]: wakes one thread that sleeps in `poll`, from any other.
+//! [`WakeFd`]: lets any thread wake a thread that sleeps in `poll`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,7 +7,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::current_process::move_above_stdio;
 
-/// An `eventfd`, which is readable from a `wake` to the next `clear`.
+/// An `eventfd` that is readable from a call of `wake` until the next call of `clear`.
 #[derive(Debug)]
 pub(crate) struct WakeFd(OwnedFd);
 
@@ -17,8 +17,8 @@ impl WakeFd {
         Ok(Self(move_above_stdio(eventfd(0, flags)?)?))
     }
 
-    /// Wakes the sleeping thread. Never blocks: after 2^64 calls the descriptor is still
-    /// readable.
+    /// Wakes the sleeping thread. This call never blocks: if the counter of the `eventfd`
+    /// is full, the write fails, and the descriptor stays readable.
     pub(crate) fn wake(&self) {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
