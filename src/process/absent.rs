@@ -1,5 +1,5 @@
-//! The process pool on systems that have none. This `Pool` has the same methods as the one
-//! in `parent/`, but `Pool::new` always fails.
+//! Replaces the process pool on systems without process pools. This `Pool` has the same
+//! methods as the `Pool` in `parent/`, but `Pool::new` always fails.
 
 use std::sync::Arc;
 

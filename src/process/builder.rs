@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
 
-/// The number of pools made so far, from which the next pool takes its name.
+/// The number of process pools made so far. The next pool has this number in its name.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Configures and builds a [`ProcessPoolExecutor`].
@@ -60,7 +60,7 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if processes cannot be started as workers, and
+    /// Returns [`Error::Unsupported`] if processes cannot be started as workers, and
     /// [`Error::Spawn`] if the system has no descriptor left.
     pub fn new() -> Result<Self, Error> {
         Self::builder().build()
@@ -77,7 +77,7 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if `max_workers` is 0, and the errors of
+    /// Returns [`Error::InvalidArgument`] if `max_workers` is 0, and the errors of
     /// [`new`](Self::new).
     pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
         Self::builder().max_workers(max_workers).build()
@@ -128,8 +128,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Makes each worker call `f` with `args` before its first task, also a worker that
-    /// replaces another.
+    /// Makes each worker call `f` with `args` before the worker's first task. A worker that
+    /// replaces a dead worker also calls `f`.
     ///
     /// If `f` panics or returns an `Err`, the pool is broken: pending tasks end with
     /// [`Error::Broken`], and each later `submit` returns that error. `f` has no time
@@ -169,7 +169,8 @@ impl ProcessPoolExecutorBuilder {
     }
 
     /// Sets the number of tasks after which a worker ends and a new worker replaces it. By
-    /// default a worker runs any number of tasks. The setting is for code that leaks.
+    /// default a worker runs any number of tasks. The setting is for tasks that leak memory
+    /// or other resources.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -187,12 +188,12 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Limits the time that each task may run, counted from its start.
+    /// Limits the time that each task may run, counted from the start of the task.
     /// [`TaskOptions`](crate::TaskOptions) override the limit. By default there is no
     /// limit.
     ///
-    /// After that time, the pool kills the task's worker, and the task fails with
-    /// [`Error::TimeLimit`].
+    /// When a task reaches its time limit, the pool kills the task's worker, and the task
+    /// fails with [`Error::TimeLimit`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -247,8 +248,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Sets a variable in the environment of the workers, which otherwise inherit the
-    /// environment of this process.
+    /// Sets an environment variable for the workers. The workers inherit all other
+    /// variables from this process.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -303,8 +304,9 @@ impl ProcessPoolExecutorBuilder {
     /// Records the times at which each task was queued, started and finished; see
     /// [`Timing`](crate::Timing). By default no times are recorded.
     ///
-    /// The start is the time at which this process reads the worker's report of the start.
-    /// The end is the time at which this process has decoded the value.
+    /// The recorded start of a task is the time at which this process reads the worker's
+    /// report of the start. The recorded end is the time at which this process has decoded
+    /// the task's value.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -320,7 +322,7 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Makes the pool, which starts its worker processes when tasks are submitted.
+    /// Creates the pool. The pool starts worker processes only when tasks are submitted.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -332,13 +334,13 @@ impl ProcessPoolExecutorBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if `max_workers`, `max_tasks_per_child` or
+    /// Returns [`Error::InvalidArgument`] if `max_workers`, `max_tasks_per_child` or
     /// `queue_capacity` is 0, if the name of a variable is empty or contains `=` or a NUL
     /// byte, if the value of a variable contains a NUL byte, or if the folder's name is
-    /// empty or contains a NUL byte. [`Error::Encode`] or [`Error::NotShippable`] if the
-    /// initializer cannot be sent to workers. [`Error::Unsupported`] if this program
-    /// cannot be started as a worker. [`Error::Spawn`] if the system has no descriptor
-    /// left.
+    /// empty or contains a NUL byte. Returns [`Error::Encode`] or [`Error::NotShippable`]
+    /// if the initializer cannot be sent to workers. Returns [`Error::Unsupported`] if this
+    /// program cannot be started as a worker. Returns [`Error::Spawn`] if the system has no
+    /// descriptor left.
     pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
         watch_panics();
         refuse_zeros(&[

@@ -14,29 +14,30 @@ use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
 use crate::panic::contain_drop;
 
-/// Runs calls in worker processes, each of which runs the same program as this process.
+/// Runs calls in worker processes. Each worker runs the same program as this process.
 ///
-/// A process pool is for code that crashes, leaks, hangs, or is not made for threads. A
-/// worker's failure affects neither this process nor the tasks of other workers. A task
-/// whose worker dies fails with [`Error::WorkerDied`], which describes the death, and a
-/// new worker replaces the dead worker.
+/// A process pool is for code that crashes, leaks memory, hangs, or does not support
+/// threads. A worker's failure affects neither this process nor the tasks of other workers.
+/// If a worker dies, its task fails with [`Error::WorkerDied`], which describes the death.
+/// A new worker replaces the dead worker.
 ///
 /// Functions are sent to workers as addresses, and values as bytes. So `f` must be a
 /// function or a closure that captures nothing, and arguments and results must be
 /// serializable. [`Portable`] lists the types that can be sent, and the types that need a
-/// wrapper. Strings, and vectors of primitive numbers, are copied as blocks of bytes. The
-/// output of a task goes to the output of this process; a task's standard input is empty.
+/// wrapper. Strings, and vectors of primitive numbers, are copied as blocks of bytes. A
+/// task prints to the standard output of this process. The standard input of a task is
+/// empty.
 ///
-/// The pool starts workers on demand: it starts a worker when a task is submitted and no
-/// worker is idle, and never has more than `max_workers` workers. Your program needs no
-/// code for this: any program that links this crate can be started as a worker, tests and
-/// examples included. If the feature `worker-hook` is off, `main` has to begin with
+/// The pool starts a worker when a task is submitted and no worker is idle. The pool never
+/// has more than `max_workers` workers. Your program needs no extra code to have workers:
+/// any program that links this crate can be started as a worker, tests and examples
+/// included. If the feature `worker-hook` is off, `main` has to begin with
 /// `concurrent_futures::init()`.
 ///
-/// **A worker has nothing that `main` set up**: a worker is the same program started
-/// again, and runs none of `main`. Statics, loggers, panic hooks and the like are in the
-/// state that they have at the start of a program, and the program's arguments are not
-/// passed to workers. Set up the state that tasks need with
+/// **A worker has nothing that `main` set up**: a worker is the same program started again,
+/// and does not run `main`. In a worker, statics, loggers and panic hooks have the state
+/// that they have at the start of a program. The command-line arguments of this process are
+/// not passed to workers. Set up the state that tasks need with
 /// [`initializer`](crate::ProcessPoolExecutorBuilder::initializer), or pass that state as
 /// an argument.
 ///
@@ -63,37 +64,38 @@ use crate::panic::contain_drop;
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// A worker starts in the current directory that this process has at that moment, or in
-/// the directory set by [`current_dir`](crate::ProcessPoolExecutorBuilder::current_dir).
+/// By default a worker starts in the current directory that this process has at the start
+/// of the worker. [`current_dir`](crate::ProcessPoolExecutorBuilder::current_dir) sets
+/// another directory.
 ///
 /// **Signals.** A worker belongs to the process group of this process. A worker ignores
-/// SIGINT, which Ctrl-C sends to the whole group. SIGTERM or SIGHUP to the group ends
-/// workers, and their tasks fail with [`Error::WorkerDied`], even if this process handles
-/// the signal. If this process ignored the signal when the worker started, the worker
-/// ignores it too. Send such a signal to this process alone: when this process ends, its
-/// workers end with it. If this process ignores SIGCHLD, its workers ignore SIGCHLD too,
-/// and a task cannot wait for processes that it starts.
+/// SIGINT, which Ctrl-C sends to the whole group. If SIGTERM or SIGHUP is sent to the whole
+/// group, the workers end, and their tasks fail with [`Error::WorkerDied`], even if this
+/// process handles the signal. But a worker ignores SIGTERM or SIGHUP if this process
+/// ignored the same signal when the worker started. Send SIGTERM or SIGHUP to this process
+/// alone: the workers end when this process ends. If this process ignores SIGCHLD, its
+/// workers ignore SIGCHLD too, and a task cannot wait for processes that the task starts.
 ///
-/// **Panics.** Printing the panic message and its backtrace is part of the task's run time.
-/// So it counts against the task's time limit.
+/// **Panics.** Printing the panic message and its backtrace is part of the task's run time,
+/// and counts against the task's time limit.
 ///
-/// **Dropping it** is [`shutdown`](Self::shutdown): the drop waits until all submitted
-/// tasks are done. So a block in which a pool is created waits at its end for the pool's
-/// tasks. Dropping the pool inside one of the pool's callbacks does not wait. After an
-/// explicit shutdown the drop does nothing; if that shutdown did not wait, unfinished
-/// tasks are killed when `main` returns. However this process ends, its workers end with
-/// it. In async code the drop blocks the runtime, and may hang for ever: see [In async
-/// code](crate#in-async-code).
+/// **Dropping the pool** calls [`shutdown`](Self::shutdown), which waits until all
+/// submitted tasks are done. So a block in which a pool is created waits at its end for the
+/// pool's tasks. Dropping the pool inside one of the pool's callbacks does not wait. After
+/// an explicit shutdown the drop does nothing. If the explicit shutdown did not wait,
+/// unfinished tasks are killed when `main` returns. The workers end when this process ends,
+/// for any reason. In async code the drop blocks the runtime, and may hang for ever: see
+/// [In async code](crate#in-async-code).
 ///
 /// **Callbacks**, and the `Deserialize` of results, run on one thread of the pool. While a
 /// callback or a `Deserialize` runs, no other task of the pool becomes done. If a callback
-/// waits for such a task without a time limit, the wait returns [`Error::WouldDeadlock`].
-/// In a callback, `wait`, `as_completed` and `completions` return the future of such a
-/// task although the task is not done, and `result` returns that error. There is one
-/// exception: a thread that waits for a task without a limit may decode a small value
-/// itself. The `Deserialize` then sees the thread locals of that thread, and the locks
-/// that the thread holds are locked. A task that creates a process pool gets a separate
-/// pool, with its own workers.
+/// waits without a time limit for an unfinished task of the pool, the wait returns
+/// [`Error::WouldDeadlock`]. In a callback, `wait`, `as_completed` and `completions` also
+/// return the future of an unfinished task of the pool, and `result` of this future returns
+/// [`Error::WouldDeadlock`]. There is one exception: a thread that waits for a task without
+/// a time limit may decode a small value itself. The `Deserialize` then sees the thread
+/// locals of the waiting thread, and cannot take a lock that the waiting thread holds. A
+/// task that creates a process pool gets a separate pool, with its own workers.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -143,11 +145,11 @@ impl ProcessPoolExecutor {
 
     /// Submits `f(args)` to run in a process of the pool.
     ///
-    /// The arguments are encoded before `submit` returns. `submit` waits while a bounded
-    /// queue is full, which blocks a runtime in [async code](crate#in-async-code); see
-    /// [`queue_capacity`](crate::ProcessPoolExecutorBuilder::queue_capacity) and
-    /// [`try_submit`](Self::try_submit). An `async fn` does not compile as `f`, because
-    /// the future that it returns cannot be serialized.
+    /// The arguments are encoded before `submit` returns. `submit` waits while a queue with
+    /// a [`queue_capacity`](crate::ProcessPoolExecutorBuilder::queue_capacity) is full. In
+    /// [async code](crate#in-async-code) this wait blocks the runtime.
+    /// [`try_submit`](Self::try_submit) never waits. An `async fn` does not compile as `f`,
+    /// because the future that the `async fn` returns cannot be serialized.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -160,9 +162,9 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`] or [`Error::Broken`] if the pool accepts no tasks,
-    /// [`Error::Encode`] if `args` cannot be encoded, [`Error::NotShippable`] if `f` is
-    /// not code of the main program, and [`Error::Spawn`] if the pool cannot start its own
+    /// Returns [`Error::ShutDown`] or [`Error::Broken`] if the pool accepts no tasks,
+    /// [`Error::Encode`] if `args` cannot be encoded, [`Error::NotShippable`] if `f` is not
+    /// code of the main program, and [`Error::Spawn`] if the pool cannot start its own
     /// threads. If `submit` returns an error, the call does not run.
     ///
     /// # Panics
@@ -176,8 +178,8 @@ impl ProcessPoolExecutor {
         self.submit_with_settings(self.settings(), f, args)
     }
 
-    /// Like [`submit`](Self::submit), but never waits for room in a queue, and returns the
-    /// call to the caller if the pool refuses it.
+    /// Submits `f(args)` like [`submit`](Self::submit), but never waits for room in the
+    /// queue. If the pool refuses the call, the error contains `f` and `args`.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -192,7 +194,7 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`] if a bounded queue is full, and the errors of
+    /// Returns [`Error::QueueFull`] if the queue is full, and the errors of
     /// [`submit`](Self::submit).
     ///
     /// # Panics
@@ -224,8 +226,8 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// The errors of [`submit`](Self::submit). After an error the tasks that were already
-    /// submitted are cancelled.
+    /// Returns the errors of [`submit`](Self::submit). After an error, `map` cancels the
+    /// tasks that it has already submitted.
     ///
     /// # Panics
     ///
@@ -239,10 +241,11 @@ impl ProcessPoolExecutor {
         self.map_with_settings(self.settings(), f, items)
     }
 
-    /// Like [`map`](Self::map), with [`MapOptions`]. Each chunk of items is one task.
+    /// Runs `f` on each item like [`map`](Self::map), but with [`MapOptions`]. Each chunk
+    /// of items is one task.
     ///
-    /// An item of a chunk that panics, or that cannot be decoded, fails alone. An item
-    /// that ends the worker makes its whole chunk fail.
+    /// If `f` panics for an item, or an item cannot be decoded, only this item fails. If
+    /// `f` ends the worker, all items of the chunk fail.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ProcessPoolExecutor};
@@ -257,7 +260,7 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if a size is 0, and the errors of
+    /// Returns [`Error::InvalidArgument`] if a size in `options` is 0, and the errors of
     /// [`submit`](Self::submit).
     ///
     /// # Panics
@@ -333,8 +336,8 @@ impl ProcessPoolExecutor {
 
     /// Kills all workers at once, and shuts the pool down.
     ///
-    /// Running tasks end with [`Error::Killed`], pending tasks are cancelled, and new
-    /// tasks are refused. The call does not wait until the processes have ended;
+    /// Running tasks end with [`Error::Killed`], pending tasks are cancelled, and new tasks
+    /// are refused. `kill_workers` does not wait until the processes have ended, but
     /// [`shutdown`](Self::shutdown) does.
     ///
     /// ```
@@ -353,11 +356,11 @@ impl ProcessPoolExecutor {
         self.pool.stop_workers(true);
     }
 
-    /// Like [`kill_workers`](Self::kill_workers), but asks the workers to end, with
-    /// `SIGTERM`.
+    /// Sends `SIGTERM` to all workers, and shuts the pool down like
+    /// [`kill_workers`](Self::kill_workers).
     ///
-    /// A task may have a handler for `SIGTERM`, or ignore the signal. If the task still
-    /// returns, its value counts.
+    /// A task may have a handler for `SIGTERM`, or ignore `SIGTERM`. If such a task
+    /// returns, its future gets the returned value.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -373,7 +376,7 @@ impl ProcessPoolExecutor {
 
     /// Returns a snapshot of the pool's counts.
     ///
-    /// The snapshot first reads pending messages of the workers, so that a task counts as
+    /// This call first reads pending messages of the workers, so that a task counts as
     /// running from its first instruction.
     ///
     /// ```
@@ -403,9 +406,9 @@ impl ProcessPoolExecutor {
         self.pool.config().max_workers
     }
 
-    // The methods below take the settings of a view, or of the pool.
+    // The methods below get the settings of a view or of the pool as an argument.
 
-    /// Returns the settings of a task without options of its own.
+    /// Returns the settings of a task that is submitted without options.
     pub(super) fn settings(&self) -> TaskSettings {
         self.pool.config().settings.clone()
     }

@@ -8,12 +8,13 @@ use crate::error::Error;
 use crate::future::TaskFuture;
 
 impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
-    /// Ends the task even while the task runs, by killing its worker.
+    /// Ends the task by killing its worker, even while the task runs.
     ///
     /// Returns `true` if this call ends the task with [`Error::Killed`], or cancels the
     /// task because it was not yet sent to a worker. Returns `true` also if the task was
-    /// killed or cancelled before. No other task is affected, and a new worker replaces
-    /// the old one. `kill` does not wait until the worker has ended; `result` does.
+    /// already killed or cancelled. No other task is affected, and a new worker replaces
+    /// the killed worker. `kill` does not wait until the worker has ended, but `result`
+    /// does.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -32,7 +33,7 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
         let pool = find(completion.pool_id());
         let kill = || pool.is_some_and(|pool| pool.kill(completion.address()));
         // The second `cancel` is necessary, because the task's worker may die between the
-        // first `cancel` and `kill`, which requeues the task.
+        // first `cancel` and `kill`. The pool then puts the task back into the queue.
         let is_ended = self.cancel() || kill() || self.cancel();
         is_ended
             || matches!(

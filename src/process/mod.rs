@@ -6,8 +6,8 @@
 //! * `worker/`: the worker process, which runs the same program as the parent.
 //! * `wire/`: the data that the two processes exchange, as bytes.
 //!
-//! `parent/` imports from `worker/` and `wire/`, and `worker/` from `wire/` alone. On
-//! systems without process pools `absent.rs` replaces all three.
+//! `parent/` imports from `worker/` and `wire/`, and `worker/` imports from `wire/`. On
+//! systems without process pools, `absent.rs` replaces these three folders.
 
 mod builder;
 mod executor;
@@ -35,17 +35,16 @@ pub use self::settings::OnWorkerDeath;
 /// A process pool starts its own program again for each worker. With the feature
 /// `worker-hook`, which is on by default, the new process becomes a worker before its
 /// `main`, and no program needs this function. If `main` calls `init` first, the process
-/// becomes a worker in `init` instead. The worker then has all that a Rust program has in
-/// `main`: the code that runs before `main` has run, and a task that overflows its stack
-/// prints a message. Without the feature, a program that uses a `ProcessPoolExecutor` has
-/// to call `init`.
+/// becomes a worker in `init` instead. In such a worker, all code that runs before `main`
+/// has run, and a task that overflows its stack prints a message. Without the feature, a
+/// program that uses a `ProcessPoolExecutor` has to call `init`.
 ///
 /// In any other process `init` returns at once. If the main thread has called `init`, the
 /// workers of this process become workers in `init` from then on. Call `init` before
 /// anything else in `main`: before the program reads its input, starts threads, or makes a
-/// process pool. A call of `init` after the first process pool was made changes nothing.
-/// If a process that was started as a worker makes a process pool before the call of
-/// `init`, the process ends with a message. So no worker does the work of `main` again.
+/// process pool. A call of `init` after the first process pool was made changes nothing. If
+/// a process that was started as a worker makes a process pool before the call of `init`,
+/// the process ends with a message. So no worker runs the rest of `main`.
 ///
 /// ```
 /// concurrent_futures::init();

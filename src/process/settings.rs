@@ -17,7 +17,8 @@ pub(super) struct TaskSettings {
 }
 
 impl TaskSettings {
-    /// Returns these settings, overridden by those that `options` set.
+    /// Returns a copy of these settings in which the values of `options` replace the old
+    /// values.
     pub(super) fn with(&self, options: &TaskOptions) -> Self {
         let (name, time_limit, retries) = options.parts();
         Self {
@@ -35,10 +36,10 @@ pub(super) struct Config {
     pub(super) name: String,
     pub(super) max_workers: usize,
     pub(super) max_tasks_per_child: Option<u64>,
-    /// The defaults for a task's settings.
+    /// The settings of a task that is submitted without options.
     pub(super) settings: TaskSettings,
     pub(super) on_worker_death: OnWorkerDeath,
-    /// The largest number of queued tasks; `None` if there is no limit.
+    /// The largest number of queued tasks, or `None` if there is no limit.
     pub(super) queue_capacity: Option<usize>,
     pub(super) record_timing: bool,
     pub(super) env: Vec<(OsString, OsString)>,
@@ -69,7 +70,7 @@ pub enum OnWorkerDeath {
     /// is the default.
     #[default]
     FailTask,
-    /// The pool breaks, as Python's does, and all other tasks end with
+    /// The pool breaks, as Python's process pool does, and all other tasks end with
     /// [`Error::Broken`](crate::Error::Broken).
     BreakPool,
 }

@@ -29,7 +29,7 @@ impl With<'_, ProcessPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// The errors of [`ProcessPoolExecutor::submit`].
+    /// Returns the errors of [`ProcessPoolExecutor::submit`].
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ impl With<'_, ProcessPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// The errors of [`ProcessPoolExecutor::try_submit`].
+    /// Returns the errors of [`ProcessPoolExecutor::try_submit`].
     ///
     /// # Panics
     ///
@@ -87,7 +87,7 @@ impl With<'_, ProcessPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// The errors of [`submit`](Self::submit).
+    /// Returns the errors of [`submit`](Self::submit).
     ///
     /// # Panics
     ///
@@ -102,7 +102,7 @@ impl With<'_, ProcessPoolExecutor> {
     }
 
     /// Calls [`ProcessPoolExecutor::map_with`] with the options of the view for each task.
-    /// A task is a chunk here, so a time limit is the limit of the whole chunk.
+    /// Each chunk of items is one task, so a time limit applies to a whole chunk.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ProcessPoolExecutor, TaskOptions};
@@ -117,7 +117,8 @@ impl With<'_, ProcessPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// The errors of [`submit`](Self::submit) and of [`ProcessPoolExecutor::map_with`].
+    /// Returns the errors of [`submit`](Self::submit) and of
+    /// [`ProcessPoolExecutor::map_with`].
     ///
     /// # Panics
     ///

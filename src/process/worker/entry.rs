@@ -1,4 +1,5 @@
-//! The entries at which a process becomes a worker, if a pool has started it as a worker.
+//! The entries at which a process becomes a worker if a process pool has started this
+//! process.
 //!
 //! # The marker
 //!
@@ -17,32 +18,33 @@
 //! | role | marker | maker of the socket on descriptor 0 | what happens |
 //! |---|---|---|---|
 //! | program | none | - | runs as usual |
-//! | program | any | none: it is no local socket | runs as usual |
-//! | rejected | illegible, or names another than the maker | any | runs as usual, but makes no process pool |
-//! | rejected | names the maker | lives, and is not our parent | the same |
+//! | program | any | none: descriptor 0 is no Unix socket | runs as usual |
+//! | rejected | malformed, or does not name the maker | any | runs as usual, but makes no process pool |
+//! | rejected | names the maker | lives, and is not our parent | runs as usual, but makes no process pool |
 //! | orphan | names the maker | has ended | exits at once |
 //! | refused | names the maker | our parent, but a check fails | exits with a message |
 //! | worker | names the maker | our parent, and all checks pass | becomes a worker at the entry that the marker names |
 //!
-//! The *checks*: this process has no more rights than its caller (setuid, capabilities),
-//! the parent acts for the same user, and the parent runs the same file as this process. A
-//! check that cannot be made counts as failed. So an attacker cannot make a program call
-//! addresses of the attacker's choice: to pass the checks, the attacker must already run
-//! this program as this user.
+//! There are four *checks*. This process has no more rights than its caller (setuid,
+//! capabilities). The parent runs as the same user as this process. The user did not start
+//! this process through the loader (`ld.so ./program`). The parent runs the same executable
+//! file as this process. A check whose data cannot be read counts as failed. So an attacker
+//! cannot make a program call addresses that the attacker has chosen: an attacker who
+//! passes the checks already runs this program as this user.
 //!
-//! A copy of this crate in a shared library is not an entry, and leaves the marker to the
-//! copy in the main program.
+//! If a shared library contains a copy of this crate, this copy contains no entry, and does
+//! not remove the marker. Only the copy in the main program reads the marker.
 //!
 //! # Why `main` never works twice
 //!
-//! A process that our launcher has started has the marker, and a socket of its parent. The
-//! marker names this parent, as long as the parent lives. So the process is an orphan,
-//! refused, or a worker. An orphan or a refused process exits before `main`, or in
-//! [`init`]. A process with the role of a worker becomes a worker at one of these two
-//! places. A process that never reaches its entry, or is rejected, may run `main`. But a
-//! pool calls [`entry_point`] before it starts workers, and in such a process this call
-//! ends the process with a message. So a process that was started as a worker never starts
-//! a process that runs `main` in turn.
+//! A process that the launcher of a pool has started has the marker, and a socket of its
+//! parent as descriptor 0. The marker names the parent. So the role of the process is
+//! orphan, refused, or worker. An orphan or a refused process exits before `main` or in
+//! [`init`]. A process with the role worker becomes a worker before `main` or in [`init`].
+//! A process with a marker runs the rest of `main` only if it never reaches its entry, or
+//! if its role is rejected. Such a process cannot start workers: a pool calls
+//! [`entry_point`] before it starts workers, and this call ends the process with a message.
+//! So a process that was started as a worker never starts another process that runs `main`.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -60,7 +62,8 @@ use crate::sys::current_process;
 use crate::sys::image::Image;
 use crate::sys::parent::{Parent, Peer};
 
-/// The reason why this process cannot have workers; the text says how to change that.
+/// The reason why this process cannot have workers. The text tells the user how to solve
+/// the problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoEntryPoint(&'static str);
 
@@ -70,16 +73,15 @@ impl fmt::Display for NoEntryPoint {
     }
 }
 
-/// Returns the entry at which the workers of this process become workers. The caller must
-/// call this function before it makes a pool.
+/// Returns the entry at which the workers of this process become workers. A pool must call
+/// this function before it starts workers.
 ///
-/// Ends the process, with a message, if the process was itself started as a worker and did
-/// not become one.
+/// Ends the process with a message if the process was started as a worker but has not
+/// become a worker.
 ///
 /// # Errors
 ///
-/// Returns an error if a process that this program started could not find out that it is a
-/// worker.
+/// Returns an error if a child process of this program could not become a worker.
 pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
     if current_process::has_more_rights_than_its_caller() {
         return Err(NoEntryPoint(
@@ -98,8 +100,8 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
     }
     // ORDERING: `Relaxed` is enough, because the flag publishes no other data.
     POOL_WANTED.store(true, Ordering::Relaxed);
-    // ORDERING: `Relaxed` is enough, because the flags publish no other data. The hook
-    // sets its flag before `main`, and `init` its own at the start of `main`.
+    // ORDERING: `Relaxed` is enough, because the flags publish no other data. The hook sets
+    // `HOOK_RAN` before `main`, and `init` sets `INIT_CALLED` at the start of `main`.
     let (hook_ran, init_called) = (
         HOOK_RAN.load(Ordering::Relaxed),
         INIT_CALLED.load(Ordering::Relaxed),
@@ -136,8 +138,8 @@ fn refuse_to_be_a_parent() -> ! {
     ExitCode::CannotBegin.end()
 }
 
-/// Ends a process that was started as a worker and cannot be one. The process sends
-/// `Refused` to its parent, so that the parent does not start another worker.
+/// Ends a process that was started as a worker but cannot become a worker. The process
+/// sends `Refused` to its parent, so that the parent does not start another worker.
 fn refuse(why: &str) -> ! {
     current_process::ensure_stdio_open();
     eprintln!(
@@ -150,17 +152,18 @@ fn refuse(why: &str) -> ! {
     ExitCode::CannotBegin.end()
 }
 
-/// Makes this process a worker, if it was started as a worker. This is the entry in
-/// `main`.
+/// Makes this process a worker if a process pool has started it as a worker. `init` is the
+/// entry in `main`.
 pub(crate) fn init() {
-    // A call after the first pool was made does not count, because a worker would run all
-    // the code before this call.
+    // A call of `init` after the first pool was made does not count, because a worker would
+    // run all the code before the call.
     // ORDERING: `Relaxed` is enough, because the flag publishes no other data.
     if current_process::is_main_thread() && !POOL_WANTED.load(Ordering::Relaxed) {
         // ORDERING: `Relaxed` is enough, because the flag publishes no other data.
         INIT_CALLED.store(true, Ordering::Relaxed);
     }
-    // A task in a worker may call a function that calls `init`, so `init` returns here.
+    // In a worker `init` does nothing, because a task may call a function that calls
+    // `init`.
     // ORDERING: `Relaxed` is enough, because the flag is set before the worker's threads
     // are started.
     if IS_WORKER.load(Ordering::Relaxed) {
@@ -184,12 +187,12 @@ static HOOK_RAN: AtomicBool = AtomicBool::new(false);
 /// libtest test, for example) does not count, because a worker process would run arbitrary
 /// code before it reached that call.
 static INIT_CALLED: AtomicBool = AtomicBool::new(false);
-/// `true` once this process has asked for an entry, in order to make a pool.
+/// `true` once this process has called [`entry_point`] in order to make a pool.
 static POOL_WANTED: AtomicBool = AtomicBool::new(false);
 /// `true` once this process has become a worker.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
-/// The role for which this process was started.
+/// The startup role of this process.
 #[derive(Debug)]
 enum StartupRole {
     Program,
@@ -197,8 +200,8 @@ enum StartupRole {
     Rejected,
 }
 
-/// Returns the role of this process, which the first call determines. The marker stays in
-/// the environment, because the caller may be any thread.
+/// Returns the role of this process. The first call determines the role. This function
+/// leaves the marker in the environment, because any thread may call this function.
 fn startup_role() -> &'static StartupRole {
     static ROLE: OnceLock<StartupRole> = OnceLock::new();
     ROLE.get_or_init(|| match std::env::var_os(VARIABLE) {
@@ -255,7 +258,8 @@ fn role_by(marker: &OsStr) -> StartupRole {
     }
 }
 
-/// Returns the reason why this process must not be the worker of its parent.
+/// Returns the reason why this process must not become a worker of its parent, or `None` if
+/// all checks pass.
 fn failed_check(peer: Peer, parent: &Parent) -> Option<String> {
     if current_process::has_more_rights_than_its_caller() {
         let why = "it has more rights than its parent (setuid, capabilities): the parent's file \
@@ -317,7 +321,8 @@ mod hook {
         HOOK_RAN.store(true, Ordering::Relaxed);
         if let StartupRole::AsWorker(EntryPoint::Hook, parent) = enter() {
             let given = InitArgs(count, arguments, environment);
-            // Tasks may need data that the constructors after this one set up.
+            // The later constructors run first, because tasks may need data that these
+            // constructors set up.
             // SAFETY: the loader has called `before_main` with these arguments, and
             // `before_main` does not return to the loader after this call.
             unsafe { run_after(before_main, given) };
@@ -333,7 +338,7 @@ mod tests {
     use super::*;
     use crate::sys::channel::pair;
 
-    /// Asks for an entry, in a process that [`who_was_started_as_a_worker_makes_no_pool`]
+    /// Calls `entry_point` in a process that [`who_was_started_as_a_worker_makes_no_pool`]
     /// starts.
     #[test]
     fn asks_for_a_way() {
@@ -362,7 +367,7 @@ mod tests {
             (&*invited, true, Some(ExitCode::CannotBegin as i32)),
             // The process is rejected, because its marker names another parent.
             ("init 1", true, Some(ExitCode::CannotBegin as i32)),
-            // The marker was not set by a launcher, because descriptor 0 is no channel.
+            // The process ignores its marker, because descriptor 0 is not a channel.
             (&*invited, false, Some(0)),
         ];
         for (marker, with_channel, code) in runs {

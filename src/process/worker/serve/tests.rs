@@ -82,7 +82,7 @@ impl Spoken {
         self.channel.send_all(frame).unwrap();
     }
 
-    /// Returns the next reply; `None` if the worker has ended.
+    /// Returns the next reply of the worker, or `None` if the worker has ended.
     fn read_replies(&mut self) -> Option<Reply> {
         loop {
             if let Some(frame) = self.replies.next().unwrap() {
@@ -172,7 +172,7 @@ fn is_never_run() {
     panic!("this process should be a worker");
 }
 
-/// Calls `init` first, as a `main` does.
+/// Calls `init` first, as `main` does in a program without the hook.
 #[test]
 fn begins_with_init() {
     crate::process::init();
@@ -292,9 +292,9 @@ fn a_worker_is_a_worker() {
     assert!(!marked, "tasks would hand the marker on");
 }
 
-/// The number in the section's name makes LLVM's linker, which is Rust's here, put the
-/// function behind the hook. GNU's linker puts the function in front of the hook, and then
-/// the test shows nothing.
+/// Rust uses LLVM's linker here. Because of the number in the section's name, LLVM's linker
+/// puts the function `runs` behind the hook. GNU's linker puts `runs` in front of the hook,
+/// and this test then cannot fail.
 #[test]
 fn what_runs_before_main_has_run_before_tasks() {
     use std::sync::atomic::{AtomicUsize, Ordering};
