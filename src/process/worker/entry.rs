@@ -91,17 +91,18 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
     }
     match startup_role() {
         StartupRole::Program => {}
-        // ORDERING: `Relaxed` is enough, because the flag is set before the worker's
+        // ORDERING: `Relaxed` is enough, because `IS_WORKER` is set before the worker's
         // threads are started.
         StartupRole::AsWorker(entry_point, _) if IS_WORKER.load(Ordering::Relaxed) => {
             return Ok(*entry_point);
         }
         StartupRole::AsWorker(..) | StartupRole::Rejected => refuse_to_be_a_parent(),
     }
-    // ORDERING: `Relaxed` is enough, because the flag publishes no other data.
+    // ORDERING: `Relaxed` is enough, because `POOL_WANTED` publishes no other data.
     POOL_WANTED.store(true, Ordering::Relaxed);
-    // ORDERING: `Relaxed` is enough, because the flags publish no other data. The hook sets
-    // `HOOK_RAN` before `main`, and `init` sets `INIT_CALLED` at the start of `main`.
+    // ORDERING: `Relaxed` is enough, because `HOOK_RAN` and `INIT_CALLED` publish no other
+    // data. The hook sets `HOOK_RAN` before `main`, and `init` sets `INIT_CALLED` at the
+    // start of `main`.
     let (hook_ran, init_called) = (
         HOOK_RAN.load(Ordering::Relaxed),
         INIT_CALLED.load(Ordering::Relaxed),
@@ -157,14 +158,14 @@ fn refuse(why: &str) -> ! {
 pub(crate) fn init() {
     // A call of `init` after the first pool was made does not count, because a worker would
     // run all the code before the call.
-    // ORDERING: `Relaxed` is enough, because the flag publishes no other data.
+    // ORDERING: `Relaxed` is enough, because `POOL_WANTED` publishes no other data.
     if current_process::is_main_thread() && !POOL_WANTED.load(Ordering::Relaxed) {
-        // ORDERING: `Relaxed` is enough, because the flag publishes no other data.
+        // ORDERING: `Relaxed` is enough, because `INIT_CALLED` publishes no other data.
         INIT_CALLED.store(true, Ordering::Relaxed);
     }
     // In a worker `init` does nothing, because a task may call a function that calls
     // `init`.
-    // ORDERING: `Relaxed` is enough, because the flag is set before the worker's threads
+    // ORDERING: `Relaxed` is enough, because `IS_WORKER` is set before the worker's threads
     // are started.
     if IS_WORKER.load(Ordering::Relaxed) {
         return;
@@ -175,7 +176,7 @@ pub(crate) fn init() {
 }
 
 fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
-    // ORDERING: `Relaxed` is enough, because the threads that read the flag are started
+    // ORDERING: `Relaxed` is enough, because the threads that read `IS_WORKER` are started
     // after this store.
     IS_WORKER.store(true, Ordering::Relaxed);
     serve::run(entry_point, parent)
@@ -185,7 +186,7 @@ fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
 static HOOK_RAN: AtomicBool = AtomicBool::new(false);
 /// `true` once [`init`] was called on the main thread. A call on another thread (in a
 /// libtest test, for example) does not count, because a worker process would run arbitrary
-/// code before it reached that call.
+/// code before it reached this call of `init`.
 static INIT_CALLED: AtomicBool = AtomicBool::new(false);
 /// `true` once this process has called [`entry_point`] in order to make a pool.
 static POOL_WANTED: AtomicBool = AtomicBool::new(false);
@@ -243,7 +244,7 @@ fn role_by(marker: &OsStr) -> StartupRole {
         }
         return StartupRole::Rejected;
     };
-    // From here on it is certain that the parent has started this process as a worker.
+    // At this point it is certain that the parent has started this process as a worker.
     if !parent.die_with_parent() {
         current_process::end_now(0);
     }
@@ -306,7 +307,8 @@ mod hook {
     use super::{EntryPoint, HOOK_RAN, StartupRole, become_worker, enter};
     use crate::sys::constructors::{Constructor, InitArgs, run_after};
 
-    // SAFETY: `.init_array` holds pointers to functions of this type.
+    // SAFETY: the section `.init_array` holds pointers to functions of the type
+    // `Constructor`.
     #[used]
     #[unsafe(link_section = ".init_array")]
     static HOOK: Constructor = before_main;

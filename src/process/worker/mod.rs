@@ -1,4 +1,4 @@
-//! The worker process: its start as a worker, and its work.
+//! The worker process: its start, and the loop that runs its tasks.
 
 pub(crate) mod entry;
 pub(crate) mod serve;
