@@ -1,4 +1,5 @@
-//! This process as a whole: its rights, its descriptors, its signals, its end.
+//! Functions that concern the whole current process, such as its rights, its standard
+//! descriptors, and its end.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -22,19 +23,19 @@ pub(crate) fn is_main_thread() -> bool {
     u32::try_from(thread) == Ok(std::process::id())
 }
 
-/// Returns `true` if this process has exactly one thread now. Returns `false` if it has
-/// more threads, or if their number is unknown.
+/// Returns `true` if this process has exactly one thread now. Returns `false` if the
+/// process has more threads, or if the number of threads is unknown.
 pub(crate) fn has_one_thread() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }
 
-/// Duplicates the descriptor to a number above 2. In a program that closed stdin,
-/// stdout or stderr a new descriptor may be 0-2, and the program's I/O would then
-/// hit ours.
+/// Moves the descriptor to a number above 2. If the program has closed stdin, stdout or
+/// stderr, a new descriptor may get one of the numbers 0 to 2, and the program's I/O would
+/// then use this descriptor.
 ///
 /// # Errors
 ///
-/// The system has no descriptor left.
+/// Returns an error if the system has no descriptor left.
 pub(crate) fn move_above_stdio(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     if descriptor.as_raw_fd() > 2 {
         return Ok(descriptor);
@@ -42,18 +43,18 @@ pub(crate) fn move_above_stdio(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(descriptor, 3)?)
 }
 
-/// Opens /dev/null on descriptors 1 and 2 if they are closed, or messages would go
-/// to the next file that is opened. (std does so before `main`, which the hook
-/// precedes.)
+/// Opens `/dev/null` as descriptors 1 and 2 if these descriptors are closed. Otherwise the
+/// next opened files would get these numbers, and messages would be written to these files.
+/// (The standard library does the same before `main`, but after the worker hook.)
 pub(crate) fn ensure_stdio_open() {
     let is_closed = |out| fcntl_getfd(out) == Err(Errno::BADF);
     let null = || {
         open("/dev/null", OFlags::RDWR, Mode::empty()).and_then(|null| {
-            // The new descriptor may itself have the missing number.
+            // The new descriptor may itself have the number 1 or 2.
             fcntl_dupfd_cloexec(null, 3)
         })
     };
-    // Without it the worker is no worse off than its parent.
+    // Errors are ignored, because the worker's parent runs without this descriptor too.
     if is_closed(stdout()) {
         let _ = null().and_then(dup2_stdout);
     }
@@ -64,7 +65,7 @@ pub(crate) fn ensure_stdio_open() {
 
 /// Writes out the buffered output of Rust and of C.
 pub(crate) fn flush() {
-    // The process ends: a failure cannot be reported.
+    // Errors are ignored, because the process ends and cannot report them.
     let _ = io::Write::flush(&mut io::stdout());
     // SAFETY: `fflush` with a null pointer flushes all streams.
     unsafe { libc::fflush(ptr::null_mut()) };

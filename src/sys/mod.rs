@@ -1,4 +1,4 @@
-//! Facts and services of the operating system, without any knowledge of tasks.
+//! Functions of the operating system. The modules in this folder know nothing about tasks.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod channel;

@@ -1,18 +1,20 @@
-//! Spinning: a waiting thread checks a few times, and yields in between, before it
-//! sleeps.
+//! Spinning: before a waiting thread sleeps, it checks several times for its result and
+//! yields between the checks.
 //!
-//! Sleeping and being woken from another CPU takes many times as long as an empty task.
-//! But an idle thread is to use no CPU time: it spins a few times and then sleeps.
+//! Waking a sleeping thread from another CPU takes many times as long as an empty task. But
+//! an idle thread must not use CPU time, so a thread spins only for a short time before it
+//! sleeps.
 //!
 //! # Two ends of a channel
 //!
-//! Both ends of a channel wait for each other once per task. If they run on different
-//! CPUs, what one waits for is often under way already. If they share a CPU, the other
-//! end cannot go on until this one sleeps, and spinning takes time away from it. So each
-//! frame says on which CPU its sender ran when it was written. A worker that waits for
-//! the next request, and the supervisor that waits for busy workers, spin if the last
-//! frame came from another CPU. That number may be stale or forged: it only decides
-//! whether to spin, and what arrives after the last check ends the sleep as usual.
+//! The two processes at the ends of a channel wait for each other once per task. If the
+//! processes run on different CPUs, the awaited frame often arrives soon, and spinning is
+//! worthwhile. If both processes share a CPU, the sender cannot run while the receiver
+//! spins. So each frame contains the number of the CPU on which its sender ran. A worker
+//! that waits for its next request spins if the last frame came from another CPU. The
+//! supervisor spins under the same condition while it waits for busy workers. A stale or
+//! forged CPU number does no harm, because the number only decides if a thread spins. A
+//! frame that arrives after the last check ends the sleep as usual.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) use self::channel::{is_elsewhere, spin};
@@ -22,20 +24,20 @@ use std::hint::spin_loop;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-/// The number of checks before the first yield, with a pause of 40 ns after each.
+/// The number of checks before the first yield. A pause of 40 ns follows each check.
 ///
-/// If the awaited thread runs on another CPU, checks between pauses see its result sooner
-/// than checks between yields do: with 20 pauses a round trip takes 0.8 of the time. If
-/// both threads share a CPU, the awaited thread runs only during yields, and each pause is
-/// lost time.
+/// If the awaited thread runs on another CPU, a thread that pauses sees the result sooner
+/// than a thread that yields. With 20 pauses a round trip takes 0.8 times as long as
+/// without pauses. If both threads share a CPU, the awaited thread runs only during yields,
+/// so each pause wastes time.
 const PAUSES: u32 = 20;
 
-/// The number of checks before the first yield if the last polls did not end during their
-/// pauses. (Measured on one CPU: with 5 instead of 1 a round trip takes an eighth longer.)
+/// The number of checks before the first yield if the preceding polls did not end during
+/// their pauses. On one CPU, 5 checks make a round trip an eighth longer than 1 check does.
 const FEW_PAUSES: u32 = 1;
 
-/// One of this number of polls has all [`PAUSES`], although the polls before it did not end
-/// during their pauses: the threads may have moved to different CPUs.
+/// While polls do not end during their pauses, one of `RETRY_PAUSES` polls still makes all
+/// [`PAUSES`], because the threads may have moved to different CPUs.
 const RETRY_PAUSES: u32 = 16;
 
 /// The number of times that a thread yields before it sleeps. Waking a sleeping thread
@@ -43,41 +45,43 @@ const RETRY_PAUSES: u32 = 16;
 /// third faster and a round trip several times faster, and 64 yields are no better.
 const YIELDS: u32 = 24;
 
-/// The duration above which a yield is *long*: the thread gave the CPU away for a time
-/// slice of milliseconds. If a thread waits for one result at a time, sleeping is better
-/// than a long yield, because the kernel prefers a woken thread to a thread that has
-/// yielded. If many results have arrived after the yield, the long yield is better, because
-/// waking the thread for each result costs the worker as much as a short task.
+/// The duration above which a yield is *long*. During a long yield, another thread used the
+/// CPU for a time slice of milliseconds. If a thread waits for one result at a time,
+/// sleeping is better than a long yield, because the kernel prefers a woken thread to a
+/// thread that has yielded. If many results arrive during the yield, the long yield is
+/// better, because waking the thread for each result costs the worker as much as a short
+/// task.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
-/// The number of results that make a long yield worth its time.
+/// The number of results that must arrive during a long yield to make the yield worth its
+/// time.
 const WORTH: u32 = 8;
 
-/// The least number of times that a thread sleeps without a yield after a long yield that
-/// was not worth its time. After each further such yield the number grows eightfold, up to
-/// `MOST_SKIPPED`, because each yield costs a time slice while all cores are busy.
+/// The number of times that a thread sleeps without yielding after its first long yield
+/// that was not worth its time. Each further long yield that was not worth its time makes
+/// the number eight times larger, up to `MOST_SKIPPED`. The number grows because each yield
+/// costs a time slice while all cores are busy.
 const LEAST_SKIPPED: u32 = 16;
 const MOST_SKIPPED: u32 = 1024;
 
-/// The pauses of one thread.
+/// The record of one thread's pauses, which decides how often the thread pauses.
 #[derive(Clone, Copy)]
 struct Pauses {
     /// The number of polls since the last poll that ended during its pauses.
     missed: u32,
 }
 
-/// The yields of one thread.
+/// The record of one thread's yields, which decides if the thread yields.
 #[derive(Clone, Copy)]
 struct Yields {
-    /// The number of times that the thread will still sleep without yielding.
+    /// The number of coming sleeps before which the thread does not yield.
     to_skip: u32,
-    /// The value to which `to_skip` was last set, or 0 after a yield that was worth its
-    /// time.
+    /// The last start value of `to_skip`, or 0 after a yield that was worth its time.
     skipped: u32,
     /// `true` if the last yield was long, and it is not yet known if the yield was worth
     /// its time.
     was_long: bool,
-    /// The number of waits since the last yield that were over at once.
+    /// The number of waits since the last long yield whose result was already there.
     over_at_once: u32,
 }
 
@@ -88,7 +92,8 @@ thread_local! {
     };
 }
 
-/// Records a wait of the calling thread that was over at once.
+/// Counts a wait of the calling thread that did not poll, because the result was already
+/// there.
 #[inline]
 pub(crate) fn over_at_once() {
     let mut yields = YIELDS_OF_THREAD.get();
@@ -96,14 +101,15 @@ pub(crate) fn over_at_once() {
     YIELDS_OF_THREAD.set(yields);
 }
 
-/// Returns the number of the calling thread's waits that were over at once.
+/// Returns the number of waits that the calling thread has counted with [`over_at_once`].
 #[cfg(all(test, not(concurrent_futures_loom)))]
 pub(crate) fn waits_over_at_once() -> u32 {
     YIELDS_OF_THREAD.get().over_at_once
 }
 
 impl Pauses {
-    /// Polls, and pauses in between.
+    /// Calls `is_there` several times, and pauses after each call. Returns `true` as soon
+    /// as `is_there` returns `true`.
     fn poll(&mut self, mut is_there: impl FnMut() -> bool) -> bool {
         let pauses = if self.missed % RETRY_PAUSES == 0 {
             PAUSES
@@ -112,7 +118,7 @@ impl Pauses {
         };
         for paused in 0..pauses {
             if is_there() {
-                // What is there at once says nothing about the CPUs.
+                // A result at the first check does not show on which CPUs the threads run.
                 if paused > 0 {
                     self.missed = 0;
                 }
@@ -126,7 +132,7 @@ impl Pauses {
 }
 
 impl Yields {
-    /// Returns `true` if the thread should sleep without a yield this time.
+    /// Returns `true` if the thread should sleep without yielding first.
     fn are_skipped(&mut self) -> bool {
         if std::mem::take(&mut self.was_long) {
             let is_worth_it = self.over_at_once >= WORTH;
@@ -139,7 +145,8 @@ impl Yields {
         are_skipped
     }
 
-    /// Yields, and polls in between.
+    /// Calls `is_there` several times, and yields after each call. Returns `true` as soon
+    /// as `is_there` returns `true`. Stops after a long yield.
     fn poll(&mut self, mut is_there: impl FnMut() -> bool) -> bool {
         for _ in 0..YIELDS {
             if is_there() {
@@ -157,9 +164,10 @@ impl Yields {
     }
 }
 
-/// Calls `is_there` repeatedly for a moment until it returns `true`, and yields to other
-/// threads in between. Returns the last result of `is_there`. In a loom model it polls
-/// once, because a model tries every order of threads.
+/// Calls `is_there` repeatedly for a short time until `is_there` returns `true`, and yields
+/// to other threads between the calls. Returns the last result of `is_there`. In a loom
+/// model, this function calls `is_there` only once, because loom tries every order of the
+/// threads.
 pub(crate) fn poll(mut is_there: impl FnMut() -> bool) -> bool {
     if cfg!(concurrent_futures_loom) {
         return is_there();
@@ -186,17 +194,19 @@ mod channel {
 
     use crate::sys::current_process;
 
-    /// The number of checks of a channel before a sleep. Six checks are too few for bursts
-    /// with one worker, and sixty checks gain little more.
+    /// The number of times that a thread checks a channel before it sleeps. Six checks are
+    /// too few for bursts with one worker, and sixty checks gain little more.
     const SPINS: u32 = 20;
 
-    /// Returns `true` if a frame that was sent on the CPU `cpu` came from another CPU than
-    /// the current one.
+    /// Returns `true` if the calling thread runs on another CPU than `cpu`, the CPU on
+    /// which a frame was sent. Returns `false` if `cpu` is 0, which means that the CPU is
+    /// unknown.
     pub(crate) fn is_elsewhere(cpu: u32) -> bool {
         cpu != 0 && cpu != current_process::cpu()
     }
 
-    /// Polls `find` up to [`SPINS`] times, and yields in between. Returns the first result.
+    /// Calls `find` up to [`SPINS`] times, and yields after each call that returns `None`.
+    /// Returns the first value that `find` returns.
     pub(crate) fn spin<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
         (0..SPINS).find_map(|_| {
             let found = find();

@@ -1,16 +1,16 @@
-//! The worker's loop: it takes requests from the channel and answers them, until the
-//! parent sends `Exit` or ends.
+//! The main loop of a worker process. The worker reads requests from the channel and
+//! answers them, until the parent sends `Exit` or ends.
 //!
 //! A worker has three threads. The main thread reads `Hello`, and starts the other two
-//! threads. The *task thread* has the worker's name and a large stack, and runs one task
-//! at a time. The *watcher* waits for the parent to end, and the main thread waits for the
-//! task thread to end. Either of these two threads then ends the process at once, whatever
-//! the other threads do.
+//! threads. The *task thread* has the worker's name and a large stack, and runs one task at
+//! a time. The *watcher* waits for the parent to end, and the main thread waits for the
+//! task thread to end. When the wait of the watcher or of the main thread is over, that
+//! thread ends the process at once, whatever the other threads do.
 //!
-//! A task may do anything to its own process: close descriptors, lower limits, end
-//! threads. So each use of the channel first checks that the descriptor is still the
-//! channel's. The watcher and the waiting main thread use no descriptor, take no lock and
-//! allocate nothing, because a thread that was killed may still hold the allocator's lock.
+//! A task may damage its own process: it may close descriptors, lower limits, or end
+//! threads. So the worker checks before each use of the channel that the descriptor still
+//! refers to the channel. The watcher and the waiting main thread take no lock and allocate
+//! no memory, because a killed thread may still hold the allocator's lock.
 
 use std::io;
 use std::process::{exit, id};
@@ -32,14 +32,15 @@ use crate::sys::signals;
 use crate::sys::spin::{is_elsewhere, spin};
 use crate::worker::{self, PoolKind, Worker};
 
-/// The stack size of the task thread, in bytes, which is the usual size of the main
-/// thread's stack.
+/// The default stack size of the task thread, in bytes. The main thread of a program
+/// usually has a stack of the same size.
 const STACK: usize = 8 << 20;
 
-/// The stack size of the watcher, in bytes, which is enough for a signal handler.
+/// The stack size of the watcher, in bytes. This size is enough to run a signal handler.
 const WATCHER_STACK: usize = 256 << 10;
 
-/// The state of the task thread, on which the main thread waits.
+/// The state of the task thread. The main thread waits until this state shows the end of
+/// the task thread.
 static TASK_THREAD: Life = Life::new();
 
 /// The largest answer buffer, in bytes, that the worker keeps for the next answer.
@@ -57,7 +58,8 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     }
     watch_panics();
     let channel = match Channel::take_stdin() {
-        // The channel is leaked, because both threads use it until the process ends.
+        // The channel is leaked, because the task thread and the watcher use the channel
+        // until the process ends.
         Ok(channel) => &*Box::leak(Box::new(channel)),
         Err(error) => lost(&format!(
             "the socket to its parent cannot be moved to another descriptor ({error})"
@@ -102,8 +104,8 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         serve(entry_point, parent, channel, origin, requests, &hello)
     };
     if let Err(error) = watcher.and_then(|_| thread.spawn(serves)) {
-        // The worker does not send `Refused`, because that would break the pool, and the
-        // next worker may get its threads.
+        // The worker does not send `Refused`, because `Refused` would break the pool. The
+        // system may have enough threads for the next worker.
         lost(&format!(
             "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and memory"
         ));
@@ -140,8 +142,8 @@ fn end_saying(code: ExitCode, why: &str) -> ! {
     code.end()
 }
 
-/// Ends the process after either end of the channel was closed: either the parent has
-/// ended, or a task closed the channel.
+/// Ends the process after one end of the channel was closed. Either the parent has closed
+/// its end or has ended, or a task has closed the worker's end.
 fn end_with_channel(parent: &Parent) -> ! {
     if parent.lives() {
         // The worker prints no message, because the parent may be about to end.
@@ -163,8 +165,7 @@ fn end_after_error(error: &io::Error, parent: &Parent) -> ! {
     }
 }
 
-/// Ends the process if the task thread unwinds, because no other thread would answer its
-/// tasks.
+/// Ends the process if the task thread unwinds, because no other thread answers requests.
 struct Unwinding;
 
 impl Drop for Unwinding {
@@ -214,7 +215,7 @@ fn serve(
     }
 }
 
-/// Ends the process in an orderly way: buffered output is written.
+/// Ends the process after writing out the buffered output.
 fn end(entry_point: EntryPoint) -> ! {
     match entry_point {
         // `main` never ran, so the standard library has nothing to clean up.
@@ -226,12 +227,12 @@ fn end(entry_point: EntryPoint) -> ! {
     }
 }
 
-/// The sending side of the channel.
+/// The worker's sending side of the channel.
 struct Answers<'a> {
     parent: &'a Parent,
     channel: &'a Channel,
-    /// The identity of the worker process, with which a fork that a task made notices that
-    /// it is a fork.
+    /// The identity of the worker process. A child that a task has forked compares its own
+    /// identity with this one, and ends.
     origin: Origin,
     buffer: Vec<u8>,
 }
@@ -249,7 +250,8 @@ impl Answers<'_> {
         // this process's memory after the answer.
         drop(work);
         if !self.origin.is_here() {
-            // The task has forked, and this process is the fork.
+            // The task has forked, and this process is the forked child, which must not
+            // send an answer.
             current_process::end_now(0);
         }
         set_cpu(&mut answer, current_process::cpu());
@@ -270,7 +272,7 @@ impl Answers<'_> {
     }
 }
 
-/// The receiving side of the channel.
+/// The worker's receiving side of the channel.
 struct Requests<'a> {
     parent: &'a Parent,
     channel: &'a Channel,
@@ -278,7 +280,7 @@ struct Requests<'a> {
 }
 
 impl Requests<'_> {
-    /// Waits for bytes, and returns the number of bytes read.
+    /// Waits for bytes from the parent, reads them, and returns the number of bytes read.
     fn receive(&mut self) -> io::Result<usize> {
         if self.channel.is_intact() && is_elsewhere(self.bytes.cpu()) {
             let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
@@ -294,7 +296,7 @@ impl Requests<'_> {
             .receive(self.bytes.spare_buffer().unwrap_or_else(end_at_error))
     }
 
-    /// Waits for the next request; returns `None` if the parent has ended.
+    /// Waits for the next request. Returns `None` if the parent has ended.
     fn next(&mut self) -> Option<Request> {
         loop {
             let frame = match self.bytes.next() {
