@@ -10,7 +10,8 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 
 /// Returns `true` if the program was started with rights that its caller does not have
-/// (setuid, capabilities). Then the program must not trust its arguments and environment.
+/// (setuid, capabilities). A program with such rights must not trust its arguments and
+/// environment.
 pub(crate) fn has_more_rights_than_its_caller() -> bool {
     // SAFETY: `getauxval` takes any number, and returns a number.
     (unsafe { libc::getauxval(libc::AT_SECURE) }) != 0
@@ -54,7 +55,8 @@ pub(crate) fn ensure_stdio_open() {
             fcntl_dupfd_cloexec(null, 3)
         })
     };
-    // Errors are ignored, because the worker's parent runs without this descriptor too.
+    // Errors of `null` are ignored, because the worker's parent runs without the closed
+    // descriptor too.
     if is_closed(stdout()) {
         let _ = null().and_then(dup2_stdout);
     }
@@ -65,7 +67,7 @@ pub(crate) fn ensure_stdio_open() {
 
 /// Writes out the buffered output of Rust and of C.
 pub(crate) fn flush() {
-    // Errors are ignored, because the process ends and cannot report them.
+    // Errors are ignored, because the process is about to end and cannot report errors.
     let _ = io::Write::flush(&mut io::stdout());
     // SAFETY: `fflush` with a null pointer flushes all streams.
     unsafe { libc::fflush(ptr::null_mut()) };

@@ -1,4 +1,4 @@
-//! Functions with which a worker process changes its reaction to signals.
+//! Functions that change the reaction of a worker process to signals.
 
 use std::mem::MaybeUninit;
 use std::ptr;

@@ -21,8 +21,8 @@ pub(crate) fn has_left(bytes: usize) -> bool {
 ///
 /// # Errors
 ///
-/// Returns [`NoStack`] if there is no memory for an additional segment. Then `f` did not
-/// run.
+/// Returns [`NoStack`] if there is no memory for an additional segment. `f` did not run if
+/// the result is `NoStack`.
 #[inline]
 pub(crate) fn with_at_least<R>(bytes: usize, f: impl FnOnce() -> R) -> Result<R, NoStack> {
     if has_left(bytes) {
