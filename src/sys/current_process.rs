@@ -55,8 +55,8 @@ pub(crate) fn ensure_stdio_open() {
             fcntl_dupfd_cloexec(null, 3)
         })
     };
-    // Errors of `null` are ignored, because the worker's parent runs without the closed
-    // descriptor too.
+    // Errors are ignored, because the worker's parent runs without the closed descriptor
+    // too.
     if is_closed(stdout()) {
         let _ = null().and_then(dup2_stdout);
     }
