@@ -1,19 +1,18 @@
-//! The collector: decodes results, and runs the notifications of tasks.
+//! The collector: the thread of a pool that decodes results and runs notifications.
 //!
-//! Each pool has one collector thread, which starts with the pool's first task. All user
-//! code that the end of a task calls runs on this thread and not on the supervisor: the
-//! `Deserialize` of values, wakers, callbacks, and the `Drop` of unwanted values. So no
-//! task of the pool becomes done while the collector runs such code. If user code on this
-//! thread waits for a task of the same pool without a time limit, the wait returns
-//! `WouldDeadlock`.
+//! Each pool has one collector thread, which starts with the pool's first task. When a task
+//! ends, user code runs: the `Deserialize` of its value, its wakers, its callbacks, and the
+//! `Drop` of a value that no thread takes. This code runs on the collector's thread and not
+//! on the supervisor's. No other task of the pool becomes done while the collector runs
+//! user code. If user code on the collector's thread waits for a task of the same pool
+//! without a time limit, the wait returns `WouldDeadlock`.
 //!
-//! Rejected: handling the queue's events inside such a wait. The `Deserialize`, the wakers
-//! and the `Drop`s of unrelated tasks would then run under the locks that the waiting
-//! callback holds.
+//! A wait on the collector's thread does not handle the collector's events meanwhile. The
+//! user code of unrelated tasks would then run while the waiting callback holds its locks.
 //!
-//! There is one exception: a thread that waits for a small value decodes the value itself,
-//! if the task has no callback and no waker. The exception saves a wake-up, which takes a
-//! quarter of a round trip.
+//! A thread that waits for a task with a small value decodes the value itself, if the task
+//! has no callback and no waker. This saves the wake-up of the collector, which takes a
+//! quarter of the time of a whole task.
 
 use std::sync::Arc;
 
@@ -28,15 +27,15 @@ use crate::process::worker::serve;
 
 /// Returns the stack size of the collector's thread, in bytes.
 ///
-/// The codec switches to more stack for a deep value, but user code does not (the `Drop`
-/// of a long linked list, for example). In a worker a stack overflow ends only the worker,
-/// but on this thread it would end the whole program. The stack takes memory only where it
-/// is used.
+/// The codec allocates more stack for a deep value, but user code does not, for example the
+/// `Drop` of a long linked list. A stack overflow in a worker ends only the worker, but a
+/// stack overflow of the collector's thread would end the whole program. A large stack is
+/// cheap, because the system allocates memory only for the used part.
 pub(super) fn stack() -> usize {
     serve::stack().saturating_mul(4)
 }
 
-/// Runs the collector until the supervisor has ended.
+/// Handles events until the supervisor has ended.
 pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
     mark_collector_of(pool.id());
     for event in events {

@@ -1,11 +1,12 @@
 //! [`Launcher`]: starts a worker, which runs the same program as this process.
 //!
 //! The launcher uses `std::process::Command` without `pre_exec`, so that `Command` calls
-//! `posix_spawn`. A fork of a parent with much memory would take fifty times as long. The
-//! program is `/proc/self/exe`, which names the same file even after another file has
-//! replaced it on disk. The worker's end of the channel is the worker's standard input. So
-//! no descriptor of the parent is ever inheritable, even while other threads of the parent
-//! start programs. A worker inherits the standard output and standard error of the parent.
+//! `posix_spawn`. A `fork` of a parent process with much memory would take fifty times as
+//! long. The worker runs `/proc/self/exe`, which names the parent's program even after
+//! another file has replaced that program on disk. The worker gets its end of the channel
+//! as its standard input. The parent therefore needs no inheritable descriptor, which a
+//! program that another thread starts would inherit too. A worker inherits the parent's
+//! standard output and standard error.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,21 +25,21 @@ use crate::process::wire::program::Program;
 use crate::sys::channel;
 use crate::sys::shortage::Shortage;
 
-/// The program of this process, as the system knows it.
+/// The path of the program that this process runs.
 const PROGRAM: &str = "/proc/self/exe";
 
 pub(super) struct Launcher {
     pub(super) entry_point: EntryPoint,
-    /// The first part of the workers' names.
+    /// The prefix of the workers' names.
     pub(super) name: String,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<PathBuf>,
-    /// The frame that initializes a worker.
+    /// The frame with the call of the initializer, which each worker gets first.
     pub(super) initialize: Option<Arc<Vec<u8>>>,
 }
 
 impl Launcher {
-    /// Returns `true` if the workers have an initializer.
+    /// Returns `true` if the workers run an initializer.
     pub(super) fn initializes(&self) -> bool {
         self.initialize.is_some()
     }
@@ -83,14 +84,14 @@ impl Launcher {
         Ok(handle)
     }
 
-    /// Finds the cause of a failed start, because the system returns the same error for a
-    /// missing folder and for a missing program.
+    /// Adds the cause to the error of a failed start. The system returns the same error for
+    /// a missing folder and for a missing program.
     fn explain(&self, error: io::Error) -> io::Error {
         if Shortage::of(&error).is_some() {
             return error;
         }
         if let Some(folder) = &self.current_dir {
-            // The lookup of `.` in the folder fails if the folder cannot be entered.
+            // The lookup of `.` in the folder fails if a process may not enter the folder.
             if let Err(why) = fs::metadata(folder.join(".")) {
                 return explain_folder(folder, why);
             }

@@ -2,14 +2,15 @@
 //!
 //! # The threads
 //!
-//! * *Submitters* queue tasks. A submitter sends a task at once if a worker is idle.
+//! * *Submitters* queue tasks. A submitter sends its task to a worker at once if a worker
+//!   is idle.
 //! * The *supervisor* (`supervisor.rs`) starts workers, reads their replies, and handles
 //!   their deaths. The supervisor runs no user code.
 //! * The *collector* (`collector.rs`) decodes results and runs notifications. All user
 //!   code that the end of a task calls runs on the collector's thread.
 //!
-//! All threads change [`PoolState`] under one lock. No operation under the lock blocks:
-//! sockets are read and written without waiting.
+//! All threads change [`PoolState`] under one lock. A thread that holds the lock never
+//! blocks, because it reads and writes the workers' sockets without waiting.
 //!
 //! # The states of a task
 //!
@@ -22,20 +23,20 @@
 //!
 //! # The rule
 //!
-//! A worker is *idle*, that is, available to a new task, if the worker waits for a task or
-//! is starting. The pool sends a task to a waiting worker at once, so the rule compares
-//! the queued tasks with the starting workers alone. The supervisor has to spawn one more
-//! worker whenever more tasks are queued than workers are starting, and fewer than
-//! `max_workers` workers exist. A worker that was told to exit counts as existing until
-//! the worker's process has ended.
+//! Whenever more tasks are queued than workers are starting, and fewer than `max_workers`
+//! workers exist, the supervisor has to spawn one more worker. The rule does not count the
+//! workers that wait for a task, because the pool sends a task to such a worker at once and
+//! does not queue the task. A worker that the pool has told to exit counts as existing
+//! until its process has ended.
 //!
 //! # Why nothing is lost
 //!
-//! A task is in the queue, in flight to one worker, or with the collector. A task moves
-//! between these places only under the lock. The supervisor ends only when the pool
-//! refuses tasks and has neither a task nor a worker left. The collector ends after the
-//! supervisor. The end of a worker requeues the worker's task or makes the task fail. The
-//! supervisor kills a worker that does not finish its start or its exit in time.
+//! Each task is in the queue, in flight to one worker, or with the collector. Only a thread
+//! that holds the lock moves a task from one of these places to another. The supervisor
+//! ends only when the pool refuses tasks and has neither a task nor a worker left. The
+//! collector ends after the supervisor. When a worker ends, the pool puts the worker's task
+//! back into the queue, or makes the task fail. The supervisor kills a worker that does not
+//! finish its start or its exit in time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -58,14 +59,14 @@ use crate::sys::wake_fd::WakeFd;
 
 pub(in crate::process) struct Pool {
     pub(super) id: PoolId,
-    /// The process that made the pool. A fork of that process has none of the pool's
+    /// The process that made the pool. A fork of this process has none of the pool's
     /// threads.
     pub(super) origin: Origin,
     pub(super) config: Config,
     pub(super) launcher: Launcher,
     pub(super) state: Mutex<PoolState>,
-    /// Notified when the collector ends, and when the last unsettled task is settled after
-    /// that.
+    /// Notified when the collector ends, and when the last task is settled after the
+    /// collector's end.
     pub(super) threads_ended: Condvar,
     pub(super) capacity: QueueCapacity,
     /// Wakes the supervisor.
@@ -74,14 +75,14 @@ pub(in crate::process) struct Pool {
     pub(super) last_number: AtomicU64,
 }
 
-/// The number of tasks for which an empty queue keeps its memory.
+/// The number of tasks for which the queue keeps memory while it is empty.
 const KEPT: usize = 4096;
 
 global! {
     static POOLS: Mutex<BTreeMap<PoolId, Weak<Pool>>> = Mutex::new(BTreeMap::new());
 }
 
-/// Returns the pool with that id if the pool still exists.
+/// Returns the pool with this id if the pool still exists.
 pub(in crate::process) fn find(id: PoolId) -> Option<Arc<Pool>> {
     POOLS.lock().get(&id).and_then(Weak::upgrade)
 }
@@ -131,7 +132,8 @@ impl Pool {
         self.state.lock()
     }
 
-    /// Checks that the pool accepts tasks, before the caller encodes a task's arguments.
+    /// Checks that the pool accepts tasks. The caller checks this before it encodes a
+    /// task's arguments.
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if !self.is_here() {
             return Err(Error::forked_pool());
@@ -145,7 +147,7 @@ impl Pool {
         self.origin.is_here()
     }
 
-    /// Unlocks the state, and wakes the supervisor if the supervisor has work to do.
+    /// Unlocks the state, and wakes the supervisor if `needs_wakeup` is set.
     pub(super) fn wake_supervisor_if_needed(&self, mut state: MutexGuard<'_, PoolState>) {
         let needs_wakeup = std::mem::take(&mut state.needs_wakeup);
         drop(state);
@@ -154,7 +156,7 @@ impl Pool {
         }
     }
 
-    /// Begins a round of the supervisor, which holds the lock.
+    /// Begins a round of the supervisor's loop. The supervisor holds the lock.
     pub(super) fn begin_round(&self, state: &mut PoolState) {
         state.needs_wakeup = false;
         if state.not_before.is_some_and(|at| at <= Instant::now()) {
@@ -203,8 +205,8 @@ impl Pool {
         }
     }
 
-    /// Takes the next task out of the queue, together with its call, which the caller
-    /// sends.
+    /// Takes the next task out of the queue, together with the encoded call that the caller
+    /// sends to a worker.
     fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, EncodedCall)> {
         while let Some(mut entry) = state.queue.pop_front() {
             // The queue frees its memory when a long queue is empty again.
@@ -220,15 +222,15 @@ impl Pool {
                     self.unqueue(state);
                     return Some((entry, call));
                 }
-                // The task was cancelled, and the thread that cancelled it has run its
-                // notification.
+                // `claim` fails only if the task was cancelled. The thread that cancelled
+                // the task runs the task's notification.
                 None => state.send_event(Event::Stale(entry)),
             }
         }
         None
     }
 
-    /// Tells idle workers to exit once no task remains.
+    /// Tells the idle workers to exit if no task is queued.
     fn retire_idle_workers(&self, state: &mut PoolState) {
         if state.queued + state.retries_queued > 0 {
             return;
@@ -242,11 +244,12 @@ impl Pool {
                 handle.send_exit();
             }
         }
-        // The supervisor is woken, because it may have to end after the workers.
+        // The supervisor has to wake up, because it ends after the last worker has ended.
         state.needs_wakeup = true;
     }
 
-    /// Reduces the count of queued tasks by one.
+    /// Reduces the number of queued tasks by one, and notifies one thread that waits for
+    /// capacity.
     pub(super) fn unqueue(&self, state: &mut PoolState) {
         state.queued -= 1;
         self.capacity.notify_one();
@@ -268,7 +271,7 @@ impl Pool {
         self.wake_supervisor_if_needed(state);
     }
 
-    /// Counts a task whose outcome is known, before its future shows the outcome.
+    /// Counts a task as finished or failed, before the task's future shows the outcome.
     pub(super) fn ended(&self, failed: bool) {
         let mut state = self.state.lock();
         state.unread -= 1;
@@ -279,7 +282,7 @@ impl Pool {
         }
     }
 
-    /// Counts an answered task as settled, with its notifications run.
+    /// Counts an answered task as settled, because all its notifications have run.
     pub(super) fn settled(&self) {
         let mut state = self.state.lock();
         state.unsettled -= 1;

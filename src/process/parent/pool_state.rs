@@ -25,69 +25,76 @@ pub(super) enum Event {
     Answered(Finalizer),
     /// A task that was sent to a worker, and the error with which it fails.
     Failed(QueuedTask, Error),
-    /// Queued tasks that fail together. The collector settles all these tasks before it
-    /// runs the first notification.
+    /// Queued tasks that fail with the same error. The collector settles all these tasks
+    /// before it runs the first notification.
     Refused(Vec<QueuedTask>, Error),
-    /// A task that was cancelled while it was queued. The collector drops this reference
-    /// to the task, which may be the last.
+    /// A task that was cancelled while it was queued. The collector drops the task's entry,
+    /// because the drop may run user code.
     Stale(QueuedTask),
-    /// The supervisor has ended, and this is its last event.
+    /// The last event of the supervisor, which has ended.
     Ended,
 }
 
 #[derive(Default)]
 pub(super) struct PoolState {
-    /// The reason why the pool refuses tasks; `None` while it accepts them.
+    /// The reason why the pool refuses tasks, or `None` while the pool accepts tasks.
     pub(super) closed: Option<Error>,
     pub(super) shut_down: bool,
-    /// The reason why all workers are killed, including a worker that is just being
-    /// started.
+    /// The reason why the pool kills all its workers, including a worker that the
+    /// supervisor is starting.
     pub(super) stopped: Option<KillReason>,
     pub(super) threads: Threads,
     pub(super) queue: VecDeque<QueuedTask>,
     pub(super) workers: BTreeMap<usize, WorkerHandle>,
-    /// Workers that wait for a task; the last worker in the list was busy most recently.
+    /// The numbers of the workers that wait for a task. The last worker in the list was
+    /// busy most recently.
     pub(super) idle: Vec<usize>,
     /// The number of workers that the supervisor is starting or has yet to start.
     pub(super) to_spawn: usize,
     pub(super) starting: usize,
     pub(super) started: usize,
-    /// The earliest time of the next start, because the last start failed while the pool
-    /// had workers or was short of a resource.
+    /// The earliest time at which the supervisor may start the next worker. The time is set
+    /// after a failed start.
     pub(super) not_before: Option<Instant>,
-    /// The times of the first and the last failed start while the pool had no worker.
+    /// The times of the first and the last failed start of the current shortage, in which
+    /// the pool has no worker.
     pub(super) shortage: Option<(Instant, Instant)>,
-    /// The number of workers that ended and were not replaced yet.
+    /// The number of workers that have ended and that the pool has not replaced yet.
     pub(super) ended: u64,
     pub(super) replaced: u64,
     pub(super) failed_starts: u32,
     pub(super) queued: usize,
-    /// The number of queued tasks that a worker has begun before.
+    /// The number of queued tasks that wait for a retry.
     pub(super) retries_queued: usize,
     pub(super) running: usize,
-    /// The number of tasks that were answered and have no outcome yet.
+    /// The number of tasks that a worker has answered and that have no outcome yet, because
+    /// their values are not decoded.
     pub(super) unread: usize,
-    /// The number of tasks that were answered and whose notifications have not run yet.
+    /// The number of tasks that a worker has answered and whose notifications have not run
+    /// yet.
     pub(super) unsettled: usize,
     pub(super) finished: u64,
     pub(super) failed: u64,
     pub(super) cancelled: u64,
     pub(super) collector: Option<Sender<Event>>,
-    /// `true` if the supervisor has to check the workers again.
+    /// `true` if the thread that unlocks the state has to wake the supervisor.
     pub(super) needs_wakeup: bool,
-    /// `true` if a task was sent to a worker since the supervisor's last round.
+    /// `true` if the pool has sent a task to a worker since the supervisor's last round.
     pub(super) was_active: bool,
-    /// `true` if the supervisor wakes up by itself to check the workers' progress.
+    /// `true` if the supervisor's sleep has a timeout, after which the supervisor checks
+    /// the workers' progress.
     pub(super) is_watched: bool,
 }
 
 impl PoolState {
-    /// Returns the number of workers, including those that are yet to be started.
+    /// Returns the number of workers, including the workers that the supervisor has yet to
+    /// start.
     pub(super) fn count_workers(&self) -> usize {
         self.to_spawn + self.workers.len()
     }
 
-    /// Returns the number of workers that are starting, or are yet to be started.
+    /// Returns the number of workers that are starting, or that the supervisor has yet to
+    /// start.
     pub(super) fn count_starting(&self) -> usize {
         let starts = |handle: &&WorkerHandle| {
             matches!(handle.activity, WorkerState::Starting) && handle.kill_reason.is_none()
@@ -99,8 +106,8 @@ impl PoolState {
         matches!(self.closed, Some(Error::Broken(_)))
     }
 
-    /// Refuses tasks from now on. The cause of a breakdown replaces a shutdown, and the
-    /// first cause of a breakdown is kept.
+    /// Makes the pool refuse tasks from now on, for the reason `why`. A breakdown replaces
+    /// a shutdown as the reason, and the first breakdown stays the reason.
     pub(super) fn close(&mut self, why: Error) {
         if !self.is_broken() {
             self.closed = Some(why);
@@ -116,15 +123,15 @@ impl PoolState {
         pending
     }
 
-    /// Makes a task fail with `Killed`, after the caller took the task out of the queue,
-    /// where it waited for a retry.
+    /// Makes a task that waited for a retry fail with `Killed`. The caller has taken the
+    /// task out of the queue.
     pub(super) fn kill_queued(&mut self, entry: QueuedTask) {
         self.retries_queued -= 1;
         let end = entry.end(None, None);
         self.fail(entry, Error::Killed(end));
     }
 
-    /// Makes a claimed task fail.
+    /// Makes a claimed task fail with an error.
     pub(super) fn fail(&mut self, entry: QueuedTask, error: Error) {
         if entry.has_begun {
             self.running -= 1;
@@ -133,11 +140,11 @@ impl PoolState {
         self.send_event(Event::Failed(entry, error));
     }
 
-    /// Sends an event to the collector, which lives as long as any task has not ended.
+    /// Sends an event to the collector.
     pub(super) fn send_event(&mut self, event: Event) {
         if let Some(collector) = &self.collector {
-            // The channel refuses the event only after the collector has ended, and the
-            // collector ends last.
+            // An error is ignored, because the channel refuses an event only after the
+            // collector has ended, and the collector ends last.
             let _ = collector.send(event);
         }
     }

@@ -13,7 +13,8 @@ use crate::sys::child::{Handle, SignalName};
 pub(super) struct Process {
     pid: u32,
     handle: Handle,
-    /// `None` once the process was reaped; its pid may then belong to another process.
+    /// `None` once the parent has reaped the process. The pid of a reaped process may
+    /// belong to another process.
     child: Mutex<Option<Child>>,
 }
 
@@ -34,8 +35,8 @@ impl Process {
         }
     }
 
-    /// Returns the process without its descriptor, as on a system that has no descriptor
-    /// for a process.
+    /// Drops the process's descriptor, to imitate a system that has no descriptors for
+    /// processes.
     #[cfg(test)]
     pub(super) fn without_descriptor(self) -> Self {
         let handle = self.handle.without_pidfd();
@@ -46,8 +47,8 @@ impl Process {
         self.pid
     }
 
-    /// Returns the process's descriptor, which is readable once the process has ended;
-    /// `None` if the system has no such descriptor.
+    /// Returns the descriptor that becomes readable when the process ends, or `None` if the
+    /// system has no descriptors for processes.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.handle.pidfd()
     }
@@ -60,7 +61,7 @@ impl Process {
         }
     }
 
-    /// Asks the process to end, with `SIGTERM`.
+    /// Sends `SIGTERM` to the process, which asks the process to end.
     pub(super) fn terminate(&self) -> io::Result<()> {
         match &*self.child.lock() {
             Some(_) => self.handle.terminate(),

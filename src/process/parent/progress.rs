@@ -1,17 +1,18 @@
-//! [`Progress`]: a time limit for a worker that has to start a task that was sent to it,
-//! or to finish a frame that it began.
+//! [`Progress`]: a time limit for a worker that has to start the task it was sent, or to
+//! send the remaining bytes of a frame.
 //!
 //! A worker that was stopped (`SIGSTOP`), or whose stream a task has corrupted, makes no
-//! progress. The supervisor checks such a worker a few times, and kills it if no byte has
-//! moved in the meantime. The limit counts checks and not only time: if this process and
-//! its workers were frozen together, most of the checks still remain when they are thawed.
+//! progress. The supervisor checks the progress of a worker a few times, and kills the
+//! worker if no byte was sent or received between these checks. The limit counts checks as
+//! well as time. If this process and its workers are frozen together and later thawed, most
+//! of the checks still remain, and the supervisor does not kill the workers.
 
 use std::time::{Duration, Instant};
 
 /// The time between two checks.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The number of checks without progress after which the worker is killed.
+/// The number of checks without progress after which the supervisor kills the worker.
 const CHECKS: u32 = 5;
 
 #[derive(Debug)]
@@ -32,7 +33,8 @@ impl Progress {
         self.next_check
     }
 
-    /// Counts a check if a check is due, and returns `true` if that check was the last.
+    /// Counts one check if the time of the next check has passed. Returns `true` if no
+    /// checks remain.
     pub(super) fn is_given_up(&mut self, now: Instant) -> bool {
         if now < self.next_check {
             return false;
@@ -42,7 +44,7 @@ impl Progress {
         self.checks_left == 0
     }
 
-    /// Makes the last check due now.
+    /// Leaves one check, which is due now.
     #[cfg(test)]
     pub(super) fn hurry(&mut self) {
         self.checks_left = 1;

@@ -1,13 +1,13 @@
-//! [`QueuedTask`]: a task of any type as the pool holds it, from the queue to a worker and
-//! to the task's end.
+//! [`QueuedTask`]: a task of any type, which the pool holds from the submission until the
+//! task ends.
 //!
-//! The pool calls these methods in this order: `claim` when it sends the call (the task
-//! cannot be cancelled from then on), `begin` when the worker reports that it has started
-//! the task, and one of `answered` and `failed` at the end. If a worker ends before it
-//! starts the task, the pool `release`s the task, which may then be claimed again or
-//! cancelled. `failed` and the finalizer that `answered` returns run user code. All other
-//! methods only take the task's own lock for a moment, and may be called under the pool's
-//! lock.
+//! The pool calls `claim` when it sends the task's call to a worker, and the task cannot be
+//! cancelled from then on. The pool calls `begin` when the worker reports that it has
+//! started the task. At the task's end the pool calls either `answered` or `failed`. If the
+//! worker ends before it starts the task, the pool calls `release`. The task may then be
+//! claimed again or cancelled. `failed` and the finalizer that `answered` returns run user
+//! code. All other methods only take the task's own lock for a moment, so the pool may call
+//! them while it holds its own lock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,33 +17,34 @@ use crate::error::{Error, TaskEnd, TaskEndParts};
 use crate::process::settings::TaskSettings;
 use crate::process::wire::answer::Answer;
 
-/// The worker's end of a task of any type.
+/// The operations of the pool on a task whose value may have any type.
 pub(super) trait AnyRemoteTask: Send {
     /// Returns an id that is unique as long as the task's future lives.
     fn id(&self) -> usize;
 
-    /// Takes the call of a task that is pending.
+    /// Takes the encoded call out of a pending task, which can then no longer be cancelled.
     fn claim(&self) -> Option<EncodedCall>;
 
-    /// Makes a claimed task pending again, if no worker has begun the task.
+    /// Makes a claimed task pending again, because no worker has started the task.
     fn release(&self, call: EncodedCall);
 
     /// Marks the task as running, because a worker has started it.
     fn begin(&self);
 
-    /// Ends the task with the worker's answer, which must first be decoded. A thread that
-    /// waits for the task decodes a small answer. In all other cases the method returns a
-    /// finalizer, which decodes the answer on the collector's thread.
+    /// Ends the task with the worker's answer, after a thread has decoded the answer. A
+    /// thread that waits for the task decodes a small answer. If no thread waits, or the
+    /// answer is large, the method returns a finalizer, which decodes the answer on the
+    /// collector's thread.
     fn answered(
         self: Box<Self>,
         answer: Answer<Vec<u8>>,
         name: Option<Arc<str>>,
     ) -> Option<Finalizer>;
 
-    /// Ends a claimed task with an error.
+    /// Makes a claimed task fail with an error.
     fn failed(&self, error: Error) -> Option<Notification>;
 
-    /// Ends a task that is in the queue with an error.
+    /// Makes a queued task fail with an error.
     fn fail_pending(&self, error: Error) -> Option<Notification>;
 
     /// Cancels a task that is in the queue.
@@ -54,7 +55,8 @@ pub(super) trait AnyRemoteTask: Send {
 pub(super) struct QueuedTask {
     pub(super) task: Box<dyn AnyRemoteTask>,
     pub(super) settings: TaskSettings,
-    /// The call of a task that is retried; the task's future already shows it as running.
+    /// The encoded call of a task that waits in the queue for a retry. The task's future
+    /// shows the task as running.
     pub(super) retry_call: Option<EncodedCall>,
     /// `true` once a worker has started the task.
     pub(super) has_begun: bool,
@@ -76,8 +78,8 @@ impl QueuedTask {
         }
     }
 
-    /// Returns the facts for an error when the pool ends the task: the worker's pid and
-    /// the run time are given if a worker has the task.
+    /// Returns the details for the error of a task that the pool ends. The caller gives the
+    /// worker's pid and the run time if a worker has the task.
     pub(super) fn end(&self, pid: Option<u32>, ran_for: Option<Duration>) -> TaskEnd {
         TaskEnd::new(TaskEndParts {
             task: self.settings.name.clone(),
@@ -92,9 +94,9 @@ impl QueuedTask {
 pub(super) struct InFlight {
     pub(super) number: u64,
     pub(super) entry: QueuedTask,
-    /// The encoded call, as long as the pool may have to send the call again.
+    /// The task's encoded call, as long as the pool may have to send the call again.
     pub(super) call: Option<EncodedCall>,
     pub(super) started: Option<Instant>,
-    /// The number of bytes of the call that were written.
+    /// The number of bytes of the encoded call that were written to the worker's socket.
     pub(super) written: usize,
 }

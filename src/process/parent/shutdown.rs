@@ -1,5 +1,5 @@
-//! Shutting down, killing or breaking a pool, and killing a single task. A task is killed
-//! by ending its worker.
+//! Shutting down, killing or breaking a pool, and killing a single task. The pool kills a
+//! task by killing the worker that runs the task.
 
 use std::time::Instant;
 
@@ -14,7 +14,8 @@ use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
-    /// Breaks the pool: refuses tasks from now on, and makes the queued tasks fail.
+    /// Breaks the pool: makes the pool refuse tasks from now on, and makes the queued tasks
+    /// fail.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
@@ -45,7 +46,8 @@ impl Pool {
         state.needs_wakeup = true;
     }
 
-    /// Ends the pool and all its workers: by `SIGKILL` if `at_once`, or by `SIGTERM`.
+    /// Closes the pool and ends all its workers, with `SIGKILL` if `at_once` is set, and
+    /// otherwise with `SIGTERM`.
     pub(in crate::process) fn stop_workers(&self, at_once: bool) {
         if !self.is_here() {
             return;
@@ -60,14 +62,15 @@ impl Pool {
         for entry in std::mem::take(&mut state.queue) {
             state.kill_queued(entry);
         }
-        // The workers are stopped under the same lock as the queue is emptied. If a worker
-        // died by itself between two locks, the pool would requeue the worker's task, and
-        // no worker would live long enough to run that task.
+        // The pool stops the workers before it unlocks the state from which it took the
+        // queued tasks. If the pool unlocked the state in between, a worker could die by
+        // itself in that time. The pool would put that worker's task back into the queue,
+        // and no worker would remain to run the task.
         self.stop(&mut state, kill_reason);
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
-        // The pending tasks are cancelled after the workers are killed, because a callback
-        // may wait for a task that the kill ends.
+        // The pool kills the workers before it cancels the pending tasks, because a
+        // callback of a cancelled task may wait for a task that a worker runs.
         cancel(&pending);
     }
 
@@ -113,7 +116,8 @@ impl Pool {
         if !self.is_here() {
             return ShutdownReport::default();
         }
-        // The deadline is computed first, so that the time of the steps below counts too.
+        // The deadline is computed first, so that it also limits the time of the steps
+        // below.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
         // A thread that waited for the pool inside one of the pool's callbacks would wait for
@@ -124,14 +128,15 @@ impl Pool {
             self.join(deadline);
         }
         let (mut stats, unread) = self.stats_and_unread();
-        // Tasks that are being decoded count as running: a pool is finished only when
-        // their outcomes are known.
+        // A task whose value is being decoded counts as running, because a pool is finished
+        // only when the outcomes of all its tasks are known.
         stats.running += unread;
         stats.into()
     }
 
-    /// Refuses tasks from now on, and cancels the pending tasks if `cancels_pending` is
-    /// set. `waits` says that the caller will wait for the workers afterwards.
+    /// Makes the pool refuse tasks from now on, and cancels the pending tasks if
+    /// `cancels_pending` is set. `waits` says that the caller will wait for the workers
+    /// after this call.
     fn close(&self, cancels_pending: bool, waits: bool) {
         let mut state = self.state.lock();
         let pending = self.refuse_tasks(&mut state, cancels_pending);
@@ -139,7 +144,7 @@ impl Pool {
         self.wake_supervisor_if_needed(state);
         if waits {
             // The callbacks of the cancelled tasks run now, even inside another callback.
-            // The caller will wait for the collector, and the collector may have to wait
+            // The current thread will wait for the collector, and the collector may wait
             // for one of these callbacks.
             without_callback_queue(|| cancel(&pending));
         } else {
@@ -147,9 +152,9 @@ impl Pool {
         }
     }
 
-    /// Refuses tasks from now on. If `takes_pending` is set, the method takes the tasks
-    /// that have not begun out of the queue. The caller [`cancel`]s these tasks after it
-    /// has unlocked the state.
+    /// Makes the pool refuse tasks from now on. If `takes_pending` is set, the method takes
+    /// the pending tasks out of the queue. The caller then unlocks the state and passes
+    /// these tasks to [`cancel`].
     fn refuse_tasks(&self, state: &mut PoolState, takes_pending: bool) -> Vec<QueuedTask> {
         state.close(Error::ShutDown);
         self.capacity.notify_all();
@@ -168,8 +173,9 @@ impl Pool {
 
     /// Returns `true` if dropping the executor has nothing to do and nothing to wait for.
     ///
-    /// The drop does wait for workers that were ended by force. These workers end soon,
-    /// and the drop should not return while the system still lists their processes.
+    /// The drop waits for workers that the pool has killed or terminated. A killed worker
+    /// ends soon, and the drop should not return while the system still lists the worker's
+    /// process.
     pub(in crate::process) fn needs_no_shutdown(&self) -> bool {
         if !self.is_here() {
             return true;
@@ -189,24 +195,24 @@ impl Pool {
         );
     }
 
-    /// Returns `true` if the supervisor has nothing left to do.
+    /// Returns `true` if the pool is closed and has neither a task nor a worker left.
     pub(super) fn is_finished(&self, state: &PoolState) -> bool {
         state.closed.is_some()
             && state.queue.is_empty()
-            // Another thread may have taken tasks out of the queue, and may not have
-            // cancelled these tasks yet.
+            // `queued` also counts the tasks that another thread has taken out of the queue
+            // and has not cancelled yet.
             && state.queued == 0
             && state.workers.is_empty()
             && state.to_spawn == 0
     }
 
-    /// Records that the supervisor ends and sends no more events.
+    /// Sends the supervisor's last event, and closes the channel to the collector.
     pub(super) fn supervisor_ended(&self, state: &mut PoolState) {
         state.send_event(Event::Ended);
         state.collector = None;
     }
 
-    /// Records that the collector ends.
+    /// Records the end of the collector, and notifies the threads that wait for it.
     pub(super) fn collector_ended(&self) {
         let mut state = self.state.lock();
         state.threads = Threads::Ended;

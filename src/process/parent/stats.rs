@@ -16,8 +16,8 @@ impl Pool {
             .collect();
         for number in busy {
             self.read_replies(state, number);
-            // The parent has started a time limit for an incomplete frame, and the
-            // supervisor has to watch that limit.
+            // If the worker sent an incomplete frame, the parent has started a time limit
+            // for that frame. The supervisor has to wake up to check the limit.
             let handle = state.workers.get(&number);
             state.needs_wakeup |= handle.is_some_and(|handle| handle.progress.is_some());
         }
@@ -27,8 +27,9 @@ impl Pool {
         self.stats_and_unread().0
     }
 
-    /// Returns the snapshot, and the number of tasks whose values are still being decoded.
-    /// No worker runs these tasks any more, and they have no outcome yet.
+    /// Returns a snapshot of the pool's counts, and the number of tasks whose values are
+    /// still being decoded. A task whose value is being decoded has left its worker, but
+    /// has no outcome yet.
     pub(super) fn stats_and_unread(&self) -> (Stats, usize) {
         if !self.is_here() {
             return (Stats::default(), 0);

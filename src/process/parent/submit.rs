@@ -1,9 +1,9 @@
-//! Submitting a task: a function and its arguments become a queued call. No other file of
-//! the parent knows the types of the function and its arguments.
+//! Submission of a task: the pool encodes a function and its arguments, and queues the
+//! encoded call. Only this file of the parent's side knows the types of the arguments.
 //!
-//! All errors that the caller can cause are found here, in the caller's thread, before a
-//! task is queued: the pool is closed, the function is not part of the main program, or
-//! the arguments cannot be encoded.
+//! The submitting thread finds the caller's errors before it queues the task. Such an error
+//! is a closed pool, a function that is not part of the main program, or arguments that
+//! cannot be encoded.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,8 +74,8 @@ impl Pool {
         initialize_frame(call, args).map_err(unencodable)
     }
 
-    /// Queues a task of a pool that the caller has found open. If `waits` is set, the call
-    /// waits while the queue is full.
+    /// Queues a task, after the caller has checked that the pool is open. If `waits` is
+    /// set, the call waits while the queue is full.
     pub(super) fn queue<T, D>(
         self: &Arc<Self>,
         mut call: Vec<u8>,
@@ -87,8 +87,8 @@ impl Pool {
         T: Send + 'static,
         D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
     {
-        // ORDERING: `Relaxed` is enough, because the number only has to be unique and
-        // publishes no data.
+        // ORDERING: `Relaxed` is enough, because the number only has to be unique, and no
+        // other data is published with it.
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         frame::set_task(&mut call, number);
         frame::set_cpu(&mut call, current_process::cpu());
@@ -99,7 +99,7 @@ impl Pool {
                 frame: Arc::new(call),
             }),
         };
-        // SAFETY: neither the call nor the value borrows, and both are `Send`.
+        // SAFETY: the job and the value are `Send` and `'static`, so neither borrows.
         let (completion, _) = unsafe { Completion::with_job(self.id, job) };
         if self.config.record_timing {
             completion.record_timing();
@@ -119,8 +119,8 @@ impl Pool {
             if let Some(closed) = &state.closed {
                 return Err(closed.clone());
             }
-            // The pool's own callbacks never wait for room in the queue, because the pool may
-            // need them to return before it has room.
+            // A callback of this pool never waits for capacity of the queue, because the
+            // queue may stay full until the callback returns.
             if !self.is_full(&state) || self.is_in_own_code() {
                 break;
             }
@@ -136,9 +136,9 @@ impl Pool {
         Ok(())
     }
 
-    /// Returns `true` if a bounded queue is full. A task takes no room in the queue if an
-    /// idle worker, a starting worker, or a worker that may still be started will run the
-    /// task.
+    /// Returns `true` if a bounded queue is full. A task does not count against the
+    /// capacity if a worker will run it without delay: an idle worker, a starting worker,
+    /// or a worker that the pool may still start.
     fn is_full(&self, state: &PoolState) -> bool {
         let max_workers = self.config.max_workers;
         let to_start = max_workers.saturating_sub(state.count_workers());
@@ -160,8 +160,8 @@ impl Pool {
             Box::new(move || collector::main(pool, &events)),
         )?;
         let pool = Arc::clone(self);
-        // If the supervisor's thread cannot be started, the collector's channel is closed
-        // and the collector ends.
+        // If the supervisor's thread cannot be started, this method drops the sender of the
+        // channel, so the collector ends.
         let life = Box::new(move || supervisor::main(&pool));
         let supervisor = start("supervisor", supervisor::STACK, life)?;
         state.collector = Some(sender);

@@ -1,13 +1,15 @@
 //! The supervisor: the thread of a pool that starts workers, reads their replies, and
 //! handles their deaths (with the functions of `worker_events.rs`).
 //!
-//! The supervisor sleeps in one `poll` over the workers' sockets and processes and the
-//! pool's `wake_fd`, with a timeout for the next deadline. In each round the supervisor
-//! holds the lock while it reads replies, handles ended processes, and checks deadlines.
+//! The supervisor sleeps in `poll`, which watches the workers' sockets, the workers'
+//! processes, and the pool's `wake_fd`. The timeout of `poll` is the next deadline. After
+//! each sleep the supervisor holds the lock while it reads replies, handles ended
+//! processes, and checks deadlines.
 //!
-//! A worker has ended when its process has ended; the end of its socket is only a hint. A
-//! worker's last replies count: when the process has ended, the supervisor reads the
-//! socket to its end before it requeues the task in flight or makes the task fail.
+//! A worker has ended when its process has ended. A closed socket does not prove that the
+//! process has ended. After a worker's process has ended, the supervisor reads all
+//! remaining replies from the socket. Only then does the supervisor put the worker's task
+//! back into the queue or make the task fail.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -27,18 +29,18 @@ use crate::error::End;
 use crate::sys::channel::Channel;
 use crate::sys::spin::spin;
 
-/// The time between two checks of a worker's process on a system that has no descriptor
-/// for a process. The first interval is for a worker whose socket has ended, the second
-/// interval for any other worker.
+/// The time between two checks of a worker's process on a system that has no descriptor for
+/// a process. The first interval applies to a worker whose socket is closed, the second
+/// interval to any other worker.
 const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// The number of times that the supervisor reads an ended worker's socket. Each read takes
-/// all bytes in the socket, up to [`IO_BUDGET`](super::worker_handle::IO_BUDGET), so a few
-/// reads would be enough.
+/// The largest number of times that the supervisor reads the socket of a worker that has
+/// ended. A few reads would be enough, because each read takes all bytes in the socket, up
+/// to [`IO_BUDGET`](super::worker_handle::IO_BUDGET).
 const READS_TO_THE_END: usize = 100;
 
-/// The stack size of the supervisor's thread, in bytes; no function recurses on that
-/// thread.
+/// The stack size of the supervisor's thread, in bytes. No function on the supervisor's
+/// thread recurses.
 pub(super) const STACK: usize = 2 << 20;
 
 const NOW: Timespec = Timespec {
@@ -46,7 +48,8 @@ const NOW: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// The descriptors of one worker, for a `poll` without the lock.
+/// The descriptors of one worker, which `poll` watches while the supervisor does not hold
+/// the lock.
 struct Watched {
     number: usize,
     process: Arc<Process>,
@@ -55,7 +58,8 @@ struct Watched {
     is_eof: bool,
 }
 
-/// Runs the supervisor until it has no more work to do.
+/// Runs the supervisor's loop until the pool is closed and has neither a task nor a worker
+/// left.
 pub(super) fn main(pool: &Arc<Pool>) {
     let mut state = pool.lock();
     loop {
@@ -80,8 +84,8 @@ pub(super) fn main(pool: &Arc<Pool>) {
             .workers
             .values()
             .filter_map(|handle| handle.progress.as_ref());
-        // While tasks are dispatched, the supervisor wakes up by itself, so that a
-        // submitter need not wake it.
+        // If the pool has sent a task since the last round, the sleep has a timeout. A
+        // submitting thread then does not have to wake the supervisor.
         let was_active = state.was_active;
         let wake_at = deadlines
             .chain(progress.map(Progress::next_check))
@@ -114,7 +118,8 @@ fn watch(state: &PoolState) -> Vec<Watched> {
 }
 
 /// Sleeps until a descriptor is ready or the time is over. Returns two flags for each
-/// worker: its socket can be read or written, and its process may have ended.
+/// worker. The first flag is set if the worker's socket can be read or written, the second
+/// flag if the worker's process may have ended.
 fn sleep(
     pool: &Pool,
     watched: &[Watched],
@@ -129,8 +134,8 @@ fn sleep(
             flags |= PollFlags::OUT;
         }
         if worker.is_eof {
-            // `wake_fd` stands in as a placeholder, because `poll` would report the end of
-            // a socket again and again.
+            // `wake_fd` takes the place of the closed socket, because `poll` would report a
+            // closed socket at each call.
             polled.push(PollFd::from_borrowed_fd(
                 pool.wake_fd.as_fd(),
                 PollFlags::empty(),
@@ -140,8 +145,8 @@ fn sleep(
         }
         match worker.process.descriptor() {
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
-            // `wake_fd` stands in as a placeholder, because no descriptor reports the end
-            // of this process.
+            // `wake_fd` takes the place of the process's descriptor, because the system has
+            // no descriptors for processes.
             None => {
                 let interval = POLL_INTERVALS[usize::from(!worker.is_eof)];
                 limit = Some(limit.map_or(interval, |limit| limit.min(interval)));
@@ -156,7 +161,8 @@ fn sleep(
     let found = may_spin.then(|| spin(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)));
     if found.flatten().is_none() {
         if let Err(error) = poll(&mut polled, limit.as_ref()) {
-            // `poll` fails if memory is short, or if the limit of descriptors was lowered.
+            // `poll` fails if the system is short of memory, or if the process's limit of
+            // descriptors was lowered.
             if error != Errno::INTR {
                 thread::sleep(POLL_INTERVALS[0]);
             }
@@ -205,9 +211,9 @@ fn handle_events(
     pool.worker_ended(state, worker.number, end);
 }
 
-/// Reads all replies of a worker that has ended. A grandchild may hold the socket open, so
-/// the loop ends when the socket is empty, or when it has read more bytes than the socket
-/// can have held when the worker ended.
+/// Reads all replies of a worker that has ended. A process that the worker started may hold
+/// the socket open and write to it. The loop therefore ends when the socket is empty, or
+/// when the loop has read more bytes than the socket's buffer can hold.
 fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     for _ in 0..READS_TO_THE_END {
         pool.read_replies(state, number);
@@ -218,7 +224,7 @@ fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     }
 }
 
-/// Kills the workers that have passed their deadlines, or make no progress.
+/// Kills each worker whose deadline has passed or that makes no progress.
 fn kill_overdue(state: &mut PoolState) {
     let mut workers = state.workers.values();
     if workers.all(|handle| handle.deadline.is_none() && handle.progress.is_none()) {

@@ -1,5 +1,5 @@
-//! [`RemoteTask`]: a task whose worker is another process, with the type of its value.
-//! This file also converts the worker's answer into the task's value or an error.
+//! [`RemoteTask`]: a task that runs in a worker process, together with the type of its
+//! value. This file also converts the worker's answer into the task's value or an error.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::process::wire::frame::ProtocolError;
 use crate::process::wire::message::FOREIGN_BYTES;
 
 /// The largest value, in bytes, that the waiting thread may decode instead of the
-/// collector. A `Deserialize` may recurse, and the waiting thread may have a small
-/// stack, while the collector's stack is large.
+/// collector. The collector decodes larger values, because a `Deserialize` may recurse, and
+/// the collector has a large stack.
 const SMALL: usize = 32;
 
-/// The call of a pending task, which the task's completion holds. The pool takes the call
-/// out to send it, and a cancelled task drops its call.
+/// The encoded call of a pending task. The task's completion holds the call until the pool
+/// sends it to a worker, or until the task is cancelled.
 pub(super) struct RemoteJob {
     pub(super) pool: Arc<Pool>,
-    /// `None` while a worker has the call.
+    /// The encoded call, or `None` while a worker has the call.
     pub(super) call: Option<EncodedCall>,
 }
 
@@ -80,7 +80,7 @@ where
     }
 
     fn release(&self, call: EncodedCall) {
-        // SAFETY: the pool has claimed this task, and releases it once.
+        // SAFETY: the pool has claimed this task, and calls `release` once for each claim.
         unsafe { self.completion.release(call) };
     }
 
@@ -96,10 +96,10 @@ where
         let completion = self.completion.clone();
         let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
         let finalizer = move || {
-            // Marks this thread as the task's worker, so that a wait for the task inside
-            // its own `Deserialize` is reported as a deadlock.
+            // Marks this thread as the task's worker. If the value's `Deserialize` waits
+            // for the task itself, the wait returns an error for the deadlock.
             self.completion.runs_here();
-            // `Deserialize` is user code, and may panic.
+            // The value's `Deserialize` is user code, which may panic.
             let outcome = catch(|| outcome(answer, name, &self.decode));
             let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
             self.pool.ended(outcome.is_err());
@@ -179,7 +179,7 @@ pub(super) fn chunk<T: DeserializeOwned>(
     }
 }
 
-/// Returns the error for the malformed answer to a chunk.
+/// Returns the error for a chunk whose answer is malformed.
 fn malformed_chunk(what: &str) -> Error {
     Error::other(format!(
         "the worker's answer for several items makes no sense ({what}); {FOREIGN_BYTES}"

@@ -1,26 +1,27 @@
-//! The pool's reactions to its workers: their replies, their starts, their ends. The
-//! supervisor calls these functions, and `stats` calls those that read pending replies.
+//! The functions that handle the replies, the starts and the ends of workers. The
+//! supervisor calls these functions. `stats` calls the functions that read replies, too.
 //!
 //! # The end of a worker
 //!
 //! After a worker's process has ended, the supervisor first reads all remaining replies of
-//! that worker. A task that the worker had not started goes back to the head of the queue,
-//! because the worker may have been dead when the task was sent. A task may go back any
-//! number of times, with one exception: a task fails if three workers in a row died while
-//! they read its call. A worker counts as reading a call if more of the call was written
-//! than a socket's buffer holds. A task that the worker had started is retried if it has
-//! retries left, and fails otherwise. The error is `Killed` or `TimeLimit` if the pool
-//! killed the worker for that reason, and `WorkerDied` in all other cases.
+//! that worker. If the worker had not started its task, the pool puts the task back to the
+//! head of the queue, because the worker may have been dead when the pool sent the task.
+//! The pool may do so any number of times. Only if three workers died while they read the
+//! task's call does the task fail. A worker counts as reading a call if the pool has
+//! written more bytes of the call than a socket's buffer holds. If the worker had started
+//! its task, the pool retries the task if the task has retries left, and makes the task
+//! fail otherwise. If the pool killed the worker, the task fails with `Killed` or
+//! `TimeLimit`. In all other cases the task fails with `WorkerDied`.
 //!
 //! # Breaking
 //!
-//! Four events break the pool: an initializer fails, a worker runs another program, five
-//! workers in a row die before they begin a task, or a worker cannot be started while the
-//! pool has no other worker. (A pool that has other workers tries the start again after a
-//! while.) The pool is then closed with that cause, and all queued tasks fail. A task that
-//! ends its worker fails alone: ten such tasks in a row do not break a pool. Under
-//! [`OnWorkerDeath::BreakPool`] any death of a worker breaks the pool, and the pool kills
-//! the other workers too.
+//! A pool breaks if an initializer fails, if a worker runs another program, if five workers
+//! in a row die before they begin a task, or if a worker cannot be started while the pool
+//! has no other worker. A pool that has other workers tries again later to start a worker.
+//! A broken pool refuses tasks with the cause of the break, and all its queued tasks fail.
+//! If a task ends its worker, only this task fails, and the pool does not break. With
+//! [`OnWorkerDeath::BreakPool`], the first death of a worker breaks the pool, and the pool
+//! kills its other workers.
 
 use std::io;
 use std::sync::Arc;
@@ -40,20 +41,19 @@ use crate::process::wire::message::Reply;
 use crate::sys::channel;
 use crate::sys::shortage::Shortage;
 
-/// The number of workers in a row that may die before they begin a task.
+/// The number of workers that must die in a row before they begin a task, so that the pool
+/// breaks.
 const FAILED_STARTS: u32 = 5;
 
-/// The number of workers that may end while they read the call of a task, before the
-/// call counts as the cause.
+/// The number of workers that must end while they read a task's call, so that the task
+/// fails.
 const SEND_ATTEMPTS: u32 = 3;
 
-/// The time that a pool with workers waits after a failed start of one more worker. The
-/// end of a worker makes room for another, so the pool replaces the ended worker at once.
+/// The time that a pool with workers waits after it failed to start one more worker.
 const SHORTAGE: Duration = Duration::from_millis(500);
 
-/// The time that a pool without workers waits between two attempts to start a worker, and
-/// the time after which the pool gives up. A shortage of descriptors, processes or memory
-/// may last only a moment.
+/// The time that a pool without workers waits between two attempts to start a worker. The
+/// pool tries again, because a shortage of descriptors, processes or memory may be short.
 const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
 const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -74,9 +74,9 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        // After `kill` returned `true` the outcome is `Killed`, so the pool ignores the
-        // answers of a worker that is being killed. The pool does not ignore `Started`,
-        // because the pool would otherwise send the started task to another worker.
+        // The pool ignores the answers of a worker that it is killing, because a task must
+        // end with `Killed` after `kill` has returned `true`. The pool does not ignore
+        // `Started`, because it would otherwise send the started task to another worker.
         if handle.is_being_killed() && !matches!(reply, Reply::Started(_)) {
             return;
         }
@@ -98,8 +98,8 @@ impl Pool {
                     }
                 }
             }
-            // The worker was told to exit before it got a task, so its failed start
-            // affects no task.
+            // The worker's failed start does not matter, because the pool has already told
+            // the worker to exit.
             Reply::Refused(_) | Reply::InitializeFailed(_)
                 if matches!(handle.activity, WorkerState::Leaving) => {}
             Reply::Refused(why) => {
@@ -173,8 +173,8 @@ impl Pool {
         state.running -= 1;
         state.unread += 1;
         state.failed_starts = 0;
-        // The pool dispatches before it handles the answer, because the worker waits for
-        // its next task.
+        // The pool sends the next task before it handles the answer, because the worker is
+        // waiting for its next task.
         self.dispatch(state);
         let QueuedTask { task, settings, .. } = in_flight.entry;
         state.unsettled += 1;
@@ -185,9 +185,9 @@ impl Pool {
 
     // The supervisor calls the methods below when workers start and end.
 
-    /// Returns the number of the next worker if a worker has to be started. The supervisor
-    /// reports the outcome by [`worker_started`](Self::worker_started) or
-    /// [`not_started`](Self::not_started).
+    /// Returns the number of the next worker if the supervisor has to start a worker. The
+    /// supervisor reports the result of the start by
+    /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started).
     pub(super) fn next_start(&self, state: &mut PoolState) -> Option<usize> {
         if state.to_spawn == 0 {
             return None;
@@ -227,13 +227,14 @@ impl Pool {
         state.starting = 0;
         let now = Instant::now();
         if !state.workers.is_empty() {
-            // The other workers continue to run tasks, and only the next start is delayed.
+            // The existing workers continue to run tasks, and only the next start is
+            // delayed.
             state.not_before = now.checked_add(SHORTAGE);
             return;
         }
-        // A shortage that ended between two failed starts does not count. Two failures
-        // belong to one shortage if less than half the limit lies between them, because a
-        // failing attempt may itself take long.
+        // Two failed starts belong to one shortage if the time between the two is less than
+        // half of the limit. The time is so long because a start may take long before it
+        // fails.
         let recent = state
             .shortage
             .filter(|(_, last)| now - *last < SHORTAGE_LIMIT / 2);
@@ -246,7 +247,7 @@ impl Pool {
         }
     }
 
-    /// Handles the end of a worker's process, whose replies were all read.
+    /// Handles the end of a worker's process, after the caller has read all its replies.
     pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
         let handle = state.workers.get_mut(&number);
         if let Some(task) = handle.and_then(WorkerHandle::started_unread) {
@@ -260,8 +261,8 @@ impl Pool {
         self.capacity.notify_one();
         let is_death = match &handle.kill_reason {
             None => !matches!(handle.activity, WorkerState::Leaving),
-            // A worker that was killed because it exited too slowly does not count as
-            // dead.
+            // A worker that the pool killed because its exit took too long does not count
+            // as dead.
             Some(KillReason::Misbehaved(_)) => !matches!(handle.activity, WorkerState::Leaving),
             Some(_) => false,
         };
@@ -348,8 +349,8 @@ impl Pool {
             Error::WorkerDied(WorkerDeath::new(parts))
         };
         let has_started = in_flight.started.is_some();
-        // A dead worker's socket also accepts bytes until its buffer is full, so only a
-        // longer write shows that the worker was reading.
+        // The socket of a dead worker accepts bytes until the socket's buffer is full. Only
+        // if more bytes were written was the worker reading.
         let was_being_read = in_flight.written > channel::capacity();
         let ran_for = in_flight.started.map(|started| started.elapsed());
         let (mut entry, call) = (in_flight.entry, in_flight.call);
@@ -375,8 +376,8 @@ impl Pool {
                         return self.put_back(state, entry, call);
                     }
                 }
-                // The task has failed and is not sent again, so the count of failed starts
-                // in a row begins anew.
+                // The task fails and is not sent to another worker, so the pool counts the
+                // failed starts from zero again.
                 state.failed_starts = 0;
                 died(if !goes_on {
                     Loss::Ended
@@ -392,7 +393,7 @@ impl Pool {
         state.fail(entry, error);
     }
 
-    /// Puts a task back to the head of the queue.
+    /// Puts a task back at the head of the queue.
     fn put_back(&self, state: &mut PoolState, mut entry: QueuedTask, call: EncodedCall) {
         if entry.has_begun {
             state.retries_queued += 1;

@@ -10,7 +10,7 @@
 //!                                 └───────────────────────────────────────┘
 //! ```
 //!
-//! The messages that a worker may send in each state, and the time limits:
+//! This table shows the messages that a worker may send in each state, and the time limits:
 //!
 //! | state | messages it may send | limit | the task in flight, if its process ends |
 //! |---|---|---|---|
@@ -20,14 +20,15 @@
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
 //! | Leaving | the message it was about to send when it was told to exit | `EXIT_LIMIT` | - |
 //!
-//! Any other message makes the pool kill this worker, and no other worker: a task may have
-//! written to its worker's socket. The parent checks a frame's header before the payload
-//! has arrived. The remaining bytes of a frame must arrive in time ([`Progress`]).
+//! If a worker sends any other message, the pool kills this worker only. A cause may be a
+//! task that wrote to its worker's socket. The parent checks the header of a frame before
+//! the frame's payload has arrived. The remaining bytes of a frame must arrive in time
+//! ([`Progress`]).
 //!
-//! The process may end in any state. Once the pool has a [`KillReason`] other than
-//! `Terminated` for a worker, the pool ignores that worker's answers. So the outcome stays
-//! `Killed` after `kill` has returned `true`. No function here blocks: all I/O on the
-//! socket is nonblocking.
+//! The worker's process may end in any state. Once the pool has a [`KillReason`] other than
+//! `Terminated` for a worker, the pool ignores that worker's answers. The outcome of a task
+//! therefore stays `Killed` after `kill` has returned `true`. No function here blocks: all
+//! I/O on the socket is nonblocking.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -44,8 +45,8 @@ use crate::process::wire::message::{self, FOREIGN_BYTES, Reply};
 use crate::sys::channel::{Channel, capacity};
 use crate::sys::spin::is_elsewhere;
 
-/// The number of bytes that one call reads from or writes to one worker. The limit keeps
-/// one worker's long answer from delaying the answers of the other workers.
+/// The number of bytes that one call may read from one worker, or write to one worker. The
+/// limit keeps one worker's long answer from delaying the answers of the other workers.
 pub(super) const IO_BUDGET: usize = 1 << 20;
 
 /// The state of a worker.
@@ -59,51 +60,54 @@ pub(super) enum WorkerState {
 /// The reason why the pool kills a worker's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KillReason {
-    /// The worker's task was killed, or all of the pool's workers were.
+    /// The caller killed the worker's task, or all workers of the pool.
     Killed,
-    /// All of the pool's workers were asked to end. An answer that a worker sends before
-    /// it ends still counts.
+    /// The caller asked all workers of the pool to end. The pool accepts an answer that a
+    /// worker sends before it ends.
     Terminated,
     /// The worker's task ran longer than its time limit.
     TimedOut,
     /// The pool broke while the worker was alive.
     Broken,
-    /// The worker broke the protocol; the text says how.
+    /// The worker broke the protocol, as the text describes.
     Misbehaved(String),
 }
 
 pub(super) struct WorkerHandle {
-    /// The process is shared, because the supervisor polls it without the lock.
+    /// The process has two owners, because the supervisor polls it without the lock.
     pub(super) process: Arc<Process>,
     pub(super) channel: Arc<Channel>,
     inbox: Assembler,
-    /// The payload of a frame that broke the protocol.
+    /// The header and payload of a frame that broke the protocol.
     refused: Vec<u8>,
     outbox: VecDeque<Arc<Vec<u8>>>,
-    /// The number of bytes of the outbox's first frame that were sent.
+    /// The number of bytes of the first frame in the outbox that were sent.
     sent: usize,
     /// `true` if the last read from the socket found no bytes.
     pub(super) is_drained: bool,
-    /// `true` if the socket has ended, or the parent has stopped reading it.
+    /// `true` if the worker's end of the socket is closed, or if the parent reads no more
+    /// from the socket.
     pub(super) is_eof: bool,
     /// `true` once the worker broke the protocol.
     is_malformed: bool,
     /// `true` once the worker has sent `Ready`.
     pub(super) is_ready: bool,
-    /// `true` if the worker was ever idle with no task to do.
+    /// `true` if the worker was idle at least once.
     pub(super) was_idle: bool,
-    /// `Some` while the worker has to start a task, or to finish a frame, in time.
+    /// The time limit while the worker has to start a task or to send the remaining bytes
+    /// of a frame.
     pub(super) progress: Option<Progress>,
-    /// `true` if a write failed; the parent then sends no more.
+    /// `true` if a write to the socket failed. The parent sends no more frames to the
+    /// worker after that.
     pub(super) write_failed: bool,
     pub(super) activity: WorkerState,
     pub(super) kill_reason: Option<KillReason>,
-    /// The time at which the supervisor kills the worker, unless the worker's state
-    /// changes before.
+    /// The time at which the supervisor kills the worker, unless the worker's state changes
+    /// before that time.
     pub(super) deadline: Option<Instant>,
     /// The number of tasks that the worker has answered.
     pub(super) done: u64,
-    /// `true` once the worker has begun a task.
+    /// `true` once the worker has begun its first task.
     pub(super) has_begun: bool,
 }
 
@@ -131,8 +135,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends as much of a frame as the socket takes. [`flush`](Self::flush) sends the
-    /// remaining bytes.
+    /// Sends as much of a frame as the socket takes. Later calls of [`flush`](Self::flush)
+    /// send the remaining bytes of the frame.
     pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
         self.outbox.push_back(frame);
         self.flush();
@@ -167,9 +171,9 @@ impl WorkerHandle {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The worker is dead or dying, and the way in which it ended says more
-                // than the error of the write. A worker that lives on has lost part of the
-                // stream, so the parent sends no more.
+                // The write's error is dropped, because the exit status of the dying worker
+                // says more than the error. If the worker lives on, it has lost a part of
+                // the stream, so the parent sends it no more frames.
                 Err(_) => {
                     self.outbox.clear();
                     self.sent = 0;
@@ -180,13 +184,13 @@ impl WorkerHandle {
         }
     }
 
-    /// Reads the next message of the worker, and returns `None` if no message has arrived.
-    /// The method reads at most `budget` more bytes.
+    /// Reads the worker's next message, and returns `None` if no whole message has arrived.
+    /// The method reads at most `budget` bytes from the socket.
     ///
     /// # Errors
     ///
-    /// Returns an error if the message is malformed, or not allowed in the worker's state.
-    /// The parent then reads no more from this worker.
+    /// Returns an error if the message is malformed, or if the worker may not send such a
+    /// message in its state. The parent then reads no more from this worker.
     pub(super) fn read_replies(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
         let reply = self.read_frame(budget);
         if reply.is_err() {
@@ -210,8 +214,8 @@ impl WorkerHandle {
                 }
                 return Reply::of(frame).map(Some).map_err(nonsense);
             }
-            // The header is checked before the payload has arrived, because the length in
-            // the header may be false.
+            // The header is checked before the payload has arrived, because a wrong header
+            // may announce a payload that never arrives.
             if let Some(header) = self.inbox.header() {
                 self.check_expected(header.kind, header.task, header.length)?;
             }
@@ -220,8 +224,8 @@ impl WorkerHandle {
                 return Ok(None);
             }
             let spare_buffer = self.inbox.spare_buffer();
-            // The error names this process, because the worker did not cause its shortage
-            // of memory.
+            // The error names this process, because this process and not the worker is
+            // short of memory.
             let spare_buffer = spare_buffer.map_err(|what| format!("{what} in this process"))?;
             let size = spare_buffer.len();
             match self.channel.receive_now(spare_buffer) {
@@ -233,8 +237,8 @@ impl WorkerHandle {
                     self.has_moved();
                     *budget = budget.saturating_sub(count);
                     if is_all {
-                        // A short read emptied the socket, and `poll` reports bytes that
-                        // arrive later.
+                        // A read of fewer bytes than fit into the buffer has emptied the
+                        // socket. `poll` reports bytes that arrive later.
                         *budget = 0;
                     }
                 }
@@ -243,8 +247,8 @@ impl WorkerHandle {
                     *budget = 0;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // `ECONNRESET` says that the worker ended without reading all bytes that
-                // were sent to it.
+                // The error `ECONNRESET` says that the worker ended before it had read all
+                // bytes that the parent sent.
                 Err(_) => self.on_eof(),
             }
         }
@@ -252,8 +256,8 @@ impl WorkerHandle {
 
     /// Searches the bytes that were not parsed as messages for a `Started` of the task in
     /// flight, and returns the task's number if it finds one. The pool calls this method
-    /// once, when the process has ended, because the pool must not send a started task to
-    /// another worker.
+    /// once, after the worker's process has ended, because the pool must not send a started
+    /// task to another worker.
     pub(super) fn started_unread(&mut self) -> Option<u64> {
         let in_flight = self
             .in_flight()
@@ -262,8 +266,8 @@ impl WorkerHandle {
         let mut said = std::mem::take(&mut self.refused);
         said.extend(self.inbox.leftover());
         let mut piece = [0; 4096];
-        // The limit is necessary because another process may hold the socket, and continue
-        // to write to it.
+        // The loop needs a limit, because another process may have inherited the worker's
+        // end of the socket, and may write to the socket without end.
         let limit = said.len() + 2 * capacity();
         while said.len() < limit {
             match self.channel.receive_now(&mut piece) {
@@ -274,8 +278,9 @@ impl WorkerHandle {
         holds(&said, Kind::Started, task).then_some(task)
     }
 
-    /// Checks that the worker may send a frame of this kind, task and length in its state,
-    /// by the table at the top of this file.
+    /// Checks that the worker may send a frame with this kind, task number and length in
+    /// its current state. The table at the top of this file lists the messages of each
+    /// state.
     fn check_expected(&self, kind: Kind, task: u64, length: usize) -> Result<(), String> {
         use Kind::{InitializeFailed, Initialized, Ready, Refused, Started};
         let may_come = match (&self.activity, kind) {
@@ -295,8 +300,9 @@ impl WorkerHandle {
             }
             _ => false,
         };
-        // `Ready`, `Initialized` and `Started` have no payload. A payload that arrived
-        // byte by byte would extend the time limit without end.
+        // `Ready`, `Initialized` and `Started` have no payload. If such a message had a
+        // payload that arrived byte by byte, each byte would extend the worker's time
+        // limit.
         let may_be_so_long = length == 0 || !matches!(kind, Ready | Initialized | Started);
         if may_come && may_be_so_long {
             return Ok(());
@@ -312,8 +318,8 @@ impl WorkerHandle {
         Err(format!("{what}; {FOREIGN_BYTES}"))
     }
 
-    /// Starts the limit within which the worker has to start the task that was sent, or to
-    /// finish the frame that it began.
+    /// Starts the time limit in which the worker has to start the task that the pool sent,
+    /// or to send the remaining bytes of a frame.
     pub(super) fn expect_progress(&mut self) {
         self.progress = Some(Progress::from(Instant::now()));
     }
@@ -325,7 +331,8 @@ impl WorkerHandle {
     }
 
     /// Updates the progress limit after a read. An incomplete frame starts the limit. The
-    /// limit is cleared if no frame is incomplete and the worker has started its task.
+    /// method clears the limit if the last frame is complete and the worker has started its
+    /// task.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
         if is_inside && matches!(self.activity, WorkerState::Idle) {
@@ -347,32 +354,33 @@ impl WorkerHandle {
         self.set_deadline_in(SILENCE_LIMIT);
     }
 
-    /// Tells the worker to exit after it has handled all frames that were sent before.
+    /// Sends the worker an `Exit` frame. The worker handles all earlier frames before it
+    /// exits.
     pub(super) fn send_exit(&mut self) {
         self.leave();
         self.send(Arc::new(message::exit()));
     }
 
-    /// Records that the worker is about to exit.
+    /// Sets the worker's state to `Leaving`, and starts the time limit of its exit.
     pub(super) fn leave(&mut self) {
         self.activity = WorkerState::Leaving;
         self.set_deadline_in(EXIT_LIMIT);
     }
 
-    /// Returns `true` if the pool is killing the worker's process, and therefore ignores
-    /// its messages.
+    /// Returns `true` if the pool is killing the worker's process. The pool ignores the
+    /// messages of a worker that it is killing.
     pub(super) fn is_being_killed(&self) -> bool {
         !matches!(self.kill_reason, None | Some(KillReason::Terminated))
     }
 
-    /// Asks the worker's process to end.
+    /// Asks the worker's process to end, by `SIGTERM`.
     pub(super) fn terminate(&mut self) {
         self.kill_reason = Some(KillReason::Terminated);
         // An error is ignored, because the process may have ended already.
         let _: io::Result<()> = self.process.terminate();
     }
 
-    /// Kills the worker's process. If the pool kills a worker for several reasons, the
+    /// Kills the worker's process. If the pool has several reasons to kill a worker, the
     /// first reason is kept.
     pub(super) fn kill(&mut self, kill_reason: KillReason) {
         if !self.is_being_killed() {

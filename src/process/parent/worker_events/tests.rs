@@ -1,4 +1,4 @@
-//! Tests in which the test itself plays the worker and sends each of its messages.
+//! Tests that send a worker's messages to the pool themselves, instead of a real worker.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -14,8 +14,8 @@ use crate::process::wire::answer::WirePanic;
 use crate::process::wire::frame::{Kind, bare};
 use crate::process::wire::message::refused;
 
-/// Returns a pool whose only worker is a process that does nothing, and that worker's end
-/// of the channel, through which the test sends messages.
+/// Returns a pool whose only worker is a process that does nothing. Also returns the
+/// worker's end of the channel, through which the test sends messages.
 fn pool_with_a_dummy() -> (Arc<Pool>, UnixStream) {
     pool_with(dummy())
 }
@@ -49,7 +49,7 @@ fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
     (pool, worker)
 }
 
-/// Submits a task, which is sent to the dummy worker if the dummy is idle.
+/// Submits a task. The pool sends the task to the dummy worker if that worker is idle.
 fn queued(pool: &Arc<Pool>) -> Completion<()> {
     queued_under(TaskSettings::default(), pool)
 }
@@ -127,7 +127,8 @@ fn without_a_descriptor_a_death_is_seen_all_the_same() {
     }
 }
 
-/// A limit that outlasted its task would end an idle worker.
+/// If the time limit of a task lasted longer than the task, the pool would kill an idle
+/// worker.
 #[test]
 fn a_limit_is_over_with_its_task() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -147,14 +148,14 @@ fn a_limit_is_over_with_its_task() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A worker that starts after the stop must be ended, because its initializer might run
-/// for ever.
+/// The pool must end a worker that starts after the pool was stopped, because the worker's
+/// initializer might run for ever.
 #[test]
 fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
     let (pool, _worker) = pool_with_a_dummy();
     pool.stop_workers(true);
     let mut state = pool.lock();
-    // These counters say that the supervisor is starting a worker.
+    // The two counters pretend that the supervisor is starting a worker.
     state.to_spawn = 1;
     state.starting = 1;
     let (ours, _childs) = channel::pair().unwrap();
@@ -193,7 +194,7 @@ fn an_answer_to_nothing_ends_the_worker() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The pool does not break even if the worker never had a task.
+/// The pool does not break when an idle worker ends, even if the worker never had a task.
 #[test]
 fn workers_that_end_while_they_rest_do_not_break_the_pool() {
     let (pool, worker) = pool_with_a_dummy();
@@ -231,8 +232,8 @@ fn hurry(pool: &Pool) {
     pool.wake_fd.wake();
 }
 
-/// The worker behaves as a stopped process does, which is not the task's fault, so the
-/// task does not fail.
+/// The test's worker behaves like a stopped process. The task does not fail, because the
+/// task did not cause the stop.
 #[test]
 fn a_worker_that_does_not_take_up_its_task_is_ended() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -242,7 +243,8 @@ fn a_worker_that_does_not_take_up_its_task_is_ended() {
     while process.try_wait().unwrap().is_none() {
         std::thread::yield_now();
     }
-    // Real workers start next, and they cannot run the call of this test.
+    // The task is cancelled, because the pool starts real workers next, which cannot run
+    // this test's call.
     pool.shutdown(ShutdownOptions::new().cancel_pending(true));
     assert!(matches!(
         outcome(&task),
@@ -250,7 +252,7 @@ fn a_worker_that_does_not_take_up_its_task_is_ended() {
     ));
 }
 
-/// The worker behaves as a process that is stopped while it sends an answer.
+/// The test's worker behaves like a process that is stopped while it sends an answer.
 #[test]
 fn a_worker_that_leaves_a_message_half_said_is_ended() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -265,7 +267,7 @@ fn a_worker_that_leaves_a_message_half_said_is_ended() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The bytes of the message arrive one by one, each byte within the time limit.
+/// The worker sends the bytes of one message one by one, each byte within the time limit.
 #[test]
 fn a_slow_message_is_waited_for() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -308,7 +310,8 @@ fn a_word_of_an_idle_worker_ends_it() {
     }
 }
 
-/// A grandchild may hold the socket of an ended worker, and write to it without end.
+/// A process that the worker started may write to the socket without end after the worker
+/// has ended.
 #[test]
 fn an_ended_worker_is_not_listened_to_for_ever() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -351,8 +354,8 @@ fn a_long_queue_does_not_keep_its_memory() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The worker must be ended early, because the remaining bytes of the message may never
-/// arrive.
+/// The pool must kill the worker before the whole message has arrived, because the
+/// remaining bytes may never arrive.
 #[test]
 fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -420,8 +423,8 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
     assert!(state.is_broken());
 }
 
-/// The worker was stopped, and resumes at the moment in which the pool decides to kill the
-/// worker.
+/// The worker was stopped. It resumes, and begins its task, at the moment at which the pool
+/// decides to kill it.
 #[test]
 fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -438,8 +441,8 @@ fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A task that wrote into the worker's socket has spoiled the stream, and the worker may
-/// have begun its next task.
+/// A task has written bytes to its worker's socket, so the pool cannot parse the stream.
+/// The worker may nevertheless have begun its next task.
 #[test]
 fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     let mut whole = bare(Kind::Returned, 9);
@@ -464,8 +467,8 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     }
 }
 
-/// If the payload of a `Started` could arrive byte by byte, the worker would never be
-/// late, and the task's time limit would not begin.
+/// A `Started` message must have no payload. If its payload could arrive byte by byte, the
+/// worker would never exceed its time limit, and the task's time limit would not begin.
 #[test]
 fn a_worker_that_begins_a_task_with_a_payload_is_given_up() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -503,8 +506,8 @@ fn the_first_reason_to_kill_a_worker_stands() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The supervisor needs a time limit for an incomplete message, because it might otherwise
-/// sleep without a timeout.
+/// The supervisor needs a time limit for an incomplete message, because the supervisor
+/// might otherwise sleep without a timeout.
 #[test]
 fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -521,8 +524,9 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The snapshot must wake the supervisor, which would otherwise not notice in time that
-/// the task has passed its limit.
+/// A snapshot of the counts may read the message that a task has started. The snapshot must
+/// then wake the supervisor, which otherwise would not notice in time that the task has
+/// exceeded its time limit.
 #[test]
 fn a_start_that_a_snapshot_reads_begins_the_limit_of_the_task() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -555,13 +559,14 @@ fn end(pool: &Pool, state: &mut PoolState, number: usize) {
     pool.worker_ended(state, number, end);
 }
 
-/// If the pool did not break, it would start one worker after another, for ever.
+/// If the pool did not break after failed starts, it would start one worker after another
+/// for ever.
 #[test]
 fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let task = queued(&pool);
-    // The lock is held throughout, so that the supervisor starts no real worker.
+    // The test holds the lock all the time, so that the supervisor starts no real worker.
     let mut state = pool.lock();
     for number in 1..=5 {
         assert!(!state.is_broken(), "{number}");
@@ -604,7 +609,7 @@ fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
     assert!(outcome(&task).is_err());
 }
 
-/// A missing program, for example, is an error that does not go away if the pool waits.
+/// The pool does not wait, because an error such as a missing program lasts.
 #[test]
 fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -614,7 +619,7 @@ fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     assert!(state.is_broken());
 }
 
-/// The worker may read the call for a longer time than all progress checks take together.
+/// The worker takes longer to read its call than all progress checks take together.
 #[test]
 fn a_large_call_that_is_read_slowly_is_waited_for() {
     use std::io::Read;
