@@ -12,8 +12,8 @@ use crate::report::Report;
 pub(crate) enum Answer<B> {
     /// The encoded value.
     Returned(B),
-    /// The function panicked, or the `Deserialize` of its arguments or the `Serialize` of
-    /// its value did.
+    /// A panic occurred in the function, in the `Deserialize` of its arguments, or in the
+    /// `Serialize` of its value.
     Panicked(WirePanic),
     /// The arguments could not be decoded.
     Undecodable(CodecFault),
@@ -33,8 +33,8 @@ impl<B> Answer<B> {
     }
 }
 
-/// Reads the answers for the items of a chunk from the payload of the task's answer. Each
-/// answer comes with the number of its item.
+/// Reads the answers for the items of a chunk from the payload of the task's answer. The
+/// iterator yields each answer with the number of its item.
 pub(crate) fn answers(
     returned: &[u8],
 ) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), ProtocolError>> {
@@ -48,7 +48,8 @@ pub(crate) fn answers(
     })
 }
 
-/// A panic as the worker sends it to the parent: the panic's message, without its payload.
+/// The data of a panic that the worker sends to the parent: the panic's message without the
+/// panic's payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WirePanic {
     pub(crate) message: String,
@@ -65,7 +66,7 @@ impl WirePanic {
         }
     }
 
-    /// Converts this record into the panic of the task named `task`.
+    /// Converts the worker's data into the [`Panic`] of the task named `task`.
     pub(crate) fn into_panic(self, task: Option<std::sync::Arc<str>>) -> Panic {
         Panic::elsewhere(self.message, self.location, self.worker, task)
     }
@@ -99,8 +100,8 @@ impl InitializeFailure {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let open = FrameWriter::begin(out, Kind::InitializeFailed, 0);
         match self {
-            // The kind of the inner frame is `Item`, because the outer frame already says
-            // that the initializer failed.
+            // The kind of the inner frame is `Item`, because the kind of the outer frame
+            // already says that the initializer failed.
             Self::Error(report) => append(out, Kind::Item, 0, report),
             Self::Panicked(note) => note.write(out, 0),
             Self::Undecodable(fault) => write_fault(fault, out, Kind::Undecodable, 0),

@@ -1,35 +1,37 @@
-//! [`Assembler`]: an incremental decoder that makes frames from bytes in pieces of any
+//! [`Assembler`]: a decoder that assembles frames from bytes that arrive in pieces of any
 //! size.
 
 use super::frame::{Frame, HEADER, Header, ProtocolError};
 
-/// The least number of bytes that one read asks for.
+/// The smallest number of bytes that one read asks for, and the size of `read_buf`.
 const READ_CHUNK: usize = 64 << 10;
 
-/// The zeros that are appended to a buffer before bytes are read into it.
+/// The zeros that are appended to a payload's buffer, so that a read can fill the appended
+/// part.
 static ZEROS: [u8; READ_CHUNK] = [0; READ_CHUNK];
 
 /// Assembles frames from bytes that arrive in pieces.
 ///
-/// Bytes are first read into a buffer of fixed size, and small frames are copied out of
-/// that buffer. Once the header of a larger frame is known and the buffer is used up, the
-/// remaining payload is read directly into a buffer of the frame. Each read at most
-/// doubles that buffer, so a false length in a header allocates little memory.
+/// The bytes are first read into a buffer of fixed size. The assembler copies small frames
+/// out of that buffer. If the payload of a larger frame is not yet complete, the remaining
+/// bytes are read directly into the frame's own buffer. Each read at most doubles the
+/// frame's buffer, so a wrong length in a header allocates little memory.
 ///
-/// The caller's loop: call [`next`](Self::next) until it returns `None`, read bytes into
-/// [`spare_buffer`](Self::spare_buffer), and report their number by
-/// [`advance`](Self::advance).
+/// The caller repeats three steps. The caller calls [`next`](Self::next) until it returns
+/// `None`, reads bytes into [`spare_buffer`](Self::spare_buffer), and reports their number
+/// by [`advance`](Self::advance).
 #[derive(Debug)]
 pub(crate) struct Assembler {
     read_buf: Box<[u8]>,
-    /// The part of `read_buf` that is filled and not yet used: from `start` to `end`.
+    /// The bytes of `read_buf` from `start` to `end` have been read and are not yet part of
+    /// a frame.
     start: usize,
     end: usize,
     /// The frame whose header has arrived, but whose payload is incomplete.
     partial: Option<Partial>,
-    /// The bytes of the last header.
+    /// The bytes of the last frame's header.
     head: [u8; HEADER],
-    /// The number of the CPU that the last header named, plus one; 0 if the CPU is
+    /// The number of the CPU in the last frame's header, plus one, or 0 if the CPU is
     /// unknown.
     cpu: u32,
 }
@@ -37,8 +39,8 @@ pub(crate) struct Assembler {
 #[derive(Debug)]
 struct Partial {
     header: Header,
-    /// The first `got` bytes have arrived; the bytes after them are space for the next
-    /// read.
+    /// The frame's payload. The first `got` bytes have arrived, and the next read fills the
+    /// remaining bytes.
     payload: Vec<u8>,
     got: usize,
 }
@@ -61,18 +63,18 @@ impl Assembler {
         }
     }
 
-    /// Returns the number of the CPU on which the sender of the last frame ran, plus one;
-    /// 0 if the CPU is unknown.
+    /// Returns the number of the CPU on which the sender of the last frame ran, plus one,
+    /// or 0 if the CPU is unknown.
     pub(crate) fn cpu(&self) -> u32 {
         self.cpu
     }
 
-    /// Returns the buffer into which the caller reads the next bytes, after
-    /// [`next`](Self::next) has returned `None`.
+    /// Returns the buffer into which the caller reads the next bytes. The caller must first
+    /// call [`next`](Self::next) until it returns `None`.
     ///
     /// # Errors
     ///
-    /// Returns an error if there is no memory for the frame that is arriving.
+    /// Returns an error if there is not enough memory for the arriving frame.
     pub(crate) fn spare_buffer(&mut self) -> Result<&mut [u8], ProtocolError> {
         if self.start == self.end {
             self.start = 0;
@@ -81,16 +83,16 @@ impl Assembler {
                 let more = partial.missing().min(partial.got.max(READ_CHUNK));
                 let wanted = partial.got + more;
                 let longer = wanted.saturating_sub(partial.payload.len());
-                // The error concerns this frame alone, so that an answer too large for the
-                // memory fails only its own task.
+                // The method returns an error and does not abort the program. If an answer
+                // is too large for the memory, only the answer's task fails.
                 if partial.payload.try_reserve_exact(longer).is_err() {
                     return Err(ProtocolError::new(format!(
                         "a frame of {} bytes, for which there is no memory",
                         partial.header.length
                     )));
                 }
-                // `resize` is not used, because in a debug build `resize` writes byte by
-                // byte, which takes 4 ms a MiB.
+                // The loop does not use `Vec::resize`, because in a debug build `resize`
+                // writes byte by byte, which takes 4 ms for each MiB.
                 while partial.payload.len() < wanted {
                     let piece = READ_CHUNK.min(wanted - partial.payload.len());
                     partial.payload.extend_from_slice(&ZEROS[..piece]);
@@ -98,7 +100,7 @@ impl Assembler {
                 return Ok(&mut partial.payload[partial.got..]);
             }
         } else {
-            // After `next` returned `None`, the buffer holds less than a header here.
+            // At most an incomplete header is moved, because `next` has returned `None`.
             self.read_buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -111,7 +113,8 @@ impl Assembler {
         self.head
     }
 
-    /// Returns all bytes that were read and are not yet part of a returned frame.
+    /// Returns all bytes that were read and are not part of a frame that `next` has
+    /// returned.
     pub(crate) fn leftover(&self) -> Vec<u8> {
         let partial = self.partial.iter();
         let frame =
@@ -126,8 +129,8 @@ impl Assembler {
     /// [`spare_buffer`](Self::spare_buffer).
     pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.partial {
-            // `spare_buffer` has returned the payload's buffer, because `read_buf` was
-            // empty.
+            // The bytes are in the payload's buffer, because `spare_buffer` returns that
+            // buffer while `read_buf` is empty.
             Some(partial) if self.end == 0 && partial.missing() > 0 => {
                 partial.got = (partial.got + count).min(partial.payload.len());
             }
@@ -135,12 +138,12 @@ impl Assembler {
         }
     }
 
-    /// Returns the next frame that is complete.
+    /// Returns the next frame, or `None` if the frame is not complete yet.
     ///
     /// # Errors
     ///
-    /// Returns an error if the bytes are malformed. The start of the next frame is then
-    /// unknown, so the caller must close the connection.
+    /// Returns an error if the bytes are malformed. The caller must then close the
+    /// connection, because the start of the next frame is unknown.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         if self.partial.is_none() {
             let buffered = &self.read_buf[self.start..self.end];
@@ -178,12 +181,13 @@ impl Assembler {
         }))
     }
 
-    /// Returns the header of the incomplete frame; `None` if the header has not arrived.
+    /// Returns the header of the frame that is arriving, or `None` if the header has not
+    /// arrived.
     pub(crate) fn header(&self) -> Option<&Header> {
         self.partial.as_ref().map(|partial| &partial.header)
     }
 
-    /// Returns `true` if no part of a frame is buffered.
+    /// Returns `true` if the assembler holds no bytes of an incomplete frame.
     pub(crate) fn is_between_frames(&self) -> bool {
         self.partial.is_none() && self.start == self.end
     }
@@ -257,7 +261,8 @@ mod tests {
         }
     }
 
-    /// Behind a header with a false length, the `Started` frame is taken for payload.
+    /// A header has a wrong length, so the assembler takes the `Started` frame behind the
+    /// header for payload.
     #[test]
     fn what_is_left_over_holds_a_frame_that_was_taken_for_payload() {
         let mut assembler = Assembler::new();
@@ -317,7 +322,7 @@ mod tests {
         }
     }
 
-    /// The assembler does not panic if a byte of a frame is changed, or if the end of a
+    /// The assembler must not panic if a byte of a frame is changed or if the end of a
     /// frame is missing.
     #[test]
     fn no_bytes_panic() {

@@ -1,4 +1,4 @@
-//! [`Call`]: a function, in a form that means the same in another process of the program.
+//! [`Call`]: a function in a form that another process of the same program can call.
 //!
 //! A `fn(A) -> R` is sent as two link addresses ([`Image`]): the address of the function,
 //! and the address of a *trampoline*. The compiler makes one trampoline for each pair of
@@ -12,9 +12,10 @@
 //! task_frame(call, &args) ─ bytes ─────────────────▶ A ─▶ f ─▶ R ─▶ bytes
 //! ```
 //!
-//! Two other forms were rejected. If the type of the function were sent, the worker would
-//! forge a closure that has captured a zero-sized proof. If the name were sent, the worker
-//! would confuse two closures of one function, which have the same name.
+//! Two other forms of a function were rejected. A type does not work, because the worker
+//! would have to create a value of a closure's type, and the closure may have captured a
+//! zero-sized proof. A name does not work, because two closures in one function have the
+//! same name.
 
 use std::any::type_name;
 use std::fmt;
@@ -31,7 +32,7 @@ use crate::panic::{catch, contain_drop};
 use crate::report::Report;
 use crate::sys::image::Image;
 
-/// A function and its trampoline, as link addresses.
+/// A function and its trampoline, both stored as link addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
     function: u64,
@@ -43,14 +44,15 @@ pub(crate) struct Call {
 ///
 /// # Safety
 ///
-/// `function` is the address of a function of the type that this trampoline was
-/// made for.
+/// `function` is the address of a function of the type for which the compiler made this
+/// trampoline.
 type Trampoline = unsafe fn(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>);
 
 /// The error for a function that no other process of this program can call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotShippable {
-    /// The type of the function, because the function's name is unknown.
+    /// The type of the function. The error shows the type, because the function's name is
+    /// unknown.
     signature: &'static str,
     address: usize,
 }
@@ -70,7 +72,7 @@ impl Call {
     /// The number of bytes that [`to_bytes`](Self::to_bytes) returns.
     pub(crate) const BYTES: usize = 16;
 
-    /// Returns a call that calls `f` once and answers with the value of `f`.
+    /// Returns a call that calls `f` once and answers with the value that `f` returns.
     ///
     /// # Errors
     ///
@@ -123,7 +125,7 @@ impl Call {
         })
     }
 
-    /// Returns the call's bytes, which stand in front of the arguments in a frame.
+    /// Returns the call's bytes. In a frame these bytes stand in front of the arguments.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.function.to_le_bytes());
@@ -156,16 +158,17 @@ impl Call {
         };
         let trampoline: *const () = std::ptr::with_exposed_provenance(trampoline);
         // SAFETY: the caller promises that a process of this program made the call, so the
-        // address is that of a trampoline.
+        // address is the address of a trampoline.
         let trampoline = unsafe { transmute::<*const (), Trampoline>(trampoline) };
-        // SAFETY: the caller promises that one process took both addresses together, for
-        // the same types.
+        // SAFETY: the caller promises that `one`, `each` or `initializer` made the call, so
+        // the function has the type for which the trampoline was made.
         unsafe { trampoline(function, task, args, out) };
         true
     }
 }
 
-/// Returns the frame of a task. The task's number is 0 until `frame::set_task` sets it.
+/// Returns the frame of a task. The frame holds the task number 0 until `frame::set_task`
+/// sets the number.
 ///
 /// # Errors
 ///
@@ -200,8 +203,7 @@ fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, Co
     Ok(frame)
 }
 
-/// The frame, while it is being written, of a task that calls one function for each of
-/// several items.
+/// The incomplete frame of a task that calls one function for each of several items.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     frame: Vec<u8>,
@@ -210,7 +212,7 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Begins a chunk without items; `call` must come from [`Call::each`].
+    /// Begins a chunk without items. The caller must have made `call` by [`Call::each`].
     pub(crate) fn new(call: Call) -> Self {
         let mut frame = Vec::new();
         let open = FrameWriter::begin(&mut frame, Kind::Task, 0);
@@ -231,8 +233,8 @@ impl Chunk {
     ///
     /// # Panics
     ///
-    /// Panics if the `Serialize` of the item panics. The chunk must not be sent after a
-    /// panic.
+    /// Panics if the `Serialize` of the item panics. After a panic the caller must not send
+    /// the chunk.
     pub(crate) fn push<A: Serialize>(&mut self, item: &A) -> Result<(), CodecFault> {
         let open = FrameWriter::begin(&mut self.frame, Kind::Item, self.items);
         match codec::encode(item, &mut self.frame) {
@@ -253,14 +255,15 @@ impl Chunk {
         self.items
     }
 
-    /// Returns the whole frame. The task's number is 0, as in [`task_frame`].
+    /// Returns the whole frame of the chunk's task. The frame holds the task number 0, as
+    /// in [`task_frame`].
     pub(crate) fn into_frame(mut self) -> Vec<u8> {
         self.open.close(&mut self.frame);
         self.frame
     }
 }
 
-/// A [`Trampoline`] for one call.
+/// The [`Trampoline`] of a call that [`Call::one`] made.
 unsafe fn run_one<A, R>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
 where
     A: DeserializeOwned,
@@ -272,7 +275,8 @@ where
     answer(f, task, args, out);
 }
 
-/// A [`Trampoline`] for a chunk. The chunk's value consists of the answers for its items.
+/// The [`Trampoline`] of a call that [`Call::each`] made. The value of a chunk's task
+/// consists of the answers for the chunk's items.
 unsafe fn run_each<A, R>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
 where
     A: DeserializeOwned,
@@ -282,15 +286,15 @@ where
     // -> R`.
     let f = unsafe { function_at::<A, R>(function) };
     let open = FrameWriter::begin(out, Kind::Returned, task);
-    // The parent writes only whole frames. An item in a malformed frame would get no
-    // answer.
+    // `flatten` skips malformed frames, whose items get no answer. The parent writes only
+    // well-formed frames.
     for (header, args) in Frames::within(args).flatten() {
         answer(f, header.task, args, out);
     }
     open.close(out);
 }
 
-/// A [`Trampoline`] for an initializer.
+/// The [`Trampoline`] of a call that [`Call::initializer`] made.
 unsafe fn run_initializer<A, O>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
 where
     A: DeserializeOwned,
@@ -321,18 +325,19 @@ where
 /// `address` is the address of a `fn(A) -> R`.
 unsafe fn function_at<A, R>(address: usize) -> fn(A) -> R {
     let address: *const () = std::ptr::with_exposed_provenance(address);
-    // SAFETY: the caller promises that a `fn(A) -> R` is at the address, and a function's
-    // pointer is as wide as any other pointer.
+    // SAFETY: the caller promises that `address` is the address of a `fn(A) -> R`, and a
+    // function pointer has the size of a data pointer.
     unsafe { transmute::<*const (), fn(A) -> R>(address) }
 }
 
-/// The reason why a call has no value.
+/// The reason why a call cannot return a value.
 enum Failed {
     Panicked(WirePanic),
     CodecFault(CodecFault),
 }
 
-/// Runs the user's serde code, and catches its panic.
+/// Runs `code`, which calls the user's `Serialize` or `Deserialize`, and catches a panic of
+/// `code`.
 fn guarded<T>(code: impl FnOnce() -> Result<T, CodecFault>) -> Result<T, Failed> {
     catch(code)
         .map_err(|panic| Failed::Panicked(WirePanic::of(&panic)))?
@@ -343,8 +348,8 @@ fn decoded<A: DeserializeOwned>(args: &[u8]) -> Result<A, Failed> {
     guarded(|| codec::decode(args))
 }
 
-/// Decodes the arguments, calls `f`, encodes the value, and appends one frame. The
-/// function catches each panic of user code, even a panic of a `Drop`.
+/// Decodes the arguments, calls `f`, encodes the value of `f`, and appends one frame. All
+/// panics of user code are caught, even a panic of a `Drop`.
 fn answer<A, R>(f: fn(A) -> R, task: u64, args: &[u8], out: &mut Vec<u8>)
 where
     A: DeserializeOwned,

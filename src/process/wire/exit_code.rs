@@ -1,32 +1,34 @@
-//! [`ExitCode`]: the exit codes of a worker that cannot continue, and their meaning.
+//! [`ExitCode`]: the exit codes with which a worker ends if it cannot continue.
 //!
-//! A worker that cannot continue often cannot send a message, so the parent learns only
-//! the worker's exit code. A task may also end its worker with one of these numbers, so
-//! each text says in which case the worker itself uses the code.
+//! A worker that cannot continue often cannot send a message, so the parent learns only the
+//! worker's exit code. A task may end its worker with the same exit code, so the text for
+//! each code describes the case in which the worker itself uses the code.
 
 use crate::sys::current_process;
 
-/// Codes in the range of `sysexits.h`, which few programs use.
+/// The exit codes are in the range of `sysexits.h`, because few programs use that range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum ExitCode {
-    /// The process was started as a worker, but cannot be one, or behaves like a parent.
+    /// The process was started as a worker, but cannot run as a worker, or uses the library
+    /// as a parent does.
     CannotBegin = 70,
     /// The parent broke the protocol, or the system refused a resource.
     CannotGoOn = 71,
-    /// A task in this process closed the channel, or shut the channel down.
+    /// A task in the worker's process closed the channel, or shut the channel down.
     Closed = 72,
-    /// The thread that runs tasks has ended.
+    /// The worker's thread that runs tasks has ended.
     NoTaskThread = 73,
 }
 
 impl ExitCode {
-    /// Ends the process at once, without exit handlers.
+    /// Ends the process at once with this exit code. Exit handlers do not run.
     pub(crate) fn end(self) -> ! {
         current_process::end_now(self as i32)
     }
 
-    /// Explains the code in an error; `None` if no worker itself ends with this code.
+    /// Returns the explanation of an exit code for an error, or `None` if a worker itself
+    /// never ends with this code.
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
         const ALL: [(ExitCode, &str); 4] = [
             (

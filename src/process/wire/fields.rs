@@ -1,4 +1,5 @@
-//! Frames whose payload is a tuple of this crate's own texts and numbers.
+//! Frames whose payload is a tuple of texts and numbers. This crate and not the user
+//! defines the tuple.
 
 use super::codec;
 use super::frame::{FrameWriter, Kind, ProtocolError};

@@ -1,20 +1,21 @@
-//! Frames: bytes with a header in front. This file does not know the meaning of a frame's
-//! bytes.
+//! Frames: a frame is a sequence of bytes with a header in front. This file does not
+//! interpret a frame's bytes.
 //!
 //! ```text
 //! | kind u32 | cpu u32 | task u64 | length u64 | payload: length bytes |
 //! ```
 //!
-//! `cpu` is the number of the CPU on which the sender ran, plus one; 0 means unknown.
-//! `cpu` is only a hint for `spin.rs`, so any number is allowed. All numbers are
-//! little-endian. The header is outside the payload, so a malformed payload makes only its
-//! own task fail. Bytes from another process are input: every number is checked, and a
-//! length is not trusted until that many bytes have arrived. This file does no I/O; the
-//! caller gives the bytes to [`Assembler`] as they arrive, in pieces of any size.
+//! `cpu` is the number of the CPU on which the sender ran, plus one, or 0 if the CPU is
+//! unknown. The receiver accepts any number as `cpu`, because `cpu` is only a hint for
+//! `spin.rs`. All numbers are little-endian. A malformed payload makes only its own task
+//! fail, because the header with the payload's length is still valid. The receiver checks
+//! every number in a header, because another process sent it. The receiver does not trust a
+//! length until as many bytes have arrived. This file does no I/O. The caller gives the
+//! arriving bytes to [`Assembler`] in pieces of any size.
 
 use std::fmt;
 
-/// The number of header bytes in front of every payload.
+/// The size of a frame's header, in bytes.
 pub(crate) const HEADER: usize = 24;
 
 /// The kind of a frame. The parent and the worker send different kinds.
@@ -63,16 +64,16 @@ impl Kind {
     }
 }
 
-/// The header of a frame, after its fields were checked.
+/// The header of a frame, whose fields have been checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
-    /// The CPU on which the sender ran, plus one; 0 if the header does not name it.
+    /// The number of the CPU on which the sender ran, plus one, or 0 if the CPU is unknown.
     pub(crate) cpu: u32,
-    /// The task's number; 0 if the frame belongs to no task.
+    /// The number of the frame's task, or 0 if the frame belongs to no task.
     pub(crate) task: u64,
-    /// The payload's length as the sender claims it, which is at most the capacity of a
-    /// `Vec`.
+    /// The payload's length, which the sender claims. The length is at most the largest
+    /// capacity of a `Vec`.
     pub(crate) length: usize,
 }
 
@@ -139,8 +140,8 @@ pub(crate) struct FrameWriter {
 }
 
 impl FrameWriter {
-    /// Writes the header. The bytes that the caller appends before [`close`](Self::close)
-    /// are the payload.
+    /// Writes the header of a frame. The bytes that the caller appends before it calls
+    /// [`close`](Self::close) are the frame's payload.
     pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, task: u64) -> Self {
         let at = out.len();
         out.extend_from_slice(&(kind as u32).to_le_bytes());
@@ -150,19 +151,19 @@ impl FrameWriter {
         Self { at }
     }
 
-    /// Writes the number of appended payload bytes into the header.
+    /// Writes the length of the payload into the frame's header.
     pub(crate) fn close(self, out: &mut [u8]) {
         let length = (out.len() - self.at - HEADER) as u64;
         out[self.at + 16..self.at + HEADER].copy_from_slice(&length.to_le_bytes());
     }
 
-    /// Removes the frame from the buffer, with all bytes that were appended.
+    /// Removes the frame and all bytes after it from the buffer.
     pub(crate) fn rollback(self, out: &mut Vec<u8>) {
         out.truncate(self.at);
     }
 }
 
-/// Returns a whole frame without a payload.
+/// Returns a complete frame that has no payload.
 pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..4].copy_from_slice(&(kind as u32).to_le_bytes());
@@ -170,7 +171,7 @@ pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
     bytes
 }
 
-/// Sets the task's number in a whole frame.
+/// Sets the task number in the header of a complete frame.
 ///
 /// # Panics
 ///
@@ -179,7 +180,7 @@ pub(crate) fn set_task(frame: &mut [u8], task: u64) {
     frame[8..16].copy_from_slice(&task.to_le_bytes());
 }
 
-/// Sets the sender's CPU in a whole frame.
+/// Sets the sender's CPU in the header of a complete frame.
 ///
 /// # Panics
 ///
@@ -188,7 +189,7 @@ pub(crate) fn set_cpu(frame: &mut [u8], cpu: u32) {
     frame[4..8].copy_from_slice(&cpu.to_le_bytes());
 }
 
-/// A complete frame: all its bytes have arrived.
+/// A frame whose bytes have all arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
@@ -196,9 +197,9 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// An iterator over the frames in a payload, which stand one behind the other.
+/// An iterator over the frames that a payload consists of.
 ///
-/// The iterator ends after the first malformed frame.
+/// The iterator yields an error for the first malformed frame, and then ends.
 #[derive(Debug)]
 pub(crate) struct Frames<'a>(&'a [u8]);
 
@@ -232,12 +233,13 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Returns `true` if an empty frame of this kind and task stands anywhere in `bytes`, even
-/// between malformed frames.
+/// Returns `true` if `bytes` contain a frame of this kind and task without a payload, even
+/// if malformed frames surround that frame.
 pub(crate) fn holds(bytes: &[u8], kind: Kind, task: u64) -> bool {
     let mut wanted = bare(kind, task);
     bytes.windows(HEADER).any(|window| {
-        // The frame may have any value in its CPU field, so `wanted` gets the same value.
+        // The frame's CPU field may have any value, so the loop copies that value into
+        // `wanted` before it compares.
         wanted[4..8].copy_from_slice(&window[4..8]);
         window == wanted
     })

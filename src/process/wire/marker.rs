@@ -1,6 +1,6 @@
-//! The marker: the environment variable that makes a process a worker.
+//! The marker: the environment variable that tells a process to become a worker.
 
-/// The environment variable that holds the marker.
+/// The name of the environment variable that holds the marker.
 pub(crate) const VARIABLE: &str = "CONCURRENT_FUTURES_WORKER";
 
 /// The place in the program at which a process becomes a worker.
@@ -21,8 +21,8 @@ impl EntryPoint {
     }
 }
 
-/// Returns the name and the value of the environment variable for a worker of this
-/// process.
+/// Returns the name and the value of the environment variable that a worker of this process
+/// gets.
 pub(crate) fn marker(entry_point: EntryPoint) -> (&'static str, String) {
     (
         VARIABLE,

@@ -1,4 +1,5 @@
-//! The messages between the parent and the worker, as frames.
+//! The messages between the parent and the worker, and the frames that carry these
+//! messages.
 //!
 //! ```text
 //! parent ──▶ worker                          worker ──▶ parent
@@ -8,15 +9,15 @@
 //! Exit                     last              ends, with code 0
 //! ```
 //!
-//! The parent may send more frames without waiting for an answer, because the worker
-//! handles one frame after the other. The worker sends `Started` *before* it decodes the
-//! arguments, because `Deserialize` is user code: if this code ends the process, the pool
-//! takes this task for the cause. The worker ends after it has sent `Refused` or
-//! `InitializeFailed`.
+//! The parent may send several frames without waiting for an answer, because the worker
+//! handles the frames one after the other. The worker sends `Started` *before* it decodes
+//! the arguments, because the arguments' `Deserialize` is user code. If this code ends the
+//! process, the pool treats the task as the cause. The worker ends after it has sent
+//! `Refused` or `InitializeFailed`.
 //!
-//! A chunk of a map is one task. The task's arguments are frames of the kind `Item`, one
-//! for each item. The task's value consists of frames too, one answer for each item.
-//! Arguments and answers are numbered from 0.
+//! A chunk of a map is one task. The arguments of a chunk's task are frames of the kind
+//! `Item`, one frame for each item. The value of a chunk's task consists of frames too, one
+//! answer for each item. These frames are numbered from 0.
 
 use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
@@ -24,14 +25,14 @@ use super::fields::{read, whole};
 use super::frame::{Frame, Kind, ProtocolError, bare};
 use super::program::Program;
 
-/// The advice for bytes that no worker sends by itself.
+/// The advice in the error for bytes that were sent not by a worker but by a task.
 pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has opened itself";
 
-/// The first message: the parent's program, and the worker's number and name.
+/// The first message to a worker: the parent's program, and the worker's number and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
-    /// The parent's program. The worker must run the same program, so that an address
-    /// means the same in both processes.
+    /// The parent's program. The worker must run the same program, so that an address names
+    /// the same function in both processes.
     pub(crate) program: Program,
     /// The number of the worker in its pool.
     pub(crate) number: u64,
@@ -66,7 +67,7 @@ impl Hello {
     }
 }
 
-/// Returns the frame that makes a worker exit.
+/// Returns the frame of the message `Exit`, which makes a worker exit.
 pub(crate) fn exit() -> Vec<u8> {
     bare(Kind::Exit, 0).to_vec()
 }
@@ -142,7 +143,8 @@ impl Reply {
     }
 }
 
-/// Returns the frame with which a worker reports that it cannot begin.
+/// Returns the frame of the message `Refused`, with which a worker reports that it cannot
+/// begin.
 pub(crate) fn refused(why: &str) -> Vec<u8> {
     whole(Kind::Refused, 0, &why)
 }
@@ -181,8 +183,8 @@ mod tests {
         assert_eq!(read, Ok(Request::Hello(hello())));
     }
 
-    /// Reads each kind of frame with no payload, with each payload cut short, and with
-    /// invalid bytes.
+    /// The test reads each kind of frame with an empty payload, with a payload that is cut
+    /// short, and with invalid bytes.
     #[test]
     fn no_payload_panics() {
         let note = WirePanic {

@@ -1,12 +1,12 @@
-//! The data that the parent and its workers exchange: frames, messages, values and
-//! functions as bytes.
+//! The data that the parent and its workers exchange. Messages, values and functions are
+//! encoded as bytes in frames.
 
 pub(crate) mod answer;
 pub(crate) mod assembler;
 pub(crate) mod call;
 pub(crate) mod codec;
-// The tests are not inside `codec`, because `benches/values.rs` includes the codec without
-// its tests.
+// The codec's tests are a module of their own, because `benches/values.rs` includes the
+// module `codec` without tests.
 #[cfg(test)]
 mod codec_tests;
 pub(crate) mod exit_code;

@@ -1,5 +1,5 @@
-//! [`Program`]: a fingerprint of the program. If two processes have the same fingerprint,
-//! a link address means the same in both.
+//! [`Program`]: a fingerprint of the program. In two processes with the same fingerprint, a
+//! link address names the same function.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ pub(crate) struct Program {
     pub(crate) version: String,
     /// The linker's id of the build, which may be empty.
     pub(crate) build_id: Vec<u8>,
-    /// A hash of the program headers.
+    /// A hash of the program headers of the executable file.
     pub(crate) headers: u64,
-    /// The link address of a function of this crate; 0 if the crate is not part of the
+    /// The link address of a function of this crate, or 0 if the crate is not part of the
     /// main program.
     pub(crate) anchor: u64,
 }
@@ -37,8 +37,9 @@ impl Program {
         Image::current().link_address(anchor()).is_some()
     }
 
-    /// Returns the reason why the parent's addresses are not valid in `self`, the worker's
-    /// program.
+    /// Compares the worker's program (`self`) with the parent's program. Returns an error
+    /// text if the two differ, because the parent's addresses are then invalid in the
+    /// worker.
     pub(crate) fn mismatch(&self, parent: &Self) -> Option<String> {
         (self != parent).then(|| {
             format!(
@@ -54,7 +55,7 @@ fn anchor() -> usize {
     (Program::current as *const ()).addr()
 }
 
-/// Shows the fields by which two programs may differ.
+/// Formats all fields of the fingerprint.
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "version {} build ", self.version)?;

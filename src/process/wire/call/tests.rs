@@ -1,4 +1,4 @@
-//! Tests that make calls, encode them, and run them, all in one process.
+//! Tests that make, encode and run calls in a single process.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -8,7 +8,7 @@ use super::super::frame::Frame;
 use super::super::message::{Reply, Request};
 use super::*;
 
-/// Returns the frame that the receiver assembles from `bytes`.
+/// Returns the frame that an `Assembler` makes from `bytes`.
 fn frame(bytes: &[u8]) -> Frame {
     let mut assembler = Assembler::new();
     let mut left = bytes;
@@ -26,7 +26,7 @@ fn frame(bytes: &[u8]) -> Frame {
     }
 }
 
-/// Runs a request as a worker does, and returns the reply.
+/// Runs the call of a request as a worker does, and returns the worker's reply.
 fn reply(request: &[u8]) -> Reply {
     let (task, work) = match Request::of(frame(request)).unwrap() {
         Request::Task(task, work) => (task, work),
@@ -34,7 +34,7 @@ fn reply(request: &[u8]) -> Reply {
         other => panic!("{other:?}"),
     };
     let mut out = Vec::new();
-    // SAFETY: this program has made the call.
+    // SAFETY: the test made the call in this process.
     assert!(unsafe { work.call.run(task, work.args(), &mut out) });
     Reply::of(frame(&out)).unwrap()
 }
@@ -106,8 +106,8 @@ fn addresses_that_are_not_code_are_not_called() {
             trampoline,
         };
         assert_eq!(Call::from_bytes(call.to_bytes()), call);
-        // SAFETY: one of the two addresses is not an address of code, so `run` calls no
-        // function.
+        // SAFETY: `run` calls no function, because the function's or the trampoline's
+        // address is not in the program's code.
         assert!(!unsafe { call.run(1, &[], &mut out) });
     }
     assert!(out.is_empty());
@@ -127,7 +127,7 @@ fn a_panic_comes_with_its_place() {
     assert_eq!(panic.message(), "3 is too small");
 }
 
-/// A value whose `Serialize`, `Deserialize` or `Drop` fails for certain numbers.
+/// A number whose `Serialize`, `Deserialize` or `Drop` fails or panics for certain values.
 struct Picky(u8);
 
 impl Serialize for Picky {
@@ -172,7 +172,8 @@ fn values_that_do_not_cross_fail_their_own_task() {
     assert!(matches!(&answer, Answer::Undecodable(f) if f.type_name.ends_with("Picky")));
     let answer = answer_to(|p: Picky| p.0, &Picky(4));
     assert!(matches!(&answer, Answer::Panicked(note) if note.message == "four panics"));
-    // The value is already encoded when the value's `Drop` panics.
+    // The answer is `Returned`, because the value is already encoded when its `Drop`
+    // panics.
     assert!(
         matches!(answer_to(make, &5), Answer::Returned(bytes) if codec::decode(&bytes) == Ok(5_u8))
     );

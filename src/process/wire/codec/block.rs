@@ -1,13 +1,13 @@
-//! Lists of numbers as one block of bytes.
+//! Blocks: a block holds all numbers of a list as one sequence of bytes.
 //!
-//! serde writes a `Vec<f64>` number by number, which takes 3 to 10 times as long as a
-//! copy, and a hundred times as long in a debug build. So the writer and the reader check
-//! the type of the value, and copy vectors of primitive numbers as one block. (A `String`
-//! is written as one block already.)
+//! The writer and the reader check the type of each value, and copy a vector of primitive
+//! numbers as one block. serde would write a `Vec<f64>` number by number, which takes 3 to
+//! 10 times as long as a copy, and a hundred times as long in a debug build.
 //!
-//! A `with` attribute may hide the type from one of the two sides. The encoding is
-//! readable in this case too, because the reader sees the tag of a block. The reader can
-//! read a block number by number, and can read a list of single numbers into a vector.
+//! A serde attribute such as `with` may hide the vector's type from the writer or from the
+//! reader. The reader can then still read the encoding, because a block has its own tag.
+//! The reader can read a block number by number, and can read a list of single numbers into
+//! a vector.
 
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, needs_drop, transmute_copy};
@@ -17,12 +17,12 @@ use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use super::tag;
 
-/// A list of numbers, as the bytes that the list has in memory.
+/// The numbers of a list, as the bytes that these numbers have in memory.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
-    /// The tag of each number.
+    /// The tag for the type of the numbers.
     pub(super) tag: u8,
-    /// The length of the list.
+    /// The number of elements in the list.
     pub(super) count: usize,
     pub(super) bytes: &'a [u8],
 }
@@ -32,11 +32,12 @@ pub(super) trait Number: Pod + DeserializeOwned {
     const TAG: u8;
 }
 
-/// Reads lists of numbers.
+/// A reader that can read a whole list of numbers at once.
 pub(super) trait ReadNumbers {
     type Error;
 
-    /// Returns the next block as a vector; `None` if no block of such numbers comes next.
+    /// Returns the next block as a vector, or `None` if the next bytes are not a block of
+    /// numbers of type `N`.
     fn read_numbers<N: Number>(&mut self) -> Option<Result<Vec<N>, Self::Error>>;
 }
 
@@ -49,8 +50,8 @@ macro_rules! numbers {
         /// Returns the block of `value` if `value` is a vector of numbers.
         #[inline]
         pub(super) fn block_of<T: ?Sized>(value: &T) -> Option<Block<'_>> {
-            // Both arguments are constants for most types, so the compiler removes the
-            // search below.
+            // For most types both arguments are constants, so the compiler evaluates this
+            // condition and removes the code below it.
             if is_no_vector(size_of_val(value), needs_drop::<T>()) {
                 return None;
             }
@@ -60,8 +61,8 @@ macro_rules! numbers {
             None
         }
 
-        /// Makes `reader` read the value of a seed of type `S`, if that value is a vector
-        /// of numbers and a block of such numbers comes next.
+        /// Reads the value of a seed of type `S` as a block. Returns `None` if the value is
+        /// not a vector of numbers, or if the next bytes are not a block of these numbers.
         #[inline]
         pub(super) fn read_vector<'de, S, R>(reader: &mut R) -> Option<Result<S::Value, R::Error>>
         where
@@ -73,8 +74,8 @@ macro_rules! numbers {
             }
             $(if typeid::of::<S>() == typeid::of::<PhantomData<Vec<$number>>>() {
                 let numbers = ManuallyDrop::new(reader.read_numbers::<$number>()?);
-                // SAFETY: the seed is `PhantomData<Vec<_>>`, whose value has the type of
-                // this vector, and `ManuallyDrop` keeps the original from being dropped.
+                // SAFETY: `S` is `PhantomData<Vec<_>>`, so `S::Value` is the type of this
+                // vector. `ManuallyDrop` keeps the original vector from being dropped.
                 return Some(unsafe {
                     transmute_copy::<
                         ManuallyDrop<Result<Vec<$number>, R::Error>>,
@@ -104,7 +105,8 @@ numbers! {
     f64, F64;
 }
 
-/// Returns `true` if a type of that size cannot be a vector.
+/// Returns `true` if the size of a type, or its lack of drop code, shows that the type is
+/// not a vector.
 #[inline]
 fn is_no_vector(size: usize, needs_drop: bool) -> bool {
     !needs_drop || size != size_of::<Vec<u8>>()
@@ -112,8 +114,8 @@ fn is_no_vector(size: usize, needs_drop: bool) -> bool {
 
 #[inline]
 fn downcast<T: ?Sized, U>(value: &T) -> Option<&U> {
-    // SAFETY: the types are equal except for lifetimes, and a `Vec` of numbers has no
-    // lifetimes.
+    // SAFETY: the two type ids are equal, so `T` and `U` differ at most in lifetimes. `U`
+    // is a `Vec` of numbers, which has no lifetimes.
     (typeid::of::<T>() == typeid::of::<U>())
         .then(|| unsafe { &*std::ptr::from_ref(value).cast::<U>() })
 }
@@ -128,19 +130,22 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Copies the numbers of a block into a vector. Trailing bytes that make no whole number
-/// are ignored.
+/// Copies the numbers of a block into a vector. The function ignores bytes at the end that
+/// are fewer than one number has.
 ///
-/// `bytemuck` is not used here, because it fills the vector with zeros first. For 1 MiB
-/// these zeros take a tenth of the time in which the bytes reach another process.
+/// The function does not use `bytemuck`, because `bytemuck` first fills the vector with
+/// zeros. For 1 MiB, writing the zeros takes a tenth of the time in which the bytes reach
+/// another process.
 pub(super) fn numbers_of<N: Number>(bytes: &[u8]) -> Vec<N> {
     let count = bytes.len() / size_of::<N>();
     let mut numbers = Vec::<N>::with_capacity(count);
     let start = numbers.as_mut_ptr().cast::<u8>();
-    // SAFETY: `bytes` has at least that many bytes, and the vector has the capacity for
-    // them. The vector is new, so the two do not overlap.
+    // SAFETY: `bytes` has at least as many bytes as are copied, and the vector has the
+    // capacity for these bytes. `bytes` and the vector do not overlap, because the vector
+    // is new.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, count * size_of::<N>()) };
-    // SAFETY: `count` numbers were written, and any bytes are a valid number (`Pod`).
+    // SAFETY: the copy has written `count` numbers, and any bytes are a valid number
+    // because `N` is `Pod`.
     unsafe { numbers.set_len(count) };
     numbers
 }

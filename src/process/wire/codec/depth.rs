@@ -1,36 +1,39 @@
-//! Deeply nested values: more stack for the code that writes or reads them, because this
-//! code calls itself once for each level.
+//! More stack for deeply nested values. The code that writes or reads a value calls itself
+//! once for each level of nesting.
 
 use super::refusal::Refusal;
 use crate::sys::stack;
 
-/// A stack size, in bytes, that is larger than the writing of one value takes, including
-/// the value's own code.
+/// A number of bytes that is larger than the stack that is used to write one level of a
+/// value, including the value's `Serialize`.
 pub(super) const LEAST: usize = 128 << 10;
 
-/// A stack size, in bytes, that is larger than the stack used between two nested parts
-/// while they are read. The size of a part is known only once its own code runs. By then a
-/// debug build has placed some copies of the part on the stack: about ten copies of a part
-/// of 64 KiB.
+/// A number of bytes that is larger than the stack that is used to read one level of a
+/// value. The reader knows the size of a part only when the part's `Deserialize` runs. In a
+/// debug build, copies of the part are already on the stack at that time, for example ten
+/// copies of a part of 64 KiB.
 const LEAST_TO_READ: usize = 1 << 20;
 
 /// The number of copies of a value for which the stack has room while the value is read.
-/// The number is generous, because a debug build copies the value from function to
-/// function. A list of parts of 2 KiB took eight to eleven copies for each part. These
-/// counts come from the longest list for which 32 MiB of stack were enough.
+/// The number is large, because in a debug build each function that returns a value copies
+/// the value. In a measurement, the reading of a list whose parts have 2 KiB took the stack
+/// of eight to eleven copies for each part.
 const COPIES: usize = 24;
 
-/// Returns the bytes of stack that the reading of a value of `size` bytes needs.
+/// Returns the number of bytes of stack that the decoder needs to read a value of `size`
+/// bytes.
 #[inline]
 pub(super) const fn needs_for(size: usize) -> usize {
     size.saturating_mul(COPIES).saturating_add(LEAST_TO_READ)
 }
 
-/// Reads or writes a part, with at least `bytes` bytes of free stack.
+/// Calls `part`, which reads or writes a part of a value, with at least `bytes` bytes of
+/// free stack.
 ///
 /// # Errors
 ///
-/// Returns an error if there is no memory for more stack, or if `part` returns an error.
+/// Returns an error if there is not enough memory for more stack, or if `part` returns an
+/// error.
 #[inline]
 pub(super) fn deeper<T>(
     bytes: usize,

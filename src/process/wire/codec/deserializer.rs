@@ -1,11 +1,12 @@
-//! The deserializer: reads a value from the bytes that `serializer.rs` wrote.
+//! The deserializer: reads a value from the bytes that the serializer (`serializer.rs`)
+//! wrote.
 //!
-//! An integer may be read as an integer of another width, and the visitor checks its
-//! value. Sequences, tuples and packed numbers may be read as each other if their numbers
-//! of elements are equal. Text and bytes may be read as each other. The fields of a struct
-//! must be the written fields, with the same names and in the same order. Every other
-//! difference is an error. A visitor that leaves a part unread, or asks for more parts
-//! than were written, is an error too.
+//! An integer may be read as an integer of another width. serde's visitor checks that the
+//! integer's value fits. A sequence, a tuple or a packed list may be read as any of these
+//! three if the number of elements is the same. Text may be read as bytes, and bytes as
+//! text. A struct must be read with the names of the written fields, in the same order.
+//! Every other difference is an error. The reader also returns an error if a visitor does
+//! not read all parts, or asks for more parts than were written.
 
 use std::ptr;
 
@@ -23,8 +24,9 @@ pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> 
     let mut reader = Reader::new(bytes)?;
     let mut value = reader.value(std::marker::PhantomData::<T>)?;
     if reader.is_ambiguous && !reader.has_failed {
-        // The first read went by position and showed that no field is missing. The second
-        // read goes by name, and shows that no two names are aliases of one field.
+        // The first read has read the fields by position, and has shown that no field is
+        // missing. The second read reads the fields by name, and shows that no two names
+        // are aliases of one field.
         drop(value);
         reader = Reader::new(bytes)?;
         reader.by_name = true;
@@ -43,7 +45,7 @@ pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> 
     }
 }
 
-/// Methods that read plain numbers; an integer may have been written with another width.
+/// Methods that read plain numbers. An integer may have been written with another width.
 macro_rules! numbers {
     ($($method:ident $visit:ident $type:ty, $tag:ident;)*) => {
         $(
@@ -110,7 +112,7 @@ macro_rules! texts {
     )*};
 }
 
-/// Methods that would need a format whose bytes say which value comes next.
+/// Methods that return an error, because they need a self-describing format.
 macro_rules! unserved {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Refusal> {
@@ -286,7 +288,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         }
         let shape = self.shape()?;
         let known = self.shapes[shape].variants;
-        // A `Deserialize` that was written by hand may list no variants.
+        // The check is skipped for a `Deserialize` that was written by hand and lists no
+        // variants.
         if !variants.is_empty() && !known.is_some_and(|known| ptr::eq(known, variants)) {
             self.find_variant(shape, name, variants)?;
         }
@@ -306,8 +309,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 }
 
-/// A variant, which is read by its name, because the variant's number may differ between
-/// writer and reader.
+/// A variant of an enum. The reader reads the variant by its name, because the writer may
+/// number the variants differently.
 struct Variant<'d, 'de> {
     reader: &'d mut Reader<'de>,
     tag: u8,

@@ -1,4 +1,4 @@
-//! [`Reader`]: the bytes of an encoded value, and the checks of each part that is read.
+//! [`Reader`]: reads the bytes of an encoded value, and checks each part that is read.
 
 use std::ptr;
 
@@ -11,34 +11,38 @@ use super::refusal::{Refusal, USE_JSON};
 use super::scan::{ends_early, names, take, take_length, take_text};
 use super::tag;
 
-/// A shape as the writer has written it.
+/// A shape that the writer has written: the name and the fields of a struct or variant.
 pub(super) struct Shape<'de> {
     pub(super) name: &'de str,
     pub(super) count: usize,
-    /// The names of the fields; a length stands in front of each name.
+    /// The names of the fields, each with its length in front.
     pub(super) fields: &'de [u8],
-    /// The reader's fields, once they were found to fit the written fields.
+    /// The fields of the reading type, once the reader has found that they fit the written
+    /// fields.
     pub(super) fitting: Option<&'static [&'static str]>,
-    /// The reader's variants, once exactly one of them was found to have the written name.
+    /// The variants of the reading type, once the reader has found that exactly one variant
+    /// has the written name.
     pub(super) variants: Option<&'static [&'static str]>,
 }
 
 pub(super) struct Reader<'de> {
     pub(super) rest: &'de [u8],
     pub(super) shapes: Vec<Shape<'de>>,
-    /// The tag of the next value, if that value is an element of a packed list and has no
-    /// tag of its own.
+    /// The tag of the next value, if that value is an element of a packed list. The
+    /// elements of a packed list have no tags of their own.
     pub(super) packed: Option<u8>,
-    /// `true` once a read has failed. The meaning of the next bytes is then unknown.
+    /// `true` once a read has failed. After a failed read the meaning of the next bytes is
+    /// unknown.
     pub(super) has_failed: bool,
-    /// `true` if a struct was written with fewer fields than its reader has. Some of the
-    /// reader's fields may then be aliases of one field.
+    /// `true` if a struct was written with fewer fields than the reading type has names.
+    /// Some of these names may be aliases of one field.
     pub(super) is_ambiguous: bool,
-    /// `true` if a struct with fewer written fields is read by name, and not by position.
+    /// `true` if the reader reads a struct that was written with fewer fields by name and
+    /// not by position.
     pub(super) by_name: bool,
-    /// The size in bytes of the largest type whose reading has begun so far. A type behind a
-    /// `Box` or in a `Vec` is not part of its owner's size, so that type counts only from
-    /// the start of its own reading.
+    /// The size in bytes of the largest type whose reading has begun so far. The size of a
+    /// type includes no value behind a `Box` or in a `Vec`. The type of such a value counts
+    /// when the reading of that value begins.
     pub(super) largest: usize,
 }
 
@@ -82,14 +86,15 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// Returns the bytes of stack that the reading of a value of type `T` needs.
+    /// Returns the number of bytes of stack that the reader needs to read a value of type
+    /// `T`.
     #[inline]
     pub(super) fn stack_for<T>(&mut self) -> usize {
         self.largest = self.largest.max(size_of::<T>());
         needs_for(self.largest)
     }
 
-    /// Reads the whole value, or a value that is part of another value.
+    /// Reads the outermost value, or a value that is a part of another value.
     #[inline]
     pub(super) fn value<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
         let before = self.rest.len();
@@ -99,15 +104,15 @@ impl<'de> Reader<'de> {
             }
         }
         let read = seed.deserialize(&mut *self);
-        // The writer writes at least one byte for each value, so a read that takes no
-        // bytes has failed.
+        // A read that takes no bytes has failed, because the writer writes at least one
+        // byte for each value.
         if read.is_err() || self.rest.len() == before {
             self.has_failed = true;
         }
         read
     }
 
-    /// Returns an error, and records that the meaning of the next bytes is unknown.
+    /// Returns an error, and records that the read has failed.
     #[cold]
     pub(super) fn fail(&mut self, reason: impl Into<String>) -> Refusal {
         self.has_failed = true;
@@ -177,8 +182,8 @@ impl<'de> Reader<'de> {
         std::str::from_utf8(bytes).map_err(|_| self.fail("text that is not UTF-8"))
     }
 
-    /// Reads the bytes behind [`tag::PACKED`]; returns `None` if the tag of the numbers is
-    /// not `wanted`.
+    /// Reads the bytes of the numbers behind a [`tag::PACKED`]. Returns `None` if the tag
+    /// of the numbers is not `wanted`.
     #[inline]
     pub(super) fn packed_bytes(
         &mut self,
@@ -195,8 +200,8 @@ impl<'de> Reader<'de> {
         self.take(count.saturating_mul(width)).map(Some)
     }
 
-    /// Reads any list of elements; `count` is the number of elements if the reader knows
-    /// it.
+    /// Reads a list of elements of any kind. `count` is the number of elements if the
+    /// reading type requires a number.
     #[inline]
     pub(super) fn elements<V: Visitor<'de>>(
         &mut self,
@@ -252,7 +257,7 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// Reads the fields of a struct or variant whose tag was read.
+    /// Reads the fields of a struct or variant, after the caller has read the tag.
     #[inline]
     pub(super) fn fields<V: Visitor<'de>>(
         &mut self,
@@ -279,9 +284,9 @@ impl<'de> Reader<'de> {
                 visitor.visit_map(&mut named)
             });
         }
-        // The reader's additional names may be aliases of fields that were written. If
-        // these names are no aliases, the reader reads more fields than were written,
-        // which is an error.
+        // The additional names of the reading type may be aliases of written fields. If
+        // these names are fields of their own, the type asks for more fields than were
+        // written, which is an error.
         let read = self.visit(count, None, true, |parts| visitor.visit_seq(parts));
         read.map_err(|wrong| {
             let missing = self.missing(shape, fields);
@@ -289,7 +294,7 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// Checks that the reader reads all fields that were written, in the same order.
+    /// Checks that the reading type has all fields that were written, in the same order.
     #[cold]
     pub(super) fn fit(
         &mut self,
@@ -319,9 +324,9 @@ impl<'de> Reader<'de> {
         Err(self.fail(reason))
     }
 
-    /// Checks that exactly one of the reader's variants has the written name. Without this
-    /// check a variant marked `other` would accept an unknown name, and the first of
-    /// several variants with one name would be used for all of them.
+    /// Checks that exactly one variant of the reading type has the written name. Without
+    /// this check, a variant with the attribute `other` would accept an unknown name. If
+    /// several variants had the same name, serde would always choose the first.
     #[cold]
     pub(super) fn find_variant(
         &mut self,
@@ -346,7 +351,8 @@ impl<'de> Reader<'de> {
         Err(self.fail(reason))
     }
 
-    /// Names a field that the reader reads and the writer has not written.
+    /// Returns the error text for a field that the reading type has and that was not
+    /// written.
     #[cold]
     pub(super) fn missing(&self, shape: usize, fields: &[&str]) -> String {
         let written = &self.shapes[shape];
@@ -362,7 +368,7 @@ impl<'de> Reader<'de> {
 impl ReadNumbers for Reader<'_> {
     type Error = Refusal;
 
-    /// Returns `None` if the numbers must be read one by one.
+    /// Returns `None` if the reader has to read the numbers one by one.
     fn read_numbers<N: Number>(&mut self) -> Option<Result<Vec<N>, Refusal>> {
         let before = self.rest;
         self.rest = self.rest.get(1..)?;
@@ -381,13 +387,14 @@ impl Reader<'_> {
     }
 }
 
-/// The elements, or the keys and values, that remain to be read.
+/// The elements of a list, or the keys and values of a map, that the reader has not read
+/// yet.
 pub(super) struct Parts<'d, 'de> {
     reader: &'d mut Reader<'de>,
     left: usize,
     packed: Option<u8>,
-    /// `true` if reading more parts than were written is an error, and not the end of the
-    /// list.
+    /// `true` if a type that asks for more parts than were written gets an error. Otherwise
+    /// the type gets the end of the list.
     is_exact: bool,
 }
 
@@ -408,7 +415,8 @@ impl<'de> Parts<'_, 'de> {
         self.reader.value(seed).map(Some)
     }
 
-    /// Returns the number of remaining parts, but at most the number of remaining bytes.
+    /// Returns the number of parts that are not read yet, but at most the number of
+    /// remaining bytes.
     #[inline]
     pub(super) fn hint(&self) -> Option<usize> {
         Some(self.left.min(self.reader.rest.len()))
@@ -452,9 +460,9 @@ impl<'de> de::MapAccess<'de> for &mut Parts<'_, 'de> {
     }
 }
 
-/// The fields of a struct, which are read by the names that were written.
+/// The fields of a struct that is read by the written field names, and not by position.
 struct Named<'p, 'd, 'de> {
-    /// The names that remain to be read; a length stands in front of each name.
+    /// The field names that are not read yet, each with its length in front.
     names: &'de [u8],
     parts: &'p mut Parts<'d, 'de>,
 }

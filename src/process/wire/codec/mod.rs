@@ -1,10 +1,11 @@
-//! Values as bytes. The codec does not know frames and tasks.
+//! The codec: encodes values as bytes, and decodes these bytes. The codec does not know
+//! frames and tasks.
 //!
-//! The codec uses a format of its own. The two processes run the same program on the same
-//! machine, and the decoded value must equal the value that was sent. So each part of the
-//! encoding begins with a tag that names the serde call that wrote the part, and fields
-//! and variants are identified by name. A reader that asks for another type gets an error.
-//! A format without such tags would decode the bytes as a different value.
+//! The codec has its own format, because the decoded value must equal the encoded value.
+//! Each part of the encoding begins with a tag, which names the serde call that wrote the
+//! part. The format identifies fields and variants by name. A `Deserialize` that asks for
+//! another type gets an error. In a format without tags, such a `Deserialize` would get a
+//! wrong value.
 //!
 //! | file | holds |
 //! |---|---|
@@ -41,7 +42,8 @@ const LARGE: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CodecFault {
     pub(crate) type_name: String,
-    /// The error text, which comes from the value's own code or from the codec.
+    /// The error text, which comes from the value's `Serialize` or `Deserialize`, or from
+    /// the codec.
     pub(crate) reason: String,
 }
 
@@ -70,7 +72,8 @@ impl fmt::Display for CodecFault {
 ///
 /// # Panics
 ///
-/// Panics if the value's `Serialize` panics; `out` then holds a part of the encoding.
+/// Panics if the value's `Serialize` panics. After a panic `out` holds a part of the
+/// encoding.
 pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecFault> {
     let before = out.len();
     output::write(value, out).map_err(|refusal| {
@@ -90,9 +93,9 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
 ///
 /// Panics if the value's `Deserialize` panics.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault> {
-    // A `Deserialize` that cannot allocate memory ends the program. A value takes about as
-    // much memory as its encoding, so the decoder first tries to allocate as much memory
-    // as the encoding takes.
+    // The decoder first tries to allocate as much memory as the encoding takes, because a
+    // value takes about as much memory as its encoding. A `Deserialize` that cannot
+    // allocate memory would end the program.
     if bytes.len() > LARGE && !is_memory_for(bytes.len()) {
         let size = bytes.len();
         let why = format!("there is no memory for its {size} bytes");
@@ -104,7 +107,8 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault>
 fn is_memory_for(bytes: usize) -> bool {
     let mut buffer = Vec::<u8>::new();
     let reserved = buffer.try_reserve_exact(bytes);
-    // The compiler could otherwise remove the allocation, because the buffer is not used.
+    // Without `black_box` the compiler could remove the allocation, because no code uses
+    // the buffer.
     std::hint::black_box(&buffer);
     reserved.is_ok()
 }

@@ -1,8 +1,8 @@
-//! [`Writer`]: the tagged bytes of a value, and the shapes behind them.
+//! [`Writer`]: writes the tagged bytes of a value, and then the shapes that the value uses.
 //!
-//! The bytes of a struct or variant begin with the number of its *shape*. A shape is the
-//! name of the struct or variant, with the names of its fields. All shapes stand behind
-//! the value, each shape once, so that the reader can check that it reads the same fields
+//! The bytes of a struct or variant begin with the number of its *shape*. A shape holds the
+//! name of a struct or variant and the names of its fields. The writer writes each shape
+//! once, after the value. By the shapes, the reader checks that it reads the same fields
 //! that were written.
 
 use std::mem::needs_drop;
@@ -15,7 +15,7 @@ use super::depth::{LEAST, deeper};
 use super::refusal::Refusal;
 use super::tag;
 
-/// The name of a struct or a variant, and of the fields that were written.
+/// The name of a struct or a variant, and the names of the fields that were written.
 pub(super) struct Shape {
     pub(super) name: &'static str,
     pub(super) fields: Vec<&'static str>,
@@ -24,15 +24,15 @@ pub(super) struct Shape {
 pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) shapes: Vec<Shape>,
-    /// `true` once a part of the value could not be written. The `Serialize` around that
-    /// part may have ignored the error.
+    /// `true` once a part of the value could not be written. The flag is needed because a
+    /// `Serialize` may ignore the error of a part.
     pub(super) has_failed: bool,
 }
 
-/// Appends a whole encoded value.
+/// Appends the encoding of a whole value.
 pub(super) fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
-    // The first byte says if shapes follow the value.
+    // The first byte says whether shapes follow the value.
     out.push(0);
     let mut writer = Writer {
         out,
@@ -47,7 +47,8 @@ pub(super) fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), Re
     }
     let shapes = writer.shapes;
     if shapes.is_empty() {
-        // The most frequent value is `()`, which is encoded as no bytes at all.
+        // The encoding of `()` has no bytes at all, because `()` is the most frequent
+        // value.
         if out[start + 1..] == [tag::UNIT] {
             out.truncate(start);
         }
@@ -83,7 +84,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes the whole value, or a value that is part of another value.
+    /// Writes the outermost value, or a value that is a part of another value.
     #[inline]
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         if let Some(block) = block_of(value) {
@@ -93,8 +94,7 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(block.bytes);
             return Ok(());
         }
-        // A deeply nested value holds something on the heap, or is a reference to such a
-        // value.
+        // Only a value that owns heap memory, or a reference, can be deeply nested.
         let may_go_deep = needs_drop::<T>() || size_of_val(value) == size_of::<usize>();
         let written = if may_go_deep {
             deeper(LEAST, || value.serialize(&mut *self))
@@ -128,8 +128,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Adds a shape if no equal shape was added before, and returns the number of the
-    /// shape.
+    /// Returns the number of a shape. Adds the shape if no equal shape was added before.
     #[cold]
     pub(super) fn add(
         &mut self,

@@ -1,17 +1,17 @@
-//! [`Refusal`]: the reason, as text, why a value could not be written or read.
+//! [`Refusal`]: a text that says why a value could not be written or read.
 //!
-//! The errors that a value's own `Serialize` or `Deserialize` makes have this type too,
-//! and a refusal keeps their texts.
+//! The errors of a value's own `Serialize` or `Deserialize` have this type too, and keep
+//! their texts.
 
 use std::fmt::{self, Display};
 
 use serde::{de, ser};
 
-/// The advice for a value that this format cannot encode.
+/// The advice in the error for a value that the codec's format cannot encode.
 pub(super) const USE_JSON: &str =
     "wrap the value in `Json` (feature `json`), which says what comes";
 
-/// A refusal is one pointer wide, so that the codec's results stay small.
+/// A refusal has the size of one pointer, so that the codec's results stay small.
 #[expect(
     clippy::box_collection,
     reason = "every result on the way is as large as this"

@@ -1,5 +1,5 @@
-//! [`Parts`] and [`Fields`]: sequences, maps, structs and variants while they are being
-//! written.
+//! [`Parts`] and [`Fields`]: the serializers of the parts of sequences, maps, structs and
+//! variants.
 
 use std::ptr;
 
@@ -45,8 +45,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A list or map that is being written; `left` counts the announced parts that are still
-/// missing.
+/// A list or map that is being written. `left` is the number of announced parts that are
+/// not written yet.
 pub(super) struct Parts<'e, 'a> {
     pub(super) writer: &'e mut Writer<'a>,
     pub(super) left: usize,
@@ -117,16 +117,17 @@ impl ser::SerializeMap for Parts<'_, '_> {
     }
 }
 
-/// The fields of a struct or a variant, while they are being written.
+/// The fields of a struct or a variant that is being written.
 pub(super) struct Fields<'e, 'a> {
     writer: &'e mut Writer<'a>,
     name: &'static str,
-    /// The position in the output at which the number of the shape stands.
+    /// The position of the shape's number in the output.
     at: usize,
-    /// The index of a known shape whose fields agree with the fields written so far.
+    /// The index of a known shape that begins with the fields that were written so far.
     likely: usize,
     count: usize,
-    /// The names of the fields written so far, if no known shape fits.
+    /// The names of the fields that were written so far, if no known shape begins with
+    /// these fields.
     own_names: Vec<&'static str>,
 }
 
@@ -147,7 +148,8 @@ impl Fields<'_, '_> {
         self.writer.value(value)
     }
 
-    /// Switches from the known shape to a list of this struct's own field names.
+    /// Gives up the known shape, and copies the names of the fields written so far into
+    /// `own_names`.
     #[cold]
     fn leave_likely(&mut self) {
         if let Some(likely) = self.writer.shapes.get(self.likely) {

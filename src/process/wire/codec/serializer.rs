@@ -1,4 +1,4 @@
-//! The serializer: writes serde's calls as tagged bytes.
+//! The serializer: writes a tag and bytes for each call that a `Serialize` makes.
 
 use std::fmt::Display;
 
@@ -120,7 +120,7 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
 
     fn serialize_map(self, count: Option<usize>) -> Result<Parts<'e, 'a>, Refusal> {
         let mut parts = self.parts(tag::MAP, count)?;
-        // `left` counts keys and values alike.
+        // `left` counts keys and values, so a map of `n` entries has `2 * n` parts.
         parts.left = parts.left.saturating_mul(2);
         Ok(parts)
     }

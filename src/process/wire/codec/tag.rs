@@ -1,7 +1,7 @@
-//! The tags: bytes that say which call of serde wrote the bytes that follow.
+//! The tags: a tag is a byte that names the serde call that wrote the following bytes.
 //!
-//! All numbers have the processor's byte order, because writer and reader are the same
-//! program on the same machine.
+//! All numbers are in the processor's byte order, because the writer and the reader run on
+//! the same machine.
 //!
 //! ```text
 //! UNIT NONE FALSE TRUE
@@ -18,8 +18,8 @@
 //! STRUCT_VARIANT      | shape u16 | fields
 //! ```
 //!
-//! A newtype struct is encoded as its value. Lengths and counts are encoded with seven
-//! bits in each byte.
+//! A newtype struct is encoded as its value. A length or a count is encoded with seven bits
+//! in each byte.
 
 macro_rules! tags {
     ($($name:ident $text:literal)*) => {
@@ -29,7 +29,7 @@ macro_rules! tags {
 
         $(pub(crate) const $name: u8 = Number::$name as u8;)*
 
-        /// Returns the name of a tag, for errors.
+        /// Returns the name of a tag, which error texts use.
         pub(super) fn name(tag: u8) -> &'static str {
             match tag {
                 $($name => $text,)*
@@ -70,6 +70,6 @@ tags! {
     STRUCT_VARIANT "a variant with fields"
 }
 
-/// The tags of `usize` and `isize`, whose width is the processor's.
+/// The tags of `usize` and `isize`, which depend on the processor's pointer size.
 pub(super) const USIZE: u8 = if size_of::<usize>() == 8 { U64 } else { U32 };
 pub(super) const ISIZE: u8 = if size_of::<isize>() == 8 { I64 } else { I32 };

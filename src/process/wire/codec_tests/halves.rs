@@ -1,5 +1,5 @@
-//! Types whose `Serialize` and `Deserialize` do not fit: a value arrives equal, or there
-//! is an error.
+//! Tests of types whose `Serialize` and `Deserialize` do not fit together. A value must
+//! arrive equal, or the decoder must return an error.
 
 #![expect(unreachable_patterns, reason = "each field has the same aliases")]
 
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use serde::de::DeserializeOwned;
 
-/// Encodes `value` and returns the decoded value.
+/// Encodes `value`, and decodes the bytes as a `B`.
 fn carried<A: Serialize, B: DeserializeOwned>(value: &A) -> Result<B, CodecFault> {
     decode(&bytes_of(value)?)
 }
@@ -25,7 +25,7 @@ fn assert_arrives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T)
     assert_eq!(carried::<T, T>(&value), Ok(value));
 }
 
-/// An order as a web service sends it: absent values are not written.
+/// An order in the format of a web service, which does not write absent values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -95,8 +95,8 @@ fn a_field_that_only_one_half_knows_is_an_error_that_names_it() {
     assert!(fault.reason.contains("`into` of `Swap`"), "{fault}");
 }
 
-/// Calls the macro `$next` once for each attribute, which is appended to the attributes in
-/// `$so_far`.
+/// Calls the macro `$next` once for each attribute. The arguments of the call are the
+/// attributes in `$so_far` and the new attribute.
 macro_rules! each_attribute {
     ($next:ident $($so_far:tt)*) => {
         $next! { $($so_far)* [] }
@@ -168,15 +168,16 @@ fn check_one<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
     }
 }
 
-/// Each of serde's attributes that make the halves of a struct differ is tried at each of
-/// two fields. The third field may be skipped. More fields would make the test slow to
-/// compile.
+/// The test gives each of two fields each serde attribute that makes the writer and the
+/// reader of a struct differ. A third field may be skipped. The test has no more fields,
+/// because it would compile slowly.
 #[test]
 fn whatever_is_skipped_a_struct_arrives_equal_or_is_an_error() {
     each_attribute! { second }
 }
 
-/// The fields are inside a variant, and have the same attributes as in the test above.
+/// The fields of the enum's variant have the same attributes as the struct's fields in the
+/// test before this one.
 #[test]
 fn whatever_is_skipped_a_variant_arrives_equal_or_is_an_error() {
     each_attribute! { second_of_a_variant }
@@ -239,7 +240,7 @@ fn other_names_of_fields_and_fields_of_neither_half_arrive() {
         port,
     };
     assert_arrives(vec![named(None), named(Some(3))]);
-    /// A struct that is read through another struct, whose fields have other names.
+    /// serde reads a `Checked` through an `Unchecked`, whose fields have other names.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(try_from = "Unchecked")]
     struct Checked {
@@ -338,7 +339,8 @@ fn what_is_the_same_by_another_name_is_read() {
     assert!(carried::<_, Duration>(&BTreeMap::from([("secs", 1), ("nanos", 2)])).is_err());
 }
 
-/// A value's own code ignores an error, so the meaning of the next bytes is unknown.
+/// A `Deserialize` that was written by hand ignores an error, so the meaning of the next
+/// bytes is unknown.
 #[test]
 fn an_error_that_is_passed_over_is_an_error() {
     #[derive(Debug, PartialEq)]
@@ -384,7 +386,7 @@ fn a_count_that_is_wrong_is_an_error() {
     }
 }
 
-/// A reader takes an unknown name for the variant that is marked `other`.
+/// serde reads an unknown variant name as the variant with the attribute `other`.
 #[test]
 fn a_variant_that_only_the_writer_knows_is_not_another_one() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -439,8 +441,8 @@ fn variants_of_one_name_are_not_taken_for_each_other() {
     assert_arrives([Twice::D, Twice::F]);
 }
 
-/// The struct writes all its announced fields when it is written first, and fewer fields
-/// when it is written again.
+/// The first struct in the list writes all its announced fields, and the second struct
+/// writes fewer fields than it announces.
 #[test]
 fn a_struct_that_has_fewer_fields_the_second_time_is_not_read_as_the_first() {
     struct Shrinking(usize);
@@ -469,8 +471,8 @@ fn a_struct_that_has_fewer_fields_the_second_time_is_not_read_as_the_first() {
     assert!(carried::<_, Vec<Whole>>(&[Shrinking(2), Shrinking(2)]).is_ok());
 }
 
-/// The bytes that this value does not read would be taken for the next value's tag, a
-/// `Some`.
+/// If the decoder allowed a value that reads nothing, the unread bytes of that value would
+/// become the tag `Some` of the next value.
 #[test]
 fn a_value_that_reads_nothing_does_not_change_the_next() {
     #[derive(Debug)]
@@ -489,7 +491,7 @@ fn a_value_that_reads_nothing_does_not_change_the_next() {
 
 #[test]
 fn a_count_whose_bytes_overflow_is_an_error() {
-    // The count is 2^61, and each element has eight bytes.
+    // The encoded count is 2^61, and each element of the list has eight bytes.
     let count = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
     let bytes = [&[0, tag::PACKED, tag::U64][..], &count].concat();
     let read = decode::<Vec<u64>>(&bytes);

@@ -1,5 +1,5 @@
-//! [`Json`]: types that serde can read only from a self-describing format, and values that
-//! JSON cannot express.
+//! Tests of [`Json`], with types that serde can read only from a self-describing format,
+//! and with values that JSON cannot express.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,7 +12,7 @@ use super::super::codec::{CodecFault, decode};
 use super::bytes_of;
 use crate::json::Json;
 
-/// Encodes and decodes a value as the two processes do.
+/// Encodes a value as the parent does, and decodes the value as the worker does.
 fn sent<T: Serialize + DeserializeOwned>(value: T) -> Result<T, CodecFault> {
     let bytes = bytes_of(&Json(value))?;
     decode::<Json<T>>(&bytes).map(Json::into_inner)
@@ -107,7 +107,8 @@ fn what_json_would_change_is_refused() {
     ));
 }
 
-/// A reader that asks for any type gets such an integer as an `f64`.
+/// A type that accepts any JSON value would get an integer of more than 64 bits as an
+/// `f64`.
 #[test]
 fn integers_of_more_than_64_bits_do_not_become_floats() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,7 +138,8 @@ fn a_format_for_people_has_the_value_alone() {
     assert_eq!(serde_json::from_str::<Json<u8>>("7").unwrap(), Json(7));
 }
 
-/// The value's `Serialize` calls itself, on the stack of the submitting thread.
+/// The `Serialize` of the nested value calls itself for each level, on the stack of the
+/// submitting thread.
 #[test]
 fn a_value_that_json_nests_too_deep_is_refused_before_it_is_written() {
     #[derive(Debug, Serialize, Deserialize)]

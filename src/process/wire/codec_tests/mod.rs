@@ -1,4 +1,5 @@
-//! Values of every kind: each value arrives unchanged, or its error gives the reason.
+//! Tests that encode and decode values of every kind. Each value arrives unchanged, or the
+//! error gives the reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,7 +41,8 @@ enum Shape {
     Circle { radius: Picky },
 }
 
-/// A number that cannot be written if it is 1, and cannot be read if it is 2.
+/// A number whose `Serialize` fails if the number is 1, and whose `Deserialize` fails if
+/// the number is 2.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Picky(u8);
 
@@ -73,7 +75,8 @@ fn bytes_of<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecFault> {
     encoded.map(|()| bytes.to_vec())
 }
 
-/// Returns one `All` for each place of a `Picky`, with the number `n` in that place.
+/// Returns values of type `All`. Each of the first [`NUMBERED`] values holds the number `n`
+/// in another of its `Picky` fields.
 fn all_with(n: u8) -> [All; 9] {
     let with = |change: fn(&mut All, Picky)| {
         let mut all = All {
@@ -96,7 +99,7 @@ fn all_with(n: u8) -> [All; 9] {
     ]
 }
 
-/// The last two values of `all_with` do not contain the number.
+/// The number of values of `all_with` that contain the number `n`.
 const NUMBERED: usize = 7;
 
 #[test]
@@ -121,7 +124,7 @@ fn the_reason_is_what_the_values_own_code_says_wherever_it_is() {
     }
 }
 
-/// The error is made by serde, from a type that describes its expected values.
+/// serde makes the error's text from the description of the expected values.
 #[test]
 fn the_reason_of_serde_is_told_too() {
     let zero = bytes_of(&0_u8).unwrap();
@@ -144,7 +147,8 @@ fn an_earlier_message_is_not_told_again() {
     assert!(fault.reason.contains("end early"), "{fault}");
 }
 
-/// This test would not compile if the codec added a wrapper type at each level of a value.
+/// A recursive type would not compile if the codec added a wrapper type at each level of a
+/// value.
 #[test]
 fn types_that_hold_themselves_come_back() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -164,7 +168,7 @@ fn types_that_hold_themselves_come_back() {
     assert_eq!(bytes_of(&tree(1)).unwrap_err().reason, "one is not written");
 }
 
-/// An error may quote the text of another error.
+/// The text of an error may contain the text of another error.
 #[test]
 fn words_around_words_stay() {
     struct Outer;
@@ -200,8 +204,8 @@ fn what_is_left_over_is_an_error() {
     assert!(fault.reason.starts_with("2 bytes are left over"), "{fault}");
 }
 
-/// No bytes make the decoder panic, and no false length makes the decoder allocate the
-/// claimed memory.
+/// The decoder must not panic for any bytes. It must not allocate the memory that a wrong
+/// length claims.
 #[test]
 fn no_bytes_panic() {
     let good = bytes_of(&all_with(9)[0]).unwrap();
@@ -232,12 +236,12 @@ fn arrives<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T) {
     let bytes = bytes_of(&value).unwrap_or_else(|fault| panic!("{fault}"));
     let read = decode::<T>(&bytes).unwrap_or_else(|fault| panic!("{fault}"));
     assert_eq!(read, value);
-    // The value also arrives inside another value, where the decoder meets its type
-    // through a seed.
+    // The test also encodes the value as a part of a tuple, because the decoder reads such
+    // a part through a seed.
     let bytes = bytes_of(&(1_u8, &value, [Some(&value)])).unwrap();
     let (one, inner, [again]) = decode::<(u8, T, [Option<T>; 1])>(&bytes).unwrap();
     assert_eq!((one, &inner, again.as_ref()), (1, &value, Some(&value)));
-    // A value whose bytes are cut short at any place is an error.
+    // The decoder must return an error if the bytes of the value are cut short.
     for end in (0..bytes.len()).take(100) {
         assert!(decode::<(u8, T, [Option<T>; 1])>(&bytes[..end]).is_err());
     }
@@ -332,7 +336,8 @@ fn ordinary_types_of_every_sort_arrive() {
     arrives(serde_bytes_like::Bytes(vec![1, 2, 3]));
 }
 
-/// The same code as in the crate `serde_bytes`: both sides use serde's calls for bytes.
+/// This module imitates the crate `serde_bytes`, whose two functions use serde's calls for
+/// bytes.
 mod serde_bytes_like {
     use super::*;
 
@@ -384,16 +389,16 @@ fn vectors_of_each_number_arrive_whole_wherever_they_are() {
     arrives((text.clone(), vec![text]));
 }
 
-/// The test checks the encoding and not the time that it takes, because the time depends
-/// on the build.
+/// The test checks the length of the encoding. It does not check the time of the copy,
+/// because the time depends on the build.
 #[test]
 fn vectors_of_numbers_are_copied() {
     let bytes = bytes_of(&(1_u8, vec![300_u64; 1000])).unwrap();
     assert!(bytes.len() < 8 * 1000 + 20, "as in memory");
 }
 
-/// `serialize_with` alone hides the type from the writer, and `deserialize_with` alone
-/// hides the type from the reader.
+/// The attribute `serialize_with` hides the vector's type from the writer only, and
+/// `deserialize_with` hides the type from the reader only.
 #[test]
 fn vectors_that_one_side_does_not_recognize_arrive() {
     fn write<S: Serializer, T: Serialize>(list: &T, serializer: S) -> Result<S::Ok, S::Error> {
@@ -478,7 +483,8 @@ fn a_field_that_is_left_out_is_named() {
     says(&say, "the field `to` of `Say`");
 }
 
-/// Each of three fields gets each serde attribute that leaves a field out on one side.
+/// The test gives each of three fields each serde attribute that makes only the writer or
+/// only the reader skip a field.
 #[test]
 fn no_combination_of_skipped_fields_makes_another_value() {
     macro_rules! skipped {
@@ -495,8 +501,8 @@ fn no_combination_of_skipped_fields_makes_another_value() {
             for [first, second] in [[0, 0], [1, 0], [0, 1], [1, 2], [2, 1], [3, 3]] {
                 for third in [vec![], vec![0], vec![1, 1], vec![2, 0, 1]] {
                     let value = Skips { first, second, third };
-                    // A field that is skipped on both sides does not arrive, as serde
-                    // documents.
+                    // A field with the attribute `skip` is neither written nor read, so the
+                    // value does not arrive unchanged.
                     let skips = [stringify!($first), stringify!($second), stringify!($third)];
                     if skips.contains(&"skip") {
                         continue;
@@ -540,8 +546,8 @@ fn no_combination_of_skipped_fields_makes_another_value() {
     }
 }
 
-/// serde counts all variants when it writes, and only the variants that it may read when
-/// it reads.
+/// A writer numbers all variants of an enum, but a reader numbers only the variants that it
+/// does not skip.
 #[test]
 fn a_variant_behind_a_skipped_one_arrives() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -564,7 +570,7 @@ fn a_variant_behind_a_skipped_one_arrives() {
     assert!(fourth.reason.contains("unknown variant `Fourth`"));
 }
 
-/// The two sides of each type were written by hand, and disagree.
+/// The writing type and the reading type differ in their serde calls.
 #[test]
 fn what_is_written_in_another_shape_is_an_error() {
     fn differ<W: Serialize, R: DeserializeOwned + fmt::Debug>(written: W) {
@@ -598,7 +604,7 @@ fn what_is_written_in_another_shape_is_an_error() {
     differ::<_, Result<(), ()>>(Some(()));
 }
 
-/// A hand-written list announces another length than it has.
+/// A `Serialize` that was written by hand announces a wrong number of elements.
 #[test]
 fn a_list_that_lies_about_its_length_is_an_error() {
     struct Lies;
@@ -614,8 +620,8 @@ fn a_list_that_lies_about_its_length_is_an_error() {
     assert!(fault.reason.contains("2 elements fewer"));
 }
 
-/// A hand-written visitor takes the first element of a list and ignores the other
-/// elements.
+/// A visitor that was written by hand takes the first element of a list and ignores the
+/// other elements.
 #[test]
 fn elements_that_are_not_read_are_an_error() {
     #[derive(Debug)]
@@ -646,7 +652,7 @@ fn elements_that_are_not_read_are_an_error() {
     }
 }
 
-/// The blocks have wrong lengths and wrong widths.
+/// The test decodes blocks with wrong lengths and wrong tags.
 #[test]
 fn no_block_makes_it_allocate_what_it_claims() {
     for width in 0..=255 {
@@ -694,8 +700,8 @@ fn a_field_that_is_written_for_old_readers_is_not_taken_for_an_alias() {
     );
 }
 
-/// The whole list is read twice, because its structs have aliases. Each struct must not
-/// cause one more reading.
+/// The decoder reads the whole list twice, because the list's structs have aliases. It must
+/// not read the list once more for each struct.
 #[test]
 fn a_long_list_of_structs_with_aliases_arrives() {
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -719,8 +725,8 @@ fn a_long_list_of_structs_with_aliases_arrives() {
     assert_eq!(decode::<Node>(&bytes).unwrap(), list);
 }
 
-/// The size of a part is known only when copies of the part are on the stack already. So
-/// the part must be readable with any amount of stack that was free before.
+/// The decoder knows the size of a part only when copies of the part are on the stack
+/// already. The test therefore reads the part with different amounts of free stack.
 #[test]
 fn a_large_part_deep_inside_a_value_finds_stack() {
     type Row = [[u64; 32]; 32];
