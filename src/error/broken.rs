@@ -1,4 +1,4 @@
-//! [`BrokenPool`]: the cause for which a pool broke, and which part of it.
+//! [`BrokenPool`]: the error that broke a pool, and the part of the pool that failed.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,8 +8,8 @@ use super::Error;
 
 /// The reason why a pool can run no more tasks.
 ///
-/// [`Error::Broken`] contains it. A `BrokenPool` dereferences to its cause, and clones
-/// share the cause.
+/// [`Error::Broken`] contains a `BrokenPool`. A `BrokenPool` dereferences to its cause. All
+/// clones of a `BrokenPool` share one cause.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -41,19 +41,21 @@ struct Parts {
 pub(crate) enum BrokenPart {
     /// The initializer failed.
     Initializer,
-    /// A worker died, and the pool's policy is `OnWorkerDeath::BreakPool`.
+    /// A worker died, and the pool's policy for the death of a worker is
+    /// `OnWorkerDeath::BreakPool`.
     Policy,
-    /// `workers` workers in a row ended before they began a task.
+    /// Several workers in a row ended before they began a task. `workers` is the number of
+    /// these workers.
     Starts { workers: u32, look_at: &'static str },
-    /// The system cannot start any worker.
+    /// No worker could be started.
     Start,
     /// An executor of another crate created the error, so the part is unknown.
     Unknown,
 }
 
 impl BrokenPool {
-    /// Creates the error of a pool that broke because of `cause`, for executors of your
-    /// own.
+    /// Creates the error of a pool that broke because of `cause`. An implementation of
+    /// [`Executor`](crate::Executor) needs this function for its own pools.
     ///
     /// ```
     /// use concurrent_futures::{BrokenPool, Error};
@@ -89,7 +91,7 @@ impl Deref for BrokenPool {
     }
 }
 
-/// Writes only the cause.
+/// Writes the text of the cause and nothing else.
 impl fmt::Display for BrokenPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.cause().fmt(f)
@@ -105,7 +107,7 @@ impl fmt::Debug for BrokenPool {
     }
 }
 
-/// Writes that the pool is broken, the cause, and advice to the user.
+/// Writes that the pool is broken, and then the cause and an advice to the user.
 pub(super) fn describe(broken: &BrokenPool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let cause = broken.cause();
     f.write_str("the pool is broken, ")?;
@@ -143,8 +145,8 @@ pub(super) fn describe(broken: &BrokenPool, f: &mut fmt::Formatter<'_>) -> fmt::
     }
 }
 
-/// Writes a worker's death without the advice on `retries`, because that advice is for
-/// a single task.
+/// Writes a worker's death. The text does not advise to set `retries`, because retries do
+/// not help against a broken pool.
 fn death(cause: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match cause {
         Error::WorkerDied(death) => write!(f, "{death}"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// The error of a value that could not be encoded or decoded.
 ///
 /// [`Error::Encode`](crate::Error::Encode) and [`Error::Decode`](crate::Error::Decode)
-/// contain it. Clones share one allocation.
+/// contain a `CodecError`. All clones of a `CodecError` share one allocation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CodecError(Arc<Parts>);
 
@@ -21,7 +21,7 @@ struct Parts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Side {
-    /// The process that has the executor.
+    /// The parent process, which has the executor.
     Parent,
     /// The worker process.
     Worker,
@@ -36,7 +36,7 @@ impl CodecError {
         }))
     }
 
-    /// Returns the process in which encoding or decoding failed.
+    /// Returns the process in which the value could not be encoded or decoded.
     pub fn side(&self) -> Side {
         self.0.side
     }
@@ -46,8 +46,8 @@ impl CodecError {
         &self.0.type_name
     }
 
-    /// Returns the reason of the failure, as reported by the value's `Serialize` or
-    /// `Deserialize`, or by the wire format.
+    /// Returns the reason why the value could not be encoded or decoded. The text comes
+    /// from the value's `Serialize` or `Deserialize`, or from the wire format.
     pub fn reason(&self) -> &str {
         &self.0.reason
     }

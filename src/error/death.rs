@@ -1,13 +1,15 @@
-//! [`WorkerDeath`]: the end of a worker's process, for an error.
+//! [`WorkerDeath`]: the error data about the end of a worker's process.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The end of a worker's process, and the task that it was running.
+/// Information on the end of a worker's process, and on the task that the worker was
+/// running.
 ///
-/// [`Error::WorkerDied`](crate::Error::WorkerDied) contains it. Clones share one
-/// allocation, so that an error stays two words wide.
+/// [`Error::WorkerDied`](crate::Error::WorkerDied) contains a `WorkerDeath`. All clones of
+/// a `WorkerDeath` share one allocation. A `WorkerDeath` is only a pointer to this
+/// allocation, so that an [`Error`](crate::Error) has the size of two words.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WorkerDeath(Arc<Parts>);
 
@@ -18,7 +20,7 @@ pub(crate) struct Parts {
     pub(crate) end: End,
     pub(crate) task: Option<Arc<str>>,
     pub(crate) moment: Moment,
-    /// One more fact that the pool knows, for example the reason why the pool killed
+    /// An additional explanation of the death, for example the reason why the pool killed
     /// the worker.
     pub(crate) note: Option<String>,
     pub(crate) times_begun: u32,
@@ -31,9 +33,10 @@ pub(crate) enum Moment {
     Starting,
     Initializing,
     Idle,
-    /// The parent process had sent a task to the worker.
+    /// The parent process had sent a task to the worker, and the worker had not begun the
+    /// task.
     Sent,
-    /// The worker had run a task for this time.
+    /// The worker was running a task, and had run the task for this time.
     Running(Duration),
 }
 
@@ -42,9 +45,10 @@ pub(crate) enum Moment {
 pub(crate) enum Loss {
     /// The task has no retries, or has used all its retries.
     Retries,
-    /// The policy of the pool is to break when a worker dies.
+    /// The policy of the pool is `OnWorkerDeath::BreakPool`.
     Policy,
-    /// This number of workers in a row ended while they read the task's argument.
+    /// Several workers ended while they read the task's argument. The number is the number
+    /// of these workers.
     Unread(u32),
     /// The pool broke or ended before the task could begin again.
     Ended,
@@ -54,7 +58,7 @@ pub(crate) enum Loss {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Exited(i32),
-    /// A signal of this name ended the process.
+    /// A signal ended the process. The text is the name of the signal.
     Signalled(String),
     /// The pool does not know how the process ended, because other code in the parent
     /// process reaped the worker.
@@ -93,13 +97,13 @@ impl WorkerDeath {
         self.0.task.as_deref()
     }
 
-    /// Returns the number of times that workers began the task: one, and one more for
-    /// each retry. Returns 0 if the worker ran no task.
+    /// Returns the number of times that a worker began the task, which is one more than the
+    /// number of retries. Returns 0 if the worker ran no task.
     pub fn times_begun(&self) -> u32 {
         self.0.times_begun
     }
 
-    /// Returns the time that the task had run, or `None` if the worker ran no task.
+    /// Returns the time for which the task had run, or `None` if the worker ran no task.
     pub fn ran_for(&self) -> Option<Duration> {
         match self.0.moment {
             Moment::Running(time) => Some(time),
@@ -108,7 +112,7 @@ impl WorkerDeath {
     }
 }
 
-/// Writes the end of the worker, and the consequence for its task.
+/// Writes the way in which the worker ended, and the consequence for the worker's task.
 pub(super) fn describe(death: &WorkerDeath, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{death}")?;
     let Parts {

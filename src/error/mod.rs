@@ -1,8 +1,8 @@
-//! [`Error`]: everything that can keep a task from returning its value.
+//! [`Error`]: the error type of all executors and futures.
 //!
-//! All executors return this type, so that code can be generic over the executor. An
-//! `Error` is two words wide and cheap to clone, because larger data is behind an
-//! `Arc`.
+//! All executors return the same error type, so that code can be generic over the executor.
+//! An `Error` has the size of two words and is cheap to clone, because larger data is
+//! behind an `Arc`.
 
 mod broken;
 mod codec;
@@ -66,10 +66,10 @@ use crate::state::State;
 pub enum Error {
     /// The task was cancelled before it began, and never runs.
     Cancelled,
-    /// The wait ended before the task ended. The task goes on. A map whose wait times
-    /// out cancels its tasks that have not begun.
+    /// The time limit of a wait passed before the task ended. The task continues to run. If
+    /// the time limit of a map passes, the map cancels its tasks that have not begun.
     Timeout {
-        /// The number of awaited tasks that had not ended.
+        /// The number of awaited tasks that had not ended when the time limit passed.
         unfinished: u32,
         /// The number of all awaited tasks.
         total: u32,
@@ -78,8 +78,8 @@ pub enum Error {
     Panicked(Panic),
     /// The task ran longer than its time limit, so the pool killed its worker.
     TimeLimit(TaskEnd),
-    /// A call of [`kill`](crate::TaskFuture::kill) ended the task, or the program
-    /// killed all workers of its pool.
+    /// A call of [`kill`](crate::TaskFuture::kill) ended the task, or the program killed
+    /// all workers of the task's pool.
     Killed(TaskEnd),
     /// The worker's process ended before the task was done.
     WorkerDied(WorkerDeath),
@@ -87,15 +87,16 @@ pub enum Error {
     Broken(BrokenPool),
     /// The executor was shut down before the call.
     ShutDown,
-    /// The executor's queue is full, and the call does not wait for room.
+    /// The executor's queue is full, and the call does not wait until another task leaves
+    /// the queue.
     QueueFull,
     /// The [`Promise`](crate::Promise) was dropped without an outcome.
     Abandoned,
-    /// A value could not be encoded. The value is an argument, whose task was then not
-    /// submitted, or the value that the task returned.
+    /// An argument of a task, or the value that a task returned, could not be encoded. If
+    /// an argument could not be encoded, the task was not submitted.
     Encode(CodecError),
-    /// A value could not be decoded. The value is an argument, which the worker
-    /// decodes, or the value that the task returned.
+    /// An argument of a task, or the value that a task returned, could not be decoded. The
+    /// worker decodes the argument, and the parent process decodes the value.
     Decode(CodecError),
     /// The function is not part of the main program, so a worker process cannot find
     /// it. The text names the function.
@@ -112,12 +113,13 @@ pub enum Error {
     /// The platform or the build of the program does not support the operation. The
     /// text says what is missing.
     Unsupported(Arc<String>),
-    /// Any other error of an executor that another crate implements. See [`Error::other`].
+    /// An error of an executor that another crate implements. [`Error::other`] creates this
+    /// variant.
     Other(Arc<Box<dyn std::error::Error + Send + Sync>>),
 }
 
 impl Error {
-    /// Wraps any error, or a text, as [`Error::Other`].
+    /// Wraps an error of any type, or a text, as [`Error::Other`].
     ///
     /// ```
     /// use concurrent_futures::{Error, promise};
@@ -147,7 +149,7 @@ impl Error {
         Self::NotShippable(Arc::new(what.into()))
     }
 
-    /// Creates the error of a call, in a forked child, on a pool of the parent process.
+    /// Creates the error for a forked child that uses a pool of its parent process.
     pub(crate) fn forked_pool() -> Self {
         Self::other(
             "the pool was made in the process that this one was forked from, \
@@ -155,8 +157,8 @@ impl Error {
         )
     }
 
-    /// Creates the error of a wait, in a forked child, for a task that had not ended in
-    /// the parent process at the fork.
+    /// Creates the error for a forked child that waits for a task of its parent process, if
+    /// the task had not ended at the time of the fork.
     pub(crate) fn forked_task() -> Self {
         Self::other(
             "the task had not ended when this process was forked from the one that has it, \
@@ -168,14 +170,15 @@ impl Error {
         Self::Unsupported(Arc::new(what.into()))
     }
 
-    /// Creates the error of every call on a pool that broke because of `self`.
+    /// Creates the error that each call on a broken pool returns. `self` is the cause for
+    /// which the pool broke.
     pub(crate) fn broken(self, part: BrokenPart) -> Self {
         Self::Broken(BrokenPool::by(self, part))
     }
 }
 
-// An `Error` is unwind safe, because its data never changes, and the error inside
-// `Other` is only borrowed.
+// An `Error` is unwind safe, because its data never changes, and because the methods of
+// `Error` only lend the error inside `Other`.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
@@ -257,8 +260,8 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {
-    /// Returns the source of the cause, because the text of the error already contains
-    /// the cause itself.
+    /// Returns the source of the error's cause. The cause itself is skipped, because the
+    /// error's text already contains the text of the cause.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Broken(broken) => broken.cause().source(),
@@ -269,7 +272,8 @@ impl std::error::Error for Error {
     }
 }
 
-// A result is two words wide, so that functions return it in registers.
+// A `Result<&T, Error>` has the size of two words, so that functions return it in
+// registers.
 const _: () = {
     assert!(size_of::<Error>() == 16);
     assert!(size_of::<Result<&u8, Error>>() == 16);
@@ -362,7 +366,8 @@ mod tests {
                 BrokenPart::Start,
                 "broken, no worker could be started (out of memory); ask for fewer",
             ),
-            // The error of an executor of another crate, whose broken part is unknown.
+            // An executor of another crate creates this error, so the part that broke is
+            // unknown.
             (
                 panic(),
                 BrokenPart::Unknown,

@@ -1,5 +1,5 @@
-//! The message of [`Error::Spawn`](crate::Error::Spawn). Also [`StartFailure`]: the
-//! reason why a worker did not start, as this crate detected it, and not the system.
+//! The text of [`Error::Spawn`](crate::Error::Spawn), and [`StartFailure`]: the reason why
+//! a worker did not start, if this crate and not the system found that reason.
 
 use std::error::Error;
 use std::fmt;
@@ -7,13 +7,13 @@ use std::io;
 
 use crate::sys::shortage::Shortage;
 
-/// The reason why no worker starts, used where the system's own error message is
-/// missing or misleading.
+/// The reason why a worker could not be started. This crate finds the reason if the
+/// system's error message is missing or misleading.
 #[derive(Debug)]
 pub(crate) struct StartFailure {
     what: String,
     advice: &'static str,
-    /// The system's own error.
+    /// The error that the system returned.
     cause: io::Error,
 }
 
@@ -22,7 +22,8 @@ pub(crate) struct StartFailure {
     expect(dead_code, reason = "it is made where there are processes")
 )]
 impl StartFailure {
-    /// Wraps an error of the system, and keeps the kind of the error.
+    /// Adds a text and an advice to an error of the system. The new error has the same
+    /// kind.
     pub(crate) fn wrap(cause: io::Error, what: String, advice: &'static str) -> io::Error {
         io::Error::new(
             cause.kind(),
@@ -47,8 +48,8 @@ impl Error for StartFailure {
     }
 }
 
-/// Writes that no worker started, the reason, and advice to the user. The text ends
-/// without a period, because the caller may append to it.
+/// Writes that no worker could be started, the reason, and an advice to the user. The text
+/// ends without a period, because the caller may append more text.
 pub(super) fn describe(cause: &io::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if cause
         .get_ref()

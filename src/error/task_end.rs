@@ -1,17 +1,18 @@
-//! [`TaskEnd`]: which task the pool ended, and after how long.
+//! [`TaskEnd`]: the error data about a task that the pool ended.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A task that the pool ended together with its worker.
+/// Information on a task that the pool ended by killing the task's worker.
 ///
 /// [`Error::TimeLimit`](crate::Error::TimeLimit) and
-/// [`Error::Killed`](crate::Error::Killed) contain it. Clones share one allocation.
+/// [`Error::Killed`](crate::Error::Killed) contain a `TaskEnd`. All clones of a `TaskEnd`
+/// share one allocation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TaskEnd(Arc<Parts>);
 
-/// The known facts about the end of a task.
+/// The data of a [`TaskEnd`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) task: Option<Arc<str>>,
@@ -37,12 +38,12 @@ impl TaskEnd {
         self.0.task.as_deref()
     }
 
-    /// Returns the id of the worker's process, or `None` if no worker had the task.
+    /// Returns the id of the worker's process, or `None` if the task was not on a worker.
     pub fn pid(&self) -> Option<u32> {
         self.0.pid
     }
 
-    /// Returns the time that the task had run, or `None` if no worker was running the
+    /// Returns the time for which the task had run, or `None` if no worker was running the
     /// task.
     pub fn ran_for(&self) -> Option<Duration> {
         self.0.ran_for

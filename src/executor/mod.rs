@@ -1,5 +1,4 @@
-//! The trait [`Executor`], and beside it the plain values that go in and out of
-//! one.
+//! The trait [`Executor`], and the types of its options, arguments and results.
 
 mod initializer;
 mod pools;
@@ -33,16 +32,17 @@ use crate::map::{self, Map, MapOptions};
 /// implements `Portable`. The inherent methods of the thread pool and the inline executor have weaker
 /// bounds.
 ///
-/// A value arrives in another process unchanged, or the task fails with an error. The
-/// exception is a field with `#[serde(skip)]`, which is not encoded and arrives as its
-/// default. Types that serde can decode only with the names of the fields (`flatten`,
-/// `untagged`, `skip_serializing_if`, `serde_json::Value`) are refused. Such types work
-/// inside the wrapper `Json` of the feature `json`. A `String` is copied as one block, and
-/// so is a vector of primitive numbers. `serde_bytes` is not needed.
+/// A value arrives in another process unchanged, or the task fails with an error. A field
+/// with `#[serde(skip)]` is an exception: the field is not encoded, and arrives with its
+/// default value. The process pool refuses types that serde can decode only from a
+/// self-describing format (`flatten`, `untagged`, `skip_serializing_if`,
+/// `serde_json::Value`). Such types work inside the wrapper `Json` of the feature `json`. A
+/// `String` or a vector of primitive numbers is copied as one block, so `serde_bytes` is
+/// not needed.
 ///
-/// A value that contains a struct with aliases is decoded twice, by position and by name,
-/// so that no field is mistaken for another field. The result of the first decoding is
-/// dropped.
+/// A value that contains a struct with aliases is decoded twice, first by position and then
+/// by name, so that no field is mistaken for another field. The result of the first
+/// decoding is dropped.
 ///
 /// ```
 /// fn needs<T: concurrent_futures::Portable>() {}
@@ -63,14 +63,15 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 
 /// Runs calls on workers, and returns a future for each.
 ///
-/// The trait is for code that is generic over the executor. Each executor also has
-/// these methods as inherent methods, some with weaker bounds, so that a program with
-/// one kind of executor need not import the trait.
+/// The trait is for code that is generic over the executor. Each executor also has the
+/// trait's methods as inherent methods, some with weaker bounds. A program with one kind of
+/// executor therefore need not import the trait.
 ///
-/// Any crate may implement the trait: [`promise`](crate::promise()) creates the
-/// futures, and its documentation has an example. A reference `&E` to an executor is
-/// also an executor. There is no `dyn Executor`, because `submit` is generic. Write a
-/// generic function, or choose the executor by `match`:
+/// Any crate may implement the trait: [`promise`](crate::promise()) creates the futures,
+/// and the documentation of `promise` has an example of an executor. A reference `&E` to an
+/// executor is also an executor. There is no `dyn Executor`, because `submit` is generic.
+/// To choose the executor at run time, write a generic function and call the function in
+/// the arms of a `match`:
 ///
 /// ```
 /// use concurrent_futures::{Error, Executor, Future, InlineExecutor, ThreadPoolExecutor};
@@ -125,14 +126,14 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`], [`Error::Broken`], or [`Error::Spawn`] if no worker can be
-    /// started. After an error, `f` does not run.
+    /// [`Error::ShutDown`] after a shutdown, [`Error::Broken`] if the pool is broken, or
+    /// [`Error::Spawn`] if no worker can be started. After an error, `f` does not run.
     fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<Self::Future<R>, Error>
     where
         A: Portable,
         R: Portable + Sync;
 
-    /// Like [`submit`](Self::submit), but never waits for room in the queue, and
+    /// Like [`submit`](Self::submit), but does not wait while the queue is full, and
     /// returns the function and its arguments if the executor refuses the call.
     ///
     /// ```
@@ -165,8 +166,7 @@ pub trait Executor {
     /// Submits a call of `f` for each item, and returns the results in the order of the
     /// items.
     ///
-    /// `map` submits all items before it returns. See [`Map`] for the returned
-    /// iterator.
+    /// `map` submits all items before it returns. [`Map`] describes the returned iterator.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor};
@@ -182,8 +182,8 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// The errors of [`submit`](Self::submit). After an error, `map` cancels the tasks
-    /// that are already submitted.
+    /// The errors of [`submit`](Self::submit). After an error, `map` cancels the tasks that
+    /// it has already submitted.
     fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
     where
         A: Portable,
@@ -213,13 +213,13 @@ pub trait Executor {
     /// # Ok::<(), Error>(())
     /// ```
     ///
-    /// An executor may ignore the chunk size and submit each item as one task. The
-    /// results are the same.
+    /// An executor may ignore the chunk size and submit each item as one task. The chunk
+    /// size does not change the results.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for a size of 0, and the errors of
-    /// [`map`](Self::map).
+    /// [`Error::InvalidArgument`] if the chunk size or the buffer size is 0, and the errors
+    /// of [`map`](Self::map).
     fn map_with<'a, A, R, I>(
         &'a self,
         options: MapOptions,
@@ -238,7 +238,7 @@ pub trait Executor {
 
     /// Refuses new tasks, and waits until all submitted tasks are done.
     ///
-    /// The effect is that of [`shutdown_with`](Self::shutdown_with) with the default
+    /// The method does the same as [`shutdown_with`](Self::shutdown_with) with the default
     /// options.
     ///
     /// ```
@@ -255,12 +255,12 @@ pub trait Executor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// Refuses new tasks, cancels pending tasks if `options` say so, and waits if
-    /// `options` say so.
+    /// Refuses new tasks from now on. `options` say whether the method cancels the pending
+    /// tasks, and whether it waits for the submitted tasks.
     ///
-    /// Any thread may call this method, and more than once. In one of the executor's
-    /// own tasks or callbacks the call does not wait, because the task or callback
-    /// would wait for itself.
+    /// Any thread may call this method, any number of times. In one of the executor's own
+    /// tasks or callbacks the call does not wait, because the task or callback would wait
+    /// for itself.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor, Future, ShutdownOptions};
@@ -365,7 +365,7 @@ impl<E: Executor> Executor for &E {
     }
 }
 
-/// Implements [`Executor`] by the inherent methods of the same names, which have weaker
+/// Implements [`Executor`] for a type whose inherent methods have the same names and weaker
 /// bounds.
 macro_rules! executor_by_inherent_methods {
     ($type:ty, $future:ident) => {

@@ -1,4 +1,4 @@
-//! The parts that the thread pool and the process pool share.
+//! Functions that both the thread pool and the process pool use.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::sync::{Condvar, Mutex};
 
-/// Returns an error if a setting of a builder is 0. `numbers` has the name and the
+/// Returns an error if a setting of a builder is 0. `numbers` contains the name and the
 /// value of each setting.
 ///
 /// # Errors
@@ -22,16 +22,17 @@ pub(crate) fn refuse_zeros(numbers: &[(&str, Option<u64>)]) -> Result<(), Error>
     }
 }
 
-/// Returns the name of the next pool of this kind, for example `ThreadPoolExecutor-0`.
+/// Returns the name of the next pool of the kind `executor`, for example
+/// `ThreadPoolExecutor-0`.
 pub(crate) fn next_name(executor: &str, made: &AtomicUsize) -> String {
-    // ORDERING: `Relaxed`, because the number only has to be unique, and publishes no
-    // other data.
+    // ORDERING: `Relaxed` is enough, because the number only has to be unique, and no other
+    // data is published with it.
     format!("{executor}-{}", made.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Waits until a pool has ended, and joins its threads. With a deadline, waits until
-/// the deadline at most, and joins no thread. A join could exceed the deadline, because
-/// a thread drops its thread locals after the pool has ended.
+/// Waits until a pool has ended, and joins its threads. With a deadline, the function waits
+/// until the deadline at most, and joins no thread. A join could exceed the deadline,
+/// because a pool's thread drops its thread locals after the pool has ended.
 pub(crate) fn join<S>(
     state: &Mutex<S>,
     ended: &Condvar,
@@ -57,7 +58,7 @@ pub(crate) fn join<S>(
     // If two threads call `join`, the second thread waits here for the lock until the
     // threads of the pool have ended.
     for thread in threads.lock().drain(..) {
-        // `join` cannot fail, because the threads of a pool contain every panic.
+        // `join` cannot fail, because the threads of a pool catch every panic.
         let _ = thread.join();
     }
 }

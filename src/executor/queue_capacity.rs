@@ -1,13 +1,13 @@
-//! [`QueueCapacity`]: the limit of a bounded queue, and the submitters that wait for
-//! room in it.
+//! [`QueueCapacity`]: the limit of a bounded queue, and the condition variable for the
+//! threads that wait because the queue is full.
 
 use crate::error::Error;
 use crate::sync::{Condvar, MutexGuard};
 
 pub(crate) struct QueueCapacity {
-    /// The largest number of queued tasks. `None` means that the queue is unbounded.
+    /// The largest number of queued tasks, or `None` if the queue is unbounded.
     limit: Option<usize>,
-    /// Notified when the queue may have room again, or when the pool begins to refuse
+    /// Notified when the queue may no longer be full, and when the pool begins to refuse
     /// tasks.
     not_full: Condvar,
 }
@@ -20,18 +20,18 @@ impl QueueCapacity {
         }
     }
 
-    /// Returns `true` if `queued` tasks exceed the limit. The first `counted_on` tasks
-    /// take no room, because a worker is available for each of them.
+    /// Returns `true` if `queued` tasks exceed the limit. The first `counted_on` tasks do
+    /// not count against the limit, because a worker is available for each of these tasks.
     pub(crate) fn is_exceeded(&self, queued: usize, counted_on: usize) -> bool {
         self.limit
             .is_some_and(|limit| queued > limit.saturating_add(counted_on))
     }
 
-    /// Waits until the queue may have room. The caller then checks the queue again.
+    /// Waits until the queue may no longer be full. The caller then checks the queue again.
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`], without waiting, if `waits` is `false`.
+    /// [`Error::QueueFull`] if `waits` is `false`. The method then does not wait.
     pub(crate) fn wait<S>(&self, state: &mut MutexGuard<'_, S>, waits: bool) -> Result<(), Error> {
         if !waits {
             return Err(Error::QueueFull);

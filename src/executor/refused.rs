@@ -1,14 +1,15 @@
-//! [`TrySubmitError`]: a refused call, which it returns.
+//! [`TrySubmitError`]: the error of a refused call, which contains the function and its
+//! arguments.
 
 use std::fmt;
 
 use crate::error::Error;
 use crate::panic::contain_drop;
 
-/// A call that [`Executor::try_submit`](crate::Executor::try_submit) refused, and the
-/// reason.
+/// The error of a call that [`Executor::try_submit`](crate::Executor::try_submit) refused.
 ///
-/// The error returns the function and its arguments to the caller.
+/// The error contains the reason, and gives the function and its arguments back to the
+/// caller.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, TrySubmitError};
@@ -30,8 +31,8 @@ pub struct TrySubmitError<F, A> {
 }
 
 impl<F, A> TrySubmitError<F, A> {
-    /// Drops the function and its arguments, contains a panic of their `Drop`, and
-    /// returns the error. The methods that do not return a refused call use it.
+    /// Drops the function and its arguments, contains a panic of their `Drop`, and returns
+    /// the error. Used by the methods that do not give a refused call back to the caller.
     pub(crate) fn drop_call(self) -> Error {
         let (f, args) = self.call;
         contain_drop(f);

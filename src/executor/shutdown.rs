@@ -49,9 +49,9 @@ impl ShutdownOptions {
     /// Sets whether the shutdown waits until the tasks are done and the workers have
     /// ended.
     ///
-    /// Without waiting, submitted tasks still run until `main` ends, because Rust has
-    /// no exit hook that could wait for the tasks. Dropping the executor after such a
-    /// shutdown does not wait either.
+    /// If the shutdown does not wait, the submitted tasks continue to run, but the end of
+    /// `main` stops them. Rust has no exit hook that could wait for the tasks. Dropping the
+    /// executor after a shutdown without a wait does not wait either.
     ///
     /// ```
     /// use concurrent_futures::ShutdownOptions;
@@ -76,8 +76,8 @@ impl ShutdownOptions {
         self
     }
 
-    /// Limits the time of the wait. The tasks go on after the wait. The time of the
-    /// callbacks of cancelled tasks does not count.
+    /// Limits the time for which the shutdown waits. Running tasks continue after that
+    /// time. The limit does not include the time of the callbacks of cancelled tasks.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -135,8 +135,8 @@ impl Default for ShutdownOptions {
     }
 }
 
-/// The result of [`Executor::shutdown_with`](crate::Executor::shutdown_with). It counts
-/// the tasks of the executor's whole life.
+/// The result of [`Executor::shutdown_with`](crate::Executor::shutdown_with). The report
+/// counts the executor's tasks from its creation to the shutdown.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -154,13 +154,15 @@ impl Default for ShutdownOptions {
 pub struct ShutdownReport {
     /// The number of tasks that returned.
     pub finished: u64,
-    /// The number of tasks that panicked, or failed together with their pool.
+    /// The number of tasks that panicked, or that failed because of their worker or their
+    /// pool.
     pub failed: u64,
     /// The number of tasks that were cancelled.
     pub cancelled: u64,
     /// The number of tasks that still run.
     pub running: usize,
-    /// The number of tasks that still wait for a worker. These tasks will run.
+    /// The number of tasks that still wait for a worker. Queued tasks run after the
+    /// shutdown has returned.
     pub queued: usize,
 }
 

@@ -3,7 +3,8 @@
 /// A snapshot of an executor's counts, which
 /// [`Executor::stats`](crate::Executor::stats) returns.
 ///
-/// An executor of your own creates `Stats::default()` and sets the fields.
+/// To create a `Stats` in an implementation of `Executor`, call `Stats::default()` and set
+/// the fields.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -18,11 +19,10 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The number of workers that were started and have not ended. A thread pool starts
-    /// one thread at a time, and also counts the threads that it will start next if
-    /// they are still needed.
+    /// The number of workers that were started and have not ended. A thread pool starts one
+    /// thread at a time. It also counts the threads that it will start next.
     pub workers: usize,
-    /// The number of workers that are free for a new task.
+    /// The number of workers that are available for a new task.
     pub idle: usize,
     /// The number of tasks that wait for a worker, or that a worker is about to begin.
     pub queued: usize,
@@ -30,11 +30,12 @@ pub struct Stats {
     pub running: usize,
     /// The number of tasks that returned, including the tasks that returned an `Err`.
     pub finished: u64,
-    /// The number of tasks that panicked, or failed together with their pool.
+    /// The number of tasks that panicked, or that failed because of their worker or their
+    /// pool.
     pub failed: u64,
     /// The number of tasks that were cancelled.
     pub cancelled: u64,
-    /// The number of workers that were started to replace a worker that ended.
+    /// The number of workers that the pool has started to replace workers that had ended.
     pub replaced: u64,
     /// The process ids of the workers. The list is empty for a thread pool, because its
     /// workers share one process.

@@ -1,4 +1,5 @@
-//! [`TaskOptions`], and [`With`], the view of an executor that applies them.
+//! [`TaskOptions`], and [`With`], a view of an executor that applies the options to each
+//! task.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,13 +8,12 @@ use std::time::Duration;
 use super::{Executor, ShutdownOptions, ShutdownReport, Stats};
 use crate::error::Error;
 
-/// Options for a single task; see [`With`].
+/// Options for a single task. [`With`] submits tasks with these options.
 ///
-/// An executor never ignores an option: `submit` returns an error if the executor does
-/// not support the option. The thread pool and the inline executor support only the
-/// name, because in this process a running function cannot be ended and a task cannot
-/// lose its worker. A [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) supports all
-/// options.
+/// An executor never ignores an option: `submit` returns an error if the executor does not
+/// support the option. The thread pool and the inline executor support only the name. They
+/// cannot end a function that runs in this process, and their tasks cannot lose their
+/// workers. A [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) supports all options.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,7 +48,7 @@ impl TaskOptions {
         Self::default()
     }
 
-    /// Sets the name of the task that errors show.
+    /// Sets the name of the task. Errors show this name.
     ///
     /// ```
     /// use concurrent_futures::{Error, TaskOptions, ThreadPoolExecutor};
@@ -65,9 +65,9 @@ impl TaskOptions {
         self
     }
 
-    /// Limits the time that the function may run, counted from its start.
+    /// Limits the run time of the task's function.
     ///
-    /// The pool kills the task's worker at the end of this time, and the task fails
+    /// If the function runs longer, the pool kills the task's worker, and the task fails
     /// with [`Error::TimeLimit`](crate::Error::TimeLimit).
     ///
     /// ```
@@ -82,8 +82,8 @@ impl TaskOptions {
         self
     }
 
-    /// Sets how often the pool may begin the task again if the task's worker dies. Use
-    /// it only for tasks that may run twice.
+    /// Sets the number of times that the pool may begin the task again after the death of
+    /// the task's worker. Set retries only for a task that may run twice.
     ///
     /// ```
     /// use concurrent_futures::TaskOptions;
@@ -95,7 +95,7 @@ impl TaskOptions {
         self
     }
 
-    /// Returns the name, the time limit and the retries.
+    /// Returns the three options: the name, the time limit and the number of retries.
     pub(crate) fn parts(&self) -> (Option<Arc<str>>, Option<Duration>, Option<u32>) {
         (self.name.clone(), self.time_limit, self.retries)
     }
@@ -120,9 +120,9 @@ impl TaskOptions {
 
 /// A view of an executor whose tasks all have the same [`TaskOptions`].
 ///
-/// The view borrows the executor, and is itself an [`Executor`](crate::Executor). Use
-/// it to set options for one call or for a part of a program. The view's `shutdown`
-/// shuts down the executor.
+/// The view borrows the executor, and is itself an [`Executor`](crate::Executor). Use a
+/// view to set options for one call or for a part of a program. The view's `shutdown` shuts
+/// down the borrowed executor.
 ///
 /// ```
 /// use concurrent_futures::{Error, Executor, Future, TaskOptions, ThreadPoolExecutor};

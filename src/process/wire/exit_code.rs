@@ -10,8 +10,8 @@ use crate::sys::current_process;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum ExitCode {
-    /// The process was started as a worker, but cannot run as a worker, or uses the library
-    /// as a parent does.
+    /// The process was started as a worker, but cannot run as a worker, or has made a
+    /// process pool before it became a worker.
     CannotBegin = 70,
     /// The parent broke the protocol, or the system refused a resource.
     CannotGoOn = 71,
