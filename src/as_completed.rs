@@ -1,4 +1,4 @@
-//! [`as_completed`]: futures in the order in which their tasks end.
+//! [`as_completed`]: an iterator over futures in the order in which their tasks end.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,15 +9,16 @@ use crate::waitable::Waitable;
 
 /// Yields each future when its task ends. Futures that are already done come first.
 ///
-/// Takes futures, references to futures, or pairs of a key and a future, see
-/// [`Waitable`]. The key of a pair tells the caller which future is done. A future that is
-/// given twice is yielded once.
+/// The items are futures, references to futures, or pairs of a key and a future, see
+/// [`Waitable`]. The key of a pair tells the caller which future is done. A future that the
+/// caller passes twice is yielded once.
 ///
-/// A wait without a limit may be for tasks that all need the waiting thread: in one of
-/// the tasks themselves, in a callback of their process pool, in the initializer of
-/// their thread pool, in a forked child. Their futures are then yielded although they
-/// are not done. Their [`result`](crate::TaskFuture::result) is the error that says
-/// why, in most cases [`Error::WouldDeadlock`].
+/// A wait without a time limit would never end if all remaining tasks need the waiting
+/// thread. This is so if the thread runs one of these tasks, a callback of their process
+/// pool, or the initializer of their thread pool, and in a forked child. The iterator then
+/// yields the futures of these tasks, although the tasks are not done. The
+/// [`result`](crate::TaskFuture::result) of such a future is the error that says why, in
+/// most cases [`Error::WouldDeadlock`].
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
@@ -43,8 +44,8 @@ pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsComp
 
 /// The iterator of [`as_completed`].
 ///
-/// The iterator keeps no reference to the futures that it yielded. **Dropping it**
-/// removes its wakers from the futures, and cancels no task.
+/// The iterator keeps no reference to the futures that it has yielded. **Dropping the
+/// iterator** removes the iterator's wakers from the tasks, and cancels no task.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
@@ -66,13 +67,13 @@ pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsComp
 #[must_use = "it waits for nothing unless iterated"]
 pub struct AsCompleted<F: Waitable> {
     completion_set: CompletionSet<F>,
-    /// The number of all futures: those yielded and those not yet yielded.
+    /// The number of all futures, both the yielded and the not yet yielded futures.
     total: u32,
 }
 
 impl<F: Waitable> AsCompleted<F> {
-    /// Adds one more future. Has no effect if the future was added before and is not
-    /// yet yielded.
+    /// Adds one more future. Has no effect if the iterator already has this future and has
+    /// not yielded it yet.
     ///
     /// ```
     /// use concurrent_futures::{as_completed, promise};
@@ -90,8 +91,8 @@ impl<F: Waitable> AsCompleted<F> {
         }
     }
 
-    /// Waits for the next future, for `timeout` at most. Returns `None` if no future
-    /// remains.
+    /// Waits until a task ends, for `timeout` at most, and returns the future of this task.
+    /// Returns `None` if no future remains.
     ///
     /// ```
     /// use std::time::Duration;
@@ -109,14 +110,14 @@ impl<F: Waitable> AsCompleted<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if no future is done within `timeout`. No future is lost: the
-    /// caller may call this method again.
+    /// [`Error::Timeout`] if no future is done within `timeout`. The iterator keeps all
+    /// futures, so the caller may call this method again.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<F>, Error> {
         self.next_until(Instant::now().checked_add(timeout))
     }
 
-    /// Returns an iterator that yields each future as `Ok`. If a task has not ended
-    /// within `timeout` from now, the last item is [`Error::Timeout`].
+    /// Returns an iterator that yields each future as `Ok`. If a task has not ended within
+    /// `timeout` after this call, the last item is [`Error::Timeout`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -200,7 +201,8 @@ impl<F: Waitable> fmt::Debug for AsCompleted<F> {
 #[derive(Debug)]
 #[must_use = "it waits for nothing unless iterated"]
 pub struct AsCompletedTimeout<F: Waitable> {
-    /// `None` after the iterator has yielded the timeout.
+    /// The iterator over the futures, or `None` after the iterator has yielded the timeout
+    /// error.
     all: Option<AsCompleted<F>>,
     deadline: Option<Instant>,
 }

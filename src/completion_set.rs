@@ -1,9 +1,9 @@
 //! [`CompletionSet`]: a set of tasks that returns each task when the task ends.
 //!
 //! The set registers a waker with each task that is not done, and the waker sends the
-//! task's number over a channel. The number of a task that is already done goes into a
-//! queue at once. So each number arrives exactly once, and a thread waits by receiving
-//! from the channel. Dropping the set removes the wakers from the tasks.
+//! task's number over a channel. If a task is already done when it is added, the set puts
+//! the task's number into a queue. Each number arrives exactly once. A thread waits by
+//! receiving from the channel. Dropping the set removes the wakers from the tasks.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -18,28 +18,28 @@ use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
 pub(crate) struct CompletionSet<F: Waitable> {
-    /// The numbers of tasks that were done when they were added.
+    /// The numbers of the tasks that were already done when they were added.
     ready: VecDeque<usize>,
     arrivals: Receiver<usize>,
     sender: Sender<usize>,
-    /// The tasks by their numbers. `None` is a free slot.
+    /// The tasks, indexed by their numbers. A free slot is `None`.
     entries: Vec<Option<Entry<F>>>,
     free: Vec<usize>,
-    /// The ids of the tasks in `entries`. The ids are unique, because the entries keep
-    /// the tasks alive.
+    /// The ids of the tasks in `entries`. The ids of different tasks differ, because the
+    /// entries keep the tasks alive.
     ids: HashSet<usize, BuildHasherDefault<AddressHasher>>,
     /// The number of tasks in `entries`.
     len: usize,
-    /// The numbers of the tasks that `waiter` can run inline and has not yet tried to
-    /// run.
+    /// The numbers of the tasks that the thread `waiter` can run inline and has not yet
+    /// tried to run.
     not_tried_inline: BTreeSet<usize>,
-    /// The thread that waited last. Another thread may be able to run tasks inline that
-    /// this thread cannot run.
+    /// The thread that waited last. The set stores the thread, because different threads
+    /// can run different tasks inline.
     waiter: InlineRunner,
-    /// The number of a task that did not need the waiting thread at the last check. The
-    /// next check begins with this task.
+    /// The number of a task that did not need the waiting thread when all tasks were last
+    /// checked. The next check begins with this task.
     elsewhere: usize,
-    /// The process that created the set. No task number arrives in a forked child.
+    /// The process that created the set. In a forked child no task number arrives.
     origin: Origin,
 }
 
@@ -48,7 +48,8 @@ pub(crate) struct CompletionSet<F: Waitable> {
 pub(crate) enum NotDone {
     /// The deadline passed.
     TimedOut,
-    /// Each task needs the waiting thread, or belongs to the parent process of a fork.
+    /// No task can be done, because each task needs the waiting thread, or because this
+    /// process is a forked child.
     Deadlock,
 }
 
@@ -66,8 +67,8 @@ impl<F: Waitable> Entry<F> {
     }
 }
 
-/// Hashes addresses. An attacker cannot choose the addresses, so a simple hash is
-/// enough.
+/// Hashes the addresses of tasks. A simple hash is enough, because an attacker cannot
+/// choose the addresses.
 #[derive(Default)]
 struct AddressHasher(u64);
 
@@ -83,8 +84,8 @@ impl Hasher for AddressHasher {
     }
 
     fn write_usize(&mut self, address: usize) {
-        // Multiplying by the golden ratio spreads the differing bits over the high
-        // bits. The hash table uses the high bits as well as the low bits.
+        // The multiplication by the golden ratio spreads the bits in which addresses differ
+        // over the high bits. The hash table uses both the high bits and the low bits.
         let mixed = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = mixed ^ (mixed >> 32);
     }
@@ -138,8 +139,8 @@ impl<F: Waitable> CompletionSet<F> {
             if item.target().poll(&mut key, &waker) {
                 self.arrive(number);
             } else if item.target().may_run_inline() || self.waiter != InlineRunner::current() {
-                // If `waiter` is another thread, it may be able to run a task that this
-                // thread cannot run.
+                // The number is also added if `waiter` is another thread, because that
+                // thread may be able to run the task inline.
                 self.not_tried_inline.insert(number);
             }
         }
@@ -151,8 +152,7 @@ impl<F: Waitable> CompletionSet<F> {
         true
     }
 
-    /// Queues the number of a task that is already done, behind the numbers that have
-    /// arrived.
+    /// Puts the number of a task that is already done behind the numbers that have arrived.
     fn arrive(&mut self, number: usize) {
         if self.arrivals.is_empty() {
             self.ready.push_back(number);
@@ -169,12 +169,12 @@ impl<F: Waitable> CompletionSet<F> {
 
     /// Waits for the next task that is done, and returns its number.
     ///
-    /// Without a deadline, a worker that waits here first runs pending tasks inline.
+    /// Without a deadline, a worker that calls this method first runs pending tasks inline.
     ///
     /// # Errors
     ///
-    /// [`NotDone::TimedOut`] if no task is done by the deadline. [`NotDone::Deadlock`]
-    /// if no task could ever be done.
+    /// [`NotDone::TimedOut`] if no task is done by the deadline. [`NotDone::Deadlock`] if
+    /// no task can be done while this thread waits.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NotDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
             if let Some(number) = self.try_next() {
@@ -184,23 +184,24 @@ impl<F: Waitable> CompletionSet<F> {
             return arrived.or(Err(NotDone::TimedOut));
         }
         loop {
-            // A task that this loop ran inline may have forked.
+            // The check is in the loop, because a task that this loop ran inline may have
+            // forked the process.
             if !self.origin.is_here() {
                 return Err(NotDone::Deadlock);
             }
             if let Some(number) = self.try_next() {
                 return Ok(number);
             }
-            // `note_waiter` may go through all tasks, so it runs only when no number
-            // has arrived.
+            // `note_waiter` is called only when no number has arrived, because it may have
+            // to check all tasks.
             self.note_waiter();
             if let Some(number) = self.not_tried_inline.pop_first() {
                 if let Some(item) = self.item(number) {
                     item.target().run_inline();
                 }
             } else if self.all_need_this_thread() {
-                // Another thread may have cancelled a task since the check, so that its
-                // number has arrived.
+                // A number may have arrived in the meantime, because another thread may
+                // have cancelled a task after the check.
                 return self.try_next().ok_or(NotDone::Deadlock);
             } else {
                 return self.arrivals.recv().or(Err(NotDone::Deadlock));
@@ -208,8 +209,8 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// If the calling thread is not the thread that waited last, lists all tasks that
-    /// the calling thread can run inline.
+    /// If another thread waited last, collects the numbers of all tasks that the calling
+    /// thread can run inline.
     fn note_waiter(&mut self) {
         let us = InlineRunner::current();
         if std::mem::replace(&mut self.waiter, us) == us {
@@ -223,9 +224,9 @@ impl<F: Waitable> CompletionSet<F> {
             .collect();
     }
 
-    /// Returns `true` if no task can be done while this thread waits. Begins with the
-    /// task that did not need this thread at the last check, because the set may be
-    /// large.
+    /// Returns `true` if no task can be done while this thread waits. The check begins with
+    /// the task that did not need this thread at the last check, because checking all tasks
+    /// of a large set is slow.
     fn all_need_this_thread(&mut self) -> bool {
         let (before, from) = self.entries.split_at(self.elsewhere);
         let is_elsewhere = |entry: &Option<Entry<F>>| {
@@ -242,9 +243,9 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Removes and returns the next task that is done. If no task can ever be done,
-    /// returns a task that is not done: its `result` is the error that says why.
-    /// Returns `None` if the deadline passed or the set is empty.
+    /// Removes and returns the next task that is done. If no task can be done while this
+    /// thread waits, returns a task that is not done. The `result` of that task is the
+    /// error that says why. Returns `None` if the deadline passed or the set is empty.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         let number = match self.next(deadline) {
             Ok(number) => number,
@@ -287,8 +288,8 @@ impl<F: Waitable> CompletionSet<F> {
         Some(entry.leave())
     }
 
-    /// Removes and returns all tasks. Their order is the order of adding if no task was
-    /// removed before.
+    /// Removes and returns all tasks. The tasks are in the order in which they were added
+    /// if no task was removed before.
     pub(crate) fn take_all(&mut self) -> Vec<(usize, F)> {
         let numbers = 0..self.entries.len();
         numbers

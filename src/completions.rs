@@ -1,4 +1,5 @@
-//! [`completions`]: a channel of futures, for a `select!` together with other channels.
+//! [`completions`]: a channel that receives futures. A `select!` can wait for this channel
+//! and for other channels.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,12 +15,12 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
-/// Creates a channel over which each future arrives when its task ends.
+/// Creates a channel that receives each future when the future's task ends.
 ///
 /// Use the channel in [`crossbeam_channel::select!`] together with the program's own
-/// channels. The channel is disconnected when all futures have arrived. A worker that
-/// waits for tasks of its own pool calls [`Completions::recv`], because a channel
-/// cannot run these tasks inline.
+/// channels. The channel is disconnected when all futures have arrived. A worker that waits
+/// for tasks of its own pool must call [`Completions::recv`], because only
+/// `Completions::recv` runs these tasks inline.
 ///
 /// ```
 /// use concurrent_futures::crossbeam_channel::{select, unbounded};
@@ -57,8 +58,8 @@ where
             sender: sender.clone(),
             number,
         }));
-        // The lock is held during the poll, because the waker looks for its entry in
-        // `waiting` and may run before the entry is inserted.
+        // The lock is held during the poll, because the waker may run before the entry is
+        // inserted into `waiting`. The waker takes the lock to look for the entry.
         let mut waiting = all.waiting.lock();
         let mut key = WakerKey::default();
         if item.target().poll(&mut key, &waker) {
@@ -74,10 +75,10 @@ where
 
 /// The futures that have not arrived.
 struct Waiting<F> {
-    /// The entries, by the number of the future.
+    /// The entries of the futures, by the numbers of the futures.
     entries: BTreeMap<usize, Entry<F>>,
-    /// For each thread that has called `recv`, the number below which the thread has
-    /// tried to run all tasks inline.
+    /// For each thread that has called `recv`, a number. The thread has tried to run all
+    /// tasks with smaller numbers inline.
     tried_inline: Vec<(InlineRunner, usize)>,
 }
 
@@ -109,8 +110,9 @@ impl<F: Send + 'static> Wake for ArrivalWaker<F> {
 
 /// The channel of [`completions`], which dereferences to a [`Receiver`] of futures.
 ///
-/// **Dropping it** removes its wakers from the futures, and cancels no task. It is not
-/// the bare receiver, because dropping a receiver cannot remove the wakers.
+/// **Dropping a `Completions`** removes its wakers from the tasks, and cancels no task.
+/// [`completions`] does not return a plain `Receiver`, because dropping a `Receiver` cannot
+/// remove the wakers.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, completions};
@@ -130,12 +132,12 @@ pub struct Completions<F: Waitable + Send + 'static> {
 }
 
 impl<F: Waitable + Send + 'static> Completions<F> {
-    /// Waits for the next future, as [`Receiver::recv`] does. On a worker, also runs
+    /// Waits for the next future, as [`Receiver::recv`] does. On a worker, the method runs
     /// the tasks inline that have not begun and that this worker can run.
     ///
-    /// If no task can be done while this thread waits (in one of the tasks, in a
-    /// callback of their process pool, in a forked child), returns a future that is not
-    /// done. The `result` of this future is the error that says why.
+    /// If no task can be done while this thread waits, the method returns a future that is
+    /// not done. The `result` of this future is the error that says why. Examples are a
+    /// call in one of the tasks, in a callback of their process pool, or in a forked child.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -179,8 +181,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         self.receiver.recv()
     }
 
-    /// Returns an iterator over the remaining futures, which calls [`recv`](Self::recv)
-    /// for each.
+    /// Returns an iterator over the remaining futures. The iterator calls
+    /// [`recv`](Self::recv) for each future.
     ///
     /// ```
     /// use concurrent_futures::{completions, promise};
@@ -195,8 +197,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         std::iter::from_fn(|| self.recv().ok())
     }
 
-    /// Removes and returns an entry that this thread can run inline and has not yet
-    /// tried to run.
+    /// Removes and returns the entry of a task that this thread can run inline and has not
+    /// yet tried to run.
     fn next_to_try_inline(&self) -> Option<(usize, Entry<F>)> {
         let mut waiting = self.locked().filter(|_| self.origin.is_here())?;
         let us = InlineRunner::current();
@@ -210,8 +212,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         });
         let first = waiting.tried_inline[at].1;
         let mut left = waiting.entries.range(first..);
-        // An entry that this thread cannot run stays in `waiting`, because another
-        // thread that searches meanwhile would miss the entry.
+        // The search does not remove the entries of tasks that this thread cannot run,
+        // because another thread may search for these entries at the same time.
         let found = left.find(|(_, entry)| entry.item.target().may_run_inline());
         let found = found.map(|(number, _)| *number);
         waiting.tried_inline[at].1 = found.map_or(usize::MAX, |number| number + 1);
@@ -220,20 +222,21 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         Some((number, entry))
     }
 
-    /// Runs the task if the task has not begun and this thread is a worker that can run
-    /// the task. Then returns the future if the task is done, or puts the entry back.
+    /// Runs the entry's task inline if the task has not begun and this thread is a worker
+    /// that can run the task. Returns the future if the task is done afterwards, and
+    /// otherwise puts the entry back.
     fn run_inline(&self, number: usize, entry: Entry<F>) -> Option<F> {
         // The lock is not held here, because the task's waker takes the lock.
         entry.item.target().run_inline();
-        // The task may have forked this process. `locked` does not block in a forked
-        // child.
+        // The task may have forked this process. In a forked child `locked` does not block.
         let waiting = self.locked();
         let Some(mut waiting) = waiting.filter(|_| !entry.item.target().done()) else {
-            // The waker may have run while the entry was removed, and then sent
-            // nothing.
+            // The method returns the future itself, because the waker sends nothing if it
+            // runs while the entry is removed.
             return Some(entry.leave());
         };
-        // The waker finds the entry, because the waker runs only when the task is done.
+        // The waker will find the entry, because the task is not done and the waker runs
+        // only when the task is done.
         waiting.entries.insert(number, entry);
         None
     }
@@ -247,13 +250,13 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         }
         let (_, entry) = waiting.entries.pop_first()?;
         drop(waiting);
-        // `leave` removes the waker, because the sender in the waker would keep the
+        // `leave` removes the waker from the task. The waker's sender would keep the
         // channel connected.
         Some(entry.leave())
     }
 
-    /// Locks the entries. Returns `None` in a forked child if another thread held the
-    /// lock at the fork.
+    /// Locks the entries of the futures that have not arrived. Returns `None` in a forked
+    /// child if another thread held the lock at the fork.
     fn locked(&self) -> Option<MutexGuard<'_, Waiting<F>>> {
         if self.origin.is_here() {
             Some(self.waiting.lock())

@@ -3,7 +3,7 @@
 //!
 //! # From one at a time to a pool
 //!
-//! This program does one thing after the other:
+//! This program computes one result after the other:
 //!
 //! ```
 //! fn word_count(text: String) -> usize {
@@ -15,9 +15,9 @@
 //! }
 //! ```
 //!
-//! The next program does the same with an executor that is still synchronous.
-//! [`submit`] takes the function and its argument, and returns a future. [`result`]
-//! lends the value that the function returned:
+//! The next program makes the same calls through an executor that is still synchronous.
+//! [`submit`] takes the function and its argument, and returns a future. [`result`] lends
+//! the value that the function returned:
 //!
 //! ```
 //! use concurrent_futures::InlineExecutor as PoolExecutor;
@@ -41,8 +41,8 @@
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
-//! The last program does the same on a thread pool. `submit` now returns at once, all
-//! calls run in parallel, and the block ends when all calls are done:
+//! The last program makes the same calls on a thread pool. `submit` now returns at once,
+//! all calls run in parallel, and the block ends when all calls are done:
 //!
 //! ```
 //! use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
@@ -62,17 +62,16 @@
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
-//! The arguments are owned values (`String`, not `&str`), so that they can also go to
-//! another process.
+//! The arguments are owned values (`String`, not `&str`), so that a process pool can send
+//! the arguments to another process.
 //!
 //! # In other processes
 //!
 //! With `ProcessPoolExecutor` in the `use` line, each call runs in another process. The
-//! pool starts the same program again as a worker, and the program needs no code for
-//! this. A worker does not run `main`, so an initializer sets up
-//! [loggers](recipes#logging-in-workers) and
-//! [state](recipes#state-that-each-worker-keeps) in the worker. A task that crashes its
-//! process fails only its own future:
+//! pool starts the same program again as a worker. The program needs no code of its own to
+//! run as a worker. A worker does not run `main`, so an initializer sets up
+//! [loggers](recipes#logging-in-workers) and [state](recipes#state-that-each-worker-keeps)
+//! in the worker. If a task crashes its process, only the future of this task fails:
 //!
 //! ```
 //! use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -96,16 +95,15 @@
 //!
 //! # In async code
 //!
-//! Futures can be awaited on any runtime. All other waits block their thread: not only
-//! `result`, [`wait()`] and the items of a map, but also dropping a pool, `shutdown`,
-//! the end of a scope, and `submit`, `spawn` or `map` on a full bounded queue. In a
-//! task of an async runtime, such a wait blocks a thread of the runtime. The wait hangs
-//! for ever if the awaited task needs the blocked thread. In async code, submit with
-//! `try_submit`. Before the pool is dropped, call
-//! `shutdown_with(ShutdownOptions::new().wait(false))`. The end of `main` may then cut
-//! off tasks that are not awaited. Or block on a thread that the runtime provides for
-//! blocking calls, as tokio does with `spawn_blocking`
-//! ([recipe](recipes#in-async-code)).
+//! Futures can be awaited on any runtime. All other waits block their thread. Such waits
+//! are `result`, [`wait()`], the items of a map, `shutdown`, the drop of a pool, the end of
+//! a scope, and `submit`, `spawn` or `map` on a full bounded queue. In a task of an async
+//! runtime, such a wait blocks a thread of the runtime. The wait hangs for ever if the
+//! awaited task needs the blocked thread. In async code, submit tasks with `try_submit`.
+//! Before the pool is dropped, call `shutdown_with(ShutdownOptions::new().wait(false))`.
+//! After this call, the end of `main` stops tasks that are not awaited. Another way is to
+//! block a thread that the runtime provides for blocking calls, for example with tokio's
+//! `spawn_blocking` ([recipe](recipes#in-async-code)).
 //!
 //! ```
 //! use std::sync::mpsc;
@@ -132,9 +130,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! An `async fn` submitted to a thread pool does nothing: the call only creates an
-//! async future, which becomes the task's value and is never polled by the pool. Submit
-//! a function that runs the async future to its end, for example with the runtime's
+//! An `async fn` that is submitted to a thread pool does nothing. The call only creates an
+//! async future, which becomes the task's value, and the pool does not poll it. Instead,
+//! submit a function that runs the async future to its end, for example with the runtime's
 //! `block_on`. Submitting an `async fn` to a process pool does not compile.
 //!
 //! ```
@@ -154,11 +152,11 @@
 //!
 //! A task of a thread pool may wait, without a limit, for another task of the same pool
 //! that has not begun. The waiting task's thread then runs the other task inline. Both
-//! tasks share the state of this thread: its thread locals, and the locks that the
-//! outer task holds during the wait. The inner task must not take these locks.
+//! tasks share the thread locals of this thread, and the locks that the outer task holds
+//! during the wait. The inner task must not take these locks.
 //!
-//! A wait that is known to hang returns [`Error::WouldDeadlock`]. The following waits
-//! are not detected, and hang:
+//! A wait returns [`Error::WouldDeadlock`] if the library detects that the wait would never
+//! end. The library does not detect the following waits, which hang:
 //!
 //! * a cycle of tasks that wait for each other through [`wait()`], [`as_completed`],
 //!   [`completions`], an unordered map, an `.await`, the end of a scope, a channel or a
@@ -168,25 +166,25 @@
 //!   task inline, unlike the other waits;
 //! * a wait in an initializer of a thread pool or a callback of a process pool, at the
 //!   end of a scope, on a channel or on a lock, for another task of that pool;
-//! * a wait for a queued task while all workers wait for queued tasks, as when all
+//! * a wait for a queued task while all workers wait for queued tasks, for example if all
 //!   workers of two pools wait for tasks of the other pool.
 //!
-//! [`wait()`], [`wait_until`], [`as_completed`], [`completions`] and unordered maps
-//! block with `std::thread::park`. They may consume a token of the program's own
-//! `unpark`, or leave a token behind.
+//! [`wait()`], [`wait_until`], [`as_completed`], [`completions`] and unordered maps block
+//! with `std::thread::park`. Such a wait may consume the token of an `unpark` that the
+//! program itself has called, or may leave a token behind.
 //!
 //! # After a fork
 //!
-//! A child process that `fork` creates has no worker threads. In the child, every use
-//! of a pool, a scope or a future of the parent returns an error or a default at once,
-//! and dropping a pool, a scope or a future does not wait. `submit` and `result` fail,
-//! [`wait()`] returns the futures as `not_done`, and [`as_completed`] yields futures
-//! that are not done. A task that was done before the fork keeps its value. The child
-//! may create pools of its own.
+//! A child process that `fork` creates has no worker threads. In the child, each method of
+//! a pool, a scope or a future of the parent process returns an error or a default value at
+//! once. Dropping a pool, a scope or a future does not wait. `submit` and `result` fail,
+//! [`wait()`] returns the futures as `not_done`, and [`as_completed`] yields futures that
+//! are not done. A task that was done before the fork keeps its value. The child may create
+//! and use its own pools.
 //!
 //! # More
 //!
-//! * [`recipes`]: programs for the most frequent questions.
+//! * [`recipes`]: example programs for frequent questions.
 //! * [`compare`]: a comparison with Python's module, name by name, and frequent
 //!   mistakes of newcomers.
 //!
@@ -252,8 +250,8 @@ mod wait;
 mod waitable;
 mod worker;
 
-/// `crossbeam-channel` in the version that this crate uses: [`Completions`] dereferences to
-/// a `Receiver` of it.
+/// The crate `crossbeam-channel` in the version that this crate uses. [`Completions`]
+/// dereferences to a `Receiver` of `crossbeam-channel`.
 #[doc(no_inline)]
 pub use crossbeam_channel;
 
@@ -288,7 +286,7 @@ pub use crate::worker::{PoolKind, Worker, current_worker};
 #[doc = include_str!("recipes.md")]
 pub mod recipes {}
 
-/// Lets the doc tests run the programs of the README.
+/// Includes the README, so that the doc tests run the programs of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -1,20 +1,21 @@
-//! [`Panic`]: a caught panic with its description and its payload, so that it can be
-//! resumed.
+//! [`Panic`]: a caught panic, with its description, and with its payload to resume the
+//! panic.
 //!
-//! [`catch`] runs a task's function. [`contain`] and [`contain_drop`] run a callback or
-//! a user's `Drop`, and stop its panic, so that the panic does not end the worker. Only
-//! the panic hook knows the location of a panic, so [`watch_panics`] installs a hook
-//! that then calls the program's own.
+//! [`catch`] runs a task's function. [`contain`] and [`contain_drop`] run a callback or a
+//! user's `Drop`. They catch a panic, so that the panic does not end the worker. Only the
+//! panic hook knows the location of a panic. [`watch_panics`] therefore installs a hook,
+//! which records the location and then calls the program's own hook.
 //!
 //! # Which panic a note is of
 //!
 //! The hook sees more panics than [`catch`] gets, because a task may catch some panics
-//! itself. So each `catch` keeps the notes of all panics inside it, and looks for the
-//! note that matches its payload. The note matches if it has the same type and the same
-//! text at the same address. A formatted text has an address of its own, but two panics
-//! with the same literal may share an address. If several notes match, `catch` takes
-//! the note of the panic that was raised with the fewest frames on the stack. The
-//! panics that a task catches itself were raised deeper in the stack.
+//! itself. Each `catch` therefore keeps a note of each panic inside it, and looks for the
+//! note that matches the caught payload. A note matches a payload if both have the same
+//! type and the same text at the same address. Each formatted text has a different address,
+//! but the texts of two panics with the same string literal may have one address. If
+//! several notes match, `catch` takes the note of the panic that was raised with the fewest
+//! frames on the stack. The panics that a task has caught itself were raised deeper in the
+//! stack.
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -29,9 +30,9 @@ use crate::worker::current_worker;
 
 /// A panic that ended a task: its message, location and worker.
 ///
-/// [`Error::Panicked`](crate::Error::Panicked) contains it. The program's panic hook
-/// runs as for any other panic, so the message also appears on standard error, unless
-/// the program replaced the hook.
+/// [`Error::Panicked`](crate::Error::Panicked) contains a `Panic`. The program's panic hook
+/// runs as for any other panic. The message therefore also appears on standard error,
+/// unless the program has replaced the hook.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -45,8 +46,8 @@ use crate::worker::current_worker;
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 ///
-/// Clones share one payload. Dropping the last clone drops the payload, and contains a
-/// panic of the payload's `Drop`.
+/// All clones of a `Panic` share one payload. Dropping the last clone drops the payload,
+/// and contains a panic of the payload's `Drop`.
 #[derive(Clone)]
 pub struct Panic(Arc<Inner>);
 
@@ -61,11 +62,11 @@ struct Inner {
 }
 
 impl Panic {
-    /// Describes the payload that [`std::panic::catch_unwind`] returned.
+    /// Creates a `Panic` from the payload that [`std::panic::catch_unwind`] returned.
     ///
-    /// An executor of your own that catches panics itself needs this function, see
-    /// [`promise`](crate::promise()). The location is known only for panics inside a
-    /// function that this crate runs.
+    /// An implementation of [`Executor`](crate::Executor) needs this function if it catches
+    /// panics itself, see [`promise`](crate::promise()). The `Panic` has a location only if
+    /// the panic occurred inside a function that this crate runs.
     ///
     /// ```
     /// use concurrent_futures::Panic;
@@ -89,19 +90,19 @@ impl Panic {
 
     /// Records that the program has read this panic as a task's outcome.
     pub(crate) fn mark_read(&self) {
-        // ORDERING: `Relaxed`, because the flag publishes no other data. The thread
-        // that reads the flag first takes a lock that each reader of the outcome has
-        // held.
+        // ORDERING: `Relaxed` is enough, because no other data is published with the flag.
+        // The thread that loads the flag first takes a lock that each reader of the outcome
+        // has held.
         self.0.is_read.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_read(&self) -> bool {
-        // ORDERING: `Relaxed`, for the reason that `mark_read` gives.
+        // ORDERING: `Relaxed` is enough, because no other data is published with the flag.
         self.0.is_read.load(Ordering::Relaxed)
     }
 
-    /// Creates the description of a panic in another process, which sends its text and
-    /// no payload.
+    /// Creates a `Panic` for a panic in another process. That process sends the panic's
+    /// text but not the panic's payload.
     #[cfg(not(concurrent_futures_loom))]
     pub(crate) fn elsewhere(
         message: String,
@@ -131,11 +132,11 @@ impl Panic {
         &self.0.message
     }
 
-    /// Returns the location of the panic, as `file:line:column`.
+    /// Returns the location of the panic in the form `file:line:column`.
     ///
-    /// Returns `None` if this crate's panic hook did not run for this panic: the
-    /// program replaced the hook after it created the executor, or `resume_unwind`
-    /// raised the panic.
+    /// Returns `None` if this crate's panic hook did not run for this panic. This is so if
+    /// the program replaced the hook after it had created the executor, or if
+    /// `resume_unwind` raised the panic.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor};
@@ -194,8 +195,8 @@ impl Panic {
 
     /// Resumes the panic in the calling thread.
     ///
-    /// The first call among all clones resumes with the original payload. Later calls
-    /// resume with the message. The panic hook does not run again.
+    /// The first call on any of the clones resumes the panic with the original payload.
+    /// Later calls resume the panic with the message. The panic hook does not run again.
     ///
     /// # Panics
     ///
@@ -219,8 +220,8 @@ impl Panic {
     }
 }
 
-// A `Panic` is unwind safe, because its payload is only moved out as a whole, under a
-// lock.
+// A `Panic` is unwind safe, because its only mutable part is the payload, which a thread
+// moves out as a whole under a lock.
 impl UnwindSafe for Panic {}
 impl RefUnwindSafe for Panic {}
 
@@ -245,7 +246,7 @@ impl fmt::Display for Panic {
 }
 
 impl Panic {
-    /// Writes that `who` panicked, the location, and the message.
+    /// Writes that `who` panicked, and then the location and the message of the panic.
     pub(crate) fn describe(&self, who: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{who} panicked")?;
         if let Some(location) = self.location() {
@@ -265,7 +266,7 @@ impl Drop for Inner {
     }
 }
 
-/// Runs a task's function, and returns its panic as an error.
+/// Runs a task's function, and returns a panic of the function as an error.
 #[inline]
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     with_notes(true, || {
@@ -273,9 +274,10 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     })
 }
 
-/// Runs a task's function, and lets the panic hook record the task's name meanwhile.
+/// Runs a task's function. If the function panics, the panic hook records the task's name.
 pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
-    /// Restores the name of the outer task, also when the inner task panics.
+    /// Restores the name of the outer task when it is dropped, even if the inner task
+    /// panics.
     struct Outer(Option<Arc<str>>);
     impl Drop for Outer {
         fn drop(&mut self) {
@@ -295,8 +297,8 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
-/// Drops a user's value. Discards a panic of the value's `Drop`, and a panic of that
-/// panic's payload.
+/// Drops a user's value. Discards a panic of the value's `Drop`, and also a panic of the
+/// `Drop` of that panic's payload.
 pub(crate) fn contain_drop<T>(value: T) {
     if !needs_drop::<T>() {
         return;
@@ -317,15 +319,16 @@ pub(crate) fn contain_drop<T>(value: T) {
 struct Note {
     payload: (TypeId, usize),
     message: String,
-    /// The stack address at which the hook ran. The stack grows downwards.
+    /// The stack address at which the hook ran. A deeper call has a lower address, because
+    /// the stack grows downwards.
     height: usize,
     location: String,
     task: Option<Arc<str>>,
 }
 
 impl Note {
-    /// Returns the source location and the task's name of the panic with this payload,
-    /// if the panic hook recorded it inside the innermost [`catch`].
+    /// Returns the source location and the task's name of the panic with this payload, if
+    /// the panic hook recorded the panic inside the innermost [`catch`].
     fn of(payload: &(dyn Any + Send), message: &str) -> Option<(String, Option<Arc<str>>)> {
         let is_its = |note: &&Self| note.payload == identity(payload) && note.message == message;
         let find = |notes: &RefCell<Vec<Self>>| {
@@ -349,8 +352,9 @@ fn identity(payload: &(dyn Any + Send)) -> (TypeId, usize) {
     )
 }
 
-/// Runs `f`, which does not unwind. If `are_wanted`, the hook records the panics inside
-/// `f` as new notes. If not, the hook records no panic inside `f`.
+/// Runs `f`, which does not unwind. If `are_wanted` is `true`, the panic hook records notes
+/// of the panics inside `f`. If `are_wanted` is `false`, the hook records no notes inside
+/// `f`.
 #[inline]
 fn with_notes<R>(are_wanted: bool, f: impl FnOnce() -> R) -> R {
     let before = COUNT.get();
@@ -369,8 +373,8 @@ fn forget_notes(before: usize) {
     let _ = NOTES.try_with(|notes| notes.borrow_mut().truncate(before));
 }
 
-/// The largest number of notes that one [`catch`] keeps, because a task may catch any
-/// number of panics itself.
+/// The largest number of notes that one [`catch`] keeps. A limit is necessary, because a
+/// task may catch any number of panics itself.
 const MOST_NOTES: usize = 32;
 
 thread_local! {
@@ -378,21 +382,22 @@ thread_local! {
     static TASK: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
     /// The notes of the panics inside each [`catch`], in the order of the panics.
     static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };
-    /// The number of notes.
+    /// The number of notes in [`NOTES`].
     static COUNT: Cell<usize> = const { Cell::new(0) };
-    /// The index in [`NOTES`] of the first note of the innermost [`catch`]. `None`
-    /// outside every `catch`, and inside [`contain`] and [`contain_drop`].
+    /// The index in [`NOTES`] of the first note of the innermost [`catch`]. The index is
+    /// `None` outside every `catch`, and inside [`contain`] and [`contain_drop`].
     static FIRST_NOTE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Installs the panic hook that records locations, once in each process.
+/// Installs the panic hook that records locations, if the process has not installed it yet.
 ///
-/// The constructors of executors and promises call it. A task does not call it, because
-/// a task would have to wait for a thread that is inside the program's hook.
+/// The constructors of executors and promises call this function. A task does not call this
+/// function, because the task would have to wait while another thread is inside the
+/// program's hook.
 pub(crate) fn watch_panics() {
     static CHAINED: Once = Once::new();
-    // A panicking thread must not change the hook. The next new executor installs the
-    // hook.
+    // A panicking thread must not change the hook. In this case the next new executor or
+    // promise installs the hook.
     if CHAINED.is_completed() || std::thread::panicking() {
         return;
     }

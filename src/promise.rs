@@ -1,7 +1,8 @@
-//! [`Promise`]: the producer's end of a future, which the user settles.
+//! [`Promise`]: the producer's end of a future. The user sets the outcome.
 //!
-//! Use it to implement an executor of your own, or to control a future in a test. A
-//! promise belongs to no pool: its holder does the work of a worker.
+//! A promise is used to implement an [`Executor`](crate::Executor), or to control a future
+//! in a test. A promise belongs to no pool, so the owner of the promise does the work of a
+//! worker.
 
 use std::fmt;
 
@@ -13,7 +14,8 @@ use crate::state::State;
 use crate::sys::fork::Origin;
 use crate::thread::ThreadFuture;
 
-/// The producer's end of a [`ThreadFuture`]: its holder sets the outcome.
+/// The producer's end of a [`ThreadFuture`]. The owner of the promise sets the outcome of
+/// the future.
 ///
 /// The function [`promise`] creates a promise together with its future. **Dropping the
 /// promise** without an outcome ends the future with [`Error::Abandoned`], so that no
@@ -35,9 +37,9 @@ pub struct Promise<T: 'static> {
     completion: Completion<T>,
 }
 
-/// Creates a promise, and the future that the promise ends.
+/// Creates a promise, and the future whose outcome the promise sets.
 ///
-/// A promise is enough to write an [`Executor`](crate::Executor). The executor of this
+/// A promise is enough to implement an [`Executor`](crate::Executor). The executor in this
 /// example starts a new thread for each task:
 ///
 /// ```
@@ -103,13 +105,14 @@ pub struct Promise<T: 'static> {
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// An executor that catches panics itself describes them with
+/// An executor that catches panics itself converts a panic's payload with
 /// [`Panic::from_payload`](crate::Panic::from_payload).
 #[doc(alias = "oneshot")]
 pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     watch_panics();
-    // `Origin::new` detects forks, and fails only for want of memory. A forked child
-    // then waits for the future as its parent does.
+    // `Origin::new` makes this process detect forks, and fails only if there is not enough
+    // memory. An error is ignored. After an error, a forked child waits for the future as
+    // its parent does.
     let _ = Origin::new();
     let completion = Completion::new(NO_POOL);
     let future = TaskFuture::new(completion.clone());
@@ -117,10 +120,10 @@ pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
 }
 
 impl<T: 'static> Promise<T> {
-    /// Marks the task as begun, so that it can no longer be cancelled.
+    /// Marks the task as begun, so that the task can no longer be cancelled.
     ///
-    /// Returns `false` if the task was cancelled, or began or ended before. The caller
-    /// then does not run the task.
+    /// Returns `false` if the task was cancelled, has already begun, or has already ended.
+    /// If the method returns `false`, the caller must not run the task.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -149,8 +152,8 @@ impl<T: 'static> Promise<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidState`] if the task ended or was cancelled before. The first
-    /// outcome stays, and `value` is dropped.
+    /// [`Error::InvalidState`] if the task ended or was cancelled before. The task keeps
+    /// its first outcome, and `value` is dropped.
     pub fn set_result(&self, value: T) -> Result<(), Error> {
         self.settle(Ok(value))
     }
@@ -168,8 +171,8 @@ impl<T: 'static> Promise<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidState`] if the task ended or was cancelled before. The first
-    /// outcome stays.
+    /// [`Error::InvalidState`] if the task ended or was cancelled before. The task keeps
+    /// its first outcome.
     pub fn set_exception(&self, error: Error) -> Result<(), Error> {
         self.settle(Err(error))
     }
@@ -188,7 +191,7 @@ impl<T: 'static> Promise<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn run(self, f: impl FnOnce() -> T) {
-        // Only the promise can end a task that has begun.
+        // Only this promise can end the task after the task has begun.
         if self.start() || self.completion.state() == State::Running {
             self.completion.runs_here();
             let outcome = catch(f).map_err(Error::Panicked);

@@ -1,8 +1,9 @@
-//! `.await` on a task's future, by value and by reference, on any runtime.
+//! `.await` on a [`TaskFuture`] or on a reference to a [`TaskFuture`], on any async
+//! runtime.
 //!
-//! Both register a waker with the task, and remove the waker when they are dropped. A
-//! poll counts as a wait without a limit: a worker that can run the task runs it
-//! inline.
+//! [`TaskAwait`] and [`TaskAwaitRef`] register a waker with the task. Their `Drop` removes
+//! the waker. A poll counts as a wait without a time limit, so a worker that polls runs the
+//! task inline if it can.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,14 +14,16 @@ use crate::completion::{Until, WakerKey};
 use crate::error::Error;
 use crate::state::State;
 
-/// Awaits a [`TaskFuture`] that it owns, and returns the task's value.
+/// The async future of `future.await`, which owns the [`TaskFuture`] and returns the task's
+/// value.
 ///
-/// It is ready when the task is done and the task's callbacks have run. It is ready
-/// with [`Error::WouldDeadlock`] if the task cannot be done while the polling thread
-/// waits: in the task itself, in one of its callbacks, in any callback of its process
-/// pool, in an initializer of its thread pool. A waker that polls does not block, and
-/// gets no such error. Dropping the `TaskAwait` has no effect on the task. A poll after
-/// the value was returned is ready with [`Error::InvalidState`].
+/// A `TaskAwait` is ready when the task is done and the task's callbacks have run. A
+/// `TaskAwait` is ready with [`Error::WouldDeadlock`] if the task cannot be done while the
+/// polling thread waits. Such a thread runs the task itself, one of the task's callbacks, a
+/// callback of the task's process pool, or an initializer of the task's thread pool. A
+/// waker that polls does not block, so its poll does not return this error. Dropping the
+/// `TaskAwait` has no effect on the task. A poll after the poll that returned the value is
+/// ready with [`Error::InvalidState`].
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -37,11 +40,13 @@ pub struct TaskAwait<T, E> {
     key: WakerKey,
 }
 
-/// Awaits a [`TaskFuture`] that it borrows, and lends the task's value.
+/// The async future of `(&future).await`, which borrows the [`TaskFuture`] and lends the
+/// task's value.
 ///
-/// It is ready when the task is done. It is ready with [`Error::WouldDeadlock`] in the
-/// same cases as [`TaskAwait`], except in the task's own callbacks, where the task is
-/// already done. Dropping the `TaskAwaitRef` has no effect on the task.
+/// A `TaskAwaitRef` is ready when the task is done. A `TaskAwaitRef` is ready with
+/// [`Error::WouldDeadlock`] in the same cases as a [`TaskAwait`], except in the task's own
+/// callbacks, because the task is already done when its callbacks run. Dropping the
+/// `TaskAwaitRef` has no effect on the task.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -106,7 +111,8 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
                 let taken = future.try_into_result();
                 Poll::Ready(taken.unwrap_or_else(|_| Err(Error::forked_task())))
             }
-            // SAFETY: `poll` has returned `true`, so the callbacks are done.
+            // SAFETY: `poll` has returned `true` for `Until::CallbacksDone`, so the
+            // callbacks are done.
             Some(future) => Poll::Ready(unsafe { future.take() }),
             None => Poll::Pending,
         }

@@ -1,4 +1,5 @@
-//! Implements the traits of a [`TaskFuture`] by its inherent methods and its completion.
+//! Implementations of the traits of [`TaskFuture`], which call the inherent methods of the
+//! future and the methods of its completion.
 
 use std::task::Waker;
 use std::time::Duration;
@@ -117,8 +118,8 @@ impl<T> Target for Completion<T> {
     }
 
     fn run_inline(&self) {
-        // An error of `run_inline` is ignored: this thread waits for several futures,
-        // and another worker may run the task.
+        // An error of `run_inline` is ignored, because this thread waits for several
+        // futures, and another worker may run the task.
         let _ = self.task().run_inline();
     }
 }

@@ -1,7 +1,7 @@
 //! The trait [`Future`], which the futures of all executors implement.
 //!
-//! `handle.rs` has the only implementation, and `awaiting.rs` implements `.await`. This
-//! module does not depend on any executor.
+//! `handle.rs` has the only implementation of the trait, and `awaiting.rs` implements
+//! `.await`. This module does not depend on any executor.
 
 mod awaiting;
 mod forwarding;
@@ -19,14 +19,14 @@ use crate::waitable::Waitable;
 /// A handle to a submitted task, which waits for the task, reads its result or cancels
 /// the task.
 ///
-/// The futures of all executors implement this trait, and also have each method as an
-/// inherent method. So only code that is generic over the executor needs to import the
-/// trait. The trait is sealed. `dyn Future<Output = T>` has all methods that are not
-/// generic. [`boxed_into_result`] consumes a `Box<dyn Future>`.
+/// The futures of all executors implement this trait, and also have each of its methods as
+/// an inherent method. Therefore only code that is generic over the executor needs to
+/// import the trait. The trait is sealed. `dyn Future<Output = T>` has all methods that are
+/// not generic. [`boxed_into_result`] consumes a `Box<dyn Future>`.
 ///
-/// The idea is that of Python's `concurrent.futures.Future`. Unlike
-/// [`std::future::Future`], it is eager: the task runs even if no thread waits for it.
-/// `.await` also works on the future, see [`TaskFuture`].
+/// The trait follows Python's `concurrent.futures.Future`. Unlike a
+/// [`std::future::Future`], such a future is eager: the task runs even if no thread waits
+/// for the task. `.await` also works on the future, see [`TaskFuture`].
 ///
 /// ```
 /// use concurrent_futures::{Error, Executor, Future, InlineExecutor, ThreadPoolExecutor};
@@ -51,7 +51,7 @@ pub trait Future: Waitable {
     /// The type that the task returns.
     type Output;
 
-    /// Waits for the task and lends its value; see [`TaskFuture::result`].
+    /// Waits for the task and lends the task's value; see [`TaskFuture::result`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};
@@ -89,8 +89,7 @@ pub trait Future: Waitable {
     /// [`Error::Timeout`], or the error of the task.
     fn result_timeout(&self, timeout: Duration) -> Result<&Self::Output, Error>;
 
-    /// Waits for the task and returns its value; see
-    /// [`TaskFuture::into_result`].
+    /// Waits for the task and returns the task's value; see [`TaskFuture::into_result`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};
@@ -126,7 +125,7 @@ pub trait Future: Waitable {
     /// The error of the task, if the task has no value.
     fn boxed_into_result(self: Box<Self>) -> Result<Self::Output, Error>;
 
-    /// Returns the value if the task is done, and the future if not; see
+    /// Returns the value if the task is done, and otherwise returns the future; see
     /// [`TaskFuture::try_into_result`].
     ///
     /// ```
@@ -141,12 +140,12 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// The future itself if it is not done, or if its callbacks still run.
+    /// Returns the future if the task is not done, or if the task's callbacks still run.
     fn try_into_result(self) -> Result<Result<Self::Output, Error>, Self>
     where
         Self: Sized;
 
-    /// Waits for the task, and returns its error if it has no value; see
+    /// Waits for the task, and returns the task's error if the task has no value; see
     /// [`TaskFuture::exception`].
     ///
     /// ```
@@ -245,7 +244,8 @@ pub trait Future: Waitable {
     where
         Self: Sized + Sync;
 
-    /// Passes the value to a last callback; see [`TaskFuture::then`].
+    /// Passes the outcome to `callback` after all other callbacks have run; see
+    /// [`TaskFuture::then`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};

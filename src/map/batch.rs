@@ -1,5 +1,5 @@
-//! A [`Batch`], which holds the items of one task, and a [`Part`], the future of the
-//! results of a batch.
+//! [`Batch`], the items of one task of a map, and [`Part`], the future of the results of a
+//! batch.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::future::{Future, TaskFuture};
 use crate::panic::catch;
 use crate::waitable::{Target, Waitable, sealed};
 
-/// The items of one task.
+/// The items of one task of a map.
 pub(crate) enum Batch<A> {
     One(A),
     Many(ContainedVec<A>),
@@ -27,8 +27,8 @@ impl<A> Batch<A> {
     }
 }
 
-/// Cuts the items into batches. Each call of the returned function submits one batch,
-/// and returns the number of its items, or `None` if no items remain.
+/// Cuts the items of a map into batches. Each call of the returned function submits one
+/// batch, and returns the number of the batch's items, or `None` if no items remain.
 pub(super) fn batches<A, R>(
     options: MapOptions,
     workers: usize,
@@ -51,7 +51,8 @@ pub(super) fn batches<A, R>(
     }
 }
 
-/// Converts a function that submits single items to a function that submits batches.
+/// Converts a function that submits a single item to a function that submits a batch of one
+/// item.
 pub(crate) fn one_by_one<A, R, F>(
     mut submit: impl FnMut(A) -> Result<F, Error>,
 ) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error>
@@ -65,8 +66,8 @@ where
     }
 }
 
-/// Runs `f` on each item of a chunk. If `f` panics for one item, the other items still
-/// run.
+/// Calls `f` for each item of a chunk. If `f` panics for one item, `f` is still called for
+/// the other items.
 pub(crate) fn each<A, R>(
     f: impl Fn(A) -> R,
     items: ContainedVec<A>,
@@ -75,7 +76,7 @@ pub(crate) fn each<A, R>(
     items.into_vec().into_iter().map(call).collect()
 }
 
-/// The task of one batch.
+/// The future of the task that runs one batch.
 pub(crate) struct Part<R> {
     task: Box<dyn Pending<R> + Send>,
     /// The index of the batch's first item among all items of the map.
@@ -90,7 +91,7 @@ impl<R: 'static> Part<R> {
         Self::new(future, |result| vec![result])
     }
 
-    /// Creates the part of a chunk of `items` items, which [`each`] runs.
+    /// Creates the part for a chunk of `items` items. The chunk's task calls [`each`].
     pub(crate) fn many<F>(future: F, items: usize) -> Self
     where
         F: Future<Output = ContainedVec<Result<R, Error>>> + Send + 'static,
@@ -101,12 +102,12 @@ impl<R: 'static> Part<R> {
         })
     }
 
-    /// Creates the part of a chunk of `items` items that the executor refused with
+    /// Creates the part for a batch of `items` items that the executor refused with
     /// `error`.
     pub(super) fn refused(error: Error, items: usize) -> Self {
         let completion = Completion::new(NO_POOL);
-        // `settle` cannot fail, because no other thread has the completion yet. For the
-        // same reason no callback has to run.
+        // `settle` cannot fail and no callback has to run, because no other thread has the
+        // completion yet.
         let _ = completion.settle(Ok(()));
         Self::new(TaskFuture::<(), Nowhere>::new(completion), move |_| {
             (0..items).map(|_| Err(error.clone())).collect()
@@ -130,8 +131,8 @@ impl<R> Part<R> {
         (self.first..).zip(self.task.take())
     }
 
-    /// Waits until the batch is done or the deadline has passed. Returns `true` if the
-    /// batch is done.
+    /// Waits until the batch is done, but not longer than until the deadline. Returns
+    /// `true` if the batch is done.
     pub(super) fn wait(&self, deadline: Instant) -> bool {
         self.task.wait(deadline)
     }
@@ -153,10 +154,10 @@ impl<R> Waitable for Part<R> {
 
 impl<R> sealed::Sealed for Part<R> {}
 
-/// The executor type of a refused part, which has no executor.
+/// The type argument for the executor of a refused part, which has no executor.
 enum Nowhere {}
 
-/// The future of a part, without the future's type.
+/// The operations on the future of a part, whose type is erased.
 trait Pending<R> {
     fn cancel(&self);
     fn wait(&self, deadline: Instant) -> bool;
@@ -164,7 +165,8 @@ trait Pending<R> {
     fn target(&self) -> &dyn Target;
 }
 
-/// A future, and the function that converts its output to the results of the items.
+/// A future, and the function that converts the future's output to the results of the
+/// items.
 struct Unpacked<F, U> {
     future: F,
     unpack: U,
@@ -181,8 +183,8 @@ where
 
     fn wait(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        // `result_timeout` would not do here, because a task may itself have failed
-        // with a timeout.
+        // The code does not call `result_timeout`, because a task may itself have failed
+        // with `Error::Timeout`.
         !matches!(
             self.future.exception_timeout(left),
             Err(Error::Timeout { .. })

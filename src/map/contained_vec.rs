@@ -1,11 +1,11 @@
-//! [`ContainedVec`]: a list of the user's values, of which each may panic when dropped.
+//! [`ContainedVec`]: a list of the user's values, whose `Drop` may panic.
 
 use crate::panic::contain_drop;
 
-/// A list that drops its values one by one and contains the panic of each.
+/// A list that drops its values one by one, and contains the panic of each value's `Drop`.
 ///
-/// A `Vec` drops the other values while it unwinds from the first panic. A second panic
-/// would then abort the program.
+/// If the `Drop` of a value in a `Vec` panics, the `Vec` drops the other values while it
+/// unwinds, and a second panic would abort the program.
 pub(crate) struct ContainedVec<T>(Vec<T>);
 
 impl<T> ContainedVec<T> {
@@ -17,8 +17,8 @@ impl<T> ContainedVec<T> {
         self.0.iter()
     }
 
-    /// Returns the values as a `Vec`. The caller must move each value out of the `Vec`
-    /// and must not panic meanwhile.
+    /// Returns the values as a `Vec`. The caller must move each value out of the `Vec`, and
+    /// must not panic before all values are moved.
     pub(super) fn into_vec(mut self) -> Vec<T> {
         std::mem::take(&mut self.0)
     }
@@ -27,8 +27,8 @@ impl<T> ContainedVec<T> {
 impl<T> FromIterator<T> for ContainedVec<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         let mut list = Self(Vec::new());
-        // The values go directly into the `ContainedVec`, because the user's iterator
-        // may panic, and the values must then be dropped one by one.
+        // `extend` writes the values directly into the `ContainedVec`. If the user's
+        // iterator panics, the `ContainedVec` drops the values one by one.
         list.0.extend(values);
         list
     }

@@ -1,9 +1,9 @@
-//! [`Map`]: the results of one function on many items, in their order.
+//! [`Map`]: an iterator over the results of one function for many items, in the order of
+//! the items.
 //!
-//! The caller passes a function that submits one batch, so this module depends on no
-//! executor.
-//! [`batch`] cuts the items into tasks. [`Unordered`] yields the results in the order
-//! in which the tasks end.
+//! This module depends on no executor, because its functions take a function that submits
+//! one batch. [`batch`] cuts the items into tasks. [`Unordered`] yields the results in the
+//! order in which the tasks end.
 
 mod batch;
 mod chunk_size;
@@ -30,9 +30,9 @@ use crate::waitable::Waitable;
 /// The results of [`Executor::map`](crate::Executor::map), in the order of the
 /// items.
 ///
-/// `next` waits for the next item's result and returns it. The iterator goes on after
-/// an item that failed. **Dropping it** cancels the tasks that have not begun, so keep
-/// the `Map` until you have all results.
+/// `next` waits for the result of the next item and returns this result. If the task of an
+/// item fails, the iterator continues with the next item. **Dropping a `Map`** cancels the
+/// tasks that have not begun, so keep the `Map` until you have all results.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -47,24 +47,28 @@ use crate::waitable::Waitable;
 /// ```
 #[must_use = "dropping it cancels what has not begun"]
 pub struct Map<'a, R> {
-    /// The parts that are submitted and not yet read, in the order of the items.
+    /// The parts that are submitted and whose results are not read yet, in the order of the
+    /// items.
     parts: VecDeque<Part<R>>,
-    /// The number of parts submitted so far.
+    /// The number of parts that the map has submitted so far.
     submitted: u32,
-    /// The number of items submitted so far.
+    /// The number of items that the map has submitted so far.
     drawn: usize,
-    /// The results of the last read part that `next` has not yet returned.
+    /// The results of the part that was read last, as far as `next` has not returned these
+    /// results yet.
     ready: std::vec::IntoIter<(usize, Result<R, Error>)>,
-    /// Submits the next batch. `None` if the map has no buffer or no items remain.
+    /// The function that submits the next batch, or `None` if the map has no buffer or no
+    /// items remain.
     more: Option<More<'a, R>>,
     deadline: Option<Instant>,
 }
 
-/// A function that submits the next batch and returns the number of its items, or
-/// `None` if no items remain.
+/// A function that submits the next batch. Returns the number of the batch's items and the
+/// batch's part, or `None` if no items remain.
 type More<'a, R> = Box<dyn FnMut() -> Option<(usize, Result<Part<R>, Error>)> + 'a>;
 
-/// Submits all items now, so that the returned iterator borrows nothing.
+/// Submits all items before it returns, so that the returned iterator borrows neither the
+/// executor nor the items.
 pub(crate) fn eager<A, R: 'static>(
     options: MapOptions,
     workers: usize,
@@ -77,7 +81,7 @@ pub(crate) fn eager<A, R: 'static>(
     Ok(map)
 }
 
-/// Submits all items now, or as many batches as the buffer holds.
+/// Submits as many batches as the map's buffer holds. Without a buffer, submits all items.
 pub(crate) fn with<'a, A: 'a, R: 'static, I>(
     options: MapOptions,
     workers: usize,
@@ -112,8 +116,8 @@ impl<'a, R: 'static> Map<'a, R> {
         }
     }
 
-    /// Returns an iterator that yields each result when its task ends, with the index
-    /// of its item.
+    /// Returns an iterator that yields the results in the order in which the tasks end,
+    /// each result with the index of its item.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -136,7 +140,7 @@ impl<'a, R: 'static> Map<'a, R> {
         }
     }
 
-    /// Submits batches until `size` parts are submitted and not yet read.
+    /// Submits batches until the map has `size` parts whose results are not read yet.
     fn fill(
         &mut self,
         size: usize,
@@ -158,8 +162,8 @@ impl<'a, R: 'static> Map<'a, R> {
         self.parts.push_back(part);
     }
 
-    /// Waits for the results of a part, and submits one more batch in place of this
-    /// part. If the executor refuses the batch, the error becomes the result of each
+    /// Waits for the results of a part, and submits one more batch to take the place of
+    /// this part. If the executor refuses the batch, the error becomes the result of each
     /// item of the batch.
     fn read(&mut self, part: Part<R>) {
         self.ready = part.take().collect::<Vec<_>>().into_iter();
@@ -177,8 +181,8 @@ impl<'a, R: 'static> Map<'a, R> {
 impl<R> Map<'_, R> {
     /// Cancels the tasks that have not begun, and ends the iterator.
     fn give_up(&mut self) {
-        // The loop begins with the last part, because the workers meanwhile begin the
-        // first parts.
+        // The loop begins with the last part, because the workers begin the first parts
+        // during the loop.
         while let Some(part) = self.parts.pop_back() {
             part.cancel();
         }

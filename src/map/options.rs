@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// Options for [`Executor::map_with`](crate::Executor::map_with): chunks, buffer,
-/// timeout.
+/// Options for [`Executor::map_with`](crate::Executor::map_with): the chunk size, the
+/// buffer size and the timeout.
 ///
 /// ```
 /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -20,15 +20,15 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "options do nothing by themselves"]
 pub struct MapOptions {
-    /// The number of items of one task. `None` chooses the chunk sizes for each map.
+    /// The number of items of one task, or `None` if each map chooses its chunk sizes
+    /// automatically.
     pub(super) chunk_size: Option<usize>,
     pub(super) buffer_size: Option<usize>,
     pub(super) timeout: Option<Duration>,
 }
 
 impl MapOptions {
-    /// Creates options for tasks of one item each, which are all submitted at once, and
-    /// without a timeout.
+    /// Creates the default options: one item for each task, no buffer, and no timeout.
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, MapOptions};
@@ -46,8 +46,7 @@ impl MapOptions {
         }
     }
 
-    /// Sets the number of items that make one task. Larger chunks cost less for
-    /// each item.
+    /// Sets the number of items of each task. Larger chunks cost less for each item.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -64,8 +63,8 @@ impl MapOptions {
     }
 
     /// Chooses the chunk sizes automatically. If the iterator knows the number of its
-    /// items, the map makes four chunks for each worker. If not, the first chunk has
-    /// one item, and the size doubles up to 1,024 items.
+    /// items, the map makes four chunks for each worker. If the iterator does not know the
+    /// number, the first chunk has one item, and the size doubles up to 1,024 items.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -82,14 +81,12 @@ impl MapOptions {
         self
     }
 
-    /// Limits the number of tasks that are submitted and whose results the caller has
-    /// not yet taken.
+    /// Limits the number of tasks whose results the caller has not taken yet.
     ///
-    /// With a buffer, the map draws new items only when the caller takes results, so
-    /// the items may be endless. The returned iterator borrows the executor. The map
-    /// draws the next item before it returns the result that makes room for the item.
-    /// An iterator of items that waits for this result before it yields the next item
-    /// therefore hangs.
+    /// With a buffer, the map draws new items only when the caller takes results, so the
+    /// items may be endless. The returned iterator borrows the executor. Before the map
+    /// returns a result, it takes one more item from the iterator of items. If that
+    /// iterator waits for the result before it yields the item, the map hangs.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -105,10 +102,10 @@ impl MapOptions {
         self
     }
 
-    /// Limits the time for all items, counted from the call of `map_with`. If `next`
-    /// would have to wait longer, the iterator returns [`Error::Timeout`], cancels the
-    /// tasks that have not begun, and ends. Before that, the iterator still returns the
-    /// results that are done.
+    /// Limits the time for all items. The time begins with the call of `map_with`. If the
+    /// time is over and the next result is not available, the iterator returns
+    /// [`Error::Timeout`], cancels the tasks that have not begun, and ends. The iterator
+    /// still returns the available results after the time is over.
     ///
     /// ```
     /// use std::time::Duration;
@@ -137,8 +134,8 @@ impl MapOptions {
         Ok(self)
     }
 
-    /// Returns the options with a chunk size of 1, for an executor that takes the items
-    /// one by one.
+    /// Checks the options, and sets the chunk size to 1 for an executor that submits each
+    /// item as one task.
     pub(crate) fn unchunked(self) -> Result<Self, Error> {
         Ok(self.check()?.chunk_size(1))
     }

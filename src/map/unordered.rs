@@ -7,12 +7,12 @@ use super::batch::Part;
 use crate::completion_set::CompletionSet;
 use crate::error::Error;
 
-/// The iterator of [`Map::unordered`], which yields each result when its task ends,
-/// with the index of its item.
+/// The iterator of [`Map::unordered`], which yields the results in the order in which the
+/// tasks end, each result with the index of its item.
 ///
-/// **Dropping it** cancels the tasks that have not begun. When the time of
-/// [`MapOptions::timeout`](crate::MapOptions::timeout) is over, the iterator yields
-/// [`Error::Timeout`] with the number of items as the index, and ends.
+/// **Dropping the iterator** cancels the tasks that have not begun. When the time limit of
+/// [`MapOptions::timeout`](crate::MapOptions::timeout) has passed, the iterator yields
+/// [`Error::Timeout`] and ends. The index of this error is the number of submitted items.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -27,7 +27,7 @@ use crate::error::Error;
 /// ```
 #[must_use = "dropping it cancels what has not begun"]
 pub struct Unordered<'a, R> {
-    /// The map without its parts, which are in `completion_set`.
+    /// The map, whose parts are in `completion_set` instead of in the map.
     pub(super) map: Map<'a, R>,
     pub(super) completion_set: CompletionSet<Part<R>>,
 }
