@@ -1,4 +1,4 @@
-//! [`Report`]: any error as plain text that crosses the border of a process.
+//! [`Report`]: the text of an error of any type, which can be sent to another process.
 
 use std::error::Error;
 use std::fmt;
@@ -6,13 +6,13 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
-/// An error with its chain of causes, as text.
+/// The text of an error and of its chain of causes.
 ///
-/// Most errors cannot be sent to another process, but their text can. A task that
-/// returns `Result<T, Report>` uses `?` on any error and is
+/// Most errors cannot be sent to another process, but the text of an error can. A task that
+/// returns `Result<T, Report>` can use `?` on any error, and its value is
 /// [`Portable`](crate::Portable). Like `anyhow::Error`, a `Report` does not implement
-/// [`std::error::Error`], because only then can `?` convert every error to a `Report`.
-/// Another `?` converts the `Report` to a boxed error.
+/// [`std::error::Error`], so that `?` can convert every error to a `Report`. The operator
+/// `?` also converts a `Report` to a boxed error.
 ///
 /// ```
 /// use concurrent_futures::{Report, ThreadPoolExecutor};
@@ -33,7 +33,7 @@ use serde::ser::{Serialize, Serializer};
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The message, then its causes. The list is empty only if an empty list was
+    /// The message, followed by its causes. The list is empty only if an empty list was
     /// decoded.
     lines: Vec<String>,
 }
@@ -52,8 +52,8 @@ impl Report {
         }
     }
 
-    /// Creates a report of a boxed error. The operator `?` cannot do so, because
-    /// `Box<dyn Error>` does not implement [`Error`].
+    /// Creates a report of a boxed error. The operator `?` cannot convert a `Box<dyn
+    /// Error>`, because this type does not implement [`Error`].
     ///
     /// ```
     /// use std::error::Error;
@@ -98,7 +98,8 @@ impl Report {
         self.lines.first().map_or("", String::as_str)
     }
 
-    /// Returns the message and then its causes, the nearest cause first.
+    /// Returns the message, followed by its causes from the nearest cause to the root
+    /// cause.
     ///
     /// ```
     /// use std::io;
@@ -129,8 +130,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Writes the message and, on the lines below, its causes: Rust prints the error that
-/// `main` returns in this format.
+/// Writes the message, and the causes on the lines below the message. If `main` returns a
+/// `Report`, Rust prints the report in this format.
 impl fmt::Debug for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message())?;
@@ -153,7 +154,7 @@ impl<'de> Deserialize<'de> for Report {
     }
 }
 
-/// One message of a report's chain, as an error of its own.
+/// An error for one message of a report's chain.
 struct Link {
     message: String,
     cause: Option<Box<Link>>,
@@ -165,8 +166,8 @@ impl fmt::Display for Link {
     }
 }
 
-/// Writes the same text as the `Debug` of [`Report`]: Rust prints the error that `main`
-/// returns in this format.
+/// Writes the same text as the `Debug` of [`Report`]. If `main` returns the boxed error of
+/// a report, Rust prints the error in this format.
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -180,8 +181,8 @@ impl fmt::Debug for Link {
 }
 
 impl Drop for Link {
-    /// Drops the links in a loop instead of by recursion, because a decoded chain may
-    /// have any length.
+    /// Drops the links of a chain in a loop and not by recursion, because a decoded chain
+    /// may have any length.
     fn drop(&mut self) {
         let mut next = self.cause.take();
         while let Some(mut link) = next {

@@ -1,4 +1,4 @@
-//! The four states of a task, as users see them.
+//! [`State`]: the four states of a task that a user can see.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use std::fmt;
 ///    └──────▶ Cancelled
 /// ```
 ///
-/// A task moves along the arrows and never back. There is only one cancelled state.
-/// Python has two such states, and its `wait` hangs if a task stays in the first
-/// (python/cpython#92001).
+/// A task moves only in the direction of the arrows. A cancelled task has only one state.
+/// In Python a cancelled task has two states, and Python's `wait` hangs if a task stays in
+/// the first of the two (python/cpython#92001).
 ///
 /// ```
 /// use concurrent_futures::{Error, State, promise};
@@ -23,7 +23,7 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// The task has not begun, and can be cancelled.
+    /// The task has not begun, and can still be cancelled.
     Pending,
     /// The task's function runs.
     Running,

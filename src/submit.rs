@@ -2,10 +2,10 @@
 
 /// Submits a call with any number of arguments.
 ///
-/// `submit!(executor, f, a, b)` is `executor.submit(|(a, b)| f(a, b), (a, b))`: the
-/// macro passes up to eight arguments as a tuple. `f` is the name of a function, or a
-/// closure. Only a thread pool takes a closure that captures, or a variable that holds
-/// a function.
+/// The macro passes up to eight arguments as a tuple. For example, `submit!(executor, f, a,
+/// b)` expands to `executor.submit(|(a, b)| f(a, b), (a, b))`. `f` is the name of a
+/// function, or a closure. A closure that captures variables, or a variable that holds a
+/// function, works only with a thread pool.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, submit};
@@ -32,7 +32,7 @@ macro_rules! submit {
     ($executor:expr, $f:expr, $($argument:expr),+ $(,)?) => {
         $crate::submit!(@name $executor, $f, [$($argument,)+] [a b c d e f g h] [])
     };
-    // Gives each argument a name, until no argument is without a name.
+    // This rule gives one argument a name, and repeats until all arguments have names.
     (@name $executor:expr, $f:expr, [$first:expr, $($rest:expr,)*] [$name:ident $($names:ident)*]
         [$($named:ident: $argument:expr,)*]) => {
         $crate::submit!(@name $executor, $f, [$($rest,)*] [$($names)*]

@@ -1,12 +1,14 @@
-//! The only door to locks: the real ones, or the model checker's.
+//! The locks, atomics and thread locals of this crate: the real types, or the types of the
+//! model checker `loom`.
 //!
-//! All other modules take their locks, cells and thread locals from this module. So the
-//! same source runs on `parking_lot` in a program and on `loom` in a model (`--cfg
-//! concurrent_futures_loom`). The API is that of `parking_lot`: locks are not poisoned, and
-//! a wait on a condition variable borrows the lock's guard.
+//! All other modules import their locks, cells and thread locals from this module. The same
+//! source code therefore uses `parking_lot` in a program and `loom` in a model (`--cfg
+//! concurrent_futures_loom`). The locks have the API of `parking_lot`: a lock is never
+//! poisoned, and a wait on a condition variable borrows the lock's guard.
 //!
-//! `Arc` is std's in both, because the models do not check its counts. A task's references
-//! are counted in the task's word, and the models check that count.
+//! Both a program and a model use std's `Arc`, because the models do not check the
+//! reference counts of an `Arc`. The models check the reference count of a task, which is
+//! in the task's state word.
 
 #[cfg(not(concurrent_futures_loom))]
 pub(crate) use self::real::{
@@ -24,8 +26,8 @@ pub(crate) use std::sync::atomic::Ordering;
 use std::cell::Cell;
 use std::num::NonZeroU32;
 
-/// Like `thread_local!`. In a model, each thread of the model has its own value, although a
-/// model runs all its threads on one real thread.
+/// A macro like `thread_local!`. In a model, each thread of the model has its own value,
+/// although `loom` runs all threads of the model on one real thread.
 #[cfg(not(concurrent_futures_loom))]
 macro_rules! local {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr) => {
@@ -40,7 +42,7 @@ macro_rules! local {
     };
 }
 
-/// Like `static`. Each forked child has its own value, and so has each run of a model.
+/// A macro for a `static`. Each forked child and each run of a model has its own value.
 #[cfg(not(concurrent_futures_loom))]
 macro_rules! global {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
@@ -59,8 +61,8 @@ macro_rules! global {
 
 pub(crate) use {global, local};
 
-/// The number of a thread. It has only 32 bits, because it shares a 64-bit word with a
-/// task's state. The numbers repeat after about four thousand million threads.
+/// The number of a thread. A thread number has only 32 bits, because it shares a 64-bit
+/// word with a task's state. The numbers repeat after about four thousand million threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadId(NonZeroU32);
 
@@ -87,14 +89,15 @@ pub(crate) fn thread_id() -> ThreadId {
 
 #[cold]
 fn new_thread_id() -> ThreadId {
-    // This atomic is std's also in models, because the numbers do not order threads. Each
-    // run of a model starts with the same number.
+    // Models also use std's atomic for the thread numbers, because no memory access depends
+    // on these numbers. Each run of a model starts with the same number.
     #[cfg(not(concurrent_futures_loom))]
     static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     #[cfg(concurrent_futures_loom)]
     global! { static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0); }
     loop {
-        // ORDERING: the number only has to be unique, and publishes nothing.
+        // ORDERING: `Relaxed` is enough, because the number only has to be unique, and no
+        // other data is published with it.
         let number = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         if let Some(id) = ThreadId::from_bits(number) {
             let _ = THREAD_ID.try_with(|known| known.set(number));
@@ -115,15 +118,16 @@ mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     use parking_lot_core::{DEFAULT_PARK_TOKEN, DEFAULT_UNPARK_TOKEN, ParkResult};
 
-    /// Blocks until [`unpark_all`] is called with the same key. Does not block if
-    /// `may_sleep` returns `false`; `may_sleep` is called under the lock that `unpark_all`
-    /// takes. May also return earlier. Returns `true` at the deadline.
+    /// Blocks the calling thread until [`unpark_all`] is called with the same key. Does not
+    /// block if `may_sleep` returns `false`. The function calls `may_sleep` while it holds
+    /// the lock that `unpark_all` takes. The function may also return without a reason.
+    /// Returns `true` if the deadline has passed.
     pub(crate) fn park(
         key: usize,
         may_sleep: impl FnOnce() -> bool,
         deadline: Option<Instant>,
     ) -> bool {
-        // SAFETY: the key is an address that belongs to this crate, and neither closure
+        // SAFETY: the key is the address of memory of this crate, and none of the closures
         // panics or parks.
         let parked = unsafe {
             parking_lot_core::park(
@@ -139,13 +143,14 @@ mod real {
     }
 
     /// Wakes all threads that are parked with this key. The key is an address, but the
-    /// memory at the address is not read.
+    /// function does not read the memory at this address.
     pub(crate) fn unpark_all(key: usize) {
-        // SAFETY: the key is or was an address that belongs to this crate.
+        // SAFETY: the key is the address of memory that belongs or belonged to this crate.
         unsafe { parking_lot_core::unpark_all(key, DEFAULT_UNPARK_TOKEN) };
     }
 
-    /// Wraps std's `UnsafeCell` in the closure API by which `loom` checks accesses.
+    /// std's `UnsafeCell` with the API of `loom`'s `UnsafeCell`, which lends a pointer to a
+    /// closure.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
@@ -177,7 +182,8 @@ mod model {
     pub(crate) use loom::thread::yield_now;
 
     loom::lazy_static! {
-        /// One bucket of the parking lot, which is enough for a model.
+        /// The lock and the condition variable of the model's parking lot. One pair for all
+        /// keys is enough for a model.
         static ref BUCKET: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
     }
 
@@ -201,7 +207,7 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
-    /// `None` only while the guard is lent to a wait.
+    /// The real guard, or `None` while a wait on a condition variable has the guard.
     #[derive(Debug)]
     pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 
@@ -239,7 +245,8 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Condvar(loom::sync::Condvar);
 
-    /// The result of a timed wait, which never times out, because a model has no clocks.
+    /// The result of a wait with a deadline. In a model the deadline never passes, because
+    /// a model has no clock.
     #[derive(Debug)]
     pub(crate) struct WaitTimeoutResult;
 

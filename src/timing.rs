@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Timestamps of a task: queued, started, finished.
+/// The timestamps of a task: the times at which the task was queued, started and finished.
 ///
 /// Only the tasks of a pool that was built with
 /// [`record_timing`](crate::ThreadPoolExecutorBuilder::record_timing) have timestamps,
@@ -57,8 +57,8 @@ impl Timing {
         self.queued
     }
 
-    /// Returns the time at which the worker called the task's function, or `None` if
-    /// the function was not called.
+    /// Returns the time at which the worker called the task's function, or `None` if the
+    /// worker has not called the function.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -89,7 +89,7 @@ impl Timing {
         self.finished
     }
 
-    /// Returns the time that the task waited for a worker, or `None` if the task has
+    /// Returns the time for which the task waited for a worker, or `None` if the task has
     /// not begun.
     ///
     /// ```
@@ -106,8 +106,8 @@ impl Timing {
         Some(self.started? - self.queued)
     }
 
-    /// Returns the time that the task's function ran, or `None` if the function has not
-    /// begun or has not ended.
+    /// Returns the time for which the task's function ran, or `None` if the function has
+    /// not begun or has not ended.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

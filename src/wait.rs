@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::completion_set::{CompletionSet, NotDone};
 use crate::waitable::Waitable;
 
-/// The condition that [`wait`] waits for.
+/// The condition that ends a [`wait`].
 ///
 /// ```
 /// use concurrent_futures::{Error, ReturnWhen, promise, wait};
@@ -26,16 +26,16 @@ use crate::waitable::Waitable;
 pub enum ReturnWhen {
     /// The wait ends when one task is done or cancelled.
     FirstCompleted,
-    /// The wait ends when one task fails by a panic or together with its pool. As in
-    /// Python, a cancelled task is no failure. A task that returns an `Err` is no
-    /// failure either: use [`wait_until`] for such tasks.
+    /// The wait ends when one task fails, for example by a panic or because its pool is
+    /// broken. As in Python, a cancelled task does not count as failed. A task that returns
+    /// an `Err` does not count as failed either. To wait for an `Err`, use [`wait_until`].
     FirstException,
     /// The wait ends when all tasks are done or cancelled.
     AllCompleted,
 }
 
-/// The result of [`wait`]: two lists of futures, each in the order in which the caller
-/// gave the futures.
+/// The result of [`wait`]: two lists of futures. The futures in each list are in the order
+/// in which the caller passed them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -57,15 +57,15 @@ pub struct Waited<F> {
 
 /// Waits for several futures at once, for `timeout` at most.
 ///
-/// Takes futures, references to futures, or pairs of a key and a future, see
-/// [`Waitable`]. A future that is given twice counts once. A timeout is no error: the
-/// result then shows which tasks are done by that time.
+/// The items are futures, references to futures, or pairs of a key and a future, see
+/// [`Waitable`]. A future that the caller passes twice counts once. A timeout is no error.
+/// After a timeout, the result shows which tasks are done.
 ///
-/// A wait without a limit also ends if all remaining tasks need the waiting thread: in
-/// one of the tasks themselves, in a callback of their process pool, in the initializer
-/// of their thread pool, in a forked child. Their futures are then in `not_done`, and
-/// their [`result`](crate::TaskFuture::result) is the error that says why, in most
-/// cases [`Error::WouldDeadlock`](crate::Error).
+/// A wait without a time limit also ends if all remaining tasks need the waiting thread.
+/// This is so if the thread runs one of these tasks, a callback of their process pool, or
+/// the initializer of their thread pool, and in a forked child. The futures of these tasks
+/// are then in `not_done`. The [`result`](crate::TaskFuture::result) of such a future is
+/// the error that says why, in most cases [`Error::WouldDeadlock`](crate::Error).
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, wait};
@@ -93,11 +93,12 @@ pub fn wait<F: Waitable>(
     wait_until(futures, enough, timeout)
 }
 
-/// Waits until `enough` returns `true` for a future that is done, or until all futures
-/// are done, or for `timeout` at most.
+/// Waits until `enough` returns `true` for a future that is done, or until all futures are
+/// done. The wait ends after `timeout` at the latest.
 ///
 /// The waiting thread calls `enough` once for each future that is done, in the order in
-/// which the tasks end. The argument of `enough` is the item that the caller gave.
+/// which the tasks end. The argument of `enough` is the item that the caller passed for
+/// this future.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, wait_until};
@@ -130,15 +131,15 @@ pub fn wait_until<F: Waitable>(
     let mut is_enough = false;
     while left > 0 && !is_enough {
         let numbers: Vec<usize> = match completion_set.next(deadline) {
-            // Drain all numbers that have arrived, so that the result has all tasks
-            // that ended together.
+            // The code takes all numbers that have arrived, so that the result contains all
+            // tasks that have ended so far.
             Ok(number) => std::iter::once(number)
                 .chain(std::iter::from_fn(|| completion_set.try_next()))
                 .collect(),
             Err(NotDone::TimedOut) => break,
             Err(NotDone::Deadlock) => {
-                // In a forked child no number arrives, but some tasks may have been
-                // done before the fork.
+                // In a forked child no number arrives, so the code searches for the tasks
+                // that were done before the fork.
                 let is_done = |number: &usize| {
                     let item = completion_set.item(*number);
                     !ended[*number] && item.is_some_and(|item| item.target().done())
@@ -148,8 +149,8 @@ pub fn wait_until<F: Waitable>(
             }
         };
         for number in numbers {
-            // In a forked child, `next` may return a task of the parent that never
-            // ends.
+            // The code checks `done`, because in a forked child `next` may return a task of
+            // the parent process that is not done.
             ended[number] = completion_set
                 .item(number)
                 .is_some_and(|item| item.target().done());

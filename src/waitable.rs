@@ -1,4 +1,5 @@
-//! [`Waitable`]: a future that a thread can wait for together with other futures.
+//! [`Waitable`]: an item that contains a future, so that a thread can wait for several such
+//! items.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use crate::completion::WakerKey;
 /// The items that [`wait`](crate::wait), [`as_completed`](crate::as_completed) and
 /// [`completions`](crate::completions) take.
 ///
-/// Futures, references and boxes of futures, and pairs of a key and a future implement
-/// it. The key of a pair tells the caller which future is done. Futures with
+/// Futures, references to futures, boxed futures, and pairs of a key and a future implement
+/// this trait. The key of a pair tells the caller which future is done. Futures with
 /// *different* outputs can be mixed as `&dyn Waitable`. The trait is sealed.
 ///
 /// ```
@@ -28,8 +29,8 @@ pub trait Waitable: sealed::Sealed {
     #[doc(hidden)]
     fn target(&self) -> &dyn Target;
 
-    /// Returns `true` if no other item can have the same task, so that a set need not
-    /// search for duplicates.
+    /// Returns `true` if no other item can have the same task. A set then need not check
+    /// for duplicates.
     #[doc(hidden)]
     fn is_sole(&self) -> bool;
 }
@@ -37,7 +38,7 @@ pub trait Waitable: sealed::Sealed {
 /// The task of a [`Waitable`], without the type of its output.
 #[doc(hidden)]
 pub trait Target {
-    /// Returns the task's id, which is unique as long as the handle exists.
+    /// Returns the task's id, which no other task has while the task's future exists.
     fn id(&self) -> usize;
 
     fn done(&self) -> bool;
@@ -46,11 +47,11 @@ pub trait Target {
     /// task has no error.
     fn failed(&self) -> bool;
 
-    /// Returns `true` if the task is done. If not, registers `waker`, which the task
-    /// wakes when the task is done.
+    /// Returns `true` if the task is done. Otherwise registers `waker`, which is woken when
+    /// the task is done.
     fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool;
 
-    /// Removes the waker from the task.
+    /// Removes the waker that `key` identifies from the task.
     fn forget(&self, key: &mut WakerKey);
 
     /// Returns `true` if the task is not done and cannot be done while the calling
@@ -61,9 +62,8 @@ pub trait Target {
     /// the task's pool.
     fn may_run_inline(&self) -> bool;
 
-    /// Runs the task inline if the task has not begun and the calling thread is a
-    /// worker of the task's pool. The caller is about to wait for the task without a
-    /// limit.
+    /// Runs the task inline if the task has not begun and the calling thread is a worker of
+    /// the task's pool. The caller then waits for the task without a time limit.
     fn run_inline(&self);
 }
 
@@ -98,7 +98,7 @@ impl<K, W: Waitable> Waitable for (K, W) {
 impl<K, W: Waitable> sealed::Sealed for (K, W) {}
 
 pub(crate) mod sealed {
-    /// Allows only this crate to implement the traits of futures, so that new methods
-    /// break no other crate.
+    /// Allows only this crate to implement the traits of futures, so that a new method does
+    /// not break another crate.
     pub trait Sealed {}
 }

@@ -1,7 +1,7 @@
-//! [`current_worker`]: the [`Worker`] that runs the calling code.
+//! [`current_worker`]: returns the [`Worker`] that runs the calling code.
 //!
-//! An executor calls [`enter`] before each task. This file keeps one value for each
-//! thread, and depends on no executor.
+//! An executor calls [`enter`] before each task. This file stores the current worker of
+//! each thread, and depends on no executor.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -42,7 +42,8 @@ impl fmt::Display for PoolKind {
 
 /// The worker that runs the current task. [`current_worker`] returns it.
 ///
-/// A `Worker` is a snapshot. It is cheap to clone, and does not keep the pool alive.
+/// A `Worker` contains a copy of the worker's data. A `Worker` is cheap to clone, and does
+/// not keep the pool alive.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, current_worker};
@@ -100,8 +101,7 @@ impl Worker {
         self.number
     }
 
-    /// Returns the worker's name, which in a thread pool is also the name of the
-    /// thread.
+    /// Returns the worker's name. In a thread pool, the worker's thread has the same name.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, current_worker};
@@ -117,7 +117,7 @@ impl Worker {
         &self.name
     }
 
-    /// Returns the id of the process that the worker runs in.
+    /// Returns the id of the process in which the worker runs.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, current_worker};
@@ -136,7 +136,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
-/// Returns the worker that runs the calling code, or `None` outside every task.
+/// Returns the worker that runs the calling code, or `None` if no worker runs the code.
 ///
 /// A callback that a worker runs also has a current worker.
 ///
@@ -150,8 +150,8 @@ thread_local! {
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 pub fn current_worker() -> Option<Worker> {
-    // When a thread ends, its thread locals may already be destroyed. No task runs on
-    // the thread then.
+    // `try_with` fails if the thread is ending and has dropped its thread locals. No task
+    // runs on such a thread.
     CURRENT
         .try_with(|current| current.borrow().clone())
         .unwrap_or(None)
@@ -167,7 +167,7 @@ pub(crate) fn enter(worker: Worker) -> Entered {
     }
 }
 
-/// A guard that restores the outer worker when it is dropped.
+/// A guard whose `Drop` restores the outer task's worker as the current worker.
 #[derive(Debug)]
 pub(crate) struct Entered {
     outer: Option<Worker>,
@@ -176,8 +176,8 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let outer = self.outer.take();
-        // `try_with` fails only when the thread ends, and then no more code asks for
-        // the worker.
+        // `try_with` fails only while the thread ends. No code asks for the current worker
+        // then.
         let _ = CURRENT.try_with(|current| current.replace(outer));
     }
 }
