@@ -14,9 +14,10 @@ use crate::waitable::Waitable;
 /// caller passes twice is yielded once.
 ///
 /// A wait without a time limit would never end if all remaining tasks need the waiting
-/// thread. This is so if the thread runs one of these tasks, a callback of their process
-/// pool, or the initializer of their thread pool, and in a forked child. The iterator then
-/// yields the futures of these tasks, although the tasks are not done. The
+/// thread. Tasks need the waiting thread if this thread runs one of the tasks, a callback
+/// of their process pool, or the initializer of their thread pool. In a forked child, where
+/// the tasks of the parent process never end, the iterator yields their futures too. The
+/// iterator then yields the futures of these tasks, although the tasks are not done. The
 /// [`result`](crate::TaskFuture::result) of such a future is the error that says why, in
 /// most cases [`Error::WouldDeadlock`].
 ///

@@ -136,8 +136,9 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     /// the tasks inline that have not begun and that this worker can run.
     ///
     /// If no task can be done while this thread waits, the method returns a future that is
-    /// not done. The `result` of this future is the error that says why. Examples are a
-    /// call in one of the tasks, in a callback of their process pool, or in a forked child.
+    /// not done. The `result` of this future is the error that says why. No task can be
+    /// done, for example, if `recv` is called in one of the tasks, in a callback of their
+    /// process pool, or in a forked child.
     ///
     /// ```
     /// use std::sync::Arc;

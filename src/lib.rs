@@ -95,15 +95,16 @@
 //!
 //! # In async code
 //!
-//! Futures can be awaited on any runtime. All other waits block their thread. Such waits
-//! are `result`, [`wait()`], the items of a map, `shutdown`, the drop of a pool, the end of
-//! a scope, and `submit`, `spawn` or `map` on a full bounded queue. In a task of an async
-//! runtime, such a wait blocks a thread of the runtime. The wait hangs for ever if the
-//! awaited task needs the blocked thread. In async code, submit tasks with `try_submit`.
-//! Before the pool is dropped, call `shutdown_with(ShutdownOptions::new().wait(false))`.
-//! After this call, the end of `main` stops tasks that are not awaited. Another way is to
-//! block a thread that the runtime provides for blocking calls, for example with tokio's
-//! `spawn_blocking` ([recipe](recipes#in-async-code)).
+//! Futures can be awaited on any runtime. All other waits block their thread. The waits
+//! that block are `result`, [`wait()`], the items of a map, `shutdown`, the drop of a pool,
+//! the end of a scope, and `submit`, `spawn` or `map` on a full bounded queue. In a task of
+//! an async runtime, such a wait blocks a thread of the runtime. The wait hangs for ever if
+//! the awaited task needs the blocked thread. In async code, submit tasks with
+//! `try_submit`. Before the pool is dropped, call
+//! `shutdown_with(ShutdownOptions::new().wait(false))`. After this call, the end of `main`
+//! stops tasks that are not awaited. Another way is to block a thread that the runtime
+//! provides for blocking calls, for example with tokio's `spawn_blocking`
+//! ([recipe](recipes#in-async-code)).
 //!
 //! ```
 //! use std::sync::mpsc;
@@ -170,8 +171,8 @@
 //!   workers of two pools wait for tasks of the other pool.
 //!
 //! [`wait()`], [`wait_until`], [`as_completed`], [`completions`] and unordered maps block
-//! with `std::thread::park`. Such a wait may consume the token of an `unpark` that the
-//! program itself has called, or may leave a token behind.
+//! with `std::thread::park`. A call of one of these functions may consume the token of an
+//! `unpark` that the program itself has called, or may leave a token behind.
 //!
 //! # After a fork
 //!

@@ -2,9 +2,9 @@
 //! panic.
 //!
 //! [`catch`] runs a task's function. [`contain`] and [`contain_drop`] run a callback or a
-//! user's `Drop`. They catch a panic, so that the panic does not end the worker. Only the
-//! panic hook knows the location of a panic. [`watch_panics`] therefore installs a hook,
-//! which records the location and then calls the program's own hook.
+//! user's `Drop`. These two functions catch a panic, so that the panic does not end the
+//! worker. Only the panic hook knows the location of a panic. [`watch_panics`] therefore
+//! installs a hook, which records the location and then calls the program's own hook.
 //!
 //! # Which panic a note is of
 //!
@@ -134,8 +134,8 @@ impl Panic {
 
     /// Returns the location of the panic in the form `file:line:column`.
     ///
-    /// Returns `None` if this crate's panic hook did not run for this panic. This is so if
-    /// the program replaced the hook after it had created the executor, or if
+    /// Returns `None` if this crate's panic hook did not run for this panic, because the
+    /// program replaced the hook after it had created the executor, or because
     /// `resume_unwind` raised the panic.
     ///
     /// ```

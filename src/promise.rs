@@ -111,8 +111,8 @@ pub struct Promise<T: 'static> {
 pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     watch_panics();
     // `Origin::new` makes this process detect forks, and fails only if there is not enough
-    // memory. An error is ignored. After an error, a forked child waits for the future as
-    // its parent does.
+    // memory. The error is ignored. A forked child of a process that cannot detect forks
+    // waits for the future as its parent does.
     let _ = Origin::new();
     let completion = Completion::new(NO_POOL);
     let future = TaskFuture::new(completion.clone());

@@ -120,8 +120,8 @@ mod real {
 
     /// Blocks the calling thread until [`unpark_all`] is called with the same key. Does not
     /// block if `may_sleep` returns `false`. The function calls `may_sleep` while it holds
-    /// the lock that `unpark_all` takes. The function may also return without a reason.
-    /// Returns `true` if the deadline has passed.
+    /// the lock that `unpark_all` takes. The function may also return spuriously. Returns
+    /// `true` if the deadline has passed.
     pub(crate) fn park(
         key: usize,
         may_sleep: impl FnOnce() -> bool,

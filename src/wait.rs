@@ -62,10 +62,11 @@ pub struct Waited<F> {
 /// After a timeout, the result shows which tasks are done.
 ///
 /// A wait without a time limit also ends if all remaining tasks need the waiting thread.
-/// This is so if the thread runs one of these tasks, a callback of their process pool, or
-/// the initializer of their thread pool, and in a forked child. The futures of these tasks
-/// are then in `not_done`. The [`result`](crate::TaskFuture::result) of such a future is
-/// the error that says why, in most cases [`Error::WouldDeadlock`](crate::Error).
+/// Tasks need the waiting thread if this thread runs one of the tasks, a callback of their
+/// process pool, or the initializer of their thread pool. A wait in a forked child also
+/// ends at once, because the tasks of the parent process never end there. The futures of
+/// these tasks are then in `not_done`. The [`result`](crate::TaskFuture::result) of such a
+/// future is the error that says why, in most cases [`Error::WouldDeadlock`](crate::Error).
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, wait};

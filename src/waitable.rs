@@ -7,8 +7,8 @@ use std::task::Waker;
 
 use crate::completion::WakerKey;
 
-/// The items that [`wait`](crate::wait), [`as_completed`](crate::as_completed) and
-/// [`completions`](crate::completions) take.
+/// The trait of the items that [`wait`](crate::wait), [`as_completed`](crate::as_completed)
+/// and [`completions`](crate::completions) take.
 ///
 /// Futures, references to futures, boxed futures, and pairs of a key and a future implement
 /// this trait. The key of a pair tells the caller which future is done. Futures with
@@ -35,7 +35,8 @@ pub trait Waitable: sealed::Sealed {
     fn is_sole(&self) -> bool;
 }
 
-/// The task of a [`Waitable`], without the type of its output.
+/// The operations on the task of a [`Waitable`] that do not depend on the type of the
+/// task's output.
 #[doc(hidden)]
 pub trait Target {
     /// Returns the task's id, which no other task has while the task's future exists.

@@ -47,8 +47,8 @@ pub(crate) enum Loss {
     Retries,
     /// The policy of the pool is `OnWorkerDeath::BreakPool`.
     Policy,
-    /// Several workers ended while they read the task's argument. The number is the number
-    /// of these workers.
+    /// Several workers ended while they read the task's argument. `Unread` contains the
+    /// number of these workers.
     Unread(u32),
     /// The pool broke or ended before the task could begin again.
     Ended,

@@ -20,7 +20,7 @@
 #[non_exhaustive]
 pub struct Stats {
     /// The number of workers that were started and have not ended. A thread pool starts one
-    /// thread at a time. It also counts the threads that it will start next.
+    /// thread at a time. The pool also counts the threads that it will start next.
     pub workers: usize,
     /// The number of workers that are available for a new task.
     pub idle: usize,

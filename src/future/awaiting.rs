@@ -19,11 +19,11 @@ use crate::state::State;
 ///
 /// A `TaskAwait` is ready when the task is done and the task's callbacks have run. A
 /// `TaskAwait` is ready with [`Error::WouldDeadlock`] if the task cannot be done while the
-/// polling thread waits. Such a thread runs the task itself, one of the task's callbacks, a
-/// callback of the task's process pool, or an initializer of the task's thread pool. A
-/// waker that polls does not block, so its poll does not return this error. Dropping the
-/// `TaskAwait` has no effect on the task. A poll after the poll that returned the value is
-/// ready with [`Error::InvalidState`].
+/// polling thread waits. A poll returns this error if the polling thread runs the task
+/// itself, one of the task's callbacks, a callback of the task's process pool, or an
+/// initializer of the task's thread pool. A waker that polls does not block, so its poll
+/// does not return this error. Dropping the `TaskAwait` has no effect on the task. A poll
+/// after the poll that returned the value is ready with [`Error::InvalidState`].
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

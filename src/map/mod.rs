@@ -27,8 +27,8 @@ use crate::error::Error;
 use crate::panic::contain_drop;
 use crate::waitable::Waitable;
 
-/// The results of [`Executor::map`](crate::Executor::map), in the order of the
-/// items.
+/// An iterator over the results of [`Executor::map`](crate::Executor::map), in the order of
+/// the items.
 ///
 /// `next` waits for the result of the next item and returns this result. If the task of an
 /// item fails, the iterator continues with the next item. **Dropping a `Map`** cancels the

@@ -1,9 +1,8 @@
 //! Submission of a task: the pool encodes a function and its arguments, and queues the
 //! encoded call. Only this file of the parent's side knows the types of the arguments.
 //!
-//! The submitting thread finds the caller's errors before it queues the task. Such an error
-//! is a closed pool, a function that is not part of the main program, or arguments that
-//! cannot be encoded.
+//! Before it queues the task, the submitting thread checks that the pool is open, that the
+//! function is part of the main program, and that the arguments can be encoded.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

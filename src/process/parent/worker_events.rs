@@ -1,16 +1,16 @@
 //! The functions that handle the replies, the starts and the ends of workers. The
-//! supervisor calls these functions. `stats` calls the functions that read replies, too.
+//! supervisor calls these functions. `stats` also calls the functions that read replies.
 //!
 //! # The end of a worker
 //!
 //! After a worker's process has ended, the supervisor first reads all remaining replies of
 //! that worker. If the worker had not started its task, the pool puts the task back to the
 //! head of the queue, because the worker may have been dead when the pool sent the task.
-//! The pool may do so any number of times. Only if three workers died while they read the
-//! task's call does the task fail. A worker counts as reading a call if the pool has
-//! written more bytes of the call than a socket's buffer holds. If the worker had started
-//! its task, the pool retries the task if the task has retries left, and makes the task
-//! fail otherwise. If the pool killed the worker, the task fails with `Killed` or
+//! The pool may put a task back any number of times. However, the task fails if three
+//! workers died while they read the task's call. A worker counts as reading a call if the
+//! pool has written more bytes of the call than a socket's buffer holds. If the worker had
+//! started its task, the pool retries the task if the task has retries left, and makes the
+//! task fail otherwise. If the pool killed the worker, the task fails with `Killed` or
 //! `TimeLimit`. In all other cases the task fails with `WorkerDied`.
 //!
 //! # Breaking
@@ -41,12 +41,10 @@ use crate::process::wire::message::Reply;
 use crate::sys::channel;
 use crate::sys::shortage::Shortage;
 
-/// The number of workers that must die in a row before they begin a task, so that the pool
-/// breaks.
+/// If this number of workers in a row die before they begin a task, the pool breaks.
 const FAILED_STARTS: u32 = 5;
 
-/// The number of workers that must end while they read a task's call, so that the task
-/// fails.
+/// If this number of workers end while they read a task's call, the task fails.
 const SEND_ATTEMPTS: u32 = 3;
 
 /// The time that a pool with workers waits after it failed to start one more worker.
@@ -233,8 +231,8 @@ impl Pool {
             return;
         }
         // Two failed starts belong to one shortage if the time between the two is less than
-        // half of the limit. The time is so long because a start may take long before it
-        // fails.
+        // half of the limit. Half of the limit is a long time, because a start may take
+        // long before it fails.
         let recent = state
             .shortage
             .filter(|(_, last)| now - *last < SHORTAGE_LIMIT / 2);

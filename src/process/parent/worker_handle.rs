@@ -20,10 +20,10 @@
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
 //! | Leaving | the message it was about to send when it was told to exit | `EXIT_LIMIT` | - |
 //!
-//! If a worker sends any other message, the pool kills this worker only. A cause may be a
-//! task that wrote to its worker's socket. The parent checks the header of a frame before
-//! the frame's payload has arrived. The remaining bytes of a frame must arrive in time
-//! ([`Progress`]).
+//! If a worker sends any other message, the pool kills this worker only. The cause of a
+//! wrong message may be a task that wrote to its worker's socket. The parent checks the
+//! header of a frame before the frame's payload has arrived. The remaining bytes of a frame
+//! must arrive in time ([`Progress`]).
 //!
 //! The worker's process may end in any state. Once the pool has a [`KillReason`] other than
 //! `Terminated` for a worker, the pool ignores that worker's answers. The outcome of a task
@@ -376,7 +376,7 @@ impl WorkerHandle {
     /// Asks the worker's process to end, by `SIGTERM`.
     pub(super) fn terminate(&mut self) {
         self.kill_reason = Some(KillReason::Terminated);
-        // An error is ignored, because the process may have ended already.
+        // An error of `terminate` is ignored, because the process may have ended already.
         let _: io::Result<()> = self.process.terminate();
     }
 
@@ -387,7 +387,7 @@ impl WorkerHandle {
             self.kill_reason = Some(kill_reason);
         }
         self.deadline = None;
-        // An error is ignored, because the process may have ended already.
+        // An error of `kill` is ignored, because the process may have ended already.
         let _: io::Result<()> = self.process.kill();
     }
 

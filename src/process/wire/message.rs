@@ -17,7 +17,7 @@
 //!
 //! A chunk of a map is one task. The arguments of a chunk's task are frames of the kind
 //! `Item`, one frame for each item. The value of a chunk's task consists of frames too, one
-//! answer for each item. These frames are numbered from 0.
+//! answer for each item. The `Item` frames and the answers of a chunk are numbered from 0.
 
 use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
