@@ -99,7 +99,7 @@ struct ArrivalWaker {
 
 impl Wake for ArrivalWaker {
     fn wake(self: Arc<Self>) {
-        // `send` fails if the set was dropped.
+        // An error of `send` is ignored, because `send` fails only if the set was dropped.
         let _ = self.sender.send(self.number);
     }
 }

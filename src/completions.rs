@@ -45,8 +45,8 @@ where
     F: Waitable + Send + 'static,
 {
     let (sender, receiver) = unbounded();
-    // `all` is created before the loop. If the iterator panics, the `Drop` of `all`
-    // removes the wakers that are already registered.
+    // `all` is created before the loop, so that its `Drop` removes the registered wakers if
+    // the iterator panics.
     let all = Completions {
         receiver,
         waiting: Arc::new(Mutex::new(Waiting::default())),
@@ -102,7 +102,8 @@ impl<F: Send + 'static> Wake for ArrivalWaker<F> {
     fn wake(self: Arc<Self>) {
         let entry = self.waiting.lock().entries.remove(&self.number);
         if let Some(entry) = entry {
-            // `send` fails if the receiver was dropped.
+            // An error of `send` is ignored, because `send` fails only if the receiver was
+            // dropped.
             let _ = self.sender.send(entry.item);
         }
     }
@@ -227,7 +228,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     /// that can run the task. Returns the future if the task is done afterwards, and
     /// otherwise puts the entry back.
     fn run_inline(&self, number: usize, entry: Entry<F>) -> Option<F> {
-        // The lock is not held here, because the task's waker takes the lock.
+        // The lock of the entries is not held while the task runs, because the task's waker
+        // takes the lock.
         entry.item.target().run_inline();
         // The task may have forked this process. In a forked child `locked` does not block.
         let waiting = self.locked();

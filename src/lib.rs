@@ -98,8 +98,8 @@
 //! Futures can be awaited on any runtime. All other waits block their thread. The waits
 //! that block are `result`, [`wait()`], the items of a map, `shutdown`, the drop of a pool,
 //! the end of a scope, and `submit`, `spawn` or `map` on a full bounded queue. In a task of
-//! an async runtime, such a wait blocks a thread of the runtime. The wait hangs for ever if
-//! the awaited task needs the blocked thread. In async code, submit tasks with
+//! an async runtime, a blocking wait blocks a thread of the runtime. The wait hangs for
+//! ever if the awaited task needs the blocked thread. In async code, submit tasks with
 //! `try_submit`. Before the pool is dropped, call
 //! `shutdown_with(ShutdownOptions::new().wait(false))`. After this call, the end of `main`
 //! stops tasks that are not awaited. Another way is to block a thread that the runtime
@@ -154,7 +154,7 @@
 //! A task of a thread pool may wait, without a limit, for another task of the same pool
 //! that has not begun. The waiting task's thread then runs the other task inline. Both
 //! tasks share the thread locals of this thread, and the locks that the outer task holds
-//! during the wait. The inner task must not take these locks.
+//! during the wait. The inner task must not take the locks that the outer task holds.
 //!
 //! A wait returns [`Error::WouldDeadlock`] if the library detects that the wait would never
 //! end. The library does not detect the following waits, which hang:
@@ -178,10 +178,10 @@
 //!
 //! A child process that `fork` creates has no worker threads. In the child, each method of
 //! a pool, a scope or a future of the parent process returns an error or a default value at
-//! once. Dropping a pool, a scope or a future does not wait. `submit` and `result` fail,
-//! [`wait()`] returns the futures as `not_done`, and [`as_completed`] yields futures that
-//! are not done. A task that was done before the fork keeps its value. The child may create
-//! and use its own pools.
+//! once. Dropping a pool, a scope or a future does not wait. For example, `submit` and
+//! `result` return an error, [`wait()`] returns the futures as `not_done`, and
+//! [`as_completed`] yields futures that are not done. A task that was done before the fork
+//! keeps its value. The child may create and use its own pools.
 //!
 //! # More
 //!
@@ -213,8 +213,8 @@
 //!   of a process pool. Without this feature, `main` must begin with [`init()`].
 //! * `json`: adds the wrapper `Json`.
 //!
-//! The crate is tested on Linux on x86-64. On other Linux targets it should work but is
-//! not tested. On other platforms the thread pool and the inline executor should work
+//! The crate is tested on Linux on x86-64. On other Linux targets the crate should work but
+//! is not tested. On other platforms the thread pool and the inline executor should work
 //! but are not tested, and creating a process pool returns [`Error::Unsupported`].
 
 #![cfg_attr(

@@ -8,8 +8,8 @@
 //!
 //! # Which panic a note is of
 //!
-//! The hook sees more panics than [`catch`] gets, because a task may catch some panics
-//! itself. Each `catch` therefore keeps a note of each panic inside it, and looks for the
+//! The panic hook also runs for the panics that a task catches itself, which [`catch`] does
+//! not get. Each `catch` therefore keeps a note of each panic inside it, and looks for the
 //! note that matches the caught payload. A note matches a payload if both have the same
 //! type and the same text at the same address. Each formatted text has a different address,
 //! but the texts of two panics with the same string literal may have one address. If

@@ -213,7 +213,7 @@ impl<T: 'static> Promise<T> {
 
 impl<T: 'static> Drop for Promise<T> {
     fn drop(&mut self) {
-        // `settle` fails if the task already has an outcome, which is the usual case.
+        // An error of `settle` is ignored, because the task usually has an outcome already.
         let _ = self.settle(Err(Error::Abandoned));
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn thread_id() -> ThreadId {
 #[cold]
 fn new_thread_id() -> ThreadId {
     // Models also use std's atomic for the thread numbers, because no memory access depends
-    // on these numbers. Each run of a model starts with the same number.
+    // on these numbers. The first number is the same in each run of a model.
     #[cfg(not(concurrent_futures_loom))]
     static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     #[cfg(concurrent_futures_loom)]

@@ -1,4 +1,4 @@
-//! [`CodecError`]: a value that could not be encoded or decoded.
+//! [`CodecError`]: the error of a value that could not be encoded or decoded.
 
 use std::fmt;
 use std::sync::Arc;

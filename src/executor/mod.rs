@@ -258,9 +258,9 @@ pub trait Executor {
     /// Refuses new tasks from now on. `options` say whether the method cancels the pending
     /// tasks, and whether it waits for the submitted tasks.
     ///
-    /// Any thread may call this method, any number of times. In one of the executor's own
-    /// tasks or callbacks the call does not wait, because the task or callback would wait
-    /// for itself.
+    /// Any thread may call this method, any number of times. A call in one of the
+    /// executor's own tasks or callbacks does not wait, because the task or callback would
+    /// wait for itself.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor, Future, ShutdownOptions};

@@ -40,7 +40,7 @@ impl QueueCapacity {
         Ok(())
     }
 
-    /// Wakes one submitting thread, because the queue may have room for its task.
+    /// Wakes one submitting thread, because the queue may no longer be full.
     pub(crate) fn notify_one(&self) {
         if self.limit.is_some() {
             self.not_full.notify_one();

@@ -83,10 +83,11 @@ impl MapOptions {
 
     /// Limits the number of tasks whose results the caller has not taken yet.
     ///
-    /// With a buffer, the map draws new items only when the caller takes results, so the
-    /// items may be endless. The returned iterator borrows the executor. Before the map
-    /// returns a result, it takes one more item from the iterator of items. If that
-    /// iterator waits for the result before it yields the item, the map hangs.
+    /// With a buffer, the map takes new items from the iterator of items only when the
+    /// caller takes results, so the iterator may be endless. The returned iterator borrows
+    /// the executor. Before the map returns a result, it takes one more item from the
+    /// iterator of items. If that iterator waits for the result before it yields the item,
+    /// the map hangs.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};

@@ -25,8 +25,8 @@ pub(super) enum Event {
     Answered(Finalizer),
     /// A task that was sent to a worker, and the error with which it fails.
     Failed(QueuedTask, Error),
-    /// Queued tasks that fail with the same error. The collector settles all these tasks
-    /// before it runs the first notification.
+    /// Queued tasks that fail with the same error. The collector settles all tasks of this
+    /// event before it runs the first notification.
     Refused(Vec<QueuedTask>, Error),
     /// A task that was cancelled while it was queued. The collector drops the task's entry,
     /// because the drop may run user code.

@@ -175,7 +175,7 @@ pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
 ///
 /// # Panics
 ///
-/// Panics if `frame` is shorter than a header, which no written frame is.
+/// Panics if `frame` is shorter than a header. No frame of this crate is so short.
 pub(crate) fn set_task(frame: &mut [u8], task: u64) {
     frame[8..16].copy_from_slice(&task.to_le_bytes());
 }
@@ -184,7 +184,7 @@ pub(crate) fn set_task(frame: &mut [u8], task: u64) {
 ///
 /// # Panics
 ///
-/// Panics if `frame` is shorter than a header, which no written frame is.
+/// Panics if `frame` is shorter than a header. No frame of this crate is so short.
 pub(crate) fn set_cpu(frame: &mut [u8], cpu: u32) {
     frame[4..8].copy_from_slice(&cpu.to_le_bytes());
 }

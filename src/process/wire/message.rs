@@ -40,7 +40,7 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    /// Returns the frame of this message.
+    /// Returns the frame of the message `Hello`.
     pub(crate) fn frame(&self) -> Vec<u8> {
         let program = &self.program;
         let plain = (

@@ -395,8 +395,8 @@ fn a_leaving_worker_cannot_break_the_pool() {
     }
 }
 
-/// The first shortage ended long before the second, although the pool started no worker in
-/// between.
+/// The first shortage of resources ended long before the second began, although the pool
+/// started no worker between the two shortages.
 #[test]
 fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let (pool, _worker) = pool_with_a_dummy();

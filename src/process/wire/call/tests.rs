@@ -84,7 +84,7 @@ fn a_function_of_a_library_is_not_shippable() {
     // SAFETY: the arguments have the types that `dlsym` takes.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     let address: *const () = found.cast();
-    // SAFETY: `f` is never called; only its address is used.
+    // SAFETY: the test never calls `f`, and only uses the address of `f`.
     let f = unsafe { transmute::<*const (), fn(()) -> u32>(address) };
     let refused = Call::one(f).unwrap_err();
     assert_eq!(refused.address, found as usize);

@@ -19,7 +19,7 @@ use super::input::Reader;
 use super::refusal::{Refusal, USE_JSON};
 use super::tag;
 
-/// Reads a value, whose encoding must take up all of `bytes`.
+/// Reads a value from `bytes`. Returns an error if bytes remain after the value.
 pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let mut reader = Reader::new(bytes)?;
     let mut value = reader.value(std::marker::PhantomData::<T>)?;

@@ -82,7 +82,7 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
     })
 }
 
-/// Decodes a value, whose encoding must take up all of `bytes`.
+/// Decodes a value from `bytes`. The encoding of the value must take up all bytes.
 ///
 /// # Errors
 ///
