@@ -181,7 +181,10 @@
 //! once. Dropping a pool, a scope or a future does not wait. For example, `submit` and
 //! `result` return an error, [`wait()`] returns the futures as `not_done`, and
 //! [`as_completed`] yields futures that are not done. A task that was done before the fork
-//! keeps its value. The child may create and use its own pools.
+//! keeps its value. The child may create and use its own pools. If the parent process had
+//! several threads, a pool of the child may hang in rare cases: the child has copies of the
+//! lists of waiting threads of the parent, in `parking_lot` and in other libraries. So a
+//! program with several threads should start another program, and not only `fork`.
 //!
 //! # More
 //!

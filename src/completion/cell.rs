@@ -64,12 +64,36 @@ struct Header<X: 'static> {
     attached: AtomicPtr<X>,
     /// The id of the pool that the task was submitted to, or `NO_POOL`.
     pool_id: PoolId,
-    /// The process that created the task.
-    origin: Origin,
-    /// The place of the task's memory (`memory.rs`).
-    place: Place,
+    birth: Birth,
     /// A cell of size 0 through which loom models check the accesses to the storage.
     storage: UnsafeCell<()>,
+}
+
+/// The process that created a task, and the place of the task's memory (`memory.rs`): the
+/// upper 24 bits are the lower 24 bits of the [`Origin`].
+///
+/// So a task is mistaken for a task of this process only after 2^24 forks, each in the child
+/// of the one before.
+#[derive(Clone, Copy)]
+struct Birth(u32);
+
+impl Birth {
+    fn new(place: Place) -> Self {
+        Self(Self::process() | u32::from(place.0))
+    }
+
+    fn process() -> u32 {
+        Origin::current().bits() << 8
+    }
+
+    #[inline]
+    fn is_here(self) -> bool {
+        (self.0 ^ Self::process()) >> 8 == 0
+    }
+
+    fn place(self) -> Place {
+        Place(self.0 as u8)
+    }
 }
 
 /// The size of the header.
@@ -102,8 +126,7 @@ impl<X> TaskWith<X> {
             types: const { &TypesOf::<J, T, HEADER>::TYPES },
             attached: AtomicPtr::new(ptr::null_mut()),
             pool_id,
-            origin: Origin::current(),
-            place: memory.place,
+            birth: Birth::new(memory.place),
             storage: UnsafeCell::new(()),
         };
         // SAFETY: `header` points to fresh memory of that layout.
@@ -190,7 +213,7 @@ impl<X> TaskWith<X> {
     /// as a promise.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
-        self.header().origin.is_here()
+        self.header().birth.is_here()
     }
 
     /// Returns the address of the task, which identifies the task as long as it exists.
@@ -388,7 +411,7 @@ impl<X> TaskWith<X> {
             drop(unsafe { Box::from_raw(attached.as_ptr()) });
         }
         // SAFETY: `new` allocated the memory with this layout and this place.
-        unsafe { free(header.cast(), contents.place, contents.types.layout) };
+        unsafe { free(header.cast(), contents.birth.place(), contents.types.layout) };
     }
 
     /// Returns a second reference that the word does not count.

@@ -3,11 +3,11 @@
 //!
 //! With one allocation per task, `malloc` and `free` took half of the time of a thread that
 //! submits 200,000 empty tasks and reads their results (W1 of `benches/peers`). In a block,
-//! taking the memory of a task is an addition, and freeing it increments one counter. Memory
-//! is taken task behind task, and none is taken again before all tasks of the block are
-//! freed.
+//! taking the memory of a task is an addition, and freeing it increments one counter. Each
+//! task is placed behind the task before it. Freed memory is used again only when all tasks
+//! of the block are freed.
 //!
-//! A task that is not freed keeps its whole block. So a block is small: about 17 small tasks
+//! A task that is not freed keeps its whole block. So a block is small: about 10 small tasks
 //! fit. (Measured: a burst with blocks of 16 KiB is no faster.)
 //!
 //! # Who frees a block
@@ -15,8 +15,9 @@
 //! The *owner* of a block is the thread that takes memory from it. The owner counts the
 //! tasks that it took, in a field that no other thread sees. `freed`, in the block, counts
 //! the tasks that any thread has freed. When the block is full, or when the thread ends, the
-//! owner *leaves* the block: it subtracts its own count from `freed`. From then on `freed`
-//! is negative, and the step that changes it to 0 is the last one:
+//! owner *leaves* the block: it subtracts its own count from `freed`. After that, `freed` is
+//! 0 minus the number of tasks in use. The thread whose step changes `freed` to 0 frees the
+//! block:
 //!
 //! | step | `freed` after the step | who frees the block |
 //! |---|---|---|
@@ -28,28 +29,35 @@
 //! If the block is full and all its tasks are already freed, the owner does not leave the
 //! block, but takes memory from its start again. So a thread that waits for each task
 //! before it submits the next one needs only one block.
+//!
+//! # Code that runs inside
+//!
+//! The global allocator may be code of the user, which may create a task itself. So a call
+//! of the allocator is the last step of a change to [`Blocks`], or comes before its first
+//! step.
+//!
+//! # A forked child
+//!
+//! A forked child has a copy of all blocks, but of the owners only the thread that forked.
+//! The blocks of the other owners are never freed in the child.
 
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr::{NonNull, null_mut};
 
-use crate::sync::{AtomicUsize, Ordering, alloc, dealloc, fence, local};
+use crate::sync::{AtomicUsize, Ordering, UnsafeCell, alloc, dealloc, fence, local};
 
 /// The unit of sizes and places in a block, in bytes.
 const UNIT: usize = 8;
 
 /// The number of units for tasks in a block. With the counter and the two words that
-/// `malloc` may add, a block has 1 KiB. It is small in loom models, so that a model can fill
-/// a block.
-const UNITS: usize = if cfg!(concurrent_futures_loom) {
-    2
-} else {
-    125
-};
+/// `malloc` may add, a block has 512 bytes. The number is small in loom models, so that a
+/// model can fill a block.
+const UNITS: usize = if cfg!(concurrent_futures_loom) { 2 } else { 61 };
 
-/// The size of the largest task in a block, in bytes. So the end of a block, which may be
-/// too short for the next task, wastes at most an eighth of the block.
-const LARGEST: usize = UNITS / 8 * UNIT;
+/// The size of the largest task in a block, in bytes. So the unused end of a block is
+/// shorter than a quarter of the block.
+const LARGEST: usize = UNITS / 4 * UNIT;
 
 /// Memory for one task.
 pub(super) struct Memory {
@@ -60,9 +68,11 @@ pub(super) struct Memory {
 /// The place of a task in its block: the distance from the start of the block, in units. The
 /// number is 0 for a task that has an allocation of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(u16);
+pub(super) struct Place(pub(super) u8);
 
 const NO_BLOCK: Place = Place(0);
+
+const _: () = assert!(END <= u8::MAX as usize, "each place fits into a `Place`");
 
 /// The start of a block. The units for tasks follow.
 #[repr(align(8))]
@@ -70,10 +80,12 @@ struct Block {
     /// The number of freed tasks. After the owner has left, the number of all tasks is
     /// subtracted, and the result wraps around.
     freed: AtomicUsize,
+    /// A cell of size 0 through which loom models check the accesses to the tasks.
+    tasks: UnsafeCell<()>,
 }
 
 /// The place of the first task in a block.
-const FIRST: usize = size_of::<Block>() / UNIT;
+const FIRST: usize = size_of::<Block>().div_ceil(UNIT);
 
 /// The place behind a block.
 const END: usize = FIRST + UNITS;
@@ -93,9 +105,11 @@ local! {
 #[inline]
 pub(super) fn allocate(layout: Layout) -> Option<Memory> {
     if is_shareable(layout) {
-        // A thread that has dropped its thread locals has no blocks any more.
-        if let Ok(memory) = BLOCKS.try_with(|blocks| blocks.take(layout.size())) {
-            return memory;
+        // A thread that has dropped its thread locals has no blocks any more. If there is no
+        // memory for a block, there may be memory for one task.
+        let memory = BLOCKS.try_with(|blocks| blocks.take(layout.size()));
+        if let Ok(Some(memory)) = memory {
+            return Some(memory);
         }
     }
     // SAFETY: the size of the layout is not 0.
@@ -130,7 +144,8 @@ pub(super) unsafe fn free(start: NonNull<u8>, place: Place, layout: Layout) {
     // SAFETY: `take` returned an address at this distance from the start of the block.
     let block = unsafe { start.byte_sub(distance) }.cast::<Block>();
     // SAFETY: the block exists as long as one of its tasks does.
-    let freed = unsafe { &block.as_ref().freed };
+    let Block { freed, tasks } = unsafe { block.as_ref() };
+    tasks.with(|_| ());
     // ORDERING: release publishes the last accesses to the task to the thread that frees
     // the block or uses it again.
     let before = freed.fetch_add(1, Ordering::Release);
@@ -147,8 +162,11 @@ pub(super) unsafe fn free(start: NonNull<u8>, place: Place, layout: Layout) {
 /// The owner has left, and all tasks of the block are freed.
 #[cold]
 unsafe fn free_block(block: NonNull<Block>) {
-    // ORDERING: acquire pairs with the release of the threads that freed the block's tasks.
+    // ORDERING: acquire pairs with the release of the owner, and of the threads that freed
+    // the block's tasks.
     fence(Ordering::Acquire);
+    // SAFETY: no other thread uses the block.
+    unsafe { block.as_ref() }.tasks.with_mut(|_| ());
     // SAFETY: `add_block` allocated the memory with this layout, and no thread uses it.
     unsafe { dealloc(block.as_ptr().cast(), LAYOUT) };
 }
@@ -177,7 +195,8 @@ impl Blocks {
     #[inline]
     pub(super) fn take(&self, size: usize) -> Option<Memory> {
         let units = size.div_ceil(UNIT);
-        if self.next.get() + units > END {
+        // A loop, because the allocator may create tasks itself (see the head of this file).
+        while self.next.get() + units > END {
             self.add_block()?;
         }
         let place = self.next.get();
@@ -187,8 +206,8 @@ impl Blocks {
         let start = unsafe { self.current.get().byte_add(place * UNIT) };
         Some(Memory {
             start: NonNull::new(start.cast())?,
-            // A block is shorter than 2^16 units.
-            place: Place(place as u16),
+            // `END` fits into a `Place`.
+            place: Place(place as u8),
         })
     }
 
@@ -196,18 +215,21 @@ impl Blocks {
     /// new one if not.
     #[cold]
     fn add_block(&self) -> Option<()> {
-        if !self.is_unused() {
-            // SAFETY: the size of a block is not 0.
-            let memory = unsafe { alloc(LAYOUT) };
-            let block = NonNull::new(memory.cast::<Block>())?;
-            let freed = AtomicUsize::new(0);
-            // SAFETY: the memory of the block is new, and has room for its start.
-            unsafe { block.write(Block { freed }) };
-            self.leave();
-            self.current.set(block.as_ptr());
+        if self.is_unused() {
+            self.next.set(FIRST);
+            self.taken.set(0);
+            return Some(());
         }
-        self.next.set(FIRST);
-        self.taken.set(0);
+        // SAFETY: the size of a block is not 0.
+        let memory = unsafe { alloc(LAYOUT) };
+        let block = NonNull::new(memory.cast::<Block>())?;
+        let new = Block {
+            freed: AtomicUsize::new(0),
+            tasks: UnsafeCell::new(()),
+        };
+        // SAFETY: the memory of the block is new, and has room for its start.
+        unsafe { block.write(new) };
+        self.replace(block.as_ptr(), FIRST);
         Some(())
     }
 
@@ -221,20 +243,24 @@ impl Blocks {
         // ORDERING: acquire pairs with the release of the threads that freed the tasks.
         let is_unused = block.freed.load(Ordering::Acquire) == self.taken.get();
         if is_unused {
+            block.tasks.with_mut(|_| ());
             // ORDERING: no other thread has a task of the block.
             block.freed.store(0, Ordering::Relaxed);
         }
         is_unused
     }
 
-    /// Leaves the current block, and frees it if all its tasks are freed.
-    fn leave(&self) {
-        let Some(block) = NonNull::new(self.current.replace(null_mut())) else {
+    /// Replaces the current block by `new`, whose next task is at `next`. Leaves the old
+    /// block, and frees it if all its tasks are freed.
+    fn replace(&self, new: *mut Block, next: usize) {
+        let taken = self.taken.replace(0);
+        self.next.set(next);
+        let Some(block) = NonNull::new(self.current.replace(new)) else {
             return;
         };
-        let taken = self.taken.get();
         // SAFETY: the owner leaves only now, so the block exists.
-        let freed = unsafe { &block.as_ref().freed };
+        let Block { freed, tasks } = unsafe { block.as_ref() };
+        tasks.with(|_| ());
         // ORDERING: release publishes this thread's writes to its tasks to the thread that
         // frees the block.
         if freed.fetch_sub(taken, Ordering::Release) == taken {
@@ -246,12 +272,13 @@ impl Blocks {
 
 impl Drop for Blocks {
     fn drop(&mut self) {
-        self.leave();
+        self.replace(null_mut(), END);
     }
 }
 
 #[cfg(all(test, not(any(concurrent_futures_loom, concurrent_futures_no_blocks))))]
 mod tests {
+    use std::sync::mpsc::{Sender, channel};
     use std::thread;
 
     use super::*;
@@ -291,12 +318,9 @@ mod tests {
 
     #[test]
     fn a_large_task_and_a_task_with_a_large_alignment_have_memory_of_their_own() {
-        #[repr(align(32))]
-        struct Aligned;
         let large = Layout::new::<[u8; LARGEST + 1]>();
-        let aligned = Layout::new::<[Aligned; 1]>().pad_to_align();
-        let aligned = Layout::from_size_align(32, aligned.align()).expect("it is a layout");
-        for layout in [large, aligned] {
+        let aligned = |align| Layout::from_size_align(64, align).expect("it is a layout");
+        for layout in [large, aligned(16), aligned(32), aligned(4096)] {
             let task = take(layout);
             assert_eq!(task.place, NO_BLOCK);
             assert_eq!(address(&task) % layout.align(), 0);
@@ -334,6 +358,33 @@ mod tests {
             assert!(!others.iter().any(is_in), "{others:?}");
             give_back(&kept, SMALL);
         });
+    }
+
+    /// The destructor of a thread local may create a task after the thread has dropped its
+    /// blocks.
+    #[test]
+    fn a_thread_without_its_thread_locals_has_memory_for_tasks() {
+        struct Last(Cell<Option<Sender<Place>>>);
+        impl Drop for Last {
+            fn drop(&mut self) {
+                let task = take(SMALL);
+                give_back(&task, SMALL);
+                if let Some(sender) = self.0.take() {
+                    sender.send(task.place).expect("the test listens");
+                }
+            }
+        }
+        thread_local! { static LAST: Last = const { Last(Cell::new(None)) } }
+        let (sender, places) = channel();
+        let thread = thread::spawn(move || {
+            // The first thread local that is used is dropped last.
+            LAST.with(|last| last.0.set(Some(sender)));
+            let task = take(SMALL);
+            assert_ne!(task.place, NO_BLOCK);
+            give_back(&task, SMALL);
+        });
+        thread.join().expect("it does not panic");
+        assert_eq!(places.recv().expect("it was sent"), NO_BLOCK);
     }
 
     #[test]

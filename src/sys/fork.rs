@@ -22,11 +22,11 @@ pub(crate) fn forget<T: Default>(collection: &mut T) {
 mod count {
     use std::io;
     use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU16, Ordering};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     /// The number of forks since the first [`Origin`] was created, in this process or in
     /// one of its ancestors.
-    static FORKS: AtomicU16 = AtomicU16::new(0);
+    static FORKS: AtomicU32 = AtomicU32::new(0);
 
     /// The identity of the process in which this value was created. Comparing this value
     /// with the current process needs no system call, so several comparisons per task cost
@@ -40,7 +40,7 @@ mod count {
     /// were registered before the counting handler run before the counting handler, and
     /// still see the parent's count.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Origin(u16);
+    pub(crate) struct Origin(u32);
 
     impl Origin {
         /// Returns the identity of the current process, and counts all later forks.
@@ -74,6 +74,13 @@ mod count {
             Self(FORKS.load(Ordering::Relaxed))
         }
 
+        /// Returns the number of the process. A process and its descendants have different
+        /// numbers.
+        #[inline]
+        pub(crate) fn bits(self) -> u32 {
+            self.0
+        }
+
         /// Returns `true` if this value was created in the current process.
         #[inline]
         pub(crate) fn is_here(self) -> bool {
@@ -99,6 +106,11 @@ mod count {
 
         pub(crate) fn current() -> Self {
             Self
+        }
+
+        #[expect(clippy::unused_self, reason = "on Linux it is a number")]
+        pub(crate) fn bits(self) -> u32 {
+            0
         }
 
         #[expect(clippy::unused_self, reason = "on Linux it is a number")]

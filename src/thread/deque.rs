@@ -21,7 +21,7 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
 
 use crate::completion::Task;
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence, yield_now};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, fence};
 
 /// The largest number of tasks in a deque. It is small in loom models, so that a model can
 /// fill a deque.
@@ -30,16 +30,6 @@ pub(super) const CAPACITY: usize = if cfg!(concurrent_futures_loom) {
 } else {
     256
 };
-
-/// The number of times that a worker yields after another worker has taken the task that it
-/// was about to take.
-///
-/// Workers meet at a task only if the tasks are tiny. Then the cache line of `top` moves
-/// between the workers once per task, which costs more than the tasks: two workers take
-/// twice as long for a burst of empty tasks as one worker. A worker that yields leaves its
-/// CPU to the submitting thread, or leaves some tasks in a row to the other worker. With 4
-/// yields a burst takes 0.6 of the time (W1 of `benches/peers`); 16 are no better.
-const YIELDS: u32 = if cfg!(concurrent_futures_loom) { 1 } else { 4 };
 
 pub(super) struct Deque {
     /// The index of the next push. Only the owner writes it.
@@ -189,9 +179,10 @@ impl Deque {
         task.map_or(Stolen::Empty, |task| Stolen::Task(Self::take(task)))
     }
 
-    /// Takes the oldest task, and returns it with the number of remaining tasks. Needs no
-    /// fence, because it is used only for a deque whose owner never calls `pop`.
-    pub(super) fn take_oldest(&self) -> Option<(Task, usize)> {
+    /// Takes the oldest task, and returns it with the number of remaining tasks. Calls
+    /// `on_conflict` when another thread has taken that task first, and more tasks remain.
+    /// Needs no fence, because it is used only for a deque whose owner never calls `pop`.
+    pub(super) fn take_oldest(&self, on_conflict: impl Fn()) -> Option<(Task, usize)> {
         loop {
             // ORDERING: acquire on both for the same reasons as in `steal`.
             let top = self.top.0.load(Ordering::Acquire);
@@ -204,8 +195,8 @@ impl Deque {
             if self.advance(top) {
                 return task.map(|task| (Self::take(task), left - 1));
             }
-            for _ in 0..YIELDS {
-                yield_now();
+            if left > 1 {
+                on_conflict();
             }
         }
     }

@@ -49,6 +49,7 @@ use super::deque::{CAPACITY, Deque};
 use super::slots::{CLOSED, SEARCH, Slot, Slots};
 use crate::completion::Task;
 use crate::sync::{AtomicU8, AtomicU32, AtomicUsize, Mutex, Ordering};
+use crate::sys::spin;
 
 const SEARCHING: u32 = 1 << 31;
 
@@ -60,7 +61,7 @@ pub(super) enum Gate {
     Broken = 2,
 }
 
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     /// The length of the back, for workers without a task. It is in the lock's cache line,
@@ -74,8 +75,8 @@ pub(super) struct Queue {
     front: Deque,
 }
 
-/// A value with a cache line of its own, so that writes to its neighbours do not take the
-/// line away from the threads that read the value for each task.
+/// A value with a cache line of its own, so that a write to another field does not evict
+/// the line from the CPUs that read this value for each task.
 #[repr(align(128))]
 struct Line<T>(T);
 
@@ -91,10 +92,15 @@ struct Inner {
     sleeper: u32,
 }
 
+// The lock, the state under it and `back_len` fill one cache line.
+#[cfg(all(target_pointer_width = "64", not(concurrent_futures_loom)))]
+const _: () = assert!(std::mem::offset_of!(Queue, idle) <= 128 && size_of::<Mutex<Inner>>() <= 56);
+
 /// The back of the queue.
 struct Back {
-    /// The oldest task, which is not in the memory of `younger`: that memory would be one
-    /// more cache line to move. If there is no oldest task, `younger` is empty.
+    /// The oldest task. It lies here, and not in the buffer of `younger`, so that a worker
+    /// that takes it needs only the cache line of the lock. If there is no oldest task,
+    /// `younger` is empty.
     oldest: Option<Task>,
     younger: VecDeque<Task>,
 }
@@ -121,6 +127,12 @@ impl Back {
         if let Some(second) = self.oldest.replace(task) {
             self.younger.push_front(second);
         }
+    }
+
+    /// Replaces all tasks.
+    fn put(&mut self, tasks: Vec<Task>) {
+        self.younger = tasks.into();
+        self.oldest = self.younger.pop_front();
     }
 
     fn take_all(&mut self) -> impl Iterator<Item = Task> {
@@ -250,7 +262,14 @@ impl Queue {
     /// Takes the oldest task. A searcher that gets a task stops searching.
     pub(super) fn take(&self, slots: &Slots, is_searching: &mut bool) -> Option<Task> {
         loop {
-            if let Some((task, left)) = self.front.take_oldest() {
+            // A searcher does not yield, because submitting threads rely on its search.
+            let searches = *is_searching;
+            let give_way = || {
+                if !searches {
+                    spin::give_way();
+                }
+            };
+            if let Some((task, left)) = self.front.take_oldest(give_way) {
                 if std::mem::take(is_searching) {
                     self.stop_searching();
                 } else if left > 0 || self.back_len.load(Ordering::Relaxed) != 0 {
@@ -302,7 +321,7 @@ impl Queue {
     /// Takes all tasks.
     pub(super) fn take_all(&self) -> Vec<Task> {
         let mut inner = self.inner.lock();
-        let front = std::iter::from_fn(|| self.front.take_oldest());
+        let front = std::iter::from_fn(|| self.front.take_oldest(|| ()));
         let mut tasks: Vec<Task> = front.map(|(task, _)| task).collect();
         tasks.extend(inner.back.take_all());
         self.back_len.store(0, Ordering::Release);
@@ -316,7 +335,7 @@ impl Queue {
         let is_done = |task: &Task| task.state().done();
         let (done, left): (Vec<Task>, Vec<Task>) = inner.back.take_all().partition(is_done);
         count(done.len());
-        left.into_iter().for_each(|task| inner.back.push(task));
+        inner.back.put(left);
         self.back_len.store(inner.back.len(), Ordering::Release);
         drop(inner);
         drop(done);
@@ -411,4 +430,39 @@ impl Queue {
 #[inline]
 fn is_asleep(idle: u32) -> bool {
     idle != 0 && idle & SEARCHING == 0
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+    use crate::completion::{Completion, Job, NO_POOL};
+
+    struct Nothing;
+
+    impl Job<()> for Nothing {
+        fn call(self) {}
+
+        fn on_withdrawn(&self, _cancelled: bool) {}
+    }
+
+    #[test]
+    fn a_sweep_keeps_the_order_of_the_remaining_tasks() {
+        let (queue, slots) = (Queue::new(), Slots::new());
+        let mut remaining = Vec::new();
+        for number in 0..7 {
+            // SAFETY: the job borrows nothing.
+            let (handle, task) = unsafe { Completion::with_job(NO_POOL, Nothing) };
+            let address = task.address();
+            assert!(queue.push(task, &slots, false).is_ok());
+            if number % 3 == 0 {
+                handle.cancel().expect("it is pending").notify();
+            } else {
+                remaining.push(address);
+            }
+        }
+        queue.remove_done(|removed| assert_eq!(removed, 3));
+        let taken = std::iter::from_fn(|| queue.take(&slots, &mut false));
+        let taken: Vec<usize> = taken.map(|task| task.address()).collect();
+        assert_eq!(taken, remaining);
+    }
 }

@@ -295,7 +295,9 @@ mod tests {
         let pool = Pool::new(Config::of_workers(1));
         let pool = pool.expect("there is memory");
         let (sender, told) = channel();
-        // The test queues the tasks itself, because the pool has no worker.
+        // The pool has no worker, and starts none. The test queues the tasks itself.
+        // ORDERING: the test uses only one thread here.
+        pool.growth_left.store(0, Ordering::Relaxed);
         let call = |n: i32| Call {
             pool: NonNull::from(&*pool),
             f: move |()| n,
