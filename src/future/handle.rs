@@ -1,4 +1,4 @@
-//! [`TaskFuture`]: the caller's end of a task, and the only implementation of
+//! [`TaskFuture`]: a handle to a submitted task, and the only implementation of
 //! [`Future`](super::Future).
 
 use std::fmt;
@@ -14,13 +14,13 @@ use crate::timing::Timing;
 
 /// The future of a task that the executor `E` runs.
 ///
-/// [`ThreadFuture`], [`ProcessFuture`], [`ScopedFuture`] and [`InlineFuture`] are
-/// aliases of this type. A `TaskFuture` is one pointer wide. It is `Send` if the value
-/// is `Send`, and `Sync` if the value is `Send` and `Sync`.
+/// [`ThreadFuture`], [`ProcessFuture`], [`ScopedFuture`] and [`InlineFuture`] are aliases
+/// of this type. A `TaskFuture` has the size of one pointer. A `TaskFuture` is `Send` if
+/// the task's value is `Send`, and `Sync` if the value is `Send` and `Sync`.
 ///
-/// **Dropping it** does not cancel the task. If the task is done, dropping the future
-/// also drops the value. If the task is not done, the worker drops the value when the
-/// task is done. The worker contains a panic of the value's `Drop`.
+/// **Dropping the future** does not cancel the task. If the task is done, dropping the
+/// future also drops the value. If the task is not done, the worker drops the value when
+/// the task is done. The worker contains a panic of the value's `Drop`.
 ///
 /// **Memory.** Tasks of up to 120 bytes, function, arguments and value included, share
 /// blocks of 512 bytes with other tasks of the same submitting thread. A future that is kept
@@ -52,11 +52,11 @@ use crate::timing::Timing;
 #[must_use = "a failed task is silent until its future is asked; `detach` says that nobody will"]
 #[repr(transparent)]
 pub struct TaskFuture<T, E> {
-    /// The methods that consume the future take the completion out of the
-    /// `ManuallyDrop`.
+    /// The field is a `ManuallyDrop`, so that a method that consumes the future can take
+    /// the completion out.
     completion: ManuallyDrop<Completion<T>>,
     /// Makes the future `Sync` only if `T` is `Sync`, because the future lends `T`. `E`
-    /// is only a name, and has no effect on `Send` or `Sync`.
+    /// only names the executor, and has no effect on `Send` or `Sync`.
     marker: PhantomData<(T, fn() -> E)>,
 }
 
@@ -72,7 +72,7 @@ impl<T, E> TaskFuture<T, E> {
         &self.completion
     }
 
-    /// Casts a task's completion to the handle that a callback gets.
+    /// Casts a reference to a completion to a reference to a future, which a callback gets.
     fn of_callback(completion: &Completion<T>) -> &Self {
         let handle = std::ptr::from_ref(completion).cast::<Self>();
         // SAFETY: `TaskFuture` is `#[repr(transparent)]` over `Completion`, and the
@@ -87,21 +87,22 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Lends the outcome without marking a panic as read.
     fn peek(&self) -> Result<&T, Error> {
-        // SAFETY: only `take` moves the outcome out. `take` consumes the one handle,
-        // which the returned reference borrows. A callback that borrows the handle
-        // returns before `take` runs.
+        // SAFETY: only `take` moves the outcome out. `take` consumes the task's only
+        // handle, and the returned reference borrows this handle. A callback that borrows
+        // the handle returns before `take` runs.
         unsafe { self.completion.lend() }
     }
 
-    /// Moves the outcome out.
+    /// Moves the outcome out of the task.
     ///
     /// # Safety
     ///
-    /// The caller has checked that the callbacks are done.
+    /// The caller has checked that the task's callbacks are done.
     pub(super) unsafe fn take(self) -> Result<T, Error> {
         let completion = self.into_completion();
-        // SAFETY: the callbacks are done and this call consumes the one handle, so
-        // nothing lends the outcome any more. The `Drop` of the handle does not run.
+        // SAFETY: the callbacks are done and this call consumes the task's only handle, so
+        // no reference to the outcome exists any more. The `Drop` of the handle does not
+        // run.
         unsafe { completion.take() }.inspect_err(Error::mark_read)
     }
 
@@ -115,7 +116,8 @@ impl<T, E> TaskFuture<T, E> {
 }
 
 impl<T, E> TaskFuture<T, E> {
-    /// Waits for the task and lends its value, as often as you like.
+    /// Waits for the task and lends the task's value. The caller may call this method any
+    /// number of times.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -129,10 +131,10 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Cancelled`], [`Error::Panicked`], [`Error::Broken`] or
-    /// [`Error::Abandoned`] if the task has no value. [`Error::WouldDeadlock`] if the
-    /// task waits for the calling thread, directly or through other tasks. An `Err`
-    /// that the task returns is a value: `Ok(&Err(..))`.
+    /// [`Error::Cancelled`], [`Error::Panicked`], [`Error::Broken`] or [`Error::Abandoned`]
+    /// if the task has no value. [`Error::WouldDeadlock`] if the task waits for the calling
+    /// thread, directly or through other tasks. If the task's function returns an `Err`,
+    /// this `Err` is the task's value, and the method returns `Ok(&Err(..))`.
     #[doc(alias = "join")]
     #[doc(alias = "get")]
     pub fn result(&self) -> Result<&T, Error> {
@@ -142,8 +144,8 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Like [`result`](Self::result), but waits for `timeout` at most.
     ///
-    /// A timeout ends the wait, never the task. A timeout of zero does not wait. A
-    /// timeout that exceeds the range of the clock waits for ever.
+    /// A timeout ends the wait, but does not end the task. A timeout of zero does not wait.
+    /// A timeout that exceeds the range of the clock waits for ever.
     ///
     /// ```
     /// use std::time::Duration;
@@ -165,9 +167,9 @@ impl<T, E> TaskFuture<T, E> {
         self.lend()
     }
 
-    /// Waits for the task, and for its callbacks, and returns the value.
+    /// Waits for the task and the task's callbacks, and returns the value.
     ///
-    /// The value is moved, so its type need not be `Clone`.
+    /// The method moves the value out of the task, so the value's type need not be `Clone`.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -182,11 +184,12 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// The errors of [`result`](Self::result). Also [`Error::WouldDeadlock`] inside a
-    /// callback of the task, because the wait would be for this callback.
+    /// The errors of [`result`](Self::result). Also [`Error::WouldDeadlock`] in a callback
+    /// of the task, because the callback would wait for itself.
     pub fn into_result(self) -> Result<T, Error> {
         self.completion.wait(Until::CallbacksDone, None)?;
-        // SAFETY: `wait` has returned, so the callbacks are done.
+        // SAFETY: the wait for `Until::CallbacksDone` has succeeded, so the callbacks are
+        // done.
         unsafe { self.take() }
     }
 
@@ -204,17 +207,18 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// The future itself if it is not done, or if its callbacks still run.
+    /// Returns the future if the task is not done, or if the task's callbacks still run.
     pub fn try_into_result(self) -> Result<Result<T, Error>, Self> {
         if self.completion.is(Until::CallbacksDone) {
-            // SAFETY: the line above has checked that the callbacks are done.
+            // SAFETY: `is(Until::CallbacksDone)` has returned `true`, so the callbacks are
+            // done.
             Ok(unsafe { self.take() })
         } else {
             Err(self)
         }
     }
 
-    /// Waits for the task, and returns its error, or `None` if the task has a value.
+    /// Waits for the task, and returns the task's error, or `None` if the task has a value.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -291,9 +295,9 @@ impl<T, E> TaskFuture<T, E> {
         self.completion.state() == State::Running
     }
 
-    /// Returns `true` if the task ended, with a value or an error, or was cancelled.
+    /// Returns `true` if the task was cancelled, or ended with a value or an error.
     ///
-    /// A thread that reads `true` also sees all writes of the task.
+    /// A thread to which `done` has returned `true` also sees all writes of the task.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -327,8 +331,8 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Drops the future without cancelling the task.
     ///
-    /// The effect is the same as that of dropping the future, but the call shows the
-    /// intent. Only the panic hook then reports a panic of the task.
+    /// The method does the same as dropping the future, but the call shows the intent. If
+    /// the task of a detached future panics, only the panic hook reports the panic.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -344,10 +348,11 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Cancels the task if it has not begun.
     ///
-    /// Returns `true` if this call or an earlier call cancelled the task, which then
-    /// never runs. Before `cancel` returns, it wakes the waiters, drops the function
-    /// and its arguments, and runs the callbacks. If the caller is itself a callback,
-    /// the callbacks run after the caller has returned. A running task goes on.
+    /// Returns `true` if this call or an earlier call cancelled the task. A cancelled task
+    /// never runs, but a running task continues to run. Before `cancel` returns, it wakes
+    /// the waiters, drops the function and its arguments, and runs the task's callbacks. If
+    /// the caller is a callback of another task, the task's callbacks run after that
+    /// callback has returned.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -375,14 +380,15 @@ impl<T, E> TaskFuture<T, E> {
         }
     }
 
-    /// Registers `callback` to run, with this future, when the task is done.
+    /// Registers `callback`, which is called with this future when the task is done.
     ///
-    /// Each callback runs once, in the order of adding, in the thread that ends or
-    /// cancels the task. If the task is already done, the callback runs at once in the
-    /// calling thread, or after earlier callbacks that still run. A panic of a callback
-    /// is contained: the panic hook reports the panic, and the other callbacks run. If
-    /// a callback completes another task, the callbacks of that task run after this
-    /// callback has returned, so that a long chain of callbacks needs no deep stack.
+    /// Each callback runs once, in the thread that ends or cancels the task. The callbacks
+    /// run in the order in which they were added. If the task is already done, the callback
+    /// runs at once in the calling thread, or after the earlier callbacks if these still
+    /// run. If a callback panics, the panic hook reports the panic, and the other callbacks
+    /// still run. If a callback completes another task, the callbacks of that task run
+    /// after this callback has returned, so that a long chain of callbacks needs no deep
+    /// stack.
     ///
     /// The value must be `Sync`, because the callback shares the value with the holder
     /// of the future. [`then`](Self::then) does not need a `Sync` value.
@@ -412,8 +418,8 @@ impl<T, E> TaskFuture<T, E> {
     /// Passes the outcome to `callback` when the task is done and all other callbacks
     /// have run.
     ///
-    /// `callback` runs in the same thread as the other callbacks. It owns the value, so
-    /// the value need not be `Sync` or `Clone`. To get a future for the result of
+    /// `callback` runs in the same thread as the other callbacks. `callback` owns the
+    /// value, so the value need not be `Sync` or `Clone`. To get a future for the result of
     /// `callback`, let `callback` set a [`promise`](crate::promise()).
     ///
     /// ```
@@ -432,8 +438,8 @@ impl<T, E> TaskFuture<T, E> {
     pub fn then(self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) {
         // `into_completion` makes the callback the owner of the value.
         self.into_completion().set_last(Box::new(move |task| {
-            // SAFETY: `then` consumed the handle, and this callback is the last one and
-            // runs once.
+            // SAFETY: `then` has consumed the handle. This callback is the task's last
+            // callback, and runs once.
             let outcome = unsafe { Completion::<T>::of_task(task).take() };
             callback(outcome.inspect_err(Error::mark_read));
         }));
@@ -442,22 +448,22 @@ impl<T, E> TaskFuture<T, E> {
 
 impl<T, E> Drop for TaskFuture<T, E> {
     fn drop(&mut self) {
-        // SAFETY: `drop` runs once, and nothing reads the field `completion` after it.
+        // SAFETY: `drop` runs once, and no code reads the field `completion` after `drop`.
         let completion = unsafe { ManuallyDrop::take(&mut self.completion) };
-        // SAFETY: this is the one handle, and all references that it lent have ended,
-        // because they borrowed the handle.
+        // SAFETY: `self` is the task's only handle. All references to the outcome borrowed
+        // the handle, so none of them exists any more.
         unsafe { completion.release_handle() };
     }
 }
 
-// A task that panicked is finished with an error, so a caught panic leaves no
-// half-changed state in the future.
+// A `TaskFuture` is unwind safe, because a panic of the task becomes the task's error and
+// leaves no incomplete state in the future.
 impl<T, E> UnwindSafe for TaskFuture<T, E> {}
 impl<T, E> RefUnwindSafe for TaskFuture<T, E> {}
 
 impl<T, E> fmt::Debug for TaskFuture<T, E> {
-    /// Writes the state of the task. For a finished task, also writes the type of the
-    /// value, or the error.
+    /// Writes the state of the task. For a finished task, the text also contains the type
+    /// of the value, or the error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.completion.state();
         write!(f, "TaskFuture({state}")?;
