@@ -1,11 +1,11 @@
 //! [`TaskWith`]: a counted reference to a task of any type, one pointer wide, and the
 //! task's memory.
 //!
-//! A task is one piece of memory (`memory.rs`): a header, and behind it one storage that holds the job first
-//! and the outcome later. Job and outcome each begin at the first address behind the header
-//! that their own alignment allows. So the future, which knows the type of the value but
-//! not the type of the job, finds the outcome. Only the table of functions in the header
-//! knows both types.
+//! A task is one piece of memory (`memory.rs`): a header, and behind it one storage that
+//! holds the job first and the outcome later. Job and outcome each begin at the first
+//! address behind the header that their own alignment allows. So the future, which knows
+//! the type of the value but not the type of the job, finds the outcome. Only the table of
+//! functions in the header knows both types.
 //!
 //! # The owner of the storage
 //!
@@ -72,8 +72,8 @@ struct Header<X: 'static> {
 /// The process that created a task, and the place of the task's memory (`memory.rs`): the
 /// upper 24 bits are the lower 24 bits of the [`Origin`].
 ///
-/// So a task is mistaken for a task of this process only after 2^24 forks, each in the child
-/// of the one before.
+/// So a task is mistaken for a task of this process only after 2^24 forks, each in the
+/// child of the one before.
 #[derive(Clone, Copy)]
 struct Birth(u32);
 

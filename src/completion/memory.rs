@@ -4,20 +4,21 @@
 //! With one allocation per task, `malloc` and `free` took half of the time of a thread that
 //! submits 200,000 empty tasks and reads their results (W1 of `benches/peers`). In a block,
 //! taking the memory of a task is an addition, and freeing it increments one counter. Each
-//! task is placed behind the task before it. Freed memory is used again only when all tasks
-//! of the block are freed.
+//! task is placed behind the task before it. Freed memory is used again only when the block
+//! is full and all its tasks are freed.
 //!
-//! A task that is not freed keeps its whole block. So a block is small: about 10 small tasks
+//! A task that is not freed, because a future or a queue entry refers to it, keeps its
+//! whole block. So a block is small: about 10 small tasks
 //! fit. (Measured: a burst with blocks of 16 KiB is no faster.)
 //!
 //! # Who frees a block
 //!
 //! The *owner* of a block is the thread that takes memory from it. The owner counts the
-//! tasks that it took, in a field that no other thread sees. `freed`, in the block, counts
-//! the tasks that any thread has freed. When the block is full, or when the thread ends, the
-//! owner *leaves* the block: it subtracts its own count from `freed`. After that, `freed` is
-//! 0 minus the number of tasks in use. The thread whose step changes `freed` to 0 frees the
-//! block:
+//! tasks that it took, in a field that no other thread sees. The block's field `freed`
+//! counts the tasks that all threads have freed. When the block is full, or when the thread
+//! ends, the owner *leaves* the block: it subtracts its own count from `freed`. After that,
+//! `freed` is 0 minus the number of tasks in use. The thread whose step changes `freed` to
+//! 0 frees the block:
 //!
 //! | step | `freed` after the step | who frees the block |
 //! |---|---|---|
@@ -27,8 +28,9 @@
 //! | a thread frees a task after the owner has left | one more than before | that thread, at 0 |
 //!
 //! If the block is full and all its tasks are already freed, the owner does not leave the
-//! block, but takes memory from its start again. So a thread that waits for each task
-//! before it submits the next one needs only one block.
+//! block, but takes memory from its start again. So a thread that waits for each task, and
+//! drops its future, before it submits the next one mostly stays in one block. It takes a
+//! new block if the worker of the last task has not yet dropped its reference.
 //!
 //! # Code that runs inside
 //!
@@ -65,8 +67,8 @@ pub(super) struct Memory {
     pub(super) place: Place,
 }
 
-/// The place of a task in its block: the distance from the start of the block, in units. The
-/// number is 0 for a task that has an allocation of its own.
+/// The place of a task in its block: the distance from the start of the block, in units.
+/// The number is 0 for a task that has an allocation of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(pub(super) u8);
 
@@ -77,7 +79,7 @@ const _: () = assert!(END <= u8::MAX as usize, "each place fits into a `Place`")
 /// The start of a block. The units for tasks follow.
 #[repr(align(8))]
 struct Block {
-    /// The number of freed tasks. After the owner has left, the number of all tasks is
+    /// The number of freed tasks. After the owner has left, the number of tasks taken is
     /// subtracted, and the result wraps around.
     freed: AtomicUsize,
     /// A cell of size 0 through which loom models check the accesses to the tasks.
@@ -105,8 +107,8 @@ local! {
 #[inline]
 pub(super) fn allocate(layout: Layout) -> Option<Memory> {
     if is_shareable(layout) {
-        // A thread that has dropped its thread locals has no blocks any more. If there is no
-        // memory for a block, there may be memory for one task.
+        // A thread that has dropped its thread locals has no blocks any more. If there is
+        // no memory for a block, there may be memory for one task.
         let memory = BLOCKS.try_with(|blocks| blocks.take(layout.size()));
         if let Ok(Some(memory)) = memory {
             return Some(memory);
@@ -173,7 +175,8 @@ unsafe fn free_block(block: NonNull<Block>) {
 
 /// The blocks of one thread, their owner.
 pub(super) struct Blocks {
-    /// The block that memory is taken from. Null before the first task.
+    /// The block that memory is taken from. Null before the first task, and
+    /// after the thread has left its last block.
     current: Cell<*mut Block>,
     /// The place of the next task in the block.
     next: Cell<usize>,
@@ -195,7 +198,8 @@ impl Blocks {
     #[inline]
     pub(super) fn take(&self, size: usize) -> Option<Memory> {
         let units = size.div_ceil(UNIT);
-        // A loop, because the allocator may create tasks itself (see the head of this file).
+        // A loop, because the allocator may create tasks itself (see the head of this
+        // file).
         while self.next.get() + units > END {
             self.add_block()?;
         }

@@ -8,7 +8,7 @@
 //! * The *caller's end*, `TaskFuture`, waits, reads and cancels. Each task has one
 //!   `TaskFuture`, which is not `Clone`, so [`Completion::take`] is sound.
 //!
-//! Both ends are references to one allocation (`cell.rs`), and neither end knows its
+//! Both ends are references to one piece of memory (`cell.rs`), and neither end knows its
 //! executor.
 //!
 //! # The transitions
@@ -27,14 +27,16 @@
 //! and unclaimed again.
 //!
 //! Each transition is one compare-and-swap on the task's word (`word.rs` has the table of
-//! the bits). If the task has a rare box (`rare.rs`), the thread holds the box's lock
-//! during the transition. After the transition, the same thread does the steps of the last
-//! column, in this order and without a lock:
+//! the bits), except in a detached task, which no other thread can reach. A thread that
+//! ends a task without calling its job sets ENDING first. If the task has a rare box
+//! (`rare.rs`), the thread holds the box's lock during the transition. After the
+//! transition, the same thread does the steps of the last column, in this order and without
+//! a lock:
 //!
 //! | transition | made by | what follows |
 //! |---|---|---|
-//! | `start` | a worker, a promise, a waiting worker | calls the job |
-//! | `finish` | the worker that called the job | wakes waiters; runs the notification |
+//! | `start` | a worker, a promise, a waiting worker | calls the job, if there is one |
+//! | `finish` (`finish_unwatched`, `end`) | the worker that called the job | wakes waiters; runs the notification |
 //! | `settle` | a promise, the collector of a process pool | the same |
 //! | `fail` | a pool that broke, if pending | the same |
 //! | `cancel` | any thread, if pending | the same |

@@ -130,6 +130,7 @@ impl Task {
         hooks: &(impl WorkerHooks + ?Sized),
         leaves_entry: bool,
     ) -> Option<Called> {
+        // The worker counts as busy from here until `call_returned` (`thread/hooks.rs`).
         hooks.begin(leaves_entry);
         // Runs the user's function, and writes the outcome (`storage.rs`).
         // SAFETY: the caller started the task, and calls this once.
@@ -231,7 +232,7 @@ mod tests {
     /// Creates a task whose value sends `"dropped"` when it is dropped.
     fn noting(sender: &Sender<&'static str>) -> Completion<Says> {
         let job = Returns(Says("dropped", sender.clone()));
-        // SAFETY: the job borrows nothing.
+        // SAFETY: job and value borrow nothing, and both are `Send`.
         unsafe { Completion::with_job(NO_POOL, job) }.0
     }
 

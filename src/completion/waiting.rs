@@ -163,8 +163,8 @@ impl Task {
         }
     }
 
-    /// Polls the task's word for a moment, and yields to other threads in between. Returns
-    /// `true` if the task reached `until`.
+    /// Polls the task's word for a moment, with pauses and then yields in between
+    /// (`spin.rs`). Returns `true` if the task reached `until`.
     fn is_soon(&self, until: Until) -> bool {
         spin::poll(|| {
             let word = self.word();

@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | pending | 000 | the job | `start`, `claim`, or a final transition after ENDING |
 //! | claimed | 001 | the job, for the claiming thread alone | `start`, `release`, `settle` |
-//! | running | 010 | nothing if the job was called, or the job of a task that `settle` ends | the runner, or `settle` |
+//! | running | 010 | nothing while the job runs, then the outcome; or the job of a task that `settle` ends | the runner, or `settle` |
 //! | finished | 100 | the outcome, until it is moved out or dropped | - |
 //! | cancelled | 101 | nothing | - |
 //!

@@ -182,8 +182,8 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// The errors of [`submit`](Self::submit). After an error, `map` cancels the tasks that
-    /// it has already submitted.
+    /// The errors of [`submit`](Self::submit). If the submission of an item fails, `map`
+    /// cancels the tasks that it has already submitted.
     fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
     where
         A: Portable,

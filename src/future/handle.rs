@@ -22,9 +22,10 @@ use crate::timing::Timing;
 /// future also drops the value. If the task is not done, the worker drops the value when
 /// the task is done. The worker contains a panic of the value's `Drop`.
 ///
-/// **Memory.** Tasks of up to 120 bytes, function, arguments and value included, share
-/// blocks of 512 bytes with other tasks of the same submitting thread. A future that is kept
-/// keeps its whole block. To keep many small results, move them out with
+/// **Memory.** Small tasks share blocks of 512 bytes with other tasks of the same submitting
+/// thread. On 64-bit systems a task is small if its function and arguments have at most 80
+/// bytes together, its result at most 88, and none an alignment above 8. A future that is
+/// kept keeps its whole block. To keep many small results, move them out with
 /// [`into_result`](Self::into_result).
 ///
 /// **Awaiting it**, or a reference to it, works on any async runtime. Dropping the

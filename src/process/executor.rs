@@ -226,8 +226,8 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`submit`](Self::submit). After an error, `map` cancels the
-    /// tasks that it has already submitted.
+    /// Returns the errors of [`submit`](Self::submit). If the submission of an item fails,
+    /// `map` cancels the tasks that it has already submitted.
     ///
     /// # Panics
     ///

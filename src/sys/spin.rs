@@ -1,5 +1,5 @@
-//! Spinning: before a waiting thread sleeps, it checks several times for its result and
-//! yields between the checks.
+//! Spinning: before a thread that waits without a deadline sleeps, it checks several times
+//! for its result. It pauses between the first checks, and yields between the later ones.
 //!
 //! Waking a sleeping thread from another CPU takes many times as long as an empty task. But
 //! an idle thread must not use CPU time, so a thread spins only for a short time before it
@@ -24,35 +24,36 @@ use std::hint::spin_loop;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-/// The number of checks before the first yield. A pause of 40 ns follows each check.
+/// The largest number of checks before the first yield. After each check the thread pauses
+/// with one `spin_loop`, which takes 40 ns on the CPU of the measurements.
 ///
 /// If the awaited thread runs on another CPU, a thread that pauses sees the result sooner
-/// than a thread that yields. With 20 pauses a round trip takes 0.8 times as long as
-/// without pauses. If both threads share a CPU, the awaited thread runs only during yields,
+/// than a thread that yields. With 20 pauses instead of 5 a round trip takes 0.8 of the
+/// time. If both threads share a CPU, the awaited thread runs only during yields,
 /// so each pause wastes time.
 const PAUSES: u32 = 20;
 
-/// The number of checks before the first yield if the preceding polls did not end during
-/// their pauses. On one CPU, 5 checks make a round trip an eighth longer than 1 check does.
+/// The number of checks before the first yield after a poll that did not end during its
+/// pauses. On one CPU, 5 checks make a round trip an eighth longer than 1 check does.
 const FEW_PAUSES: u32 = 1;
 
 /// While polls do not end during their pauses, one of `RETRY_PAUSES` polls still makes all
 /// [`PAUSES`], because the threads may have moved to different CPUs.
 const RETRY_PAUSES: u32 = 16;
 
-/// The number of times that a thread yields before it sleeps. Waking a sleeping thread
-/// costs the waking thread 5 to 13 us. In `benches/threads.rs` 24 yields make a burst a
-/// third faster and a round trip several times faster, and 64 yields are no better.
+/// The largest number of times that a thread yields before it sleeps. Waking a sleeping
+/// thread costs the waking thread 5 to 13 us. In `benches/threads.rs` 24 yields make a
+/// burst a third faster and a round trip several times faster, and 64 yields are no better.
 const YIELDS: u32 = 24;
 
-/// The number of times that a worker yields after another worker has taken the task that it
-/// was about to take.
+/// The largest number of times that a worker yields after another worker has taken the task
+/// that it was about to take, if more tasks remain. The searcher does not yield.
 ///
-/// Two workers try to take the same task only if tasks are tiny. Then a cache line moves
-/// between the workers once per task, which costs more than the tasks: two workers take
-/// twice as long for a burst of empty tasks as one worker. After some yields the other
-/// worker has taken several tasks without a conflict, or the submitting thread has run. With
-/// 4 yields a burst takes 0.6 of the time (W1 of `benches/peers`); 16 are no better.
+/// Two workers often try to take the same task only if tasks are tiny. Then a cache line
+/// moves between the workers once per task, which costs more than the tasks: two workers
+/// take twice as long for a burst of empty tasks as one worker. After some yields the other
+/// worker has taken several tasks without a conflict, or the submitting thread has run.
+/// With 4 yields a burst takes 0.6 of the time (W1 of `benches/peers`); 16 are no better.
 const CONFLICT_YIELDS: u32 = 4;
 
 /// The duration above which a yield is *long*. During a long yield, another thread used the
@@ -63,8 +64,8 @@ const CONFLICT_YIELDS: u32 = 4;
 /// task.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
-/// The number of results that must arrive during a long yield to make the yield worth its
-/// time.
+/// The number of waits that must be over at once after a long yield to make the yield worth
+/// its time.
 const WORTH: u32 = 8;
 
 /// The number of times that a thread sleeps without yielding after its first long yield
@@ -77,16 +78,18 @@ const MOST_SKIPPED: u32 = 1024;
 /// The record of one thread's pauses, which decides how often the thread pauses.
 #[derive(Clone, Copy)]
 struct Pauses {
-    /// The number of polls since the last poll that ended during its pauses.
+    /// The number of polls that found nothing during their pauses, since the last poll that
+    /// ended during its pauses. A poll that ends at its first check changes nothing.
     missed: u32,
 }
 
 /// The record of one thread's yields, which decides if the thread yields.
 #[derive(Clone, Copy)]
 struct Yields {
-    /// The number of coming sleeps before which the thread does not yield.
+    /// The number of coming polls in which the thread does not yield.
     to_skip: u32,
-    /// The last start value of `to_skip`, or 0 after a yield that was worth its time.
+    /// The last start value of `to_skip`, or 0 after a long yield that was worth its
+    /// time, and after a poll whose yields were all short.
     skipped: u32,
     /// `true` if the last yield was long, and it is not yet known if the yield was worth
     /// its time.
@@ -189,10 +192,10 @@ pub(crate) fn give_way() {
     }
 }
 
-/// Calls `is_there` repeatedly for a short time until `is_there` returns `true`, and yields
-/// to other threads between the calls. Returns the last result of `is_there`. In a loom
-/// model, this function calls `is_there` only once, because loom tries every order of the
-/// threads.
+/// Calls `is_there` repeatedly for a short time until `is_there` returns `true`. Pauses
+/// between the first calls, and then yields to other threads between the calls. Returns the
+/// last result of `is_there`. In a loom model, this function calls `is_there` only once,
+/// because loom tries every order of the threads.
 pub(crate) fn poll(mut is_there: impl FnMut() -> bool) -> bool {
     if cfg!(concurrent_futures_loom) {
         return is_there();

@@ -6,18 +6,18 @@
 //! The queue is strictly first in, first out. It has two parts: the *back*, a `VecDeque`
 //! under a lock, and the *front*, a deque of fixed size with the oldest tasks. When the
 //! front is empty, a worker fills it from the back under the lock. Workers take tasks from
-//! the front without the lock, by one compare-and-swap per task. So workers need the
-//! submitters' lock only once in 256 tasks. (Rejected: batches for single workers. Batches
-//! cost a little less, but a task may then start after younger tasks, and a program whose
-//! tasks wait for each other in the order of submission hangs.)
+//! the front without the lock, by one compare-and-swap per task. So while many tasks are
+//! queued, workers need the submitters' lock only once in 257 tasks. (Rejected: batches for
+//! single workers. Batches cost a little less, but a task may then start after younger
+//! tasks, and a program whose tasks wait for each other in the order of submission hangs.)
 //!
 //! # Sleeping and searching
 //!
 //! The same lock protects the list of sleeping workers and the searching flag, so a
-//! submitting thread pays for one lock and no fence. The submitting thread pushes a task
-//! and reads the list of sleepers in one step under the lock. A worker reads the queue for
-//! the last time and joins the list of sleepers in one step as well. `idle` is an atomic
-//! copy for threads that read without the lock:
+//! submitting thread pays for one lock, and for a fence only if the pool may have to grow.
+//! The submitting thread pushes a task and reads the list of sleepers in one step under the
+//! lock. A worker reads the queue for the last time and joins the list of sleepers in one
+//! step as well. `idle` is an atomic copy for threads that read without the lock:
 //!
 //! | bits of `idle` | meaning |
 //! |---|---|
@@ -25,8 +25,8 @@
 //! | 31, SEARCHING | a worker searches for tasks, or was woken to search |
 //!
 //! At most one worker searches. A thread that adds a task wakes one sleeper, and only if no
-//! worker searches. A searcher that takes a task wakes the next sleeper if more tasks
-//! remain.
+//! worker searches. A worker that takes a task from the queue, and a searcher that takes
+//! any task, wakes the next sleeper if more tasks remain.
 //!
 //! # Why no task is slept past
 //!
@@ -39,9 +39,10 @@
 //! A thread that sees SEARCHING wakes no worker, because it relies on the searcher. So the
 //! searcher must find that thread's task. When its search ends, with a task or with sleep,
 //! the searcher writes `idle`, executes a fence, and then reads the queue and all deques
-//! (`WorkerThread::pass_on`), so the argument above holds. The searcher takes one task, and
-//! wakes the next worker if more tasks remain. It does the same if it saw a task after it
-//! joined the sleepers and left them again.
+//! (`WorkerThread::pass_on` after a task, `search_on` before a sleep), so the argument
+//! above holds. The searcher takes one task, and wakes the next worker if more tasks
+//! remain. It does the same if it saw a task after it joined the sleepers and left them
+//! again.
 
 use std::collections::VecDeque;
 
@@ -75,14 +76,15 @@ pub(super) struct Queue {
     front: Deque,
 }
 
-/// A value with a cache line of its own, so that a write to another field does not evict
+/// A value with 128 bytes of its own, which are two cache lines of 64 bytes that some CPUs
+/// fetch as a pair. So a write to another field does not evict
 /// the line from the CPUs that read this value for each task.
 #[repr(align(128))]
 struct Line<T>(T);
 
-/// The state under the lock. Together with the lock and `back_len` it fills one cache line:
-/// a task that is submitted to an idle pool moves only this line from the submitting thread
-/// to the worker.
+/// The state under the lock. Together with the lock and `back_len` it fills one cache line
+/// of 64 bytes. If the queue is empty and a worker searches, a submitted task moves only
+/// this line of the queue from the submitting thread to the worker.
 struct Inner {
     back: Back,
     /// The sleepers and the searching flag, as in the table above.
@@ -92,15 +94,15 @@ struct Inner {
     sleeper: u32,
 }
 
-// The lock, the state under it and `back_len` fill one cache line.
+// The lock, the state under it and `back_len` fill one cache line of 64 bytes.
 #[cfg(all(target_pointer_width = "64", not(concurrent_futures_loom)))]
 const _: () = assert!(std::mem::offset_of!(Queue, idle) <= 128 && size_of::<Mutex<Inner>>() <= 56);
 
 /// The back of the queue.
 struct Back {
     /// The oldest task. It lies here, and not in the buffer of `younger`, so that a worker
-    /// that takes it needs only the cache line of the lock. If there is no oldest task,
-    /// `younger` is empty.
+    /// that takes the only task needs only the cache line of the lock. If there is no
+    /// oldest task, `younger` is empty.
     oldest: Option<Task>,
     younger: VecDeque<Task>,
 }
@@ -195,9 +197,9 @@ impl Queue {
         self.idle.0.store(idle, Ordering::Relaxed);
     }
 
-    /// Appends a task. Returns `true` if the pool needs no new worker for the task: at least
-    /// as many workers sleep or search as there are tasks in the back. For tasks in the
-    /// front, a worker checks the need for more workers when it begins a task.
+    /// Appends a task. Returns `true` if the pool needs no new worker for the task: at
+    /// least as many workers sleep or search as there are tasks in the back. For tasks in
+    /// the front, a worker checks the need for more workers when it begins a task.
     ///
     /// # Errors
     ///
@@ -216,6 +218,7 @@ impl Queue {
         let idle = inner.idle;
         drop(inner);
         if let Some(woken) = woken {
+            // Sets the slot's signal and unparks the worker (`slots.rs`).
             woken.wake(SEARCH);
         }
         let coming = (idle & !SEARCHING) + u32::from(idle & SEARCHING != 0);

@@ -10,7 +10,7 @@ pub(super) const SEARCH: u32 = 1;
 pub(super) const CLOSED: u32 = 2;
 
 /// The shared state of one worker. The worker writes the first cache line, as do the
-/// threads that wake or start the worker.
+/// threads that wake or start the worker, and a worker that leaves the list of sleepers.
 #[repr(align(128))]
 pub(super) struct Slot {
     /// `true` if the worker is not available to a new task. Also `true` in a slot without a

@@ -86,6 +86,7 @@ impl Pool {
         job: J,
         scope_tasks: Option<&ScopeTasks>,
     ) -> Result<Completion<R>, (Error, J)> {
+        // Allocates the task and moves the job into it (`cell.rs`, `memory.rs`).
         // SAFETY: the caller keeps the promise of `with_job`.
         let (completion, task) = unsafe { Completion::with_job(self.id, job) };
         if self.config.record_timing {
@@ -155,8 +156,8 @@ impl Pool {
             self.start_workers_for(*admitted);
             // A task that a free worker will take needs no room in the queue.
             let is_full = self.capacity.is_exceeded(*admitted, self.free());
-            // The pool's own tasks and callbacks never wait for room, because the queue may
-            // get room only after they return.
+            // The pool's own tasks and callbacks never wait for room in the queue. The queue
+            // may have no room until they return, so the wait could last for ever.
             if !is_full || self.is_in_own_code() {
                 return Ok(());
             }
@@ -331,7 +332,7 @@ mod tests {
         let pool = Pool::new(Config::of_workers(3));
         let pool = pool.expect("there is memory");
         {
-            // The test's thread plays the thread that is starting.
+            // The test's thread takes the place of the first worker, which is starting.
             let mut state = pool.state.lock();
             pool.slots.get(0).set_busy(false);
             pool.started.store(1, Ordering::Relaxed);

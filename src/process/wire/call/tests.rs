@@ -106,8 +106,8 @@ fn addresses_that_are_not_code_are_not_called() {
             trampoline,
         };
         assert_eq!(Call::from_bytes(call.to_bytes()), call);
-        // SAFETY: `run` calls no function, because the function's or the trampoline's
-        // address is not in the program's code.
+        // SAFETY: the address of the function or of the trampoline is not in the program's
+        // code, so `run` calls no function.
         assert!(!unsafe { call.run(1, &[], &mut out) });
     }
     assert!(out.is_empty());

@@ -725,8 +725,10 @@ fn a_long_list_of_structs_with_aliases_arrives() {
     assert_eq!(decode::<Node>(&bytes).unwrap(), list);
 }
 
-/// The decoder knows the size of a part only when copies of the part are on the stack
-/// already. The test therefore reads the part with different amounts of free stack.
+/// The decoder learns how many bytes of memory a part of a value takes only when the
+/// part's `Deserialize` runs. At that time the calling functions may already have reserved
+/// stack for copies of the part. The test therefore reads the part with different amounts
+/// of free stack.
 #[test]
 fn a_large_part_deep_inside_a_value_finds_stack() {
     type Row = [[u64; 32]; 32];
