@@ -192,8 +192,8 @@ impl ProcessPoolExecutorBuilder {
     /// [`TaskOptions`](crate::TaskOptions) override the limit. By default there is no
     /// limit.
     ///
-    /// When a task reaches its time limit, the pool kills the task's worker, and the task
-    /// fails with [`Error::TimeLimit`].
+    /// A task that reaches its time limit fails with [`Error::TimeLimit`], and the pool kills
+    /// the task's worker.
     ///
     /// ```
     /// use std::time::Duration;

@@ -313,6 +313,8 @@ impl Queue {
             // SAFETY: only a thread that holds the lock pushes to the front, so it is the
             // owner.
             if let Err(task) = unsafe { self.front.push(task) } {
+                // Does not happen while callers fill only an empty front. A task would be
+                // lost otherwise.
                 inner.back.push_front(task);
                 break;
             }
