@@ -18,7 +18,7 @@
 //!
 //! # The life of a pool
 //!
-//! A task is queued only while the queue is open and the pool has a worker. Workers leave
+//! The queue accepts a task only while it is open and the pool has a worker. Workers leave
 //! when the queue is closed and no queue or deque has an entry. So a pool that is dropped
 //! has no entries. An entry is dropped only when no thread is ending its task, so a thread
 //! that withdraws a task may access the pool by a raw pointer.

@@ -7,8 +7,8 @@
 //! runs user code. If user code on the collector's thread waits for a task of the same pool
 //! without a time limit, the wait returns `WouldDeadlock`.
 //!
-//! A wait on the collector's thread does not handle the collector's events meanwhile. The
-//! user code of unrelated tasks would then run while the waiting callback holds its locks.
+//! While a callback waits on the collector's thread, the collector handles no events.
+//! Otherwise the user code of unrelated tasks would run while the callback holds its locks.
 //!
 //! A thread that waits for a task with a small value decodes the value itself, if the task
 //! has no callback and no waker. The waiting thread thereby saves the wake-up of the

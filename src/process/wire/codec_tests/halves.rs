@@ -313,7 +313,7 @@ fn the_types_of_std_arrive() {
     assert!(carried::<_, f64>(&f64::NAN).unwrap().is_nan());
 }
 
-/// The writer and the reader use different names or types for the same data.
+/// The test writes a value of one type and reads it as a value of another type.
 #[test]
 fn what_is_the_same_by_another_name_is_read() {
     assert_eq!(carried(&7_u8), Ok(7_u64));
