@@ -5,13 +5,14 @@ use std::path::PathBuf;
 pub(crate) const USAGE: &str = "\
 concurrent-futures beside pools of other people
 
-  check      a line for each bar of the thread pool; exit status 1 if one is missed
-  report     all contenders of these rows, and of those that have no bar
-  processes  the process pool beside procspawn's
+  check   a line for each bar of the thread pool (rows W) and of the process pool (rows P);
+          exit status 1 if one is missed
+  report  all contenders of these rows, and of those that have no bar
 
-Options of check and report:
-  --only W1,W3   these rows alone; `guard` for the guards; report knows submitters,
-                 pending, cancelled, scope and map besides
+Options:
+  --only W1,P5   these rows alone; `W` and `P` for all of a pool, `guard` and `P-guard` for
+                 the guards; report knows submitters, pending, cancelled, scope and map
+                 besides, and how processes grow: tasks, workers and memory
   --rounds N     rounds of each row (7)
   --tsv FILE     the lines once more, in columns that tabs divide (check)
 ";
@@ -21,7 +22,6 @@ Options of check and report:
 pub(crate) enum Command {
     Check,
     Report,
-    Processes,
 }
 
 /// The command line, read.
@@ -44,7 +44,6 @@ impl Arguments {
         let command = match words.next().as_deref() {
             Some("check") => Command::Check,
             Some("report") => Command::Report,
-            Some("processes") => Command::Processes,
             Some(other) => return Err(format!("there is no command {other}")),
             None => return Err("a command is missing".into()),
         };
@@ -93,6 +92,7 @@ mod tests {
         for line in [
             "",
             "run",
+            "processes",
             "check --only",
             "check --rounds 0",
             "check --fast 1",

@@ -1,5 +1,4 @@
-//! The two commands that measure threads: `check`, with a line for each bar, and `report`, with a
-//! table for each row.
+//! The two commands: `check`, with a line for each bar, and `report`, with a table for each row.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! [`Contender`]: somebody who does the work of a row, and the rounds in which they take turns.
+//! [`Contender`]: a party that does the work of a row, and the rounds in which the parties take
+//! turns.
 
 use std::thread;
 use std::time::Duration;

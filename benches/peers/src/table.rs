@@ -36,6 +36,12 @@ fn short(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
+/// Returns the bound to a thousandth, without zeros that say nothing.
+fn bound(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').into()
+}
+
 impl Line {
     fn ratio(&self) -> Option<f64> {
         self.rival.map(|(_, median, _)| self.ours.0 / median)
@@ -64,8 +70,8 @@ pub(crate) fn print_line(line: &Line) {
         ),
         or_dash(line.rival.map(|(name, ..)| name)),
         or_dash(line.ratio().map(|ratio| format!("{ratio:.3}"))),
-        or_dash(line.firm),
-        or_dash(line.aim),
+        or_dash(line.firm.map(bound)),
+        or_dash(line.aim.map(bound)),
         line.verdict.name()
     );
 }
@@ -123,5 +129,16 @@ pub(crate) fn print_contenders(row: &Row, measured: &[Series]) {
 pub(crate) fn print_load(when: &str) {
     if let Ok(load) = fs::read_to_string("/proc/loadavg") {
         println!("load average {when}: {}", load.trim());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_has_the_digits_that_say_something() {
+        let bounds = [0.002, 0.4, 1.0 / 0.95, 1.0, 80.0, 2_000.0].map(bound);
+        assert_eq!(bounds, ["0.002", "0.4", "1.053", "1", "80", "2000"]);
     }
 }

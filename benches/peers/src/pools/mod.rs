@@ -1,11 +1,15 @@
-//! [`Pool`]: what all pools of threads can do; a file for each.
+//! [`Pool`]: what all pools of threads can do, and [`PortablePool`]: what those of processes can do
+//! too. A file for each pool.
 
 mod async_executor;
 mod awaited;
 mod blocking;
 mod futures_pool;
 mod own;
+mod own_portable;
 mod plain;
+mod portable;
+mod procspawn_pool;
 mod rayon_pool;
 mod rusty;
 mod threadpool;
@@ -17,7 +21,10 @@ pub(crate) use async_executor::AsyncExecutor;
 pub(crate) use blocking::Blocking;
 pub(crate) use futures_pool::FuturesPool;
 pub(crate) use own::Own;
-pub(crate) use plain::Plain;
+pub(crate) use own_portable::{OwnExecutor, OwnThreads, Transport};
+pub(crate) use plain::{Plain, PlainThreads};
+pub(crate) use portable::{PoolMaker, PortablePool, same, time_burst};
+pub(crate) use procspawn_pool::Procspawn;
 pub(crate) use rayon_pool::{RayonChannel, RayonOneshot};
 pub(crate) use rusty::RustyPool;
 pub(crate) use threadpool::Threadpool;

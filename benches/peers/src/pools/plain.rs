@@ -5,7 +5,10 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::Pool;
+use concurrent_futures::Portable;
+
+use super::{Pool, PoolMaker, PortablePool};
+use crate::contender::Kind;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -14,6 +17,15 @@ pub(crate) struct Plain {
     /// Taken by `drop` alone.
     sender: Option<Sender<Work>>,
     threads: Vec<JoinHandle<()>>,
+}
+
+impl Plain {
+    /// Submits any closure.
+    fn send<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> Receiver<R> {
+        let (answer, result) = bounded(1);
+        self.detach(move || answer.send(f()).expect("the handle is kept"));
+        result
+    }
 }
 
 impl Pool for Plain {
@@ -34,9 +46,7 @@ impl Pool for Plain {
     }
 
     fn submit<F: FnOnce() -> u64 + Send + 'static>(&self, f: F) -> Self::Handle {
-        let (answer, result) = bounded(1);
-        self.detach(move || answer.send(f()).expect("the handle is kept"));
-        result
+        self.send(f)
     }
 
     fn detach<F: FnOnce() + Send + 'static>(&self, f: F) {
@@ -46,6 +56,38 @@ impl Pool for Plain {
     }
 
     fn wait(handle: Self::Handle) -> u64 {
+        handle.recv().expect("it returns")
+    }
+}
+
+/// The same pool under the calls of the process rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainThreads;
+
+impl PoolMaker for PlainThreads {
+    type Pool = Plain;
+
+    fn name(self) -> &'static str {
+        Plain::NAME
+    }
+
+    fn kind(self) -> Kind {
+        Kind::Base
+    }
+
+    fn pool(self, workers: usize) -> Self::Pool {
+        Plain::new(workers)
+    }
+}
+
+impl PortablePool for Plain {
+    type Handle<R: Portable + Sync> = Receiver<R>;
+
+    fn submit<A: Portable, R: Portable + Sync>(&self, f: fn(A) -> R, args: A) -> Self::Handle<R> {
+        self.send(move || f(args))
+    }
+
+    fn wait<R: Portable + Sync>(handle: Self::Handle<R>) -> R {
         handle.recv().expect("it returns")
     }
 }

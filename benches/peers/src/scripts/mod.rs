@@ -88,10 +88,32 @@ pub(crate) fn java(workload: String) -> Vec<Contender> {
 
 /// Returns CPython's pool of threads with that workload.
 pub(crate) fn python(workload: String) -> Option<Contender> {
+    python_pool(
+        "CPython ThreadPoolExecutor",
+        "ThreadPoolExecutor",
+        &workload,
+    )
+}
+
+/// Returns CPython's `ProcessPoolExecutor` with that workload.
+pub(crate) fn python_executor(workload: String) -> Option<Contender> {
+    python_pool(
+        "CPython ProcessPoolExecutor",
+        "ProcessPoolExecutor",
+        &workload,
+    )
+}
+
+/// Returns CPython's two pools of processes with that workload.
+pub(crate) fn python_processes(workload: String) -> Vec<Contender> {
+    let pool = python_pool("multiprocessing.Pool", "Pool", &workload);
+    python_executor(workload).into_iter().chain(pool).collect()
+}
+
+fn python_pool(name: &'static str, pool: &str, workload: &str) -> Option<Contender> {
     let script = ["python3", "peers.py"];
-    let name = "CPython ThreadPoolExecutor";
     is_installed("python3", "--version")
-        .then(|| contender(name, Kind::Python, script, "ThreadPoolExecutor", &workload))
+        .then(|| contender(name, Kind::Python, script, pool, workload))
 }
 
 fn contender(

@@ -22,6 +22,16 @@ impl Spin {
         Self { turns }
     }
 
+    /// Returns the work of that many turns of the loop.
+    pub(super) const fn of_turns(turns: u64) -> Self {
+        Self { turns }
+    }
+
+    /// Returns the turns of the loop: with them another process does the same work.
+    pub(super) const fn turns(self) -> u64 {
+        self.turns
+    }
+
     /// Does the work.
     ///
     /// One function for all callers, and its state in a register: inlined, and with a
