@@ -1,17 +1,19 @@
 //! P1: many empty tasks from one thread, then all results.
 
 use super::{OWN_THREADS, PROCESS_POOLS, Workload, of_workers};
-use crate::pools::time_burst;
-use crate::pools::{OwnThreads, Plain, PlainThreads, Pool, PoolMaker, Procspawn, Transport};
+use crate::pools::{
+    OwnThreads, Plain, PlainThreads, Pool, PoolMaker, Procspawn, Transport, time_burst,
+};
 use crate::row::{Bar, Metric, Rivals, Row};
 use crate::scripts;
 
 const TASKS: u64 = 200_000;
-/// A pool of processes on pipes or sockets takes fifty times as long as one of threads.
+/// Processes behind sockets take fifty times as long as threads, or more.
 const SOCKET_TASKS: u64 = 50_000;
 /// `procspawn` holds three descriptors for each of its tasks.
 const PROCSPAWN_TASKS: u64 = 5_000;
-const PYTHON_TASKS: u64 = 5_000;
+/// CPython takes a thousand times as long as threads.
+const PYTHON_TASKS: u64 = 2_000;
 
 #[derive(Clone)]
 struct Burst {
