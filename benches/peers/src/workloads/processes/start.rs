@@ -16,7 +16,7 @@ use crate::statistics::median;
 /// Starts in a round, whose median is its sample.
 const STARTS: usize = 15;
 
-/// The memory of the parent, which it has written to.
+/// The size of a parent: bytes of memory that the parent has written to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parent {
     name: &'static str,
@@ -76,16 +76,13 @@ fn start_bare() -> f64 {
 pub(super) fn row(transport: Transport, parent: Parent) -> Row {
     // Written to when the row begins, and given back when it is over.
     let memory = Rc::new(OnceCell::new());
-    let contender = |name, kind, start: fn() -> f64| {
+    let contender = |name, kind, start: Box<dyn Fn() -> f64>| {
         let memory = Rc::clone(&memory);
         Contender::new(name, kind, move || {
             memory.get_or_init(|| vec![1_u8; parent.bytes]);
             let starts: Vec<f64> = (0..STARTS).map(|_| start() * 1e6).collect();
             vec![median(&starts)]
         })
-    };
-    let own = match transport {
-        Transport::Socket => || start_pool(Transport::Socket),
     };
     Row {
         id: "P6",
@@ -95,9 +92,17 @@ pub(super) fn row(transport: Transport, parent: Parent) -> Row {
             unit: "us",
         }],
         contenders: vec![
-            contender(transport.name(), transport.kind(), own),
-            contender("bare start", Kind::Base, start_bare),
-            contender(Procspawn.name(), Procspawn.kind(), || start_pool(Procspawn)),
+            contender(
+                transport.name(),
+                transport.kind(),
+                Box::new(move || start_pool(transport)),
+            ),
+            contender("bare start", Kind::Base, Box::new(start_bare)),
+            contender(
+                Procspawn.name(),
+                Procspawn.kind(),
+                Box::new(|| start_pool(Procspawn)),
+            ),
         ],
         bars: vec![Bar {
             suffix: "",
