@@ -21,8 +21,8 @@ impl<E: Executor> PortablePool for OwnExecutor<E> {
     }
 }
 
-/// The way on which calls reach the workers of a [`ProcessPoolExecutor`], which is what the process
-/// rows measure: each has all rows for itself.
+/// The way by which calls reach the workers of a [`ProcessPoolExecutor`]. Each transport has the
+/// process rows for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// A socket to each worker.
@@ -32,15 +32,15 @@ pub(crate) enum Transport {
 impl Transport {
     pub(crate) const ALL: [Self; 1] = [Self::Socket];
 
-    /// Returns its name, which stands behind that of a row.
+    /// Returns the transport's name, which stands behind the name of a row.
     pub(crate) const fn short_name(self) -> &'static str {
         match self {
             Self::Socket => "socket",
         }
     }
 
-    /// Makes a process pool that has this transport. All process pools of this crate that are
-    /// measured are made here.
+    /// Makes a process pool that has this transport. The process rows make all pools of this crate
+    /// here.
     pub(crate) fn executor(self, workers: usize) -> ProcessPoolExecutor {
         let builder = ProcessPoolExecutor::builder().max_workers(workers);
         let builder = match self {

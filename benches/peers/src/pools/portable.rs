@@ -66,8 +66,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Empty tasks after all workers have started.
 const WARM_UP: u64 = 500;
 
-/// Returns the process and the thread that run it: for the latter the address of something that
-/// each thread has.
+/// Occupies a worker for a little, and returns the worker's process and thread. The thread is told
+/// by the address of something that each thread has.
 fn occupy((): ()) -> (u32, u64) {
     thread_local! {
         static OWN: u8 = const { 0 };

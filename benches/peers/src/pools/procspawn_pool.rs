@@ -40,7 +40,7 @@ impl PortablePool for procspawn::Pool {
 }
 
 /// Raises the limit on open descriptors: `procspawn` makes channels for each call, and holds three
-/// descriptors until its result is taken.
+/// descriptors until the call's result is taken.
 fn allow_all_descriptors() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

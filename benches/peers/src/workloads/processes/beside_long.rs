@@ -14,7 +14,7 @@ const TASKS: u64 = 20;
 const LONG: Duration = Duration::from_millis(200);
 const WORKERS: usize = 2;
 
-/// In which the long task has begun on any pool.
+/// The time in which the long task begins on any pool.
 const SETTLE: Duration = Duration::from_millis(10);
 
 #[derive(Clone)]

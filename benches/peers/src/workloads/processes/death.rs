@@ -30,7 +30,8 @@ fn die(path: String) -> u64 {
     unreachable!("the signal cannot be caught")
 }
 
-/// Returns the microseconds until `news` returns. It submits the task, with the path that it gets.
+/// Returns the microseconds from the death until `news` returns. `news` submits the task, with the
+/// path of the file in which the task notes the time.
 fn time_news(news: impl FnOnce(String)) -> f64 {
     let file = SharedFile::new();
     news(file.path());

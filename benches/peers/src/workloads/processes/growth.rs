@@ -8,11 +8,11 @@ use crate::row::{Metric, Row};
 const TASKS: [u64; 7] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
 const WORKERS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-/// Workers that all numbers of tasks have.
+/// Workers in the row of numbers of tasks.
 const FEW: usize = 2;
-/// Tasks that all numbers of workers have, and that small numbers of tasks are repeated up to.
+/// Tasks in the row of numbers of workers.
 const MANY: u64 = 20_000;
-/// Tasks in a burst are repeated so often at most: a burst of one has a wake-up each time.
+/// A burst of few tasks is repeated until it had as many, but not more often than this.
 const TIMES: u64 = 200;
 
 const fn of(name: &'static str) -> Metric {
@@ -86,7 +86,7 @@ pub(super) fn tasks() -> Row {
 pub(super) fn workers() -> Row {
     Row {
         id: "workers",
-        name: format!("a burst of {MANY}"),
+        name: format!("a burst of {MANY} tasks"),
         metrics: const {
             &[
                 of("1 worker"),

@@ -1,4 +1,4 @@
-//! P4: tasks of very different lengths, and how long the last worker is busy.
+//! P4: tasks of very different lengths, and the time until the last of them is done.
 //!
 //! The first of each fifty is the long one: one at the end would be a tail that no pool can avoid.
 

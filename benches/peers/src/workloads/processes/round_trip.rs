@@ -11,7 +11,7 @@ use crate::scripts;
 use crate::statistics::percentile;
 
 const TRIPS: u64 = 20_000;
-/// Of those that take fifty times as long.
+/// The trips of pools that take fifty times as long.
 const SLOW_TRIPS: u64 = 2_000;
 
 const ASLEEP_TRIPS: u64 = 25;

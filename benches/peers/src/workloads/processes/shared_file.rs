@@ -28,7 +28,7 @@ impl SharedFile {
         Self { file }
     }
 
-    /// Returns the path by which another process opens it, as long as this one lives.
+    /// Returns the path by which another process opens the file, as long as this process lives.
     pub(super) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", process::id(), self.file.as_raw_fd())
     }
