@@ -80,8 +80,14 @@ impl Assembler {
             self.start = 0;
             self.end = 0;
             if let Some(partial) = self.partial.as_mut().filter(|p| p.missing() > 0) {
+                // The buffer grows only when it is full. A read may bring few bytes, and each
+                // growth may move the buffer.
+                let is_full = partial.payload.len() == partial.got;
                 let more = partial.missing().min(partial.got.max(READ_CHUNK));
-                let wanted = partial.got + more;
+                let wanted = match is_full {
+                    true => partial.got + more,
+                    false => partial.payload.len(),
+                };
                 let longer = wanted.saturating_sub(partial.payload.len());
                 // The method returns an error and does not abort the program. If an answer
                 // is too large for the memory, only the answer's task fails.
