@@ -273,7 +273,7 @@ pub use crate::json::Json;
 pub use crate::map::{Map, MapOptions, Unordered};
 pub use crate::panic::Panic;
 pub use crate::process::{
-    OnWorkerDeath, ProcessFuture, ProcessPoolExecutor, ProcessPoolExecutorBuilder, init,
+    OnWorkerDeath, ProcessFuture, ProcessPoolExecutor, ProcessPoolExecutorBuilder, Transport, init,
 };
 pub use crate::promise::{Promise, promise};
 pub use crate::report::Report;

@@ -3,14 +3,21 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::pool_id::PoolId;
 use super::scope_guard::ScopeGuard;
 use crate::panic::contain_drop;
 
+/// Calls the closure several times, and reads between the calls the answers that the workers
+/// of the pool have sent. Returns `true` as soon as the closure returns `true`. A thread
+/// that waits for a remote task calls this function before it sleeps.
+pub(crate) type PollRemote = fn(PoolId, &dyn Fn() -> bool) -> bool;
+
 /// A submitted call, in the form that its executor gave it.
 pub(crate) trait Job<T>: Sized {
-    /// `true` if another process makes the call. Then `settle` ends the task, with an
-    /// answer that a finalizer decodes.
-    const IS_REMOTE: bool = false;
+    /// The function of a remote task's pool that polls, or `None` if a thread of this
+    /// process makes the call. `settle` ends a remote task, with an answer that a finalizer
+    /// decodes.
+    const POLL_REMOTE: Option<PollRemote> = None;
 
     /// Runs the user's function.
     fn call(self) -> T;

@@ -13,8 +13,8 @@ use loom::thread::{self, JoinHandle};
 use super::memory::{Blocks, Memory, free};
 use super::waiting::Waiter;
 use super::{
-    Completion, EncodedCall, Finalizer, Job, NO_POOL, Notification, ScopeTasks, Task, Until,
-    WakerKey, WorkerHooks, as_inline_worker, deadlock, run_inline,
+    Completion, EncodedCall, Finalizer, Job, NO_POOL, Notification, PollRemote, ScopeTasks, Task,
+    Until, WakerKey, WorkerHooks, as_inline_worker, deadlock, run_inline,
 };
 use crate::error::Error;
 use crate::state::State;
@@ -118,7 +118,7 @@ fn a_task_is_run_or_cancelled_and_never_both() {
 struct Travels(Option<EncodedCall>);
 
 impl Job<usize> for Travels {
-    const IS_REMOTE: bool = true;
+    const POLL_REMOTE: Option<PollRemote> = Some(|_, is_there| is_there());
 
     fn call(self) -> usize {
         unreachable!("it runs elsewhere")

@@ -166,13 +166,22 @@ impl Task {
     /// Polls the task's word for a moment, with pauses and then yields in between
     /// (`spin.rs`). Returns `true` if the task reached `until`.
     fn is_soon(&self, until: Until) -> bool {
-        spin::poll(|| {
+        let Some(poll) = self.poll_remote() else {
+            return spin::poll(|| until.reached(self.word()));
+        };
+        let is_there = || {
             let word = self.word();
-            if word.has(FINALIZER) {
-                self.run_handed_finalizer();
+            word.has(FINALIZER) || until.reached(word)
+        };
+        // The finalizer is user code, which may wait itself. So the finalizer runs after the
+        // poll, during which the workers need not wake this process.
+        while poll(self.pool_id(), &is_there) {
+            if until.reached(self.word()) {
+                return true;
             }
-            until.reached(word)
-        })
+            self.run_handed_finalizer();
+        }
+        false
     }
 
     /// Hands the finalizer of a remote task to a thread that waits for it.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::executor::ProcessPoolExecutor;
 use super::parent::Pool;
-use super::settings::{Config, OnWorkerDeath, TaskSettings};
+use super::settings::{Config, OnWorkerDeath, TaskSettings, Transport};
 use crate::error::Error;
 use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
@@ -44,6 +44,7 @@ pub struct ProcessPoolExecutorBuilder {
     record_timing: bool,
     env: Vec<(OsString, OsString)>,
     current_dir: Option<PathBuf>,
+    transport: Transport,
     initialize: Option<Result<Vec<u8>, Error>>,
 }
 
@@ -108,6 +109,7 @@ impl ProcessPoolExecutorBuilder {
             record_timing: false,
             env: Vec::new(),
             current_dir: None,
+            transport: Transport::default(),
             initialize: None,
         }
     }
@@ -280,6 +282,23 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
+    /// Chooses the way in which arguments and results travel; see [`Transport`].
+    ///
+    /// ```
+    /// use concurrent_futures::{ProcessPoolExecutor, Transport};
+    ///
+    /// let executor = ProcessPoolExecutor::builder()
+    ///     .transport(Transport::Shared)
+    ///     .build()?;
+    /// let length = executor.submit(|bytes: Vec<u8>| bytes.len(), vec![0; 1 << 20])?;
+    /// assert_eq!(length.into_result()?, 1 << 20);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
     /// Limits the number of tasks that may wait for a worker. By default there is no
     /// limit.
     ///
@@ -375,6 +394,7 @@ impl ProcessPoolExecutorBuilder {
             record_timing: self.record_timing,
             env: self.env,
             current_dir: self.current_dir,
+            transport: self.transport.chosen(),
             initialize: self.initialize.transpose()?,
         })?;
         Ok(ProcessPoolExecutor::from_pool(pool))
@@ -393,6 +413,7 @@ impl fmt::Debug for ProcessPoolExecutorBuilder {
             .field("record_timing", &self.record_timing)
             .field("env", &self.env)
             .field("current_dir", &self.current_dir)
+            .field("transport", &self.transport)
             .field("initializer", &self.initialize.is_some())
             .finish()
     }

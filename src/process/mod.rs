@@ -1,13 +1,14 @@
-//! The process pool, in three folders behind one API.
+//! The process pool, in four folders behind one API.
 //!
 //! * The API: `executor.rs`, `builder.rs`, `future.rs`, `with.rs`. `settings.rs` holds the
 //!   settings of tasks and pools.
 //! * `parent/`: the pool itself, in the user's process.
 //! * `worker/`: the worker process, which runs the same program as the parent.
 //! * `wire/`: the data that the two processes exchange, as bytes.
+//! * `transport/`: the ways in which these bytes travel.
 //!
-//! `parent/` imports from `worker/` and `wire/`, and `worker/` imports from `wire/`. On
-//! systems without process pools, `absent.rs` replaces these three folders.
+//! `parent/` imports from the other three folders, and `worker/` imports from `wire/` and
+//! `transport/`. On systems without process pools, `absent.rs` replaces these four folders.
 
 mod builder;
 mod executor;
@@ -17,6 +18,8 @@ mod with;
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod parent;
+#[cfg(any(target_os = "linux", concurrent_futures_loom))]
+mod transport;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod wire;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
@@ -28,7 +31,7 @@ mod parent;
 
 pub use self::builder::ProcessPoolExecutorBuilder;
 pub use self::executor::{ProcessFuture, ProcessPoolExecutor};
-pub use self::settings::OnWorkerDeath;
+pub use self::settings::{OnWorkerDeath, Transport};
 
 /// Makes this process a worker if a process pool has started it as a worker.
 ///

@@ -44,6 +44,7 @@ pub(super) struct Config {
     pub(super) record_timing: bool,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<PathBuf>,
+    pub(super) transport: Transport,
     /// The encoded call that initializes a worker.
     pub(super) initialize: Option<Vec<u8>>,
 }
@@ -73,4 +74,49 @@ pub enum OnWorkerDeath {
     /// The pool breaks, as Python's process pool does, and all other tasks end with
     /// [`Error::Broken`](crate::Error::Broken).
     BreakPool,
+}
+
+/// The way in which arguments and results travel between the program and the workers of a
+/// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor).
+///
+/// The tasks behave in the same way on each transport.
+///
+/// ```
+/// use concurrent_futures::{ProcessPoolExecutor, Transport};
+///
+/// let executor = ProcessPoolExecutor::builder()
+///     .transport(Transport::Socket)
+///     .build()?;
+/// assert_eq!(executor.submit(|n: u32| n + 1, 41)?.into_result()?, 42);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// Shared memory where the system allows it, and sockets elsewhere. `Automatic` is the
+    /// default. The environment variable `CONCURRENT_FUTURES_TRANSPORT` with the value
+    /// `socket` or `shared` chooses one of the two instead.
+    #[default]
+    Automatic,
+    /// Sockets. A worker shares no memory with the program, so it cannot write to the
+    /// messages of the pool, even on purpose.
+    Socket,
+    /// Shared memory, which is faster: 520 KiB for each worker, which the program and this
+    /// worker alone map. If a task writes into that memory by mistake, a checksum finds it,
+    /// and the pool ends the worker.
+    Shared,
+}
+
+impl Transport {
+    /// Returns the transport of a pool whose builder was given this transport.
+    pub(super) fn chosen(self) -> Self {
+        if self != Self::Automatic {
+            return self;
+        }
+        match std::env::var("CONCURRENT_FUTURES_TRANSPORT").as_deref() {
+            Ok("socket") => Self::Socket,
+            Ok("shared") => Self::Shared,
+            _ => Self::Automatic,
+        }
+    }
 }

@@ -5,14 +5,17 @@
 //! that other threads of the parent start do not inherit the socket. The child later moves
 //! its socket away from descriptor 0 ([`Channel::take_stdin`]).
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::net::sockopt::socket_send_buffer_size;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
+    socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stdin, stdin};
@@ -86,6 +89,67 @@ impl Channel {
     pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         Ok(retry_on_intr(|| send(&self.0, bytes, flags))?)
+    }
+
+    /// Like [`send_now`](Self::send_now), in a process whose tasks may have closed the
+    /// channel's descriptor.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`send_now`](Self::send_now). Returns `EBADF` if the channel's
+    /// descriptor was closed, even if another file now has the same number.
+    pub(crate) fn send_checked_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.check()?;
+        self.send_now(bytes)
+    }
+
+    /// Sends the first bytes of a new channel together with a descriptor of a file. The
+    /// bytes are few, so that the channel has room for all of them.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the bytes or the descriptor cannot be sent as a whole.
+    pub(crate) fn send_with_file(&self, bytes: &[u8], file: BorrowedFd<'_>) -> io::Result<()> {
+        let files = [file];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let parts = [IoSlice::new(bytes)];
+        let sent = retry_on_intr(|| sendmsg(&self.0, &parts, &mut ancillary, flags))?;
+        if sent == bytes.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::WriteZero.into())
+        }
+    }
+
+    /// Like [`receive`](Self::receive), and also returns the descriptor that came with the
+    /// bytes, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`receive`](Self::receive).
+    pub(crate) fn receive_with_file(
+        &self,
+        into: &mut [u8],
+    ) -> io::Result<(usize, Option<OwnedFd>)> {
+        self.0.check()?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let count = retry_on_intr(|| {
+            let mut parts = [IoSliceMut::new(&mut *into)];
+            recvmsg(&self.0, &mut parts, &mut ancillary, flags)
+        })?
+        .bytes;
+        let files = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(files) => Some(files),
+            _ => None,
+        });
+        Ok((count, files.flatten().last()))
     }
 
     /// Sends all bytes, and waits for room when the channel is full.
@@ -193,6 +257,25 @@ mod tests {
         assert_eq!(ours.receive_now(&mut into).unwrap(), 0);
         let gone = ours.send_all(b"x").unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_file_comes_with_the_first_bytes_and_is_not_inheritable() {
+        let (ours, childs) = pair_of_channels();
+        let (reads, writes) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        ours.send_with_file(b"first", writes.as_fd()).unwrap();
+        ours.send_all(b"second").unwrap();
+        drop(writes);
+        let mut into = [0; 64];
+        let (count, file) = childs.receive_with_file(&mut into).unwrap();
+        assert_eq!(&into[..count], b"first");
+        let file = file.expect("it came along");
+        assert_eq!(fcntl_getfd(&file).unwrap(), FdFlags::CLOEXEC);
+        rustix::io::write(&file, b"x").unwrap();
+        assert_eq!(rustix::io::read(&reads, &mut into), Ok(1));
+        let (count, file) = childs.receive_with_file(&mut into).unwrap();
+        assert_eq!(&into[..count], b"second");
+        assert!(file.is_none());
     }
 
     #[test]

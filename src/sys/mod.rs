@@ -23,6 +23,8 @@ pub(crate) mod image;
 pub(crate) mod life;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod parent;
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+pub(crate) mod shared_memory;
 pub(crate) mod shortage;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod signals;

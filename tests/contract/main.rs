@@ -40,6 +40,9 @@ macro_rules! contract {
     )+)+ };
 }
 
+#[cfg(target_os = "linux")]
+#[path = "../by_sockets/mod.rs"]
+mod by_sockets;
 mod fixture;
 #[path = "../gate/mod.rs"]
 mod gate;
@@ -57,3 +60,9 @@ mod several;
 mod shutting_down;
 mod states;
 mod submitting;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn all_of_this_holds_by_sockets() {
+    by_sockets::run_again("all_of_this_holds_by_sockets", "::processes");
+}

@@ -519,7 +519,7 @@ alone! {
 
     /// It can never answer, so it ends, or is ended.
     fn a_worker_that_closes_its_connection_is_a_dead_one() {
-        let executor = pool(1);
+        let executor = pool_by_socket(1);
         let close = |()| {
             for (number, target) in descriptors() {
                 if target.starts_with("socket:") {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Error, ProcessFuture, ProcessPoolExecutor, WorkerDeath};
+use concurrent_futures::{Error, ProcessFuture, ProcessPoolExecutor, Transport, WorkerDeath};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 pub(crate) use crate::gate::{Gate, LIMIT, hold};
@@ -105,6 +105,12 @@ fn assert_nothing_is_left(before: &BTreeSet<String>) {
 
 pub(crate) fn pool(max_workers: usize) -> ProcessPoolExecutor {
     ProcessPoolExecutor::with_max_workers(max_workers).unwrap()
+}
+
+/// A pool whose messages travel through sockets, for tests of what a task does to a socket.
+pub(crate) fn pool_by_socket(max_workers: usize) -> ProcessPoolExecutor {
+    let builder = ProcessPoolExecutor::builder().max_workers(max_workers);
+    builder.transport(Transport::Socket).build().unwrap()
 }
 
 /// Waits, not for ever, and lends the value.

@@ -233,7 +233,7 @@ alone! {
 
     /// It hung: the answer went into the task's own socket or file.
     fn a_task_that_closes_descriptors_and_opens_its_own_fails_alone() {
-        let executor = pool(1);
+        let executor = pool_by_socket(1);
         let tasks: [fn(String); 5] = [
             open_sockets_instead,
             open_files_instead,
@@ -275,7 +275,7 @@ alone! {
 
     /// It hung: the worker lived on without the thread that ran its tasks.
     fn a_task_whose_thread_alone_is_ended_fails_alone() {
-        let executor = pool(1);
+        let executor = pool_by_socket(1);
         for how in ["seccomp", "strict seccomp", "exit", "pthread_exit"] {
             let future = executor.submit(end_thread, how.to_owned()).unwrap();
             let death = death(&future);

@@ -22,6 +22,8 @@ macro_rules! alone {
     )* };
 }
 
+#[path = "../by_sockets/mod.rs"]
+mod by_sockets;
 mod fixture;
 #[path = "../gate/mod.rs"]
 mod gate;
@@ -33,6 +35,7 @@ mod interfering;
 mod misbehaving;
 mod orphans;
 mod reaping;
+mod scribbling;
 mod signals;
 mod standing;
 mod stopping;
@@ -41,3 +44,8 @@ mod telling;
 mod values;
 mod waiting;
 mod workers;
+
+#[test]
+fn all_of_this_holds_by_sockets() {
+    by_sockets::run_again("all_of_this_holds_by_sockets", "");
+}

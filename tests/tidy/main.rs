@@ -226,6 +226,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/sys/life.rs",
         "src/sys/current_process.rs",
         "src/sys/parent.rs",
+        "src/sys/shared_memory.rs",
         "src/sys/signals.rs",
         "src/sync.rs",
         "src/thread/deque.rs",

@@ -11,6 +11,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, Stdio};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 use super::process_handle::Process;
 use super::worker_handle::WorkerHandle;
 use crate::error::StartFailure;
+use crate::process::settings::Transport;
+use crate::process::transport::{ParentEnd, Rings};
 use crate::process::wire::marker::{EntryPoint, marker};
 use crate::process::wire::message::Hello;
 use crate::process::wire::program::Program;
@@ -34,6 +37,7 @@ pub(super) struct Launcher {
     pub(super) name: String,
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<PathBuf>,
+    pub(super) transport: Transport,
     /// The frame with the call of the initializer, which each worker gets first.
     pub(super) initialize: Option<Arc<Vec<u8>>>,
 }
@@ -71,17 +75,44 @@ impl Launcher {
         command.env(name, value).stdin(Stdio::from(child_end));
         let process = Process::new(command.spawn().map_err(|error| self.explain(error))?)?;
         drop(command);
-        let mut handle = WorkerHandle::new(process, parent_end);
+        let rings = self.rings()?;
         let hello = Hello {
             program: Program::current(),
             number: number as u64,
             name: format!("{}_{number}", self.name),
+            rings: rings.as_ref().map(|(rings, _)| rings.key()),
         };
-        handle.send(Arc::new(hello.frame()));
+        let mut handle = match rings {
+            Some((rings, file)) => {
+                // If the worker has ended already, the bytes have no receiver, and the end
+                // of the worker's process says more than this error.
+                let _ = parent_end.send_with_file(&hello.frame(), file.as_fd());
+                WorkerHandle::new(process, ParentEnd::new(parent_end, Some(rings)))
+            }
+            None => {
+                let mut handle = WorkerHandle::new(process, ParentEnd::new(parent_end, None));
+                handle.send(Arc::new(hello.frame()));
+                handle
+            }
+        };
         if let Some(initialize) = &self.initialize {
             handle.send(Arc::clone(initialize));
         }
         Ok(handle)
+    }
+
+    /// Creates the memory that the parent shares with a new worker. Returns `None` if the
+    /// messages travel through the socket.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the user has asked for shared memory, and the system has none.
+    fn rings(&self) -> io::Result<Option<(Rings, OwnedFd)>> {
+        match self.transport {
+            Transport::Socket => Ok(None),
+            Transport::Shared => Rings::create().map(Some),
+            Transport::Automatic => Ok(Rings::create().ok()),
+        }
     }
 
     /// Adds the cause to the error of a failed start. The system returns the same error for

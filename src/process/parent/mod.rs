@@ -15,6 +15,7 @@
 
 mod collector;
 mod launcher;
+mod polling;
 
 mod pool;
 mod pool_state;

@@ -47,7 +47,6 @@ use std::time::Instant;
 use super::launcher::Launcher;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
-use super::worker_handle::WorkerState;
 use crate::completion::{EncodedCall, PoolId, new_pool_id};
 use crate::error::Error;
 use crate::executor::QueueCapacity;
@@ -96,6 +95,7 @@ impl Pool {
             name: config.name.clone(),
             env: config.env.clone(),
             current_dir: config.current_dir.clone(),
+            transport: config.transport,
             initialize: config.initialize.clone().map(Arc::new),
         };
         let wake_fd = WakeFd::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
@@ -176,15 +176,18 @@ impl Pool {
             state.idle.pop();
             if let Some(handle) = state.workers.get_mut(&number) {
                 let frame = Arc::clone(&call.frame);
-                handle.activity = WorkerState::Busy(InFlight {
+                if state.is_asleep && state.pollers == 0 {
+                    // No message can have arrived, because the worker was idle.
+                    handle.arm();
+                }
+                let in_flight = InFlight {
                     number: call.number,
                     entry,
                     call: Some(call),
                     started: None,
                     written: 0,
-                });
-                handle.expect_progress();
-                handle.send(frame);
+                };
+                handle.send_task(in_flight, frame);
                 state.needs_wakeup |=
                     handle.has_unsent() || handle.write_failed || !state.is_watched;
                 state.was_active = true;

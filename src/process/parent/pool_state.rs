@@ -79,6 +79,10 @@ pub(super) struct PoolState {
     pub(super) collector: Option<Sender<Event>>,
     /// `true` if the thread that unlocks the state has to wake the supervisor.
     pub(super) needs_wakeup: bool,
+    /// The number of threads that wait for a task and read the workers' messages meanwhile.
+    pub(super) pollers: usize,
+    /// `true` while the supervisor sleeps.
+    pub(super) is_asleep: bool,
     /// `true` if the pool has sent a task to a worker since the supervisor's last round.
     pub(super) was_active: bool,
     /// `true` if the supervisor's sleep has a timeout, after which the supervisor checks

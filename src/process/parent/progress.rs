@@ -52,9 +52,65 @@ impl Progress {
     }
 }
 
+/// The times at which the supervisor asks a worker with a task if the worker waits for a
+/// message. The intervals grow, because few tasks destroy a message, and long tasks are
+/// many.
+#[derive(Debug)]
+pub(super) struct Checks {
+    next: Instant,
+    interval: Duration,
+}
+
+const FIRST_CHECK: Duration = Duration::from_millis(500);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(8);
+
+impl Checks {
+    /// Returns the checks of a task that is sent now.
+    pub(super) fn from(now: Instant) -> Self {
+        Self {
+            next: now + FIRST_CHECK,
+            interval: FIRST_CHECK,
+        }
+    }
+
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Returns `true` if it is time for a check, which the caller then makes.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        if now < self.next {
+            return false;
+        }
+        self.interval = (2 * self.interval).min(LONGEST_INTERVAL);
+        self.next = now + self.interval;
+        true
+    }
+
+    /// Returns `true` if at least one check was made.
+    pub(super) fn have_begun(&self) -> bool {
+        self.interval > FIRST_CHECK
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checks_are_soon_at_first_and_rare_later() {
+        let start = Instant::now();
+        let mut checks = Checks::from(start);
+        assert!(!checks.is_due(start) && !checks.have_begun());
+        let mut now = start;
+        let intervals = [500, 1000, 2000, 4000, 8000, 8000, 8000];
+        for interval in intervals.map(Duration::from_millis) {
+            assert!(!checks.is_due(checks.next() - Duration::from_nanos(1)));
+            assert_eq!(checks.next() - now, interval);
+            now = checks.next();
+            assert!(checks.is_due(now) && checks.have_begun());
+        }
+    }
 
     #[test]
     fn a_process_that_was_frozen_finds_its_workers_with_looks_left() {

@@ -26,8 +26,8 @@ use super::progress::{self, Progress};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use super::worker_timeouts::START_LIMIT;
 use crate::error::End;
-use crate::sys::channel::Channel;
-use crate::sys::spin::spin;
+use crate::process::transport::{SCRIBBLED, Watch};
+use crate::sys::spin::{self, spin};
 
 /// The time between two checks of a worker's process on a system that has no descriptor for
 /// a process. The first interval applies to a worker whose socket is closed, the second
@@ -53,8 +53,10 @@ const NOW: Timespec = Timespec {
 struct Watched {
     number: usize,
     process: Arc<Process>,
-    channel: Arc<Channel>,
+    watch: Watch,
     has_unsent: bool,
+    can_flush: bool,
+    is_malformed: bool,
     is_eof: bool,
 }
 
@@ -90,13 +92,17 @@ pub(super) fn main(pool: &Arc<Pool>) {
         let wake_at = deadlines
             .chain(progress.map(Progress::next_check))
             .chain(was_active.then(|| Instant::now() + progress::INTERVAL))
+            .chain(state.workers.values().filter_map(WorkerHandle::next_check))
             .chain(state.not_before)
             .min();
         state.was_active = false;
         state.is_watched = was_active;
+        state.is_asleep = true;
+        let arms = state.pollers == 0;
         drop(state);
-        let ready = sleep(pool, &watched, wake_at, may_spin);
+        let ready = sleep(pool, &watched, wake_at, may_spin, arms);
         state = pool.lock();
+        state.is_asleep = false;
         for (worker, (socket, process)) in watched.iter().zip(ready) {
             handle_events(pool, &mut state, worker, socket, process);
         }
@@ -110,14 +116,18 @@ fn watch(state: &PoolState) -> Vec<Watched> {
         .map(|(number, handle)| Watched {
             number: *number,
             process: Arc::clone(&handle.process),
-            channel: Arc::clone(&handle.channel),
+            watch: handle.watch(),
             has_unsent: handle.has_unsent(),
+            can_flush: handle.can_flush(),
+            is_malformed: handle.is_malformed,
             is_eof: handle.is_eof,
         })
         .collect()
 }
 
-/// Sleeps until a descriptor is ready or the time is over. Returns two flags for each
+/// Sleeps until a descriptor is ready or the time is over. If `arms` is set, the workers
+/// wake this thread when they send a message. Otherwise a thread that polls arms the
+/// workers when it stops (`polling.rs`). Returns two flags for each
 /// worker. The first flag is set if the worker's socket can be read or written, the second
 /// flag if the worker's process may have ended.
 fn sleep(
@@ -125,12 +135,13 @@ fn sleep(
     watched: &[Watched],
     wake_at: Option<Instant>,
     may_spin: bool,
+    arms: bool,
 ) -> Vec<(bool, bool)> {
     let mut polled = vec![PollFd::new(&pool.wake_fd, PollFlags::IN)];
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
     for worker in watched {
         let mut flags = PollFlags::empty();
-        if worker.has_unsent {
+        if worker.has_unsent && worker.watch.sends_by_socket() {
             flags |= PollFlags::OUT;
         }
         if worker.is_eof {
@@ -141,7 +152,7 @@ fn sleep(
                 PollFlags::empty(),
             ));
         } else {
-            polled.push(PollFd::new(&*worker.channel, flags | PollFlags::IN));
+            polled.push(PollFd::new(worker.watch.channel(), flags | PollFlags::IN));
         }
         match worker.process.descriptor() {
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
@@ -157,10 +168,29 @@ fn sleep(
             }
         }
     }
-    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
-    let found = may_spin.then(|| spin(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)));
-    if found.flatten().is_none() {
-        if let Err(error) = poll(&mut polled, limit.as_ref()) {
+    let mut limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    let watches = || watched.iter().map(|worker| &worker.watch);
+    // `poll` reports none of both.
+    let is_ready = |worker: &Watched| {
+        let watch = &worker.watch;
+        worker.can_flush || watch.has_room() || !worker.is_malformed && watch.has_bytes()
+    };
+    let is_any_ready = || watched.iter().any(is_ready);
+    let is_found = may_spin
+        && match watches().any(Watch::sends_by_socket) {
+            true => spin(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)).is_some(),
+            false => spin::poll(is_any_ready),
+        };
+    if !is_found {
+        if arms {
+            watches().for_each(Watch::arm);
+        }
+        if is_any_ready() {
+            limit = Some(NOW);
+        }
+        let slept = poll(&mut polled, limit.as_ref());
+        watches().for_each(Watch::wakes_up);
+        if let Err(error) = slept {
             // `poll` fails if the system is short of memory, or if the process's limit of
             // descriptors was lowered.
             if error != Errno::INTR {
@@ -180,7 +210,7 @@ fn sleep(
         .zip(watched)
         .map(|(pair, worker)| {
             let ended = happened(&pair[1]) || worker.process.descriptor().is_none();
-            (happened(&pair[0]), ended)
+            (happened(&pair[0]) || is_ready(worker), ended)
         })
         .collect()
 }
@@ -196,8 +226,14 @@ fn handle_events(
         return;
     };
     if socket {
+        handle.read_wakeups();
         handle.flush();
         pool.read_replies(state, worker.number);
+        if let Some(handle) = state.workers.get_mut(&worker.number) {
+            if handle.has_lost_a_message() {
+                handle.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
+            }
+        }
     }
     if !process {
         return;
@@ -215,6 +251,9 @@ fn handle_events(
 /// the socket open and write to it. The loop therefore ends when the socket is empty, or
 /// when the loop has read more bytes than the socket's buffer can hold.
 fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
+    if let Some(handle) = state.workers.get_mut(&number) {
+        handle.read_wakeups();
+    }
     for _ in 0..READS_TO_THE_END {
         pool.read_replies(state, number);
         let handle = state.workers.get(&number);
@@ -224,14 +263,18 @@ fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     }
 }
 
-/// Kills each worker whose deadline has passed or that makes no progress.
+/// Kills each worker whose deadline has passed or that makes no progress, and checks each
+/// worker whose messages may have been destroyed.
 fn kill_overdue(state: &mut PoolState) {
-    let mut workers = state.workers.values();
-    if workers.all(|handle| handle.deadline.is_none() && handle.progress.is_none()) {
+    let has_limit = |handle: &WorkerHandle| {
+        handle.deadline.is_some() || handle.progress.is_some() || handle.next_check().is_some()
+    };
+    if !state.workers.values().any(has_limit) {
         return;
     }
     let now = Instant::now();
     for handle in state.workers.values_mut() {
+        handle.check_if_due(now);
         let progress = handle.progress.as_mut();
         if progress.is_some_and(|progress| progress.is_given_up(now)) {
             handle.progress = None;

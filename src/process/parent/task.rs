@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::polling::poll;
 use super::pool::Pool;
 use super::queued_task::AnyRemoteTask;
-use crate::completion::{Completion, EncodedCall, Finalizer, Job, Notification};
+use crate::completion::{Completion, EncodedCall, Finalizer, Job, Notification, PollRemote};
 use crate::error::{CodecError, Error, Side};
 use crate::map::ContainedVec;
 use crate::panic::{catch, contain};
@@ -30,7 +31,7 @@ pub(super) struct RemoteJob {
 }
 
 impl<T> Job<T> for RemoteJob {
-    const IS_REMOTE: bool = true;
+    const POLL_REMOTE: Option<PollRemote> = Some(poll);
 
     fn call(self) -> T {
         unreachable!("it runs in another process, and no thread here is its worker")

@@ -38,7 +38,6 @@ use crate::process::settings::OnWorkerDeath;
 use crate::process::wire::answer::{Answer, InitializeFailure};
 use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::message::Reply;
-use crate::sys::channel;
 use crate::sys::shortage::Shortage;
 
 /// If this number of workers in a row die before they begin a task, the pool breaks.
@@ -134,6 +133,7 @@ impl Pool {
                 in_flight.entry.times_begun += 1;
                 let limit = in_flight.entry.settings.time_limit;
                 handle.has_begun = true;
+                handle.last_begun = task;
                 handle.progress = None;
                 handle.deadline = limit.and_then(|limit| now.checked_add(limit));
                 state.needs_wakeup |= handle.deadline.is_some();
@@ -294,7 +294,8 @@ impl Pool {
             loss: Loss::Retries,
         };
         if let Some(in_flight) = in_flight {
-            self.requeue_or_fail(state, in_flight, handle.kill_reason, &death);
+            let capacity = handle.capacity();
+            self.requeue_or_fail(state, in_flight, handle.kill_reason, &death, capacity);
         }
         let death = Error::WorkerDied(WorkerDeath::new(death));
         if is_death && self.breaks_on_death() {
@@ -330,13 +331,15 @@ impl Pool {
         self.config.on_worker_death == OnWorkerDeath::BreakPool
     }
 
-    /// Requeues the task of a worker that has ended, or makes the task fail.
+    /// Requeues the task of a worker that has ended, or makes the task fail. `capacity` is
+    /// the number of bytes that fit into the worker's transport.
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,
         in_flight: InFlight,
         kill_reason: Option<KillReason>,
         death: &DeathParts,
+        capacity: usize,
     ) {
         let pid = death.pid;
         let died = |loss| {
@@ -347,9 +350,9 @@ impl Pool {
             Error::WorkerDied(WorkerDeath::new(parts))
         };
         let has_started = in_flight.started.is_some();
-        // The socket of a dead worker accepts bytes until the socket's buffer is full. Only
-        // if more bytes were written was the worker reading.
-        let was_being_read = in_flight.written > channel::capacity();
+        // The transport to a dead worker accepts bytes until its buffer is full. Only if
+        // more bytes were written was the worker reading.
+        let was_being_read = in_flight.written > capacity;
         let ran_for = in_flight.started.map(|started| started.elapsed());
         let (mut entry, call) = (in_flight.entry, in_flight.call);
         let error = match kill_reason {

@@ -36,13 +36,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::process_handle::Process;
-use super::progress::Progress;
+use super::progress::{Checks, Progress};
 use super::queued_task::InFlight;
 use super::worker_timeouts::{EXIT_LIMIT, SILENCE_LIMIT, START_LIMIT};
+use crate::process::transport::{ParentEnd, SCRIBBLED, Watch};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Kind, holds};
 use crate::process::wire::message::{self, FOREIGN_BYTES, Reply};
-use crate::sys::channel::{Channel, capacity};
 use crate::sys::spin::is_elsewhere;
 
 /// The number of bytes that one call may read from one worker, or write to one worker. The
@@ -76,20 +76,23 @@ pub(super) enum KillReason {
 pub(super) struct WorkerHandle {
     /// The process has two owners, because the supervisor polls it without the lock.
     pub(super) process: Arc<Process>,
-    pub(super) channel: Arc<Channel>,
+    end: ParentEnd,
     inbox: Assembler,
     /// The header and payload of a frame that broke the protocol.
     refused: Vec<u8>,
     outbox: VecDeque<Arc<Vec<u8>>>,
     /// The number of bytes of the first frame in the outbox that were sent.
     sent: usize,
+    /// `true` if the last write found no room. The worker then reports when it has made
+    /// room.
+    is_full: bool,
     /// `true` if the last read from the socket found no bytes.
     pub(super) is_drained: bool,
     /// `true` if the worker's end of the socket is closed, or if the parent reads no more
     /// from the socket.
     pub(super) is_eof: bool,
     /// `true` once the worker broke the protocol.
-    is_malformed: bool,
+    pub(super) is_malformed: bool,
     /// `true` once the worker has sent `Ready`.
     pub(super) is_ready: bool,
     /// `true` if the worker was idle at least once.
@@ -97,6 +100,11 @@ pub(super) struct WorkerHandle {
     /// The time limit while the worker has to start a task or to send the remaining bytes
     /// of a frame.
     pub(super) progress: Option<Progress>,
+    /// The checks if a message about the task in flight was destroyed, or `None` if no task
+    /// is in flight or the worker shares no memory.
+    checks: Option<Checks>,
+    /// `true` if the worker has answered the last check by saying that it waits.
+    says_waiting: bool,
     /// `true` if a write to the socket failed. The parent sends no more frames to the
     /// worker after that.
     pub(super) write_failed: bool,
@@ -109,29 +117,35 @@ pub(super) struct WorkerHandle {
     pub(super) done: u64,
     /// `true` once the worker has begun its first task.
     pub(super) has_begun: bool,
+    /// The number of the task that the worker has begun last, or 0.
+    pub(super) last_begun: u64,
 }
 
 impl WorkerHandle {
-    pub(super) fn new(process: Process, channel: Channel) -> Self {
+    pub(super) fn new(process: Process, end: ParentEnd) -> Self {
         Self {
             process: Arc::new(process),
-            channel: Arc::new(channel),
+            end,
             inbox: Assembler::new(),
             refused: Vec::new(),
             outbox: VecDeque::new(),
             sent: 0,
+            is_full: false,
             is_drained: true,
             is_eof: false,
             is_malformed: false,
             is_ready: false,
             was_idle: false,
             progress: None,
+            checks: None,
+            says_waiting: false,
             write_failed: false,
             activity: WorkerState::Starting,
             kill_reason: None,
             deadline: Instant::now().checked_add(START_LIMIT),
             done: 0,
             has_begun: false,
+            last_begun: 0,
         }
     }
 
@@ -140,6 +154,15 @@ impl WorkerHandle {
     pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
         self.outbox.push_back(frame);
         self.flush();
+    }
+
+    /// Sends the call of a task to the worker, which is idle.
+    pub(super) fn send_task(&mut self, in_flight: InFlight, frame: Arc<Vec<u8>>) {
+        self.activity = WorkerState::Busy(in_flight);
+        self.expect_progress();
+        self.says_waiting = false;
+        self.checks = self.end.is_shared().then(|| Checks::from(Instant::now()));
+        self.send(frame);
     }
 
     /// Returns `true` if an answer may be on its way from another CPU.
@@ -152,11 +175,17 @@ impl WorkerHandle {
         !self.outbox.is_empty()
     }
 
+    /// Returns `true` if the outbox holds bytes for which there may be room at once.
+    pub(super) fn can_flush(&self) -> bool {
+        self.has_unsent() && !self.is_full
+    }
+
     pub(super) fn flush(&mut self) {
         let mut budget = IO_BUDGET;
+        self.is_full = false;
         while let Some(frame) = self.outbox.front().filter(|_| budget > 0) {
             let length = frame.len();
-            match self.channel.send_now(&frame[self.sent..]) {
+            match self.end.send_now(&frame[self.sent..]) {
                 Ok(count) => {
                     self.sent += count;
                     if self.sent == length {
@@ -169,8 +198,15 @@ impl WorkerHandle {
                     }
                     self.has_moved();
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_full = true;
+                    return;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    self.outbox.clear();
+                    self.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
+                }
                 // The write's error is dropped, because the exit status of the dying worker
                 // says more than the error. If the worker lives on, it has lost a part of
                 // the stream, so the parent sends it no more frames.
@@ -219,7 +255,8 @@ impl WorkerHandle {
             if let Some(header) = self.inbox.header() {
                 self.check_expected(header.kind, header.task, header.length)?;
             }
-            if self.is_eof || *budget == 0 {
+            // Bytes in the shared memory are read even after the end of the socket.
+            if self.is_eof && !self.end.has_arrived() || *budget == 0 {
                 self.watch_progress()?;
                 return Ok(None);
             }
@@ -228,7 +265,7 @@ impl WorkerHandle {
             // short of memory.
             let spare_buffer = spare_buffer.map_err(|what| format!("{what} in this process"))?;
             let size = spare_buffer.len();
-            match self.channel.receive_now(spare_buffer) {
+            match self.end.receive_now(spare_buffer) {
                 Ok(0) => self.on_eof(),
                 Ok(count) => {
                     self.is_drained = false;
@@ -247,6 +284,9 @@ impl WorkerHandle {
                     *budget = 0;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    return Err(SCRIBBLED.to_owned());
+                }
                 // The error `ECONNRESET` says that the worker ended before it had read all
                 // bytes that the parent sent.
                 Err(_) => self.on_eof(),
@@ -254,8 +294,64 @@ impl WorkerHandle {
         }
     }
 
+    /// Returns the largest number of sent bytes that the worker may not have read.
+    pub(super) fn capacity(&self) -> usize {
+        self.end.capacity()
+    }
+
+    /// Returns what a thread needs to wait for the worker's messages without the lock.
+    pub(super) fn watch(&self) -> Watch {
+        self.end.watch(self.has_unsent() && self.is_full)
+    }
+
+    /// Returns `true` if messages of the worker have arrived in the shared memory.
+    pub(super) fn has_arrived(&self) -> bool {
+        !self.is_malformed && self.end.has_arrived()
+    }
+
+    /// Asks the worker to wake the supervisor when it sends its next message. Returns
+    /// `false` if a message has arrived already.
+    pub(super) fn arm(&mut self) -> bool {
+        self.is_malformed || self.end.arm()
+    }
+
+    /// Asks the worker not to wake the supervisor.
+    pub(super) fn disarm(&mut self) {
+        self.end.disarm();
+    }
+
+    /// Reads the worker's wake-ups, after `poll` has reported an event of the socket.
+    pub(super) fn read_wakeups(&mut self) {
+        self.says_waiting |= self.end.read_wakeups();
+    }
+
+    /// Asks the worker if it waits for a message, if it is time for that.
+    pub(super) fn check_if_due(&mut self, now: Instant) {
+        if self
+            .checks
+            .as_mut()
+            .is_some_and(|checks| checks.is_due(now))
+        {
+            self.end.check();
+        }
+    }
+
+    /// Returns the time of the next check.
+    pub(super) fn next_check(&self) -> Option<Instant> {
+        self.checks.as_ref().map(Checks::next)
+    }
+
+    /// Returns `true` if a message has been destroyed: the worker waits for a message
+    /// although it has a task. The caller has read all messages that have arrived.
+    pub(super) fn has_lost_a_message(&mut self) -> bool {
+        // An answer to a check of an earlier task may arrive late.
+        let is_checked = self.checks.as_ref().is_some_and(Checks::have_begun);
+        std::mem::take(&mut self.says_waiting) && is_checked && !self.has_arrived()
+    }
+
     /// Searches the bytes that were not parsed as messages for a `Started` of the task in
-    /// flight, and returns the task's number if it finds one. The pool calls this method
+    /// flight, and returns the task's number if it finds one, or if the shared memory says
+    /// that the worker may have begun the task. The pool calls this method
     /// once, after the worker's process has ended, because the pool must not send a started
     /// task to another worker.
     pub(super) fn started_unread(&mut self) -> Option<u64> {
@@ -268,14 +364,15 @@ impl WorkerHandle {
         let mut piece = [0; 4096];
         // The loop needs a limit, because another process may have inherited the worker's
         // end of the socket, and may write to the socket without end.
-        let limit = said.len() + 2 * capacity();
+        let limit = said.len() + 2 * self.end.capacity();
         while said.len() < limit {
-            match self.channel.receive_now(&mut piece) {
+            match self.end.receive_now(&mut piece) {
                 Ok(count) if count > 0 => said.extend_from_slice(&piece[..count]),
                 _ => break,
             }
         }
-        holds(&said, Kind::Started, task).then_some(task)
+        let may_have_begun = self.end.may_have_begun_after(self.last_begun);
+        (holds(&said, Kind::Started, task) || may_have_begun).then_some(task)
     }
 
     /// Checks that the worker may send a frame with this kind, task number and length in
@@ -407,6 +504,7 @@ impl WorkerHandle {
     /// Takes the task in flight and sets the worker's state to `Idle`. Does nothing if no
     /// task is in flight.
     pub(super) fn take_in_flight(&mut self) -> Option<InFlight> {
+        self.checks = None;
         match std::mem::replace(&mut self.activity, WorkerState::Idle) {
             WorkerState::Busy(in_flight) => Some(in_flight),
             other => {

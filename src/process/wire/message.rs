@@ -37,6 +37,9 @@ pub(crate) struct Hello {
     /// The number of the worker in its pool.
     pub(crate) number: u64,
     pub(crate) name: String,
+    /// The key of the shared memory whose file comes with this message, or `None` if the
+    /// messages travel through the socket.
+    pub(crate) rings: Option<u64>,
 }
 
 impl Hello {
@@ -47,13 +50,14 @@ impl Hello {
             &program.version,
             &program.build_id,
             (program.headers, program.anchor),
-            (self.number, &self.name),
+            (self.number, &self.name, self.rings),
         );
         whole(Kind::Hello, 0, &plain)
     }
 
     fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
-        let (version, build_id, (headers, anchor), (number, name)) = read("greeting", payload)?;
+        let (version, build_id, (headers, anchor), (number, name, rings)) =
+            read("greeting", payload)?;
         Ok(Self {
             program: Program {
                 version,
@@ -63,6 +67,7 @@ impl Hello {
             },
             number,
             name,
+            rings,
         })
     }
 }
@@ -165,6 +170,7 @@ mod tests {
             },
             number: 3,
             name: "worker_3".to_owned(),
+            rings: Some(u64::MAX),
         }
     }
 

@@ -13,10 +13,12 @@
 //! no memory, because a killed thread may still hold the allocator's lock.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::{exit, id};
 use std::thread;
 
 use crate::panic::watch_panics;
+use crate::process::transport::{self, Rings, SCRIBBLED, WorkerReceiver, WorkerSender};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::frame::{Frames, Kind, ProtocolError, bare, set_cpu};
@@ -29,7 +31,7 @@ use crate::sys::fork::Origin;
 use crate::sys::life::Life;
 use crate::sys::parent::Parent;
 use crate::sys::signals;
-use crate::sys::spin::{is_elsewhere, spin};
+use crate::sys::spin::is_elsewhere;
 use crate::worker::{self, PoolKind, Worker};
 
 /// The default stack size of the task thread, in bytes. The main thread of a program
@@ -68,23 +70,28 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if !parent.wait_for_bytes(channel) {
         current_process::end_now(0);
     }
-    let mut requests = Requests {
-        parent,
-        channel,
-        bytes: Assembler::new(),
-    };
-    let hello = match requests.next() {
-        Some(Request::Hello(hello)) => hello,
+    let mut bytes = Assembler::new();
+    let (hello, file) = match receive_hello(channel, parent, &mut bytes) {
+        Some((Request::Hello(hello), file)) => (hello, file),
         Some(_) => lost("the first message of its parent is not the one that comes first"),
         None => current_process::end_now(0),
     };
+    let rings = hello.rings.map(|key| match file.map(|file| Rings::open(&file, key)) {
+        Some(Ok(rings)) => rings,
+        Some(Err(error)) => lost(&format!(
+            "it cannot map the memory that it shares with its parent ({error}); raise the limit of \
+             memory (`ulimit -v`), or choose `Transport::Socket`"
+        )),
+        None => lost("the file of the shared memory is missing in its parent's first message"),
+    });
+    let (mut sender, receiver) = transport::ends(channel, rings);
     if let Some(why) = Program::current().mismatch(&hello.program) {
-        refuse(channel, &why);
+        refuse(&mut sender, &why);
     }
     let origin = match Origin::new() {
         Ok(origin) => origin,
         Err(error) => refuse(
-            channel,
+            &mut sender,
             &format!("no worker can begin: it cannot watch for forks ({error}); free memory"),
         ),
     };
@@ -94,6 +101,11 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         end_with_channel(parent)
     };
     let watcher = watcher.stack_size(WATCHER_STACK).spawn(watches);
+    let requests = Requests {
+        parent,
+        receiver,
+        bytes,
+    };
     // A thread's name must not contain a NUL byte, because the standard library panics on
     // a NUL byte.
     let name = hello.name.replace('\0', "");
@@ -101,7 +113,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     let serves = move || {
         let _lost = Unwinding;
         TASK_THREAD.begin();
-        serve(entry_point, parent, channel, origin, requests, &hello)
+        serve(entry_point, parent, sender, origin, requests, &hello)
     };
     if let Err(error) = watcher.and_then(|_| thread.spawn(serves)) {
         // The worker does not send `Refused`, because `Refused` would break the pool. The
@@ -124,9 +136,37 @@ pub(crate) fn stack() -> usize {
         .max(STACK)
 }
 
-fn refuse(channel: &Channel, why: &str) -> ! {
+/// Waits for the first message, and returns it with the file that came with it. Returns
+/// `None` if the parent has ended.
+fn receive_hello(
+    channel: &Channel,
+    parent: &Parent,
+    bytes: &mut Assembler,
+) -> Option<(Request, Option<OwnedFd>)> {
+    let mut file = None;
+    loop {
+        match bytes
+            .next()
+            .and_then(|frame| frame.map(Request::of).transpose())
+        {
+            Ok(Some(request)) => return Some((request, file)),
+            Ok(None) => {}
+            Err(malformed) => end_at_error(malformed),
+        }
+        match channel.receive_with_file(bytes.spare_buffer().unwrap_or_else(end_at_error)) {
+            Ok((0, _)) => return None,
+            Ok((count, received)) => {
+                bytes.advance(count);
+                file = file.or(received);
+            }
+            Err(error) => end_after_error(&error, parent),
+        }
+    }
+}
+
+fn refuse(sender: &mut WorkerSender, why: &str) -> ! {
     // An error is ignored, because a parent that has ended needs no answer.
-    let _ = channel.send_all(&refused(why));
+    let _ = sender.send_all(&refused(why));
     current_process::end_now(0)
 }
 
@@ -161,6 +201,7 @@ fn end_after_error(error: &io::Error, parent: &Parent) -> ! {
              opened itself",
         ),
         _ if is_end(error) => end_with_channel(parent),
+        _ if error.kind() == io::ErrorKind::InvalidData => lost(SCRIBBLED),
         _ => lost(&format!("the socket to its parent does not work ({error})")),
     }
 }
@@ -181,7 +222,7 @@ impl Drop for Unwinding {
 fn serve(
     entry_point: EntryPoint,
     parent: &Parent,
-    channel: &Channel,
+    sender: WorkerSender,
     origin: Origin,
     mut requests: Requests<'_>,
     hello: &Hello,
@@ -190,7 +231,7 @@ fn serve(
     let _inside = worker::enter(Worker::new(PoolKind::Processes, number, &hello.name));
     let mut answers = Answers {
         parent,
-        channel,
+        sender,
         origin,
         buffer: Vec::new(),
     };
@@ -200,6 +241,7 @@ fn serve(
             Some(Request::Task(task, work)) => {
                 let mut started = bare(Kind::Started, task);
                 set_cpu(&mut started, current_process::cpu());
+                answers.sender.begin(task);
                 answers.send(&started);
                 answers.answer(task, work);
             }
@@ -227,10 +269,10 @@ fn end(entry_point: EntryPoint) -> ! {
     }
 }
 
-/// The worker's sending side of the channel.
+/// The worker's sending side.
 struct Answers<'a> {
     parent: &'a Parent,
-    channel: &'a Channel,
+    sender: WorkerSender,
     /// The identity of the worker process. A child that a task has forked compares its own
     /// identity with this one, and ends.
     origin: Origin,
@@ -265,35 +307,26 @@ impl Answers<'_> {
         kind
     }
 
-    fn send(&self, frame: &[u8]) {
-        if let Err(error) = self.channel.send_all(frame) {
+    fn send(&mut self, frame: &[u8]) {
+        if let Err(error) = self.sender.send_all(frame) {
             end_after_error(&error, self.parent);
         }
     }
 }
 
-/// The worker's receiving side of the channel.
+/// The worker's receiving side.
 struct Requests<'a> {
     parent: &'a Parent,
-    channel: &'a Channel,
+    receiver: WorkerReceiver,
     bytes: Assembler,
 }
 
 impl Requests<'_> {
     /// Waits for bytes from the parent, reads them, and returns the number of bytes read.
     fn receive(&mut self) -> io::Result<usize> {
-        if self.channel.is_intact() && is_elsewhere(self.bytes.cpu()) {
-            let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
-            let found = spin(|| match self.channel.receive_now(spare_buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                received => Some(received),
-            });
-            if let Some(received) = found {
-                return received;
-            }
-        }
-        self.channel
-            .receive(self.bytes.spare_buffer().unwrap_or_else(end_at_error))
+        let spins = is_elsewhere(self.bytes.cpu());
+        let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
+        self.receiver.receive(spare_buffer, spins)
     }
 
     /// Waits for the next request. Returns `None` if the parent has ended.

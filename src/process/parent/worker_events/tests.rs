@@ -9,10 +9,12 @@ use super::super::task::one;
 use super::*;
 use crate::completion::{Completion, Until};
 use crate::executor::ShutdownOptions;
-use crate::process::settings::{Config, TaskSettings};
+use crate::process::settings::{Config, TaskSettings, Transport};
+use crate::process::transport::ParentEnd;
 use crate::process::wire::answer::WirePanic;
 use crate::process::wire::frame::{Kind, bare};
 use crate::process::wire::message::refused;
+use crate::sys::channel;
 
 /// Returns a pool whose only worker is a process that does nothing. Also returns the
 /// worker's end of the channel, through which the test sends messages.
@@ -26,6 +28,7 @@ fn dummy() -> Process {
 
 fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
     let pool = Pool::new(Config {
+        transport: Transport::Socket,
         name: "by hand".to_owned(),
         max_workers: 1,
         max_tasks_per_child: None,
@@ -42,7 +45,9 @@ fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
     let mut worker = UnixStream::from(childs);
     worker.write_all(&bare(Kind::Ready, 0)).unwrap();
     let mut state = pool.lock();
-    state.workers.insert(0, WorkerHandle::new(process, ours));
+    state
+        .workers
+        .insert(0, WorkerHandle::new(process, ParentEnd::new(ours, None)));
     pool.read_replies(&mut state, 0);
     assert_eq!(state.idle, [0]);
     drop(state);
@@ -159,7 +164,11 @@ fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
     state.to_spawn = 1;
     state.starting = 1;
     let (ours, _childs) = channel::pair().unwrap();
-    pool.worker_started(&mut state, 1, WorkerHandle::new(dummy(), ours));
+    pool.worker_started(
+        &mut state,
+        1,
+        WorkerHandle::new(dummy(), ParentEnd::new(ours, None)),
+    );
     assert_eq!(state.workers[&1].kill_reason, Some(KillReason::Killed));
     for handle in state.workers.values() {
         while handle.process.try_wait().unwrap().is_none() {
@@ -205,9 +214,10 @@ fn workers_that_end_while_they_rest_do_not_break_the_pool() {
         worker.write_all(&bare(Kind::Ready, 0)).unwrap();
         held.push(worker);
         let mut state = pool.lock();
-        state
-            .workers
-            .insert(number, WorkerHandle::new(dummy(), ours));
+        state.workers.insert(
+            number,
+            WorkerHandle::new(dummy(), ParentEnd::new(ours, None)),
+        );
         pool.read_replies(&mut state, number);
         let last = number - 1;
         let process = Arc::clone(&state.workers[&last].process);
@@ -573,9 +583,10 @@ fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
         let (ours, childs) = channel::pair().unwrap();
         let mut worker = UnixStream::from(childs);
         worker.write_all(&bare(Kind::Ready, 0)).unwrap();
-        state
-            .workers
-            .insert(number, WorkerHandle::new(dummy(), ours));
+        state.workers.insert(
+            number,
+            WorkerHandle::new(dummy(), ParentEnd::new(ours, None)),
+        );
         pool.read_replies(&mut state, number);
         assert!(
             state.workers[&number].in_flight().is_some(),

@@ -163,6 +163,7 @@ fn hello() -> Hello {
         program: Program::current(),
         number: 3,
         name: "spoken_3".to_owned(),
+        rings: None,
     }
 }
 

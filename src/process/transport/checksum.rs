@@ -1,0 +1,86 @@
+//! [`Checksum`]: the keyed checksum of a record in a ring.
+//!
+//! A worker process may write to its ring by mistake, because it runs code that may corrupt
+//! memory. The checksum finds such a write. The checksum does not protect against a process
+//! that forges records on purpose, because that process knows the key as well.
+//!
+//! The checksum is the sum of all 64-bit words, each multiplied by an odd factor of its own,
+//! as in multilinear hashing. A product does not depend on the sum before it, so the CPU
+//! multiplies one word in each cycle. If one word changes, then the sum changes, because an
+//! odd factor has an inverse. If several words change at random, then the sum stays the same
+//! with a probability of 2^-64.
+
+/// An odd number without a pattern in its bits: 2^64 divided by the golden ratio.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Returns a number that depends on all bits of the key and the position. The function is
+/// the finalizer of the generator SplitMix64.
+pub(super) fn mask(key: u64, position: u64) -> u64 {
+    mix(key.wrapping_add(position.wrapping_mul(STEP)))
+}
+
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+/// The checksum of the words that were added so far.
+#[derive(Debug)]
+pub(super) struct Checksum {
+    sum: u64,
+    factor: u64,
+}
+
+impl Checksum {
+    /// Begins the checksum of a record with this mask and this length.
+    pub(super) fn new(mask: u64, length: usize) -> Self {
+        Self {
+            sum: mask ^ length as u64,
+            factor: mask,
+        }
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, word: u64) {
+        self.factor = self.factor.wrapping_add(STEP);
+        self.sum = self.sum.wrapping_add(word.wrapping_mul(self.factor | 1));
+    }
+
+    pub(super) fn finish(self) -> u64 {
+        mix(self.sum)
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+
+    fn checksum(mask: u64, words: &[u64]) -> u64 {
+        let mut checksum = Checksum::new(mask, 8 * words.len());
+        words.iter().for_each(|word| checksum.add(*word));
+        checksum.finish()
+    }
+
+    #[test]
+    fn each_changed_bit_changes_the_checksum() {
+        let words: Vec<u64> = (1..=20).map(|n: u64| n.wrapping_mul(STEP)).collect();
+        let good = checksum(7, &words);
+        for word in 0..words.len() {
+            for bit in 0..64 {
+                let mut changed = words.clone();
+                changed[word] ^= 1 << bit;
+                assert_ne!(checksum(7, &changed), good, "bit {bit} of word {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_the_number_and_the_position_of_the_words_count() {
+        let good = checksum(mask(1, 1), &[1, 2, 0]);
+        assert_ne!(good, checksum(mask(1, 1), &[2, 1, 0]));
+        assert_ne!(good, checksum(mask(1, 1), &[1, 2]));
+        assert_ne!(good, checksum(mask(1, 2), &[1, 2, 0]));
+        assert_ne!(good, checksum(mask(2, 1), &[1, 2, 0]));
+    }
+}

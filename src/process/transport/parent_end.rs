@@ -1,0 +1,244 @@
+//! [`ParentEnd`]: the parent's end of the transport to one worker. No method waits.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::ring::{Next, Receiver, Room, Scribbled, Sender};
+use super::rings::{Part, RING_BYTES, Rings};
+use super::{CHECK, WAITING, WAKE_UP};
+use crate::sys::channel::{self, Channel};
+
+/// The parent's end of the transport to one worker.
+pub(crate) struct ParentEnd {
+    channel: Arc<Channel>,
+    /// The shared memory, or `None` if all bytes travel through the socket.
+    shared: Option<Shared>,
+}
+
+struct Shared {
+    rings: Rings,
+    sender: Sender<Part>,
+    receiver: Receiver<Part>,
+    /// The bytes from the socket that are not wake-ups, as far as `receive_now` has not
+    /// returned them. Later bytes from the socket are no wake-ups either.
+    ///
+    /// A worker that cannot begin sends its refusal before it knows the shared memory. A
+    /// task may also write to its worker's socket by mistake.
+    from_socket: Option<VecDeque<u8>>,
+    /// `true` if the socket has reached its end.
+    is_closed: bool,
+}
+
+impl ParentEnd {
+    /// Returns the end of a transport through the socket, or through the shared memory.
+    pub(crate) fn new(channel: Channel, rings: Option<Rings>) -> Self {
+        let shared = rings.map(|rings| Shared {
+            sender: Sender::new(rings.to_worker(), rings.key_to_worker()),
+            receiver: Receiver::new(rings.to_parent(), rings.key_to_parent()),
+            rings,
+            from_socket: None,
+            is_closed: false,
+        });
+        Self {
+            channel: Arc::new(channel),
+            shared,
+        }
+    }
+
+    /// Returns the largest number of sent bytes that the worker may not have read.
+    pub(crate) fn capacity(&self) -> usize {
+        match &self.shared {
+            Some(_) => RING_BYTES,
+            None => channel::capacity(),
+        }
+    }
+
+    /// Sends as many bytes as there is room for, at least one.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room. The worker
+    /// then makes the socket readable or writable when it has made room. Returns
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten, and
+    /// the errors of the socket.
+    pub(crate) fn send_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(shared) = &mut self.shared else {
+            return self.channel.send_now(bytes);
+        };
+        loop {
+            match shared.sender.send(bytes, || wake(&self.channel)) {
+                Ok(0) => {}
+                sent => return sent.map_err(scribbled),
+            }
+            if shared.sender.may_sleep().map_err(scribbled)? {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+    }
+
+    /// Receives the bytes that have arrived. A result of 0 bytes means end-of-file.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived. Returns
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten, and
+    /// the errors of the socket.
+    pub(crate) fn receive_now(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Some(shared) = &mut self.shared else {
+            return self.channel.receive_now(into);
+        };
+        if let Some(bytes) = &mut shared.from_socket {
+            match bytes.read(into)? {
+                0 => {}
+                count => return Ok(count),
+            }
+        }
+        match shared.receiver.receive(into, || wake(&self.channel)) {
+            Ok(0) if shared.is_closed => Ok(0),
+            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+            received => received.map_err(scribbled),
+        }
+    }
+
+    /// Reads the wake-ups out of the socket, after `poll` has reported the socket. Returns
+    /// `true` if the worker has said that it waits for a message, after
+    /// [`check`](Self::check). Does nothing if messages travel through the socket.
+    pub(crate) fn read_wakeups(&mut self) -> bool {
+        let Some(shared) = self.shared.as_mut().filter(|shared| !shared.is_closed) else {
+            return false;
+        };
+        let mut bytes = [0; 256];
+        let bytes = match self.channel.receive_now(&mut bytes) {
+            Ok(0) => {
+                shared.is_closed = true;
+                return false;
+            }
+            Ok(count) => &bytes[..count],
+            Err(error) => {
+                shared.is_closed = error.kind() == io::ErrorKind::ConnectionReset;
+                return false;
+            }
+        };
+        if let Some(earlier) = &mut shared.from_socket {
+            earlier.extend(bytes);
+            return false;
+        }
+        let is_wakeup = |byte: &&u8| [WAKE_UP, WAITING].contains(*byte);
+        let (wakeups, others) = bytes.split_at(bytes.iter().take_while(is_wakeup).count());
+        if !others.is_empty() {
+            shared.from_socket = Some(others.iter().copied().collect());
+        }
+        wakeups.contains(&WAITING)
+    }
+
+    /// Returns `true` if messages travel through shared memory.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Asks the worker to say if it waits for a message.
+    pub(crate) fn check(&self) {
+        // A worker whose socket is full or closed gives no answer, and is noticed by other
+        // means.
+        let _ = self.channel.send_now(&[CHECK]);
+    }
+
+    /// Returns `true` if the worker, which has ended, may have begun a task after the task
+    /// `last`, although its messages do not say so.
+    pub(crate) fn may_have_begun_after(&self, last: u64) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| !shared.rings.is_last_begun(last))
+    }
+
+    /// Returns `true` if bytes have arrived in the shared memory.
+    pub(crate) fn has_arrived(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| shared.receiver.next().is_there())
+    }
+
+    /// Asks the worker to make the socket readable when it sends its next bytes through the
+    /// shared memory. Returns `false` if bytes have arrived already.
+    pub(crate) fn arm(&mut self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_none_or(|shared| shared.receiver.next().may_sleep())
+    }
+
+    /// Asks the worker not to make the socket readable.
+    pub(crate) fn disarm(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.receiver.next().wakes_up();
+        }
+    }
+
+    /// Returns a copy of what a thread needs to wait for the worker's bytes, and for room if
+    /// `is_full` is set.
+    pub(crate) fn watch(&self, is_full: bool) -> Watch {
+        let shared = self.shared.as_ref();
+        Watch {
+            channel: Arc::clone(&self.channel),
+            next: shared.map(|shared| shared.receiver.next().clone()),
+            room: shared
+                .filter(|_| is_full)
+                .map(|shared| shared.sender.room_wanted()),
+        }
+    }
+}
+
+/// The part of a [`ParentEnd`] that a thread needs to wait for bytes, without the pool's
+/// lock.
+pub(crate) struct Watch {
+    channel: Arc<Channel>,
+    /// The place of the next record, or `None` if the bytes travel through the socket.
+    next: Option<Next<Part>>,
+    /// The room for which unsent bytes wait in the shared memory.
+    room: Option<Room<Part>>,
+}
+
+impl Watch {
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Returns `true` if the worker has to see unsent bytes as room in the socket. With
+    /// shared memory the worker wakes this process when the ring has room.
+    pub(crate) fn sends_by_socket(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Returns `true` if bytes have arrived in the shared memory.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.next.as_ref().is_some_and(Next::is_there)
+    }
+
+    /// Returns `true` if the shared memory has room for the bytes that wait for room.
+    pub(crate) fn has_room(&self) -> bool {
+        self.room.as_ref().is_some_and(Room::is_there)
+    }
+
+    /// Announces that this thread is about to sleep until the socket has an event. The
+    /// thread must not sleep if [`has_bytes`](Self::has_bytes) returns `true` afterwards.
+    pub(crate) fn arm(&self) {
+        if let Some(next) = &self.next {
+            next.may_sleep();
+        }
+    }
+
+    /// Announces that this thread does not sleep any more.
+    pub(crate) fn wakes_up(&self) {
+        if let Some(next) = &self.next {
+            next.wakes_up();
+        }
+    }
+}
+
+/// Wakes the worker.
+fn wake(channel: &Channel) {
+    // The socket may be full of wake-ups that the worker has not read, which is enough to
+    // wake the worker. If the worker has ended, its process says so.
+    let _ = channel.send_now(&[WAKE_UP]);
+}
+
+fn scribbled(_: Scribbled) -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}

@@ -1,0 +1,115 @@
+//! Models of a ring, for `loom` to run in every order that threads allow.
+//!
+//! A process of the model is a thread, and a process sleeps until its bell rings. The bell
+//! takes the place of the socket: a wake-up that comes before the sleep ends the sleep.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::*;
+use crate::sync::{Condvar, Mutex};
+
+const KEY: u64 = 42;
+
+/// A wake-up for one process.
+struct Bell(Mutex<bool>, Condvar);
+
+impl Bell {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(false), Condvar::new()))
+    }
+
+    fn ring(&self) {
+        *self.0.lock() = true;
+        self.1.notify_one();
+    }
+
+    /// Sleeps until the bell has rung. A bell that never rings is a deadlock of the model.
+    fn sleep(&self) {
+        let mut has_rung = self.0.lock();
+        while !std::mem::take(&mut *has_rung) {
+            self.1.wait(&mut has_rung);
+        }
+    }
+}
+
+/// The memory of a ring with one line of records, in a model.
+fn memory() -> Arc<Vec<AtomicU64>> {
+    let words = words(LINE_BYTES);
+    Arc::new((0..words).map(|_| AtomicU64::new(0)).collect())
+}
+
+/// Receives one message of at most 8 bytes, and sleeps until the message arrives.
+fn receive(receiver: &mut Receiver<&[AtomicU64]>, bell: &Bell, wake: impl Fn()) -> [u8; 8] {
+    let mut into = [0; 8];
+    loop {
+        match receiver.receive(&mut into, &wake).unwrap() {
+            0 if receiver.next().may_sleep() => bell.sleep(),
+            0 => receiver.next().wakes_up(),
+            _ => return into,
+        }
+    }
+}
+
+/// Sends one message, and sleeps until the ring has room.
+fn send(sender: &mut Sender<&[AtomicU64]>, bytes: [u8; 8], bell: &Bell, wake: impl Fn()) {
+    while sender.send(&bytes, &wake).unwrap() == 0 {
+        if sender.may_sleep().unwrap() {
+            bell.sleep();
+        }
+    }
+}
+
+/// The receiver sleeps while no record is there, and the sender sleeps while the only line
+/// is in use.
+#[test]
+fn two_messages_through_one_line_arrive_and_no_wake_up_is_lost() {
+    loom::model(|| {
+        let memory = memory();
+        let (filled, freed) = (Bell::new(), Bell::new());
+        let sending = {
+            let (memory, filled, freed) = (memory.clone(), filled.clone(), freed.clone());
+            thread::spawn(move || {
+                let mut sender = Sender::new(&memory[..], KEY);
+                for n in [1, 2] {
+                    send(&mut sender, [n; 8], &freed, || filled.ring());
+                }
+            })
+        };
+        let mut receiver = Receiver::new(&memory[..], KEY);
+        for n in [1, 2] {
+            assert_eq!(receive(&mut receiver, &filled, || freed.ring()), [n; 8]);
+        }
+        sending.join().unwrap();
+    });
+}
+
+/// The process of the sender ends after any of its steps, which the model plays by leaving
+/// out the wake-up. The end of the process rings the bell, as the end of a process closes
+/// its socket.
+#[test]
+fn a_record_of_a_process_that_has_ended_is_whole_or_absent() {
+    loom::model(|| {
+        let memory = memory();
+        let bell = Bell::new();
+        let dies = {
+            let (memory, bell) = (memory.clone(), bell.clone());
+            thread::spawn(move || {
+                let mut sender = Sender::new(&memory[..], KEY);
+                assert_eq!(sender.send(&[7; 8], || {}), Ok(8));
+                bell.ring();
+            })
+        };
+        let mut receiver = Receiver::new(&memory[..], KEY);
+        let mut into = [0; 8];
+        if receiver.next().may_sleep() {
+            bell.sleep();
+        }
+        match receiver.receive(&mut into, || {}).unwrap() {
+            8 => assert_eq!(into, [7; 8]),
+            count => panic!("{count} bytes after the end of the process"),
+        }
+        dies.join().unwrap();
+    });
+}

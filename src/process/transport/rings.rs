@@ -1,0 +1,159 @@
+//! [`Rings`]: the memory that the parent and one worker share, with a ring in each
+//! direction.
+//!
+//! Each worker has a memory of its own, which no other worker maps. So a worker that writes
+//! to this memory by mistake spoils only its own messages.
+//!
+//! # The task that the worker has begun
+//!
+//! After a worker has ended, the pool must know if the worker had begun its task, because a
+//! task must not run twice. The worker says it twice: by the message `Started`, and before
+//! by the word `BEGUN`, which holds the masked number of the last task that it has begun.
+//! The task itself may overwrite both before it ends its process. So the pool takes a task
+//! for begun unless `BEGUN` holds exactly the number of the task before.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::checksum::mask;
+use super::ring::words;
+use crate::sys::shared_memory::SharedMemory;
+
+/// The number of bytes for records in each ring. The ring should fit into the cache of a
+/// CPU: rings of 1 MiB and more are slower.
+pub(super) const RING_BYTES: usize = 256 << 10;
+
+/// The index of the word that holds the number of the task that the worker has begun last.
+const BEGUN: usize = 0;
+
+/// The number of words in front of the rings, which is a cache line.
+const FRONT: usize = 8;
+
+const RING: usize = words(RING_BYTES);
+const WORDS: usize = FRONT + 2 * RING;
+
+/// The shared memory of a worker. A clone refers to the same memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Rings {
+    memory: Arc<SharedMemory>,
+    /// The key of the checksums, which only the two processes know.
+    key: u64,
+}
+
+impl Rings {
+    /// Creates the memory, and returns it with its file.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system is short of memory or descriptors, or refuses shared
+    /// memory.
+    pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
+        let (memory, file) = SharedMemory::create(WORDS)?;
+        let rings = Self {
+            memory: Arc::new(memory),
+            key: RandomState::new().build_hasher().finish(),
+        };
+        rings.begin(0);
+        Ok((rings, file))
+    }
+
+    /// Maps the file of the memory that the parent has created, in the worker.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file is not such a memory, or cannot be mapped.
+    pub(crate) fn open(file: &OwnedFd, key: u64) -> io::Result<Self> {
+        let memory = Arc::new(SharedMemory::open(file, WORDS)?);
+        Ok(Self { memory, key })
+    }
+
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Returns the key of the ring to the worker. The keys of the two rings differ, so that
+    /// a record that is copied to the other ring does not fit.
+    pub(super) fn key_to_worker(&self) -> u64 {
+        self.key
+    }
+
+    pub(super) fn key_to_parent(&self) -> u64 {
+        !self.key
+    }
+
+    pub(super) fn to_worker(&self) -> Part {
+        self.part(FRONT)
+    }
+
+    pub(super) fn to_parent(&self) -> Part {
+        self.part(FRONT + RING)
+    }
+
+    fn part(&self, start: usize) -> Part {
+        Part {
+            memory: Arc::clone(&self.memory),
+            start,
+        }
+    }
+
+    /// Records in the worker that it begins a task. The number 0 stands for no task.
+    pub(super) fn begin(&self, task: u64) {
+        // ORDERING: `Relaxed` is enough, because the parent reads the word only after this
+        // process has ended.
+        self.memory.words()[BEGUN].store(mask(self.key, task), Ordering::Relaxed);
+    }
+
+    /// Returns `true` if the last task that the worker has begun is `task`, in the parent,
+    /// after the worker has ended.
+    pub(super) fn is_last_begun(&self, task: u64) -> bool {
+        // ORDERING: `Relaxed` is enough, because the worker has ended.
+        self.memory.words()[BEGUN].load(Ordering::Relaxed) == mask(self.key, task)
+    }
+}
+
+/// The words of one ring.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    memory: Arc<SharedMemory>,
+    start: usize,
+}
+
+impl Deref for Part {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        &self.memory.words()[self.start..self.start + RING]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_processes_know_the_same_memory_and_the_same_task() {
+        let (ours, file) = Rings::create().unwrap();
+        let theirs = Rings::open(&file, ours.key()).unwrap();
+        assert!(ours.is_last_begun(0));
+        theirs.begin(7);
+        assert!(ours.is_last_begun(7));
+        assert!(!ours.is_last_begun(0) && !ours.is_last_begun(8));
+        // Zeros are no number of a task.
+        let begun = ours.memory.words()[BEGUN].swap(0, Ordering::Relaxed);
+        assert!((0..100).all(|task| !ours.is_last_begun(task)));
+        ours.memory.words()[BEGUN].store(begun, Ordering::Relaxed);
+        for (ours, theirs) in [
+            (ours.to_worker(), theirs.to_worker()),
+            (ours.to_parent(), theirs.to_parent()),
+        ] {
+            ours[3].store(5, Ordering::Relaxed);
+            assert_eq!(theirs[3].swap(0, Ordering::Relaxed), 5);
+        }
+        assert!(ours.is_last_begun(7), "no ring lies over the word");
+    }
+}

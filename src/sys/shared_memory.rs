@@ -1,0 +1,140 @@
+//! [`SharedMemory`]: memory that this process and one other process map.
+//!
+//! The memory belongs to a file that has no name (memfd_create(2)). The file is sealed, so
+//! no process can make it shorter: a read behind the end of a mapped file would end this
+//! process by SIGBUS. All pages exist from the start, so a shortage of memory is an error
+//! when the memory is made, and no signal later.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::{NonNull, null_mut};
+use std::slice;
+use std::sync::atomic::AtomicU64;
+
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
+    memfd_create,
+};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::current_process::move_above_stdio;
+
+/// The seals that keep the size of the file as it is, and keep the seals themselves.
+const SEALS: SealFlags = SealFlags::SHRINK
+    .union(SealFlags::GROW)
+    .union(SealFlags::SEAL);
+
+/// A mapping of shared memory. Dropping the value unmaps the memory.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    start: NonNull<AtomicU64>,
+    words: usize,
+}
+
+// SAFETY: the value only owns a mapping, whose words are atomics. Any thread may unmap it.
+unsafe impl Send for SharedMemory {}
+// SAFETY: a shared reference only gives access to atomics.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// Creates shared memory with this number of 64-bit words, all zero. Also returns the
+    /// memory's file, which another process needs for [`open`](Self::open).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system is short of memory or descriptors, or if it does not
+    /// allow this process to create such a file.
+    pub(crate) fn create(words: usize) -> io::Result<(Self, OwnedFd)> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = move_above_stdio(memfd_create(c"concurrent-futures", flags)?)?;
+        fallocate(&file, FallocateFlags::empty(), 0, 8 * words as u64)?;
+        fcntl_add_seals(&file, SEALS)?;
+        Ok((Self::map(&file, words)?, file))
+    }
+
+    /// Maps the file of shared memory that another process has created with this number of
+    /// words.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the file is not sealed or has another size, or if this process
+    /// cannot map it.
+    pub(crate) fn open(file: &OwnedFd, words: usize) -> io::Result<Self> {
+        let is_sealed = fcntl_get_seals(file)?.contains(SEALS);
+        let size = u64::try_from(fstat(file)?.st_size);
+        if !is_sealed || size != Ok(8 * words as u64) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Self::map(file, words)
+    }
+
+    fn map(file: impl AsFd, words: usize) -> io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses an address at which nothing is mapped yet.
+        let start = unsafe { mmap(null_mut(), 8 * words, access, MapFlags::SHARED, file, 0)? };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, words })
+    }
+
+    /// Returns the words of the memory. Another process may change each word at any time.
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping begins at a page, has this length, and is unmapped only by
+        // `drop`. All accesses to it are atomic, and each bit pattern is a valid word.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.words) }
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the mapping, and no reference to its words is left. An
+        // error would only mean that the memory stays mapped.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), 8 * self.words) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use rustix::fs::ftruncate;
+
+    use super::*;
+
+    #[test]
+    fn what_one_mapping_writes_the_other_reads() {
+        let (ours, file) = SharedMemory::create(1024).unwrap();
+        let theirs = SharedMemory::open(&file, 1024).unwrap();
+        assert!(
+            theirs
+                .words()
+                .iter()
+                .all(|word| word.load(Ordering::Relaxed) == 0)
+        );
+        for (n, word) in ours.words().iter().enumerate() {
+            word.store(n as u64, Ordering::Relaxed);
+        }
+        let read = theirs
+            .words()
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed));
+        assert!(read.eq(0..1024));
+    }
+
+    #[test]
+    fn no_process_can_change_the_size() {
+        let (_ours, file) = SharedMemory::create(1024).unwrap();
+        for size in [0, 4096, 1 << 20] {
+            assert!(ftruncate(&file, size).is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn another_file_is_refused() {
+        let (_ours, file) = SharedMemory::create(1024).unwrap();
+        assert!(SharedMemory::open(&file, 1025).is_err(), "it is shorter");
+        assert!(SharedMemory::open(&file, 512).is_err(), "it is longer");
+        let unsealed = memfd_create(c"other", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&unsealed, 8192).unwrap();
+        assert!(SharedMemory::open(&unsealed, 1024).is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! Tasks that write to the memory that their worker shares with the pool.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use concurrent_futures::{Error, ProcessPoolExecutor, Transport};
+
+use crate::fixture::*;
+
+fn pool_by_shared_memory(max_workers: usize) -> ProcessPoolExecutor {
+    let builder = ProcessPoolExecutor::builder().max_workers(max_workers);
+    builder.transport(Transport::Shared).build().unwrap()
+}
+
+/// Returns the words of the shared memory of this worker.
+fn shared_words() -> &'static mut [u64] {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps
+        .lines()
+        .find(|line| line.contains("memfd:concurrent-futures"));
+    let range = line.expect("it is mapped").split(' ').next().unwrap();
+    let (start, end) = range.split_once('-').unwrap();
+    let address = |hex| usize::from_str_radix(hex, 16).unwrap();
+    let (start, end) = (address(start), address(end));
+    let words: *mut u64 = std::ptr::with_exposed_provenance_mut(start);
+    // SAFETY: the memory is mapped as long as the worker lives. That other threads and the
+    // parent use the words is the point of these tests.
+    unsafe { std::slice::from_raw_parts_mut(words, (end - start) / 8) }
+}
+
+/// A generator of numbers that look random, the same for each seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 27)
+    }
+}
+
+/// A task: writes some words where it likes, and returns its number.
+fn scribble((n, words): (u64, u64)) -> u64 {
+    let memory = shared_words();
+    let mut numbers = Numbers(n);
+    for _ in 0..words {
+        // Half of the writes hit the first lines of the memory or of a ring, which matter.
+        let at = match numbers.next() % 4 {
+            0 => numbers.next() % 64,
+            1 => memory.len() as u64 / 2 + numbers.next() % 512,
+            _ => numbers.next() % memory.len() as u64,
+        };
+        memory[at as usize] = match numbers.next() % 4 {
+            0 => 0,
+            1 => numbers.next() % 9000,
+            _ => numbers.next(),
+        };
+    }
+    n
+}
+
+/// A task: counts itself, writes zeros over everything, so that all messages look unsent, and
+/// ends its worker.
+fn wipe_and_end(runs: String) {
+    note(&runs);
+    shared_words().fill(0);
+    std::process::abort();
+}
+
+/// Appends a byte to the file.
+fn note(file: &str) {
+    let mut file = File::options()
+        .append(true)
+        .create(true)
+        .open(file)
+        .unwrap();
+    file.write_all(b".").unwrap();
+}
+
+/// The first word of a worker's third message, which is the answer for its first task. In
+/// front of it are 8 words, the ring to the worker, and of the ring to the parent 16 words and
+/// two messages of 8 words each.
+const FIRST_ANSWER: usize = 8 + (16 + 32768) + 16 + 2 * 8;
+
+/// A task: leaves a thread behind that destroys the answer.
+fn destroy_own_answer((): ()) {
+    let words = shared_words().as_mut_ptr_range();
+    assert!(FIRST_ANSWER < shared_words().len());
+    let answer = words.start.wrapping_add(FIRST_ANSWER).expose_provenance();
+    let has_begun = Arc::new(Barrier::new(2));
+    let begins = Arc::clone(&has_begun);
+    thread::spawn(move || {
+        let answer: *mut u64 = std::ptr::with_exposed_provenance_mut(answer);
+        begins.wait();
+        loop {
+            // SAFETY: the word is mapped as long as the worker lives.
+            unsafe { answer.write_volatile(0) };
+        }
+    });
+    has_begun.wait();
+}
+
+/// A task: writes bytes that are no message to each socket.
+fn write_to_sockets((): ()) {
+    for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        if target.to_string_lossy().starts_with("socket:") {
+            let number: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+            // SAFETY: the bytes are there to be read.
+            unsafe { libc::write(number, [0x77_u8; 100].as_ptr().cast(), 100) };
+        }
+    }
+    linger(());
+}
+
+/// A task: closes all descriptors but the standard ones.
+fn close_all(n: u32) -> u32 {
+    for number in 3..4096 {
+        // SAFETY: the worker's own code is the last one that minds.
+        unsafe { libc::close(number) };
+    }
+    n
+}
+
+alone! {
+    /// Each task has its own value, or its worker's death, and none of another.
+    fn no_task_that_scribbles_changes_a_value_or_holds_anything_up() {
+        let executor = pool_by_shared_memory(2);
+        let rounds = std::env::var("SCRIBBLES").map_or(100, |n| n.parse().unwrap());
+        let mut deaths = 0;
+        for n in 0..rounds {
+            let innocent = executor.submit(double, n).unwrap();
+            let words = [1, 3, 100, 30_000][n as usize % 4];
+            let guilty = executor.submit(scribble, (n as u64, words)).unwrap();
+            assert_eq!(*value(&innocent), 2 * n, "round {n}");
+            match guilty.exception_timeout(LIMIT).expect("it ends") {
+                None => assert_eq!(*value(&guilty), n as u64),
+                Some(Error::WorkerDied(_)) => deaths += 1,
+                Some(other) => panic!("round {n}: {other}"),
+            }
+        }
+        assert_goes_on(&executor);
+        eprintln!("{deaths} workers of {rounds} died");
+    }
+
+    /// The message that says that the task has begun is gone as well.
+    fn a_task_that_wipes_the_shared_memory_is_not_run_again() {
+        for _ in 0..10 {
+            let executor = pool_by_shared_memory(1);
+            let runs = scratch_file("wipes");
+            let _ = fs::remove_file(&runs);
+            let wipes = executor.submit(wipe_and_end, runs.display().to_string()).unwrap();
+            assert_eq!(death(&wipes).signal(), Some("SIGABRT"));
+            assert_eq!(fs::read(&runs).unwrap(), b".");
+            assert_goes_on(&executor);
+        }
+    }
+
+    /// It hung: the pool waited for an answer that it could not see.
+    fn a_task_whose_answer_was_destroyed_fails_alone() {
+        // The pool may read the answer before it is destroyed.
+        for _ in 0..20 {
+            let executor = pool_by_shared_memory(1);
+            let guilty = executor.submit(destroy_own_answer, ()).unwrap();
+            if let Some(error) = guilty.exception_timeout(LIMIT).expect("it ends") {
+                assert!(error.to_string().contains("shares with its parent"), "{error}");
+                return assert_goes_on(&executor);
+            }
+        }
+        panic!("each answer was read");
+    }
+
+    fn bytes_in_the_socket_end_the_worker_that_sent_them() {
+        let executor = pool_by_shared_memory(1);
+        let future = executor.submit(write_to_sockets, ()).unwrap();
+        let text = death(&future).to_string();
+        assert!(text.contains("SIGKILL") && text.contains("nonsense"), "{text}");
+        assert_goes_on(&executor);
+    }
+
+    /// The answer needs no descriptor. The worker ends when it has to sleep or to wake the
+    /// pool, and the next task goes on elsewhere.
+    fn a_task_that_closes_descriptors_has_its_value_and_harms_no_other() {
+        let executor = pool_by_shared_memory(1);
+        for n in 0..20 {
+            assert_eq!(*value(&executor.submit(close_all, n).unwrap()), n);
+            assert_goes_on(&executor);
+        }
+    }
+}
