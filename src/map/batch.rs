@@ -3,26 +3,29 @@
 
 use std::time::Instant;
 
-use super::chunk_size::chunk_sizes;
+use super::chunk_size::ChunkSizes;
 use super::contained_vec::ContainedVec;
+use super::measured::{ChunkTimer, Measurement};
 use super::options::MapOptions;
 use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
 use crate::future::{Future, TaskFuture};
 use crate::panic::catch;
+use crate::sync::yield_now;
 use crate::waitable::{Target, Waitable, sealed};
 
 /// The items of one task of a map.
 pub(crate) enum Batch<A> {
     One(A),
-    Many(ContainedVec<A>),
+    /// A chunk. The chunk has a timer if the map chooses the chunk sizes automatically.
+    Many(ContainedVec<A>, Option<ChunkTimer>),
 }
 
 impl<A> Batch<A> {
     fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,
-            Self::Many(items) => items.len(),
+            Self::Many(items, _) => items.len(),
         }
     }
 }
@@ -35,20 +38,34 @@ pub(super) fn batches<A, R>(
     mut items: impl Iterator<Item = A>,
     mut submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error>,
 ) -> impl FnMut() -> Option<(usize, Result<Part<R>, Error>)> {
-    let mut sizes = chunk_sizes(options.chunk_size, workers, items.size_hint());
+    let mut sizes = ChunkSizes::new(workers);
+    let measurement = Measurement::new();
     move || {
-        let batch = match sizes() {
-            1 => Batch::One(items.next()?),
-            size => {
-                let chunk: ContainedVec<A> = items.by_ref().take(size).collect();
-                if chunk.len() == 0 {
-                    return None;
+        let batch = match options.chunk_size {
+            Some(1) => Batch::One(items.next()?),
+            Some(size) => Batch::Many(draw(&mut items, size)?, None),
+            None => {
+                // The number is asked for each time, because an iterator that filters
+                // knows only how many items may remain.
+                let remaining = items.size_hint().1;
+                if sizes.gives_way(measurement.get()) {
+                    yield_now();
                 }
-                Batch::Many(chunk)
+                let size = sizes.next(remaining, measurement.get());
+                let chunk = draw(&mut items, size)?;
+                let timer = measurement.timer(chunk.len());
+                Batch::Many(chunk, Some(timer))
             }
         };
         Some((batch.len(), submit(batch)))
     }
+}
+
+/// Returns the next `size` items, or all remaining items if there are fewer. Returns `None`
+/// if no items remain.
+fn draw<A>(items: &mut impl Iterator<Item = A>, size: usize) -> Option<ContainedVec<A>> {
+    let chunk: ContainedVec<A> = items.take(size).collect();
+    (chunk.len() > 0).then_some(chunk)
 }
 
 /// Converts a function that submits a single item to a function that submits a batch of one
@@ -62,18 +79,27 @@ where
 {
     move |batch| match batch {
         Batch::One(item) => submit(item).map(Part::one),
-        Batch::Many(_) => unreachable!("its maps are unchunked"),
+        Batch::Many(..) => unreachable!("its maps are unchunked"),
     }
 }
 
-/// Calls `f` for each item of a chunk. If `f` panics for one item, `f` is still called for
-/// the other items.
+/// Calls `f` for each item of a chunk, and measures the chunk if the chunk has a timer. If
+/// `f` panics for one item, `f` is still called for the other items.
 pub(crate) fn each<A, R>(
     f: impl Fn(A) -> R,
     items: ContainedVec<A>,
+    timer: Option<&ChunkTimer>,
 ) -> ContainedVec<Result<R, Error>> {
     let call = |item| catch(|| f(item)).map_err(Error::Panicked);
-    items.into_vec().into_iter().map(call).collect()
+    let begun = timer.map(|timer| {
+        timer.begin();
+        (timer, Instant::now())
+    });
+    let results = items.into_vec().into_iter().map(call).collect();
+    if let Some((timer, start)) = begun {
+        timer.end(start.elapsed());
+    }
+    results
 }
 
 /// The future of the task that runs one batch.

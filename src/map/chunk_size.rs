@@ -1,34 +1,89 @@
-//! The sizes of a map's chunks. The caller gives the size, or the sizes depend on the
-//! number of items.
+//! [`ChunkSizes`]: the sizes of the chunks of a map that chooses them automatically.
+//!
+//! A map submits its chunks before most of its items have run. The size of each chunk
+//! therefore follows from the chunks that have ended before, as [`Measured`] knows them,
+//! and from the number of remaining items:
+//!
+//! * One item, until a chunk has ended. No long item then waits for another long item of
+//!   the same chunk. If the pool begins no chunk, because the pool is busy with other tasks,
+//!   the size doubles after each [`PATIENCE`] chunks. A large map on a busy pool then has
+//!   fewer tasks than items.
+//! * Then as many items as run for [`AIM`], but not more items than have been measured. A
+//!   few short items at the beginning then do not lead to a large chunk.
+//! * Towards the end, at most a part of the remaining items, so that all workers end at
+//!   about the same time. This is the rule of guided self-scheduling.
 
-/// Returns a function that returns the size of the next chunk. The size is `given`. Without
-/// `given`, the size depends on the number of items, or grows from chunk to chunk if that
-/// number is unknown.
-pub(super) fn chunk_sizes(
-    given: Option<usize>,
+use super::measured::{AIM, Measured};
+
+/// The largest number of items of a chunk, which limits the memory of a chunk.
+const LARGEST: usize = 4096;
+
+/// The number of chunks of one size that a map submits to a pool that begins none of them,
+/// before the map doubles the size. The number is larger than the number of chunks that a
+/// map can submit while the first worker starts.
+const PATIENCE: usize = 4096;
+
+/// The number of chunks after which the map lets other threads run for the first time if no
+/// chunk has ended.
+const FIRST_YIELD: usize = 16;
+
+/// The number of parts for each worker into which the remaining items are divided. The next
+/// chunk has at most one part. With four parts instead of two, a map makes about twice as
+/// many small chunks at its end, but no chunk of two workers has more than an eighth of the
+/// items, even if the measured items were much shorter than the other items.
+const PARTS: usize = 4;
+
+/// The sizes of the chunks of one map.
+pub(super) struct ChunkSizes {
     workers: usize,
-    size_hint: (usize, Option<usize>),
-) -> impl FnMut() -> usize {
-    /// The number of chunks for each worker. More chunks for each worker balance the load
-    /// better, and fewer chunks cost less.
-    const CHUNKS: usize = 4;
-    const LARGEST: usize = 1024;
-    let known = || match size_hint {
-        (least, Some(most)) if least == most => {
+    /// The number of chunks that the map has submitted.
+    submitted: usize,
+}
+
+impl ChunkSizes {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
             // `workers` may be 0, because an executor of another crate may have no workers
             // at this moment.
-            let chunks = workers.max(1).saturating_mul(CHUNKS);
-            Some(least.div_ceil(chunks).max(1))
+            workers: workers.max(1),
+            submitted: 0,
         }
-        _ => None,
-    };
-    let fixed = given.or_else(known);
-    let mut growing = 1;
-    move || {
-        fixed.unwrap_or_else(|| {
-            let size = growing;
-            growing = LARGEST.min(2 * size);
-            size
-        })
+    }
+
+    /// Returns the size of the next chunk. `remaining` is the largest possible number of
+    /// remaining items, or `None` if this number is unknown. The iterator of items may
+    /// report a wrong number, which makes chunks only smaller or larger.
+    pub(super) fn next(&mut self, remaining: Option<usize>, measured: Measured) -> usize {
+        self.submitted = self.submitted.saturating_add(1);
+        let size = match measured {
+            Measured::NothingBegan => self.next_unbegun(),
+            Measured::NothingEnded => 1,
+            Measured::Ended { items, mean } => {
+                let size = (AIM / mean.max(1)).min(items);
+                usize::try_from(size).unwrap_or(usize::MAX)
+            }
+        };
+        let parts = self.workers.saturating_mul(PARTS);
+        let part = remaining.map_or(usize::MAX, |items| items / parts);
+        size.min(part).clamp(1, LARGEST)
+    }
+
+    /// Returns `true` if the map should let other threads run before it submits the next
+    /// chunk, because no chunk has ended yet. The system may have put the first worker on
+    /// the CPU of the submitting thread, where the worker would otherwise wait for some
+    /// milliseconds. The answer is `true` at most nine times for a map, because each time
+    /// may cost milliseconds if other programs use the CPU.
+    pub(super) fn gives_way(&self, measured: Measured) -> bool {
+        let is_measured = matches!(measured, Measured::Ended { .. });
+        let at = FIRST_YIELD..=PATIENCE;
+        !is_measured && at.contains(&self.submitted) && self.submitted.is_power_of_two()
+    }
+
+    fn next_unbegun(&mut self) -> usize {
+        let doublings = (self.submitted - 1) / PATIENCE;
+        LARGEST.min(1 << doublings.min(LARGEST.ilog2() as usize))
     }
 }
+
+#[cfg(test)]
+mod tests;

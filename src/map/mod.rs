@@ -8,6 +8,7 @@
 mod batch;
 mod chunk_size;
 mod contained_vec;
+mod measured;
 mod options;
 mod unordered;
 
@@ -18,6 +19,7 @@ use std::time::Instant;
 
 pub(crate) use self::batch::{Batch, Part, each, one_by_one};
 pub(crate) use self::contained_vec::ContainedVec;
+pub(crate) use self::measured::ChunkTimer;
 pub use self::options::MapOptions;
 pub use self::unordered::Unordered;
 

@@ -7,7 +7,7 @@ use super::settings::{Config, TaskSettings};
 use crate::completion::{Completion, PoolId};
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats};
-use crate::map::ContainedVec;
+use crate::map::{ChunkTimer, ContainedVec};
 
 pub(super) enum Pool {}
 
@@ -48,6 +48,7 @@ impl Pool {
         self: &Arc<Self>,
         _f: fn(A) -> R,
         _items: &ContainedVec<A>,
+        _timer: Option<ChunkTimer>,
         _settings: TaskSettings,
     ) -> Result<Completion<ContainedVec<Result<R, Error>>>, Error> {
         match **self {}

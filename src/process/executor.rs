@@ -479,9 +479,10 @@ impl ProcessPoolExecutor {
             Batch::One(item) => self
                 .submit_with_settings(settings.clone(), f, item)
                 .map(Part::one),
-            Batch::Many(items) => {
+            Batch::Many(items, timer) => {
                 let size = items.len();
-                let submitted = self.pool.submit_chunk(f, &items, settings.clone());
+                let settings = settings.clone();
+                let submitted = self.pool.submit_chunk(f, &items, timer, settings);
                 drop(items);
                 let future = submitted.map(TaskFuture::<_, Self>::new);
                 future.map(|future| Part::many(future, size))

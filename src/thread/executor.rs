@@ -286,9 +286,9 @@ impl ThreadPoolExecutor {
             let f = Arc::clone(&f);
             match batch {
                 Batch::One(item) => self.submit(move |item| f(item), item).map(Part::one),
-                Batch::Many(items) => {
+                Batch::Many(items, timer) => {
                     let size = items.len();
-                    self.submit(move |items| map::each(&*f, items), items)
+                    self.submit(move |items| map::each(&*f, items, timer.as_ref()), items)
                         .map(|future| Part::many(future, size))
                 }
             }

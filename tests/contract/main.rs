@@ -53,6 +53,7 @@ mod callbacks;
 mod composing;
 mod joining;
 mod mapping;
+mod mapping_automatic;
 mod mapping_in_time;
 mod mapping_unordered;
 mod quiet;

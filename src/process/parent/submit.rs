@@ -41,14 +41,16 @@ impl Pool {
         self.check_open()?;
         let call = Call::one(f).map_err(not_shippable)?;
         let frame = task_frame(call, args).map_err(unencodable)?;
-        self.queue(frame, settings, one, waits)
+        self.queue(frame, settings, one, None, waits)
     }
 
-    /// Queues one task that calls `f` for each of the items.
+    /// Queues one task that calls `f` for each of the items. The task publishes its run time
+    /// by `timer`.
     pub(in crate::process) fn submit_chunk<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,
         items: &map::ContainedVec<A>,
+        timer: Option<map::ChunkTimer>,
         settings: TaskSettings,
     ) -> Result<Completion<Results<R>>, Error> {
         self.check_open()?;
@@ -57,7 +59,7 @@ impl Pool {
             packed.push(item).map_err(unencodable)?;
         }
         let decode = chunk(packed.items());
-        self.queue(packed.into_frame(), settings, decode, true)
+        self.queue(packed.into_frame(), settings, decode, timer, true)
     }
 
     /// Encodes the call of an initializer.
@@ -80,6 +82,7 @@ impl Pool {
         mut call: Vec<u8>,
         settings: TaskSettings,
         decode: D,
+        timer: Option<map::ChunkTimer>,
         waits: bool,
     ) -> Result<Completion<T>, Error>
     where
@@ -107,6 +110,7 @@ impl Pool {
             pool: Arc::clone(self),
             completion: completion.clone(),
             decode,
+            timer,
         };
         self.enqueue(QueuedTask::new(Box::new(task), settings), waits)?;
         Ok(completion)

@@ -10,9 +10,9 @@ use super::pool::Pool;
 use super::queued_task::AnyRemoteTask;
 use crate::completion::{Completion, EncodedCall, Finalizer, Job, Notification, PollRemote};
 use crate::error::{CodecError, Error, Side};
-use crate::map::ContainedVec;
+use crate::map::{ChunkTimer, ContainedVec};
 use crate::panic::{catch, contain};
-use crate::process::wire::answer::{Answer, answers};
+use crate::process::wire::answer::{Answer, answers, run_time};
 use crate::process::wire::codec::{self, CodecFault};
 use crate::process::wire::frame::ProtocolError;
 use crate::process::wire::message::FOREIGN_BYTES;
@@ -55,6 +55,9 @@ pub(super) struct RemoteTask<T, D> {
     pub(super) pool: Arc<Pool>,
     pub(super) completion: Completion<T>,
     pub(super) decode: D,
+    /// The timer, if the task is a chunk of a map that chooses the chunk sizes
+    /// automatically.
+    pub(super) timer: Option<ChunkTimer>,
 }
 
 impl<T, D> RemoteTask<T, D>
@@ -64,6 +67,16 @@ where
 {
     fn settle(&self, outcome: Result<T, Error>) -> Option<Notification> {
         self.completion.settle(outcome).ok()
+    }
+
+    /// Publishes the run time of a chunk before the collector decodes the chunk's results,
+    /// because the map may submit its other chunks meanwhile.
+    fn publish_run_time(&self, answer: &Answer<Vec<u8>>) {
+        if let (Some(timer), Answer::Returned(bytes)) = (&self.timer, answer) {
+            if let Some(time) = run_time(bytes) {
+                timer.end(time);
+            }
+        }
     }
 }
 
@@ -87,6 +100,9 @@ where
 
     fn begin(&self) {
         self.completion.start();
+        if let Some(timer) = &self.timer {
+            timer.begin();
+        }
     }
 
     fn answered(
@@ -94,6 +110,7 @@ where
         answer: Answer<Vec<u8>>,
         name: Option<Arc<str>>,
     ) -> Option<Finalizer> {
+        self.publish_run_time(&answer);
         let completion = self.completion.clone();
         let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
         let finalizer = move || {

@@ -1,6 +1,8 @@
 //! [`Answer`]: the outcome of a call, and [`InitializeFailure`]: the reason why an
 //! initializer failed.
 
+use std::time::Duration;
+
 use super::codec::CodecFault;
 use super::fields::{append, read};
 use super::frame::{FrameWriter, Frames, Header, Kind, ProtocolError};
@@ -33,12 +35,32 @@ impl<B> Answer<B> {
     }
 }
 
+/// The number of bytes of the run time at the end of a chunk's answer.
+const RUN_TIME: usize = 8;
+
+/// Appends the run time of a chunk to the payload of the chunk's answer, after the answers
+/// for the items.
+pub(super) fn write_run_time(time: Duration, out: &mut Vec<u8>) {
+    let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    out.extend_from_slice(&nanoseconds.to_le_bytes());
+}
+
+/// Reads the run time of a chunk from the payload of the chunk's answer, or returns `None`
+/// if the payload is too short. The run time may have any value, because another process
+/// sent it.
+pub(crate) fn run_time(returned: &[u8]) -> Option<Duration> {
+    let (_, nanoseconds) = returned.split_last_chunk::<RUN_TIME>()?;
+    Some(Duration::from_nanos(u64::from_le_bytes(*nanoseconds)))
+}
+
 /// Reads the answers for the items of a chunk from the payload of the task's answer. The
 /// iterator yields each answer with the number of its item.
 pub(crate) fn answers(
     returned: &[u8],
 ) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), ProtocolError>> {
-    Frames::within(returned).map(|frame| {
+    let frames = returned.split_last_chunk::<RUN_TIME>();
+    let frames = frames.map_or(returned, |(frames, _)| frames);
+    Frames::within(frames).map(|frame| {
         let (Header { kind, task, .. }, payload) = frame?;
         let answer = match kind {
             Kind::Returned => Answer::Returned(payload),

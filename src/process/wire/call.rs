@@ -20,11 +20,12 @@
 use std::any::type_name;
 use std::fmt;
 use std::mem::transmute;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::answer::{InitializeFailure, WirePanic, write_fault};
+use super::answer::{InitializeFailure, WirePanic, write_fault, write_run_time};
 use super::codec::{self, CodecFault};
 use super::frame::{FrameWriter, Frames, Kind};
 use crate::executor::InitializerOutcome;
@@ -276,7 +277,7 @@ where
 }
 
 /// The [`Trampoline`] of a call that [`Call::each`] made. The value of a chunk's task
-/// consists of the answers for the chunk's items.
+/// consists of the answers for the chunk's items, and of the chunk's run time.
 unsafe fn run_each<A, R>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
 where
     A: DeserializeOwned,
@@ -286,11 +287,13 @@ where
     // -> R`.
     let f = unsafe { function_at::<A, R>(function) };
     let open = FrameWriter::begin(out, Kind::Returned, task);
+    let start = Instant::now();
     // `flatten` skips malformed frames, whose items get no answer. The parent writes only
     // well-formed frames.
     for (header, args) in Frames::within(args).flatten() {
         answer(f, header.task, args, out);
     }
+    write_run_time(start.elapsed(), out);
     open.close(out);
 }
 

@@ -18,6 +18,7 @@
 //! A chunk of a map is one task. The arguments of a chunk's task are frames of the kind
 //! `Item`, one frame for each item. The value of a chunk's task consists of frames too, one
 //! answer for each item. The `Item` frames and the answers of a chunk are numbered from 0.
+//! After the answers follows the run time of the chunk, as a `u64` of nanoseconds.
 
 use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
@@ -156,7 +157,7 @@ pub(crate) fn refused(why: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::answer::{WirePanic, answers};
+    use super::super::answer::{WirePanic, answers, run_time};
     use super::super::frame::HEADER;
     use super::*;
 
@@ -218,6 +219,7 @@ mod tests {
                     let _ = Request::of(frame(kind, &payload[..end]));
                     let _ = Reply::of(frame(kind, &payload[..end]));
                     let _ = answers(&payload[..end]).count();
+                    let _ = run_time(&payload[..end]);
                 }
             }
         }

@@ -61,7 +61,7 @@ fn queued(pool: &Arc<Pool>) -> Completion<()> {
 
 fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Completion<()> {
     let call = bare(Kind::Task, 0).to_vec();
-    pool.queue(call, settings, one::<()>, true).unwrap()
+    pool.queue(call, settings, one::<()>, None, true).unwrap()
 }
 
 /// Submits a task, and reports that the dummy worker has started it.
@@ -348,7 +348,7 @@ fn a_long_queue_does_not_keep_its_memory() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let call = bare(Kind::Task, 0).to_vec();
-    let queue = || pool.queue(call.clone(), TaskSettings::default(), one::<()>, true);
+    let queue = || pool.queue(call.clone(), TaskSettings::default(), one::<()>, None, true);
     let all: Vec<_> = (0..20_000).map(|_| queue().unwrap()).collect();
     assert!(pool.lock().queue.capacity() >= 20_000);
     for task in &all {
@@ -639,7 +639,7 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     let mut call = bare(Kind::Task, 0).to_vec();
     call.resize(8 * channel::capacity(), 0);
     let task = pool
-        .queue(call, TaskSettings::default(), one::<()>, true)
+        .queue(call, TaskSettings::default(), one::<()>, None, true)
         .unwrap();
     let mut state = pool.lock();
     let handle = state.workers.get_mut(&0).unwrap();

@@ -1,8 +1,11 @@
 //! Tests that make, encode and run calls in a single process.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, Serializer};
 
-use super::super::answer::{Answer, answers};
+use super::super::answer::{Answer, answers, run_time};
 use super::super::assembler::Assembler;
 use super::super::frame::Frame;
 use super::super::message::{Reply, Request};
@@ -209,6 +212,22 @@ fn each_item_of_a_chunk_has_an_answer_of_its_own() {
         "6",
     ];
     assert_eq!(kinds.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_answer_of_a_chunk_says_how_long_the_chunk_ran() {
+    const NAP: Duration = Duration::from_millis(2);
+    let mut chunk = Chunk::new(Call::each(|()| sleep(NAP)).unwrap());
+    chunk.push(&()).unwrap();
+    chunk.push(&()).unwrap();
+    let start = Instant::now();
+    let Reply::Answer(0, Answer::Returned(bytes)) = reply(&chunk.into_frame()) else {
+        panic!("a chunk returns");
+    };
+    let ran = run_time(&bytes).unwrap();
+    assert!(2 * NAP <= ran && ran <= start.elapsed(), "{ran:?}");
+    assert_eq!(run_time(&bytes[..7]), None);
+    assert_eq!(run_time(&[0xff; 8]), Some(Duration::from_nanos(u64::MAX)));
 }
 
 #[test]

@@ -1,0 +1,160 @@
+//! [`Measured`]: the run time of a map's items, as far as chunks of the map have ended, and
+//! [`ChunkTimer`], which measures a chunk.
+//!
+//! A thread of a pool publishes the run time of each chunk that it has run. The parent of
+//! worker processes publishes the run times that the workers send. The thread that submits
+//! the map's next chunk reads the mean. Only whole chunks are measured, because reading a
+//! clock takes longer than a short item. No lock protects the mean, so a map in a forked
+//! process cannot wait for a lock whose owner does not exist in that process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// The run time of a chunk, in nanoseconds, that a map tries to reach. A task of a process
+/// pool costs about a tenth of this time, and a task of a thread pool costs much less.
+pub(super) const AIM: u32 = 200_000;
+
+/// The weight of the old mean in a new mean, in which the last chunk has the weight 1. With
+/// this weight, the last few chunks decide.
+const OLD_WEIGHT: u64 = 3;
+
+/// The largest factor by which the last chunk may exceed the old mean. A longer run time
+/// counts as this factor. A single chunk that is slow only because the system took the CPU
+/// away then changes the mean little. Twenty slow chunks in a row still change the mean by
+/// the factor between the smallest and the largest chunk.
+const SLOWER: u64 = 4;
+
+/// The smallest mean that counts as the old mean, in nanoseconds, so that a mean of 0 can
+/// grow.
+const LEAST: u64 = 50;
+
+/// The state of a map's measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measured {
+    /// No chunk has begun to run.
+    NothingBegan,
+    /// A chunk has begun, but none has ended.
+    NothingEnded,
+    /// At least one chunk has ended.
+    Ended {
+        /// The number of items in the chunks that have ended, at least 1.
+        items: u32,
+        /// The mean run time of an item in nanoseconds, in which the last chunks count
+        /// most. The mean is at most [`AIM`], because a chunk of longer items has one item,
+        /// whatever their length is.
+        mean: u32,
+    },
+}
+
+impl Measured {
+    /// Returns the state after the first chunk has begun.
+    fn begin(self) -> Self {
+        match self {
+            Self::NothingBegan => Self::NothingEnded,
+            later => later,
+        }
+    }
+
+    /// Returns the state after one more chunk of `items` items has ended, which ran for
+    /// `nanoseconds`.
+    pub(super) fn end(self, items: u32, nanoseconds: u64) -> Self {
+        let items = items.max(1);
+        let each = (nanoseconds / u64::from(items)).min(u64::from(AIM));
+        let (before, mean) = match self {
+            Self::NothingBegan | Self::NothingEnded => (0, each),
+            Self::Ended { items, mean } => {
+                let mean = u64::from(mean.min(AIM));
+                let each = each.min(SLOWER * mean.max(LEAST));
+                (items, (OLD_WEIGHT * mean + each) / (OLD_WEIGHT + 1))
+            }
+        };
+        Self::Ended {
+            items: items.saturating_add(before),
+            mean: u32::try_from(mean).expect("no part of the mean exceeds AIM"),
+        }
+    }
+
+    /// Packs the state into a number: 0, 1, or the items in the upper half and the mean in
+    /// the lower half.
+    fn to_bits(self) -> u64 {
+        match self {
+            Self::NothingBegan => 0,
+            Self::NothingEnded => 1,
+            Self::Ended { items, mean } => u64::from(items) << 32 | u64::from(mean),
+        }
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        match bits {
+            0 => Self::NothingBegan,
+            1 => Self::NothingEnded,
+            // The casts cut the number into its halves.
+            _ => Self::Ended {
+                items: (bits >> 32) as u32,
+                mean: bits as u32,
+            },
+        }
+    }
+}
+
+/// The measurement of one map, which all threads share.
+#[derive(Clone, Debug)]
+pub(super) struct Measurement(Arc<AtomicU64>);
+
+impl Measurement {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(Measured::NothingBegan.to_bits())))
+    }
+
+    pub(super) fn get(&self) -> Measured {
+        // ORDERING: `Relaxed` is enough, because no other data is published with the
+        // number. The load pairs with the update in `update`. After the result of a chunk
+        // has been read, the ordering of the result makes the chunk's update visible here.
+        Measured::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Returns the timer for a chunk of `items` items.
+    pub(super) fn timer(&self, items: usize) -> ChunkTimer {
+        ChunkTimer {
+            measurement: self.clone(),
+            items: u32::try_from(items).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn update(&self, change: impl Fn(Measured) -> Measured) {
+        let change = |bits| Some(change(Measured::from_bits(bits)).to_bits());
+        // The update cannot fail, because `change` always returns a number.
+        // ORDERING: `Relaxed` is enough, because no other data is published with the
+        // number. The update pairs with the load in `get`.
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+    }
+}
+
+/// Measures the run time of one chunk for the map that submitted the chunk.
+#[derive(Debug)]
+pub(crate) struct ChunkTimer {
+    measurement: Measurement,
+    items: u32,
+}
+
+impl ChunkTimer {
+    /// Publishes that the chunk has begun.
+    pub(crate) fn begin(&self) {
+        self.measurement.update(Measured::begin);
+    }
+
+    /// Publishes the run time of the chunk. `time` may come from another process, and may
+    /// then have any length.
+    pub(crate) fn end(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.measurement
+            .update(|measured| measured.end(self.items, nanoseconds));
+    }
+}
+
+#[cfg(test)]
+mod tests;
