@@ -21,7 +21,7 @@ pub(crate) use async_executor::AsyncExecutor;
 pub(crate) use blocking::Blocking;
 pub(crate) use futures_pool::FuturesPool;
 pub(crate) use own::Own;
-pub(crate) use own_portable::{OwnExecutor, OwnThreads, Transport};
+pub(crate) use own_portable::{OwnExecutor, OwnThreads, SharedRival, Transport};
 pub(crate) use plain::{Plain, PlainThreads};
 pub(crate) use portable::{PoolMaker, PortablePool, same, time_burst};
 pub(crate) use procspawn_pool::Procspawn;

@@ -25,16 +25,19 @@ impl<E: Executor> PortablePool for OwnExecutor<E> {
 /// process rows for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
+    /// Memory that each worker shares with the parent.
+    Shared,
     /// A socket to each worker.
     Socket,
 }
 
 impl Transport {
-    pub(crate) const ALL: [Self; 1] = [Self::Socket];
+    pub(crate) const ALL: [Self; 2] = [Self::Shared, Self::Socket];
 
     /// Returns the transport's name, which stands behind the name of a row.
     pub(crate) const fn short_name(self) -> &'static str {
         match self {
+            Self::Shared => "shared",
             Self::Socket => "socket",
         }
     }
@@ -43,10 +46,14 @@ impl Transport {
     /// here.
     pub(crate) fn executor(self, workers: usize) -> ProcessPoolExecutor {
         let builder = ProcessPoolExecutor::builder().max_workers(workers);
-        let builder = match self {
-            Self::Socket => builder,
+        let transport = match self {
+            Self::Shared => concurrent_futures::Transport::Shared,
+            Self::Socket => concurrent_futures::Transport::Socket,
         };
-        builder.build().expect("more than none")
+        builder
+            .transport(transport)
+            .build()
+            .expect("more than none")
     }
 }
 
@@ -55,6 +62,7 @@ impl PoolMaker for Transport {
 
     fn name(self) -> &'static str {
         match self {
+            Self::Shared => SharedRival::NAME,
             Self::Socket => "ProcessPoolExecutor, socket",
         }
     }
@@ -65,6 +73,30 @@ impl PoolMaker for Transport {
 
     fn pool(self, workers: usize) -> Self::Pool {
         OwnExecutor(self.executor(workers))
+    }
+}
+
+/// The process pool with shared memory, which is a rival in the rows of the other transport.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedRival;
+
+impl SharedRival {
+    pub(crate) const NAME: &'static str = "ProcessPoolExecutor, shared";
+}
+
+impl PoolMaker for SharedRival {
+    type Pool = OwnExecutor<ProcessPoolExecutor>;
+
+    fn name(self) -> &'static str {
+        Self::NAME
+    }
+
+    fn kind(self) -> Kind {
+        Kind::Base
+    }
+
+    fn pool(self, workers: usize) -> Self::Pool {
+        Transport::Shared.pool(workers)
     }
 }
 

@@ -10,11 +10,15 @@ use crate::contender::Kind;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Procspawn;
 
+impl Procspawn {
+    pub(crate) const NAME: &'static str = "procspawn::Pool";
+}
+
 impl PoolMaker for Procspawn {
     type Pool = procspawn::Pool;
 
     fn name(self) -> &'static str {
-        "procspawn::Pool"
+        Self::NAME
     }
 
     fn kind(self) -> Kind {

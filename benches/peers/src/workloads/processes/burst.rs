@@ -8,8 +8,8 @@ use crate::row::{Bar, Metric, Rivals, Row};
 use crate::scripts;
 
 const TASKS: u64 = 200_000;
-/// Processes behind sockets take fifty times as long as threads, or more.
-const SOCKET_TASKS: u64 = 50_000;
+/// Processes take several times as long as threads.
+const PROCESS_TASKS: u64 = 50_000;
 /// `procspawn` holds three descriptors for each of its tasks.
 const PROCSPAWN_TASKS: u64 = 5_000;
 /// CPython takes a thousand times as long as threads.
@@ -32,11 +32,8 @@ impl Workload for Burst {
 /// Returns the row of pools of that many workers.
 pub(super) fn row(transport: Transport, workers: usize) -> Row {
     let burst = |tasks| Burst { workers, tasks };
-    let own = match transport {
-        Transport::Socket => SOCKET_TASKS,
-    };
     let mut contenders = vec![
-        burst(own).on(transport),
+        burst(PROCESS_TASKS).on(transport),
         burst(TASKS).on(OwnThreads),
         burst(TASKS).on(PlainThreads),
         burst(PROCSPAWN_TASKS).on(Procspawn),
@@ -52,6 +49,7 @@ pub(super) fn row(transport: Transport, workers: usize) -> Row {
         aim,
     };
     let plain = Rivals::Best(|name, _| name == Plain::NAME);
+    let procspawn = Rivals::Best(|name, _| name == Procspawn::NAME);
     Row {
         id: "P1",
         name: format!("P1, {}, {}", of_workers(workers), transport.short_name()),
@@ -60,10 +58,13 @@ pub(super) fn row(transport: Transport, workers: usize) -> Row {
             unit: "ns",
         }],
         contenders,
-        bars: vec![
-            bar(", plain", plain, Some(1.0), None),
-            bar(", threads", OWN_THREADS, None, Some(1.25)),
-            bar(", rivals", PROCESS_POOLS, Some(0.01), Some(0.002)),
-        ],
+        bars: match transport {
+            Transport::Shared => vec![
+                bar(", plain", plain, Some(1.0), None),
+                bar(", threads", OWN_THREADS, None, Some(1.25)),
+                bar(", rivals", PROCESS_POOLS, Some(0.01), Some(0.002)),
+            ],
+            Transport::Socket => vec![bar(", procspawn", procspawn, Some(1.0 / 3.0), None)],
+        },
     }
 }

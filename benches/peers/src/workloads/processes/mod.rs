@@ -24,13 +24,13 @@ pub(crate) use start::has_answered;
 
 /// Returns the rows that have bars.
 pub(super) fn checked() -> Vec<Row> {
-    Transport::ALL.into_iter().flat_map(rows).collect()
-}
-
-fn rows(transport: Transport) -> Vec<Row> {
     let mut rows = Vec::new();
-    rows.extend([1, 2].map(|workers| burst::row(transport, workers)));
-    rows.extend([1, 2].map(|workers| round_trip::row(transport, workers)));
+    for transport in Transport::ALL {
+        rows.extend([1, 2].map(|workers| burst::row(transport, workers)));
+        rows.extend([1, 2].map(|workers| round_trip::row(transport, workers)));
+    }
+    // Only two rows have bars for the sockets.
+    let transport = Transport::Shared;
     rows.push(throughput::row(transport));
     rows.push(makespan::row(transport));
     rows.extend(bytes::SIZES.map(|size| bytes::row(transport, size)));

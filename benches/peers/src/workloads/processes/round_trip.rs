@@ -5,7 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{OWN_THREADS, Workload, of_workers};
-use crate::pools::{OwnThreads, PlainThreads, PoolMaker, PortablePool, Procspawn, Transport, same};
+use crate::pools::{
+    OwnThreads, PlainThreads, PoolMaker, PortablePool, Procspawn, SharedRival, Transport, same,
+};
 use crate::row::{Bar, Metric, Rivals, Row};
 use crate::scripts;
 use crate::statistics::percentile;
@@ -58,6 +60,9 @@ pub(super) fn row(transport: Transport, workers: usize) -> Row {
         round_trip(TRIPS).on(PlainThreads),
         round_trip(SLOW_TRIPS).on(Procspawn),
     ];
+    if transport == Transport::Socket {
+        contenders.push(round_trip(TRIPS).on(SharedRival));
+    }
     let rest = REST.as_millis();
     contenders.extend(scripts::python_processes(format!(
         "round_trip {workers} {SLOW_TRIPS} {ASLEEP_TRIPS} {rest}"
@@ -66,9 +71,10 @@ pub(super) fn row(transport: Transport, workers: usize) -> Row {
         suffix,
         metric,
         rivals,
-        firm: Some(firm),
-        aim: Some(aim),
+        firm,
+        aim,
     };
+    let shared = Rivals::Best(|name, _| name == SharedRival::NAME);
     Row {
         id: "P2",
         name: format!("P2, {}, {}", of_workers(workers), transport.short_name()),
@@ -87,9 +93,12 @@ pub(super) fn row(transport: Transport, workers: usize) -> Row {
             },
         ],
         contenders,
-        bars: vec![
-            bar(", hot", 0, Rivals::None, 2_000.0, 500.0),
-            bar(", asleep", 2, OWN_THREADS, 1.6, 1.1),
-        ],
+        bars: match transport {
+            Transport::Shared => vec![
+                bar(", hot", 0, Rivals::None, Some(2_000.0), Some(500.0)),
+                bar(", asleep", 2, OWN_THREADS, Some(1.6), Some(1.1)),
+            ],
+            Transport::Socket => vec![bar(", asleep", 2, shared, Some(2.0), None)],
+        },
     }
 }
