@@ -107,7 +107,7 @@ alone! {
 
     /// Its own future is told as well.
     fn a_busy_worker_that_says_it_is_refused_fails_its_own_task_alone() {
-        let executor = pool(2);
+        let executor = pool_by_socket(2);
         for (kind, payload) in [(0x12, &b"\x02hi"[..]), (0x14, b"x"), (0x11, b"")] {
             let guilty = executor.submit(forge, (frame(kind, 0, payload), 7)).unwrap();
             let death = death(&guilty);

@@ -4,8 +4,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use concurrent_futures::{Error, ProcessPoolExecutor, Transport};
+use rustix::process::Signal;
 
 use crate::fixture::*;
 
@@ -84,9 +86,19 @@ fn note(file: &str) {
 /// two messages of 8 words each.
 const FIRST_ANSWER: usize = 8 + (16 + 32768) + 16 + 2 * 8;
 
-/// A task: leaves a thread behind that destroys the answer.
+/// The word that is 1 while the pool sleeps until a message arrives.
+const POOL_SLEEPS: usize = 8 + (16 + 32768) + 8;
+
+/// A task: leaves a thread behind that destroys the answer, which the pool is not woken for.
 fn destroy_own_answer((): ()) {
     let words = shared_words().as_mut_ptr_range();
+    let pool_sleeps = words.start.wrapping_add(POOL_SLEEPS);
+    // SAFETY: the word is mapped as long as the worker lives.
+    while unsafe { pool_sleeps.read_volatile() } != 1 {
+        thread::yield_now();
+    }
+    // SAFETY: as above.
+    unsafe { pool_sleeps.write_volatile(0) };
     assert!(FIRST_ANSWER < shared_words().len());
     let answer = words.start.wrapping_add(FIRST_ANSWER).expose_provenance();
     let has_begun = Arc::new(Barrier::new(2));
@@ -170,6 +182,20 @@ alone! {
             }
         }
         panic!("each answer was read");
+    }
+
+    /// It was ended, because it waited for the rest of the argument when the pool asked.
+    fn a_worker_that_is_slow_to_read_a_long_argument_is_not_ended() {
+        let executor = pool_by_shared_memory(1);
+        let worker = *value(&executor.submit(pid, ()).unwrap());
+        send(worker, Signal::STOP);
+        wait_until_stopped(worker);
+        let future = executor.submit(|bytes: Vec<u8>| bytes.len(), vec![1; 32 << 20]).unwrap();
+        // The pool asks half a second after it has sent a task.
+        thread::sleep(Duration::from_millis(700));
+        send(worker, Signal::CONT);
+        assert_eq!(*value(&future), 32 << 20);
+        assert_eq!(executor.stats().replaced, 0);
     }
 
     fn bytes_in_the_socket_end_the_worker_that_sent_them() {

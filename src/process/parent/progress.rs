@@ -59,6 +59,7 @@ impl Progress {
 pub(super) struct Checks {
     next: Instant,
     interval: Duration,
+    was_made: bool,
 }
 
 const FIRST_CHECK: Duration = Duration::from_millis(500);
@@ -70,6 +71,7 @@ impl Checks {
         Self {
             next: now + FIRST_CHECK,
             interval: FIRST_CHECK,
+            was_made: false,
         }
     }
 
@@ -77,19 +79,21 @@ impl Checks {
         self.next
     }
 
-    /// Returns `true` if it is time for a check, which the caller then makes.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+    /// Returns `true` if it is time for a check and `may_be_made` is set. The caller then
+    /// makes the check.
+    pub(super) fn is_due(&mut self, now: Instant, may_be_made: bool) -> bool {
         if now < self.next {
             return false;
         }
         self.interval = (2 * self.interval).min(LONGEST_INTERVAL);
         self.next = now + self.interval;
-        true
+        self.was_made |= may_be_made;
+        may_be_made
     }
 
     /// Returns `true` if at least one check was made.
-    pub(super) fn have_begun(&self) -> bool {
-        self.interval > FIRST_CHECK
+    pub(super) fn was_made(&self) -> bool {
+        self.was_made
     }
 }
 
@@ -101,15 +105,22 @@ mod tests {
     fn checks_are_soon_at_first_and_rare_later() {
         let start = Instant::now();
         let mut checks = Checks::from(start);
-        assert!(!checks.is_due(start) && !checks.have_begun());
+        assert!(!checks.is_due(start, true) && !checks.was_made());
         let mut now = start;
         let intervals = [500, 1000, 2000, 4000, 8000, 8000, 8000];
         for interval in intervals.map(Duration::from_millis) {
-            assert!(!checks.is_due(checks.next() - Duration::from_nanos(1)));
+            assert!(!checks.is_due(checks.next() - Duration::from_nanos(1), true));
             assert_eq!(checks.next() - now, interval);
             now = checks.next();
-            assert!(checks.is_due(now) && checks.have_begun());
+            assert!(checks.is_due(now, true) && checks.was_made());
         }
+    }
+
+    #[test]
+    fn a_check_that_may_not_be_made_was_not_made() {
+        let mut checks = Checks::from(Instant::now());
+        assert!(!checks.is_due(checks.next(), false) && !checks.was_made());
+        assert!(checks.is_due(checks.next(), true) && checks.was_made());
     }
 
     #[test]

@@ -269,7 +269,8 @@ impl WorkerHandle {
                 Ok(0) => self.on_eof(),
                 Ok(count) => {
                     self.is_drained = false;
-                    let is_all = count < size;
+                    // Each read of shared memory returns one record.
+                    let is_all = count < size && !self.end.is_shared();
                     self.inbox.advance(count);
                     self.has_moved();
                     *budget = budget.saturating_sub(count);
@@ -325,13 +326,12 @@ impl WorkerHandle {
         self.says_waiting |= self.end.read_wakeups();
     }
 
-    /// Asks the worker if it waits for a message, if it is time for that.
+    /// Asks the worker if it waits for a message, if it is time for that. The pool does not
+    /// ask a worker that rightly waits for the remaining bytes of a call.
     pub(super) fn check_if_due(&mut self, now: Instant) {
-        if self
-            .checks
-            .as_mut()
-            .is_some_and(|checks| checks.is_due(now))
-        {
+        let is_sent = !self.has_unsent();
+        let checks = self.checks.as_mut();
+        if checks.is_some_and(|checks| checks.is_due(now, is_sent)) {
             self.end.check();
         }
     }
@@ -345,7 +345,7 @@ impl WorkerHandle {
     /// although it has a task. The caller has read all messages that have arrived.
     pub(super) fn has_lost_a_message(&mut self) -> bool {
         // An answer to a check of an earlier task may arrive late.
-        let is_checked = self.checks.as_ref().is_some_and(Checks::have_begun);
+        let is_checked = self.checks.as_ref().is_some_and(Checks::was_made);
         std::mem::take(&mut self.says_waiting) && is_checked && !self.has_arrived()
     }
 

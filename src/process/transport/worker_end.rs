@@ -48,6 +48,12 @@ impl WorkerSender {
         }
     }
 
+    /// Returns `true` if the worker can still wake its parent. A task may have closed the
+    /// socket's descriptor.
+    pub(crate) fn can_wake(&self) -> bool {
+        self.shared.is_none() || self.channel.is_intact()
+    }
+
     /// Sends all bytes, and waits for room.
     ///
     /// # Errors

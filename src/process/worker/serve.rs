@@ -192,14 +192,19 @@ fn end_with_channel(parent: &Parent) -> ! {
     current_process::end_now(0)
 }
 
+/// Ends the process after a task has closed the channel's descriptor.
+fn end_without_descriptor() -> ! {
+    end_saying(
+        ExitCode::Closed,
+        "its task closed the descriptor that answers go by; a task may close only what it has \
+         opened itself",
+    )
+}
+
 /// Ends the process after an I/O error on the channel.
 fn end_after_error(error: &io::Error, parent: &Parent) -> ! {
     match error.raw_os_error() {
-        Some(libc::EBADF | libc::ENOTSOCK) => end_saying(
-            ExitCode::Closed,
-            "its task closed the descriptor that answers go by; a task may close only what it has \
-             opened itself",
-        ),
+        Some(libc::EBADF | libc::ENOTSOCK) => end_without_descriptor(),
         _ if is_end(error) => end_with_channel(parent),
         _ if error.kind() == io::ErrorKind::InvalidData => lost(SCRIBBLED),
         _ => lost(&format!("the socket to its parent does not work ({error})")),
@@ -244,6 +249,11 @@ fn serve(
                 answers.sender.begin(task);
                 answers.send(&started);
                 answers.answer(task, work);
+                if !answers.sender.can_wake() {
+                    // The worker must not begin another task, whose answer might need a
+                    // wake-up.
+                    end_without_descriptor();
+                }
             }
             Some(Request::Initialize(work)) => {
                 if answers.answer(0, work) == Some(Kind::InitializeFailed) {

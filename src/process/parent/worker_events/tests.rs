@@ -10,7 +10,7 @@ use super::*;
 use crate::completion::{Completion, Until};
 use crate::executor::ShutdownOptions;
 use crate::process::settings::{Config, TaskSettings, Transport};
-use crate::process::transport::ParentEnd;
+use crate::process::transport::{ParentEnd, Rings};
 use crate::process::wire::answer::WirePanic;
 use crate::process::wire::frame::{Kind, bare};
 use crate::process::wire::message::refused;
@@ -27,6 +27,10 @@ fn dummy() -> Process {
 }
 
 fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
+    pool_by(process, None)
+}
+
+fn pool_by(process: Process, rings: Option<Rings>) -> (Arc<Pool>, UnixStream) {
     let pool = Pool::new(Config {
         transport: Transport::Socket,
         name: "by hand".to_owned(),
@@ -47,7 +51,8 @@ fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
     let mut state = pool.lock();
     state
         .workers
-        .insert(0, WorkerHandle::new(process, ParentEnd::new(ours, None)));
+        .insert(0, WorkerHandle::new(process, ParentEnd::new(ours, rings)));
+    state.workers.get_mut(&0).unwrap().read_wakeups();
     pool.read_replies(&mut state, 0);
     assert_eq!(state.idle, [0]);
     drop(state);
@@ -658,4 +663,31 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     assert!(is_put_off, "it moved");
     pool.shutdown(ShutdownOptions::new().cancel_pending(true));
     assert!(outcome(&task).is_err());
+}
+
+/// It was ended while it waited for the remaining bytes of its call.
+#[test]
+fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
+    use std::io::Read;
+
+    for (length, is_asked) in [(100, true), (1 << 20, false)] {
+        let (rings, _file) = Rings::create().unwrap();
+        let (pool, mut worker) = pool_by(dummy(), Some(rings));
+        let mut call = bare(Kind::Task, 0).to_vec();
+        call.resize(length, 0);
+        let task = pool
+            .queue(call, TaskSettings::default(), one::<()>, None, true)
+            .unwrap();
+        let mut state = pool.lock();
+        let handle = state.workers.get_mut(&0).unwrap();
+        handle.check_if_due(Instant::now() + Duration::from_secs(60));
+        let mut bytes = [0; 64];
+        worker.set_nonblocking(true).unwrap();
+        let count = worker.read(&mut bytes).unwrap_or(0);
+        assert_eq!(bytes[..count].contains(&0x5a), is_asked, "{length}");
+        handle.process.kill().unwrap();
+        drop(state);
+        pool.shutdown(ShutdownOptions::new().cancel_pending(true));
+        assert!(outcome(&task).is_err());
+    }
 }
