@@ -285,10 +285,11 @@ impl Pool {
         }
     }
 
-    /// Counts an answered task as settled, because all its notifications have run.
-    pub(super) fn settled(&self) {
+    /// Counts answered tasks as settled, because all their notifications have run, or tasks
+    /// that the pool has cancelled.
+    pub(super) fn settled(&self, tasks: usize) {
         let mut state = self.state.lock();
-        state.unsettled -= 1;
+        state.unsettled -= tasks;
         let was_last = state.unsettled == 0 && state.threads == Threads::Ended;
         drop(state);
         if was_last {

@@ -71,7 +71,7 @@ impl Pool {
         self.wake_supervisor_if_needed(state);
         // The pool kills the workers before it cancels the pending tasks, because a
         // callback of a cancelled task may wait for a task that a worker runs.
-        cancel(&pending);
+        self.cancel(&pending);
     }
 
     /// Kills the worker that runs a task, and returns `true` if the kill ends the task.
@@ -146,23 +146,35 @@ impl Pool {
             // The callbacks of the cancelled tasks run now, even inside another callback.
             // The current thread will wait for the collector, and the collector may wait
             // for one of these callbacks.
-            without_callback_queue(|| cancel(&pending));
+            without_callback_queue(|| self.cancel(&pending));
         } else {
-            cancel(&pending);
+            self.cancel(&pending);
         }
     }
 
     /// Makes the pool refuse tasks from now on. If `takes_pending` is set, the method takes
     /// the pending tasks out of the queue. The caller then unlocks the state and passes
-    /// these tasks to [`cancel`].
+    /// these tasks to [`cancel`](Self::cancel). Until these tasks are cancelled, they count as
+    /// unsettled, so that another thread does not take the pool for finished.
     fn refuse_tasks(&self, state: &mut PoolState, takes_pending: bool) -> Vec<QueuedTask> {
         state.close(Error::ShutDown);
         self.capacity.notify_all();
         if takes_pending {
-            state.take_pending()
+            let pending = state.take_pending();
+            state.unsettled += pending.len();
+            pending
         } else {
             Vec::new()
         }
+    }
+
+    /// Cancels pending tasks. All tasks are cancelled before the first notification runs,
+    /// because a callback may wait for another of these tasks.
+    fn cancel(&self, pending: &[QueuedTask]) {
+        let cancelled = pending.iter().map(|entry| entry.task.cancel());
+        let notifications: Vec<_> = cancelled.collect();
+        self.settled(pending.len());
+        run_notifications(notifications.into_iter().flatten());
     }
 
     /// Returns `true` if the current thread runs a callback of this pool, or decodes a
@@ -219,15 +231,4 @@ impl Pool {
         drop(state);
         self.threads_ended.notify_all();
     }
-}
-
-/// Cancels pending tasks. All tasks are cancelled before the first notification runs,
-/// because a callback may wait for another of these tasks.
-fn cancel(pending: &[QueuedTask]) {
-    run_notifications(
-        pending
-            .iter()
-            .filter_map(|entry| entry.task.cancel())
-            .collect::<Vec<_>>(),
-    );
 }

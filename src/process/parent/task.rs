@@ -122,7 +122,7 @@ where
             let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
             self.pool.ended(outcome.is_err());
             contain(|| self.settle(outcome).map_or((), Notification::notify));
-            self.pool.settled();
+            self.pool.settled(1);
         };
         let finalizer: Finalizer = Box::new(finalizer);
         if is_small {
