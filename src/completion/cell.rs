@@ -44,7 +44,7 @@ use std::alloc::handle_alloc_error;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
-use super::job::{EncodedCall, Job, PollRemote, Withdrawn};
+use super::job::{EncodedCall, Job, Remote, Withdrawn};
 use super::memory::{Place, allocate, free};
 use super::pool_id::PoolId;
 use super::storage::{Called, Types, TypesOf, job_of, outcome_of};
@@ -205,11 +205,12 @@ impl<X> TaskWith<X> {
     }
 
     pub(super) fn is_remote(&self) -> bool {
-        self.poll_remote().is_some()
+        self.remote().is_some()
     }
 
-    pub(super) fn poll_remote(&self) -> Option<PollRemote> {
-        self.header().types.poll_remote
+    /// Returns the functions of the task's pool if another process runs the task.
+    pub(super) fn remote(&self) -> Option<&'static Remote> {
+        self.header().types.remote
     }
 
     /// Returns `true` in the process that created the task, and `false` in a forked child.
@@ -405,7 +406,7 @@ impl<X> TaskWith<X> {
         let contents = unsafe { header.read() };
         // A running task of a thread pool was started before this process was forked. Its
         // job is on a stack of the parent process, not in the storage.
-        if !word.is_done() && (!word.is(RUNNING) || contents.types.poll_remote.is_some()) {
+        if !word.is_done() && (!word.is(RUNNING) || contents.types.remote.is_some()) {
             // SAFETY: the job is in the storage, and no other thread has a reference.
             unsafe { (contents.types.drop_job)(task) };
         }

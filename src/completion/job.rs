@@ -7,17 +7,22 @@ use super::pool_id::PoolId;
 use super::scope_guard::ScopeGuard;
 use crate::panic::contain_drop;
 
-/// Calls the closure several times, and reads between the calls the answers that the workers
-/// of the pool have sent. Returns `true` as soon as the closure returns `true`. A thread
-/// that waits for a remote task calls this function before it sleeps.
-pub(crate) type PollRemote = fn(PoolId, &dyn Fn() -> bool) -> bool;
+/// The functions of a pool whose workers are other processes. Both get the id of the pool.
+pub(crate) struct Remote {
+    /// Calls the closure several times, and reads between the calls the answers that the
+    /// workers of the pool have sent. Returns `true` as soon as the closure returns `true`.
+    /// A thread that waits for a task of the pool calls this function before it sleeps.
+    pub(crate) poll: fn(PoolId, &dyn Fn() -> bool) -> bool,
+    /// Makes a claimed task, given by its address, pending again if its worker has not begun
+    /// it. Returns `true` if it did so.
+    pub(crate) recall: fn(PoolId, usize) -> bool,
+}
 
 /// A submitted call, in the form that its executor gave it.
 pub(crate) trait Job<T>: Sized {
-    /// The function of a remote task's pool that polls, or `None` if a thread of this
-    /// process makes the call. `settle` ends a remote task, with an answer that a finalizer
-    /// decodes.
-    const POLL_REMOTE: Option<PollRemote> = None;
+    /// The functions of a remote task's pool, or `None` if a thread of this process makes the
+    /// call. `settle` ends a remote task, with an answer that a finalizer decodes.
+    const REMOTE: Option<&'static Remote> = None;
 
     /// Runs the user's function.
     fn call(self) -> T;

@@ -92,7 +92,7 @@ use std::ops::Deref;
 
 pub(crate) use self::callbacks::is_notifying_for;
 pub(crate) use self::inline_worker::{InlineRunner, as_inline_worker};
-pub(crate) use self::job::{EncodedCall, Job, NoJob, PollRemote};
+pub(crate) use self::job::{EncodedCall, Job, NoJob, Remote};
 pub(crate) use self::nested_callbacks::without_callback_queue;
 pub(crate) use self::notification::{Notification, run_notifications};
 pub(crate) use self::pool_id::{NO_POOL, PoolId, new_pool_id};

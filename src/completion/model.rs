@@ -13,7 +13,7 @@ use loom::thread::{self, JoinHandle};
 use super::memory::{Blocks, Memory, free};
 use super::waiting::Waiter;
 use super::{
-    Completion, EncodedCall, Finalizer, Job, NO_POOL, Notification, PollRemote, ScopeTasks, Task,
+    Completion, EncodedCall, Finalizer, Job, NO_POOL, Notification, Remote, ScopeTasks, Task,
     Until, WakerKey, WorkerHooks, as_inline_worker, deadlock, run_inline,
 };
 use crate::error::Error;
@@ -118,7 +118,10 @@ fn a_task_is_run_or_cancelled_and_never_both() {
 struct Travels(Option<EncodedCall>);
 
 impl Job<usize> for Travels {
-    const POLL_REMOTE: Option<PollRemote> = Some(|_, is_there| is_there());
+    const REMOTE: Option<&'static Remote> = Some(&Remote {
+        poll: |_, is_there| is_there(),
+        recall: |_, _| false,
+    });
 
     fn call(self) -> usize {
         unreachable!("it runs elsewhere")

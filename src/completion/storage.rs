@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::mem::needs_drop;
 use std::ptr::NonNull;
 
-use super::job::{EncodedCall, Job, PollRemote, Withdrawn, WithdrawnJob};
+use super::job::{EncodedCall, Job, Remote, Withdrawn, WithdrawnJob};
 use super::scope_guard::ScopeGuard;
 use crate::error::Error;
 use crate::panic::{catch, contain_drop};
@@ -20,7 +20,7 @@ pub(super) type Called = (bool, Option<ScopeGuard>);
 /// (`cell.rs`) that calls it.
 pub(super) struct Types {
     pub(super) layout: Layout,
-    pub(super) poll_remote: Option<PollRemote>,
+    pub(super) remote: Option<&'static Remote>,
     pub(super) value_needs_drop: bool,
     pub(super) call: unsafe fn(NonNull<()>) -> Called,
     pub(super) withdraw: unsafe fn(NonNull<()>) -> Box<dyn Withdrawn>,
@@ -89,7 +89,7 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
 
     pub(super) const TYPES: Types = Types {
         layout: Self::LAYOUT,
-        poll_remote: J::POLL_REMOTE,
+        remote: J::REMOTE,
         value_needs_drop: needs_drop::<T>(),
         call: Self::call,
         withdraw: Self::withdraw,

@@ -102,13 +102,19 @@ impl Task {
         let _ = self.update(|word| word.is(CLAIMED).then(|| word.in_phase(PENDING)));
     }
 
-    /// `Pending -> Cancelled`. Returns `None` if the task is no longer pending, or if this
-    /// process is a fork of the one whose pool will run the task.
+    /// `Pending -> Cancelled`. A claimed task becomes pending first if its pool can recall it
+    /// from its worker. Returns `None` if the task cannot become pending, or if this process
+    /// is a fork of the one whose pool will run the task.
     pub(crate) fn cancel(&self) -> Option<Notification> {
         if (self.pool_id() != NO_POOL && !self.is_here()) || self.is_locked_for_ever() {
             return None;
         }
-        let job = self.withdraw_pending(true)?;
+        let job = self.withdraw_pending(true).or_else(|| {
+            let remote = self.remote().filter(|_| self.word().is(CLAIMED))?;
+            (remote.recall)(self.pool_id(), self.address()).then_some(())?;
+            // Another worker may claim the task before this thread withdraws it.
+            self.withdraw_pending(true)
+        })?;
         Some(self.end(CANCELLED, Some(job)))
     }
 

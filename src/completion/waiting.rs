@@ -166,7 +166,7 @@ impl Task {
     /// Polls the task's word for a moment, with pauses and then yields in between
     /// (`spin.rs`). Returns `true` if the task reached `until`.
     fn is_soon(&self, until: Until) -> bool {
-        let Some(poll) = self.poll_remote() else {
+        let Some(remote) = self.remote() else {
             return spin::poll(|| until.reached(self.word()));
         };
         let is_there = || {
@@ -175,7 +175,7 @@ impl Task {
         };
         // The finalizer is user code, which may wait itself. So the finalizer runs after the
         // poll, during which the workers need not wake this process.
-        while poll(self.pool_id(), &is_there) {
+        while (remote.poll)(self.pool_id(), &is_there) {
             if until.reached(self.word()) {
                 return true;
             }

@@ -79,7 +79,8 @@ pub enum OnWorkerDeath {
 /// The way in which arguments and results travel between the program and the workers of a
 /// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor).
 ///
-/// The tasks behave in the same way on each transport.
+/// The tasks behave in the same way on each transport, except that a task which was sent
+/// through a socket cannot be cancelled any more.
 ///
 /// ```
 /// use concurrent_futures::{ProcessPoolExecutor, Transport};

@@ -534,7 +534,7 @@ alone! {
     }
 
     fn a_worker_that_sends_nonsense_is_ended() {
-        let executor = pool(1);
+        let executor = pool_by_socket(1);
         let babble = |()| {
             for (number, target) in descriptors() {
                 if target.starts_with("socket:") {

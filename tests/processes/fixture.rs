@@ -113,6 +113,12 @@ pub(crate) fn pool_by_socket(max_workers: usize) -> ProcessPoolExecutor {
     builder.transport(Transport::Socket).build().unwrap()
 }
 
+/// A pool whose workers share memory with it, for tests of what only such a pool has.
+pub(crate) fn pool_by_shared_memory(max_workers: usize) -> ProcessPoolExecutor {
+    let builder = ProcessPoolExecutor::builder().max_workers(max_workers);
+    builder.transport(Transport::Shared).build().unwrap()
+}
+
 /// Waits, not for ever, and lends the value.
 pub(crate) fn value<T: 'static>(future: &ProcessFuture<T>) -> &T {
     future.result_timeout(LIMIT).unwrap()

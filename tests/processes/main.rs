@@ -28,6 +28,7 @@ mod fixture;
 #[path = "../gate/mod.rs"]
 mod gate;
 
+mod ahead;
 mod callbacks;
 mod crashing;
 mod ending;

@@ -1,11 +1,11 @@
 //! Tasks that are sent ahead: a worker that runs a task may already have the call of the next
 //! one. So the worker begins the next task without waiting for the parent.
 //!
-//! A worker that has begun its task gets one more task if no worker is idle or starting, and
-//! the call of the task is short. The worker has not begun that task until it has answered
-//! the task before, and until then the pool can *recall* the task: the parent and the worker
+//! A worker with a task gets one more task if no worker is idle or starting, and the call of
+//! the task is short. The worker does not begin that task before it has answered the task
+//! before, and until then the pool can *recall* the task: the parent and the worker
 //! exchange one word in their shared memory, and exactly one of the two succeeds
-//! (`transport/rings.rs`). The pool recalls a task that is cancelled, and the oldest tasks
+//! (`transport/offers.rs`). The pool recalls a task that is cancelled, and the oldest tasks
 //! that are sent ahead when a worker becomes idle. So no task waits behind a long task while
 //! a worker is idle, and the pool begins the tasks in the order of their submission.
 //!
@@ -28,7 +28,7 @@ pub(super) fn recall(pool: PoolId, task: usize) -> bool {
 }
 
 impl Pool {
-    /// Sends the next tasks of the queue ahead to workers that run a task.
+    /// Sends the next tasks of the queue ahead to workers that have a task.
     pub(super) fn send_ahead(&self, state: &mut PoolState) {
         let are_all_busy = state.idle.is_empty() && state.count_starting() == 0;
         if !are_all_busy || self.config.max_tasks_per_child.is_some() {
@@ -131,7 +131,7 @@ impl Pool {
     }
 }
 
-/// Returns the first worker from `from` on that runs a task and may get one more.
+/// Returns the first worker from `from` on that has a task and may get one more.
 fn next_that_may_have_two(state: &PoolState, from: usize) -> Option<usize> {
     let mut workers = state.workers.range(from..);
     workers.find_map(|(number, handle)| handle.may_have_two().then_some(*number))

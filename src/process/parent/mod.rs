@@ -13,6 +13,7 @@
 //!  the other thread: bytes to values (task.rs), callbacks
 //! ```
 
+mod ahead;
 mod collector;
 mod launcher;
 mod polling;

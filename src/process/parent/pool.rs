@@ -17,7 +17,7 @@
 //! | the task is | its future says | can be cancelled | if its worker ends |
 //! |---|---|---|---|
 //! | queued | pending | yes | - |
-//! | sent | pending | no | queued again, at the head |
+//! | sent | pending | if it can be recalled (`ahead.rs`) | queued again, at the head |
 //! | started | running | no | fails, or queued to be retried |
 //! | answered, with the collector | running | no | - |
 //!
@@ -169,25 +169,19 @@ impl Pool {
     /// counts the workers to spawn. The rule for spawning workers is at the top of this
     /// file.
     pub(super) fn dispatch(&self, state: &mut PoolState) {
+        self.recall_for_idle(state);
         while let Some(&number) = state.idle.last() {
             let Some((entry, call)) = self.next_task(state) else {
                 break;
             };
+            self.capacity.notify_one();
             state.idle.pop();
             if let Some(handle) = state.workers.get_mut(&number) {
-                let frame = Arc::clone(&call.frame);
                 if state.is_asleep && state.pollers == 0 {
                     // No message can have arrived, because the worker was idle.
                     handle.arm();
                 }
-                let in_flight = InFlight {
-                    number: call.number,
-                    entry,
-                    call: Some(call),
-                    started: None,
-                    written: 0,
-                };
-                handle.send_task(in_flight, frame);
+                handle.send_task(InFlight::new(entry, call));
                 state.needs_wakeup |=
                     handle.has_unsent() || handle.write_failed || !state.is_watched;
                 state.was_active = true;
@@ -196,21 +190,23 @@ impl Pool {
         if state.closed.is_some() {
             self.retire_idle_workers(state);
         }
-        let waiting = state.queued + state.retries_queued;
+        let waiting = state.queued + state.ahead + state.retries_queued;
         let (starting, workers) = (state.count_starting(), state.count_workers());
         let may_start = state.not_before.is_none()
             && state.stopped.is_none()
             && workers < self.config.max_workers;
-        if !state.queue.is_empty() && waiting > starting && may_start {
+        let has_tasks = !state.queue.is_empty() || state.ahead > 0;
+        if has_tasks && waiting > starting && may_start {
             let more = (waiting - starting).min(self.config.max_workers - workers);
             state.to_spawn += more;
             state.needs_wakeup = true;
         }
+        self.send_ahead(state);
     }
 
     /// Takes the next task out of the queue, together with the encoded call that the caller
     /// sends to a worker.
-    fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, EncodedCall)> {
+    pub(super) fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, EncodedCall)> {
         while let Some(mut entry) = state.queue.pop_front() {
             // The queue frees its memory when a long queue is empty again.
             if state.queue.is_empty() && state.queue.capacity() > KEPT {
@@ -222,7 +218,7 @@ impl Pool {
             }
             match entry.task.claim() {
                 Some(call) => {
-                    self.unqueue(state);
+                    state.queued -= 1;
                     return Some((entry, call));
                 }
                 // `claim` fails only if the task was cancelled. The thread that cancelled

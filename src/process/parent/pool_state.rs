@@ -64,6 +64,8 @@ pub(super) struct PoolState {
     pub(super) replaced: u64,
     pub(super) failed_starts: u32,
     pub(super) queued: usize,
+    /// The number of tasks that were sent to workers which run another task (`ahead.rs`).
+    pub(super) ahead: usize,
     /// The number of queued tasks that wait for a retry.
     pub(super) retries_queued: usize,
     pub(super) running: usize,
@@ -71,7 +73,7 @@ pub(super) struct PoolState {
     /// their values are not decoded.
     pub(super) unread: usize,
     /// The number of tasks that a worker has answered and whose notifications have not run
-    /// yet.
+    /// yet, and of tasks that the pool is cancelling.
     pub(super) unsettled: usize,
     pub(super) finished: u64,
     pub(super) failed: u64,

@@ -55,6 +55,8 @@ pub(super) trait AnyRemoteTask: Send {
 pub(super) struct QueuedTask {
     pub(super) task: Box<dyn AnyRemoteTask>,
     pub(super) settings: TaskSettings,
+    /// The length of the encoded call in bytes.
+    pub(super) call_length: usize,
     /// The encoded call of a task that waits in the queue for a retry. The task's future
     /// shows the task as running.
     pub(super) retry_call: Option<EncodedCall>,
@@ -67,10 +69,16 @@ pub(super) struct QueuedTask {
 }
 
 impl QueuedTask {
-    pub(super) fn new(task: Box<dyn AnyRemoteTask>, settings: TaskSettings) -> Self {
+    /// Creates the entry of a task whose encoded call has `call_length` bytes.
+    pub(super) fn new(
+        task: Box<dyn AnyRemoteTask>,
+        settings: TaskSettings,
+        call_length: usize,
+    ) -> Self {
         Self {
             task,
             settings,
+            call_length,
             retry_call: None,
             has_begun: false,
             send_attempts: 0,
@@ -93,10 +101,26 @@ impl QueuedTask {
 /// A task that was sent to a worker.
 pub(super) struct InFlight {
     pub(super) number: u64,
+    /// The number of calls that were sent to the same worker before.
+    pub(super) calls_before: u64,
     pub(super) entry: QueuedTask,
     /// The task's encoded call, as long as the pool may have to send the call again.
     pub(super) call: Option<EncodedCall>,
     pub(super) started: Option<Instant>,
     /// The number of bytes of the encoded call that were written to the worker's socket.
     pub(super) written: usize,
+}
+
+impl InFlight {
+    /// Returns a task of the queue, whose call is about to be sent to a worker.
+    pub(super) fn new(entry: QueuedTask, call: EncodedCall) -> Self {
+        Self {
+            number: call.number,
+            calls_before: 0,
+            entry,
+            call: Some(call),
+            started: None,
+            written: 0,
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Shutting down, killing or breaking a pool, and killing a single task. The pool kills a
 //! task by killing the worker that runs the task.
 
+use std::thread::yield_now;
 use std::time::Instant;
 
 use super::pool::Pool;
@@ -13,6 +14,10 @@ use crate::completion::{
 use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
+/// The number of times that `kill` reads the replies of a worker which has begun the task
+/// that was sent ahead to it.
+const READS_FOR_A_START: usize = 1000;
+
 impl Pool {
     /// Breaks the pool: makes the pool refuse tasks from now on, and makes the queued tasks
     /// fail.
@@ -21,6 +26,7 @@ impl Pool {
         state.close(broken.clone());
         self.capacity.notify_all();
         state.retries_queued = 0;
+        self.recall_all(state);
         let pending = state.take_pending();
         for entry in std::mem::take(&mut state.queue) {
             state.fail(entry, broken.clone());
@@ -82,6 +88,16 @@ impl Pool {
         let mut state = self.state.lock();
         self.drain_replies(&mut state);
         let is_it = |entry: &QueuedTask| entry.task.id() == task;
+        // A worker that has begun the task which was sent ahead reports it at once, and
+        // reported the end of the task before even earlier.
+        for _ in 0..READS_FOR_A_START {
+            let mut workers = state.workers.values();
+            if !workers.any(|handle| handle.ahead().is_some_and(|task| is_it(&task.entry))) {
+                break;
+            }
+            yield_now();
+            self.drain_replies(&mut state);
+        }
         let handle = state.workers.values_mut().find(|handle| {
             handle
                 .in_flight()
@@ -160,6 +176,7 @@ impl Pool {
         state.close(Error::ShutDown);
         self.capacity.notify_all();
         if takes_pending {
+            self.recall_all(state);
             let pending = state.take_pending();
             state.unsettled += pending.len();
             pending

@@ -40,7 +40,7 @@ impl Pool {
         let stats = Stats {
             workers: state.count_workers(),
             idle: state.idle.len() + state.count_starting(),
-            queued: state.queued,
+            queued: state.queued + state.ahead,
             running: state.running,
             finished: state.finished,
             failed: state.failed,

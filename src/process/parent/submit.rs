@@ -94,6 +94,7 @@ impl Pool {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         frame::set_task(&mut call, number);
         frame::set_cpu(&mut call, current_process::cpu());
+        let length = call.len();
         let job = RemoteJob {
             pool: Arc::clone(self),
             call: Some(EncodedCall {
@@ -112,7 +113,7 @@ impl Pool {
             decode,
             timer,
         };
-        self.enqueue(QueuedTask::new(Box::new(task), settings), waits)?;
+        self.enqueue(QueuedTask::new(Box::new(task), settings, length), waits)?;
         Ok(completion)
     }
 
@@ -146,7 +147,8 @@ impl Pool {
         let max_workers = self.config.max_workers;
         let to_start = max_workers.saturating_sub(state.count_workers());
         let counted_on = state.idle.len() + state.count_starting() + to_start;
-        self.capacity.is_exceeded(state.queued + 1, counted_on)
+        self.capacity
+            .is_exceeded(state.queued + state.ahead + 1, counted_on)
     }
 
     fn start_threads(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {

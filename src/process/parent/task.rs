@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::polling::poll;
 use super::pool::Pool;
 use super::queued_task::AnyRemoteTask;
-use crate::completion::{Completion, EncodedCall, Finalizer, Job, Notification, PollRemote};
+use super::{ahead, polling};
+use crate::completion::{Completion, EncodedCall, Finalizer, Job, Notification, Remote};
 use crate::error::{CodecError, Error, Side};
 use crate::map::{ChunkTimer, ContainedVec};
 use crate::panic::{catch, contain};
@@ -31,7 +31,10 @@ pub(super) struct RemoteJob {
 }
 
 impl<T> Job<T> for RemoteJob {
-    const POLL_REMOTE: Option<PollRemote> = Some(poll);
+    const REMOTE: Option<&'static Remote> = Some(&Remote {
+        poll: polling::poll,
+        recall: ahead::recall,
+    });
 
     fn call(self) -> T {
         unreachable!("it runs in another process, and no thread here is its worker")

@@ -27,6 +27,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ahead::put_back;
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
 use super::queued_task::{InFlight, QueuedTask};
@@ -133,7 +134,6 @@ impl Pool {
                 in_flight.entry.times_begun += 1;
                 let limit = in_flight.entry.settings.time_limit;
                 handle.has_begun = true;
-                handle.last_begun = task;
                 handle.progress = None;
                 handle.deadline = limit.and_then(|limit| now.checked_add(limit));
                 state.needs_wakeup |= handle.deadline.is_some();
@@ -162,8 +162,21 @@ impl Pool {
         };
         handle.deadline = None;
         handle.done += 1;
-        if self.config.max_tasks_per_child == Some(handle.done) || handle.kill_reason.is_some() {
-            handle.send_exit();
+        let exits =
+            self.config.max_tasks_per_child == Some(handle.done) || handle.kill_reason.is_some();
+        if exits {
+            if let Some(task) = handle.recall_ahead() {
+                state.ahead -= 1;
+                put_back(state, task);
+            }
+        }
+        // A worker that has begun the task which was sent ahead exits after that task.
+        if self.promote_ahead(state, number) {
+            // The worker goes on at once.
+        } else if exits {
+            if let Some(handle) = state.workers.get_mut(&number) {
+                handle.send_exit();
+            }
             state.needs_wakeup = true;
         } else {
             state.idle.push(number);
@@ -265,6 +278,7 @@ impl Pool {
             Some(_) => false,
         };
         let moment = self.moment_of(&handle);
+        let ahead = handle.take_ahead();
         let in_flight = handle.take_in_flight();
         // A worker that was idle had started successfully, so its end does not count as a
         // failed start.
@@ -293,6 +307,10 @@ impl Pool {
                 .map_or(0, |in_flight| in_flight.entry.times_begun),
             loss: Loss::Retries,
         };
+        // The task before comes first in the queue again.
+        if let Some(task) = ahead {
+            self.lose_ahead(state, &handle, task, &death);
+        }
         if let Some(in_flight) = in_flight {
             let capacity = handle.capacity();
             self.requeue_or_fail(state, in_flight, handle.kill_reason, &death, capacity);
@@ -309,6 +327,41 @@ impl Pool {
             self.break_down(state, death, part);
         }
         self.dispatch(state);
+    }
+
+    /// Handles the task that was sent ahead to a worker which has ended.
+    fn lose_ahead(
+        &self,
+        state: &mut PoolState,
+        handle: &WorkerHandle,
+        mut task: InFlight,
+        death: &DeathParts,
+    ) {
+        state.ahead -= 1;
+        let goes_on = state.stopped.is_none() && !state.is_broken();
+        if handle.may_have_begun(&task) {
+            // The answer of the task before was destroyed, or the pool kills the worker.
+            state.running += 1;
+            task.entry.task.begin();
+            task.entry.has_begun = true;
+            task.entry.times_begun += 1;
+            task.started = Some(Instant::now());
+        } else if goes_on {
+            // The reason why the pool killed the worker has nothing to do with this task.
+            return put_back(state, task);
+        }
+        self.capacity.notify_one();
+        let death = DeathParts {
+            task: task.entry.settings.name.clone(),
+            moment: match task.started {
+                Some(started) => Moment::Running(started.elapsed()),
+                None => Moment::Sent,
+            },
+            times_begun: task.entry.times_begun,
+            ..death.clone()
+        };
+        let (reason, capacity) = (handle.kill_reason.clone(), handle.capacity());
+        self.requeue_or_fail(state, task, reason, &death, capacity);
     }
 
     /// Returns the stage at which a worker ended: starting, initializing, idle, or with a

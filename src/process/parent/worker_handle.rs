@@ -117,8 +117,8 @@ pub(super) struct WorkerHandle {
     pub(super) done: u64,
     /// `true` once the worker has begun its first task.
     pub(super) has_begun: bool,
-    /// The number of the task that the worker has begun last, or 0.
-    pub(super) last_begun: u64,
+    /// The task that was sent to the worker while it runs another task.
+    ahead: Option<InFlight>,
 }
 
 impl WorkerHandle {
@@ -145,7 +145,7 @@ impl WorkerHandle {
             deadline: Instant::now().checked_add(START_LIMIT),
             done: 0,
             has_begun: false,
-            last_begun: 0,
+            ahead: None,
         }
     }
 
@@ -157,12 +157,88 @@ impl WorkerHandle {
     }
 
     /// Sends the call of a task to the worker, which is idle.
-    pub(super) fn send_task(&mut self, in_flight: InFlight, frame: Arc<Vec<u8>>) {
+    pub(super) fn send_task(&mut self, mut in_flight: InFlight) {
+        let call = in_flight.call.as_ref();
+        let frame = call.map(|call| Arc::clone(&call.frame));
+        in_flight.calls_before = self.end.offer(in_flight.number);
+        self.expect_start(in_flight);
+        frame.into_iter().for_each(|frame| self.send(frame));
+    }
+
+    /// Makes a task that was sent, or is about to be sent, the worker's task.
+    fn expect_start(&mut self, in_flight: InFlight) {
         self.activity = WorkerState::Busy(in_flight);
         self.expect_progress();
         self.says_waiting = false;
         self.checks = self.end.is_shared().then(|| Checks::from(Instant::now()));
-        self.send(frame);
+    }
+
+    /// Returns `true` if the worker has a task and may get one more.
+    pub(super) fn may_have_two(&self) -> bool {
+        let allows =
+            |task: &InFlight| task.started.is_some() || self.end.may_offer_after(task.calls_before);
+        let is_well = self.kill_reason.is_none() && !self.is_eof && !self.write_failed;
+        self.in_flight().is_some_and(allows)
+            && self.ahead.is_none()
+            && self.end.is_shared()
+            && is_well
+            && !self.has_unsent()
+    }
+
+    /// Sends the call of a task to the worker, which runs another task.
+    pub(super) fn send_ahead(&mut self, mut in_flight: InFlight) {
+        let call = in_flight.call.as_ref();
+        let frame = call.map(|call| Arc::clone(&call.frame));
+        in_flight.calls_before = self.end.offer(in_flight.number);
+        self.ahead = Some(in_flight);
+        frame.into_iter().for_each(|frame| self.send(frame));
+    }
+
+    /// Returns the task that was sent ahead.
+    pub(super) fn ahead(&self) -> Option<&InFlight> {
+        self.ahead.as_ref()
+    }
+
+    /// Takes the task that was sent ahead, which the worker may have begun.
+    pub(super) fn take_ahead(&mut self) -> Option<InFlight> {
+        self.ahead.take()
+    }
+
+    /// Takes the task that was sent ahead back from the worker. Returns `None` if the worker
+    /// has begun the task.
+    pub(super) fn recall_ahead(&mut self) -> Option<InFlight> {
+        let end = &self.end;
+        self.ahead
+            .take_if(|task| end.recall(task.calls_before, task.number))
+    }
+
+    /// Takes the worker's task back from the worker. Returns `None` if the worker has begun
+    /// the task.
+    pub(super) fn recall_sent(&mut self) -> Option<InFlight> {
+        let in_flight = self.in_flight()?;
+        let (n, number) = (in_flight.calls_before, in_flight.number);
+        // The rest of a call that is partly sent would have to be sent all the same.
+        let may_be = in_flight.started.is_none() && !self.has_unsent();
+        let is_recalled = may_be && self.end.recall(n, number);
+        let task = is_recalled.then(|| self.take_in_flight())?;
+        self.progress = None;
+        task
+    }
+
+    /// Makes the task that was sent ahead the worker's task. Returns `false` if no task was
+    /// sent ahead.
+    pub(super) fn promote_ahead(&mut self) -> bool {
+        let Some(task) = self.ahead.take() else {
+            return false;
+        };
+        self.expect_start(task);
+        true
+    }
+
+    /// Returns `true` if the worker has begun a task that was sent to it, or may have begun
+    /// it. The worker has ended.
+    pub(super) fn may_have_begun(&self, task: &InFlight) -> bool {
+        self.end.is_shared() && !self.end.recall(task.calls_before, task.number)
     }
 
     /// Returns `true` if an answer may be on its way from another CPU.
@@ -359,6 +435,7 @@ impl WorkerHandle {
             .in_flight()
             .filter(|in_flight| in_flight.started.is_none())?;
         let task = in_flight.number;
+        let may_have_begun = self.may_have_begun(in_flight);
         let mut said = std::mem::take(&mut self.refused);
         said.extend(self.inbox.leftover());
         let mut piece = [0; 4096];
@@ -371,7 +448,6 @@ impl WorkerHandle {
                 _ => break,
             }
         }
-        let may_have_begun = self.end.may_have_begun_after(self.last_begun);
         (holds(&said, Kind::Started, task) || may_have_begun).then_some(task)
     }
 

@@ -33,6 +33,7 @@ mod rings;
 mod worker_end;
 
 mod checksum;
+mod offers;
 mod ring;
 
 #[cfg(not(concurrent_futures_loom))]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use super::offers::{OFFERS, Offers};
 use super::ring::{Next, Receiver, Room, Scribbled, Sender};
 use super::rings::{Part, RING_BYTES, Rings};
 use super::{CHECK, WAITING, WAKE_UP};
@@ -14,18 +15,22 @@ pub(crate) struct ParentEnd {
     channel: Arc<Channel>,
     /// The shared memory, or `None` if all bytes travel through the socket.
     shared: Option<Shared>,
+    /// The number of calls that were sent to the worker.
+    calls: u64,
 }
 
 struct Shared {
-    rings: Rings,
+    offers: Offers<Part>,
     sender: Sender<Part>,
     receiver: Receiver<Part>,
-    /// The bytes from the socket that are not wake-ups, as far as `receive_now` has not
-    /// returned them. Later bytes from the socket are no wake-ups either.
-    ///
-    /// A worker that cannot begin sends its refusal before it knows the shared memory. A
-    /// task may also write to its worker's socket by mistake.
-    from_socket: Option<VecDeque<u8>>,
+    /// The bytes of a refusal, as far as `receive_now` has not returned them. A worker that
+    /// cannot begin sends its refusal through the socket, because it does not know the shared
+    /// memory yet.
+    refusal: Option<VecDeque<u8>>,
+    /// `true` once bytes have arrived in the shared memory. From then on the socket brings no
+    /// message. A task may write to its worker's socket by mistake, and the pool ignores
+    /// these bytes, because it may read them only while a later task runs.
+    has_begun: bool,
     /// `true` if the socket has reached its end.
     is_closed: bool,
 }
@@ -36,13 +41,15 @@ impl ParentEnd {
         let shared = rings.map(|rings| Shared {
             sender: Sender::new(rings.to_worker(), rings.key_to_worker()),
             receiver: Receiver::new(rings.to_parent(), rings.key_to_parent()),
-            rings,
-            from_socket: None,
+            offers: rings.offers(),
+            refusal: None,
+            has_begun: false,
             is_closed: false,
         });
         Self {
             channel: Arc::new(channel),
             shared,
+            calls: 0,
         }
     }
 
@@ -88,7 +95,7 @@ impl ParentEnd {
         let Some(shared) = &mut self.shared else {
             return self.channel.receive_now(into);
         };
-        if let Some(bytes) = &mut shared.from_socket {
+        if let Some(bytes) = &mut shared.refusal {
             match bytes.read(into)? {
                 0 => {}
                 count => return Ok(count),
@@ -97,7 +104,10 @@ impl ParentEnd {
         match shared.receiver.receive(into, || wake(&self.channel)) {
             Ok(0) if shared.is_closed => Ok(0),
             Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
-            received => received.map_err(scribbled),
+            received => {
+                shared.has_begun = true;
+                received.map_err(scribbled)
+            }
         }
     }
 
@@ -120,16 +130,18 @@ impl ParentEnd {
                 return false;
             }
         };
-        if let Some(earlier) = &mut shared.from_socket {
-            earlier.extend(bytes);
-            return false;
+        if shared.has_begun {
+            return bytes.contains(&WAITING);
         }
-        let is_wakeup = |byte: &&u8| [WAKE_UP, WAITING].contains(*byte);
-        let (wakeups, others) = bytes.split_at(bytes.iter().take_while(is_wakeup).count());
-        if !others.is_empty() {
-            shared.from_socket = Some(others.iter().copied().collect());
+        match &mut shared.refusal {
+            Some(earlier) => earlier.extend(bytes),
+            None => {
+                let rest = bytes.iter().skip_while(|byte| **byte == WAKE_UP).copied();
+                let rest: VecDeque<u8> = rest.collect();
+                shared.refusal = Some(rest).filter(|rest| !rest.is_empty());
+            }
         }
-        wakeups.contains(&WAITING)
+        false
     }
 
     /// Returns `true` if messages travel through shared memory.
@@ -144,11 +156,28 @@ impl ParentEnd {
         let _ = self.channel.send_now(&[CHECK]);
     }
 
-    /// Returns `true` if the worker, which has ended, may have begun a task after the task
-    /// `last`, although its messages do not say so.
-    pub(crate) fn may_have_begun_after(&self, last: u64) -> bool {
+    /// Offers a task to the worker, before the caller sends the task's call, and returns the
+    /// number of calls sent before.
+    pub(crate) fn offer(&mut self, task: u64) -> u64 {
+        let n = self.calls;
+        self.calls += 1;
+        if let Some(shared) = &self.shared {
+            shared.offers.offer(n, task);
+        }
+        n
+    }
+
+    /// Returns `true` if a task may be offered while the task of the `n`th call may not have
+    /// begun.
+    pub(crate) fn may_offer_after(&self, n: u64) -> bool {
+        self.calls - n < OFFERS
+    }
+
+    /// Recalls the task of the `n`th call from the worker. Returns `false` if the worker has
+    /// begun the task or may have begun it, and always if messages travel through the socket.
+    pub(crate) fn recall(&self, n: u64, task: u64) -> bool {
         let shared = self.shared.as_ref();
-        shared.is_some_and(|shared| !shared.rings.is_last_begun(last))
+        shared.is_some_and(|shared| shared.offers.recall(n, task))
     }
 
     /// Returns `true` if bytes have arrived in the shared memory.

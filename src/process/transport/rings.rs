@@ -3,14 +3,6 @@
 //!
 //! Each worker has a memory of its own, which no other worker maps. So a worker that writes
 //! to this memory by mistake spoils only its own messages.
-//!
-//! # The task that the worker has begun
-//!
-//! After a worker has ended, the pool must know if the worker had begun its task, because a
-//! task must not run twice. The worker says it twice: by the message `Started`, and before
-//! by the word `BEGUN`, which holds the masked number of the last task that it has begun.
-//! The task itself may overwrite both before it ends its process. So the pool takes a task
-//! for begun unless `BEGUN` holds exactly the number of the task before.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -18,9 +10,9 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use super::checksum::mask;
+use super::offers::{OFFERS, Offers};
 use super::ring::words;
 use crate::sys::shared_memory::SharedMemory;
 
@@ -28,11 +20,8 @@ use crate::sys::shared_memory::SharedMemory;
 /// CPU: rings of 1 MiB and more are slower.
 pub(super) const RING_BYTES: usize = 256 << 10;
 
-/// The index of the word that holds the number of the task that the worker has begun last.
-const BEGUN: usize = 0;
-
-/// The number of words in front of the rings, which is a cache line.
-const FRONT: usize = 8;
+/// The number of words in front of the rings, which are the offers.
+const FRONT: usize = OFFERS as usize;
 
 const RING: usize = words(RING_BYTES);
 const WORDS: usize = FRONT + 2 * RING;
@@ -58,7 +47,6 @@ impl Rings {
             memory: Arc::new(memory),
             key: RandomState::new().build_hasher().finish(),
         };
-        rings.begin(0);
         Ok((rings, file))
     }
 
@@ -87,73 +75,66 @@ impl Rings {
     }
 
     pub(super) fn to_worker(&self) -> Part {
-        self.part(FRONT)
+        self.part(FRONT, RING)
     }
 
     pub(super) fn to_parent(&self) -> Part {
-        self.part(FRONT + RING)
+        self.part(FRONT + RING, RING)
     }
 
-    fn part(&self, start: usize) -> Part {
+    fn part(&self, start: usize, words: usize) -> Part {
         Part {
             memory: Arc::clone(&self.memory),
             start,
+            words,
         }
     }
 
-    /// Records in the worker that it begins a task. The number 0 stands for no task.
-    pub(super) fn begin(&self, task: u64) {
-        // ORDERING: `Relaxed` is enough, because the parent reads the word only after this
-        // process has ended.
-        self.memory.words()[BEGUN].store(mask(self.key, task), Ordering::Relaxed);
-    }
-
-    /// Returns `true` if the last task that the worker has begun is `task`, in the parent,
-    /// after the worker has ended.
-    pub(super) fn is_last_begun(&self, task: u64) -> bool {
-        // ORDERING: `Relaxed` is enough, because the worker has ended.
-        self.memory.words()[BEGUN].load(Ordering::Relaxed) == mask(self.key, task)
+    /// Returns the offers, which lie in front of the rings.
+    pub(super) fn offers(&self) -> Offers<Part> {
+        Offers::new(self.part(0, FRONT), self.key)
     }
 }
 
-/// The words of one ring.
+/// The words of one ring, or of the offers.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     memory: Arc<SharedMemory>,
     start: usize,
+    words: usize,
 }
 
 impl Deref for Part {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        &self.memory.words()[self.start..self.start + RING]
+        &self.memory.words()[self.start..self.start + self.words]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]
-    fn the_two_processes_know_the_same_memory_and_the_same_task() {
+    fn the_two_processes_know_the_same_memory_and_no_part_lies_over_another() {
         let (ours, file) = Rings::create().unwrap();
         let theirs = Rings::open(&file, ours.key()).unwrap();
-        assert!(ours.is_last_begun(0));
-        theirs.begin(7);
-        assert!(ours.is_last_begun(7));
-        assert!(!ours.is_last_begun(0) && !ours.is_last_begun(8));
-        // Zeros are no number of a task.
-        let begun = ours.memory.words()[BEGUN].swap(0, Ordering::Relaxed);
-        assert!((0..100).all(|task| !ours.is_last_begun(task)));
-        ours.memory.words()[BEGUN].store(begun, Ordering::Relaxed);
-        for (ours, theirs) in [
-            (ours.to_worker(), theirs.to_worker()),
-            (ours.to_parent(), theirs.to_parent()),
-        ] {
-            ours[3].store(5, Ordering::Relaxed);
-            assert_eq!(theirs[3].swap(0, Ordering::Relaxed), 5);
+        let parts = |rings: &Rings| {
+            let offers = rings.part(0, FRONT);
+            [offers, rings.to_worker(), rings.to_parent()]
+        };
+        for (number, part) in (1..).zip(parts(&ours)) {
+            part.iter()
+                .for_each(|word| word.store(number, Ordering::Relaxed));
         }
-        assert!(ours.is_last_begun(7), "no ring lies over the word");
+        for (number, part) in (1..).zip(parts(&theirs)) {
+            assert!(
+                part.iter()
+                    .all(|word| word.load(Ordering::Relaxed) == number)
+            );
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use super::offers::Offers;
 use super::ring::{Receiver, Scribbled, Sender};
 use super::rings::{Part, Rings};
 use super::{CHECK, WAITING, WAKE_UP};
@@ -22,10 +23,14 @@ pub(crate) fn ends(
         .map(|rings| Receiver::new(rings.to_worker(), rings.key_to_worker()));
     let shared = rings.map(|rings| {
         let sender = Sender::new(rings.to_parent(), rings.key_to_parent());
-        (rings, sender)
+        (rings.offers(), sender)
     });
     (
-        WorkerSender { channel, shared },
+        WorkerSender {
+            channel,
+            shared,
+            calls: 0,
+        },
         WorkerReceiver {
             channel,
             shared: receiver,
@@ -36,16 +41,19 @@ pub(crate) fn ends(
 /// The sending half of a worker's end.
 pub(crate) struct WorkerSender {
     channel: &'static Channel,
-    shared: Option<(Rings, Sender<Part>)>,
+    shared: Option<(Offers<Part>, Sender<Part>)>,
+    /// The number of calls that have arrived.
+    calls: u64,
 }
 
 impl WorkerSender {
-    /// Records that the worker begins a task, so that the parent knows it even if the task
-    /// destroys the message.
-    pub(crate) fn begin(&self, task: u64) {
-        if let Some((rings, _)) = &self.shared {
-            rings.begin(task);
-        }
+    /// Begins a task whose call has arrived. Returns `false` if the parent has recalled the
+    /// task, which the worker must then skip.
+    pub(crate) fn begin(&mut self, task: u64) -> bool {
+        let n = self.calls;
+        self.calls += 1;
+        let shared = self.shared.as_ref();
+        shared.is_none_or(|(offers, _)| offers.begin(n, task))
     }
 
     /// Returns `true` if the worker can still wake its parent. A task may have closed the

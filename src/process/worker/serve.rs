@@ -243,10 +243,10 @@ fn serve(
     answers.send(&bare(Kind::Ready, 0));
     loop {
         match requests.next() {
+            Some(Request::Task(task, _)) if !answers.sender.begin(task) => {}
             Some(Request::Task(task, work)) => {
                 let mut started = bare(Kind::Started, task);
                 set_cpu(&mut started, current_process::cpu());
-                answers.sender.begin(task);
                 answers.send(&started);
                 answers.answer(task, work);
                 if !answers.sender.can_wake() {
