@@ -126,7 +126,7 @@ pub struct ProcessPoolExecutor {
 ///
 /// [`running`](TaskFuture::running) is `true` from the moment at which the worker reports
 /// the start of the task until the worker answers. `cancel` returns `true` if no worker has
-/// begun the task. With [`Transport::Socket`](crate::Transport::Socket), `cancel` returns
+/// taken the task. With [`Transport::Socket`](crate::Transport::Socket), `cancel` returns
 /// `true` only if the task was not yet sent to a worker.
 ///
 /// ```

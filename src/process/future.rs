@@ -11,7 +11,7 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
     /// Ends the task by killing its worker, even while the task runs.
     ///
     /// Returns `true` if this call ends the task with [`Error::Killed`], or cancels the
-    /// task because no worker has begun it. Returns `true` also if the task was
+    /// task because no worker has taken it. Returns `true` also if the task was
     /// already killed or cancelled. No other task is affected, and a new worker replaces
     /// the killed worker. `kill` does not wait until the worker has ended, but `result`
     /// does.

@@ -28,6 +28,9 @@ use super::current_process::move_above_stdio;
 /// most programs open.
 const HIGH: i32 = 1000;
 
+/// The largest number of files that come with the first bytes.
+const MOST_FILES: usize = 3;
+
 /// One end of a channel. When this end is dropped, the other end reads end-of-file.
 #[derive(Debug)]
 pub(crate) struct Channel(Checked);
@@ -103,17 +106,16 @@ impl Channel {
         self.send_now(bytes)
     }
 
-    /// Sends the first bytes of a new channel together with a descriptor of a file. The
-    /// bytes are few, so that the channel has room for all of them.
+    /// Sends the first bytes of a new channel together with descriptors of up to three
+    /// files. The bytes are few, so that the channel has room for all of them.
     ///
     /// # Errors
     ///
-    /// Returns an error if the bytes or the descriptor cannot be sent as a whole.
-    pub(crate) fn send_with_file(&self, bytes: &[u8], file: BorrowedFd<'_>) -> io::Result<()> {
-        let files = [file];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    /// Returns an error if the bytes or the descriptors cannot be sent as a whole.
+    pub(crate) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
+        if !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -126,18 +128,15 @@ impl Channel {
         }
     }
 
-    /// Like [`receive`](Self::receive), and also returns the descriptor that came with the
-    /// bytes, if there is one.
+    /// Like [`receive`](Self::receive), and also returns the descriptors that came with the
+    /// bytes.
     ///
     /// # Errors
     ///
     /// Returns the errors of [`receive`](Self::receive).
-    pub(crate) fn receive_with_file(
-        &self,
-        into: &mut [u8],
-    ) -> io::Result<(usize, Option<OwnedFd>)> {
+    pub(crate) fn receive_with_files(&self, into: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         self.0.check()?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
         let count = retry_on_intr(|| {
@@ -149,7 +148,7 @@ impl Channel {
             RecvAncillaryMessage::ScmRights(files) => Some(files),
             _ => None,
         });
-        Ok((count, files.flatten().last()))
+        Ok((count, files.flatten().collect()))
     }
 
     /// Sends all bytes, and waits for room when the channel is full.
@@ -260,22 +259,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_comes_with_the_first_bytes_and_is_not_inheritable() {
+    fn files_come_with_the_first_bytes_and_are_not_inheritable() {
         let (ours, childs) = pair_of_channels();
         let (reads, writes) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        ours.send_with_file(b"first", writes.as_fd()).unwrap();
+        let files = [writes.as_fd(), reads.as_fd(), writes.as_fd()];
+        ours.send_with_files(b"first", &files).unwrap();
         ours.send_all(b"second").unwrap();
         drop(writes);
         let mut into = [0; 64];
-        let (count, file) = childs.receive_with_file(&mut into).unwrap();
-        assert_eq!(&into[..count], b"first");
-        let file = file.expect("it came along");
-        assert_eq!(fcntl_getfd(&file).unwrap(), FdFlags::CLOEXEC);
-        rustix::io::write(&file, b"x").unwrap();
-        assert_eq!(rustix::io::read(&reads, &mut into), Ok(1));
-        let (count, file) = childs.receive_with_file(&mut into).unwrap();
-        assert_eq!(&into[..count], b"second");
-        assert!(file.is_none());
+        let (count, files) = childs.receive_with_files(&mut into).unwrap();
+        assert_eq!((&into[..count], files.len()), (&b"first"[..], 3));
+        for file in &files {
+            assert_eq!(fcntl_getfd(file).unwrap(), FdFlags::CLOEXEC);
+        }
+        rustix::io::write(&files[2], b"x").unwrap();
+        assert_eq!(rustix::io::read(&files[1], &mut into), Ok(1));
+        let (count, files) = childs.receive_with_files(&mut into).unwrap();
+        assert_eq!((&into[..count], files.len()), (&b"second"[..], 0));
     }
 
     #[test]

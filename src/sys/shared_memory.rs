@@ -1,4 +1,4 @@
-//! [`SharedMemory`]: memory that this process and one other process map.
+//! [`SharedMemory`]: memory that this process and other processes map.
 //!
 //! The memory belongs to a file that has no name (memfd_create(2)). The file is sealed, so
 //! no process can make it shorter: a read behind the end of a mapped file would end this
@@ -45,11 +45,28 @@ impl SharedMemory {
     /// Returns an error if the system is short of memory or descriptors, or if it does not
     /// allow this process to create such a file.
     pub(crate) fn create(words: usize) -> io::Result<(Self, OwnedFd)> {
+        Self::create_with(words, SealFlags::empty())
+    }
+
+    /// Creates shared memory to which only this process can write. The other processes map
+    /// it by [`open_to_read`](Self::open_to_read).
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`create`](Self::create). Returns an error if the kernel is
+    /// older than Linux 5.1, which does not know such memory.
+    pub(crate) fn create_to_read(words: usize) -> io::Result<(Self, OwnedFd)> {
+        Self::create_with(words, SealFlags::FUTURE_WRITE)
+    }
+
+    fn create_with(words: usize, more_seals: SealFlags) -> io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = move_above_stdio(memfd_create(c"concurrent-futures", flags)?)?;
         fallocate(&file, FallocateFlags::empty(), 0, 8 * words as u64)?;
-        fcntl_add_seals(&file, SEALS)?;
-        Ok((Self::map(&file, words)?, file))
+        // The mapping comes first, because no later mapping may write to sealed memory.
+        let memory = Self::map(&file, words, ProtFlags::READ | ProtFlags::WRITE)?;
+        fcntl_add_seals(&file, SEALS | more_seals)?;
+        Ok((memory, file))
     }
 
     /// Maps the file of shared memory that another process has created with this number of
@@ -60,16 +77,30 @@ impl SharedMemory {
     /// Returns an error if the file is not sealed or has another size, or if this process
     /// cannot map it.
     pub(crate) fn open(file: &OwnedFd, words: usize) -> io::Result<Self> {
+        Self::open_with(file, words, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// Like [`open`](Self::open), for memory that this process can only read. A write to
+    /// one of its words, and each atomic access that is no `Relaxed` load, ends this
+    /// process.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`open`](Self::open).
+    pub(crate) fn open_to_read(file: &OwnedFd, words: usize) -> io::Result<Self> {
+        Self::open_with(file, words, ProtFlags::READ)
+    }
+
+    fn open_with(file: &OwnedFd, words: usize, access: ProtFlags) -> io::Result<Self> {
         let is_sealed = fcntl_get_seals(file)?.contains(SEALS);
         let size = u64::try_from(fstat(file)?.st_size);
         if !is_sealed || size != Ok(8 * words as u64) {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Self::map(file, words)
+        Self::map(file, words, access)
     }
 
-    fn map(file: impl AsFd, words: usize) -> io::Result<Self> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
+    fn map(file: impl AsFd, words: usize, access: ProtFlags) -> io::Result<Self> {
         // SAFETY: the kernel chooses an address at which nothing is mapped yet.
         let start = unsafe { mmap(null_mut(), 8 * words, access, MapFlags::SHARED, file, 0)? };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -118,6 +149,16 @@ mod tests {
             .iter()
             .map(|word| word.load(Ordering::Relaxed));
         assert!(read.eq(0..1024));
+    }
+
+    #[test]
+    fn no_other_process_can_write_to_memory_that_is_to_be_read() {
+        let (ours, file) = SharedMemory::create_to_read(1024).unwrap();
+        let theirs = SharedMemory::open_to_read(&file, 1024).unwrap();
+        ours.words()[7].store(8, Ordering::Relaxed);
+        assert_eq!(theirs.words()[7].load(Ordering::Relaxed), 8);
+        assert!(SharedMemory::open(&file, 1024).is_err());
+        assert!(rustix::io::write(&file, &[1]).is_err());
     }
 
     #[test]

@@ -216,7 +216,7 @@ alone! {
 
     /// Python's test_crash_big_data.
     fn a_worker_that_dies_while_much_is_being_sent_hangs_nothing() {
-        let executor = pool(1);
+        let executor = pool_by_socket(1);
         let own = *value(&executor.submit(pid, ()).unwrap());
         send(own, Signal::STOP);
         let big = vec![7_u8; 16 << 20];
@@ -498,8 +498,8 @@ alone! {
             .initializer(little_memory, ())
             .build()
             .unwrap();
-        // Another thread of the worker may map an arena just while its size is read, 128 MiB
-        // for a moment, which the limit then has too much.
+        // Another thread of the worker may map an arena just while its size is read, 128
+        // MiB for a moment, which the limit then has too much.
         let big = "x".repeat(256 << 20);
         let future = executor.submit(|text: String| text.len(), big).unwrap();
         assert_eq!(death(&future).ran_for(), None);

@@ -28,12 +28,12 @@ mod fixture;
 #[path = "../gate/mod.rs"]
 mod gate;
 
-mod ahead;
 mod callbacks;
 mod crashing;
 mod ending;
 mod interfering;
 mod misbehaving;
+mod offers;
 mod orphans;
 mod reaping;
 mod scribbling;

@@ -38,6 +38,8 @@ pub(super) struct Launcher {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<PathBuf>,
     pub(super) transport: Transport,
+    /// The key and the files of the memory for offers, if the workers take offers.
+    pub(super) offers: Option<(u64, Arc<[OwnedFd; 2]>)>,
     /// The frame with the call of the initializer, which each worker gets first.
     pub(super) initialize: Option<Arc<Vec<u8>>>,
 }
@@ -81,12 +83,18 @@ impl Launcher {
             number: number as u64,
             name: format!("{}_{number}", self.name),
             rings: rings.as_ref().map(|(rings, _)| rings.key()),
+            offers: self
+                .offers
+                .as_ref()
+                .map(|(key, _)| (*key, self.initializes())),
         };
         let mut handle = match rings {
             Some((rings, file)) => {
                 // If the worker has ended already, the bytes have no receiver, and the end
                 // of the worker's process says more than this error.
-                let _ = parent_end.send_with_file(&hello.frame(), file.as_fd());
+                let offers = self.offers.iter().flat_map(|(_, files)| files.iter());
+                let files: Vec<_> = [&file].into_iter().chain(offers).map(AsFd::as_fd).collect();
+                let _ = parent_end.send_with_files(&hello.frame(), &files);
                 WorkerHandle::new(process, ParentEnd::new(parent_end, Some(rings)))
             }
             None => {
@@ -110,6 +118,8 @@ impl Launcher {
     fn rings(&self) -> io::Result<Option<(Rings, OwnedFd)>> {
         match self.transport {
             Transport::Socket => Ok(None),
+            // A worker without shared memory would take no offers.
+            _ if self.offers.is_some() => Rings::create().map(Some),
             Transport::Shared => Rings::create().map(Some),
             Transport::Automatic => Ok(Rings::create().ok()),
         }

@@ -13,9 +13,10 @@
 //!  the other thread: bytes to values (task.rs), callbacks
 //! ```
 
-mod ahead;
 mod collector;
 mod launcher;
+mod offered_tasks;
+mod offers;
 mod polling;
 
 mod pool;

@@ -2,14 +2,14 @@
 //! time, before it sleeps. So a short task needs no wake-up of the supervisor, and none of
 //! the waiting thread.
 //!
-//! While a thread polls, the workers do not wake the supervisor. No user code
-//! runs meanwhile, because it might take any time. Before the last thread stops polling, it
-//! arms the workers again if the supervisor sleeps: it asks them to wake the supervisor, and
+//! While a thread polls, the workers do not wake the supervisor. No user code runs
+//! meanwhile, because it might take any time. Before the last thread stops polling, it arms
+//! the workers again if the supervisor sleeps: it asks them to wake the supervisor, and
 //! then reads what they have sent before they were asked. If the supervisor is awake, it
 //! does the same itself before it sleeps.
 //!
-//! Idle workers are not armed, because the pool expects no message of an idle worker. When
-//! an idle worker gets a task, [`Pool::dispatch`] arms it.
+//! Idle workers are not armed if they take no offers, because the pool then expects no
+//! message of an idle worker. When it sends a task to an idle worker, it arms the worker.
 
 use super::pool::Pool;
 use super::pool_state::PoolState;
@@ -67,9 +67,10 @@ impl Pool {
         if state.pollers > 0 || !state.is_asleep {
             return;
         }
+        let takes_offers = state.offered.is_some();
         let workers = state.workers.iter_mut();
         let arrived: Vec<usize> = workers
-            .filter(|(_, handle)| !matches!(handle.activity, WorkerState::Idle))
+            .filter(|(_, handle)| takes_offers || !matches!(handle.activity, WorkerState::Idle))
             .filter_map(|(number, handle)| (!handle.arm()).then_some(*number))
             .collect();
         for number in arrived {

@@ -17,40 +17,42 @@
 //! | the task is | its future says | can be cancelled | if its worker ends |
 //! |---|---|---|---|
 //! | queued | pending | yes | - |
-//! | sent | pending | if it can be recalled (`ahead.rs`) | queued again, at the head |
+//! | offered | pending | until a worker takes it (`offers.rs`) | - |
+//! | sent, or taken | pending | no | queued again, at the head |
 //! | started | running | no | fails, or queued to be retried |
 //! | answered, with the collector | running | no | - |
 //!
 //! # The rule
 //!
-//! Whenever more tasks are queued than workers are starting, and fewer than `max_workers`
-//! workers exist, the supervisor has to spawn one more worker. The rule does not count the
-//! workers that wait for a task, because the pool sends a task to such a worker at once and
-//! does not queue the task. A worker that the pool has told to exit counts as existing
-//! until its process has ended.
+//! Whenever more tasks are queued or offered than workers are starting or idle, and fewer
+//! than `max_workers` workers exist, the supervisor has to spawn one more worker. A worker
+//! that the pool has told to exit counts as existing until its process has ended.
 //!
 //! # Why nothing is lost
 //!
-//! Each task is in the queue, in flight to one worker, or with the collector. Only a thread
-//! that holds the lock moves a task from one of these places to another. The supervisor
-//! ends only when the pool refuses tasks and has neither a task nor a worker left. The
-//! collector ends after the supervisor. When a worker ends, the pool puts the worker's task
-//! back into the queue, or makes the task fail. The supervisor kills a worker that does not
-//! finish its start or its exit in time.
+//! Each task is in the queue, offered, in flight to one worker, or with the collector. Only
+//! a thread that holds the lock moves a task from one of these places to another. The
+//! supervisor ends only when the pool refuses tasks and has neither a task nor a worker
+//! left. The collector ends after the supervisor. When a worker ends, the pool puts the
+//! worker's task back into the queue, or makes the task fail. The supervisor kills a worker
+//! that does not finish its start or its exit in time.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::launcher::Launcher;
+use super::offered_tasks::OfferedTasks;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
 use crate::completion::{EncodedCall, PoolId, new_pool_id};
 use crate::error::Error;
 use crate::executor::QueueCapacity;
-use crate::process::settings::Config;
+use crate::process::settings::{Config, Transport};
+use crate::process::transport::PoolOffers;
 use crate::process::worker::entry;
 use crate::sync::{Condvar, Mutex, MutexGuard, global};
 use crate::sys::fork::{Origin, forget};
@@ -90,7 +92,9 @@ impl Pool {
     pub(in crate::process) fn new(config: Config) -> Result<Arc<Self>, Error> {
         let entry_point =
             entry::entry_point().map_err(|refusal| Error::unsupported(refusal.to_string()))?;
+        let offers = offers(&config).map_err(|error| Error::Spawn(Arc::new(error)))?;
         let launcher = Launcher {
+            offers: offers.as_ref().map(|offers| (offers.key(), offers.files())),
             entry_point,
             name: config.name.clone(),
             env: config.env.clone(),
@@ -106,7 +110,10 @@ impl Pool {
             capacity: QueueCapacity::new(config.queue_capacity),
             config,
             launcher,
-            state: Mutex::new(PoolState::default()),
+            state: Mutex::new(PoolState {
+                offered: offers.map(OfferedTasks::new),
+                ..PoolState::default()
+            }),
             threads_ended: Condvar::new(),
             wake_fd,
             threads: Mutex::new(Vec::new()),
@@ -169,7 +176,31 @@ impl Pool {
     /// counts the workers to spawn. The rule for spawning workers is at the top of this
     /// file.
     pub(super) fn dispatch(&self, state: &mut PoolState) {
-        self.recall_for_idle(state);
+        if state.offered.is_some() {
+            self.offer_tasks(state);
+        } else {
+            self.send_to_idle_workers(state);
+        }
+        if state.closed.is_some() {
+            self.retire_idle_workers(state);
+        }
+        let waiting = state.queued + state.count_offered() + state.retries_queued;
+        let (coming, workers) = (
+            state.count_starting() + state.idle.len(),
+            state.count_workers(),
+        );
+        let may_start = state.not_before.is_none()
+            && state.stopped.is_none()
+            && workers < self.config.max_workers;
+        let has_tasks = !state.queue.is_empty() || state.count_offered() > 0;
+        if has_tasks && waiting > coming && may_start {
+            let more = (waiting - coming).min(self.config.max_workers - workers);
+            state.to_spawn += more;
+            state.needs_wakeup = true;
+        }
+    }
+
+    fn send_to_idle_workers(&self, state: &mut PoolState) {
         while let Some(&number) = state.idle.last() {
             let Some((entry, call)) = self.next_task(state) else {
                 break;
@@ -187,21 +218,6 @@ impl Pool {
                 state.was_active = true;
             }
         }
-        if state.closed.is_some() {
-            self.retire_idle_workers(state);
-        }
-        let waiting = state.queued + state.ahead + state.retries_queued;
-        let (starting, workers) = (state.count_starting(), state.count_workers());
-        let may_start = state.not_before.is_none()
-            && state.stopped.is_none()
-            && workers < self.config.max_workers;
-        let has_tasks = !state.queue.is_empty() || state.ahead > 0;
-        if has_tasks && waiting > starting && may_start {
-            let more = (waiting - starting).min(self.config.max_workers - workers);
-            state.to_spawn += more;
-            state.needs_wakeup = true;
-        }
-        self.send_ahead(state);
     }
 
     /// Takes the next task out of the queue, together with the encoded call that the caller
@@ -231,7 +247,7 @@ impl Pool {
 
     /// Tells the idle workers to exit if no task is queued.
     fn retire_idle_workers(&self, state: &mut PoolState) {
-        if state.queued + state.retries_queued > 0 {
+        if state.queued + state.count_offered() + state.retries_queued > 0 {
             return;
         }
         state.to_spawn = state.starting;
@@ -291,6 +307,17 @@ impl Pool {
         if was_last {
             self.threads_ended.notify_all();
         }
+    }
+}
+
+/// Creates the memory for offers if the workers share memory with the pool, and each of
+/// them runs any number of tasks.
+fn offers(config: &Config) -> io::Result<Option<PoolOffers>> {
+    match config.transport {
+        _ if config.max_tasks_per_child.is_some() => Ok(None),
+        Transport::Socket => Ok(None),
+        Transport::Shared => PoolOffers::create().map(Some),
+        Transport::Automatic => Ok(PoolOffers::create().ok()),
     }
 }
 

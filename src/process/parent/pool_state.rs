@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::queued_task::QueuedTask;
+use super::offered_tasks::OfferedTasks;
+use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use crate::completion::Finalizer;
 use crate::error::Error;
@@ -64,8 +65,9 @@ pub(super) struct PoolState {
     pub(super) replaced: u64,
     pub(super) failed_starts: u32,
     pub(super) queued: usize,
-    /// The number of tasks that were sent to workers which run another task (`ahead.rs`).
-    pub(super) ahead: usize,
+    /// The tasks that the workers may take, or `None` if the pool sends each task to a
+    /// worker.
+    pub(super) offered: Option<OfferedTasks>,
     /// The number of queued tasks that wait for a retry.
     pub(super) retries_queued: usize,
     pub(super) running: usize,
@@ -108,6 +110,11 @@ impl PoolState {
         self.to_spawn + self.workers.values().filter(starts).count()
     }
 
+    /// Returns the number of offered tasks, as far as the pool does not know who has them.
+    pub(super) fn count_offered(&self) -> usize {
+        self.offered.as_ref().map_or(0, OfferedTasks::len)
+    }
+
     pub(super) fn is_broken(&self) -> bool {
         matches!(self.closed, Some(Error::Broken(_)))
     }
@@ -144,6 +151,24 @@ impl PoolState {
         }
         self.failed += 1;
         self.send_event(Event::Failed(entry, error));
+    }
+
+    /// Puts a claimed task at the head of the queue.
+    pub(super) fn put_at_head(&mut self, task: InFlight) {
+        let InFlight {
+            mut entry, call, ..
+        } = task;
+        let Some(call) = call else {
+            return;
+        };
+        if entry.has_begun {
+            self.retries_queued += 1;
+            entry.retry_call = Some(call);
+        } else {
+            entry.task.release(call);
+            self.queued += 1;
+        }
+        self.queue.push_front(entry);
     }
 
     /// Sends an event to the collector.

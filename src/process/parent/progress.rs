@@ -33,14 +33,27 @@ impl Progress {
         self.next_check
     }
 
+    /// Returns `true` after the first check.
+    pub(super) fn is_late(&self) -> bool {
+        self.checks_left < CHECKS
+    }
+
     /// Counts one check if the time of the next check has passed. Returns `true` if no
     /// checks remain.
     pub(super) fn is_given_up(&mut self, now: Instant) -> bool {
+        self.is_given_up_if(now, true)
+    }
+
+    /// Like [`is_given_up`](Self::is_given_up), but keeps the last check unless `is_needed` is
+    /// set.
+    pub(super) fn is_given_up_if(&mut self, now: Instant, is_needed: bool) -> bool {
         if now < self.next_check {
             return false;
         }
         self.next_check = now + INTERVAL;
-        self.checks_left -= 1;
+        if is_needed || self.checks_left > 1 {
+            self.checks_left -= 1;
+        }
         self.checks_left == 0
     }
 

@@ -55,8 +55,6 @@ pub(super) trait AnyRemoteTask: Send {
 pub(super) struct QueuedTask {
     pub(super) task: Box<dyn AnyRemoteTask>,
     pub(super) settings: TaskSettings,
-    /// The length of the encoded call in bytes.
-    pub(super) call_length: usize,
     /// The encoded call of a task that waits in the queue for a retry. The task's future
     /// shows the task as running.
     pub(super) retry_call: Option<EncodedCall>,
@@ -69,16 +67,10 @@ pub(super) struct QueuedTask {
 }
 
 impl QueuedTask {
-    /// Creates the entry of a task whose encoded call has `call_length` bytes.
-    pub(super) fn new(
-        task: Box<dyn AnyRemoteTask>,
-        settings: TaskSettings,
-        call_length: usize,
-    ) -> Self {
+    pub(super) fn new(task: Box<dyn AnyRemoteTask>, settings: TaskSettings) -> Self {
         Self {
             task,
             settings,
-            call_length,
             retry_call: None,
             has_begun: false,
             send_attempts: 0,
@@ -98,11 +90,11 @@ impl QueuedTask {
     }
 }
 
-/// A task that was sent to a worker.
+/// A task that was offered or sent to a worker.
 pub(super) struct InFlight {
     pub(super) number: u64,
-    /// The number of calls that were sent to the same worker before.
-    pub(super) calls_before: u64,
+    /// The number of the offer by which the worker has got the task.
+    pub(super) offer: Option<u64>,
     pub(super) entry: QueuedTask,
     /// The task's encoded call, as long as the pool may have to send the call again.
     pub(super) call: Option<EncodedCall>,
@@ -112,11 +104,11 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// Returns a task of the queue, whose call is about to be sent to a worker.
+    /// Returns a task of the queue, which is about to be offered or sent to a worker.
     pub(super) fn new(entry: QueuedTask, call: EncodedCall) -> Self {
         Self {
             number: call.number,
-            calls_before: 0,
+            offer: None,
             entry,
             call: Some(call),
             started: None,

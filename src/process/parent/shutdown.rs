@@ -1,7 +1,6 @@
 //! Shutting down, killing or breaking a pool, and killing a single task. The pool kills a
 //! task by killing the worker that runs the task.
 
-use std::thread::yield_now;
 use std::time::Instant;
 
 use super::pool::Pool;
@@ -14,10 +13,6 @@ use crate::completion::{
 use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
-/// The number of times that `kill` reads the replies of a worker which has begun the task
-/// that was sent ahead to it.
-const READS_FOR_A_START: usize = 1000;
-
 impl Pool {
     /// Breaks the pool: makes the pool refuse tasks from now on, and makes the queued tasks
     /// fail.
@@ -26,7 +21,7 @@ impl Pool {
         state.close(broken.clone());
         self.capacity.notify_all();
         state.retries_queued = 0;
-        self.recall_all(state);
+        state.recall_offers();
         let pending = state.take_pending();
         for entry in std::mem::take(&mut state.queue) {
             state.fail(entry, broken.clone());
@@ -88,15 +83,9 @@ impl Pool {
         let mut state = self.state.lock();
         self.drain_replies(&mut state);
         let is_it = |entry: &QueuedTask| entry.task.id() == task;
-        // A worker that has begun the task which was sent ahead reports it at once, and
-        // reported the end of the task before even earlier.
-        for _ in 0..READS_FOR_A_START {
-            let mut workers = state.workers.values();
-            if !workers.any(|handle| handle.ahead().is_some_and(|task| is_it(&task.entry))) {
-                break;
-            }
-            yield_now();
-            self.drain_replies(&mut state);
+        // A task that waits for a retry may be offered.
+        if let Some(task) = self.take_back(&mut state, task) {
+            state.put_back(task);
         }
         let handle = state.workers.values_mut().find(|handle| {
             handle
@@ -136,8 +125,8 @@ impl Pool {
         // below.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
-        // A thread that waited for the pool inside one of the pool's callbacks would wait for
-        // itself.
+        // A thread that waited for the pool inside one of the pool's callbacks would wait
+        // for itself.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits);
         if waits {
@@ -170,13 +159,13 @@ impl Pool {
 
     /// Makes the pool refuse tasks from now on. If `takes_pending` is set, the method takes
     /// the pending tasks out of the queue. The caller then unlocks the state and passes
-    /// these tasks to [`cancel`](Self::cancel). Until these tasks are cancelled, they count as
-    /// unsettled, so that another thread does not take the pool for finished.
+    /// these tasks to [`cancel`](Self::cancel). Until these tasks are cancelled, they count
+    /// as unsettled, so that another thread does not take the pool for finished.
     fn refuse_tasks(&self, state: &mut PoolState, takes_pending: bool) -> Vec<QueuedTask> {
         state.close(Error::ShutDown);
         self.capacity.notify_all();
         if takes_pending {
-            self.recall_all(state);
+            state.recall_offers();
             let pending = state.take_pending();
             state.unsettled += pending.len();
             pending
@@ -230,7 +219,7 @@ impl Pool {
             && state.queue.is_empty()
             // `queued` also counts the tasks that another thread has taken out of the queue
             // and has not cancelled yet.
-            && state.queued == 0
+            && state.queued + state.count_offered() == 0
             && state.workers.is_empty()
             && state.to_spawn == 0
     }

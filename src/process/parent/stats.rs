@@ -8,10 +8,11 @@ use crate::executor::Stats;
 impl Pool {
     /// Reads the replies that the workers have sent up to now.
     pub(super) fn drain_replies(&self, state: &mut PoolState) {
+        let offers = state.count_offered() > 0;
         let busy: Vec<usize> = state
             .workers
             .iter()
-            .filter(|(_, handle)| !matches!(handle.activity, WorkerState::Idle))
+            .filter(|(_, handle)| offers || !matches!(handle.activity, WorkerState::Idle))
             .map(|(number, _)| *number)
             .collect();
         for number in busy {
@@ -21,6 +22,7 @@ impl Pool {
             let handle = state.workers.get(&number);
             state.needs_wakeup |= handle.is_some_and(|handle| handle.progress.is_some());
         }
+        self.look_at_offers(state);
     }
 
     pub(in crate::process) fn stats(&self) -> Stats {
@@ -40,7 +42,7 @@ impl Pool {
         let stats = Stats {
             workers: state.count_workers(),
             idle: state.idle.len() + state.count_starting(),
-            queued: state.queued + state.ahead,
+            queued: state.queued + state.count_offered(),
             running: state.running,
             finished: state.finished,
             failed: state.failed,

@@ -44,8 +44,8 @@ impl Pool {
         self.queue(frame, settings, one, None, waits)
     }
 
-    /// Queues one task that calls `f` for each of the items. The task publishes its run time
-    /// by `timer`.
+    /// Queues one task that calls `f` for each of the items. The task publishes its run
+    /// time by `timer`.
     pub(in crate::process) fn submit_chunk<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,
@@ -94,7 +94,6 @@ impl Pool {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         frame::set_task(&mut call, number);
         frame::set_cpu(&mut call, current_process::cpu());
-        let length = call.len();
         let job = RemoteJob {
             pool: Arc::clone(self),
             call: Some(EncodedCall {
@@ -113,7 +112,7 @@ impl Pool {
             decode,
             timer,
         };
-        self.enqueue(QueuedTask::new(Box::new(task), settings, length), waits)?;
+        self.enqueue(QueuedTask::new(Box::new(task), settings), waits)?;
         Ok(completion)
     }
 
@@ -148,7 +147,7 @@ impl Pool {
         let to_start = max_workers.saturating_sub(state.count_workers());
         let counted_on = state.idle.len() + state.count_starting() + to_start;
         self.capacity
-            .is_exceeded(state.queued + state.ahead + 1, counted_on)
+            .is_exceeded(state.queued + state.count_offered() + 1, counted_on)
     }
 
     fn start_threads(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {

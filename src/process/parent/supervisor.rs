@@ -11,6 +11,7 @@
 //! remaining replies from the socket. Only then does the supervisor put the worker's task
 //! back into the queue or make the task fail.
 
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
@@ -18,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::thread::set_current_timer_slack;
 
+use super::offered_tasks::OfferedTasks;
 use super::pool::Pool;
 use super::pool_state::PoolState;
 use super::process_handle::Process;
@@ -39,9 +42,21 @@ const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_
 /// to [`IO_BUDGET`](super::worker_handle::IO_BUDGET).
 const READS_TO_THE_END: usize = 100;
 
+/// The reason why the pool kills a worker that begins no task.
+const NOT_TAKEN_UP: &str = "it did not take up a task that it was sent; was it stopped (SIGSTOP)?";
+
 /// The stack size of the supervisor's thread, in bytes. No function on the supervisor's
 /// thread recurses.
 pub(super) const STACK: usize = 2 << 20;
+
+/// The time for which the supervisor naps while many short tasks run. The workers need not
+/// wake it meanwhile, and it reads many messages at once. A message that arrives during a
+/// nap is read later by so much, but only while tasks wait for a worker.
+const NAP: Duration = Duration::from_micros(100);
+
+/// The time in nanoseconds by which a nap may last longer. The kernel's default is half a
+/// nap.
+const TIMER_SLACK: u64 = 1000;
 
 const NOW: Timespec = Timespec {
     tv_sec: 0,
@@ -63,6 +78,9 @@ struct Watched {
 /// Runs the supervisor's loop until the pool is closed and has neither a task nor a worker
 /// left.
 pub(super) fn main(pool: &Arc<Pool>) {
+    // A nap is meant to be short, and an error only means that it is longer.
+    let _ = set_current_timer_slack(NonZeroU64::new(TIMER_SLACK));
+    let mut naps = false;
     let mut state = pool.lock();
     loop {
         pool.begin_round(&mut state);
@@ -86,11 +104,16 @@ pub(super) fn main(pool: &Arc<Pool>) {
             .workers
             .values()
             .filter_map(|handle| handle.progress.as_ref());
+        let invitations = state
+            .workers
+            .values()
+            .filter_map(|handle| handle.invitation.as_ref());
         // If the pool has sent a task since the last round, the sleep has a timeout. A
         // submitting thread then does not have to wake the supervisor.
         let was_active = state.was_active;
         let wake_at = deadlines
             .chain(progress.map(Progress::next_check))
+            .chain(invitations.map(Progress::next_check))
             .chain(was_active.then(|| Instant::now() + progress::INTERVAL))
             .chain(state.workers.values().filter_map(WorkerHandle::next_check))
             .chain(state.not_before)
@@ -98,14 +121,23 @@ pub(super) fn main(pool: &Arc<Pool>) {
         state.was_active = false;
         state.is_watched = was_active;
         state.is_asleep = true;
-        let arms = state.pollers == 0;
+        let rest = match state.pollers {
+            0 if naps && state.count_offered() > 0 => Rest::Nap,
+            0 => Rest::UntilMessage,
+            _ => Rest::UntilPolled,
+        };
         drop(state);
-        let ready = sleep(pool, &watched, wake_at, may_spin, arms);
+        let begun = Instant::now();
+        let happened = sleep(pool, &watched, wake_at, may_spin, rest);
+        // After a nap, or a sleep as short as a nap, in which a message has arrived, the
+        // next messages may come as soon.
+        naps = begun.elapsed() < 2 * NAP && happened.iter().any(|happened| happened.message);
         state = pool.lock();
         state.is_asleep = false;
-        for (worker, (socket, process)) in watched.iter().zip(ready) {
-            handle_events(pool, &mut state, worker, socket, process);
+        for (worker, happened) in watched.iter().zip(happened) {
+            handle_events(pool, &mut state, worker, happened);
         }
+        pool.look_at_offers(&mut state);
         kill_overdue(&mut state);
     }
 }
@@ -125,20 +157,41 @@ fn watch(state: &PoolState) -> Vec<Watched> {
         .collect()
 }
 
-/// Sleeps until a descriptor is ready or the time is over. If `arms` is set, the workers
-/// wake this thread when they send a message. Otherwise a thread that polls arms the
-/// workers when it stops (`polling.rs`). Returns two flags for each
-/// worker. The first flag is set if the worker's socket can be read or written, the second
-/// flag if the worker's process may have ended.
+/// The messages that end a sleep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Each message.
+    UntilMessage,
+    /// A worker that finds no offer. Otherwise the sleep is over after [`NAP`].
+    Nap,
+    /// None, because a thread polls. It arms the workers when it stops (`polling.rs`).
+    UntilPolled,
+}
+
+/// The events of one worker during a sleep.
+#[derive(Clone, Copy)]
+struct Happened {
+    /// The worker's socket can be read or written.
+    socket: bool,
+    /// A message may have arrived, or there may be room for one.
+    message: bool,
+    /// The worker's process may have ended.
+    end: bool,
+}
+
+/// Sleeps until a descriptor is ready or the time is over.
 fn sleep(
     pool: &Pool,
     watched: &[Watched],
     wake_at: Option<Instant>,
     may_spin: bool,
-    arms: bool,
-) -> Vec<(bool, bool)> {
+    rest: Rest,
+) -> Vec<Happened> {
     let mut polled = vec![PollFd::new(&pool.wake_fd, PollFlags::IN)];
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
+    if rest == Rest::Nap {
+        limit = Some(limit.map_or(NAP, |limit| limit.min(NAP)));
+    }
     for worker in watched {
         let mut flags = PollFlags::empty();
         if worker.has_unsent && worker.watch.sends_by_socket() {
@@ -177,13 +230,16 @@ fn sleep(
     };
     let is_any_ready = || watched.iter().any(is_ready);
     let is_found = may_spin
+        && rest != Rest::Nap
         && match watches().any(Watch::sends_by_socket) {
             true => spin(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)).is_some(),
             false => spin::poll(is_any_ready),
         };
     if !is_found {
-        if arms {
-            watches().for_each(Watch::arm);
+        match rest {
+            Rest::UntilMessage => watches().for_each(Watch::arm),
+            Rest::Nap => watches().for_each(Watch::nap),
+            Rest::UntilPolled => {}
         }
         if is_any_ready() {
             limit = Some(NOW);
@@ -196,9 +252,13 @@ fn sleep(
             if error != Errno::INTR {
                 thread::sleep(POLL_INTERVALS[0]);
             }
-            // The two `true` flags of each worker make the supervisor check the worker's
-            // socket and process.
-            return vec![(true, true); watched.len()];
+            // The flags make the supervisor check each worker's socket and process.
+            let all = Happened {
+                socket: true,
+                message: true,
+                end: true,
+            };
+            return vec![all; watched.len()];
         }
     }
     if !polled[0].revents().is_empty() {
@@ -210,23 +270,23 @@ fn sleep(
         .zip(watched)
         .map(|(pair, worker)| {
             let ended = happened(&pair[1]) || worker.process.descriptor().is_none();
-            (happened(&pair[0]) || is_ready(worker), ended)
+            Happened {
+                socket: happened(&pair[0]),
+                message: is_ready(worker),
+                end: ended,
+            }
         })
         .collect()
 }
 
-fn handle_events(
-    pool: &Pool,
-    state: &mut PoolState,
-    worker: &Watched,
-    socket: bool,
-    process: bool,
-) {
+fn handle_events(pool: &Pool, state: &mut PoolState, worker: &Watched, happened: Happened) {
     let Some(handle) = state.workers.get_mut(&worker.number) else {
         return;
     };
-    if socket {
+    if happened.socket {
         handle.read_wakeups();
+    }
+    if happened.socket || happened.message {
         handle.flush();
         pool.read_replies(state, worker.number);
         if let Some(handle) = state.workers.get_mut(&worker.number) {
@@ -235,7 +295,7 @@ fn handle_events(
             }
         }
     }
-    if !process {
+    if !happened.end {
         return;
     }
     let end = match worker.process.try_wait() {
@@ -267,21 +327,29 @@ fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
 /// worker whose messages may have been destroyed.
 fn kill_overdue(state: &mut PoolState) {
     let has_limit = |handle: &WorkerHandle| {
-        handle.deadline.is_some() || handle.progress.is_some() || handle.next_check().is_some()
+        handle.deadline.is_some()
+            || handle.progress.is_some()
+            || handle.invitation.is_some()
+            || handle.next_check().is_some()
     };
     if !state.workers.values().any(has_limit) {
         return;
     }
     let now = Instant::now();
+    let offered = state.offered.as_ref();
+    let is_any_open = offered.is_some_and(OfferedTasks::is_any_open);
     for handle in state.workers.values_mut() {
         handle.check_if_due(now);
+        let invitation = handle.invitation.as_mut();
+        if invitation.is_some_and(|invitation| invitation.is_given_up_if(now, is_any_open)) {
+            handle.invitation = None;
+            handle.kill(KillReason::Misbehaved(NOT_TAKEN_UP.to_owned()));
+        }
         let progress = handle.progress.as_mut();
         if progress.is_some_and(|progress| progress.is_given_up(now)) {
             handle.progress = None;
             let what = match handle.in_flight() {
-                Some(in_flight) if in_flight.started.is_none() => {
-                    "it did not take up a task that it was sent; was it stopped (SIGSTOP)?"
-                }
+                Some(in_flight) if in_flight.started.is_none() => NOT_TAKEN_UP,
                 _ => {
                     "it sent an incomplete message; was it stopped (SIGSTOP), or did a task write to \
                       what it has not opened itself?"

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::pool::Pool;
 use super::queued_task::AnyRemoteTask;
-use super::{ahead, polling};
+use super::{offers, polling};
 use crate::completion::{Completion, EncodedCall, Finalizer, Job, Notification, Remote};
 use crate::error::{CodecError, Error, Side};
 use crate::map::{ChunkTimer, ContainedVec};
@@ -33,7 +33,7 @@ pub(super) struct RemoteJob {
 impl<T> Job<T> for RemoteJob {
     const REMOTE: Option<&'static Remote> = Some(&Remote {
         poll: polling::poll,
-        recall: ahead::recall,
+        recall: offers::recall,
     });
 
     fn call(self) -> T {

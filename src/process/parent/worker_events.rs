@@ -27,13 +27,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ahead::put_back;
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
 use super::queued_task::{InFlight, QueuedTask};
 use super::task::codec_error;
 use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
-use crate::completion::EncodedCall;
 use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
 use crate::process::settings::OnWorkerDeath;
 use crate::process::wire::answer::{Answer, InitializeFailure};
@@ -60,7 +58,9 @@ impl Pool {
     pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
         let mut budget = IO_BUDGET;
         while let Some(handle) = state.workers.get_mut(&number) {
-            match handle.read_replies(&mut budget) {
+            let offered = state.offered.as_ref();
+            let may_begin = |task| offered.is_some_and(|offered| offered.may_begin(task, number));
+            match handle.read_replies(&mut budget, &may_begin) {
                 Ok(Some(reply)) => self.on_reply(state, number, reply),
                 Ok(None) => return,
                 Err(what) => return handle.kill(KillReason::Misbehaved(what)),
@@ -108,7 +108,12 @@ impl Pool {
                 handle.leave();
                 self.break_down(state, cause_of(failure), BrokenPart::Initializer);
             }
-            Reply::Started(task) => self.task_started(state, number, task),
+            Reply::Started(task) => {
+                self.assign(state, number, task);
+                self.task_started(state, number, task);
+            }
+            Reply::Fetch(task) => self.fetched(state, number, task),
+            Reply::Declined(offer) => self.declined(state, number, offer),
             Reply::Answer(task, answer) => self.task_answered(state, number, task, answer),
         }
     }
@@ -134,6 +139,7 @@ impl Pool {
                 in_flight.entry.times_begun += 1;
                 let limit = in_flight.entry.settings.time_limit;
                 handle.has_begun = true;
+                handle.last_begun = task;
                 handle.progress = None;
                 handle.deadline = limit.and_then(|limit| now.checked_add(limit));
                 state.needs_wakeup |= handle.deadline.is_some();
@@ -162,21 +168,8 @@ impl Pool {
         };
         handle.deadline = None;
         handle.done += 1;
-        let exits =
-            self.config.max_tasks_per_child == Some(handle.done) || handle.kill_reason.is_some();
-        if exits {
-            if let Some(task) = handle.recall_ahead() {
-                state.ahead -= 1;
-                put_back(state, task);
-            }
-        }
-        // A worker that has begun the task which was sent ahead exits after that task.
-        if self.promote_ahead(state, number) {
-            // The worker goes on at once.
-        } else if exits {
-            if let Some(handle) = state.workers.get_mut(&number) {
-                handle.send_exit();
-            }
+        if self.config.max_tasks_per_child == Some(handle.done) || handle.kill_reason.is_some() {
+            handle.send_exit();
             state.needs_wakeup = true;
         } else {
             state.idle.push(number);
@@ -226,7 +219,8 @@ impl Pool {
             handle.kill(kill_reason.clone());
         }
         state.workers.insert(number, handle);
-        if state.closed.is_some() && state.queued + state.retries_queued == 0 {
+        let waiting = state.queued + state.count_offered() + state.retries_queued;
+        if state.closed.is_some() && waiting == 0 {
             if let Some(handle) = state.workers.get_mut(&number) {
                 handle.send_exit();
             }
@@ -260,10 +254,12 @@ impl Pool {
 
     /// Handles the end of a worker's process, after the caller has read all its replies.
     pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
+        self.look_at_offers(state);
         let handle = state.workers.get_mut(&number);
         if let Some(task) = handle.and_then(WorkerHandle::started_unread) {
             self.task_started(state, number, task);
         }
+        state.is_read(number);
         let Some(mut handle) = state.workers.remove(&number) else {
             return;
         };
@@ -278,7 +274,6 @@ impl Pool {
             Some(_) => false,
         };
         let moment = self.moment_of(&handle);
-        let ahead = handle.take_ahead();
         let in_flight = handle.take_in_flight();
         // A worker that was idle had started successfully, so its end does not count as a
         // failed start.
@@ -307,10 +302,7 @@ impl Pool {
                 .map_or(0, |in_flight| in_flight.entry.times_begun),
             loss: Loss::Retries,
         };
-        // The task before comes first in the queue again.
-        if let Some(task) = ahead {
-            self.lose_ahead(state, &handle, task, &death);
-        }
+        self.lose_taken(state, number, &handle, &death);
         if let Some(in_flight) = in_flight {
             let capacity = handle.capacity();
             self.requeue_or_fail(state, in_flight, handle.kill_reason, &death, capacity);
@@ -329,39 +321,42 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Handles the task that was sent ahead to a worker which has ended.
-    fn lose_ahead(
+    /// Handles a task that a worker, which has ended, has taken although the pool does not
+    /// know that the worker has ended its task before: that message was destroyed, or the
+    /// pool did not read it any more because it kills the worker.
+    fn lose_taken(
         &self,
         state: &mut PoolState,
+        number: usize,
         handle: &WorkerHandle,
-        mut task: InFlight,
         death: &DeathParts,
     ) {
-        state.ahead -= 1;
-        let goes_on = state.stopped.is_none() && !state.is_broken();
-        if handle.may_have_begun(&task) {
-            // The answer of the task before was destroyed, or the pool kills the worker.
-            state.running += 1;
-            task.entry.task.begin();
-            task.entry.has_begun = true;
-            task.entry.times_begun += 1;
-            task.started = Some(Instant::now());
-        } else if goes_on {
+        while let Some(mut task) = state
+            .offered
+            .as_mut()
+            .and_then(|offered| offered.remove_taken_by(number, handle.taken()))
+        {
+            self.capacity.notify_one();
+            if handle.may_have_begun() {
+                if !task.entry.has_begun {
+                    task.entry.has_begun = true;
+                    state.running += 1;
+                    task.entry.task.begin();
+                }
+                task.entry.times_begun += 1;
+                task.started = Some(Instant::now());
+            }
+            let death = DeathParts {
+                task: task.entry.settings.name.clone(),
+                moment: moment(&task),
+                times_begun: task.entry.times_begun,
+                ..death.clone()
+            };
+            let (reason, capacity) = (handle.kill_reason.clone(), handle.capacity());
             // The reason why the pool killed the worker has nothing to do with this task.
-            return put_back(state, task);
+            let reason = reason.filter(|_| state.stopped.is_some());
+            self.requeue_or_fail(state, task, reason, &death, capacity);
         }
-        self.capacity.notify_one();
-        let death = DeathParts {
-            task: task.entry.settings.name.clone(),
-            moment: match task.started {
-                Some(started) => Moment::Running(started.elapsed()),
-                None => Moment::Sent,
-            },
-            times_begun: task.entry.times_begun,
-            ..death.clone()
-        };
-        let (reason, capacity) = (handle.kill_reason.clone(), handle.capacity());
-        self.requeue_or_fail(state, task, reason, &death, capacity);
     }
 
     /// Returns the stage at which a worker ended: starting, initializing, idle, or with a
@@ -372,10 +367,7 @@ impl Pool {
                 Moment::Initializing
             }
             WorkerState::Starting => Moment::Starting,
-            WorkerState::Busy(in_flight) => match in_flight.started {
-                Some(started) => Moment::Running(started.elapsed()),
-                None => Moment::Sent,
-            },
+            WorkerState::Busy(in_flight) => moment(in_flight),
             WorkerState::Idle | WorkerState::Leaving => Moment::Idle,
         }
     }
@@ -389,7 +381,7 @@ impl Pool {
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
         kill_reason: Option<KillReason>,
         death: &DeathParts,
         capacity: usize,
@@ -407,7 +399,7 @@ impl Pool {
         // more bytes were written was the worker reading.
         let was_being_read = in_flight.written > capacity;
         let ran_for = in_flight.started.map(|started| started.elapsed());
-        let (mut entry, call) = (in_flight.entry, in_flight.call);
+        let entry = &in_flight.entry;
         let error = match kill_reason {
             Some(KillReason::Killed | KillReason::Terminated) => {
                 Error::Killed(entry.end(Some(pid), ran_for))
@@ -419,15 +411,16 @@ impl Pool {
             }
             Some(KillReason::Misbehaved(_)) | None => {
                 let goes_on = state.stopped.is_none() && !state.is_broken();
-                if let Some(call) = call.filter(|_| goes_on) {
+                if goes_on && in_flight.call.is_some() {
+                    let entry = &mut in_flight.entry;
                     if !has_started {
                         entry.send_attempts += u32::from(was_being_read);
                         if entry.send_attempts < SEND_ATTEMPTS {
-                            return self.put_back(state, entry, call);
+                            return state.put_back(in_flight);
                         }
                     } else if entry.settings.retries > 0 && !self.breaks_on_death() {
                         entry.settings.retries -= 1;
-                        return self.put_back(state, entry, call);
+                        return state.put_back(in_flight);
                     }
                 }
                 // The task fails and is not sent to another worker, so the pool counts the
@@ -436,7 +429,7 @@ impl Pool {
                 died(if !goes_on {
                     Loss::Ended
                 } else if !has_started {
-                    Loss::Unread(entry.send_attempts)
+                    Loss::Unread(in_flight.entry.send_attempts)
                 } else if self.breaks_on_death() {
                     Loss::Policy
                 } else {
@@ -444,19 +437,15 @@ impl Pool {
                 })
             }
         };
-        state.fail(entry, error);
+        state.fail(in_flight.entry, error);
     }
+}
 
-    /// Puts a task back at the head of the queue.
-    fn put_back(&self, state: &mut PoolState, mut entry: QueuedTask, call: EncodedCall) {
-        if entry.has_begun {
-            state.retries_queued += 1;
-            entry.retry_call = Some(call);
-        } else {
-            entry.task.release(call);
-            state.queued += 1;
-        }
-        state.queue.push_front(entry);
+/// Returns the stage at which a worker with this task ended.
+fn moment(task: &InFlight) -> Moment {
+    match task.started {
+        Some(started) => Moment::Running(started.elapsed()),
+        None => Moment::Sent,
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`WorkerHandle`]: the parent's end of one worker, and the state of that worker.
 //!
 //! ```text
-//!            Ready, Initialized      a task is sent        Started
+//!            Ready, Initialized   sent, or assigned       Started
 //! Starting ────────────────────▶ Idle ────────▶ Busy(sent) ────────▶ Busy(running)
 //!                                 ▲ │                                     │
 //!                                 │ │ Exit is sent          its answer    │
@@ -15,8 +15,8 @@
 //! | state | messages it may send | limit | the task in flight, if its process ends |
 //! |---|---|---|---|
 //! | Starting | `Ready`, or `Refused`; then, with an initializer, how that ended | `START_LIMIT` until `Ready`, none for the initializer | - |
-//! | Idle | nothing | - | - |
-//! | Busy, sent | `Started` | [`Progress`] | is sent to another worker |
+//! | Idle | with offers: what it says of a task that it has taken (`offers.rs`) | an invitation (`Progress`) | - |
+//! | Busy, sent | `Started`, or `Fetch` or `Declined` | [`Progress`] | is sent to another worker |
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
 //! | Leaving | the message it was about to send when it was told to exit | `EXIT_LIMIT` | - |
 //!
@@ -117,8 +117,10 @@ pub(super) struct WorkerHandle {
     pub(super) done: u64,
     /// `true` once the worker has begun its first task.
     pub(super) has_begun: bool,
-    /// The task that was sent to the worker while it runs another task.
-    ahead: Option<InFlight>,
+    /// The number of the task that the worker has begun last, or 0.
+    pub(super) last_begun: u64,
+    /// The time limit of an idle worker to take one of the offered tasks.
+    pub(super) invitation: Option<Progress>,
 }
 
 impl WorkerHandle {
@@ -145,7 +147,8 @@ impl WorkerHandle {
             deadline: Instant::now().checked_add(START_LIMIT),
             done: 0,
             has_begun: false,
-            ahead: None,
+            last_begun: 0,
+            invitation: None,
         }
     }
 
@@ -157,88 +160,65 @@ impl WorkerHandle {
     }
 
     /// Sends the call of a task to the worker, which is idle.
-    pub(super) fn send_task(&mut self, mut in_flight: InFlight) {
-        let call = in_flight.call.as_ref();
-        let frame = call.map(|call| Arc::clone(&call.frame));
-        in_flight.calls_before = self.end.offer(in_flight.number);
+    pub(super) fn send_task(&mut self, in_flight: InFlight) {
+        let number = in_flight.number;
         self.expect_start(in_flight);
-        frame.into_iter().for_each(|frame| self.send(frame));
+        self.send_call(number);
     }
 
-    /// Makes a task that was sent, or is about to be sent, the worker's task.
-    fn expect_start(&mut self, in_flight: InFlight) {
+    /// Sends the call of the worker's task, if this is the task with this number.
+    pub(super) fn send_call(&mut self, task: u64) {
+        let in_flight = self
+            .in_flight()
+            .filter(|in_flight| in_flight.number == task);
+        let call = in_flight.and_then(|in_flight| in_flight.call.as_ref());
+        if let Some(frame) = call.map(|call| Arc::clone(&call.frame)) {
+            self.send(frame);
+        }
+    }
+
+    /// Makes a task the worker's task, which the worker has taken, or which is about to be
+    /// sent.
+    pub(super) fn expect_start(&mut self, in_flight: InFlight) {
         self.activity = WorkerState::Busy(in_flight);
+        self.invitation = None;
         self.expect_progress();
         self.says_waiting = false;
         self.checks = self.end.is_shared().then(|| Checks::from(Instant::now()));
     }
 
-    /// Returns `true` if the worker has a task and may get one more.
-    pub(super) fn may_have_two(&self) -> bool {
-        let allows =
-            |task: &InFlight| task.started.is_some() || self.end.may_offer_after(task.calls_before);
-        let is_well = self.kill_reason.is_none() && !self.is_eof && !self.write_failed;
-        self.in_flight().is_some_and(allows)
-            && self.ahead.is_none()
-            && self.end.is_shared()
-            && is_well
-            && !self.has_unsent()
+    /// Gives the worker, which is idle, a limited time to take an offer, unless another
+    /// worker takes it. If `wakes` is set, wakes the worker if it sleeps, and returns `true`
+    /// if it did.
+    pub(super) fn invite(&mut self, wakes: bool) -> bool {
+        if self.invitation.is_none() {
+            self.invitation = Some(Progress::from(Instant::now()));
+        }
+        wakes && self.end.wake_if_asleep()
     }
 
-    /// Sends the call of a task to the worker, which runs another task.
-    pub(super) fn send_ahead(&mut self, mut in_flight: InFlight) {
-        let call = in_flight.call.as_ref();
-        let frame = call.map(|call| Arc::clone(&call.frame));
-        in_flight.calls_before = self.end.offer(in_flight.number);
-        self.ahead = Some(in_flight);
-        frame.into_iter().for_each(|frame| self.send(frame));
+    /// Returns `true` if the worker sleeps.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.end.is_asleep()
     }
 
-    /// Returns the task that was sent ahead.
-    pub(super) fn ahead(&self) -> Option<&InFlight> {
-        self.ahead.as_ref()
+    /// Returns `true` if the worker does not sleep, and was not invited long ago. The pool
+    /// has made an offer before.
+    pub(super) fn is_awake(&self) -> bool {
+        let invitation = self.invitation.as_ref();
+        !self.is_asleep() && !invitation.is_some_and(Progress::is_late)
     }
 
-    /// Takes the task that was sent ahead, which the worker may have begun.
-    pub(super) fn take_ahead(&mut self) -> Option<InFlight> {
-        self.ahead.take()
+    /// Returns the number of the last offer that the worker has taken, plus one. The number
+    /// makes no sense if it was overwritten.
+    pub(super) fn taken(&self) -> u64 {
+        self.end.taken()
     }
 
-    /// Takes the task that was sent ahead back from the worker. Returns `None` if the worker
-    /// has begun the task.
-    pub(super) fn recall_ahead(&mut self) -> Option<InFlight> {
-        let end = &self.end;
-        self.ahead
-            .take_if(|task| end.recall(task.calls_before, task.number))
-    }
-
-    /// Takes the worker's task back from the worker. Returns `None` if the worker has begun
-    /// the task.
-    pub(super) fn recall_sent(&mut self) -> Option<InFlight> {
-        let in_flight = self.in_flight()?;
-        let (n, number) = (in_flight.calls_before, in_flight.number);
-        // The rest of a call that is partly sent would have to be sent all the same.
-        let may_be = in_flight.started.is_none() && !self.has_unsent();
-        let is_recalled = may_be && self.end.recall(n, number);
-        let task = is_recalled.then(|| self.take_in_flight())?;
-        self.progress = None;
-        task
-    }
-
-    /// Makes the task that was sent ahead the worker's task. Returns `false` if no task was
-    /// sent ahead.
-    pub(super) fn promote_ahead(&mut self) -> bool {
-        let Some(task) = self.ahead.take() else {
-            return false;
-        };
-        self.expect_start(task);
-        true
-    }
-
-    /// Returns `true` if the worker has begun a task that was sent to it, or may have begun
-    /// it. The worker has ended.
-    pub(super) fn may_have_begun(&self, task: &InFlight) -> bool {
-        self.end.is_shared() && !self.end.recall(task.calls_before, task.number)
+    /// Returns `true` if the worker, which has ended, may have begun a task that it has not
+    /// reported.
+    pub(super) fn may_have_begun(&self) -> bool {
+        self.end.may_have_begun_after(self.last_begun)
     }
 
     /// Returns `true` if an answer may be on its way from another CPU.
@@ -297,14 +277,19 @@ impl WorkerHandle {
     }
 
     /// Reads the worker's next message, and returns `None` if no whole message has arrived.
-    /// The method reads at most `budget` bytes from the socket.
+    /// The method reads at most `budget` bytes from the socket. `may_begin` returns `true`
+    /// for the number of an offered task that the worker may have taken.
     ///
     /// # Errors
     ///
     /// Returns an error if the message is malformed, or if the worker may not send such a
     /// message in its state. The parent then reads no more from this worker.
-    pub(super) fn read_replies(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
-        let reply = self.read_frame(budget);
+    pub(super) fn read_replies(
+        &mut self,
+        budget: &mut usize,
+        may_begin: &dyn Fn(u64) -> bool,
+    ) -> Result<Option<Reply>, String> {
+        let reply = self.read_frame(budget, may_begin);
         if reply.is_err() {
             self.is_malformed = true;
             self.on_eof();
@@ -312,15 +297,19 @@ impl WorkerHandle {
         reply
     }
 
-    fn read_frame(&mut self, budget: &mut usize) -> Result<Option<Reply>, String> {
+    fn read_frame(
+        &mut self,
+        budget: &mut usize,
+        may_begin: &dyn Fn(u64) -> bool,
+    ) -> Result<Option<Reply>, String> {
         let nonsense = |what| format!("it sent nonsense ({what}); {FOREIGN_BYTES}");
         loop {
             if self.is_malformed {
                 return Ok(None);
             }
             if let Some(frame) = self.inbox.next().map_err(nonsense)? {
-                if let Err(what) = self.check_expected(frame.kind, frame.task, frame.payload.len())
-                {
+                let length = frame.payload.len();
+                if let Err(what) = self.check_expected(frame.kind, frame.task, length, may_begin) {
                     self.refused = [&self.inbox.head()[..], &frame.payload].concat();
                     return Err(what);
                 }
@@ -329,7 +318,7 @@ impl WorkerHandle {
             // The header is checked before the payload has arrived, because a wrong header
             // may announce a payload that never arrives.
             if let Some(header) = self.inbox.header() {
-                self.check_expected(header.kind, header.task, header.length)?;
+                self.check_expected(header.kind, header.task, header.length, may_begin)?;
             }
             // Bytes in the shared memory are read even after the end of the socket.
             if self.is_eof && !self.end.has_arrived() || *budget == 0 {
@@ -435,7 +424,7 @@ impl WorkerHandle {
             .in_flight()
             .filter(|in_flight| in_flight.started.is_none())?;
         let task = in_flight.number;
-        let may_have_begun = self.may_have_begun(in_flight);
+        let may_have_begun = self.may_have_begun();
         let mut said = std::mem::take(&mut self.refused);
         said.extend(self.inbox.leftover());
         let mut piece = [0; 4096];
@@ -454,8 +443,14 @@ impl WorkerHandle {
     /// Checks that the worker may send a frame with this kind, task number and length in
     /// its current state. The table at the top of this file lists the messages of each
     /// state.
-    fn check_expected(&self, kind: Kind, task: u64, length: usize) -> Result<(), String> {
-        use Kind::{InitializeFailed, Initialized, Ready, Refused, Started};
+    fn check_expected(
+        &self,
+        kind: Kind,
+        task: u64,
+        length: usize,
+        may_begin: &dyn Fn(u64) -> bool,
+    ) -> Result<(), String> {
+        use Kind::{Declined, Fetch, InitializeFailed, Initialized, Ready, Refused, Started};
         let may_come = match (&self.activity, kind) {
             // The pool ignores the messages of a worker that is being killed.
             _ if self.is_being_killed() => true,
@@ -466,23 +461,29 @@ impl WorkerHandle {
             (WorkerState::Busy(in_flight), Started) if in_flight.number == task => {
                 in_flight.started.is_none()
             }
-            (_, Started) => false,
+            (WorkerState::Busy(in_flight), Fetch) if in_flight.number == task => {
+                in_flight.offer.is_some() && in_flight.started.is_none() && in_flight.written == 0
+            }
+            (WorkerState::Busy(in_flight), Declined) => in_flight.started.is_none(),
+            (WorkerState::Idle, Started | Fetch) => may_begin(task),
+            (WorkerState::Idle, Declined) => true,
+            (_, Started | Fetch | Declined) => false,
             (_, Ready | Refused | Initialized | InitializeFailed) => false,
             (WorkerState::Busy(in_flight), _) => {
                 in_flight.number == task && in_flight.started.is_some()
             }
             _ => false,
         };
-        // `Ready`, `Initialized` and `Started` have no payload. If such a message had a
-        // payload that arrived byte by byte, each byte would extend the worker's time
-        // limit.
-        let may_be_so_long = length == 0 || !matches!(kind, Ready | Initialized | Started);
+        // These messages have no payload. If such a message had a payload that arrived byte
+        // by byte, each byte would extend the worker's time limit.
+        let has_payload = !matches!(kind, Ready | Initialized | Started | Fetch | Declined);
+        let may_be_so_long = length == 0 || has_payload;
         if may_come && may_be_so_long {
             return Ok(());
         }
         let what = match kind {
             _ if may_come => "it sent a message that is longer than such messages are",
-            Started => "it began a task that it was not given",
+            Started | Fetch | Declined => "it began a task that it was not given",
             Ready | Refused | Initialized | InitializeFailed => {
                 "it spoke of its start when it had said that it was ready"
             }

@@ -4,11 +4,11 @@
 //! memory. The checksum finds such a write. The checksum does not protect against a process
 //! that forges records on purpose, because that process knows the key as well.
 //!
-//! The checksum is the sum of all 64-bit words, each multiplied by an odd factor of its own,
-//! as in multilinear hashing. A product does not depend on the sum before it, so the CPU
-//! multiplies one word in each cycle. If one word changes, then the sum changes, because an
-//! odd factor has an inverse. If several words change at random, then the sum stays the same
-//! with a probability of 2^-64.
+//! The checksum is the sum of all 64-bit words, each multiplied by an odd factor of its
+//! own, as in multilinear hashing. A product does not depend on the sum before it, so the
+//! CPU multiplies one word in each cycle. If one word changes, then the sum changes,
+//! because an odd factor has an inverse. If several words change at random, then the sum
+//! stays the same with a probability of 2^-64.
 
 /// An odd number without a pattern in its bits: 2^64 divided by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -24,6 +24,27 @@ fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
 }
+
+/// Returns a number in a form that depends on the key, so that a word which was written by
+/// mistake is no sealed number that anybody expects: a changed bit changes all higher bits.
+pub(super) fn seal(key: u64, number: u64) -> u64 {
+    (number ^ key).wrapping_mul(STEP).rotate_left(32)
+}
+
+/// Returns the number that was sealed.
+pub(super) fn open(key: u64, sealed: u64) -> u64 {
+    sealed.rotate_left(32).wrapping_mul(INVERSE) ^ key
+}
+
+/// The inverse of `STEP`: their product is 1.
+const INVERSE: u64 = {
+    let mut inverse = STEP;
+    // Each step doubles the number of correct low bits, of which an odd number has 3.
+    while inverse.wrapping_mul(STEP) != 1 {
+        inverse = inverse.wrapping_mul(2u64.wrapping_sub(STEP.wrapping_mul(inverse)));
+    }
+    inverse
+};
 
 /// The checksum of the words that were added so far.
 #[derive(Debug)]
@@ -71,6 +92,22 @@ mod tests {
                 let mut changed = words.clone();
                 changed[word] ^= 1 << bit;
                 assert_ne!(checksum(7, &changed), good, "bit {bit} of word {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sealed_number_is_opened_and_a_changed_one_is_another() {
+        for number in [0, 1, 0xffff, 1 << 16, 12345 << 16 | 7, u64::MAX] {
+            let sealed = seal(42, number);
+            assert_eq!(open(42, sealed), number);
+            for bit in 0..64 {
+                // The upper 48 bits are the number of an offer.
+                let far = open(42, sealed ^ 1 << bit) >> 16;
+                assert!(
+                    far.abs_diff(number >> 16) > 1 << 20,
+                    "bit {bit} of {number}"
+                );
             }
         }
     }

@@ -4,27 +4,31 @@
 //! | transport | bytes travel | the other process is woken |
 //! |---|---|---|
 //! | *socket* | through the socket | by the bytes |
-//! | *shared* | through two rings (`ring.rs`) in memory that both processes map (`rings.rs`) | by a byte in the socket, only if it sleeps |
+//! | *shared* | through two rings (`ring.rs`) in memory that both processes map (`rings.rs`), and short calls through the offers (`offers.rs`) | by a byte in the socket, only if it sleeps |
 //!
 //! Both transports need the socket: its end-of-file says that the other process has closed
 //! its end or has ended, and `poll` can wait for it together with other descriptors. The
-//! first message, `Hello`, travels through the socket, and brings the file of the shared
-//! memory. All other messages of the shared transport travel through the rings.
+//! first message, `Hello`, travels through the socket, and brings the files of the shared
+//! memory. All other messages of the shared transport travel through the rings, except the
+//! calls of tasks: any worker of the pool may take them from the offers.
 //!
 //! # Messages that are lost
 //!
 //! A worker that overwrites the shared memory by mistake may destroy a message so that the
 //! message looks as if it had not been sent. So the pool asks a worker that runs a task for
-//! long, from time to time, if the worker waits for a message (`CHECK`). A worker that waits
-//! says so (`WAITING`), by the socket. If the worker waits although the pool has not
+//! long, from time to time, if the worker waits for a message (`CHECK`). A worker that
+//! waits says so (`WAITING`), by the socket. If the worker waits although the pool has not
 //! received the answer, the answer is lost, and the pool ends the worker.
 //!
 //! # The two ends
 //!
 //! [`ParentEnd`] and [`WorkerEnd`] have the same methods on both transports: to send bytes,
-//! and to receive bytes. No transport knows frames, tasks or futures. A third transport, for
-//! instance over the standard input and output of a command, is one more variant of both.
+//! and to receive bytes. No transport knows frames, tasks or futures. A third transport,
+//! for instance over the standard input and output of a command, is one more variant of
+//! both.
 
+#[cfg(not(concurrent_futures_loom))]
+mod offer_memory;
 #[cfg(not(concurrent_futures_loom))]
 mod parent_end;
 #[cfg(not(concurrent_futures_loom))]
@@ -37,11 +41,15 @@ mod offers;
 mod ring;
 
 #[cfg(not(concurrent_futures_loom))]
+pub(super) use self::offer_memory::{OfferMemory, PoolOffers};
+#[cfg(not(concurrent_futures_loom))]
+pub(super) use self::offers::LONGEST;
+#[cfg(not(concurrent_futures_loom))]
 pub(super) use self::parent_end::{ParentEnd, Watch};
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::rings::Rings;
 #[cfg(not(concurrent_futures_loom))]
-pub(super) use self::worker_end::{WorkerReceiver, WorkerSender, ends};
+pub(super) use self::worker_end::{Received, WorkerReceiver, WorkerSender, ends};
 
 #[cfg(not(concurrent_futures_loom))]
 /// The description of a process whose shared memory makes no sense.

@@ -1,121 +1,333 @@
-//! [`Offers`]: the words in shared memory that say which tasks the worker has begun.
+//! The *offers*: a queue of calls in memory that the parent and all workers of a pool map.
+//! A worker that waits for a task takes the oldest offer itself, so the parent need not
+//! know which worker is free, and the tasks begin in the order of their submission.
 //!
-//! The task with the `n`th call that the parent sends has the offer `n % OFFERS`. The parent and
-//! the worker each count the calls. The values of an offer are masked numbers of tasks:
+//! The parent numbers the offers from 0. The offer with the number `n` has the *slot* with
+//! the number `n % slots`. There are two memories:
 //!
-//! | value | means | written by |
+//! * The *calls*, to which only the parent can write: the number of the next offer, and for
+//!   each slot the bytes of a call.
+//! * The *claims*, to which all processes can write: one word for each slot, which says
+//!   what became of the offer.
+//!
+//! | the claim of offer `n` | means | written by |
 //! |---|---|---|
-//! | the number of a task | the worker may begin this task | the parent, before it sends the task's call |
-//! | the number, with `BEGUN` | the worker has begun this task | the worker, by a compare-and-swap |
-//! | 0 | no task is offered | the parent, by a compare-and-swap |
+//! | `n`, open | a worker may take the task | the parent, after the call |
+//! | `n`, a worker | this worker has taken the task | the worker, by a compare-and-swap |
+//! | `n`, recalled | no worker may take the task any more | the parent, by a compare-and-swap |
 //!
-//! So for each task either the worker begins the task, or the parent *recalls* the task. A
-//! worker skips the call of a task that is not offered. The parent uses an offer again only
-//! after it knows what became of the offer's last task: the task has begun, or was recalled.
+//! So a task that is cancelled was either taken before or is never taken. The parent uses a
+//! slot again only after it has recalled the offer, or after the worker that took the offer
+//! has said so in its ring, or has ended. The worker says so after it has copied the bytes.
 //!
-//! After a worker has ended, the pool must know if the worker had begun its task, because a
-//! task must not run twice. The message `Started` may be lost, because the task itself may
-//! overwrite the shared memory before it ends its process. So the pool takes a task for
-//! begun unless its offer still holds exactly the number of the task.
+//! # Why no wake-up is lost
+//!
+//! A worker that finds no offer sets the flag `RECEIVER_SLEEPS` of the ring to it
+//! (`ring.rs`), and looks for an offer once more before it sleeps. The parent publishes an
+//! offer, and then reads the flags of the workers that it takes for idle. `SeqCst` fences
+//! stand between the two steps of each side, so at least one of them sees what the other
+//! side wrote.
+//!
+//! # A process that writes to the claims by mistake
+//!
+//! Claims are [sealed](super::checksum::seal) numbers, so a word that was overwritten is no
+//! claim of any offer. A worker that finds such a word takes no later offer either, and
+//! wakes the parent. The parent cannot know if a worker had taken that offer. So it
+//! *revokes* the offer: it marks it as recalled, and then reads from each worker's own
+//! memory which offer that worker has taken last (`rings.rs`). The worker in turn writes
+//! this down first, and then reads the claim once more. Of these four steps, with a
+//! `SeqCst` fence in the middle of each side, at least one sees the other side. If both do,
+//! the worker tells the parent that it does not begin the task.
 
+use std::cmp::min;
 use std::ops::Deref;
 
-use super::checksum::mask;
-use crate::sync::{AtomicU64, Ordering};
+use super::checksum::{open, seal};
+use crate::sync::{AtomicU64, Ordering, fence};
 
-/// The number of offers. All offers lie in one cache line.
-pub(super) const OFFERS: u64 = 8;
+/// The number of words of a slot.
+const SLOT: usize = 32;
 
-/// The value of an offer if no task is offered.
-const NONE: u64 = 0;
+/// The largest number of bytes of an offer. The first word of the slot is their number.
+pub(crate) const LONGEST: usize = 8 * (SLOT - 1);
 
-/// The bits that the worker adds to the offer of a task that it begins.
-const BEGUN: u64 = 0x5555_5555_5555_5555;
+/// The number of words in front of the slots, which are two cache lines.
+const FRONT: usize = 16;
 
-/// The offers of one worker.
+/// The index of the number of the next offer.
+const NEXT: usize = 0;
+
+/// The index of the number of the oldest offer that may be open. The workers seldom need
+/// it, so it has a cache line of its own.
+const OLDEST: usize = 8;
+
+/// The owner of an offer: none, or the parent, which has recalled it. The codes of workers
+/// lie in between.
+const OPEN: u64 = 0;
+const RECALLED: u64 = 0xffff;
+
+/// Returns the number of words of the calls of `slots` slots. The claims have `slots`
+/// words.
+pub(super) const fn words(slots: usize) -> usize {
+    FRONT + SLOT * slots
+}
+
+/// The two memories of the offers. A clone refers to the same memory.
 #[derive(Clone, Debug)]
-pub(super) struct Offers<W> {
-    words: W,
+struct Memory<W> {
+    calls: W,
+    claims: W,
     key: u64,
 }
 
+/// The state of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Open,
+    /// A worker with this code has taken the offer.
+    By(u64),
+    Recalled,
+    /// The claim was overwritten.
+    Scribbled,
+    /// The slot already has a later offer.
+    Later,
+}
+
+/// Returns the code of a worker with this number in its pool. Workers that live at the same
+/// time have different codes.
+pub(super) fn code(worker: usize) -> u64 {
+    worker as u64 % (RECALLED - 1) + 1
+}
+
+impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
+    fn slots(&self) -> u64 {
+        self.claims.len() as u64
+    }
+
+    /// Returns the number of the next offer, and acquires all offers before.
+    fn next(&self) -> u64 {
+        // ORDERING: the fence pairs with the store in `offer`. A worker may only read the
+        // calls, and memory that is not writable allows no other ordering than `Relaxed`.
+        let next = self.calls[NEXT].load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        next
+    }
+
+    /// Returns the number of the oldest offer that may be open.
+    fn oldest(&self) -> u64 {
+        // ORDERING: `Relaxed` is enough, because an older number is no mistake.
+        self.calls[OLDEST].load(Ordering::Relaxed)
+    }
+
+    fn claim_word(&self, n: u64) -> &AtomicU64 {
+        // The lossless conversion: the remainder is a valid index.
+        &self.claims[(n % self.slots()) as usize]
+    }
+
+    fn slot(&self, n: u64) -> &[AtomicU64] {
+        // The lossless conversion: the remainder is a valid index.
+        let start = FRONT + SLOT * (n % self.slots()) as usize;
+        &self.calls[start..start + SLOT]
+    }
+
+    fn claim(&self, n: u64) -> Claim {
+        // ORDERING: `Relaxed` is enough, because a claim publishes nothing: it only chooses
+        // one process. The call is published by the number of the next offer.
+        let bits = open(self.key, self.claim_word(n).load(Ordering::Relaxed));
+        let (number, by) = (bits >> 16, bits & 0xffff);
+        let laps = number.wrapping_sub(n);
+        match by {
+            _ if laps > 0 && laps % self.slots() == 0 && laps >> 40 == 0 => Claim::Later,
+            _ if laps != 0 => Claim::Scribbled,
+            OPEN => Claim::Open,
+            RECALLED => Claim::Recalled,
+            code => Claim::By(code),
+        }
+    }
+
+    fn word(&self, n: u64, by: u64) -> u64 {
+        seal(self.key, n << 16 | by)
+    }
+
+    /// Takes an open offer.
+    fn take(&self, n: u64, by: u64) -> bool {
+        let (before, after) = (self.word(n, OPEN), self.word(n, by));
+        // ORDERING: `Relaxed`, as in `claim`.
+        let taken = self.claim_word(n).compare_exchange(
+            before,
+            after,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        taken.is_ok()
+    }
+}
+
+/// The parent's side of the offers.
+#[derive(Debug)]
+pub(super) struct Offers<W> {
+    memory: Memory<W>,
+    /// The number of the next offer.
+    next: u64,
+}
+
 impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
-    /// Returns the offers in [`OFFERS`] words. Both processes must have the same key.
-    pub(super) fn new(words: W, key: u64) -> Self {
-        Self { words, key }
+    /// Returns the offers in these memories, which hold zeros. All processes must have the
+    /// same key.
+    pub(super) fn new(calls: W, claims: W, key: u64) -> Self {
+        let memory = Memory { calls, claims, key };
+        Self { memory, next: 0 }
     }
 
-    /// Offers the task of the `n`th call to the worker, in the parent, before the parent sends
-    /// the call.
-    pub(super) fn offer(&self, n: u64, task: u64) {
-        // ORDERING: the record of the call publishes the offer. See `Sender::write`.
-        self.word(n).store(self.offer_of(task), Ordering::Relaxed);
+    /// Returns the largest number of offers that may exist at the same time.
+    pub(super) fn slots(&self) -> u64 {
+        self.memory.slots()
     }
 
-    /// Begins the task of the `n`th call, in the worker. Returns `false` if the parent has
-    /// recalled the task.
-    pub(super) fn begin(&self, n: u64, task: u64) -> bool {
-        let offer = self.offer_of(task);
-        self.exchange(n, offer, offer ^ BEGUN)
+    /// Returns the number of the next offer.
+    pub(super) fn next(&self) -> u64 {
+        self.next
     }
 
-    /// Recalls the task of the `n`th call, in the parent. Returns `false` if the worker has
-    /// begun the task, or if the offer was overwritten.
-    pub(super) fn recall(&self, n: u64, task: u64) -> bool {
-        self.exchange(n, self.offer_of(task), NONE)
+    /// Offers up to [`LONGEST`] bytes to the workers. The caller has checked that the slot
+    /// is free.
+    pub(super) fn offer(&mut self, call: &[u8]) {
+        let n = self.next;
+        let memory = &self.memory;
+        let slot = memory.slot(n);
+        // ORDERING: `Relaxed` is enough, because the store of `NEXT` publishes the slot.
+        slot[0].store(call.len() as u64, Ordering::Relaxed);
+        for (word, bytes) in slot[1..].iter().zip(call.chunks(8)) {
+            let mut eight = [0; 8];
+            eight[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+        }
+        memory
+            .claim_word(n)
+            .store(memory.word(n, OPEN), Ordering::Relaxed);
+        self.next = n + 1;
+        // ORDERING: publishes the slot and the claim. Pairs with the fence in `next`.
+        memory.calls[NEXT].store(self.next, Ordering::Release);
+        // ORDERING: orders the offer before the loads of the workers' flags. Pairs with the
+        // fence in `Memory::set_flag` of `ring.rs`.
+        fence(Ordering::SeqCst);
     }
 
-    fn exchange(&self, n: u64, offer: u64, next: u64) -> bool {
-        // ORDERING: `Relaxed` is enough, because the exchange publishes nothing: it only
-        // chooses one of the two processes.
-        let exchanged =
-            self.word(n)
-                .compare_exchange(offer, next, Ordering::Relaxed, Ordering::Relaxed);
-        exchanged.is_ok()
+    /// Tells the workers that no offer before `oldest` is open.
+    pub(super) fn set_oldest(&self, oldest: u64) {
+        // ORDERING: `Relaxed` is enough, as in `oldest`.
+        self.memory.calls[OLDEST].store(oldest, Ordering::Relaxed);
     }
 
-    fn word(&self, n: u64) -> &AtomicU64 {
-        // The lossless conversion: the remainder is less than `OFFERS`.
-        &self.words[(n % OFFERS) as usize]
+    /// Returns what became of an offer.
+    pub(super) fn claim(&self, n: u64) -> Claim {
+        self.memory.claim(n)
     }
 
-    fn offer_of(&self, task: u64) -> u64 {
-        mask(self.key, task)
+    /// Takes an offer back. Returns `false` if a worker has taken it.
+    pub(super) fn recall(&self, n: u64) -> bool {
+        self.memory.take(n, RECALLED)
+    }
+
+    /// Marks an offer whose claim was overwritten as recalled. From then on a worker that
+    /// has taken the offer either shows it already, or does not begin the task.
+    pub(super) fn revoke(&self, n: u64) {
+        let word = self.memory.word(n, RECALLED);
+        // ORDERING: the fence orders the store before the caller's loads of what each
+        // worker has taken. It pairs with the fence in `Taker::is_still_taken`. It is a
+        // swap only because loom does not know that each store comes after the worker's
+        // compare-and-swap, whose result it overwrites.
+        self.memory.claim_word(n).swap(word, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// A worker's side of the offers.
+#[derive(Debug)]
+pub(super) struct Taker<W> {
+    memory: Memory<W>,
+    code: u64,
+    /// The number of the oldest offer that may be open. The offers before it were taken or
+    /// recalled.
+    cursor: u64,
+    /// The offer whose claim was overwritten, if the worker has found one.
+    scribbled: Option<u64>,
+}
+
+/// The result of a worker's search for an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// There is no open offer.
+    Nothing,
+    /// The offer with this number is open.
+    Open(u64),
+    /// The claim of an offer was overwritten, which the worker has not seen before.
+    Scribbled,
+}
+
+impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
+    /// Returns the side of the worker with this code.
+    pub(super) fn new(calls: W, claims: W, key: u64, code: u64) -> Self {
+        Self {
+            memory: Memory { calls, claims, key },
+            code,
+            cursor: 0,
+            scribbled: None,
+        }
+    }
+
+    /// Searches the oldest open offer.
+    pub(super) fn find(&mut self) -> Found {
+        let next = self.memory.next();
+        while self.cursor < next {
+            match self.memory.claim(self.cursor) {
+                Claim::Open => return Found::Open(self.cursor),
+                Claim::By(_) | Claim::Recalled => self.cursor += 1,
+                // The claim says nothing if the pool knows who has taken the offer.
+                Claim::Later | Claim::Scribbled if self.cursor < self.memory.oldest() => {
+                    self.cursor = self.memory.oldest();
+                }
+                _ if self.scribbled == Some(self.cursor) => return Found::Nothing,
+                _ => {
+                    self.scribbled = Some(self.cursor);
+                    return Found::Scribbled;
+                }
+            }
+        }
+        Found::Nothing
+    }
+
+    /// Takes an open offer, and copies its bytes into `call`. Returns `false` if another
+    /// process was faster.
+    pub(super) fn take(&mut self, n: u64, call: &mut Vec<u8>) -> bool {
+        if !self.memory.take(n, self.code) {
+            return false;
+        }
+        call.clear();
+        let slot = self.memory.slot(n);
+        // ORDERING: `find` has acquired the slot, and the parent writes to it only after
+        // the worker's next message.
+        let length = usize::try_from(slot[0].load(Ordering::Relaxed)).unwrap_or(0);
+        let length = min(length, LONGEST);
+        for word in &slot[1..=length.div_ceil(8)] {
+            call.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        call.truncate(length);
+        true
+    }
+
+    /// Returns `false` if the offer that the worker has taken was revoked. The worker has
+    /// written the offer's number into its own memory before.
+    pub(super) fn is_still_taken(&self, n: u64) -> bool {
+        // ORDERING: orders the store before this call before the load of the claim. Pairs
+        // with the fence in `Offers::revoke`.
+        fence(Ordering::SeqCst);
+        self.memory.claim(n) == Claim::By(self.code)
     }
 }
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_task_is_begun_or_recalled_and_never_both() {
-        let words: Vec<_> = (0..OFFERS).map(|_| AtomicU64::new(NONE)).collect();
-        let (parent, worker) = (Offers::new(&words[..], 42), Offers::new(&words[..], 42));
-        assert!(
-            !worker.begin(0, 1) && !parent.recall(0, 1),
-            "it is not offered"
-        );
-        parent.offer(0, 1);
-        assert!(
-            !worker.begin(0, 2) && !worker.begin(1, 1),
-            "another is offered"
-        );
-        assert!(worker.begin(0, 1));
-        assert!(!parent.recall(0, 1) && !worker.begin(0, 1));
-        parent.offer(OFFERS, 2);
-        parent.offer(1, 3);
-        assert!(parent.recall(OFFERS, 2));
-        assert!(!worker.begin(OFFERS, 2) && !parent.recall(OFFERS, 2));
-        assert!(worker.begin(1, 3), "each call has an offer of its own");
-        // A value that no process has written is no offer.
-        parent.offer(2, 4);
-        for nonsense in [0, 1, 4, u64::MAX] {
-            words[2].store(nonsense, Ordering::Relaxed);
-            assert!(!worker.begin(2, 4) && !parent.recall(2, 4));
-        }
-    }
-}
+mod tests;
 
 #[cfg(all(test, concurrent_futures_loom))]
 mod model;

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::offers::{OFFERS, Offers};
 use super::ring::{Next, Receiver, Room, Scribbled, Sender};
 use super::rings::{Part, RING_BYTES, Rings};
 use super::{CHECK, WAITING, WAKE_UP};
@@ -15,20 +14,18 @@ pub(crate) struct ParentEnd {
     channel: Arc<Channel>,
     /// The shared memory, or `None` if all bytes travel through the socket.
     shared: Option<Shared>,
-    /// The number of calls that were sent to the worker.
-    calls: u64,
 }
 
 struct Shared {
-    offers: Offers<Part>,
+    rings: Rings,
     sender: Sender<Part>,
     receiver: Receiver<Part>,
     /// The bytes of a refusal, as far as `receive_now` has not returned them. A worker that
-    /// cannot begin sends its refusal through the socket, because it does not know the shared
-    /// memory yet.
+    /// cannot begin sends its refusal through the socket, because it does not know the
+    /// shared memory yet.
     refusal: Option<VecDeque<u8>>,
-    /// `true` once bytes have arrived in the shared memory. From then on the socket brings no
-    /// message. A task may write to its worker's socket by mistake, and the pool ignores
+    /// `true` once bytes have arrived in the shared memory. From then on the socket brings
+    /// no message. A task may write to its worker's socket by mistake, and the pool ignores
     /// these bytes, because it may read them only while a later task runs.
     has_begun: bool,
     /// `true` if the socket has reached its end.
@@ -41,7 +38,7 @@ impl ParentEnd {
         let shared = rings.map(|rings| Shared {
             sender: Sender::new(rings.to_worker(), rings.key_to_worker()),
             receiver: Receiver::new(rings.to_parent(), rings.key_to_parent()),
-            offers: rings.offers(),
+            rings,
             refusal: None,
             has_begun: false,
             is_closed: false,
@@ -49,7 +46,6 @@ impl ParentEnd {
         Self {
             channel: Arc::new(channel),
             shared,
-            calls: 0,
         }
     }
 
@@ -67,8 +63,8 @@ impl ParentEnd {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room. The worker
     /// then makes the socket readable or writable when it has made room. Returns
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten, and
-    /// the errors of the socket.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten,
+    /// and the errors of the socket.
     pub(crate) fn send_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(shared) = &mut self.shared else {
             return self.channel.send_now(bytes);
@@ -89,8 +85,8 @@ impl ParentEnd {
     /// # Errors
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived. Returns
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten, and
-    /// the errors of the socket.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten,
+    /// and the errors of the socket.
     pub(crate) fn receive_now(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let Some(shared) = &mut self.shared else {
             return self.channel.receive_now(into);
@@ -130,6 +126,7 @@ impl ParentEnd {
                 return false;
             }
         };
+        shared.has_begun |= shared.receiver.next().is_there();
         if shared.has_begun {
             return bytes.contains(&WAITING);
         }
@@ -156,28 +153,35 @@ impl ParentEnd {
         let _ = self.channel.send_now(&[CHECK]);
     }
 
-    /// Offers a task to the worker, before the caller sends the task's call, and returns the
-    /// number of calls sent before.
-    pub(crate) fn offer(&mut self, task: u64) -> u64 {
-        let n = self.calls;
-        self.calls += 1;
-        if let Some(shared) = &self.shared {
-            shared.offers.offer(n, task);
-        }
-        n
-    }
-
-    /// Returns `true` if a task may be offered while the task of the `n`th call may not have
-    /// begun.
-    pub(crate) fn may_offer_after(&self, n: u64) -> bool {
-        self.calls - n < OFFERS
-    }
-
-    /// Recalls the task of the `n`th call from the worker. Returns `false` if the worker has
-    /// begun the task or may have begun it, and always if messages travel through the socket.
-    pub(crate) fn recall(&self, n: u64, task: u64) -> bool {
+    /// Returns `true` if the worker, which has ended, may have begun a task after the task
+    /// `last`, although its messages do not say so.
+    pub(crate) fn may_have_begun_after(&self, last: u64) -> bool {
         let shared = self.shared.as_ref();
-        shared.is_some_and(|shared| shared.offers.recall(n, task))
+        shared.is_some_and(|shared| !shared.rings.is_last_begun(last))
+    }
+
+    /// Returns the number of the last offer that the worker has taken, plus one. The number
+    /// makes no sense if it was overwritten.
+    pub(crate) fn taken(&self) -> u64 {
+        self.shared
+            .as_ref()
+            .map_or(0, |shared| shared.rings.taken())
+    }
+
+    /// Returns `true` if the worker sleeps, after the caller has made an offer.
+    pub(crate) fn is_asleep(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| shared.sender.bell().is_asleep())
+    }
+
+    /// Wakes the worker if it sleeps, and returns `true` if it did.
+    pub(crate) fn wake_if_asleep(&self) -> bool {
+        let shared = self.shared.as_ref();
+        let is_asleep = shared.is_some_and(|shared| shared.sender.bell().must_wake());
+        if is_asleep {
+            wake(&self.channel);
+        }
+        is_asleep
     }
 
     /// Returns `true` if bytes have arrived in the shared memory.
@@ -200,8 +204,8 @@ impl ParentEnd {
         }
     }
 
-    /// Returns a copy of what a thread needs to wait for the worker's bytes, and for room if
-    /// `is_full` is set.
+    /// Returns a copy of what a thread needs to wait for the worker's bytes, and for room
+    /// if `is_full` is set.
     pub(crate) fn watch(&self, is_full: bool) -> Watch {
         let shared = self.shared.as_ref();
         Watch {
@@ -250,6 +254,14 @@ impl Watch {
     pub(crate) fn arm(&self) {
         if let Some(next) = &self.next {
             next.may_sleep();
+        }
+    }
+
+    /// Announces that this thread is about to sleep for a short time, in which only a
+    /// worker without a task has to wake it.
+    pub(crate) fn nap(&self) {
+        if let Some(next) = &self.next {
+            next.may_nap();
         }
     }
 

@@ -11,7 +11,7 @@
 //! | line | word | written by | means |
 //! |---|---|---|---|
 //! | 0 | `FREED` | receiver | the number of lines that the receiver has read since the start |
-//! | 1 | `RECEIVER_SLEEPS` | both | 1 while the receiver sleeps until a record arrives |
+//! | 1 | `RECEIVER_SLEEPS` | both | `ASLEEP` while the receiver sleeps until a record arrives, `NAPPING` until the sender is idle |
 //! | 1 | `SENDER_SLEEPS` | both | while the sender sleeps: the value of `FREED` for which it waits |
 //! | from 2 | the records | sender | the record at position `p` begins in line `2 + p % capacity` |
 //!
@@ -49,14 +49,14 @@
 //! # A process that writes to the ring's memory by mistake
 //!
 //! Each side keeps its own position in private memory, and copies each word out of the ring
-//! before it checks the word. A wrong length or a wrong number of freed lines is an error. A
-//! record whose bytes were changed does not fit its checksum ([`Checksum`]), which is keyed
-//! and contains the record's position. So a record of an earlier lap does not fit either. A
-//! destroyed mark looks like a record that was not written. The caller must notice by other
-//! means that the other process waits.
+//! before it checks the word. A wrong length or a wrong number of freed lines is an error.
+//! A record whose bytes were changed does not fit its checksum ([`Checksum`]), which is
+//! keyed and contains the record's position. So a record of an earlier lap does not fit
+//! either. A destroyed mark looks like a record that was not written. The caller must
+//! notice by other means that the other process waits.
 
 use std::cmp::min;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 
 use super::checksum::{Checksum, mask};
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -73,6 +73,11 @@ const CONTROL_LINES: usize = 2;
 const FREED: usize = 0;
 const RECEIVER_SLEEPS: usize = LINE;
 const SENDER_SLEEPS: usize = LINE + 1;
+
+/// The values of `RECEIVER_SLEEPS` while the receiver sleeps. A sender that only looks for
+/// `ASLEEP` leaves a napping receiver alone.
+const ASLEEP: u64 = 1;
+const NAPPING: u64 = 2;
 
 /// The number of words in a record in front of the payload: mark and checksum.
 const HEAD: usize = 2;
@@ -135,15 +140,15 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         fence(Ordering::SeqCst);
     }
 
-    /// Returns `true` if the other side sleeps until a value that is at most `reached`, and
-    /// this call has cleared the flag, so that the caller has to wake the other side.
-    fn wakes(&self, flag: usize, reached: u64) -> bool {
+    /// Returns `true` if the other side's flag is one of `values`, and this call has
+    /// cleared the flag, so that the caller has to wake the other side.
+    fn wakes(&self, flag: usize, values: RangeInclusive<u64>) -> bool {
         // ORDERING: the fence orders what this side has published before the load of the
         // flag. It pairs with the fence in `set_flag`. The exchange publishes nothing: it
         // only chooses one thread that wakes the other side.
         fence(Ordering::SeqCst);
         let value = self.words[flag].load(Ordering::Relaxed);
-        (1..=reached).contains(&value) && self.words[flag].swap(0, Ordering::Relaxed) != 0
+        values.contains(&value) && self.words[flag].swap(0, Ordering::Relaxed) != 0
     }
 }
 
@@ -173,8 +178,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         }
     }
 
-    /// Writes as many of the bytes as the ring has room for, and returns their number. Calls
-    /// `wake` each time that it has to wake a receiver that sleeps.
+    /// Writes as many of the bytes as the ring has room for, and returns their number.
+    /// Calls `wake` each time that it has to wake a receiver that sleeps.
     ///
     /// # Errors
     ///
@@ -193,11 +198,16 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
             }
             self.write(&left[..length]);
             sent += length;
-            if self.memory.wakes(RECEIVER_SLEEPS, 1) {
+            if self.memory.wakes(RECEIVER_SLEEPS, ASLEEP..=ASLEEP) {
                 wake();
             }
         }
         Ok(sent)
+    }
+
+    /// Returns the bell of the receiver.
+    pub(super) fn bell(&self) -> Bell<W> {
+        Bell(self.memory.clone())
     }
 
     /// Announces that the sender, which has found no room, is about to sleep until the ring
@@ -244,8 +254,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
     }
 
     fn read_freed(&mut self) -> Result<(), Scribbled> {
-        // ORDERING: pairs with the store in `Receiver::free`. The sender writes to the freed
-        // lines after the receiver has read them.
+        // ORDERING: pairs with the store in `Receiver::free`. The sender writes to the
+        // freed lines after the receiver has read them.
         let freed = self.memory.words[FREED].load(Ordering::Acquire);
         let is_possible = (self.freed..=self.position).contains(&freed);
         if !is_possible {
@@ -264,8 +274,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
             let (bytes, later) = rest.split_at(min(8 * piece.len(), rest.len()));
             for (word, bytes) in piece.iter().zip(bytes.chunks(8)) {
                 let value = word_of(bytes);
-                // ORDERING: `Relaxed` is enough, because the store of the mark publishes the
-                // payload.
+                // ORDERING: `Relaxed` is enough, because the store of the mark publishes
+                // the payload.
                 word.store(value, Ordering::Relaxed);
                 checksum.add(value);
             }
@@ -276,6 +286,31 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         // ORDERING: publishes the record. Pairs with the load in `Receiver::length`.
         memory.words[first].store(mask ^ payload.len() as u64, Ordering::Release);
         self.position += lines(payload.len()) as u64;
+    }
+}
+
+/// The means to wake a ring's receiver although no record was written.
+#[derive(Clone, Debug)]
+pub(super) struct Bell<W>(Memory<W>);
+
+impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
+    /// Returns `true` if the receiver sleeps. The caller has published something before,
+    /// and then made a `SeqCst` fence.
+    pub(super) fn is_asleep(&self) -> bool {
+        // ORDERING: the caller's fence pairs with the fence in `set_flag`.
+        self.0.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
+    }
+
+    /// Returns `true` if the receiver sleeps and this call has cleared its flag, so that
+    /// the caller has to wake the receiver.
+    pub(super) fn must_wake(&self) -> bool {
+        self.0.wakes(RECEIVER_SLEEPS, ASLEEP..=ASLEEP)
+    }
+
+    /// Like [`must_wake`](Self::must_wake), for a receiver that naps until the sender is
+    /// idle.
+    pub(super) fn must_wake_from_nap(&self) -> bool {
+        self.0.wakes(RECEIVER_SLEEPS, NAPPING..=NAPPING)
     }
 }
 
@@ -311,8 +346,8 @@ fn word_of(bytes: &[u8]) -> u64 {
 #[derive(Debug)]
 pub(super) struct Receiver<W> {
     next: Next<W>,
-    /// The payload of the last record, if the caller's buffer was shorter, and the number of
-    /// its bytes that the caller has got.
+    /// The payload of the last record, if the caller's buffer was shorter, and the number
+    /// of its bytes that the caller has got.
     spilled: (Vec<u8>, usize),
 }
 
@@ -338,7 +373,14 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
     /// Announces that the receiver is about to sleep until bytes arrive. Returns `false` if
     /// bytes have arrived already. The receiver must not sleep then.
     pub(super) fn may_sleep(&self) -> bool {
-        self.memory.set_flag(RECEIVER_SLEEPS, 1);
+        self.memory.set_flag(RECEIVER_SLEEPS, ASLEEP);
+        !self.is_there()
+    }
+
+    /// Announces that the receiver is about to sleep for a short time, in which only an
+    /// idle sender has to wake it. Returns `false` if bytes have arrived already.
+    pub(super) fn may_nap(&self) -> bool {
+        self.memory.set_flag(RECEIVER_SLEEPS, NAPPING);
         !self.is_there()
     }
 
@@ -441,7 +483,11 @@ impl<W: Deref<Target = [AtomicU64]>> Receiver<W> {
             self.take_spilled(into)
         };
         self.next.free(lines(length));
-        if self.next.memory.wakes(SENDER_SLEEPS, self.next.position) {
+        if self
+            .next
+            .memory
+            .wakes(SENDER_SLEEPS, 1..=self.next.position)
+        {
             wake();
         }
         Ok(count)

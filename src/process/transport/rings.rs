@@ -3,6 +3,17 @@
 //!
 //! Each worker has a memory of its own, which no other worker maps. So a worker that writes
 //! to this memory by mistake spoils only its own messages.
+//!
+//! # The task that the worker has begun
+//!
+//! After a worker has ended, the pool must know if the worker had begun its task, because a
+//! task must not run twice. The worker says it twice: by the message `Started`, and before
+//! by the word `BEGUN`, which holds the masked number of the last task that it has begun.
+//! The task itself may overwrite both before it ends its process. So the pool takes a task
+//! for begun unless `BEGUN` holds exactly the number of the task before.
+//!
+//! The word `TAKEN` holds the sealed number of the last offer that the worker has taken,
+//! plus one (`offers.rs`).
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -10,9 +21,9 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::offers::{OFFERS, Offers};
+use super::checksum::{mask, open, seal};
 use super::ring::words;
 use crate::sys::shared_memory::SharedMemory;
 
@@ -20,8 +31,14 @@ use crate::sys::shared_memory::SharedMemory;
 /// CPU: rings of 1 MiB and more are slower.
 pub(super) const RING_BYTES: usize = 256 << 10;
 
-/// The number of words in front of the rings, which are the offers.
-const FRONT: usize = OFFERS as usize;
+/// The index of the word that holds the number of the task that the worker has begun last.
+const BEGUN: usize = 0;
+
+/// The index of the word that holds the number of the offer that the worker has taken last.
+const TAKEN: usize = 1;
+
+/// The number of words in front of the rings, which is a cache line.
+const FRONT: usize = 8;
 
 const RING: usize = words(RING_BYTES);
 const WORDS: usize = FRONT + 2 * RING;
@@ -47,6 +64,8 @@ impl Rings {
             memory: Arc::new(memory),
             key: RandomState::new().build_hasher().finish(),
         };
+        rings.begin(0);
+        rings.memory.words()[TAKEN].store(seal(rings.key, 0), Ordering::Relaxed);
         Ok((rings, file))
     }
 
@@ -90,18 +109,54 @@ impl Rings {
         }
     }
 
-    /// Returns the offers, which lie in front of the rings.
-    pub(super) fn offers(&self) -> Offers<Part> {
-        Offers::new(self.part(0, FRONT), self.key)
+    /// Records in the worker that it begins a task. The number 0 stands for no task.
+    pub(super) fn begin(&self, task: u64) {
+        // ORDERING: `Relaxed` is enough, because the parent reads the word only after this
+        // process has ended.
+        self.memory.words()[BEGUN].store(mask(self.key, task), Ordering::Relaxed);
+    }
+
+    /// Returns `true` if the last task that the worker has begun is `task`, in the parent,
+    /// after the worker has ended.
+    pub(super) fn is_last_begun(&self, task: u64) -> bool {
+        // ORDERING: `Relaxed` is enough, because the worker has ended.
+        self.memory.words()[BEGUN].load(Ordering::Relaxed) == mask(self.key, task)
+    }
+
+    /// Records in the worker that it has taken an offer.
+    pub(super) fn take(&self, offer: u64) {
+        // ORDERING: publishes the messages about the offer before. `Taker::is_still_taken`
+        // has a fence for what comes next.
+        self.memory.words()[TAKEN].store(seal(self.key, offer + 1), Ordering::Release);
+    }
+
+    /// Returns the number of offers up to and with the last one that the worker has taken,
+    /// in the parent. The number makes no sense if the word was overwritten.
+    pub(super) fn taken(&self) -> u64 {
+        // ORDERING: acquires the messages about the offer before. `Offers::revoke` has a
+        // fence for what came before.
+        open(self.key, self.memory.words()[TAKEN].load(Ordering::Acquire))
     }
 }
 
-/// The words of one ring, or of the offers.
+/// A part of the words of a shared memory.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     memory: Arc<SharedMemory>,
     start: usize,
     words: usize,
+}
+
+impl Part {
+    /// Returns all words of a memory.
+    pub(super) fn whole(memory: SharedMemory) -> Self {
+        let words = memory.words().len();
+        Self {
+            memory: Arc::new(memory),
+            start: 0,
+            words,
+        }
+    }
 }
 
 impl Deref for Part {
@@ -114,27 +169,30 @@ impl Deref for Part {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::*;
 
     #[test]
-    fn the_two_processes_know_the_same_memory_and_no_part_lies_over_another() {
+    fn the_two_processes_know_the_same_memory_and_the_same_task() {
         let (ours, file) = Rings::create().unwrap();
         let theirs = Rings::open(&file, ours.key()).unwrap();
-        let parts = |rings: &Rings| {
-            let offers = rings.part(0, FRONT);
-            [offers, rings.to_worker(), rings.to_parent()]
-        };
-        for (number, part) in (1..).zip(parts(&ours)) {
-            part.iter()
-                .for_each(|word| word.store(number, Ordering::Relaxed));
+        assert!(ours.is_last_begun(0));
+        theirs.begin(7);
+        assert!(ours.is_last_begun(7));
+        assert_eq!(ours.taken(), 0);
+        theirs.take(8);
+        assert_eq!(ours.taken(), 9);
+        assert!(!ours.is_last_begun(0) && !ours.is_last_begun(8));
+        // Zeros are no number of a task.
+        let begun = ours.memory.words()[BEGUN].swap(0, Ordering::Relaxed);
+        assert!((0..100).all(|task| !ours.is_last_begun(task)));
+        ours.memory.words()[BEGUN].store(begun, Ordering::Relaxed);
+        for (ours, theirs) in [
+            (ours.to_worker(), theirs.to_worker()),
+            (ours.to_parent(), theirs.to_parent()),
+        ] {
+            ours[3].store(5, Ordering::Relaxed);
+            assert_eq!(theirs[3].swap(0, Ordering::Relaxed), 5);
         }
-        for (number, part) in (1..).zip(parts(&theirs)) {
-            assert!(
-                part.iter()
-                    .all(|word| word.load(Ordering::Relaxed) == number)
-            );
-        }
+        assert!(ours.is_last_begun(7), "no ring lies over the word");
     }
 }

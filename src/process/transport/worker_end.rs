@@ -1,36 +1,39 @@
-//! [`WorkerSender`] and [`WorkerReceiver`]: the worker's end of the transport to its parent.
-//! The methods wait as long as they have to.
+//! [`WorkerSender`] and [`WorkerReceiver`]: the worker's end of the transport to its
+//! parent. The methods wait as long as they have to.
 //!
 //! A task may close the socket's descriptor, and open another file that gets the same
 //! number. So both types check the descriptor each time before they use it.
 
 use std::io;
 
-use super::offers::Offers;
-use super::ring::{Receiver, Scribbled, Sender};
+use super::offer_memory::OfferMemory;
+use super::offers::{Found, Taker};
+use super::ring::{Bell, Receiver, Scribbled, Sender};
 use super::rings::{Part, Rings};
 use super::{CHECK, WAITING, WAKE_UP};
 use crate::sys::channel::Channel;
 use crate::sys::spin;
 
-/// Returns the two halves of the worker's end.
+/// Returns the two halves of the end of the worker with this number. The worker takes
+/// offers if there is a memory for them.
 pub(crate) fn ends(
     channel: &'static Channel,
     rings: Option<Rings>,
+    offers: Option<OfferMemory>,
+    worker: usize,
 ) -> (WorkerSender, WorkerReceiver) {
-    let receiver = rings
-        .as_ref()
-        .map(|rings| Receiver::new(rings.to_worker(), rings.key_to_worker()));
     let shared = rings.map(|rings| {
         let sender = Sender::new(rings.to_parent(), rings.key_to_parent());
-        (rings.offers(), sender)
+        (rings, sender)
+    });
+    let receiver = shared.as_ref().map(|(rings, sender)| Shared {
+        ring: Receiver::new(rings.to_worker(), rings.key_to_worker()),
+        rings: rings.clone(),
+        offers: offers.map(|memory| memory.taker(worker)),
+        bell: sender.bell(),
     });
     (
-        WorkerSender {
-            channel,
-            shared,
-            calls: 0,
-        },
+        WorkerSender { channel, shared },
         WorkerReceiver {
             channel,
             shared: receiver,
@@ -41,19 +44,15 @@ pub(crate) fn ends(
 /// The sending half of a worker's end.
 pub(crate) struct WorkerSender {
     channel: &'static Channel,
-    shared: Option<(Offers<Part>, Sender<Part>)>,
-    /// The number of calls that have arrived.
-    calls: u64,
+    shared: Option<(Rings, Sender<Part>)>,
 }
 
 impl WorkerSender {
-    /// Begins a task whose call has arrived. Returns `false` if the parent has recalled the
-    /// task, which the worker must then skip.
-    pub(crate) fn begin(&mut self, task: u64) -> bool {
-        let n = self.calls;
-        self.calls += 1;
-        let shared = self.shared.as_ref();
-        shared.is_none_or(|(offers, _)| offers.begin(n, task))
+    /// Records that the worker begins a task.
+    pub(crate) fn begin(&self, task: u64) {
+        if let Some((rings, _)) = &self.shared {
+            rings.begin(task);
+        }
     }
 
     /// Returns `true` if the worker can still wake its parent. A task may have closed the
@@ -97,44 +96,128 @@ impl WorkerSender {
 /// The receiving half of a worker's end.
 pub(crate) struct WorkerReceiver {
     channel: &'static Channel,
-    shared: Option<Receiver<Part>>,
+    shared: Option<Shared>,
+}
+
+struct Shared {
+    ring: Receiver<Part>,
+    rings: Rings,
+    offers: Option<Taker<Part>>,
+    /// The bell of the parent.
+    bell: Bell<Part>,
+}
+
+/// The bytes that a worker has received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// The number of bytes that the parent has sent to this worker, or 0 at end-of-file.
+    Bytes(usize),
+    /// The worker has taken the offer with this number.
+    Offer(u64),
 }
 
 impl WorkerReceiver {
-    /// Waits for bytes, and receives them. A result of 0 bytes means end-of-file. If `spins`
-    /// is set, the method checks for bytes several times before it sleeps.
+    /// Waits for bytes or an offer. Copies the bytes into `into`, or the bytes of the offer
+    /// into `call`. Bytes come first. The worker takes an offer only if `takes_offers` is
+    /// set. If `spins` is set, the method checks several times before it sleeps.
     ///
     /// # Errors
     ///
     /// Returns [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was
     /// overwritten, and the errors of the socket.
-    pub(crate) fn receive(&mut self, into: &mut [u8], spins: bool) -> io::Result<usize> {
-        let Some(receiver) = &mut self.shared else {
-            return receive_by_socket(self.channel, into, spins);
+    pub(crate) fn receive(
+        &mut self,
+        into: &mut [u8],
+        call: &mut Vec<u8>,
+        takes_offers: bool,
+        spins: bool,
+    ) -> io::Result<Received> {
+        let channel = self.channel;
+        let Some(shared) = &mut self.shared else {
+            return receive_by_socket(channel, into, spins).map(Received::Bytes);
         };
         loop {
-            if spins {
-                spin::poll(|| receiver.next().is_there());
+            if spins && !shared.has_arrived(takes_offers) {
+                // The parent may nap as long as the worker is busy.
+                shared.wake_parent(channel)?;
+                spin::poll(|| shared.has_arrived(takes_offers));
             }
-            let mut woken = Ok(());
-            let wake = || woken = wake(self.channel);
-            let count = receiver.receive(into, wake).map_err(scribbled)?;
-            woken?;
-            if count > 0 {
-                return Ok(count);
+            if let Some(received) = shared.receive(channel, into, call, takes_offers)? {
+                return Ok(received);
             }
-            if receiver.next().may_sleep() {
+            shared.wake_parent(channel)?;
+            if shared.may_sleep(takes_offers) {
                 let mut bytes = [0; 64];
-                let count = self.channel.receive(&mut bytes)?;
+                let count = channel.receive(&mut bytes)?;
                 if count == 0 {
-                    return Ok(0);
+                    return Ok(Received::Bytes(0));
                 }
-                if bytes[..count].contains(&CHECK) && !receiver.next().is_there() {
-                    tell(self.channel, WAITING)?;
+                if bytes[..count].contains(&CHECK) && !shared.has_arrived(takes_offers) {
+                    tell(channel, WAITING)?;
                 }
             }
-            receiver.next().wakes_up();
+            shared.ring.next().wakes_up();
         }
+    }
+
+    /// Returns `false` if the parent has revoked the offer that the worker has taken.
+    pub(crate) fn is_still_taken(&self, offer: u64) -> bool {
+        let offers = self
+            .shared
+            .as_ref()
+            .and_then(|shared| shared.offers.as_ref());
+        offers.is_some_and(|offers| offers.is_still_taken(offer))
+    }
+}
+
+impl Shared {
+    fn receive(
+        &mut self,
+        channel: &Channel,
+        into: &mut [u8],
+        call: &mut Vec<u8>,
+        takes_offers: bool,
+    ) -> io::Result<Option<Received>> {
+        let mut woken = Ok(());
+        let count = self.ring.receive(into, || woken = wake(channel));
+        let count = count.map_err(scribbled)?;
+        woken?;
+        if count > 0 {
+            return Ok(Some(Received::Bytes(count)));
+        }
+        let Some(offers) = self.offers.as_mut().filter(|_| takes_offers) else {
+            return Ok(None);
+        };
+        loop {
+            match offers.find() {
+                Found::Nothing => return Ok(None),
+                Found::Scribbled => wake(channel)?,
+                Found::Open(offer) => {
+                    if offers.take(offer, call) {
+                        self.rings.take(offer);
+                        return Ok(Some(Received::Offer(offer)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_arrived(&mut self, takes_offers: bool) -> bool {
+        let offers = self.offers.as_mut().filter(|_| takes_offers);
+        self.ring.next().is_there() || offers.is_some_and(|offers| offers.find() != Found::Nothing)
+    }
+
+    fn wake_parent(&self, channel: &Channel) -> io::Result<()> {
+        if self.bell.must_wake_from_nap() {
+            return wake(channel);
+        }
+        Ok(())
+    }
+
+    /// Announces that the worker is about to sleep. Returns `false` if it must not sleep,
+    /// because something has arrived.
+    fn may_sleep(&mut self, takes_offers: bool) -> bool {
+        self.ring.next().may_sleep() && !self.has_arrived(takes_offers)
     }
 }
 

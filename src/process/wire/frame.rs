@@ -27,6 +27,7 @@ pub(crate) enum Kind {
     Initialize = 0x02,
     Task = 0x03,
     Exit = 0x04,
+    LongTask = 0x05,
     // Kinds that the worker sends to the parent.
     Ready = 0x11,
     Refused = 0x12,
@@ -37,16 +38,19 @@ pub(crate) enum Kind {
     Panicked = 0x17,
     Undecodable = 0x18,
     Unencodable = 0x19,
+    Fetch = 0x1a,
+    Declined = 0x1b,
     // The kind of an item's frame, inside the frame of a chunk of a map.
     Item = 0x21,
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 17] = [
         Self::Hello,
         Self::Initialize,
         Self::Task,
         Self::Exit,
+        Self::LongTask,
         Self::Ready,
         Self::Refused,
         Self::Initialized,
@@ -56,6 +60,8 @@ impl Kind {
         Self::Panicked,
         Self::Undecodable,
         Self::Unencodable,
+        Self::Fetch,
+        Self::Declined,
         Self::Item,
     ];
 
@@ -195,6 +201,27 @@ pub(crate) struct Frame {
     pub(crate) kind: Kind,
     pub(crate) task: u64,
     pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    /// Reads bytes that hold one whole frame. Returns the frame with its header.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the bytes are malformed, or hold another number of frames.
+    pub(crate) fn only(bytes: &[u8]) -> Result<(Header, Self), ProtocolError> {
+        let mut frames = Frames(bytes);
+        let (header, payload) = frames.read()?;
+        if !frames.0.is_empty() {
+            return Err(ProtocolError::new("bytes behind a frame"));
+        }
+        let frame = Self {
+            kind: header.kind,
+            task: header.task,
+            payload: payload.to_vec(),
+        };
+        Ok((header, frame))
+    }
 }
 
 /// An iterator over the frames that a payload consists of.

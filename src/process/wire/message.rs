@@ -41,6 +41,9 @@ pub(crate) struct Hello {
     /// The key of the shared memory whose file comes with this message, or `None` if the
     /// messages travel through the socket.
     pub(crate) rings: Option<u64>,
+    /// The key of the offers, whose two files come next, and `true` if the worker takes
+    /// offers only after it has run its initializer. `None` if the worker takes no offers.
+    pub(crate) offers: Option<(u64, bool)>,
 }
 
 impl Hello {
@@ -51,13 +54,13 @@ impl Hello {
             &program.version,
             &program.build_id,
             (program.headers, program.anchor),
-            (self.number, &self.name, self.rings),
+            (self.number, &self.name, self.rings, self.offers),
         );
         whole(Kind::Hello, 0, &plain)
     }
 
     fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
-        let (version, build_id, (headers, anchor), (number, name, rings)) =
+        let (version, build_id, (headers, anchor), (number, name, rings, offers)) =
             read("greeting", payload)?;
         Ok(Self {
             program: Program {
@@ -69,6 +72,7 @@ impl Hello {
             number,
             name,
             rings,
+            offers,
         })
     }
 }
@@ -84,6 +88,8 @@ pub(crate) enum Request {
     Hello(Hello),
     Initialize(Work),
     Task(u64, Work),
+    /// An offer in place of a task whose call is too long for an offer.
+    LongTask(u64),
     Exit,
 }
 
@@ -93,6 +99,7 @@ impl Request {
             Kind::Hello => Hello::read(&frame.payload).map(Self::Hello),
             Kind::Initialize => Work::of(frame.payload).map(Self::Initialize),
             Kind::Task => Work::of(frame.payload).map(|work| Self::Task(frame.task, work)),
+            Kind::LongTask => Ok(Self::LongTask(frame.task)),
             Kind::Exit => Ok(Self::Exit),
             kind => Err(ProtocolError::new(format!("{kind:?} from a parent"))),
         }
@@ -130,6 +137,10 @@ pub(crate) enum Reply {
     Initialized,
     InitializeFailed(InitializeFailure),
     Started(u64),
+    /// The worker asks for the call of a long task that it has taken.
+    Fetch(u64),
+    /// The worker does not begin the task of the offer with this number.
+    Declined(u64),
     Answer(u64, Answer<Vec<u8>>),
 }
 
@@ -143,6 +154,8 @@ impl Reply {
                 InitializeFailure::read(&frame.payload).map(Self::InitializeFailed)
             }
             Kind::Started => Ok(Self::Started(frame.task)),
+            Kind::Fetch => Ok(Self::Fetch(frame.task)),
+            Kind::Declined => Ok(Self::Declined(frame.task)),
             Kind::Returned => Ok(Self::Answer(frame.task, Answer::Returned(frame.payload))),
             kind => Answer::read(kind, &frame.payload).map(|a| Self::Answer(frame.task, a)),
         }
@@ -172,6 +185,7 @@ mod tests {
             number: 3,
             name: "worker_3".to_owned(),
             rings: Some(u64::MAX),
+            offers: Some((1, true)),
         }
     }
 

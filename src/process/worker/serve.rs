@@ -18,10 +18,12 @@ use std::process::{exit, id};
 use std::thread;
 
 use crate::panic::watch_panics;
-use crate::process::transport::{self, Rings, SCRIBBLED, WorkerReceiver, WorkerSender};
+use crate::process::transport::{
+    self, OfferMemory, Rings, SCRIBBLED, WorkerReceiver, WorkerSender,
+};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
-use crate::process::wire::frame::{Frames, Kind, ProtocolError, bare, set_cpu};
+use crate::process::wire::frame::{Frame, Frames, Kind, ProtocolError, bare, set_cpu};
 use crate::process::wire::marker::EntryPoint;
 use crate::process::wire::message::{Hello, Request, Work, refused};
 use crate::process::wire::program::Program;
@@ -71,20 +73,22 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         current_process::end_now(0);
     }
     let mut bytes = Assembler::new();
-    let (hello, file) = match receive_hello(channel, parent, &mut bytes) {
-        Some((Request::Hello(hello), file)) => (hello, file),
+    let (hello, files) = match receive_hello(channel, parent, &mut bytes) {
+        Some((Request::Hello(hello), files)) => (hello, files),
         Some(_) => lost("the first message of its parent is not the one that comes first"),
         None => current_process::end_now(0),
     };
-    let rings = hello.rings.map(|key| match file.map(|file| Rings::open(&file, key)) {
-        Some(Ok(rings)) => rings,
-        Some(Err(error)) => lost(&format!(
-            "it cannot map the memory that it shares with its parent ({error}); raise the limit of \
-             memory (`ulimit -v`), or choose `Transport::Socket`"
-        )),
-        None => lost("the file of the shared memory is missing in its parent's first message"),
+    let mut files = files.into_iter();
+    let rings = hello.rings.map(|key| {
+        let file = files.next().unwrap_or_else(no_file);
+        Rings::open(&file, key).unwrap_or_else(|error| cannot_map(&error))
     });
-    let (mut sender, receiver) = transport::ends(channel, rings);
+    let offers = hello.offers.map(|(key, _)| {
+        let files = [(); 2].map(|()| files.next().unwrap_or_else(no_file));
+        OfferMemory::open(&files, key).unwrap_or_else(|error| cannot_map(&error))
+    });
+    let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
+    let (mut sender, receiver) = transport::ends(channel, rings, offers, number);
     if let Some(why) = Program::current().mismatch(&hello.program) {
         refuse(&mut sender, &why);
     }
@@ -105,6 +109,9 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         parent,
         receiver,
         bytes,
+        call: Vec::new(),
+        takes_offers: matches!(hello.offers, Some((_, false))),
+        cpu: 0,
     };
     // A thread's name must not contain a NUL byte, because the standard library panics on
     // a NUL byte.
@@ -136,28 +143,39 @@ pub(crate) fn stack() -> usize {
         .max(STACK)
 }
 
-/// Waits for the first message, and returns it with the file that came with it. Returns
+fn no_file() -> OwnedFd {
+    lost("a file of the shared memory is missing in its parent's first message")
+}
+
+fn cannot_map<T>(error: &io::Error) -> T {
+    lost(&format!(
+        "it cannot map the memory that it shares with its parent ({error}); raise the limit of \
+         memory (`ulimit -v`), or choose `Transport::Socket`"
+    ))
+}
+
+/// Waits for the first message, and returns it with the files that came with it. Returns
 /// `None` if the parent has ended.
 fn receive_hello(
     channel: &Channel,
     parent: &Parent,
     bytes: &mut Assembler,
-) -> Option<(Request, Option<OwnedFd>)> {
-    let mut file = None;
+) -> Option<(Request, Vec<OwnedFd>)> {
+    let mut files = Vec::new();
     loop {
         match bytes
             .next()
             .and_then(|frame| frame.map(Request::of).transpose())
         {
-            Ok(Some(request)) => return Some((request, file)),
+            Ok(Some(request)) => return Some((request, files)),
             Ok(None) => {}
             Err(malformed) => end_at_error(malformed),
         }
-        match channel.receive_with_file(bytes.spare_buffer().unwrap_or_else(end_at_error)) {
+        match channel.receive_with_files(bytes.spare_buffer().unwrap_or_else(end_at_error)) {
             Ok((0, _)) => return None,
             Ok((count, received)) => {
                 bytes.advance(count);
-                file = file.or(received);
+                files.extend(received);
             }
             Err(error) => end_after_error(&error, parent),
         }
@@ -241,10 +259,18 @@ fn serve(
         buffer: Vec::new(),
     };
     answers.send(&bare(Kind::Ready, 0));
+    let takes_offers = hello.offers.is_some();
     loop {
-        match requests.next() {
-            Some(Request::Task(task, _)) if !answers.sender.begin(task) => {}
-            Some(Request::Task(task, work)) => {
+        let Some(Received { request, offer }) = requests.next() else {
+            end_with_channel(parent);
+        };
+        if let Some(offer) = offer.filter(|offer| !requests.receiver.is_still_taken(*offer)) {
+            answers.send(&bare(Kind::Declined, offer));
+            continue;
+        }
+        match request {
+            Request::Task(task, work) => {
+                answers.sender.begin(task);
                 let mut started = bare(Kind::Started, task);
                 set_cpu(&mut started, current_process::cpu());
                 answers.send(&started);
@@ -254,15 +280,21 @@ fn serve(
                     // wake-up.
                     end_without_descriptor();
                 }
+                requests.takes_offers = takes_offers;
             }
-            Some(Request::Initialize(work)) => {
+            Request::LongTask(task) => {
+                answers.send(&bare(Kind::Fetch, task));
+                // The call of this task comes next.
+                requests.takes_offers = false;
+            }
+            Request::Initialize(work) => {
                 if answers.answer(0, work) == Some(Kind::InitializeFailed) {
                     end(entry_point);
                 }
+                requests.takes_offers = takes_offers;
             }
-            Some(Request::Exit) => end(entry_point),
-            Some(Request::Hello(_)) => lost("its parent sent its first message twice"),
-            None => end_with_channel(parent),
+            Request::Exit => end(entry_point),
+            Request::Hello(_) => lost("its parent sent its first message twice"),
         }
     }
 }
@@ -329,36 +361,51 @@ struct Requests<'a> {
     parent: &'a Parent,
     receiver: WorkerReceiver,
     bytes: Assembler,
+    /// The bytes of the offer that the worker has taken last.
+    call: Vec<u8>,
+    takes_offers: bool,
+    /// The number of the CPU on which the last request was sent, plus one, or 0.
+    cpu: u32,
+}
+
+/// A request from the parent.
+struct Received {
+    request: Request,
+    /// The number of the offer, if the request was an offer to all workers.
+    offer: Option<u64>,
 }
 
 impl Requests<'_> {
-    /// Waits for bytes from the parent, reads them, and returns the number of bytes read.
-    fn receive(&mut self) -> io::Result<usize> {
-        let spins = is_elsewhere(self.bytes.cpu());
-        let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
-        self.receiver.receive(spare_buffer, spins)
-    }
-
     /// Waits for the next request. Returns `None` if the parent has ended.
-    fn next(&mut self) -> Option<Request> {
+    fn next(&mut self) -> Option<Received> {
         loop {
-            let frame = match self.bytes.next() {
-                Ok(Some(frame)) => frame,
-                Ok(None) => match self.receive() {
-                    Ok(0) => return None,
-                    Ok(count) => {
-                        self.bytes.advance(count);
-                        continue;
-                    }
-                    Err(error) => end_after_error(&error, self.parent),
-                },
-                Err(malformed) => end_at_error(malformed),
-            };
-            match Request::of(frame) {
-                Ok(request) => return Some(request),
-                Err(malformed) => end_at_error(malformed),
+            if let Some(frame) = self.bytes.next().unwrap_or_else(end_at_error) {
+                self.cpu = self.bytes.cpu();
+                return Some(Received::of(frame, None));
+            }
+            let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
+            let (call, spins) = (&mut self.call, is_elsewhere(self.cpu));
+            let received = self
+                .receiver
+                .receive(spare_buffer, call, self.takes_offers, spins);
+            match received {
+                Ok(transport::Received::Bytes(0)) => return None,
+                Ok(transport::Received::Bytes(count)) => self.bytes.advance(count),
+                Ok(transport::Received::Offer(offer)) => {
+                    let (header, frame) = Frame::only(call).unwrap_or_else(end_at_error);
+                    self.cpu = header.cpu;
+                    return Some(Received::of(frame, Some(offer)));
+                }
+                Err(error) => end_after_error(&error, self.parent),
             }
         }
+    }
+}
+
+impl Received {
+    fn of(frame: Frame, offer: Option<u64>) -> Self {
+        let request = Request::of(frame).unwrap_or_else(end_at_error);
+        Self { request, offer }
     }
 }
 

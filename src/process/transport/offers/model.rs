@@ -1,52 +1,186 @@
-//! A model of the offers, for `loom` to run in every order that threads allow.
+//! Models of the offers, for `loom` to run in every order that threads allow.
 
 use std::sync::Arc;
 
 use loom::thread;
 
-use super::super::ring::{Receiver, Sender, words};
+use super::super::ring::{Receiver, Sender, words as ring_words};
 use super::*;
 
-const KEY: u64 = 42;
+const KEY: u64 = 0x1357_9bdf_0246_8ace;
 
-/// The parent offers a task, recalls it, and offers the next task under the same word. The
-/// worker takes the calls from a ring, and does not reach the last one in each order.
+type Words = Arc<Vec<AtomicU64>>;
+
+fn zeros(count: usize) -> Words {
+    Arc::new((0..count).map(|_| AtomicU64::new(0)).collect())
+}
+
+/// The memories of offers with this number of slots.
+fn memories(slots: usize) -> [Words; 2] {
+    [zeros(words(slots)), zeros(slots)]
+}
+
+/// Takes the oldest offer, and returns its only byte.
+fn take(worker: &mut Taker<&[AtomicU64]>) -> Option<u8> {
+    let mut call = Vec::new();
+    loop {
+        match worker.find() {
+            Found::Open(n) if worker.take(n, &mut call) => return Some(call[0]),
+            Found::Open(_) => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Two workers take offers, and the parent recalls one of them.
 #[test]
-fn a_task_is_begun_or_recalled_also_when_its_offer_is_used_again() {
+fn each_offer_is_taken_or_recalled_and_only_once() {
     loom::model(|| {
-        let offers: Arc<Vec<_>> = Arc::new((0..OFFERS).map(|_| AtomicU64::new(NONE)).collect());
-        let ring: Arc<Vec<_>> = Arc::new((0..words(128)).map(|_| AtomicU64::new(0)).collect());
-        let worker = {
-            let (offers, ring) = (offers.clone(), ring.clone());
+        let [calls, claims] = memories(2);
+        let workers = [1, 2].map(|number| {
+            let (calls, claims) = (calls.clone(), claims.clone());
             thread::spawn(move || {
-                let offers = Offers::new(&offers[..], KEY);
-                let mut receiver = Receiver::new(&ring[..], KEY);
-                let mut begun = [false; 2];
-                let mut task = [0];
-                for n in [0, OFFERS] {
-                    match receiver.receive(&mut task, || {}).expect("it is whole") {
-                        0 => return begun,
-                        _ => begun[usize::from(task[0]) - 1] = offers.begin(n, task[0].into()),
-                    }
-                }
-                begun
+                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(number));
+                [take(&mut worker), take(&mut worker)]
+            })
+        });
+        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        parent.offer(b"a");
+        parent.offer(b"b");
+        let recalled = parent.recall(0).then_some(b'a');
+        let taken = workers.map(|worker| worker.join().expect("no panic"));
+        let mut all: Vec<u8> = taken
+            .into_iter()
+            .flatten()
+            .flatten()
+            .chain(recalled)
+            .collect();
+        all.sort_unstable();
+        // A worker may have looked before the offers were there.
+        assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
+        for n in [0, 1] {
+            let left = parent.claim(n) == Claim::Open;
+            assert_ne!(left, all.contains(&(b'a' + n as u8)));
+        }
+    });
+}
+
+/// The only slot is used again after the worker has said that it has the call.
+#[test]
+fn a_slot_is_used_again_only_when_its_call_was_copied() {
+    loom::model(|| {
+        let [calls, claims] = memories(1);
+        let said = zeros(1);
+        let worker = {
+            let (calls, claims, said) = (calls.clone(), claims.clone(), said.clone());
+            thread::spawn(move || {
+                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(1));
+                let first = take(&mut worker);
+                // ORDERING: as the store of the mark of the worker's message in its ring.
+                said[0].store(u64::from(first.is_some()), Ordering::Release);
+                [first, take(&mut worker)]
             })
         };
-        let offers = Offers::new(&offers[..], KEY);
-        let mut sender = Sender::new(&ring[..], KEY);
-        let mut call = |n, task: u8| {
-            offers.offer(n, task.into());
-            assert_eq!(sender.send(&[task], || {}), Ok(1));
-        };
-        call(0, 1);
-        let mut recalled = [offers.recall(0, 1), false];
-        if recalled[0] {
-            // The offer is free, although the worker has perhaps not read the call.
-            call(OFFERS, 2);
-            recalled[1] = offers.recall(OFFERS, 2);
+        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        parent.offer(b"a");
+        // ORDERING: as the load of the mark.
+        if said[0].load(Ordering::Acquire) == 1 || parent.recall(0) {
+            parent.offer(b"b");
         }
-        let begun = worker.join().expect("no panic");
-        assert_ne!(begun[0], recalled[0]);
-        assert!(!(begun[1] && recalled[1]));
+        let [first, second] = worker.join().expect("no panic");
+        // The worker may have looked before the offers were there.
+        let all: Vec<u8> = first.into_iter().chain(second).collect();
+        assert!(matches!(&all[..], b"" | b"a" | b"b" | b"ab"), "{all:?}");
+    });
+}
+
+/// A worker that finds nothing sleeps, unless an offer comes at the same time.
+#[test]
+fn no_worker_sleeps_beside_an_offer_without_being_woken() {
+    loom::model(|| {
+        let [calls, claims] = memories(2);
+        let ring = zeros(ring_words(128));
+        let worker = {
+            let (calls, claims, ring) = (calls.clone(), claims.clone(), ring.clone());
+            thread::spawn(move || {
+                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(1));
+                let receiver = Receiver::new(&ring[..], KEY);
+                receiver.next().may_sleep() && worker.find() == Found::Nothing
+            })
+        };
+        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        let sender = Sender::new(&ring[..], KEY);
+        parent.offer(b"a");
+        let wakes = sender.bell().is_asleep();
+        let sleeps = worker.join().expect("no panic");
+        assert!(!sleeps || wakes);
+    });
+}
+
+/// A claim is overwritten while a worker takes the offer. The parent revokes the offer, and
+/// runs the task elsewhere unless the worker has shown that it has taken the offer.
+#[test]
+fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
+    loom::model(|| {
+        let [calls, claims] = memories(1);
+        let taken = zeros(1);
+        {
+            Offers::new(&calls[..], &claims[..], KEY).offer(b"a");
+        }
+        let worker = {
+            let (calls, claims, taken) = (calls.clone(), claims.clone(), taken.clone());
+            thread::spawn(move || {
+                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(1));
+                if take(&mut worker).is_none() {
+                    return false;
+                }
+                // ORDERING: as `Rings::take`.
+                taken[0].store(1, Ordering::Relaxed);
+                worker.is_still_taken(0)
+            })
+        };
+        // `Offers::revoke` says why this is no store.
+        claims[0].swap(12345, Ordering::Relaxed);
+        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        parent.next = 1;
+        parent.revoke(0);
+        // ORDERING: as `Rings::is_last_taken`.
+        let goes_elsewhere = taken[0].load(Ordering::Relaxed) == 0;
+        let begins = worker.join().expect("no panic");
+        assert!(!(begins && goes_elsewhere));
+    });
+}
+
+/// The worker stops for ever after any of its steps: the parent always knows if the offer
+/// is still open, and can recall it then.
+#[test]
+fn a_worker_that_stops_holds_no_offer_that_it_has_not_taken() {
+    loom::model(|| {
+        let [calls, claims] = memories(2);
+        let steps = zeros(1);
+        let worker = {
+            let (calls, claims, steps) = (calls.clone(), claims.clone(), steps.clone());
+            thread::spawn(move || {
+                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(1));
+                let Found::Open(n) = worker.find() else {
+                    return;
+                };
+                if steps[0].load(Ordering::Relaxed) == 0 {
+                    return;
+                }
+                worker.take(n, &mut Vec::new());
+            })
+        };
+        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        parent.offer(b"a");
+        steps[0].store(1, Ordering::Relaxed);
+        let is_recalled = parent.recall(0);
+        worker.join().expect("no panic");
+        let expected = if is_recalled {
+            Claim::Recalled
+        } else {
+            Claim::By(code(1))
+        };
+        assert_eq!(parent.claim(0), expected);
     });
 }

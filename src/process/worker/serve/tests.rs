@@ -164,6 +164,7 @@ fn hello() -> Hello {
         number: 3,
         name: "spoken_3".to_owned(),
         rings: None,
+        offers: None,
     }
 }
 

@@ -1,0 +1,113 @@
+//! [`OfferedTasks`]: the tasks that lie in the memory of a pool's offers, and that are not
+//! assigned to a worker yet. `offers.rs` says what the pool does with them.
+
+use std::collections::VecDeque;
+
+use super::queued_task::InFlight;
+use crate::process::transport::{LONGEST, PoolOffers};
+use crate::process::wire::frame::{Kind, bare};
+
+/// The offered tasks of a pool, with the memory of the offers.
+pub(super) struct OfferedTasks {
+    pub(super) offers: PoolOffers,
+    /// The tasks in the order of their offers, except those that were assigned to workers.
+    pub(super) tasks: VecDeque<Offer>,
+    /// The numbers of the offers whose claims say who has taken them. Their workers have not
+    /// said it yet, so they may still read the calls.
+    unread: Vec<u64>,
+}
+
+pub(super) struct Offer {
+    pub(super) number: u64,
+    pub(super) task: InFlight,
+}
+
+impl OfferedTasks {
+    pub(super) fn new(offers: PoolOffers) -> Self {
+        Self {
+            offers,
+            tasks: VecDeque::new(),
+            unread: Vec::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        let oldest = self.tasks.front().map(|offer| offer.number);
+        let oldest = self.unread.iter().copied().chain(oldest).min();
+        self.offers.has_room(oldest)
+    }
+
+    /// Keeps the slot of an offer until [`is_read`](Self::is_read).
+    pub(super) fn keep(&mut self, offer: u64) {
+        self.unread.push(offer);
+    }
+
+    /// Frees the slot of an offer, because its worker has copied the call or has ended.
+    pub(super) fn is_read(&mut self, offer: u64) {
+        self.unread.retain(|unread| *unread != offer);
+    }
+
+    pub(super) fn push(&mut self, mut task: InFlight) {
+        let call = task.call.as_ref().map_or(&[][..], |call| &call.frame);
+        let number = match call.len() {
+            1..=LONGEST => self.offers.offer(call),
+            _ => self.offers.offer(&bare(Kind::LongTask, task.number)),
+        };
+        task.offer = Some(number);
+        self.tasks.push_back(Offer { number, task });
+    }
+
+    /// Returns `true` if the worker may say that it begins the task with this number: it
+    /// has taken the offer, or the claim was overwritten.
+    pub(super) fn may_begin(&self, task: u64, worker: usize) -> bool {
+        let mut offers = self.tasks.iter();
+        let offer = offers.find(|offer| offer.task.number == task);
+        offer.is_some_and(|offer| {
+            let number = offer.number;
+            self.offers.is_taken_by(number, worker) || self.offers.is_scribbled(number)
+        })
+    }
+
+    /// Returns the number of offers that no worker has taken, but at most `most`. The
+    /// workers take the oldest offers first.
+    pub(super) fn count_open(&self, most: usize) -> usize {
+        let newest = self.tasks.iter().rev().take(most);
+        newest
+            .take_while(|offer| self.offers.is_open(offer.number))
+            .count()
+    }
+
+    /// Returns `true` if no worker has taken one of the offers.
+    pub(super) fn is_any_open(&self) -> bool {
+        let mut numbers = self.tasks.iter().map(|offer| offer.number);
+        numbers.any(|number| self.offers.is_open(number))
+    }
+
+    /// Removes the first task for which the closure returns `true`.
+    pub(super) fn remove(
+        &mut self,
+        mut is_it: impl FnMut(&PoolOffers, &Offer) -> bool,
+    ) -> Option<InFlight> {
+        let offers = &self.offers;
+        let at = self.tasks.iter().position(|offer| is_it(offers, offer))?;
+        let removed = self.tasks.remove(at).map(|offer| offer.task);
+        if at == 0 {
+            let oldest = self.tasks.front().map(|offer| offer.number);
+            self.offers.set_oldest(oldest);
+        }
+        removed
+    }
+
+    /// Removes the oldest task that a worker has taken which has ended. `taken` is what the
+    /// worker has written into its own memory.
+    pub(super) fn remove_taken_by(&mut self, worker: usize, taken: u64) -> Option<InFlight> {
+        self.remove(|offers, Offer { number, .. }| {
+            let is_last = taken == number + 1 && offers.is_scribbled(*number);
+            is_last || offers.is_taken_by(*number, worker)
+        })
+    }
+}

@@ -1,0 +1,308 @@
+//! The offers of a pool: the tasks that it offers to all its workers, in memory from which
+//! the workers take them (`transport/offers.rs`).
+//!
+//! With shared memory, the pool does not choose the worker of a task. It offers the oldest
+//! tasks of the queue, and a worker that has nothing to do takes the oldest offer. So a
+//! worker does not wait for the parent between two tasks, the tasks begin in the order of
+//! their submission, and no task waits behind a long one while a worker is idle. The pool
+//! can *recall* an offer, for instance because its task is cancelled, until a worker takes
+//! it.
+//!
+//! The pool learns who has taken an offer from the worker's next message, or earlier, from
+//! the offer's claim. It then *assigns* the task to the worker: the task is in flight to
+//! this worker, as if it had been sent. Until then the task counts as queued, and its
+//! worker as idle.
+//!
+//! | the worker that has taken an offer | and says |
+//! |---|---|
+//! | begins the task | `Started` |
+//! | asks for a call that is too long for an offer, and begins when the call has arrived | `Fetch` |
+//! | finds that the offer was revoked | `Declined` |
+//!
+//! By sockets, and in a pool whose workers end after some tasks, nothing is offered. The
+//! pool then sends each task to a worker that it knows to be idle.
+
+use super::offered_tasks::{Offer, OfferedTasks};
+use super::pool::Pool;
+use super::pool_state::{Event, PoolState};
+use super::queued_task::InFlight;
+use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
+use crate::completion::PoolId;
+use crate::process::transport::{PoolOffers, SCRIBBLED};
+
+/// Returns `true` if the worker has no task as far as the pool knows. A worker may have
+/// taken a task although its first message was destroyed.
+fn may_have_taken(handle: &WorkerHandle) -> bool {
+    matches!(handle.activity, WorkerState::Idle | WorkerState::Starting)
+}
+
+/// Makes a claimed task pending again if its worker has not begun it.
+pub(super) fn recall(pool: PoolId, task: usize) -> bool {
+    super::find(pool).is_some_and(|pool| pool.recall(task))
+}
+
+impl PoolState {
+    /// Puts all offered tasks back into the queue, except those that a worker has taken.
+    pub(super) fn recall_offers(&mut self) {
+        let mut recalled = Vec::new();
+        if let Some(offered) = &mut self.offered {
+            let recall = |offers: &PoolOffers, offer: &Offer| offers.recall(offer.number);
+            while let Some(task) = offered.remove(recall) {
+                recalled.push(task);
+            }
+        }
+        for task in recalled.into_iter().rev() {
+            self.put_at_head(task);
+        }
+    }
+
+    /// Frees the slot of the offer by which a worker has got its task, because the worker
+    /// has copied the call or has ended.
+    pub(super) fn is_read(&mut self, number: usize) {
+        let handle = self.workers.get(&number);
+        let offer = handle.and_then(|handle| handle.in_flight()?.offer);
+        if let (Some(offered), Some(offer)) = (&mut self.offered, offer) {
+            offered.is_read(offer);
+        }
+    }
+
+    /// Puts a task whose worker does not run it back into the queue, in front of all
+    /// others.
+    pub(super) fn put_back(&mut self, task: InFlight) {
+        self.recall_offers();
+        self.put_at_head(task);
+    }
+}
+
+impl Pool {
+    /// Offers the next tasks of the queue, and wakes as many idle workers as there are
+    /// offers.
+    pub(super) fn offer_tasks(&self, state: &mut PoolState) {
+        while state.offered.as_ref().is_some_and(OfferedTasks::has_room) {
+            let Some((entry, call)) = self.next_task(state) else {
+                break;
+            };
+            if let Some(offered) = &mut state.offered {
+                offered.push(InFlight::new(entry, call));
+            }
+            state.was_active = true;
+            state.needs_wakeup |= !state.is_watched;
+        }
+        Self::wake_for_offers(state);
+    }
+
+    /// Wakes idle workers if there are more open offers than idle workers that are awake. An
+    /// idle worker that is awake looks for an offer before it sleeps, unless its process is
+    /// stopped: then it does not count any more after a while.
+    ///
+    /// A worker that counts as idle may have taken an offer and not said so yet. As soon as
+    /// the pool knows it, it comes here again.
+    fn wake_for_offers(state: &mut PoolState) {
+        let idle = &state.idle;
+        let offered = state.offered.as_ref();
+        let open = offered.map_or(0, |offered| offered.count_open(idle.len()));
+        if open == 0 {
+            return;
+        }
+        let workers = &mut state.workers;
+        let is_awake = |number: &&usize| workers.get(number).is_some_and(|w| w.is_awake());
+        let mut to_wake = open.saturating_sub(idle.iter().filter(is_awake).count());
+        for number in idle.iter().rev().take(open + to_wake) {
+            if let Some(handle) = workers.get_mut(number) {
+                to_wake -= usize::from(handle.invite(to_wake > 0));
+            }
+        }
+    }
+
+    /// Makes an offered task pending again. The caller then cancels the task, so the task
+    /// does not go back into the queue. Returns `false` if a worker has taken the task.
+    fn recall(&self, task: usize) -> bool {
+        let mut state = self.lock();
+        let Some(recalled) = self.take_back(&mut state, task) else {
+            return false;
+        };
+        let Some(call) = recalled.call else {
+            return false;
+        };
+        recalled.entry.task.release(call);
+        // `on_withdrawn` counts the task out of the queue again.
+        state.queued += 1;
+        state.send_event(Event::Stale(recalled.entry));
+        self.dispatch(&mut state);
+        self.wake_supervisor_if_needed(state);
+        true
+    }
+
+    /// Takes an offered task back. Returns `None` if a worker has taken it.
+    pub(super) fn take_back(&self, state: &mut PoolState, task: usize) -> Option<InFlight> {
+        let is_it = |offers: &PoolOffers, offer: &Offer| {
+            offer.task.entry.task.id() == task && offers.recall(offer.number)
+        };
+        state.offered.as_mut()?.remove(is_it)
+    }
+
+    /// Assigns the task with this number to the worker that has sent a message about it, if
+    /// the worker has no task yet.
+    pub(super) fn assign(&self, state: &mut PoolState, number: usize, task: u64) {
+        self.assign_if(state, number, |offer| offer.task.number == task);
+        state.is_read(number);
+    }
+
+    /// Assigns the task of an offer to the worker that has taken it, if the worker has no task
+    /// yet. The worker may not have copied the call yet.
+    fn assign_unread(&self, state: &mut PoolState, number: usize, offer: u64) {
+        if self.assign_if(state, number, |other| other.number == offer) {
+            if let Some(offered) = &mut state.offered {
+                offered.keep(offer);
+            }
+        }
+    }
+
+    fn assign_if(
+        &self,
+        state: &mut PoolState,
+        number: usize,
+        mut is_it: impl FnMut(&Offer) -> bool,
+    ) -> bool {
+        let handle = state.workers.get_mut(&number);
+        let Some(handle) = handle.filter(|handle| may_have_taken(handle)) else {
+            return false;
+        };
+        let offered = state.offered.as_mut();
+        let task = offered.and_then(|offered| offered.remove(|_, offer| is_it(offer)));
+        let Some(task) = task else {
+            return false;
+        };
+        state.idle.retain(|idle| *idle != number);
+        handle.expect_start(task);
+        self.capacity.notify_one();
+        Self::wake_for_offers(state);
+        true
+    }
+
+    /// Assigns the tasks whose offers were taken to their workers, as far as the workers
+    /// have no task, and revokes the offers whose claims were overwritten.
+    pub(super) fn look_at_offers(&self, state: &mut PoolState) {
+        let Some(offered) = &state.offered else {
+            return;
+        };
+        let (mut taken, mut scribbled) = (Vec::new(), Vec::new());
+        let offers = &offered.offers;
+        // Behind an offer that was open when this loop looked at it, a worker may have
+        // taken a later offer after it has run the task of this one.
+        let numbers = offered.tasks.iter().map(|offer| offer.number);
+        for number in numbers.take_while(|number| !offers.is_open(*number)) {
+            let mut idle = state.idle.iter();
+            match idle.find(|worker| offers.is_taken_by(number, **worker)) {
+                Some(worker) => taken.push((*worker, number)),
+                None if offers.is_scribbled(number) => scribbled.push(number),
+                None => {}
+            }
+        }
+        if scribbled.is_empty() {
+            for (worker, taken) in taken {
+                self.assign_unread(state, worker, taken);
+            }
+        } else {
+            self.revoke(state, &scribbled);
+            self.dispatch(state);
+        }
+        let is_invited = |handle: &&mut WorkerHandle| handle.invitation.is_some();
+        for handle in state.workers.values_mut().filter(is_invited) {
+            // A worker that sleeps again has looked for an offer.
+            if handle.is_asleep() {
+                handle.invitation = None;
+            }
+        }
+    }
+
+    /// Revokes offers whose claims were overwritten. `transport/offers.rs` says why each
+    /// task runs only once.
+    fn revoke(&self, state: &mut PoolState, scribbled: &[u64]) {
+        if let Some(offered) = &state.offered {
+            scribbled
+                .iter()
+                .for_each(|offer| offered.offers.revoke(*offer));
+        }
+        let workers = state.workers.iter();
+        let taken: Vec<_> = workers
+            .map(|(number, handle)| (*number, handle.taken()))
+            .collect();
+        // A worker that has taken a later offer has said before that it has begun these
+        // tasks.
+        for (number, _) in &taken {
+            self.read_replies(state, *number);
+        }
+        for offer in scribbled {
+            let mut takers = taken.iter();
+            let taker = takers.find(|(_, taken)| *taken == offer + 1);
+            let taker = taker.map(|(number, _)| *number);
+            if let Some(number) = taker.or_else(|| Self::next_guilty(state)) {
+                self.assign_unread(state, number, *offer);
+            }
+        }
+        // The others have no taker. The oldest one comes first in the queue again.
+        for offer in scribbled.iter().rev() {
+            let offered = state.offered.as_mut();
+            let is_it = |_: &PoolOffers, other: &Offer| other.number == *offer;
+            if let Some(task) = offered.and_then(|offered| offered.remove(is_it)) {
+                state.put_back(task);
+            }
+        }
+    }
+
+    /// Kills an idle worker whose own memory was overwritten, and returns its number. The
+    /// worker may have taken one of the tasks whose claims were overwritten, the oldest one
+    /// that no other worker has taken.
+    fn next_guilty(state: &mut PoolState) -> Option<usize> {
+        let offers = &state.offered.as_ref()?.offers;
+        let mut workers = state.workers.iter_mut();
+        let (number, handle) = workers
+            .find(|(_, handle)| may_have_taken(handle) && !offers.is_possible(handle.taken()))?;
+        handle.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
+        Some(*number)
+    }
+
+    /// Sends the call of a long task to the worker that has taken it.
+    pub(super) fn fetched(&self, state: &mut PoolState, number: usize, task: u64) {
+        self.assign(state, number, task);
+        if let Some(handle) = state.workers.get_mut(&number) {
+            handle.send_call(task);
+            state.needs_wakeup |= handle.has_unsent() || handle.write_failed;
+        }
+    }
+
+    /// Makes a task that its worker does not begin wait for another worker, because the
+    /// claim of the task's offer was overwritten.
+    pub(super) fn declined(&self, state: &mut PoolState, number: usize, offer: u64) {
+        state.is_read(number);
+        let Some(handle) = state.workers.get_mut(&number) else {
+            return;
+        };
+        let is_it = |task: &InFlight| task.offer == Some(offer) && task.started.is_none();
+        let task = if handle.in_flight().is_some_and(is_it) {
+            let task = handle.take_in_flight();
+            handle.progress = None;
+            state.idle.push(number);
+            task
+        } else if handle.taken() == offer + 1 {
+            // The pool has not seen yet that the claim was overwritten.
+            let is_it = |offers: &PoolOffers, other: &Offer| {
+                let is_it = other.number == offer;
+                if is_it {
+                    offers.revoke(offer);
+                }
+                is_it
+            };
+            let offered = state.offered.as_mut();
+            offered.and_then(|offered| offered.remove(is_it))
+        } else {
+            // The pool has revoked the offer.
+            None
+        };
+        if let Some(task) = task {
+            state.put_back(task);
+            self.dispatch(state);
+        }
+    }
+}
