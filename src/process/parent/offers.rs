@@ -22,6 +22,8 @@
 //! By sockets, and in a pool whose workers end after some tasks, nothing is offered. The
 //! pool then sends each task to a worker that it knows to be idle.
 
+use std::time::Instant;
+
 use super::offered_tasks::{Offer, OfferedTasks};
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
@@ -143,15 +145,15 @@ impl Pool {
 
     /// Assigns the task with this number to the worker that has sent a message about it, if
     /// the worker has no task yet.
-    pub(super) fn assign(&self, state: &mut PoolState, number: usize, task: u64) {
-        self.assign_if(state, number, |offer| offer.task.number == task);
+    pub(super) fn assign(&self, state: &mut PoolState, number: usize, task: u64, now: Instant) {
+        self.assign_if(state, number, now, |offer| offer.task.number == task);
         state.is_read(number);
     }
 
     /// Assigns the task of an offer to the worker that has taken it, if the worker has no task
     /// yet. The worker may not have copied the call yet.
     fn assign_unread(&self, state: &mut PoolState, number: usize, offer: u64) {
-        if self.assign_if(state, number, |other| other.number == offer) {
+        if self.assign_if(state, number, Instant::now(), |other| other.number == offer) {
             if let Some(offered) = &mut state.offered {
                 offered.keep(offer);
             }
@@ -162,6 +164,7 @@ impl Pool {
         &self,
         state: &mut PoolState,
         number: usize,
+        now: Instant,
         mut is_it: impl FnMut(&Offer) -> bool,
     ) -> bool {
         let handle = state.workers.get_mut(&number);
@@ -174,7 +177,7 @@ impl Pool {
             return false;
         };
         state.idle.retain(|idle| *idle != number);
-        handle.expect_start(task);
+        handle.expect_start(task, now);
         self.capacity.notify_one();
         Self::wake_for_offers(state);
         true
@@ -264,8 +267,8 @@ impl Pool {
     }
 
     /// Sends the call of a long task to the worker that has taken it.
-    pub(super) fn fetched(&self, state: &mut PoolState, number: usize, task: u64) {
-        self.assign(state, number, task);
+    pub(super) fn fetched(&self, state: &mut PoolState, number: usize, task: u64, now: Instant) {
+        self.assign(state, number, task, now);
         if let Some(handle) = state.workers.get_mut(&number) {
             handle.send_call(task);
             state.needs_wakeup |= handle.has_unsent() || handle.write_failed;

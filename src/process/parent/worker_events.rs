@@ -57,18 +57,21 @@ impl Pool {
     /// Reads the replies of a worker, and handles each reply.
     pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
         let mut budget = IO_BUDGET;
+        // The messages that have arrived by now have the same time, because a clock costs as
+        // much as a message.
+        let now = Instant::now();
         while let Some(handle) = state.workers.get_mut(&number) {
             let offered = state.offered.as_ref();
             let may_begin = |task| offered.is_some_and(|offered| offered.may_begin(task, number));
             match handle.read_replies(&mut budget, &may_begin) {
-                Ok(Some(reply)) => self.on_reply(state, number, reply),
+                Ok(Some(reply)) => self.on_reply(state, number, reply, now),
                 Ok(None) => return,
                 Err(what) => return handle.kill(KillReason::Misbehaved(what)),
             }
         }
     }
 
-    fn on_reply(&self, state: &mut PoolState, number: usize, reply: Reply) {
+    fn on_reply(&self, state: &mut PoolState, number: usize, reply: Reply, now: Instant) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
@@ -109,20 +112,19 @@ impl Pool {
                 self.break_down(state, cause_of(failure), BrokenPart::Initializer);
             }
             Reply::Started(task) => {
-                self.assign(state, number, task);
-                self.task_started(state, number, task);
+                self.assign(state, number, task, now);
+                self.task_started(state, number, task, now);
             }
-            Reply::Fetch(task) => self.fetched(state, number, task),
+            Reply::Fetch(task) => self.fetched(state, number, task, now),
             Reply::Declined(offer) => self.declined(state, number, offer),
             Reply::Answer(task, answer) => self.task_answered(state, number, task, answer),
         }
     }
 
-    fn task_started(&self, state: &mut PoolState, number: usize, task: u64) {
+    fn task_started(&self, state: &mut PoolState, number: usize, task: u64, now: Instant) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        let now = Instant::now();
         match &mut handle.activity {
             WorkerState::Busy(in_flight)
                 if in_flight.number == task && in_flight.started.is_none() =>
@@ -257,7 +259,7 @@ impl Pool {
         self.look_at_offers(state);
         let handle = state.workers.get_mut(&number);
         if let Some(task) = handle.and_then(WorkerHandle::started_unread) {
-            self.task_started(state, number, task);
+            self.task_started(state, number, task, Instant::now());
         }
         state.is_read(number);
         let Some(mut handle) = state.workers.remove(&number) else {

@@ -162,7 +162,7 @@ impl WorkerHandle {
     /// Sends the call of a task to the worker, which is idle.
     pub(super) fn send_task(&mut self, in_flight: InFlight) {
         let number = in_flight.number;
-        self.expect_start(in_flight);
+        self.expect_start(in_flight, Instant::now());
         self.send_call(number);
     }
 
@@ -179,12 +179,12 @@ impl WorkerHandle {
 
     /// Makes a task the worker's task, which the worker has taken, or which is about to be
     /// sent.
-    pub(super) fn expect_start(&mut self, in_flight: InFlight) {
+    pub(super) fn expect_start(&mut self, in_flight: InFlight, now: Instant) {
         self.activity = WorkerState::Busy(in_flight);
         self.invitation = None;
-        self.expect_progress();
+        self.progress = Some(Progress::from(now));
         self.says_waiting = false;
-        self.checks = self.end.is_shared().then(|| Checks::from(Instant::now()));
+        self.checks = self.end.is_shared().then(|| Checks::from(now));
     }
 
     /// Gives the worker, which is idle, a limited time to take an offer, unless another

@@ -55,10 +55,12 @@ impl WorkerSender {
         }
     }
 
-    /// Returns `true` if the worker can still wake its parent. A task may have closed the
-    /// socket's descriptor.
+    /// Returns `false` if the parent sleeps and the worker cannot wake it any more. A task may
+    /// have closed the socket's descriptor.
     pub(crate) fn can_wake(&self) -> bool {
-        self.shared.is_none() || self.channel.is_intact()
+        let shared = self.shared.as_ref();
+        let is_asleep = shared.is_some_and(|(_, sender)| sender.bell().is_asleep());
+        !is_asleep || self.channel.is_intact()
     }
 
     /// Sends all bytes, and waits for room.

@@ -195,8 +195,12 @@ pub(crate) fn initialize_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec
     request(Kind::Initialize, call, args)
 }
 
+/// The capacity in bytes of the frame of a call with few arguments.
+const SHORT: usize = 64;
+
 fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
-    let mut frame = Vec::new();
+    // Most calls are short, and one allocation is enough for them.
+    let mut frame = Vec::with_capacity(SHORT);
     let open = FrameWriter::begin(&mut frame, kind, 0);
     frame.extend_from_slice(&call.to_bytes());
     codec::encode(args, &mut frame)?;

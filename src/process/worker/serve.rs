@@ -273,11 +273,13 @@ fn serve(
                 answers.sender.begin(task);
                 let mut started = bare(Kind::Started, task);
                 set_cpu(&mut started, current_process::cpu());
-                answers.send(&started);
+                // A task before may have closed the socket. The parent reads the message all
+                // the same, at the latest when the answer ends this worker.
+                let _ = answers.sender.send_all(&started);
                 answers.answer(task, work);
                 if !answers.sender.can_wake() {
-                    // The worker must not begin another task, whose answer might need a
-                    // wake-up.
+                    // The worker must not begin another task, whose start the parent would
+                    // learn too late for a time limit.
                     end_without_descriptor();
                 }
                 requests.takes_offers = takes_offers;
