@@ -94,8 +94,9 @@ pub(crate) use self::callbacks::is_notifying_for;
 pub(crate) use self::inline_worker::{InlineRunner, as_inline_worker};
 pub(crate) use self::job::{EncodedCall, Job, NoJob, Remote};
 pub(crate) use self::nested_callbacks::without_callback_queue;
-pub(crate) use self::notification::{Notification, run_notifications};
+pub(crate) use self::notification::{JoblessNotification, Notification, run_notifications};
 pub(crate) use self::pool_id::{NO_POOL, PoolId, new_pool_id};
+use self::rare::RareFields;
 pub(crate) use self::rare::{Finalizer, Task};
 pub(crate) use self::running::run_inline;
 pub(crate) use self::scope_end::ScopeTasks;
@@ -107,6 +108,7 @@ pub(crate) use self::worker_hooks::WorkerHooks;
 use self::word::{CANCELLED, FINISHED, HANDLE, RARE, Word};
 use crate::error::Error;
 use crate::state::State;
+use crate::sync::ThreadId;
 
 /// A reference to a task, with the type of its value.
 #[repr(transparent)]
@@ -200,6 +202,32 @@ impl<T> Completion<T> {
         // `Completion<T>` is a `T`.
         unsafe { self.write_outcome(outcome) };
         Ok(self.end(FINISHED, None))
+    }
+
+    /// Like [`settle`](Self::settle) with a value, for a task that has no callback and no
+    /// waker. If the task gets one meanwhile, the thread `notifier` has to run the
+    /// notification.
+    ///
+    /// # Errors
+    ///
+    /// Returns the value if the task has a callback or a waker, or if the task is done
+    /// already.
+    pub(crate) fn settle_quietly(
+        &self,
+        value: T,
+        notifier: ThreadId,
+    ) -> Result<JoblessNotification, T> {
+        let rare = self.rare_if_any();
+        let calls = |rare: &RareFields| rare.has_callbacks() || !rare.wakers.is_empty();
+        if rare.is_some_and(|rare| calls(&rare)) || self.begin_ending().is_err() {
+            return Err(value);
+        }
+        // SAFETY: as in `settle`.
+        unsafe { self.drop_job() };
+        // SAFETY: as in `settle`.
+        unsafe { self.write_outcome(Ok(value)) };
+        let notification = self.end_for(FINISHED, None, Some(notifier));
+        Ok(JoblessNotification::new(notification))
     }
 
     /// Lends the outcome. Returns an error if there is no outcome yet.

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::state::State;
+use crate::sync::thread_id;
 
 /// Tries out the orders of a model of three threads that wait inside waits, of which there
 /// are too many with three preemptions.
@@ -190,6 +191,30 @@ fn of_two_that_settle_one_is_refused() {
             read(&task).expect("it has a value"),
             if first { 1 } else { 2 }
         );
+    });
+}
+
+/// As the thread of a pool does that reads a plain value from a worker.
+#[test]
+fn a_task_that_ends_quietly_misses_no_callback_and_no_waiter() {
+    loom::model(|| {
+        let task = remote();
+        let other = task.clone();
+        let reader = thread::spawn(move || {
+            let _call = other.claim().expect("it is pending");
+            other.start();
+            match other.settle_quietly(7, thread_id()) {
+                Ok(notification) => notification.notify(),
+                Err(value) => other.settle(Ok(value)).expect("it runs").notify(),
+            }
+        });
+        let log = Log::new();
+        let writer = log.clone();
+        task.add_callback(Box::new(move |_| writer.write(1)));
+        task.wait(Until::CallbacksDone, None).expect("it ends");
+        assert_eq!(read(&task).expect("it has a value"), 7);
+        assert_eq!(log.read(), 1);
+        reader.join().expect("no panic");
     });
 }
 

@@ -86,6 +86,32 @@ impl Notification {
     }
 }
 
+/// A notification without a job, which may run on another thread.
+#[must_use = "as a `Notification`"]
+pub(crate) struct JoblessNotification(Notification);
+
+// SAFETY: only a job may be bound to its thread, and there is none.
+unsafe impl Send for JoblessNotification {}
+
+impl JoblessNotification {
+    /// Returns the notification of a task whose job was dropped before.
+    pub(super) fn new(notification: Notification) -> Self {
+        debug_assert!(notification.job.is_none(), "the job was dropped");
+        Self(Notification {
+            job: None,
+            ..notification
+        })
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.0.is_due()
+    }
+
+    pub(crate) fn notify(self) {
+        self.0.notify();
+    }
+}
+
 /// Runs the notifications of tasks that ended together. All callbacks are queued before the
 /// first callback runs, because a callback may wait for the callbacks of another of these
 /// tasks.

@@ -182,6 +182,17 @@ impl Task {
     /// Enters a final state, and wakes the waiters. For `FINISHED`, the outcome is already
     /// in the storage. The calling thread has set ENDING, or is the runner.
     pub(super) fn end(&self, phase: Phase, job: Option<Box<dyn Withdrawn>>) -> Notification {
+        self.end_for(phase, job, None)
+    }
+
+    /// Like [`end`](Self::end). The thread `notifier` will run the notification, or the
+    /// calling thread if it is `None`.
+    pub(super) fn end_for(
+        &self,
+        phase: Phase,
+        job: Option<Box<dyn Withdrawn>>,
+        notifier: Option<ThreadId>,
+    ) -> Notification {
         let ended = self.update(|word| (!word.has(RARE)).then(|| word.ended_as(phase)));
         match ended {
             Ok(word) => {
@@ -189,12 +200,17 @@ impl Task {
                 let drops_value = phase == FINISHED && !word.has(HANDLE);
                 Notification::new(job).with_task(self, drops_value, false)
             }
-            Err(_) => self.end_locked(phase, job),
+            Err(_) => self.end_locked(phase, job, notifier),
         }
     }
 
     #[cold]
-    fn end_locked(&self, phase: Phase, job: Option<Box<dyn Withdrawn>>) -> Notification {
+    fn end_locked(
+        &self,
+        phase: Phase,
+        job: Option<Box<dyn Withdrawn>>,
+        notifier: Option<ThreadId>,
+    ) -> Notification {
         let Some(mut rare) = self.known_rare() else {
             // This is a forked child, and no thread of the child waits for the task.
             return Notification::new(job);
@@ -202,9 +218,9 @@ impl Task {
         if let Some(timing) = &mut rare.timing {
             timing.finish();
         }
-        // The calling thread is the notifier from here on.
+        // The task has a notifier from here on.
         let has_callbacks = rare.has_callbacks();
-        rare.notifier = has_callbacks.then(thread_id);
+        rare.notifier = has_callbacks.then(|| notifier.unwrap_or_else(thread_id));
         let mut notification = Notification::new(job);
         notification.wakers = rare.wakers.take();
         let ended = self.update(|word| Some(word.ended_as(phase)));

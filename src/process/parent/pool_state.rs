@@ -10,6 +10,7 @@ use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use crate::completion::Finalizer;
 use crate::error::Error;
+use crate::sync::ThreadId;
 
 /// The state of the supervisor and the collector.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -74,13 +75,15 @@ pub(super) struct PoolState {
     /// The number of tasks that a worker has answered and that have no outcome yet, because
     /// their values are not decoded.
     pub(super) unread: usize,
-    /// The number of tasks that a worker has answered and whose notifications have not run
-    /// yet, and of tasks that the pool is cancelling.
+    /// The number of tasks whose notifications have not run yet although a worker has
+    /// answered them or they have failed, and of tasks that the pool is cancelling.
     pub(super) unsettled: usize,
     pub(super) finished: u64,
     pub(super) failed: u64,
     pub(super) cancelled: u64,
     pub(super) collector: Option<Sender<Event>>,
+    /// The collector's thread, once it runs.
+    pub(super) collector_thread: Option<ThreadId>,
     /// `true` if the thread that unlocks the state has to wake the supervisor.
     pub(super) needs_wakeup: bool,
     /// The number of threads that wait for a task and read the workers' messages meanwhile.
@@ -174,6 +177,9 @@ impl PoolState {
     /// Sends an event to the collector.
     pub(super) fn send_event(&mut self, event: Event) {
         if let Some(collector) = &self.collector {
+            // The caller has counted the other tasks.
+            let fails = matches!(event, Event::Failed(..) | Event::Refused(..));
+            self.unsettled += usize::from(fails);
             // An error is ignored, because the channel refuses an event only after the
             // collector has ended, and the collector ends last.
             let _ = collector.send(event);

@@ -16,6 +16,7 @@ use crate::completion::{EncodedCall, Finalizer, Notification};
 use crate::error::{Error, TaskEnd, TaskEndParts};
 use crate::process::settings::TaskSettings;
 use crate::process::wire::answer::Answer;
+use crate::sync::ThreadId;
 
 /// The operations of the pool on a task whose value may have any type.
 pub(super) trait AnyRemoteTask: Send {
@@ -31,15 +32,16 @@ pub(super) trait AnyRemoteTask: Send {
     /// Marks the task as running, because a worker has started it.
     fn begin(&self);
 
-    /// Ends the task with the worker's answer, after a thread has decoded the answer. A
-    /// thread that waits for the task decodes a small answer. If no thread waits, or the
-    /// answer is large, the method returns a finalizer, which decodes the answer on the
-    /// collector's thread.
+    /// Ends the task with the worker's answer, after a thread has decoded the answer. This
+    /// method decodes a small answer itself if no user code is part of that, and the task has
+    /// no callback and no waker. A thread that waits for the task decodes another small answer.
+    /// If no thread waits, or the answer is large, the collector decodes it.
     fn answered(
         self: Box<Self>,
         answer: Answer<Vec<u8>>,
         name: Option<Arc<str>>,
-    ) -> Option<Finalizer>;
+        collector: Option<ThreadId>,
+    ) -> Answered;
 
     /// Makes a claimed task fail with an error.
     fn failed(&self, error: Error) -> Option<Notification>;
@@ -49,6 +51,14 @@ pub(super) trait AnyRemoteTask: Send {
 
     /// Cancels a task that is in the queue.
     fn cancel(&self) -> Option<Notification>;
+}
+
+/// The rest of the work after a worker's answer.
+pub(super) enum Answered {
+    /// The task has ended. The collector has to run the task's notification, if there is one.
+    Ended(Option<Finalizer>),
+    /// The collector has to end the task, or a thread that waits for the task ends it.
+    Left(Option<Finalizer>),
 }
 
 /// A task that waits for a worker.

@@ -1,14 +1,17 @@
 //! [`RemoteTask`]: a task that runs in a worker process, together with the type of its
 //! value. This file also converts the worker's answer into the task's value or an error.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use super::pool::Pool;
-use super::queued_task::AnyRemoteTask;
+use super::queued_task::{Answered, AnyRemoteTask};
 use super::{offers, polling};
-use crate::completion::{Completion, EncodedCall, Finalizer, Job, Notification, Remote};
+use crate::completion::{
+    Completion, EncodedCall, Finalizer, Job, JoblessNotification, Notification, Remote,
+};
 use crate::error::{CodecError, Error, Side};
 use crate::map::{ChunkTimer, ContainedVec};
 use crate::panic::{catch, contain};
@@ -16,6 +19,7 @@ use crate::process::wire::answer::{Answer, answers, run_time};
 use crate::process::wire::codec::{self, CodecFault};
 use crate::process::wire::frame::ProtocolError;
 use crate::process::wire::message::FOREIGN_BYTES;
+use crate::sync::ThreadId;
 
 /// The largest value, in bytes, that the waiting thread may decode instead of the
 /// collector. The collector decodes larger values, because a `Deserialize` may recurse, and
@@ -72,6 +76,18 @@ where
         self.completion.settle(outcome).ok()
     }
 
+    /// Ends the task with a small value of a plain type, if the task has no callback and no
+    /// waker.
+    /// The calling thread holds the pool's lock, and must not run user code. The collector
+    /// runs the notification.
+    fn end_plain(&self, bytes: &[u8], collector: ThreadId) -> Option<JoblessNotification> {
+        if bytes.len() > SMALL || !is_plain::<T>() {
+            return None;
+        }
+        let value = (self.decode)(bytes, None).ok()?;
+        self.completion.settle_quietly(value, collector).ok()
+    }
+
     /// Publishes the run time of a chunk before the collector decodes the chunk's results,
     /// because the map may submit its other chunks meanwhile.
     fn publish_run_time(&self, answer: &Answer<Vec<u8>>) {
@@ -112,7 +128,23 @@ where
         self: Box<Self>,
         answer: Answer<Vec<u8>>,
         name: Option<Arc<str>>,
-    ) -> Option<Finalizer> {
+        collector: Option<ThreadId>,
+    ) -> Answered {
+        if let (Answer::Returned(bytes), Some(collector)) = (&answer, collector) {
+            if let Some(notification) = self.end_plain(bytes, collector) {
+                if !notification.is_due() {
+                    // It has nothing to call, and drops the value if there is no future.
+                    notification.notify();
+                    return Answered::Ended(None);
+                }
+                let pool = Arc::clone(&self.pool);
+                let finalizer = move || {
+                    contain(|| notification.notify());
+                    pool.settled(1);
+                };
+                return Answered::Ended(Some(Box::new(finalizer)));
+            }
+        }
         self.publish_run_time(&answer);
         let completion = self.completion.clone();
         let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
@@ -128,11 +160,11 @@ where
             self.pool.settled(1);
         };
         let finalizer: Finalizer = Box::new(finalizer);
-        if is_small {
+        Answered::Left(if is_small {
             completion.hand_to_waiter(finalizer).err()
         } else {
             Some(finalizer)
-        }
+        })
     }
 
     fn failed(&self, error: Error) -> Option<Notification> {
@@ -163,6 +195,27 @@ where
         Answer::Undecodable(fault) => Err(Error::Decode(codec_error(Side::Worker, fault))),
         Answer::Unencodable(fault) => Err(Error::Encode(codec_error(Side::Worker, fault))),
     }
+}
+
+/// Returns `true` if the `Deserialize` and the `Drop` of the type run no user code.
+fn is_plain<T: 'static>() -> bool {
+    let is = |plain: TypeId| TypeId::of::<T>() == plain;
+    is(TypeId::of::<()>())
+        || is(TypeId::of::<bool>())
+        || is(TypeId::of::<u8>())
+        || is(TypeId::of::<u16>())
+        || is(TypeId::of::<u32>())
+        || is(TypeId::of::<u64>())
+        || is(TypeId::of::<usize>())
+        || is(TypeId::of::<i8>())
+        || is(TypeId::of::<i16>())
+        || is(TypeId::of::<i32>())
+        || is(TypeId::of::<i64>())
+        || is(TypeId::of::<isize>())
+        || is(TypeId::of::<f32>())
+        || is(TypeId::of::<f64>())
+        || is(TypeId::of::<char>())
+        || is(TypeId::of::<String>())
 }
 
 /// Decodes the value of a single call.

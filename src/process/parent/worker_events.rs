@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
-use super::queued_task::{InFlight, QueuedTask};
+use super::queued_task::{Answered, InFlight, QueuedTask};
 use super::task::codec_error;
 use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
 use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
@@ -177,14 +177,26 @@ impl Pool {
             state.idle.push(number);
         }
         state.running -= 1;
-        state.unread += 1;
         state.failed_starts = 0;
         // The pool sends the next task before it handles the answer, because the worker is
         // waiting for its next task.
         self.dispatch(state);
         let QueuedTask { task, settings, .. } = in_flight.entry;
-        state.unsettled += 1;
-        if let Some(rest) = task.answered(answer, settings.name) {
+        // No task becomes done while the collector runs user code, or has to.
+        let collector = state.collector_thread.filter(|_| state.unsettled == 0);
+        let rest = match task.answered(answer, settings.name, collector) {
+            Answered::Ended(rest) => {
+                state.finished += 1;
+                state.unsettled += usize::from(rest.is_some());
+                rest
+            }
+            Answered::Left(rest) => {
+                state.unread += 1;
+                state.unsettled += 1;
+                rest
+            }
+        };
+        if let Some(rest) = rest {
             state.send_event(Event::Answered(rest));
         }
     }
