@@ -194,26 +194,40 @@ fn of_two_that_settle_one_is_refused() {
     });
 }
 
-/// As the thread of a pool does that reads a plain value from a worker.
+/// Ends a task as the thread of a pool does that reads a plain value from a worker.
+fn end_quietly(task: &Completion<usize>) {
+    let _call = task.claim().expect("it is pending");
+    task.start();
+    match task.settle_quietly(7, thread_id()) {
+        Ok(notification) => notification.notify(),
+        Err(value) => task.settle(Ok(value)).expect("it runs").notify(),
+    }
+}
+
 #[test]
-fn a_task_that_ends_quietly_misses_no_callback_and_no_waiter() {
+fn a_task_that_ends_quietly_misses_no_callback() {
     loom::model(|| {
         let task = remote();
         let other = task.clone();
-        let reader = thread::spawn(move || {
-            let _call = other.claim().expect("it is pending");
-            other.start();
-            match other.settle_quietly(7, thread_id()) {
-                Ok(notification) => notification.notify(),
-                Err(value) => other.settle(Ok(value)).expect("it runs").notify(),
-            }
-        });
+        let reader = thread::spawn(move || end_quietly(&other));
         let log = Log::new();
         let writer = log.clone();
         task.add_callback(Box::new(move |_| writer.write(1)));
         task.wait(Until::CallbacksDone, None).expect("it ends");
         assert_eq!(read(&task).expect("it has a value"), 7);
         assert_eq!(log.read(), 1);
+        reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_task_that_ends_quietly_wakes_its_waiter() {
+    loom::model(|| {
+        let task = remote();
+        let other = task.clone();
+        let reader = thread::spawn(move || end_quietly(&other));
+        task.wait(Until::Done, None).expect("it ends");
+        assert_eq!(read(&task).expect("it has a value"), 7);
         reader.join().expect("no panic");
     });
 }

@@ -1,10 +1,12 @@
 //! The parent's side of a process pool.
 //!
 //! ```text
-//!  submit.rs ─▶ pool.rs ─▶ worker_handle.rs ════▶ a worker
-//!  values to    state,      frames to and             ║
-//!  bytes        dispatch    from one worker           ║
-//!                 ▲                                   ║
+//!  submit.rs ─▶ pool.rs ─▶ offers.rs ═══════════▶ the workers take
+//!  values to    state,      calls to all workers,     their calls
+//!  bytes        dispatch    in shared memory          ║
+//!                 │                                   ║
+//!                 └──────▶ worker_handle.rs ════════▶ one worker
+//!                 ▲         frames to and from it     ║
 //!  supervisor.rs ─┘◀══════════════════════════════════╝
 //!  one thread: reads replies, starts workers (launcher.rs), handles their ends
 //!     │                                               (worker_events.rs)
