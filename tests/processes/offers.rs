@@ -183,6 +183,10 @@ alone! {
             });
         }
         assert_eq!(runs(&file), 10_000);
+        let empty: Vec<_> = (0..40_000).map(|n| executor.submit(double, n).unwrap()).collect();
+        for (n, task) in empty.iter().enumerate() {
+            assert_eq!(*value(task), 2 * n as i64);
+        }
         assert_eq!(executor.stats().replaced, 0);
     }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::queued_task::InFlight;
-use crate::process::transport::{LONGEST, PoolOffers};
+use crate::process::transport::PoolOffers;
 use crate::process::wire::frame::{Kind, bare};
 
 /// The offered tasks of a pool, with the memory of the offers.
@@ -36,9 +36,13 @@ impl OfferedTasks {
     }
 
     pub(super) fn has_room(&self) -> bool {
+        self.offers.has_room(self.oldest())
+    }
+
+    /// Returns the oldest offer whose slot is in use.
+    fn oldest(&self) -> Option<u64> {
         let oldest = self.tasks.front().map(|offer| offer.number);
-        let oldest = self.unread.iter().copied().chain(oldest).min();
-        self.offers.has_room(oldest)
+        self.unread.iter().copied().chain(oldest).min()
     }
 
     /// Keeps the slot of an offer until [`is_read`](Self::is_read).
@@ -53,10 +57,10 @@ impl OfferedTasks {
 
     pub(super) fn push(&mut self, mut task: InFlight) {
         let call = task.call.as_ref().map_or(&[][..], |call| &call.frame);
-        let number = match call.len() {
-            1..=LONGEST => self.offers.offer(call),
-            _ => self.offers.offer(&bare(Kind::LongTask, task.number)),
-        };
+        let oldest = self.oldest();
+        let instead = bare(Kind::LongTask, task.number);
+        let number = self.offers.offer(call, oldest);
+        let number = number.unwrap_or_else(|| self.offers.offer_in_slot(&instead));
         task.offer = Some(number);
         self.tasks.push_back(Offer { number, task });
     }
@@ -109,5 +113,25 @@ impl OfferedTasks {
             let is_last = taken == number + 1 && offers.is_scribbled(*number);
             is_last || offers.is_taken_by(*number, worker)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_in_use_until_its_worker_has_read_the_call() {
+        let mut offered = OfferedTasks::new(PoolOffers::create().unwrap());
+        let first = offered.offers.offer_in_slot(b"first");
+        offered.keep(first);
+        let mut offers = 1;
+        while offered.has_room() {
+            offered.offers.offer_in_slot(b"later");
+            offers += 1;
+        }
+        assert_eq!(offers, 256);
+        offered.is_read(first);
+        assert!(offered.has_room());
     }
 }

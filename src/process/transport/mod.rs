@@ -43,8 +43,6 @@ mod ring;
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::offer_memory::{OfferMemory, PoolOffers};
 #[cfg(not(concurrent_futures_loom))]
-pub(super) use self::offers::LONGEST;
-#[cfg(not(concurrent_futures_loom))]
 pub(super) use self::parent_end::{ParentEnd, Watch};
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::rings::Rings;

@@ -1,19 +1,28 @@
 //! [`OfferMemory`]: the memory of the offers of a pool (`offers.rs`), which the parent
 //! shares with all its workers.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::offers::{Claim, Offers, Taker, code, words};
+use super::offers::{Claim, Offers, Taker, code, space, words};
 use super::rings::Part;
 use crate::sys::shared_memory::SharedMemory;
 
 /// The largest number of offers at the same time. So many empty tasks take the workers
 /// longer than the parent needs to wake up and to offer more.
 const SLOTS: usize = 256;
+
+/// The number of words of space for calls that are longer than a slot. Half of the cache of a
+/// CPU holds them.
+const SPACE: usize = (512 << 10) / 8;
+
+/// The number of bytes of the longest call that is offered as a whole.
+const LONGEST: usize = 64 << 10;
 
 /// The memory of a pool's offers, as one process maps it.
 #[derive(Debug)]
@@ -32,7 +41,7 @@ impl OfferMemory {
     /// Returns an error if the files are not such a memory, or cannot be mapped.
     pub(crate) fn open([calls, claims]: &[OwnedFd; 2], key: u64) -> io::Result<Self> {
         Ok(Self {
-            calls: Part::whole(SharedMemory::open_to_read(calls, words(SLOTS))?),
+            calls: Part::whole(SharedMemory::open_to_read(calls, words(SLOTS, SPACE))?),
             claims: Part::whole(SharedMemory::open(claims, SLOTS)?),
             key,
         })
@@ -50,6 +59,9 @@ pub(crate) struct PoolOffers {
     offers: Offers<Part>,
     files: Arc<[OwnedFd; 2]>,
     key: u64,
+    /// The offers that have space, with the first word and the word behind the last one, in
+    /// the order of the offers.
+    allotted: VecDeque<(u64, Range<usize>)>,
 }
 
 impl PoolOffers {
@@ -60,13 +72,14 @@ impl PoolOffers {
     /// Returns an error if the system is short of memory or descriptors, or refuses shared
     /// memory.
     pub(crate) fn create() -> io::Result<Self> {
-        let (calls, calls_file) = SharedMemory::create_to_read(words(SLOTS))?;
+        let (calls, calls_file) = SharedMemory::create_to_read(words(SLOTS, SPACE))?;
         let (claims, claims_file) = SharedMemory::create(SLOTS)?;
         let key = RandomState::new().build_hasher().finish();
         Ok(Self {
             offers: Offers::new(Part::whole(calls), Part::whole(claims), key),
             files: Arc::new([calls_file, claims_file]),
             key,
+            allotted: VecDeque::new(),
         })
     }
 
@@ -83,11 +96,50 @@ impl PoolOffers {
         oldest.is_none_or(|oldest| self.offers.next() - oldest < self.offers.slots())
     }
 
-    /// Offers a call to the workers, and returns the number of the offer.
-    pub(crate) fn offer(&mut self, call: &[u8]) -> u64 {
+    /// Offers a call to the workers, and returns the number of the offer. Returns `None` if
+    /// there is no space for the call. `oldest` is the oldest offer that is in use.
+    pub(crate) fn offer(&mut self, call: &[u8], oldest: Option<u64>) -> Option<u64> {
         let offer = self.offers.next();
-        self.offers.offer(call);
+        let words = space(call.len());
+        if words == 0 {
+            return Some(self.offer_in_slot(call));
+        }
+        let start = self.space(words, oldest.unwrap_or(offer))?;
+        self.allotted.push_back((offer, start..start + words));
+        self.offers.offer(call, start);
+        Some(offer)
+    }
+
+    /// Offers a call that fits into a slot, and returns the number of the offer.
+    pub(crate) fn offer_in_slot(&mut self, call: &[u8]) -> u64 {
+        let offer = self.offers.next();
+        self.offers.offer(call, 0);
         offer
+    }
+
+    /// Returns the first of so many free words, after the offers before `oldest` have given
+    /// back their words.
+    fn space(&mut self, words: usize, oldest: u64) -> Option<usize> {
+        while let Some((offer, _)) = self.allotted.front() {
+            if *offer >= oldest {
+                break;
+            }
+            self.allotted.pop_front();
+        }
+        if words > LONGEST / 8 {
+            return None;
+        }
+        let (Some((_, first)), Some((_, last))) = (self.allotted.front(), self.allotted.back())
+        else {
+            return Some(0);
+        };
+        // The words in use go from `first` to `last`, and perhaps on at the begin of the space.
+        let has_wrapped = last.start < first.start;
+        let end = if has_wrapped { first.start } else { SPACE };
+        if words <= end - last.end {
+            return Some(last.end);
+        }
+        (!has_wrapped && words <= first.start).then_some(0)
     }
 
     /// Tells the workers that no offer before `oldest`, or no offer at all, may be open.
@@ -127,5 +179,52 @@ impl PoolOffers {
     /// Returns `true` if this may be what a worker has written into its own memory.
     pub(crate) fn is_possible(&self, taken: u64) -> bool {
         taken <= self.offers.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_space_is_allotted_twice_and_all_of_it_is_used() {
+        let mut offers = PoolOffers::create().unwrap();
+        let mut in_use = VecDeque::new();
+        let (mut wraps, mut refusals) = (0, 0);
+        for n in 0..5000_usize {
+            let call = vec![1; 300 + (n * 7919) % (LONGEST - 300)];
+            let oldest = in_use.front().copied();
+            match offers.offer(&call, oldest) {
+                Some(offer) => in_use.push_back(offer),
+                None => {
+                    refusals += 1;
+                    in_use.pop_front();
+                    continue;
+                }
+            }
+            let of = |offer: &u64| offers.allotted.iter().find(|(other, _)| other == offer);
+            let spaces: Vec<_> = in_use
+                .iter()
+                .filter_map(of)
+                .map(|(_, space)| space)
+                .collect();
+            assert_eq!(spaces.len(), in_use.len());
+            let last = spaces.last().expect("there is one");
+            wraps += usize::from(last.start == 0);
+            assert!(spaces.iter().all(|space| space.end <= SPACE));
+            let overlaps =
+                |space: &&&Range<usize>| space.start < last.end && last.start < space.end;
+            assert_eq!(spaces.iter().filter(overlaps).count(), 1, "only itself");
+            // As many offers as have space at the same time.
+            if in_use.len() > 10 + n % 5 {
+                in_use.pop_front();
+            }
+            if n % 100 == 0 {
+                in_use.drain(1..);
+            }
+        }
+        assert!(wraps > 10 && refusals > 10, "{wraps} {refusals}");
+        assert_eq!(offers.offer(&vec![1; LONGEST + 1], None), None);
+        assert!(offers.offer(&vec![1; LONGEST], None).is_some());
     }
 }

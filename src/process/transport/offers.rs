@@ -6,7 +6,8 @@
 //! the number `n % slots`. There are two memories:
 //!
 //! * The *calls*, to which only the parent can write: the number of the next offer, and for
-//!   each slot the bytes of a call.
+//!   each slot the bytes of a call. Behind the slots is *space* for calls that are longer than
+//!   a slot, which the parent allots.
 //! * The *claims*, to which all processes can write: one word for each slot, which says
 //!   what became of the offer.
 //!
@@ -39,7 +40,6 @@
 //! `SeqCst` fence in the middle of each side, at least one sees the other side. If both do,
 //! the worker tells the parent that it does not begin the task.
 
-use std::cmp::min;
 use std::ops::Deref;
 
 use super::checksum::{open, seal};
@@ -48,8 +48,8 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// The number of words of a slot.
 const SLOT: usize = 32;
 
-/// The largest number of bytes of an offer. The first word of the slot is their number.
-pub(crate) const LONGEST: usize = 8 * (SLOT - 1);
+/// The largest number of bytes in a slot. The first word of the slot is the number of bytes.
+const LONGEST: usize = 8 * (SLOT - 1);
 
 /// The number of words in front of the slots, which are two cache lines.
 const FRONT: usize = 16;
@@ -66,10 +66,18 @@ const OLDEST: usize = 8;
 const OPEN: u64 = 0;
 const RECALLED: u64 = 0xffff;
 
-/// Returns the number of words of the calls of `slots` slots. The claims have `slots`
-/// words.
-pub(super) const fn words(slots: usize) -> usize {
-    FRONT + SLOT * slots
+/// Returns the number of words of the calls with this number of slots and this number of words
+/// of space. The claims have `slots` words.
+pub(super) const fn words(slots: usize, space: usize) -> usize {
+    FRONT + SLOT * slots + space
+}
+
+/// Returns the number of words of space that a call with `length` bytes needs.
+pub(super) fn space(length: usize) -> usize {
+    match length {
+        0..=LONGEST => 0,
+        _ => length.div_ceil(8),
+    }
 }
 
 /// The two memories of the offers. A clone refers to the same memory.
@@ -128,6 +136,12 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         // The lossless conversion: the remainder is a valid index.
         let start = FRONT + SLOT * (n % self.slots()) as usize;
         &self.calls[start..start + SLOT]
+    }
+
+    /// Returns the words of space from `start` on.
+    fn space(&self, start: usize) -> &[AtomicU64] {
+        let space = &self.calls[FRONT + SLOT * self.claims.len()..];
+        space.get(start..).unwrap_or_default()
     }
 
     fn claim(&self, n: u64) -> Claim {
@@ -189,15 +203,22 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         self.next
     }
 
-    /// Offers up to [`LONGEST`] bytes to the workers. The caller has checked that the slot
-    /// is free.
-    pub(super) fn offer(&mut self, call: &[u8]) {
+    /// Offers a call to the workers. The caller has checked that the slot is free, and that
+    /// the words of [`space`] from `start` on are.
+    pub(super) fn offer(&mut self, call: &[u8], start: usize) {
         let n = self.next;
         let memory = &self.memory;
         let slot = memory.slot(n);
         // ORDERING: `Relaxed` is enough, because the store of `NEXT` publishes the slot.
         slot[0].store(call.len() as u64, Ordering::Relaxed);
-        for (word, bytes) in slot[1..].iter().zip(call.chunks(8)) {
+        let to = match space(call.len()) {
+            0 => &slot[1..],
+            _ => {
+                slot[1].store(start as u64, Ordering::Relaxed);
+                memory.space(start)
+            }
+        };
+        for (word, bytes) in to.iter().zip(call.chunks(8)) {
             let mut eight = [0; 8];
             eight[..bytes.len()].copy_from_slice(bytes);
             word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
@@ -305,11 +326,16 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
         }
         call.clear();
         let slot = self.memory.slot(n);
-        // ORDERING: `find` has acquired the slot, and the parent writes to it only after
-        // the worker's next message.
-        let length = usize::try_from(slot[0].load(Ordering::Relaxed)).unwrap_or(0);
-        let length = min(length, LONGEST);
-        for word in &slot[1..=length.div_ceil(8)] {
+        // ORDERING: `find` has acquired the slot, and the parent writes to it only after the
+        // worker's next message.
+        let number = |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed));
+        let length = number(&slot[0]).unwrap_or(0);
+        let from = match space(length) {
+            0 => &slot[1..],
+            _ => self.memory.space(number(&slot[1]).unwrap_or(0)),
+        };
+        call.reserve(8 * length.div_ceil(8).min(from.len()));
+        for word in from.iter().take(length.div_ceil(8)) {
             call.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
         call.truncate(length);

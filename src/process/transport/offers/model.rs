@@ -17,7 +17,7 @@ fn zeros(count: usize) -> Words {
 
 /// The memories of offers with this number of slots.
 fn memories(slots: usize) -> [Words; 2] {
-    [zeros(words(slots)), zeros(slots)]
+    [zeros(words(slots, 0)), zeros(slots)]
 }
 
 /// Takes the oldest offer, and returns its only byte.
@@ -45,8 +45,8 @@ fn each_offer_is_taken_or_recalled_and_only_once() {
             })
         });
         let mut parent = Offers::new(&calls[..], &claims[..], KEY);
-        parent.offer(b"a");
-        parent.offer(b"b");
+        parent.offer(b"a", 0);
+        parent.offer(b"b", 0);
         let recalled = parent.recall(0).then_some(b'a');
         let taken = workers.map(|worker| worker.join().expect("no panic"));
         let mut all: Vec<u8> = taken
@@ -82,10 +82,10 @@ fn a_slot_is_used_again_only_when_its_call_was_copied() {
             })
         };
         let mut parent = Offers::new(&calls[..], &claims[..], KEY);
-        parent.offer(b"a");
+        parent.offer(b"a", 0);
         // ORDERING: as the load of the mark.
         if said[0].load(Ordering::Acquire) == 1 || parent.recall(0) {
-            parent.offer(b"b");
+            parent.offer(b"b", 0);
         }
         let [first, second] = worker.join().expect("no panic");
         // The worker may have looked before the offers were there.
@@ -110,7 +110,7 @@ fn no_worker_sleeps_beside_an_offer_without_being_woken() {
         };
         let mut parent = Offers::new(&calls[..], &claims[..], KEY);
         let sender = Sender::new(&ring[..], KEY);
-        parent.offer(b"a");
+        parent.offer(b"a", 0);
         let wakes = sender.bell().is_asleep();
         let sleeps = worker.join().expect("no panic");
         assert!(!sleeps || wakes);
@@ -125,7 +125,7 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
         let [calls, claims] = memories(1);
         let taken = zeros(1);
         {
-            Offers::new(&calls[..], &claims[..], KEY).offer(b"a");
+            Offers::new(&calls[..], &claims[..], KEY).offer(b"a", 0);
         }
         let worker = {
             let (calls, claims, taken) = (calls.clone(), claims.clone(), taken.clone());
@@ -172,7 +172,7 @@ fn a_worker_that_stops_holds_no_offer_that_it_has_not_taken() {
             })
         };
         let mut parent = Offers::new(&calls[..], &claims[..], KEY);
-        parent.offer(b"a");
+        parent.offer(b"a", 0);
         steps[0].store(1, Ordering::Relaxed);
         let is_recalled = parent.recall(0);
         worker.join().expect("no panic");

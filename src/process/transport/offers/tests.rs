@@ -3,6 +3,7 @@
 use super::*;
 
 const SLOTS: usize = 4;
+const SPACE: usize = 100;
 const KEY: u64 = 0x1357_9bdf_0246_8ace;
 
 struct Words {
@@ -14,7 +15,7 @@ impl Words {
     fn new() -> Self {
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         Self {
-            calls: zeros(words(SLOTS)),
+            calls: zeros(words(SLOTS, SPACE)),
             claims: zeros(SLOTS),
         }
     }
@@ -44,11 +45,12 @@ fn each_offer_is_taken_once_and_the_oldest_first() {
     let mut parent = words.parent();
     let mut workers = [words.worker(0), words.worker(70_000)];
     let longest = [7; LONGEST];
-    let calls = [&b""[..], b"1", b"12345678", b"123456789", &longest];
+    let longer = [8; LONGEST + 1];
+    let calls = [&b""[..], b"1", b"12345678", &longest, &longer];
     for lap in 0..10 {
         // One offer at a time, since there are fewer slots than calls.
         for call in calls {
-            parent.offer(call);
+            parent.offer(call, 0);
             let [first, second] = &mut workers;
             let (n, bytes) = take(first).expect("it is there");
             assert_eq!(bytes, call, "offer {n} of lap {lap}");
@@ -61,7 +63,7 @@ fn each_offer_is_taken_once_and_the_oldest_first() {
         workers.swap(0, 1);
     }
     for call in &calls[..SLOTS] {
-        parent.offer(call);
+        parent.offer(call, 0);
     }
     let [first, second] = &mut workers;
     for (at, call) in calls[..SLOTS].iter().enumerate() {
@@ -80,8 +82,8 @@ fn each_offer_is_taken_once_and_the_oldest_first() {
 fn a_recalled_offer_is_not_taken_and_the_next_one_is() {
     let words = Words::new();
     let (mut parent, mut worker) = (words.parent(), words.worker(3));
-    parent.offer(b"a");
-    parent.offer(b"b");
+    parent.offer(b"a", 0);
+    parent.offer(b"b", 0);
     assert_eq!(worker.find(), Found::Open(0));
     assert!(parent.recall(0) && !parent.recall(0));
     assert!(!worker.take(0, &mut Vec::new()));
@@ -95,11 +97,11 @@ fn a_worker_that_has_missed_some_laps_finds_the_oldest_offer() {
     let (mut parent, mut busy) = (words.parent(), words.worker(1));
     let mut late = words.worker(2);
     for n in 0..10 * SLOTS as u64 {
-        parent.offer(b"x");
+        parent.offer(b"x", 0);
         assert_eq!(take(&mut busy).map(|(taken, _)| taken), Some(n));
     }
-    parent.offer(b"y");
-    parent.offer(b"z");
+    parent.offer(b"y", 0);
+    parent.offer(b"z", 0);
     parent.set_oldest(40);
     assert_eq!(take(&mut late), Some((40, b"y".to_vec())));
     assert_eq!(take(&mut busy), Some((41, b"z".to_vec())));
@@ -109,7 +111,7 @@ fn a_worker_that_has_missed_some_laps_finds_the_oldest_offer() {
 fn an_overwritten_claim_is_noticed_once_and_taken_by_no_worker() {
     let words = Words::new();
     let (mut parent, mut worker) = (words.parent(), words.worker(1));
-    parent.offer(b"a");
+    parent.offer(b"a", 0);
     let open = words.claims[0].load(Ordering::Relaxed);
     for nonsense in [0, 1, u64::MAX, open ^ 1, open ^ 1 << 63, open + 1] {
         words.claims[0].store(nonsense, Ordering::Relaxed);
@@ -122,7 +124,7 @@ fn an_overwritten_claim_is_noticed_once_and_taken_by_no_worker() {
     }
     parent.revoke(0);
     words.claims[0].store(0, Ordering::Relaxed);
-    parent.offer(b"a");
+    parent.offer(b"a", 0);
     assert_eq!(worker.find(), Found::Nothing, "the first one comes first");
     parent.set_oldest(1);
     assert_eq!(take(&mut worker), Some((1, b"a".to_vec())));
@@ -132,7 +134,7 @@ fn an_overwritten_claim_is_noticed_once_and_taken_by_no_worker() {
 fn a_worker_sees_that_its_offer_was_revoked() {
     let words = Words::new();
     let (mut parent, mut worker) = (words.parent(), words.worker(1));
-    parent.offer(b"a");
+    parent.offer(b"a", 0);
     let (n, _) = take(&mut worker).expect("it is there");
     words.claims[0].store(0, Ordering::Relaxed);
     assert!(!worker.is_still_taken(n));
