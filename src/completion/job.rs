@@ -13,15 +13,15 @@ pub(crate) struct Remote {
     /// workers of the pool have sent. Returns `true` as soon as the closure returns `true`.
     /// A thread that waits for a task of the pool calls this function before it sleeps.
     pub(crate) poll: fn(PoolId, &dyn Fn() -> bool) -> bool,
-    /// Makes a claimed task, given by its address, pending again if its worker has not begun
-    /// it. Returns `true` if it did so.
+    /// Makes a claimed task, given by its address, pending again if no worker has taken it.
+    /// Returns `true` if it did so.
     pub(crate) recall: fn(PoolId, usize) -> bool,
 }
 
 /// A submitted call, in the form that its executor gave it.
 pub(crate) trait Job<T>: Sized {
-    /// The functions of a remote task's pool, or `None` if a thread of this process makes the
-    /// call. `settle` ends a remote task, with an answer that a finalizer decodes.
+    /// The functions of a remote task's pool, or `None` if a thread of this process makes
+    /// the call. `settle` ends a remote task, with an answer that a finalizer decodes.
     const REMOTE: Option<&'static Remote> = None;
 
     /// Runs the user's function.

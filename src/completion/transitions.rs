@@ -17,6 +17,9 @@ use crate::state::State;
 use crate::sync::{ThreadId, thread_id, unpark_all, yield_now};
 use crate::timing::Timing;
 
+/// The number of times that `cancel` tries to make a claimed task pending.
+const RECALLS: usize = 3;
+
 impl Task {
     /// Starts recording the task's times. Called before any other thread has the task.
     pub(crate) fn record_timing(&self) {
@@ -81,9 +84,9 @@ impl Task {
         let _ = self.update(|word| (!word.is_done()).then(|| word.with_runner(runner)));
     }
 
-    /// `Pending -> Claimed`: takes the call of a remote task, to send it to a worker. A
-    /// claimed task cannot be cancelled, and does not run yet. Returns `None` if the task
-    /// is no longer pending.
+    /// `Pending -> Claimed`: takes the call of a remote task, to offer it or to send it to
+    /// a worker. A claimed task does not run yet, and can be cancelled only after its pool
+    /// has recalled it. Returns `None` if the task is no longer pending.
     pub(crate) fn claim(&self) -> Option<EncodedCall> {
         let claimed = self.update(|word| word.is_free().then(|| word.in_phase(CLAIMED)));
         claimed.ok()?;
@@ -102,20 +105,26 @@ impl Task {
         let _ = self.update(|word| word.is(CLAIMED).then(|| word.in_phase(PENDING)));
     }
 
-    /// `Pending -> Cancelled`. A claimed task becomes pending first if its pool can recall it
-    /// from its worker. Returns `None` if the task cannot become pending, or if this process
-    /// is a fork of the one whose pool will run the task.
+    /// `Pending -> Cancelled`. A claimed task becomes pending first if its pool can recall
+    /// it from its worker. Returns `None` if the task cannot become pending, or if this
+    /// process is a fork of the one whose pool will run the task.
     pub(crate) fn cancel(&self) -> Option<Notification> {
         if (self.pool_id() != NO_POOL && !self.is_here()) || self.is_locked_for_ever() {
             return None;
         }
-        let job = self.withdraw_pending(true).or_else(|| {
-            let remote = self.remote().filter(|_| self.word().is(CLAIMED))?;
-            (remote.recall)(self.pool_id(), self.address()).then_some(())?;
-            // Another worker may claim the task before this thread withdraws it.
-            self.withdraw_pending(true)
-        })?;
-        Some(self.end(CANCELLED, Some(job)))
+        let mut job = self.withdraw_pending(true);
+        for _ in 0..RECALLS {
+            let Some(remote) = self.remote().filter(|_| job.is_none()) else {
+                break;
+            };
+            if self.word().is(CLAIMED) {
+                (remote.recall)(self.pool_id(), self.address());
+            }
+            // The pool may also have put the task back into its queue by itself, and may
+            // have claimed it anew.
+            job = self.withdraw_pending(true);
+        }
+        job.map(|job| self.end(CANCELLED, Some(job)))
     }
 
     /// `Pending -> Finished` with an error. Returns `None` if the task is no longer

@@ -103,8 +103,9 @@ pub enum Transport {
     /// messages of the pool, even on purpose.
     Socket,
     /// Shared memory, which is faster: 520 KiB for each worker, which the program and this
-    /// worker alone map. If a task writes into that memory by mistake, a checksum finds it,
-    /// and the pool ends the worker.
+    /// worker alone map, and 580 KiB that all workers map. The workers can write to 2 KiB of
+    /// the latter, and only read the rest. If a task writes into that memory by mistake, the
+    /// pool finds it. It ends the worker, or runs the tasks that were touched elsewhere.
     Shared,
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Error, TaskOptions};
+use concurrent_futures::{Error, ProcessPoolExecutor, ShutdownOptions, TaskOptions, Transport};
 use rustix::process::Signal;
 
 use crate::fixture::*;
@@ -190,6 +190,81 @@ alone! {
         assert_eq!(executor.stats().replaced, 0);
     }
 
+    /// The worker had taken the next task before the kill or the limit reached it.
+    fn a_kill_and_a_limit_end_no_task_behind_theirs() {
+        let executor = pool_by_shared_memory(1);
+        let limited = executor.with(TaskOptions::new().time_limit(Duration::from_micros(300)));
+        for round in 0..200_u64 {
+            let by_limit = round % 2 == 0;
+            let time = if by_limit { 300 } else { 50 };
+            let victim = match by_limit {
+                true => limited.submit(spin_for, time).unwrap(),
+                false => executor.submit(spin_for, time).unwrap(),
+            };
+            let behind: Vec<_> =
+                (0..4).map(|_| executor.submit(spin_for, time).unwrap()).collect();
+            while !by_limit && !victim.running() && !victim.done() {
+                std::hint::spin_loop();
+            }
+            let killed = !by_limit && victim.kill();
+            match victim.exception_timeout(LIMIT).expect("it ends") {
+                None => assert!(!killed),
+                Some(Error::TimeLimit(_)) => assert!(by_limit),
+                Some(Error::Killed(_) | Error::Cancelled) => assert!(killed),
+                Some(other) => panic!("round {round}: {other}"),
+            }
+            for next in &behind {
+                assert_eq!(*value(next), time, "round {round}");
+            }
+        }
+    }
+
+    /// They failed as if they had not run: the pool had not read their answers yet.
+    fn tasks_that_have_ended_have_their_values_when_all_workers_are_ended() {
+        for by_force in [false, true] {
+            let executor = pool_by_shared_memory(2);
+            let file = scratch_file("ended").display().to_string();
+            let _ = fs::remove_file(&file);
+            let tasks: Vec<_> =
+                (0..3000).map(|_| executor.submit(note, file.clone()).unwrap()).collect();
+            if by_force {
+                executor.kill_workers();
+            } else {
+                executor.terminate_workers();
+            }
+            let mut values = 0;
+            for task in &tasks {
+                match task.exception_timeout(LIMIT).expect("it ends") {
+                    None => values += 1,
+                    Some(Error::Cancelled | Error::Killed(_)) => {}
+                    Some(other) => panic!("{other}"),
+                }
+            }
+            drop(executor);
+            // Each worker may have ended one more task whose answer it could not send.
+            assert!(runs(&file).abs_diff(values) <= 2, "{} {values}", runs(&file));
+        }
+    }
+
+    /// It hung: the pool waited for a task that it had failed.
+    fn a_pool_that_breaks_while_a_retry_is_offered_ends() {
+        let starts = scratch_file("starts").display().to_string();
+        let _ = fs::remove_file(&starts);
+        let builder = ProcessPoolExecutor::builder().max_workers(2).transport(Transport::Shared);
+        let executor = builder.initializer(start_twice, starts).build().unwrap();
+        let mut gate = Gate::new();
+        let held = executor.submit(hold, (gate.port(), 1)).unwrap();
+        gate.wait_for(1);
+        let view = executor.with(TaskOptions::new().retries(1));
+        let dies = view.submit(end_worker, ()).unwrap();
+        assert!(matches!(error(&dies), Error::Broken(_)));
+        gate.open();
+        assert_eq!(*value(&held), 1);
+        let report = executor.shutdown_with(ShutdownOptions::new().timeout(LIMIT));
+        assert_eq!((report.finished, report.failed, report.running), (1, 1, 0));
+        assert_eq!(executor.stats().workers, 0);
+    }
+
     /// The pool wakes the stopped worker first, and the other one when that takes long.
     fn a_stopped_worker_holds_up_no_task_while_another_one_is_idle() {
         let executor = pool_by_shared_memory(2);
@@ -249,6 +324,29 @@ alone! {
         gate.open();
         assert_eq!(*value(&held), 1);
         assert_eq!(executor.stats().replaced, 0);
+    }
+}
+
+/// A task: ends its worker.
+fn end_worker((): ()) {
+    std::process::abort();
+}
+
+/// A task: uses the CPU for so many microseconds.
+fn spin_for(time: u64) -> u64 {
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_micros(time) {
+        std::hint::spin_loop();
+    }
+    time
+}
+
+/// An initializer: succeeds in two workers.
+fn start_twice(starts: String) -> Result<(), String> {
+    note(starts.clone());
+    match runs(&starts) {
+        ..=2 => Ok(()),
+        _ => Err("no third worker".to_owned()),
     }
 }
 

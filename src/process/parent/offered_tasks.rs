@@ -12,8 +12,8 @@ pub(super) struct OfferedTasks {
     pub(super) offers: PoolOffers,
     /// The tasks in the order of their offers, except those that were assigned to workers.
     pub(super) tasks: VecDeque<Offer>,
-    /// The numbers of the offers whose claims say who has taken them. Their workers have not
-    /// said it yet, so they may still read the calls.
+    /// The numbers of the offers whose claims say who has taken them. Their workers have
+    /// not said it yet, so they may still read the calls.
     unread: Vec<u64>,
 }
 
@@ -80,9 +80,11 @@ impl OfferedTasks {
     /// workers take the oldest offers first.
     pub(super) fn count_open(&self, most: usize) -> usize {
         let newest = self.tasks.iter().rev().take(most);
-        newest
-            .take_while(|offer| self.offers.is_open(offer.number))
-            .count()
+        let may_be_taken = |offer: &&Offer| {
+            // A worker that finds an overwritten claim tells the pool.
+            self.offers.is_open(offer.number) || self.offers.is_scribbled(offer.number)
+        };
+        newest.take_while(may_be_taken).count()
     }
 
     /// Returns `true` if no worker has taken one of the offers.

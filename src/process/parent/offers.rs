@@ -38,7 +38,7 @@ fn may_have_taken(handle: &WorkerHandle) -> bool {
     matches!(handle.activity, WorkerState::Idle | WorkerState::Starting)
 }
 
-/// Makes a claimed task pending again if its worker has not begun it.
+/// Makes a claimed task pending again if no worker has taken it.
 pub(super) fn recall(pool: PoolId, task: usize) -> bool {
     super::find(pool).is_some_and(|pool| pool.recall(task))
 }
@@ -93,9 +93,9 @@ impl Pool {
         Self::wake_for_offers(state);
     }
 
-    /// Wakes idle workers if there are more open offers than idle workers that are awake. An
-    /// idle worker that is awake looks for an offer before it sleeps, unless its process is
-    /// stopped: then it does not count any more after a while.
+    /// Wakes idle workers if there are more open offers than idle workers that are awake.
+    /// An idle worker that is awake looks for an offer before it sleeps, unless its process
+    /// is stopped: then it does not count any more after a while.
     ///
     /// A worker that counts as idle may have taken an offer and not said so yet. As soon as
     /// the pool knows it, it comes here again.
@@ -109,7 +109,10 @@ impl Pool {
         let workers = &mut state.workers;
         let is_awake = |number: &&usize| workers.get(number).is_some_and(|w| w.is_awake());
         let mut to_wake = open.saturating_sub(idle.iter().filter(is_awake).count());
-        for number in idle.iter().rev().take(open + to_wake) {
+        for (at, number) in idle.iter().rev().enumerate() {
+            if at >= open && to_wake == 0 {
+                break;
+            }
             if let Some(handle) = workers.get_mut(number) {
                 to_wake -= usize::from(handle.invite(to_wake > 0));
             }
@@ -150,8 +153,8 @@ impl Pool {
         state.is_read(number);
     }
 
-    /// Assigns the task of an offer to the worker that has taken it, if the worker has no task
-    /// yet. The worker may not have copied the call yet.
+    /// Assigns the task of an offer to the worker that has taken it, if the worker has no
+    /// task yet. The worker may not have copied the call yet.
     fn assign_unread(&self, state: &mut PoolState, number: usize, offer: u64) {
         if self.assign_if(state, number, Instant::now(), |other| other.number == offer) {
             if let Some(offered) = &mut state.offered {
@@ -264,6 +267,36 @@ impl Pool {
             .find(|(_, handle)| may_have_taken(handle) && !offers.is_possible(handle.taken()))?;
         handle.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
         Some(*number)
+    }
+
+    /// Keeps a worker from taking a further offer, because the pool is about to kill the
+    /// worker for its task, and reads what the worker has said before. Returns `true` if
+    /// the closure still does: the worker may have ended the task. Otherwise the worker
+    /// goes on.
+    ///
+    /// The worker takes no offer while a message to it is unread, and looks for messages
+    /// once more after it has taken an offer (`worker_end.rs`).
+    pub(super) fn hold_if(
+        &self,
+        state: &mut PoolState,
+        number: usize,
+        is_it: impl Fn(&WorkerHandle) -> bool,
+    ) -> bool {
+        let takes_offers = state.offered.is_some();
+        let handle = state.workers.get_mut(&number);
+        if let Some(handle) = handle.filter(|_| takes_offers) {
+            handle.hold();
+            self.read_replies(state, number);
+            self.look_at_offers(state);
+        }
+        let Some(handle) = state.workers.get_mut(&number) else {
+            return false;
+        };
+        let is_it = is_it(handle);
+        if takes_offers && !is_it {
+            handle.release();
+        }
+        is_it
     }
 
     /// Sends the call of a long task to the worker that has taken it.

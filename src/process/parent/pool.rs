@@ -2,8 +2,8 @@
 //!
 //! # The threads
 //!
-//! * *Submitters* queue tasks. A submitter sends its task to a worker at once if a worker
-//!   is idle.
+//! * *Submitters* queue tasks. A submitter offers its task to the workers at once, or sends
+//!   it to an idle worker.
 //! * The *supervisor* (`supervisor.rs`) starts workers, reads their replies, and handles
 //!   their deaths. The supervisor runs no user code.
 //! * The *collector* (`collector.rs`) decodes results and runs notifications. All user
@@ -17,7 +17,7 @@
 //! | the task is | its future says | can be cancelled | if its worker ends |
 //! |---|---|---|---|
 //! | queued | pending | yes | - |
-//! | offered | pending | until a worker takes it (`offers.rs`) | - |
+//! | offered | pending | until a worker takes it (`offers.rs`) | stays offered, or as if sent |
 //! | sent, or taken | pending | no | queued again, at the head |
 //! | started | running | no | fails, or queued to be retried |
 //! | answered, with the collector | running | no | - |

@@ -44,8 +44,8 @@ impl Progress {
         self.is_given_up_if(now, true)
     }
 
-    /// Like [`is_given_up`](Self::is_given_up), but keeps the last check unless `is_needed` is
-    /// set.
+    /// Like [`is_given_up`](Self::is_given_up), but keeps the last check unless `is_needed`
+    /// is set.
     pub(super) fn is_given_up_if(&mut self, now: Instant, is_needed: bool) -> bool {
         if now < self.next_check {
             return false;

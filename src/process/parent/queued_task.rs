@@ -1,13 +1,13 @@
 //! [`QueuedTask`]: a task of any type, which the pool holds from the submission until the
 //! task ends.
 //!
-//! The pool calls `claim` when it sends the task's call to a worker, and the task cannot be
-//! cancelled from then on. The pool calls `begin` when the worker reports that it has
-//! started the task. At the task's end the pool calls either `answered` or `failed`. If the
-//! worker ends before it starts the task, the pool calls `release`. The task may then be
-//! claimed again or cancelled. `failed` and the finalizer that `answered` returns run user
-//! code. All other methods only take the task's own lock for a moment, so the pool may call
-//! them while it holds its own lock.
+//! The pool calls `claim` when it offers the task's call, or sends it to a worker. From
+//! then on the task can be cancelled only after the pool has recalled it. The pool calls
+//! `begin` when the worker reports that it has started the task. At the task's end the pool
+//! calls either `answered` or `failed`. If the worker ends before it starts the task, the
+//! pool calls `release`. The task may then be claimed again or cancelled. `failed` and the
+//! finalizer that `answered` returns run user code. All other methods only take the task's
+//! own lock for a moment, so the pool may call them while it holds its own lock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,9 +33,9 @@ pub(super) trait AnyRemoteTask: Send {
     fn begin(&self);
 
     /// Ends the task with the worker's answer, after a thread has decoded the answer. This
-    /// method decodes a small answer itself if no user code is part of that, and the task has
-    /// no callback and no waker. A thread that waits for the task decodes another small answer.
-    /// If no thread waits, or the answer is large, the collector decodes it.
+    /// method decodes a small answer itself if no user code is part of that, and the task
+    /// has no callback and no waker. A thread that waits for the task decodes another small
+    /// answer. If no thread waits, or the answer is large, the collector decodes it.
     fn answered(
         self: Box<Self>,
         answer: Answer<Vec<u8>>,
@@ -55,7 +55,8 @@ pub(super) trait AnyRemoteTask: Send {
 
 /// The rest of the work after a worker's answer.
 pub(super) enum Answered {
-    /// The task has ended. The collector has to run the task's notification, if there is one.
+    /// The task has ended. The collector has to run the task's notification, if there is
+    /// one.
     Ended(Option<Finalizer>),
     /// The collector has to end the task, or a thread that waits for the task ends it.
     Left(Option<Finalizer>),

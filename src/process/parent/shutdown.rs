@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::QueuedTask;
-use super::worker_handle::KillReason;
+use super::worker_handle::{KillReason, WorkerHandle};
 use crate::completion::{
     is_collector_of, is_notifying_for, run_notifications, without_callback_queue,
 };
@@ -20,8 +20,8 @@ impl Pool {
         let broken = cause.broken(part);
         state.close(broken.clone());
         self.capacity.notify_all();
-        state.retries_queued = 0;
         state.recall_offers();
+        state.retries_queued = 0;
         let pending = state.take_pending();
         for entry in std::mem::take(&mut state.queue) {
             state.fail(entry, broken.clone());
@@ -30,8 +30,9 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Kills or terminates all workers.
+    /// Kills or terminates all workers, after it has read what they have answered by now.
     pub(super) fn stop(&self, state: &mut PoolState, kill_reason: KillReason) {
+        self.drain_replies(state);
         state.to_spawn = state.starting;
         state.stopped = Some(kill_reason.clone());
         for handle in state.workers.values_mut() {
@@ -87,11 +88,14 @@ impl Pool {
         if let Some(task) = self.take_back(&mut state, task) {
             state.put_back(task);
         }
-        let handle = state.workers.values_mut().find(|handle| {
-            handle
-                .in_flight()
-                .is_some_and(|in_flight| is_it(&in_flight.entry))
-        });
+        let has_it = |handle: &WorkerHandle| {
+            let in_flight = handle.in_flight();
+            in_flight.is_some_and(|in_flight| is_it(&in_flight.entry))
+        };
+        let mut workers = state.workers.iter();
+        let number = workers.find_map(|(number, handle)| has_it(handle).then_some(*number));
+        let number = number.filter(|number| self.hold_if(&mut state, *number, has_it));
+        let handle = number.and_then(|number| state.workers.get_mut(&number));
         let killed = match handle {
             Some(handle)
                 if handle.kill_reason.is_none()
@@ -108,8 +112,8 @@ impl Pool {
                 let found = entry.is_some();
                 if let Some(entry) = entry {
                     state.kill_queued(entry);
-                    self.dispatch(&mut state);
                 }
+                self.dispatch(&mut state);
                 found
             }
         };

@@ -54,8 +54,7 @@ pub(super) const STACK: usize = 2 << 20;
 /// nap is read later by so much, but only while tasks wait for a worker.
 const NAP: Duration = Duration::from_micros(100);
 
-/// The time in nanoseconds by which a nap may last longer. The kernel's default is half a
-/// nap.
+/// The time in nanoseconds by which a nap may last longer. The kernel's default is 50 us.
 const TIMER_SLACK: u64 = 1000;
 
 const NOW: Timespec = Timespec {
@@ -138,7 +137,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
             handle_events(pool, &mut state, worker, happened);
         }
         pool.look_at_offers(&mut state);
-        kill_overdue(&mut state);
+        pool.kill_overdue(&mut state);
     }
 }
 
@@ -323,58 +322,74 @@ fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     }
 }
 
-/// Kills each worker whose deadline has passed or that makes no progress, and checks each
-/// worker whose messages may have been destroyed.
-fn kill_overdue(state: &mut PoolState) {
-    let has_limit = |handle: &WorkerHandle| {
-        handle.deadline.is_some()
-            || handle.progress.is_some()
-            || handle.invitation.is_some()
-            || handle.next_check().is_some()
-    };
-    if !state.workers.values().any(has_limit) {
-        return;
-    }
-    let now = Instant::now();
-    let offered = state.offered.as_ref();
-    let is_any_open = offered.is_some_and(OfferedTasks::is_any_open);
-    for handle in state.workers.values_mut() {
-        handle.check_if_due(now);
-        let invitation = handle.invitation.as_mut();
-        if invitation.is_some_and(|invitation| invitation.is_given_up_if(now, is_any_open)) {
-            handle.invitation = None;
-            handle.kill(KillReason::Misbehaved(NOT_TAKEN_UP.to_owned()));
+impl Pool {
+    /// Kills each worker whose deadline has passed or that makes no progress, and checks
+    /// each worker whose messages may have been destroyed.
+    fn kill_overdue(&self, state: &mut PoolState) {
+        let has_limit = |handle: &WorkerHandle| {
+            handle.deadline.is_some()
+                || handle.progress.is_some()
+                || handle.invitation.is_some()
+                || handle.next_check().is_some()
+        };
+        if !state.workers.values().any(has_limit) {
+            return;
         }
-        let progress = handle.progress.as_mut();
-        if progress.is_some_and(|progress| progress.is_given_up(now)) {
-            handle.progress = None;
-            let what = match handle.in_flight() {
-                Some(in_flight) if in_flight.started.is_none() => NOT_TAKEN_UP,
-                _ => {
-                    "it sent an incomplete message; was it stopped (SIGSTOP), or did a task write to \
-                      what it has not opened itself?"
+        let now = Instant::now();
+        let offered = state.offered.as_ref();
+        let is_any_open = offered.is_some_and(OfferedTasks::is_any_open);
+        let is_full = offered.is_some_and(|offered| !offered.has_room());
+        for handle in state.workers.values_mut() {
+            handle.check_if_due(now);
+            let invitation = handle.invitation.as_mut();
+            if invitation.is_some_and(|invitation| invitation.is_given_up_if(now, is_any_open)) {
+                handle.invitation = None;
+                handle.kill(KillReason::Misbehaved(NOT_TAKEN_UP.to_owned()));
+            }
+            let keeps_slot = is_full && handle.in_flight().is_some_and(|task| task.offer.is_some());
+            let progress = handle.progress.as_mut();
+            // A worker that was stopped before it has read its call holds up all offers.
+            let is_over = |progress: &mut Progress| {
+                progress.is_given_up(now) || keeps_slot && progress.is_late()
+            };
+            if progress.is_some_and(is_over) {
+                handle.progress = None;
+                let what = match handle.in_flight() {
+                    Some(in_flight) if in_flight.started.is_none() => NOT_TAKEN_UP,
+                    _ => {
+                        "it sent an incomplete message; was it stopped (SIGSTOP), or did a task write to \
+                          what it has not opened itself?"
+                    }
+                };
+                handle.kill(KillReason::Misbehaved(what.to_owned()));
+            }
+        }
+        let is_late = |handle: &WorkerHandle| handle.deadline.is_some_and(|at| at <= now);
+        let workers = state.workers.iter();
+        let late = workers.filter_map(|(number, handle)| is_late(handle).then_some(*number));
+        for number in late.collect::<Vec<_>>() {
+            if !self.hold_if(state, number, is_late) {
+                continue;
+            }
+            let Some(handle) = state.workers.get_mut(&number) else {
+                continue;
+            };
+            let kill_reason = match &handle.activity {
+                _ if handle.is_eof || handle.write_failed => KillReason::Misbehaved(
+                    "its connection to the pool was closed; a task may close only what it has opened \
+                     itself, and may not become another program (`exec`)"
+                        .to_owned(),
+                ),
+                WorkerState::Busy(_) => KillReason::TimedOut,
+                WorkerState::Starting => KillReason::Misbehaved(format!(
+                    "it sent no message within {START_LIMIT:?} of its start; does its program reach \
+                     `concurrent_futures::init`?"
+                )),
+                WorkerState::Idle | WorkerState::Leaving => {
+                    KillReason::Misbehaved("it did not end when it was told to".to_owned())
                 }
             };
-            handle.kill(KillReason::Misbehaved(what.to_owned()));
+            handle.kill(kill_reason);
         }
-    }
-    let is_late = |handle: &&mut WorkerHandle| handle.deadline.is_some_and(|at| at <= now);
-    for handle in state.workers.values_mut().filter(is_late) {
-        let kill_reason = match &handle.activity {
-            _ if handle.is_eof || handle.write_failed => KillReason::Misbehaved(
-                "its connection to the pool was closed; a task may close only what it has opened \
-                 itself, and may not become another program (`exec`)"
-                    .to_owned(),
-            ),
-            WorkerState::Busy(_) => KillReason::TimedOut,
-            WorkerState::Starting => KillReason::Misbehaved(format!(
-                "it sent no message within {START_LIMIT:?} of its start; does its program reach \
-                 `concurrent_futures::init`?"
-            )),
-            WorkerState::Idle | WorkerState::Leaving => {
-                KillReason::Misbehaved("it did not end when it was told to".to_owned())
-            }
-        };
-        handle.kill(kill_reason);
     }
 }

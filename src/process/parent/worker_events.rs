@@ -57,8 +57,8 @@ impl Pool {
     /// Reads the replies of a worker, and handles each reply.
     pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
         let mut budget = IO_BUDGET;
-        // The messages that have arrived by now have the same time, because a clock costs as
-        // much as a message.
+        // The messages that have arrived by now have the same time, because a clock costs
+        // as much as a message.
         let now = Instant::now();
         while let Some(handle) = state.workers.get_mut(&number) {
             let offered = state.offered.as_ref();
@@ -94,8 +94,10 @@ impl Pool {
                     handle.activity = WorkerState::Idle;
                     state.idle.push(number);
                     self.dispatch(state);
+                    let has_offers = state.count_offered() > 0;
                     if let Some(handle) = state.workers.get_mut(&number) {
-                        handle.was_idle = matches!(handle.activity, WorkerState::Idle);
+                        let is_idle = matches!(handle.activity, WorkerState::Idle);
+                        handle.was_idle = is_idle && !has_offers;
                     }
                 }
             }
@@ -170,7 +172,13 @@ impl Pool {
         };
         handle.deadline = None;
         handle.done += 1;
-        if self.config.max_tasks_per_child == Some(handle.done) || handle.kill_reason.is_some() {
+        // A worker that the pool has asked to end may have taken one more task before.
+        let has_offers = state
+            .offered
+            .as_ref()
+            .is_some_and(|offered| offered.len() > 0);
+        let exits = handle.kill_reason.is_some() && !has_offers;
+        if self.config.max_tasks_per_child == Some(handle.done) || exits {
             handle.send_exit();
             state.needs_wakeup = true;
         } else {

@@ -33,6 +33,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::process_handle::Process;
@@ -41,7 +42,7 @@ use super::queued_task::InFlight;
 use super::worker_timeouts::{EXIT_LIMIT, SILENCE_LIMIT, START_LIMIT};
 use crate::process::transport::{ParentEnd, SCRIBBLED, Watch};
 use crate::process::wire::assembler::Assembler;
-use crate::process::wire::frame::{Kind, holds};
+use crate::process::wire::frame::{Kind, bare, holds};
 use crate::process::wire::message::{self, FOREIGN_BYTES, Reply};
 use crate::sys::spin::is_elsewhere;
 
@@ -188,8 +189,8 @@ impl WorkerHandle {
     }
 
     /// Gives the worker, which is idle, a limited time to take an offer, unless another
-    /// worker takes it. If `wakes` is set, wakes the worker if it sleeps, and returns `true`
-    /// if it did.
+    /// worker takes it. If `wakes` is set, wakes the worker if it sleeps, and returns
+    /// `true` if it did.
     pub(super) fn invite(&mut self, wakes: bool) -> bool {
         if self.invitation.is_none() {
             self.invitation = Some(Progress::from(Instant::now()));
@@ -207,6 +208,19 @@ impl WorkerHandle {
     pub(super) fn is_awake(&self) -> bool {
         let invitation = self.invitation.as_ref();
         !self.is_asleep() && !invitation.is_some_and(Progress::is_late)
+    }
+
+    /// Keeps the worker from taking an offer.
+    pub(super) fn hold(&mut self) {
+        self.send(Arc::new(bare(Kind::Hold, 0).to_vec()));
+        // ORDERING: the parent now reads what the worker has said. Pairs with the fence in
+        // `Taker::is_still_taken`, after which the worker looks for this message.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Lets the worker take offers again.
+    pub(super) fn release(&mut self) {
+        self.send(Arc::new(bare(Kind::Release, 0).to_vec()));
     }
 
     /// Returns the number of the last offer that the worker has taken, plus one. The number
@@ -466,7 +480,7 @@ impl WorkerHandle {
             }
             (WorkerState::Busy(in_flight), Declined) => in_flight.started.is_none(),
             (WorkerState::Idle, Started | Fetch) => may_begin(task),
-            (WorkerState::Idle, Declined) => true,
+            (WorkerState::Idle | WorkerState::Leaving, Declined) => true,
             (_, Started | Fetch | Declined) => false,
             (_, Ready | Refused | Initialized | InitializeFailed) => false,
             (WorkerState::Busy(in_flight), _) => {

@@ -25,8 +25,8 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Returns a number in a form that depends on the key, so that a word which was written by
-/// mistake is no sealed number that anybody expects: a changed bit changes all higher bits.
+/// Returns a number in a form that depends on the key. A word that was written by mistake is
+/// almost never the sealed form of a number that is expected.
 pub(super) fn seal(key: u64, number: u64) -> u64 {
     (number ^ key).wrapping_mul(STEP).rotate_left(32)
 }

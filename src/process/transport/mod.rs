@@ -9,8 +9,8 @@
 //! Both transports need the socket: its end-of-file says that the other process has closed
 //! its end or has ended, and `poll` can wait for it together with other descriptors. The
 //! first message, `Hello`, travels through the socket, and brings the files of the shared
-//! memory. All other messages of the shared transport travel through the rings, except the
-//! calls of tasks: any worker of the pool may take them from the offers.
+//! memory. All other messages of the shared transport travel through the rings, except that
+//! any worker of the pool may take the call of a task from the offers.
 //!
 //! # Messages that are lost
 //!
@@ -22,10 +22,10 @@
 //!
 //! # The two ends
 //!
-//! [`ParentEnd`] and [`WorkerEnd`] have the same methods on both transports: to send bytes,
-//! and to receive bytes. No transport knows frames, tasks or futures. A third transport,
-//! for instance over the standard input and output of a command, is one more variant of
-//! both.
+//! [`ParentEnd`], and [`WorkerSender`] with [`WorkerReceiver`], have the same methods on
+//! both transports: to send bytes, and to receive bytes. No transport knows frames or
+//! futures. A third transport, for instance over the standard input and output of a
+//! command, is one more variant of both.
 
 #[cfg(not(concurrent_futures_loom))]
 mod offer_memory;

@@ -13,12 +13,12 @@ use super::offers::{Claim, Offers, Taker, code, space, words};
 use super::rings::Part;
 use crate::sys::shared_memory::SharedMemory;
 
-/// The largest number of offers at the same time. So many empty tasks take the workers
-/// longer than the parent needs to wake up and to offer more.
+/// The largest number of offers at the same time. So many empty tasks keep the workers busy
+/// for longer than the parent needs to wake up and to offer more.
 const SLOTS: usize = 256;
 
-/// The number of words of space for calls that are longer than a slot. Half of the cache of a
-/// CPU holds them.
+/// The number of words of space for calls that are longer than a slot. Half of the cache of
+/// a CPU holds them.
 const SPACE: usize = (512 << 10) / 8;
 
 /// The number of bytes of the longest call that is offered as a whole.
@@ -133,7 +133,8 @@ impl PoolOffers {
         else {
             return Some(0);
         };
-        // The words in use go from `first` to `last`, and perhaps on at the begin of the space.
+        // The words in use go from `first` to `last`, and perhaps on at the begin of the
+        // space.
         let has_wrapped = last.start < first.start;
         let end = if has_wrapped { first.start } else { SPACE };
         if words <= end - last.end {
@@ -168,7 +169,8 @@ impl PoolOffers {
         self.offers.claim(offer) == Claim::By(code(worker))
     }
 
-    /// Returns `true` if the claim of an offer was overwritten.
+    /// Returns `true` if the claim of an offer was overwritten, or if the offer was revoked
+    /// for that. The pool has not assigned the offer yet.
     pub(crate) fn is_scribbled(&self, offer: u64) -> bool {
         matches!(
             self.offers.claim(offer),

@@ -6,8 +6,8 @@
 //! the number `n % slots`. There are two memories:
 //!
 //! * The *calls*, to which only the parent can write: the number of the next offer, and for
-//!   each slot the bytes of a call. Behind the slots is *space* for calls that are longer than
-//!   a slot, which the parent allots.
+//!   each slot the bytes of a call. Behind the slots is *space* for calls that are longer
+//!   than a slot, which the parent allots.
 //! * The *claims*, to which all processes can write: one word for each slot, which says
 //!   what became of the offer.
 //!
@@ -36,9 +36,9 @@
 //! wakes the parent. The parent cannot know if a worker had taken that offer. So it
 //! *revokes* the offer: it marks it as recalled, and then reads from each worker's own
 //! memory which offer that worker has taken last (`rings.rs`). The worker in turn writes
-//! this down first, and then reads the claim once more. Of these four steps, with a
-//! `SeqCst` fence in the middle of each side, at least one sees the other side. If both do,
-//! the worker tells the parent that it does not begin the task.
+//! this down first, and then reads the claim once more. A `SeqCst` fence stands between the
+//! two steps of each side, so at least one side sees what the other wrote. If both do, the
+//! worker tells the parent that it does not begin the task.
 
 use std::ops::Deref;
 
@@ -48,7 +48,8 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// The number of words of a slot.
 const SLOT: usize = 32;
 
-/// The largest number of bytes in a slot. The first word of the slot is the number of bytes.
+/// The largest number of bytes in a slot. The first word of the slot is the number of
+/// bytes.
 const LONGEST: usize = 8 * (SLOT - 1);
 
 /// The number of words in front of the slots, which are two cache lines.
@@ -66,8 +67,8 @@ const OLDEST: usize = 8;
 const OPEN: u64 = 0;
 const RECALLED: u64 = 0xffff;
 
-/// Returns the number of words of the calls with this number of slots and this number of words
-/// of space. The claims have `slots` words.
+/// Returns the number of words of the calls with this number of slots and this number of
+/// words of space. The claims have `slots` words.
 pub(super) const fn words(slots: usize, space: usize) -> usize {
     FRONT + SLOT * slots + space
 }
@@ -271,8 +272,6 @@ pub(super) struct Taker<W> {
     /// The number of the oldest offer that may be open. The offers before it were taken or
     /// recalled.
     cursor: u64,
-    /// The offer whose claim was overwritten, if the worker has found one.
-    scribbled: Option<u64>,
 }
 
 /// The result of a worker's search for an offer.
@@ -282,8 +281,9 @@ pub(super) enum Found {
     Nothing,
     /// The offer with this number is open.
     Open(u64),
-    /// The claim of an offer was overwritten, which the worker has not seen before.
-    Scribbled,
+    /// The claim of the offer with this number was overwritten. The worker takes no later
+    /// offer before the parent knows who has taken this one.
+    Scribbled(u64),
 }
 
 impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
@@ -293,7 +293,6 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
             memory: Memory { calls, claims, key },
             code,
             cursor: 0,
-            scribbled: None,
         }
     }
 
@@ -308,11 +307,7 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
                 Claim::Later | Claim::Scribbled if self.cursor < self.memory.oldest() => {
                     self.cursor = self.memory.oldest();
                 }
-                _ if self.scribbled == Some(self.cursor) => return Found::Nothing,
-                _ => {
-                    self.scribbled = Some(self.cursor);
-                    return Found::Scribbled;
-                }
+                Claim::Later | Claim::Scribbled => return Found::Scribbled(self.cursor),
             }
         }
         Found::Nothing
@@ -326,8 +321,8 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
         }
         call.clear();
         let slot = self.memory.slot(n);
-        // ORDERING: `find` has acquired the slot, and the parent writes to it only after the
-        // worker's next message.
+        // ORDERING: `find` has acquired the slot, and the parent writes to it only after
+        // the worker's next message.
         let number = |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed));
         let length = number(&slot[0]).unwrap_or(0);
         let from = match space(length) {

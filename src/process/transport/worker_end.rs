@@ -30,6 +30,7 @@ pub(crate) fn ends(
         ring: Receiver::new(rings.to_worker(), rings.key_to_worker()),
         rings: rings.clone(),
         offers: offers.map(|memory| memory.taker(worker)),
+        reported: None,
         bell: sender.bell(),
     });
     (
@@ -55,8 +56,8 @@ impl WorkerSender {
         }
     }
 
-    /// Returns `false` if the parent sleeps and the worker cannot wake it any more. A task may
-    /// have closed the socket's descriptor.
+    /// Returns `false` if the parent sleeps and the worker cannot wake it any more. A task
+    /// may have closed the socket's descriptor.
     pub(crate) fn can_wake(&self) -> bool {
         let shared = self.shared.as_ref();
         let is_asleep = shared.is_some_and(|(_, sender)| sender.bell().is_asleep());
@@ -105,6 +106,9 @@ struct Shared {
     ring: Receiver<Part>,
     rings: Rings,
     offers: Option<Taker<Part>>,
+    /// The last offer whose claim was overwritten and of which the worker has told the
+    /// parent.
+    reported: Option<u64>,
     /// The bell of the parent.
     bell: Bell<Part>,
 }
@@ -162,13 +166,16 @@ impl WorkerReceiver {
         }
     }
 
-    /// Returns `false` if the parent has revoked the offer that the worker has taken.
+    /// Returns `false` if the parent has revoked the offer that the worker has taken, or
+    /// has sent a message before the worker took it: the parent may be about to kill the
+    /// worker.
     pub(crate) fn is_still_taken(&self, offer: u64) -> bool {
-        let offers = self
-            .shared
-            .as_ref()
-            .and_then(|shared| shared.offers.as_ref());
-        offers.is_some_and(|offers| offers.is_still_taken(offer))
+        let Some(shared) = &self.shared else {
+            return false;
+        };
+        let offers = shared.offers.as_ref();
+        // The check of the claim has a fence, which comes before the check of the ring.
+        offers.is_some_and(|offers| offers.is_still_taken(offer)) && !shared.ring.next().is_there()
     }
 }
 
@@ -193,7 +200,13 @@ impl Shared {
         loop {
             match offers.find() {
                 Found::Nothing => return Ok(None),
-                Found::Scribbled => wake(channel)?,
+                Found::Scribbled(offer) if self.reported == Some(offer) => return Ok(None),
+                Found::Scribbled(offer) => {
+                    self.reported = Some(offer);
+                    wake(channel)?;
+                }
+                // A message that was sent before the offer comes first.
+                Found::Open(_) if self.ring.next().is_there() => return Ok(None),
                 Found::Open(offer) => {
                     if offers.take(offer, call) {
                         self.rings.take(offer);
@@ -205,8 +218,14 @@ impl Shared {
     }
 
     fn has_arrived(&mut self, takes_offers: bool) -> bool {
+        let reported = self.reported;
+        let is_there = |offers: &mut Taker<Part>| match offers.find() {
+            Found::Nothing => false,
+            Found::Scribbled(offer) => reported != Some(offer),
+            Found::Open(_) => true,
+        };
         let offers = self.offers.as_mut().filter(|_| takes_offers);
-        self.ring.next().is_there() || offers.is_some_and(|offers| offers.find() != Found::Nothing)
+        self.ring.next().is_there() || offers.is_some_and(is_there)
     }
 
     fn wake_parent(&self, channel: &Channel) -> io::Result<()> {

@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Task = 0x03,
     Exit = 0x04,
     LongTask = 0x05,
+    Hold = 0x06,
+    Release = 0x07,
     // Kinds that the worker sends to the parent.
     Ready = 0x11,
     Refused = 0x12,
@@ -45,12 +47,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::Hello,
         Self::Initialize,
         Self::Task,
         Self::Exit,
         Self::LongTask,
+        Self::Hold,
+        Self::Release,
         Self::Ready,
         Self::Refused,
         Self::Initialized,

@@ -90,6 +90,9 @@ pub(crate) enum Request {
     Task(u64, Work),
     /// An offer in place of a task whose call is too long for an offer.
     LongTask(u64),
+    /// The worker takes no offer until `Release` arrives.
+    Hold,
+    Release,
     Exit,
 }
 
@@ -100,6 +103,8 @@ impl Request {
             Kind::Initialize => Work::of(frame.payload).map(Self::Initialize),
             Kind::Task => Work::of(frame.payload).map(|work| Self::Task(frame.task, work)),
             Kind::LongTask => Ok(Self::LongTask(frame.task)),
+            Kind::Hold => Ok(Self::Hold),
+            Kind::Release => Ok(Self::Release),
             Kind::Exit => Ok(Self::Exit),
             kind => Err(ProtocolError::new(format!("{kind:?} from a parent"))),
         }

@@ -111,6 +111,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         bytes,
         call: Vec::new(),
         takes_offers: matches!(hello.offers, Some((_, false))),
+        is_held: false,
         cpu: 0,
     };
     // A thread's name must not contain a NUL byte, because the standard library panics on
@@ -295,6 +296,8 @@ fn serve(
                 }
                 requests.takes_offers = takes_offers;
             }
+            Request::Hold => requests.is_held = true,
+            Request::Release => requests.is_held = false,
             Request::Exit => end(entry_point),
             Request::Hello(_) => lost("its parent sent its first message twice"),
         }
@@ -366,6 +369,8 @@ struct Requests<'a> {
     /// The bytes of the offer that the worker has taken last.
     call: Vec<u8>,
     takes_offers: bool,
+    /// `true` if the parent is about to kill this process.
+    is_held: bool,
     /// The number of the CPU on which the last request was sent, plus one, or 0.
     cpu: u32,
 }
@@ -387,9 +392,10 @@ impl Requests<'_> {
             }
             let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
             let (call, spins) = (&mut self.call, is_elsewhere(self.cpu));
+            let takes_offers = self.takes_offers && !self.is_held;
             let received = self
                 .receiver
-                .receive(spare_buffer, call, self.takes_offers, spins);
+                .receive(spare_buffer, call, takes_offers, spins);
             match received {
                 Ok(transport::Received::Bytes(0)) => return None,
                 Ok(transport::Received::Bytes(count)) => self.bytes.advance(count),

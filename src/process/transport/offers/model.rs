@@ -144,7 +144,7 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
         let mut parent = Offers::new(&calls[..], &claims[..], KEY);
         parent.next = 1;
         parent.revoke(0);
-        // ORDERING: as `Rings::is_last_taken`.
+        // ORDERING: as `Rings::taken`.
         let goes_elsewhere = taken[0].load(Ordering::Relaxed) == 0;
         let begins = worker.join().expect("no panic");
         assert!(!(begins && goes_elsewhere));
