@@ -35,8 +35,8 @@ fn rings() -> &'static mut [u64] {
     shared_memories("rw-s").pop().expect("it is mapped")
 }
 
-/// Returns the words of the memory with the claims of the offers, which all workers share.
-fn claims() -> &'static mut [u64] {
+/// Returns the words of the memory with the statuses of the offers, which all workers share.
+fn statuses() -> &'static mut [u64] {
     shared_memories("rw-s").swap_remove(0)
 }
 
@@ -53,11 +53,11 @@ impl Numbers {
 
 /// A task: writes some words where it likes, and returns its number.
 fn scribble((n, words): (u64, u64)) -> u64 {
-    let (rings, claims) = (rings(), claims());
+    let (rings, statuses) = (rings(), statuses());
     let mut numbers = Numbers(n);
     for _ in 0..words {
         let memory = if numbers.next() % 4 == 0 {
-            &mut *claims
+            &mut *statuses
         } else {
             &mut *rings
         };
@@ -151,11 +151,11 @@ fn close_all(n: u32) -> u32 {
     n
 }
 
-/// A task: overwrites the claims of all offers some times.
-fn overwrite_claims(n: u64) {
+/// A task: overwrites the statuses of all offers some times.
+fn overwrite_statuses(n: u64) {
     let mut numbers = Numbers(n);
     for _ in 0..20 {
-        for word in &mut *claims() {
+        for word in &mut *statuses() {
             *word = numbers.next();
         }
     }
@@ -168,11 +168,11 @@ fn overwrite_calls((): ()) {
 }
 
 alone! {
-    /// All workers share the claims, and another worker takes tasks meanwhile.
-    fn a_task_that_overwrites_the_claims_ends_no_other_task() {
+    /// All workers share the statuses, and another worker takes tasks meanwhile.
+    fn a_task_that_overwrites_the_statuses_ends_no_other_task() {
         let executor = pool_by_shared_memory(2);
         for n in 0..50 {
-            let guilty = executor.submit(overwrite_claims, n).unwrap();
+            let guilty = executor.submit(overwrite_statuses, n).unwrap();
             let innocent: Vec<_> =
                 (0..100).map(|n| executor.submit(double, n).unwrap()).collect();
             for (n, future) in innocent.iter().enumerate() {

@@ -12,7 +12,7 @@ pub(super) struct OfferedTasks {
     pub(super) offers: PoolOffers,
     /// The tasks in the order of their offers, except those that were assigned to workers.
     pub(super) tasks: VecDeque<Offer>,
-    /// The numbers of the offers whose claims say who has taken them. Their workers have
+    /// The numbers of the offers whose statuses say who has taken them. Their workers have
     /// not said it yet, so they may still read the calls.
     unread: Vec<u64>,
 }
@@ -45,13 +45,13 @@ impl OfferedTasks {
         self.unread.iter().copied().chain(oldest).min()
     }
 
-    /// Keeps the slot of an offer until [`is_read`](Self::is_read).
+    /// Keeps the slot of an offer until [`free_slot`](Self::free_slot).
     pub(super) fn keep(&mut self, offer: u64) {
         self.unread.push(offer);
     }
 
     /// Frees the slot of an offer, because its worker has copied the call or has ended.
-    pub(super) fn is_read(&mut self, offer: u64) {
+    pub(super) fn free_slot(&mut self, offer: u64) {
         self.unread.retain(|unread| *unread != offer);
     }
 
@@ -66,7 +66,7 @@ impl OfferedTasks {
     }
 
     /// Returns `true` if the worker may say that it begins the task with this number: it
-    /// has taken the offer, or the claim was overwritten.
+    /// has taken the offer, or the status was overwritten.
     pub(super) fn may_begin(&self, task: u64, worker: usize) -> bool {
         let mut offers = self.tasks.iter();
         let offer = offers.find(|offer| offer.task.number == task);
@@ -81,7 +81,7 @@ impl OfferedTasks {
     pub(super) fn count_open(&self, most: usize) -> usize {
         let newest = self.tasks.iter().rev().take(most);
         let may_be_taken = |offer: &&Offer| {
-            // A worker that finds an overwritten claim tells the pool.
+            // A worker that finds an overwritten status tells the pool.
             self.offers.is_open(offer.number) || self.offers.is_scribbled(offer.number)
         };
         newest.take_while(may_be_taken).count()
@@ -133,7 +133,7 @@ mod tests {
             offers += 1;
         }
         assert_eq!(offers, 256);
-        offered.is_read(first);
+        offered.free_slot(first);
         assert!(offered.has_room());
     }
 }

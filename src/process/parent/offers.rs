@@ -9,7 +9,7 @@
 //! it.
 //!
 //! The pool learns who has taken an offer from the worker's next message, or earlier, from
-//! the offer's claim. It then *assigns* the task to the worker: the task is in flight to
+//! the offer's status. It then *assigns* the task to the worker: the task is in flight to
 //! this worker, as if it had been sent. Until then the task counts as queued, and its
 //! worker as idle.
 //!
@@ -60,11 +60,11 @@ impl PoolState {
 
     /// Frees the slot of the offer by which a worker has got its task, because the worker
     /// has copied the call or has ended.
-    pub(super) fn is_read(&mut self, number: usize) {
+    pub(super) fn free_slot(&mut self, number: usize) {
         let handle = self.workers.get(&number);
         let offer = handle.and_then(|handle| handle.in_flight()?.offer);
         if let (Some(offered), Some(offer)) = (&mut self.offered, offer) {
-            offered.is_read(offer);
+            offered.free_slot(offer);
         }
     }
 
@@ -150,7 +150,7 @@ impl Pool {
     /// the worker has no task yet.
     pub(super) fn assign(&self, state: &mut PoolState, number: usize, task: u64, now: Instant) {
         self.assign_if(state, number, now, |offer| offer.task.number == task);
-        state.is_read(number);
+        state.free_slot(number);
     }
 
     /// Assigns the task of an offer to the worker that has taken it, if the worker has no
@@ -187,8 +187,8 @@ impl Pool {
     }
 
     /// Assigns the tasks whose offers were taken to their workers, as far as the workers
-    /// have no task, and revokes the offers whose claims were overwritten.
-    pub(super) fn look_at_offers(&self, state: &mut PoolState) {
+    /// have no task, and revokes the offers whose statuses were overwritten.
+    pub(super) fn assign_taken(&self, state: &mut PoolState) {
         let Some(offered) = &state.offered else {
             return;
         };
@@ -222,7 +222,7 @@ impl Pool {
         }
     }
 
-    /// Revokes offers whose claims were overwritten. `transport/offers.rs` says why each
+    /// Revokes offers whose statuses were overwritten. `transport/offers.rs` says why each
     /// task runs only once.
     fn revoke(&self, state: &mut PoolState, scribbled: &[u64]) {
         if let Some(offered) = &state.offered {
@@ -258,8 +258,8 @@ impl Pool {
     }
 
     /// Kills an idle worker whose own memory was overwritten, and returns its number. The
-    /// worker may have taken one of the tasks whose claims were overwritten, the oldest one
-    /// that no other worker has taken.
+    /// worker may have taken one of the tasks whose statuses were overwritten, the oldest
+    /// one that no other worker has taken.
     fn next_guilty(state: &mut PoolState) -> Option<usize> {
         let offers = &state.offered.as_ref()?.offers;
         let mut workers = state.workers.iter_mut();
@@ -287,7 +287,7 @@ impl Pool {
         if let Some(handle) = handle.filter(|_| takes_offers) {
             handle.hold();
             self.read_replies(state, number);
-            self.look_at_offers(state);
+            self.assign_taken(state);
         }
         let Some(handle) = state.workers.get_mut(&number) else {
             return false;
@@ -309,9 +309,9 @@ impl Pool {
     }
 
     /// Makes a task that its worker does not begin wait for another worker, because the
-    /// claim of the task's offer was overwritten.
+    /// status of the task's offer was overwritten.
     pub(super) fn declined(&self, state: &mut PoolState, number: usize, offer: u64) {
-        state.is_read(number);
+        state.free_slot(number);
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
@@ -322,7 +322,7 @@ impl Pool {
             state.idle.push(number);
             task
         } else if handle.taken() == offer + 1 {
-            // The pool has not seen yet that the claim was overwritten.
+            // The pool has not seen yet that the status was overwritten.
             let is_it = |offers: &PoolOffers, other: &Offer| {
                 let is_it = other.number == offer;
                 if is_it {

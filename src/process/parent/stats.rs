@@ -22,7 +22,7 @@ impl Pool {
             let handle = state.workers.get(&number);
             state.needs_wakeup |= handle.is_some_and(|handle| handle.progress.is_some());
         }
-        self.look_at_offers(state);
+        self.assign_taken(state);
     }
 
     pub(in crate::process) fn stats(&self) -> Stats {

@@ -136,7 +136,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
         for (worker, happened) in watched.iter().zip(happened) {
             handle_events(pool, &mut state, worker, happened);
         }
-        pool.look_at_offers(&mut state);
+        pool.assign_taken(&mut state);
         pool.kill_overdue(&mut state);
     }
 }

@@ -276,12 +276,12 @@ impl Pool {
 
     /// Handles the end of a worker's process, after the caller has read all its replies.
     pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
-        self.look_at_offers(state);
+        self.assign_taken(state);
         let handle = state.workers.get_mut(&number);
         if let Some(task) = handle.and_then(WorkerHandle::started_unread) {
             self.task_started(state, number, task, Instant::now());
         }
-        state.is_read(number);
+        state.free_slot(number);
         let Some(mut handle) = state.workers.remove(&number) else {
             return;
         };
@@ -324,7 +324,7 @@ impl Pool {
                 .map_or(0, |in_flight| in_flight.entry.times_begun),
             loss: Loss::Retries,
         };
-        self.lose_taken(state, number, &handle, &death);
+        self.requeue_taken(state, number, &handle, &death);
         if let Some(in_flight) = in_flight {
             let capacity = handle.capacity();
             self.requeue_or_fail(state, in_flight, handle.kill_reason, &death, capacity);
@@ -346,7 +346,7 @@ impl Pool {
     /// Handles a task that a worker, which has ended, has taken although the pool does not
     /// know that the worker has ended its task before: that message was destroyed, or the
     /// pool did not read it any more because it kills the worker.
-    fn lose_taken(
+    fn requeue_taken(
         &self,
         state: &mut PoolState,
         number: usize,

@@ -25,14 +25,14 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Returns a number in a form that depends on the key. A word that was written by mistake is
-/// almost never the sealed form of a number that is expected.
+/// Returns a number in a form that depends on the key. A word that was written by mistake
+/// is almost never the sealed form of a number that is expected.
 pub(super) fn seal(key: u64, number: u64) -> u64 {
     (number ^ key).wrapping_mul(STEP).rotate_left(32)
 }
 
 /// Returns the number that was sealed.
-pub(super) fn open(key: u64, sealed: u64) -> u64 {
+pub(super) fn unseal(key: u64, sealed: u64) -> u64 {
     sealed.rotate_left(32).wrapping_mul(INVERSE) ^ key
 }
 
@@ -100,10 +100,10 @@ mod tests {
     fn a_sealed_number_is_opened_and_a_changed_one_is_another() {
         for number in [0, 1, 0xffff, 1 << 16, 12345 << 16 | 7, u64::MAX] {
             let sealed = seal(42, number);
-            assert_eq!(open(42, sealed), number);
+            assert_eq!(unseal(42, sealed), number);
             for bit in 0..64 {
                 // The upper 48 bits are the number of an offer.
-                let far = open(42, sealed ^ 1 << bit) >> 16;
+                let far = unseal(42, sealed ^ 1 << bit) >> 16;
                 assert!(
                     far.abs_diff(number >> 16) > 1 << 20,
                     "bit {bit} of {number}"

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::offers::{Claim, Offers, Taker, code, space, words};
+use super::offers::{Offers, Status, Taker, code, space, words};
 use super::rings::Part;
 use crate::sys::shared_memory::SharedMemory;
 
@@ -28,8 +28,8 @@ const LONGEST: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct OfferMemory {
     calls: Part,
-    claims: Part,
-    /// The key of the claims, which only the pool's processes know.
+    statuses: Part,
+    /// The key of the statuses, which only the pool's processes know.
     key: u64,
 }
 
@@ -39,17 +39,17 @@ impl OfferMemory {
     /// # Errors
     ///
     /// Returns an error if the files are not such a memory, or cannot be mapped.
-    pub(crate) fn open([calls, claims]: &[OwnedFd; 2], key: u64) -> io::Result<Self> {
+    pub(crate) fn open([calls, statuses]: &[OwnedFd; 2], key: u64) -> io::Result<Self> {
         Ok(Self {
             calls: Part::whole(SharedMemory::open_to_read(calls, words(SLOTS, SPACE))?),
-            claims: Part::whole(SharedMemory::open(claims, SLOTS)?),
+            statuses: Part::whole(SharedMemory::open(statuses, SLOTS)?),
             key,
         })
     }
 
     /// Returns the side of the worker with this number.
     pub(super) fn taker(self, worker: usize) -> Taker<Part> {
-        Taker::new(self.calls, self.claims, self.key, code(worker))
+        Taker::new(self.calls, self.statuses, self.key, code(worker))
     }
 }
 
@@ -73,11 +73,11 @@ impl PoolOffers {
     /// memory.
     pub(crate) fn create() -> io::Result<Self> {
         let (calls, calls_file) = SharedMemory::create_to_read(words(SLOTS, SPACE))?;
-        let (claims, claims_file) = SharedMemory::create(SLOTS)?;
+        let (statuses, statuses_file) = SharedMemory::create(SLOTS)?;
         let key = RandomState::new().build_hasher().finish();
         Ok(Self {
-            offers: Offers::new(Part::whole(calls), Part::whole(claims), key),
-            files: Arc::new([calls_file, claims_file]),
+            offers: Offers::new(Part::whole(calls), Part::whole(statuses), key),
+            files: Arc::new([calls_file, statuses_file]),
             key,
             allotted: VecDeque::new(),
         })
@@ -153,28 +153,28 @@ impl PoolOffers {
         self.offers.recall(offer)
     }
 
-    /// Marks an offer whose claim was overwritten as recalled.
+    /// Marks an offer whose status was overwritten as recalled.
     pub(crate) fn revoke(&self, offer: u64) {
         self.offers.revoke(offer);
     }
 
     /// Returns `true` if no worker has taken the offer.
     pub(crate) fn is_open(&self, offer: u64) -> bool {
-        self.offers.claim(offer) == Claim::Open
+        self.offers.status(offer) == Status::Open
     }
 
-    /// Returns `true` if the worker with this number has taken the offer, and its claim
+    /// Returns `true` if the worker with this number has taken the offer, and its status
     /// says so.
     pub(crate) fn is_taken_by(&self, offer: u64, worker: usize) -> bool {
-        self.offers.claim(offer) == Claim::By(code(worker))
+        self.offers.status(offer) == Status::By(code(worker))
     }
 
-    /// Returns `true` if the claim of an offer was overwritten, or if the offer was revoked
-    /// for that. The pool has not assigned the offer yet.
+    /// Returns `true` if the status of an offer was overwritten, or if the offer was
+    /// revoked for that. The pool has not assigned the offer yet.
     pub(crate) fn is_scribbled(&self, offer: u64) -> bool {
         matches!(
-            self.offers.claim(offer),
-            Claim::Scribbled | Claim::Recalled | Claim::Later
+            self.offers.status(offer),
+            Status::Scribbled | Status::Recalled | Status::Later
         )
     }
 

@@ -8,10 +8,10 @@
 //! * The *calls*, to which only the parent can write: the number of the next offer, and for
 //!   each slot the bytes of a call. Behind the slots is *space* for calls that are longer
 //!   than a slot, which the parent allots.
-//! * The *claims*, to which all processes can write: one word for each slot, which says
+//! * The *statuses*, to which all processes can write: one word for each slot, which says
 //!   what became of the offer.
 //!
-//! | the claim of offer `n` | means | written by |
+//! | the status of offer `n` | means | written by |
 //! |---|---|---|
 //! | `n`, open | a worker may take the task | the parent, after the call |
 //! | `n`, a worker | this worker has taken the task | the worker, by a compare-and-swap |
@@ -29,20 +29,20 @@
 //! stand between the two steps of each side, so at least one of them sees what the other
 //! side wrote.
 //!
-//! # A process that writes to the claims by mistake
+//! # A process that writes to the statuses by mistake
 //!
-//! Claims are [sealed](super::checksum::seal) numbers, so a word that was overwritten is no
-//! claim of any offer. A worker that finds such a word takes no later offer either, and
+//! Statuses are [sealed](super::checksum::seal) numbers, so a word that was overwritten is
+//! no status of any offer. A worker that finds such a word takes no later offer either, and
 //! wakes the parent. The parent cannot know if a worker had taken that offer. So it
 //! *revokes* the offer: it marks it as recalled, and then reads from each worker's own
 //! memory which offer that worker has taken last (`rings.rs`). The worker in turn writes
-//! this down first, and then reads the claim once more. A `SeqCst` fence stands between the
-//! two steps of each side, so at least one side sees what the other wrote. If both do, the
-//! worker tells the parent that it does not begin the task.
+//! this down first, and then reads the status once more. A `SeqCst` fence stands between
+//! the two steps of each side, so at least one side sees what the other wrote. If both do,
+//! the worker tells the parent that it does not begin the task.
 
 use std::ops::Deref;
 
-use super::checksum::{open, seal};
+use super::checksum::{seal, unseal};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The number of words of a slot.
@@ -68,7 +68,7 @@ const OPEN: u64 = 0;
 const RECALLED: u64 = 0xffff;
 
 /// Returns the number of words of the calls with this number of slots and this number of
-/// words of space. The claims have `slots` words.
+/// words of space. The statuses have `slots` words.
 pub(super) const fn words(slots: usize, space: usize) -> usize {
     FRONT + SLOT * slots + space
 }
@@ -85,18 +85,18 @@ pub(super) fn space(length: usize) -> usize {
 #[derive(Clone, Debug)]
 struct Memory<W> {
     calls: W,
-    claims: W,
+    statuses: W,
     key: u64,
 }
 
 /// The state of an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claim {
+pub(crate) enum Status {
     Open,
     /// A worker with this code has taken the offer.
     By(u64),
     Recalled,
-    /// The claim was overwritten.
+    /// The status was overwritten.
     Scribbled,
     /// The slot already has a later offer.
     Later,
@@ -110,7 +110,7 @@ pub(super) fn code(worker: usize) -> u64 {
 
 impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
     fn slots(&self) -> u64 {
-        self.claims.len() as u64
+        self.statuses.len() as u64
     }
 
     /// Returns the number of the next offer, and acquires all offers before.
@@ -128,9 +128,9 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         self.calls[OLDEST].load(Ordering::Relaxed)
     }
 
-    fn claim_word(&self, n: u64) -> &AtomicU64 {
+    fn status_word(&self, n: u64) -> &AtomicU64 {
         // The lossless conversion: the remainder is a valid index.
-        &self.claims[(n % self.slots()) as usize]
+        &self.statuses[(n % self.slots()) as usize]
     }
 
     fn slot(&self, n: u64) -> &[AtomicU64] {
@@ -141,22 +141,22 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
 
     /// Returns the words of space from `start` on.
     fn space(&self, start: usize) -> &[AtomicU64] {
-        let space = &self.calls[FRONT + SLOT * self.claims.len()..];
+        let space = &self.calls[FRONT + SLOT * self.statuses.len()..];
         space.get(start..).unwrap_or_default()
     }
 
-    fn claim(&self, n: u64) -> Claim {
-        // ORDERING: `Relaxed` is enough, because a claim publishes nothing: it only chooses
-        // one process. The call is published by the number of the next offer.
-        let bits = open(self.key, self.claim_word(n).load(Ordering::Relaxed));
+    fn status(&self, n: u64) -> Status {
+        // ORDERING: `Relaxed` is enough, because a status publishes nothing: it only
+        // chooses one process. The call is published by the number of the next offer.
+        let bits = unseal(self.key, self.status_word(n).load(Ordering::Relaxed));
         let (number, by) = (bits >> 16, bits & 0xffff);
         let laps = number.wrapping_sub(n);
         match by {
-            _ if laps > 0 && laps % self.slots() == 0 && laps >> 40 == 0 => Claim::Later,
-            _ if laps != 0 => Claim::Scribbled,
-            OPEN => Claim::Open,
-            RECALLED => Claim::Recalled,
-            code => Claim::By(code),
+            _ if laps > 0 && laps % self.slots() == 0 && laps >> 40 == 0 => Status::Later,
+            _ if laps != 0 => Status::Scribbled,
+            OPEN => Status::Open,
+            RECALLED => Status::Recalled,
+            code => Status::By(code),
         }
     }
 
@@ -167,8 +167,8 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
     /// Takes an open offer.
     fn take(&self, n: u64, by: u64) -> bool {
         let (before, after) = (self.word(n, OPEN), self.word(n, by));
-        // ORDERING: `Relaxed`, as in `claim`.
-        let taken = self.claim_word(n).compare_exchange(
+        // ORDERING: `Relaxed`, as in `status`.
+        let taken = self.status_word(n).compare_exchange(
             before,
             after,
             Ordering::Relaxed,
@@ -189,8 +189,12 @@ pub(super) struct Offers<W> {
 impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
     /// Returns the offers in these memories, which hold zeros. All processes must have the
     /// same key.
-    pub(super) fn new(calls: W, claims: W, key: u64) -> Self {
-        let memory = Memory { calls, claims, key };
+    pub(super) fn new(calls: W, statuses: W, key: u64) -> Self {
+        let memory = Memory {
+            calls,
+            statuses,
+            key,
+        };
         Self { memory, next: 0 }
     }
 
@@ -225,10 +229,10 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
             word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
         }
         memory
-            .claim_word(n)
+            .status_word(n)
             .store(memory.word(n, OPEN), Ordering::Relaxed);
         self.next = n + 1;
-        // ORDERING: publishes the slot and the claim. Pairs with the fence in `next`.
+        // ORDERING: publishes the slot and the status. Pairs with the fence in `next`.
         memory.calls[NEXT].store(self.next, Ordering::Release);
         // ORDERING: orders the offer before the loads of the workers' flags. Pairs with the
         // fence in `Memory::set_flag` of `ring.rs`.
@@ -242,8 +246,8 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
     }
 
     /// Returns what became of an offer.
-    pub(super) fn claim(&self, n: u64) -> Claim {
-        self.memory.claim(n)
+    pub(super) fn status(&self, n: u64) -> Status {
+        self.memory.status(n)
     }
 
     /// Takes an offer back. Returns `false` if a worker has taken it.
@@ -251,7 +255,7 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         self.memory.take(n, RECALLED)
     }
 
-    /// Marks an offer whose claim was overwritten as recalled. From then on a worker that
+    /// Marks an offer whose status was overwritten as recalled. From then on a worker that
     /// has taken the offer either shows it already, or does not begin the task.
     pub(super) fn revoke(&self, n: u64) {
         let word = self.memory.word(n, RECALLED);
@@ -259,7 +263,7 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         // worker has taken. It pairs with the fence in `Taker::is_still_taken`. It is a
         // swap only because loom does not know that each store comes after the worker's
         // compare-and-swap, whose result it overwrites.
-        self.memory.claim_word(n).swap(word, Ordering::Relaxed);
+        self.memory.status_word(n).swap(word, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 }
@@ -281,16 +285,20 @@ pub(super) enum Found {
     Nothing,
     /// The offer with this number is open.
     Open(u64),
-    /// The claim of the offer with this number was overwritten. The worker takes no later
+    /// The status of the offer with this number was overwritten. The worker takes no later
     /// offer before the parent knows who has taken this one.
     Scribbled(u64),
 }
 
 impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
     /// Returns the side of the worker with this code.
-    pub(super) fn new(calls: W, claims: W, key: u64, code: u64) -> Self {
+    pub(super) fn new(calls: W, statuses: W, key: u64, code: u64) -> Self {
         Self {
-            memory: Memory { calls, claims, key },
+            memory: Memory {
+                calls,
+                statuses,
+                key,
+            },
             code,
             cursor: 0,
         }
@@ -300,14 +308,14 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
     pub(super) fn find(&mut self) -> Found {
         let next = self.memory.next();
         while self.cursor < next {
-            match self.memory.claim(self.cursor) {
-                Claim::Open => return Found::Open(self.cursor),
-                Claim::By(_) | Claim::Recalled => self.cursor += 1,
-                // The claim says nothing if the pool knows who has taken the offer.
-                Claim::Later | Claim::Scribbled if self.cursor < self.memory.oldest() => {
+            match self.memory.status(self.cursor) {
+                Status::Open => return Found::Open(self.cursor),
+                Status::By(_) | Status::Recalled => self.cursor += 1,
+                // The status says nothing if the pool knows who has taken the offer.
+                Status::Later | Status::Scribbled if self.cursor < self.memory.oldest() => {
                     self.cursor = self.memory.oldest();
                 }
-                Claim::Later | Claim::Scribbled => return Found::Scribbled(self.cursor),
+                Status::Later | Status::Scribbled => return Found::Scribbled(self.cursor),
             }
         }
         Found::Nothing
@@ -340,10 +348,10 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
     /// Returns `false` if the offer that the worker has taken was revoked. The worker has
     /// written the offer's number into its own memory before.
     pub(super) fn is_still_taken(&self, n: u64) -> bool {
-        // ORDERING: orders the store before this call before the load of the claim. Pairs
+        // ORDERING: orders the store before this call before the load of the status. Pairs
         // with the fence in `Offers::revoke`.
         fence(Ordering::SeqCst);
-        self.memory.claim(n) == Claim::By(self.code)
+        self.memory.status(n) == Status::By(self.code)
     }
 }
 

@@ -23,7 +23,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::checksum::{mask, open, seal};
+use super::checksum::{mask, seal, unseal};
 use super::ring::words;
 use crate::sys::shared_memory::SharedMemory;
 
@@ -135,7 +135,7 @@ impl Rings {
     pub(super) fn taken(&self) -> u64 {
         // ORDERING: acquires the messages about the offer before. `Offers::revoke` has a
         // fence for what came before.
-        open(self.key, self.memory.words()[TAKEN].load(Ordering::Acquire))
+        unseal(self.key, self.memory.words()[TAKEN].load(Ordering::Acquire))
     }
 }
 

@@ -106,7 +106,7 @@ struct Shared {
     ring: Receiver<Part>,
     rings: Rings,
     offers: Option<Taker<Part>>,
-    /// The last offer whose claim was overwritten and of which the worker has told the
+    /// The last offer whose status was overwritten and of which the worker has told the
     /// parent.
     reported: Option<u64>,
     /// The bell of the parent.
@@ -174,7 +174,7 @@ impl WorkerReceiver {
             return false;
         };
         let offers = shared.offers.as_ref();
-        // The check of the claim has a fence, which comes before the check of the ring.
+        // The check of the status has a fence, which comes before the check of the ring.
         offers.is_some_and(|offers| offers.is_still_taken(offer)) && !shared.ring.next().is_there()
     }
 }

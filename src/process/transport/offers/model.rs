@@ -36,15 +36,15 @@ fn take(worker: &mut Taker<&[AtomicU64]>) -> Option<u8> {
 #[test]
 fn each_offer_is_taken_or_recalled_and_only_once() {
     loom::model(|| {
-        let [calls, claims] = memories(2);
+        let [calls, statuses] = memories(2);
         let workers = [1, 2].map(|number| {
-            let (calls, claims) = (calls.clone(), claims.clone());
+            let (calls, statuses) = (calls.clone(), statuses.clone());
             thread::spawn(move || {
-                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(number));
+                let mut worker = Taker::new(&calls[..], &statuses[..], KEY, code(number));
                 [take(&mut worker), take(&mut worker)]
             })
         });
-        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         parent.offer(b"a", 0);
         parent.offer(b"b", 0);
         let recalled = parent.recall(0).then_some(b'a');
@@ -59,7 +59,7 @@ fn each_offer_is_taken_or_recalled_and_only_once() {
         // A worker may have looked before the offers were there.
         assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
         for n in [0, 1] {
-            let left = parent.claim(n) == Claim::Open;
+            let left = parent.status(n) == Status::Open;
             assert_ne!(left, all.contains(&(b'a' + n as u8)));
         }
     });
@@ -69,19 +69,19 @@ fn each_offer_is_taken_or_recalled_and_only_once() {
 #[test]
 fn a_slot_is_used_again_only_when_its_call_was_copied() {
     loom::model(|| {
-        let [calls, claims] = memories(1);
+        let [calls, statuses] = memories(1);
         let said = zeros(1);
         let worker = {
-            let (calls, claims, said) = (calls.clone(), claims.clone(), said.clone());
+            let (calls, statuses, said) = (calls.clone(), statuses.clone(), said.clone());
             thread::spawn(move || {
-                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(1));
+                let mut worker = Taker::new(&calls[..], &statuses[..], KEY, code(1));
                 let first = take(&mut worker);
                 // ORDERING: as the store of the mark of the worker's message in its ring.
                 said[0].store(u64::from(first.is_some()), Ordering::Release);
                 [first, take(&mut worker)]
             })
         };
-        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         parent.offer(b"a", 0);
         // ORDERING: as the load of the mark.
         if said[0].load(Ordering::Acquire) == 1 || parent.recall(0) {
@@ -98,17 +98,17 @@ fn a_slot_is_used_again_only_when_its_call_was_copied() {
 #[test]
 fn no_worker_sleeps_beside_an_offer_without_being_woken() {
     loom::model(|| {
-        let [calls, claims] = memories(2);
+        let [calls, statuses] = memories(2);
         let ring = zeros(ring_words(128));
         let worker = {
-            let (calls, claims, ring) = (calls.clone(), claims.clone(), ring.clone());
+            let (calls, statuses, ring) = (calls.clone(), statuses.clone(), ring.clone());
             thread::spawn(move || {
-                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(1));
+                let mut worker = Taker::new(&calls[..], &statuses[..], KEY, code(1));
                 let receiver = Receiver::new(&ring[..], KEY);
                 receiver.next().may_sleep() && worker.find() == Found::Nothing
             })
         };
-        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         let sender = Sender::new(&ring[..], KEY);
         parent.offer(b"a", 0);
         let wakes = sender.bell().is_asleep();
@@ -117,20 +117,20 @@ fn no_worker_sleeps_beside_an_offer_without_being_woken() {
     });
 }
 
-/// A claim is overwritten while a worker takes the offer. The parent revokes the offer, and
+/// A status is overwritten while a worker takes the offer. The parent revokes the offer, and
 /// runs the task elsewhere unless the worker has shown that it has taken the offer.
 #[test]
 fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
     loom::model(|| {
-        let [calls, claims] = memories(1);
+        let [calls, statuses] = memories(1);
         let taken = zeros(1);
         {
-            Offers::new(&calls[..], &claims[..], KEY).offer(b"a", 0);
+            Offers::new(&calls[..], &statuses[..], KEY).offer(b"a", 0);
         }
         let worker = {
-            let (calls, claims, taken) = (calls.clone(), claims.clone(), taken.clone());
+            let (calls, statuses, taken) = (calls.clone(), statuses.clone(), taken.clone());
             thread::spawn(move || {
-                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(1));
+                let mut worker = Taker::new(&calls[..], &statuses[..], KEY, code(1));
                 if take(&mut worker).is_none() {
                     return false;
                 }
@@ -140,8 +140,8 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
             })
         };
         // `Offers::revoke` says why this is no store.
-        claims[0].swap(12345, Ordering::Relaxed);
-        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        statuses[0].swap(12345, Ordering::Relaxed);
+        let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         parent.next = 1;
         parent.revoke(0);
         // ORDERING: as `Rings::taken`.
@@ -156,12 +156,12 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
 #[test]
 fn a_worker_that_stops_holds_no_offer_that_it_has_not_taken() {
     loom::model(|| {
-        let [calls, claims] = memories(2);
+        let [calls, statuses] = memories(2);
         let steps = zeros(1);
         let worker = {
-            let (calls, claims, steps) = (calls.clone(), claims.clone(), steps.clone());
+            let (calls, statuses, steps) = (calls.clone(), statuses.clone(), steps.clone());
             thread::spawn(move || {
-                let mut worker = Taker::new(&calls[..], &claims[..], KEY, code(1));
+                let mut worker = Taker::new(&calls[..], &statuses[..], KEY, code(1));
                 let Found::Open(n) = worker.find() else {
                     return;
                 };
@@ -171,16 +171,16 @@ fn a_worker_that_stops_holds_no_offer_that_it_has_not_taken() {
                 worker.take(n, &mut Vec::new());
             })
         };
-        let mut parent = Offers::new(&calls[..], &claims[..], KEY);
+        let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         parent.offer(b"a", 0);
         steps[0].store(1, Ordering::Relaxed);
         let is_recalled = parent.recall(0);
         worker.join().expect("no panic");
         let expected = if is_recalled {
-            Claim::Recalled
+            Status::Recalled
         } else {
-            Claim::By(code(1))
+            Status::By(code(1))
         };
-        assert_eq!(parent.claim(0), expected);
+        assert_eq!(parent.status(0), expected);
     });
 }

@@ -8,7 +8,7 @@ const KEY: u64 = 0x1357_9bdf_0246_8ace;
 
 struct Words {
     calls: Vec<AtomicU64>,
-    claims: Vec<AtomicU64>,
+    statuses: Vec<AtomicU64>,
 }
 
 impl Words {
@@ -16,16 +16,16 @@ impl Words {
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         Self {
             calls: zeros(words(SLOTS, SPACE)),
-            claims: zeros(SLOTS),
+            statuses: zeros(SLOTS),
         }
     }
 
     fn parent(&self) -> Offers<&[AtomicU64]> {
-        Offers::new(&self.calls, &self.claims, KEY)
+        Offers::new(&self.calls, &self.statuses, KEY)
     }
 
     fn worker(&self, number: usize) -> Taker<&[AtomicU64]> {
-        Taker::new(&self.calls, &self.claims, KEY, code(number))
+        Taker::new(&self.calls, &self.statuses, KEY, code(number))
     }
 }
 
@@ -55,7 +55,7 @@ fn each_offer_is_taken_once_and_the_oldest_first() {
             let (n, bytes) = take(first).expect("it is there");
             assert_eq!(bytes, call, "offer {n} of lap {lap}");
             assert_eq!(take(second), None);
-            assert_eq!(parent.claim(n), Claim::By(code(0)));
+            assert_eq!(parent.status(n), Status::By(code(0)));
             assert!(!parent.recall(n));
             parent.set_oldest(parent.next());
         }
@@ -75,7 +75,7 @@ fn each_offer_is_taken_once_and_the_oldest_first() {
         let (n, bytes) = take(worker).expect("it is there");
         assert_eq!((n, &bytes[..]), (50 + at as u64, *call));
     }
-    assert_eq!(parent.claim(51), Claim::By(code(70_000)));
+    assert_eq!(parent.status(51), Status::By(code(70_000)));
 }
 
 #[test]
@@ -108,20 +108,20 @@ fn a_worker_that_has_missed_some_laps_finds_the_oldest_offer() {
 }
 
 #[test]
-fn an_overwritten_claim_is_noticed_and_taken_by_no_worker() {
+fn an_overwritten_status_is_noticed_and_taken_by_no_worker() {
     let words = Words::new();
     let (mut parent, mut worker) = (words.parent(), words.worker(1));
     parent.offer(b"a", 0);
-    let open = words.claims[0].load(Ordering::Relaxed);
+    let open = words.statuses[0].load(Ordering::Relaxed);
     for nonsense in [0, 1, u64::MAX, open ^ 1, open ^ 1 << 63, open + 1] {
-        words.claims[0].store(nonsense, Ordering::Relaxed);
-        assert_eq!(parent.claim(0), Claim::Scribbled, "{nonsense:#x}");
+        words.statuses[0].store(nonsense, Ordering::Relaxed);
+        assert_eq!(parent.status(0), Status::Scribbled, "{nonsense:#x}");
         assert!(!parent.recall(0));
         assert_eq!(worker.find(), Found::Scribbled(0));
         assert!(!worker.take(0, &mut Vec::new()));
     }
     parent.revoke(0);
-    words.claims[0].store(0, Ordering::Relaxed);
+    words.statuses[0].store(0, Ordering::Relaxed);
     parent.offer(b"a", 0);
     assert_eq!(worker.find(), Found::Scribbled(0), "it comes first");
     parent.set_oldest(1);
@@ -134,7 +134,7 @@ fn a_worker_sees_that_its_offer_was_revoked() {
     let (mut parent, mut worker) = (words.parent(), words.worker(1));
     parent.offer(b"a", 0);
     let (n, _) = take(&mut worker).expect("it is there");
-    words.claims[0].store(0, Ordering::Relaxed);
+    words.statuses[0].store(0, Ordering::Relaxed);
     assert!(!worker.is_still_taken(n));
     parent.revoke(n);
     assert!(!worker.is_still_taken(n));
