@@ -87,6 +87,13 @@ impl OfferedTasks {
         newest.take_while(may_be_taken).count()
     }
 
+    /// Returns `true` if no worker has taken any of the offers.
+    pub(super) fn are_all_open(&self) -> bool {
+        // The workers take the oldest offer first.
+        let oldest = self.tasks.front();
+        oldest.is_none_or(|offer| self.offers.is_open(offer.number))
+    }
+
     /// Returns `true` if no worker has taken one of the offers.
     pub(super) fn is_any_open(&self) -> bool {
         let mut numbers = self.tasks.iter().map(|offer| offer.number);

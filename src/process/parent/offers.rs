@@ -257,6 +257,22 @@ impl Pool {
         }
     }
 
+    /// Mends what a worker without a task has written into its own memory, if an earlier task
+    /// has overwritten it. Otherwise the worker would be suspected when a later task of
+    /// another worker overwrites the status of its offer.
+    pub(super) fn mend_taken(state: &PoolState, number: usize) {
+        let offered = state
+            .offered
+            .as_ref()
+            .filter(|offered| offered.are_all_open());
+        let handle = state.workers.get(&number);
+        if let (Some(offered), Some(handle)) = (offered, handle) {
+            if matches!(handle.activity, WorkerState::Idle) && !handle.has_arrived() {
+                handle.mend_taken(|taken| offered.offers.is_possible(taken));
+            }
+        }
+    }
+
     /// Kills an idle worker whose own memory was overwritten, and returns its number. The
     /// worker may have taken one of the tasks whose statuses were overwritten, the oldest
     /// one that no other worker has taken.

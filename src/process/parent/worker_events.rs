@@ -65,7 +65,7 @@ impl Pool {
             let may_begin = |task| offered.is_some_and(|offered| offered.may_begin(task, number));
             match handle.read_replies(&mut budget, &may_begin) {
                 Ok(Some(reply)) => self.on_reply(state, number, reply, now),
-                Ok(None) => return,
+                Ok(None) => return Self::mend_taken(state, number),
                 Err(what) => return handle.kill(KillReason::Misbehaved(what)),
             }
         }

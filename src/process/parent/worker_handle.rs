@@ -229,6 +229,12 @@ impl WorkerHandle {
         self.end.taken()
     }
 
+    /// Replaces the number that [`taken`](Self::taken) returns if an earlier task of the worker
+    /// has overwritten it. The worker has no task.
+    pub(super) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
+        self.end.mend_taken(is_possible);
+    }
+
     /// Returns `true` if the worker, which has ended, may have begun a task that it has not
     /// reported.
     pub(super) fn may_have_begun(&self) -> bool {

@@ -168,6 +168,13 @@ impl ParentEnd {
             .map_or(0, |shared| shared.rings.taken())
     }
 
+    /// Replaces the number that [`taken`](Self::taken) returns if it was overwritten.
+    pub(crate) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
+        if let Some(shared) = &self.shared {
+            shared.rings.mend_taken(is_possible);
+        }
+    }
+
     /// Returns `true` if the worker sleeps, after the caller has made an offer.
     pub(crate) fn is_asleep(&self) -> bool {
         let shared = self.shared.as_ref();

@@ -130,6 +130,18 @@ impl Rings {
         self.memory.words()[TAKEN].store(seal(self.key, offer + 1), Ordering::Release);
     }
 
+    /// Replaces what [`taken`](Self::taken) returns by 0, in the parent, if it is not possible
+    /// and the worker does not change it at the same time.
+    pub(super) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
+        let word = &self.memory.words()[TAKEN];
+        // ORDERING: `Relaxed` is enough, because the worker has no task.
+        let bits = word.load(Ordering::Relaxed);
+        if !is_possible(unseal(self.key, bits)) {
+            let none = seal(self.key, 0);
+            let _ = word.compare_exchange(bits, none, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     /// Returns the number of offers up to and with the last one that the worker has taken,
     /// in the parent. The number makes no sense if the word was overwritten.
     pub(super) fn taken(&self) -> u64 {
@@ -181,6 +193,11 @@ mod tests {
         assert_eq!(ours.taken(), 0);
         theirs.take(8);
         assert_eq!(ours.taken(), 9);
+        ours.mend_taken(|taken| taken <= 9);
+        assert_eq!(ours.taken(), 9);
+        theirs.memory.words()[TAKEN].store(12345, Ordering::Relaxed);
+        ours.mend_taken(|taken| taken <= 9);
+        assert_eq!(ours.taken(), 0);
         assert!(!ours.is_last_begun(0) && !ours.is_last_begun(8));
         // Zeros are no number of a task.
         let begun = ours.memory.words()[BEGUN].swap(0, Ordering::Relaxed);
