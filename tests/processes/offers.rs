@@ -11,16 +11,6 @@ use rustix::process::Signal;
 use crate::fixture::*;
 use crate::gate::{Gate, hold};
 
-/// A task: counts itself in the file, a byte for each run.
-fn note(file: String) {
-    let mut file = File::options()
-        .append(true)
-        .create(true)
-        .open(file)
-        .unwrap();
-    file.write_all(b".").unwrap();
-}
-
 fn runs(file: &str) -> usize {
     fs::read(file).map_or(0, |bytes| bytes.len())
 }

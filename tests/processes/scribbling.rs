@@ -1,7 +1,6 @@
 //! Tasks that write to the memory that their worker shares with the pool.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -79,21 +78,11 @@ fn scribble((n, words): (u64, u64)) -> u64 {
 /// A task: counts itself, writes zeros over everything, so that all messages look unsent,
 /// and ends its worker.
 fn wipe_and_end(runs: String) {
-    note(&runs);
+    note(runs);
     shared_memories("rw-s")
         .into_iter()
         .for_each(|words| words.fill(0));
     std::process::abort();
-}
-
-/// Appends a byte to the file.
-fn note(file: &str) {
-    let mut file = File::options()
-        .append(true)
-        .create(true)
-        .open(file)
-        .unwrap();
-    file.write_all(b".").unwrap();
 }
 
 /// The first word of a worker's third message, which is the answer for its first task. In

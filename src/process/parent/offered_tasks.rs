@@ -94,7 +94,7 @@ impl OfferedTasks {
         oldest.is_none_or(|offer| self.offers.is_open(offer.number))
     }
 
-    /// Returns `true` if no worker has taken one of the offers.
+    /// Returns `true` if there is an offer that no worker has taken.
     pub(super) fn is_any_open(&self) -> bool {
         let mut numbers = self.tasks.iter().map(|offer| offer.number);
         numbers.any(|number| self.offers.is_open(number))

@@ -184,7 +184,7 @@ impl Pool {
         if state.closed.is_some() {
             self.retire_idle_workers(state);
         }
-        let waiting = state.queued + state.count_offered() + state.retries_queued;
+        let waiting = state.count_waiting();
         let (coming, workers) = (
             state.count_starting() + state.idle.len(),
             state.count_workers(),
@@ -247,7 +247,7 @@ impl Pool {
 
     /// Tells the idle workers to exit if no task is queued.
     fn retire_idle_workers(&self, state: &mut PoolState) {
-        if state.queued + state.count_offered() + state.retries_queued > 0 {
+        if state.count_waiting() > 0 {
             return;
         }
         state.to_spawn = state.starting;

@@ -118,6 +118,11 @@ impl PoolState {
         self.offered.as_ref().map_or(0, OfferedTasks::len)
     }
 
+    /// Returns the number of tasks that wait for a worker: queued, offered, or to be retried.
+    pub(super) fn count_waiting(&self) -> usize {
+        self.queued + self.count_offered() + self.retries_queued
+    }
+
     pub(super) fn is_broken(&self) -> bool {
         matches!(self.closed, Some(Error::Broken(_)))
     }

@@ -241,8 +241,7 @@ impl Pool {
             handle.kill(kill_reason.clone());
         }
         state.workers.insert(number, handle);
-        let waiting = state.queued + state.count_offered() + state.retries_queued;
-        if state.closed.is_some() && waiting == 0 {
+        if state.closed.is_some() && state.count_waiting() == 0 {
             if let Some(handle) = state.workers.get_mut(&number) {
                 handle.send_exit();
             }
