@@ -272,13 +272,18 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         let mut rest = payload;
         for piece in memory.payload(self.position, payload.len()) {
             let (bytes, later) = rest.split_at(min(8 * piece.len(), rest.len()));
-            for (word, bytes) in piece.iter().zip(bytes.chunks(8)) {
+            let mut put = |(word, bytes): (&AtomicU64, &[u8])| {
                 let value = word_of(bytes);
                 // ORDERING: `Relaxed` is enough, because the store of the mark publishes
                 // the payload.
                 word.store(value, Ordering::Relaxed);
                 checksum.add(value);
-            }
+            };
+            // Chunks of exactly 8 bytes make the loop three times as fast.
+            let whole = bytes.chunks_exact(8);
+            let last = Some(whole.remainder()).filter(|last| !last.is_empty());
+            piece.iter().zip(whole).for_each(&mut put);
+            piece.last().zip(last).into_iter().for_each(put);
             rest = later;
         }
         let first = memory.index(self.position);
@@ -410,14 +415,15 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
         let mut rest = into;
         for piece in pieces {
             let (bytes, later) = rest.split_at_mut(min(8 * piece.len(), rest.len()));
-            for (word, bytes) in piece.iter().zip(bytes.chunks_mut(8)) {
+            let mut get = |(word, bytes): (&AtomicU64, &mut [u8])| {
                 let value = word.load(Ordering::Relaxed);
                 checksum.add(value);
-                match bytes.first_chunk_mut() {
-                    Some(whole) => *whole = value.to_le_bytes(),
-                    None => bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]),
-                }
-            }
+                bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
+            };
+            let mut whole = bytes.chunks_exact_mut(8);
+            piece.iter().zip(&mut whole).for_each(&mut get);
+            let last = Some(whole.into_remainder()).filter(|last| !last.is_empty());
+            piece.last().zip(last).into_iter().for_each(get);
             rest = later;
         }
         let expected = memory.words[memory.index(self.position) + 1].load(Ordering::Relaxed);
