@@ -18,14 +18,24 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+#[expect(
+    dead_code,
+    reason = "the pool above moves long vectors; here they are encoded"
+)]
 #[path = "../src/process/wire/codec/mod.rs"]
 mod codec;
+#[expect(dead_code, unused_imports, reason = "the codec alone uses it")]
+#[path = "../src/encoded.rs"]
+mod encoded;
+#[expect(dead_code, unused_imports, reason = "the codec alone uses it")]
+#[path = "../src/sys/numbers.rs"]
+mod numbers;
 #[path = "../src/sys/stack.rs"]
 mod stack;
 
-/// The path by which the codec finds it.
+/// The path by which the codec finds them.
 mod sys {
-    pub(crate) use crate::stack;
+    pub(crate) use crate::{numbers, stack};
 }
 
 fn main() {

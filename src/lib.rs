@@ -233,6 +233,7 @@ mod as_completed;
 mod completion;
 mod completion_set;
 mod completions;
+mod encoded;
 mod error;
 mod executor;
 mod future;

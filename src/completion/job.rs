@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use crate::encoded::Encoded;
+
 use super::pool_id::PoolId;
 use super::scope_guard::ScopeGuard;
 use crate::panic::contain_drop;
@@ -134,5 +136,5 @@ impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
 pub(crate) struct EncodedCall {
     /// The number that identifies the task in both processes.
     pub(crate) number: u64,
-    pub(crate) frame: Arc<Vec<u8>>,
+    pub(crate) frame: Arc<Encoded>,
 }

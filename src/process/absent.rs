@@ -37,9 +37,17 @@ impl Pool {
     pub(super) fn submit_one<A, R>(
         self: &Arc<Self>,
         _f: fn(A) -> R,
+        _args: A,
+        _settings: TaskSettings,
+    ) -> Result<Completion<R>, Error> {
+        match **self {}
+    }
+
+    pub(super) fn try_submit_one<A, R>(
+        self: &Arc<Self>,
+        _f: fn(A) -> R,
         _args: &A,
         _settings: TaskSettings,
-        _waits: bool,
     ) -> Result<Completion<R>, Error> {
         match **self {}
     }

@@ -420,8 +420,7 @@ impl ProcessPoolExecutor {
         f: fn(A) -> R,
         args: A,
     ) -> Result<ProcessFuture<R>, Error> {
-        let submitted = self.pool.submit_one(f, &args, settings, true);
-        contain_drop(args);
+        let submitted = self.pool.submit_one(f, args, settings);
         submitted.map(TaskFuture::new)
     }
 
@@ -432,7 +431,7 @@ impl ProcessPoolExecutor {
         f: fn(A) -> R,
         args: A,
     ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>> {
-        match self.pool.submit_one(f, &args, settings, false) {
+        match self.pool.try_submit_one(f, &args, settings) {
             Ok(completion) => {
                 contain_drop(args);
                 Ok(TaskFuture::new(completion))

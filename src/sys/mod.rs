@@ -21,6 +21,7 @@ pub(crate) mod fork;
 pub(crate) mod image;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod life;
+pub(crate) mod numbers;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod parent;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]

@@ -400,6 +400,24 @@ alone! {
         assert_eq!((stats.finished, stats.failed, stats.running), (1, 1, 0));
     }
 
+    fn a_task_with_a_long_vector_is_begun_again_with_the_vector() {
+        let marker = scratch_file("vector");
+        let fragile = |numbers: Vec<f64>| {
+            let path = std::env::var("CF_VECTOR_MARKER").unwrap();
+            if !std::fs::exists(&path).unwrap() {
+                std::fs::write(&path, "once").unwrap();
+                abort();
+            }
+            (numbers.len(), numbers.iter().sum::<f64>())
+        };
+        let builder = ProcessPoolExecutor::builder().max_workers(1);
+        let executor = builder.env("CF_VECTOR_MARKER", &marker).build().unwrap();
+        let view = executor.with(TaskOptions::new().retries(1));
+        let future = view.submit(fragile, vec![0.5; 300_000]).unwrap();
+        assert_eq!(*value(&future), (300_000, 150_000.0));
+        std::fs::remove_file(&marker).unwrap();
+    }
+
     fn a_task_that_is_begun_again_overtakes_those_that_wait() {
         let marker = scratch_file("overtakes").display().to_string();
         let executor = pool(1);

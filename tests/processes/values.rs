@@ -2,13 +2,13 @@
 
 use std::thread::{self, ThreadId};
 
-use concurrent_futures::{Error, MapOptions, ShutdownOptions, Side};
+use concurrent_futures::{Error, MapOptions, ProcessPoolExecutor, ShutdownOptions, Side};
 use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::*;
-use crate::gate::pass;
+use crate::gate::{Gate, hold, pass};
 
 /// Encodes, unless it says no.
 #[derive(Deserialize)]
@@ -279,6 +279,42 @@ alone! {
             let back = executor.submit(|bytes: Vec<u8>| bytes, bytes.clone()).unwrap();
             assert!(*value(&back) == bytes, "{size} bytes");
         }
+    }
+
+    fn long_vectors_of_each_kind_of_number_cross_over() {
+        let executor = pool(2);
+        macro_rules! crosses {
+            ($($number:ty)*) => {$(
+                for count in [1_u32, 4095, 4096, 8193, 65_536, 300_001] {
+                    let vector: Vec<$number> = (0..count).map(|n| (n % 100) as $number).collect();
+                    let given = vector.clone();
+                    let future = executor.submit(|mut vector: Vec<$number>| {
+                        vector.reverse();
+                        vector
+                    }, given).unwrap();
+                    let mut back = future.into_result().unwrap();
+                    back.reverse();
+                    assert!(back == vector, "{count} of {}", stringify!($number));
+                }
+            )*};
+        }
+        crosses!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64);
+    }
+
+    fn a_long_vector_that_was_refused_comes_back() {
+        let builder = ProcessPoolExecutor::builder().max_workers(1);
+        let executor = builder.queue_capacity(1).build().unwrap();
+        let mut gate = Gate::new();
+        let first = executor.submit(hold, (gate.port(), 0)).unwrap();
+        gate.wait_for(1);
+        let second = executor.submit(|numbers: Vec<u16>| numbers.len(), vec![7; 100_000]).unwrap();
+        let refused = executor.try_submit(|numbers: Vec<u16>| numbers, vec![7; 100_000]);
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused.error, Error::QueueFull), "{}", refused.error);
+        assert_eq!(refused.call.1, vec![7; 100_000]);
+        gate.open();
+        value(&first);
+        assert_eq!(*value(&second), 100_000);
     }
 
     fn two_closures_of_one_function_are_two_functions() {

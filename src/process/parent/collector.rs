@@ -61,6 +61,7 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
                 pool.settled(1);
             }
             Event::Stale(entry) => contain_drop(entry),
+            Event::Unneeded(call) => drop(call),
             Event::Ended => pool.collector_ended(),
         }
     }

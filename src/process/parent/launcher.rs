@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::process_handle::Process;
 use super::worker_handle::WorkerHandle;
+use crate::encoded::Encoded;
 use crate::error::StartFailure;
 use crate::process::settings::Transport;
 use crate::process::transport::{ParentEnd, Rings};
@@ -41,7 +42,7 @@ pub(super) struct Launcher {
     /// The key and the files of the memory for offers, if the workers take offers.
     pub(super) offers: Option<(u64, Arc<[OwnedFd; 2]>)>,
     /// The frame with the call of the initializer, which each worker gets first.
-    pub(super) initialize: Option<Arc<Vec<u8>>>,
+    pub(super) initialize: Option<Arc<Encoded>>,
 }
 
 impl Launcher {
@@ -99,7 +100,7 @@ impl Launcher {
             }
             None => {
                 let mut handle = WorkerHandle::new(process, ParentEnd::new(parent_end, None));
-                handle.send(Arc::new(hello.frame()));
+                handle.send(Arc::new(hello.frame().into()));
                 handle
             }
         };

@@ -56,10 +56,10 @@ impl OfferedTasks {
     }
 
     pub(super) fn push(&mut self, mut task: InFlight) {
-        let call = task.call.as_ref().map_or(&[][..], |call| &call.frame);
+        let call = task.call.as_ref().and_then(|call| call.frame.as_slice());
         let oldest = self.oldest();
         let instead = bare(Kind::LongTask, task.number);
-        let number = self.offers.offer(call, oldest);
+        let number = call.and_then(|call| self.offers.offer(call, oldest));
         let number = number.unwrap_or_else(|| self.offers.offer_in_slot(&instead));
         task.offer = Some(number);
         self.tasks.push_back(Offer { number, task });

@@ -51,6 +51,13 @@ impl Pool {
             let mut workers = state.workers.range(from..);
             workers.find_map(|(number, handle)| handle.has_arrived().then_some(*number))
         };
+        for handle in state
+            .workers
+            .values_mut()
+            .filter(|handle| handle.has_room())
+        {
+            handle.flush();
+        }
         let mut next = 0;
         while let Some(number) = arrived(&state, next) {
             self.read_replies(&mut state, number);

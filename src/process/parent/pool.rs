@@ -100,7 +100,10 @@ impl Pool {
             env: config.env.clone(),
             current_dir: config.current_dir.clone(),
             transport: config.transport,
-            initialize: config.initialize.clone().map(Arc::new),
+            initialize: config
+                .initialize
+                .clone()
+                .map(|frame| Arc::new(frame.into())),
         };
         let wake_fd = WakeFd::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
         let origin = Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?;

@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 use super::offered_tasks::OfferedTasks;
 use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
-use crate::completion::Finalizer;
+use crate::completion::{EncodedCall, Finalizer};
 use crate::error::Error;
 use crate::sync::ThreadId;
 
@@ -33,6 +33,9 @@ pub(super) enum Event {
     /// A task that was cancelled while it was queued. The collector drops the task's entry,
     /// because the drop may run user code.
     Stale(QueuedTask),
+    /// The call of a task that a worker has begun. The collector frees the call, because it
+    /// takes milliseconds to free much memory.
+    Unneeded(EncodedCall),
     /// The last event of the supervisor, which has ended.
     Ended,
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::completion::{EncodedCall, Finalizer, Notification};
+use crate::encoded::Encoded;
 use crate::error::{Error, TaskEnd, TaskEndParts};
 use crate::process::settings::TaskSettings;
 use crate::process::wire::answer::Answer;
@@ -38,7 +39,7 @@ pub(super) trait AnyRemoteTask: Send {
     /// answer. If no thread waits, or the answer is large, the collector decodes it.
     fn answered(
         self: Box<Self>,
-        answer: Answer<Vec<u8>>,
+        answer: Answer<Encoded>,
         name: Option<Arc<str>>,
         collector: Option<ThreadId>,
     ) -> Answered;

@@ -20,28 +20,52 @@ use super::queued_task::QueuedTask;
 use super::supervisor;
 use super::task::{RemoteJob, RemoteTask, Results, chunk, codec_error, one};
 use crate::completion::{Completion, EncodedCall};
+use crate::encoded::Encoded;
 use crate::error::{Error, Side};
 use crate::executor::{InitializerOutcome, Portable};
 use crate::map;
+use crate::panic::contain_drop;
 use crate::process::settings::TaskSettings;
-use crate::process::wire::call::{Call, Chunk, NotShippable, initialize_frame, task_frame};
+use crate::process::wire::call::{
+    Call, Chunk, NotShippable, initialize_frame, task_frame, task_frame_of,
+};
 use crate::process::wire::codec::CodecFault;
 use crate::process::wire::frame;
 use crate::sys::current_process;
 
 impl Pool {
-    /// Queues one call. If `waits` is set, the call waits while the queue is full.
+    /// Queues one call, and waits while the queue is full.
     pub(in crate::process) fn submit_one<A: Portable, R: Portable>(
+        self: &Arc<Self>,
+        f: fn(A) -> R,
+        args: A,
+        settings: TaskSettings,
+    ) -> Result<Completion<R>, Error> {
+        let call = match self.call(f) {
+            Ok(call) => call,
+            Err(error) => {
+                contain_drop(args);
+                return Err(error);
+            }
+        };
+        let frame = task_frame_of(call, args).map_err(unencodable)?;
+        self.queue(frame, settings, one, None, true)
+    }
+
+    /// Queues one call, unless the queue is full. The caller keeps the arguments.
+    pub(in crate::process) fn try_submit_one<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,
         args: &A,
         settings: TaskSettings,
-        waits: bool,
     ) -> Result<Completion<R>, Error> {
+        let frame = task_frame(self.call(f)?, args).map_err(unencodable)?;
+        self.queue(frame.into(), settings, one, None, false)
+    }
+
+    fn call<A: Portable, R: Portable>(&self, f: fn(A) -> R) -> Result<Call, Error> {
         self.check_open()?;
-        let call = Call::one(f).map_err(not_shippable)?;
-        let frame = task_frame(call, args).map_err(unencodable)?;
-        self.queue(frame, settings, one, None, waits)
+        Call::one(f).map_err(not_shippable)
     }
 
     /// Queues one task that calls `f` for each of the items. The task publishes its run
@@ -59,7 +83,7 @@ impl Pool {
             packed.push(item).map_err(unencodable)?;
         }
         let decode = chunk(packed.items());
-        self.queue(packed.into_frame(), settings, decode, timer, true)
+        self.queue(packed.into_frame().into(), settings, decode, timer, true)
     }
 
     /// Encodes the call of an initializer.
@@ -79,7 +103,7 @@ impl Pool {
     /// set, the call waits while the queue is full.
     pub(super) fn queue<T, D>(
         self: &Arc<Self>,
-        mut call: Vec<u8>,
+        mut call: Encoded,
         settings: TaskSettings,
         decode: D,
         timer: Option<map::ChunkTimer>,
@@ -87,13 +111,13 @@ impl Pool {
     ) -> Result<Completion<T>, Error>
     where
         T: Send + 'static,
-        D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
+        D: Fn(&mut Encoded, Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
     {
         // ORDERING: `Relaxed` is enough, because the number only has to be unique, and no
         // other data is published with it.
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
-        frame::set_task(&mut call, number);
-        frame::set_cpu(&mut call, current_process::cpu());
+        frame::set_task(&mut call.bytes, number);
+        frame::set_cpu(&mut call.bytes, current_process::cpu());
         let job = RemoteJob {
             pool: Arc::clone(self),
             call: Some(EncodedCall {

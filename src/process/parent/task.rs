@@ -12,6 +12,7 @@ use super::{offers, polling};
 use crate::completion::{
     Completion, EncodedCall, Finalizer, Job, JoblessNotification, Notification, Remote,
 };
+use crate::encoded::Encoded;
 use crate::error::{CodecError, Error, Side};
 use crate::map::{ChunkTimer, ContainedVec};
 use crate::panic::{catch, contain};
@@ -70,7 +71,7 @@ pub(super) struct RemoteTask<T, D> {
 impl<T, D> RemoteTask<T, D>
 where
     T: Send + 'static,
-    D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send,
+    D: Fn(&mut Encoded, Option<&Arc<str>>) -> Result<T, Error> + Send,
 {
     fn settle(&self, outcome: Result<T, Error>) -> Option<Notification> {
         self.completion.settle(outcome).ok()
@@ -80,7 +81,7 @@ where
     /// waker.
     /// The calling thread holds the pool's lock, and must not run user code. The collector
     /// runs the notification.
-    fn end_plain(&self, bytes: &[u8], collector: ThreadId) -> Option<JoblessNotification> {
+    fn end_plain(&self, bytes: &mut Encoded, collector: ThreadId) -> Option<JoblessNotification> {
         if bytes.len() > SMALL || !is_plain::<T>() {
             return None;
         }
@@ -90,9 +91,9 @@ where
 
     /// Publishes the run time of a chunk before the collector decodes the chunk's results,
     /// because the map may submit its other chunks meanwhile.
-    fn publish_run_time(&self, answer: &Answer<Vec<u8>>) {
+    fn publish_run_time(&self, answer: &Answer<Encoded>) {
         if let (Some(timer), Answer::Returned(bytes)) = (&self.timer, answer) {
-            if let Some(time) = run_time(bytes) {
+            if let Some(time) = run_time(&bytes.bytes) {
                 timer.end(time);
             }
         }
@@ -102,7 +103,7 @@ where
 impl<T, D> AnyRemoteTask for RemoteTask<T, D>
 where
     T: Send + 'static,
-    D: Fn(&[u8], Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
+    D: Fn(&mut Encoded, Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
 {
     fn id(&self) -> usize {
         self.completion.address()
@@ -126,11 +127,11 @@ where
 
     fn answered(
         self: Box<Self>,
-        answer: Answer<Vec<u8>>,
+        mut answer: Answer<Encoded>,
         name: Option<Arc<str>>,
         collector: Option<ThreadId>,
     ) -> Answered {
-        if let (Answer::Returned(bytes), Some(collector)) = (&answer, collector) {
+        if let (Answer::Returned(bytes), Some(collector)) = (&mut answer, collector) {
             if let Some(notification) = self.end_plain(bytes, collector) {
                 if !notification.is_due() {
                     // It has nothing to call, and drops the value if there is no future.
@@ -153,7 +154,8 @@ where
             // for the task itself, the wait returns an error for the deadlock.
             self.completion.runs_here();
             // The value's `Deserialize` is user code, which may panic.
-            let outcome = catch(|| outcome(answer, name, &self.decode));
+            let decode = |mut bytes, name: Option<&_>| (self.decode)(&mut bytes, name);
+            let outcome = catch(|| outcome(answer, name, decode));
             let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
             self.pool.ended(outcome.is_err());
             contain(|| self.settle(outcome).map_or((), Notification::notify));
@@ -184,13 +186,10 @@ where
 fn outcome<T, B>(
     answer: Answer<B>,
     name: Option<Arc<str>>,
-    decode: impl FnOnce(&[u8], Option<&Arc<str>>) -> Result<T, Error>,
-) -> Result<T, Error>
-where
-    B: AsRef<[u8]>,
-{
+    decode: impl FnOnce(B, Option<&Arc<str>>) -> Result<T, Error>,
+) -> Result<T, Error> {
     match answer {
-        Answer::Returned(bytes) => decode(bytes.as_ref(), name.as_ref()),
+        Answer::Returned(bytes) => decode(bytes, name.as_ref()),
         Answer::Panicked(note) => Err(Error::Panicked(note.into_panic(name))),
         Answer::Undecodable(fault) => Err(Error::Decode(codec_error(Side::Worker, fault))),
         Answer::Unencodable(fault) => Err(Error::Encode(codec_error(Side::Worker, fault))),
@@ -219,8 +218,15 @@ fn is_plain<T: 'static>() -> bool {
 }
 
 /// Decodes the value of a single call.
-pub(super) fn one<T: DeserializeOwned>(bytes: &[u8], _name: Option<&Arc<str>>) -> Result<T, Error> {
-    codec::decode(bytes).map_err(|fault| Error::Decode(codec_error(Side::Parent, fault)))
+pub(super) fn one<T: DeserializeOwned>(
+    bytes: &mut Encoded,
+    _name: Option<&Arc<str>>,
+) -> Result<T, Error> {
+    decoded(codec::decode_moved(&bytes.bytes, bytes.numbers.take()))
+}
+
+fn decoded<T>(decoded: Result<T, CodecFault>) -> Result<T, Error> {
+    decoded.map_err(|fault| Error::Decode(codec_error(Side::Parent, fault)))
 }
 
 /// The outcomes of the items of a chunk.
@@ -230,7 +236,7 @@ pub(super) type Results<R> = ContainedVec<Result<R, Error>>;
 /// other items fail.
 pub(super) fn chunk<T: DeserializeOwned>(
     items: u64,
-) -> impl Fn(&[u8], Option<&Arc<str>>) -> Result<Results<T>, Error> {
+) -> impl Fn(&mut Encoded, Option<&Arc<str>>) -> Result<Results<T>, Error> {
     move |bytes, name| {
         type Answered<'a> = Result<(u64, Answer<&'a [u8]>), ProtocolError>;
         let result = |(place, answer): (u64, Answered<'_>)| {
@@ -238,11 +244,12 @@ pub(super) fn chunk<T: DeserializeOwned>(
             if number != place {
                 return Err(malformed_chunk("the items are out of order"));
             }
-            let result = catch(|| outcome(answer, name.cloned(), one));
+            let decode = |bytes: &[u8], _: Option<&_>| decoded(codec::decode(bytes));
+            let result = catch(|| outcome(answer, name.cloned(), decode));
             Ok(result.unwrap_or_else(|panic| Err(Error::Panicked(panic))))
         };
         let results: Results<T> = (0..)
-            .zip(answers(bytes))
+            .zip(answers(&bytes.bytes))
             .map(result)
             .collect::<Result<_, _>>()?;
         if results.len() as u64 == items {

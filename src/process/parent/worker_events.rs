@@ -32,6 +32,7 @@ use super::pool_state::{Event, PoolState};
 use super::queued_task::{Answered, InFlight, QueuedTask};
 use super::task::codec_error;
 use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
+use crate::encoded::Encoded;
 use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
 use crate::process::settings::OnWorkerDeath;
 use crate::process::wire::answer::{Answer, InitializeFailure};
@@ -127,13 +128,14 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
+        let mut unneeded = None;
         match &mut handle.activity {
             WorkerState::Busy(in_flight)
                 if in_flight.number == task && in_flight.started.is_none() =>
             {
                 in_flight.started = Some(now);
                 if in_flight.entry.settings.retries == 0 {
-                    in_flight.call = None;
+                    unneeded = in_flight.call.take();
                 }
                 if !in_flight.entry.has_begun {
                     in_flight.entry.has_begun = true;
@@ -151,6 +153,9 @@ impl Pool {
             // `WorkerHandle::check_expected` rejects a `Started` for any other task.
             _ => {}
         }
+        if let Some(call) = unneeded.filter(|call| call.frame.numbers.is_some()) {
+            state.send_event(Event::Unneeded(call));
+        }
     }
 
     fn task_answered(
@@ -158,7 +163,7 @@ impl Pool {
         state: &mut PoolState,
         number: usize,
         task: u64,
-        answer: Answer<Vec<u8>>,
+        answer: Answer<Encoded>,
     ) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;

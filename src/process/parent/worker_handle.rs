@@ -40,6 +40,7 @@ use super::process_handle::Process;
 use super::progress::{Checks, Progress};
 use super::queued_task::InFlight;
 use super::worker_timeouts::{EXIT_LIMIT, SILENCE_LIMIT, START_LIMIT};
+use crate::encoded::Encoded;
 use crate::process::transport::{ParentEnd, SCRIBBLED, Watch};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Kind, bare, holds};
@@ -81,7 +82,7 @@ pub(super) struct WorkerHandle {
     inbox: Assembler,
     /// The header and payload of a frame that broke the protocol.
     refused: Vec<u8>,
-    outbox: VecDeque<Arc<Vec<u8>>>,
+    outbox: VecDeque<Arc<Encoded>>,
     /// The number of bytes of the first frame in the outbox that were sent.
     sent: usize,
     /// `true` if the last write found no room. The worker then reports when it has made
@@ -155,7 +156,7 @@ impl WorkerHandle {
 
     /// Sends as much of a frame as the socket takes. Later calls of [`flush`](Self::flush)
     /// send the remaining bytes of the frame.
-    pub(super) fn send(&mut self, frame: Arc<Vec<u8>>) {
+    pub(super) fn send(&mut self, frame: Arc<Encoded>) {
         self.outbox.push_back(frame);
         self.flush();
     }
@@ -212,7 +213,7 @@ impl WorkerHandle {
 
     /// Keeps the worker from taking an offer.
     pub(super) fn hold(&mut self) {
-        self.send(Arc::new(bare(Kind::Hold, 0).to_vec()));
+        self.send(Arc::new(bare(Kind::Hold, 0).to_vec().into()));
         // ORDERING: the parent now reads what the worker has said. Pairs with the fence in
         // `Taker::is_still_taken`, after which the worker looks for this message.
         fence(Ordering::SeqCst);
@@ -220,7 +221,7 @@ impl WorkerHandle {
 
     /// Lets the worker take offers again.
     pub(super) fn release(&mut self) {
-        self.send(Arc::new(bare(Kind::Release, 0).to_vec()));
+        self.send(Arc::new(bare(Kind::Release, 0).to_vec().into()));
     }
 
     /// Returns the number of the last offer that the worker has taken, plus one. The number
@@ -241,9 +242,12 @@ impl WorkerHandle {
         self.end.may_have_begun_after(self.last_begun)
     }
 
-    /// Returns `true` if an answer may be on its way from another CPU.
+    /// Returns `true` if an answer may be on its way from another CPU, or if the worker has
+    /// got or sent only a part of a long message.
     pub(super) fn should_spin(&self) -> bool {
-        matches!(self.activity, WorkerState::Busy(_)) && is_elsewhere(self.inbox.cpu())
+        let is_inside = self.has_unsent() || !self.inbox.is_between_frames();
+        matches!(self.activity, WorkerState::Busy(_))
+            && (is_inside || is_elsewhere(self.inbox.cpu()))
     }
 
     /// Returns `true` if the outbox holds bytes that are not sent yet.
@@ -256,12 +260,17 @@ impl WorkerHandle {
         self.has_unsent() && !self.is_full
     }
 
+    /// Returns `true` if the outbox holds bytes and the shared memory has room.
+    pub(super) fn has_room(&self) -> bool {
+        self.has_unsent() && self.end.has_room()
+    }
+
     pub(super) fn flush(&mut self) {
         let mut budget = IO_BUDGET;
         self.is_full = false;
         while let Some(frame) = self.outbox.front().filter(|_| budget > 0) {
             let length = frame.len();
-            match self.end.send_now(&frame[self.sent..]) {
+            match self.end.send_now(frame.slice_from(self.sent)) {
                 Ok(count) => {
                     self.sent += count;
                     if self.sent == length {
@@ -330,7 +339,7 @@ impl WorkerHandle {
             if let Some(frame) = self.inbox.next().map_err(nonsense)? {
                 let length = frame.payload.len();
                 if let Err(what) = self.check_expected(frame.kind, frame.task, length, may_begin) {
-                    self.refused = [&self.inbox.head()[..], &frame.payload].concat();
+                    self.refused = [&self.inbox.head()[..], &frame.payload.bytes].concat();
                     return Err(what);
                 }
                 return Reply::of(frame).map(Some).map_err(nonsense);
@@ -552,7 +561,7 @@ impl WorkerHandle {
     /// exits.
     pub(super) fn send_exit(&mut self) {
         self.leave();
-        self.send(Arc::new(message::exit()));
+        self.send(Arc::new(message::exit().into()));
     }
 
     /// Sets the worker's state to `Leaving`, and starts the time limit of its exit.

@@ -197,6 +197,12 @@ impl ParentEnd {
         shared.is_some_and(|shared| shared.receiver.next().is_there())
     }
 
+    /// Returns `true` if the shared memory has room for the bytes that wait for room.
+    pub(crate) fn has_room(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| shared.sender.room_wanted().is_there())
+    }
+
     /// Asks the worker to make the socket readable when it sends its next bytes through the
     /// shared memory. Returns `false` if bytes have arrived already.
     pub(crate) fn arm(&mut self) -> bool {

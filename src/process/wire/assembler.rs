@@ -2,20 +2,23 @@
 //! size.
 
 use super::frame::{Frame, HEADER, Header, ProtocolError};
+use crate::encoded::Encoded;
+use crate::sys::numbers::Numbers;
 
 /// The smallest number of bytes that one read asks for, and the size of `read_buf`.
 const READ_CHUNK: usize = 64 << 10;
 
-/// The zeros that are appended to a payload's buffer, so that a read can fill the appended
-/// part.
-static ZEROS: [u8; READ_CHUNK] = [0; READ_CHUNK];
+/// The number of bytes for which the assembler allocates memory before any of them has
+/// arrived. The memory is only reserved, and has no pages before bytes arrive.
+const AHEAD: usize = 64 << 20;
 
 /// Assembles frames from bytes that arrive in pieces.
 ///
 /// The bytes are first read into a buffer of fixed size. The assembler copies small frames
 /// out of that buffer. If the payload of a larger frame is not yet complete, the remaining
-/// bytes are read directly into the frame's own buffer. Each read at most doubles the
-/// frame's buffer, so a wrong length in a header allocates little memory.
+/// bytes are read directly into the frame's own buffers. If the payload is longer than
+/// [`AHEAD`], each read at most doubles a buffer, because the length in a header may be
+/// wrong.
 ///
 /// The caller repeats three steps. The caller calls [`next`](Self::next) until it returns
 /// `None`, reads bytes into [`spare_buffer`](Self::spare_buffer), and reports their number
@@ -39,15 +42,106 @@ pub(crate) struct Assembler {
 #[derive(Debug)]
 struct Partial {
     header: Header,
-    /// The frame's payload. The first `got` bytes have arrived, and the next read fills the
-    /// remaining bytes.
-    payload: Vec<u8>,
+    bytes: Part,
+    /// The numbers that the payload ends with.
+    numbers: Option<Part>,
+}
+
+/// A part of a payload, which has a buffer of its own.
+#[derive(Debug)]
+struct Part {
+    buffer: Numbers,
+    /// The number of bytes that have arrived.
     got: usize,
+    /// The number of bytes of the whole part.
+    wanted: usize,
 }
 
 impl Partial {
+    fn new(header: Header) -> Self {
+        let numbers = header.numbers.and_then(|(head, size)| {
+            let buffer = Numbers::new(size)?;
+            Some((head, Part::new(buffer, header.length.checked_sub(head)?)))
+        });
+        let (head, numbers) = numbers.unzip();
+        let bytes = Part::new(Numbers::of_bytes(), head.unwrap_or(header.length));
+        Self {
+            header,
+            bytes,
+            numbers,
+        }
+    }
+
+    /// Returns the part to which the next bytes belong.
+    fn current(&mut self) -> &mut Part {
+        match &mut self.numbers {
+            Some(numbers) if self.bytes.missing() == 0 => numbers,
+            _ => &mut self.bytes,
+        }
+    }
+
     fn missing(&self) -> usize {
-        self.header.length - self.got
+        self.bytes.missing() + self.numbers.as_ref().map_or(0, Part::missing)
+    }
+
+    fn into_frame(self) -> Frame {
+        let bytes = self.bytes.buffer.into_vec();
+        Frame {
+            kind: self.header.kind,
+            task: self.header.task,
+            payload: Encoded {
+                bytes: bytes.unwrap_or_default(),
+                numbers: self.numbers.map(|numbers| numbers.buffer),
+            },
+        }
+    }
+}
+
+impl Part {
+    fn new(buffer: Numbers, wanted: usize) -> Self {
+        Self {
+            buffer,
+            got: 0,
+            wanted,
+        }
+    }
+
+    fn missing(&self) -> usize {
+        self.wanted - self.got
+    }
+
+    /// Returns the part of the buffer that the next bytes fill.
+    fn spare(&mut self) -> Result<&mut [u8], ProtocolError> {
+        let length = self.buffer.bytes().len();
+        if length == self.got {
+            // The method returns an error and does not abort the program. If an answer is
+            // too large for the memory, only the answer's task fails.
+            if !self.buffer.grow(self.wanted.min(AHEAD.max(2 * length))) {
+                return Err(ProtocolError::new(format!(
+                    "a frame of {} bytes, for which there is no memory",
+                    self.wanted
+                )));
+            }
+        }
+        Ok(&mut self.buffer.bytes_mut()[self.got..])
+    }
+
+    /// Copies as many of the bytes as belong to this part, and returns their number.
+    fn copy(&mut self, bytes: &[u8]) -> Result<usize, ProtocolError> {
+        let count = bytes.len().min(self.missing());
+        let mut copied = 0;
+        while copied < count {
+            let spare = self.spare()?;
+            let piece = spare.len().min(count - copied);
+            spare[..piece].copy_from_slice(&bytes[copied..copied + piece]);
+            self.got += piece;
+            copied += piece;
+        }
+        Ok(count)
+    }
+
+    fn arrived(&self) -> &[u8] {
+        &self.buffer.bytes()[..self.got]
     }
 }
 
@@ -80,30 +174,7 @@ impl Assembler {
             self.start = 0;
             self.end = 0;
             if let Some(partial) = self.partial.as_mut().filter(|p| p.missing() > 0) {
-                // The buffer grows only when it is full. A read may bring few bytes, and each
-                // growth may move the buffer.
-                let is_full = partial.payload.len() == partial.got;
-                let more = partial.missing().min(partial.got.max(READ_CHUNK));
-                let wanted = match is_full {
-                    true => partial.got + more,
-                    false => partial.payload.len(),
-                };
-                let longer = wanted.saturating_sub(partial.payload.len());
-                // The method returns an error and does not abort the program. If an answer
-                // is too large for the memory, only the answer's task fails.
-                if partial.payload.try_reserve_exact(longer).is_err() {
-                    return Err(ProtocolError::new(format!(
-                        "a frame of {} bytes, for which there is no memory",
-                        partial.header.length
-                    )));
-                }
-                // The loop does not use `Vec::resize`, because in a debug build `resize`
-                // writes byte by byte, which takes 4 ms for each MiB.
-                while partial.payload.len() < wanted {
-                    let piece = READ_CHUNK.min(wanted - partial.payload.len());
-                    partial.payload.extend_from_slice(&ZEROS[..piece]);
-                }
-                return Ok(&mut partial.payload[partial.got..]);
+                return partial.current().spare();
             }
         } else {
             // At most an incomplete header is moved, because `next` has returned `None`.
@@ -122,23 +193,26 @@ impl Assembler {
     /// Returns all bytes that were read and are not part of a frame that `next` has
     /// returned.
     pub(crate) fn leftover(&self) -> Vec<u8> {
-        let partial = self.partial.iter();
-        let frame =
-            partial.flat_map(|partial| self.head.iter().chain(&partial.payload[..partial.got]));
-        frame
-            .chain(&self.read_buf[self.start..self.end])
-            .copied()
-            .collect()
+        let mut bytes = Vec::new();
+        if let Some(partial) = &self.partial {
+            bytes.extend_from_slice(&self.head);
+            bytes.extend_from_slice(partial.bytes.arrived());
+            let numbers = partial.numbers.as_ref();
+            bytes.extend_from_slice(numbers.map_or(&[], Part::arrived));
+        }
+        bytes.extend_from_slice(&self.read_buf[self.start..self.end]);
+        bytes
     }
 
     /// Records that the caller has read `count` bytes into
     /// [`spare_buffer`](Self::spare_buffer).
     pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.partial {
-            // The bytes are in the payload's buffer, because `spare_buffer` returns that
-            // buffer while `read_buf` is empty.
+            // The bytes are in one of the payload's buffers, because `spare_buffer` returns
+            // such a buffer while `read_buf` is empty.
             Some(partial) if self.end == 0 && partial.missing() > 0 => {
-                partial.got = (partial.got + count).min(partial.payload.len());
+                let part = partial.current();
+                part.got = (part.got + count).min(part.buffer.bytes().len());
             }
             _ => self.end = (self.end + count).min(self.read_buf.len()),
         }
@@ -148,8 +222,9 @@ impl Assembler {
     ///
     /// # Errors
     ///
-    /// Returns an error if the bytes are malformed. The caller must then close the
-    /// connection, because the start of the next frame is unknown.
+    /// Returns an error if the bytes are malformed, or if there is not enough memory. The
+    /// caller must then close the connection, because the start of the next frame is
+    /// unknown.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         if self.partial.is_none() {
             let buffered = &self.read_buf[self.start..self.end];
@@ -160,31 +235,19 @@ impl Assembler {
             let header = Header::parse(self.head)?;
             self.start += HEADER;
             self.cpu = header.cpu;
-            self.partial = Some(Partial {
-                header,
-                payload: Vec::new(),
-                got: 0,
-            });
+            self.partial = Some(Partial::new(header));
         }
         let Some(partial) = &mut self.partial else {
             return Ok(None);
         };
-        let buffered = &self.read_buf[self.start..self.end];
-        let taken = buffered.len().min(partial.missing());
-        if taken > 0 {
-            partial.payload.truncate(partial.got);
-            partial.payload.extend_from_slice(&buffered[..taken]);
-            partial.got += taken;
-            self.start += taken;
+        while self.start < self.end && partial.missing() > 0 {
+            let part = partial.current();
+            self.start += part.copy(&self.read_buf[self.start..self.end])?;
         }
         if partial.missing() > 0 {
             return Ok(None);
         }
-        Ok(self.partial.take().map(|partial| Frame {
-            kind: partial.header.kind,
-            task: partial.header.task,
-            payload: partial.payload,
-        }))
+        Ok(self.partial.take().map(Partial::into_frame))
     }
 
     /// Returns the header of the frame that is arriving, or `None` if the header has not
@@ -262,9 +325,58 @@ mod tests {
             assert_eq!(frames.len(), payloads.len(), "pieces of {piece}");
             for (task, (frame, payload)) in frames.iter().zip(payloads).enumerate() {
                 assert_eq!((frame.kind, frame.task), (Kind::Task, task as u64));
-                assert!(frame.payload == payload, "pieces of {piece}");
+                assert!(frame.payload.bytes == payload, "pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn the_numbers_of_a_frame_come_out_in_a_memory_of_their_own() {
+        let numbers: Vec<u32> = (0..50_000).collect();
+        let mut whole = Encoded::default();
+        let open = FrameWriter::begin(&mut whole.bytes, Kind::Returned, 5);
+        whole.bytes.extend_from_slice(b"head");
+        whole.numbers = Some(Numbers::from_vec(numbers.clone()));
+        open.close_encoded(&mut whole);
+        let mut bytes = [&whole.bytes, whole.slice_from(whole.bytes.len())].concat();
+        bytes.extend(bare(Kind::Started, 6));
+        for piece in [1, 27, HEADER + 4, HEADER + 5, READ_CHUNK, usize::MAX] {
+            let mut frames = assemble(&bytes, piece).unwrap();
+            assert_eq!(frames.len(), 2, "pieces of {piece}");
+            assert_eq!(frames[1].kind, Kind::Started);
+            let Encoded {
+                bytes,
+                numbers: arrived,
+            } = frames.swap_remove(0).payload;
+            assert_eq!(bytes, b"head");
+            assert_eq!(arrived.unwrap().into_vec::<u32>().unwrap(), numbers);
+        }
+    }
+
+    /// A wrong size, a part in front of the numbers that is too long, a part of a number,
+    /// no number at all, and a kind of message that has none.
+    #[test]
+    fn wrong_numbers_are_refused() {
+        let good = |kind| {
+            let mut good = frame(kind, 9, &[0; 20]);
+            [good[2], good[3]] = [4, 8];
+            good
+        };
+        assert_eq!(assemble(&good(Kind::Task), 64).unwrap().len(), 1);
+        for (size, head) in [(3, 8), (32, 8), (255, 0), (4, 21), (8, 8), (4, 20), (0, 1)] {
+            let mut bad = good(Kind::Returned);
+            [bad[2], bad[3]] = [size, head];
+            let read = assemble(&bad, 64);
+            assert_eq!(
+                read.is_err(),
+                size > 0,
+                "{head} bytes before numbers of {size}"
+            );
+        }
+        for kind in [Kind::Started, Kind::Hello, Kind::Panicked, Kind::Item] {
+            assert!(assemble(&good(kind), 64).is_err(), "{kind:?}");
+        }
+        assert!(Frames::within(&good(Kind::Returned)).any(|frame| frame.is_err()));
     }
 
     /// A header has a wrong length, so the assembler takes the `Started` frame behind the
@@ -303,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_is_only_claimed_allocates_nothing() {
+    fn a_length_that_is_only_claimed_reserves_little() {
         let mut bytes = bare(Kind::Returned, 1);
         bytes[16..].copy_from_slice(&(1_u64 << 60).to_le_bytes());
         let mut assembler = Assembler::new();
@@ -312,7 +424,7 @@ mod tests {
             assembler.advance(part.len());
             assert_eq!(assembler.next(), Ok(None));
         }
-        assert!(assembler.spare_buffer().unwrap().len() <= READ_CHUNK);
+        assert_eq!(assembler.spare_buffer().unwrap().len(), AHEAD - 100);
         assert!(!assembler.is_between_frames());
     }
 

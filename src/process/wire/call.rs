@@ -28,10 +28,12 @@ use serde::de::DeserializeOwned;
 use super::answer::{InitializeFailure, WirePanic, write_fault, write_run_time};
 use super::codec::{self, CodecFault};
 use super::frame::{FrameWriter, Frames, Kind};
+use crate::encoded::Encoded;
 use crate::executor::InitializerOutcome;
 use crate::panic::{catch, contain_drop};
 use crate::report::Report;
 use crate::sys::image::Image;
+use crate::sys::numbers::Numbers;
 
 /// A function and its trampoline, both stored as link addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,10 @@ pub(crate) struct Call {
 ///
 /// `function` is the address of a function of the type for which the compiler made this
 /// trampoline.
-type Trampoline = unsafe fn(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>);
+type Trampoline = unsafe fn(function: usize, task: u64, args: Args<'_>, out: &mut Encoded);
+
+/// Encoded arguments, and the numbers that their encoding ends with.
+pub(crate) type Args<'a> = (&'a [u8], Option<Numbers>);
 
 /// The error for a function that no other process of this program can call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +156,7 @@ impl Call {
     ///
     /// The call was made by [`one`](Self::one), [`each`](Self::each) or
     /// [`initializer`](Self::initializer) in a process of this very program.
-    pub(crate) unsafe fn run(self, task: u64, args: &[u8], out: &mut Vec<u8>) -> bool {
+    pub(crate) unsafe fn run(self, task: u64, args: Args<'_>, out: &mut Encoded) -> bool {
         let image = Image::current();
         let found = (image.address(self.function), image.address(self.trampoline));
         let (Some(function), Some(trampoline)) = found else {
@@ -166,6 +171,28 @@ impl Call {
         unsafe { trampoline(function, task, args, out) };
         true
     }
+}
+
+/// Returns the frame of a task like [`task_frame`], and drops the arguments. If the
+/// arguments are a long vector of primitive numbers, the frame takes the vector's memory.
+///
+/// # Errors
+///
+/// Returns an error if the arguments cannot be encoded.
+///
+/// # Panics
+///
+/// Panics if the `Serialize` of the arguments panics.
+pub(crate) fn task_frame_of<A: Serialize>(call: Call, args: A) -> Result<Encoded, CodecFault> {
+    let mut frame = Encoded::from(Vec::with_capacity(SHORT));
+    let open = begin(Kind::Task, call, &mut frame.bytes);
+    if let Some(args) = codec::keep(args, &mut frame) {
+        let encoded = codec::encode(&args, &mut frame.bytes);
+        contain_drop(args);
+        encoded?;
+    }
+    open.close_encoded(&mut frame);
+    Ok(frame)
 }
 
 /// Returns the frame of a task. The frame holds the task number 0 until `frame::set_task`
@@ -201,11 +228,16 @@ const SHORT: usize = 64;
 fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
     // Most calls are short, and one allocation is enough for them.
     let mut frame = Vec::with_capacity(SHORT);
-    let open = FrameWriter::begin(&mut frame, kind, 0);
-    frame.extend_from_slice(&call.to_bytes());
+    let open = begin(kind, call, &mut frame);
     codec::encode(args, &mut frame)?;
     open.close(&mut frame);
     Ok(frame)
+}
+
+fn begin(kind: Kind, call: Call, out: &mut Vec<u8>) -> FrameWriter {
+    let open = FrameWriter::begin(out, kind, 0);
+    out.extend_from_slice(&call.to_bytes());
+    open
 }
 
 /// The incomplete frame of a task that calls one function for each of several items.
@@ -269,7 +301,7 @@ impl Chunk {
 }
 
 /// The [`Trampoline`] of a call that [`Call::one`] made.
-unsafe fn run_one<A, R>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
+unsafe fn run_one<A, R>(function: usize, task: u64, args: Args<'_>, out: &mut Encoded)
 where
     A: DeserializeOwned,
     R: Serialize,
@@ -277,12 +309,12 @@ where
     // SAFETY: the trampoline's caller promises that `function` is the address of a `fn(A)
     // -> R`.
     let f = unsafe { function_at::<A, R>(function) };
-    answer(f, task, args, out);
+    answer(f, task, args, out, Moves::LongVectors);
 }
 
 /// The [`Trampoline`] of a call that [`Call::each`] made. The value of a chunk's task
 /// consists of the answers for the chunk's items, and of the chunk's run time.
-unsafe fn run_each<A, R>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
+unsafe fn run_each<A, R>(function: usize, task: u64, args: Args<'_>, out: &mut Encoded)
 where
     A: DeserializeOwned,
     R: Serialize,
@@ -290,19 +322,19 @@ where
     // SAFETY: the trampoline's caller promises that `function` is the address of a `fn(A)
     // -> R`.
     let f = unsafe { function_at::<A, R>(function) };
-    let open = FrameWriter::begin(out, Kind::Returned, task);
+    let open = FrameWriter::begin(&mut out.bytes, Kind::Returned, task);
     let start = Instant::now();
     // `flatten` skips malformed frames, whose items get no answer. The parent writes only
     // well-formed frames.
-    for (header, args) in Frames::within(args).flatten() {
-        answer(f, header.task, args, out);
+    for (header, args) in Frames::within(args.0).flatten() {
+        answer(f, header.task, (args, None), out, Moves::Nothing);
     }
-    write_run_time(start.elapsed(), out);
-    open.close(out);
+    write_run_time(start.elapsed(), &mut out.bytes);
+    open.close(&mut out.bytes);
 }
 
 /// The [`Trampoline`] of a call that [`Call::initializer`] made.
-unsafe fn run_initializer<A, O>(function: usize, task: u64, args: &[u8], out: &mut Vec<u8>)
+unsafe fn run_initializer<A, O>(function: usize, task: u64, args: Args<'_>, out: &mut Encoded)
 where
     A: DeserializeOwned,
     O: InitializerOutcome,
@@ -319,6 +351,7 @@ where
             .map_err(|panic| InitializeFailure::Panicked(WirePanic::of(&panic)))?
             .map_err(InitializeFailure::Error)
     });
+    let out = &mut out.bytes;
     match initialized {
         Ok(()) => FrameWriter::begin(out, Kind::Initialized, task).close(out),
         Err(failure) => failure.write(out),
@@ -351,27 +384,44 @@ fn guarded<T>(code: impl FnOnce() -> Result<T, CodecFault>) -> Result<T, Failed>
         .map_err(Failed::CodecFault)
 }
 
-fn decoded<A: DeserializeOwned>(args: &[u8]) -> Result<A, Failed> {
-    guarded(|| codec::decode(args))
+fn decoded<A: DeserializeOwned>((args, numbers): Args<'_>) -> Result<A, Failed> {
+    guarded(|| codec::decode_moved(args, numbers))
+}
+
+/// The values that an answer takes the memory of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moves {
+    LongVectors,
+    Nothing,
 }
 
 /// Decodes the arguments, calls `f`, encodes the value of `f`, and appends one frame. All
 /// panics of user code are caught, even a panic of a `Drop`.
-fn answer<A, R>(f: fn(A) -> R, task: u64, args: &[u8], out: &mut Vec<u8>)
+fn answer<A, R>(f: fn(A) -> R, task: u64, args: Args<'_>, out: &mut Encoded, moves: Moves)
 where
     A: DeserializeOwned,
     R: Serialize,
 {
     let args: A = match decoded(args) {
         Ok(args) => args,
-        Err(Failed::Panicked(note)) => return note.write(out, task),
-        Err(Failed::CodecFault(fault)) => return write_fault(&fault, out, Kind::Undecodable, task),
+        Err(Failed::Panicked(note)) => return note.write(&mut out.bytes, task),
+        Err(Failed::CodecFault(fault)) => {
+            return write_fault(&fault, &mut out.bytes, Kind::Undecodable, task);
+        }
     };
     let value = match catch(|| f(args)) {
         Ok(value) => value,
-        Err(panic) => return WirePanic::of(&panic).write(out, task),
+        Err(panic) => return WirePanic::of(&panic).write(&mut out.bytes, task),
     };
-    let open = FrameWriter::begin(out, Kind::Returned, task);
+    let open = FrameWriter::begin(&mut out.bytes, Kind::Returned, task);
+    let value = match moves {
+        Moves::LongVectors => codec::keep(value, out),
+        Moves::Nothing => Some(value),
+    };
+    let Some(value) = value else {
+        return open.close_encoded(out);
+    };
+    let out = &mut out.bytes;
     match guarded(|| codec::encode(&value, out)) {
         Ok(()) => open.close(out),
         Err(failed) => {

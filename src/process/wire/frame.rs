@@ -2,8 +2,13 @@
 //! interpret a frame's bytes.
 //!
 //! ```text
-//! | kind u32 | cpu u32 | task u64 | length u64 | payload: length bytes |
+//! | kind u16 | size u8 | head u8 | cpu u32 | task u64 | length u64 | payload: length bytes |
 //! ```
+//!
+//! If `size` is not 0, the payload ends with the numbers of a vector, and each number has
+//! `size` bytes. The first `head` bytes of the payload stand in front of the numbers. The
+//! receiver puts the numbers into a memory of their own, which becomes the vector
+//! ([`Numbers`]).
 //!
 //! `cpu` is the number of the CPU on which the sender ran, plus one, or 0 if the CPU is
 //! unknown. The receiver accepts any number as `cpu`, because `cpu` is only a hint for
@@ -15,12 +20,15 @@
 
 use std::fmt;
 
+use crate::encoded::Encoded;
+use crate::sys::numbers::Numbers;
+
 /// The size of a frame's header, in bytes.
 pub(crate) const HEADER: usize = 24;
 
 /// The kind of a frame. The parent and the worker send different kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u16)]
 pub(crate) enum Kind {
     // Kinds that the parent sends to the worker.
     Hello = 0x01,
@@ -69,8 +77,8 @@ impl Kind {
         Self::Item,
     ];
 
-    pub(crate) fn of(number: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u32 == number)
+    pub(crate) fn of(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 }
 
@@ -85,15 +93,23 @@ pub(crate) struct Header {
     /// The payload's length, which the sender claims. The length is at most the largest
     /// capacity of a `Vec`.
     pub(crate) length: usize,
+    /// The number of bytes in front of the numbers that the payload ends with, and the size
+    /// of each number in bytes. `None` if the payload does not end with numbers.
+    pub(crate) numbers: Option<(usize, u8)>,
 }
 
 impl Header {
+    /// Returns the header of a frame that this process has made.
+    pub(crate) fn of(frame: &[u8]) -> Option<Self> {
+        Self::parse(*frame.first_chunk()?).ok()
+    }
+
     pub(super) fn parse(bytes: [u8; HEADER]) -> Result<Self, ProtocolError> {
         let [
             k0,
             k1,
-            k2,
-            k3,
+            size,
+            head,
             c0,
             c1,
             c2,
@@ -108,7 +124,7 @@ impl Header {
             t7,
             l @ ..,
         ] = bytes;
-        let number = u32::from_le_bytes([k0, k1, k2, k3]);
+        let number = u16::from_le_bytes([k0, k1]);
         let length = u64::from_le_bytes(l);
         let kind = Kind::of(number).ok_or_else(|| {
             ProtocolError::new(format!("a frame of the unknown kind {number:#x}"))
@@ -117,7 +133,19 @@ impl Header {
             .ok()
             .filter(|length| isize::try_from(*length).is_ok())
             .ok_or_else(|| ProtocolError::new(format!("a frame of {length} bytes")))?;
+        let numbers = (size > 0).then_some((usize::from(head), size));
+        let is_possible = |(head, size): (usize, u8)| {
+            let bytes = length.checked_sub(head);
+            let is_whole = bytes.is_some_and(|bytes| bytes > 0 && bytes % usize::from(size) == 0);
+            matches!(kind, Kind::Task | Kind::Returned) && Numbers::is_size(size) && is_whole
+        };
+        if !numbers.is_none_or(is_possible) {
+            return Err(ProtocolError::new(format!(
+                "a {kind:?} with numbers of {size} bytes in its {length} bytes"
+            )));
+        }
         Ok(Self {
+            numbers,
             kind,
             cpu: u32::from_le_bytes([c0, c1, c2, c3]),
             task: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
@@ -154,8 +182,8 @@ impl FrameWriter {
     /// [`close`](Self::close) are the frame's payload.
     pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, task: u64) -> Self {
         let at = out.len();
-        out.extend_from_slice(&(kind as u32).to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&(kind as u16).to_le_bytes());
+        out.extend_from_slice(&[0; 6]);
         out.extend_from_slice(&task.to_le_bytes());
         out.extend_from_slice(&[0; 8]);
         Self { at }
@@ -163,7 +191,26 @@ impl FrameWriter {
 
     /// Writes the length of the payload into the frame's header.
     pub(crate) fn close(self, out: &mut [u8]) {
-        let length = (out.len() - self.at - HEADER) as u64;
+        self.put_length(out, 0);
+    }
+
+    /// Like [`close`](Self::close), for a frame whose payload may end with numbers.
+    ///
+    /// # Panics
+    ///
+    /// Panics if 256 or more bytes of the payload stand in front of the numbers.
+    pub(crate) fn close_encoded(self, out: &mut Encoded) {
+        if let Some(numbers) = &out.numbers {
+            let head = out.bytes.len() - self.at - HEADER;
+            out.bytes[self.at + 2] = numbers.size();
+            out.bytes[self.at + 3] = u8::try_from(head).expect("a call and a count are short");
+        }
+        let count = out.count_numbers();
+        self.put_length(&mut out.bytes, count);
+    }
+
+    fn put_length(self, out: &mut [u8], more: usize) {
+        let length = (out.len() - self.at - HEADER + more) as u64;
         out[self.at + 16..self.at + HEADER].copy_from_slice(&length.to_le_bytes());
     }
 
@@ -176,7 +223,7 @@ impl FrameWriter {
 /// Returns a complete frame that has no payload.
 pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
-    bytes[..4].copy_from_slice(&(kind as u32).to_le_bytes());
+    bytes[..2].copy_from_slice(&(kind as u16).to_le_bytes());
     bytes[8..16].copy_from_slice(&task.to_le_bytes());
     bytes
 }
@@ -204,7 +251,7 @@ pub(crate) fn set_cpu(frame: &mut [u8], cpu: u32) {
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
     pub(crate) task: u64,
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Encoded,
 }
 
 impl Frame {
@@ -222,7 +269,7 @@ impl Frame {
         let frame = Self {
             kind: header.kind,
             task: header.task,
-            payload: payload.to_vec(),
+            payload: payload.to_vec().into(),
         };
         Ok((header, frame))
     }
@@ -243,6 +290,11 @@ impl<'a> Frames<'a> {
         let cut_off = || ProtocolError::new("a frame that is cut off");
         let (header, rest) = self.0.split_first_chunk().ok_or_else(cut_off)?;
         let header = Header::parse(*header)?;
+        if header.numbers.is_some() {
+            return Err(ProtocolError::new(
+                "numbers in a frame that has arrived whole",
+            ));
+        }
         let (payload, rest) = rest.split_at_checked(header.length).ok_or_else(cut_off)?;
         self.0 = rest;
         Ok((header, payload))

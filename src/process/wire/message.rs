@@ -25,6 +25,8 @@ use super::call::Call;
 use super::fields::{read, whole};
 use super::frame::{Frame, Kind, ProtocolError, bare};
 use super::program::Program;
+use crate::encoded::Encoded;
+use crate::sys::numbers::Numbers;
 
 /// The advice in the error for bytes that were sent not by a worker but by a task.
 pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has opened itself";
@@ -99,7 +101,7 @@ pub(crate) enum Request {
 impl Request {
     pub(crate) fn of(frame: Frame) -> Result<Self, ProtocolError> {
         match frame.kind {
-            Kind::Hello => Hello::read(&frame.payload).map(Self::Hello),
+            Kind::Hello => Hello::read(&frame.payload.bytes).map(Self::Hello),
             Kind::Initialize => Work::of(frame.payload).map(Self::Initialize),
             Kind::Task => Work::of(frame.payload).map(|work| Self::Task(frame.task, work)),
             Kind::LongTask => Ok(Self::LongTask(frame.task)),
@@ -115,12 +117,13 @@ impl Request {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) call: Call,
-    payload: Vec<u8>,
+    payload: Encoded,
 }
 
 impl Work {
-    fn of(payload: Vec<u8>) -> Result<Self, ProtocolError> {
+    fn of(payload: Encoded) -> Result<Self, ProtocolError> {
         let call = payload
+            .bytes
             .first_chunk()
             .ok_or_else(|| ProtocolError::new("a call without a function"))?;
         Ok(Self {
@@ -129,8 +132,11 @@ impl Work {
         })
     }
 
-    pub(crate) fn args(&self) -> &[u8] {
-        &self.payload[Call::BYTES..]
+    /// Returns the encoded arguments. The numbers that the encoding ends with are moved, so
+    /// the method returns them once.
+    pub(crate) fn args(&mut self) -> (&[u8], Option<Numbers>) {
+        let Encoded { bytes, numbers } = &mut self.payload;
+        (&bytes[Call::BYTES..], numbers.take())
     }
 }
 
@@ -146,23 +152,23 @@ pub(crate) enum Reply {
     Fetch(u64),
     /// The worker does not begin the task of the offer with this number.
     Declined(u64),
-    Answer(u64, Answer<Vec<u8>>),
+    Answer(u64, Answer<Encoded>),
 }
 
 impl Reply {
     pub(crate) fn of(frame: Frame) -> Result<Self, ProtocolError> {
         match frame.kind {
             Kind::Ready => Ok(Self::Ready),
-            Kind::Refused => read("refusal", &frame.payload).map(Self::Refused),
+            Kind::Refused => read("refusal", &frame.payload.bytes).map(Self::Refused),
             Kind::Initialized => Ok(Self::Initialized),
             Kind::InitializeFailed => {
-                InitializeFailure::read(&frame.payload).map(Self::InitializeFailed)
+                InitializeFailure::read(&frame.payload.bytes).map(Self::InitializeFailed)
             }
             Kind::Started => Ok(Self::Started(frame.task)),
             Kind::Fetch => Ok(Self::Fetch(frame.task)),
             Kind::Declined => Ok(Self::Declined(frame.task)),
             Kind::Returned => Ok(Self::Answer(frame.task, Answer::Returned(frame.payload))),
-            kind => Answer::read(kind, &frame.payload).map(|a| Self::Answer(frame.task, a)),
+            kind => Answer::read(kind, &frame.payload.bytes).map(|a| Self::Answer(frame.task, a)),
         }
     }
 }
@@ -198,7 +204,7 @@ mod tests {
         Frame {
             kind,
             task: 0,
-            payload: bytes.to_vec(),
+            payload: bytes.to_vec().into(),
         }
     }
 

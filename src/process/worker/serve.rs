@@ -17,13 +17,14 @@ use std::os::fd::OwnedFd;
 use std::process::{exit, id};
 use std::thread;
 
+use crate::encoded::Encoded;
 use crate::panic::watch_panics;
 use crate::process::transport::{
     self, OfferMemory, Rings, SCRIBBLED, WorkerReceiver, WorkerSender,
 };
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
-use crate::process::wire::frame::{Frame, Frames, Kind, ProtocolError, bare, set_cpu};
+use crate::process::wire::frame::{Frame, Header, Kind, ProtocolError, bare, set_cpu};
 use crate::process::wire::marker::EntryPoint;
 use crate::process::wire::message::{Hello, Request, Work, refused};
 use crate::process::wire::program::Program;
@@ -328,11 +329,12 @@ struct Answers<'a> {
 
 impl Answers<'_> {
     /// Runs a call, sends its answer, and returns the kind of the answer.
-    fn answer(&mut self, task: u64, work: Work) -> Option<Kind> {
-        let mut answer = std::mem::take(&mut self.buffer);
+    fn answer(&mut self, task: u64, mut work: Work) -> Option<Kind> {
+        let mut answer = Encoded::from(std::mem::take(&mut self.buffer));
+        let call = work.call;
         // SAFETY: `Hello` showed that the parent runs this very program, and the parent
         // makes its calls with the functions of `Call`.
-        if !unsafe { work.call.run(task, work.args(), &mut answer) } {
+        if !unsafe { call.run(task, work.args(), &mut answer) } {
             lost("the function that it is to call is not in this program");
         }
         // The request is freed before the answer is sent, because the parent may measure
@@ -343,13 +345,16 @@ impl Answers<'_> {
             // send an answer.
             current_process::end_now(0);
         }
-        set_cpu(&mut answer, current_process::cpu());
-        self.send(&answer);
-        let kind = Frames::within(&answer).next();
-        let kind = kind.and_then(Result::ok).map(|(header, _)| header.kind);
-        if answer.capacity() <= KEPT {
-            answer.clear();
-            self.buffer = answer;
+        let Encoded { mut bytes, numbers } = answer;
+        set_cpu(&mut bytes, current_process::cpu());
+        self.send(&bytes);
+        if let Some(numbers) = numbers {
+            self.send(numbers.bytes());
+        }
+        let kind = Header::of(&bytes).map(|header| header.kind);
+        if bytes.capacity() <= KEPT {
+            bytes.clear();
+            self.buffer = bytes;
         }
         kind
     }
@@ -390,8 +395,11 @@ impl Requests<'_> {
                 self.cpu = self.bytes.cpu();
                 return Some(Received::of(frame, None));
             }
+            // The rest of a message is on its way.
+            let is_inside = !self.bytes.is_between_frames();
+            let spins = is_inside || is_elsewhere(self.cpu);
             let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
-            let (call, spins) = (&mut self.call, is_elsewhere(self.cpu));
+            let call = &mut self.call;
             let takes_offers = self.takes_offers && !self.is_held;
             let received = self
                 .receiver

@@ -66,7 +66,8 @@ fn queued(pool: &Arc<Pool>) -> Completion<()> {
 
 fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Completion<()> {
     let call = bare(Kind::Task, 0).to_vec();
-    pool.queue(call, settings, one::<()>, None, true).unwrap()
+    pool.queue(call.into(), settings, one::<()>, None, true)
+        .unwrap()
 }
 
 /// Submits a task, and reports that the dummy worker has started it.
@@ -353,7 +354,15 @@ fn a_long_queue_does_not_keep_its_memory() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let call = bare(Kind::Task, 0).to_vec();
-    let queue = || pool.queue(call.clone(), TaskSettings::default(), one::<()>, None, true);
+    let queue = || {
+        pool.queue(
+            call.clone().into(),
+            TaskSettings::default(),
+            one::<()>,
+            None,
+            true,
+        )
+    };
     let all: Vec<_> = (0..20_000).map(|_| queue().unwrap()).collect();
     assert!(pool.lock().queue.capacity() >= 20_000);
     for task in &all {
@@ -644,7 +653,7 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     let mut call = bare(Kind::Task, 0).to_vec();
     call.resize(8 * channel::capacity(), 0);
     let task = pool
-        .queue(call, TaskSettings::default(), one::<()>, None, true)
+        .queue(call.into(), TaskSettings::default(), one::<()>, None, true)
         .unwrap();
     let mut state = pool.lock();
     let handle = state.workers.get_mut(&0).unwrap();
@@ -676,7 +685,7 @@ fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
         let mut call = bare(Kind::Task, 0).to_vec();
         call.resize(length, 0);
         let task = pool
-            .queue(call, TaskSettings::default(), one::<()>, None, true)
+            .queue(call.into(), TaskSettings::default(), one::<()>, None, true)
             .unwrap();
         let mut state = pool.lock();
         let handle = state.workers.get_mut(&0).unwrap();

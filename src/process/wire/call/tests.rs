@@ -31,18 +31,19 @@ fn frame(bytes: &[u8]) -> Frame {
 
 /// Runs the call of a request as a worker does, and returns the worker's reply.
 fn reply(request: &[u8]) -> Reply {
-    let (task, work) = match Request::of(frame(request)).unwrap() {
+    let (task, mut work) = match Request::of(frame(request)).unwrap() {
         Request::Task(task, work) => (task, work),
         Request::Initialize(work) => (0, work),
         other => panic!("{other:?}"),
     };
-    let mut out = Vec::new();
+    let (call, mut out) = (work.call, Encoded::default());
     // SAFETY: the test made the call in this process.
-    assert!(unsafe { work.call.run(task, work.args(), &mut out) });
-    Reply::of(frame(&out)).unwrap()
+    assert!(unsafe { call.run(task, work.args(), &mut out) });
+    let numbers = out.numbers.as_ref().map_or(&[][..], Numbers::bytes);
+    Reply::of(frame(&[&out.bytes, numbers].concat())).unwrap()
 }
 
-fn answer_to<A, R>(f: fn(A) -> R, args: &A) -> Answer<Vec<u8>>
+fn answer_to<A, R>(f: fn(A) -> R, args: &A) -> Answer<Encoded>
 where
     A: Serialize + DeserializeOwned,
     R: Serialize,
@@ -61,7 +62,7 @@ where
     R: Serialize + DeserializeOwned,
 {
     match answer_to(f, &args) {
-        Answer::Returned(bytes) => codec::decode(&bytes).unwrap(),
+        Answer::Returned(value) => codec::decode_moved(&value.bytes, value.numbers).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -97,7 +98,7 @@ fn a_function_of_a_library_is_not_shippable() {
 #[test]
 fn addresses_that_are_not_code_are_not_called() {
     let call = Call::one(double::<u8>).unwrap();
-    let mut out = Vec::new();
+    let mut out = Encoded::default();
     for (function, trampoline) in [
         (0, call.trampoline),
         (call.function, 0),
@@ -111,9 +112,9 @@ fn addresses_that_are_not_code_are_not_called() {
         assert_eq!(Call::from_bytes(call.to_bytes()), call);
         // SAFETY: the address of the function or of the trampoline is not in the program's
         // code, so `run` calls no function.
-        assert!(!unsafe { call.run(1, &[], &mut out) });
+        assert!(!unsafe { call.run(1, (&[], None), &mut out) });
     }
-    assert!(out.is_empty());
+    assert_eq!(out.len(), 0);
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn values_that_do_not_cross_fail_their_own_task() {
     // The answer is `Returned`, because the value is already encoded when its `Drop`
     // panics.
     assert!(
-        matches!(answer_to(make, &5), Answer::Returned(bytes) if codec::decode(&bytes) == Ok(5_u8))
+        matches!(answer_to(make, &5), Answer::Returned(bytes) if codec::decode(&bytes.bytes) == Ok(5_u8))
     );
     let refused = task_frame(Call::one(|_: Picky| ()).unwrap(), &Picky(1)).unwrap_err();
     assert!(refused.type_name.ends_with("Picky"));
@@ -195,7 +196,7 @@ fn each_item_of_a_chunk_has_an_answer_of_its_own() {
     let Reply::Answer(0, Answer::Returned(bytes)) = reply(&chunk.into_frame()) else {
         panic!("a chunk returns");
     };
-    let all: Vec<_> = answers(&bytes).map(Result::unwrap).collect();
+    let all: Vec<_> = answers(&bytes.bytes).map(Result::unwrap).collect();
     assert!(all.iter().map(|(n, _)| *n).eq(0..6));
     let kinds = all.iter().map(|(_, answer)| match answer {
         Answer::Returned(bytes) => codec::decode::<u8>(bytes).unwrap().to_string(),
@@ -224,9 +225,9 @@ fn the_answer_of_a_chunk_says_how_long_the_chunk_ran() {
     let Reply::Answer(0, Answer::Returned(bytes)) = reply(&chunk.into_frame()) else {
         panic!("a chunk returns");
     };
-    let ran = run_time(&bytes).unwrap();
+    let ran = run_time(&bytes.bytes).unwrap();
     assert!(2 * NAP <= ran && ran <= start.elapsed(), "{ran:?}");
-    assert_eq!(run_time(&bytes[..7]), None);
+    assert_eq!(run_time(&bytes.bytes[..7]), None);
     assert_eq!(run_time(&[0xff; 8]), Some(Duration::from_nanos(u64::MAX)));
 }
 
@@ -253,4 +254,79 @@ fn an_initializer_says_how_it_went() {
         failed,
         Reply::InitializeFailed(InitializeFailure::Undecodable(_))
     ));
+}
+
+/// Returns the bytes of a frame, and the address of the numbers that the frame ends with.
+fn bytes_of(frame: &Encoded) -> (Vec<u8>, Option<usize>) {
+    let numbers = frame.numbers.as_ref().map(Numbers::bytes);
+    let all = [&frame.bytes, numbers.unwrap_or_default()].concat();
+    (all, numbers.map(|numbers| numbers.as_ptr().addr()))
+}
+
+fn moves<N: bytemuck::Pod + Serialize + DeserializeOwned + fmt::Debug + PartialEq>(count: usize) {
+    let number = |n: usize| {
+        let bytes = [n.to_ne_bytes(), n.to_ne_bytes()];
+        bytemuck::pod_read_unaligned(&bytes.as_flattened()[..size_of::<N>()])
+    };
+    let vector: Vec<N> = (0..count).map(number).collect();
+    let address = vector.as_ptr().addr();
+    let call = Call::one(|vector: Vec<N>| vector).unwrap();
+    let frame = task_frame_of(call, vector.clone()).unwrap();
+    assert_eq!(frame.numbers.is_some(), count * size_of::<N>() >= 64 << 10);
+    let own = task_frame_of(call, vector).unwrap();
+    let (request, moved) = bytes_of(&own);
+    assert_eq!(
+        moved.is_some_and(|moved| moved == address),
+        frame.numbers.is_some()
+    );
+    // The encoding is the same as that of a copy, except for the header.
+    let copied = task_frame(call, &(0..count).map(number).collect::<Vec<N>>()).unwrap();
+    assert_eq!(request[24..], copied[24..]);
+    let Reply::Answer(0, Answer::Returned(value)) = reply(&request) else {
+        panic!("the call returns its argument");
+    };
+    assert_eq!(value.numbers.is_some(), frame.numbers.is_some());
+    let arrived: Vec<N> = codec::decode_moved(&value.bytes, value.numbers).unwrap();
+    assert_eq!(arrived, (0..count).map(number).collect::<Vec<N>>());
+}
+
+#[test]
+fn a_long_vector_of_numbers_is_moved_and_not_copied() {
+    moves::<u8>((64 << 10) - 1);
+    moves::<u8>(64 << 10);
+    moves::<i8>(300_001);
+    moves::<u16>(32 << 10);
+    moves::<f32>(16 << 10);
+    moves::<f64>(8191);
+    moves::<f64>(100_000);
+    moves::<usize>(100_000);
+    moves::<i128>(100_000);
+}
+
+#[test]
+fn a_long_vector_that_a_custom_type_reads_is_decoded_from_a_copy() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Wrapped(Vec<u32>);
+    let mut out = Encoded::default();
+    assert!(codec::keep(vec![7_u32; 20_000], &mut out).is_none());
+    let Encoded { bytes, numbers } = out;
+    let wrapped: Wrapped = codec::decode_moved(&bytes, numbers).unwrap();
+    assert_eq!(wrapped, Wrapped(vec![7; 20_000]));
+    // The count does not fit the bytes, or the numbers are of another kind.
+    let numbers = || Some(Numbers::from_vec(vec![7_u32; 20_000]));
+    for cut in 0..bytes.len() {
+        assert!(codec::decode_moved::<Vec<u32>>(&bytes[..cut], numbers()).is_err());
+    }
+    let as_reals = codec::decode_moved::<Vec<f32>>(&bytes, numbers());
+    assert!(as_reals.unwrap_err().reason.contains("a u32"));
+}
+
+#[test]
+fn a_value_that_is_no_vector_of_numbers_is_not_moved() {
+    let mut out = Encoded::default();
+    assert!(codec::keep(String::from_utf8(vec![b'x'; 100_000]).unwrap(), &mut out).is_some());
+    assert!(codec::keep(vec![true; 100_000], &mut out).is_some());
+    assert!(codec::keep((vec![1_u8; 100_000], 1), &mut out).is_some());
+    assert!(codec::keep(Some(vec![1_u8; 100_000]), &mut out).is_some());
+    assert_eq!(out, Encoded::default());
 }

@@ -16,6 +16,7 @@ use bytemuck::{Pod, cast_slice};
 use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use super::tag;
+use crate::sys::numbers::Numbers;
 
 /// The numbers of a list, as the bytes that these numbers have in memory.
 #[derive(Debug)]
@@ -85,6 +86,25 @@ macro_rules! numbers {
             })*
             None
         }
+
+        /// Moves a vector of numbers, and returns it with its tag and the number of its
+        /// elements. Returns the value itself if it is not a vector of numbers.
+        pub(super) fn into_numbers<T>(value: T) -> Result<(u8, usize, Numbers), T> {
+            $(if typeid::of::<T>() == typeid::of::<Vec<$number>>() {
+                let vector = moved::<T, Vec<$number>>(value);
+                return Ok((tag::$tag, vector.len(), Numbers::from_vec(vector)));
+            })*
+            Err(value)
+        }
+
+        /// Moves numbers into a value of type `T`. Returns the numbers if `T` is not a vector
+        /// of numbers with this tag.
+        pub(super) fn from_numbers<T>(found: u8, numbers: Numbers) -> Result<T, Numbers> {
+            $(if found == tag::$tag && typeid::of::<T>() == typeid::of::<Vec<$number>>() {
+                return numbers.into_vec::<$number>().map(moved::<Vec<$number>, T>);
+            })*
+            Err(numbers)
+        }
     };
 }
 
@@ -118,6 +138,19 @@ fn downcast<T: ?Sized, U>(value: &T) -> Option<&U> {
     // is a `Vec` of numbers, which has no lifetimes.
     (typeid::of::<T>() == typeid::of::<U>())
         .then(|| unsafe { &*std::ptr::from_ref(value).cast::<U>() })
+}
+
+/// Converts a value into the same type, which has another name.
+///
+/// # Panics
+///
+/// Panics if the types differ.
+fn moved<T, U>(value: T) -> U {
+    assert_eq!(typeid::of::<T>(), typeid::of::<U>());
+    let value = ManuallyDrop::new(value);
+    // SAFETY: `T` and `U` differ at most in lifetimes, and one of them is a `Vec` of
+    // numbers, which has no lifetimes. `ManuallyDrop` keeps the original from being dropped.
+    unsafe { transmute_copy::<ManuallyDrop<T>, U>(&value) }
 }
 
 impl<'a> Block<'a> {

@@ -33,7 +33,11 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::block::{block_of, from_numbers, into_numbers};
+use self::output::put_length;
 use self::refusal::Refusal;
+use crate::encoded::Encoded;
+use crate::sys::numbers::Numbers;
 
 /// The size, in bytes, above which the decoder checks that there is memory for a value.
 const LARGE: usize = 1 << 20;
@@ -80,6 +84,68 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
         out.truncate(before);
         CodecFault::new::<T>(refusal)
     })
+}
+
+/// The size of a vector, in bytes, from which on [`keep`] takes its memory. Copying a
+/// shorter vector takes less time than the messages that a long call needs.
+const LONG: usize = 64 << 10;
+
+/// Moves a long vector of primitive numbers into the encoding, without a copy. Returns any
+/// other value, which the caller encodes by [`encode`].
+pub(crate) fn keep<T>(value: T, out: &mut Encoded) -> Option<T> {
+    if block_of(&value).is_none_or(|block| block.bytes.len() < LONG) {
+        return Some(value);
+    }
+    match into_numbers(value) {
+        Ok((tag, count, numbers)) => {
+            put_head(tag, count, &mut out.bytes);
+            out.numbers = Some(numbers);
+            None
+        }
+        Err(value) => Some(value),
+    }
+}
+
+/// Appends what stands in front of the numbers in the encoding of a vector of numbers.
+fn put_head(tag: u8, count: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0, tag::PACKED, tag]);
+    put_length(out, count);
+}
+
+/// Returns the vector that [`keep`] has moved, without a copy. Returns the numbers if the
+/// encoding is not the encoding of a `T`.
+fn kept<T>(head: &[u8], numbers: Numbers) -> Result<T, Numbers> {
+    let tag = head.get(2).copied().unwrap_or_default();
+    let mut expected = Vec::with_capacity(head.len());
+    put_head(
+        tag,
+        numbers.bytes().len() / usize::from(numbers.size()),
+        &mut expected,
+    );
+    match head == expected {
+        true => from_numbers(tag, numbers),
+        false => Err(numbers),
+    }
+}
+
+/// Like [`decode`], for an encoding that may end with the memory of a vector.
+///
+/// # Errors
+///
+/// Returns the errors of [`decode`].
+///
+/// # Panics
+///
+/// Panics if the value's `Deserialize` panics.
+pub(crate) fn decode_moved<T: DeserializeOwned>(
+    bytes: &[u8],
+    numbers: Option<Numbers>,
+) -> Result<T, CodecFault> {
+    match numbers.map(|numbers| kept(bytes, numbers)) {
+        None => decode(bytes),
+        Some(Ok(value)) => Ok(value),
+        Some(Err(numbers)) => decode(&[bytes, numbers.bytes()].concat()),
+    }
 }
 
 /// Decodes a value from `bytes`. The encoding of the value must take up all bytes.

@@ -97,7 +97,7 @@ impl Spoken {
         }
     }
 
-    fn ask<A, R>(&mut self, task: u64, f: fn(A) -> R, args: A) -> Option<Answer<Vec<u8>>>
+    fn ask<A, R>(&mut self, task: u64, f: fn(A) -> R, args: A) -> Option<Answer<Encoded>>
     where
         A: Serialize + DeserializeOwned,
         R: Serialize,
@@ -118,7 +118,9 @@ impl Spoken {
         R: Serialize + DeserializeOwned,
     {
         match self.ask(1, f, args) {
-            Some(Answer::Returned(bytes)) => codec::decode(&bytes).unwrap(),
+            Some(Answer::Returned(bytes)) => {
+                codec::decode_moved(&bytes.bytes, bytes.numbers).unwrap()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -266,7 +268,7 @@ fn all_may_be_said_at_once() {
     let Some(Reply::Answer(0, Answer::Returned(bytes))) = worker.read_replies() else {
         panic!("it returns");
     };
-    let name: Option<String> = codec::decode(&bytes).unwrap();
+    let name: Option<String> = codec::decode(&bytes.bytes).unwrap();
     assert_eq!(name.as_deref(), Some("set before"));
     assert!(worker.ended().success());
 }

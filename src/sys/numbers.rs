@@ -1,0 +1,261 @@
+//! [`Numbers`]: a vector of primitive numbers whose type is known only at run time.
+//!
+//! A long vector that is sent to another process, or arrives from there, is such a value
+//! on its way. The sending process takes the memory of the caller's vector, and the
+//! receiving process fills the memory of the vector that its caller gets. So neither
+//! process copies the numbers from one buffer of its own to another.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, realloc};
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+use std::slice;
+
+use bytemuck::Pod;
+#[cfg(target_os = "linux")]
+use rustix::mm::{Advice, madvise};
+
+/// A vector of primitive numbers. The numbers of an incomplete vector at the end are
+/// missing.
+pub(crate) struct Numbers {
+    /// The allocation, which has room for `capacity` bytes, or a dangling pointer if the
+    /// capacity is 0. The allocator has got the layout of an array of `element`.
+    start: NonNull<u8>,
+    /// The number of initialized bytes at the start of the allocation.
+    length: usize,
+    capacity: usize,
+    /// The layout of one number, whose size is not 0.
+    element: Layout,
+}
+
+// SAFETY: the value owns its memory, which holds numbers.
+unsafe impl Send for Numbers {}
+// SAFETY: a shared reference only reads the memory.
+unsafe impl Sync for Numbers {}
+
+impl Numbers {
+    /// Returns an empty vector of numbers of this size in bytes, or `None` if no primitive
+    /// number has this size.
+    pub(crate) fn new(size: u8) -> Option<Self> {
+        let element = match size {
+            1 => Layout::new::<u8>(),
+            2 => Layout::new::<u16>(),
+            4 => Layout::new::<u32>(),
+            8 => Layout::new::<u64>(),
+            16 => Layout::new::<u128>(),
+            _ => return None,
+        };
+        Some(Self::empty(element))
+    }
+
+    /// Returns an empty vector of bytes.
+    pub(crate) fn of_bytes() -> Self {
+        Self::empty(Layout::new::<u8>())
+    }
+
+    /// Returns `true` if there are primitive numbers of this size in bytes.
+    pub(crate) fn is_size(size: u8) -> bool {
+        Self::new(size).is_some()
+    }
+
+    const fn empty(element: Layout) -> Self {
+        Self {
+            start: NonNull::dangling(),
+            length: 0,
+            capacity: 0,
+            element,
+        }
+    }
+
+    /// Returns the size of one number in bytes.
+    pub(crate) fn size(&self) -> u8 {
+        self.element.size() as u8
+    }
+
+    /// Takes the memory of a vector.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no primitive number has the size of `N`.
+    pub(crate) fn from_vec<N: Pod>(numbers: Vec<N>) -> Self {
+        let mut empty = Self::empty(Layout::new::<N>());
+        assert!(u8::try_from(size_of::<N>()).is_ok_and(Self::is_size));
+        let mut numbers = ManuallyDrop::new(numbers);
+        if let Some(start) = NonNull::new(numbers.as_mut_ptr()) {
+            empty.start = start.cast();
+            empty.length = size_of::<N>() * numbers.len();
+            empty.capacity = size_of::<N>() * numbers.capacity();
+        }
+        empty
+    }
+
+    /// Returns the vector, without a copy. Returns an error if numbers of type `N` have
+    /// another layout. Drops the bytes at the end that are fewer than one number has.
+    pub(crate) fn into_vec<N: Pod>(self) -> Result<Vec<N>, Self> {
+        if self.element != Layout::new::<N>() {
+            return Err(self);
+        }
+        let this = ManuallyDrop::new(self);
+        if this.capacity == 0 {
+            return Ok(Vec::new());
+        }
+        let [length, capacity] = [this.length, this.capacity].map(|bytes| bytes / size_of::<N>());
+        // SAFETY: the allocation has the layout of an array of `capacity` numbers of type
+        // `N`, because its capacity is a multiple of their size. The first `length` numbers
+        // are initialized, and any bytes are a number because `N` is `Pod`. `ManuallyDrop`
+        // leaves the memory to the vector.
+        Ok(unsafe { Vec::from_raw_parts(this.start.as_ptr().cast(), length, capacity) })
+    }
+
+    /// Returns the bytes of the numbers.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the first `length` bytes of the allocation are initialized.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
+    /// Returns the bytes of the numbers.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the first `length` bytes of the allocation are initialized, and the
+        // allocation belongs to this value alone.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+
+    /// Makes the vector `length` bytes long, which is a multiple of the size of a number
+    /// and not less than before. The new bytes are zeros. Returns `false` and changes
+    /// nothing if there is not enough memory.
+    ///
+    /// The pages of a large vector that was empty come into being only when they are
+    /// written.
+    #[must_use]
+    pub(crate) fn grow(&mut self, length: usize) -> bool {
+        assert!(length >= self.length && length % self.element.size() == 0);
+        let is_larger = length > self.capacity;
+        if is_larger && !self.reserve(length) {
+            return false;
+        }
+        // The allocator has zeroed the allocation of a vector that was empty.
+        if !(is_larger && self.length == 0) {
+            // SAFETY: the allocation has at least `length` bytes.
+            let new = unsafe { self.start.as_ptr().add(self.length) };
+            // SAFETY: `new` is followed by the remaining bytes of the allocation.
+            unsafe { new.write_bytes(0, length - self.length) };
+        }
+        self.length = length;
+        true
+    }
+
+    /// Makes the allocation larger. If the vector was empty, the allocation is zeroed.
+    fn reserve(&mut self, capacity: usize) -> bool {
+        let (Some(old), Some(new)) = (self.layout(self.capacity), self.layout(capacity)) else {
+            return false;
+        };
+        let start = if self.length == 0 {
+            self.free();
+            // SAFETY: the layout has a size, because the capacity is larger than before.
+            unsafe { alloc_zeroed(new) }
+        } else {
+            // SAFETY: the allocation has the old layout. The new size is larger, and the
+            // new layout shows that it does not overflow.
+            unsafe { realloc(self.start.as_ptr(), old, new.size()) }
+        };
+        let Some(start) = NonNull::new(start) else {
+            return false;
+        };
+        #[cfg(target_os = "linux")]
+        ask_for_huge_pages(start, capacity);
+        self.start = start;
+        self.capacity = capacity;
+        true
+    }
+
+    fn layout(&self, bytes: usize) -> Option<Layout> {
+        Layout::from_size_align(bytes, self.element.align()).ok()
+    }
+
+    /// Frees the allocation.
+    fn free(&mut self) {
+        if let Some(layout) = self
+            .layout(self.capacity)
+            .filter(|layout| layout.size() > 0)
+        {
+            // SAFETY: the allocator has returned this allocation for this layout, and no
+            // reference to the memory remains.
+            unsafe { dealloc(self.start.as_ptr(), layout) };
+        }
+        self.start = NonNull::dangling();
+        self.length = 0;
+        self.capacity = 0;
+    }
+}
+
+/// The size of a huge page on the most frequent processors, in bytes.
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Asks the system to use huge pages for the whole huge pages of new memory, which will all
+/// be written. With pages of 4 KiB, making the pages takes longer than writing the bytes.
+#[cfg(target_os = "linux")]
+fn ask_for_huge_pages(start: NonNull<u8>, length: usize) {
+    let before = start.as_ptr().align_offset(HUGE_PAGE);
+    let huge = length.saturating_sub(before) / HUGE_PAGE * HUGE_PAGE;
+    if huge == 0 {
+        return;
+    }
+    // SAFETY: `before` is less than `length`, because `huge` is not 0.
+    let start = unsafe { start.as_ptr().add(before) };
+    // SAFETY: the range belongs to an allocation of this process, and the advice changes no
+    // byte of it.
+    let advised = unsafe { madvise(start.cast(), huge, Advice::LinuxHugepage) };
+    // A system without huge pages refuses the advice, which only makes it slower.
+    let _ = advised;
+}
+
+impl Drop for Numbers {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+impl fmt::Debug for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Numbers({} bytes)", self.length)
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_comes_back_with_its_memory() {
+        let mut vector = vec![1.5_f64, 2.5, -0.0];
+        vector.reserve_exact(7);
+        let (start, capacity) = (vector.as_ptr(), vector.capacity());
+        let numbers = Numbers::from_vec(vector);
+        assert_eq!(numbers.bytes()[..8], 1.5_f64.to_ne_bytes());
+        let numbers = numbers.into_vec::<u32>().unwrap_err();
+        let vector = numbers.into_vec::<f64>().unwrap();
+        assert_eq!(vector, [1.5, 2.5, -0.0]);
+        assert_eq!((vector.as_ptr(), vector.capacity()), (start, capacity));
+        assert!(Numbers::from_vec(Vec::<u16>::new()).bytes().is_empty());
+    }
+
+    #[test]
+    fn a_vector_that_grows_keeps_its_numbers_and_gets_zeros() {
+        let mut numbers = Numbers::new(4).unwrap();
+        assert!(numbers.bytes().is_empty());
+        for length in [4, 8, 8, 4096, 1 << 20] {
+            let before = numbers.bytes().len();
+            assert!(numbers.grow(length));
+            assert!(numbers.bytes()[before..].iter().all(|byte| *byte == 0));
+            numbers.bytes_mut()[before..].fill(7);
+            assert!(numbers.bytes().iter().all(|byte| *byte == 7));
+        }
+        assert!(!numbers.grow(usize::MAX - 3), "there is not so much memory");
+        assert!(!numbers.grow(1 << 60), "there is not so much memory");
+        let vector = numbers.into_vec::<u32>().unwrap();
+        assert_eq!(vector, vec![0x0707_0707; 1 << 18]);
+        let empty = Numbers::new(1).unwrap();
+        assert!(empty.into_vec::<u8>().unwrap().is_empty());
+    }
+}
