@@ -2,8 +2,8 @@
 //!
 //! The memory belongs to a file that has no name (memfd_create(2)). The file is sealed, so
 //! no process can make it shorter: a read behind the end of a mapped file would end this
-//! process by SIGBUS. All pages exist from the start, so a shortage of memory is an error
-//! when the memory is made, and no signal later.
+//! process by SIGBUS. All pages exist before they are written, so a shortage of memory is
+//! an error when the memory is made or reserved, and no signal later.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
-    memfd_create,
+    ftruncate, memfd_create,
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -45,24 +45,30 @@ impl SharedMemory {
     /// Returns an error if the system is short of memory or descriptors, or if it does not
     /// allow this process to create such a file.
     pub(crate) fn create(words: usize) -> io::Result<(Self, OwnedFd)> {
-        Self::create_with(words, SealFlags::empty())
+        Self::create_with(words, words, SealFlags::empty())
     }
 
     /// Creates shared memory to which only this process can write. The other processes map
-    /// it by [`open_to_read`](Self::open_to_read).
+    /// it by [`open_to_read`](Self::open_to_read). This process may write only the first
+    /// `reserved` words, before [`reserve`] has reserved more.
     ///
     /// # Errors
     ///
     /// Returns the errors of [`create`](Self::create). Returns an error if the kernel is
     /// older than Linux 5.1, which does not know such memory.
-    pub(crate) fn create_to_read(words: usize) -> io::Result<(Self, OwnedFd)> {
-        Self::create_with(words, SealFlags::FUTURE_WRITE)
+    pub(crate) fn create_to_read(words: usize, reserved: usize) -> io::Result<(Self, OwnedFd)> {
+        Self::create_with(words, reserved, SealFlags::FUTURE_WRITE)
     }
 
-    fn create_with(words: usize, more_seals: SealFlags) -> io::Result<(Self, OwnedFd)> {
+    fn create_with(
+        words: usize,
+        reserved: usize,
+        more_seals: SealFlags,
+    ) -> io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = move_above_stdio(memfd_create(c"concurrent-futures", flags)?)?;
-        fallocate(&file, FallocateFlags::empty(), 0, 8 * words as u64)?;
+        ftruncate(&file, 8 * words as u64)?;
+        reserve(&file, reserved)?;
         // The mapping comes first, because no later mapping may write to sealed memory.
         let memory = Self::map(&file, words, ProtFlags::READ | ProtFlags::WRITE)?;
         fcntl_add_seals(&file, SEALS | more_seals)?;
@@ -115,6 +121,20 @@ impl SharedMemory {
     }
 }
 
+/// Makes the pages of the first `words` words of the shared memory that belongs to the file.
+///
+/// # Errors
+///
+/// Returns an error if the system is short of memory.
+pub(crate) fn reserve(file: &OwnedFd, words: usize) -> io::Result<()> {
+    Ok(fallocate(
+        file,
+        FallocateFlags::empty(),
+        0,
+        8 * words as u64,
+    )?)
+}
+
 impl Drop for SharedMemory {
     fn drop(&mut self) {
         // SAFETY: this value owns the mapping, and no reference to its words is left. An
@@ -126,8 +146,6 @@ impl Drop for SharedMemory {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
-
-    use rustix::fs::ftruncate;
 
     use super::*;
 
@@ -153,10 +171,17 @@ mod tests {
 
     #[test]
     fn no_other_process_can_write_to_memory_that_is_to_be_read() {
-        let (ours, file) = SharedMemory::create_to_read(1024).unwrap();
-        let theirs = SharedMemory::open_to_read(&file, 1024).unwrap();
-        ours.words()[7].store(8, Ordering::Relaxed);
-        assert_eq!(theirs.words()[7].load(Ordering::Relaxed), 8);
+        let (ours, file) = SharedMemory::create_to_read(4096, 1024).unwrap();
+        let theirs = SharedMemory::open_to_read(&file, 4096).unwrap();
+        let blocks = || fstat(&file).unwrap().st_blocks;
+        assert_eq!(blocks(), 1024 * 8 / 512);
+        reserve(&file, 4096).unwrap();
+        assert_eq!(blocks(), 4096 * 8 / 512);
+        assert!(reserve(&file, 8192).is_err(), "the memory cannot grow");
+        for word in [7, 4095] {
+            ours.words()[word].store(8, Ordering::Relaxed);
+            assert_eq!(theirs.words()[word].load(Ordering::Relaxed), 8);
+        }
         assert!(SharedMemory::open(&file, 1024).is_err());
         assert!(rustix::io::write(&file, &[1]).is_err());
     }

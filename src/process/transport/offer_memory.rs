@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::offers::{Offers, Status, Taker, code, space, words};
 use super::rings::Part;
-use crate::sys::shared_memory::SharedMemory;
+use crate::sys::shared_memory::{SharedMemory, reserve};
 
 /// The largest number of offers at the same time. So many empty tasks keep the workers busy
 /// for longer than the parent needs to wake up and to offer more.
@@ -20,6 +20,10 @@ const SLOTS: usize = 256;
 /// The number of words of space for calls that are longer than a slot. Half of the cache of
 /// a CPU holds them.
 const SPACE: usize = (512 << 10) / 8;
+
+/// The number of words of space that the parent reserves at a time. A new pool has reserved
+/// none, because most calls fit into a slot, and making pages takes time.
+const RESERVED: usize = (64 << 10) / 8;
 
 /// The number of bytes of the longest call that is offered as a whole.
 const LONGEST: usize = 64 << 10;
@@ -62,6 +66,8 @@ pub(crate) struct PoolOffers {
     /// The offers that have space, with the first word and the word behind the last one, in
     /// the order of the offers.
     allotted: VecDeque<(u64, Range<usize>)>,
+    /// The number of words at the start of the space that may be written.
+    reserved: usize,
 }
 
 impl PoolOffers {
@@ -72,7 +78,8 @@ impl PoolOffers {
     /// Returns an error if the system is short of memory or descriptors, or refuses shared
     /// memory.
     pub(crate) fn create() -> io::Result<Self> {
-        let (calls, calls_file) = SharedMemory::create_to_read(words(SLOTS, SPACE))?;
+        let (calls, calls_file) =
+            SharedMemory::create_to_read(words(SLOTS, SPACE), words(SLOTS, 0))?;
         let (statuses, statuses_file) = SharedMemory::create(SLOTS)?;
         let key = RandomState::new().build_hasher().finish();
         Ok(Self {
@@ -80,6 +87,7 @@ impl PoolOffers {
             files: Arc::new([calls_file, statuses_file]),
             key,
             allotted: VecDeque::new(),
+            reserved: 0,
         })
     }
 
@@ -105,6 +113,7 @@ impl PoolOffers {
             return Some(self.offer_in_slot(call));
         }
         let start = self.space(words, oldest.unwrap_or(offer))?;
+        self.reserve(start + words)?;
         self.allotted.push_back((offer, start..start + words));
         self.offers.offer(call, start);
         Some(offer)
@@ -141,6 +150,17 @@ impl PoolOffers {
             return Some(last.end);
         }
         (!has_wrapped && words <= first.start).then_some(0)
+    }
+
+    /// Reserves the first words of the space. Returns `None` if the system is short of memory.
+    fn reserve(&mut self, space: usize) -> Option<()> {
+        if space > self.reserved {
+            let more = space.next_multiple_of(RESERVED);
+            let [calls, _] = &*self.files;
+            reserve(calls, words(SLOTS, more)).ok()?;
+            self.reserved = more;
+        }
+        Some(())
     }
 
     /// Tells the workers that no offer before `oldest`, or no offer at all, may be open.
