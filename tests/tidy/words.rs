@@ -11,7 +11,16 @@ const ASKING: &[&str] = &[
 
 /// Private words that the sources once had, and nobody else would understand.
 const PRIVATE: &[&str] = &[
-    "tidings", "telling", "teller", "seat", "hush", "lane", "owed", "whoever",
+    "tidings",
+    "telling",
+    "teller",
+    "seat",
+    "hush",
+    "lane",
+    "owed",
+    "whoever",
+    "invite",
+    "invitation",
 ];
 
 #[test]

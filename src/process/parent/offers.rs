@@ -114,7 +114,7 @@ impl Pool {
                 break;
             }
             if let Some(handle) = workers.get_mut(number) {
-                to_wake -= usize::from(handle.invite(to_wake > 0));
+                to_wake -= usize::from(handle.expect_take(to_wake > 0));
             }
         }
     }
@@ -213,11 +213,11 @@ impl Pool {
             self.revoke(state, &scribbled);
             self.dispatch(state);
         }
-        let is_invited = |handle: &&mut WorkerHandle| handle.invitation.is_some();
-        for handle in state.workers.values_mut().filter(is_invited) {
+        let has_limit = |handle: &&mut WorkerHandle| handle.take_limit.is_some();
+        for handle in state.workers.values_mut().filter(has_limit) {
             // A worker that sleeps again has looked for an offer.
             if handle.is_asleep() {
-                handle.invitation = None;
+                handle.take_limit = None;
             }
         }
     }

@@ -1,11 +1,30 @@
-//! [`Progress`]: a time limit for a worker that has to start the task it was sent, or to
-//! send the remaining bytes of a frame.
+//! [`Progress`]: a time limit for what a worker has to do at once. [`Checks`]: the times at
+//! which the pool asks a worker with a task if it waits for a message.
+//!
+//! A `Progress` limits the time of a worker
+//!
+//! * to start the task that it has taken or that it was sent, or to ask for the task's call
+//!   or decline the task (`WorkerHandle::progress`),
+//! * to send the remaining bytes of a message, or to read those of a message to it
+//!   (`progress` too),
+//! * to take an offer while it is idle (`WorkerHandle::take_limit`).
 //!
 //! A worker that was stopped (`SIGSTOP`), or whose stream a task has corrupted, makes no
-//! progress. The supervisor checks the progress of a worker a few times, and kills the
-//! worker if no byte was sent or received between these checks. The limit counts checks as
-//! well as time. If this process and its workers are frozen together and later thawed, most
-//! of the checks still remain, and the supervisor does not kill the workers.
+//! progress. The supervisor checks a worker a few times, and kills the worker if no byte
+//! was sent or received between these checks. The limit to take an offer does not depend on
+//! bytes: it ends when the worker has taken an offer, or sleeps because it has found none.
+//! Its last check remains as long as no offer is open, because other workers may have been
+//! faster.
+//!
+//! The limit counts checks as well as time. If this process and its workers are frozen
+//! together and later thawed, most of the checks still remain, and the supervisor does not
+//! kill the workers. After the first check, a worker counts as *late*: an idle worker that
+//! is late does not count as awake (`offers.rs`), and a worker that is late to copy the call
+//! of its offer is killed at once if the pool can make no further offer.
+//!
+//! `Checks` concerns a worker that runs a task, and whose answer may have been destroyed in
+//! the shared memory (`transport/mod.rs`). They kill no worker that works: the worker
+//! itself says if it waits.
 
 use std::time::{Duration, Instant};
 

@@ -103,16 +103,16 @@ pub(super) fn main(pool: &Arc<Pool>) {
             .workers
             .values()
             .filter_map(|handle| handle.progress.as_ref());
-        let invitations = state
+        let take_limits = state
             .workers
             .values()
-            .filter_map(|handle| handle.invitation.as_ref());
+            .filter_map(|handle| handle.take_limit.as_ref());
         // If the pool has sent a task since the last round, the sleep has a timeout. A
         // submitting thread then does not have to wake the supervisor.
         let was_active = state.was_active;
         let wake_at = deadlines
             .chain(progress.map(Progress::next_check))
-            .chain(invitations.map(Progress::next_check))
+            .chain(take_limits.map(Progress::next_check))
             .chain(was_active.then(|| Instant::now() + progress::INTERVAL))
             .chain(state.workers.values().filter_map(WorkerHandle::next_check))
             .chain(state.not_before)
@@ -329,7 +329,7 @@ impl Pool {
         let has_limit = |handle: &WorkerHandle| {
             handle.deadline.is_some()
                 || handle.progress.is_some()
-                || handle.invitation.is_some()
+                || handle.take_limit.is_some()
                 || handle.next_check().is_some()
         };
         if !state.workers.values().any(has_limit) {
@@ -341,9 +341,9 @@ impl Pool {
         let is_full = offered.is_some_and(|offered| !offered.has_room());
         for handle in state.workers.values_mut() {
             handle.check_if_due(now);
-            let invitation = handle.invitation.as_mut();
-            if invitation.is_some_and(|invitation| invitation.is_given_up_if(now, is_any_open)) {
-                handle.invitation = None;
+            let take_limit = handle.take_limit.as_mut();
+            if take_limit.is_some_and(|limit| limit.is_given_up_if(now, is_any_open)) {
+                handle.take_limit = None;
                 handle.kill(KillReason::Misbehaved(NOT_TAKEN_UP.to_owned()));
             }
             let keeps_slot = is_full && handle.in_flight().is_some_and(|task| task.offer.is_some());

@@ -15,7 +15,7 @@
 //! | state | messages it may send | limit | the task in flight, if its process ends |
 //! |---|---|---|---|
 //! | Starting | `Ready`, or `Refused`; then, with an initializer, how that ended | `START_LIMIT` until `Ready`, none for the initializer | - |
-//! | Idle | with offers: what it says of a task that it has taken (`offers.rs`) | an invitation (`Progress`) | - |
+//! | Idle | with offers: what it says of a task that it has taken (`offers.rs`) | the take limit ([`Progress`]), while there are open offers | - |
 //! | Busy, sent | `Started`, or `Fetch` or `Declined` | [`Progress`] | is sent to another worker |
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
 //! | Leaving | the message it was about to send when it was told to exit | `EXIT_LIMIT` | - |
@@ -121,8 +121,9 @@ pub(super) struct WorkerHandle {
     pub(super) has_begun: bool,
     /// The number of the task that the worker has begun last, or 0.
     pub(super) last_begun: u64,
-    /// The time limit of an idle worker to take one of the offered tasks.
-    pub(super) invitation: Option<Progress>,
+    /// The limited time in which the worker, which is idle, has to take an offer, unless
+    /// another worker takes it. `None` while there is no offer that the worker has to take.
+    pub(super) take_limit: Option<Progress>,
 }
 
 impl WorkerHandle {
@@ -150,7 +151,7 @@ impl WorkerHandle {
             done: 0,
             has_begun: false,
             last_begun: 0,
-            invitation: None,
+            take_limit: None,
         }
     }
 
@@ -183,7 +184,7 @@ impl WorkerHandle {
     /// sent.
     pub(super) fn expect_start(&mut self, in_flight: InFlight, now: Instant) {
         self.activity = WorkerState::Busy(in_flight);
-        self.invitation = None;
+        self.take_limit = None;
         self.progress = Some(Progress::from(now));
         self.says_waiting = false;
         self.checks = self.end.is_shared().then(|| Checks::from(now));
@@ -192,9 +193,9 @@ impl WorkerHandle {
     /// Gives the worker, which is idle, a limited time to take an offer, unless another
     /// worker takes it. If `wakes` is set, wakes the worker if it sleeps, and returns
     /// `true` if it did.
-    pub(super) fn invite(&mut self, wakes: bool) -> bool {
-        if self.invitation.is_none() {
-            self.invitation = Some(Progress::from(Instant::now()));
+    pub(super) fn expect_take(&mut self, wakes: bool) -> bool {
+        if self.take_limit.is_none() {
+            self.take_limit = Some(Progress::from(Instant::now()));
         }
         wakes && self.end.wake_if_asleep()
     }
@@ -204,11 +205,11 @@ impl WorkerHandle {
         self.end.is_asleep()
     }
 
-    /// Returns `true` if the worker does not sleep, and was not invited long ago. The pool
-    /// has made an offer before.
+    /// Returns `true` if the worker does not sleep, and did not have to take an offer long
+    /// ago. The pool has made an offer before.
     pub(super) fn is_awake(&self) -> bool {
-        let invitation = self.invitation.as_ref();
-        !self.is_asleep() && !invitation.is_some_and(Progress::is_late)
+        let take_limit = self.take_limit.as_ref();
+        !self.is_asleep() && !take_limit.is_some_and(Progress::is_late)
     }
 
     /// Keeps the worker from taking an offer.
