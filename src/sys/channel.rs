@@ -58,6 +58,12 @@ pub(crate) fn capacity() -> usize {
 }
 
 impl Channel {
+    /// Returns the other end of a pair, for a test that holds both ends.
+    #[cfg(test)]
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self(Checked::new(socket))
+    }
+
     /// Moves the end of the channel from descriptor 0 to a higher number, and opens an
     /// empty input as descriptor 0.
     ///
@@ -219,7 +225,7 @@ mod tests {
 
     fn pair_of_channels() -> (Channel, Channel) {
         let (ours, childs) = pair().unwrap();
-        (ours, Channel(Checked::new(childs)))
+        (ours, Channel::new(childs))
     }
 
     #[test]

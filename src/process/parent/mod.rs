@@ -15,6 +15,8 @@
 //!  the other thread: bytes to values (task.rs), callbacks
 //! ```
 
+#[cfg(test)]
+mod by_hand;
 mod collector;
 mod launcher;
 mod offered_tasks;

@@ -358,3 +358,9 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod overwriting;
+
+#[cfg(test)]
+mod tests;

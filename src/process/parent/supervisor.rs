@@ -393,3 +393,6 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

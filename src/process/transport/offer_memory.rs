@@ -57,6 +57,15 @@ impl OfferMemory {
     }
 }
 
+#[cfg(test)]
+impl OfferMemory {
+    /// Writes this word over the status of an offer.
+    pub(crate) fn overwrite_status(&self, offer: u64, word: u64) {
+        let at = usize::try_from(offer).unwrap() % SLOTS;
+        self.statuses[at].store(word, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// The offers of a pool, with the files that a new worker needs.
 #[derive(Debug)]
 pub(crate) struct PoolOffers {

@@ -151,6 +151,14 @@ impl Rings {
     }
 }
 
+#[cfg(test)]
+impl Rings {
+    /// Makes [`taken`](Self::taken) return this number.
+    pub(crate) fn overwrite_taken(&self, taken: u64) {
+        self.memory.words()[TAKEN].store(seal(self.key, taken), Ordering::Relaxed);
+    }
+}
+
 /// A part of the words of a shared memory.
 #[derive(Clone, Debug)]
 pub(super) struct Part {

@@ -1,0 +1,370 @@
+//! [`PoolByHand`] and [`WorkerByHand`]: a pool and workers of which a test makes each step
+//! itself, one after the other, so that each race has a known order.
+//!
+//! The pool has no supervisor: it reads messages, looks at the offers and handles the end
+//! of a worker when the test says so. The process of a worker only waits. The test holds
+//! the worker's end of the transport, and no call waits for a message.
+
+use std::array;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::unbounded;
+
+use super::collector;
+use super::pool::Pool;
+use super::pool_state::{PoolState, Threads};
+use super::process_handle::Process;
+use super::task::one;
+use super::worker_handle::{KillReason, WorkerHandle};
+use crate::error::{End, Error};
+use crate::future::TaskFuture;
+use crate::process::settings::{Config, OnWorkerDeath, TaskSettings, Transport};
+use crate::process::transport::{
+    OfferMemory, ParentEnd, Received, Rings, WorkerReceiver, WorkerSender, ends,
+};
+use crate::process::wire::assembler::Assembler;
+use crate::process::wire::frame::{Frame, Kind, bare};
+use crate::sys::channel::{self, Channel};
+
+/// The time that a test waits for the end of a task or of a process.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A word that a task writes by mistake.
+const NONSENSE: u64 = 0x5ca1_ab1e;
+
+/// A submitted task.
+pub(super) struct Task {
+    future: TaskFuture<(), ()>,
+    /// The id by which the pool kills the task.
+    pub(super) id: usize,
+}
+
+impl Task {
+    /// Returns the task's error, or `None` if it has a value.
+    pub(super) fn error(&self) -> Option<Error> {
+        self.future.exception_timeout(LIMIT).expect("it ends")
+    }
+
+    pub(super) fn died(&self) -> bool {
+        matches!(self.error(), Some(Error::WorkerDied(_)))
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.future.done()
+    }
+
+    pub(super) fn cancel(&self) -> bool {
+        self.future.cancel()
+    }
+}
+
+pub(super) struct PoolByHand {
+    pub(super) pool: Arc<Pool>,
+    collector: Option<JoinHandle<()>>,
+}
+
+impl PoolByHand {
+    /// Returns a pool with some idle workers.
+    pub(super) fn new<const N: usize>() -> (Self, [WorkerByHand; N]) {
+        let pool = Pool::new(Config {
+            transport: Transport::Shared,
+            name: "by hand".to_owned(),
+            max_workers: N,
+            max_tasks_per_child: None,
+            settings: TaskSettings::default(),
+            on_worker_death: OnWorkerDeath::FailTask,
+            queue_capacity: None,
+            record_timing: false,
+            env: Vec::new(),
+            current_dir: None,
+            initialize: None,
+        });
+        let pool = pool.unwrap();
+        let (sender, events) = unbounded();
+        let mut state = pool.lock();
+        state.collector = Some(sender);
+        state.threads = Threads::Up;
+        drop(state);
+        let collects = Arc::clone(&pool);
+        let collector = thread::spawn(move || collector::main(collects, &events));
+        while pool.lock().collector_thread.is_none() {
+            thread::yield_now();
+        }
+        let pool = Self {
+            pool,
+            collector: Some(collector),
+        };
+        let workers = array::from_fn(|number| pool.add_worker(number));
+        (pool, workers)
+    }
+
+    fn add_worker(&self, number: usize) -> WorkerByHand {
+        let process = Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
+        let (rings, file) = Rings::create().unwrap();
+        let (ours, theirs) = channel::pair().unwrap();
+        let mut worker = WorkerByHand::new(number, theirs, &rings, &file, self);
+        let mut handle = WorkerHandle::new(process, ParentEnd::new(ours, Some(rings)));
+        handle.read_wakeups();
+        self.pool.lock().workers.insert(number, handle);
+        worker.say(Kind::Ready, 0);
+        self.read(&worker);
+        assert!(self.with(|state| state.idle.contains(&number)));
+        worker
+    }
+
+    fn offer_memory(&self) -> OfferMemory {
+        let (key, files) = self.pool.launcher().offers.as_ref().expect("it has offers");
+        OfferMemory::open(files, *key).unwrap()
+    }
+
+    /// Submits a task. The first one has the number 1, and the first offer the number 0.
+    pub(super) fn submit(&self) -> Task {
+        self.submit_call(0, None)
+    }
+
+    /// Submits a task with a call of so many bytes.
+    pub(super) fn submit_call(&self, bytes: usize, time_limit: Option<Duration>) -> Task {
+        let mut call = bare(Kind::Task, 0).to_vec();
+        call[16..24].copy_from_slice(&(bytes as u64).to_le_bytes());
+        call.resize(call.len() + bytes, 7);
+        let settings = TaskSettings {
+            time_limit,
+            ..TaskSettings::default()
+        };
+        let completion = self.pool.queue(call.into(), settings, one::<()>, None, true);
+        let completion = completion.unwrap();
+        Task {
+            id: completion.address(),
+            future: TaskFuture::new(completion),
+        }
+    }
+
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut PoolState) -> R) -> R {
+        f(&mut self.pool.lock())
+    }
+
+    /// Reads what a worker has said.
+    pub(super) fn read(&self, worker: &WorkerByHand) {
+        self.with(|state| self.pool.read_replies(state, worker.number));
+    }
+
+    /// Looks at the offers.
+    pub(super) fn scan(&self) {
+        self.with(|state| self.pool.assign_taken(state));
+    }
+
+    /// Handles the end of a worker's process, which is killed if the pool has not done it.
+    pub(super) fn end(&self, worker: &WorkerByHand) {
+        let mut state = self.pool.lock();
+        let end = wait_for_end(&state.workers[&worker.number].process);
+        let handle = state.workers.get_mut(&worker.number);
+        handle.expect("it is there").read_wakeups();
+        self.pool.read_replies(&mut state, worker.number);
+        self.pool.worker_ended(&mut state, worker.number, end);
+    }
+
+    /// Returns the numbers of the open offers and of their tasks.
+    pub(super) fn open(&self) -> Vec<(u64, u64)> {
+        self.with(|state| {
+            let offered = state.offered.as_ref().expect("it has offers");
+            let tasks = offered.tasks.iter();
+            let open = tasks.filter(|offer| offered.offers.is_open(offer.number));
+            open.map(|offer| (offer.number, offer.task.number))
+                .collect()
+        })
+    }
+
+    /// Returns the number of the task that the pool has assigned to a worker.
+    pub(super) fn task_of(&self, worker: &WorkerByHand) -> Option<u64> {
+        let of = |handle: &WorkerHandle| Some(handle.in_flight()?.number);
+        self.with(|state| of(&state.workers[&worker.number]))
+    }
+
+    /// Returns the reason why the pool kills a worker.
+    pub(super) fn kill_reason(&self, worker: &WorkerByHand) -> Option<KillReason> {
+        self.with(|state| state.workers[&worker.number].kill_reason.clone())
+    }
+
+    pub(super) fn is_idle(&self, worker: &WorkerByHand) -> bool {
+        self.with(|state| state.idle.contains(&worker.number))
+    }
+
+    /// Checks that the workers have run a task once, and that no task is left.
+    pub(super) fn assert_ran(&self, task: &Task) {
+        assert_eq!(task.error().map(|error| error.to_string()), None);
+        let counts = self.with(|state| (state.finished, state.running, state.count_waiting()));
+        assert_eq!(counts, (1, 0, 0));
+    }
+
+    /// Lets a worker run the oldest offer, and returns the number of its task.
+    pub(super) fn run_next(&self, worker: &mut WorkerByHand) -> u64 {
+        let offer = worker.take().expect("an offer is open");
+        let task = worker.task();
+        assert!(worker.begin(offer));
+        worker.say(Kind::Returned, task);
+        self.read(worker);
+        task
+    }
+}
+
+/// Kills a process, and returns the way in which it has ended.
+fn wait_for_end(process: &Process) -> End {
+    let since = Instant::now();
+    process.kill().unwrap();
+    loop {
+        if let Some(end) = process.try_wait().unwrap() {
+            return end;
+        }
+        assert!(since.elapsed() < LIMIT, "it was killed");
+        thread::yield_now();
+    }
+}
+
+impl Drop for PoolByHand {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        let workers = std::mem::take(&mut state.workers);
+        let rest = (std::mem::take(&mut state.queue), state.offered.take());
+        state.collector = None;
+        drop(state);
+        for handle in workers.values() {
+            wait_for_end(&handle.process);
+        }
+        // The tasks refer to the pool.
+        drop((workers, rest));
+        if let Some(collector) = self.collector.take() {
+            collector.join().unwrap();
+        }
+    }
+}
+
+/// The worker's side of the transport, with the steps of `worker/serve.rs`.
+pub(super) struct WorkerByHand {
+    pub(super) number: usize,
+    sender: WorkerSender,
+    receiver: WorkerReceiver,
+    rings: Rings,
+    offers: OfferMemory,
+    /// The bytes of the offer that the worker has taken last.
+    call: Vec<u8>,
+    messages: Assembler,
+}
+
+impl WorkerByHand {
+    fn new(
+        number: usize,
+        socket: OwnedFd,
+        rings: &Rings,
+        file: &OwnedFd,
+        pool: &PoolByHand,
+    ) -> Self {
+        let socket = UnixStream::from(socket);
+        // A worker that would sleep returns an error instead.
+        socket.set_nonblocking(true).unwrap();
+        let channel = Box::leak(Box::new(Channel::new(socket.into())));
+        let rings = Rings::open(file, rings.key()).unwrap();
+        let memory = pool.offer_memory();
+        let (sender, receiver) = ends(channel, Some(rings.clone()), Some(memory), number);
+        Self {
+            number,
+            sender,
+            receiver,
+            rings,
+            offers: pool.offer_memory(),
+            call: Vec::new(),
+            messages: Assembler::new(),
+        }
+    }
+
+    /// Receives bytes or an offer, and returns `None` if the worker would sleep.
+    fn receive(&mut self) -> Option<Received> {
+        let into = self.messages.spare_buffer().unwrap();
+        match self.receiver.receive(into, &mut self.call, true, false) {
+            Ok(received) => Some(received),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Takes the oldest open offer, records it, and returns its number. The worker does not
+    /// look for messages any more after that, and has not said anything.
+    pub(super) fn take(&mut self) -> Option<u64> {
+        match self.receive()? {
+            Received::Offer(offer) => Some(offer),
+            Received::Bytes(count) => panic!("{count} bytes come first"),
+        }
+    }
+
+    /// Returns the number of the task of the offer that the worker has taken last.
+    pub(super) fn task(&self) -> u64 {
+        self.request().1
+    }
+
+    /// Returns the kind and the task of the offer that the worker has taken last.
+    pub(super) fn request(&self) -> (Kind, u64) {
+        let (header, _) = Frame::only(&self.call).unwrap();
+        (header.kind, header.task)
+    }
+
+    /// Begins the task of an offer that the worker has taken, or declines it, and returns
+    /// `true` in the first case.
+    pub(super) fn begin(&mut self, offer: u64) -> bool {
+        if !self.receiver.is_still_taken(offer) {
+            self.say(Kind::Declined, offer);
+            return false;
+        }
+        self.begin_unsaid(self.task());
+        self.say(Kind::Started, self.task());
+        true
+    }
+
+    /// Begins a task whose message `Started` is lost.
+    pub(super) fn begin_unsaid(&self, task: u64) {
+        self.sender.begin(task);
+    }
+
+    /// Sends a message without a payload.
+    pub(super) fn say(&mut self, kind: Kind, number: u64) {
+        self.send(&bare(kind, number));
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        self.sender.send_all(bytes).unwrap();
+    }
+
+    /// Returns the pool's next message to this worker, with the length of its payload, and
+    /// `None` if there is none. The message comes before each offer.
+    pub(super) fn message(&mut self) -> Option<(Kind, u64, usize)> {
+        loop {
+            if let Some(frame) = self.messages.next().unwrap() {
+                return Some((frame.kind, frame.task, frame.payload.len()));
+            }
+            match self.receive()? {
+                Received::Bytes(count) => self.messages.advance(count),
+                Received::Offer(offer) => panic!("it takes the offer {offer}"),
+            }
+        }
+    }
+
+    /// Makes the worker's record of its last offer as if it had taken `taken` offers: 0 if
+    /// it has taken none, or has not recorded it yet.
+    pub(super) fn record(&self, taken: u64) {
+        self.rings.overwrite_taken(taken);
+    }
+
+    /// Overwrites the worker's record of its last offer.
+    pub(super) fn overwrite_record(&self) {
+        self.rings.overwrite_taken(NONSENSE);
+    }
+
+    /// Overwrites the status of an offer.
+    pub(super) fn overwrite_status(&self, offer: u64) {
+        self.offers.overwrite_status(offer, NONSENSE);
+    }
+}

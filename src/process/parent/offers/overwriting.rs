@@ -1,0 +1,131 @@
+//! Tests of tasks that overwrite the statuses of offers, and what their own worker has
+//! recorded.
+
+use super::super::by_hand::PoolByHand;
+use super::*;
+use crate::process::wire::frame::Kind;
+
+/// The pool knows then that the worker has taken no offer, or will decline it.
+#[test]
+fn a_worker_declines_an_offer_that_was_revoked_before_it_has_recorded_it() {
+    let (pool, [mut late, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = late.take().unwrap();
+    late.record(0);
+    late.overwrite_status(offer);
+    pool.scan();
+    assert_eq!(pool.open(), [(1, 1)], "it is offered again");
+    late.record(offer + 1);
+    assert!(!late.begin(offer));
+    pool.read(&late);
+    assert!(pool.is_idle(&late));
+    assert_eq!(pool.open(), [(1, 1)]);
+    assert_eq!(pool.run_next(&mut other), 1);
+    pool.assert_ran(&task);
+}
+
+/// The pool reads the worker's record, and waits for what the worker says.
+#[test]
+fn a_worker_declines_an_offer_that_was_revoked_after_it_has_recorded_it() {
+    let (pool, [mut late, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = late.take().unwrap();
+    late.overwrite_status(offer);
+    pool.scan();
+    assert_eq!(pool.task_of(&late), Some(1));
+    assert_eq!(other.take(), None, "it may have begun");
+    assert!(!late.begin(offer));
+    pool.read(&late);
+    assert!(pool.is_idle(&late));
+    assert_eq!(pool.run_next(&mut other), 1);
+    pool.assert_ran(&task);
+}
+
+#[test]
+fn a_worker_declines_an_offer_before_the_pool_sees_that_its_status_was_overwritten() {
+    let (pool, [mut first, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = first.take().unwrap();
+    first.overwrite_status(offer);
+    assert!(!first.begin(offer));
+    pool.read(&first);
+    assert_eq!(pool.open(), [(1, 1)]);
+    pool.scan();
+    assert!(pool.is_idle(&first));
+    assert_eq!(pool.run_next(&mut other), 1);
+    pool.assert_ran(&task);
+}
+
+/// One worker had taken the second of them.
+#[test]
+fn offers_whose_statuses_were_overwritten_keep_their_order() {
+    let (pool, [mut taker, mut other]) = PoolByHand::new();
+    let tasks: Vec<_> = (0..4).map(|_| pool.submit()).collect();
+    assert_eq!(pool.run_next(&mut other), 1);
+    let offer = taker.take().unwrap();
+    (1..4).for_each(|offer| taker.overwrite_status(offer));
+    pool.scan();
+    assert_eq!(pool.task_of(&taker), Some(2));
+    assert_eq!(pool.run_next(&mut other), 3);
+    assert_eq!(pool.run_next(&mut other), 4);
+    assert!(!taker.begin(offer));
+    pool.read(&taker);
+    assert_eq!(pool.run_next(&mut other), 2);
+    assert!(tasks.iter().all(|task| task.error().is_none()));
+}
+
+/// The pool cannot know if it has taken the offer.
+#[test]
+fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed() {
+    let (pool, [mut guilty, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = guilty.take().unwrap();
+    guilty.begin_unsaid(1);
+    guilty.overwrite_record();
+    guilty.overwrite_status(offer);
+    // The pool must not mend the record, because an offer is not open.
+    pool.read(&guilty);
+    pool.scan();
+    assert!(matches!(
+        pool.kill_reason(&guilty),
+        Some(KillReason::Misbehaved(_))
+    ));
+    assert_eq!(pool.kill_reason(&other), None);
+    assert_eq!(other.take(), None);
+    pool.end(&guilty);
+    assert_eq!(other.take(), None);
+    assert!(task.died());
+}
+
+/// It was suspected when a later task of another worker overwrote the status of an offer.
+#[test]
+fn a_record_that_a_task_has_overwritten_is_mended_after_it() {
+    let (pool, [mut mended, mut other]) = PoolByHand::new();
+    let first = pool.submit();
+    let offer = mended.take().unwrap();
+    assert!(mended.begin(offer));
+    mended.overwrite_record();
+    mended.say(Kind::Returned, 1);
+    pool.read(&mended);
+    assert_eq!(first.error().map(|error| error.to_string()), None);
+    let second = pool.submit();
+    other.overwrite_status(1);
+    pool.scan();
+    assert_eq!(pool.kill_reason(&mended), None);
+    assert_eq!(pool.run_next(&mut other), 2);
+    assert!(second.error().is_none());
+}
+
+/// A worker may have taken the offer. The task can be cancelled after the pool has revoked
+/// it.
+#[test]
+fn a_task_whose_status_was_overwritten_is_cancelled_only_after_a_look() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    let task = pool.submit();
+    worker.overwrite_status(0);
+    assert!(!task.cancel());
+    pool.scan();
+    assert!(task.cancel());
+    assert_eq!(worker.take(), None);
+    assert_eq!(pool.with(|state| state.count_waiting()), 0);
+}

@@ -1,0 +1,249 @@
+//! Tests of each order of the steps of a pool and of its workers at an offer.
+
+use super::super::by_hand::PoolByHand;
+use super::*;
+use crate::error::{BrokenPart, Error};
+use crate::process::wire::frame::Kind;
+
+/// The state of a worker's record of the offer that it has taken.
+#[derive(Clone, Copy, Debug)]
+enum Record {
+    Made,
+    /// The worker has died before it has recorded the offer.
+    Missing,
+    Overwritten,
+}
+
+/// A task that may have begun fails, because it must not run twice. Any other task runs.
+#[test]
+fn a_task_whose_worker_dies_in_silence_runs_elsewhere_unless_it_may_have_begun() {
+    use Record::{Made, Missing, Overwritten};
+
+    // The status is overwritten, the record, the task has begun.
+    let deaths = [
+        (false, Made, false),
+        (false, Made, true),
+        (false, Missing, false),
+        (false, Overwritten, true),
+        (true, Made, false),
+        (true, Made, true),
+        (true, Missing, false),
+        (true, Overwritten, true),
+    ];
+    for death in deaths {
+        let (overwrites_status, record, has_begun) = death;
+        let (pool, [mut dies, mut lives]) = PoolByHand::new();
+        let task = pool.submit();
+        let offer = dies.take().unwrap();
+        if has_begun {
+            dies.begin_unsaid(dies.task());
+        }
+        match record {
+            Made => {}
+            Missing => dies.record(0),
+            Overwritten => dies.overwrite_record(),
+        }
+        if overwrites_status {
+            dies.overwrite_status(offer);
+        }
+        pool.end(&dies);
+        if has_begun {
+            assert!(task.died(), "{death:?}");
+        } else {
+            assert_eq!(pool.run_next(&mut lives), 1, "{death:?}");
+            pool.assert_ran(&task);
+        }
+        assert_eq!(lives.take(), None, "{death:?}");
+        assert_eq!(pool.kill_reason(&lives), None, "{death:?}");
+    }
+}
+
+#[test]
+fn an_offer_that_is_declined_twice_goes_back_once() {
+    let (pool, [mut first, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = first.take().unwrap();
+    first.overwrite_status(offer);
+    assert!(!first.begin(offer));
+    first.say(Kind::Declined, offer);
+    pool.read(&first);
+    assert_eq!(pool.open(), [(1, 1)]);
+    let taken = other.take().unwrap();
+    first.say(Kind::Declined, offer);
+    pool.read(&first);
+    pool.scan();
+    assert_eq!(pool.task_of(&other), Some(1));
+    assert!(other.begin(taken));
+    other.say(Kind::Returned, 1);
+    pool.read(&other);
+    pool.assert_ran(&task);
+    assert_eq!(pool.with(|state| state.idle.len()), 2, "each once");
+}
+
+/// A task has forged the message, or bytes of an earlier one were copied.
+#[test]
+fn a_worker_cannot_decline_what_it_has_not_taken() {
+    let (pool, [mut forges, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    for offer in [0, 1, 2] {
+        forges.say(Kind::Declined, offer);
+    }
+    pool.read(&forges);
+    assert_eq!(pool.open(), [(0, 1)]);
+    let offer = other.take().unwrap();
+    assert!(other.begin(offer));
+    forges.say(Kind::Declined, offer);
+    pool.read(&forges);
+    pool.read(&other);
+    assert_eq!(pool.task_of(&other), Some(1));
+    assert_eq!(pool.kill_reason(&other), None);
+    forges.say(Kind::Declined, offer);
+    pool.read(&forges);
+    other.say(Kind::Returned, 1);
+    pool.read(&other);
+    pool.assert_ran(&task);
+}
+
+#[test]
+fn a_worker_that_declines_the_offer_of_another_keeps_its_own() {
+    let (pool, [mut first, mut other]) = PoolByHand::new();
+    let tasks = [pool.submit(), pool.submit()];
+    let offers = [first.take().unwrap(), other.take().unwrap()];
+    pool.scan();
+    first.say(Kind::Declined, offers[1]);
+    pool.read(&first);
+    assert_eq!(pool.task_of(&first), Some(1));
+    assert_eq!(pool.task_of(&other), Some(2));
+    for (worker, offer) in [&mut first, &mut other].into_iter().zip(offers) {
+        assert!(worker.begin(offer));
+        worker.say(Kind::Returned, worker.task());
+        pool.read(worker);
+    }
+    assert!(tasks.iter().all(|task| task.error().is_none()));
+    assert_eq!(pool.with(|state| state.finished), 2);
+}
+
+#[test]
+fn a_task_that_has_begun_cannot_be_declined() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = worker.take().unwrap();
+    assert!(worker.begin(offer));
+    worker.say(Kind::Declined, offer);
+    pool.read(&worker);
+    assert!(matches!(
+        pool.kill_reason(&worker),
+        Some(KillReason::Misbehaved(_))
+    ));
+    pool.end(&worker);
+    assert!(task.died());
+}
+
+/// The record may be that of an earlier offer, or may have been overwritten.
+#[test]
+fn the_status_of_an_offer_says_who_has_taken_it_and_not_the_record() {
+    let (pool, [first, mut second, mut third]) = PoolByHand::new();
+    let tasks = [pool.submit(), pool.submit()];
+    let offers = [second.take().unwrap(), third.take().unwrap()];
+    first.record(offers[0] + 1);
+    third.overwrite_record();
+    pool.scan();
+    assert_eq!(pool.task_of(&first), None);
+    assert_eq!(pool.task_of(&second), Some(1));
+    assert_eq!(pool.task_of(&third), Some(2));
+    for worker in [&first, &second, &third] {
+        assert_eq!(pool.kill_reason(worker), None);
+    }
+    pool.end(&second);
+    pool.end(&third);
+    assert_eq!(pool.open(), [(3, 2), (4, 1)]);
+    drop(tasks);
+}
+
+#[test]
+fn a_long_task_whose_worker_dies_before_it_has_the_call_runs_elsewhere() {
+    for asks in [false, true] {
+        for length in [100 << 10, 1 << 20] {
+            let (pool, [mut dies, mut lives]) = PoolByHand::new();
+            let task = pool.submit_call(length, None);
+            dies.take().unwrap();
+            assert_eq!(dies.request(), (Kind::LongTask, 1));
+            if asks {
+                dies.say(Kind::Fetch, 1);
+            }
+            pool.end(&dies);
+            lives.take().unwrap();
+            assert_eq!(lives.request(), (Kind::LongTask, 1));
+            lives.say(Kind::Fetch, 1);
+            pool.read(&lives);
+            let message = loop {
+                if let Some(message) = lives.message() {
+                    break message;
+                }
+                pool.with(|state| state.workers.get_mut(&1).unwrap().flush());
+            };
+            assert_eq!(message, (Kind::Task, 1, length));
+            lives.begin_unsaid(1);
+            lives.say(Kind::Started, 1);
+            lives.say(Kind::Returned, 1);
+            pool.read(&lives);
+            pool.assert_ran(&task);
+        }
+    }
+}
+
+/// The parent would send the call of a task to a worker that does not expect it.
+#[test]
+fn a_worker_cannot_ask_twice_for_a_call_or_for_that_of_another() {
+    for is_others in [false, true] {
+        let (pool, [mut worker, mut other]) = PoolByHand::new();
+        let task = pool.submit_call(100 << 10, None);
+        let asks = if is_others { &mut other } else { &mut worker };
+        asks.take().unwrap();
+        pool.scan();
+        worker.say(Kind::Fetch, 1);
+        worker.say(Kind::Fetch, 1);
+        pool.read(&worker);
+        assert!(matches!(
+            pool.kill_reason(&worker),
+            Some(KillReason::Misbehaved(_))
+        ));
+        pool.end(&worker);
+        assert_eq!(pool.task_of(&other), is_others.then_some(1));
+        assert!(!task.is_done());
+    }
+}
+
+#[test]
+fn a_task_is_cancelled_until_a_worker_takes_it() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    let tasks = [pool.submit(), pool.submit(), pool.submit()];
+    assert!(tasks[1].cancel());
+    let offer = worker.take().unwrap();
+    assert_eq!(worker.task(), 1);
+    assert!(!tasks[0].cancel());
+    assert!(worker.begin(offer), "its offer was not recalled");
+    worker.say(Kind::Returned, 1);
+    pool.read(&worker);
+    assert!(tasks[0].error().is_none());
+    assert_eq!(pool.run_next(&mut worker), 3);
+    assert_eq!(worker.take(), None);
+    let counts = pool.with(|state| (state.finished, state.cancelled, state.queued));
+    assert_eq!(counts, (2, 1, 0));
+}
+
+#[test]
+fn a_pool_that_breaks_leaves_the_tasks_that_were_taken() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    let tasks = [pool.submit(), pool.submit()];
+    let offer = worker.take().unwrap();
+    pool.with(|state| {
+        pool.pool
+            .break_down(state, Error::ShutDown, BrokenPart::Policy)
+    });
+    assert!(matches!(tasks[1].error(), Some(Error::Broken(_))));
+    assert!(worker.begin(offer));
+    worker.say(Kind::Returned, 1);
+    pool.read(&worker);
+    assert!(tasks[0].error().is_none());
+}

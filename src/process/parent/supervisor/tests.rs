@@ -1,0 +1,139 @@
+//! Tests of workers that the pool kills, or is about to kill, while they may take an offer.
+
+use std::cell::RefCell;
+
+use super::super::by_hand::{PoolByHand, Task, WorkerByHand};
+use super::*;
+use crate::error::Error;
+use crate::process::wire::frame::Kind;
+
+/// Returns a pool whose first worker runs a task, whose time limit is over, while a second
+/// task is offered.
+fn pool_with_a_late_task() -> (PoolByHand, [WorkerByHand; 2], [Task; 2]) {
+    let (pool, [mut late, other]) = PoolByHand::new();
+    let limited = pool.submit_call(0, Some(Duration::from_secs(3600)));
+    let offer = late.take().unwrap();
+    assert!(late.begin(offer));
+    pool.read(&late);
+    let next = pool.submit();
+    pool.with(|state| {
+        let handle = state.workers.get_mut(&late.number).unwrap();
+        assert!(handle.deadline.is_some());
+        handle.deadline = Some(Instant::now());
+    });
+    (pool, [late, other], [limited, next])
+}
+
+/// Takes the steps of the pool before it kills a worker, with a step of the worker after
+/// the pool has read all messages.
+fn kill_late(pool: &PoolByHand, late: WorkerByHand, step: impl Fn(&mut WorkerByHand)) {
+    let number = late.number;
+    let late = RefCell::new(late);
+    pool.with(|state| {
+        let is_late = |handle: &WorkerHandle| {
+            step(&mut late.borrow_mut());
+            handle.deadline.is_some()
+        };
+        assert!(pool.pool.hold_if(state, number, is_late));
+        let handle = state.workers.get_mut(&number).unwrap();
+        handle.kill(KillReason::TimedOut);
+    });
+    pool.end(&late.borrow());
+}
+
+fn assert_next_runs(pool: &PoolByHand, other: &mut WorkerByHand, tasks: &[Task; 2]) {
+    assert_eq!(pool.run_next(other), 2);
+    assert!(tasks[1].error().is_none());
+    assert_eq!(other.take(), None);
+    let counts = pool.with(|state| (state.finished, state.running, state.count_waiting()));
+    assert_eq!(counts, (1, 0, 0));
+}
+
+/// It ends its task after the pool has decided to kill it, and would take the next one.
+#[test]
+fn a_worker_that_is_held_reads_this_before_it_takes_an_offer() {
+    let (pool, [late, mut other], tasks) = pool_with_a_late_task();
+    kill_late(&pool, late, |late| {
+        late.say(Kind::Returned, 1);
+        assert_eq!(late.message(), Some((Kind::Hold, 0, 0)));
+    });
+    assert!(matches!(tasks[0].error(), Some(Error::TimeLimit(_))));
+    assert_next_runs(&pool, &mut other, &tasks);
+}
+
+/// The worker had looked for messages just before, and then took the offer.
+#[test]
+fn an_offer_that_a_held_worker_has_taken_is_declined() {
+    let (pool, [mut late, mut other], tasks) = pool_with_a_late_task();
+    late.say(Kind::Returned, 1);
+    let offer = late.take().unwrap();
+    pool.with(|state| pool.pool.kill_overdue(state));
+    assert!(tasks[0].error().is_none(), "it ended before it was killed");
+    assert_eq!(pool.kill_reason(&late), None);
+    assert!(!late.begin(offer));
+    pool.read(&late);
+    assert_eq!(late.message(), Some((Kind::Hold, 0, 0)));
+    assert_eq!(late.message(), Some((Kind::Release, 0, 0)));
+    assert_eq!(pool.run_next(&mut other), 2);
+    assert!(tasks[1].error().is_none());
+    assert_eq!(pool.with(|state| state.finished), 2);
+    drop(pool.submit());
+    assert_eq!(pool.run_next(&mut late), 3);
+}
+
+/// The task failed with the time limit of the other.
+#[test]
+fn a_task_that_a_held_worker_has_taken_runs_elsewhere_after_the_kill() {
+    for declines in [false, true] {
+        let (pool, [mut late, mut other], tasks) = pool_with_a_late_task();
+        let offer = late.take().unwrap();
+        kill_late(&pool, late, |late| {
+            late.say(Kind::Returned, 1);
+            if declines {
+                assert!(!late.begin(offer));
+            }
+        });
+        assert!(matches!(tasks[0].error(), Some(Error::TimeLimit(_))));
+        assert_next_runs(&pool, &mut other, &tasks);
+    }
+}
+
+/// The worker has not said that it begins the task.
+#[test]
+fn a_task_that_was_taken_in_silence_can_be_killed_and_only_it() {
+    let (pool, [mut first, mut other]) = PoolByHand::new();
+    let tasks = [pool.submit(), pool.submit()];
+    first.take().unwrap();
+    assert!(pool.pool.kill(tasks[0].id));
+    assert_eq!(pool.kill_reason(&first), Some(KillReason::Killed));
+    assert!(!pool.pool.kill(tasks[1].id), "it is pending");
+    pool.end(&first);
+    assert!(matches!(tasks[0].error(), Some(Error::Killed(_))));
+    assert_eq!(pool.run_next(&mut other), 2);
+    assert!(tasks[1].error().is_none());
+}
+
+/// Each worker was awake when the offer was made.
+#[test]
+fn a_worker_that_takes_no_offer_is_killed_only_while_one_is_open() {
+    for is_taken in [false, true] {
+        let (pool, [mut takes, stopped]) = PoolByHand::new();
+        let task = pool.submit();
+        if is_taken {
+            takes.take().unwrap();
+        }
+        pool.with(|state| {
+            let handle = state.workers.get_mut(&stopped.number).unwrap();
+            let limit = handle.take_limit.as_mut();
+            limit.expect("it may take the offer").hurry();
+            pool.pool.kill_overdue(state);
+        });
+        assert_eq!(pool.kill_reason(&stopped).is_some(), !is_taken);
+        assert_eq!(pool.kill_reason(&takes), None);
+        if !is_taken {
+            pool.end(&stopped);
+            assert_eq!(pool.run_next(&mut takes), 1);
+            pool.assert_ran(&task);
+        }
+    }
+}
