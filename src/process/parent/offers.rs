@@ -337,10 +337,12 @@ impl Pool {
             handle.progress = None;
             state.idle.push(number);
             task
-        } else if handle.taken() == offer + 1 {
-            // The pool has not seen yet that the status was overwritten.
+        } else {
+            // The pool has not seen yet that the status was overwritten, or it has revoked
+            // the offer, which it does not find then.
+            let taken = handle.taken();
             let is_it = |offers: &PoolOffers, other: &Offer| {
-                let is_it = other.number == offer;
+                let is_it = other.number == offer && taken == other.number + 1;
                 if is_it {
                     offers.revoke(offer);
                 }
@@ -348,9 +350,6 @@ impl Pool {
             };
             let offered = state.offered.as_mut();
             offered.and_then(|offered| offered.remove(is_it))
-        } else {
-            // The pool has revoked the offer.
-            None
         };
         if let Some(task) = task {
             state.put_back(task);

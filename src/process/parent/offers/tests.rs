@@ -247,3 +247,14 @@ fn a_pool_that_breaks_leaves_the_tasks_that_were_taken() {
     pool.read(&worker);
     assert!(tasks[0].error().is_none());
 }
+
+/// The number ended the pool's supervisor.
+#[test]
+fn no_number_of_a_declined_offer_panics() {
+    let (pool, [mut forges]) = PoolByHand::new();
+    let task = pool.submit();
+    forges.say(Kind::Declined, u64::MAX);
+    pool.read(&forges);
+    assert_eq!(pool.run_next(&mut forges), 1);
+    pool.assert_ran(&task);
+}
