@@ -327,7 +327,6 @@ impl Pool {
     /// Makes a task that its worker does not begin wait for another worker, because the
     /// status of the task's offer was overwritten.
     pub(super) fn declined(&self, state: &mut PoolState, number: usize, offer: u64) {
-        state.free_slot(number);
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
@@ -336,6 +335,9 @@ impl Pool {
             let task = handle.take_in_flight();
             handle.progress = None;
             state.idle.push(number);
+            if let Some(offered) = &mut state.offered {
+                offered.free_slot(offer);
+            }
             task
         } else {
             // The pool has not seen yet that the status was overwritten, or it has revoked

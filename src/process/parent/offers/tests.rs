@@ -258,3 +258,37 @@ fn no_number_of_a_declined_offer_panics() {
     assert_eq!(pool.run_next(&mut forges), 1);
     pool.assert_ran(&task);
 }
+
+/// The pool put another call into the slot while the worker was still copying the first.
+#[test]
+fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
+    let (pool, [mut worker, _other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = worker.take().unwrap();
+    worker.record(0);
+    worker.overwrite_status(offer);
+    pool.scan();
+    worker.record(offer + 1);
+    assert!(!worker.begin(offer));
+    let next = worker.take().unwrap();
+    // The pool sees the status before it reads the message.
+    pool.scan();
+    pool.read(&worker);
+    assert_eq!(pool.task_of(&worker), Some(1));
+    let more: Vec<_> = (0..300).map(|_| pool.submit()).collect();
+    let newest = pool.open().last().map(|(offer, _)| *offer);
+    assert_eq!(newest, Some(next + 255), "256 slots are in use");
+    assert!(worker.begin(next));
+    pool.read(&worker);
+    let newest = pool.with(|state| {
+        pool.pool.dispatch(state);
+        state
+            .offered
+            .as_ref()?
+            .tasks
+            .back()
+            .map(|offer| offer.number)
+    });
+    assert_eq!(newest, Some(next + 256));
+    drop((task, more));
+}
