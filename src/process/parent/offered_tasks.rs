@@ -87,6 +87,11 @@ impl OfferedTasks {
         newest.take_while(may_be_taken).count()
     }
 
+    /// Returns `true` if the task of this offer is not assigned to a worker yet.
+    pub(super) fn has(&self, offer: u64) -> bool {
+        self.tasks.iter().any(|other| other.number == offer)
+    }
+
     /// Returns `true` if no worker has taken any of the offers.
     pub(super) fn are_all_open(&self) -> bool {
         // The workers take the oldest offer first.

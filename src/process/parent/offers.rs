@@ -240,6 +240,11 @@ impl Pool {
             self.read_replies(state, *number);
         }
         for offer in scribbled {
+            let offered = state.offered.as_ref();
+            if !offered.is_some_and(|offered| offered.has(*offer)) {
+                // A worker has said that it has taken the offer.
+                continue;
+            }
             let mut takers = taken.iter();
             let taker = takers.find(|(_, taken)| *taken == offer + 1);
             let taker = taker.map(|(number, _)| *number);

@@ -129,3 +129,21 @@ fn a_task_whose_status_was_overwritten_is_cancelled_only_after_a_look() {
     assert_eq!(worker.take(), None);
     assert_eq!(pool.with(|state| state.count_waiting()), 0);
 }
+
+/// The pool ended it, although the worker of the task has said that it has begun.
+#[test]
+fn an_idle_worker_is_not_killed_for_an_offer_whose_worker_is_known() {
+    let (pool, [idle, mut guilty]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = guilty.take().unwrap();
+    assert!(guilty.begin(offer));
+    guilty.overwrite_record();
+    guilty.overwrite_status(offer);
+    idle.overwrite_record();
+    pool.scan();
+    assert_eq!(pool.kill_reason(&idle), None);
+    assert_eq!(pool.task_of(&guilty), Some(1));
+    guilty.say(Kind::Returned, 1);
+    pool.read(&guilty);
+    pool.assert_ran(&task);
+}
