@@ -153,14 +153,15 @@ impl Pool {
         state.free_slot(number);
     }
 
-    /// Assigns the task of an offer to the worker that has taken it, if the worker has no
-    /// task yet. The worker may not have copied the call yet.
-    fn assign_unread(&self, state: &mut PoolState, number: usize, offer: u64) {
-        if self.assign_if(state, number, Instant::now(), |other| other.number == offer) {
-            if let Some(offered) = &mut state.offered {
-                offered.keep(offer);
-            }
+    /// Assigns the task of an offer to the worker that has taken it, and returns `true`, if
+    /// the worker has no task yet. The worker may not have copied the call yet.
+    fn assign_unread(&self, state: &mut PoolState, number: usize, offer: u64) -> bool {
+        let is_it = |other: &Offer| other.number == offer;
+        let is_assigned = self.assign_if(state, number, Instant::now(), is_it);
+        if let Some(offered) = state.offered.as_mut().filter(|_| is_assigned) {
+            offered.keep(offer);
         }
+        is_assigned
     }
 
     fn assign_if(
@@ -239,6 +240,7 @@ impl Pool {
         for (number, _) in &taken {
             self.read_replies(state, *number);
         }
+        let mut untaken = Vec::new();
         for offer in scribbled {
             let offered = state.offered.as_ref();
             if !offered.is_some_and(|offered| offered.has(*offer)) {
@@ -248,12 +250,19 @@ impl Pool {
             let mut takers = taken.iter();
             let taker = takers.find(|(_, taken)| *taken == offer + 1);
             let taker = taker.map(|(number, _)| *number);
-            if let Some(number) = taker.or_else(|| Self::next_guilty(state)) {
-                self.assign_unread(state, number, *offer);
+            let Some(number) = taker.or_else(|| Self::next_guilty(state)) else {
+                untaken.push(*offer);
+                continue;
+            };
+            let is_assigned = self.assign_unread(state, number, *offer);
+            if let Some(handle) = state.workers.get_mut(&number).filter(|_| !is_assigned) {
+                // The worker has taken the offer after it has ended its task, and what it
+                // has said of that is gone. The offer waits for the worker's end.
+                handle.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
             }
         }
-        // The others have no taker. The oldest one comes first in the queue again.
-        for offer in scribbled.iter().rev() {
+        // The oldest one comes first in the queue again.
+        for offer in untaken.iter().rev() {
             let offered = state.offered.as_mut();
             let is_it = |_: &PoolOffers, other: &Offer| other.number == *offer;
             if let Some(task) = offered.and_then(|offered| offered.remove(is_it)) {

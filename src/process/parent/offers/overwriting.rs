@@ -1,7 +1,7 @@
 //! Tests of tasks that overwrite the statuses of offers, and what their own worker has
 //! recorded.
 
-use super::super::by_hand::PoolByHand;
+use super::super::by_hand::{PoolByHand, Task};
 use super::*;
 use crate::process::wire::frame::Kind;
 
@@ -146,4 +146,28 @@ fn an_idle_worker_is_not_killed_for_an_offer_whose_worker_is_known() {
     guilty.say(Kind::Returned, 1);
     pool.read(&guilty);
     pool.assert_ran(&task);
+}
+
+/// The second task ran twice: it had overwritten all messages, and the pool still took its
+/// worker for busy with the first task.
+#[test]
+fn a_task_that_wipes_the_answer_of_the_task_before_does_not_run_again() {
+    let (pool, [mut guilty, mut other]) = PoolByHand::new();
+    let tasks = [pool.submit(), pool.submit()];
+    let offer = guilty.take().unwrap();
+    assert!(guilty.begin(offer));
+    pool.read(&guilty);
+    // The worker has answered, and begins the next task, but these messages are gone.
+    let offer = guilty.take().unwrap();
+    guilty.begin_unsaid(2);
+    guilty.overwrite_status(offer);
+    for _ in 0..2 {
+        pool.scan();
+        assert_eq!(other.take(), None);
+    }
+    assert!(pool.kill_reason(&guilty).is_some());
+    pool.end(&guilty);
+    assert_eq!(other.take(), None);
+    assert!(tasks.iter().all(Task::died));
+    assert_eq!(pool.with(|state| state.failed), 2);
 }
