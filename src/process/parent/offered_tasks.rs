@@ -50,6 +50,11 @@ impl OfferedTasks {
         self.unread.push(offer);
     }
 
+    /// Returns `true` if the slot of an offer is kept for its worker.
+    pub(super) fn keeps(&self, offer: u64) -> bool {
+        self.unread.contains(&offer)
+    }
+
     /// Frees the slot of an offer, because its worker has copied the call or has ended.
     pub(super) fn free_slot(&mut self, offer: u64) {
         self.unread.retain(|unread| *unread != offer);

@@ -346,9 +346,11 @@ impl Pool {
                 handle.take_limit = None;
                 handle.kill(KillReason::Misbehaved(NOT_TAKEN_UP.to_owned()));
             }
-            let keeps_slot = is_full && handle.in_flight().is_some_and(|task| task.offer.is_some());
+            let offer = handle.in_flight().and_then(|task| task.offer);
+            let is_kept = |offer| offered.is_some_and(|offered| offered.keeps(offer));
+            let keeps_slot = is_full && offer.is_some_and(is_kept);
             let progress = handle.progress.as_mut();
-            // A worker that was stopped before it has read its call holds up all offers.
+            // A worker that was stopped before it has copied its call holds up all offers.
             let is_over = |progress: &mut Progress| {
                 progress.is_given_up(now) || keeps_slot && progress.is_late()
             };

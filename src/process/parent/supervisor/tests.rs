@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::super::by_hand::{PoolByHand, Task, WorkerByHand};
 use super::*;
 use crate::error::Error;
-use crate::process::wire::frame::Kind;
+use crate::process::wire::frame::{Kind, bare};
 
 /// Returns a pool whose first worker runs a task, whose time limit is over, while a second
 /// task is offered.
@@ -136,4 +136,35 @@ fn a_worker_that_takes_no_offer_is_killed_only_while_one_is_open() {
             pool.assert_ran(&task);
         }
     }
+}
+
+/// The task failed, because its worker was slow to send the answer while many tasks waited.
+#[test]
+fn a_worker_that_keeps_no_slot_of_the_offers_has_its_whole_time_limit() {
+    let (pool, [mut answers, mut stopped]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = answers.take().unwrap();
+    assert!(answers.begin(offer));
+    answers.send(&bare(Kind::Returned, 1)[..10]);
+    pool.read(&answers);
+    let taken = pool.submit();
+    stopped.take().unwrap();
+    pool.scan();
+    let more: Vec<_> = (0..300).map(|_| pool.submit()).collect();
+    pool.with(|state| {
+        assert!(!state.offered.as_ref().unwrap().has_room());
+        for handle in state.workers.values_mut() {
+            handle.progress.as_mut().unwrap().miss_a_check();
+        }
+        pool.pool.kill_overdue(state);
+    });
+    assert_eq!(pool.kill_reason(&answers), None);
+    assert!(
+        pool.kill_reason(&stopped).is_some(),
+        "it holds up all offers"
+    );
+    answers.send(&bare(Kind::Returned, 1)[10..]);
+    pool.read(&answers);
+    assert!(task.error().is_none());
+    drop((taken, more));
 }
