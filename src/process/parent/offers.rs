@@ -30,6 +30,7 @@ use super::pool_state::{Event, PoolState};
 use super::queued_task::InFlight;
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use crate::completion::PoolId;
+use crate::error::Error;
 use crate::process::transport::{PoolOffers, SCRIBBLED};
 
 /// Returns `true` if the worker has no task as far as the pool knows. A worker may have
@@ -69,10 +70,19 @@ impl PoolState {
     }
 
     /// Puts a task whose worker does not run it back into the queue, in front of all
-    /// others.
+    /// others. If the pool is broken or ends all its workers, the task fails, because the
+    /// queue was emptied before.
     pub(super) fn put_back(&mut self, task: InFlight) {
-        self.recall_offers();
-        self.put_at_head(task);
+        let error = match &self.closed {
+            Some(broken) if self.is_broken() => broken.clone(),
+            _ if self.stopped.is_some() => Error::Killed(task.entry.end(None, None)),
+            _ => {
+                self.recall_offers();
+                self.put_at_head(task);
+                return;
+            }
+        };
+        self.fail(task.entry, error);
     }
 }
 

@@ -32,9 +32,9 @@ impl Pool {
 
     /// Kills or terminates all workers, after it has read what they have answered by now.
     pub(super) fn stop(&self, state: &mut PoolState, kill_reason: KillReason) {
+        state.stopped = Some(kill_reason.clone());
         self.drain_replies(state);
         state.to_spawn = state.starting;
-        state.stopped = Some(kill_reason.clone());
         for handle in state.workers.values_mut() {
             if handle.is_being_killed() {
                 continue;

@@ -3,6 +3,7 @@
 
 use super::super::by_hand::{PoolByHand, Task};
 use super::*;
+use crate::error::BrokenPart;
 use crate::process::wire::frame::Kind;
 
 /// The pool knows then that the worker has taken no offer, or will decline it.
@@ -170,4 +171,34 @@ fn a_task_that_wipes_the_answer_of_the_task_before_does_not_run_again() {
     assert_eq!(other.take(), None);
     assert!(tasks.iter().all(Task::died));
     assert_eq!(pool.with(|state| state.failed), 2);
+}
+
+/// The pool never ended: it offered the task again, and had no worker.
+#[test]
+fn a_pool_that_is_killed_ends_a_task_whose_status_was_overwritten() {
+    for at_once in [false, true] {
+        let (pool, [worker]) = PoolByHand::new();
+        let task = pool.submit();
+        worker.overwrite_status(0);
+        pool.pool.stop_workers(at_once);
+        pool.end(&worker);
+        assert!(pool.with(|state| pool.pool.is_finished(state)));
+        assert!(matches!(task.error(), Some(Error::Killed(_))));
+    }
+}
+
+#[test]
+fn a_task_that_is_declined_after_the_pool_has_broken_fails() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = worker.take().unwrap();
+    worker.overwrite_status(offer);
+    assert!(!worker.begin(offer));
+    pool.with(|state| {
+        pool.pool
+            .break_down(state, Error::ShutDown, BrokenPart::Policy)
+    });
+    pool.read(&worker);
+    assert_eq!(worker.message(), Some((Kind::Exit, 0, 0)));
+    assert!(matches!(task.error(), Some(Error::Broken(_))));
 }

@@ -2,7 +2,7 @@
 
 use super::super::by_hand::PoolByHand;
 use super::*;
-use crate::error::{BrokenPart, Error};
+use crate::error::BrokenPart;
 use crate::process::wire::frame::Kind;
 
 /// The state of a worker's record of the offer that it has taken.
