@@ -17,7 +17,7 @@
 //! |---|---|
 //! | begins the task | `Started` |
 //! | asks for a call that is too long for an offer, and begins when the call has arrived | `Fetch` |
-//! | finds that the offer was revoked | `Declined` |
+//! | finds that the offer was revoked, or a message that may be `Hold` | `Declined` |
 //!
 //! By sockets, and in a pool whose workers end after some tasks, nothing is offered. The
 //! pool then sends each task to a worker that it knows to be idle.
@@ -348,8 +348,8 @@ impl Pool {
         }
     }
 
-    /// Makes a task that its worker does not begin wait for another worker, because the
-    /// status of the task's offer was overwritten.
+    /// Makes a task that its worker does not begin wait for another worker: the status of
+    /// the task's offer was overwritten, or the pool was about to kill the worker.
     pub(super) fn declined(&self, state: &mut PoolState, number: usize, offer: u64) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
@@ -364,11 +364,14 @@ impl Pool {
             }
             task
         } else {
-            // The pool has not seen yet that the status was overwritten, or it has revoked
-            // the offer, which it does not find then.
+            // The pool has not seen yet that the worker has taken the offer, or that the
+            // status was overwritten. If the pool has revoked the offer, it is not there.
+            // The worker may have recorded a later offer since.
             let taken = handle.taken();
             let is_it = |offers: &PoolOffers, other: &Offer| {
-                let is_it = other.number == offer && taken == other.number + 1;
+                let is_recorded = taken == other.number + 1;
+                let is_it =
+                    other.number == offer && (is_recorded || offers.is_taken_by(offer, number));
                 if is_it {
                     offers.revoke(offer);
                 }

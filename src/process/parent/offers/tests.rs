@@ -292,3 +292,25 @@ fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
     assert_eq!(newest, Some(next + 256));
     drop((task, more));
 }
+
+/// The second task waited until its worker was killed, because that had declined it: the
+/// pool looked only at the record of the last offer.
+#[test]
+fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
+    let (pool, [mut held, mut other]) = PoolByHand::new();
+    let tasks = [pool.submit(), pool.submit()];
+    let offer = held.take().unwrap();
+    // The worker has found `Hold`, and `Release` behind it.
+    held.say(Kind::Declined, offer);
+    let next = held.take().unwrap();
+    assert!(held.begin(next));
+    pool.read(&held);
+    assert_eq!(pool.task_of(&held), Some(2));
+    assert_eq!(pool.open(), [(2, 1)]);
+    held.say(Kind::Returned, 2);
+    pool.read(&held);
+    pool.scan();
+    assert!(pool.is_idle(&held));
+    assert_eq!(pool.run_next(&mut other), 1);
+    assert!(tasks.iter().all(|task| task.error().is_none()));
+}
