@@ -104,7 +104,7 @@ impl PoolByHand {
         (pool, workers)
     }
 
-    fn add_worker(&self, number: usize) -> WorkerByHand {
+    pub(super) fn add_worker(&self, number: usize) -> WorkerByHand {
         let process = Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
         let (rings, file) = Rings::create().unwrap();
         let (ours, theirs) = channel::pair().unwrap();

@@ -35,6 +35,7 @@ use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
 use crate::encoded::Encoded;
 use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
 use crate::process::settings::OnWorkerDeath;
+use crate::process::transport::PoolOffers;
 use crate::process::wire::answer::{Answer, InitializeFailure};
 use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::message::Reply;
@@ -218,14 +219,20 @@ impl Pool {
 
     /// Returns the number of the next worker if the supervisor has to start a worker. The
     /// supervisor reports the result of the start by
-    /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started).
+    /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started). A
+    /// number is left out if the offers could not tell it from that of a living worker.
     pub(super) fn next_start(&self, state: &mut PoolState) -> Option<usize> {
         if state.to_spawn == 0 {
             return None;
         }
         state.starting = 1;
-        let number = state.started;
-        state.started += 1;
+        let is_free = |number: &usize| {
+            let mut others = state.workers.keys();
+            others.all(|other| PoolOffers::can_tell_apart(*number, *other))
+        };
+        let mut numbers = (state.started..).take(usize::from(u16::MAX));
+        let number = numbers.find(is_free).unwrap_or(state.started);
+        state.started = number + 1;
         Some(number)
     }
 

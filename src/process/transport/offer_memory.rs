@@ -198,6 +198,11 @@ impl PoolOffers {
         self.offers.status(offer) == Status::By(code(worker))
     }
 
+    /// Returns `true` if the statuses of the offers can tell these two workers apart.
+    pub(crate) fn can_tell_apart(worker: usize, other: usize) -> bool {
+        code(worker) != code(other)
+    }
+
     /// Returns `true` if the status of an offer was overwritten, or if the offer was
     /// revoked for that. The pool has not assigned the offer yet.
     pub(crate) fn is_scribbled(&self, offer: u64) -> bool {

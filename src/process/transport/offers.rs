@@ -102,8 +102,8 @@ pub(crate) enum Status {
     Later,
 }
 
-/// Returns the code of a worker with this number in its pool. Workers that live at the same
-/// time have different codes.
+/// Returns the code of a worker with this number in its pool. The pool gives no worker a
+/// number whose code a living worker has.
 pub(super) fn code(worker: usize) -> u64 {
     worker as u64 % (RECALLED - 1) + 1
 }

@@ -314,3 +314,23 @@ fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
     assert_eq!(pool.run_next(&mut other), 1);
     assert!(tasks.iter().all(|task| task.error().is_none()));
 }
+
+/// After 65534 other workers, a worker looked like the first one, which still lived.
+#[test]
+fn no_two_living_workers_look_the_same_in_the_offers() {
+    let (pool, [first]) = PoolByHand::new();
+    let number = pool.with(|state| {
+        state.started = 65_534;
+        state.to_spawn = 1;
+        pool.pool.next_start(state).unwrap()
+    });
+    let mut second = pool.add_worker(number);
+    let task = pool.submit();
+    second.take().unwrap();
+    pool.scan();
+    assert_eq!(
+        (pool.task_of(&first), pool.task_of(&second)),
+        (None, Some(1))
+    );
+    assert!(!task.is_done());
+}
