@@ -334,3 +334,23 @@ fn no_two_living_workers_look_the_same_in_the_offers() {
     );
     assert!(!task.is_done());
 }
+
+/// It has taken the offer just before it was told to exit.
+#[test]
+fn a_worker_that_is_told_to_exit_declines_the_offer_that_it_has_taken() {
+    let (pool, [mut leaving, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = leaving.take().unwrap();
+    pool.with(|state| {
+        state.idle.retain(|idle| *idle != leaving.number);
+        state.workers.get_mut(&leaving.number).unwrap().send_exit();
+    });
+    pool.scan();
+    assert!(!leaving.begin(offer));
+    pool.read(&leaving);
+    assert_eq!(pool.kill_reason(&leaving), None);
+    assert_eq!(leaving.message(), Some((Kind::Exit, 0, 0)));
+    pool.end(&leaving);
+    assert_eq!(pool.run_next(&mut other), 1);
+    pool.assert_ran(&task);
+}
