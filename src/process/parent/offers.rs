@@ -236,30 +236,56 @@ impl Pool {
     /// Revokes offers whose statuses were overwritten. `transport/offers.rs` says why each
     /// task runs only once.
     fn revoke(&self, state: &mut PoolState, scribbled: &[u64]) {
+        let taken = Self::mark_as_revoked(state, scribbled);
+        self.settle_revoked(state, scribbled, &taken);
+    }
+
+    /// Marks offers as revoked, and then returns what each worker has taken last.
+    pub(super) fn mark_as_revoked(state: &PoolState, scribbled: &[u64]) -> Vec<(usize, u64)> {
         if let Some(offered) = &state.offered {
             scribbled
                 .iter()
                 .for_each(|offer| offered.offers.revoke(*offer));
         }
         let workers = state.workers.iter();
-        let taken: Vec<_> = workers
+        workers
             .map(|(number, handle)| (*number, handle.taken()))
-            .collect();
+            .collect()
+    }
+
+    /// Assigns the tasks of revoked offers to the workers that have taken them, and puts the
+    /// others back into the queue.
+    pub(super) fn settle_revoked(
+        &self,
+        state: &mut PoolState,
+        scribbled: &[u64],
+        taken: &[(usize, u64)],
+    ) {
         // A worker that has taken a later offer has said before that it has begun these
         // tasks.
-        for (number, _) in &taken {
+        for (number, _) in taken {
             self.read_replies(state, *number);
         }
         let mut untaken = Vec::new();
         for offer in scribbled {
+            let mut takers = taken.iter();
+            let taker = takers.find(|(_, taken)| *taken == offer + 1);
+            let mut taker = taker.map(|(number, _)| *number);
+            let has_gone_on = |number: &usize| {
+                let handle = state.workers.get(number);
+                handle.is_none_or(|handle| handle.taken() != offer + 1)
+            };
+            // A worker that has taken a later offer meanwhile has said before if it has begun
+            // or declined this task.
+            if let Some(number) = taker.filter(has_gone_on) {
+                self.read_replies(state, number);
+                taker = None;
+            }
             let offered = state.offered.as_ref();
             if !offered.is_some_and(|offered| offered.has(*offer)) {
                 // A worker has said that it has taken the offer.
                 continue;
             }
-            let mut takers = taken.iter();
-            let taker = takers.find(|(_, taken)| *taken == offer + 1);
-            let taker = taker.map(|(number, _)| *number);
             let Some(number) = taker.or_else(|| Self::next_guilty(state)) else {
                 untaken.push(*offer);
                 continue;

@@ -3,18 +3,21 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
+use super::super::offered_tasks::OfferedTasks;
 use super::super::process_handle::Process;
 use super::super::task::one;
 use super::*;
 use crate::completion::{Completion, Until};
 use crate::executor::ShutdownOptions;
 use crate::process::settings::{Config, TaskSettings, Transport};
-use crate::process::transport::{ParentEnd, Rings};
+use crate::process::transport::{OfferMemory, ParentEnd, PoolOffers, Received, Rings, ends};
 use crate::process::wire::answer::WirePanic;
-use crate::process::wire::frame::{Kind, bare};
+use crate::process::wire::frame::{Frame, Kind, bare};
 use crate::process::wire::message::refused;
 use crate::sys::channel;
+use crate::sys::shared_memory::SharedMemory;
 
 /// Returns a pool whose only worker is a process that does nothing. Also returns the
 /// worker's end of the channel, through which the test sends messages.
@@ -699,4 +702,44 @@ fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
         pool.shutdown(ShutdownOptions::new().cancel_pending(true));
         assert!(outcome(&task).is_err());
     }
+}
+
+/// The pool assigned the declined task to the worker. The worker's next message then made no
+/// sense, and ended the worker with both tasks.
+#[test]
+fn a_worker_that_declines_an_offer_while_it_is_revoked_may_take_the_next_one() {
+    let (rings, _file) = Rings::create().unwrap();
+    let (pool, _worker) = pool_by(dummy(), Some(rings.clone()));
+    let offers = PoolOffers::create().unwrap();
+    let files = offers.files();
+    let memory = OfferMemory::open(&files, offers.key()).unwrap();
+    let statuses = SharedMemory::open(&files[1], 256).unwrap();
+    pool.lock().offered = Some(OfferedTasks::new(offers));
+    let (channel, _childs) = channel::pair().unwrap();
+    let channel = Box::leak(Box::new(channel));
+    let (mut sender, mut receiver) = ends(channel, Some(rings), Some(memory), 0);
+    let mut take = |call: &mut Vec<u8>| receiver.receive(&mut [0; 64], call, true, false).unwrap();
+    let tasks = [queued(&pool), queued(&pool)];
+    let mut state = pool.lock();
+    let mut call = Vec::new();
+    assert_eq!(take(&mut call), Received::Offer(0));
+    statuses.words()[0].store(0, Ordering::Relaxed);
+    let taken = Pool::mark_as_revoked(&state, &[0]);
+    assert_eq!(taken, [(0, 1)]);
+    sender.send_all(&bare(Kind::Declined, 0)).unwrap();
+    assert_eq!(take(&mut call), Received::Offer(1));
+    pool.settle_revoked(&mut state, &[0], &taken);
+    let (header, _) = Frame::only(&call).unwrap();
+    sender.send_all(&bare(Kind::Started, header.task)).unwrap();
+    pool.read_replies(&mut state, 0);
+    let handle = state.workers.get_mut(&0).unwrap();
+    assert!(handle.kill_reason.is_none(), "it has done nothing wrong");
+    assert_eq!(
+        handle.in_flight().map(|task| task.number),
+        Some(header.task)
+    );
+    handle.process.kill().unwrap();
+    drop(state);
+    pool.shutdown(ShutdownOptions::new().cancel_pending(true));
+    assert!(tasks.iter().all(|task| outcome(task).is_err()));
 }
