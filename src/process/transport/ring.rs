@@ -402,7 +402,9 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
         // ORDERING: pairs with the store in `Sender::write`, which publishes the record.
         let mark = self.memory.words[self.memory.index(self.position)].load(Ordering::Acquire);
         let length = usize::try_from(mark ^ self.mask).ok()?;
-        (1..=LARGEST).contains(&length).then_some(length)
+        // A ring may be smaller than the largest record.
+        let is_possible = (1..=LARGEST).contains(&length) && lines(length) <= self.memory.lines;
+        is_possible.then_some(length)
     }
 
     /// Copies the record's payload, which is as long as `into`.

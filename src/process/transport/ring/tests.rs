@@ -131,6 +131,22 @@ fn a_receiver_that_sleeps_is_woken_once_and_one_that_does_not_is_not() {
     assert_eq!(woken, 1);
 }
 
+/// The receiver looked for the payload behind the end of the memory, and panicked.
+#[test]
+fn a_mark_that_tells_of_more_bytes_than_the_ring_has_is_no_record() {
+    let memory = memory(4);
+    let (mut sender, mut receiver) = ends(&memory);
+    assert_eq!(sender.send(&[1; 10], never), Ok(10));
+    for length in [4 * LINE_BYTES - 8 * HEAD + 1, 4000, LARGEST] {
+        let changed = (length ^ 10) as u64;
+        let mark = &memory[LINE * CONTROL_LINES];
+        mark.fetch_xor(changed, Ordering::Relaxed);
+        assert_eq!(receiver.receive(&mut [0; 64], never), Ok(0), "{length}");
+        mark.fetch_xor(changed, Ordering::Relaxed);
+    }
+    assert_eq!(receiver.receive(&mut [0; 64], never), Ok(10));
+}
+
 /// The user's bytes never look like the mark of a later record, because the mark is keyed.
 #[test]
 fn bytes_of_an_earlier_lap_are_no_record() {
