@@ -104,10 +104,12 @@ impl<'de> Reader<'de> {
             }
         }
         let read = seed.deserialize(&mut *self);
-        // A read that takes no bytes has failed, because the writer writes at least one
-        // byte for each value.
-        if read.is_err() || self.rest.len() == before {
+        if read.is_err() {
             self.has_failed = true;
+        } else if self.rest.len() == before {
+            // The writer writes at least one byte for each value. A list that goes on with
+            // such values could have any length.
+            return Err(self.fail("its `Deserialize` reads nothing of a part that was written"));
         }
         read
     }

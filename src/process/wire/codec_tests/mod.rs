@@ -1,6 +1,7 @@
 //! Tests that encode and decode values of every kind. Each value arrives unchanged, or the
 //! error gives the reason.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -670,6 +671,35 @@ fn no_block_makes_it_allocate_what_it_claims() {
             let _ = decode::<Option<Box<[u64]>>>(&bytes);
             assert!(decode::<Vec<f64>>(&bytes).is_err());
         }
+    }
+}
+
+/// A bool is only a tag, and the elements of a packed list have no tags. So a few bytes
+/// could claim a list of any length, which was read until there was no memory.
+#[test]
+fn a_list_whose_elements_take_no_bytes_is_not_read_to_its_end() {
+    thread_local! {
+        static READS: Cell<u32> = const { Cell::new(0) };
+    }
+    #[derive(Debug)]
+    struct Counted;
+    impl<'de> Deserialize<'de> for Counted {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            READS.set(READS.get() + 1);
+            bool::deserialize(deserializer).map(|_| Self)
+        }
+    }
+    for of in [tag::FALSE, tag::TRUE] {
+        let read = decode::<Vec<Counted>>(&[0, tag::PACKED, of, 100]);
+        assert!(read.is_err(), "{read:?}");
+        assert_eq!(READS.take(), 1);
+    }
+    let claims = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    for of in [tag::UNIT, tag::NONE, tag::FALSE, tag::TRUE] {
+        let bytes = [&[0, tag::PACKED, of][..], &claims].concat();
+        assert!(decode::<Vec<()>>(&bytes).is_err());
+        assert!(decode::<Vec<Option<u8>>>(&bytes).is_err());
+        assert!(decode::<Vec<bool>>(&bytes).is_err());
     }
 }
 
