@@ -287,6 +287,10 @@ pub use crate::wait::{ReturnWhen, Waited, wait, wait_until};
 pub use crate::waitable::Waitable;
 pub use crate::worker::{PoolKind, Worker, current_worker};
 
+#[cfg(concurrent_futures_fuzz)]
+#[doc(hidden)]
+pub use crate::process::fuzz;
+
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("recipes.md")]
 pub mod recipes {}

@@ -25,6 +25,16 @@ mod wire;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod worker;
 
+// The drivers of the fuzz targets, which the fuzzer and some unit tests run.
+#[cfg(concurrent_futures_fuzz)]
+pub mod fuzz;
+#[cfg(all(
+    any(test, concurrent_futures_fuzz),
+    target_os = "linux",
+    not(concurrent_futures_loom)
+))]
+mod fuzz_input;
+
 #[cfg(not(all(target_os = "linux", not(concurrent_futures_loom))))]
 #[path = "absent.rs"]
 mod parent;

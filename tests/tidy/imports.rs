@@ -61,7 +61,8 @@ pub(crate) fn circle(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Option<Vec
 
 fn is_test(path: &Path) -> bool {
     let text = path.to_str().unwrap();
-    text.ends_with("tests.rs") || text.contains("_tests/") || text.ends_with("model.rs")
+    let endings = ["tests.rs", "model.rs", "fuzz.rs", "fuzz_input.rs"];
+    text.contains("_tests/") || endings.iter().any(|ending| text.ends_with(ending))
 }
 
 fn without_tests(text: &str) -> String {

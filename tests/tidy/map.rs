@@ -7,12 +7,15 @@ use super::{LAYERS, module_of, root, sources};
 const BEGIN: &str = "<!-- map -->\n";
 const END: &str = "<!-- end of map -->\n";
 
-/// Each file of `src/` but tests, by layer, with the first sentence that it says of itself.
+/// Each file of `src/` but tests and drivers of fuzz targets, by layer, with the first
+/// sentence that it says of itself.
 fn map() -> String {
     let mut files: Vec<(u8, String, String)> = Vec::new();
     for (path, text) in sources("src") {
         let name = path.to_str().unwrap().to_owned();
-        if name == "src/lib.rs" || name.contains("tests") || name.ends_with("model.rs") {
+        let is_driver = name.ends_with("fuzz.rs") || name.ends_with("fuzz_input.rs");
+        if name == "src/lib.rs" || name.contains("tests") || name.ends_with("model.rs") || is_driver
+        {
             continue;
         }
         let module = module_of(&path);

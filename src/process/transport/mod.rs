@@ -49,6 +49,11 @@ pub(super) use self::rings::Rings;
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::worker_end::{Received, WorkerReceiver, WorkerSender, ends};
 
+#[cfg(concurrent_futures_fuzz)]
+pub(super) use self::offer_memory::fuzz::drive as drive_offers;
+#[cfg(concurrent_futures_fuzz)]
+pub(super) use self::ring::fuzz::drive as drive_ring;
+
 #[cfg(not(concurrent_futures_loom))]
 /// The description of a process whose shared memory makes no sense.
 pub(super) const SCRIBBLED: &str = "the memory that it shares with its parent was overwritten; a task may write only to memory of \

@@ -218,6 +218,9 @@ impl PoolOffers {
     }
 }
 
+#[cfg(any(test, concurrent_futures_fuzz))]
+pub(super) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -511,6 +511,9 @@ impl<W: Deref<Target = [AtomicU64]>> Receiver<W> {
     }
 }
 
+#[cfg(all(any(test, concurrent_futures_fuzz), not(concurrent_futures_loom)))]
+pub(super) mod fuzz;
+
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests;
 

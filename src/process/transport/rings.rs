@@ -159,6 +159,20 @@ impl Rings {
     }
 }
 
+#[cfg(any(test, concurrent_futures_fuzz))]
+impl Rings {
+    /// Returns the same memory with another key.
+    pub(super) fn with_key(&self, key: u64) -> Self {
+        let memory = Arc::clone(&self.memory);
+        Self { memory, key }
+    }
+
+    /// Returns the word that a task overwrites in a test.
+    pub(super) fn taken_word(&self) -> &AtomicU64 {
+        &self.memory.words()[TAKEN]
+    }
+}
+
 /// A part of the words of a shared memory.
 #[derive(Clone, Debug)]
 pub(super) struct Part {

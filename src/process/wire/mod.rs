@@ -7,11 +7,15 @@ pub(crate) mod call;
 pub(crate) mod codec;
 // The codec's tests are a module of their own, because `benches/values.rs` includes the
 // module `codec` without tests.
+#[cfg(any(test, concurrent_futures_fuzz))]
+pub(super) mod codec_fuzz;
 #[cfg(test)]
 mod codec_tests;
 pub(crate) mod exit_code;
 mod fields;
 pub(crate) mod frame;
+#[cfg(any(test, concurrent_futures_fuzz))]
+pub(super) mod frames_fuzz;
 pub(crate) mod marker;
 pub(crate) mod message;
 pub(crate) mod program;

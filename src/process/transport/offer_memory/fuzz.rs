@@ -1,0 +1,599 @@
+//! The driver of the fuzz target `offers`: a pool and four workers in one process, one step
+//! at a time, with tasks that overwrite statuses and their worker's own memory.
+//!
+//! The pool does what `parent/offers.rs` does, without the rest of the pool. Each task
+//! begins at most once, a task that was recalled never begins, and the bytes of a call are
+//! right. Each task that no worker has begun is offered again. If tasks forge statuses, or
+//! what a worker has taken, then only the memory remains safe, and each step ends.
+
+use std::cell::OnceCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::offers::Found;
+use super::super::rings::Rings;
+use super::*;
+use crate::process::fuzz_input::Input;
+
+const STEPS: usize = 600;
+
+/// The numbers of the workers in their pool.
+const WORKERS: [usize; 4] = [0, 1, 70_000, 65_533];
+
+/// The memories, which the runs of a thread share because they take long to map.
+struct Mapped {
+    calls: Part,
+    /// The calls as a worker maps them, which cannot write to them.
+    calls_to_read: Part,
+    statuses: Part,
+    files: Arc<[OwnedFd; 2]>,
+    rings: [Rings; WORKERS.len()],
+}
+
+impl Mapped {
+    fn new() -> Self {
+        let (calls, calls_file) =
+            SharedMemory::create_to_read(words(SLOTS, SPACE), words(SLOTS, 0)).expect("calls");
+        let (statuses, statuses_file) = SharedMemory::create(SLOTS).expect("statuses");
+        let to_read = SharedMemory::open_to_read(&calls_file, words(SLOTS, SPACE));
+        Self {
+            calls: Part::whole(calls),
+            calls_to_read: Part::whole(to_read.expect("calls to read")),
+            statuses: Part::whole(statuses),
+            files: Arc::new([calls_file, statuses_file]),
+            rings: WORKERS.map(|_| Rings::create().expect("rings").0),
+        }
+    }
+
+    /// Returns the offers, as of a new pool. The space behind the slots may hold the calls of
+    /// earlier runs.
+    fn offers(&self, key: u64) -> PoolOffers {
+        // Few runs use all slots.
+        let next = self.calls[0].load(Ordering::Relaxed);
+        let slots = SLOTS.min(next as usize);
+        let used = &self.calls[..words(slots, 0)];
+        for word in used.iter().chain(self.statuses.iter()) {
+            word.store(0, Ordering::Relaxed);
+        }
+        PoolOffers {
+            offers: Offers::new(self.calls.clone(), self.statuses.clone(), key),
+            files: Arc::clone(&self.files),
+            key,
+            allotted: VecDeque::new(),
+            reserved: 0,
+        }
+    }
+}
+
+/// A message of a worker that the pool has not read.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Started(u64),
+    Declined(u64),
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Searching,
+    Found(u64),
+    Taken(u64),
+    Written(u64),
+    Running,
+    Killed,
+}
+
+/// A worker, with what the pool knows of it.
+struct Worker {
+    number: usize,
+    taker: Taker<Part>,
+    rings: Rings,
+    call: Vec<u8>,
+    at: At,
+    said: VecDeque<Said>,
+    /// The offer whose task the pool has assigned to the worker, and `true` if the worker
+    /// has said that it has begun.
+    assigned: Option<(u64, bool)>,
+}
+
+/// A task, which may be offered several times.
+#[derive(Clone, Default)]
+struct Task {
+    length: usize,
+    begun: u32,
+    is_recalled: bool,
+    /// `true` if the pool has assigned the task for good, or does not know if it has begun.
+    is_settled: bool,
+}
+
+impl Task {
+    fn is_done(&self) -> bool {
+        self.begun == 1 || self.is_recalled || self.is_settled
+    }
+}
+
+struct Driver {
+    offers: PoolOffers,
+    statuses: Part,
+    workers: Vec<Worker>,
+    tasks: Vec<Task>,
+    queue: VecDeque<usize>,
+    /// The task of each offer.
+    task_of: Vec<usize>,
+    /// The offers that the pool has not assigned, from the oldest on.
+    offered: Vec<u64>,
+    /// The assigned offers whose calls the workers have not copied as far as the pool knows.
+    unread: Vec<u64>,
+    /// `true` if tasks write statuses that are valid.
+    forges: bool,
+}
+
+/// Returns the byte of a call of this task.
+fn byte_at(task: usize, place: usize) -> u8 {
+    (task as u8).wrapping_mul(31) ^ (place as u8) ^ ((place >> 8) as u8).wrapping_mul(7)
+}
+
+impl Driver {
+    fn new(mapped: &Mapped, key: u64, forges: bool) -> Self {
+        let worker = |(number, rings): (usize, &Rings)| {
+            let rings = rings.with_key(key ^ number as u64);
+            rings.mend_taken(|_| false);
+            let memory = OfferMemory {
+                calls: mapped.calls_to_read.clone(),
+                statuses: mapped.statuses.clone(),
+                key,
+            };
+            Worker {
+                number,
+                taker: memory.taker(number),
+                rings,
+                call: Vec::new(),
+                at: At::Searching,
+                said: VecDeque::new(),
+                assigned: None,
+            }
+        };
+        Self {
+            offers: mapped.offers(key),
+            statuses: mapped.statuses.clone(),
+            workers: WORKERS.into_iter().zip(&mapped.rings).map(worker).collect(),
+            tasks: Vec::new(),
+            queue: VecDeque::new(),
+            task_of: Vec::new(),
+            offered: Vec::new(),
+            unread: Vec::new(),
+            forges,
+        }
+    }
+
+    fn submit(&mut self, length: usize) {
+        self.queue.push_back(self.tasks.len());
+        self.tasks.push(Task {
+            length,
+            ..Task::default()
+        });
+    }
+
+    /// Offers the tasks of the queue as far as there is room.
+    fn offer(&mut self) {
+        while let Some(task) = self.queue.pop_front() {
+            if self.tasks[task].is_recalled {
+                continue;
+            }
+            let oldest = self
+                .unread
+                .iter()
+                .chain(self.offered.first())
+                .min()
+                .copied();
+            if !self.offers.has_room(oldest) {
+                self.queue.push_front(task);
+                return;
+            }
+            let length = self.tasks[task].length;
+            let call: Vec<u8> = (0..length).map(|place| byte_at(task, place)).collect();
+            let offer = match self.offers.offer(&call, oldest) {
+                Some(offer) => offer,
+                // Instead of a frame that makes the worker ask for the call.
+                None => self.offers.offer_in_slot(&call[..8.min(length)]),
+            };
+            assert_eq!(offer, self.task_of.len() as u64, "offers are numbered");
+            self.task_of.push(task);
+            self.offered.push(offer);
+        }
+    }
+
+    /// Removes an offer that the pool has not assigned.
+    fn remove(&mut self, offer: u64) -> bool {
+        let at = self.offered.iter().position(|other| *other == offer);
+        if let Some(at) = at {
+            self.offered.remove(at);
+            if at == 0 {
+                self.offers.set_oldest(self.offered.first().copied());
+            }
+        }
+        at.is_some()
+    }
+
+    /// Cancels a task, if no worker has taken its offer.
+    fn cancel(&mut self, at: usize) {
+        let Some(offer) = self.offered.get(at).copied() else {
+            return;
+        };
+        if self.offers.recall(offer) {
+            assert!(!self.offers.is_open(offer) || self.forges);
+            self.remove(offer);
+            self.tasks[self.task_of[offer as usize]].is_recalled = true;
+        }
+    }
+
+    /// Puts the tasks of all offers that no worker has taken back into the queue.
+    fn recall_all(&mut self) {
+        for offer in self.offered.clone().into_iter().rev() {
+            if self.offers.recall(offer) {
+                self.remove(offer);
+                self.queue.push_front(self.task_of[offer as usize]);
+            }
+        }
+    }
+
+    fn put_back(&mut self, offer: u64) {
+        self.recall_all();
+        self.queue.push_front(self.task_of[offer as usize]);
+    }
+
+    fn assign(&mut self, worker: usize, offer: u64, has_read: bool) -> bool {
+        if self.workers[worker].assigned.is_some() || !self.remove(offer) {
+            return false;
+        }
+        self.workers[worker].assigned = Some((offer, false));
+        if !has_read {
+            self.unread.push(offer);
+        }
+        true
+    }
+
+    /// Reads what a worker has said.
+    fn read(&mut self, worker: usize) {
+        while let Some(said) = self.workers[worker].said.pop_front() {
+            match said {
+                Said::Started(offer) => {
+                    self.assign(worker, offer, true);
+                    self.unread.retain(|unread| *unread != offer);
+                    let is_it = self.workers[worker].assigned == Some((offer, false));
+                    assert!(is_it || self.forges, "a task of another worker begins");
+                    self.workers[worker].assigned = Some((offer, true));
+                    self.settle(offer);
+                }
+                Said::Declined(offer) => self.declined(worker, offer),
+                Said::Ended => self.workers[worker].assigned = None,
+            }
+        }
+        let idle = &self.workers[worker];
+        let mends = self
+            .offered
+            .first()
+            .is_none_or(|offer| self.offers.is_open(*offer));
+        if idle.assigned.is_none() && mends {
+            let is_possible = |taken| self.offers.is_possible(taken);
+            idle.rings.mend_taken(is_possible);
+        }
+    }
+
+    fn settle(&mut self, offer: u64) {
+        let task = &mut self.tasks[self.task_of[offer as usize]];
+        assert!(!task.is_settled || self.forges, "a task is assigned twice");
+        task.is_settled = true;
+    }
+
+    fn declined(&mut self, worker: usize, offer: u64) {
+        if self.workers[worker].assigned == Some((offer, false)) {
+            self.workers[worker].assigned = None;
+            self.unread.retain(|unread| *unread != offer);
+            self.put_back(offer);
+        } else if self.workers[worker].rings.taken() == offer + 1 && self.offered.contains(&offer) {
+            self.offers.revoke(offer);
+            self.remove(offer);
+            self.put_back(offer);
+        }
+    }
+
+    /// Assigns the tasks whose offers were taken, and revokes the offers whose statuses were
+    /// overwritten.
+    fn scan(&mut self, input: &mut Input<'_>) {
+        let (mut taken, mut scribbled) = (Vec::new(), Vec::new());
+        for offer in self.offered.clone() {
+            if self.offers.is_open(offer) {
+                break;
+            }
+            let mut workers = self.workers.iter();
+            let by = workers.position(|worker| {
+                worker.assigned.is_none() && self.offers.is_taken_by(offer, worker.number)
+            });
+            match by {
+                Some(worker) => taken.push((worker, offer)),
+                None if self.offers.is_scribbled(offer) => scribbled.push(offer),
+                None => {}
+            }
+        }
+        self.work(input);
+        if scribbled.is_empty() {
+            for (worker, offer) in taken {
+                self.assign(worker, offer, false);
+            }
+            return;
+        }
+        scribbled
+            .iter()
+            .for_each(|offer| self.offers.revoke(*offer));
+        self.work(input);
+        let taken: Vec<u64> = self
+            .workers
+            .iter()
+            .map(|worker| match worker.at {
+                At::Killed => 0,
+                _ => worker.rings.taken(),
+            })
+            .collect();
+        self.work(input);
+        (0..self.workers.len()).for_each(|worker| self.read_unless_killed(worker));
+        self.work(input);
+        for offer in &scribbled {
+            let mut taker = taken.iter().position(|taken| *taken == offer + 1);
+            let goes_on = |worker: &usize| self.workers[*worker].rings.taken() != offer + 1;
+            if let Some(worker) = taker.filter(goes_on) {
+                self.read_unless_killed(worker);
+                taker = None;
+            }
+            self.work(input);
+            if let Some(worker) = taker.or_else(|| self.next_guilty()) {
+                self.assign(worker, *offer, false);
+            }
+        }
+        for offer in scribbled.into_iter().rev() {
+            if self.remove(offer) {
+                self.put_back(offer);
+            }
+        }
+        for worker in 0..self.workers.len() {
+            if self.workers[worker].at == At::Killed {
+                self.bury(worker);
+            }
+        }
+    }
+
+    fn read_unless_killed(&mut self, worker: usize) {
+        if self.workers[worker].at != At::Killed {
+            self.read(worker);
+        }
+    }
+
+    /// Kills an idle worker whose own memory was overwritten.
+    fn next_guilty(&mut self) -> Option<usize> {
+        let offers = &self.offers;
+        let is_guilty = |worker: &Worker| {
+            worker.at != At::Killed
+                && worker.assigned.is_none()
+                && !offers.is_possible(worker.rings.taken())
+        };
+        let at = self.workers.iter().position(is_guilty)?;
+        self.workers[at].at = At::Killed;
+        Some(at)
+    }
+
+    /// Ends the tasks of a killed worker. The pool does not run them again, because they may
+    /// have begun.
+    fn bury(&mut self, worker: usize) {
+        self.read(worker);
+        if let Some((offer, false)) = self.workers[worker].assigned.take() {
+            self.settle(offer);
+            self.unread.retain(|unread| *unread != offer);
+        }
+        let number = self.workers[worker].number;
+        for offer in self.offered.clone() {
+            if self.offers.is_taken_by(offer, number) {
+                self.remove(offer);
+                self.settle(offer);
+            }
+        }
+    }
+
+    /// Lets workers go on in the middle of what the pool does.
+    fn work(&mut self, input: &mut Input<'_>) {
+        let steps = input.byte();
+        for worker in 0..self.workers.len() {
+            for _ in 0..steps >> (2 * worker) & 3 {
+                self.step(worker);
+            }
+        }
+    }
+
+    /// Lets a worker go one step further.
+    fn step(&mut self, at: usize) {
+        let worker = &mut self.workers[at];
+        worker.at = match worker.at {
+            At::Searching => match worker.taker.find() {
+                Found::Open(offer) => At::Found(offer),
+                Found::Nothing | Found::Scribbled(_) => At::Searching,
+            },
+            At::Found(offer) => match worker.taker.take(offer, &mut worker.call) {
+                true => At::Taken(offer),
+                false => At::Searching,
+            },
+            At::Taken(offer) => {
+                worker.rings.take(offer);
+                At::Written(offer)
+            }
+            At::Written(offer) if worker.taker.is_still_taken(offer) => {
+                worker.said.push_back(Said::Started(offer));
+                At::Running
+            }
+            At::Written(offer) => {
+                worker.said.push_back(Said::Declined(offer));
+                At::Searching
+            }
+            At::Running => {
+                worker.said.push_back(Said::Ended);
+                At::Searching
+            }
+            At::Killed => At::Killed,
+        };
+        let worker = &self.workers[at];
+        if let (At::Running, Some(Said::Started(offer))) = (worker.at, worker.said.back()) {
+            self.begin(at, *offer);
+        }
+    }
+
+    fn begin(&mut self, at: usize, offer: u64) {
+        if self.forges {
+            return;
+        }
+        let number = self.task_of[offer as usize];
+        let task = &mut self.tasks[number];
+        task.begun += 1;
+        assert_eq!(task.begun, 1, "task {number} begins once");
+        assert!(!task.is_recalled, "task {number} was recalled");
+        let call = &self.workers[at].call;
+        let is_short = call.len() == 8.min(task.length);
+        assert!(call.len() == task.length || is_short, "its length");
+        let bytes = (0..call.len()).map(|place| byte_at(number, place));
+        assert!(bytes.eq(call.iter().copied()), "the bytes of {number}");
+    }
+
+    /// Lets a running task overwrite a status, or the word of its worker's own memory.
+    fn overwrite(&self, input: &mut Input<'_>) {
+        let worker = &self.workers[input.index(WORKERS.len())];
+        let place = input.byte();
+        let value = match input.byte() % 4 {
+            0 => 0,
+            1 => input.u64(),
+            2 => self.statuses[input.index(SLOTS)].load(Ordering::Relaxed),
+            _ => self.valid(input),
+        };
+        if worker.at != At::Running {
+            return;
+        }
+        // Most often, the status of an offer in use.
+        let next = self.offers.offers.next();
+        let oldest = self.offered.first().copied().unwrap_or(next);
+        let offer = match place % 4 {
+            0 => {
+                let taken = worker.rings.taken_word();
+                let before = taken.swap(value, Ordering::Relaxed);
+                if !self.forges && self.offers.is_possible(worker.rings.taken()) {
+                    taken.store(before, Ordering::Relaxed);
+                }
+                return;
+            }
+            1 | 2 => oldest + u64::from(place >> 5),
+            _ => u64::from(input.byte()),
+        };
+        let word: &AtomicU64 = &self.statuses[(offer % SLOTS as u64) as usize];
+        let before = word.swap(value, Ordering::Relaxed);
+        // All offers of this slot: a worker that is late believes also an old status.
+        let slots = SLOTS as u64;
+        let mut all = (offer % slots..=next + slots).step_by(SLOTS);
+        if !self.forges && all.any(|n| self.offers.offers.status(n) != Status::Scribbled) {
+            word.store(before, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns a valid status.
+    fn valid(&self, input: &mut Input<'_>) -> u64 {
+        let next = self.offers.offers.next();
+        let number = (next + 300).saturating_sub(u64::from(input.u16() % 1000));
+        let by = u64::from(input.byte() % 3);
+        super::super::checksum::seal(self.offers.key, number << 16 | by)
+    }
+
+    /// Returns `true` if no step would change anything.
+    fn is_at_rest(&self) -> bool {
+        let rests = |worker: &Worker| {
+            let has_nothing = worker.at == At::Searching && worker.said.is_empty();
+            has_nothing && worker.assigned.is_none() || worker.at == At::Killed
+        };
+        self.queue.is_empty() && self.offered.is_empty() && self.workers.iter().all(rests)
+    }
+
+    /// Lets everything come to rest, and checks that no task was forgotten.
+    fn finish(&mut self) {
+        for _ in 0..self.tasks.len() * 2 + 20 {
+            if self.is_at_rest() {
+                break;
+            }
+            self.offer();
+            for worker in 0..self.workers.len() {
+                (0..5).for_each(|_| self.step(worker));
+            }
+            (0..self.workers.len()).for_each(|worker| self.read_unless_killed(worker));
+            self.scan(&mut Input::new(&[]));
+        }
+        let are_alive = self.workers.iter().any(|worker| worker.at != At::Killed);
+        if self.forges || !are_alive {
+            return;
+        }
+        for (number, task) in self.tasks.iter().enumerate() {
+            assert!(task.is_done(), "task {number} is forgotten");
+        }
+    }
+}
+
+thread_local! {
+    static MAPPED: OnceCell<Mapped> = const { OnceCell::new() };
+}
+
+pub(crate) fn drive(data: &[u8]) {
+    MAPPED.with(|mapped| run(mapped.get_or_init(Mapped::new), data));
+}
+
+fn run(mapped: &Mapped, data: &[u8]) {
+    let mut input = Input::new(data);
+    let key = input.key();
+    let forges = input.byte() % 4 == 0;
+    let mut driver = Driver::new(mapped, key, forges);
+    for _ in 0..STEPS {
+        if input.is_empty() {
+            break;
+        }
+        let byte = input.byte();
+        let number = usize::from(byte >> 4);
+        if std::env::var_os("TRACE").is_some() {
+            eprintln!(
+                "op {} {number} offered {:?} workers {:?}",
+                byte % 16,
+                driver.offered,
+                driver
+                    .workers
+                    .iter()
+                    .map(|w| (w.at, w.assigned, &w.said))
+                    .collect::<Vec<_>>()
+            );
+        }
+        match byte % 16 {
+            0..=6 => driver.step(number % WORKERS.len()),
+            7 | 8 => {
+                let length = input.size(LONGEST + 1);
+                driver.submit(length);
+                driver.offer();
+            }
+            9 => {
+                // As many as a pool offers at the same time, and more.
+                (0..8 * number).for_each(|more| driver.submit(more));
+                driver.offer();
+            }
+            10 => driver.read_unless_killed(number % WORKERS.len()),
+            11 | 12 => driver.scan(&mut input),
+            13 => driver.cancel(number),
+            14 if number == 0 => driver.recall_all(),
+            _ => driver.overwrite(&mut input),
+        }
+    }
+    driver.finish();
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_overwritten_status_makes_a_task_begin_twice_or_be_forgotten() {
+        crate::process::fuzz_input::run_with_fixed_inputs(super::drive, 100, 400);
+    }
+}

@@ -1,0 +1,378 @@
+//! The driver of the fuzz target `frames`: any bytes in pieces of any size, read as frames
+//! and messages.
+//!
+//! Nothing panics, no buffer is larger than what has arrived by more than [`AHEAD`], and the
+//! frames are the
+//! same whatever the pieces. A message that was read is written and read again as the same
+//! message.
+
+use super::answer::{Answer, InitializeFailure, WirePanic, answers, run_time, write_fault};
+use super::assembler::Assembler;
+use super::call::Call;
+use super::codec::{self, CodecFault};
+use super::frame::{Frame, FrameWriter, Frames, HEADER, Header, Kind, holds, set_cpu};
+use super::message::{Hello, Reply, Request, refused};
+use super::program::Program;
+use crate::encoded::Encoded;
+use crate::process::fuzz_input::Input;
+use crate::report::Report;
+use crate::sys::numbers::Numbers;
+
+/// The largest number of bytes that the assembler may ask for before any have arrived.
+const AHEAD: usize = 64 << 20;
+
+/// The number of bytes of the longest payload.
+const LONGEST: usize = 300_000;
+
+fn text(input: &mut Input<'_>) -> String {
+    let length = usize::from(input.byte() % 32);
+    String::from_utf8_lossy(input.take(length)).into_owned()
+}
+
+fn maybe<T>(input: &mut Input<'_>, read: impl Fn(&mut Input<'_>) -> T) -> Option<T> {
+    (input.byte() % 2 == 0).then(|| read(input))
+}
+
+fn panic(input: &mut Input<'_>) -> WirePanic {
+    WirePanic {
+        message: text(input),
+        location: maybe(input, text),
+        worker: maybe(input, text),
+    }
+}
+
+fn fault(input: &mut Input<'_>) -> CodecFault {
+    CodecFault {
+        type_name: text(input),
+        reason: text(input),
+    }
+}
+
+/// Appends a frame that one of the two processes could send.
+fn append(input: &mut Input<'_>, out: &mut Vec<u8>, depth: u32) {
+    let task = u64::from(input.byte());
+    match input.byte() % 10 {
+        0 => {
+            let hello = Hello {
+                program: Program {
+                    version: text(input),
+                    build_id: text(input).into_bytes(),
+                    headers: input.u64(),
+                    anchor: input.u64(),
+                },
+                number: task,
+                name: text(input),
+                rings: maybe(input, |input| input.u64()),
+                offers: maybe(input, |input| (input.u64(), input.byte() % 2 == 0)),
+            };
+            out.extend(hello.frame());
+        }
+        1 => panic(input).write(out, task),
+        2 => write_fault(&fault(input), out, Kind::Undecodable, task),
+        3 => write_fault(&fault(input), out, Kind::Unencodable, task),
+        4 => out.extend(refused(&text(input))),
+        5 => {
+            let failure = match input.byte() % 3 {
+                0 => InitializeFailure::Error(Report::from(std::io::Error::other(text(input)))),
+                1 => InitializeFailure::Panicked(panic(input)),
+                _ => InitializeFailure::Undecodable(fault(input)),
+            };
+            failure.write(out);
+        }
+        6 if depth > 0 => {
+            let open = FrameWriter::begin(out, Kind::Returned, task);
+            for _ in 0..input.byte() % 4 {
+                append(input, out, depth - 1);
+            }
+            out.extend_from_slice(&input.number::<8>());
+            open.close(out);
+        }
+        7 if input.byte() % 2 == 0 => append_numbers(input, out, task),
+        7 => {
+            let open = FrameWriter::begin(out, Kind::Task, task);
+            let byte = input.byte();
+            let length = input.size(LONGEST) * usize::from(byte % 4);
+            out.extend((0..length).map(|place| byte ^ place as u8));
+            open.close(out);
+        }
+        _ => {
+            let kind = Kind::of(u16::from(input.byte() % 0x22)).unwrap_or(Kind::Item);
+            let at = out.len();
+            let open = FrameWriter::begin(out, kind, task);
+            let length = usize::from(input.byte());
+            out.extend_from_slice(input.take(length));
+            open.close(out);
+            set_cpu(&mut out[at..], u32::from(input.byte()));
+        }
+    }
+}
+
+/// Appends a frame that ends with numbers.
+fn append_numbers(input: &mut Input<'_>, out: &mut Vec<u8>, task: u64) {
+    let kind = [Kind::Task, Kind::Returned][usize::from(input.byte() % 2)];
+    let open = FrameWriter::begin(out, kind, task);
+    let mut frame = Encoded::from(std::mem::take(out));
+    let count = input.size(LONGEST / 8);
+    let byte = input.byte();
+    let vector: Vec<u32> = (0..count as u32).map(|n| n ^ u32::from(byte)).collect();
+    if codec::keep(vector, &mut frame).is_some() {
+        frame.bytes.push(byte);
+        frame.numbers = Some(Numbers::from_vec(vec![u64::from(byte); count % 9 + 1]));
+    }
+    open.close_encoded(&mut frame);
+    *out = frame.bytes;
+    out.extend_from_slice(frame.numbers.as_ref().map_or(&[], Numbers::bytes));
+}
+
+/// Returns bytes that are almost what a process could send.
+fn build(input: &mut Input<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..input.byte() % 6 {
+        append(input, &mut bytes, 2);
+    }
+    for _ in 0..input.byte() % 4 {
+        let at = input.index(bytes.len());
+        let byte = input.byte();
+        if let Some(changed) = bytes.get_mut(at) {
+            *changed ^= byte;
+        }
+    }
+    let cut = usize::from(input.byte());
+    if cut % 2 == 0 {
+        bytes.truncate(bytes.len().saturating_sub(cut / 2));
+    }
+    bytes
+}
+
+/// Assembles the bytes in pieces, and checks each step. Returns the frames, the text of the
+/// error, and the bytes that are left over.
+fn assemble(
+    bytes: &[u8],
+    mut piece: impl FnMut() -> usize,
+) -> (Vec<Frame>, Option<String>, Vec<u8>) {
+    let mut assembler = Assembler::new();
+    let mut frames = Vec::new();
+    let mut left = bytes;
+    let mut behind = 0;
+    loop {
+        loop {
+            match assembler.next() {
+                Ok(Some(frame)) => {
+                    behind += HEADER + frame.payload.len();
+                    frames.push(frame);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let rest = [&assembler.leftover()[..], left].concat();
+                    return (frames, Some(error.to_string()), rest);
+                }
+            }
+        }
+        let arrived = bytes.len() - left.len();
+        assert_eq!(assembler.is_between_frames(), behind == arrived);
+        // The rest is compared at the end.
+        if arrived - behind < 1000 {
+            assert_eq!(assembler.leftover(), &bytes[behind..arrived]);
+        }
+        if let Some(header) = assembler.header() {
+            assert!(header.length > arrived - behind - HEADER, "it is whole");
+            assert_eq!(assembler.head(), bytes[behind..behind + HEADER]);
+        }
+        if left.is_empty() {
+            return (frames, None, assembler.leftover());
+        }
+        let spare = assembler.spare_buffer().expect("a small buffer");
+        assert!(spare.len() <= AHEAD.max(arrived), "a large buffer");
+        let count = spare.len().min(piece().max(1)).min(left.len());
+        assert!(count > 0, "there is always room");
+        spare[..count].copy_from_slice(&left[..count]);
+        assembler.advance(count);
+        left = &left[count..];
+    }
+}
+
+/// Checks that the iterator over frames finds the frames that the assembler has found.
+fn compare(bytes: &[u8], frames: &[Frame], error: Option<&str>, leftover: &[u8]) {
+    let mut within = Frames::within(bytes);
+    let mut behind = 0;
+    for frame in frames {
+        let next = within.next().expect("a frame");
+        if frame.payload.numbers.is_some() {
+            assert!(next.is_err(), "only the assembler reads numbers");
+            return;
+        }
+        let (header, payload) = next.expect("a whole frame");
+        assert_eq!((header.kind, header.task), (frame.kind, frame.task));
+        assert!(payload == frame.payload.bytes, "another payload");
+        behind += HEADER + payload.len();
+    }
+    assert!(leftover == &bytes[behind..], "what is left over");
+    let cut_off = Header::of(&bytes[behind..]);
+    let has_numbers = cut_off.is_some_and(|header| header.numbers.is_some());
+    match (within.next(), error) {
+        (None, None) => assert_eq!(behind, bytes.len()),
+        (Some(Err(cut_off)), None) if !has_numbers => {
+            assert!(cut_off.to_string().contains("cut off"), "{cut_off}");
+        }
+        (Some(Err(wrong)), Some(error)) => assert_eq!(wrong.to_string(), error),
+        // Only the assembler reads numbers, and these are not whole.
+        (Some(Err(_)), None) if has_numbers => {}
+        (other, error) => panic!("{other:?} but {error:?}"),
+    }
+    assert!(within.next().is_none(), "it ends after an error");
+    match Frame::only(bytes) {
+        Ok((header, frame)) => {
+            assert_eq!(frames, [frame]);
+            assert_eq!(header.length + HEADER, bytes.len());
+        }
+        Err(_) => assert!(frames.len() != 1 || behind < bytes.len()),
+    }
+}
+
+/// Returns the only frame of `bytes`.
+fn only(bytes: &[u8]) -> Frame {
+    Frame::only(bytes).expect("it was just written").1
+}
+
+fn copy(frame: &Frame) -> Frame {
+    Frame {
+        kind: frame.kind,
+        task: frame.task,
+        payload: frame.payload.bytes.clone().into(),
+    }
+}
+
+/// Reads a frame as each message that it may be. A message that was read is written and
+/// read again.
+fn read(frame: &Frame) {
+    match Request::of(copy(frame)) {
+        Ok(Request::Hello(hello)) => {
+            let again = Request::of(only(&hello.frame()));
+            assert_eq!(again, Ok(Request::Hello(hello)));
+        }
+        Ok(Request::Task(_, mut work) | Request::Initialize(mut work)) => {
+            let call = work.call;
+            let (args, _) = work.args();
+            assert_eq!(
+                call.to_bytes(),
+                frame.payload.bytes[..frame.payload.len() - args.len()]
+            );
+            assert!(frame.payload.bytes.ends_with(args));
+            for item in Frames::within(args) {
+                std::hint::black_box(item.is_ok());
+            }
+        }
+        _ => {}
+    }
+    let reply = Reply::of(copy(frame));
+    let mut again = Vec::new();
+    match &reply {
+        Ok(Reply::Answer(task, Answer::Panicked(panic))) => panic.write(&mut again, *task),
+        Ok(Reply::Answer(task, Answer::Undecodable(fault))) => {
+            write_fault(fault, &mut again, Kind::Undecodable, *task);
+        }
+        Ok(Reply::Answer(task, Answer::Unencodable(fault))) => {
+            write_fault(fault, &mut again, Kind::Unencodable, *task);
+        }
+        Ok(Reply::InitializeFailed(failure)) => failure.write(&mut again),
+        Ok(Reply::Refused(why)) => again = refused(why),
+        _ => {}
+    }
+    if !again.is_empty() {
+        assert_eq!(Reply::of(only(&again)), reply);
+    }
+    read_returned(&frame.payload.bytes);
+}
+
+/// Reads a payload as the answers of a chunk.
+fn read_returned(payload: &[u8]) {
+    let count = answers(payload).count();
+    assert!(
+        count <= payload.len() / HEADER + 1,
+        "more answers than bytes"
+    );
+    assert_eq!(run_time(payload).is_some(), payload.len() >= 8);
+    for answer in answers(payload) {
+        if let Ok((_, Answer::Returned(value))) = answer {
+            assert!(value.len() <= payload.len());
+        }
+    }
+}
+
+/// Decodes the payload of a frame that ends with numbers as several types.
+fn decode_numbers(frame: Frame) {
+    let Encoded { bytes, numbers } = frame.payload;
+    let Some(numbers) = numbers else {
+        return;
+    };
+    let head = match frame.kind {
+        Kind::Task => bytes.get(Call::BYTES..).unwrap_or_default(),
+        _ => &bytes,
+    };
+    let length = numbers.bytes().len();
+    assert_eq!(
+        length % usize::from(numbers.size()),
+        0,
+        "a part of a number"
+    );
+    let decoded = match frame.task % 3 {
+        0 => codec::decode_moved::<Vec<u32>>(head, Some(numbers)).map(|vector| 4 * vector.len()),
+        1 => codec::decode_moved::<Vec<f64>>(head, Some(numbers)).map(|vector| 8 * vector.len()),
+        _ => codec::decode_moved::<String>(head, Some(numbers)).map(|text| text.len()),
+    };
+    assert!(
+        decoded.is_err() || decoded == Ok(length),
+        "numbers are lost"
+    );
+}
+
+pub(crate) fn drive(data: &[u8]) {
+    let mut input = Input::new(data);
+    let is_built = input.byte() % 2 == 0;
+    let mut pieces = [0; 4].map(|_| input.size(LONGEST)).into_iter().cycle();
+    let built;
+    let bytes = if is_built {
+        built = build(&mut input);
+        &built[..]
+    } else {
+        input.rest()
+    };
+    let whole = assemble(bytes, || usize::MAX);
+    // Few pieces, so that long bytes take no longer than short ones.
+    let least = bytes.len() / 500;
+    let by_pieces = assemble(bytes, || pieces.next().unwrap_or(1).max(least));
+    assert!(whole == by_pieces, "the pieces make a difference");
+    let (frames, error, leftover) = whole;
+    compare(bytes, &frames, error.as_deref(), &leftover);
+    for frame in &frames {
+        assert!(
+            frame.payload.len() > 0 || holds(bytes, frame.kind, frame.task),
+            "a frame that is not found"
+        );
+        if frame.payload.numbers.is_none() {
+            read(frame);
+        }
+    }
+    frames.into_iter().for_each(decode_numbers);
+    let longest = bytes.len().min(1000);
+    for kind in [
+        Kind::Hello,
+        Kind::Returned,
+        Kind::Panicked,
+        Kind::InitializeFailed,
+    ] {
+        read(&Frame {
+            kind,
+            task: 1,
+            payload: bytes[..longest].to_vec().into(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_bytes_make_the_reading_of_frames_panic() {
+        crate::process::fuzz_input::run_with_fixed_inputs(super::drive, 1000, 300);
+    }
+}
