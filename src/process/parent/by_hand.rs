@@ -137,7 +137,9 @@ impl PoolByHand {
             time_limit,
             ..TaskSettings::default()
         };
-        let completion = self.pool.queue(call.into(), settings, one::<()>, None, true);
+        let completion = self
+            .pool
+            .queue(call.into(), settings, one::<()>, None, true);
         let completion = completion.unwrap();
         Task {
             id: completion.address(),
