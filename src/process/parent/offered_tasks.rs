@@ -35,6 +35,7 @@ impl OfferedTasks {
         self.tasks.len()
     }
 
+    /// Returns `true` if one more task can be offered, with a call of any length.
     pub(super) fn has_room(&self) -> bool {
         self.offers.has_room(self.oldest())
     }

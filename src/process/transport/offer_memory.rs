@@ -108,9 +108,13 @@ impl PoolOffers {
         self.key
     }
 
-    /// Returns `true` if one more offer fits beside the offers from `oldest` on.
+    /// Returns `true` if one more offer fits beside the offers from `oldest` on, even the
+    /// longest.
     pub(crate) fn has_room(&self, oldest: Option<u64>) -> bool {
-        oldest.is_none_or(|oldest| self.offers.next() - oldest < self.offers.slots())
+        oldest.is_none_or(|oldest| {
+            let has_slot = self.offers.next() - oldest < self.offers.slots();
+            has_slot && self.place(LONGEST / 8, oldest).is_some()
+        })
     }
 
     /// Offers a call to the workers, and returns the number of the offer. Returns `None` if
@@ -121,7 +125,15 @@ impl PoolOffers {
         if words == 0 {
             return Some(self.offer_in_slot(call));
         }
-        let start = self.space(words, oldest.unwrap_or(offer))?;
+        if words > LONGEST / 8 {
+            return None;
+        }
+        let oldest = oldest.unwrap_or(offer);
+        let given_back = |allotted: &&(u64, Range<usize>)| allotted.0 < oldest;
+        while self.allotted.front().filter(given_back).is_some() {
+            self.allotted.pop_front();
+        }
+        let start = self.place(words, oldest)?;
         self.reserve(start + words)?;
         self.allotted.push_back((offer, start..start + words));
         self.offers.offer(call, start);
@@ -135,22 +147,15 @@ impl PoolOffers {
         offer
     }
 
-    /// Returns the first of so many free words, after the offers before `oldest` have given
-    /// back their words.
-    fn space(&mut self, words: usize, oldest: u64) -> Option<usize> {
-        while let Some((offer, _)) = self.allotted.front() {
-            if *offer >= oldest {
-                break;
-            }
-            self.allotted.pop_front();
-        }
-        if words > LONGEST / 8 {
-            return None;
-        }
-        let (Some((_, first)), Some((_, last))) = (self.allotted.front(), self.allotted.back())
-        else {
+    /// Returns the first of so many words of the space, of which no offer from `oldest` on
+    /// uses any.
+    fn place(&self, words: usize, oldest: u64) -> Option<usize> {
+        let given_back = self.allotted.partition_point(|(offer, _)| *offer < oldest);
+        let mut in_use = self.allotted.range(given_back..).map(|(_, space)| space);
+        let Some(first) = in_use.next() else {
             return Some(0);
         };
+        let last = in_use.next_back().unwrap_or(first);
         // The words in use go from `first` to `last`, and perhaps on at the begin of the
         // space.
         let has_wrapped = last.start < first.start;
@@ -263,6 +268,19 @@ mod tests {
             }
         }
         assert!(wraps > 10 && refusals > 10, "{wraps} {refusals}");
+        // Where there is room, there is room for the longest call.
+        let mut rooms = 0;
+        for n in 0..2000_usize {
+            let oldest = in_use.front().copied();
+            if offers.has_room(oldest) {
+                let longer = [LONGEST, LONGEST, 300, 5000, 30_000][n % 5];
+                in_use.push_back(offers.offer(&vec![1; longer], oldest).unwrap());
+                rooms += usize::from(in_use.len() > 10);
+            } else {
+                in_use.pop_front();
+            }
+        }
+        assert!(rooms > 100, "{rooms}");
         assert_eq!(offers.offer(&vec![1; LONGEST + 1], None), None);
         assert!(offers.offer(&vec![1; LONGEST], None).is_some());
     }
