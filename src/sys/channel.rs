@@ -87,6 +87,11 @@ impl Channel {
         self.0.is_intact()
     }
 
+    /// Returns `true` if the channel's descriptor is open, even if it refers to another file.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.is_open()
+    }
+
     /// Sends as many bytes as the channel has room for, without waiting. A successful call
     /// sends at least one byte.
     ///

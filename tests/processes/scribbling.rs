@@ -262,8 +262,23 @@ alone! {
         assert_eq!(executor.stats().replaced, 0);
     }
 
-    /// The answer needs no descriptor. The worker ends when it has to sleep or to wake the
-    /// pool, and the next task goes on elsewhere.
+    /// The worker cannot wait for room without its socket, so it begins no task any more.
+    fn a_long_answer_behind_a_task_that_closes_descriptors_arrives() {
+        let executor = pool_by_shared_memory(1);
+        for n in 0..20 {
+            let closing = executor.submit(close_all, n).unwrap();
+            let behind = |size: usize| executor.submit(|size| vec![7_u8; size], size).unwrap();
+            let long: Vec<_> = [2 << 20, 3 << 20].map(behind).into();
+            assert_eq!(*value(&closing), n);
+            for (future, size) in long.iter().zip([2 << 20, 3 << 20]) {
+                assert_eq!(value(future).len(), size);
+            }
+        }
+        assert_eq!(executor.stats().failed, 0);
+    }
+
+    /// The answer needs no descriptor. The worker ends behind the task, and the next task
+    /// goes on elsewhere.
     fn a_task_that_closes_descriptors_has_its_value_and_harms_no_other() {
         let executor = pool_by_shared_memory(1);
         for n in 0..20 {

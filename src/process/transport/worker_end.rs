@@ -56,12 +56,13 @@ impl WorkerSender {
         }
     }
 
-    /// Returns `false` if the parent sleeps and the worker cannot wake it any more. A task
-    /// may have closed the socket's descriptor.
+    /// Returns `false` if the worker cannot wake the parent any more. A task may have closed the
+    /// socket's descriptor. The full check is made only if the parent sleeps, because it takes
+    /// longer.
     pub(crate) fn can_wake(&self) -> bool {
         let shared = self.shared.as_ref();
         let is_asleep = shared.is_some_and(|(_, sender)| sender.bell().is_asleep());
-        !is_asleep || self.channel.is_intact()
+        self.channel.is_open() && (!is_asleep || self.channel.is_intact())
     }
 
     /// Sends all bytes, and waits for room.

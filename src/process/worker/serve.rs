@@ -280,8 +280,8 @@ fn serve(
                 let _ = answers.sender.send_all(&started);
                 answers.answer(task, work);
                 if !answers.sender.can_wake() {
-                    // The worker must not begin another task, whose start the parent would
-                    // learn too late for a time limit.
+                    // The worker must not begin another task. The parent would learn its start
+                    // too late for a time limit, and a long answer could not wait for room.
                     end_without_descriptor();
                 }
                 requests.takes_offers = takes_offers;
