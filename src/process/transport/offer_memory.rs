@@ -231,6 +231,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_space_that_may_be_written_has_pages() {
+        let mut offers = PoolOffers::create().unwrap();
+        let has_pages = |offers: &PoolOffers| {
+            let blocks = rustix::fs::fstat(&offers.files[0]).unwrap().st_blocks;
+            512 * usize::try_from(blocks).unwrap() >= 8 * words(SLOTS, offers.reserved)
+        };
+        assert!(has_pages(&offers) && offers.reserved == 0);
+        for n in 0..8 {
+            let offer = offers.offer(&vec![1; LONGEST], Some(0));
+            assert_eq!(offer, Some(n));
+            assert!(has_pages(&offers), "{n}");
+        }
+        assert_eq!(offers.reserved, SPACE);
+        assert_eq!(offers.offer(&vec![1; LONGEST], Some(0)), None);
+    }
+
+    #[test]
     fn no_space_is_allotted_twice_and_all_of_it_is_used() {
         let mut offers = PoolOffers::create().unwrap();
         let mut in_use = VecDeque::new();
