@@ -4,11 +4,16 @@
 //! memory. The checksum finds such a write. The checksum does not protect against a process
 //! that forges records on purpose, because that process knows the key as well.
 //!
-//! The checksum is the sum of all 64-bit words, each multiplied by an odd factor of its
-//! own, as in multilinear hashing. A product does not depend on the sum before it, so the
-//! CPU multiplies one word in each cycle. If one word changes, then the sum changes,
-//! because an odd factor has an inverse. If several words change at random, then the sum
-//! stays the same with a probability of 2^-64.
+//! The checksum is the sum of all 64-bit words, each multiplied by a factor of its own, as
+//! in multilinear hashing. A product does not depend on the sum before it, so the CPU
+//! multiplies one word in each cycle. If one word changes, then the sum changes. If several
+//! words change, then the sum stays the same with a probability of about 2^-64, because the
+//! factors depend on the key. Two properties are needed for this:
+//!
+//! * The sum has 128 bits. In a sum of 64 bits the changes of the top bits of two words
+//!   would cancel out, for example the changes of the signs of two floating-point numbers.
+//! * The factors have no regular distances. Otherwise +1, -1, -1 and +1 on four words in a
+//!   row would cancel out.
 
 /// An odd number without a pattern in its bits: 2^64 divided by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -49,27 +54,29 @@ const INVERSE: u64 = {
 /// The checksum of the words that were added so far.
 #[derive(Debug)]
 pub(super) struct Checksum {
-    sum: u64,
-    factor: u64,
+    sum: u128,
+    counter: u64,
 }
 
 impl Checksum {
     /// Begins the checksum of a record with this mask and this length.
     pub(super) fn new(mask: u64, length: usize) -> Self {
         Self {
-            sum: mask ^ length as u64,
-            factor: mask,
+            sum: u128::from(mask ^ length as u64),
+            counter: mask,
         }
     }
 
     #[inline]
     pub(super) fn add(&mut self, word: u64) {
-        self.factor = self.factor.wrapping_add(STEP);
-        self.sum = self.sum.wrapping_add(word.wrapping_mul(self.factor | 1));
+        self.counter = self.counter.wrapping_add(STEP);
+        let factor = self.counter ^ (self.counter >> 29);
+        let product = u128::from(word) * u128::from(factor);
+        self.sum = self.sum.wrapping_add(product);
     }
 
     pub(super) fn finish(self) -> u64 {
-        mix(self.sum)
+        mix(self.sum as u64 ^ mix((self.sum >> 64) as u64))
     }
 }
 
@@ -92,6 +99,37 @@ mod tests {
                 let mut changed = words.clone();
                 changed[word] ^= 1 << bit;
                 assert_ne!(checksum(7, &changed), good, "bit {bit} of word {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn changes_of_several_words_do_not_cancel_out() {
+        let words: Vec<u64> = (1..=12).map(|n: u64| n.wrapping_mul(STEP)).collect();
+        for key in 0..50 {
+            let mask = mask(key, 0);
+            let good = checksum(mask, &words);
+            let assert_noticed = |changes: &[(usize, u64)]| {
+                let mut changed = words.clone();
+                for (at, change) in changes {
+                    changed[*at] = changed[*at].wrapping_add(*change);
+                }
+                assert_ne!(checksum(mask, &changed), good, "key {key}: {changes:?}");
+            };
+            for first in 0..words.len() {
+                for second in first + 1..words.len() {
+                    for bit in [0, 31, 32, 52, 61, 62, 63] {
+                        let bit = 1 << bit;
+                        assert_noticed(&[(first, bit), (second, bit)]);
+                        assert_noticed(&[(first, bit), (second, bit.wrapping_neg())]);
+                    }
+                }
+            }
+            for first in 0..words.len() - 3 {
+                let [plus, minus] = [1, u64::MAX];
+                let ups_and_downs = [plus, minus, minus, plus];
+                let changes: Vec<_> = (first..).zip(ups_and_downs).collect();
+                assert_noticed(&changes);
             }
         }
     }
