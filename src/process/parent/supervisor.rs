@@ -339,13 +339,11 @@ impl Pool {
         let offered = state.offered.as_ref();
         let is_any_open = offered.is_some_and(OfferedTasks::is_any_open);
         let is_full = offered.is_some_and(|offered| !offered.has_room());
-        for handle in state.workers.values_mut() {
+        let mut stalled = Vec::new();
+        for (number, handle) in &mut state.workers {
             handle.check_if_due(now);
             let take_limit = handle.take_limit.as_mut();
-            if take_limit.is_some_and(|limit| limit.is_given_up_if(now, is_any_open)) {
-                handle.take_limit = None;
-                handle.kill(KillReason::Misbehaved(NOT_TAKEN_UP.to_owned()));
-            }
+            let takes_none = take_limit.is_some_and(|limit| limit.is_given_up_if(now, is_any_open));
             let offer = handle.in_flight().and_then(|task| task.offer);
             let is_kept = |offer| offered.is_some_and(|offered| offered.keeps(offer));
             let keeps_slot = is_full && offer.is_some_and(is_kept);
@@ -354,17 +352,12 @@ impl Pool {
             let is_over = |progress: &mut Progress| {
                 progress.is_given_up(now) || keeps_slot && progress.is_late()
             };
-            if progress.is_some_and(is_over) {
-                handle.progress = None;
-                let what = match handle.in_flight() {
-                    Some(in_flight) if in_flight.started.is_none() => NOT_TAKEN_UP,
-                    _ => {
-                        "it sent an incomplete message; was it stopped (SIGSTOP), or did a task write to \
-                          what it has not opened itself?"
-                    }
-                };
-                handle.kill(KillReason::Misbehaved(what.to_owned()));
+            if progress.is_some_and(is_over) || takes_none {
+                stalled.push(*number);
             }
+        }
+        for number in stalled {
+            self.kill_stalled(state, number);
         }
         let is_late = |handle: &WorkerHandle| handle.deadline.is_some_and(|at| at <= now);
         let workers = state.workers.iter();
@@ -393,6 +386,35 @@ impl Pool {
             };
             handle.kill(kill_reason);
         }
+    }
+
+    /// Kills a worker that makes no progress, unless the worker has gone on at this very
+    /// moment: it may have begun a task, which would fail.
+    fn kill_stalled(&self, state: &mut PoolState, number: usize) {
+        let step = |handle: &WorkerHandle| {
+            let task = handle.in_flight();
+            let task = task.map(|task| (task.number, task.started.is_some()));
+            (handle.take_limit.is_some(), task)
+        };
+        let Some(before) = state.workers.get(&number).map(step) else {
+            return;
+        };
+        if !self.hold_if(state, number, |handle| step(handle) == before) {
+            return;
+        }
+        let Some(handle) = state.workers.get_mut(&number) else {
+            return;
+        };
+        handle.take_limit = None;
+        handle.progress = None;
+        let what = match before {
+            (true, _) | (_, Some((_, false))) => NOT_TAKEN_UP,
+            _ => {
+                "it sent an incomplete message; was it stopped (SIGSTOP), or did a task write to what \
+                 it has not opened itself?"
+            }
+        };
+        handle.kill(KillReason::Misbehaved(what.to_owned()));
     }
 }
 

@@ -168,3 +168,33 @@ fn a_worker_that_keeps_no_slot_of_the_offers_has_its_whole_time_limit() {
     assert!(task.error().is_none());
     drop((taken, more));
 }
+
+/// The message by which it has begun the task has not been read.
+#[test]
+fn a_worker_that_begins_a_task_at_the_last_moment_is_not_killed() {
+    for is_assigned in [false, true] {
+        let (pool, [mut worker]) = PoolByHand::new();
+        let tasks = [pool.submit(), pool.submit()];
+        let offer = worker.take().unwrap();
+        if is_assigned {
+            pool.scan();
+        }
+        assert!(worker.begin(offer));
+        pool.with(|state| {
+            let handle = state.workers.get_mut(&worker.number).unwrap();
+            let limit = match is_assigned {
+                false => handle.take_limit.as_mut(),
+                true => handle.progress.as_mut(),
+            };
+            limit.expect("it has to take or begin the task").hurry();
+            pool.pool.kill_overdue(state);
+        });
+        assert_eq!(pool.kill_reason(&worker), None, "{is_assigned}");
+        worker.say(Kind::Returned, 1);
+        pool.read(&worker);
+        assert!(tasks[0].error().is_none() && pool.with(|state| state.finished) == 1);
+        assert_eq!(worker.message(), Some((Kind::Hold, 0, 0)));
+        assert_eq!(worker.message(), Some((Kind::Release, 0, 0)));
+        assert_eq!(pool.run_next(&mut worker), 2);
+    }
+}
