@@ -367,11 +367,7 @@ mod tests {
             let mut bad = good(Kind::Returned);
             [bad[2], bad[3]] = [size, head];
             let read = assemble(&bad, 64);
-            assert_eq!(
-                read.is_err(),
-                size > 0,
-                "{head} bytes before numbers of {size}"
-            );
+            assert!(read.is_err(), "{head} bytes before numbers of {size}");
         }
         for kind in [Kind::Started, Kind::Hello, Kind::Panicked, Kind::Item] {
             assert!(assemble(&good(kind), 64).is_err(), "{kind:?}");

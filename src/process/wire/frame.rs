@@ -133,11 +133,13 @@ impl Header {
             .ok()
             .filter(|length| isize::try_from(*length).is_ok())
             .ok_or_else(|| ProtocolError::new(format!("a frame of {length} bytes")))?;
-        let numbers = (size > 0).then_some((usize::from(head), size));
+        let numbers = (size > 0 || head > 0).then_some((usize::from(head), size));
         let is_possible = |(head, size): (usize, u8)| {
             let bytes = length.checked_sub(head);
-            let is_whole = bytes.is_some_and(|bytes| bytes > 0 && bytes % usize::from(size) == 0);
-            matches!(kind, Kind::Task | Kind::Returned) && Numbers::is_size(size) && is_whole
+            let is_whole = |bytes| bytes > 0 && bytes % usize::from(size) == 0;
+            matches!(kind, Kind::Task | Kind::Returned)
+                && Numbers::is_size(size)
+                && bytes.is_some_and(is_whole)
         };
         if !numbers.is_none_or(is_possible) {
             return Err(ProtocolError::new(format!(
