@@ -1,5 +1,6 @@
 //! Pools with a life of their own, beside the one that all threads use.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
@@ -83,13 +84,14 @@ pub fn idle_killed(random: &mut Rng) {
         // Long enough for each to have a worker of its own, most times.
         let nap = |n: usize| {
             std::thread::sleep(Duration::from_millis(10));
-            n
+            (n, std::process::id())
         };
+        let mut begun = BTreeSet::new();
         let made = (0..workers).map(|n| pool.submit(nap, n));
         let made: Vec<_> = made.collect();
         for (n, future) in made.into_iter().enumerate() {
             match future.and_then(|future| future.into_result()) {
-                Ok(value) if value == n => {}
+                Ok((value, pid)) if value == n => drop(begun.insert(pid)),
                 wrong => fault(format!("an innocent task: {n}, {wrong:?}")),
             }
         }
@@ -97,6 +99,12 @@ pub fn idle_killed(random: &mut Rng) {
         // the next tasks are sent to dead ones.
         let mut pids = pool.stats().pids;
         pids.retain(super::is_child);
+        // Five workers in a row that die before they begin a task break a pool.
+        let mut starting = 0;
+        pids.retain(|pid| {
+            starting += u32::from(!begun.contains(pid));
+            begun.contains(pid) || starting < 5
+        });
         // The last to be idle is the first to be sent a task.
         if random.bool() {
             pids.reverse();
