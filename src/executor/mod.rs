@@ -38,8 +38,8 @@ use crate::map::{self, Map, MapOptions};
 /// self-describing format (`flatten`, `untagged`, `skip_serializing_if`,
 /// `serde_json::Value`). Such types work inside the wrapper `Json` of the feature `json`. A
 /// `String` or a vector of primitive numbers is copied as one block, so `serde_bytes` is
-/// not needed. A vector of primitive numbers of 64 KiB or more that is itself the argument or
-/// the result of a task is sent from its own memory, and takes the least time.
+/// not needed. A vector of primitive numbers of 64 KiB or more that is itself the argument of
+/// `submit`, or the result, is sent from its own memory, and takes the least time.
 ///
 /// A value that contains a struct with aliases is decoded twice, first by position and then
 /// by name, so that no field is mistaken for another field. The result of the first

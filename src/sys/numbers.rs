@@ -161,11 +161,17 @@ impl Numbers {
         let Some(start) = NonNull::new(start) else {
             return false;
         };
-        #[cfg(target_os = "linux")]
-        ask_for_huge_pages(start, capacity);
         self.start = start;
         self.capacity = capacity;
         true
+    }
+
+    /// Asks the system to use huge pages for the numbers, which are all about to be written.
+    /// With pages of 4 KiB, making the pages takes longer than writing the numbers. A later
+    /// growth copies all numbers, because the system moves only memory of one kind of pages.
+    pub(crate) fn ask_for_huge_pages(&mut self) {
+        #[cfg(target_os = "linux")]
+        ask_for_huge_pages(self.start, self.length);
     }
 
     fn layout(&self, bytes: usize) -> Option<Layout> {
@@ -192,8 +198,7 @@ impl Numbers {
 #[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Asks the system to use huge pages for the whole huge pages of new memory, which will all
-/// be written. With pages of 4 KiB, making the pages takes longer than writing the bytes.
+/// Asks the system to use huge pages for the whole huge pages of an allocation.
 #[cfg(target_os = "linux")]
 fn ask_for_huge_pages(start: NonNull<u8>, length: usize) {
     let before = start.as_ptr().align_offset(HUGE_PAGE);

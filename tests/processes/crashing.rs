@@ -523,6 +523,12 @@ alone! {
         assert_eq!(death(&future).ran_for(), None);
         assert_goes_on(&executor);
         assert_eq!(executor.stats().replaced, 3);
+        // A vector's memory is taken when nothing but the header has arrived.
+        let big = vec![1.0; 32 << 20];
+        let future = executor.submit(|numbers: Vec<f64>| numbers.len(), big).unwrap();
+        assert_eq!(death(&future).ran_for(), None);
+        assert_goes_on(&executor);
+        assert_eq!(executor.stats().replaced, 6);
     }
 
     fn a_chunk_dies_with_its_worker_and_no_other_does() {

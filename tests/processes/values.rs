@@ -301,6 +301,16 @@ alone! {
         crosses!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64);
     }
 
+    fn a_map_of_long_vectors_gives_each_back() {
+        let executor = pool(2);
+        let options = MapOptions::new().chunk_size(3);
+        let vectors = (0..8_u32).map(|n| vec![n; 40_000]);
+        let results = executor.map_with(options, |vector: Vec<u32>| vector, vectors).unwrap();
+        for (n, result) in results.enumerate() {
+            assert_eq!(result.unwrap(), vec![n as u32; 40_000]);
+        }
+    }
+
     fn a_long_vector_that_was_refused_comes_back() {
         let builder = ProcessPoolExecutor::builder().max_workers(1);
         let executor = builder.queue_capacity(1).build().unwrap();

@@ -103,6 +103,15 @@ impl Pool {
         Self::wake_for_offers(state);
     }
 
+    /// Offers the next tasks if all offered tasks have begun. The space of their calls is free
+    /// only now.
+    pub(super) fn offer_if_none(&self, state: &mut PoolState) {
+        let offered = state.offered.as_ref();
+        if state.queued > 0 && offered.is_some_and(|offered| offered.len() == 0) {
+            self.dispatch(state);
+        }
+    }
+
     /// Wakes idle workers if there are more open offers than idle workers that are awake.
     /// An idle worker that is awake looks for an offer before it sleeps, unless its process
     /// is stopped: then it does not count any more after a while.

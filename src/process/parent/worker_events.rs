@@ -118,8 +118,12 @@ impl Pool {
             Reply::Started(task) => {
                 self.assign(state, number, task, now);
                 self.task_started(state, number, task, now);
+                self.offer_if_none(state);
             }
-            Reply::Fetch(task) => self.fetched(state, number, task, now),
+            Reply::Fetch(task) => {
+                self.fetched(state, number, task, now);
+                self.offer_if_none(state);
+            }
             Reply::Declined(offer) => self.declined(state, number, offer),
             Reply::Answer(task, answer) => self.task_answered(state, number, task, answer),
         }

@@ -271,6 +271,8 @@ impl WorkerHandle {
         self.is_full = false;
         while let Some(frame) = self.outbox.front().filter(|_| budget > 0) {
             let length = frame.len();
+            let call = self.in_flight().and_then(|task| task.call.as_ref());
+            let is_call = call.is_some_and(|call| Arc::ptr_eq(&call.frame, frame));
             match self.end.send_now(frame.slice_from(self.sent)) {
                 Ok(count) => {
                     self.sent += count;
@@ -279,8 +281,9 @@ impl WorkerHandle {
                         self.sent = 0;
                     }
                     budget = budget.saturating_sub(count);
-                    if let WorkerState::Busy(in_flight) = &mut self.activity {
-                        in_flight.written += count;
+                    match &mut self.activity {
+                        WorkerState::Busy(in_flight) if is_call => in_flight.written += count,
+                        _ => {}
                     }
                     self.has_moved();
                 }
@@ -291,6 +294,7 @@ impl WorkerHandle {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::InvalidData => {
                     self.outbox.clear();
+                    self.sent = 0;
                     self.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
                 }
                 // The write's error is dropped, because the exit status of the dying worker
@@ -340,7 +344,8 @@ impl WorkerHandle {
             if let Some(frame) = self.inbox.next().map_err(nonsense)? {
                 let length = frame.payload.len();
                 if let Err(what) = self.check_expected(frame.kind, frame.task, length, may_begin) {
-                    self.refused = [&self.inbox.head()[..], &frame.payload.bytes].concat();
+                    let numbers = frame.payload.slice_from(frame.payload.bytes.len());
+                    self.refused = [&self.inbox.head()[..], &frame.payload.bytes, numbers].concat();
                     return Err(what);
                 }
                 return Reply::of(frame).map(Some).map_err(nonsense);

@@ -8,17 +8,20 @@ use crate::sys::numbers::Numbers;
 /// The smallest number of bytes that one read asks for, and the size of `read_buf`.
 const READ_CHUNK: usize = 64 << 10;
 
-/// The number of bytes for which the assembler allocates memory before any of them has
-/// arrived. The memory is only reserved, and has no pages before bytes arrive.
-const AHEAD: usize = 64 << 20;
+/// The largest number of bytes for which the assembler allocates memory before any of them
+/// has arrived. The memory is only reserved, and has no pages before bytes arrive. A part
+/// that is longer, or for which there is not enough memory, begins with `FIRST` bytes, and
+/// its buffer doubles: so a worker that is short of memory ends only while it reads its
+/// call, and the pool sees that.
+const AHEAD: usize = 1 << 30;
+
+const FIRST: usize = 1 << 20;
 
 /// Assembles frames from bytes that arrive in pieces.
 ///
 /// The bytes are first read into a buffer of fixed size. The assembler copies small frames
 /// out of that buffer. If the payload of a larger frame is not yet complete, the remaining
-/// bytes are read directly into the frame's own buffers. If the payload is longer than
-/// [`AHEAD`], each read at most doubles a buffer, because the length in a header may be
-/// wrong.
+/// bytes are read directly into the frame's own buffers.
 ///
 /// The caller repeats three steps. The caller calls [`next`](Self::next) until it returns
 /// `None`, reads bytes into [`spare_buffer`](Self::spare_buffer), and reports their number
@@ -112,18 +115,24 @@ impl Part {
 
     /// Returns the part of the buffer that the next bytes fill.
     fn spare(&mut self) -> Result<&mut [u8], ProtocolError> {
-        let length = self.buffer.bytes().len();
-        if length == self.got {
+        if self.buffer.bytes().len() == self.got && !self.grow() {
             // The method returns an error and does not abort the program. If an answer is
             // too large for the memory, only the answer's task fails.
-            if !self.buffer.grow(self.wanted.min(AHEAD.max(2 * length))) {
-                return Err(ProtocolError::new(format!(
-                    "a frame of {} bytes, for which there is no memory",
-                    self.wanted
-                )));
-            }
+            return Err(ProtocolError::new(format!(
+                "a frame of {} bytes, for which there is no memory",
+                self.wanted
+            )));
         }
         Ok(&mut self.buffer.bytes_mut()[self.got..])
+    }
+
+    fn grow(&mut self) -> bool {
+        if self.got == 0 && self.wanted <= AHEAD && self.buffer.grow(self.wanted) {
+            self.buffer.ask_for_huge_pages();
+            return true;
+        }
+        let longer = FIRST.max(2 * self.got);
+        self.buffer.grow(self.wanted.min(longer))
     }
 
     /// Copies as many of the bytes as belong to this part, and returns their number.
@@ -420,7 +429,7 @@ mod tests {
             assembler.advance(part.len());
             assert_eq!(assembler.next(), Ok(None));
         }
-        assert_eq!(assembler.spare_buffer().unwrap().len(), AHEAD - 100);
+        assert_eq!(assembler.spare_buffer().unwrap().len(), FIRST - 100);
         assert!(!assembler.is_between_frames());
     }
 

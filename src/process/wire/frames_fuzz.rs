@@ -19,7 +19,7 @@ use crate::report::Report;
 use crate::sys::numbers::Numbers;
 
 /// The largest number of bytes that the assembler may ask for before any have arrived.
-const AHEAD: usize = 64 << 20;
+const AHEAD: usize = 1 << 30;
 
 /// The number of bytes of the longest payload.
 const LONGEST: usize = 300_000;

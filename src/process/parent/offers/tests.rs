@@ -354,3 +354,53 @@ fn a_worker_that_is_told_to_exit_declines_the_offer_that_it_has_taken() {
     assert_eq!(pool.run_next(&mut other), 1);
     pool.assert_ran(&task);
 }
+
+#[test]
+fn a_long_task_can_be_killed_whose_worker_asks_for_the_call_behind_the_hold() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    let task = pool.submit_call(70_000, None);
+    worker.take().unwrap();
+    assert_eq!(worker.request(), (Kind::LongTask, 1));
+    pool.scan();
+    pool.with(|state| state.workers.get_mut(&0).unwrap().hold());
+    worker.say(Kind::Fetch, 1);
+    assert!(pool.pool.kill(task.id));
+    pool.end(&worker);
+    assert!(matches!(task.error(), Some(Error::Killed(_))));
+}
+
+/// The space of the offers holds 8 of the calls.
+#[test]
+fn room_is_used_as_soon_as_the_tasks_before_have_begun() {
+    let (pool, mut workers) = PoolByHand::new::<14>();
+    let tasks: Vec<_> = (0..14).map(|_| pool.submit_call(60_000, None)).collect();
+    let mut begun = 0;
+    for worker in &mut workers {
+        let Some(offer) = worker.take() else { break };
+        assert!(worker.begin(offer));
+        begun += 1;
+    }
+    assert!((2..14).contains(&begun), "{begun}");
+    for worker in &workers {
+        pool.read(worker);
+    }
+    assert_eq!(pool.with(|state| state.queue.len()), 0);
+    assert_eq!(pool.open().len(), 14 - begun);
+    drop(tasks);
+}
+
+/// A worker that has declined has read its call, so the slot is free.
+#[test]
+fn a_declined_offer_keeps_no_slot() {
+    let (pool, [mut worker, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = worker.take().unwrap();
+    pool.scan();
+    let keeps = || pool.with(|state| state.offered.as_ref().unwrap().keeps(offer));
+    assert!(keeps());
+    worker.say(Kind::Declined, offer);
+    pool.read(&worker);
+    assert!(!keeps());
+    assert_eq!(pool.run_next(&mut other), 1);
+    pool.assert_ran(&task);
+}

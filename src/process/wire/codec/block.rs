@@ -91,7 +91,11 @@ macro_rules! numbers {
         /// elements. Returns the value itself if it is not a vector of numbers.
         pub(super) fn into_numbers<T>(value: T) -> Result<(u8, usize, Numbers), T> {
             $(if typeid::of::<T>() == typeid::of::<Vec<$number>>() {
-                let vector = moved::<T, Vec<$number>>(value);
+                let mut vector = moved::<T, Vec<$number>>(value);
+                // The memory is kept until the task begins, or the value is dropped.
+                if vector.capacity() / 2 > vector.len() {
+                    vector.shrink_to_fit();
+                }
                 return Ok((tag::$tag, vector.len(), Numbers::from_vec(vector)));
             })*
             Err(value)

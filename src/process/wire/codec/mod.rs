@@ -144,7 +144,13 @@ pub(crate) fn decode_moved<T: DeserializeOwned>(
     match numbers.map(|numbers| kept(bytes, numbers)) {
         None => decode(bytes),
         Some(Ok(value)) => Ok(value),
-        Some(Err(numbers)) => decode(&[bytes, numbers.bytes()].concat()),
+        Some(Err(numbers)) => {
+            let length = bytes.len() + numbers.bytes().len();
+            if !is_memory_for(length) {
+                return Err(no_memory::<T>(length));
+            }
+            decode(&[bytes, numbers.bytes()].concat())
+        }
     }
 }
 
@@ -163,11 +169,14 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault>
     // value takes about as much memory as its encoding. A `Deserialize` that cannot
     // allocate memory would end the program.
     if bytes.len() > LARGE && !is_memory_for(bytes.len()) {
-        let size = bytes.len();
-        let why = format!("there is no memory for its {size} bytes");
-        return Err(CodecFault::new::<T>(Refusal::new(why)));
+        return Err(no_memory::<T>(bytes.len()));
     }
     deserializer::read(bytes).map_err(CodecFault::new::<T>)
+}
+
+fn no_memory<T>(bytes: usize) -> CodecFault {
+    let why = format!("there is no memory for its {bytes} bytes");
+    CodecFault::new::<T>(Refusal::new(why))
 }
 
 fn is_memory_for(bytes: usize) -> bool {
