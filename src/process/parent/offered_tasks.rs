@@ -40,6 +40,11 @@ impl OfferedTasks {
         self.offers.has_room(self.oldest())
     }
 
+    /// Returns `true` if a slot is free.
+    pub(super) fn has_slot(&self) -> bool {
+        self.offers.has_slot(self.oldest())
+    }
+
     /// Returns the oldest offer whose slot is in use.
     fn oldest(&self) -> Option<u64> {
         let oldest = self.tasks.front().map(|offer| offer.number);

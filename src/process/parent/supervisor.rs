@@ -338,7 +338,7 @@ impl Pool {
         let now = Instant::now();
         let offered = state.offered.as_ref();
         let is_any_open = offered.is_some_and(OfferedTasks::is_any_open);
-        let is_full = offered.is_some_and(|offered| !offered.has_room());
+        let is_full = offered.is_some_and(|offered| !offered.has_slot());
         let mut stalled = Vec::new();
         for (number, handle) in &mut state.workers {
             handle.check_if_due(now);

@@ -111,10 +111,13 @@ impl PoolOffers {
     /// Returns `true` if one more offer fits beside the offers from `oldest` on, even the
     /// longest.
     pub(crate) fn has_room(&self, oldest: Option<u64>) -> bool {
-        oldest.is_none_or(|oldest| {
-            let has_slot = self.offers.next() - oldest < self.offers.slots();
-            has_slot && self.place(LONGEST / 8, oldest).is_some()
-        })
+        let has_space = |oldest| self.place(LONGEST / 8, oldest).is_some();
+        self.has_slot(oldest) && oldest.is_none_or(has_space)
+    }
+
+    /// Returns `true` if a slot is free beside the offers from `oldest` on.
+    pub(crate) fn has_slot(&self, oldest: Option<u64>) -> bool {
+        oldest.is_none_or(|oldest| self.offers.next() - oldest < self.offers.slots())
     }
 
     /// Offers a call to the workers, and returns the number of the offer. Returns `None` if
