@@ -34,6 +34,18 @@ impl<'de> Deserialize<'de> for OneWay {
     }
 }
 
+/// Panics when it is dropped.
+#[derive(Serialize, Deserialize)]
+struct PanicsInDrop(u8);
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("dropped");
+        }
+    }
+}
+
 /// Panics when it is decoded.
 #[derive(Serialize)]
 struct Explosive;
@@ -299,6 +311,13 @@ alone! {
             )*};
         }
         crosses!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64);
+    }
+
+    fn a_refused_argument_may_panic_in_its_drop() {
+        let executor = pool(1);
+        executor.shutdown();
+        let refused = executor.submit(|_: PanicsInDrop| (), PanicsInDrop(1));
+        assert!(matches!(refused, Err(Error::ShutDown)));
     }
 
     fn a_map_of_long_vectors_gives_each_back() {
