@@ -183,16 +183,33 @@ alone! {
         let status = fs::read_to_string("/proc/self/statm").unwrap();
         let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
         let before = getrlimit(Resource::As);
-        // Neither for its bytes, or for these but not for the value as well.
-        for more in [150 << 20, 600 << 20] {
-            let some = pages * 4096 + more;
-            setrlimit(Resource::As, Rlimit { current: Some(some), maximum: before.maximum })
-                .unwrap();
-            let bytes = executor.submit(|size: usize| vec![7_u8; size], 400 << 20).unwrap();
-            let error = error(&bytes);
-            setrlimit(Resource::As, before).unwrap();
+        let limit = |more: u64| {
+            let some = Some(pages * 4096 + more);
+            setrlimit(Resource::As, Rlimit { current: some, maximum: before.maximum }).unwrap();
+        };
+        let fails = |error: Error| {
             assert!(error.to_string().contains("no memory"), "{error}");
             assert_goes_on(&executor);
+        };
+        // Neither for its bytes, or for these but not for the value as well.
+        for more in [150 << 20, 600 << 20] {
+            limit(more);
+            let text = executor.submit(|size: usize| "x".repeat(size), 400 << 20).unwrap();
+            let error = error(&text);
+            setrlimit(Resource::As, before).unwrap();
+            fails(error);
+        }
+        // The bytes of a vector become the value.
+        for (more, fits) in [(150 << 20, false), (600 << 20, true)] {
+            limit(more);
+            let vector = executor.submit(|size: usize| vec![7_u8; size], 400 << 20).unwrap();
+            let ended = vector.exception_timeout(LIMIT).unwrap();
+            setrlimit(Resource::As, before).unwrap();
+            assert_eq!(ended.is_none(), fits, "{ended:?}");
+            match ended {
+                Some(error) => fails(error),
+                None => assert_eq!(value(&vector).len(), 400 << 20),
+            }
         }
     }
 
