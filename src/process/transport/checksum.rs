@@ -4,16 +4,17 @@
 //! memory. The checksum finds such a write. The checksum does not protect against a process
 //! that forges records on purpose, because that process knows the key as well.
 //!
-//! The checksum is the sum of all 64-bit words, each multiplied by a factor of its own, as
-//! in multilinear hashing. A product does not depend on the sum before it, so the CPU
-//! multiplies one word in each cycle. If one word changes, then the sum changes. If several
-//! words change, then the sum stays the same with a probability of about 2^-64, because the
-//! factors depend on the key. Two properties are needed for this:
+//! The checksum is a sum of products, as in the hash function NH: each 64-bit word is
+//! combined by XOR with a number of its own, and then multiplied by the next word, which is
+//! combined in the same way. A product does not depend on the sum before it, so the CPU
+//! needs one multiplication for two words. If one word changes, then the sum changes. If
+//! several words change, then the sum stays the same with a probability of about 2^-64,
+//! because the numbers depend on the key. Two properties are needed for this:
 //!
 //! * The sum has 128 bits. In a sum of 64 bits the changes of the top bits of two words
 //!   would cancel out, for example the changes of the signs of two floating-point numbers.
-//! * The factors have no regular distances. Otherwise +1, -1, -1 and +1 on four words in a
-//!   row would cancel out.
+//! * The numbers have no regular distances, so that regular changes of words in a row do not
+//!   cancel out.
 
 /// An odd number without a pattern in its bits: 2^64 divided by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -68,11 +69,12 @@ impl Checksum {
     }
 
     #[inline]
-    pub(super) fn add(&mut self, word: u64) {
+    pub(super) fn add(&mut self, [first, second]: [u64; 2]) {
         self.counter = self.counter.wrapping_add(STEP);
-        let factor = self.counter ^ (self.counter >> 29);
-        let product = u128::from(word) * u128::from(factor);
-        self.sum = self.sum.wrapping_add(product);
+        let number = self.counter ^ (self.counter >> 29);
+        let first = u128::from(first ^ number);
+        let second = u128::from(second ^ number.rotate_left(32));
+        self.sum = self.sum.wrapping_add(first * second);
     }
 
     pub(super) fn finish(self) -> u64 {
@@ -86,7 +88,9 @@ mod tests {
 
     fn checksum(mask: u64, words: &[u64]) -> u64 {
         let mut checksum = Checksum::new(mask, 8 * words.len());
-        words.iter().for_each(|word| checksum.add(*word));
+        for pair in words.chunks(2) {
+            checksum.add([pair[0], pair.get(1).copied().unwrap_or(0)]);
+        }
         checksum.finish()
     }
 
@@ -154,6 +158,8 @@ mod tests {
     fn the_order_the_number_and_the_position_of_the_words_count() {
         let good = checksum(mask(1, 1), &[1, 2, 0]);
         assert_ne!(good, checksum(mask(1, 1), &[2, 1, 0]));
+        let pairs = checksum(mask(1, 1), &[1, 2, 3, 4]);
+        assert_ne!(pairs, checksum(mask(1, 1), &[3, 4, 1, 2]));
         assert_ne!(good, checksum(mask(1, 1), &[1, 2]));
         assert_ne!(good, checksum(mask(1, 2), &[1, 2, 0]));
         assert_ne!(good, checksum(mask(2, 1), &[1, 2, 0]));

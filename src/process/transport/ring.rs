@@ -272,18 +272,23 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         let mut rest = payload;
         for piece in memory.payload(self.position, payload.len()) {
             let (bytes, later) = rest.split_at(min(8 * piece.len(), rest.len()));
-            let mut put = |(word, bytes): (&AtomicU64, &[u8])| {
-                let value = word_of(bytes);
-                // ORDERING: `Relaxed` is enough, because the store of the mark publishes
-                // the payload.
-                word.store(value, Ordering::Relaxed);
-                checksum.add(value);
+            let mut put = |(words, bytes): (&[AtomicU64], &[u8])| {
+                let (first, second) = bytes.split_at(min(8, bytes.len()));
+                let pair = [first, second].map(word_of);
+                for (word, value) in words.iter().zip(pair) {
+                    // ORDERING: `Relaxed` is enough, because the store of the mark
+                    // publishes the payload.
+                    word.store(value, Ordering::Relaxed);
+                }
+                checksum.add(pair);
             };
-            // Chunks of exactly 8 bytes make the loop three times as fast.
-            let whole = bytes.chunks_exact(8);
-            let last = Some(whole.remainder()).filter(|last| !last.is_empty());
-            piece.iter().zip(whole).for_each(&mut put);
-            piece.last().zip(last).into_iter().for_each(put);
+            // Chunks of exactly 16 bytes make the loop three times as fast.
+            let (pairs, last) = (piece.chunks_exact(2), bytes.chunks_exact(16));
+            let last_bytes = last.remainder();
+            pairs.zip(last).for_each(&mut put);
+            if !last_bytes.is_empty() {
+                put((&piece[bytes.len() / 16 * 2..], last_bytes));
+            }
             rest = later;
         }
         let first = memory.index(self.position);
@@ -417,15 +422,22 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
         let mut rest = into;
         for piece in pieces {
             let (bytes, later) = rest.split_at_mut(min(8 * piece.len(), rest.len()));
-            let mut get = |(word, bytes): (&AtomicU64, &mut [u8])| {
-                let value = word.load(Ordering::Relaxed);
-                checksum.add(value);
-                bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
+            let mut get = |(words, bytes): (&[AtomicU64], &mut [u8])| {
+                let mut pair = [0; 2];
+                for (value, word) in pair.iter_mut().zip(words) {
+                    *value = word.load(Ordering::Relaxed);
+                }
+                checksum.add(pair);
+                let all = pair.map(u64::to_le_bytes);
+                bytes.copy_from_slice(&all.as_flattened()[..bytes.len()]);
             };
-            let mut whole = bytes.chunks_exact_mut(8);
-            piece.iter().zip(&mut whole).for_each(&mut get);
-            let last = Some(whole.into_remainder()).filter(|last| !last.is_empty());
-            piece.last().zip(last).into_iter().for_each(get);
+            let behind_pairs = bytes.len() / 16 * 2;
+            let mut chunks = bytes.chunks_exact_mut(16);
+            piece.chunks_exact(2).zip(&mut chunks).for_each(&mut get);
+            let last = chunks.into_remainder();
+            if !last.is_empty() {
+                get((&piece[behind_pairs..], last));
+            }
             rest = later;
         }
         let expected = memory.words[memory.index(self.position) + 1].load(Ordering::Relaxed);
