@@ -3,10 +3,9 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::encoded::Encoded;
-
 use super::pool_id::PoolId;
 use super::scope_guard::ScopeGuard;
+use crate::encoded::Encoded;
 use crate::panic::contain_drop;
 
 /// The functions of a pool whose workers are other processes. Both get the id of the pool.

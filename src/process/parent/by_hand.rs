@@ -38,6 +38,29 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// A word that a task writes by mistake.
 const NONSENSE: u64 = 0x5ca1_ab1e;
 
+/// Returns a pool that starts no thread and no worker before a task is submitted.
+pub(super) fn pool_without_threads(transport: Transport, max_workers: usize) -> Arc<Pool> {
+    let pool = Pool::new(Config {
+        transport,
+        name: "by hand".to_owned(),
+        max_workers,
+        max_tasks_per_child: None,
+        settings: TaskSettings::default(),
+        on_worker_death: OnWorkerDeath::FailTask,
+        queue_capacity: None,
+        record_timing: false,
+        env: Vec::new(),
+        current_dir: None,
+        initialize: None,
+    });
+    pool.unwrap()
+}
+
+/// Returns a process that only waits, as the process of a worker.
+pub(super) fn waiting_process() -> Process {
+    Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap()
+}
+
 /// A submitted task.
 pub(super) struct Task {
     future: TaskFuture<(), ()>,
@@ -72,20 +95,7 @@ pub(super) struct PoolByHand {
 impl PoolByHand {
     /// Returns a pool with some idle workers.
     pub(super) fn new<const N: usize>() -> (Self, [WorkerByHand; N]) {
-        let pool = Pool::new(Config {
-            transport: Transport::Shared,
-            name: "by hand".to_owned(),
-            max_workers: N,
-            max_tasks_per_child: None,
-            settings: TaskSettings::default(),
-            on_worker_death: OnWorkerDeath::FailTask,
-            queue_capacity: None,
-            record_timing: false,
-            env: Vec::new(),
-            current_dir: None,
-            initialize: None,
-        });
-        let pool = pool.unwrap();
+        let pool = pool_without_threads(Transport::Shared, N);
         let (sender, events) = unbounded();
         let mut state = pool.lock();
         state.collector = Some(sender);
@@ -105,7 +115,7 @@ impl PoolByHand {
     }
 
     pub(super) fn add_worker(&self, number: usize) -> WorkerByHand {
-        let process = Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
+        let process = waiting_process();
         let (rings, file) = Rings::create().unwrap();
         let (ours, theirs) = channel::pair().unwrap();
         let mut worker = WorkerByHand::new(number, theirs, &rings, &file, self);

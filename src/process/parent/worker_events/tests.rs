@@ -2,16 +2,16 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::sync::atomic::Ordering;
 
+use super::super::by_hand::{pool_without_threads, waiting_process};
 use super::super::offered_tasks::OfferedTasks;
 use super::super::process_handle::Process;
 use super::super::task::one;
 use super::*;
 use crate::completion::{Completion, Until};
 use crate::executor::ShutdownOptions;
-use crate::process::settings::{Config, TaskSettings, Transport};
+use crate::process::settings::{TaskSettings, Transport};
 use crate::process::transport::{OfferMemory, ParentEnd, PoolOffers, Received, Rings, ends};
 use crate::process::wire::answer::WirePanic;
 use crate::process::wire::frame::{Frame, Kind, bare};
@@ -22,11 +22,7 @@ use crate::sys::shared_memory::SharedMemory;
 /// Returns a pool whose only worker is a process that does nothing. Also returns the
 /// worker's end of the channel, through which the test sends messages.
 fn pool_with_a_dummy() -> (Arc<Pool>, UnixStream) {
-    pool_with(dummy())
-}
-
-fn dummy() -> Process {
-    Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap()
+    pool_with(waiting_process())
 }
 
 fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
@@ -34,20 +30,7 @@ fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
 }
 
 fn pool_by(process: Process, rings: Option<Rings>) -> (Arc<Pool>, UnixStream) {
-    let pool = Pool::new(Config {
-        transport: Transport::Socket,
-        name: "by hand".to_owned(),
-        max_workers: 1,
-        max_tasks_per_child: None,
-        settings: TaskSettings::default(),
-        on_worker_death: OnWorkerDeath::FailTask,
-        queue_capacity: None,
-        record_timing: false,
-        env: Vec::new(),
-        current_dir: None,
-        initialize: None,
-    });
-    let pool = pool.unwrap();
+    let pool = pool_without_threads(Transport::Socket, 1);
     let (ours, childs) = channel::pair().unwrap();
     let mut worker = UnixStream::from(childs);
     worker.write_all(&bare(Kind::Ready, 0)).unwrap();
@@ -128,7 +111,7 @@ fn an_answer_before_the_end_counts() {
 #[test]
 fn without_a_descriptor_a_death_is_seen_all_the_same() {
     for is_held_open in [false, true] {
-        let (pool, mut worker) = pool_with(dummy().without_descriptor());
+        let (pool, mut worker) = pool_with(waiting_process().without_descriptor());
         let task = started(&pool, &mut worker);
         let held_open = is_held_open.then_some(worker);
         pool.lock().workers[&0].process.kill().unwrap();
@@ -176,7 +159,7 @@ fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
     pool.worker_started(
         &mut state,
         1,
-        WorkerHandle::new(dummy(), ParentEnd::new(ours, None)),
+        WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None)),
     );
     assert_eq!(state.workers[&1].kill_reason, Some(KillReason::Killed));
     for handle in state.workers.values() {
@@ -225,7 +208,7 @@ fn workers_that_end_while_they_rest_do_not_break_the_pool() {
         let mut state = pool.lock();
         state.workers.insert(
             number,
-            WorkerHandle::new(dummy(), ParentEnd::new(ours, None)),
+            WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None)),
         );
         pool.read_replies(&mut state, number);
         let last = number - 1;
@@ -602,7 +585,7 @@ fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
         worker.write_all(&bare(Kind::Ready, 0)).unwrap();
         state.workers.insert(
             number,
-            WorkerHandle::new(dummy(), ParentEnd::new(ours, None)),
+            WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None)),
         );
         pool.read_replies(&mut state, number);
         assert!(
@@ -684,7 +667,7 @@ fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
 
     for (length, is_asked) in [(100, true), (1 << 20, false)] {
         let (rings, _file) = Rings::create().unwrap();
-        let (pool, mut worker) = pool_by(dummy(), Some(rings));
+        let (pool, mut worker) = pool_by(waiting_process(), Some(rings));
         let mut call = bare(Kind::Task, 0).to_vec();
         call.resize(length, 0);
         let task = pool
@@ -709,7 +692,7 @@ fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
 #[test]
 fn a_worker_that_declines_an_offer_while_it_is_revoked_may_take_the_next_one() {
     let (rings, _file) = Rings::create().unwrap();
-    let (pool, _worker) = pool_by(dummy(), Some(rings.clone()));
+    let (pool, _worker) = pool_by(waiting_process(), Some(rings.clone()));
     let offers = PoolOffers::create().unwrap();
     let files = offers.files();
     let memory = OfferMemory::open(&files, offers.key()).unwrap();
