@@ -39,6 +39,7 @@ mod worker_end;
 mod checksum;
 mod offers;
 mod ring;
+mod word;
 
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::offer_memory::{OfferMemory, PoolOffers};

@@ -43,6 +43,7 @@
 use std::ops::Deref;
 
 use super::checksum::{seal, unseal};
+use super::word::word_of;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The number of words of a slot.
@@ -224,9 +225,7 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
             }
         };
         for (word, bytes) in to.iter().zip(call.chunks(8)) {
-            let mut eight = [0; 8];
-            eight[..bytes.len()].copy_from_slice(bytes);
-            word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+            word.store(word_of(bytes), Ordering::Relaxed);
         }
         memory
             .status_word(n)
@@ -337,9 +336,10 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
             0 => &slot[1..],
             _ => self.memory.space(number(&slot[1]).unwrap_or(0)),
         };
-        call.reserve(8 * length.div_ceil(8).min(from.len()));
-        for word in from.iter().take(length.div_ceil(8)) {
-            call.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        // No other process can overwrite the length, which is no longer than the memory.
+        call.resize(8 * length.div_ceil(8).min(from.len()), 0);
+        for (bytes, word) in call.chunks_exact_mut(8).zip(from) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
         call.truncate(length);
         true

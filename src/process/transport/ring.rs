@@ -59,6 +59,7 @@ use std::cmp::min;
 use std::ops::{Deref, RangeInclusive};
 
 use super::checksum::{Checksum, mask};
+use super::word::word_of;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The number of words of a line.
@@ -339,17 +340,6 @@ impl<W: Deref<Target = [AtomicU64]>> Room<W> {
         // it writes.
         self.memory.words[FREED].load(Ordering::Relaxed) >= self.freed
     }
-}
-
-/// Returns up to 8 bytes as a word, with zeros in place of missing bytes.
-#[inline]
-fn word_of(bytes: &[u8]) -> u64 {
-    let mut eight = [0; 8];
-    match bytes.first_chunk() {
-        Some(whole) => eight = *whole,
-        None => eight[..bytes.len()].copy_from_slice(bytes),
-    }
-    u64::from_le_bytes(eight)
 }
 
 /// The end of a ring that reads records.

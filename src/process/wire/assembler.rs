@@ -244,6 +244,16 @@ impl Assembler {
             let header = Header::parse(self.head)?;
             self.start += HEADER;
             self.cpu = header.cpu;
+            let payload = self.read_buf[self.start..self.end].get(..header.length);
+            if let (Some(payload), None) = (payload, header.numbers) {
+                // Most frames are short and arrive whole.
+                self.start += header.length;
+                return Ok(Some(Frame {
+                    kind: header.kind,
+                    task: header.task,
+                    payload: payload.to_vec().into(),
+                }));
+            }
             self.partial = Some(Partial::new(header));
         }
         let Some(partial) = &mut self.partial else {

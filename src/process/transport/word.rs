@@ -1,0 +1,12 @@
+//! Words of shared memory from bytes.
+
+/// Returns up to 8 bytes as a word, with zeros in place of missing bytes.
+#[inline]
+pub(super) fn word_of(bytes: &[u8]) -> u64 {
+    let mut eight = [0; 8];
+    match bytes.first_chunk() {
+        Some(whole) => eight = *whole,
+        None => eight[..bytes.len()].copy_from_slice(bytes),
+    }
+    u64::from_le_bytes(eight)
+}
