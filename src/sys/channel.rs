@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
@@ -90,6 +91,11 @@ impl Channel {
     /// Returns `true` if the channel's descriptor is open, even if it refers to another file.
     pub(crate) fn is_open(&self) -> bool {
         self.0.is_open()
+    }
+
+    /// Returns a time in which no code of this process closes the channel's descriptor.
+    pub(crate) fn time_to_close(&self) -> Duration {
+        self.0.time_to_close()
     }
 
     /// Sends as many bytes as the channel has room for, without waiting. A successful call

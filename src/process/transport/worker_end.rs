@@ -5,6 +5,7 @@
 //! number. So both types check the descriptor each time before they use it.
 
 use std::io;
+use std::time::Duration;
 
 use super::offer_memory::OfferMemory;
 use super::offers::{Found, Taker};
@@ -34,7 +35,11 @@ pub(crate) fn ends(
         bell: sender.bell(),
     });
     (
-        WorkerSender { channel, shared },
+        WorkerSender {
+            channel,
+            shared,
+            time_to_close: channel.time_to_close(),
+        },
         WorkerReceiver {
             channel,
             shared: receiver,
@@ -46,6 +51,8 @@ pub(crate) fn ends(
 pub(crate) struct WorkerSender {
     channel: &'static Channel,
     shared: Option<(Rings, Sender<Part>)>,
+    /// A time in which no task closes the socket's descriptor.
+    time_to_close: Duration,
 }
 
 impl WorkerSender {
@@ -56,10 +63,14 @@ impl WorkerSender {
         }
     }
 
-    /// Returns `false` if the worker cannot wake the parent any more. A task may have closed the
-    /// socket's descriptor. The full check is made only if the parent sleeps, because it takes
-    /// longer.
-    pub(crate) fn can_wake(&self) -> bool {
+    /// Returns `false` if the worker cannot wake the parent any more. A task that took the
+    /// time `took` may have closed the socket's descriptor. The check takes as long as a
+    /// short task, so it is left out if the task cannot have done that. The full check takes
+    /// longer still, and is made only if the parent sleeps.
+    pub(crate) fn can_wake_after(&self, took: Duration) -> bool {
+        if took < self.time_to_close {
+            return true;
+        }
         let shared = self.shared.as_ref();
         let is_asleep = shared.is_some_and(|(_, sender)| sender.bell().is_asleep());
         self.channel.is_open() && (!is_asleep || self.channel.is_intact())

@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{exit, id};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::encoded::Encoded;
 use crate::panic::watch_panics;
@@ -278,8 +279,8 @@ fn serve(
                 // A task before may have closed the socket. The parent reads the message all
                 // the same, at the latest when the answer ends this worker.
                 let _ = answers.sender.send_all(&started);
-                answers.answer(task, work);
-                if !answers.sender.can_wake() {
+                let (_, took) = answers.answer(task, work);
+                if !answers.sender.can_wake_after(took) {
                     // The worker must not begin another task. The parent would learn its start
                     // too late for a time limit, and a long answer could not wait for room.
                     end_without_descriptor();
@@ -292,7 +293,7 @@ fn serve(
                 requests.takes_offers = false;
             }
             Request::Initialize(work) => {
-                if answers.answer(0, work) == Some(Kind::InitializeFailed) {
+                if answers.answer(0, work).0 == Some(Kind::InitializeFailed) {
                     end(entry_point);
                 }
                 requests.takes_offers = takes_offers;
@@ -328,15 +329,18 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    /// Runs a call, sends its answer, and returns the kind of the answer.
-    fn answer(&mut self, task: u64, mut work: Work) -> Option<Kind> {
+    /// Runs a call, and sends its answer. Returns the kind of the answer, and the time that
+    /// the call took.
+    fn answer(&mut self, task: u64, mut work: Work) -> (Option<Kind>, Duration) {
         let mut answer = Encoded::from(std::mem::take(&mut self.buffer));
         let call = work.call;
+        let begun = Instant::now();
         // SAFETY: `Hello` showed that the parent runs this very program, and the parent
         // makes its calls with the functions of `Call`.
         if !unsafe { call.run(task, work.args(), &mut answer) } {
             lost("the function that it is to call is not in this program");
         }
+        let took = begun.elapsed();
         // The request is freed before the answer is sent, because the parent may measure
         // this process's memory after the answer.
         drop(work);
@@ -356,7 +360,7 @@ impl Answers<'_> {
             bytes.clear();
             self.buffer = bytes;
         }
-        kind
+        (kind, took)
     }
 
     fn send(&mut self, frame: &[u8]) {
