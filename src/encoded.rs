@@ -1,4 +1,5 @@
-//! [`Encoded`]: the bytes of an encoded value, or of a frame with such a value.
+//! [`Encoded`]: the bytes of an encoded value, or of a frame with such a value. And
+//! [`EncodedCall`]: the frame of a call.
 
 use crate::sys::numbers::Numbers;
 
@@ -8,7 +9,8 @@ use crate::sys::numbers::Numbers;
 pub(crate) struct Encoded {
     /// All bytes except those of `numbers`, which come last.
     pub(crate) bytes: Vec<u8>,
-    pub(crate) numbers: Option<Numbers>,
+    /// In a box, because few values have numbers and many encodings are moved.
+    pub(crate) numbers: Option<Box<Numbers>>,
 }
 
 impl Encoded {
@@ -36,6 +38,60 @@ impl Encoded {
     }
 }
 
+/// The number of bytes of the longest frame that an [`EncodedCall`] has in place. The call
+/// of a function with three numbers is as long.
+const IN_PLACE: usize = 71;
+
+/// The frame of a call for another process, which is encoded once and sent unchanged.
+pub(crate) enum EncodedCall {
+    /// A short frame has no memory of its own: most calls are short, and many may wait.
+    InPlace {
+        bytes: [u8; IN_PLACE],
+        length: u8,
+    },
+    Encoded(Encoded),
+}
+
+impl EncodedCall {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::InPlace { length, .. } => usize::from(*length),
+            Self::Encoded(encoded) => encoded.len(),
+        }
+    }
+
+    /// Returns the longest slice of the bytes that begins at the index `from`.
+    pub(crate) fn slice_from(&self, from: usize) -> &[u8] {
+        match self {
+            Self::InPlace { bytes, length } => &bytes[from..usize::from(*length)],
+            Self::Encoded(encoded) => encoded.slice_from(from),
+        }
+    }
+
+    /// Returns all bytes as one slice, or `None` if the call ends with numbers, which have a
+    /// memory of their own.
+    pub(crate) fn as_slice(&self) -> Option<&[u8]> {
+        match self {
+            Self::InPlace { bytes, length } => Some(&bytes[..usize::from(*length)]),
+            Self::Encoded(encoded) => encoded.as_slice(),
+        }
+    }
+}
+
+impl From<Encoded> for EncodedCall {
+    fn from(encoded: Encoded) -> Self {
+        let mut bytes = [0; IN_PLACE];
+        let length = encoded.as_slice().map_or(usize::MAX, <[u8]>::len);
+        match (bytes.get_mut(..length), u8::try_from(length)) {
+            (Some(start), Ok(length)) => {
+                start.copy_from_slice(&encoded.bytes);
+                Self::InPlace { bytes, length }
+            }
+            _ => Self::Encoded(encoded),
+        }
+    }
+}
+
 impl From<Vec<u8>> for Encoded {
     fn from(bytes: Vec<u8>) -> Self {
         Self {
@@ -49,7 +105,7 @@ impl From<Vec<u8>> for Encoded {
 impl PartialEq for Encoded {
     fn eq(&self, other: &Self) -> bool {
         let all = |this: &Self| {
-            let numbers = this.numbers.iter().map(Numbers::bytes);
+            let numbers = this.numbers.iter().map(|numbers| numbers.bytes());
             numbers.fold(this.bytes.clone(), |bytes, numbers| {
                 [&bytes, numbers].concat()
             })
@@ -69,7 +125,7 @@ mod tests {
         let plain = Encoded::from(b"abcdef".to_vec());
         let parts = Encoded {
             bytes: b"abc".to_vec(),
-            numbers: Some(Numbers::from_vec(b"def".to_vec())),
+            numbers: Some(Box::new(Numbers::from_vec(b"def".to_vec()))),
         };
         assert_eq!(plain, parts);
         assert_eq!((plain.len(), parts.len()), (6, 6));
@@ -78,6 +134,28 @@ mod tests {
         assert_eq!(parts.slice_from(3), b"def");
         assert_eq!(parts.slice_from(6), b"");
         assert_eq!(plain.as_slice(), Some(&b"abcdef"[..]));
+        assert_eq!(parts.as_slice(), None);
+    }
+
+    #[test]
+    fn a_short_call_is_kept_in_place() {
+        assert_eq!(size_of::<EncodedCall>(), 80);
+        for length in [0, 1, IN_PLACE - 1, IN_PLACE, IN_PLACE + 1, 300] {
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let call = EncodedCall::from(Encoded::from(bytes.clone()));
+            assert_eq!(
+                matches!(call, EncodedCall::InPlace { .. }),
+                length <= IN_PLACE
+            );
+            assert_eq!(call.len(), length);
+            assert_eq!(call.slice_from(length / 2), &bytes[length / 2..]);
+            assert_eq!(call.as_slice(), Some(&bytes[..]));
+        }
+        let parts = EncodedCall::from(Encoded {
+            bytes: b"abc".to_vec(),
+            numbers: Some(Box::new(Numbers::from_vec(b"def".to_vec()))),
+        });
+        assert_eq!((parts.len(), parts.slice_from(4)), (6, &b"ef"[..]));
         assert_eq!(parts.as_slice(), None);
     }
 }

@@ -44,11 +44,12 @@ use std::alloc::handle_alloc_error;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
-use super::job::{EncodedCall, Job, Remote, Withdrawn};
+use super::job::{Job, Remote, Withdrawn};
 use super::memory::{Place, allocate, free};
 use super::pool_id::PoolId;
 use super::storage::{Called, Types, TypesOf, job_of, outcome_of};
 use super::word::{Flag, REFERENCE, RUNNING, Word};
+use crate::encoded::EncodedCall;
 use crate::error::Error;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell};
 use crate::sys::fork::Origin;
@@ -277,26 +278,32 @@ impl<X> TaskWith<X> {
         unsafe { (self.header().types.drop_job)(self.as_ptr()) };
     }
 
-    /// Takes the call out of the job of a remote task.
+    /// Returns the encoded call of a remote task, or `None` if the call was taken.
     ///
     /// # Safety
     ///
-    /// The caller has claimed the task.
-    pub(super) unsafe fn take_call(&self) -> Option<EncodedCall> {
-        self.header().storage.with_mut(|_| ());
+    /// The caller has claimed the task. The task is neither released nor
+    /// ended, and its call is not taken, as long as the returned reference is alive.
+    pub(super) unsafe fn claimed_call(&self) -> Option<&EncodedCall> {
+        self.header().storage.with(|_| ());
         // SAFETY: the caller has claimed the task.
-        unsafe { (self.header().types.take_call)(self.as_ptr()) }
+        let call = unsafe { (self.header().types.encoded_call)(self.as_ptr()) }?;
+        // SAFETY: the caller promises that the call stays in the storage.
+        unsafe { call.as_ref() }.as_ref()
     }
 
-    /// Puts the call back into the job.
+    /// Takes the encoded call of a remote task.
     ///
     /// # Safety
     ///
-    /// The caller has claimed the task.
-    pub(super) unsafe fn put_call(&self, call: EncodedCall) {
+    /// The caller has claimed the task, and has no reference to the call. The
+    /// task is neither released nor ended meanwhile.
+    pub(super) unsafe fn take_claimed_call(&self) -> Option<EncodedCall> {
         self.header().storage.with_mut(|_| ());
         // SAFETY: the caller has claimed the task.
-        unsafe { (self.header().types.put_call)(self.as_ptr(), call) };
+        let mut call = unsafe { (self.header().types.encoded_call)(self.as_ptr()) }?;
+        // SAFETY: the caller promises that it has the only access to the call.
+        unsafe { call.as_mut() }.take()
     }
 
     /// Writes an error as the outcome.

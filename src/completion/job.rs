@@ -1,11 +1,10 @@
 //! [`Job`]: the call that a task makes.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use super::pool_id::PoolId;
 use super::scope_guard::ScopeGuard;
-use crate::encoded::Encoded;
+use crate::encoded::EncodedCall;
 use crate::panic::contain_drop;
 
 /// The functions of a pool whose workers are other processes. Both get the id of the pool.
@@ -44,13 +43,10 @@ pub(crate) trait Job<T>: Sized {
         None
     }
 
-    /// Takes the call out of the job of a remote task, to be sent.
-    fn take_call(&mut self) -> Option<EncodedCall> {
+    /// Returns the encoded call of a remote task, until it is taken.
+    fn encoded_call(&mut self) -> Option<&mut Option<EncodedCall>> {
         None
     }
-
-    /// Puts the call back into the job of a remote task that has not begun.
-    fn put_call(&mut self, _call: EncodedCall) {}
 }
 
 /// The job of a promise, whose task [`settle`](super::Completion::settle) ends.
@@ -128,12 +124,4 @@ impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
     fn drop_contained(self: Box<Self>) {
         self.0.drop_contained();
     }
-}
-
-/// A call for another process: a frame that is encoded once and sent unchanged.
-#[derive(Clone)]
-pub(crate) struct EncodedCall {
-    /// The number that identifies the task in both processes.
-    pub(crate) number: u64,
-    pub(crate) frame: Arc<Encoded>,
 }

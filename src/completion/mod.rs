@@ -70,6 +70,7 @@ mod nested_callbacks;
 mod notification;
 mod pool_id;
 mod rare;
+mod remote_end;
 mod running;
 mod scope_count;
 mod scope_end;
@@ -92,12 +93,14 @@ use std::ops::Deref;
 
 pub(crate) use self::callbacks::is_notifying_for;
 pub(crate) use self::inline_worker::{InlineRunner, as_inline_worker};
-pub(crate) use self::job::{EncodedCall, Job, NoJob, Remote};
+pub(crate) use self::job::{Job, NoJob, Remote};
 pub(crate) use self::nested_callbacks::without_callback_queue;
 pub(crate) use self::notification::{JoblessNotification, Notification, run_notifications};
 pub(crate) use self::pool_id::{NO_POOL, PoolId, new_pool_id};
 use self::rare::RareFields;
 pub(crate) use self::rare::{Finalizer, Task};
+#[cfg(not(concurrent_futures_loom))]
+pub(crate) use self::remote_end::RemoteEnd;
 pub(crate) use self::running::run_inline;
 pub(crate) use self::scope_end::ScopeTasks;
 pub(crate) use self::until::Until;

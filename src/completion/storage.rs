@@ -6,8 +6,9 @@ use std::marker::PhantomData;
 use std::mem::needs_drop;
 use std::ptr::NonNull;
 
-use super::job::{EncodedCall, Job, Remote, Withdrawn, WithdrawnJob};
+use super::job::{Job, Remote, Withdrawn, WithdrawnJob};
 use super::scope_guard::ScopeGuard;
+use crate::encoded::EncodedCall;
 use crate::error::Error;
 use crate::panic::{catch, contain_drop};
 use crate::sync::AtomicU64;
@@ -25,8 +26,7 @@ pub(super) struct Types {
     pub(super) call: unsafe fn(NonNull<()>) -> Called,
     pub(super) withdraw: unsafe fn(NonNull<()>) -> Box<dyn Withdrawn>,
     pub(super) drop_job: unsafe fn(NonNull<()>),
-    pub(super) take_call: unsafe fn(NonNull<()>) -> Option<EncodedCall>,
-    pub(super) put_call: unsafe fn(NonNull<()>, EncodedCall),
+    pub(super) encoded_call: unsafe fn(NonNull<()>) -> Option<NonNull<Option<EncodedCall>>>,
     pub(super) write_error: unsafe fn(NonNull<()>, Error),
     pub(super) error: unsafe fn(NonNull<()>) -> Option<NonNull<Error>>,
     pub(super) drop_outcome: unsafe fn(NonNull<()>),
@@ -94,8 +94,7 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
         call: Self::call,
         withdraw: Self::withdraw,
         drop_job: Self::drop_job,
-        take_call: Self::take_call,
-        put_call: Self::put_call,
+        encoded_call: Self::encoded_call,
         write_error: Self::write_error,
         error: Self::error,
         drop_outcome: Self::drop_outcome,
@@ -137,14 +136,10 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
         unsafe { Self::job(task).read() }.drop_contained();
     }
 
-    unsafe fn take_call(task: NonNull<()>) -> Option<EncodedCall> {
+    unsafe fn encoded_call(task: NonNull<()>) -> Option<NonNull<Option<EncodedCall>>> {
         // SAFETY: the caller claimed the task, so the job belongs to the caller.
-        unsafe { Self::job(task).as_mut() }.take_call()
-    }
-
-    unsafe fn put_call(task: NonNull<()>, call: EncodedCall) {
-        // SAFETY: the caller claimed the task, so the job belongs to the caller.
-        unsafe { Self::job(task).as_mut() }.put_call(call);
+        let job = unsafe { Self::job(task).as_mut() };
+        job.encoded_call().map(NonNull::from)
     }
 
     unsafe fn write_error(task: NonNull<()>, error: Error) {

@@ -5,7 +5,7 @@
 //! transition the thread wakes the waiters and runs the notification (the table in
 //! `mod.rs`), without any lock.
 
-use super::job::{EncodedCall, Withdrawn};
+use super::job::Withdrawn;
 use super::notification::Notification;
 use super::pool_id::NO_POOL;
 use super::rare::Task;
@@ -84,24 +84,16 @@ impl Task {
         let _ = self.update(|word| (!word.is_done()).then(|| word.with_runner(runner)));
     }
 
-    /// `Pending -> Claimed`: takes the call of a remote task, to offer it or to send it to
-    /// a worker. A claimed task does not run yet, and can be cancelled only after its pool
-    /// has recalled it. Returns `None` if the task is no longer pending.
-    pub(crate) fn claim(&self) -> Option<EncodedCall> {
+    /// `Pending -> Claimed`: claims a remote task, to offer its call or to send it to a
+    /// worker. A claimed task does not run yet, and can be cancelled only after its pool has
+    /// recalled it. Returns `false` if the task is no longer pending.
+    pub(super) fn claim(&self) -> bool {
         let claimed = self.update(|word| word.is_free().then(|| word.in_phase(CLAIMED)));
-        claimed.ok()?;
-        // SAFETY: this thread claimed the task just now.
-        unsafe { self.take_call() }
+        claimed.is_ok()
     }
 
-    /// `Claimed -> Pending`: puts the call back into a task that has not started.
-    ///
-    /// # Safety
-    ///
-    /// The caller has claimed the task.
-    pub(crate) unsafe fn release(&self, call: EncodedCall) {
-        // SAFETY: the caller has claimed the task.
-        unsafe { self.put_call(call) };
+    /// `Claimed -> Pending`, for a task that has not started. The caller has claimed it.
+    pub(super) fn release(&self) {
         let _ = self.update(|word| word.is(CLAIMED).then(|| word.in_phase(PENDING)));
     }
 

@@ -20,7 +20,7 @@ use super::collector;
 use super::pool::Pool;
 use super::pool_state::{PoolState, Threads};
 use super::process_handle::Process;
-use super::task::one;
+use super::task::One;
 use super::worker_handle::{KillReason, WorkerHandle};
 use crate::error::{End, Error};
 use crate::future::TaskFuture;
@@ -147,9 +147,7 @@ impl PoolByHand {
             time_limit,
             ..TaskSettings::default()
         };
-        let completion = self
-            .pool
-            .queue(call.into(), settings, one::<()>, None, true);
+        let completion = self.pool.queue::<(), _>(call.into(), settings, One, true);
         let completion = completion.unwrap();
         Task {
             id: completion.address(),
@@ -187,14 +185,14 @@ impl PoolByHand {
             let offered = state.offered.as_ref().expect("it has offers");
             let tasks = offered.tasks.iter();
             let open = tasks.filter(|offer| offered.offers.is_open(offer.number));
-            open.map(|offer| (offer.number, offer.task.number))
+            open.map(|offer| (offer.number, offer.task.entry.number))
                 .collect()
         })
     }
 
     /// Returns the number of the task that the pool has assigned to a worker.
     pub(super) fn task_of(&self, worker: &WorkerByHand) -> Option<u64> {
-        let of = |handle: &WorkerHandle| Some(handle.in_flight()?.number);
+        let of = |handle: &WorkerHandle| Some(handle.in_flight()?.entry.number);
         self.with(|state| of(&state.workers[&worker.number]))
     }
 
@@ -248,7 +246,6 @@ impl Drop for PoolByHand {
         for handle in workers.values() {
             wait_for_end(&handle.process);
         }
-        // The tasks refer to the pool.
         drop((workers, rest));
         if let Some(collector) = self.collector.take() {
             collector.join().unwrap();

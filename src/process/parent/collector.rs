@@ -45,7 +45,7 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
     for event in events {
         match event {
             Event::Answered(finalizer) => contain(finalizer),
-            Event::Failed(entry, error) => {
+            Event::Failed(mut entry, error) => {
                 if let Some(notification) = entry.task.failed(error) {
                     notification.notify();
                 }

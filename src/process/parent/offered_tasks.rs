@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::queued_task::InFlight;
+use crate::encoded::EncodedCall;
 use crate::process::transport::PoolOffers;
 use crate::process::wire::frame::{Kind, bare};
 
@@ -67,9 +68,9 @@ impl OfferedTasks {
     }
 
     pub(super) fn push(&mut self, mut task: InFlight) {
-        let call = task.call.as_ref().and_then(|call| call.frame.as_slice());
+        let call = task.entry.task.call().and_then(EncodedCall::as_slice);
         let oldest = self.oldest();
-        let instead = bare(Kind::LongTask, task.number);
+        let instead = bare(Kind::LongTask, task.entry.number);
         let number = call.and_then(|call| self.offers.offer(call, oldest));
         let number = number.unwrap_or_else(|| self.offers.offer_in_slot(&instead));
         task.offer = Some(number);
@@ -80,7 +81,7 @@ impl OfferedTasks {
     /// has taken the offer, or the status was overwritten.
     pub(super) fn may_begin(&self, task: u64, worker: usize) -> bool {
         let mut offers = self.tasks.iter();
-        let offer = offers.find(|offer| offer.task.number == task);
+        let offer = offers.find(|offer| offer.task.entry.number == task);
         offer.is_some_and(|offer| {
             let number = offer.number;
             self.offers.is_taken_by(number, worker) || self.offers.is_scribbled(number)

@@ -91,11 +91,11 @@ impl Pool {
     /// offers.
     pub(super) fn offer_tasks(&self, state: &mut PoolState) {
         while state.offered.as_ref().is_some_and(OfferedTasks::has_room) {
-            let Some((entry, call)) = self.next_task(state) else {
+            let Some(entry) = self.next_task(state) else {
                 break;
             };
             if let Some(offered) = &mut state.offered {
-                offered.push(InFlight::new(entry, call));
+                offered.push(InFlight::new(entry));
             }
             state.was_active = true;
             state.needs_wakeup |= !state.is_watched;
@@ -142,13 +142,10 @@ impl Pool {
     /// does not go back into the queue. Returns `false` if a worker has taken the task.
     fn recall(&self, task: usize) -> bool {
         let mut state = self.lock();
-        let Some(recalled) = self.take_back(&mut state, task) else {
+        let Some(mut recalled) = self.take_back(&mut state, task) else {
             return false;
         };
-        let Some(call) = recalled.call else {
-            return false;
-        };
-        recalled.entry.task.release(call);
+        recalled.entry.task.release();
         // `on_withdrawn` counts the task out of the queue again.
         state.queued += 1;
         state.send_event(Event::Stale(recalled.entry));
@@ -168,7 +165,7 @@ impl Pool {
     /// Assigns the task with this number to the worker that has sent a message about it, if
     /// the worker has no task yet.
     pub(super) fn assign(&self, state: &mut PoolState, number: usize, task: u64, now: Instant) {
-        self.assign_if(state, number, now, |offer| offer.task.number == task);
+        self.assign_if(state, number, now, |offer| offer.task.entry.number == task);
         state.free_slot(number);
     }
 

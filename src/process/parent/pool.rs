@@ -48,7 +48,7 @@ use super::launcher::Launcher;
 use super::offered_tasks::OfferedTasks;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
-use crate::completion::{EncodedCall, PoolId, new_pool_id};
+use crate::completion::{PoolId, new_pool_id};
 use crate::error::Error;
 use crate::executor::QueueCapacity;
 use crate::process::settings::{Config, Transport};
@@ -205,7 +205,7 @@ impl Pool {
 
     fn send_to_idle_workers(&self, state: &mut PoolState) {
         while let Some(&number) = state.idle.last() {
-            let Some((entry, call)) = self.next_task(state) else {
+            let Some(entry) = self.next_task(state) else {
                 break;
             };
             self.capacity.notify_one();
@@ -215,7 +215,7 @@ impl Pool {
                     // No message can have arrived, because the worker was idle.
                     handle.arm();
                 }
-                handle.send_task(InFlight::new(entry, call));
+                handle.send_task(InFlight::new(entry));
                 state.needs_wakeup |=
                     handle.has_unsent() || handle.write_failed || !state.is_watched;
                 state.was_active = true;
@@ -223,27 +223,24 @@ impl Pool {
         }
     }
 
-    /// Takes the next task out of the queue, together with the encoded call that the caller
-    /// sends to a worker.
-    pub(super) fn next_task(&self, state: &mut PoolState) -> Option<(QueuedTask, EncodedCall)> {
+    /// Takes the next task out of the queue, whose call the caller sends to a worker.
+    pub(super) fn next_task(&self, state: &mut PoolState) -> Option<QueuedTask> {
         while let Some(mut entry) = state.queue.pop_front() {
             // The queue frees its memory when a long queue is empty again.
             if state.queue.is_empty() && state.queue.capacity() > KEPT {
                 state.queue.shrink_to(KEPT);
             }
-            if let Some(call) = entry.retry_call.take() {
+            if entry.has_begun {
                 state.retries_queued -= 1;
-                return Some((entry, call));
+                return Some(entry);
             }
-            match entry.task.claim() {
-                Some(call) => {
-                    state.queued -= 1;
-                    return Some((entry, call));
-                }
-                // `claim` fails only if the task was cancelled. The thread that cancelled
-                // the task runs the task's notification.
-                None => state.send_event(Event::Stale(entry)),
+            if entry.task.claim() {
+                state.queued -= 1;
+                return Some(entry);
             }
+            // `claim` fails only if the task was cancelled. The thread that cancelled the
+            // task runs the task's notification.
+            state.send_event(Event::Stale(entry));
         }
         None
     }

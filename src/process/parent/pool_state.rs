@@ -8,7 +8,8 @@ use crossbeam_channel::Sender;
 use super::offered_tasks::OfferedTasks;
 use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
-use crate::completion::{EncodedCall, Finalizer};
+use crate::completion::Finalizer;
+use crate::encoded::EncodedCall;
 use crate::error::Error;
 use crate::sync::ThreadId;
 
@@ -166,17 +167,11 @@ impl PoolState {
 
     /// Puts a claimed task at the head of the queue.
     pub(super) fn put_at_head(&mut self, task: InFlight) {
-        let InFlight {
-            mut entry, call, ..
-        } = task;
-        let Some(call) = call else {
-            return;
-        };
+        let InFlight { mut entry, .. } = task;
         if entry.has_begun {
             self.retries_queued += 1;
-            entry.retry_call = Some(call);
         } else {
-            entry.task.release(call);
+            entry.task.release();
             self.queued += 1;
         }
         self.queue.push_front(entry);

@@ -12,46 +12,105 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::completion::{EncodedCall, Finalizer, Notification};
-use crate::encoded::Encoded;
+use crate::completion::{Finalizer, Notification, RemoteEnd, Task};
+use crate::encoded::{Encoded, EncodedCall};
 use crate::error::{Error, TaskEnd, TaskEndParts};
 use crate::process::settings::TaskSettings;
 use crate::process::wire::answer::Answer;
 use crate::sync::ThreadId;
 
-/// The operations of the pool on a task whose value may have any type.
-pub(super) trait AnyRemoteTask: Send {
-    /// Returns an id that is unique as long as the task's future lives.
-    fn id(&self) -> usize;
-
-    /// Takes the encoded call out of a pending task, which can then no longer be cancelled.
-    fn claim(&self) -> Option<EncodedCall>;
-
-    /// Makes a claimed task pending again, because no worker has started the task.
-    fn release(&self, call: EncodedCall);
-
-    /// Marks the task as running, because a worker has started it.
+/// The operations on a task that depend on the type of the task's value.
+pub(super) trait RemoteValue: Send {
+    /// Called when a worker has started the task.
     fn begin(&self);
 
-    /// Ends the task with the worker's answer, after a thread has decoded the answer. This
-    /// method decodes a small answer itself if no user code is part of that, and the task
-    /// has no callback and no waker. A thread that waits for the task decodes another small
-    /// answer. If no thread waits, or the answer is large, the collector decodes it.
+    /// See [`RemoteTask::answered`].
     fn answered(
         self: Box<Self>,
+        task: Task,
         answer: Answer<Encoded>,
         name: Option<Arc<str>>,
         collector: Option<ThreadId>,
     ) -> Answered;
 
+    /// See [`RemoteTask::failed`].
+    fn failed(&self, task: &Task, error: Error) -> Option<Notification>;
+}
+
+/// A task that runs in a worker process, and whose value may have any type.
+pub(super) struct RemoteTask {
+    task: RemoteEnd,
+    /// The box has no memory if the task is a single call, because the value then needs no
+    /// data.
+    value: Box<dyn RemoteValue>,
+}
+
+impl RemoteTask {
+    pub(super) fn new(task: Task, value: Box<dyn RemoteValue>) -> Self {
+        let task = RemoteEnd::new(task);
+        Self { task, value }
+    }
+
+    /// Returns an id that is unique as long as the task's future lives.
+    pub(super) fn id(&self) -> usize {
+        self.task.address()
+    }
+
+    /// Claims a pending task, which can then no longer be cancelled. Returns `false` if the
+    /// task is no longer pending.
+    pub(super) fn claim(&mut self) -> bool {
+        self.task.claim()
+    }
+
+    /// Returns the encoded call of a claimed task, unless the call was taken.
+    pub(super) fn call(&self) -> Option<&EncodedCall> {
+        self.task.call()
+    }
+
+    /// Takes the encoded call of a claimed task, which will not be sent again.
+    pub(super) fn take_call(&mut self) -> Option<EncodedCall> {
+        self.task.take_call()
+    }
+
+    /// Makes a claimed task pending again, because no worker has started the task.
+    pub(super) fn release(&mut self) {
+        self.task.release();
+    }
+
+    /// Marks the task as running, because a worker has started it.
+    pub(super) fn begin(&self) {
+        self.task.start();
+        self.value.begin();
+    }
+
+    /// Ends the task with the worker's answer, after a thread has decoded the answer. This
+    /// method decodes a small answer itself if no user code is part of that, and the task
+    /// has no callback and no waker. A thread that waits for the task decodes another small
+    /// answer. If no thread waits, or the answer is large, the collector decodes it.
+    pub(super) fn answered(
+        self,
+        answer: Answer<Encoded>,
+        name: Option<Arc<str>>,
+        collector: Option<ThreadId>,
+    ) -> Answered {
+        let task = self.task.into_task();
+        self.value.answered(task, answer, name, collector)
+    }
+
     /// Makes a claimed task fail with an error.
-    fn failed(&self, error: Error) -> Option<Notification>;
+    pub(super) fn failed(&mut self, error: Error) -> Option<Notification> {
+        self.value.failed(self.task.end(), error)
+    }
 
     /// Makes a queued task fail with an error.
-    fn fail_pending(&self, error: Error) -> Option<Notification>;
+    pub(super) fn fail_pending(&self, error: Error) -> Option<Notification> {
+        self.task.fail(error)
+    }
 
     /// Cancels a task that is in the queue.
-    fn cancel(&self) -> Option<Notification>;
+    pub(super) fn cancel(&self) -> Option<Notification> {
+        self.task.cancel()
+    }
 }
 
 /// The rest of the work after a worker's answer.
@@ -65,12 +124,12 @@ pub(super) enum Answered {
 
 /// A task that waits for a worker.
 pub(super) struct QueuedTask {
-    pub(super) task: Box<dyn AnyRemoteTask>,
+    pub(super) task: RemoteTask,
     pub(super) settings: TaskSettings,
-    /// The encoded call of a task that waits in the queue for a retry. The task's future
-    /// shows the task as running.
-    pub(super) retry_call: Option<EncodedCall>,
-    /// `true` once a worker has started the task.
+    /// The number that identifies the task in both processes.
+    pub(super) number: u64,
+    /// `true` once a worker has started the task. The task's future shows the task as
+    /// running from then on, even while the task waits in the queue for a retry.
     pub(super) has_begun: bool,
     /// The number of workers that have started the task.
     pub(super) times_begun: u32,
@@ -79,11 +138,11 @@ pub(super) struct QueuedTask {
 }
 
 impl QueuedTask {
-    pub(super) fn new(task: Box<dyn AnyRemoteTask>, settings: TaskSettings) -> Self {
+    pub(super) fn new(task: RemoteTask, number: u64, settings: TaskSettings) -> Self {
         Self {
             task,
+            number,
             settings,
-            retry_call: None,
             has_begun: false,
             send_attempts: 0,
             times_begun: 0,
@@ -104,12 +163,9 @@ impl QueuedTask {
 
 /// A task that was offered or sent to a worker.
 pub(super) struct InFlight {
-    pub(super) number: u64,
     /// The number of the offer by which the worker has got the task.
     pub(super) offer: Option<u64>,
     pub(super) entry: QueuedTask,
-    /// The task's encoded call, as long as the pool may have to send the call again.
-    pub(super) call: Option<EncodedCall>,
     pub(super) started: Option<Instant>,
     /// The number of bytes of the encoded call that were written to the worker's socket.
     pub(super) written: usize,
@@ -117,12 +173,10 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// Returns a task of the queue, which is about to be offered or sent to a worker.
-    pub(super) fn new(entry: QueuedTask, call: EncodedCall) -> Self {
+    pub(super) fn new(entry: QueuedTask) -> Self {
         Self {
-            number: call.number,
             offer: None,
             entry,
-            call: Some(call),
             started: None,
             written: 0,
         }

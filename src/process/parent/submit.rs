@@ -18,8 +18,8 @@ use super::pool::Pool;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::QueuedTask;
 use super::supervisor;
-use super::task::{RemoteJob, RemoteTask, Results, chunk, codec_error, one};
-use crate::completion::{Completion, EncodedCall};
+use super::task::{Decoder, OfChunk, One, RemoteJob, Results, codec_error, remote_task};
+use crate::completion::Completion;
 use crate::encoded::Encoded;
 use crate::error::{Error, Side};
 use crate::executor::{InitializerOutcome, Portable};
@@ -49,7 +49,7 @@ impl Pool {
             }
         };
         let frame = task_frame_of(call, args).map_err(unencodable)?;
-        self.queue(frame, settings, one, None, true)
+        self.queue(frame, settings, One, true)
     }
 
     /// Queues one call, unless the queue is full. The caller keeps the arguments.
@@ -60,7 +60,7 @@ impl Pool {
         settings: TaskSettings,
     ) -> Result<Completion<R>, Error> {
         let frame = task_frame(self.call(f)?, args).map_err(unencodable)?;
-        self.queue(frame.into(), settings, one, None, false)
+        self.queue(frame.into(), settings, One, false)
     }
 
     fn call<A: Portable, R: Portable>(&self, f: fn(A) -> R) -> Result<Call, Error> {
@@ -82,8 +82,11 @@ impl Pool {
         for item in items.iter() {
             packed.push(item).map_err(unencodable)?;
         }
-        let decode = chunk(packed.items());
-        self.queue(packed.into_frame().into(), settings, decode, timer, true)
+        let decoder = OfChunk {
+            items: packed.items(),
+            timer,
+        };
+        self.queue(packed.into_frame().into(), settings, decoder, true)
     }
 
     /// Encodes the call of an initializer.
@@ -105,13 +108,12 @@ impl Pool {
         self: &Arc<Self>,
         mut call: Encoded,
         settings: TaskSettings,
-        decode: D,
-        timer: Option<map::ChunkTimer>,
+        decoder: D,
         waits: bool,
     ) -> Result<Completion<T>, Error>
     where
         T: Send + 'static,
-        D: Fn(&mut Encoded, Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
+        D: Decoder<T>,
     {
         // ORDERING: `Relaxed` is enough, because the number only has to be unique, and no
         // other data is published with it.
@@ -119,24 +121,16 @@ impl Pool {
         frame::set_task(&mut call.bytes, number);
         frame::set_cpu(&mut call.bytes, current_process::cpu());
         let job = RemoteJob {
-            pool: Arc::clone(self),
-            call: Some(EncodedCall {
-                number,
-                frame: Arc::new(call),
-            }),
+            pool: self.id,
+            call: Some(call.into()),
         };
         // SAFETY: the job and the value are `Send` and `'static`, so neither borrows.
-        let (completion, _) = unsafe { Completion::with_job(self.id, job) };
+        let (completion, task) = unsafe { Completion::<T>::with_job(self.id, job) };
         if self.config.record_timing {
             completion.record_timing();
         }
-        let task = RemoteTask {
-            pool: Arc::clone(self),
-            completion: completion.clone(),
-            decode,
-            timer,
-        };
-        self.enqueue(QueuedTask::new(Box::new(task), settings), waits)?;
+        let task = remote_task::<T, D>(task, decoder);
+        self.enqueue(QueuedTask::new(task, number, settings), waits)?;
         Ok(completion)
     }
 

@@ -393,7 +393,7 @@ impl Pool {
     fn kill_stalled(&self, state: &mut PoolState, number: usize) {
         let step = |handle: &WorkerHandle| {
             let task = handle.in_flight();
-            let task = task.map(|task| (task.number, task.started.is_some()));
+            let task = task.map(|task| (task.entry.number, task.started.is_some()));
             (handle.take_limit.is_some(), task)
         };
         let Some(before) = state.workers.get(&number).map(step) else {

@@ -1,18 +1,19 @@
-//! [`RemoteTask`]: a task that runs in a worker process, together with the type of its
-//! value. This file also converts the worker's answer into the task's value or an error.
+//! [`ValueOf`]: the type of the value of a task that runs in a worker process. This file
+//! converts the worker's answer into the task's value or an error.
 
 use std::any::TypeId;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::pool::Pool;
-use super::queued_task::{Answered, AnyRemoteTask};
+use super::pool::find;
+use super::queued_task::{Answered, RemoteTask, RemoteValue};
 use super::{offers, polling};
 use crate::completion::{
-    Completion, EncodedCall, Finalizer, Job, JoblessNotification, Notification, Remote,
+    Completion, Finalizer, Job, JoblessNotification, Notification, PoolId, Remote, Task,
 };
-use crate::encoded::Encoded;
+use crate::encoded::{Encoded, EncodedCall};
 use crate::error::{CodecError, Error, Side};
 use crate::map::{ChunkTimer, ContainedVec};
 use crate::panic::{catch, contain};
@@ -27,11 +28,10 @@ use crate::sync::ThreadId;
 /// the collector has a large stack.
 const SMALL: usize = 32;
 
-/// The encoded call of a pending task. The task's completion holds the call until the pool
-/// sends it to a worker, or until the task is cancelled.
+/// The encoded call of a task. The task's completion holds the call until the task ends.
 pub(super) struct RemoteJob {
-    pub(super) pool: Arc<Pool>,
-    /// The encoded call, or `None` while a worker has the call.
+    pub(super) pool: PoolId,
+    /// The encoded call, or `None` once the call is not needed any more.
     pub(super) call: Option<EncodedCall>,
 }
 
@@ -46,139 +46,143 @@ impl<T> Job<T> for RemoteJob {
     }
 
     fn on_withdrawn(&self, cancelled: bool) {
-        self.pool.on_withdrawn(cancelled);
+        if let Some(pool) = find(self.pool) {
+            pool.on_withdrawn(cancelled);
+        }
     }
 
-    fn take_call(&mut self) -> Option<EncodedCall> {
-        self.call.take()
-    }
-
-    fn put_call(&mut self, call: EncodedCall) {
-        self.call = Some(call);
+    fn encoded_call(&mut self) -> Option<&mut Option<EncodedCall>> {
+        Some(&mut self.call)
     }
 }
 
-/// A task, with the function that decodes the worker's answer into the task's value.
-pub(super) struct RemoteTask<T, D> {
-    pub(super) pool: Arc<Pool>,
-    pub(super) completion: Completion<T>,
-    pub(super) decode: D,
-    /// The timer, if the task is a chunk of a map that chooses the chunk sizes
-    /// automatically.
-    pub(super) timer: Option<ChunkTimer>,
+/// The conversion of a worker's answer into a task's value.
+pub(super) trait Decoder<T>: Send + 'static {
+    /// Decodes the value. `name` is the name of the task.
+    fn decode(&self, bytes: &mut Encoded, name: Option<&Arc<str>>) -> Result<T, Error>;
+
+    /// Called when a worker has started the task.
+    fn begin(&self) {}
+
+    /// Called with the worker's answer, before the collector decodes it.
+    fn answered(&self, _answer: &Answer<Encoded>) {}
 }
 
-impl<T, D> RemoteTask<T, D>
+/// The type `T` of a task's value, with its decoder.
+struct ValueOf<T, D> {
+    decoder: D,
+    value: PhantomData<fn() -> T>,
+}
+
+/// Adds the decoder of its value to a task whose value is a `T`.
+pub(super) fn remote_task<T, D>(task: Task, decoder: D) -> RemoteTask
 where
     T: Send + 'static,
-    D: Fn(&mut Encoded, Option<&Arc<str>>) -> Result<T, Error> + Send,
+    D: Decoder<T>,
 {
-    fn settle(&self, outcome: Result<T, Error>) -> Option<Notification> {
-        self.completion.settle(outcome).ok()
+    let value = ValueOf {
+        decoder,
+        value: PhantomData,
+    };
+    RemoteTask::new(task, Box::new(value))
+}
+
+impl<T, D> ValueOf<T, D>
+where
+    T: Send + 'static,
+    D: Decoder<T>,
+{
+    /// Returns the task with its type, which `remote_task` has erased.
+    fn typed<'a>(&self, task: &'a Task) -> &'a Completion<T> {
+        Completion::of_task(task)
     }
 
     /// Ends the task with a small value of a plain type, if the task has no callback and no
     /// waker.
     /// The calling thread holds the pool's lock, and must not run user code. The collector
     /// runs the notification.
-    fn end_plain(&self, bytes: &mut Encoded, collector: ThreadId) -> Option<JoblessNotification> {
+    fn end_plain(
+        &self,
+        task: &Task,
+        bytes: &mut Encoded,
+        collector: ThreadId,
+    ) -> Option<JoblessNotification> {
         if bytes.len() > SMALL || !is_plain::<T>() {
             return None;
         }
-        let value = (self.decode)(bytes, None).ok()?;
-        self.completion.settle_quietly(value, collector).ok()
+        let value = self.decoder.decode(bytes, None).ok()?;
+        self.typed(task).settle_quietly(value, collector).ok()
     }
 
-    /// Publishes the run time of a chunk before the collector decodes the chunk's results,
-    /// because the map may submit its other chunks meanwhile.
-    fn publish_run_time(&self, answer: &Answer<Encoded>) {
-        if let (Some(timer), Answer::Returned(bytes)) = (&self.timer, answer) {
-            if let Some(time) = run_time(&bytes.bytes) {
-                timer.end(time);
-            }
+    /// Decodes the answer, and ends the task.
+    fn finish(&self, task: &Task, answer: Answer<Encoded>, name: Option<Arc<str>>) {
+        // Marks this thread as the task's worker. If the value's `Deserialize` waits for the
+        // task itself, the wait returns an error for the deadlock.
+        task.runs_here();
+        // The value's `Deserialize` is user code, which may panic.
+        let decode = |mut bytes, name: Option<&_>| self.decoder.decode(&mut bytes, name);
+        let outcome = catch(|| outcome(answer, name, decode));
+        let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
+        let pool = find(task.pool_id());
+        if let Some(pool) = &pool {
+            pool.ended(outcome.is_err());
         }
+        contain(|| self.settle(task, outcome).map_or((), Notification::notify));
+        if let Some(pool) = pool {
+            pool.settled(1);
+        }
+    }
+
+    fn settle(&self, task: &Task, outcome: Result<T, Error>) -> Option<Notification> {
+        self.typed(task).settle(outcome).ok()
     }
 }
 
-impl<T, D> AnyRemoteTask for RemoteTask<T, D>
+impl<T, D> RemoteValue for ValueOf<T, D>
 where
     T: Send + 'static,
-    D: Fn(&mut Encoded, Option<&Arc<str>>) -> Result<T, Error> + Send + 'static,
+    D: Decoder<T>,
 {
-    fn id(&self) -> usize {
-        self.completion.address()
-    }
-
-    fn claim(&self) -> Option<EncodedCall> {
-        self.completion.claim()
-    }
-
-    fn release(&self, call: EncodedCall) {
-        // SAFETY: the pool has claimed this task, and calls `release` once for each claim.
-        unsafe { self.completion.release(call) };
-    }
-
     fn begin(&self) {
-        self.completion.start();
-        if let Some(timer) = &self.timer {
-            timer.begin();
-        }
+        self.decoder.begin();
     }
 
     fn answered(
         self: Box<Self>,
+        task: Task,
         mut answer: Answer<Encoded>,
         name: Option<Arc<str>>,
         collector: Option<ThreadId>,
     ) -> Answered {
         if let (Answer::Returned(bytes), Some(collector)) = (&mut answer, collector) {
-            if let Some(notification) = self.end_plain(bytes, collector) {
+            if let Some(notification) = self.end_plain(&task, bytes, collector) {
                 if !notification.is_due() {
                     // It has nothing to call, and drops the value if there is no future.
                     notification.notify();
                     return Answered::Ended(None);
                 }
-                let pool = Arc::clone(&self.pool);
                 let finalizer = move || {
                     contain(|| notification.notify());
-                    pool.settled(1);
+                    if let Some(pool) = find(task.pool_id()) {
+                        pool.settled(1);
+                    }
                 };
                 return Answered::Ended(Some(Box::new(finalizer)));
             }
         }
-        self.publish_run_time(&answer);
-        let completion = self.completion.clone();
+        self.decoder.answered(&answer);
         let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
-        let finalizer = move || {
-            // Marks this thread as the task's worker. If the value's `Deserialize` waits
-            // for the task itself, the wait returns an error for the deadlock.
-            self.completion.runs_here();
-            // The value's `Deserialize` is user code, which may panic.
-            let decode = |mut bytes, name: Option<&_>| (self.decode)(&mut bytes, name);
-            let outcome = catch(|| outcome(answer, name, decode));
-            let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
-            self.pool.ended(outcome.is_err());
-            contain(|| self.settle(outcome).map_or((), Notification::notify));
-            self.pool.settled(1);
-        };
-        let finalizer: Finalizer = Box::new(finalizer);
+        let finished = task.clone();
+        let finalizer: Finalizer = Box::new(move || self.finish(&finished, answer, name));
         Answered::Left(if is_small {
-            completion.hand_to_waiter(finalizer).err()
+            task.hand_to_waiter(finalizer).err()
         } else {
             Some(finalizer)
         })
     }
 
-    fn failed(&self, error: Error) -> Option<Notification> {
-        self.settle(Err(error))
-    }
-
-    fn fail_pending(&self, error: Error) -> Option<Notification> {
-        self.completion.fail(error)
-    }
-
-    fn cancel(&self) -> Option<Notification> {
-        self.completion.cancel()
+    fn failed(&self, task: &Task, error: Error) -> Option<Notification> {
+        self.settle(task, Err(error))
     }
 }
 
@@ -217,12 +221,13 @@ fn is_plain<T: 'static>() -> bool {
         || is(TypeId::of::<String>())
 }
 
-/// Decodes the value of a single call.
-pub(super) fn one<T: DeserializeOwned>(
-    bytes: &mut Encoded,
-    _name: Option<&Arc<str>>,
-) -> Result<T, Error> {
-    decoded(codec::decode_moved(&bytes.bytes, bytes.numbers.take()))
+/// The decoder for the value of a single call.
+pub(super) struct One;
+
+impl<T: DeserializeOwned> Decoder<T> for One {
+    fn decode(&self, bytes: &mut Encoded, _name: Option<&Arc<str>>) -> Result<T, Error> {
+        decoded(codec::decode_moved(&bytes.bytes, bytes.numbers.take()))
+    }
 }
 
 fn decoded<T>(decoded: Result<T, CodecFault>) -> Result<T, Error> {
@@ -232,12 +237,17 @@ fn decoded<T>(decoded: Result<T, CodecFault>) -> Result<T, Error> {
 /// The outcomes of the items of a chunk.
 pub(super) type Results<R> = ContainedVec<Result<R, Error>>;
 
-/// Returns the decoder for a chunk of `items` items. An item that fails does not make the
-/// other items fail.
-pub(super) fn chunk<T: DeserializeOwned>(
-    items: u64,
-) -> impl Fn(&mut Encoded, Option<&Arc<str>>) -> Result<Results<T>, Error> {
-    move |bytes, name| {
+/// The decoder for the outcomes of a chunk. An item that fails does not make the other
+/// items fail.
+pub(super) struct OfChunk {
+    /// The number of items in the chunk.
+    pub(super) items: u64,
+    /// The timer, if the map chooses the chunk sizes automatically.
+    pub(super) timer: Option<ChunkTimer>,
+}
+
+impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
+    fn decode(&self, bytes: &mut Encoded, name: Option<&Arc<str>>) -> Result<Results<R>, Error> {
         type Answered<'a> = Result<(u64, Answer<&'a [u8]>), ProtocolError>;
         let result = |(place, answer): (u64, Answered<'_>)| {
             let (number, answer) = answer.map_err(|why| malformed_chunk(&why.to_string()))?;
@@ -248,14 +258,30 @@ pub(super) fn chunk<T: DeserializeOwned>(
             let result = catch(|| outcome(answer, name.cloned(), decode));
             Ok(result.unwrap_or_else(|panic| Err(Error::Panicked(panic))))
         };
-        let results: Results<T> = (0..)
+        let results: Results<R> = (0..)
             .zip(answers(&bytes.bytes))
             .map(result)
             .collect::<Result<_, _>>()?;
-        if results.len() as u64 == items {
+        if results.len() as u64 == self.items {
             Ok(results)
         } else {
             Err(malformed_chunk("items are missing"))
+        }
+    }
+
+    fn begin(&self) {
+        if let Some(timer) = &self.timer {
+            timer.begin();
+        }
+    }
+
+    /// Publishes the run time of the chunk before the collector decodes the chunk's
+    /// results, because the map may submit its other chunks meanwhile.
+    fn answered(&self, answer: &Answer<Encoded>) {
+        if let (Some(timer), Answer::Returned(bytes)) = (&self.timer, answer) {
+            if let Some(time) = run_time(&bytes.bytes) {
+                timer.end(time);
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ use super::pool_state::{Event, PoolState};
 use super::queued_task::{Answered, InFlight, QueuedTask};
 use super::task::codec_error;
 use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
-use crate::encoded::Encoded;
+use crate::encoded::{Encoded, EncodedCall};
 use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
 use crate::process::settings::OnWorkerDeath;
 use crate::process::transport::PoolOffers;
@@ -136,11 +136,12 @@ impl Pool {
         let mut unneeded = None;
         match &mut handle.activity {
             WorkerState::Busy(in_flight)
-                if in_flight.number == task && in_flight.started.is_none() =>
+                if in_flight.entry.number == task && in_flight.started.is_none() =>
             {
                 in_flight.started = Some(now);
-                if in_flight.entry.settings.retries == 0 {
-                    unneeded = in_flight.call.take();
+                let is_long = matches!(in_flight.entry.task.call(), Some(EncodedCall::Encoded(_)));
+                if is_long && in_flight.entry.settings.retries == 0 {
+                    unneeded = in_flight.entry.task.take_call();
                 }
                 if !in_flight.entry.has_begun {
                     in_flight.entry.has_begun = true;
@@ -158,7 +159,7 @@ impl Pool {
             // `WorkerHandle::check_expected` rejects a `Started` for any other task.
             _ => {}
         }
-        if let Some(call) = unneeded.filter(|call| call.frame.numbers.is_some()) {
+        if let Some(call) = unneeded.filter(|call| call.as_slice().is_none()) {
             state.send_event(Event::Unneeded(call));
         }
     }
@@ -175,7 +176,7 @@ impl Pool {
         };
         let in_flight = handle.in_flight();
         let is_its = in_flight
-            .is_some_and(|in_flight| in_flight.number == task && in_flight.started.is_some());
+            .is_some_and(|in_flight| in_flight.entry.number == task && in_flight.started.is_some());
         // `WorkerHandle::check_expected` rejects an answer for any other task.
         let Some(in_flight) = is_its.then(|| handle.take_in_flight()).flatten() else {
             return;
@@ -448,7 +449,7 @@ impl Pool {
             }
             Some(KillReason::Misbehaved(_)) | None => {
                 let goes_on = state.stopped.is_none() && !state.is_broken();
-                if goes_on && in_flight.call.is_some() {
+                if goes_on {
                     let entry = &mut in_flight.entry;
                     if !has_started {
                         entry.send_attempts += u32::from(was_being_read);

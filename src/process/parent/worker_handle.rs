@@ -75,6 +75,13 @@ pub(super) enum KillReason {
     Misbehaved(String),
 }
 
+/// A frame that waits in the outbox.
+enum Outgoing {
+    Frame(Arc<Encoded>),
+    /// The call of the task with this number, which is in flight.
+    Call(u64),
+}
+
 pub(super) struct WorkerHandle {
     /// The process has two owners, because the supervisor polls it without the lock.
     pub(super) process: Arc<Process>,
@@ -82,7 +89,7 @@ pub(super) struct WorkerHandle {
     inbox: Assembler,
     /// The header and payload of a frame that broke the protocol.
     refused: Vec<u8>,
-    outbox: VecDeque<Arc<Encoded>>,
+    outbox: VecDeque<Outgoing>,
     /// The number of bytes of the first frame in the outbox that were sent.
     sent: usize,
     /// `true` if the last write found no room. The worker then reports when it has made
@@ -158,13 +165,13 @@ impl WorkerHandle {
     /// Sends as much of a frame as the socket takes. Later calls of [`flush`](Self::flush)
     /// send the remaining bytes of the frame.
     pub(super) fn send(&mut self, frame: Arc<Encoded>) {
-        self.outbox.push_back(frame);
+        self.outbox.push_back(Outgoing::Frame(frame));
         self.flush();
     }
 
     /// Sends the call of a task to the worker, which is idle.
     pub(super) fn send_task(&mut self, in_flight: InFlight) {
-        let number = in_flight.number;
+        let number = in_flight.entry.number;
         self.expect_start(in_flight, Instant::now());
         self.send_call(number);
     }
@@ -173,10 +180,10 @@ impl WorkerHandle {
     pub(super) fn send_call(&mut self, task: u64) {
         let in_flight = self
             .in_flight()
-            .filter(|in_flight| in_flight.number == task);
-        let call = in_flight.and_then(|in_flight| in_flight.call.as_ref());
-        if let Some(frame) = call.map(|call| Arc::clone(&call.frame)) {
-            self.send(frame);
+            .filter(|in_flight| in_flight.entry.number == task);
+        if in_flight.is_some() {
+            self.outbox.push_back(Outgoing::Call(task));
+            self.flush();
         }
     }
 
@@ -269,11 +276,30 @@ impl WorkerHandle {
     pub(super) fn flush(&mut self) {
         let mut budget = IO_BUDGET;
         self.is_full = false;
-        while let Some(frame) = self.outbox.front().filter(|_| budget > 0) {
-            let length = frame.len();
-            let call = self.in_flight().and_then(|task| task.call.as_ref());
-            let is_call = call.is_some_and(|call| Arc::ptr_eq(&call.frame, frame));
-            match self.end.send_now(frame.slice_from(self.sent)) {
+        while let Some(outgoing) = self.outbox.front().filter(|_| budget > 0) {
+            let in_flight = match &mut self.activity {
+                WorkerState::Busy(in_flight) => Some(in_flight),
+                _ => None,
+            };
+            let unsent = match (outgoing, in_flight) {
+                (Outgoing::Frame(frame), _) => {
+                    Some((frame.slice_from(self.sent), frame.len(), None))
+                }
+                (Outgoing::Call(task), Some(in_flight)) if in_flight.entry.number == *task => {
+                    let InFlight { entry, written, .. } = in_flight;
+                    let call = entry.task.call();
+                    call.map(|call| (call.slice_from(self.sent), call.len(), Some(written)))
+                }
+                (Outgoing::Call(_), _) => None,
+            };
+            let Some((bytes, length, written)) = unsent else {
+                // A worker begins a task only after it has received the whole call.
+                self.outbox.clear();
+                self.sent = 0;
+                let what = format!("it began a task whose call it had not got; {FOREIGN_BYTES}");
+                return self.kill(KillReason::Misbehaved(what));
+            };
+            match self.end.send_now(bytes) {
                 Ok(count) => {
                     self.sent += count;
                     if self.sent == length {
@@ -281,9 +307,8 @@ impl WorkerHandle {
                         self.sent = 0;
                     }
                     budget = budget.saturating_sub(count);
-                    match &mut self.activity {
-                        WorkerState::Busy(in_flight) if is_call => in_flight.written += count,
-                        _ => {}
+                    if let Some(written) = written {
+                        *written += count;
                     }
                     self.has_moved();
                 }
@@ -458,7 +483,7 @@ impl WorkerHandle {
         let in_flight = self
             .in_flight()
             .filter(|in_flight| in_flight.started.is_none())?;
-        let task = in_flight.number;
+        let task = in_flight.entry.number;
         let may_have_begun = self.may_have_begun();
         let mut said = std::mem::take(&mut self.refused);
         said.extend(self.inbox.leftover());
@@ -493,10 +518,10 @@ impl WorkerHandle {
             (WorkerState::Starting, Initialized | InitializeFailed) => self.is_ready,
             (WorkerState::Leaving, Ready | Refused) => !self.is_ready,
             (WorkerState::Leaving, Initialized | InitializeFailed) => !self.has_begun,
-            (WorkerState::Busy(in_flight), Started) if in_flight.number == task => {
+            (WorkerState::Busy(in_flight), Started) if in_flight.entry.number == task => {
                 in_flight.started.is_none()
             }
-            (WorkerState::Busy(in_flight), Fetch) if in_flight.number == task => {
+            (WorkerState::Busy(in_flight), Fetch) if in_flight.entry.number == task => {
                 in_flight.offer.is_some() && in_flight.started.is_none() && in_flight.written == 0
             }
             (WorkerState::Busy(in_flight), Declined) => in_flight.started.is_none(),
@@ -505,7 +530,7 @@ impl WorkerHandle {
             (_, Started | Fetch | Declined) => false,
             (_, Ready | Refused | Initialized | InitializeFailed) => false,
             (WorkerState::Busy(in_flight), _) => {
-                in_flight.number == task && in_flight.started.is_some()
+                in_flight.entry.number == task && in_flight.started.is_some()
             }
             _ => false,
         };

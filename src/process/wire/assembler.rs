@@ -94,7 +94,7 @@ impl Partial {
             task: self.header.task,
             payload: Encoded {
                 bytes: bytes.unwrap_or_default(),
-                numbers: self.numbers.map(|numbers| numbers.buffer),
+                numbers: self.numbers.map(|numbers| Box::new(numbers.buffer)),
             },
         }
     }
@@ -355,7 +355,7 @@ mod tests {
         let mut whole = Encoded::default();
         let open = FrameWriter::begin(&mut whole.bytes, Kind::Returned, 5);
         whole.bytes.extend_from_slice(b"head");
-        whole.numbers = Some(Numbers::from_vec(numbers.clone()));
+        whole.numbers = Some(Box::new(Numbers::from_vec(numbers.clone())));
         open.close_encoded(&mut whole);
         let mut bytes = [&whole.bytes, whole.slice_from(whole.bytes.len())].concat();
         bytes.extend(bare(Kind::Started, 6));

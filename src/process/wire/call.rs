@@ -52,7 +52,7 @@ pub(crate) struct Call {
 type Trampoline = unsafe fn(function: usize, task: u64, args: Args<'_>, out: &mut Encoded);
 
 /// Encoded arguments, and the numbers that their encoding ends with.
-pub(crate) type Args<'a> = (&'a [u8], Option<Numbers>);
+pub(crate) type Args<'a> = (&'a [u8], Option<Box<Numbers>>);
 
 /// The error for a function that no other process of this program can call.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -117,11 +117,19 @@ fn append_numbers(input: &mut Input<'_>, out: &mut Vec<u8>, task: u64) {
     let vector: Vec<u32> = (0..count as u32).map(|n| n ^ u32::from(byte)).collect();
     if codec::keep(vector, &mut frame).is_some() {
         frame.bytes.push(byte);
-        frame.numbers = Some(Numbers::from_vec(vec![u64::from(byte); count % 9 + 1]));
+        frame.numbers = Some(Box::new(Numbers::from_vec(vec![
+            u64::from(byte);
+            count % 9 + 1
+        ])));
     }
     open.close_encoded(&mut frame);
     *out = frame.bytes;
-    out.extend_from_slice(frame.numbers.as_ref().map_or(&[], Numbers::bytes));
+    out.extend_from_slice(
+        frame
+            .numbers
+            .as_ref()
+            .map_or(&[], |numbers| numbers.bytes()),
+    );
 }
 
 /// Returns bytes that are almost what a process could send.

@@ -134,7 +134,7 @@ impl Work {
 
     /// Returns the encoded arguments. The numbers that the encoding ends with are moved, so
     /// the method returns them once.
-    pub(crate) fn args(&mut self) -> (&[u8], Option<Numbers>) {
+    pub(crate) fn args(&mut self) -> (&[u8], Option<Box<Numbers>>) {
         let Encoded { bytes, numbers } = &mut self.payload;
         (&bytes[Call::BYTES..], numbers.take())
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::super::by_hand::{pool_without_threads, waiting_process};
 use super::super::offered_tasks::OfferedTasks;
 use super::super::process_handle::Process;
-use super::super::task::one;
+use super::super::task::One;
 use super::*;
 use crate::completion::{Completion, Until};
 use crate::executor::ShutdownOptions;
@@ -52,7 +52,7 @@ fn queued(pool: &Arc<Pool>) -> Completion<()> {
 
 fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Completion<()> {
     let call = bare(Kind::Task, 0).to_vec();
-    pool.queue(call.into(), settings, one::<()>, None, true)
+    pool.queue::<(), _>(call.into(), settings, One, true)
         .unwrap()
 }
 
@@ -340,15 +340,7 @@ fn a_long_queue_does_not_keep_its_memory() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let call = bare(Kind::Task, 0).to_vec();
-    let queue = || {
-        pool.queue(
-            call.clone().into(),
-            TaskSettings::default(),
-            one::<()>,
-            None,
-            true,
-        )
-    };
+    let queue = || pool.queue::<(), _>(call.clone().into(), TaskSettings::default(), One, true);
     let all: Vec<_> = (0..20_000).map(|_| queue().unwrap()).collect();
     assert!(pool.lock().queue.capacity() >= 20_000);
     for task in &all {
@@ -639,7 +631,7 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     let mut call = bare(Kind::Task, 0).to_vec();
     call.resize(8 * channel::capacity(), 0);
     let task = pool
-        .queue(call.into(), TaskSettings::default(), one::<()>, None, true)
+        .queue::<(), _>(call.into(), TaskSettings::default(), One, true)
         .unwrap();
     let mut state = pool.lock();
     let handle = state.workers.get_mut(&0).unwrap();
@@ -660,6 +652,37 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     assert!(outcome(&task).is_err());
 }
 
+/// The rest of the call would be taken for the begin of the next one.
+#[test]
+fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
+    for retries in [0, 1] {
+        let (pool, mut worker) = pool_with_a_dummy();
+        let mut call = bare(Kind::Task, 0).to_vec();
+        call.resize(8 * channel::capacity(), 0);
+        let settings = TaskSettings {
+            retries,
+            ..TaskSettings::default()
+        };
+        let first = pool.queue::<(), _>(call.into(), settings, One, true);
+        let second = queued(&pool);
+        worker.write_all(&bare(Kind::Started, 1)).unwrap();
+        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+        let mut state = pool.lock();
+        pool.drain_replies(&mut state);
+        let handle = state.workers.get_mut(&0).unwrap();
+        handle.flush();
+        match &handle.kill_reason {
+            Some(KillReason::Misbehaved(what)) => assert!(what.contains("call"), "{what}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(!handle.has_unsent(), "the rest of the call is not sent");
+        drop(state);
+        pool.shutdown(ShutdownOptions::new().cancel_pending(true));
+        assert!(outcome(&first.unwrap()).is_ok(), "it was answered");
+        assert!(outcome(&second).is_err());
+    }
+}
+
 /// It was ended while it waited for the remaining bytes of its call.
 #[test]
 fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
@@ -671,7 +694,7 @@ fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
         let mut call = bare(Kind::Task, 0).to_vec();
         call.resize(length, 0);
         let task = pool
-            .queue(call.into(), TaskSettings::default(), one::<()>, None, true)
+            .queue::<(), _>(call.into(), TaskSettings::default(), One, true)
             .unwrap();
         let mut state = pool.lock();
         let handle = state.workers.get_mut(&0).unwrap();
@@ -718,7 +741,7 @@ fn a_worker_that_declines_an_offer_while_it_is_revoked_may_take_the_next_one() {
     let handle = state.workers.get_mut(&0).unwrap();
     assert!(handle.kill_reason.is_none(), "it has done nothing wrong");
     assert_eq!(
-        handle.in_flight().map(|task| task.number),
+        handle.in_flight().map(|task| task.entry.number),
         Some(header.task)
     );
     handle.process.kill().unwrap();

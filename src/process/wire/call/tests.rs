@@ -39,7 +39,10 @@ fn reply(request: &[u8]) -> Reply {
     let (call, mut out) = (work.call, Encoded::default());
     // SAFETY: the test made the call in this process.
     assert!(unsafe { call.run(task, work.args(), &mut out) });
-    let numbers = out.numbers.as_ref().map_or(&[][..], Numbers::bytes);
+    let numbers = out
+        .numbers
+        .as_ref()
+        .map_or(&[][..], |numbers| numbers.bytes());
     Reply::of(frame(&[&out.bytes, numbers].concat())).unwrap()
 }
 
@@ -258,7 +261,7 @@ fn an_initializer_says_how_it_went() {
 
 /// Returns the bytes of a frame, and the address of the numbers that the frame ends with.
 fn bytes_of(frame: &Encoded) -> (Vec<u8>, Option<usize>) {
-    let numbers = frame.numbers.as_ref().map(Numbers::bytes);
+    let numbers = frame.numbers.as_ref().map(|numbers| numbers.bytes());
     let all = [&frame.bytes, numbers.unwrap_or_default()].concat();
     (all, numbers.map(|numbers| numbers.as_ptr().addr()))
 }
@@ -313,7 +316,7 @@ fn a_long_vector_that_a_custom_type_reads_is_decoded_from_a_copy() {
     let wrapped: Wrapped = codec::decode_moved(&bytes, numbers).unwrap();
     assert_eq!(wrapped, Wrapped(vec![7; 20_000]));
     // The count does not fit the bytes, or the numbers are of another kind.
-    let numbers = || Some(Numbers::from_vec(vec![7_u32; 20_000]));
+    let numbers = || Some(Box::new(Numbers::from_vec(vec![7_u32; 20_000])));
     for cut in 0..bytes.len() {
         assert!(codec::decode_moved::<Vec<u32>>(&bytes[..cut], numbers()).is_err());
     }

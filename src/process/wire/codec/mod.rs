@@ -99,7 +99,7 @@ pub(crate) fn keep<T>(value: T, out: &mut Encoded) -> Option<T> {
     match into_numbers(value) {
         Ok((tag, count, numbers)) => {
             put_head(tag, count, &mut out.bytes);
-            out.numbers = Some(numbers);
+            out.numbers = Some(Box::new(numbers));
             None
         }
         Err(value) => Some(value),
@@ -139,9 +139,9 @@ fn kept<T>(head: &[u8], numbers: Numbers) -> Result<T, Numbers> {
 /// Panics if the value's `Deserialize` panics.
 pub(crate) fn decode_moved<T: DeserializeOwned>(
     bytes: &[u8],
-    numbers: Option<Numbers>,
+    numbers: Option<Box<Numbers>>,
 ) -> Result<T, CodecFault> {
-    match numbers.map(|numbers| kept(bytes, numbers)) {
+    match numbers.map(|numbers| kept(bytes, *numbers)) {
         None => decode(bytes),
         Some(Ok(value)) => Ok(value),
         Some(Err(numbers)) => {
