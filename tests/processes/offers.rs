@@ -36,6 +36,36 @@ alone! {
         assert_eq!(executor.stats().cancelled, 60);
     }
 
+    /// No thread waits for them, and the workers do not wake the supervisor in a burst.
+    fn the_last_results_of_a_burst_arrive_without_a_waiter() {
+        let executor = pool_by_shared_memory(2);
+        for _ in 0..20 {
+            let burst: Vec<_> = (0..1000).map(|n| executor.submit(double, n).unwrap()).collect();
+            let since = Instant::now();
+            while !burst.iter().all(|future| future.done()) {
+                assert!(since.elapsed() < LIMIT, "they end");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        assert_eq!(executor.stats().finished, 20_000);
+    }
+
+    /// A worker that is busy with a long task is no reason to wake no other one.
+    fn a_task_behind_a_burst_does_not_wait_for_a_long_one() {
+        let executor = pool_by_shared_memory(2);
+        for _ in 0..20 {
+            let burst: Vec<_> = (0..200).map(|n| executor.submit(double, n).unwrap()).collect();
+            let mut gate = Gate::new();
+            let held = executor.submit(hold, (gate.port(), 1)).unwrap();
+            let next = executor.submit(double, 4).unwrap();
+            assert_eq!(*next.result_timeout(LIMIT).unwrap(), 8);
+            gate.wait_for(1);
+            gate.open();
+            assert_eq!(*value(&held), 1);
+            assert!(burst.iter().all(|future| future.result().is_ok()));
+        }
+    }
+
     /// The result of `cancel` is true whenever the worker takes the task.
     fn a_cancel_beside_a_start_says_what_happens() {
         let executor = pool_by_shared_memory(1);

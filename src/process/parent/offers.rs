@@ -33,6 +33,9 @@ use crate::completion::PoolId;
 use crate::error::Error;
 use crate::process::transport::{PoolOffers, SCRIBBLED};
 
+/// The number of times in a row that the pool may wake no worker in a burst.
+const HELD_BACK: usize = 16;
+
 /// Returns `true` if the worker has no task as far as the pool knows. A worker may have
 /// taken a task although its first message was destroyed.
 fn may_have_taken(handle: &WorkerHandle) -> bool {
@@ -97,8 +100,7 @@ impl Pool {
             if let Some(offered) = &mut state.offered {
                 offered.push(InFlight::new(entry));
             }
-            state.was_active = true;
-            state.needs_wakeup |= !state.is_watched;
+            state.became_active();
         }
         Self::wake_for_offers(state);
     }
@@ -118,15 +120,29 @@ impl Pool {
     ///
     /// A worker that counts as idle may have taken an offer and not said so yet. As soon as
     /// the pool knows it, it comes here again.
+    ///
+    /// In a burst of tiny tasks one worker may be as fast as the submitting thread, and the
+    /// wake-up of a second one takes longer than several tasks. So while a worker is awake
+    /// or busy, the pool wakes a further one for many offers together. If the worker is busy
+    /// with a long task, the offers do not wait for it: the supervisor's nap is soon over,
+    /// and then the pool wakes a worker for each offer.
     fn wake_for_offers(state: &mut PoolState) {
         let idle = &state.idle;
+        let workers = &mut state.workers;
+        let is_awake = |number: &&usize| workers.get(number).is_some_and(|w| w.is_awake());
+        if state.is_burst && state.held_back < HELD_BACK {
+            let is_any_busy = idle.len() < workers.len();
+            if is_any_busy || idle.iter().any(|number| is_awake(&number)) {
+                state.held_back += 1;
+                return;
+            }
+        }
+        state.held_back = 0;
         let offered = state.offered.as_ref();
         let open = offered.map_or(0, |offered| offered.count_open(idle.len()));
         if open == 0 {
             return;
         }
-        let workers = &mut state.workers;
-        let is_awake = |number: &&usize| workers.get(number).is_some_and(|w| w.is_awake());
         let mut to_wake = open.saturating_sub(idle.iter().filter(is_awake).count());
         for (at, number) in idle.iter().rev().enumerate() {
             if at >= open && to_wake == 0 {

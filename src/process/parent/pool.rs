@@ -169,6 +169,7 @@ impl Pool {
     /// Begins a round of the supervisor's loop. The supervisor holds the lock.
     pub(super) fn begin_round(&self, state: &mut PoolState) {
         state.needs_wakeup = false;
+        state.is_burst = false;
         if state.not_before.is_some_and(|at| at <= Instant::now()) {
             state.not_before = None;
         }
@@ -216,9 +217,8 @@ impl Pool {
                     handle.arm();
                 }
                 handle.send_task(InFlight::new(entry));
-                state.needs_wakeup |=
-                    handle.has_unsent() || handle.write_failed || !state.is_watched;
-                state.was_active = true;
+                state.needs_wakeup |= handle.has_unsent() || handle.write_failed;
+                state.became_active();
             }
         }
     }

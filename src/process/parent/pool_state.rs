@@ -92,6 +92,13 @@ pub(super) struct PoolState {
     pub(super) needs_wakeup: bool,
     /// The number of threads that wait for a task and read the workers' messages meanwhile.
     pub(super) pollers: usize,
+    /// The number of tasks that were submitted since the supervisor's last sleep began, while
+    /// the pool always had others.
+    pub(super) submitted: usize,
+    /// `true` while the supervisor naps because a thread submits a burst of tasks.
+    pub(super) is_burst: bool,
+    /// The number of times in a row that the pool has woken no worker in a burst.
+    pub(super) held_back: usize,
     /// `true` while the supervisor sleeps.
     pub(super) is_asleep: bool,
     /// `true` if the pool has sent a task to a worker since the supervisor's last round.
@@ -127,8 +134,21 @@ impl PoolState {
         self.queued + self.count_offered() + self.retries_queued
     }
 
+    /// Returns `true` if no task waits for a worker, and no worker has one.
+    pub(super) fn has_no_tasks(&self) -> bool {
+        self.count_waiting() == 0 && self.idle.len() == self.workers.len()
+    }
+
     pub(super) fn is_broken(&self) -> bool {
         matches!(self.closed, Some(Error::Broken(_)))
+    }
+
+    /// Records that the pool has sent or offered a task, and wakes the supervisor if it does
+    /// not watch the workers' progress.
+    pub(super) fn became_active(&mut self) {
+        self.was_active = true;
+        // One wake-up is enough, because the supervisor may need a while to run.
+        self.needs_wakeup |= !std::mem::replace(&mut self.is_watched, true);
     }
 
     /// Makes the pool refuse tasks from now on, for the reason `why`. A breakdown replaces

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use rustix::thread::set_current_timer_slack;
 
 use super::offered_tasks::OfferedTasks;
+use super::polling::BURST;
 use super::pool::Pool;
 use super::pool_state::PoolState;
 use super::process_handle::Process;
@@ -120,7 +121,9 @@ pub(super) fn main(pool: &Arc<Pool>) {
         state.was_active = false;
         state.is_watched = was_active;
         state.is_asleep = true;
+        state.is_burst = std::mem::take(&mut state.submitted) >= BURST && state.offered.is_some();
         let rest = match state.pollers {
+            0 if state.is_burst => Rest::Burst,
             0 if naps && state.count_offered() > 0 => Rest::Nap,
             0 => Rest::UntilMessage,
             _ => Rest::UntilPolled,
@@ -157,12 +160,15 @@ fn watch(state: &PoolState) -> Vec<Watched> {
 }
 
 /// The messages that end a sleep.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
     /// Each message.
     UntilMessage,
     /// A worker that finds no offer. Otherwise the sleep is over after [`NAP`].
     Nap,
+    /// None, because the thread that submits a burst of tasks reads the messages
+    /// (`polling.rs`). The sleep is over after [`NAP`].
+    Burst,
     /// None, because a thread polls. It arms the workers when it stops (`polling.rs`).
     UntilPolled,
 }
@@ -188,7 +194,7 @@ fn sleep(
 ) -> Vec<Happened> {
     let mut polled = vec![PollFd::new(&pool.wake_fd, PollFlags::IN)];
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
-    if rest == Rest::Nap {
+    if matches!(rest, Rest::Nap | Rest::Burst) {
         limit = Some(limit.map_or(NAP, |limit| limit.min(NAP)));
     }
     for worker in watched {
@@ -229,7 +235,7 @@ fn sleep(
     };
     let is_any_ready = || watched.iter().any(is_ready);
     let is_found = may_spin
-        && rest != Rest::Nap
+        && !matches!(rest, Rest::Nap | Rest::Burst)
         && match watches().any(Watch::sends_by_socket) {
             true => spin(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)).is_some(),
             false => spin::poll(is_any_ready),
@@ -238,7 +244,7 @@ fn sleep(
         match rest {
             Rest::UntilMessage => watches().for_each(Watch::arm),
             Rest::Nap => watches().for_each(Watch::nap),
-            Rest::UntilPolled => {}
+            Rest::UntilPolled | Rest::Burst => {}
         }
         if is_any_ready() {
             limit = Some(NOW);

@@ -1,6 +1,7 @@
 //! Tests of each order of the steps of a pool and of its workers at an offer.
 
 use super::super::by_hand::PoolByHand;
+use super::super::polling::BURST;
 use super::*;
 use crate::error::BrokenPart;
 use crate::process::wire::frame::Kind;
@@ -403,4 +404,55 @@ fn a_declined_offer_keeps_no_slot() {
     assert!(!keeps());
     assert_eq!(pool.run_next(&mut other), 1);
     pool.assert_ran(&task);
+}
+
+/// The supervisor sleeps meanwhile.
+#[test]
+fn a_thread_that_submits_a_burst_reads_what_the_workers_have_said() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    let first = pool.submit();
+    let offer = worker.take().unwrap();
+    assert!(worker.begin(offer));
+    worker.say(Kind::Returned, 1);
+    let _others: Vec<_> = (2..BURST).map(|_| pool.submit()).collect();
+    assert!(!first.is_done());
+    let _last = pool.submit();
+    assert!(first.is_done());
+    assert_eq!(pool.with(|state| state.submitted), BURST);
+}
+
+/// A wake-up takes longer than several tiny tasks.
+#[test]
+fn a_burst_wakes_a_second_worker_for_many_offers_together() {
+    let (pool, [mut first, mut second]) = PoolByHand::new();
+    assert!(first.message().is_none() && second.message().is_none());
+    let asleep = || {
+        pool.with(|state| {
+            let workers = state.workers.values();
+            workers.filter(|handle| handle.is_asleep()).count()
+        })
+    };
+    assert_eq!(asleep(), 2);
+    pool.with(|state| state.is_burst = true);
+    let mut tasks = vec![pool.submit()];
+    assert_eq!(asleep(), 1, "one worker has to be awake");
+    for _ in 0..HELD_BACK {
+        tasks.push(pool.submit());
+        assert_eq!(asleep(), 1);
+    }
+    tasks.push(pool.submit());
+    assert_eq!(asleep(), 0);
+}
+
+/// One worker may be busy for long.
+#[test]
+fn after_a_nap_each_offer_has_a_worker() {
+    let (pool, [mut first, mut second]) = PoolByHand::new();
+    assert!(first.message().is_none() && second.message().is_none());
+    pool.with(|state| state.is_burst = true);
+    let _tasks = [pool.submit(), pool.submit()];
+    pool.with(|state| {
+        pool.pool.begin_round(state);
+        assert!(state.workers.values().all(|handle| !handle.is_asleep()));
+    });
 }

@@ -1,6 +1,7 @@
 //! Tests of workers that the pool kills, or is about to kill, while they may take an offer.
 
 use std::cell::RefCell;
+use std::sync::mpsc;
 
 use super::super::by_hand::{PoolByHand, Task, WorkerByHand};
 use super::*;
@@ -196,5 +197,23 @@ fn a_worker_that_begins_a_task_at_the_last_moment_is_not_killed() {
         assert_eq!(worker.message(), Some((Kind::Hold, 0, 0)));
         assert_eq!(worker.message(), Some((Kind::Release, 0, 0)));
         assert_eq!(pool.run_next(&mut worker), 2);
+    }
+}
+
+/// No message ends them.
+#[test]
+fn a_nap_is_over_by_itself() {
+    for rest in [Rest::Nap, Rest::Burst] {
+        let (pool, []) = PoolByHand::new();
+        let (over, is_over) = mpsc::channel();
+        let sleeper = Arc::clone(&pool.pool);
+        let sleeper = thread::spawn(move || {
+            sleep(&sleeper, &[], None, false, rest);
+            over.send(()).unwrap();
+        });
+        let is_over = is_over.recv_timeout(Duration::from_secs(30));
+        pool.pool.wake_fd.wake();
+        sleeper.join().unwrap();
+        assert_eq!(is_over, Ok(()), "{rest:?}");
     }
 }
