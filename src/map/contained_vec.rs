@@ -9,6 +9,14 @@ use crate::panic::contain_drop;
 pub(crate) struct ContainedVec<T>(Vec<T>);
 
 impl<T> ContainedVec<T> {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    pub(crate) fn push(&mut self, value: T) {
+        self.0.push(value);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -56,6 +56,22 @@ impl<'de> Deserialize<'de> for Explosive {
     }
 }
 
+/// A number whose `Deserialize` panics if it is 4.
+#[derive(Serialize)]
+struct FourPanics(u8);
+
+impl<'de> Deserialize<'de> for FourPanics {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct FourPanics(u8);
+        let FourPanics(n) = FourPanics::deserialize(deserializer)?;
+        if n == 4 {
+            panic!("four");
+        }
+        Ok(Self(n))
+    }
+}
+
 /// Knows which thread decoded it.
 struct Decoded(Option<ThreadId>);
 
@@ -318,6 +334,21 @@ alone! {
         executor.shutdown();
         let refused = executor.submit(|_: PanicsInDrop| (), PanicsInDrop(1));
         assert!(matches!(refused, Err(Error::ShutDown)));
+    }
+
+    fn an_item_that_panics_while_it_is_decoded_fails_alone() {
+        let executor = pool(1);
+        let options = || MapOptions::new().chunk_size(3);
+        let here = executor.map_with(options(), |n: u8| FourPanics(n), 0..6).unwrap();
+        let there = executor.map_with(options(), |item: FourPanics| item.0, (0..6).map(FourPanics));
+        let here: Vec<_> = here.map(|value| value.map(|item| item.0)).collect();
+        for (n, result) in here.into_iter().chain(there.unwrap()).enumerate() {
+            match (n % 6, result) {
+                (4, Err(Error::Panicked(panic))) => assert_eq!(panic.message(), "four"),
+                (n, result) => assert_eq!(usize::from(result.unwrap()), n),
+            }
+        }
+        assert_eq!(executor.stats().replaced, 0);
     }
 
     fn a_map_of_long_vectors_gives_each_back() {

@@ -1,7 +1,6 @@
 //! [`ValueOf`]: the type of the value of a task that runs in a worker process. This file
 //! converts the worker's answer into the task's value or an error.
 
-use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -18,8 +17,8 @@ use crate::error::{CodecError, Error, Side};
 use crate::map::{ChunkTimer, ContainedVec};
 use crate::panic::{catch, contain};
 use crate::process::wire::answer::{Answer, answers, run_time};
+use crate::process::wire::codec::plain::is_plain;
 use crate::process::wire::codec::{self, CodecFault};
-use crate::process::wire::frame::ProtocolError;
 use crate::process::wire::message::FOREIGN_BYTES;
 use crate::sync::ThreadId;
 
@@ -200,27 +199,6 @@ fn outcome<T, B>(
     }
 }
 
-/// Returns `true` if the `Deserialize` and the `Drop` of the type run no user code.
-fn is_plain<T: 'static>() -> bool {
-    let is = |plain: TypeId| TypeId::of::<T>() == plain;
-    is(TypeId::of::<()>())
-        || is(TypeId::of::<bool>())
-        || is(TypeId::of::<u8>())
-        || is(TypeId::of::<u16>())
-        || is(TypeId::of::<u32>())
-        || is(TypeId::of::<u64>())
-        || is(TypeId::of::<usize>())
-        || is(TypeId::of::<i8>())
-        || is(TypeId::of::<i16>())
-        || is(TypeId::of::<i32>())
-        || is(TypeId::of::<i64>())
-        || is(TypeId::of::<isize>())
-        || is(TypeId::of::<f32>())
-        || is(TypeId::of::<f64>())
-        || is(TypeId::of::<char>())
-        || is(TypeId::of::<String>())
-}
-
 /// The decoder for the value of a single call.
 pub(super) struct One;
 
@@ -241,28 +219,29 @@ pub(super) type Results<R> = ContainedVec<Result<R, Error>>;
 /// items fail.
 pub(super) struct OfChunk {
     /// The number of items in the chunk.
-    pub(super) items: u64,
+    pub(super) items: usize,
     /// The timer, if the map chooses the chunk sizes automatically.
     pub(super) timer: Option<ChunkTimer>,
 }
 
 impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
     fn decode(&self, bytes: &mut Encoded, name: Option<&Arc<str>>) -> Result<Results<R>, Error> {
-        type Answered<'a> = Result<(u64, Answer<&'a [u8]>), ProtocolError>;
-        let result = |(place, answer): (u64, Answered<'_>)| {
-            let (number, answer) = answer.map_err(|why| malformed_chunk(&why.to_string()))?;
-            if number != place {
-                return Err(malformed_chunk("the items are out of order"));
+        let mut results = Results::with_capacity(self.items);
+        for answer in answers(&bytes.bytes) {
+            let answer = answer.map_err(|why| malformed_chunk(&why.to_string()))?;
+            if results.len() == self.items {
+                return Err(malformed_chunk("there are too many"));
             }
             let decode = |bytes: &[u8], _: Option<&_>| decoded(codec::decode(bytes));
-            let result = catch(|| outcome(answer, name.cloned(), decode));
-            Ok(result.unwrap_or_else(|panic| Err(Error::Panicked(panic))))
-        };
-        let results: Results<R> = (0..)
-            .zip(answers(&bytes.bytes))
-            .map(result)
-            .collect::<Result<_, _>>()?;
-        if results.len() as u64 == self.items {
+            let outcome = || outcome(answer, name.cloned(), decode);
+            results.push(if is_plain::<R>() {
+                outcome()
+            } else {
+                let result = catch(outcome);
+                result.unwrap_or_else(|panic| Err(Error::Panicked(panic)))
+            });
+        }
+        if results.len() == self.items {
             Ok(results)
         } else {
             Err(malformed_chunk("items are missing"))
@@ -295,4 +274,45 @@ fn malformed_chunk(what: &str) -> Error {
 
 pub(super) fn codec_error(side: Side, fault: CodecFault) -> CodecError {
     CodecError::new(side, fault.type_name, fault.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::wire::frame::Kind;
+
+    /// Returns the payload of a chunk's answer with this number of values.
+    fn answered(values: u64) -> Encoded {
+        let mut out = Vec::new();
+        for value in 0..values {
+            let mut bytes = Vec::new();
+            codec::encode(&value, &mut bytes).unwrap();
+            let head = (bytes.len() as u64) << 8 | Kind::Returned as u64;
+            out.extend_from_slice(&head.to_le_bytes());
+            out.extend_from_slice(&bytes);
+        }
+        out.extend_from_slice(&7_u64.to_le_bytes());
+        out.into()
+    }
+
+    #[test]
+    fn a_chunk_has_one_answer_for_each_item() {
+        let decoder = OfChunk {
+            items: 3,
+            timer: None,
+        };
+        let decode = |mut answer: Encoded| -> Result<Results<u64>, Error> {
+            decoder.decode(&mut answer, None)
+        };
+        let values = decode(answered(3)).unwrap();
+        assert!(values.iter().map(|value| value.clone().unwrap()).eq(0..3));
+        for (answer, what) in [
+            (answered(2), "missing"),
+            (answered(4), "too many"),
+            (b"no item and a run time".to_vec().into(), "makes no sense"),
+        ] {
+            let error = decode(answer).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
+    }
 }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::codec::CodecFault;
-use super::fields::{append, read};
-use super::frame::{FrameWriter, Frames, Header, Kind, ProtocolError};
+use super::fields::{append, append_payload, read};
+use super::frame::{FrameWriter, Frames, Kind, ProtocolError};
+use super::items::Items;
 use crate::panic::Panic;
 use crate::report::Report;
 
@@ -53,20 +54,15 @@ pub(crate) fn run_time(returned: &[u8]) -> Option<Duration> {
     Some(Duration::from_nanos(u64::from_le_bytes(*nanoseconds)))
 }
 
-/// Reads the answers for the items of a chunk from the payload of the task's answer. The
-/// iterator yields each answer with the number of its item.
+/// Reads the answers for the items of a chunk from the payload of the task's answer.
 pub(crate) fn answers(
     returned: &[u8],
-) -> impl Iterator<Item = Result<(u64, Answer<&[u8]>), ProtocolError>> {
-    let frames = returned.split_last_chunk::<RUN_TIME>();
-    let frames = frames.map_or(returned, |(frames, _)| frames);
-    Frames::within(frames).map(|frame| {
-        let (Header { kind, task, .. }, payload) = frame?;
-        let answer = match kind {
-            Kind::Returned => Answer::Returned(payload),
-            kind => Answer::read(kind, payload)?,
-        };
-        Ok((task, answer))
+) -> impl Iterator<Item = Result<Answer<&[u8]>, ProtocolError>> {
+    let items = returned.split_last_chunk::<RUN_TIME>();
+    let items = items.map_or(returned, |(items, _)| items);
+    Items::within(items).map(|item| match item? {
+        (Kind::Returned, value) => Ok(Answer::Returned(value)),
+        (kind, why) => Answer::read(kind, why),
     })
 }
 
@@ -93,9 +89,9 @@ impl WirePanic {
         Panic::elsewhere(self.message, self.location, self.worker, task)
     }
 
-    pub(crate) fn write(&self, out: &mut Vec<u8>, task: u64) {
-        let plain = (&self.message, &self.location, &self.worker);
-        append(out, Kind::Panicked, task, &plain);
+    /// Appends the data as the payload of an answer of the kind `Panicked`.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        append_payload(out, &(&self.message, &self.location, &self.worker));
     }
 
     pub(super) fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
@@ -125,8 +121,16 @@ impl InitializeFailure {
             // The kind of the inner frame is `Item`, because the kind of the outer frame
             // already says that the initializer failed.
             Self::Error(report) => append(out, Kind::Item, 0, report),
-            Self::Panicked(note) => note.write(out, 0),
-            Self::Undecodable(fault) => write_fault(fault, out, Kind::Undecodable, 0),
+            Self::Panicked(note) => {
+                let open = FrameWriter::begin(out, Kind::Panicked, 0);
+                note.write(out);
+                open.close(out);
+            }
+            Self::Undecodable(fault) => {
+                let open = FrameWriter::begin(out, Kind::Undecodable, 0);
+                write_fault(fault, out);
+                open.close(out);
+            }
         }
         open.close(out);
     }
@@ -144,8 +148,9 @@ impl InitializeFailure {
     }
 }
 
-pub(crate) fn write_fault(fault: &CodecFault, out: &mut Vec<u8>, kind: Kind, task: u64) {
-    append(out, kind, task, &(&fault.type_name, &fault.reason));
+/// Appends a fault as the payload of an answer of the kind `Undecodable` or `Unencodable`.
+pub(super) fn write_fault(fault: &CodecFault, out: &mut Vec<u8>) {
+    append_payload(out, &(&fault.type_name, &fault.reason));
 }
 
 fn read_fault(payload: &[u8]) -> Result<CodecFault, ProtocolError> {

@@ -480,12 +480,13 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_can_be_taken_back_and_renumbered() {
+    fn a_frame_can_be_given_another_kind_and_number() {
         let mut out = b"before".to_vec();
         let open = FrameWriter::begin(&mut out, Kind::Returned, 1);
         out.extend_from_slice(b"half");
-        open.rollback(&mut out);
-        assert_eq!(out, b"before");
+        open.set_kind(&mut out, Kind::Panicked);
+        open.close(&mut out);
+        assert_eq!(out[b"before".len()..], frame(Kind::Panicked, 1, b"half"));
         let mut task = frame(Kind::Task, 0, b"x");
         set_task(&mut task, 7);
         set_cpu(&mut task, 3);

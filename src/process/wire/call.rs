@@ -26,8 +26,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{InitializeFailure, WirePanic, write_fault, write_run_time};
+use super::codec::plain::is_plain;
 use super::codec::{self, CodecFault};
-use super::frame::{FrameWriter, Frames, Kind};
+use super::frame::{FrameWriter, Kind};
+use super::items::{ItemWriter, Items};
 use crate::encoded::Encoded;
 use crate::executor::InitializerOutcome;
 use crate::panic::{catch, contain_drop};
@@ -85,8 +87,8 @@ impl Call {
     /// Returns an error if `f` is not code of the main program.
     pub(crate) fn one<A, R>(f: fn(A) -> R) -> Result<Self, NotShippable>
     where
-        A: DeserializeOwned,
-        R: Serialize,
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
     {
         Self::of(f, run_one::<A, R>)
     }
@@ -98,8 +100,8 @@ impl Call {
     /// Returns an error in the same case as [`one`](Self::one).
     pub(crate) fn each<A, R>(f: fn(A) -> R) -> Result<Self, NotShippable>
     where
-        A: DeserializeOwned,
-        R: Serialize,
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
     {
         Self::of(f, run_each::<A, R>)
     }
@@ -245,7 +247,7 @@ fn begin(kind: Kind, call: Call, out: &mut Vec<u8>) -> FrameWriter {
 pub(crate) struct Chunk {
     frame: Vec<u8>,
     open: FrameWriter,
-    items: u64,
+    items: usize,
 }
 
 impl Chunk {
@@ -273,10 +275,10 @@ impl Chunk {
     /// Panics if the `Serialize` of the item panics. After a panic the caller must not send
     /// the chunk.
     pub(crate) fn push<A: Serialize>(&mut self, item: &A) -> Result<(), CodecFault> {
-        let open = FrameWriter::begin(&mut self.frame, Kind::Item, self.items);
+        let open = ItemWriter::begin(&mut self.frame);
         match codec::encode(item, &mut self.frame) {
             Ok(()) => {
-                open.close(&mut self.frame);
+                open.close(&mut self.frame, Kind::Item);
                 self.items += 1;
                 Ok(())
             }
@@ -288,7 +290,7 @@ impl Chunk {
     }
 
     /// Returns the number of items in the chunk.
-    pub(crate) fn items(&self) -> u64 {
+    pub(crate) fn items(&self) -> usize {
         self.items
     }
 
@@ -303,31 +305,36 @@ impl Chunk {
 /// The [`Trampoline`] of a call that [`Call::one`] made.
 unsafe fn run_one<A, R>(function: usize, task: u64, args: Args<'_>, out: &mut Encoded)
 where
-    A: DeserializeOwned,
-    R: Serialize,
+    A: DeserializeOwned + 'static,
+    R: Serialize + 'static,
 {
     // SAFETY: the trampoline's caller promises that `function` is the address of a `fn(A)
     // -> R`.
     let f = unsafe { function_at::<A, R>(function) };
-    answer(f, task, args, out, Moves::LongVectors);
+    let open = FrameWriter::begin(&mut out.bytes, Kind::Returned, task);
+    let kind = answer(f, args, out, Moves::LongVectors);
+    open.set_kind(&mut out.bytes, kind);
+    open.close_encoded(out);
 }
 
 /// The [`Trampoline`] of a call that [`Call::each`] made. The value of a chunk's task
 /// consists of the answers for the chunk's items, and of the chunk's run time.
 unsafe fn run_each<A, R>(function: usize, task: u64, args: Args<'_>, out: &mut Encoded)
 where
-    A: DeserializeOwned,
-    R: Serialize,
+    A: DeserializeOwned + 'static,
+    R: Serialize + 'static,
 {
     // SAFETY: the trampoline's caller promises that `function` is the address of a `fn(A)
     // -> R`.
     let f = unsafe { function_at::<A, R>(function) };
     let open = FrameWriter::begin(&mut out.bytes, Kind::Returned, task);
     let start = Instant::now();
-    // `flatten` skips malformed frames, whose items get no answer. The parent writes only
-    // well-formed frames.
-    for (header, args) in Frames::within(args.0).flatten() {
-        answer(f, header.task, (args, None), out, Moves::Nothing);
+    // `flatten` skips malformed items, which get no answer. The parent writes only
+    // well-formed items.
+    for (_, args) in Items::within(args.0).flatten() {
+        let open = ItemWriter::begin(&mut out.bytes);
+        let kind = answer(f, (args, None), out, Moves::Nothing);
+        open.close(&mut out.bytes, kind);
     }
     write_run_time(start.elapsed(), &mut out.bytes);
     open.close(&mut out.bytes);
@@ -342,7 +349,9 @@ where
     // SAFETY: the trampoline's caller promises that `function` is the address of a `fn(A)
     // -> O`.
     let f = unsafe { function_at::<A, O>(function) };
-    let initialized = decoded(args).map_err(|failed| match failed {
+    let (args, numbers) = args;
+    let decoded = guarded(false, || codec::decode_moved(args, numbers));
+    let initialized = decoded.map_err(|failed| match failed {
         Failed::Panicked(note) => InitializeFailure::Panicked(note),
         Failed::CodecFault(fault) => InitializeFailure::Undecodable(fault),
     });
@@ -376,16 +385,15 @@ enum Failed {
     CodecFault(CodecFault),
 }
 
-/// Runs `code`, which calls the user's `Serialize` or `Deserialize`, and catches a panic of
-/// `code`.
-fn guarded<T>(code: impl FnOnce() -> Result<T, CodecFault>) -> Result<T, Failed> {
+/// Runs `code`, which calls a `Serialize` or `Deserialize`, and catches a panic of `code`
+/// unless the type `is_plain`, so that there is no user code.
+fn guarded<T>(is_plain: bool, code: impl FnOnce() -> Result<T, CodecFault>) -> Result<T, Failed> {
+    if is_plain {
+        return code().map_err(Failed::CodecFault);
+    }
     catch(code)
         .map_err(|panic| Failed::Panicked(WirePanic::of(&panic)))?
         .map_err(Failed::CodecFault)
-}
-
-fn decoded<A: DeserializeOwned>((args, numbers): Args<'_>) -> Result<A, Failed> {
-    guarded(|| codec::decode_moved(args, numbers))
 }
 
 /// The values that an answer takes the memory of.
@@ -395,44 +403,55 @@ enum Moves {
     Nothing,
 }
 
-/// Decodes the arguments, calls `f`, encodes the value of `f`, and appends one frame. All
-/// panics of user code are caught, even a panic of a `Drop`.
-fn answer<A, R>(f: fn(A) -> R, task: u64, args: Args<'_>, out: &mut Encoded, moves: Moves)
+/// Decodes the arguments, calls `f`, and appends the encoded value of `f`, or the reason why
+/// there is none. Returns the kind of the answer. All panics of user code are caught, even a
+/// panic of a `Drop`.
+fn answer<A, R>(f: fn(A) -> R, args: Args<'_>, out: &mut Encoded, moves: Moves) -> Kind
 where
-    A: DeserializeOwned,
-    R: Serialize,
+    A: DeserializeOwned + 'static,
+    R: Serialize + 'static,
 {
-    let args: A = match decoded(args) {
-        Ok(args) => args,
-        Err(Failed::Panicked(note)) => return note.write(&mut out.bytes, task),
-        Err(Failed::CodecFault(fault)) => {
-            return write_fault(&fault, &mut out.bytes, Kind::Undecodable, task);
+    let fail = |failed, out: &mut Vec<u8>, fault_kind| match failed {
+        Failed::Panicked(note) => {
+            note.write(out);
+            Kind::Panicked
         }
+        Failed::CodecFault(fault) => {
+            write_fault(&fault, out);
+            fault_kind
+        }
+    };
+    let (bytes, numbers) = args;
+    let decoded = guarded(is_plain::<A>(), || codec::decode_moved(bytes, numbers));
+    let args: A = match decoded {
+        Ok(args) => args,
+        Err(failed) => return fail(failed, &mut out.bytes, Kind::Undecodable),
     };
     let value = match catch(|| f(args)) {
         Ok(value) => value,
-        Err(panic) => return WirePanic::of(&panic).write(&mut out.bytes, task),
+        Err(panic) => {
+            let failed = Failed::Panicked(WirePanic::of(&panic));
+            return fail(failed, &mut out.bytes, Kind::Panicked);
+        }
     };
-    let open = FrameWriter::begin(&mut out.bytes, Kind::Returned, task);
     let value = match moves {
         Moves::LongVectors => codec::keep(value, out),
         Moves::Nothing => Some(value),
     };
     let Some(value) = value else {
-        return open.close_encoded(out);
+        return Kind::Returned;
     };
     let out = &mut out.bytes;
-    match guarded(|| codec::encode(&value, out)) {
-        Ok(()) => open.close(out),
+    let start = out.len();
+    let kind = match guarded(is_plain::<R>(), || codec::encode(&value, out)) {
+        Ok(()) => Kind::Returned,
         Err(failed) => {
-            open.rollback(out);
-            match failed {
-                Failed::Panicked(note) => note.write(out, task),
-                Failed::CodecFault(fault) => write_fault(&fault, out, Kind::Unencodable, task),
-            }
+            out.truncate(start);
+            fail(failed, out, Kind::Unencodable)
         }
-    }
+    };
     contain_drop(value);
+    kind
 }
 
 #[cfg(test)]

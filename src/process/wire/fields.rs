@@ -13,8 +13,13 @@ pub(super) fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Ve
 /// Appends a frame whose payload is `plain`.
 pub(super) fn append<T: serde::Serialize>(out: &mut Vec<u8>, kind: Kind, task: u64, plain: &T) {
     let open = FrameWriter::begin(out, kind, task);
-    codec::encode(plain, out).expect("texts and numbers can be encoded");
+    append_payload(out, plain);
     open.close(out);
+}
+
+/// Appends `plain` as a payload, or as a part of one.
+pub(super) fn append_payload<T: serde::Serialize>(out: &mut Vec<u8>, plain: &T) {
+    codec::encode(plain, out).expect("texts and numbers can be encoded");
 }
 
 pub(super) fn read<T: serde::de::DeserializeOwned>(

@@ -50,7 +50,7 @@ pub(crate) enum Kind {
     Unencodable = 0x19,
     Fetch = 0x1a,
     Declined = 0x1b,
-    // The kind of an item's frame, inside the frame of a chunk of a map.
+    // The kind of a part of a frame.
     Item = 0x21,
 }
 
@@ -191,6 +191,11 @@ impl FrameWriter {
         Self { at }
     }
 
+    /// Replaces the kind of the frame.
+    pub(crate) fn set_kind(&self, out: &mut [u8], kind: Kind) {
+        out[self.at..self.at + 2].copy_from_slice(&(kind as u16).to_le_bytes());
+    }
+
     /// Writes the length of the payload into the frame's header.
     pub(crate) fn close(self, out: &mut [u8]) {
         self.put_length(out, 0);
@@ -214,11 +219,6 @@ impl FrameWriter {
     fn put_length(self, out: &mut [u8], more: usize) {
         let length = (out.len() - self.at - HEADER + more) as u64;
         out[self.at + 16..self.at + HEADER].copy_from_slice(&length.to_le_bytes());
-    }
-
-    /// Removes the frame and all bytes after it from the buffer.
-    pub(crate) fn rollback(self, out: &mut Vec<u8>) {
-        out.truncate(self.at);
     }
 }
 

@@ -11,6 +11,7 @@ use super::assembler::Assembler;
 use super::call::Call;
 use super::codec::{self, CodecFault};
 use super::frame::{Frame, FrameWriter, Frames, HEADER, Header, Kind, holds, set_cpu};
+use super::items::{ItemWriter, Items};
 use super::message::{Hello, Reply, Request, refused};
 use super::program::Program;
 use crate::encoded::Encoded;
@@ -67,9 +68,13 @@ fn append(input: &mut Input<'_>, out: &mut Vec<u8>, depth: u32) {
             };
             out.extend(hello.frame());
         }
-        1 => panic(input).write(out, task),
-        2 => write_fault(&fault(input), out, Kind::Undecodable, task),
-        3 => write_fault(&fault(input), out, Kind::Unencodable, task),
+        1 => whole(out, Kind::Panicked, task, |out| panic(input).write(out)),
+        2 => whole(out, Kind::Undecodable, task, |out| {
+            write_fault(&fault(input), out)
+        }),
+        3 => whole(out, Kind::Unencodable, task, |out| {
+            write_fault(&fault(input), out)
+        }),
         4 => out.extend(refused(&text(input))),
         5 => {
             let failure = match input.byte() % 3 {
@@ -82,7 +87,10 @@ fn append(input: &mut Input<'_>, out: &mut Vec<u8>, depth: u32) {
         6 if depth > 0 => {
             let open = FrameWriter::begin(out, Kind::Returned, task);
             for _ in 0..input.byte() % 4 {
+                let kinds = [Kind::Returned, Kind::Panicked, Kind::Item];
+                let item = ItemWriter::begin(out);
                 append(input, out, depth - 1);
+                item.close(out, kinds[usize::from(input.byte() % 3)]);
             }
             out.extend_from_slice(&input.number::<8>());
             open.close(out);
@@ -105,6 +113,13 @@ fn append(input: &mut Input<'_>, out: &mut Vec<u8>, depth: u32) {
             set_cpu(&mut out[at..], u32::from(input.byte()));
         }
     }
+}
+
+/// Appends a frame with the payload that `write` appends.
+fn whole(out: &mut Vec<u8>, kind: Kind, task: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    let open = FrameWriter::begin(out, kind, task);
+    write(out);
+    open.close(out);
 }
 
 /// Appends a frame that ends with numbers.
@@ -266,7 +281,7 @@ fn read(frame: &Frame) {
                 frame.payload.bytes[..frame.payload.len() - args.len()]
             );
             assert!(frame.payload.bytes.ends_with(args));
-            for item in Frames::within(args) {
+            for item in Items::within(args) {
                 std::hint::black_box(item.is_ok());
             }
         }
@@ -275,12 +290,18 @@ fn read(frame: &Frame) {
     let reply = Reply::of(copy(frame));
     let mut again = Vec::new();
     match &reply {
-        Ok(Reply::Answer(task, Answer::Panicked(panic))) => panic.write(&mut again, *task),
+        Ok(Reply::Answer(task, Answer::Panicked(panic))) => {
+            whole(&mut again, Kind::Panicked, *task, |out| panic.write(out));
+        }
         Ok(Reply::Answer(task, Answer::Undecodable(fault))) => {
-            write_fault(fault, &mut again, Kind::Undecodable, *task);
+            whole(&mut again, Kind::Undecodable, *task, |out| {
+                write_fault(fault, out)
+            });
         }
         Ok(Reply::Answer(task, Answer::Unencodable(fault))) => {
-            write_fault(fault, &mut again, Kind::Unencodable, *task);
+            whole(&mut again, Kind::Unencodable, *task, |out| {
+                write_fault(fault, out)
+            });
         }
         Ok(Reply::InitializeFailed(failure)) => failure.write(&mut again),
         Ok(Reply::Refused(why)) => again = refused(why),
@@ -295,13 +316,10 @@ fn read(frame: &Frame) {
 /// Reads a payload as the answers of a chunk.
 fn read_returned(payload: &[u8]) {
     let count = answers(payload).count();
-    assert!(
-        count <= payload.len() / HEADER + 1,
-        "more answers than bytes"
-    );
+    assert!(count <= payload.len() / 8 + 1, "more answers than bytes");
     assert_eq!(run_time(payload).is_some(), payload.len() >= 8);
     for answer in answers(payload) {
-        if let Ok((_, Answer::Returned(value))) = answer {
+        if let Ok(Answer::Returned(value)) = answer {
             assert!(value.len() <= payload.len());
         }
     }

@@ -15,10 +15,9 @@
 //! process, the pool treats the task as the cause. The worker ends after it has sent
 //! `Refused` or `InitializeFailed`.
 //!
-//! A chunk of a map is one task. The arguments of a chunk's task are frames of the kind
-//! `Item`, one frame for each item. The value of a chunk's task consists of frames too, one
-//! answer for each item. The `Item` frames and the answers of a chunk are numbered from 0.
-//! After the answers follows the run time of the chunk, as a `u64` of nanoseconds.
+//! A chunk of a map is one task. The arguments of a chunk's task are its items (`items.rs`),
+//! and the value consists of an answer for each item, and of the run time of the chunk, as a
+//! `u64` of nanoseconds.
 
 use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
@@ -225,12 +224,12 @@ mod tests {
             worker: None,
         };
         let mut panicked = Vec::new();
-        note.write(&mut panicked, 0);
+        note.write(&mut panicked);
         let mut failed = Vec::new();
         InitializeFailure::Panicked(note).write(&mut failed);
         let payloads = [
             &hello().frame()[HEADER..],
-            &panicked[HEADER..],
+            &panicked,
             &failed[HEADER..],
             &[0xff; 40],
         ]

@@ -14,6 +14,7 @@
 //! | `deserializer`, `input`, `scan` | serde's calls answered from the bytes; their state and checks; counts and texts |
 //! | `block` | vectors of numbers, copied as they are |
 //! | `depth` | more stack for deep values |
+//! | `plain` | the types that need no user code |
 //! | `refusal` | the texts of what cannot be written or read |
 
 mod block;
@@ -21,6 +22,7 @@ mod depth;
 mod deserializer;
 mod input;
 mod output;
+pub(crate) mod plain;
 mod refusal;
 mod scan;
 mod serialize_compound;

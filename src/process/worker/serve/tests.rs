@@ -99,8 +99,8 @@ impl Spoken {
 
     fn ask<A, R>(&mut self, task: u64, f: fn(A) -> R, args: A) -> Option<Answer<Encoded>>
     where
-        A: Serialize + DeserializeOwned,
-        R: Serialize,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + 'static,
     {
         let mut frame = task_frame(Call::one(f).unwrap(), &args).unwrap();
         set_task(&mut frame, task);
@@ -114,8 +114,8 @@ impl Spoken {
 
     fn value<A, R>(&mut self, f: fn(A) -> R, args: A) -> R
     where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
     {
         match self.ask(1, f, args) {
             Some(Answer::Returned(bytes)) => {
