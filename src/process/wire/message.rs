@@ -23,60 +23,12 @@ use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
 use super::fields::{read, whole};
 use super::frame::{Frame, Kind, ProtocolError, bare};
-use super::program::Program;
+pub(crate) use super::hello::Hello;
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
 /// The advice in the error for bytes that were sent not by a worker but by a task.
 pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has opened itself";
-
-/// The first message to a worker: the parent's program, and the worker's number and name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hello {
-    /// The parent's program. The worker must run the same program, so that an address names
-    /// the same function in both processes.
-    pub(crate) program: Program,
-    /// The number of the worker in its pool.
-    pub(crate) number: u64,
-    pub(crate) name: String,
-    /// The key of the shared memory whose file comes with this message, or `None` if the
-    /// messages travel through the socket.
-    pub(crate) rings: Option<u64>,
-    /// The key of the offers, whose two files come next, and `true` if the worker takes
-    /// offers only after it has run its initializer. `None` if the worker takes no offers.
-    pub(crate) offers: Option<(u64, bool)>,
-}
-
-impl Hello {
-    /// Returns the frame of the message `Hello`.
-    pub(crate) fn frame(&self) -> Vec<u8> {
-        let program = &self.program;
-        let plain = (
-            &program.version,
-            &program.build_id,
-            (program.headers, program.anchor),
-            (self.number, &self.name, self.rings, self.offers),
-        );
-        whole(Kind::Hello, 0, &plain)
-    }
-
-    fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
-        let (version, build_id, (headers, anchor), (number, name, rings, offers)) =
-            read("greeting", payload)?;
-        Ok(Self {
-            program: Program {
-                version,
-                build_id,
-                headers,
-                anchor,
-            },
-            number,
-            name,
-            rings,
-            offers,
-        })
-    }
-}
 
 /// Returns the frame of the message `Exit`, which makes a worker exit.
 pub(crate) fn exit() -> Vec<u8> {
@@ -182,6 +134,7 @@ pub(crate) fn refused(why: &str) -> Vec<u8> {
 mod tests {
     use super::super::answer::{WirePanic, answers, run_time};
     use super::super::frame::HEADER;
+    use super::super::program::Program;
     use super::*;
 
     fn hello() -> Hello {
@@ -205,13 +158,6 @@ mod tests {
             task: 0,
             payload: bytes.to_vec().into(),
         }
-    }
-
-    #[test]
-    fn a_greeting_arrives_as_it_was() {
-        let bytes = hello().frame();
-        let read = Request::of(frame(Kind::Hello, &bytes[HEADER..]));
-        assert_eq!(read, Ok(Request::Hello(hello())));
     }
 
     /// The test reads each kind of frame with an empty payload, with a payload that is cut

@@ -15,6 +15,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{exit, id};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -101,12 +102,6 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
             &format!("no worker can begin: it cannot watch for forks ({error}); free memory"),
         ),
     };
-    let watcher = thread::Builder::new().name("cf-watcher".to_owned());
-    let watches = move || {
-        parent.wait_until_gone(channel);
-        end_with_channel(parent)
-    };
-    let watcher = watcher.stack_size(WATCHER_STACK).spawn(watches);
     let requests = Requests {
         parent,
         receiver,
@@ -120,12 +115,27 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     // a NUL byte.
     let name = hello.name.replace('\0', "");
     let thread = thread::Builder::new().name(name).stack_size(stack());
+    let (is_watched, wait_for_watcher) = mpsc::channel();
     let serves = move || {
         let _lost = Unwinding;
         TASK_THREAD.begin();
-        serve(entry_point, parent, sender, origin, requests, &hello)
+        // A worker without a watcher must not begin a task.
+        if wait_for_watcher.recv().is_ok() {
+            serve(entry_point, parent, sender, origin, requests, &hello);
+        }
     };
-    if let Err(error) = watcher.and_then(|_| thread.spawn(serves)) {
+    // The watcher comes second, because the parent waits for the task thread.
+    let watcher = thread::Builder::new().name("cf-watcher".to_owned());
+    let watches = move || {
+        parent.wait_until_gone(channel);
+        end_with_channel(parent)
+    };
+    let threads = thread.spawn(serves).and_then(|_| {
+        let watcher = watcher.stack_size(WATCHER_STACK).spawn(watches);
+        // An error means that the task thread has ended, which this thread waits for.
+        watcher.map(|_| is_watched.send(()).unwrap_or_default())
+    });
+    if let Err(error) = threads {
         // The worker does not send `Refused`, because `Refused` would break the pool. The
         // system may have enough threads for the next worker.
         lost(&format!(
