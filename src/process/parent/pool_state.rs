@@ -34,8 +34,8 @@ pub(super) enum Event {
     /// A task that was cancelled while it was queued. The collector drops the task's entry,
     /// because the drop may run user code.
     Stale(QueuedTask),
-    /// The call of a task that a worker has begun. The collector frees the call, because it
-    /// takes milliseconds to free much memory.
+    /// The large call of a task that a worker has begun. The collector frees the call, because
+    /// it takes milliseconds to free much memory.
     Unneeded(EncodedCall),
     /// The last event of the supervisor, which has ended.
     Ended,

@@ -161,6 +161,9 @@ impl QueuedTask {
     }
 }
 
+/// A number of bytes that takes longer to free than a thread that waits should wait.
+const LARGE: usize = 64 << 10;
+
 /// A task that was offered or sent to a worker.
 pub(super) struct InFlight {
     /// The number of the offer by which the worker has got the task.
@@ -179,6 +182,22 @@ impl InFlight {
             entry,
             started: None,
             written: 0,
+        }
+    }
+
+    /// Returns `true` if it takes long to free the memory of the call.
+    pub(super) fn has_large_call(&self) -> bool {
+        let call = self.entry.task.call();
+        call.is_some_and(|call| call.len() > LARGE)
+    }
+
+    /// Takes the call of a task that has begun, if the pool will not send the call again, and
+    /// the call has memory of its own.
+    pub(super) fn take_unneeded_call(&mut self) -> Option<EncodedCall> {
+        let is_sent_again = self.started.is_none() || self.entry.settings.retries > 0;
+        match self.entry.task.call() {
+            Some(EncodedCall::Encoded(_)) if !is_sent_again => self.entry.task.take_call(),
+            _ => None,
         }
     }
 }

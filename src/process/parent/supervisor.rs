@@ -97,6 +97,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
         if pool.is_finished(&state) {
             return pool.supervisor_ended(&mut state);
         }
+        Pool::free_large_calls(&mut state);
         let watched = watch(&state);
         let may_spin = state.workers.values().any(WorkerHandle::should_spin);
         let deadlines = state.workers.values().filter_map(|handle| handle.deadline);

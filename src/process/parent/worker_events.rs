@@ -32,7 +32,7 @@ use super::pool_state::{Event, PoolState};
 use super::queued_task::{Answered, InFlight, QueuedTask};
 use super::task::codec_error;
 use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
-use crate::encoded::{Encoded, EncodedCall};
+use crate::encoded::Encoded;
 use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
 use crate::process::settings::OnWorkerDeath;
 use crate::process::transport::PoolOffers;
@@ -133,15 +133,15 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        let mut unneeded = None;
         match &mut handle.activity {
             WorkerState::Busy(in_flight)
                 if in_flight.entry.number == task && in_flight.started.is_none() =>
             {
                 in_flight.started = Some(now);
-                let is_long = matches!(in_flight.entry.task.call(), Some(EncodedCall::Encoded(_)));
-                if is_long && in_flight.entry.settings.retries == 0 {
-                    unneeded = in_flight.entry.task.take_call();
+                // The supervisor frees a large call when it has nothing else to do.
+                state.needs_wakeup |= in_flight.has_large_call();
+                if !in_flight.has_large_call() {
+                    in_flight.take_unneeded_call();
                 }
                 if !in_flight.entry.has_begun {
                     in_flight.entry.has_begun = true;
@@ -159,7 +159,16 @@ impl Pool {
             // `WorkerHandle::check_expected` rejects a `Started` for any other task.
             _ => {}
         }
-        if let Some(call) = unneeded.filter(|call| call.as_slice().is_none()) {
+    }
+
+    /// Lets the collector free the large calls of the tasks that have begun.
+    pub(super) fn free_large_calls(state: &mut PoolState) {
+        let workers = state.workers.values_mut();
+        let calls = workers.filter_map(|handle| match &mut handle.activity {
+            WorkerState::Busy(in_flight) => in_flight.take_unneeded_call(),
+            _ => None,
+        });
+        for call in calls.collect::<Vec<_>>() {
             state.send_event(Event::Unneeded(call));
         }
     }
@@ -178,9 +187,12 @@ impl Pool {
         let is_its = in_flight
             .is_some_and(|in_flight| in_flight.entry.number == task && in_flight.started.is_some());
         // `WorkerHandle::check_expected` rejects an answer for any other task.
-        let Some(in_flight) = is_its.then(|| handle.take_in_flight()).flatten() else {
+        let Some(mut in_flight) = is_its.then(|| handle.take_in_flight()).flatten() else {
             return;
         };
+        // Taken before the end of the task, which would free the call: a thread may wait.
+        let has_large_call = in_flight.has_large_call();
+        let call = has_large_call.then(|| in_flight.entry.task.take_call());
         handle.deadline = None;
         handle.done += 1;
         // A worker that the pool has asked to end may have taken one more task before.
@@ -217,6 +229,9 @@ impl Pool {
         };
         if let Some(rest) = rest {
             state.send_event(Event::Answered(rest));
+        }
+        if let Some(call) = call.flatten() {
+            state.send_event(Event::Unneeded(call));
         }
     }
 

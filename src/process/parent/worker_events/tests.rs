@@ -652,6 +652,49 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     assert!(outcome(&task).is_err());
 }
 
+/// A task that runs for long would hold twice the memory of its arguments.
+#[test]
+fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
+    use std::io::Read;
+
+    for (retries, length, is_freed_at_once) in
+        [(0, 1000, true), (0, 100_000, false), (1, 1000, false)]
+    {
+        let (pool, mut worker) = pool_with_a_dummy();
+        let mut call = bare(Kind::Task, 0).to_vec();
+        call.resize(length, 0);
+        let settings = TaskSettings {
+            retries,
+            ..TaskSettings::default()
+        };
+        let task = pool
+            .queue::<(), _>(call.into(), settings, One, true)
+            .unwrap();
+        worker.read_exact(&mut vec![0; length]).unwrap();
+        worker.write_all(&bare(Kind::Started, 1)).unwrap();
+        let mut state = pool.lock();
+        state.needs_wakeup = false;
+        pool.drain_replies(&mut state);
+        let is_freed = |state: &PoolState| {
+            let task = state.workers[&0].in_flight().expect("it runs");
+            task.entry.task.call().is_none()
+        };
+        assert_eq!(is_freed(&state), is_freed_at_once, "{length}");
+        assert_eq!(
+            state.needs_wakeup,
+            length > 64 << 10,
+            "the supervisor frees it"
+        );
+        Pool::free_large_calls(&mut state);
+        assert_eq!(is_freed(&state), retries == 0, "{length}");
+        drop(state);
+        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+        pool.drain_replies(&mut pool.lock());
+        assert!(outcome(&task).is_ok());
+        pool.shutdown(ShutdownOptions::new());
+    }
+}
+
 /// The rest of the call would be taken for the begin of the next one.
 #[test]
 fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
