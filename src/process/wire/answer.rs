@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::codec::CodecFault;
-use super::fields::{append, append_payload, read};
-use super::frame::{FrameWriter, Frames, Kind, ProtocolError};
-use super::items::Items;
+use super::fields::{append_payload, read};
+use super::frame::{FrameWriter, Kind, ProtocolError};
+use super::items::{ItemWriter, Items};
 use crate::panic::Panic;
 use crate::report::Report;
 
@@ -117,32 +117,34 @@ pub(crate) enum InitializeFailure {
 impl InitializeFailure {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let open = FrameWriter::begin(out, Kind::InitializeFailed, 0);
+        let item = ItemWriter::begin(out);
         match self {
-            // The kind of the inner frame is `Item`, because the kind of the outer frame
-            // already says that the initializer failed.
-            Self::Error(report) => append(out, Kind::Item, 0, report),
+            // The kind of this part is `Item`, because the kind of the frame already says
+            // that the initializer failed.
+            Self::Error(report) => {
+                append_payload(out, report);
+                item.close(out, Kind::Item);
+            }
             Self::Panicked(note) => {
-                let open = FrameWriter::begin(out, Kind::Panicked, 0);
                 note.write(out);
-                open.close(out);
+                item.close(out, Kind::Panicked);
             }
             Self::Undecodable(fault) => {
-                let open = FrameWriter::begin(out, Kind::Undecodable, 0);
                 write_fault(fault, out);
-                open.close(out);
+                item.close(out, Kind::Undecodable);
             }
         }
         open.close(out);
     }
 
     pub(super) fn read(payload: &[u8]) -> Result<Self, ProtocolError> {
-        let inner = Frames::within(payload).next();
-        let (header, inner) =
-            inner.unwrap_or_else(|| Err(ProtocolError::new("a failure of nothing")))?;
-        match header.kind {
-            Kind::Item => read("error", inner).map(Self::Error),
-            Kind::Panicked => WirePanic::read(inner).map(Self::Panicked),
-            Kind::Undecodable => read_fault(inner).map(Self::Undecodable),
+        let item = Items::within(payload).next();
+        let (kind, why) =
+            item.unwrap_or_else(|| Err(ProtocolError::new("a failure of nothing")))?;
+        match kind {
+            Kind::Item => read("error", why).map(Self::Error),
+            Kind::Panicked => WirePanic::read(why).map(Self::Panicked),
+            Kind::Undecodable => read_fault(why).map(Self::Undecodable),
             kind => Err(ProtocolError::new(format!("{kind:?} as a failure"))),
         }
     }

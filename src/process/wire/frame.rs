@@ -263,9 +263,18 @@ impl Frame {
     ///
     /// Returns an error if the bytes are malformed, or hold another number of frames.
     pub(crate) fn only(bytes: &[u8]) -> Result<(Header, Self), ProtocolError> {
-        let mut frames = Frames(bytes);
-        let (header, payload) = frames.read()?;
-        if !frames.0.is_empty() {
+        let cut_off = || ProtocolError::new("a frame that is cut off");
+        let (header, payload) = bytes.split_first_chunk().ok_or_else(cut_off)?;
+        let header = Header::parse(*header)?;
+        if header.numbers.is_some() {
+            return Err(ProtocolError::new(
+                "numbers in a frame that has arrived whole",
+            ));
+        }
+        if payload.len() < header.length {
+            return Err(cut_off());
+        }
+        if payload.len() > header.length {
             return Err(ProtocolError::new("bytes behind a frame"));
         }
         let frame = Self {
@@ -274,47 +283,6 @@ impl Frame {
             payload: payload.to_vec().into(),
         };
         Ok((header, frame))
-    }
-}
-
-/// An iterator over the frames that a payload consists of.
-///
-/// The iterator yields an error for the first malformed frame, and then ends.
-#[derive(Debug)]
-pub(crate) struct Frames<'a>(&'a [u8]);
-
-impl<'a> Frames<'a> {
-    pub(crate) fn within(payload: &'a [u8]) -> Self {
-        Self(payload)
-    }
-
-    fn read(&mut self) -> Result<(Header, &'a [u8]), ProtocolError> {
-        let cut_off = || ProtocolError::new("a frame that is cut off");
-        let (header, rest) = self.0.split_first_chunk().ok_or_else(cut_off)?;
-        let header = Header::parse(*header)?;
-        if header.numbers.is_some() {
-            return Err(ProtocolError::new(
-                "numbers in a frame that has arrived whole",
-            ));
-        }
-        let (payload, rest) = rest.split_at_checked(header.length).ok_or_else(cut_off)?;
-        self.0 = rest;
-        Ok((header, payload))
-    }
-}
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = Result<(Header, &'a [u8]), ProtocolError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let read = self.read();
-        if read.is_err() {
-            self.0 = &[];
-        }
-        Some(read)
     }
 }
 
