@@ -289,7 +289,7 @@ impl<X> TaskWith<X> {
         // SAFETY: the caller has claimed the task.
         let call = unsafe { (self.header().types.encoded_call)(self.as_ptr()) }?;
         // SAFETY: the caller promises that the call stays in the storage.
-        unsafe { call.as_ref() }.as_ref()
+        Some(unsafe { call.as_ref() })
     }
 
     /// Takes the encoded call of a remote task.
@@ -300,10 +300,9 @@ impl<X> TaskWith<X> {
     /// task is neither released nor ended meanwhile.
     pub(super) unsafe fn take_claimed_call(&self) -> Option<EncodedCall> {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: the caller has claimed the task.
-        let mut call = unsafe { (self.header().types.encoded_call)(self.as_ptr()) }?;
-        // SAFETY: the caller promises that it has the only access to the call.
-        unsafe { call.as_mut() }.take()
+        // SAFETY: the caller has claimed the task, and promises that it has the only access
+        // to the call.
+        unsafe { (self.header().types.take_encoded_call)(self.as_ptr()) }
     }
 
     /// Writes an error as the outcome.

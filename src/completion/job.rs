@@ -44,7 +44,12 @@ pub(crate) trait Job<T>: Sized {
     }
 
     /// Returns the encoded call of a remote task, until it is taken.
-    fn encoded_call(&mut self) -> Option<&mut Option<EncodedCall>> {
+    fn encoded_call(&self) -> Option<&EncodedCall> {
+        None
+    }
+
+    /// Takes the encoded call of a remote task.
+    fn take_encoded_call(&mut self) -> Option<EncodedCall> {
         None
     }
 }

@@ -131,8 +131,12 @@ impl Job<usize> for Travels {
 
     fn on_withdrawn(&self, _cancelled: bool) {}
 
-    fn encoded_call(&mut self) -> Option<&mut Option<EncodedCall>> {
-        Some(&mut self.0)
+    fn encoded_call(&self) -> Option<&EncodedCall> {
+        self.0.as_ref()
+    }
+
+    fn take_encoded_call(&mut self) -> Option<EncodedCall> {
+        self.0.take()
     }
 }
 

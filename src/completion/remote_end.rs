@@ -1,9 +1,9 @@
 //! [`RemoteEnd`]: the reference of a process pool to one of its tasks.
 
-use std::ops::Deref;
-
+use super::notification::Notification;
 use super::rare::Task;
 use crate::encoded::EncodedCall;
+use crate::error::Error;
 
 /// The reference to a task that another process runs. It takes the place of the worker's
 /// end, and gives access to the task's encoded call while the pool has claimed the task.
@@ -21,8 +21,9 @@ impl RemoteEnd {
 
     /// `Pending -> Claimed`. Returns `false` if the task is no longer pending.
     pub(crate) fn claim(&mut self) -> bool {
-        self.is_claimed = self.task.claim();
-        self.is_claimed
+        let is_claimed = self.task.claim();
+        self.is_claimed |= is_claimed;
+        is_claimed
     }
 
     /// `Claimed -> Pending`, for a task that has not started.
@@ -34,8 +35,9 @@ impl RemoteEnd {
 
     /// Returns the encoded call of a claimed task, unless the call was taken.
     pub(crate) fn call(&self) -> Option<&EncodedCall> {
-        // SAFETY: this value has claimed the task, and no other value can. It releases the
-        // task, gives it away to be ended, or takes the call only through `&mut self`.
+        // SAFETY: this value has claimed the task, and no other value can. It lends the task
+        // to be ended, releases it, and takes the call only through `&mut self`. The other
+        // methods leave a claimed task as it is, or only mark it as running.
         let call = self.is_claimed.then(|| unsafe { self.task.claimed_call() });
         call.flatten()
     }
@@ -57,12 +59,87 @@ impl RemoteEnd {
     pub(crate) fn into_task(self) -> Task {
         self.task
     }
+
+    /// Returns an id that is unique as long as the task's future lives.
+    pub(crate) fn id(&self) -> usize {
+        self.task.address()
+    }
+
+    /// `Claimed -> Running`.
+    pub(crate) fn start(&self) {
+        self.task.start();
+    }
+
+    /// `Pending -> Cancelled`. Returns `None` if the task is not pending.
+    pub(crate) fn cancel(&mut self) -> Option<Notification> {
+        self.task.cancel()
+    }
+
+    /// `Pending -> Finished` with an error. Returns `None` if the task is not pending.
+    pub(crate) fn fail(&mut self, error: Error) -> Option<Notification> {
+        self.task.fail(error)
+    }
 }
 
-impl Deref for RemoteEnd {
-    type Target = Task;
+#[cfg(test)]
+mod tests {
+    use super::super::job::{Job, Remote};
+    use super::super::{Completion, NO_POOL};
+    use super::*;
+    use crate::encoded::Encoded;
 
-    fn deref(&self) -> &Task {
-        &self.task
+    struct Travels(Option<EncodedCall>);
+
+    impl Job<()> for Travels {
+        const REMOTE: Option<&'static Remote> = Some(&Remote {
+            poll: |_, is_there| is_there(),
+            recall: |_, _| false,
+        });
+
+        fn call(self) {
+            unreachable!("it runs elsewhere")
+        }
+
+        fn on_withdrawn(&self, _cancelled: bool) {}
+
+        fn encoded_call(&self) -> Option<&EncodedCall> {
+            self.0.as_ref()
+        }
+
+        fn take_encoded_call(&mut self) -> Option<EncodedCall> {
+            self.0.take()
+        }
+    }
+
+    fn remote() -> (Completion<()>, RemoteEnd) {
+        let call = Encoded::from(b"call".to_vec()).into();
+        // SAFETY: the job and the value borrow nothing.
+        let (completion, task) = unsafe { Completion::with_job(NO_POOL, Travels(Some(call))) };
+        (completion, RemoteEnd::new(task))
+    }
+
+    #[test]
+    fn only_a_claimed_task_has_a_call() {
+        let (_future, mut end) = remote();
+        assert!(end.call().is_none() && end.take_call().is_none());
+        assert!(end.claim() && !end.claim());
+        assert_eq!(
+            end.call().and_then(EncodedCall::as_slice),
+            Some(&b"call"[..])
+        );
+        end.release();
+        assert!(end.call().is_none() && end.take_call().is_none());
+        assert!(end.claim());
+        assert!(end.take_call().is_some());
+        assert!(end.call().is_none() && end.take_call().is_none());
+        end.end();
+        assert!(end.call().is_none());
+    }
+
+    #[test]
+    fn a_task_that_was_cancelled_cannot_be_claimed() {
+        let (future, mut end) = remote();
+        drop(future.cancel().expect("it is pending"));
+        assert!(!end.claim() && end.call().is_none());
     }
 }

@@ -26,7 +26,8 @@ pub(super) struct Types {
     pub(super) call: unsafe fn(NonNull<()>) -> Called,
     pub(super) withdraw: unsafe fn(NonNull<()>) -> Box<dyn Withdrawn>,
     pub(super) drop_job: unsafe fn(NonNull<()>),
-    pub(super) encoded_call: unsafe fn(NonNull<()>) -> Option<NonNull<Option<EncodedCall>>>,
+    pub(super) encoded_call: unsafe fn(NonNull<()>) -> Option<NonNull<EncodedCall>>,
+    pub(super) take_encoded_call: unsafe fn(NonNull<()>) -> Option<EncodedCall>,
     pub(super) write_error: unsafe fn(NonNull<()>, Error),
     pub(super) error: unsafe fn(NonNull<()>) -> Option<NonNull<Error>>,
     pub(super) drop_outcome: unsafe fn(NonNull<()>),
@@ -95,6 +96,7 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
         withdraw: Self::withdraw,
         drop_job: Self::drop_job,
         encoded_call: Self::encoded_call,
+        take_encoded_call: Self::take_encoded_call,
         write_error: Self::write_error,
         error: Self::error,
         drop_outcome: Self::drop_outcome,
@@ -136,10 +138,15 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
         unsafe { Self::job(task).read() }.drop_contained();
     }
 
-    unsafe fn encoded_call(task: NonNull<()>) -> Option<NonNull<Option<EncodedCall>>> {
-        // SAFETY: the caller claimed the task, so the job belongs to the caller.
-        let job = unsafe { Self::job(task).as_mut() };
+    unsafe fn encoded_call(task: NonNull<()>) -> Option<NonNull<EncodedCall>> {
+        // SAFETY: the caller claimed the task, so no other thread changes the job.
+        let job = unsafe { Self::job(task).as_ref() };
         job.encoded_call().map(NonNull::from)
+    }
+
+    unsafe fn take_encoded_call(task: NonNull<()>) -> Option<EncodedCall> {
+        // SAFETY: the caller claimed the task, so the job belongs to the caller.
+        unsafe { Self::job(task).as_mut() }.take_encoded_call()
     }
 
     unsafe fn write_error(task: NonNull<()>, error: Error) {

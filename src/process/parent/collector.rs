@@ -52,9 +52,9 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
                 contain_drop(entry);
                 pool.settled(1);
             }
-            Event::Refused(entries, error) => {
-                let fail = |entry: &QueuedTask| entry.task.fail_pending(error.clone());
-                let notifications: Vec<_> = entries.iter().filter_map(fail).collect();
+            Event::Refused(mut entries, error) => {
+                let fail = |entry: &mut QueuedTask| entry.task.fail_pending(error.clone());
+                let notifications: Vec<_> = entries.iter_mut().filter_map(fail).collect();
                 run_notifications(notifications);
                 contain_drop(entries);
                 contain_drop(error);

@@ -53,7 +53,7 @@ impl RemoteTask {
 
     /// Returns an id that is unique as long as the task's future lives.
     pub(super) fn id(&self) -> usize {
-        self.task.address()
+        self.task.id()
     }
 
     /// Claims a pending task, which can then no longer be cancelled. Returns `false` if the
@@ -103,12 +103,12 @@ impl RemoteTask {
     }
 
     /// Makes a queued task fail with an error.
-    pub(super) fn fail_pending(&self, error: Error) -> Option<Notification> {
+    pub(super) fn fail_pending(&mut self, error: Error) -> Option<Notification> {
         self.task.fail(error)
     }
 
     /// Cancels a task that is in the queue.
-    pub(super) fn cancel(&self) -> Option<Notification> {
+    pub(super) fn cancel(&mut self) -> Option<Notification> {
         self.task.cancel()
     }
 }

@@ -60,7 +60,7 @@ impl Pool {
             KillReason::Terminated
         };
         let mut state = self.state.lock();
-        let pending = self.refuse_tasks(&mut state, true);
+        let mut pending = self.refuse_tasks(&mut state, true);
         for entry in std::mem::take(&mut state.queue) {
             state.kill_queued(entry);
         }
@@ -73,7 +73,7 @@ impl Pool {
         self.wake_supervisor_if_needed(state);
         // The pool kills the workers before it cancels the pending tasks, because a
         // callback of a cancelled task may wait for a task that a worker runs.
-        self.cancel(&pending);
+        self.cancel(&mut pending);
     }
 
     /// Kills the worker that runs a task, and returns `true` if the kill ends the task.
@@ -148,16 +148,16 @@ impl Pool {
     /// after this call.
     fn close(&self, cancels_pending: bool, waits: bool) {
         let mut state = self.state.lock();
-        let pending = self.refuse_tasks(&mut state, cancels_pending);
+        let mut pending = self.refuse_tasks(&mut state, cancels_pending);
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
         if waits {
             // The callbacks of the cancelled tasks run now, even inside another callback.
             // The current thread will wait for the collector, and the collector may wait
             // for one of these callbacks.
-            without_callback_queue(|| self.cancel(&pending));
+            without_callback_queue(|| self.cancel(&mut pending));
         } else {
-            self.cancel(&pending);
+            self.cancel(&mut pending);
         }
     }
 
@@ -180,8 +180,8 @@ impl Pool {
 
     /// Cancels pending tasks. All tasks are cancelled before the first notification runs,
     /// because a callback may wait for another of these tasks.
-    fn cancel(&self, pending: &[QueuedTask]) {
-        let cancelled = pending.iter().map(|entry| entry.task.cancel());
+    fn cancel(&self, pending: &mut [QueuedTask]) {
+        let cancelled = pending.iter_mut().map(|entry| entry.task.cancel());
         let notifications: Vec<_> = cancelled.collect();
         self.settled(pending.len());
         run_notifications(notifications.into_iter().flatten());

@@ -50,8 +50,12 @@ impl<T> Job<T> for RemoteJob {
         }
     }
 
-    fn encoded_call(&mut self) -> Option<&mut Option<EncodedCall>> {
-        Some(&mut self.call)
+    fn encoded_call(&self) -> Option<&EncodedCall> {
+        self.call.as_ref()
+    }
+
+    fn take_encoded_call(&mut self) -> Option<EncodedCall> {
+        self.call.take()
     }
 }
 
