@@ -12,8 +12,9 @@
 //! The task's word (`word.rs`) shows the contents and the owner of the storage:
 //!
 //! * *The job* of a pending task belongs to no thread. The thread whose compare-and-swap
-//!   ends the pending state (or sets ENDING) owns the job. It calls the job, sends it, or
-//!   (with ENDING) withdraws it.
+//!   ends the pending state (or sets ENDING) owns the job. It calls the job, or (with
+//!   ENDING) withdraws it. The job of a remote task stays in the storage until the task
+//!   ends: the pool that has claimed the task lends the job's call (`remote_end.rs`).
 //! * *The outcome* is written by that thread, before the transition to a final state. After
 //!   the transition, threads only read the outcome, until the owner of the value moves it
 //!   out or drops it. The owner is the future, once the callbacks are done. Without a

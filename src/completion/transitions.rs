@@ -143,8 +143,8 @@ impl Task {
         }
         // SAFETY: this thread set ENDING just now.
         let job = unsafe { self.withdraw() };
-        // Call the job's pool before the transition, because the pool may be freed once the
-        // task has ended. Until then the task's queue entry keeps the pool alive: a worker
+        // Call the job's pool before the transition, because a thread pool may be freed once
+        // the task has ended. Until then the task's queue entry keeps the pool alive: a worker
         // that takes the entry waits until ENDING is cleared.
         job.on_withdrawn(cancelled);
         Some(job)

@@ -93,7 +93,7 @@ impl Channel {
         self.0.is_open()
     }
 
-    /// Returns a time in which no code of this process closes the channel's descriptor.
+    /// Returns a time so short that code which takes less closes no descriptor.
     pub(crate) fn time_to_close(&self) -> Duration {
         self.0.time_to_close()
     }

@@ -140,13 +140,17 @@ impl PoolByHand {
 
     /// Submits a task with a call of so many bytes.
     pub(super) fn submit_call(&self, bytes: usize, time_limit: Option<Duration>) -> Task {
-        let mut call = bare(Kind::Task, 0).to_vec();
-        call[16..24].copy_from_slice(&(bytes as u64).to_le_bytes());
-        call.resize(call.len() + bytes, 7);
         let settings = TaskSettings {
             time_limit,
             ..TaskSettings::default()
         };
+        self.submit_under(settings, bytes)
+    }
+
+    pub(super) fn submit_under(&self, settings: TaskSettings, bytes: usize) -> Task {
+        let mut call = bare(Kind::Task, 0).to_vec();
+        call[16..24].copy_from_slice(&(bytes as u64).to_le_bytes());
+        call.resize(call.len() + bytes, 7);
         let completion = self.pool.queue::<(), _>(call.into(), settings, One, true);
         let completion = completion.unwrap();
         Task {

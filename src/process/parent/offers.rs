@@ -27,7 +27,7 @@ use std::time::Instant;
 use super::offered_tasks::{Offer, OfferedTasks};
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
-use super::queued_task::InFlight;
+use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use crate::completion::PoolId;
 use crate::error::Error;
@@ -90,8 +90,7 @@ impl PoolState {
 }
 
 impl Pool {
-    /// Offers the next tasks of the queue, and wakes as many idle workers as there are
-    /// offers.
+    /// Offers the next tasks of the queue, and wakes idle workers for them.
     pub(super) fn offer_tasks(&self, state: &mut PoolState) {
         while state.offered.as_ref().is_some_and(OfferedTasks::has_room) {
             let Some(entry) = self.next_task(state) else {
@@ -158,7 +157,9 @@ impl Pool {
     /// does not go back into the queue. Returns `false` if a worker has taken the task.
     fn recall(&self, task: usize) -> bool {
         let mut state = self.lock();
-        let Some(mut recalled) = self.take_back(&mut state, task) else {
+        // A task that waits for a retry runs, as its future shows it.
+        let is_it = |entry: &QueuedTask| entry.task.id() == task && !entry.has_begun;
+        let Some(mut recalled) = Self::take_back(&mut state, is_it) else {
             return false;
         };
         recalled.entry.task.release();
@@ -171,9 +172,12 @@ impl Pool {
     }
 
     /// Takes an offered task back. Returns `None` if a worker has taken it.
-    pub(super) fn take_back(&self, state: &mut PoolState, task: usize) -> Option<InFlight> {
+    pub(super) fn take_back(
+        state: &mut PoolState,
+        is_it: impl Fn(&QueuedTask) -> bool,
+    ) -> Option<InFlight> {
         let is_it = |offers: &PoolOffers, offer: &Offer| {
-            offer.task.entry.task.id() == task && offers.recall(offer.number)
+            is_it(&offer.task.entry) && offers.recall(offer.number)
         };
         state.offered.as_mut()?.remove(is_it)
     }

@@ -27,8 +27,8 @@ use super::worker_handle::WorkerState;
 use crate::completion::PoolId;
 use crate::sys::spin;
 
-/// If so many tasks are submitted between two sleeps of the supervisor, and each one before
-/// the last one has ended, it is a burst.
+/// The number of tasks of a burst: so many are submitted after the supervisor's sleep has
+/// begun, and each before the one before it has ended.
 pub(super) const BURST: usize = 64;
 
 /// Polls until the closure returns `true`, but only for a short time. Returns the last

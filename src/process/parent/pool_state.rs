@@ -143,8 +143,8 @@ impl PoolState {
         matches!(self.closed, Some(Error::Broken(_)))
     }
 
-    /// Records that the pool has sent or offered a task, and wakes the supervisor if it does
-    /// not watch the workers' progress.
+    /// Records that the pool has sent or offered a task. The supervisor has to be woken if it
+    /// does not watch the workers' progress.
     pub(super) fn became_active(&mut self) {
         self.was_active = true;
         // One wake-up is enough, because the supervisor may need a while to run.

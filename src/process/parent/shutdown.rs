@@ -85,7 +85,7 @@ impl Pool {
         self.drain_replies(&mut state);
         let is_it = |entry: &QueuedTask| entry.task.id() == task;
         // A task that waits for a retry may be offered.
-        if let Some(task) = self.take_back(&mut state, task) {
+        if let Some(task) = Self::take_back(&mut state, is_it) {
             state.put_back(task);
         }
         let has_it = |handle: &WorkerHandle| {

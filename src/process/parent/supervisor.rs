@@ -122,13 +122,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
         state.was_active = false;
         state.is_watched = was_active;
         state.is_asleep = true;
-        state.is_burst = std::mem::take(&mut state.submitted) >= BURST && state.offered.is_some();
-        let rest = match state.pollers {
-            0 if state.is_burst => Rest::Burst,
-            0 if naps && state.count_offered() > 0 => Rest::Nap,
-            0 => Rest::UntilMessage,
-            _ => Rest::UntilPolled,
-        };
+        let rest = begin_rest(&mut state, naps);
         drop(state);
         let begun = Instant::now();
         let happened = sleep(pool, &watched, wake_at, may_spin, rest);
@@ -172,6 +166,21 @@ enum Rest {
     Burst,
     /// None, because a thread polls. It arms the workers when it stops (`polling.rs`).
     UntilPolled,
+}
+
+/// Chooses the messages that end the sleep that now begins. `naps` says that the next
+/// messages may come soon.
+fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
+    let submitted = std::mem::take(&mut state.submitted);
+    let rest = match state.pollers {
+        0 if submitted >= BURST && state.offered.is_some() => Rest::Burst,
+        0 if naps && state.count_offered() > 0 => Rest::Nap,
+        0 => Rest::UntilMessage,
+        _ => Rest::UntilPolled,
+    };
+    // While a thread polls, no nap ends soon, so each offer needs a worker at once.
+    state.is_burst = rest == Rest::Burst;
+    rest
 }
 
 /// The events of one worker during a sleep.

@@ -27,7 +27,8 @@ use crate::sync::ThreadId;
 /// the collector has a large stack.
 const SMALL: usize = 32;
 
-/// The encoded call of a task. The task's completion holds the call until the task ends.
+/// The job of a task that runs in another process. It stays in the task's completion until
+/// the task ends.
 pub(super) struct RemoteJob {
     pub(super) pool: PoolId,
     /// The encoded call, or `None` once the call is not needed any more.
@@ -101,8 +102,7 @@ where
     }
 
     /// Ends the task with a small value of a plain type, if the task has no callback and no
-    /// waker.
-    /// The calling thread holds the pool's lock, and must not run user code. The collector
+    /// waker. The calling thread holds the pool's lock, and must not run user code. The collector
     /// runs the notification.
     fn end_plain(
         &self,

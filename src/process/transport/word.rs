@@ -1,4 +1,4 @@
-//! Words of shared memory from bytes.
+//! [`word_of`]: a word of shared memory made of bytes.
 
 /// Returns up to 8 bytes as a word, with zeros in place of missing bytes.
 #[inline]

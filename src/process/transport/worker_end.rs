@@ -51,7 +51,7 @@ pub(crate) fn ends(
 pub(crate) struct WorkerSender {
     channel: &'static Channel,
     shared: Option<(Rings, Sender<Part>)>,
-    /// A time in which no task closes the socket's descriptor.
+    /// A task that takes less time closes no descriptor.
     time_to_close: Duration,
 }
 
@@ -66,7 +66,9 @@ impl WorkerSender {
     /// Returns `false` if the worker cannot wake the parent any more. A task that took the
     /// time `took` may have closed the socket's descriptor. The check takes as long as a
     /// short task, so it is left out if the task cannot have done that. The full check takes
-    /// longer still, and is made only if the parent sleeps.
+    /// longer still, and is made only if the parent sleeps. If a thread that a task has left
+    /// behind closes the descriptor, the worker ends at its next wake-up of the parent, or the
+    /// parent ends it.
     pub(crate) fn can_wake_after(&self, took: Duration) -> bool {
         if took < self.time_to_close {
             return true;

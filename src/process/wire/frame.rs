@@ -50,7 +50,7 @@ pub(crate) enum Kind {
     Unencodable = 0x19,
     Fetch = 0x1a,
     Declined = 0x1b,
-    // The kind of a part of a frame.
+    // The kind of an item of a chunk, or of an initializer's error (`items.rs`).
     Item = 0x21,
 }
 

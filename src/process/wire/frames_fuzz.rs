@@ -11,7 +11,7 @@ use super::assembler::Assembler;
 use super::call::Call;
 use super::codec::{self, CodecFault};
 use super::frame::{Frame, FrameWriter, HEADER, Header, Kind, holds, set_cpu};
-use super::items::{ItemWriter, Items};
+use super::items::{HEAD, ItemWriter, Items};
 use super::message::{Hello, Reply, Request, refused};
 use super::program::Program;
 use crate::encoded::Encoded;
@@ -307,7 +307,7 @@ fn read(frame: &Frame) {
 /// Reads a payload as the answers of a chunk.
 fn read_returned(payload: &[u8]) {
     let count = answers(payload).count();
-    assert!(count <= payload.len() / 8 + 1, "more answers than bytes");
+    assert!(count <= payload.len() / HEAD + 1, "more answers than bytes");
     assert_eq!(run_time(payload).is_some(), payload.len() >= 8);
     for answer in answers(payload) {
         if let Ok(Answer::Returned(value)) = answer {

@@ -3,13 +3,13 @@
 //! The payload of the call consists of the encoded items, and the payload of the answer
 //! consists of the answers for the items in the same order, and of the chunk's run time.
 //! Each part begins with a word of 64 bits: the lowest byte is the part's [`Kind`], and the
-//! other bytes are the number of bytes that follow. A frame in place of each part would be
-//! three times as long, and many items take less time than its header.
+//! other bytes are the number of bytes that follow. A frame's header has three times as many
+//! bytes, and takes longer than many an item.
 
 use super::frame::{Kind, ProtocolError};
 
 /// The number of bytes in front of a part.
-const HEAD: usize = 8;
+pub(super) const HEAD: usize = 8;
 
 /// A part that is being written at the end of a buffer.
 #[must_use = "a part that is not closed has no length"]

@@ -19,11 +19,12 @@
 //! and the value consists of an answer for each item, and of the run time of the chunk, as a
 //! `u64` of nanoseconds.
 
+pub(crate) use super::hello::Hello;
+
 use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
 use super::fields::{read, whole};
 use super::frame::{Frame, Kind, ProtocolError, bare};
-pub(crate) use super::hello::Hello;
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 

@@ -132,8 +132,10 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     };
     let threads = thread.spawn(serves).and_then(|_| {
         let watcher = watcher.stack_size(WATCHER_STACK).spawn(watches);
-        // An error means that the task thread has ended, which this thread waits for.
-        watcher.map(|_| is_watched.send(()).unwrap_or_default())
+        watcher.map(|_| {
+            // An error means that the task thread has ended, and this thread sees that.
+            let _ = is_watched.send(());
+        })
     });
     if let Err(error) = threads {
         // The worker does not send `Refused`, because `Refused` would break the pool. The

@@ -4,6 +4,7 @@ use super::super::by_hand::PoolByHand;
 use super::super::polling::BURST;
 use super::*;
 use crate::error::BrokenPart;
+use crate::process::settings::TaskSettings;
 use crate::process::wire::frame::Kind;
 
 /// The state of a worker's record of the offer that it has taken.
@@ -455,4 +456,50 @@ fn after_a_nap_each_offer_has_a_worker() {
         pool.pool.begin_round(state);
         assert!(state.workers.values().all(|handle| !handle.is_asleep()));
     });
+}
+
+/// The recall came from a thread that saw the task before it began the first time. The task
+/// never ended.
+#[test]
+fn a_task_that_waits_for_a_retry_is_not_recalled() {
+    let (pool, [mut dies, mut lives]) = PoolByHand::new();
+    let settings = TaskSettings {
+        retries: 1,
+        ..TaskSettings::default()
+    };
+    let task = pool.submit_under(settings, 0);
+    let offer = dies.take().unwrap();
+    assert!(dies.begin(offer));
+    pool.end(&dies);
+    assert_eq!(pool.open().len(), 1, "it is offered again");
+    assert!(!recall(pool.pool.id(), task.id));
+    assert!(!task.cancel());
+    assert_eq!(pool.run_next(&mut lives), 1);
+    pool.assert_ran(&task);
+}
+
+#[test]
+fn a_burst_holds_back_wake_ups_in_a_row_only() {
+    let (pool, [mut busy, mut idle]) = PoolByHand::new();
+    let _long = pool.submit();
+    let offer = busy.take().unwrap();
+    assert!(busy.begin(offer));
+    pool.read(&busy);
+    for _ in 0..2 {
+        assert!(idle.message().is_none(), "it sleeps");
+        pool.with(|state| state.is_burst = true);
+        for _ in 0..HELD_BACK {
+            let _task = pool.submit();
+            assert!(pool.with(|state| state.workers[&idle.number].is_asleep()));
+        }
+        let _task = pool.submit();
+        assert!(!pool.with(|state| state.workers[&idle.number].is_asleep()));
+        while idle.take().is_some() {
+            let task = idle.task();
+            idle.begin_unsaid(task);
+            idle.say(Kind::Started, task);
+            idle.say(Kind::Returned, task);
+        }
+        pool.read(&idle);
+    }
 }

@@ -217,3 +217,36 @@ fn a_nap_is_over_by_itself() {
         assert_eq!(is_over, Ok(()), "{rest:?}");
     }
 }
+
+/// The supervisor sleeps until the polling thread wakes it, and not for a nap.
+#[test]
+fn there_is_no_burst_while_a_thread_polls() {
+    let (pool, [_worker]) = PoolByHand::new();
+    let tasks: Vec<_> = (0..BURST).map(|_| pool.submit()).collect();
+    pool.with(|state| {
+        state.pollers = 1;
+        assert_eq!(begin_rest(state, false), Rest::UntilPolled);
+        assert!(!state.is_burst);
+        state.pollers = 0;
+        assert_eq!(begin_rest(state, false), Rest::UntilMessage, "it is over");
+    });
+    let more: Vec<_> = (0..BURST).map(|_| pool.submit()).collect();
+    pool.with(|state| {
+        assert_eq!(begin_rest(state, false), Rest::Burst);
+        assert!(state.is_burst);
+        assert_eq!(begin_rest(state, true), Rest::Nap, "the burst is over");
+        assert!(!state.is_burst);
+    });
+    drop((tasks, more));
+}
+
+/// A thread that waits for each of its tasks reads the answers itself.
+#[test]
+fn tasks_one_at_a_time_are_no_burst() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    for _ in 0..BURST {
+        let _task = pool.submit();
+        pool.run_next(&mut worker);
+    }
+    pool.with(|state| assert_eq!(begin_rest(state, false), Rest::UntilMessage));
+}

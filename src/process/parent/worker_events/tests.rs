@@ -671,8 +671,9 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
             .queue::<(), _>(call.into(), settings, One, true)
             .unwrap();
         worker.read_exact(&mut vec![0; length]).unwrap();
-        worker.write_all(&bare(Kind::Started, 1)).unwrap();
+        // The supervisor waits for the lock.
         let mut state = pool.lock();
+        worker.write_all(&bare(Kind::Started, 1)).unwrap();
         state.needs_wakeup = false;
         pool.drain_replies(&mut state);
         let is_freed = |state: &PoolState| {
@@ -689,7 +690,10 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
         assert_eq!(is_freed(&state), retries == 0, "{length}");
         drop(state);
         worker.write_all(&bare(Kind::Returned, 1)).unwrap();
-        pool.drain_replies(&mut pool.lock());
+        let mut state = pool.lock();
+        pool.drain_replies(&mut state);
+        state.workers[&0].process.kill().unwrap();
+        drop(state);
         assert!(outcome(&task).is_ok());
         pool.shutdown(ShutdownOptions::new());
     }
@@ -708,9 +712,10 @@ fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
         };
         let first = pool.queue::<(), _>(call.into(), settings, One, true);
         let second = queued(&pool);
+        // The supervisor waits for the lock.
+        let mut state = pool.lock();
         worker.write_all(&bare(Kind::Started, 1)).unwrap();
         worker.write_all(&bare(Kind::Returned, 1)).unwrap();
-        let mut state = pool.lock();
         pool.drain_replies(&mut state);
         let handle = state.workers.get_mut(&0).unwrap();
         handle.flush();
