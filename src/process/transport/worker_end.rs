@@ -39,6 +39,7 @@ pub(crate) fn ends(
             channel,
             shared,
             time_to_close: channel.time_to_close(),
+            unchecked: 0,
         },
         WorkerReceiver {
             channel,
@@ -53,7 +54,13 @@ pub(crate) struct WorkerSender {
     shared: Option<(Rings, Sender<Part>)>,
     /// A task that takes less time closes no descriptor.
     time_to_close: Duration,
+    /// The number of tasks in a row after which the socket's descriptor was not checked.
+    unchecked: u32,
 }
+
+/// The largest number of tasks in a row after which the socket's descriptor is not checked.
+/// Then the time that closing takes is measured anew, because a CPU changes its speed.
+const UNCHECKED: u32 = 1024;
 
 impl WorkerSender {
     /// Records that the worker begins a task.
@@ -69,10 +76,14 @@ impl WorkerSender {
     /// longer still, and is made only if the parent sleeps. If a thread that a task has left
     /// behind closes the descriptor, the worker ends at its next wake-up of the parent, or the
     /// parent ends it.
-    pub(crate) fn can_wake_after(&self, took: Duration) -> bool {
-        if took < self.time_to_close {
+    pub(crate) fn can_wake_after(&mut self, took: Duration) -> bool {
+        if self.unchecked == UNCHECKED {
+            self.time_to_close = self.channel.time_to_close();
+        } else if took < self.time_to_close {
+            self.unchecked += 1;
             return true;
         }
+        self.unchecked = 0;
         let shared = self.shared.as_ref();
         let is_asleep = shared.is_some_and(|(_, sender)| sender.bell().is_asleep());
         self.channel.is_open() && (!is_asleep || self.channel.is_intact())
@@ -285,4 +296,26 @@ fn tell(channel: &Channel, byte: u8) -> io::Result<()> {
 
 fn scribbled(_: Scribbled) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, super::SCRIBBLED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::channel;
+
+    /// A CPU that was slow when the worker began may be fast later.
+    #[test]
+    fn the_time_that_closing_takes_is_measured_again() {
+        let (_ours, theirs) = channel::pair().unwrap();
+        let channel = Box::leak(Box::new(Channel::new(theirs)));
+        let (mut sender, _) = ends(channel, None, None, 0);
+        sender.time_to_close = Duration::MAX;
+        for _ in 0..UNCHECKED {
+            assert!(sender.can_wake_after(Duration::ZERO));
+            assert_eq!(sender.time_to_close, Duration::MAX);
+        }
+        assert!(sender.can_wake_after(Duration::ZERO));
+        assert_ne!(sender.time_to_close, Duration::MAX);
+        assert_eq!(sender.unchecked, 0);
+    }
 }
