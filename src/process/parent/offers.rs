@@ -34,7 +34,7 @@ use crate::error::Error;
 use crate::process::transport::{PoolOffers, SCRIBBLED};
 
 /// The number of times in a row that the pool may wake no worker in a burst.
-const HELD_BACK: usize = 16;
+const HELD_BACK: usize = 64;
 
 /// Returns `true` if the worker has no task as far as the pool knows. A worker may have
 /// taken a task although its first message was destroyed.
