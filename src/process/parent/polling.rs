@@ -28,7 +28,7 @@ use crate::completion::PoolId;
 use crate::sys::spin;
 
 /// The number of tasks of a burst: so many are submitted after the supervisor's sleep has
-/// begun, and each before the one before it has ended.
+/// begun, while the pool has others.
 pub(super) const BURST: usize = 64;
 
 /// Polls until the closure returns `true`, but only for a short time. Returns the last
@@ -73,11 +73,14 @@ impl Pool {
         }
     }
 
-    /// Counts a task that was submitted, and reads the messages that have arrived if many
-    /// tasks were submitted in a row. `is_alone` says that the pool had no other task: a
-    /// thread that waits for each task reads the messages itself.
-    pub(super) fn count_submitted(&self, state: &mut PoolState, is_alone: bool) {
-        state.submitted = if is_alone { 1 } else { state.submitted + 1 };
+    /// Counts a task that was submitted while the pool had others, and reads the messages
+    /// that have arrived if many tasks were submitted in a row. A task that was alone is not
+    /// counted: a thread that waits for each task reads the messages itself.
+    pub(super) fn count_submitted(&self, state: &mut PoolState, was_alone: bool) {
+        if was_alone {
+            return;
+        }
+        state.submitted += 1;
         if state.submitted % BURST == 0 {
             self.read_all_arrived(state);
         }

@@ -93,7 +93,7 @@ pub(super) struct PoolState {
     /// The number of threads that wait for a task and read the workers' messages meanwhile.
     pub(super) pollers: usize,
     /// The number of tasks that were submitted since the supervisor's last sleep began, while
-    /// the pool always had others.
+    /// the pool had others.
     pub(super) submitted: usize,
     /// `true` while the supervisor naps because a thread submits a burst of tasks.
     pub(super) is_burst: bool,

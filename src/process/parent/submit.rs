@@ -150,11 +150,11 @@ impl Pool {
         if state.threads == Threads::Unneeded {
             self.start_threads(&mut state)?;
         }
-        let is_alone = state.has_no_tasks();
+        let was_alone = state.has_no_tasks();
         state.queue.push_back(entry);
         state.queued += 1;
         self.dispatch(&mut state);
-        self.count_submitted(&mut state, is_alone);
+        self.count_submitted(&mut state, was_alone);
         self.wake_supervisor_if_needed(state);
         Ok(())
     }

@@ -222,7 +222,7 @@ fn a_nap_is_over_by_itself() {
 #[test]
 fn there_is_no_burst_while_a_thread_polls() {
     let (pool, [_worker]) = PoolByHand::new();
-    let tasks: Vec<_> = (0..BURST).map(|_| pool.submit()).collect();
+    let tasks: Vec<_> = (0..=BURST).map(|_| pool.submit()).collect();
     pool.with(|state| {
         state.pollers = 1;
         assert_eq!(begin_rest(state, false), Rest::UntilPolled);
