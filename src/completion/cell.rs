@@ -283,8 +283,8 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The caller has claimed the task. The task is neither released nor
-    /// ended, and its call is not taken, as long as the returned reference is alive.
+    /// The caller has claimed the task. The task is neither released nor ended, and its call
+    /// is not taken, as long as the returned reference is alive.
     pub(super) unsafe fn claimed_call(&self) -> Option<&EncodedCall> {
         self.header().storage.with(|_| ());
         // SAFETY: the caller has claimed the task.
@@ -297,8 +297,8 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The caller has claimed the task, and has no reference to the call. The
-    /// task is neither released nor ended meanwhile.
+    /// The caller has claimed the task, and has no reference to the call. The task is
+    /// neither released nor ended meanwhile.
     pub(super) unsafe fn take_claimed_call(&self) -> Option<EncodedCall> {
         self.header().storage.with_mut(|_| ());
         // SAFETY: the caller has claimed the task, and promises that it has the only access

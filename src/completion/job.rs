@@ -130,3 +130,29 @@ impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
         self.0.drop_contained();
     }
 }
+
+/// A job of a test, which is only sent to another process.
+#[cfg(test)]
+pub(super) struct Travels(pub(super) Option<EncodedCall>);
+
+#[cfg(test)]
+impl<T> Job<T> for Travels {
+    const REMOTE: Option<&'static Remote> = Some(&Remote {
+        poll: |_, is_there| is_there(),
+        recall: |_, _| false,
+    });
+
+    fn call(self) -> T {
+        unreachable!("it runs elsewhere")
+    }
+
+    fn on_withdrawn(&self, _cancelled: bool) {}
+
+    fn encoded_call(&self) -> Option<&EncodedCall> {
+        self.0.as_ref()
+    }
+
+    fn take_encoded_call(&mut self) -> Option<EncodedCall> {
+        self.0.take()
+    }
+}

@@ -10,6 +10,7 @@ use std::task::{Wake, Waker};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread::{self, JoinHandle};
 
+use super::job::Travels;
 use super::memory::{Blocks, Memory, free};
 use super::waiting::Waiter;
 use super::{
@@ -114,30 +115,6 @@ fn a_task_is_run_or_cancelled_and_never_both() {
         }
         running.join().expect("no panic");
     });
-}
-
-/// A job that is only sent to another process.
-struct Travels(Option<EncodedCall>);
-
-impl Job<usize> for Travels {
-    const REMOTE: Option<&'static Remote> = Some(&Remote {
-        poll: |_, is_there| is_there(),
-        recall: |_, _| false,
-    });
-
-    fn call(self) -> usize {
-        unreachable!("it runs elsewhere")
-    }
-
-    fn on_withdrawn(&self, _cancelled: bool) {}
-
-    fn encoded_call(&self) -> Option<&EncodedCall> {
-        self.0.as_ref()
-    }
-
-    fn take_encoded_call(&mut self) -> Option<EncodedCall> {
-        self.0.take()
-    }
 }
 
 /// Creates a task whose worker is another process.

@@ -83,33 +83,10 @@ impl RemoteEnd {
 
 #[cfg(test)]
 mod tests {
-    use super::super::job::{Job, Remote};
+    use super::super::job::Travels;
     use super::super::{Completion, NO_POOL};
     use super::*;
     use crate::encoded::Encoded;
-
-    struct Travels(Option<EncodedCall>);
-
-    impl Job<()> for Travels {
-        const REMOTE: Option<&'static Remote> = Some(&Remote {
-            poll: |_, is_there| is_there(),
-            recall: |_, _| false,
-        });
-
-        fn call(self) {
-            unreachable!("it runs elsewhere")
-        }
-
-        fn on_withdrawn(&self, _cancelled: bool) {}
-
-        fn encoded_call(&self) -> Option<&EncodedCall> {
-            self.0.as_ref()
-        }
-
-        fn take_encoded_call(&mut self) -> Option<EncodedCall> {
-            self.0.take()
-        }
-    }
 
     fn remote() -> (Completion<()>, RemoteEnd) {
         let call = Encoded::from(b"call".to_vec()).into();

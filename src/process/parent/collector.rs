@@ -46,14 +46,14 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
         match event {
             Event::Answered(finalizer) => contain(finalizer),
             Event::Failed(mut entry, error) => {
-                if let Some(notification) = entry.task.failed(error) {
+                if let Some(notification) = entry.failed(error) {
                     notification.notify();
                 }
                 contain_drop(entry);
                 pool.settled(1);
             }
             Event::Refused(mut entries, error) => {
-                let fail = |entry: &mut QueuedTask| entry.task.fail_pending(error.clone());
+                let fail = |entry: &mut QueuedTask| entry.task.fail(error.clone());
                 let notifications: Vec<_> = entries.iter_mut().filter_map(fail).collect();
                 run_notifications(notifications);
                 contain_drop(entries);

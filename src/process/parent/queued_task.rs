@@ -24,7 +24,7 @@ pub(super) trait RemoteValue: Send {
     /// Called when a worker has started the task.
     fn begin(&self);
 
-    /// See [`RemoteTask::answered`].
+    /// See [`QueuedTask::answered`].
     fn answered(
         self: Box<Self>,
         task: Task,
@@ -33,84 +33,8 @@ pub(super) trait RemoteValue: Send {
         collector: Option<ThreadId>,
     ) -> Answered;
 
-    /// See [`RemoteTask::failed`].
+    /// See [`QueuedTask::failed`].
     fn failed(&self, task: &Task, error: Error) -> Option<Notification>;
-}
-
-/// A task that runs in a worker process, and whose value may have any type.
-pub(super) struct RemoteTask {
-    task: RemoteEnd,
-    /// The box has no memory if the task is a single call, because the value then needs no
-    /// data.
-    value: Box<dyn RemoteValue>,
-}
-
-impl RemoteTask {
-    pub(super) fn new(task: Task, value: Box<dyn RemoteValue>) -> Self {
-        let task = RemoteEnd::new(task);
-        Self { task, value }
-    }
-
-    /// Returns an id that is unique as long as the task's future lives.
-    pub(super) fn id(&self) -> usize {
-        self.task.id()
-    }
-
-    /// Claims a pending task, which can then no longer be cancelled. Returns `false` if the
-    /// task is no longer pending.
-    pub(super) fn claim(&mut self) -> bool {
-        self.task.claim()
-    }
-
-    /// Returns the encoded call of a claimed task, unless the call was taken.
-    pub(super) fn call(&self) -> Option<&EncodedCall> {
-        self.task.call()
-    }
-
-    /// Takes the encoded call of a claimed task, which will not be sent again.
-    pub(super) fn take_call(&mut self) -> Option<EncodedCall> {
-        self.task.take_call()
-    }
-
-    /// Makes a claimed task pending again, because no worker has started the task.
-    pub(super) fn release(&mut self) {
-        self.task.release();
-    }
-
-    /// Marks the task as running, because a worker has started it.
-    pub(super) fn begin(&self) {
-        self.task.start();
-        self.value.begin();
-    }
-
-    /// Ends the task with the worker's answer, after a thread has decoded the answer. This
-    /// method decodes a small answer itself if no user code is part of that, and the task
-    /// has no callback and no waker. A thread that waits for the task decodes another small
-    /// answer. If no thread waits, or the answer is large, the collector decodes it.
-    pub(super) fn answered(
-        self,
-        answer: Answer<Encoded>,
-        name: Option<Arc<str>>,
-        collector: Option<ThreadId>,
-    ) -> Answered {
-        let task = self.task.into_task();
-        self.value.answered(task, answer, name, collector)
-    }
-
-    /// Makes a claimed task fail with an error.
-    pub(super) fn failed(&mut self, error: Error) -> Option<Notification> {
-        self.value.failed(self.task.end(), error)
-    }
-
-    /// Makes a queued task fail with an error.
-    pub(super) fn fail_pending(&mut self, error: Error) -> Option<Notification> {
-        self.task.fail(error)
-    }
-
-    /// Cancels a task that is in the queue.
-    pub(super) fn cancel(&mut self) -> Option<Notification> {
-        self.task.cancel()
-    }
 }
 
 /// The rest of the work after a worker's answer.
@@ -124,7 +48,10 @@ pub(super) enum Answered {
 
 /// A task that waits for a worker.
 pub(super) struct QueuedTask {
-    pub(super) task: RemoteTask,
+    pub(super) task: RemoteEnd,
+    /// The box has no memory if the task is a single call, because the value then needs no
+    /// data.
+    value: Box<dyn RemoteValue>,
     pub(super) settings: TaskSettings,
     /// The number that identifies the task in both processes.
     pub(super) number: u64,
@@ -138,15 +65,41 @@ pub(super) struct QueuedTask {
 }
 
 impl QueuedTask {
-    pub(super) fn new(task: RemoteTask, number: u64, settings: TaskSettings) -> Self {
+    pub(super) fn new(
+        task: Task,
+        value: Box<dyn RemoteValue>,
+        number: u64,
+        settings: TaskSettings,
+    ) -> Self {
         Self {
-            task,
+            task: RemoteEnd::new(task),
+            value,
             number,
             settings,
             has_begun: false,
             send_attempts: 0,
             times_begun: 0,
         }
+    }
+
+    /// Marks the task as running, because a worker has started it.
+    pub(super) fn begin(&self) {
+        self.task.start();
+        self.value.begin();
+    }
+
+    /// Ends the task with the worker's answer, after a thread has decoded the answer. This
+    /// method decodes a small answer itself if no user code is part of that, and the task
+    /// has no callback and no waker. A thread that waits for the task decodes another small
+    /// answer. If no thread waits, or the answer is large, the collector decodes it.
+    pub(super) fn answered(self, answer: Answer<Encoded>, collector: Option<ThreadId>) -> Answered {
+        let (task, name) = (self.task.into_task(), self.settings.name);
+        self.value.answered(task, answer, name, collector)
+    }
+
+    /// Makes a claimed task fail with an error.
+    pub(super) fn failed(&mut self, error: Error) -> Option<Notification> {
+        self.value.failed(self.task.end(), error)
     }
 
     /// Returns the details for the error of a task that the pool ends. The caller gives the

@@ -18,7 +18,7 @@ use super::pool::Pool;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::QueuedTask;
 use super::supervisor;
-use super::task::{Decoder, OfChunk, One, RemoteJob, Results, codec_error, remote_task};
+use super::task::{Decoder, OfChunk, One, RemoteJob, Results, codec_error, value_of};
 use crate::completion::Completion;
 use crate::encoded::Encoded;
 use crate::error::{Error, Side};
@@ -129,8 +129,8 @@ impl Pool {
         if self.config.record_timing {
             completion.record_timing();
         }
-        let task = remote_task::<T, D>(task, decoder);
-        self.enqueue(QueuedTask::new(task, number, settings), waits)?;
+        let value = value_of::<T, D>(decoder);
+        self.enqueue(QueuedTask::new(task, value, number, settings), waits)?;
         Ok(completion)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::pool::find;
-use super::queued_task::{Answered, RemoteTask, RemoteValue};
+use super::queued_task::{Answered, RemoteValue};
 use super::{offers, polling};
 use crate::completion::{
     Completion, Finalizer, Job, JoblessNotification, Notification, PoolId, Remote, Task,
@@ -78,17 +78,16 @@ struct ValueOf<T, D> {
     value: PhantomData<fn() -> T>,
 }
 
-/// Adds the decoder of its value to a task whose value is a `T`.
-pub(super) fn remote_task<T, D>(task: Task, decoder: D) -> RemoteTask
+/// Returns the operations on a task whose value is a `T`.
+pub(super) fn value_of<T, D>(decoder: D) -> Box<dyn RemoteValue>
 where
     T: Send + 'static,
     D: Decoder<T>,
 {
-    let value = ValueOf {
+    Box::new(ValueOf {
         decoder,
-        value: PhantomData,
-    };
-    RemoteTask::new(task, Box::new(value))
+        value: PhantomData::<fn() -> T>,
+    })
 }
 
 impl<T, D> ValueOf<T, D>
@@ -96,7 +95,7 @@ where
     T: Send + 'static,
     D: Decoder<T>,
 {
-    /// Returns the task with its type, which `remote_task` has erased.
+    /// Returns the task with its type, which `value_of` has erased.
     fn typed<'a>(&self, task: &'a Task) -> &'a Completion<T> {
         Completion::of_task(task)
     }

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
-use super::queued_task::{Answered, InFlight, QueuedTask};
+use super::queued_task::{Answered, InFlight};
 use super::task::codec_error;
 use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
 use crate::encoded::Encoded;
@@ -139,14 +139,15 @@ impl Pool {
             {
                 in_flight.started = Some(now);
                 // The supervisor frees a large call when it has nothing else to do.
-                state.needs_wakeup |= in_flight.has_large_call();
-                if !in_flight.has_large_call() {
+                let has_large_call = in_flight.has_large_call();
+                state.needs_wakeup |= has_large_call;
+                if !has_large_call {
                     in_flight.take_unneeded_call();
                 }
                 if !in_flight.entry.has_begun {
                     in_flight.entry.has_begun = true;
                     state.running += 1;
-                    in_flight.entry.task.begin();
+                    in_flight.entry.begin();
                 }
                 in_flight.entry.times_begun += 1;
                 let limit = in_flight.entry.settings.time_limit;
@@ -212,10 +213,9 @@ impl Pool {
         // The pool sends the next task before it handles the answer, because the worker is
         // waiting for its next task.
         self.dispatch(state);
-        let QueuedTask { task, settings, .. } = in_flight.entry;
         // No task becomes done while the collector runs user code, or has to.
         let collector = state.collector_thread.filter(|_| state.unsettled == 0);
-        let rest = match task.answered(answer, settings.name, collector) {
+        let rest = match in_flight.entry.answered(answer, collector) {
             Answered::Ended(rest) => {
                 state.finished += 1;
                 state.unsettled += usize::from(rest.is_some());
@@ -394,7 +394,7 @@ impl Pool {
                 if !task.entry.has_begun {
                     task.entry.has_begun = true;
                     state.running += 1;
-                    task.entry.task.begin();
+                    task.entry.begin();
                 }
                 task.entry.times_begun += 1;
                 task.started = Some(Instant::now());

@@ -6,15 +6,10 @@ use super::frame::{FrameWriter, Kind, ProtocolError};
 
 pub(super) fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Vec<u8> {
     let mut out = Vec::new();
-    append(&mut out, kind, task, plain);
+    let open = FrameWriter::begin(&mut out, kind, task);
+    append_payload(&mut out, plain);
+    open.close(&mut out);
     out
-}
-
-/// Appends a frame whose payload is `plain`.
-pub(super) fn append<T: serde::Serialize>(out: &mut Vec<u8>, kind: Kind, task: u64, plain: &T) {
-    let open = FrameWriter::begin(out, kind, task);
-    append_payload(out, plain);
-    open.close(out);
 }
 
 /// Appends `plain` as a payload, or as a part of one.
