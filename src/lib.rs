@@ -264,8 +264,8 @@ pub use crate::as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use crate::completions::{Completions, completions};
 pub use crate::error::{BrokenPool, CodecError, Error, Side, TaskEnd, WorkerDeath};
 pub use crate::executor::{
-    Executor, InitializerOutcome, Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions,
-    TrySubmitError, With,
+    Executor, InitializerOutcome, LauncherStats, Portable, ShutdownOptions, ShutdownReport, Stats,
+    TaskOptions, TrySubmitError, With,
 };
 pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
 pub use crate::inline::{InlineExecutor, InlineFuture};
@@ -274,7 +274,8 @@ pub use crate::json::Json;
 pub use crate::map::{Map, MapOptions, Unordered};
 pub use crate::panic::Panic;
 pub use crate::process::{
-    OnWorkerDeath, ProcessFuture, ProcessPoolExecutor, ProcessPoolExecutorBuilder, Transport, init,
+    Launcher, OnWorkerDeath, ProcessFuture, ProcessPoolExecutor, ProcessPoolExecutorBuilder,
+    Transport, init,
 };
 pub use crate::promise::{Promise, promise};
 pub use crate::report::Report;

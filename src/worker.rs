@@ -61,6 +61,7 @@ pub struct Worker {
     kind: PoolKind,
     number: usize,
     name: Arc<str>,
+    host: Option<Arc<str>>,
 }
 
 impl Worker {
@@ -69,7 +70,14 @@ impl Worker {
             kind,
             number,
             name: name.into(),
+            host: None,
         }
+    }
+
+    /// Adds the name of the host to a worker that a command such as `ssh` has started.
+    pub(crate) fn on_host(self, host: &str) -> Self {
+        let host = Some(host.into());
+        Self { host, ..self }
     }
 
     /// Returns the kind of the worker's pool.
@@ -115,6 +123,22 @@ impl Worker {
     /// ```
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the name of the worker's host, as the host itself says (`uname -n`). Returns
+    /// `None` if no [`Launcher`](crate::Launcher) has started the worker, which then runs on
+    /// the host of the pool.
+    ///
+    /// ```
+    /// use concurrent_futures::{ProcessPoolExecutor, current_worker};
+    ///
+    /// let executor = ProcessPoolExecutor::new()?;
+    /// let host = |()| current_worker().and_then(|worker| worker.host().map(str::to_owned));
+    /// assert_eq!(executor.submit(host, ())?.into_result()?, None);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
     }
 
     /// Returns the id of the process in which the worker runs.

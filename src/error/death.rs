@@ -17,6 +17,8 @@ pub struct WorkerDeath(Arc<Parts>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) pid: u32,
+    /// The place of a worker that a launcher has started.
+    pub(crate) place: Option<Place>,
     pub(crate) end: End,
     pub(crate) task: Option<Arc<str>>,
     pub(crate) moment: Moment,
@@ -25,6 +27,19 @@ pub(crate) struct Parts {
     pub(crate) note: Option<String>,
     pub(crate) times_begun: u32,
     pub(crate) loss: Loss,
+}
+
+/// The place of a worker that a [`Launcher`](crate::Launcher) has started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The name of the launcher.
+    pub(crate) launcher: String,
+    /// The name of the worker's host, if the worker has said it.
+    pub(crate) host: Option<String>,
+    /// `true` if the program had begun on the other side.
+    pub(crate) is_connected: bool,
+    /// The last lines that the launcher's command has written.
+    pub(crate) last_lines: Option<String>,
 }
 
 /// The phase of a worker's life in which the worker ended.
@@ -70,9 +85,41 @@ impl WorkerDeath {
         Self(Arc::new(parts))
     }
 
-    /// Returns the id of the worker's process.
+    /// Returns the id of the worker's process, on the worker's host.
     pub fn pid(&self) -> u32 {
         self.0.pid
+    }
+
+    /// Returns the name of the worker's host, as the host itself says. Returns `None` if no
+    /// [`Launcher`](crate::Launcher) has started the worker, or if the worker had not begun.
+    pub fn host(&self) -> Option<&str> {
+        self.0.place.as_ref()?.host.as_deref()
+    }
+
+    /// Returns the name of the [`Launcher`](crate::Launcher) that has started the worker.
+    pub fn launcher(&self) -> Option<&str> {
+        Some(&self.0.place.as_ref()?.launcher)
+    }
+
+    /// Says why a launcher's worker has not begun, for a text that names the launcher.
+    #[cfg_attr(
+        any(not(target_os = "linux"), concurrent_futures_loom),
+        expect(dead_code, reason = "workers die where there are processes")
+    )]
+    pub(crate) fn why_not_started(&self) -> String {
+        let Parts {
+            end, place, note, ..
+        } = &*self.0;
+        let is_connected = place.as_ref().is_some_and(|place| place.is_connected);
+        let stage = match is_connected {
+            true => "after its program had begun",
+            false => "before its program began",
+        };
+        let lines = place.as_ref().and_then(|place| place.last_lines.as_ref());
+        let notes = [note.as_ref(), lines].into_iter().flatten();
+        notes.fold(format!("it {end} {stage}"), |text, note| {
+            format!("{text}: {note}")
+        })
     }
 
     /// Returns the exit code of the process, or `None` if a signal ended the process.
@@ -168,10 +215,22 @@ impl fmt::Display for WorkerDeath {
             task,
             moment,
             note,
+            place,
             times_begun: _,
             loss: _,
         } = &*self.0;
-        write!(f, "the worker process {pid} {end}")?;
+        match place {
+            None => write!(f, "the worker process {pid} {end}")?,
+            Some(Place {
+                launcher,
+                host: Some(host),
+                ..
+            }) => write!(
+                f,
+                "the worker process {pid} on {host} is gone: its command `{launcher}` {end}"
+            )?,
+            Some(Place { launcher, .. }) => write!(f, "the command `{launcher}` {end}")?,
+        }
         let task = task
             .as_ref()
             .map_or(String::new(), |name| format!(" {name}"));
@@ -184,6 +243,9 @@ impl fmt::Display for WorkerDeath {
         }
         if let Some(note) = note {
             write!(f, " ({note})")?;
+        }
+        if let Some(lines) = place.as_ref().and_then(|place| place.last_lines.as_ref()) {
+            write!(f, "; its last lines: {lines}")?;
         }
         Ok(())
     }

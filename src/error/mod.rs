@@ -23,7 +23,7 @@ pub use self::death::WorkerDeath;
     not(target_os = "linux"),
     expect(unused_imports, reason = "workers die where there are processes")
 )]
-pub(crate) use self::death::{End, Loss, Moment, Parts as DeathParts};
+pub(crate) use self::death::{End, Loss, Moment, Parts as DeathParts, Place};
 #[cfg_attr(
     not(target_os = "linux"),
     expect(unused_imports, reason = "it is made where there are processes")
@@ -293,6 +293,7 @@ mod tests {
     fn worker_died(end: End, task: Option<&str>, moment: Moment, times_begun: u32) -> Error {
         Error::WorkerDied(WorkerDeath::new(DeathParts {
             pid: 7,
+            place: None,
             end,
             task: task.map(Arc::from),
             moment,
@@ -442,6 +443,7 @@ mod tests {
         ] {
             let parts = DeathParts {
                 pid: 7,
+                place: None,
                 end: End::Exited(3),
                 task: None,
                 moment: Moment::Sent,

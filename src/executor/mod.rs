@@ -19,7 +19,7 @@ pub(crate) use self::queue_capacity::QueueCapacity;
 pub use self::initializer::InitializerOutcome;
 pub use self::refused::TrySubmitError;
 pub use self::shutdown::{ShutdownOptions, ShutdownReport};
-pub use self::stats::Stats;
+pub use self::stats::{LauncherStats, Stats};
 pub use self::task_options::{TaskOptions, With};
 
 use crate::error::Error;

@@ -1,4 +1,5 @@
-//! [`Stats`]: a snapshot of an executor's counts.
+//! [`Stats`]: a snapshot of an executor's counts. [`LauncherStats`]: the part of it that
+//! concerns one launcher of a process pool.
 
 /// A snapshot of an executor's counts, which
 /// [`Executor::stats`](crate::Executor::stats) returns.
@@ -38,8 +39,44 @@ pub struct Stats {
     /// The number of workers that the pool has started to replace workers that had ended.
     pub replaced: u64,
     /// The process ids of the workers. The list is empty for a thread pool, because its
-    /// workers share one process.
+    /// workers share one process. The id of a worker that a launcher has started is the one
+    /// on the worker's host.
     pub pids: Vec<u32>,
+    /// The launchers of a process pool, in the order of the builder. The list is empty for a
+    /// pool that has none.
+    pub launchers: Vec<LauncherStats>,
     /// `true` if the pool is broken and refuses tasks.
     pub broken: bool,
+}
+
+/// A snapshot of the workers that one [`Launcher`](crate::Launcher) has started.
+///
+/// ```
+/// use concurrent_futures::{Launcher, ProcessPoolExecutor};
+///
+/// concurrent_futures::init();
+/// let executor = ProcessPoolExecutor::builder()
+///     .launcher(Launcher::command(["nice"]))
+///     .build()?;
+/// executor.submit(|()| (), ())?.into_result()?;
+/// let nice = &executor.stats().launchers[0];
+/// assert_eq!((&*nice.name, nice.pids.len()), ("nice", 1));
+/// assert_eq!(nice.left_out, None);
+/// # Ok::<(), concurrent_futures::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LauncherStats {
+    /// The name of the launcher, or the words of its command.
+    pub name: String,
+    /// The names of the hosts on which its workers run, as the hosts themselves say, without
+    /// repetitions. A worker that is still starting has told no host yet.
+    pub hosts: Vec<String>,
+    /// The process ids of its workers that have started, on their hosts.
+    pub pids: Vec<u32>,
+    /// The number of starts that have failed since a worker of this launcher was ready.
+    pub failed_starts: u32,
+    /// The reason why the pool starts no more workers by this launcher, or `None` while it
+    /// does.
+    pub left_out: Option<String>,
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::executor::ProcessPoolExecutor;
+use super::launcher::Launcher;
 use super::parent::Pool;
 use super::settings::{Config, OnWorkerDeath, TaskSettings, Transport};
 use crate::error::Error;
@@ -45,6 +46,7 @@ pub struct ProcessPoolExecutorBuilder {
     env: Vec<(OsString, OsString)>,
     current_dir: Option<PathBuf>,
     transport: Transport,
+    launchers: Vec<Launcher>,
     initialize: Option<Result<Vec<u8>, Error>>,
 }
 
@@ -110,6 +112,7 @@ impl ProcessPoolExecutorBuilder {
             env: Vec::new(),
             current_dir: None,
             transport: Transport::default(),
+            launchers: Vec::new(),
             initialize: None,
         }
     }
@@ -299,6 +302,30 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
+    /// Adds a command that starts workers elsewhere, for example on another host; see
+    /// [`Launcher`]. A pool that has launchers starts no worker itself.
+    ///
+    /// The default of [`max_workers`](Self::max_workers) is then the sum of the launchers'
+    /// workers. The workers get the variables of [`env`](Self::env), but no other variables of
+    /// this process, and the folder of [`current_dir`](Self::current_dir).
+    ///
+    /// ```
+    /// use concurrent_futures::{Launcher, ProcessPoolExecutor, current_worker};
+    ///
+    /// concurrent_futures::init();
+    /// let executor = ProcessPoolExecutor::builder()
+    ///     .launcher(Launcher::command(["nice"]).workers(2))
+    ///     .env("PLACE", "elsewhere")
+    ///     .build()?;
+    /// let place = executor.submit(|()| std::env::var("PLACE").ok(), ())?;
+    /// assert_eq!(place.into_result()?.as_deref(), Some("elsewhere"));
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn launcher(mut self, launcher: Launcher) -> Self {
+        self.launchers.push(launcher);
+        self
+    }
+
     /// Limits the number of tasks that may wait for a worker. By default there is no
     /// limit.
     ///
@@ -356,9 +383,12 @@ impl ProcessPoolExecutorBuilder {
     /// Returns [`Error::InvalidArgument`] if `max_workers`, `max_tasks_per_child` or
     /// `queue_capacity` is 0, if the name of a variable is empty or contains `=` or a NUL
     /// byte, if the value of a variable contains a NUL byte, or if the folder's name is
-    /// empty or contains a NUL byte. Returns [`Error::Encode`] or [`Error::NotShippable`]
+    /// empty or contains a NUL byte. Returns the same error if a launcher has no command or no
+    /// workers, or if there are launchers and the transport is [`Transport::Shared`]. Returns
+    /// [`Error::Encode`] or [`Error::NotShippable`]
     /// if the initializer cannot be sent to workers. Returns [`Error::Unsupported`] if this
-    /// program cannot be started as a worker. Returns [`Error::Spawn`] if the system has no
+    /// program cannot be started as a worker, or if there are launchers and `main` has not
+    /// called [`init`](crate::init). Returns [`Error::Spawn`] if the system has no
     /// descriptor left.
     pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
         watch_panics();
@@ -384,6 +414,23 @@ impl ProcessPoolExecutorBuilder {
                 ));
             }
         }
+        self.launchers.iter().try_for_each(Launcher::check)?;
+        let has_launchers = !self.launchers.is_empty();
+        if has_launchers && self.transport == Transport::Shared {
+            return Err(Error::invalid_argument(
+                "transport: workers that a launcher starts share no memory with this process; leave \
+                 the transport to the pool",
+            ));
+        }
+        let launched = self.launchers.iter().map(|launcher| launcher.workers);
+        let launched = launched.fold(0, usize::saturating_add);
+        let default_workers = || {
+            if has_launchers {
+                launched
+            } else {
+                count_cores()
+            }
+        };
         let pool = Pool::new(Config {
             name: next_name("ProcessPoolExecutor", &MADE),
             max_workers: self.max_workers.unwrap_or_else(default_workers),
@@ -394,7 +441,11 @@ impl ProcessPoolExecutorBuilder {
             record_timing: self.record_timing,
             env: self.env,
             current_dir: self.current_dir,
-            transport: self.transport.chosen(),
+            transport: match has_launchers {
+                true => Transport::Socket,
+                false => self.transport.chosen(),
+            },
+            launchers: self.launchers,
             initialize: self.initialize.transpose()?,
         })?;
         Ok(ProcessPoolExecutor::from_pool(pool))
@@ -414,11 +465,12 @@ impl fmt::Debug for ProcessPoolExecutorBuilder {
             .field("env", &self.env)
             .field("current_dir", &self.current_dir)
             .field("transport", &self.transport)
+            .field("launchers", &self.launchers)
             .field("initializer", &self.initialize.is_some())
             .finish()
     }
 }
 
-fn default_workers() -> usize {
+fn count_cores() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get)
 }

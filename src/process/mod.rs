@@ -1,6 +1,6 @@
 //! The process pool, in four folders behind one API.
 //!
-//! * The API: `executor.rs`, `builder.rs`, `future.rs`, `with.rs`. `settings.rs` holds the
+//! * The API: `executor.rs`, `builder.rs`, `launcher.rs`, `future.rs`, `with.rs`. `settings.rs` holds the
 //!   settings of tasks and pools.
 //! * `parent/`: the pool itself, in the user's process.
 //! * `worker/`: the worker process, which runs the same program as the parent.
@@ -13,6 +13,7 @@
 mod builder;
 mod executor;
 mod future;
+mod launcher;
 mod settings;
 mod with;
 
@@ -41,6 +42,7 @@ mod parent;
 
 pub use self::builder::ProcessPoolExecutorBuilder;
 pub use self::executor::{ProcessFuture, ProcessPoolExecutor};
+pub use self::launcher::Launcher;
 pub use self::settings::{OnWorkerDeath, Transport};
 
 /// Makes this process a worker if a process pool has started it as a worker.

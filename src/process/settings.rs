@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::launcher::Launcher;
 use crate::executor::TaskOptions;
 
 /// The settings of one task.
@@ -45,6 +46,8 @@ pub(super) struct Config {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<PathBuf>,
     pub(super) transport: Transport,
+    /// The commands that start the workers, or none if the pool starts them itself.
+    pub(super) launchers: Vec<Launcher>,
     /// The encoded call that initializes a worker.
     pub(super) initialize: Option<Vec<u8>>,
 }

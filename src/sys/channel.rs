@@ -1,17 +1,22 @@
-//! [`Channel`]: a connection between a parent process and a child process.
+//! [`Channel`]: a connection between a parent process and a worker process.
 //!
 //! A channel is a pair of connected sockets, both close-on-exec. The child process gets its
 //! socket as descriptor 0. So the parent never makes this socket inheritable, and programs
 //! that other threads of the parent start do not inherit the socket. The child later moves
 //! its socket away from descriptor 0 ([`Channel::take_stdin`]).
+//!
+//! If a command such as `ssh` starts the worker, the command gets the socket as its
+//! descriptors 0 and 1, and passes the bytes on. The worker's end then has a descriptor for
+//! each direction, which may be pipes ([`Channel::take_stdio`]).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::{fcntl_dupfd_cloexec, retry_on_intr};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, read, retry_on_intr, write};
 use rustix::net::sockopt::socket_send_buffer_size;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -19,7 +24,7 @@ use rustix::net::{
     socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::stdio::{dup2_stdin, stdin};
+use rustix::stdio::{dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 
 use super::checked::Checked;
 use super::current_process::move_above_stdio;
@@ -34,7 +39,12 @@ const MOST_FILES: usize = 3;
 
 /// One end of a channel. When this end is dropped, the other end reads end-of-file.
 #[derive(Debug)]
-pub(crate) struct Channel(Checked);
+pub(crate) struct Channel {
+    /// The socket, or the descriptor to receive from.
+    input: Checked,
+    /// The descriptor to send to, or `None` if this is the socket.
+    output: Option<Checked>,
+}
 
 /// Creates a channel. Returns the end for this process, and the end for a child process.
 ///
@@ -48,7 +58,7 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    Ok((Channel(Checked::new(move_above_stdio(ours)?)), childs))
+    Ok((Channel::of_socket(move_above_stdio(ours)?), childs))
 }
 
 /// Returns an upper bound for the number of unread bytes in a channel. Returns the usual
@@ -62,7 +72,14 @@ impl Channel {
     /// Returns the other end of a pair, for a test that holds both ends.
     #[cfg(test)]
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self(Checked::new(socket))
+        Self::of_socket(socket)
+    }
+
+    fn of_socket(socket: OwnedFd) -> Self {
+        Self {
+            input: Checked::new(socket),
+            output: None,
+        }
     }
 
     /// Moves the end of the channel from descriptor 0 to a higher number, and opens an
@@ -73,29 +90,47 @@ impl Channel {
     /// Returns an error if descriptor 0 is closed, or if the system has no other descriptor
     /// left.
     pub(crate) fn take_stdin() -> io::Result<Self> {
-        // The channel gets a high number, because the program may close or reuse all low
-        // numbers.
-        let high = fcntl_dupfd_cloexec(stdin(), HIGH);
-        // The channel never gets the number of a standard descriptor (0 to 2), even if that
-        // descriptor is closed.
-        let moved = high.or_else(|_| fcntl_dupfd_cloexec(stdin(), 3))?;
+        let moved = move_high(stdin())?;
         dup2_stdin(empty_input()?)?;
-        Ok(Self(Checked::new(moved)))
+        Ok(Self::of_socket(moved))
     }
 
-    /// Returns `true` if the channel's descriptor still refers to the same socket.
+    /// Moves the two directions of the channel from the descriptors 0 and 1 to higher
+    /// numbers. Opens an empty input as descriptor 0, and makes descriptor 1 a copy of
+    /// descriptor 2: what a task prints cannot get into the channel.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if one of the three descriptors is closed, or if the system has no
+    /// other descriptor left.
+    pub(crate) fn take_stdio() -> io::Result<Self> {
+        let (input, output) = (move_high(stdin())?, move_high(stdout())?);
+        dup2_stdin(empty_input()?)?;
+        dup2_stdout(stderr())?;
+        Ok(Self {
+            input: Checked::new(input),
+            output: Some(Checked::new(output)),
+        })
+    }
+
+    /// Returns `true` if the channel's descriptors still refer to the same files.
     pub(crate) fn is_intact(&self) -> bool {
-        self.0.is_intact()
+        self.descriptors().all(Checked::is_intact)
     }
 
-    /// Returns `true` if the channel's descriptor is open, even if it refers to another file.
+    /// Returns `true` if the channel's descriptors are open, even if they refer to other
+    /// files.
     pub(crate) fn is_open(&self) -> bool {
-        self.0.is_open()
+        self.descriptors().all(Checked::is_open)
+    }
+
+    fn descriptors(&self) -> impl Iterator<Item = &Checked> {
+        [&self.input].into_iter().chain(&self.output)
     }
 
     /// Returns a time so short that code which takes less closes no descriptor.
     pub(crate) fn time_to_close(&self) -> Duration {
-        self.0.time_to_close()
+        self.input.time_to_close()
     }
 
     /// Sends as many bytes as the channel has room for, without waiting. A successful call
@@ -108,7 +143,7 @@ impl Channel {
     /// to a closed end does not raise SIGPIPE.
     pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        Ok(retry_on_intr(|| send(&self.0, bytes, flags))?)
+        Ok(retry_on_intr(|| send(&self.input, bytes, flags))?)
     }
 
     /// Like [`send_now`](Self::send_now), in a process whose tasks may have closed the
@@ -119,7 +154,7 @@ impl Channel {
     /// Returns the errors of [`send_now`](Self::send_now). Returns `EBADF` if the channel's
     /// descriptor was closed, even if another file now has the same number.
     pub(crate) fn send_checked_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.check()?;
+        self.input.check()?;
         self.send_now(bytes)
     }
 
@@ -137,7 +172,7 @@ impl Channel {
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let parts = [IoSlice::new(bytes)];
-        let sent = retry_on_intr(|| sendmsg(&self.0, &parts, &mut ancillary, flags))?;
+        let sent = retry_on_intr(|| sendmsg(&self.input, &parts, &mut ancillary, flags))?;
         if sent == bytes.len() {
             Ok(())
         } else {
@@ -152,13 +187,13 @@ impl Channel {
     ///
     /// Returns the errors of [`receive`](Self::receive).
     pub(crate) fn receive_with_files(&self, into: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        self.0.check()?;
+        self.input.check()?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
         let count = retry_on_intr(|| {
             let mut parts = [IoSliceMut::new(&mut *into)];
-            recvmsg(&self.0, &mut parts, &mut ancillary, flags)
+            recvmsg(&self.input, &mut parts, &mut ancillary, flags)
         })?
         .bytes;
         let files = ancillary.drain().filter_map(|message| match message {
@@ -177,9 +212,23 @@ impl Channel {
     /// the same number.
     pub(crate) fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            self.0.check()?;
-            let sent = retry_on_intr(|| send(&self.0, bytes, SendFlags::NOSIGNAL))?;
-            bytes = &bytes[sent..];
+            let sent = match &self.output {
+                None => {
+                    self.input.check()?;
+                    retry_on_intr(|| send(&self.input, bytes, SendFlags::NOSIGNAL))
+                }
+                Some(output) => {
+                    output.check()?;
+                    retry_on_intr(|| write(output, bytes))
+                }
+            };
+            match (sent, &self.output) {
+                (Ok(sent), _) => bytes = &bytes[sent..],
+                // The program that started this process may share the descriptor, and may
+                // have set the flag of the file.
+                (Err(Errno::AGAIN), Some(output)) => wait_for(output, PollFlags::OUT)?,
+                (Err(error), _) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -204,19 +253,66 @@ impl Channel {
     /// Returns `EBADF` if the channel's descriptor was closed, even if another file now has
     /// the same number.
     pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.check()?;
-        self.receive_with(into, RecvFlags::empty())
+        self.input.check()?;
+        if self.output.is_none() {
+            return self.receive_with(into, RecvFlags::empty());
+        }
+        loop {
+            match retry_on_intr(|| read(&self.input, &mut *into)) {
+                Err(Errno::AGAIN) => wait_for(&self.input, PollFlags::IN)?,
+                received => return Ok(received?),
+            }
+        }
+    }
+
+    /// Waits until bytes or end-of-file can be received, at most for the time `limit`.
+    /// Returns `false` if the time is over.
+    ///
+    /// # Errors
+    ///
+    /// Returns `EBADF` if the channel's descriptor was closed, and the errors of `poll`.
+    pub(crate) fn wait_for_bytes(&self, limit: Duration) -> io::Result<bool> {
+        self.input.check()?;
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+            match poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&left)) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn receive_with(&self, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
-        let (count, _) = retry_on_intr(|| recv(&self.0, &mut *into, flags))?;
+        let (count, _) = retry_on_intr(|| recv(&self.input, &mut *into, flags))?;
         Ok(count)
     }
 }
 
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.input.as_fd()
+    }
+}
+
+/// Moves a standard descriptor to a higher number.
+fn move_high(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // The channel gets a high number, because the program may close or reuse all low
+    // numbers.
+    let high = fcntl_dupfd_cloexec(descriptor, HIGH);
+    // The channel never gets the number of a standard descriptor (0 to 2), even if that
+    // descriptor is closed.
+    Ok(high.or_else(|_| fcntl_dupfd_cloexec(descriptor, 3))?)
+}
+
+/// Waits without a limit until the descriptor has one of the events.
+fn wait_for(descriptor: &Checked, events: PollFlags) -> io::Result<()> {
+    match poll(&mut [PollFd::new(descriptor, events)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

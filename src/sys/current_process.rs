@@ -1,6 +1,7 @@
 //! Functions that concern the whole current process, such as its rights, its standard
 //! descriptors, and its end.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
@@ -8,6 +9,7 @@ use std::ptr;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
+use rustix::system::uname;
 
 /// Returns `true` if the program was started with rights that its caller does not have
 /// (setuid, capabilities). A program with such rights must not trust its arguments and
@@ -28,6 +30,22 @@ pub(crate) fn is_main_thread() -> bool {
 /// process has more threads, or if the number of threads is unknown.
 pub(crate) fn has_one_thread() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+}
+
+/// Sets environment variables. Returns `false`, and sets none, if this process may have more
+/// than one thread.
+pub(crate) fn set_variables(variables: &[(OsString, OsString)]) -> bool {
+    let can_set = variables.is_empty() || has_one_thread();
+    for (name, value) in variables.iter().filter(|_| can_set) {
+        // SAFETY: this process has one thread, so no other thread reads the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+    can_set
+}
+
+/// Returns the name of this machine.
+pub(crate) fn host() -> String {
+    uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Moves the descriptor to a number above 2. If the program has closed stdin, stdout or

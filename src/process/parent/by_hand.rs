@@ -51,6 +51,7 @@ pub(super) fn pool_without_threads(transport: Transport, max_workers: usize) -> 
         record_timing: false,
         env: Vec::new(),
         current_dir: None,
+        launchers: Vec::new(),
         initialize: None,
     });
     pool.unwrap()
@@ -129,7 +130,7 @@ impl PoolByHand {
     }
 
     fn offer_memory(&self) -> OfferMemory {
-        let (key, files) = self.pool.launcher().offers.as_ref().expect("it has offers");
+        let (key, files) = self.pool.starter().offers.as_ref().expect("it has offers");
         OfferMemory::open(files, *key).unwrap()
     }
 

@@ -8,8 +8,8 @@
 //!                 └──────▶ worker_handle.rs ════════▶ one worker
 //!                 ▲         frames to and from it     ║
 //!  supervisor.rs ─┘◀══════════════════════════════════╝
-//!  one thread: reads replies, starts workers (launcher.rs), handles their ends
-//!     │                                               (worker_events.rs)
+//!  one thread: reads replies, starts workers (starter.rs), handles their ends
+//!     │                                               (worker_starts.rs, worker_events.rs)
 //!     ▼
 //!  collector.rs
 //!  the other thread: bytes to values (task.rs), callbacks
@@ -18,7 +18,10 @@
 #[cfg(test)]
 mod by_hand;
 mod collector;
-mod launcher;
+mod command;
+mod error_output;
+mod launched;
+mod launcher_states;
 mod offered_tasks;
 mod offers;
 mod polling;
@@ -29,12 +32,14 @@ mod process_handle;
 mod progress;
 mod queued_task;
 mod shutdown;
+mod starter;
 mod stats;
 mod submit;
 mod supervisor;
 mod task;
 mod worker_events;
 mod worker_handle;
+mod worker_starts;
 mod worker_timeouts;
 
 pub(super) use self::pool::{Pool, find};

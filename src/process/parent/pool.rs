@@ -44,15 +44,17 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::launcher::Launcher;
+use super::launcher_states::LauncherStates;
 use super::offered_tasks::OfferedTasks;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
+use super::starter::Starter;
 use crate::completion::{PoolId, new_pool_id};
 use crate::error::Error;
 use crate::executor::QueueCapacity;
 use crate::process::settings::{Config, Transport};
 use crate::process::transport::PoolOffers;
+use crate::process::wire::marker::EntryPoint;
 use crate::process::worker::entry;
 use crate::sync::{Condvar, Mutex, MutexGuard, global};
 use crate::sys::fork::{Origin, forget};
@@ -64,7 +66,7 @@ pub(in crate::process) struct Pool {
     /// threads.
     pub(super) origin: Origin,
     pub(super) config: Config,
-    pub(super) launcher: Launcher,
+    pub(super) starter: Starter,
     pub(super) state: Mutex<PoolState>,
     /// Notified when the collector ends, and when the last task is settled after the
     /// collector's end.
@@ -93,7 +95,16 @@ impl Pool {
         let entry_point =
             entry::entry_point().map_err(|refusal| Error::unsupported(refusal.to_string()))?;
         let offers = offers(&config).map_err(|error| Error::Spawn(Arc::new(error)))?;
-        let launcher = Launcher {
+        let launchers = config.launchers.clone();
+        if !launchers.is_empty() && entry_point != EntryPoint::Init {
+            return Err(Error::unsupported(
+                "the workers of a launcher begin in `concurrent_futures::init()`; call it first in \
+                 `main`",
+            ));
+        }
+        let launcher_states = LauncherStates::new(&launchers);
+        let starter = Starter {
+            launchers,
             offers: offers.as_ref().map(|offers| (offers.key(), offers.files())),
             entry_point,
             name: config.name.clone(),
@@ -112,9 +123,10 @@ impl Pool {
             origin,
             capacity: QueueCapacity::new(config.queue_capacity),
             config,
-            launcher,
+            starter,
             state: Mutex::new(PoolState {
                 offered: offers.map(OfferedTasks::new),
+                launchers: launcher_states,
                 ..PoolState::default()
             }),
             threads_ended: Condvar::new(),
@@ -134,8 +146,17 @@ impl Pool {
         &self.config
     }
 
-    pub(super) fn launcher(&self) -> &Launcher {
-        &self.launcher
+    pub(super) fn starter(&self) -> &Starter {
+        &self.starter
+    }
+
+    /// Returns the largest number of workers that the pool may have now.
+    fn most_workers(&self, state: &PoolState) -> usize {
+        let most = self.config.max_workers;
+        match state.launchers.is_empty() {
+            true => most,
+            false => most.min(state.launchers.count_possible()),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
@@ -193,12 +214,12 @@ impl Pool {
             state.count_starting() + state.idle.len(),
             state.count_workers(),
         );
-        let may_start = state.not_before.is_none()
-            && state.stopped.is_none()
-            && workers < self.config.max_workers;
+        let most_workers = self.most_workers(state);
+        let may_start =
+            state.not_before.is_none() && state.stopped.is_none() && workers < most_workers;
         let has_tasks = !state.queue.is_empty() || state.count_offered() > 0;
         if has_tasks && waiting > coming && may_start {
-            let more = (waiting - coming).min(self.config.max_workers - workers);
+            let more = (waiting - coming).min(most_workers - workers);
             state.to_spawn += more;
             state.needs_wakeup = true;
         }

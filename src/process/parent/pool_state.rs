@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use super::launcher_states::LauncherStates;
 use super::offered_tasks::OfferedTasks;
 use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
@@ -73,6 +74,8 @@ pub(super) struct PoolState {
     /// The tasks that the workers may take, or `None` if the pool sends each task to a
     /// worker.
     pub(super) offered: Option<OfferedTasks>,
+    /// The launchers that start the workers, or none if this process starts them.
+    pub(super) launchers: LauncherStates,
     /// The number of queued tasks that wait for a retry.
     pub(super) retries_queued: usize,
     pub(super) running: usize,

@@ -7,7 +7,8 @@
 //!   or decline the task (`WorkerHandle::progress`),
 //! * to send the remaining bytes of a message, or to read those of a message to it
 //!   (`progress` too),
-//! * to take an offer while it is idle (`WorkerHandle::take_limit`).
+//! * to take an offer while it is idle (`WorkerHandle::take_limit`),
+//! * to send any bytes, if a launcher's command has started it (`launched.rs`).
 //!
 //! A worker that was stopped (`SIGSTOP`), or whose stream a task has corrupted, makes no
 //! progress. The supervisor checks a worker a few times, and kills the worker if no byte
@@ -36,14 +37,22 @@ const CHECKS: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct Progress {
+    interval: Duration,
     next_check: Instant,
     checks_left: u32,
 }
 
 impl Progress {
     pub(super) fn from(now: Instant) -> Self {
+        Self::within(CHECKS * INTERVAL, now)
+    }
+
+    /// Returns a limit of another length.
+    pub(super) fn within(limit: Duration, now: Instant) -> Self {
+        let interval = limit / CHECKS;
         Self {
-            next_check: now + INTERVAL,
+            interval,
+            next_check: now + interval,
             checks_left: CHECKS,
         }
     }
@@ -69,7 +78,7 @@ impl Progress {
         if now < self.next_check {
             return false;
         }
-        self.next_check = now + INTERVAL;
+        self.next_check = now + self.interval;
         if is_needed || self.checks_left > 1 {
             self.checks_left -= 1;
         }

@@ -1,9 +1,10 @@
 //! A snapshot of a pool's counts.
 
+use super::launcher_states::LauncherState;
 use super::pool::Pool;
 use super::pool_state::PoolState;
-use super::worker_handle::WorkerState;
-use crate::executor::Stats;
+use super::worker_handle::{WorkerHandle, WorkerState};
+use crate::executor::{LauncherStats, Stats};
 
 impl Pool {
     /// Reads the replies that the workers have sent up to now.
@@ -48,14 +49,34 @@ impl Pool {
             failed: state.failed,
             cancelled: state.cancelled,
             replaced: state.replaced,
-            pids: state
-                .workers
-                .values()
-                .map(|handle| handle.process.pid())
-                .collect(),
+            pids: state.workers.values().map(WorkerHandle::pid).collect(),
+            launchers: state.launcher_stats(),
             broken: state.is_broken(),
         };
         self.wake_supervisor_if_needed(state);
         (stats, unread)
+    }
+}
+
+impl PoolState {
+    fn launcher_stats(&self) -> Vec<LauncherStats> {
+        let stats = |(index, launcher): (usize, &LauncherState)| {
+            let mut stats = LauncherStats::default();
+            stats.name.clone_from(&launcher.name);
+            stats.failed_starts = launcher.failures;
+            stats.left_out.clone_from(&launcher.left_out);
+            let launched = self
+                .workers
+                .values()
+                .filter_map(|handle| handle.launched.as_ref());
+            for worker in launched.filter(|worker| worker.launcher == index && worker.pid != 0) {
+                stats.pids.push(worker.pid);
+                if !stats.hosts.contains(&worker.host) {
+                    stats.hosts.push(worker.host.clone());
+                }
+            }
+            stats
+        };
+        self.launchers.iter().enumerate().map(stats).collect()
     }
 }

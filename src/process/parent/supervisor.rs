@@ -21,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::thread::set_current_timer_slack;
 
+use super::launched::Launched;
 use super::offered_tasks::OfferedTasks;
 use super::polling::BURST;
 use super::pool::Pool;
@@ -28,7 +29,6 @@ use super::pool_state::PoolState;
 use super::process_handle::Process;
 use super::progress::{self, Progress};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
-use super::worker_timeouts::START_LIMIT;
 use crate::error::End;
 use crate::process::transport::{SCRIBBLED, Watch};
 use crate::sys::spin::{self, spin};
@@ -84,13 +84,13 @@ pub(super) fn main(pool: &Arc<Pool>) {
     let mut state = pool.lock();
     loop {
         pool.begin_round(&mut state);
-        if let Some(number) = pool.next_start(&mut state) {
+        if let Some((number, launcher)) = pool.next_start(&mut state) {
             drop(state);
-            let launched = pool.launcher().launch(number);
+            let started = pool.starter().start(number, launcher);
             state = pool.lock();
-            match launched {
+            match started {
                 Ok(handle) => pool.worker_started(&mut state, number, handle),
-                Err(error) => pool.not_started(&mut state, error),
+                Err(error) => pool.not_started(&mut state, launcher, error),
             }
             continue;
         }
@@ -109,6 +109,10 @@ pub(super) fn main(pool: &Arc<Pool>) {
             .workers
             .values()
             .filter_map(|handle| handle.take_limit.as_ref());
+        let launched = state
+            .workers
+            .values()
+            .filter_map(|handle| handle.launched.as_ref());
         // If the pool has sent a task since the last round, the sleep has a timeout. A
         // submitting thread then does not have to wake the supervisor.
         let was_active = state.was_active;
@@ -117,6 +121,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
             .chain(take_limits.map(Progress::next_check))
             .chain(was_active.then(|| Instant::now() + progress::INTERVAL))
             .chain(state.workers.values().filter_map(WorkerHandle::next_check))
+            .chain(launched.map(Launched::next_check))
             .chain(state.not_before)
             .min();
         state.was_active = false;
@@ -347,6 +352,7 @@ impl Pool {
                 || handle.progress.is_some()
                 || handle.take_limit.is_some()
                 || handle.next_check().is_some()
+                || handle.launched.is_some()
         };
         if !state.workers.values().any(has_limit) {
             return;
@@ -358,6 +364,7 @@ impl Pool {
         let mut stalled = Vec::new();
         for (number, handle) in &mut state.workers {
             handle.check_if_due(now);
+            handle.check_connection(now);
             let take_limit = handle.take_limit.as_mut();
             let takes_none = take_limit.is_some_and(|limit| limit.is_given_up_if(now, is_any_open));
             let offer = handle.in_flight().and_then(|task| task.offer);
@@ -392,10 +399,7 @@ impl Pool {
                         .to_owned(),
                 ),
                 WorkerState::Busy(_) => KillReason::TimedOut,
-                WorkerState::Starting => KillReason::Misbehaved(format!(
-                    "it sent no message within {START_LIMIT:?} of its start; does its program reach \
-                     `concurrent_futures::init`?"
-                )),
+                WorkerState::Starting => KillReason::Misbehaved(handle.why_not_ready()),
                 WorkerState::Idle | WorkerState::Leaving => {
                     KillReason::Misbehaved("it did not end when it was told to".to_owned())
                 }

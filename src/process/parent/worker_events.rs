@@ -1,5 +1,5 @@
-//! The functions that handle the replies, the starts and the ends of workers. The
-//! supervisor calls these functions. `stats` also calls the functions that read replies.
+//! The functions that handle the replies and the ends of workers. The supervisor calls
+//! these functions. `stats` also calls the functions that read replies.
 //!
 //! # The end of a worker
 //!
@@ -18,14 +18,13 @@
 //! A pool breaks if an initializer fails, if a worker runs another program, if five workers
 //! in a row die before they begin a task, or if a worker cannot be started while the pool
 //! has no other worker. A pool that has other workers tries again later to start a worker.
-//! A broken pool refuses tasks with the cause of the break, and all its queued tasks fail.
+//! A pool with launchers breaks if an initializer fails, or when all its launchers are left
+//! out (`launcher_states.rs`). A broken pool refuses tasks with the cause of the break, and all its queued tasks fail.
 //! If a task ends its worker, only this task fails, and the pool does not break. With
 //! [`OnWorkerDeath::BreakPool`], the first death of a worker breaks the pool, and the pool
 //! kills its other workers.
 
-use std::io;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
@@ -33,27 +32,17 @@ use super::queued_task::{Answered, InFlight};
 use super::task::codec_error;
 use super::worker_handle::{IO_BUDGET, KillReason, WorkerHandle, WorkerState};
 use crate::encoded::Encoded;
-use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Side, WorkerDeath};
+use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Place, Side, WorkerDeath};
 use crate::process::settings::OnWorkerDeath;
-use crate::process::transport::PoolOffers;
 use crate::process::wire::answer::{Answer, InitializeFailure};
 use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::message::Reply;
-use crate::sys::shortage::Shortage;
 
 /// If this number of workers in a row die before they begin a task, the pool breaks.
 const FAILED_STARTS: u32 = 5;
 
 /// If this number of workers end while they read a task's call, the task fails.
 const SEND_ATTEMPTS: u32 = 3;
-
-/// The time that a pool with workers waits after it failed to start one more worker.
-const SHORTAGE: Duration = Duration::from_millis(500);
-
-/// The time that a pool without workers waits between two attempts to start a worker. The
-/// pool tries again, because a shortage of descriptors, processes or memory may be short.
-const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
-const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Pool {
     /// Reads the replies of a worker, and handles each reply.
@@ -84,29 +73,33 @@ impl Pool {
             return;
         }
         match reply {
-            Reply::Ready | Reply::Initialized => {
-                // A worker that was told to exit may still send `Ready` or `Initialized`.
-                if !matches!(handle.activity, WorkerState::Starting) {
-                    return;
-                }
+            // A worker that was told to exit may still send `Ready` or `Initialized`.
+            Reply::Ready(_) | Reply::Initialized
+                if !matches!(handle.activity, WorkerState::Starting) => {}
+            Reply::Ready(process) => {
                 handle.is_ready = true;
                 // The initializer has no deadline, because it is user code.
                 handle.deadline = None;
-                if reply == Reply::Initialized || !self.launcher.initializes() {
-                    handle.activity = WorkerState::Idle;
-                    state.idle.push(number);
-                    self.dispatch(state);
-                    let has_offers = state.count_offered() > 0;
-                    if let Some(handle) = state.workers.get_mut(&number) {
-                        let is_idle = matches!(handle.activity, WorkerState::Idle);
-                        handle.was_idle = is_idle && !has_offers;
-                    }
+                if let Some(launched) = &mut handle.launched {
+                    (launched.pid, launched.host) = (process.pid, process.host);
+                }
+                if !self.starter.initializes() {
+                    self.worker_initialized(state, number);
                 }
             }
+            Reply::Initialized => self.worker_initialized(state, number),
+            Reply::Pong => {}
             // The worker's failed start does not matter, because the pool has already told
             // the worker to exit.
             Reply::Refused(_) | Reply::InitializeFailed(_)
                 if matches!(handle.activity, WorkerState::Leaving) => {}
+            Reply::Refused(why) if handle.launched.is_some() => {
+                handle.kill(KillReason::Misbehaved(why.clone()));
+                if let Some(launched) = &handle.launched {
+                    state.launchers.leave_out(launched.launcher, &why);
+                }
+                self.break_down_without_launchers(state);
+            }
             Reply::Refused(why) => {
                 handle.kill(KillReason::Misbehaved(why.clone()));
                 self.break_down(state, Error::unsupported(why), BrokenPart::Start);
@@ -235,76 +228,6 @@ impl Pool {
         }
     }
 
-    // The supervisor calls the methods below when workers start and end.
-
-    /// Returns the number of the next worker if the supervisor has to start a worker. The
-    /// supervisor reports the result of the start by
-    /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started). A
-    /// number is left out if the offers could not tell it from that of a living worker.
-    pub(super) fn next_start(&self, state: &mut PoolState) -> Option<usize> {
-        if state.to_spawn == 0 {
-            return None;
-        }
-        state.starting = 1;
-        let is_free = |number: &usize| {
-            let mut others = state.workers.keys();
-            others.all(|other| PoolOffers::can_tell_apart(*number, *other))
-        };
-        let mut numbers = (state.started..).take(usize::from(u16::MAX));
-        let number = numbers.find(is_free).unwrap_or(state.started);
-        state.started = number + 1;
-        Some(number)
-    }
-
-    pub(super) fn worker_started(
-        &self,
-        state: &mut PoolState,
-        number: usize,
-        mut handle: WorkerHandle,
-    ) {
-        state.to_spawn -= 1;
-        state.starting = 0;
-        state.shortage = None;
-        if state.ended > 0 {
-            state.ended -= 1;
-            state.replaced += 1;
-        }
-        if let Some(kill_reason) = &state.stopped {
-            handle.kill(kill_reason.clone());
-        }
-        state.workers.insert(number, handle);
-        if state.closed.is_some() && state.count_waiting() == 0 {
-            if let Some(handle) = state.workers.get_mut(&number) {
-                handle.send_exit();
-            }
-        }
-    }
-
-    pub(super) fn not_started(&self, state: &mut PoolState, error: io::Error) {
-        state.to_spawn = 0;
-        state.starting = 0;
-        let now = Instant::now();
-        if !state.workers.is_empty() {
-            // The existing workers continue to run tasks, and only the next start is
-            // delayed.
-            state.not_before = now.checked_add(SHORTAGE);
-            return;
-        }
-        // Two failed starts belong to one shortage if the time between the two is less than
-        // half of the limit. Half of the limit is a long time, because a start may take
-        // long before it fails.
-        let recent = state
-            .shortage
-            .filter(|(_, last)| now - *last < SHORTAGE_LIMIT / 2);
-        let since = recent.map_or(now, |(since, _)| since);
-        state.shortage = Some((since, now));
-        if Shortage::of(&error).is_some() && now - since < SHORTAGE_LIMIT {
-            state.not_before = now.checked_add(SHORTAGE_WITHOUT_WORKERS);
-        } else {
-            self.break_down(state, Error::Spawn(Arc::new(error)), BrokenPart::Start);
-        }
-    }
-
     /// Handles the end of a worker's process, after the caller has read all its replies.
     pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
         self.assign_taken(state);
@@ -330,15 +253,22 @@ impl Pool {
         let in_flight = handle.take_in_flight();
         // A worker that was idle had started successfully, so its end does not count as a
         // failed start.
-        if is_death && !handle.has_begun && !handle.was_idle {
-            state.failed_starts += 1;
-        }
+        let is_failed_start = is_death && !handle.has_begun && !handle.was_idle;
         let explained = match end {
             End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
             _ => None,
         };
+        let place = handle.launched.as_ref().map(|launched| Place {
+            launcher: state.launchers.name(launched.launcher).to_owned(),
+            host: Some(launched.host.clone()).filter(|host| !host.is_empty()),
+            is_connected: launched.is_connected,
+            last_lines: handle
+                .text_before_greeting()
+                .or_else(|| launched.errors.last_lines()),
+        });
         let death = DeathParts {
-            pid: handle.process.pid(),
+            pid: handle.pid(),
+            place,
             end,
             task: in_flight
                 .as_ref()
@@ -360,14 +290,24 @@ impl Pool {
             let capacity = handle.capacity();
             self.requeue_or_fail(state, in_flight, handle.kill_reason, &death, capacity);
         }
-        let death = Error::WorkerDied(WorkerDeath::new(death));
+        let death = WorkerDeath::new(death);
+        match &handle.launched {
+            Some(launched) => {
+                let why = is_failed_start.then(|| death.why_not_started());
+                let index = launched.launcher;
+                state.launchers.ended(index, why.as_deref(), Instant::now());
+                self.break_down_without_launchers(state);
+            }
+            None => state.failed_starts += u32::from(is_failed_start),
+        }
+        let death = Error::WorkerDied(death);
         if is_death && self.breaks_on_death() {
             self.break_down(state, death, BrokenPart::Policy);
             self.stop(state, KillReason::Broken);
         } else if state.failed_starts >= FAILED_STARTS {
             let part = BrokenPart::Starts {
                 workers: state.failed_starts,
-                look_at: self.launcher.runs_before_tasks(),
+                look_at: self.starter.runs_before_tasks(),
             };
             self.break_down(state, death, part);
         }
@@ -416,7 +356,7 @@ impl Pool {
     /// task.
     fn moment_of(&self, handle: &WorkerHandle) -> Moment {
         match &handle.activity {
-            WorkerState::Starting if handle.is_ready && self.launcher.initializes() => {
+            WorkerState::Starting if handle.is_ready && self.starter.initializes() => {
                 Moment::Initializing
             }
             WorkerState::Starting => Moment::Starting,

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
+use super::launched::{Launched, Silence};
 use super::process_handle::Process;
 use super::progress::{Checks, Progress};
 use super::queued_task::InFlight;
@@ -44,7 +45,7 @@ use crate::encoded::Encoded;
 use crate::process::transport::{ParentEnd, SCRIBBLED, Watch};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Kind, bare, holds};
-use crate::process::wire::message::{self, FOREIGN_BYTES, Reply};
+use crate::process::wire::message::{self, FOREIGN_BYTES, LONGEST_HOST, Reply};
 use crate::sys::spin::is_elsewhere;
 
 /// The number of bytes that one call may read from one worker, or write to one worker. The
@@ -131,6 +132,9 @@ pub(super) struct WorkerHandle {
     /// The limited time in which the worker, which is idle, has to take an offer, unless
     /// another worker takes it. `None` while there is no offer that the worker has to take.
     pub(super) take_limit: Option<Progress>,
+    /// The launcher of the worker, and the state of the connection to it. `None` if this
+    /// process has started the worker.
+    pub(super) launched: Option<Launched>,
 }
 
 impl WorkerHandle {
@@ -159,6 +163,7 @@ impl WorkerHandle {
             has_begun: false,
             last_begun: 0,
             take_limit: None,
+            launched: None,
         }
     }
 
@@ -398,6 +403,7 @@ impl WorkerHandle {
                     let is_all = count < size && !self.end.is_shared();
                     self.inbox.advance(count);
                     self.has_moved();
+                    self.has_spoken();
                     *budget = budget.saturating_sub(count);
                     if is_all {
                         // A read of fewer bytes than fit into the buffer has emptied the
@@ -411,7 +417,12 @@ impl WorkerHandle {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    return Err(SCRIBBLED.to_owned());
+                    return Err(match self.end.is_greeted() {
+                        true => SCRIBBLED.to_owned(),
+                        false => {
+                            "its command has written much, and no worker has spoken".to_owned()
+                        }
+                    });
                 }
                 // The error `ECONNRESET` says that the worker ended before it had read all
                 // bytes that the parent sent.
@@ -510,10 +521,11 @@ impl WorkerHandle {
         length: usize,
         may_begin: &dyn Fn(u64) -> bool,
     ) -> Result<(), String> {
-        use Kind::{Declined, Fetch, InitializeFailed, Initialized, Ready, Refused, Started};
+        use Kind::{Declined, Fetch, InitializeFailed, Initialized, Pong, Ready, Refused, Started};
         let may_come = match (&self.activity, kind) {
             // The pool ignores the messages of a worker that is being killed.
             _ if self.is_being_killed() => true,
+            (_, Pong) => self.launched.is_some() && self.is_ready,
             (WorkerState::Starting, Ready | Refused) => !self.is_ready,
             (WorkerState::Starting, Initialized | InitializeFailed) => self.is_ready,
             (WorkerState::Leaving, Ready | Refused) => !self.is_ready,
@@ -536,13 +548,16 @@ impl WorkerHandle {
         };
         // These messages have no payload. If such a message had a payload that arrived byte
         // by byte, each byte would extend the worker's time limit.
-        let has_payload = !matches!(kind, Ready | Initialized | Started | Fetch | Declined);
-        let may_be_so_long = length == 0 || has_payload;
+        let is_start = matches!(kind, Ready | Initialized | Started);
+        let is_bare = is_start || matches!(kind, Fetch | Declined | Pong);
+        let has_host = kind == Ready && self.launched.is_some() && length <= LONGEST_HOST;
+        let may_be_so_long = length == 0 || !is_bare || has_host;
         if may_come && may_be_so_long {
             return Ok(());
         }
         let what = match kind {
             _ if may_come => "it sent a message that is longer than such messages are",
+            Pong => "it answered a question that it was not asked",
             Started | Fetch | Declined => "it began a task that it was not given",
             Ready | Refused | Initialized | InitializeFailed => {
                 "it spoke of its start when it had said that it was ready"
@@ -556,6 +571,68 @@ impl WorkerHandle {
     /// or to send the remaining bytes of a frame.
     pub(super) fn expect_progress(&mut self) {
         self.progress = Some(Progress::from(Instant::now()));
+    }
+
+    /// Records that bytes of a launched worker have arrived.
+    fn has_spoken(&mut self) {
+        let Some(launched) = &mut self.launched else {
+            return;
+        };
+        launched.has_spoken(Instant::now());
+        if !std::mem::replace(&mut launched.is_connected, true) {
+            // The next stage of the start begins.
+            let limit = launched.start_limit;
+            self.set_deadline_in(limit);
+        }
+    }
+
+    /// Checks the connection of a launched worker, and kills a worker whose connection has
+    /// been silent for too long.
+    pub(super) fn check_connection(&mut self, now: Instant) {
+        let is_ready = self.is_ready;
+        let Some(launched) = &mut self.launched else {
+            return;
+        };
+        match launched.check(now, is_ready) {
+            Silence::None => {}
+            // Bytes that wait for room show the worker that the parent lives.
+            Silence::Ping if !self.outbox.is_empty() => {}
+            Silence::Ping => self.send(Arc::new(bare(Kind::Ping, 0).to_vec().into())),
+            Silence::Lost => {
+                let what = launched.why_lost();
+                self.kill(KillReason::Misbehaved(what));
+            }
+        }
+    }
+
+    /// Returns the reason why the pool kills a worker that was not ready in time.
+    pub(super) fn why_not_ready(&self) -> String {
+        match &self.launched {
+            Some(launched) if !launched.is_connected => format!(
+                "the command did not start the program within {:?}",
+                launched.start_limit
+            ),
+            launched => {
+                let limit = launched.as_ref().map_or(START_LIMIT, |it| it.start_limit);
+                format!(
+                    "it sent no message within {limit:?} of its start; does its program reach \
+                     `concurrent_futures::init`?"
+                )
+            }
+        }
+    }
+
+    /// Returns the id of the worker's process, on the worker's host.
+    pub(super) fn pid(&self) -> u32 {
+        let launched = self.launched.as_ref().filter(|launched| launched.pid != 0);
+        launched.map_or_else(|| self.process.pid(), |launched| launched.pid)
+    }
+
+    /// Returns the end of what a launcher's command has written to its standard output in
+    /// place of the worker.
+    pub(super) fn text_before_greeting(&self) -> Option<String> {
+        let text = self.end.text_before_greeting();
+        text.filter(|_| !self.end.is_greeted())
     }
 
     fn has_moved(&mut self) {
@@ -625,7 +702,7 @@ impl WorkerHandle {
         let _: io::Result<()> = self.process.kill();
     }
 
-    fn set_deadline_in(&mut self, time: Duration) {
+    pub(super) fn set_deadline_in(&mut self, time: Duration) {
         if !self.is_being_killed() {
             self.deadline = Instant::now().checked_add(time);
         }

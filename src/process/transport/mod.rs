@@ -4,9 +4,10 @@
 //! | transport | bytes travel | the other process is woken |
 //! |---|---|---|
 //! | *socket* | through the socket | by the bytes |
+//! | *command* | through the standard input and output of a command, such as `ssh`, that has started the worker | by the bytes |
 //! | *shared* | through two rings (`ring.rs`) in memory that both processes map (`rings.rs`), and short calls through the offers (`offers.rs`) | by a byte in the socket, only if it sleeps |
 //!
-//! Both transports need the socket: its end-of-file says that the other process has closed
+//! The parent's end of each transport is a socket: its end-of-file says that the other process has closed
 //! its end or has ended, and `poll` can wait for it together with other descriptors. The
 //! first message, `Hello`, travels through the socket, and brings the files of the shared
 //! memory. All other messages of the shared transport travel through the rings, except that
@@ -23,9 +24,9 @@
 //! # The two ends
 //!
 //! [`ParentEnd`], and [`WorkerSender`] with [`WorkerReceiver`], have the same methods on
-//! both transports: to send bytes, and to receive bytes. No transport knows frames or
-//! futures. A third transport, for instance over the standard input and output of a
-//! command, is one more variant of both.
+//! the first and the last transport: to send bytes, and to receive bytes. No transport knows
+//! frames or futures. The worker's end of the transport through a command is a thread that
+//! receives all messages (`worker/connection.rs`).
 
 #[cfg(not(concurrent_futures_loom))]
 mod offer_memory;

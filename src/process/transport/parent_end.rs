@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::ring::{Next, Receiver, Room, Scribbled, Sender};
 use super::rings::{Part, RING_BYTES, Rings};
 use super::{CHECK, WAITING, WAKE_UP};
+use crate::process::wire::greeting::{NoGreeting, Search};
 use crate::sys::channel::{self, Channel};
 
 /// The parent's end of the transport to one worker.
@@ -14,6 +15,11 @@ pub(crate) struct ParentEnd {
     channel: Arc<Channel>,
     /// The shared memory, or `None` if all bytes travel through the socket.
     shared: Option<Shared>,
+    /// The search for the greeting, which comes first if a command has started the worker.
+    /// `None` if no greeting comes.
+    greeting: Option<Search>,
+    /// `true` unless the greeting is still to come.
+    is_greeted: bool,
 }
 
 struct Shared {
@@ -46,7 +52,30 @@ impl ParentEnd {
         Self {
             channel: Arc::new(channel),
             shared,
+            greeting: None,
+            is_greeted: true,
         }
+    }
+
+    /// Returns the end of a transport through the standard input and output of a command,
+    /// which may write other text before the worker's greeting.
+    pub(crate) fn through_command(channel: Channel) -> Self {
+        Self {
+            greeting: Some(Search::default()),
+            is_greeted: false,
+            ..Self::new(channel, None)
+        }
+    }
+
+    /// Returns `true` unless the greeting is still to come.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.is_greeted
+    }
+
+    /// Returns the end of the text that has come in place of the greeting.
+    pub(crate) fn text_before_greeting(&self) -> Option<String> {
+        let text = self.greeting.as_ref().map(Search::skipped_text);
+        text.filter(|text| !text.is_empty())
     }
 
     /// Returns the largest number of sent bytes that the worker may not have read.
@@ -85,9 +114,12 @@ impl ParentEnd {
     /// # Errors
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived. Returns
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten,
-    /// and the errors of the socket.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten, or if
+    /// a command has written much text and no greeting, and the errors of the socket.
     pub(crate) fn receive_now(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if !self.is_greeted {
+            return self.receive_greeting(into);
+        }
         let Some(shared) = &mut self.shared else {
             return self.channel.receive_now(into);
         };
@@ -103,6 +135,26 @@ impl ParentEnd {
             received => {
                 shared.has_begun = true;
                 received.map_err(scribbled)
+            }
+        }
+    }
+
+    /// Receives bytes up to the greeting, and those behind it that have come with it.
+    fn receive_greeting(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.channel.receive_now(into)?;
+            if count == 0 {
+                return Ok(0);
+            }
+            let search = self.greeting.get_or_insert_default();
+            let found = search.find(&into[..count]);
+            if let Some(end) = found.map_err(|NoGreeting| io::ErrorKind::InvalidData)? {
+                self.is_greeted = true;
+                if end == count {
+                    return self.channel.receive_now(into);
+                }
+                into.copy_within(end..count, 0);
+                return Ok(count - end);
             }
         }
     }

@@ -38,6 +38,7 @@ pub(crate) enum Kind {
     LongTask = 0x05,
     Hold = 0x06,
     Release = 0x07,
+    Ping = 0x08,
     // Kinds that the worker sends to the parent.
     Ready = 0x11,
     Refused = 0x12,
@@ -50,12 +51,13 @@ pub(crate) enum Kind {
     Unencodable = 0x19,
     Fetch = 0x1a,
     Declined = 0x1b,
+    Pong = 0x1c,
     // The kind of an item of a chunk, or of an initializer's error (`items.rs`).
     Item = 0x21,
 }
 
 impl Kind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::Hello,
         Self::Initialize,
         Self::Task,
@@ -63,6 +65,7 @@ impl Kind {
         Self::LongTask,
         Self::Hold,
         Self::Release,
+        Self::Ping,
         Self::Ready,
         Self::Refused,
         Self::Initialized,
@@ -74,6 +77,7 @@ impl Kind {
         Self::Unencodable,
         Self::Fetch,
         Self::Declined,
+        Self::Pong,
         Self::Item,
     ];
 

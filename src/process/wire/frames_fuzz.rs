@@ -6,13 +6,16 @@
 //! same whatever the pieces. A message that was read is written and read again as the same
 //! message.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use super::answer::{Answer, InitializeFailure, WirePanic, answers, run_time, write_fault};
 use super::assembler::Assembler;
 use super::call::Call;
 use super::codec::{self, CodecFault};
 use super::frame::{Frame, FrameWriter, HEADER, Header, Kind, holds, set_cpu};
 use super::items::{HEAD, ItemWriter, Items};
-use super::message::{Hello, Reply, Request, refused};
+use super::message::{Elsewhere, Hello, Reply, Request, refused};
 use super::program::Program;
 use crate::encoded::Encoded;
 use crate::process::fuzz_input::Input;
@@ -49,6 +52,20 @@ fn fault(input: &mut Input<'_>) -> CodecFault {
     }
 }
 
+fn elsewhere(input: &mut Input<'_>) -> Elsewhere {
+    let variables = input.byte() % 3;
+    Elsewhere {
+        silence: Duration::from_millis(input.u64()),
+        // An empty folder is none.
+        folder: Some(text(input))
+            .filter(|folder| !folder.is_empty())
+            .map(PathBuf::from),
+        variables: (0..variables)
+            .map(|_| (text(input).into(), text(input).into()))
+            .collect(),
+    }
+}
+
 /// Appends a frame that one of the two processes could send.
 fn append(input: &mut Input<'_>, out: &mut Vec<u8>, depth: u32) {
     let task = u64::from(input.byte());
@@ -65,6 +82,7 @@ fn append(input: &mut Input<'_>, out: &mut Vec<u8>, depth: u32) {
                 name: text(input),
                 rings: maybe(input, |input| input.u64()),
                 offers: maybe(input, |input| (input.u64(), input.byte() % 2 == 0)),
+                elsewhere: maybe(input, elsewhere),
             };
             out.extend(hello.frame());
         }

@@ -8,17 +8,30 @@
 //! ```text
 //! | version, build id and name: for each a length u64 and the bytes |
 //! | headers u64 | anchor u64 | number u64 | key of the rings u64 | key of the offers u64 |
-//! | u8: RINGS, OFFERS, OFFERS_LATER |
+//! | u8: RINGS, OFFERS, OFFERS_LATER, ELSEWHERE |
 //! ```
+//!
+//! If a command such as `ssh` has started the worker, the rest follows:
+//!
+//! ```text
+//! | silence in milliseconds u64 | folder | number of variables u64 |
+//! | for each variable its name and its value |
+//! ```
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::frame::{FrameWriter, Kind, ProtocolError};
 use super::program::Program;
 
-/// The bits of the last byte: the keys that there are, and the second part of
-/// [`Hello::offers`].
+/// The bits of the last byte: the keys that there are, the second part of
+/// [`Hello::offers`], and [`Hello::elsewhere`].
 const RINGS: u8 = 1;
 const OFFERS: u8 = 2;
 const OFFERS_LATER: u8 = 4;
+const ELSEWHERE: u8 = 8;
 
 /// The first message to a worker: the parent's program, and the worker's number and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +48,21 @@ pub(crate) struct Hello {
     /// The key of the offers, whose two files come next, and `true` if the worker takes
     /// offers only after it has run its initializer. `None` if the worker takes no offers.
     pub(crate) offers: Option<(u64, bool)>,
+    /// The settings of a worker that a command such as `ssh` has started, or `None` for any
+    /// other worker.
+    pub(crate) elsewhere: Option<Elsewhere>,
+}
+
+/// The settings of a worker that inherits nothing from its parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    /// The time after which the worker ends if nothing has arrived from its parent.
+    pub(crate) silence: Duration,
+    /// The folder in which the worker runs its tasks, or `None` for the one in which the
+    /// command has started it.
+    pub(crate) folder: Option<PathBuf>,
+    /// The environment variables that the worker sets.
+    pub(crate) variables: Vec<(OsString, OsString)>,
 }
 
 impl Hello {
@@ -43,14 +71,9 @@ impl Hello {
         let mut out = Vec::new();
         let open = FrameWriter::begin(&mut out, Kind::Hello, 0);
         let program = &self.program;
-        for text in [
-            program.version.as_bytes(),
-            &program.build_id,
-            self.name.as_bytes(),
-        ] {
-            out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-            out.extend_from_slice(text);
-        }
+        write_bytes(&mut out, program.version.as_bytes());
+        write_bytes(&mut out, &program.build_id);
+        write_bytes(&mut out, self.name.as_bytes());
         let offers = self.offers.unwrap_or_default();
         let rings = self.rings.unwrap_or_default();
         for word in [
@@ -66,8 +89,12 @@ impl Hello {
         out.push(
             bit(self.rings.is_some(), RINGS)
                 | bit(self.offers.is_some(), OFFERS)
-                | bit(offers.1, OFFERS_LATER),
+                | bit(offers.1, OFFERS_LATER)
+                | bit(self.elsewhere.is_some(), ELSEWHERE),
         );
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.write(&mut out);
+        }
         open.close(&mut out);
         out
     }
@@ -77,6 +104,25 @@ impl Hello {
         let hello = rest.hello().filter(|_| rest.0.is_empty());
         hello.ok_or_else(|| ProtocolError::new("a greeting that makes no sense"))
     }
+}
+
+impl Elsewhere {
+    fn write(&self, out: &mut Vec<u8>) {
+        let silence = u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX);
+        let folder = self.folder.as_deref().unwrap_or(Path::new(""));
+        out.extend_from_slice(&silence.to_le_bytes());
+        write_bytes(out, folder.as_os_str().as_bytes());
+        out.extend_from_slice(&(self.variables.len() as u64).to_le_bytes());
+        for (name, value) in &self.variables {
+            write_bytes(out, name.as_bytes());
+            write_bytes(out, value.as_bytes());
+        }
+    }
+}
+
+fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
 }
 
 /// The bytes of the message that were not read yet.
@@ -97,12 +143,33 @@ impl Rest<'_> {
         let (bits, rest) = self.0.split_first()?;
         self.0 = rest;
         let has = |bit| bits & bit != 0;
+        let elsewhere = if has(ELSEWHERE) {
+            Some(self.elsewhere()?)
+        } else {
+            None
+        };
         Some(Hello {
             program,
             number,
             name,
             rings: has(RINGS).then_some(rings),
             offers: has(OFFERS).then_some((offers, has(OFFERS_LATER))),
+            elsewhere,
+        })
+    }
+
+    fn elsewhere(&mut self) -> Option<Elsewhere> {
+        let silence = Duration::from_millis(self.word()?);
+        let folder = Some(self.bytes()?).filter(|folder| !folder.is_empty());
+        let mut variables = Vec::new();
+        for _ in 0..self.word()? {
+            let name = OsString::from_vec(self.bytes()?);
+            variables.push((name, OsString::from_vec(self.bytes()?)));
+        }
+        Some(Elsewhere {
+            silence,
+            folder: folder.map(|folder| OsString::from_vec(folder).into()),
+            variables,
         })
     }
 
@@ -127,11 +194,21 @@ mod tests {
 
     #[test]
     fn a_greeting_arrives_as_it_was() {
-        for (rings, offers) in [
-            (None, None),
-            (Some(0), None),
-            (None, Some((7, false))),
-            (Some(u64::MAX), Some((0, true))),
+        let elsewhere = |folder: Option<&str>| Elsewhere {
+            silence: Duration::from_millis(1500),
+            folder: folder.map(PathBuf::from),
+            variables: vec![
+                ("PLACE".into(), OsString::from_vec(vec![0xff])),
+                ("EMPTY".into(), "".into()),
+            ],
+        };
+        for (rings, offers, elsewhere) in [
+            (None, None, None),
+            (Some(0), None, None),
+            (None, Some((7, false)), None),
+            (Some(u64::MAX), Some((0, true)), None),
+            (None, None, Some(elsewhere(None))),
+            (None, None, Some(elsewhere(Some("/a folder")))),
         ] {
             let hello = Hello {
                 program: Program::current(),
@@ -139,6 +216,7 @@ mod tests {
                 name: "worker_3 \u{e4}".to_owned(),
                 rings,
                 offers,
+                elsewhere,
             };
             let bytes = hello.frame();
             assert_eq!(Hello::read(&bytes[HEADER..]), Ok(hello));

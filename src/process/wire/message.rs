@@ -7,6 +7,7 @@
 //! Initialize(call, args)   at most once      Initialized | InitializeFailed(why)
 //! Task(call, args)         any number        Started, then one Answer
 //! Exit                     last              ends, with code 0
+//! Ping                     at any time       Pong, at any time
 //! ```
 //!
 //! The parent may send several frames without waiting for an answer, because the worker
@@ -15,16 +16,20 @@
 //! process, the pool treats the task as the cause. The worker ends after it has sent
 //! `Refused` or `InitializeFailed`.
 //!
+//! `Ping` and `Pong` show that the connection to a worker works which a command such as
+//! `ssh` has started; other workers get no `Ping`. The `Ready` of such a worker brings the
+//! worker's pid and the name of its host.
+//!
 //! A chunk of a map is one task. The arguments of a chunk's task are its items (`items.rs`),
 //! and the value consists of an answer for each item, and of the run time of the chunk, as a
 //! `u64` of nanoseconds.
 
-pub(crate) use super::hello::Hello;
+pub(crate) use super::hello::{Elsewhere, Hello};
 
 use super::answer::{Answer, InitializeFailure};
 use super::call::Call;
 use super::fields::{read, whole};
-use super::frame::{Frame, Kind, ProtocolError, bare};
+use super::frame::{Frame, FrameWriter, Kind, ProtocolError, bare};
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
@@ -47,6 +52,7 @@ pub(crate) enum Request {
     /// The worker takes no offer until `Release` arrives.
     Hold,
     Release,
+    Ping,
     Exit,
 }
 
@@ -59,6 +65,7 @@ impl Request {
             Kind::LongTask => Ok(Self::LongTask(frame.task)),
             Kind::Hold => Ok(Self::Hold),
             Kind::Release => Ok(Self::Release),
+            Kind::Ping => Ok(Self::Ping),
             Kind::Exit => Ok(Self::Exit),
             kind => Err(ProtocolError::new(format!("{kind:?} from a parent"))),
         }
@@ -92,10 +99,31 @@ impl Work {
     }
 }
 
+/// The process of a worker that can begin, as the worker sees it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadyOn {
+    pub(crate) pid: u32,
+    pub(crate) host: String,
+}
+
+/// The largest number of bytes of a host's name in `Ready`.
+pub(crate) const LONGEST_HOST: usize = 256;
+
+/// Returns the frame of the message `Ready` of a worker that a command has started.
+pub(crate) fn ready_on(host: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let open = FrameWriter::begin(&mut out, Kind::Ready, u64::from(std::process::id()));
+    let length = host.len().min(LONGEST_HOST);
+    out.extend_from_slice(&host.as_bytes()[..length]);
+    open.close(&mut out);
+    out
+}
+
 /// A message from a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Ready,
+    /// The worker can begin. The pid and the host are empty if no command started it.
+    Ready(ReadyOn),
     Refused(String),
     Initialized,
     InitializeFailed(InitializeFailure),
@@ -104,13 +132,17 @@ pub(crate) enum Reply {
     Fetch(u64),
     /// The worker does not begin the task of the offer with this number.
     Declined(u64),
+    Pong,
     Answer(u64, Answer<Encoded>),
 }
 
 impl Reply {
     pub(crate) fn of(frame: Frame) -> Result<Self, ProtocolError> {
         match frame.kind {
-            Kind::Ready => Ok(Self::Ready),
+            Kind::Ready => Ok(Self::Ready(ReadyOn {
+                pid: u32::try_from(frame.task).unwrap_or(0),
+                host: String::from_utf8_lossy(&frame.payload.bytes).into_owned(),
+            })),
             Kind::Refused => read("refusal", &frame.payload.bytes).map(Self::Refused),
             Kind::Initialized => Ok(Self::Initialized),
             Kind::InitializeFailed => {
@@ -119,6 +151,7 @@ impl Reply {
             Kind::Started => Ok(Self::Started(frame.task)),
             Kind::Fetch => Ok(Self::Fetch(frame.task)),
             Kind::Declined => Ok(Self::Declined(frame.task)),
+            Kind::Pong => Ok(Self::Pong),
             Kind::Returned => Ok(Self::Answer(frame.task, Answer::Returned(frame.payload))),
             kind => Answer::read(kind, &frame.payload.bytes).map(|a| Self::Answer(frame.task, a)),
         }
@@ -150,6 +183,7 @@ mod tests {
             name: "worker_3".to_owned(),
             rings: Some(u64::MAX),
             offers: Some((1, true)),
+            elsewhere: None,
         }
     }
 

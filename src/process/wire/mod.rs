@@ -16,6 +16,7 @@ mod fields;
 pub(crate) mod frame;
 #[cfg(any(test, concurrent_futures_fuzz))]
 pub(super) mod frames_fuzz;
+pub(crate) mod greeting;
 mod hello;
 mod items;
 pub(crate) mod marker;

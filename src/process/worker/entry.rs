@@ -24,6 +24,14 @@
 //! | orphan | names the maker | has ended | exits at once |
 //! | refused | names the maker | our parent, but a check fails | exits with a message |
 //! | worker | names the maker | our parent, and all checks pass | becomes a worker at the entry that the marker names |
+//! | refused | says `elsewhere` | any, or no socket | exits with a message, if a check fails |
+//! | elsewhere | says `elsewhere` | any, or no socket | becomes a worker in [`init`] |
+//!
+//! A command such as `ssh` starts a process with the role *elsewhere* (`elsewhere.rs`). This
+//! process cannot know its parent. So it becomes a worker only in a program that calls
+//! [`init`], and it checks only its own rights, the loader, and that descriptor 0 is no
+//! terminal. The marker is a variable and not an argument, because many programs pass
+//! arguments on that a stranger has chosen, and few pass on variables.
 //!
 //! There are four *checks*. This process has no more rights than its caller (setuid,
 //! capabilities). The parent runs as the same user as this process. The user did not start
@@ -48,13 +56,13 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal, stdin};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::serve;
+use super::{elsewhere, serve};
 use crate::process::wire::exit_code::ExitCode;
-use crate::process::wire::marker::{EntryPoint, VARIABLE};
+use crate::process::wire::marker::{ELSEWHERE, EntryPoint, VARIABLE};
 use crate::process::wire::message::refused;
 use crate::process::wire::program::Program;
 use crate::sys::channel::Channel;
@@ -96,7 +104,13 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
         StartupRole::AsWorker(entry_point, _) if IS_WORKER.load(Ordering::Relaxed) => {
             return Ok(*entry_point);
         }
-        StartupRole::AsWorker(..) | StartupRole::Rejected => refuse_to_be_a_parent(),
+        // ORDERING: as above.
+        StartupRole::Elsewhere(_) if IS_WORKER.load(Ordering::Relaxed) => {
+            return Ok(EntryPoint::Init);
+        }
+        StartupRole::AsWorker(..) | StartupRole::Elsewhere(_) | StartupRole::Rejected => {
+            refuse_to_be_a_parent()
+        }
     }
     // ORDERING: `Relaxed` is enough, because `POOL_WANTED` publishes no other data.
     POOL_WANTED.store(true, Ordering::Relaxed);
@@ -143,14 +157,18 @@ fn refuse_to_be_a_parent() -> ! {
 /// sends `Refused` to its parent, so that the parent does not start another worker.
 fn refuse(why: &str) -> ! {
     current_process::ensure_stdio_open();
-    eprintln!(
-        "concurrent-futures: this process was started as a worker of a process pool, but \
-         {why}"
-    );
+    report(why);
     let words = refused(&format!("no worker can begin: {why}"));
     // An error is ignored, because a parent that has ended needs no answer.
     let _ = Channel::take_stdin().and_then(|channel| channel.send_all(&words));
     ExitCode::CannotBegin.end()
+}
+
+fn report(why: &str) {
+    eprintln!(
+        "concurrent-futures: this process was started as a worker of a process pool, but \
+         {why}"
+    );
 }
 
 /// Makes this process a worker if a process pool has started it as a worker. `init` is the
@@ -170,8 +188,14 @@ pub(crate) fn init() {
     if IS_WORKER.load(Ordering::Relaxed) {
         return;
     }
-    if let StartupRole::AsWorker(_, parent) = enter() {
-        become_worker(EntryPoint::Init, parent);
+    match enter() {
+        StartupRole::AsWorker(_, parent) => become_worker(EntryPoint::Init, parent),
+        StartupRole::Elsewhere(None) => become_worker_elsewhere(),
+        StartupRole::Elsewhere(Some(why)) => {
+            report(why);
+            elsewhere::refuse_to_begin(why)
+        }
+        StartupRole::Program | StartupRole::Rejected => {}
     }
 }
 
@@ -180,6 +204,12 @@ fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     // after this store.
     IS_WORKER.store(true, Ordering::Relaxed);
     serve::run(entry_point, parent)
+}
+
+fn become_worker_elsewhere() -> ! {
+    // ORDERING: `Relaxed` is enough, as in `become_worker`.
+    IS_WORKER.store(true, Ordering::Relaxed);
+    elsewhere::run()
 }
 
 /// `true` once the hook has run, which shows that the hook is part of this program.
@@ -198,6 +228,9 @@ static IS_WORKER: AtomicBool = AtomicBool::new(false);
 enum StartupRole {
     Program,
     AsWorker(EntryPoint, Parent),
+    /// A command such as `ssh` has started this process as a worker. The text is the reason
+    /// why the process cannot become a worker.
+    Elsewhere(Option<&'static str>),
     Rejected,
 }
 
@@ -225,6 +258,9 @@ fn enter() -> &'static StartupRole {
 }
 
 fn role_by(marker: &OsStr) -> StartupRole {
+    if marker == ELSEWHERE {
+        return StartupRole::Elsewhere(failed_check_elsewhere());
+    }
     let Some(peer) = Peer::of_stdin() else {
         return StartupRole::Program;
     };
@@ -259,6 +295,24 @@ fn role_by(marker: &OsStr) -> StartupRole {
     }
 }
 
+/// Returns the reason why this process, which a command such as `ssh` has started, must not
+/// become a worker, or `None` if all checks pass.
+fn failed_check_elsewhere() -> Option<&'static str> {
+    if current_process::has_more_rights_than_its_caller() {
+        return Some("it has more rights than its caller (setuid, capabilities)");
+    }
+    if Image::current().is_run_by_loader() {
+        return Some(RUN_BY_LOADER);
+    }
+    stdin().is_terminal().then_some(
+        "its standard input is a terminal and not the connection to a pool; let a `Launcher` start \
+         it, and leave the variable of the marker alone",
+    )
+}
+
+const RUN_BY_LOADER: &str =
+    "it was started through the loader (as `ld.so ./program`); start the program itself";
+
 /// Returns the reason why this process must not become a worker of its parent, or `None` if
 /// all checks pass.
 fn failed_check(peer: Peer, parent: &Parent) -> Option<String> {
@@ -275,10 +329,7 @@ fn failed_check(peer: Peer, parent: &Parent) -> Option<String> {
         );
     }
     if Image::current().is_run_by_loader() {
-        return Some(
-            "it was started through the loader (as `ld.so ./program`); start the program itself"
-                .to_owned(),
-        );
+        return Some(RUN_BY_LOADER.to_owned());
     }
     match parent.runs_our_program() {
         Ok(true) => None,

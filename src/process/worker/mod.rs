@@ -1,4 +1,9 @@
 //! The worker process: its start, and the loop that runs its tasks.
 
+mod answers;
+mod connection;
+mod elsewhere;
+mod ending;
 pub(crate) mod entry;
+mod requests;
 pub(crate) mod serve;

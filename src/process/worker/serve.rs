@@ -14,21 +14,22 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::{exit, id};
+use std::process::exit;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::encoded::Encoded;
-use crate::panic::watch_panics;
-use crate::process::transport::{
-    self, OfferMemory, Rings, SCRIBBLED, WorkerReceiver, WorkerSender,
+use super::answers::{Answers, Output};
+use super::ending::{
+    end_after_error, end_at_error, end_saying, end_with_channel, end_without_descriptor, lost,
 };
+use super::requests::{Input, Received, Requests};
+use crate::panic::watch_panics;
+use crate::process::transport::{self, OfferMemory, Rings, WorkerSender};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
-use crate::process::wire::frame::{Frame, Header, Kind, ProtocolError, bare, set_cpu};
+use crate::process::wire::frame::{Kind, bare, set_cpu};
 use crate::process::wire::marker::EntryPoint;
-use crate::process::wire::message::{Hello, Request, Work, refused};
+use crate::process::wire::message::{Request, refused};
 use crate::process::wire::program::Program;
 use crate::sys::channel::Channel;
 use crate::sys::current_process;
@@ -36,7 +37,6 @@ use crate::sys::fork::Origin;
 use crate::sys::life::Life;
 use crate::sys::parent::Parent;
 use crate::sys::signals;
-use crate::sys::spin::is_elsewhere;
 use crate::worker::{self, PoolKind, Worker};
 
 /// The default stack size of the task thread, in bytes. The main thread of a program
@@ -50,10 +50,20 @@ const WATCHER_STACK: usize = 256 << 10;
 /// the task thread.
 static TASK_THREAD: Life = Life::new();
 
-/// The largest answer buffer, in bytes, that the worker keeps for the next answer.
-const KEPT: usize = 1 << 20;
+/// Everything that the task thread needs.
+pub(super) struct TaskThread {
+    pub(super) entry_point: EntryPoint,
+    /// The parent, or `None` if a command has started this process.
+    pub(super) parent: Option<&'static Parent>,
+    pub(super) answers: Answers,
+    pub(super) requests: Requests,
+    pub(super) worker: Worker,
+    /// The frame with which the worker says that it is ready.
+    pub(super) ready: Vec<u8>,
+    pub(super) takes_offers: bool,
+}
 
-/// Runs a worker process to its end.
+/// Runs a worker process to its end. The parent process of this process has started it.
 pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if !parent.die_with_parent() {
         current_process::end_now(0);
@@ -102,50 +112,67 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
             &format!("no worker can begin: it cannot watch for forks ({error}); free memory"),
         ),
     };
-    let requests = Requests {
-        parent,
-        receiver,
-        bytes,
-        call: Vec::new(),
-        takes_offers: matches!(hello.offers, Some((_, false))),
-        is_held: false,
-        cpu: 0,
+    let mut requests = Requests::new(Some(parent), Input::Direct(receiver, bytes));
+    requests.takes_offers = matches!(hello.offers, Some((_, false)));
+    let answers = Answers::new(Some(parent), Output::Direct(sender), origin);
+    let task_thread = TaskThread {
+        entry_point,
+        parent: Some(parent),
+        answers,
+        requests,
+        worker: Worker::new(PoolKind::Processes, number, &hello.name),
+        ready: bare(Kind::Ready, 0).to_vec(),
+        takes_offers: hello.offers.is_some(),
     };
-    // A thread's name must not contain a NUL byte, because the standard library panics on
-    // a NUL byte.
-    let name = hello.name.replace('\0', "");
-    let thread = thread::Builder::new().name(name).stack_size(stack());
-    let (is_watched, wait_for_watcher) = mpsc::channel();
-    let serves = move || {
-        let _lost = Unwinding;
-        TASK_THREAD.begin();
-        // A worker without a watcher must not begin a task.
-        if wait_for_watcher.recv().is_ok() {
-            serve(entry_point, parent, sender, origin, requests, &hello);
-        }
-    };
-    // The watcher comes second, because the parent waits for the task thread.
-    let watcher = thread::Builder::new().name("cf-watcher".to_owned());
     let watches = move || {
         parent.wait_until_gone(channel);
-        end_with_channel(parent)
+        end_with_channel(Some(parent))
     };
-    let threads = thread.spawn(serves).and_then(|_| {
-        let watcher = watcher.stack_size(WATCHER_STACK).spawn(watches);
-        watcher.map(|_| {
-            // An error means that the task thread has ended, and this thread sees that.
-            let _ = is_watched.send(());
-        })
-    });
-    if let Err(error) = threads {
-        // The worker does not send `Refused`, because `Refused` would break the pool. The
-        // system may have enough threads for the next worker.
-        lost(&format!(
-            "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and memory"
-        ));
+    task_thread.run_beside("cf-watcher", WATCHER_STACK, watches)
+}
+
+impl TaskThread {
+    /// Starts the task thread, and another thread that watches the connection to the parent.
+    /// Waits for the end of the task thread, and ends the process.
+    pub(super) fn run_beside(
+        self,
+        name: &str,
+        stack_size: usize,
+        watches: impl FnOnce() + Send + 'static,
+    ) -> ! {
+        // A thread's name must not contain a NUL byte, because the standard library panics
+        // on a NUL byte.
+        let own_name = self.worker.name().replace('\0', "");
+        let thread = thread::Builder::new().name(own_name).stack_size(stack());
+        let (is_watched, wait_for_watcher) = mpsc::channel();
+        let serves = move || {
+            let _lost = Unwinding;
+            TASK_THREAD.begin();
+            // A worker without a watcher must not begin a task.
+            if wait_for_watcher.recv().is_ok() {
+                self.serve();
+            }
+        };
+        // The watcher comes second, because the parent waits for the task thread.
+        let watcher = thread::Builder::new().name(name.to_owned());
+        let threads = thread.spawn(serves).and_then(|_| {
+            let watcher = watcher.stack_size(stack_size).spawn(watches);
+            watcher.map(|_| {
+                // An error means that the task thread has ended, and this thread sees that.
+                let _ = is_watched.send(());
+            })
+        });
+        if let Err(error) = threads {
+            // The worker does not send `Refused`, because `Refused` would break the pool.
+            // The system may have enough threads for the next worker.
+            lost(&format!(
+                "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and \
+                 memory"
+            ));
+        }
+        TASK_THREAD.wait_until_over();
+        ExitCode::NoTaskThread.end()
     }
-    TASK_THREAD.wait_until_over();
-    ExitCode::NoTaskThread.end()
 }
 
 /// Returns the stack size of the task thread, in bytes. The size is larger than the
@@ -192,7 +219,7 @@ fn receive_hello(
                 bytes.advance(count);
                 files.extend(received);
             }
-            Err(error) => end_after_error(&error, parent),
+            Err(error) => end_after_error(&error, Some(parent)),
         }
     }
 }
@@ -201,47 +228,6 @@ fn refuse(sender: &mut WorkerSender, why: &str) -> ! {
     // An error is ignored, because a parent that has ended needs no answer.
     let _ = sender.send_all(&refused(why));
     current_process::end_now(0)
-}
-
-fn lost(why: &str) -> ! {
-    end_saying(ExitCode::CannotGoOn, why)
-}
-
-fn end_saying(code: ExitCode, why: &str) -> ! {
-    eprintln!(
-        "concurrent-futures: the worker process {} ends: {why}",
-        id()
-    );
-    code.end()
-}
-
-/// Ends the process after one end of the channel was closed. Either the parent has closed
-/// its end or has ended, or a task has closed the worker's end.
-fn end_with_channel(parent: &Parent) -> ! {
-    if parent.lives() {
-        // The worker prints no message, because the parent may be about to end.
-        ExitCode::Closed.end();
-    }
-    current_process::end_now(0)
-}
-
-/// Ends the process after a task has closed the channel's descriptor.
-fn end_without_descriptor() -> ! {
-    end_saying(
-        ExitCode::Closed,
-        "its task closed the descriptor that answers go by; a task may close only what it has \
-         opened itself",
-    )
-}
-
-/// Ends the process after an I/O error on the channel.
-fn end_after_error(error: &io::Error, parent: &Parent) -> ! {
-    match error.raw_os_error() {
-        Some(libc::EBADF | libc::ENOTSOCK) => end_without_descriptor(),
-        _ if is_end(error) => end_with_channel(parent),
-        _ if error.kind() == io::ErrorKind::InvalidData => lost(SCRIBBLED),
-        _ => lost(&format!("the socket to its parent does not work ({error})")),
-    }
 }
 
 /// Ends the process if the task thread unwinds, because no other thread answers requests.
@@ -256,64 +242,55 @@ impl Drop for Unwinding {
     }
 }
 
-/// Answers requests, one after the other, until the process ends.
-fn serve(
-    entry_point: EntryPoint,
-    parent: &Parent,
-    sender: WorkerSender,
-    origin: Origin,
-    mut requests: Requests<'_>,
-    hello: &Hello,
-) -> ! {
-    let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
-    let _inside = worker::enter(Worker::new(PoolKind::Processes, number, &hello.name));
-    let mut answers = Answers {
-        parent,
-        sender,
-        origin,
-        buffer: Vec::new(),
-    };
-    answers.send(&bare(Kind::Ready, 0));
-    let takes_offers = hello.offers.is_some();
-    loop {
-        let Some(Received { request, offer }) = requests.next() else {
-            end_with_channel(parent);
-        };
-        if let Some(offer) = offer.filter(|offer| !requests.receiver.is_still_taken(*offer)) {
-            answers.send(&bare(Kind::Declined, offer));
-            continue;
-        }
-        match request {
-            Request::Task(task, work) => {
-                answers.sender.begin(task);
-                let mut started = bare(Kind::Started, task);
-                set_cpu(&mut started, current_process::cpu());
-                // A task before may have closed the socket. The parent reads the message all
-                // the same, at the latest when the answer ends this worker.
-                let _ = answers.sender.send_all(&started);
-                let (_, took) = answers.answer(task, work);
-                if !answers.sender.can_wake_after(took) {
-                    // The worker must not begin another task. The parent would learn its start
-                    // too late for a time limit, and a long answer could not wait for room.
-                    end_without_descriptor();
+impl TaskThread {
+    /// Answers requests, one after the other, until the process ends.
+    fn serve(mut self) -> ! {
+        let _inside = worker::enter(self.worker);
+        let (answers, requests) = (&mut self.answers, &mut self.requests);
+        answers.send(&[&self.ready]);
+        loop {
+            let Some(Received { request, offer }) = requests.next() else {
+                end_with_channel(self.parent);
+            };
+            if let Some(offer) = offer.filter(|offer| !requests.is_still_taken(*offer)) {
+                answers.send(&[&bare(Kind::Declined, offer)]);
+                continue;
+            }
+            match request {
+                Request::Task(task, work) => {
+                    answers.output.begin(task);
+                    let mut started = bare(Kind::Started, task);
+                    set_cpu(&mut started, current_process::cpu());
+                    // A task before may have closed the socket. The parent reads the message
+                    // all the same, at the latest when the answer ends this worker.
+                    let _ = answers.output.send(&[&started]);
+                    let (_, took) = answers.answer(task, work);
+                    if !answers.output.is_left_open(took) {
+                        // The worker must not begin another task. The parent would learn its
+                        // start too late for a time limit, and a long answer could not wait
+                        // for room.
+                        end_without_descriptor();
+                    }
+                    requests.takes_offers = self.takes_offers;
                 }
-                requests.takes_offers = takes_offers;
-            }
-            Request::LongTask(task) => {
-                answers.send(&bare(Kind::Fetch, task));
-                // The call of this task comes next.
-                requests.takes_offers = false;
-            }
-            Request::Initialize(work) => {
-                if answers.answer(0, work).0 == Some(Kind::InitializeFailed) {
-                    end(entry_point);
+                Request::LongTask(task) => {
+                    answers.send(&[&bare(Kind::Fetch, task)]);
+                    // The call of this task comes next.
+                    requests.takes_offers = false;
                 }
-                requests.takes_offers = takes_offers;
+                Request::Initialize(work) => {
+                    if answers.answer(0, work).0 == Some(Kind::InitializeFailed) {
+                        end(self.entry_point);
+                    }
+                    requests.takes_offers = self.takes_offers;
+                }
+                Request::Hold => requests.is_held = true,
+                Request::Release => requests.is_held = false,
+                Request::Exit => end(self.entry_point),
+                // The reader of a `Connection` answers `Ping`.
+                Request::Ping => lost("its parent sent a message for another kind of worker"),
+                Request::Hello(_) => lost("its parent sent its first message twice"),
             }
-            Request::Hold => requests.is_held = true,
-            Request::Release => requests.is_held = false,
-            Request::Exit => end(entry_point),
-            Request::Hello(_) => lost("its parent sent its first message twice"),
         }
     }
 }
@@ -328,127 +305,6 @@ fn end(entry_point: EntryPoint) -> ! {
         }
         EntryPoint::Init => exit(0),
     }
-}
-
-/// The worker's sending side.
-struct Answers<'a> {
-    parent: &'a Parent,
-    sender: WorkerSender,
-    /// The identity of the worker process. A child that a task has forked compares its own
-    /// identity with this one, and ends.
-    origin: Origin,
-    buffer: Vec<u8>,
-}
-
-impl Answers<'_> {
-    /// Runs a call, and sends its answer. Returns the kind of the answer, and the time that
-    /// the call took.
-    fn answer(&mut self, task: u64, mut work: Work) -> (Option<Kind>, Duration) {
-        let mut answer = Encoded::from(std::mem::take(&mut self.buffer));
-        let call = work.call;
-        let begun = Instant::now();
-        // SAFETY: `Hello` showed that the parent runs this very program, and the parent
-        // makes its calls with the functions of `Call`.
-        if !unsafe { call.run(task, work.args(), &mut answer) } {
-            lost("the function that it is to call is not in this program");
-        }
-        let took = begun.elapsed();
-        // The request is freed before the answer is sent, because the parent may measure
-        // this process's memory after the answer.
-        drop(work);
-        if !self.origin.is_here() {
-            // The task has forked, and this process is the forked child, which must not
-            // send an answer.
-            current_process::end_now(0);
-        }
-        let Encoded { mut bytes, numbers } = answer;
-        set_cpu(&mut bytes, current_process::cpu());
-        self.send(&bytes);
-        if let Some(numbers) = numbers {
-            self.send(numbers.bytes());
-        }
-        let kind = Header::of(&bytes).map(|header| header.kind);
-        if bytes.capacity() <= KEPT {
-            bytes.clear();
-            self.buffer = bytes;
-        }
-        (kind, took)
-    }
-
-    fn send(&mut self, frame: &[u8]) {
-        if let Err(error) = self.sender.send_all(frame) {
-            end_after_error(&error, self.parent);
-        }
-    }
-}
-
-/// The worker's receiving side.
-struct Requests<'a> {
-    parent: &'a Parent,
-    receiver: WorkerReceiver,
-    bytes: Assembler,
-    /// The bytes of the offer that the worker has taken last.
-    call: Vec<u8>,
-    takes_offers: bool,
-    /// `true` if the parent is about to kill this process.
-    is_held: bool,
-    /// The number of the CPU on which the last request was sent, plus one, or 0.
-    cpu: u32,
-}
-
-/// A request from the parent.
-struct Received {
-    request: Request,
-    /// The number of the offer, if the request was an offer to all workers.
-    offer: Option<u64>,
-}
-
-impl Requests<'_> {
-    /// Waits for the next request. Returns `None` if the parent has ended.
-    fn next(&mut self) -> Option<Received> {
-        loop {
-            if let Some(frame) = self.bytes.next().unwrap_or_else(end_at_error) {
-                self.cpu = self.bytes.cpu();
-                return Some(Received::of(frame, None));
-            }
-            // The rest of a message is on its way.
-            let is_inside = !self.bytes.is_between_frames();
-            let spins = is_inside || is_elsewhere(self.cpu);
-            let spare_buffer = self.bytes.spare_buffer().unwrap_or_else(end_at_error);
-            let call = &mut self.call;
-            let takes_offers = self.takes_offers && !self.is_held;
-            let received = self
-                .receiver
-                .receive(spare_buffer, call, takes_offers, spins);
-            match received {
-                Ok(transport::Received::Bytes(0)) => return None,
-                Ok(transport::Received::Bytes(count)) => self.bytes.advance(count),
-                Ok(transport::Received::Offer(offer)) => {
-                    let (header, frame) = Frame::only(call).unwrap_or_else(end_at_error);
-                    self.cpu = header.cpu;
-                    return Some(Received::of(frame, Some(offer)));
-                }
-                Err(error) => end_after_error(&error, self.parent),
-            }
-        }
-    }
-}
-
-impl Received {
-    fn of(frame: Frame, offer: Option<u64>) -> Self {
-        let request = Request::of(frame).unwrap_or_else(end_at_error);
-        Self { request, offer }
-    }
-}
-
-fn end_at_error<T>(frame: ProtocolError) -> T {
-    lost(&format!("it cannot read what it was sent: {frame}"))
-}
-
-/// Returns `true` if the error says that the other end of the channel is closed.
-fn is_end(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset};
-    matches!(error.kind(), BrokenPipe | ConnectionReset)
 }
 
 #[cfg(test)]

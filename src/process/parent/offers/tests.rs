@@ -324,7 +324,7 @@ fn no_two_living_workers_look_the_same_in_the_offers() {
     let number = pool.with(|state| {
         state.started = 65_534;
         state.to_spawn = 1;
-        pool.pool.next_start(state).unwrap()
+        pool.pool.next_start(state).unwrap().0
     });
     let mut second = pool.add_worker(number);
     let task = pool.submit();

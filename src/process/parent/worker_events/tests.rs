@@ -1,13 +1,16 @@
 //! Tests that send a worker's messages to the pool themselves, instead of a real worker.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::super::by_hand::{pool_without_threads, waiting_process};
 use super::super::offered_tasks::OfferedTasks;
 use super::super::process_handle::Process;
 use super::super::task::One;
+use super::super::worker_starts::{SHORTAGE, SHORTAGE_LIMIT};
 use super::*;
 use crate::completion::{Completion, Until};
 use crate::executor::ShutdownOptions;
@@ -414,14 +417,14 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let hour_ago = Instant::now().checked_sub(Duration::from_secs(3600));
     state.shortage = hour_ago.zip(hour_ago);
     let shortage = || io::Error::from_raw_os_error(libc::EMFILE);
-    pool.not_started(&mut state, shortage());
+    pool.not_started(&mut state, None, shortage());
     assert!(!state.is_broken());
     // A shortage that lasts longer than the limit breaks the pool.
     let now = Instant::now();
     state.shortage = now
         .checked_sub(SHORTAGE_LIMIT)
         .zip(now.checked_sub(SHORTAGE * 4));
-    pool.not_started(&mut state, shortage());
+    pool.not_started(&mut state, None, shortage());
     assert!(state.is_broken());
 }
 
@@ -618,7 +621,7 @@ fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     let (pool, _worker) = pool_with_a_dummy();
     let mut state = pool.lock();
     end(&pool, &mut state, 0);
-    pool.not_started(&mut state, io::ErrorKind::NotFound.into());
+    pool.not_started(&mut state, None, io::ErrorKind::NotFound.into());
     assert!(state.is_broken());
 }
 

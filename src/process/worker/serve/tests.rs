@@ -1,7 +1,7 @@
 //! Tests of a worker process, in which the test plays the parent.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio, id};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -9,14 +9,16 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::super::ending::is_end;
 use super::super::entry::entry_point;
 use super::*;
+use crate::encoded::Encoded;
 use crate::process::wire::answer::Answer;
 use crate::process::wire::call::{Call, initialize_frame, task_frame};
 use crate::process::wire::codec;
 use crate::process::wire::frame::set_task;
 use crate::process::wire::marker::marker;
-use crate::process::wire::message::{Reply, exit};
+use crate::process::wire::message::{Hello, ReadyOn, Reply, exit};
 use crate::sys::channel::pair;
 use crate::sys::child::Handle;
 use crate::sys::constructors::are_known;
@@ -74,7 +76,10 @@ impl Spoken {
     fn start_by(entry_point: EntryPoint) -> Self {
         let mut spoken = Self::silent_by(entry_point);
         spoken.say(&hello().frame());
-        assert_eq!(spoken.read_replies(), Some(Reply::Ready));
+        assert_eq!(
+            spoken.read_replies(),
+            Some(Reply::Ready(ReadyOn::default()))
+        );
         spoken
     }
 
@@ -167,6 +172,7 @@ fn hello() -> Hello {
         name: "spoken_3".to_owned(),
         rings: None,
         offers: None,
+        elsewhere: None,
     }
 }
 
@@ -262,7 +268,10 @@ fn all_may_be_said_at_once() {
     words.extend(task_frame(call, &()).unwrap());
     words.extend(exit());
     worker.say(&words);
-    assert_eq!(worker.read_replies(), Some(Reply::Ready));
+    assert_eq!(
+        worker.read_replies(),
+        Some(Reply::Ready(ReadyOn::default()))
+    );
     assert_eq!(worker.read_replies(), Some(Reply::Initialized));
     assert_eq!(worker.read_replies(), Some(Reply::Started(0)));
     let Some(Reply::Answer(0, Answer::Returned(bytes))) = worker.read_replies() else {

@@ -1,12 +1,15 @@
-//! [`Launcher`]: starts a worker, which runs the same program as this process.
+//! [`Starter`]: starts a worker, which runs the same program as this process.
 //!
-//! The launcher uses `std::process::Command` without `pre_exec`, so that `Command` calls
+//! The starter uses `std::process::Command` without `pre_exec`, so that `Command` calls
 //! `posix_spawn`. A `fork` of a parent process with much memory would take fifty times as
-//! long. The worker runs `/proc/self/exe`, which names the parent's program even after
-//! another file has replaced that program on disk. The worker gets its end of the channel
-//! as its standard input. The parent therefore needs no inheritable descriptor, which a
-//! program that another thread starts would inherit too. A worker inherits the parent's
-//! standard output and standard error.
+//! long. A worker of this host runs `/proc/self/exe`, which names the parent's program even
+//! after another file has replaced that program on disk. The worker gets its end of the
+//! channel as its standard input. The parent therefore needs no inheritable descriptor, which
+//! a program that another thread starts would inherit too. Such a worker inherits the
+//! parent's standard output and standard error.
+//!
+//! If the pool has launchers, the starter runs the command of a launcher instead
+//! (`command.rs`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,14 +20,17 @@ use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use super::command;
+use super::launched::Launched;
 use super::process_handle::Process;
 use super::worker_handle::WorkerHandle;
 use crate::encoded::Encoded;
 use crate::error::StartFailure;
+use crate::process::launcher::Launcher;
 use crate::process::settings::Transport;
 use crate::process::transport::{ParentEnd, Rings};
 use crate::process::wire::marker::{EntryPoint, marker};
-use crate::process::wire::message::Hello;
+use crate::process::wire::message::{Elsewhere, Hello};
 use crate::process::wire::program::Program;
 use crate::sys::channel;
 use crate::sys::shortage::Shortage;
@@ -32,7 +38,7 @@ use crate::sys::shortage::Shortage;
 /// The path of the program that this process runs.
 const PROGRAM: &str = "/proc/self/exe";
 
-pub(super) struct Launcher {
+pub(super) struct Starter {
     pub(super) entry_point: EntryPoint,
     /// The prefix of the workers' names.
     pub(super) name: String,
@@ -41,11 +47,13 @@ pub(super) struct Launcher {
     pub(super) transport: Transport,
     /// The key and the files of the memory for offers, if the workers take offers.
     pub(super) offers: Option<(u64, Arc<[OwnedFd; 2]>)>,
+    /// The commands that start the workers, or none if this process starts them.
+    pub(super) launchers: Vec<Launcher>,
     /// The frame with the call of the initializer, which each worker gets first.
     pub(super) initialize: Option<Arc<Encoded>>,
 }
 
-impl Launcher {
+impl Starter {
     /// Returns `true` if the workers run an initializer.
     pub(super) fn initializes(&self) -> bool {
         self.initialize.is_some()
@@ -63,8 +71,38 @@ impl Launcher {
         }
     }
 
-    /// Starts a worker and sends it `Hello`.
-    pub(super) fn launch(&self, number: usize) -> io::Result<WorkerHandle> {
+    /// Starts a worker, by the launcher with this index if there is one, and sends the worker
+    /// its first messages.
+    pub(super) fn start(&self, number: usize, launcher: Option<usize>) -> io::Result<WorkerHandle> {
+        let mut handle = match launcher {
+            Some(index) => self.start_by_command(number, index)?,
+            None => self.start_here(number)?,
+        };
+        if let Some(initialize) = &self.initialize {
+            handle.send(Arc::clone(initialize));
+        }
+        Ok(handle)
+    }
+
+    fn start_by_command(&self, number: usize, index: usize) -> io::Result<WorkerHandle> {
+        let launcher = &self.launchers[index];
+        let hello = Hello {
+            elsewhere: Some(Elsewhere {
+                silence: launcher.silence_limit,
+                folder: self.current_dir.clone(),
+                variables: self.env.clone(),
+            }),
+            ..self.hello(number, None)
+        };
+        let (process, end, errors) = command::start(launcher)?;
+        let mut handle = WorkerHandle::new(process, end);
+        handle.launched = Some(Launched::new(index, launcher, errors));
+        handle.set_deadline_in(launcher.start_limit);
+        handle.send(Arc::new(hello.frame().into()));
+        Ok(handle)
+    }
+
+    fn start_here(&self, number: usize) -> io::Result<WorkerHandle> {
         let (parent_end, child_end) = channel::pair()?;
         let mut command = Command::new(PROGRAM);
         if let Some(own) = std::env::args_os().next() {
@@ -79,17 +117,8 @@ impl Launcher {
         let process = Process::new(command.spawn().map_err(|error| self.explain(error))?)?;
         drop(command);
         let rings = self.rings()?;
-        let hello = Hello {
-            program: Program::current(),
-            number: number as u64,
-            name: format!("{}_{number}", self.name),
-            rings: rings.as_ref().map(|(rings, _)| rings.key()),
-            offers: self
-                .offers
-                .as_ref()
-                .map(|(key, _)| (*key, self.initializes())),
-        };
-        let mut handle = match rings {
+        let hello = self.hello(number, rings.as_ref().map(|(rings, _)| rings.key()));
+        Ok(match rings {
             Some((rings, file)) => {
                 // If the worker has ended already, the bytes have no receiver, and the end
                 // of the worker's process says more than this error.
@@ -103,11 +132,19 @@ impl Launcher {
                 handle.send(Arc::new(hello.frame().into()));
                 handle
             }
-        };
-        if let Some(initialize) = &self.initialize {
-            handle.send(Arc::clone(initialize));
+        })
+    }
+
+    fn hello(&self, number: usize, rings: Option<u64>) -> Hello {
+        let offers = self.offers.as_ref();
+        Hello {
+            program: Program::current(),
+            number: number as u64,
+            name: format!("{}_{number}", self.name),
+            rings,
+            offers: offers.map(|(key, _)| (*key, self.initializes())),
+            elsewhere: None,
         }
-        Ok(handle)
     }
 
     /// Creates the memory that the parent shares with a new worker. Returns `None` if the

@@ -1,0 +1,257 @@
+//! [`Launcher`]: a command that starts workers elsewhere, for example on another host.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// The default of [`Launcher::start_limit`].
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The default of [`Launcher::silence_limit`].
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+
+/// A command that starts workers of a [`ProcessPoolExecutor`](crate::ProcessPoolExecutor)
+/// elsewhere: on another host, in a container, as a job of a batch system, or with fewer
+/// rights.
+///
+/// The pool runs the command once for each worker. Its words are followed by `env`, a
+/// variable that makes the program a worker, and the path of this program. Examples:
+///
+/// | the command | starts workers |
+/// |---|---|
+/// | `["ssh", "node1"]` | on the host `node1` |
+/// | `["srun", "-n1", "-u"]` | as steps of a Slurm job, or as jobs |
+/// | `["docker", "run", "-i", "--rm", "image"]` | in a container each |
+/// | `["kubectl", "exec", "-i", "pod", "--"]` | in a pod |
+/// | `["bwrap", "--dev-bind", "/", "/", "--unshare-net"]` | in a sandbox without a network |
+/// | `["nice"]` | here, with a lower priority |
+///
+/// The command has to pass on its standard input and output unchanged, and the pool's
+/// messages travel through both. What a task prints goes to the command's error output, and
+/// from there to the error output of this process. No message is encrypted or checked by
+/// this crate, so the command has to do both where the network needs it, as `ssh` does.
+///
+/// A worker that a launcher starts begins in [`init`](crate::init), so `main` has to call
+/// `init` first. The other side needs the same build of the program
+/// ([`program`](Self::program)), and `env` in its search path.
+///
+/// If the connection to a worker ends, the worker ends, and the task that it had begun fails
+/// with [`Error::WorkerDied`], or is begun again if it has retries. The pool starts another
+/// worker by the same launcher, after a time that grows with each failed start. A launcher
+/// whose workers cannot start is left out, and [`Stats::launchers`](crate::Stats::launchers)
+/// says why. The pool breaks when all its launchers are left out.
+///
+/// ```
+/// use concurrent_futures::{Launcher, ProcessPoolExecutor};
+///
+/// fn main() -> Result<(), concurrent_futures::Error> {
+///     concurrent_futures::init();
+///     let executor = ProcessPoolExecutor::builder()
+///         .launcher(Launcher::command(["nice", "-n", "5"]).workers(2))
+///         .build()?;
+///     assert_eq!(executor.submit(|n: u64| n + 1, 41)?.into_result()?, 42);
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a launcher starts nothing before a pool has it"]
+pub struct Launcher {
+    pub(super) words: Vec<OsString>,
+    pub(super) name: Option<String>,
+    pub(super) workers: usize,
+    pub(super) program: Option<PathBuf>,
+    pub(super) through_shell: Option<bool>,
+    pub(super) start_limit: Duration,
+    pub(super) silence_limit: Duration,
+}
+
+impl Launcher {
+    /// Creates a launcher that starts one worker by the command with these words.
+    ///
+    /// ```
+    /// use concurrent_futures::Launcher;
+    ///
+    /// let launcher = Launcher::command(["ssh", "-o", "BatchMode=yes", "node1"]);
+    /// assert_eq!(launcher.name_or_words(), "ssh -o BatchMode=yes node1");
+    /// ```
+    pub fn command<W: Into<OsString>>(words: impl IntoIterator<Item = W>) -> Self {
+        Self {
+            words: words.into_iter().map(Into::into).collect(),
+            name: None,
+            workers: 1,
+            program: None,
+            through_shell: None,
+            start_limit: START_LIMIT,
+            silence_limit: SILENCE_LIMIT,
+        }
+    }
+
+    /// Sets the largest number of workers that the launcher runs at once. The default is 1.
+    ///
+    /// ```
+    /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
+    ///
+    /// concurrent_futures::init();
+    /// let executor = ProcessPoolExecutor::builder()
+    ///     .launcher(Launcher::command(["ssh", "node1"]).workers(4))
+    ///     .launcher(Launcher::command(["ssh", "node2"]).workers(8))
+    ///     .build()?;
+    /// assert_eq!(executor.max_workers(), 12);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Sets the name by which errors and statistics call the launcher. The default is the
+    /// words of the command.
+    ///
+    /// ```
+    /// use concurrent_futures::Launcher;
+    ///
+    /// let launcher = Launcher::command(["ssh", "10.0.0.7"]).name("the big one");
+    /// assert_eq!(launcher.name_or_words(), "the big one");
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Returns the launcher's name, or the words of its command.
+    pub fn name_or_words(&self) -> String {
+        let words = || self.words.join(OsStr::new(" "));
+        let name = self.name.clone();
+        name.unwrap_or_else(|| words().to_string_lossy().into_owned())
+    }
+
+    /// Sets the path of this program on the other side. The default is the path of this
+    /// program here.
+    ///
+    /// The file has to be the same build as this program. A worker that finds another build
+    /// says so, and the launcher is left out.
+    ///
+    /// ```
+    /// use concurrent_futures::Launcher;
+    ///
+    /// let launcher = Launcher::command(["docker", "run", "-i", "--rm", "image"])
+    ///     .program("/usr/local/bin/program");
+    /// assert!(format!("{launcher:?}").contains("/usr/local/bin/program"));
+    /// ```
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
+        self
+    }
+
+    /// States if a shell reads the words that follow the command, as the remote end of `ssh`
+    /// has it. The pool then quotes the path of the program. The default is `true` if the
+    /// first word of the command is `ssh`, with or without a folder.
+    ///
+    /// ```
+    /// use concurrent_futures::Launcher;
+    ///
+    /// let launcher = Launcher::command(["gcloud", "compute", "ssh", "vm", "--"]);
+    /// let launcher = launcher.through_shell(true);
+    /// assert!(format!("{launcher:?}").contains("through_shell: Some(true)"));
+    /// ```
+    pub fn through_shell(mut self, does: bool) -> Self {
+        self.through_shell = Some(does);
+        self
+    }
+
+    /// Limits the time of each stage of a worker's start: until the program runs on the other
+    /// side, and from there until it is ready. The default is 60 seconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::Launcher;
+    ///
+    /// // A batch system may keep a job in its queue for long.
+    /// let launcher = Launcher::command(["srun", "-n1", "-u"]);
+    /// let launcher = launcher.start_limit(Duration::from_secs(3600));
+    /// assert!(format!("{launcher:?}").contains("3600s"));
+    /// ```
+    pub fn start_limit(mut self, limit: Duration) -> Self {
+        self.start_limit = limit;
+        self
+    }
+
+    /// Sets the time after which a worker counts as lost if nothing has arrived from it. The
+    /// worker ends itself if nothing has arrived from the pool for as long. The default is
+    /// 30 seconds.
+    ///
+    /// The pool sends each worker a few bytes several times in this time, and a worker
+    /// answers them while it runs a task. If this process is stopped for longer, the workers
+    /// end.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::Launcher;
+    ///
+    /// let launcher = Launcher::command(["ssh", "node1"]);
+    /// let launcher = launcher.silence_limit(Duration::from_secs(5));
+    /// assert!(format!("{launcher:?}").contains("silence_limit: 5s"));
+    /// ```
+    pub fn silence_limit(mut self, limit: Duration) -> Self {
+        self.silence_limit = limit;
+        self
+    }
+
+    /// Returns an error if the launcher can start no worker.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let has_nul = |word: &OsStr| word.as_encoded_bytes().contains(&0);
+        let program = self.program.iter().map(|program| program.as_os_str());
+        let words = self.words.iter().map(OsString::as_os_str).chain(program);
+        let what = if self.words.first().is_none_or(|word| word.is_empty()) {
+            "launcher: the command must have a first word, which names a program"
+        } else if words.into_iter().any(has_nul) {
+            "launcher: the words of the command and the program's path must not have a NUL byte"
+        } else if self
+            .program
+            .as_ref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            "launcher: the program's path must not be empty"
+        } else if self.workers == 0 {
+            "launcher: the number of workers must be at least 1"
+        } else if self.start_limit.is_zero() || self.silence_limit < SHORTEST_SILENCE {
+            "launcher: the start limit must be longer than 0, and the silence limit at least 1 second"
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid_argument(what))
+    }
+
+    /// Returns `true` if a shell reads the words that follow the command.
+    pub(super) fn goes_through_shell(&self) -> bool {
+        let first = self.words.first().map(PathBuf::from);
+        let is_ssh = || first.is_some_and(|first| first.file_name() == Some(OsStr::new("ssh")));
+        self.through_shell.unwrap_or_else(is_ssh)
+    }
+}
+
+/// The shortest silence limit. A busy machine may keep a process from running for almost as
+/// long.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_the_words_after_ssh() {
+        for (words, through_shell) in [
+            (["ssh", "node"], true),
+            (["/usr/bin/ssh", "node"], true),
+            (["srun", "ssh"], false),
+            (["sshx", "node"], false),
+        ] {
+            let launcher = Launcher::command(words);
+            assert_eq!(launcher.goes_through_shell(), through_shell, "{words:?}");
+            let other = launcher.through_shell(!through_shell);
+            assert_eq!(other.goes_through_shell(), !through_shell, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Runs the command of a launcher, whose standard input and output become the transport to
+//! the worker that the command starts.
+//!
+//! The command gets one end of a socket pair as both descriptors. Its error output is a pipe
+//! (`error_output.rs`). It runs in a process group of its own, so that Ctrl-C in a terminal
+//! reaches this process alone, which decides what happens to its workers.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::error_output::ErrorOutput;
+use super::process_handle::Process;
+use crate::error::StartFailure;
+use crate::process::launcher::Launcher;
+use crate::process::transport::ParentEnd;
+use crate::process::wire::marker::{ELSEWHERE, VARIABLE};
+use crate::sys::channel;
+use crate::sys::shortage::Shortage;
+
+/// Runs the command of a launcher.
+///
+/// # Errors
+///
+/// Returns an error if the command's first word names no program, or if the system lacks a
+/// resource.
+pub(super) fn start(launcher: &Launcher) -> io::Result<(Process, ParentEnd, ErrorOutput)> {
+    let (first, others) = launcher
+        .words
+        .split_first()
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let (parent_end, child_end) = channel::pair()?;
+    let mut command = Command::new(first);
+    command
+        .args(others)
+        .args(words_of_program(launcher)?)
+        .stdin(Stdio::from(child_end.try_clone()?))
+        .stdout(Stdio::from(child_end))
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let mut child = command.spawn().map_err(|error| explain(launcher, error))?;
+    let errors = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let process = Process::new(child)?;
+    match ErrorOutput::new(errors) {
+        Ok(errors) => Ok((process, ParentEnd::through_command(parent_end), errors)),
+        Err(error) => {
+            // An error is ignored, because the process may have ended already.
+            let _ = process.kill();
+            Err(error)
+        }
+    }
+}
+
+/// Returns the words that follow those of the command: they start this program as a worker.
+fn words_of_program(launcher: &Launcher) -> io::Result<[OsString; 3]> {
+    let program = match &launcher.program {
+        Some(program) => program.clone(),
+        None => own_program()?,
+    };
+    let program = match launcher.goes_through_shell() {
+        true => quoted(program.as_os_str()),
+        false => program.into_os_string(),
+    };
+    Ok([
+        "env".into(),
+        format!("{VARIABLE}={ELSEWHERE}").into(),
+        program,
+    ])
+}
+
+/// Returns the path of this program.
+fn own_program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    // The kernel adds this text to the path of a program whose file was removed.
+    if path.as_os_str().as_bytes().ends_with(b" (deleted)") && !path.exists() {
+        return Err(StartFailure::wrap(
+            io::ErrorKind::NotFound.into(),
+            format!(
+                "the file of this program was removed or replaced ({})",
+                path.display()
+            ),
+            "start the program anew, or name a copy by `Launcher::program`",
+        ));
+    }
+    Ok(path)
+}
+
+/// Quotes a word for a POSIX shell, unless the shell reads the word as it is.
+fn quoted(word: &OsStr) -> OsString {
+    let bytes = word.as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(byte);
+    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+        return word.to_owned();
+    }
+    let mut quoted = vec![b'\''];
+    for byte in bytes {
+        match byte {
+            // A quote ends the quoted text, and is escaped outside of it.
+            b'\'' => quoted.extend(br"'\''"),
+            byte => quoted.push(*byte),
+        }
+    }
+    quoted.push(b'\'');
+    OsString::from_vec(quoted)
+}
+
+fn explain(launcher: &Launcher, error: io::Error) -> io::Error {
+    if Shortage::of(&error).is_some() {
+        return error;
+    }
+    let first = launcher
+        .words
+        .first()
+        .map(|word| word.to_string_lossy().into_owned());
+    let first = first.unwrap_or_default();
+    let what = format!("the command `{first}` of a launcher cannot be run ({error})");
+    StartFailure::wrap(error, what, "install it, or give its whole path")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_a_quoted_word_as_it_was() {
+        for word in [
+            "/usr/bin/a-b_c.d",
+            "a b",
+            "it's",
+            "$HOME `x` \"y\" \\ * ; &",
+            "",
+            "\n",
+        ] {
+            let script = format!("printf %s {}", quoted(word.as_ref()).to_string_lossy());
+            let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(output.stdout, word.as_bytes(), "{script}");
+        }
+        assert_eq!(quoted("/usr/bin/a-b_c.d".as_ref()), "/usr/bin/a-b_c.d");
+    }
+
+    #[test]
+    fn the_path_is_quoted_only_for_a_shell() {
+        let words = |command| {
+            let launcher = Launcher::command([command]).program("/a b");
+            words_of_program(&launcher).unwrap()[2].clone()
+        };
+        assert_eq!(words("ssh"), "'/a b'");
+        assert_eq!(words("srun"), "/a b");
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_named() {
+        let error = start(&Launcher::command(["/no/such/command"]))
+            .err()
+            .unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("`/no/such/command`"), "{error}");
+    }
+}

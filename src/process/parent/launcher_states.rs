@@ -1,0 +1,280 @@
+//! [`LauncherStates`]: the launchers of a pool that may start the next worker.
+//!
+//! A launcher is in one of three states:
+//!
+//! | state | starts | after a failed start | when a worker is ready |
+//! |---|---|---|---|
+//! | untried: no worker was ever ready | at once, then after a pause | left out after `FIRST_STARTS` failures in a row | proven |
+//! | proven | at once, then after a pause | left out after `PATIENCE` in which all starts have failed | proven, and no failure counts any more |
+//! | left out | never | - | - |
+//!
+//! The pause after a failed start is `FIRST_PAUSE` at first, and doubles with each further
+//! failure up to `LONGEST_PAUSE`. A launcher that never worked is likely to be a mistake, so
+//! the pool gives it up soon. A proven launcher is likely to work again after a while: a
+//! network that is down comes back.
+//!
+//! A launcher is not left out while a worker of it lives: the start of one more worker may
+//! fail because the other side allows no more of them. A worker that says that it cannot
+//! begin, because it is another build of the program for example, makes its launcher left
+//! out at once.
+//!
+//! Among the launchers that may start a worker, the one that has the smallest part of its
+//! workers comes first, so that the hosts get busy together.
+
+use std::time::{Duration, Instant};
+
+use crate::process::launcher::Launcher;
+
+/// The number of starts that may fail before the first worker of a launcher is ready.
+const FIRST_STARTS: u32 = 3;
+
+/// The time for which the starts of a proven launcher may fail.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The states of a pool's launchers, by their index.
+#[derive(Debug, Default)]
+pub(super) struct LauncherStates(Vec<LauncherState>);
+
+#[derive(Debug)]
+pub(super) struct LauncherState {
+    pub(super) name: String,
+    /// The largest number of living workers.
+    workers: usize,
+    /// The number of workers that were started and have not ended.
+    living: usize,
+    is_proven: bool,
+    /// The number of starts in a row that have failed, and the time of the first of them.
+    pub(super) failures: u32,
+    failing_since: Option<Instant>,
+    /// The earliest time of the next start.
+    not_before: Option<Instant>,
+    pub(super) left_out: Option<String>,
+}
+
+/// The launcher of the next worker.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The launcher with this index.
+    Launcher(usize),
+    /// None before this time.
+    NotBefore(Instant),
+    /// None before a worker has ended.
+    None,
+}
+
+impl LauncherStates {
+    pub(super) fn new(launchers: &[Launcher]) -> Self {
+        let state = |launcher: &Launcher| LauncherState {
+            name: launcher.name_or_words(),
+            workers: launcher.workers,
+            living: 0,
+            is_proven: false,
+            failures: 0,
+            failing_since: None,
+            not_before: None,
+            left_out: None,
+        };
+        Self(launchers.iter().map(state).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LauncherState> {
+        self.0.iter()
+    }
+
+    pub(super) fn name(&self, index: usize) -> &str {
+        &self.0[index].name
+    }
+
+    /// Returns the largest number of workers of all launchers that are not left out.
+    pub(super) fn count_possible(&self) -> usize {
+        let used = self.0.iter().filter(|state| state.left_out.is_none());
+        used.fold(0, |sum, state| sum.saturating_add(state.workers))
+    }
+
+    /// Chooses the launcher of the next worker.
+    pub(super) fn next(&self, now: Instant) -> Next {
+        let has_room =
+            |state: &LauncherState| state.left_out.is_none() && state.living < state.workers;
+        let with_room = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(_, state)| has_room(state));
+        let is_due = |state: &LauncherState| state.not_before.is_none_or(|at| at <= now);
+        let due = with_room.clone().filter(|(_, state)| is_due(state));
+        // The fractions are compared without a division.
+        let emptiest = due.min_by(|(_, one), (_, other)| {
+            let share = |a: &LauncherState, b: &LauncherState| a.living as u128 * b.workers as u128;
+            share(one, other).cmp(&share(other, one))
+        });
+        if let Some((index, _)) = emptiest {
+            return Next::Launcher(index);
+        }
+        let soonest = with_room.filter_map(|(_, state)| state.not_before).min();
+        soonest.map_or(Next::None, Next::NotBefore)
+    }
+
+    /// Counts a worker that the launcher is about to start.
+    pub(super) fn starts(&mut self, index: usize) {
+        self.0[index].living += 1;
+    }
+
+    /// Records that a worker of the launcher can begin tasks.
+    pub(super) fn is_ready(&mut self, index: usize) {
+        let state = &mut self.0[index];
+        state.is_proven = true;
+        state.failures = 0;
+        state.failing_since = None;
+        state.not_before = None;
+    }
+
+    /// Counts a worker that has ended. `failure` is the reason why it could not begin tasks,
+    /// or `None` if it could.
+    pub(super) fn ended(&mut self, index: usize, failure: Option<&str>, now: Instant) {
+        let state = &mut self.0[index];
+        state.living -= 1;
+        let Some(why) = failure else {
+            return;
+        };
+        let doublings = state.failures.min(16);
+        let pause = FIRST_PAUSE.saturating_mul(1 << doublings);
+        state.not_before = Some(now + pause.min(LONGEST_PAUSE));
+        state.failures += 1;
+        let since = *state.failing_since.get_or_insert(now);
+        let is_hopeless = match state.is_proven {
+            true => now - since >= PATIENCE,
+            false => state.failures >= FIRST_STARTS,
+        };
+        if is_hopeless && state.living == 0 {
+            state.left_out.get_or_insert_with(|| why.to_owned());
+        }
+    }
+
+    /// Leaves the launcher out, for the reason `why`.
+    pub(super) fn leave_out(&mut self, index: usize, why: &str) {
+        self.0[index].left_out.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Returns the reasons why all launchers are left out, or `None` if one of them is not.
+    pub(super) fn why_none_is_left(&self) -> Option<String> {
+        let reasons = self.0.iter().map(|state| {
+            let why = state.left_out.as_deref()?;
+            Some(format!("`{}`: {why}", state.name))
+        });
+        let reasons: Option<Vec<String>> = reasons.collect();
+        reasons
+            .filter(|reasons| !reasons.is_empty())
+            .map(|reasons| reasons.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_WAY: Option<&str> = Some("no way");
+
+    fn states<const N: usize>(workers: [usize; N]) -> LauncherStates {
+        let launcher = |(index, workers)| {
+            Launcher::command(["ssh".to_owned(), format!("node{index}")]).workers(workers)
+        };
+        let launchers: Vec<_> = workers.into_iter().enumerate().map(launcher).collect();
+        LauncherStates::new(&launchers)
+    }
+
+    #[test]
+    fn launchers_get_busy_together() {
+        let mut states = states([1, 2, 4]);
+        let now = Instant::now();
+        let mut order = Vec::new();
+        while let Next::Launcher(index) = states.next(now) {
+            states.starts(index);
+            order.push(index);
+        }
+        assert_eq!(order, [0, 1, 2, 2, 1, 2, 2]);
+        assert_eq!(states.next(now), Next::None);
+        states.ended(1, None, now);
+        assert_eq!(states.next(now), Next::Launcher(1));
+    }
+
+    #[test]
+    fn a_launcher_that_never_worked_is_left_out_soon() {
+        let mut states = states([1, 1]);
+        let mut now = Instant::now();
+        for _ in 0..FIRST_STARTS {
+            states.starts(1);
+            states.ended(1, NO_WAY, now);
+            assert_eq!(states.next(now), Next::Launcher(0));
+            now += LONGEST_PAUSE;
+        }
+        assert_eq!(states.0[1].left_out.as_deref(), NO_WAY);
+        assert_eq!(states.count_possible(), 1);
+        assert_eq!(states.why_none_is_left(), None);
+        states.leave_out(0, "another build");
+        let why = states.why_none_is_left().unwrap();
+        assert_eq!(why, "`ssh node0`: another build; `ssh node1`: no way");
+        assert_eq!(states.next(now), Next::None);
+    }
+
+    #[test]
+    fn a_proven_launcher_is_tried_for_long_and_with_pauses() {
+        let mut states = states([1]);
+        let start = Instant::now();
+        states.starts(0);
+        states.is_ready(0);
+        states.ended(0, None, start);
+        assert_eq!(
+            states.next(start),
+            Next::Launcher(0),
+            "it was no failed start"
+        );
+        let mut now = start;
+        let mut pauses = Vec::new();
+        while states.0[0].left_out.is_none() {
+            states.starts(0);
+            states.ended(0, NO_WAY, now);
+            if let Next::NotBefore(at) = states.next(now) {
+                pauses.push((at - now).as_millis());
+                now = at;
+            }
+        }
+        assert_eq!(pauses[..7], [100, 200, 400, 800, 1600, 3200, 5000]);
+        assert!(now - start >= PATIENCE && now - start < PATIENCE + 2 * LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_launcher_with_a_living_worker_is_not_left_out() {
+        let mut states = states([2]);
+        let now = Instant::now();
+        states.starts(0);
+        for _ in 0..2 * FIRST_STARTS {
+            states.starts(0);
+            states.ended(0, NO_WAY, now);
+        }
+        assert_eq!(states.0[0].left_out, None);
+        states.ended(0, NO_WAY, now);
+        assert_eq!(states.0[0].left_out.as_deref(), NO_WAY);
+    }
+
+    #[test]
+    fn a_ready_worker_ends_the_pauses() {
+        let mut states = states([2]);
+        let now = Instant::now();
+        states.starts(0);
+        states.starts(0);
+        states.ended(0, NO_WAY, now);
+        assert_eq!(states.next(now), Next::NotBefore(now + FIRST_PAUSE));
+        states.is_ready(0);
+        assert_eq!(
+            (states.next(now), states.0[0].failures),
+            (Next::Launcher(0), 0)
+        );
+    }
+}

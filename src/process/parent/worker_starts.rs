@@ -1,0 +1,155 @@
+//! The functions that handle the starts of workers. The supervisor calls them.
+//!
+//! A start has two ends. [`Pool::worker_started`] or [`Pool::not_started`] follows as soon as
+//! the worker's process exists or could not be made. [`Pool::worker_initialized`] follows
+//! when the worker says that it can begin tasks. A worker that ends in between is a failed
+//! start (`worker_events.rs`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::launcher_states::Next;
+use super::pool::Pool;
+use super::pool_state::PoolState;
+use super::worker_handle::{WorkerHandle, WorkerState};
+use crate::error::{BrokenPart, Error, StartFailure};
+use crate::process::transport::PoolOffers;
+use crate::sys::shortage::Shortage;
+
+/// The time that a pool with workers waits after it failed to start one more worker.
+pub(super) const SHORTAGE: Duration = Duration::from_millis(500);
+
+/// The time that a pool without workers waits between two attempts to start a worker. The
+/// pool tries again, because a shortage of descriptors, processes or memory may be short.
+const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
+pub(super) const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
+
+impl Pool {
+    /// Returns the number of the next worker, and the index of its launcher if the pool has
+    /// launchers, if the supervisor has to start a worker. The supervisor reports the result
+    /// of the start by [`worker_started`](Self::worker_started) or
+    /// [`not_started`](Self::not_started). A number is left out if the offers could not tell it from that of a living worker.
+    pub(super) fn next_start(&self, state: &mut PoolState) -> Option<(usize, Option<usize>)> {
+        if state.to_spawn == 0 {
+            return None;
+        }
+        let launcher = match state.launchers.next(Instant::now()) {
+            _ if state.launchers.is_empty() => None,
+            Next::Launcher(index) => {
+                state.launchers.starts(index);
+                Some(index)
+            }
+            Next::NotBefore(at) => {
+                state.to_spawn = 0;
+                state.not_before = Some(at);
+                return None;
+            }
+            Next::None => {
+                state.to_spawn = 0;
+                return None;
+            }
+        };
+        state.starting = 1;
+        let is_free = |number: &usize| {
+            let mut others = state.workers.keys();
+            others.all(|other| PoolOffers::can_tell_apart(*number, *other))
+        };
+        let mut numbers = (state.started..).take(usize::from(u16::MAX));
+        let number = numbers.find(is_free).unwrap_or(state.started);
+        state.started = number + 1;
+        Some((number, launcher))
+    }
+
+    pub(super) fn worker_started(
+        &self,
+        state: &mut PoolState,
+        number: usize,
+        mut handle: WorkerHandle,
+    ) {
+        state.to_spawn -= 1;
+        state.starting = 0;
+        state.shortage = None;
+        if state.ended > 0 {
+            state.ended -= 1;
+            state.replaced += 1;
+        }
+        if let Some(kill_reason) = &state.stopped {
+            handle.kill(kill_reason.clone());
+        }
+        state.workers.insert(number, handle);
+        if state.closed.is_some() && state.count_waiting() == 0 {
+            if let Some(handle) = state.workers.get_mut(&number) {
+                handle.send_exit();
+            }
+        }
+    }
+
+    pub(super) fn not_started(
+        &self,
+        state: &mut PoolState,
+        launcher: Option<usize>,
+        error: io::Error,
+    ) {
+        state.to_spawn = 0;
+        state.starting = 0;
+        let now = Instant::now();
+        let is_shortage = Shortage::of(&error).is_some();
+        if let Some(index) = launcher {
+            // A lack of descriptors here says nothing about the launcher.
+            let why = (!is_shortage).then(|| error.to_string());
+            state.launchers.ended(index, why.as_deref(), now);
+            if let Some(why) = why {
+                // A command that cannot be run here cannot be run later either.
+                state.launchers.leave_out(index, &why);
+                return self.break_down_without_launchers(state);
+            }
+        }
+        if !state.workers.is_empty() {
+            // The existing workers continue to run tasks, and only the next start is
+            // delayed.
+            state.not_before = now.checked_add(SHORTAGE);
+            return;
+        }
+        // Two failed starts belong to one shortage if the time between the two is less than
+        // half of the limit. Half of the limit is a long time, because a start may take
+        // long before it fails.
+        let recent = state
+            .shortage
+            .filter(|(_, last)| now - *last < SHORTAGE_LIMIT / 2);
+        let since = recent.map_or(now, |(since, _)| since);
+        state.shortage = Some((since, now));
+        if is_shortage && now - since < SHORTAGE_LIMIT {
+            state.not_before = now.checked_add(SHORTAGE_WITHOUT_WORKERS);
+        } else {
+            self.break_down(state, Error::Spawn(Arc::new(error)), BrokenPart::Start);
+        }
+    }
+
+    /// Gives a worker that can begin tasks its first one.
+    pub(super) fn worker_initialized(&self, state: &mut PoolState, number: usize) {
+        let Some(handle) = state.workers.get_mut(&number) else {
+            return;
+        };
+        handle.activity = WorkerState::Idle;
+        if let Some(launched) = &handle.launched {
+            state.launchers.is_ready(launched.launcher);
+        }
+        state.idle.push(number);
+        self.dispatch(state);
+        let has_offers = state.count_offered() > 0;
+        if let Some(handle) = state.workers.get_mut(&number) {
+            let is_idle = matches!(handle.activity, WorkerState::Idle);
+            handle.was_idle = is_idle && !has_offers;
+        }
+    }
+
+    /// Breaks the pool if it has launchers, and all of them are left out.
+    pub(super) fn break_down_without_launchers(&self, state: &mut PoolState) {
+        if let Some(why) = state.launchers.why_none_is_left() {
+            let cause = io::ErrorKind::NotConnected.into();
+            let error = StartFailure::wrap(cause, why, "see if the command works by itself");
+            self.break_down(state, Error::Spawn(Arc::new(error)), BrokenPart::Start);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The greeting: the bytes that a worker sends first if a command such as `ssh` started it.
+//!
+//! The output of such a command may begin with other text: a login shell prints what its
+//! startup files say, and a batch system its notices. The parent skips this text, and keeps
+//! the end of it for an error message. The messages begin after the greeting.
+
+use std::collections::VecDeque;
+
+/// The greeting. Its first byte does not appear again, so that a search never has to step
+/// back.
+pub(crate) const GREETING: &[u8] = b"\0concurrent-futures worker, wire 1\n";
+
+/// The number of skipped bytes that the parent keeps.
+const KEPT: usize = 1024;
+
+/// The number of bytes in front of the greeting after which the parent gives up.
+const MOST_SKIPPED: usize = 1 << 20;
+
+/// The search for the greeting in the bytes of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    /// The number of bytes of the greeting that have arrived last.
+    matched: usize,
+    skipped: usize,
+    /// The last skipped bytes.
+    text: VecDeque<u8>,
+}
+
+/// Too many bytes have arrived, and the greeting was not among them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoGreeting;
+
+impl Search {
+    /// Searches the next bytes. Returns the number of bytes up to the end of the greeting,
+    /// or `None` if the greeting is not complete.
+    pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, NoGreeting> {
+        for (at, byte) in bytes.iter().enumerate() {
+            if *byte != GREETING[self.matched] {
+                self.skip(&GREETING[..self.matched]);
+                self.matched = 0;
+            }
+            if *byte == GREETING[self.matched] {
+                self.matched += 1;
+            } else {
+                self.skip(&[*byte]);
+            }
+            if self.matched == GREETING.len() {
+                return Ok(Some(at + 1));
+            }
+        }
+        if self.skipped > MOST_SKIPPED {
+            return Err(NoGreeting);
+        }
+        Ok(None)
+    }
+
+    fn skip(&mut self, bytes: &[u8]) {
+        self.skipped += bytes.len();
+        self.text.extend(bytes);
+        let more = self.text.len().saturating_sub(KEPT);
+        self.text.drain(..more);
+    }
+
+    /// Returns the end of the text that came in place of the greeting.
+    pub(crate) fn skipped_text(&self) -> String {
+        let bytes: Vec<u8> = self.text.iter().copied().collect();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greeting_is_found_in_pieces_of_any_size() {
+        let mut bytes = b"Welcome!\n".to_vec();
+        bytes.extend(&GREETING[..7]);
+        bytes.extend(&GREETING[..1]);
+        bytes.extend(GREETING);
+        bytes.extend(b"frames");
+        for size in 1..bytes.len() {
+            let mut search = Search::default();
+            let mut read = 0;
+            let found = bytes.chunks(size).find_map(|piece| {
+                let found = search.find(piece).unwrap();
+                read += found.unwrap_or(piece.len());
+                found
+            });
+            assert!(found.is_some(), "{size}");
+            assert_eq!(&bytes[read..], b"frames", "{size}");
+            let text = search.skipped_text();
+            assert_eq!(text, "Welcome!\n\0concur\0", "{size}");
+        }
+    }
+
+    #[test]
+    fn a_stream_without_a_greeting_is_given_up_and_its_end_is_kept() {
+        let mut search = Search::default();
+        let piece = [b'x'; 4096];
+        let given_up = (0..1000).find(|_| search.find(&piece).is_err());
+        assert_eq!(given_up, Some(MOST_SKIPPED / 4096));
+        assert_eq!(search.skipped_text(), "x".repeat(KEPT));
+    }
+
+    #[test]
+    fn the_first_byte_of_the_greeting_does_not_appear_again() {
+        assert!(!GREETING[1..].contains(&GREETING[0]));
+    }
+}

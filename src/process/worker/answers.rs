@@ -1,0 +1,119 @@
+//! [`Answers`]: the sending side of a worker, which runs calls and sends their answers.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::ending::{end_after_error, lost};
+use crate::encoded::Encoded;
+use crate::process::transport::WorkerSender;
+use crate::process::wire::frame::{Header, Kind, set_cpu};
+use crate::process::wire::message::Work;
+use crate::sys::current_process;
+use crate::sys::fork::Origin;
+use crate::sys::parent::Parent;
+
+/// The largest answer buffer, in bytes, that the worker keeps for the next answer.
+const KEPT: usize = 1 << 20;
+
+/// The way to the parent.
+pub(super) enum Output {
+    /// The transport that the parent has made.
+    Direct(WorkerSender),
+    /// The connection that a command such as `ssh` has made.
+    Elsewhere(&'static Connection),
+}
+
+impl Output {
+    /// Records that the worker begins a task.
+    pub(super) fn begin(&self, task: u64) {
+        if let Self::Direct(sender) = self {
+            sender.begin(task);
+        }
+    }
+
+    /// Returns `false` if the worker cannot send its next answer any more, because the task,
+    /// which took the time `took`, has closed a descriptor.
+    pub(super) fn is_left_open(&mut self, took: Duration) -> bool {
+        match self {
+            Self::Direct(sender) => sender.can_wake_after(took),
+            Self::Elsewhere(connection) => connection.channel().is_open(),
+        }
+    }
+
+    /// Sends the parts of one message.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`WorkerSender::send_all`] and [`Connection::send`].
+    pub(super) fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        match self {
+            Self::Direct(sender) => {
+                let mut parts = parts.iter().filter(|part| !part.is_empty());
+                parts.try_for_each(|part| sender.send_all(part))
+            }
+            Self::Elsewhere(connection) => connection.send(parts),
+        }
+    }
+}
+
+/// The worker's sending side.
+pub(super) struct Answers {
+    /// The parent, or `None` if a command has started this process.
+    parent: Option<&'static Parent>,
+    pub(super) output: Output,
+    /// The identity of the worker process. A child that a task has forked compares its own
+    /// identity with this one, and ends.
+    origin: Origin,
+    buffer: Vec<u8>,
+}
+
+impl Answers {
+    pub(super) fn new(parent: Option<&'static Parent>, output: Output, origin: Origin) -> Self {
+        Self {
+            parent,
+            output,
+            origin,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Runs a call, and sends its answer. Returns the kind of the answer, and the time that
+    /// the call took.
+    pub(super) fn answer(&mut self, task: u64, mut work: Work) -> (Option<Kind>, Duration) {
+        let mut answer = Encoded::from(std::mem::take(&mut self.buffer));
+        let call = work.call;
+        let begun = Instant::now();
+        // SAFETY: `Hello` showed that the parent runs this very program, and the parent
+        // makes its calls with the functions of `Call`.
+        if !unsafe { call.run(task, work.args(), &mut answer) } {
+            lost("the function that it is to call is not in this program");
+        }
+        let took = begun.elapsed();
+        // The request is freed before the answer is sent, because the parent may measure
+        // this process's memory after the answer.
+        drop(work);
+        if !self.origin.is_here() {
+            // The task has forked, and this process is the forked child, which must not
+            // send an answer.
+            current_process::end_now(0);
+        }
+        let Encoded { mut bytes, numbers } = answer;
+        set_cpu(&mut bytes, current_process::cpu());
+        let numbers = numbers.as_ref().map(|numbers| numbers.bytes());
+        self.send(&[&bytes, numbers.unwrap_or_default()]);
+        let kind = Header::of(&bytes).map(|header| header.kind);
+        if bytes.capacity() <= KEPT {
+            bytes.clear();
+            self.buffer = bytes;
+        }
+        (kind, took)
+    }
+
+    /// Sends the parts of one message.
+    pub(super) fn send(&mut self, parts: &[&[u8]]) {
+        if let Err(error) = self.output.send(parts) {
+            end_after_error(&error, self.parent);
+        }
+    }
+}

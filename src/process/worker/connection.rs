@@ -1,0 +1,144 @@
+//! [`Connection`]: the connection of a worker that a command such as `ssh` has started.
+//!
+//! Such a worker cannot watch its parent's process, which may run on another machine. So a
+//! thread of its own, the *reader*, receives all messages, also while a task runs. The
+//! reader
+//!
+//! * ends the process at the end-of-file of the connection, and after a time in which
+//!   nothing has arrived: the parent sends a `Ping` several times in that time;
+//! * answers each `Ping` at once;
+//! * puts all other messages into a queue, from which the task thread takes them in their
+//!   order.
+//!
+//! # The two senders
+//!
+//! The task thread and the reader send through the same descriptor. A lock keeps the bytes
+//! of their messages apart: a thread holds it from the first byte of a message to the last.
+//! If the task thread was ended alone while it held the lock, the reader may wait for the
+//! lock without end, but the main thread ends the process then.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use super::ending::{end_after_error, end_at_error, end_with_channel, end_without_descriptor};
+use crate::process::wire::assembler::Assembler;
+use crate::process::wire::frame::{Frame, Kind, bare};
+use crate::sync::{Condvar, Mutex};
+use crate::sys::channel::Channel;
+
+pub(super) struct Connection {
+    channel: Channel,
+    sending: Mutex<()>,
+    requests: Mutex<VecDeque<Frame>>,
+    arrived: Condvar,
+}
+
+impl Connection {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self {
+            channel,
+            sending: Mutex::new(()),
+            requests: Mutex::new(VecDeque::new()),
+            arrived: Condvar::new(),
+        }
+    }
+
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Sends the parts of one message.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`Channel::send_all`].
+    pub(super) fn send(&self, parts: &[&[u8]]) -> io::Result<()> {
+        let _sending = self.sending.lock();
+        parts
+            .iter()
+            .try_for_each(|part| self.channel.send_all(part))
+    }
+
+    /// Waits for the next request, and takes it out of the queue.
+    pub(super) fn next(&self) -> Frame {
+        let mut requests = self.requests.lock();
+        loop {
+            if let Some(request) = requests.pop_front() {
+                return request;
+            }
+            self.arrived.wait(&mut requests);
+        }
+    }
+
+    /// Receives messages until the process ends. `bytes` holds what has arrived already.
+    /// The process ends if nothing arrives for the time `silence`.
+    pub(super) fn read(&self, mut bytes: Assembler, silence: Duration) -> ! {
+        loop {
+            while let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {
+                self.on_message(frame);
+            }
+            match self.channel.wait_for_bytes(silence) {
+                Ok(true) => {}
+                // The parent has ended, or the network is down. No other process is left to
+                // read a message of this worker.
+                Ok(false) => end_with_channel(None),
+                Err(error) => end_after_error(&error, None),
+            }
+            let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
+            match self.channel.receive(spare) {
+                // A task may have put another file in the place of the input.
+                Ok(0) if !self.channel.is_intact() => end_without_descriptor(),
+                Ok(0) => end_with_channel(None),
+                Ok(count) => bytes.advance(count),
+                Err(error) => end_after_error(&error, None),
+            }
+        }
+    }
+
+    fn on_message(&self, frame: Frame) {
+        if frame.kind == Kind::Ping {
+            if let Err(error) = self.send(&[&bare(Kind::Pong, frame.task)]) {
+                end_after_error(&error, None);
+            }
+            return;
+        }
+        self.requests.lock().push_back(frame);
+        self.arrived.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::sys::channel::pair;
+
+    #[test]
+    fn the_parts_of_a_message_stay_together() {
+        const LONG: usize = 100_000;
+        let (parents, workers) = pair().unwrap();
+        let connection = Connection::new(Channel::new(workers));
+        let received = thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    connection.send(&[&[1; 24], &[1; LONG]]).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..5000 {
+                    connection.send(&[&[2; 24]]).unwrap();
+                }
+            });
+            let mut received = vec![0; 50 * (24 + LONG) + 5000 * 24];
+            let mut count = 0;
+            while count < received.len() {
+                count += parents.receive(&mut received[count..]).unwrap();
+            }
+            received
+        });
+        let mut runs = received.chunk_by(|one, next| one == next);
+        assert!(runs.all(|run| run.len() % if run[0] == 1 { 24 + LONG } else { 24 } == 0));
+    }
+}

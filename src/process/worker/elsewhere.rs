@@ -1,0 +1,153 @@
+//! The start of a worker that a command such as `ssh` has started.
+//!
+//! The descriptors 0 and 1 of the process are the connection to the parent, and descriptor 2
+//! is the command's error output. Nothing else is known: the parent process of this process
+//! may be a login shell or the daemon of a batch system, and the environment is theirs. So
+//! the parent's first message brings the variables and the folder of the tasks.
+//!
+//! The worker first moves the connection to other descriptors, so that what a task prints
+//! goes to the error output and not between the messages. Then it sends the greeting, which
+//! separates its messages from what a login shell has printed.
+
+use std::env::set_current_dir;
+use std::time::Duration;
+
+use super::answers::{Answers, Output};
+use super::connection::Connection;
+use super::ending::{end_after_error, end_at_error, end_with_channel, lost};
+use super::requests::{Input, Requests};
+use super::serve::TaskThread;
+use crate::panic::watch_panics;
+use crate::process::wire::assembler::Assembler;
+use crate::process::wire::greeting::GREETING;
+use crate::process::wire::marker::EntryPoint;
+use crate::process::wire::message::{Elsewhere, Hello, Request, ready_on, refused};
+use crate::process::wire::program::Program;
+use crate::sys::channel::Channel;
+use crate::sys::current_process;
+use crate::sys::fork::Origin;
+use crate::sys::signals;
+use crate::worker::{PoolKind, Worker};
+
+/// The time in which the first message has to arrive. The parent sends it before the command
+/// has made its connection.
+const HELLO_LIMIT: Duration = Duration::from_secs(60);
+
+/// The stack size of the reader, in bytes. This size is enough to run a signal handler.
+const READER_STACK: usize = 256 << 10;
+
+/// Runs a worker process to its end.
+pub(super) fn run() -> ! {
+    let connection = connect();
+    let mut bytes = Assembler::new();
+    let hello = receive_hello(connection.channel(), &mut bytes);
+    let Some(elsewhere) = &hello.elsewhere else {
+        lost("the first message of its parent is for another kind of worker");
+    };
+    let (ours, parents) = (Program::current(), &hello.program);
+    if ours != *parents {
+        refuse(
+            connection,
+            &format!(
+                "it is another build of the program ({ours:?}) than its parent ({parents:?}); copy \
+                 the parent's file to its host"
+            ),
+        );
+    }
+    if let Err(why) = apply(elsewhere) {
+        refuse(connection, &why);
+    }
+    signals::ignore_interrupts();
+    watch_panics();
+    let origin = Origin::new().unwrap_or_else(|error| {
+        refuse(
+            connection,
+            &format!("it cannot watch for forks ({error}); free memory"),
+        )
+    });
+    let host = current_process::host();
+    let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
+    let task_thread = TaskThread {
+        entry_point: EntryPoint::Init,
+        parent: None,
+        answers: Answers::new(None, Output::Elsewhere(connection), origin),
+        requests: Requests::new(None, Input::Elsewhere(connection)),
+        worker: Worker::new(PoolKind::Processes, number, &hello.name).on_host(&host),
+        ready: ready_on(&host),
+        takes_offers: false,
+    };
+    let silence = elsewhere.silence;
+    let reads = move || connection.read(bytes, silence);
+    task_thread.run_beside("cf-reader", READER_STACK, reads)
+}
+
+/// Tells the parent that this process cannot become a worker, and ends the process.
+pub(super) fn refuse_to_begin(why: &str) -> ! {
+    refuse(connect(), why)
+}
+
+/// Moves the connection away from the standard descriptors, and sends the greeting.
+fn connect() -> &'static Connection {
+    current_process::ensure_stdio_open();
+    let channel = Channel::take_stdio().unwrap_or_else(|error| {
+        lost(&format!(
+            "the connection to its parent cannot be moved to other descriptors ({error})"
+        ))
+    });
+    // The connection is leaked, because two threads use it until the process ends.
+    let connection = &*Box::leak(Box::new(Connection::new(channel)));
+    if let Err(error) = connection.send(&[GREETING]) {
+        end_after_error(&error, None);
+    }
+    connection
+}
+
+fn receive_hello(channel: &Channel, bytes: &mut Assembler) -> Hello {
+    loop {
+        if let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {
+            return match Request::of(frame).unwrap_or_else(end_at_error) {
+                Request::Hello(hello) => hello,
+                _ => lost("the first message of its parent is not the one that comes first"),
+            };
+        }
+        match channel.wait_for_bytes(HELLO_LIMIT) {
+            Ok(true) => {}
+            Ok(false) => lost(&format!(
+                "nothing has arrived from its parent within {HELLO_LIMIT:?}"
+            )),
+            Err(error) => end_after_error(&error, None),
+        }
+        match channel.receive(bytes.spare_buffer().unwrap_or_else(end_at_error)) {
+            Ok(0) => end_with_channel(None),
+            Ok(count) => bytes.advance(count),
+            Err(error) => end_after_error(&error, None),
+        }
+    }
+}
+
+/// Makes the process what the parent's settings say.
+fn apply(elsewhere: &Elsewhere) -> Result<(), String> {
+    if let Some(folder) = &elsewhere.folder {
+        set_current_dir(folder).map_err(|error| {
+            format!(
+                "the folder `{}`, which `current_dir` names, cannot be entered on this host \
+                 ({error})",
+                folder.display()
+            )
+        })?;
+    }
+    if current_process::set_variables(&elsewhere.variables) {
+        return Ok(());
+    }
+    Err(
+        "a thread ran before `concurrent_futures::init()`, so the variables of `env` cannot be set; \
+         call `init` before the program starts threads"
+            .to_owned(),
+    )
+}
+
+fn refuse(connection: &Connection, why: &str) -> ! {
+    // An error is ignored, because a parent that has ended needs no answer.
+    let _ = connection.send(&[&refused(&format!("no worker can begin: {why}"))]);
+    current_process::end_now(0)
+}

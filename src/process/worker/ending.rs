@@ -1,0 +1,67 @@
+//! The ways in which a worker process ends, other than by `Exit`.
+
+use std::io;
+use std::process::id;
+
+use crate::process::transport::SCRIBBLED;
+use crate::process::wire::exit_code::ExitCode;
+use crate::process::wire::frame::ProtocolError;
+use crate::sys::current_process;
+use crate::sys::parent::Parent;
+
+/// Ends the process, which cannot continue, with a message.
+pub(super) fn lost(why: &str) -> ! {
+    end_saying(ExitCode::CannotGoOn, why)
+}
+
+pub(super) fn end_saying(code: ExitCode, why: &str) -> ! {
+    eprintln!(
+        "concurrent-futures: the worker process {} ends: {why}",
+        id()
+    );
+    code.end()
+}
+
+/// Ends the process after one end of the channel was closed. Either the parent has closed
+/// its end or has ended, or a task has closed the worker's end. `parent` is `None` if the
+/// parent is not the parent process of this one. Then the worker checks for itself that its
+/// own end is open.
+pub(super) fn end_with_channel(parent: Option<&Parent>) -> ! {
+    if parent.is_some_and(Parent::lives) {
+        // The worker prints no message, because the parent may be about to end.
+        ExitCode::Closed.end();
+    }
+    current_process::end_now(0)
+}
+
+/// Ends the process after a task has closed the channel's descriptor.
+pub(super) fn end_without_descriptor() -> ! {
+    end_saying(
+        ExitCode::Closed,
+        "its task closed the descriptor that answers go by; a task may close only what it has \
+         opened itself",
+    )
+}
+
+/// Ends the process after an I/O error on the channel.
+pub(super) fn end_after_error(error: &io::Error, parent: Option<&Parent>) -> ! {
+    match error.raw_os_error() {
+        Some(libc::EBADF | libc::ENOTSOCK) => end_without_descriptor(),
+        _ if is_end(error) => end_with_channel(parent),
+        _ if error.kind() == io::ErrorKind::InvalidData => lost(SCRIBBLED),
+        _ => lost(&format!(
+            "the connection to its parent does not work ({error})"
+        )),
+    }
+}
+
+/// Ends the process after its parent has sent bytes that are no message.
+pub(super) fn end_at_error<T>(frame: ProtocolError) -> T {
+    lost(&format!("it cannot read what it was sent: {frame}"))
+}
+
+/// Returns `true` if the error says that the other end of the channel is closed.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionReset)
+}

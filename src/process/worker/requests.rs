@@ -1,0 +1,100 @@
+//! [`Requests`]: the receiving side of a worker.
+
+use super::connection::Connection;
+use super::ending::{end_after_error, end_at_error};
+use crate::process::transport::{self, WorkerReceiver};
+use crate::process::wire::assembler::Assembler;
+use crate::process::wire::frame::Frame;
+use crate::process::wire::message::Request;
+use crate::sys::parent::Parent;
+use crate::sys::spin::is_elsewhere;
+
+/// The way from the parent.
+#[expect(clippy::large_enum_variant, reason = "a worker has one of them")]
+pub(super) enum Input {
+    /// The transport that the parent has made, and the bytes that have arrived through it.
+    Direct(WorkerReceiver, Assembler),
+    /// The connection that a command such as `ssh` has made.
+    Elsewhere(&'static Connection),
+}
+
+/// The receiving side of a worker.
+pub(super) struct Requests {
+    /// The parent, or `None` if a command has started this process.
+    parent: Option<&'static Parent>,
+    input: Input,
+    /// The bytes of the offer that the worker has taken last.
+    call: Vec<u8>,
+    pub(super) takes_offers: bool,
+    /// `true` if the parent is about to kill this process.
+    pub(super) is_held: bool,
+    /// The number of the CPU on which the last request was sent, plus one, or 0.
+    cpu: u32,
+}
+
+/// A request from the parent.
+pub(super) struct Received {
+    pub(super) request: Request,
+    /// The number of the offer, if the request was an offer to all workers.
+    pub(super) offer: Option<u64>,
+}
+
+impl Requests {
+    /// Returns the receiving side of a worker that takes no offer yet.
+    pub(super) fn new(parent: Option<&'static Parent>, input: Input) -> Self {
+        Self {
+            parent,
+            input,
+            call: Vec::new(),
+            takes_offers: false,
+            is_held: false,
+            cpu: 0,
+        }
+    }
+
+    /// Waits for the next request. Returns `None` if the parent has ended.
+    pub(super) fn next(&mut self) -> Option<Received> {
+        let (receiver, bytes) = match &mut self.input {
+            Input::Direct(receiver, bytes) => (receiver, bytes),
+            Input::Elsewhere(connection) => return Some(Received::of(connection.next(), None)),
+        };
+        loop {
+            if let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {
+                self.cpu = bytes.cpu();
+                return Some(Received::of(frame, None));
+            }
+            // The rest of a message is on its way.
+            let is_inside = !bytes.is_between_frames();
+            let spins = is_inside || is_elsewhere(self.cpu);
+            let spare_buffer = bytes.spare_buffer().unwrap_or_else(end_at_error);
+            let call = &mut self.call;
+            let takes_offers = self.takes_offers && !self.is_held;
+            match receiver.receive(spare_buffer, call, takes_offers, spins) {
+                Ok(transport::Received::Bytes(0)) => return None,
+                Ok(transport::Received::Bytes(count)) => bytes.advance(count),
+                Ok(transport::Received::Offer(offer)) => {
+                    let (header, frame) = Frame::only(call).unwrap_or_else(end_at_error);
+                    self.cpu = header.cpu;
+                    return Some(Received::of(frame, Some(offer)));
+                }
+                Err(error) => end_after_error(&error, self.parent),
+            }
+        }
+    }
+
+    /// Returns `false` if the parent has revoked the offer that the worker has taken, or may
+    /// be about to kill the worker.
+    pub(super) fn is_still_taken(&self, offer: u64) -> bool {
+        match &self.input {
+            Input::Direct(receiver, _) => receiver.is_still_taken(offer),
+            Input::Elsewhere(_) => false,
+        }
+    }
+}
+
+impl Received {
+    fn of(frame: Frame, offer: Option<u64>) -> Self {
+        let request = Request::of(frame).unwrap_or_else(end_at_error);
+        Self { request, offer }
+    }
+}
