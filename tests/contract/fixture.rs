@@ -1,5 +1,4 @@
-//! The parts that the contract's tests share: the executors, the tasks, and the
-//! gate.
+//! The parts that the contract's tests share: the tasks, and the gate.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -8,9 +7,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-use concurrent_futures::{
-    Error, Executor, Future, InlineExecutor, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
-};
+use concurrent_futures::{Error, Executor, Future, TaskOptions};
 
 pub(crate) use crate::gate::{Gate, LIMIT, hold, pass};
 pub(crate) use crate::quiet::mean_to_panic;
@@ -38,7 +35,14 @@ pub(crate) fn within_the_limit(test: fn()) {
 pub(crate) trait Fixture {
     type Executor: Executor + Send + Sync + 'static;
 
+    /// The number of times that a short time of a test is longer on this executor.
+    const SLOWNESS: u32 = 1;
+
     fn executor(max_workers: usize) -> Self::Executor;
+
+    /// Waits until `executor` may have heard that `running` tasks run, which are at a gate. A
+    /// worker on this machine has said so before it is at the gate.
+    fn hear(_executor: &Self::Executor, _running: usize) {}
 
     /// The executor seen through options.
     fn with(executor: &Self::Executor, options: TaskOptions) -> impl Executor;
@@ -50,98 +54,14 @@ pub(crate) trait Fixture {
     fn initializing() -> Self::Executor;
 }
 
-pub(crate) struct Inline;
-
-impl Fixture for Inline {
-    type Executor = InlineExecutor;
-
-    fn executor(_max_workers: usize) -> InlineExecutor {
-        InlineExecutor::new().expect("it never fails")
-    }
-
-    fn with(executor: &InlineExecutor, options: TaskOptions) -> impl Executor {
-        executor.with(options)
-    }
-
-    fn failing_to_initialize(_text: &'static str) -> InlineExecutor {
-        unreachable!("it has no workers to initialize")
-    }
-
-    fn initializing() -> InlineExecutor {
-        unreachable!("it has no workers to initialize")
-    }
-}
-
-pub(crate) struct Threads;
-
-impl Fixture for Threads {
-    type Executor = ThreadPoolExecutor;
-
-    fn executor(max_workers: usize) -> ThreadPoolExecutor {
-        ThreadPoolExecutor::with_max_workers(max_workers).expect("more than none")
-    }
-
-    fn with(executor: &ThreadPoolExecutor, options: TaskOptions) -> impl Executor {
-        executor.with(options)
-    }
-
-    fn failing_to_initialize(text: &'static str) -> ThreadPoolExecutor {
-        ThreadPoolExecutor::builder()
-            .max_workers(2)
-            .initializer(refuse_to_start, text)
-            .build()
-            .expect("more than none")
-    }
-
-    fn initializing() -> ThreadPoolExecutor {
-        ThreadPoolExecutor::builder()
-            .max_workers(3)
-            .initializer(note_start, 7)
-            .build()
-            .expect("more than none")
-    }
-}
-
-#[cfg(target_os = "linux")]
-pub(crate) struct Processes;
-
-#[cfg(target_os = "linux")]
-impl Fixture for Processes {
-    type Executor = ProcessPoolExecutor;
-
-    fn executor(max_workers: usize) -> ProcessPoolExecutor {
-        ProcessPoolExecutor::with_max_workers(max_workers).expect("more than none")
-    }
-
-    fn with(executor: &ProcessPoolExecutor, options: TaskOptions) -> impl Executor {
-        executor.with(options)
-    }
-
-    fn failing_to_initialize(text: &'static str) -> ProcessPoolExecutor {
-        ProcessPoolExecutor::builder()
-            .max_workers(2)
-            .initializer(|text: String| refuse_to_start(&text), text.to_owned())
-            .build()
-            .expect("more than none")
-    }
-
-    fn initializing() -> ProcessPoolExecutor {
-        ProcessPoolExecutor::builder()
-            .max_workers(3)
-            .initializer(note_start, 7)
-            .build()
-            .expect("more than none")
-    }
-}
-
 thread_local!(static INITIALIZED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
 
-fn refuse_to_start(text: &str) {
+pub(crate) fn refuse_to_start(text: &str) {
     mean_to_panic();
     panic!("{text}");
 }
 
-fn note_start(n: u32) {
+pub(crate) fn note_start(n: u32) {
     INITIALIZED.set(INITIALIZED.get() + n);
 }
 
@@ -230,6 +150,7 @@ impl<X: Fixture> Busy<X> {
         gate.wait_for(1);
         // A task in another process is at the gate before this one has heard
         // that it runs; this hears it.
+        X::hear(&executor, 1);
         assert_eq!(executor.stats().running, 1);
         Self {
             gate,

@@ -17,20 +17,20 @@ macro_rules! contract {
     (@ $test:ident on inline) => {
         #[test]
         fn inline() {
-            crate::fixture::within_the_limit(super::$test::<crate::fixture::Inline>);
+            crate::fixture::within_the_limit(super::$test::<crate::executors::Inline>);
         }
     };
     (@ $test:ident on threads) => {
         #[test]
         fn threads() {
-            crate::fixture::within_the_limit(super::$test::<crate::fixture::Threads>);
+            crate::fixture::within_the_limit(super::$test::<crate::executors::Threads>);
         }
     };
     (@ $test:ident on processes) => {
         #[cfg(target_os = "linux")]
         #[test]
         fn processes() {
-            crate::fixture::within_the_limit(super::$test::<crate::fixture::Processes>);
+            crate::fixture::within_the_limit(super::$test::<crate::executors::Processes>);
         }
     };
     ($($executors:tt { $($test:ident),+ $(,)? })+) => { $($(
@@ -43,6 +43,7 @@ macro_rules! contract {
 #[cfg(target_os = "linux")]
 #[path = "../by_sockets/mod.rs"]
 mod by_sockets;
+mod executors;
 mod fixture;
 #[path = "../gate/mod.rs"]
 mod gate;

@@ -212,7 +212,7 @@ fn endless_inputs_are_zipped_lazily<X: Fixture>() {
 
 /// Python's test_shutdown_race_issue12456.
 fn a_shutdown_right_after_a_map_loses_nothing<X: Fixture>() {
-    for _ in 0..100 {
+    for _ in 0..100 / X::SLOWNESS {
         let executor = X::executor(4);
         let results = executor.map(double, 0..=4).expect("it is open");
         executor.shutdown();

@@ -22,7 +22,7 @@ fn a_map_that_times_out_cancels_the_rest_and_ends<X: Fixture>() {
     let executor = X::executor(1);
     let mut gate = Gate::new();
     let port = gate.port();
-    let options = MapOptions::new().timeout(Duration::from_millis(200));
+    let options = MapOptions::new().timeout(X::SLOWNESS * Duration::from_millis(200));
     let items = [(port, 1), (port, 2), (port, 3)];
     let mut results = executor.map_with(options, hold, items).expect("it is open");
     gate.wait_for(1);
@@ -47,7 +47,7 @@ fn a_map_that_times_out_cancels_the_rest_and_ends<X: Fixture>() {
 fn a_map_that_times_out_counts_what_is_unfinished<X: Fixture>() {
     let executor = X::executor(2);
     let (mut shut, mut open) = (Gate::new(), Gate::new());
-    let options = MapOptions::new().timeout(Duration::from_millis(200));
+    let options = MapOptions::new().timeout(X::SLOWNESS * Duration::from_millis(200));
     let items = [(shut.port(), 1), (open.port(), 2)];
     let mut results = executor.map_with(options, hold, items).expect("it is open");
     shut.wait_for(1);
@@ -74,7 +74,7 @@ fn an_unordered_map_that_times_out_cancels_the_rest_and_ends<X: Fixture>() {
     let executor = X::executor(1);
     let mut gate = Gate::new();
     let port = gate.port();
-    let options = MapOptions::new().timeout(Duration::from_millis(200));
+    let options = MapOptions::new().timeout(X::SLOWNESS * Duration::from_millis(200));
     let items = [(port, 1), (port, 2), (port, 3)];
     let results = executor.map_with(options, hold, items).expect("it is open");
     let mut results = results.unordered();
@@ -102,7 +102,7 @@ fn a_buffered_map_has_a_limit_too_and_counts_what_it_submitted<X: Fixture>() {
     let port = gate.port();
     let mut open = Gate::new();
     let options = MapOptions::new()
-        .timeout(Duration::from_millis(200))
+        .timeout(X::SLOWNESS * Duration::from_millis(200))
         .buffer_size(2);
     let items = [(open.port(), 0), (port, 1), (port, 2), (port, 3)];
     let mut results = executor.map_with(options, hold, items).expect("it is open");
@@ -150,7 +150,7 @@ fn a_map_of_chunks_has_a_limit_too<X: Fixture>() {
     ];
     let options = MapOptions::new()
         .chunk_size(2)
-        .timeout(Duration::from_millis(200));
+        .timeout(X::SLOWNESS * Duration::from_millis(200));
     let items = ports.map(|port| (port, 1));
     let mut results = executor.map_with(options, hold, items).expect("it is open");
     open.wait_for(1);

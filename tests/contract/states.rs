@@ -213,6 +213,7 @@ fn running_is_true_only_while_the_function_runs<X: Fixture>() {
         *busy.running.result_timeout(LIMIT).expect("it was let go"),
         1
     );
+    X::hear(&busy.executor, 1);
     assert_eq!(busy.executor.stats().running, 1, "this hears what began");
     assert!(second.running() && !busy.running.running());
     busy.gate.release_one();

@@ -358,6 +358,7 @@ fn blocked_tasks_start_workers_up_to_the_maximum_and_no_more<X: Fixture>() {
         .map(|n| executor.submit(hold, (gate.port(), n)).expect("it is open"))
         .collect();
     gate.wait_for(4);
+    X::hear(&executor, 4);
     let stats = executor.stats();
     assert_eq!((stats.workers, stats.running, stats.queued), (4, 4, 56));
     gate.open();
@@ -439,6 +440,7 @@ fn every_worker_recovers_from_panics<X: Fixture>() {
     let mut gate = Gate::new();
     let held = [0; 4].map(|_| executor.submit(hold, (gate.port(), 1)).expect("it is open"));
     gate.wait_for(4);
+    X::hear(&executor, 4);
     let stats = executor.stats();
     assert_eq!((stats.workers, stats.running, stats.failed), (4, 4, 40));
     gate.open();
@@ -472,6 +474,7 @@ fn tasks_that_block_all_complete_with_few_workers<X: Fixture>() {
     for _ in 2..10 {
         gate.release_one();
         gate.wait_for(1);
+        X::hear(&executor, 2);
         assert_eq!(executor.stats().running, 2);
     }
     gate.open();

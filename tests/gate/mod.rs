@@ -1,11 +1,21 @@
 //! The gate: where tasks stop until the test lets them go, in whatever process
 //! they run.
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+#[cfg(unix)]
+use std::{env, fs};
+
+/// The variable that names the folder of `ci/cluster`, both here and where its tasks run.
+#[cfg(unix)]
+const CLUSTER: &str = "CONCURRENT_FUTURES_TEST_CLUSTER";
 
 /// No wait in a test is longer than this.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -18,8 +28,7 @@ pub(crate) fn hold((port, answer): (u16, i64)) -> i64 {
 
 /// Says at the gate that the task runs; returns when the gate opens.
 pub(crate) fn pass(port: u16) {
-    let mut gate = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the gate listens");
-    gate.set_read_timeout(Some(LIMIT)).expect("it is not zero");
+    let mut gate = connect(port).expect("the gate listens");
     // A signal ends a read that has a limit, whatever its handler says.
     let end = loop {
         match gate.read(&mut [0]) {
@@ -31,12 +40,35 @@ pub(crate) fn pass(port: u16) {
     assert_eq!(end, 0, "the gate opens by closing the connection");
 }
 
+fn connect(port: u16) -> io::Result<Box<dyn Read>> {
+    let gate = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+    // A task elsewhere may have a network of its own, and shares files with the test.
+    #[cfg(unix)]
+    let Ok(gate) = gate else {
+        let file = file(port).ok_or(ErrorKind::ConnectionRefused)?;
+        let gate = UnixStream::connect(file)?;
+        gate.set_read_timeout(Some(LIMIT))?;
+        return Ok(Box::new(gate));
+    };
+    #[cfg(not(unix))]
+    let gate = gate?;
+    gate.set_read_timeout(Some(LIMIT))?;
+    Ok(Box::new(gate))
+}
+
+/// The socket of a gate for tasks that have a network of their own.
+#[cfg(unix)]
+fn file(port: u16) -> Option<PathBuf> {
+    let folder = PathBuf::from(env::var_os(CLUSTER)?);
+    Some(folder.join(format!("gate-{port}")))
+}
+
 /// A gate at which tasks stop until the test lets them go, in whatever process they
 /// run.
 pub(crate) struct Gate {
     port: u16,
-    arrivals: mpsc::Receiver<TcpStream>,
-    held: Vec<TcpStream>,
+    arrivals: mpsc::Receiver<Box<dyn Send>>,
+    held: Vec<Box<dyn Send>>,
     made: Instant,
 }
 
@@ -44,12 +76,24 @@ impl Gate {
     pub(crate) fn new() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let (sender, arrivals) = mpsc::channel();
+        let (sender, arrivals) = mpsc::channel::<Box<dyn Send>>();
+        #[cfg(unix)]
+        if let Some(file) = file(port) {
+            // The port may have had a gate before. The file is removed with its folder.
+            let _ = fs::remove_file(&file);
+            let listener = UnixListener::bind(file).expect("the folder is there");
+            let sender = sender.clone();
+            thread::spawn(move || {
+                while let Ok((task, _)) = listener.accept() {
+                    let _ = sender.send(Box::new(task));
+                }
+            });
+        }
         // Goes on when the gate is open: then nobody receives, which lets each
         // task that still comes go at once.
         thread::spawn(move || {
             while let Ok((task, _)) = listener.accept() {
-                let _ = sender.send(task);
+                let _ = sender.send(Box::new(task));
             }
         });
         Self {

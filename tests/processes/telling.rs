@@ -2,7 +2,7 @@
 
 use std::process::{abort, exit};
 
-use concurrent_futures::{Error, OnWorkerDeath, ProcessPoolExecutor, TaskOptions};
+use concurrent_futures::{Error, Launcher, OnWorkerDeath, ProcessPoolExecutor, TaskOptions};
 use rustix::process::Signal;
 
 use crate::fixture::*;
@@ -146,4 +146,16 @@ alone! {
         assert!(others.contains("ouch") && !others.contains("initializer"), "{others}");
         assert!(others.contains("make a new pool"), "{others}");
     }
+}
+
+/// The harness has called no `init`, so a worker that a launcher starts would run `main`.
+#[test]
+fn a_launcher_needs_init() {
+    let builder = ProcessPoolExecutor::builder().launcher(Launcher::command(["nice"]));
+    let error = builder.build().unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    assert!(
+        error.to_string().contains("call it first in `main`"),
+        "{error}"
+    );
 }

@@ -1,0 +1,103 @@
+//! The command that starts the workers of these tests, and pools of such workers.
+
+use std::time::Duration;
+use std::{env, iter};
+
+use concurrent_futures::{
+    Executor, Launcher, ProcessPoolExecutor, ProcessPoolExecutorBuilder, TaskOptions,
+};
+
+use crate::fixture::{Fixture, note_start, refuse_to_start};
+
+/// The variable with the words of the command.
+const LAUNCHER: &str = "CONCURRENT_FUTURES_TEST_LAUNCHER";
+
+/// Returns `true` if the tests run with the usual command.
+pub(crate) fn is_usual() -> bool {
+    env::var_os(LAUNCHER).is_none()
+}
+
+/// Returns the launcher that the tests run with.
+pub(crate) fn launcher() -> Launcher {
+    let words = env::var(LAUNCHER).unwrap_or_else(|_| "nice".to_owned());
+    // A busy machine may start many workers at once.
+    Launcher::command(words.split(' ')).start_limit(Duration::from_secs(100))
+}
+
+/// Returns a launcher that runs a script of the shell, which finds the words that start the
+/// program in `"$@"`.
+pub(crate) fn script(script: &str) -> Launcher {
+    Launcher::command(["sh", "-c", script, "sh"])
+}
+
+/// Returns a pool of one worker.
+pub(crate) fn pool(launcher: Launcher) -> ProcessPoolExecutor {
+    let builder = ProcessPoolExecutor::builder().launcher(launcher);
+    builder.build().expect("`main` has called `init`")
+}
+
+/// The pool that runs the contract.
+pub(crate) struct Launched;
+
+impl Launched {
+    fn builder(max_workers: usize) -> ProcessPoolExecutorBuilder {
+        ProcessPoolExecutor::builder()
+            .launcher(launcher().workers(max_workers))
+            // The pools of tasks have workers where the task is.
+            .env(LAUNCHER, "nice")
+    }
+}
+
+impl Fixture for Launched {
+    type Executor = ProcessPoolExecutor;
+
+    /// A worker may need a second to start.
+    const SLOWNESS: u32 = 20;
+
+    fn executor(max_workers: usize) -> ProcessPoolExecutor {
+        let pool = Self::builder(max_workers).build();
+        pool.expect("`main` has called `init`")
+    }
+
+    fn hear(executor: &ProcessPoolExecutor, running: usize) {
+        wait_until("they run", || executor.stats().running == running);
+    }
+
+    fn with(executor: &ProcessPoolExecutor, options: TaskOptions) -> impl Executor {
+        executor.with(options)
+    }
+
+    fn failing_to_initialize(text: &'static str) -> ProcessPoolExecutor {
+        let builder =
+            Self::builder(2).initializer(|text: String| refuse_to_start(&text), text.to_owned());
+        builder.build().expect("`main` has called `init`")
+    }
+
+    fn initializing() -> ProcessPoolExecutor {
+        let builder = Self::builder(3).initializer(note_start, 7);
+        builder.build().expect("`main` has called `init`")
+    }
+}
+
+/// Makes a list of tests with their names.
+macro_rules! list {
+    ($($test:ident),+ $(,)?) => {
+        pub(crate) fn tests() -> Vec<(&'static str, fn())> {
+            vec![$((concat!(module_path!(), "::", stringify!($test)), $test as fn())),+]
+        }
+    };
+}
+pub(crate) use list;
+
+/// Waits until `is_so` returns `true`, and fails with `what` if that takes too long.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let step = Duration::from_millis(5);
+    let steps = crate::fixture::LIMIT.as_millis() / step.as_millis();
+    let is_soon = iter::repeat_n((), usize::try_from(steps).expect("it is small")).any(|()| {
+        is_so() || {
+            std::thread::sleep(step);
+            false
+        }
+    });
+    assert!(is_soon, "{what}");
+}
