@@ -65,6 +65,7 @@ pub struct Launcher {
     pub(super) through_shell: Option<bool>,
     pub(super) start_limit: Duration,
     pub(super) silence_limit: Duration,
+    pub(super) in_flight: Option<usize>,
 }
 
 impl Launcher {
@@ -85,6 +86,7 @@ impl Launcher {
             through_shell: None,
             start_limit: START_LIMIT,
             silence_limit: SILENCE_LIMIT,
+            in_flight: None,
         }
     }
 
@@ -199,6 +201,31 @@ impl Launcher {
         self
     }
 
+    /// Sets the largest number of tasks that a worker has at once: the task that it runs, and
+    /// tasks that were sent ahead, so that the worker need not wait for its next one. By
+    /// default the number follows from the time that a message travels and from the time that
+    /// the tasks take: 1 for long tasks and near hosts, and up to 16.
+    ///
+    /// A task that was sent ahead is pending. If another worker has nothing to do, or if the
+    /// task is cancelled, the pool takes it back. `cancel` then waits until the worker has
+    /// answered, for a few milliseconds on a usual network.
+    ///
+    /// ```
+    /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
+    ///
+    /// concurrent_futures::init();
+    /// let executor = ProcessPoolExecutor::builder()
+    ///     .launcher(Launcher::command(["nice"]).in_flight(8))
+    ///     .build()?;
+    /// let squares = executor.map(|n: u64| n * n, 0..100)?;
+    /// assert_eq!(squares.sum::<Result<u64, _>>()?, 328_350);
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn in_flight(mut self, tasks: usize) -> Self {
+        self.in_flight = Some(tasks);
+        self
+    }
+
     /// Returns an error if the launcher can start no worker.
     pub(super) fn check(&self) -> Result<(), Error> {
         let has_nul = |word: &OsStr| word.as_encoded_bytes().contains(&0);
@@ -214,8 +241,8 @@ impl Launcher {
             .is_some_and(|path| path.as_os_str().is_empty())
         {
             "launcher: the program's path must not be empty"
-        } else if self.workers == 0 {
-            "launcher: the number of workers must be at least 1"
+        } else if self.workers == 0 || self.in_flight == Some(0) {
+            "launcher: the numbers of workers and of tasks in flight must be at least 1"
         } else if self.start_limit.is_zero() || self.silence_limit < SHORTEST_SILENCE {
             "launcher: the start limit must be longer than 0, and the silence limit at least 1 second"
         } else {

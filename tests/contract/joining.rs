@@ -121,6 +121,7 @@ fn a_wave_is_waited_for_without_the_next<X: Fixture>() {
             .not_done
             .is_empty()
     );
+    X::hear(&executor, 1);
     assert!(next[0].running());
     second.open();
     assert!(

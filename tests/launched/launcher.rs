@@ -36,19 +36,24 @@ pub(crate) fn pool(launcher: Launcher) -> ProcessPoolExecutor {
     builder.build().expect("`main` has called `init`")
 }
 
-/// The pool that runs the contract.
-pub(crate) struct Launched;
+/// The pool that runs the contract. Each worker has `IN_FLIGHT` tasks at once, or as many as
+/// the pool chooses if that is 0.
+pub(crate) struct Launched<const IN_FLIGHT: usize>;
 
-impl Launched {
+impl<const IN_FLIGHT: usize> Launched<IN_FLIGHT> {
     fn builder(max_workers: usize) -> ProcessPoolExecutorBuilder {
+        let mut launcher = launcher().workers(max_workers);
+        if IN_FLIGHT > 0 {
+            launcher = launcher.in_flight(IN_FLIGHT);
+        }
         ProcessPoolExecutor::builder()
-            .launcher(launcher().workers(max_workers))
+            .launcher(launcher)
             // The pools of tasks have workers where the task is.
             .env(LAUNCHER, "nice")
     }
 }
 
-impl Fixture for Launched {
+impl<const IN_FLIGHT: usize> Fixture for Launched<IN_FLIGHT> {
     type Executor = ProcessPoolExecutor;
 
     /// A worker may need a second to start.

@@ -19,10 +19,16 @@ macro_rules! contract {
             $(
                 // The list is one token tree, so its text tells if the pool is in it.
                 if stringify!($executors).contains("processes") {
-                    $( tests.push((
-                        concat!(module_path!(), "::", stringify!($test)),
-                        $test::<crate::launcher::Launched> as fn(),
-                    )); )+
+                    $(
+                        tests.push((
+                            concat!(module_path!(), "::", stringify!($test)),
+                            $test::<crate::launcher::Launched<0>> as fn(),
+                        ));
+                        tests.push((
+                            concat!(module_path!(), "::", stringify!($test), "::ahead"),
+                            $test::<crate::launcher::Launched<8>> as fn(),
+                        ));
+                    )+
                 }
             )+
             tests
@@ -64,6 +70,7 @@ mod gate;
 #[path = "../contract/quiet.rs"]
 mod quiet;
 
+mod ahead;
 mod ending;
 mod launcher;
 mod places;
@@ -113,6 +120,7 @@ fn main() -> ExitCode {
         states::tests(),
         submitting::tests(),
         places::tests(),
+        ahead::tests(),
     ];
     let mut tests = contract.concat();
     // These tests need commands that do what they should not.

@@ -17,6 +17,8 @@ use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
+#[cfg(test)]
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::sync::Mutex;
 
@@ -65,6 +67,18 @@ impl ErrorOutput {
             .stack_size(STACK)
             .spawn(move || copy(&watched, &copied, &mut io::stderr()))?;
         Ok(Self(shared))
+    }
+
+    /// Returns the output of a command that has closed it.
+    #[cfg(test)]
+    pub(super) fn silent() -> Self {
+        let (reader, _) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        Self(Arc::new(Mutex::new(Shared {
+            pipe: ChildStderr::from(reader),
+            is_at_end: false,
+            to_copy: Vec::new(),
+            last: Vec::new(),
+        })))
     }
 
     /// Returns the last lines that the command has written, or `None` if there are none.
@@ -141,8 +155,6 @@ mod tests {
     use std::fs::File;
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
-
-    use rustix::pipe::{PipeFlags, pipe_with};
 
     use super::*;
 

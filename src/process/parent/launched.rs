@@ -12,6 +12,14 @@
 //!
 //! The worker ends itself if nothing arrives from the pool for as long (`connection.rs`).
 //!
+//! # The depth
+//!
+//! A worker with a far host has several tasks at once (`sent_ahead.rs`), so that it need not
+//! wait for its next task. Their number is the launcher's setting, or follows from two
+//! measured times: a message and its answer travel for one *trip*, in which the worker could
+//! run so many tasks of the usual length. So tasks that take long compared to a trip are sent
+//! one at a time, as by any other transport.
+//!
 //! # The stages of a start
 //!
 //! | stage | ends with | if it fails, the error says |
@@ -38,6 +46,50 @@ pub(super) struct Launched {
     pub(super) start_limit: Duration,
     silence_limit: Duration,
     silence: Progress,
+    pub(super) trips: Trips,
+    /// The number of tasks that the worker has at once, if the launcher says it.
+    in_flight: Option<usize>,
+    /// The mean time of the last tasks, or `None` before the first has ended.
+    task_time: Option<Duration>,
+}
+
+/// The largest number of tasks that a worker has at once if the launcher does not say it.
+const MOST_IN_FLIGHT: usize = 16;
+
+/// A trip costs so small a part of a long task that no other task is sent ahead for it.
+const WORTH: u128 = 8;
+
+/// A new time changes a mean by so much of the difference.
+const WEIGHT: u32 = 8;
+
+fn mean(before: Option<Duration>, now: Duration) -> Duration {
+    before.map_or(now, |before| (before * (WEIGHT - 1) + now) / WEIGHT)
+}
+
+/// The trips of `Ping` and `Pong`, of which at most one is measured at a time.
+#[derive(Debug, Default)]
+pub(super) struct Trips {
+    number: u64,
+    begun: Option<Instant>,
+    /// The mean time of the last trips.
+    time: Option<Duration>,
+}
+
+impl Trips {
+    /// Begins a trip, and returns its number.
+    pub(super) fn begin(&mut self, now: Instant) -> u64 {
+        self.number += 1;
+        self.begun = Some(now);
+        self.number
+    }
+
+    /// Ends the trip with this number.
+    pub(super) fn end(&mut self, number: u64, now: Instant) {
+        let begun = self.begun.take_if(|_| number == self.number);
+        if let Some(begun) = begun {
+            self.time = Some(mean(self.time, now.saturating_duration_since(begun)));
+        }
+    }
 }
 
 /// The action that a silent connection asks for.
@@ -60,7 +112,32 @@ impl Launched {
             start_limit: launcher.start_limit,
             silence_limit,
             silence: Progress::within(silence_limit, Instant::now()),
+            trips: Trips::default(),
+            in_flight: launcher.in_flight,
+            task_time: None,
         }
+    }
+
+    /// Records the time that a task has taken.
+    pub(super) fn task_took(&mut self, time: Duration) {
+        self.task_time = Some(mean(self.task_time, time));
+    }
+
+    /// Returns the largest number of tasks that the worker should have at once.
+    pub(super) fn depth(&self) -> usize {
+        if let Some(in_flight) = self.in_flight {
+            return in_flight;
+        }
+        let (Some(trip), Some(task)) = (self.trips.time, self.task_time) else {
+            return 1;
+        };
+        if WORTH * trip.as_nanos() < task.as_nanos() {
+            return 1;
+        }
+        let during_trip = trip.as_nanos().div_ceil(task.as_nanos().max(1));
+        usize::try_from(during_trip).map_or(MOST_IN_FLIGHT, |tasks| {
+            tasks.saturating_add(1).min(MOST_IN_FLIGHT)
+        })
     }
 
     /// Records that bytes have arrived.
@@ -92,5 +169,73 @@ impl Launched {
              was stopped",
             self.silence_limit
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    fn launched(launcher: &Launcher) -> Launched {
+        Launched::new(0, launcher, ErrorOutput::silent())
+    }
+
+    #[test]
+    fn the_depth_follows_from_trip_and_task() {
+        let depth = |trip: Option<Duration>, task: Option<Duration>| {
+            let mut launched = launched(&Launcher::command(["ssh"]));
+            (launched.trips.time, launched.task_time) = (trip, task);
+            launched.depth()
+        };
+        assert_eq!(depth(None, Some(MILLI)), 1);
+        assert_eq!(depth(Some(MILLI), None), 1);
+        for (trip, task, tasks) in [
+            (MILLI, 1000 * MILLI, 1),
+            (MILLI, 9 * MILLI, 1),
+            (MILLI, 8 * MILLI, 2),
+            (MILLI, MILLI, 2),
+            (20 * MILLI, 5 * MILLI, 5),
+            (20 * MILLI, Duration::ZERO, MOST_IN_FLIGHT),
+            (Duration::MAX, Duration::from_nanos(1), MOST_IN_FLIGHT),
+        ] {
+            assert_eq!(depth(Some(trip), Some(task)), tasks, "{trip:?} {task:?}");
+        }
+        let fixed = launched(&Launcher::command(["ssh"]).in_flight(7));
+        assert_eq!(fixed.depth(), 7);
+    }
+
+    #[test]
+    fn only_the_trip_that_was_begun_last_is_measured() {
+        let start = Instant::now();
+        let mut trips = Trips::default();
+        trips.end(0, start);
+        let (first, second) = (trips.begin(start), trips.begin(start + MILLI));
+        trips.end(first, start + 5 * MILLI);
+        assert_eq!(trips.time, None);
+        trips.end(second, start + 9 * MILLI);
+        trips.end(second, start + 99 * MILLI);
+        assert_eq!(trips.time, Some(8 * MILLI));
+        let third = trips.begin(start);
+        trips.end(third, start + 16 * MILLI);
+        assert_eq!(trips.time, Some(9 * MILLI));
+    }
+
+    #[test]
+    fn a_silent_connection_gets_four_pings_and_is_lost() {
+        let mut launched = launched(&Launcher::command(["ssh"]).silence_limit(5000 * MILLI));
+        let start = Instant::now();
+        launched.has_spoken(start);
+        let at = |seconds: u32| start + seconds * 1000 * MILLI;
+        assert_eq!(launched.check(at(0), true), Silence::None);
+        for second in 1..5 {
+            assert_eq!(launched.check(at(second), true), Silence::Ping);
+            assert_eq!(launched.check(at(second), true), Silence::None);
+        }
+        assert_eq!(launched.check(at(5), true), Silence::Lost);
+        // A command that still connects has a limit of its own.
+        launched.has_spoken(start);
+        assert!((1..9).all(|second| launched.check(at(second), false) == Silence::None));
     }
 }

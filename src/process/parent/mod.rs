@@ -31,6 +31,8 @@ mod pool_state;
 mod process_handle;
 mod progress;
 mod queued_task;
+mod recalls;
+mod sent_ahead;
 mod shutdown;
 mod starter;
 mod stats;

@@ -160,7 +160,7 @@ impl Pool {
         // A task that waits for a retry runs, as its future shows it.
         let is_it = |entry: &QueuedTask| entry.task.id() == task && !entry.has_begun;
         let Some(mut recalled) = Self::take_back(&mut state, is_it) else {
-            return false;
+            return self.recall_sent(&mut state, task);
         };
         recalled.entry.task.release();
         // `on_withdrawn` counts the task out of the queue again.

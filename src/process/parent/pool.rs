@@ -18,7 +18,7 @@
 //! |---|---|---|---|
 //! | queued | pending | yes | - |
 //! | offered | pending | until a worker takes it (`offers.rs`) | stays offered, or as if sent |
-//! | sent, or taken | pending | no | queued again, at the head |
+//! | sent, or taken | pending | by a launcher's worker, after a recall (`sent_ahead.rs`) | queued again, at the head |
 //! | started | running | no | fails, or queued to be retried |
 //! | answered, with the collector | running | no | - |
 //!
@@ -72,6 +72,8 @@ pub(in crate::process) struct Pool {
     /// collector's end.
     pub(super) threads_ended: Condvar,
     pub(super) capacity: QueueCapacity,
+    /// Notified when a recall has its end (`sent_ahead.rs`).
+    pub(super) recalled: Condvar,
     /// Wakes the supervisor.
     pub(super) wake_fd: WakeFd,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
@@ -130,6 +132,7 @@ impl Pool {
                 ..PoolState::default()
             }),
             threads_ended: Condvar::new(),
+            recalled: Condvar::new(),
             wake_fd,
             threads: Mutex::new(Vec::new()),
             last_number: AtomicU64::new(0),
@@ -151,7 +154,7 @@ impl Pool {
     }
 
     /// Returns the largest number of workers that the pool may have now.
-    fn most_workers(&self, state: &PoolState) -> usize {
+    pub(super) fn most_workers(&self, state: &PoolState) -> usize {
         let most = self.config.max_workers;
         match state.launchers.is_empty() {
             true => most,
@@ -217,16 +220,19 @@ impl Pool {
         let most_workers = self.most_workers(state);
         let may_start =
             state.not_before.is_none() && state.stopped.is_none() && workers < most_workers;
-        let has_tasks = !state.queue.is_empty() || state.count_offered() > 0;
+        let may_move = state.count_offered() + state.count_ahead() > 0;
+        let has_tasks = !state.queue.is_empty() || may_move;
         if has_tasks && waiting > coming && may_start {
             let more = (waiting - coming).min(most_workers - workers);
             state.to_spawn += more;
             state.needs_wakeup = true;
         }
+        self.send_ahead(state);
+        self.recall_for_idle(state);
     }
 
     fn send_to_idle_workers(&self, state: &mut PoolState) {
-        while let Some(&number) = state.idle.last() {
+        while let Some(&number) = state.idle.last().filter(|_| !state.holds_queue) {
             let Some(entry) = self.next_task(state) else {
                 break;
             };

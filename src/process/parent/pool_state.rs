@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use super::launcher_states::LauncherStates;
 use super::offered_tasks::OfferedTasks;
 use super::queued_task::{InFlight, QueuedTask};
+use super::recalls::Recalls;
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use crate::completion::Finalizer;
 use crate::encoded::EncodedCall;
@@ -76,6 +77,11 @@ pub(super) struct PoolState {
     pub(super) offered: Option<OfferedTasks>,
     /// The launchers that start the workers, or none if this process starts them.
     pub(super) launchers: LauncherStates,
+    /// The recalls for whose end threads wait.
+    pub(super) recalls: Recalls,
+    /// `true` while a shutdown takes the tasks back that were sent ahead. They stay in the
+    /// queue then.
+    pub(super) holds_queue: bool,
     /// The number of queued tasks that wait for a retry.
     pub(super) retries_queued: usize,
     pub(super) running: usize,
@@ -132,9 +138,10 @@ impl PoolState {
         self.offered.as_ref().map_or(0, OfferedTasks::len)
     }
 
-    /// Returns the number of tasks that wait for a worker: queued, offered, or to be retried.
+    /// Returns the number of tasks that wait for a worker: queued, offered, sent ahead, or to
+    /// be retried.
     pub(super) fn count_waiting(&self) -> usize {
-        self.queued + self.count_offered() + self.retries_queued
+        self.queued + self.count_offered() + self.count_ahead() + self.retries_queued
     }
 
     /// Returns `true` if no task waits for a worker, and no worker has one.
@@ -185,6 +192,7 @@ impl PoolState {
             self.running -= 1;
         }
         self.failed += 1;
+        self.recalls.end(entry.number, false);
         self.send_event(Event::Failed(entry, error));
     }
 

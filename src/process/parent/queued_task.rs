@@ -125,6 +125,8 @@ pub(super) struct InFlight {
     pub(super) started: Option<Instant>,
     /// The number of bytes of the encoded call that were written to the worker's socket.
     pub(super) written: usize,
+    /// `true` if the pool has asked the worker to give the task back.
+    pub(super) is_recalled: bool,
 }
 
 impl InFlight {
@@ -135,6 +137,7 @@ impl InFlight {
             entry,
             started: None,
             written: 0,
+            is_recalled: false,
         }
     }
 

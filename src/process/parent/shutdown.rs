@@ -132,7 +132,7 @@ impl Pool {
         // A thread that waited for the pool inside one of the pool's callbacks would wait
         // for itself.
         let waits = options.waits() && !self.is_in_own_code();
-        self.close(options.cancels_pending(), waits);
+        self.close(options.cancels_pending(), waits, deadline);
         if waits {
             self.join(deadline);
         }
@@ -146,9 +146,13 @@ impl Pool {
     /// Makes the pool refuse tasks from now on, and cancels the pending tasks if
     /// `cancels_pending` is set. `waits` says that the caller will wait for the workers
     /// after this call.
-    fn close(&self, cancels_pending: bool, waits: bool) {
+    fn close(&self, cancels_pending: bool, waits: bool, deadline: Option<Instant>) {
         let mut state = self.state.lock();
         let mut pending = self.refuse_tasks(&mut state, cancels_pending);
+        if cancels_pending {
+            self.recall_all(&mut state, deadline);
+            pending.extend(Self::take_pending(&mut state));
+        }
         self.dispatch(&mut state);
         self.wake_supervisor_if_needed(state);
         if waits {
@@ -170,12 +174,16 @@ impl Pool {
         self.capacity.notify_all();
         if takes_pending {
             state.recall_offers();
-            let pending = state.take_pending();
-            state.unsettled += pending.len();
-            pending
+            Self::take_pending(state)
         } else {
             Vec::new()
         }
+    }
+
+    fn take_pending(state: &mut PoolState) -> Vec<QueuedTask> {
+        let pending = state.take_pending();
+        state.unsettled += pending.len();
+        pending
     }
 
     /// Cancels pending tasks. All tasks are cancelled before the first notification runs,

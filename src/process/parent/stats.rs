@@ -43,7 +43,7 @@ impl Pool {
         let stats = Stats {
             workers: state.count_workers(),
             idle: state.idle.len() + state.count_starting(),
-            queued: state.queued + state.count_offered(),
+            queued: state.queued + state.count_offered() + state.count_ahead(),
             running: state.running,
             finished: state.finished,
             failed: state.failed,

@@ -163,11 +163,12 @@ impl Pool {
     /// capacity if a worker will run it without delay: an idle worker, a starting worker,
     /// or a worker that the pool may still start.
     fn is_full(&self, state: &PoolState) -> bool {
-        let max_workers = self.config.max_workers;
-        let to_start = max_workers.saturating_sub(state.count_workers());
+        let to_start = self
+            .most_workers(state)
+            .saturating_sub(state.count_workers());
         let counted_on = state.idle.len() + state.count_starting() + to_start;
-        self.capacity
-            .is_exceeded(state.queued + state.count_offered() + 1, counted_on)
+        let waiting = state.queued + state.count_offered() + state.count_ahead();
+        self.capacity.is_exceeded(waiting + 1, counted_on)
     }
 
     fn start_threads(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {

@@ -82,13 +82,19 @@ impl Pool {
                 handle.deadline = None;
                 if let Some(launched) = &mut handle.launched {
                     (launched.pid, launched.host) = (process.pid, process.host);
+                    handle.send_ping();
                 }
                 if !self.starter.initializes() {
                     self.worker_initialized(state, number);
                 }
             }
             Reply::Initialized => self.worker_initialized(state, number),
-            Reply::Pong => {}
+            Reply::Pong(number) => {
+                if let Some(launched) = &mut handle.launched {
+                    launched.trips.end(number, now);
+                }
+            }
+            Reply::Recalled(task) => self.task_recalled(state, number, task),
             // The worker's failed start does not matter, because the pool has already told
             // the worker to exit.
             Reply::Refused(_) | Reply::InitializeFailed(_)
@@ -118,7 +124,7 @@ impl Pool {
                 self.offer_if_none(state);
             }
             Reply::Declined(offer) => self.declined(state, number, offer),
-            Reply::Answer(task, answer) => self.task_answered(state, number, task, answer),
+            Reply::Answer(task, answer) => self.task_answered(state, number, task, answer, now),
         }
     }
 
@@ -126,11 +132,17 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        match &mut handle.activity {
-            WorkerState::Busy(in_flight)
-                if in_flight.entry.number == task && in_flight.started.is_none() =>
-            {
+        // A task that was sent ahead has begun if its worker has ended before the answer of
+        // the task in front of it was read.
+        let first = match &mut handle.activity {
+            WorkerState::Busy(in_flight) => Some(in_flight),
+            _ => None,
+        };
+        let mut tasks = first.into_iter().chain(&mut handle.ahead);
+        match tasks.find(|in_flight| in_flight.entry.number == task) {
+            Some(in_flight) if in_flight.started.is_none() => {
                 in_flight.started = Some(now);
+                in_flight.is_recalled = false;
                 // The supervisor frees a large call when it has nothing else to do.
                 let has_large_call = in_flight.has_large_call();
                 state.needs_wakeup |= has_large_call;
@@ -149,6 +161,9 @@ impl Pool {
                 handle.progress = None;
                 handle.deadline = limit.and_then(|limit| now.checked_add(limit));
                 state.needs_wakeup |= handle.deadline.is_some();
+                if state.recalls.end(task, false) {
+                    self.recalled.notify_all();
+                }
             }
             // `WorkerHandle::check_expected` rejects a `Started` for any other task.
             _ => {}
@@ -173,6 +188,7 @@ impl Pool {
         number: usize,
         task: u64,
         answer: Answer<Encoded>,
+        now: Instant,
     ) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
@@ -189,15 +205,20 @@ impl Pool {
         let call = has_large_call.then(|| in_flight.entry.task.take_call());
         handle.deadline = None;
         handle.done += 1;
+        if let (Some(launched), Some(started)) = (&mut handle.launched, in_flight.started) {
+            launched.task_took(now.saturating_duration_since(started));
+        }
         // A worker that the pool has asked to end may have taken one more task before.
         let has_offers = state
             .offered
             .as_ref()
             .is_some_and(|offered| offered.len() > 0);
-        let exits = handle.kill_reason.is_some() && !has_offers;
+        let exits = handle.kill_reason.is_some() && !has_offers && handle.ahead.is_empty();
         if self.config.max_tasks_per_child == Some(handle.done) || exits {
             handle.send_exit();
             state.needs_wakeup = true;
+        } else if state.begin_next(number, now) {
+            self.capacity.notify_one();
         } else {
             state.idle.push(number);
         }
@@ -232,7 +253,8 @@ impl Pool {
     pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
         self.assign_taken(state);
         let handle = state.workers.get_mut(&number);
-        if let Some(task) = handle.and_then(WorkerHandle::started_unread) {
+        let started = handle.map(WorkerHandle::started_unread).unwrap_or_default();
+        for task in started {
             self.task_started(state, number, task, Instant::now());
         }
         state.free_slot(number);
@@ -286,10 +308,12 @@ impl Pool {
             loss: Loss::Retries,
         };
         self.requeue_taken(state, number, &handle, &death);
+        self.requeue_ahead(state, &mut handle, &death);
         if let Some(in_flight) = in_flight {
             let capacity = handle.capacity();
             self.requeue_or_fail(state, in_flight, handle.kill_reason, &death, capacity);
         }
+        self.recalled.notify_all();
         let death = WorkerDeath::new(death);
         match &handle.launched {
             Some(launched) => {
@@ -352,6 +376,25 @@ impl Pool {
         }
     }
 
+    /// Handles the tasks that were sent ahead to a worker, which has ended. The reason why
+    /// the pool killed the worker has nothing to do with these tasks.
+    fn requeue_ahead(&self, state: &mut PoolState, handle: &mut WorkerHandle, death: &DeathParts) {
+        let reason = handle
+            .kill_reason
+            .clone()
+            .filter(|_| state.stopped.is_some());
+        // The last one goes back first, so that they stand in the queue in their order.
+        for task in std::mem::take(&mut handle.ahead).into_iter().rev() {
+            let death = DeathParts {
+                task: task.entry.settings.name.clone(),
+                moment: moment(&task),
+                times_begun: task.entry.times_begun,
+                ..death.clone()
+            };
+            self.requeue_or_fail(state, task, reason.clone(), &death, handle.capacity());
+        }
+    }
+
     /// Returns the stage at which a worker ended: starting, initializing, idle, or with a
     /// task.
     fn moment_of(&self, handle: &WorkerHandle) -> Moment {
@@ -409,7 +452,7 @@ impl Pool {
                     if !has_started {
                         entry.send_attempts += u32::from(was_being_read);
                         if entry.send_attempts < SEND_ATTEMPTS {
-                            return state.put_back(in_flight);
+                            return state.take_back_or_requeue(in_flight);
                         }
                     } else if entry.settings.retries > 0 && !self.breaks_on_death() {
                         entry.settings.retries -= 1;

@@ -119,6 +119,9 @@ pub(super) struct WorkerHandle {
     /// worker after that.
     pub(super) write_failed: bool,
     pub(super) activity: WorkerState,
+    /// The tasks that were sent to the worker behind its task, in their order
+    /// (`sent_ahead.rs`).
+    pub(super) ahead: VecDeque<InFlight>,
     pub(super) kill_reason: Option<KillReason>,
     /// The time at which the supervisor kills the worker, unless the worker's state changes
     /// before that time.
@@ -157,6 +160,7 @@ impl WorkerHandle {
             says_waiting: false,
             write_failed: false,
             activity: WorkerState::Starting,
+            ahead: VecDeque::new(),
             kill_reason: None,
             deadline: Instant::now().checked_add(START_LIMIT),
             done: 0,
@@ -179,6 +183,18 @@ impl WorkerHandle {
         let number = in_flight.entry.number;
         self.expect_start(in_flight, Instant::now());
         self.send_call(number);
+    }
+
+    /// Sends the call of a task behind the worker's task.
+    pub(super) fn send_task_ahead(&mut self, task: InFlight) {
+        self.outbox.push_back(Outgoing::Call(task.entry.number));
+        self.ahead.push_back(task);
+        self.flush();
+    }
+
+    /// Asks the worker to give a task back that has not begun.
+    pub(super) fn send_recall(&mut self, task: u64) {
+        self.send(Arc::new(bare(Kind::Recall, task).to_vec().into()));
     }
 
     /// Sends the call of the worker's task, if this is the task with this number.
@@ -282,20 +298,20 @@ impl WorkerHandle {
         let mut budget = IO_BUDGET;
         self.is_full = false;
         while let Some(outgoing) = self.outbox.front().filter(|_| budget > 0) {
-            let in_flight = match &mut self.activity {
-                WorkerState::Busy(in_flight) => Some(in_flight),
-                _ => None,
-            };
-            let unsent = match (outgoing, in_flight) {
-                (Outgoing::Frame(frame), _) => {
-                    Some((frame.slice_from(self.sent), frame.len(), None))
+            let unsent = match outgoing {
+                Outgoing::Frame(frame) => Some((frame.slice_from(self.sent), frame.len(), None)),
+                Outgoing::Call(task) => {
+                    let first = match &mut self.activity {
+                        WorkerState::Busy(in_flight) => Some(in_flight),
+                        _ => None,
+                    };
+                    let mut tasks = first.into_iter().chain(&mut self.ahead);
+                    let in_flight = tasks.find(|in_flight| in_flight.entry.number == *task);
+                    in_flight.and_then(|InFlight { entry, written, .. }| {
+                        let call = entry.task.call()?;
+                        Some((call.slice_from(self.sent), call.len(), Some(written)))
+                    })
                 }
-                (Outgoing::Call(task), Some(in_flight)) if in_flight.entry.number == *task => {
-                    let InFlight { entry, written, .. } = in_flight;
-                    let call = entry.task.call();
-                    call.map(|call| (call.slice_from(self.sent), call.len(), Some(written)))
-                }
-                (Outgoing::Call(_), _) => None,
             };
             let Some((bytes, length, written)) = unsent else {
                 // A worker begins a task only after it has received the whole call.
@@ -485,17 +501,20 @@ impl WorkerHandle {
         std::mem::take(&mut self.says_waiting) && is_checked && !self.has_arrived()
     }
 
-    /// Searches the bytes that were not parsed as messages for a `Started` of the task in
-    /// flight, and returns the task's number if it finds one, or if the shared memory says
-    /// that the worker may have begun the task. The pool calls this method
-    /// once, after the worker's process has ended, because the pool must not send a started
-    /// task to another worker.
-    pub(super) fn started_unread(&mut self) -> Option<u64> {
-        let in_flight = self
-            .in_flight()
-            .filter(|in_flight| in_flight.started.is_none())?;
-        let task = in_flight.entry.number;
-        let may_have_begun = self.may_have_begun();
+    /// Returns the numbers of the tasks that the worker has begun although the pool has not
+    /// parsed their `Started`: those whose `Started` stands in the bytes that were not parsed
+    /// as messages, and the task in flight if the shared memory says that the worker may have
+    /// begun it. The pool calls this method once, after the worker's process has ended,
+    /// because the pool must not send a started task to another worker.
+    pub(super) fn started_unread(&mut self) -> Vec<u64> {
+        let unstarted = self.all_unstarted().map(|task| task.entry.number);
+        let unstarted: Vec<u64> = unstarted.collect();
+        if unstarted.is_empty() {
+            return unstarted;
+        }
+        let first = self.in_flight().filter(|task| task.started.is_none());
+        let first = first.map(|task| task.entry.number);
+        let first = first.filter(|_| self.may_have_begun());
         let mut said = std::mem::take(&mut self.refused);
         said.extend(self.inbox.leftover());
         let mut piece = [0; 4096];
@@ -508,7 +527,8 @@ impl WorkerHandle {
                 _ => break,
             }
         }
-        (holds(&said, Kind::Started, task) || may_have_begun).then_some(task)
+        let has_begun = |task: &u64| first == Some(*task) || holds(&said, Kind::Started, *task);
+        unstarted.into_iter().filter(has_begun).collect()
     }
 
     /// Checks that the worker may send a frame with this kind, task number and length in
@@ -521,11 +541,14 @@ impl WorkerHandle {
         length: usize,
         may_begin: &dyn Fn(u64) -> bool,
     ) -> Result<(), String> {
-        use Kind::{Declined, Fetch, InitializeFailed, Initialized, Pong, Ready, Refused, Started};
+        use Kind::{
+            Declined, Fetch, InitializeFailed, Initialized, Pong, Ready, Recalled, Refused, Started,
+        };
         let may_come = match (&self.activity, kind) {
             // The pool ignores the messages of a worker that is being killed.
             _ if self.is_being_killed() => true,
             (_, Pong) => self.launched.is_some() && self.is_ready,
+            (_, Recalled) => self.unstarted(task).is_some_and(|task| task.is_recalled),
             (WorkerState::Starting, Ready | Refused) => !self.is_ready,
             (WorkerState::Starting, Initialized | InitializeFailed) => self.is_ready,
             (WorkerState::Leaving, Ready | Refused) => !self.is_ready,
@@ -549,7 +572,7 @@ impl WorkerHandle {
         // These messages have no payload. If such a message had a payload that arrived byte
         // by byte, each byte would extend the worker's time limit.
         let is_start = matches!(kind, Ready | Initialized | Started);
-        let is_bare = is_start || matches!(kind, Fetch | Declined | Pong);
+        let is_bare = is_start || matches!(kind, Fetch | Declined | Pong | Recalled);
         let has_host = kind == Ready && self.launched.is_some() && length <= LONGEST_HOST;
         let may_be_so_long = length == 0 || !is_bare || has_host;
         if may_come && may_be_so_long {
@@ -557,7 +580,7 @@ impl WorkerHandle {
         }
         let what = match kind {
             _ if may_come => "it sent a message that is longer than such messages are",
-            Pong => "it answered a question that it was not asked",
+            Pong | Recalled => "it answered a question that it was not asked",
             Started | Fetch | Declined => "it began a task that it was not given",
             Ready | Refused | Initialized | InitializeFailed => {
                 "it spoke of its start when it had said that it was ready"
@@ -597,11 +620,19 @@ impl WorkerHandle {
             Silence::None => {}
             // Bytes that wait for room show the worker that the parent lives.
             Silence::Ping if !self.outbox.is_empty() => {}
-            Silence::Ping => self.send(Arc::new(bare(Kind::Ping, 0).to_vec().into())),
+            Silence::Ping => self.send_ping(),
             Silence::Lost => {
                 let what = launched.why_lost();
                 self.kill(KillReason::Misbehaved(what));
             }
+        }
+    }
+
+    /// Sends a `Ping`, whose answer also shows how long a message travels.
+    pub(super) fn send_ping(&mut self) {
+        if let Some(launched) = &mut self.launched {
+            let ping = bare(Kind::Ping, launched.trips.begin(Instant::now()));
+            self.send(Arc::new(ping.to_vec().into()));
         }
     }
 
@@ -646,7 +677,7 @@ impl WorkerHandle {
     /// task.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
-        if is_inside && matches!(self.activity, WorkerState::Idle) {
+        if is_inside && matches!(self.activity, WorkerState::Idle) && self.launched.is_none() {
             return Err(format!("it spoke while it had no task; {FOREIGN_BYTES}"));
         }
         let is_sent = self
@@ -713,6 +744,18 @@ impl WorkerHandle {
             WorkerState::Busy(in_flight) => Some(in_flight),
             _ => None,
         }
+    }
+
+    /// Returns the tasks of the worker that have not begun as far as the pool knows.
+    pub(super) fn all_unstarted(&self) -> impl DoubleEndedIterator<Item = &InFlight> {
+        let first = self.in_flight().filter(|task| task.started.is_none());
+        first.into_iter().chain(&self.ahead)
+    }
+
+    /// Returns the task with this number if it has not begun as far as the pool knows.
+    pub(super) fn unstarted(&self, task: u64) -> Option<&InFlight> {
+        self.all_unstarted()
+            .find(|other| other.entry.number == task)
     }
 
     /// Takes the task in flight and sets the worker's state to `Idle`. Does nothing if no

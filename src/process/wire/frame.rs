@@ -39,6 +39,7 @@ pub(crate) enum Kind {
     Hold = 0x06,
     Release = 0x07,
     Ping = 0x08,
+    Recall = 0x09,
     // Kinds that the worker sends to the parent.
     Ready = 0x11,
     Refused = 0x12,
@@ -52,12 +53,13 @@ pub(crate) enum Kind {
     Fetch = 0x1a,
     Declined = 0x1b,
     Pong = 0x1c,
+    Recalled = 0x1d,
     // The kind of an item of a chunk, or of an initializer's error (`items.rs`).
     Item = 0x21,
 }
 
 impl Kind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Hello,
         Self::Initialize,
         Self::Task,
@@ -66,6 +68,7 @@ impl Kind {
         Self::Hold,
         Self::Release,
         Self::Ping,
+        Self::Recall,
         Self::Ready,
         Self::Refused,
         Self::Initialized,
@@ -78,6 +81,7 @@ impl Kind {
         Self::Fetch,
         Self::Declined,
         Self::Pong,
+        Self::Recalled,
         Self::Item,
     ];
 

@@ -8,6 +8,7 @@
 //! Task(call, args)         any number        Started, then one Answer
 //! Exit                     last              ends, with code 0
 //! Ping                     at any time       Pong, at any time
+//! Recall(task)             at any time       Recalled(task), or nothing
 //! ```
 //!
 //! The parent may send several frames without waiting for an answer, because the worker
@@ -16,9 +17,11 @@
 //! process, the pool treats the task as the cause. The worker ends after it has sent
 //! `Refused` or `InitializeFailed`.
 //!
-//! `Ping` and `Pong` show that the connection to a worker works which a command such as
-//! `ssh` has started; other workers get no `Ping`. The `Ready` of such a worker brings the
-//! worker's pid and the name of its host.
+//! Only a worker that a command such as `ssh` has started gets `Ping` and `Recall`. `Ping`
+//! and `Pong` show that the connection works. Such a worker may have several tasks, of which
+//! it runs the first. By `Recall` the parent takes back a task that has not begun. If the
+//! task has begun, the worker does not answer `Recall`, and its `Started` is on its way. The
+//! `Ready` of such a worker brings the worker's pid and the name of its host.
 //!
 //! A chunk of a map is one task. The arguments of a chunk's task are its items (`items.rs`),
 //! and the value consists of an answer for each item, and of the run time of the chunk, as a
@@ -53,6 +56,7 @@ pub(crate) enum Request {
     Hold,
     Release,
     Ping,
+    Recall(u64),
     Exit,
 }
 
@@ -66,6 +70,7 @@ impl Request {
             Kind::Hold => Ok(Self::Hold),
             Kind::Release => Ok(Self::Release),
             Kind::Ping => Ok(Self::Ping),
+            Kind::Recall => Ok(Self::Recall(frame.task)),
             Kind::Exit => Ok(Self::Exit),
             kind => Err(ProtocolError::new(format!("{kind:?} from a parent"))),
         }
@@ -132,7 +137,10 @@ pub(crate) enum Reply {
     Fetch(u64),
     /// The worker does not begin the task of the offer with this number.
     Declined(u64),
-    Pong,
+    /// The answer to the `Ping` with this number.
+    Pong(u64),
+    /// The worker has given the task back, and does not begin it.
+    Recalled(u64),
     Answer(u64, Answer<Encoded>),
 }
 
@@ -151,7 +159,8 @@ impl Reply {
             Kind::Started => Ok(Self::Started(frame.task)),
             Kind::Fetch => Ok(Self::Fetch(frame.task)),
             Kind::Declined => Ok(Self::Declined(frame.task)),
-            Kind::Pong => Ok(Self::Pong),
+            Kind::Pong => Ok(Self::Pong(frame.task)),
+            Kind::Recalled => Ok(Self::Recalled(frame.task)),
             Kind::Returned => Ok(Self::Answer(frame.task, Answer::Returned(frame.payload))),
             kind => Answer::read(kind, &frame.payload.bytes).map(|a| Self::Answer(frame.task, a)),
         }

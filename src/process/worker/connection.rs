@@ -7,6 +7,8 @@
 //! * ends the process at the end-of-file of the connection, and after a time in which
 //!   nothing has arrived: the parent sends a `Ping` several times in that time;
 //! * answers each `Ping` at once;
+//! * takes a task out of the queue at its `Recall`, and answers that only if the task was
+//!   there: the task thread has not begun this task and will not begin it;
 //! * puts all other messages into a queue, from which the task thread takes them in their
 //!   order.
 //!
@@ -97,14 +99,27 @@ impl Connection {
     }
 
     fn on_message(&self, frame: Frame) {
-        if frame.kind == Kind::Ping {
-            if let Err(error) = self.send(&[&bare(Kind::Pong, frame.task)]) {
-                end_after_error(&error, None);
+        let reply = match frame.kind {
+            Kind::Ping => Kind::Pong,
+            Kind::Recall if self.take_back(frame.task) => Kind::Recalled,
+            Kind::Recall => return,
+            _ => {
+                self.requests.lock().push_back(frame);
+                self.arrived.notify_one();
+                return;
             }
-            return;
+        };
+        if let Err(error) = self.send(&[&bare(reply, frame.task)]) {
+            end_after_error(&error, None);
         }
-        self.requests.lock().push_back(frame);
-        self.arrived.notify_one();
+    }
+
+    /// Takes a task out of the queue. Returns `false` if the task thread has taken it before.
+    fn take_back(&self, task: u64) -> bool {
+        let mut requests = self.requests.lock();
+        let is_it = |request: &Frame| request.kind == Kind::Task && request.task == task;
+        let at = requests.iter().position(is_it);
+        at.and_then(|at| requests.remove(at)).is_some()
     }
 }
 

@@ -287,8 +287,10 @@ impl TaskThread {
                 Request::Hold => requests.is_held = true,
                 Request::Release => requests.is_held = false,
                 Request::Exit => end(self.entry_point),
-                // The reader of a `Connection` answers `Ping`.
-                Request::Ping => lost("its parent sent a message for another kind of worker"),
+                // The reader of a `Connection` answers these.
+                Request::Ping | Request::Recall(_) => {
+                    lost("its parent sent a message for another kind of worker")
+                }
                 Request::Hello(_) => lost("its parent sent its first message twice"),
             }
         }

@@ -1,0 +1,78 @@
+//! [`Recalls`]: the recalls for whose end threads wait (`sent_ahead.rs`).
+
+/// The recalls for whose end threads wait.
+#[derive(Debug, Default)]
+pub(super) struct Recalls(Vec<Recall>);
+
+#[derive(Debug)]
+struct Recall {
+    task: u64,
+    /// The number of threads that wait.
+    waiting: usize,
+    /// `true` if the task was taken back, and `false` if it has begun or failed. `None`
+    /// before the recall has its end.
+    outcome: Option<bool>,
+}
+
+impl Recalls {
+    /// Counts a thread that waits for the recall of a task. The thread calls
+    /// [`outcome`](Self::outcome) until that returns a value.
+    pub(super) fn wait_for(&mut self, task: u64) {
+        match self.0.iter_mut().find(|recall| recall.task == task) {
+            Some(recall) => recall.waiting += 1,
+            None => self.0.push(Recall {
+                task,
+                waiting: 1,
+                outcome: None,
+            }),
+        }
+    }
+
+    /// Returns the outcome of the recall of a task, and then counts one waiting thread less.
+    pub(super) fn outcome(&mut self, task: u64) -> Option<bool> {
+        let at = self.0.iter().position(|recall| recall.task == task)?;
+        let outcome = self.0[at].outcome?;
+        self.0[at].waiting -= 1;
+        if self.0[at].waiting == 0 {
+            self.0.swap_remove(at);
+        }
+        Some(outcome)
+    }
+
+    /// Ends the recall of a task. Returns `false` if no thread waits for that.
+    pub(super) fn end(&mut self, task: u64, was_taken_back: bool) -> bool {
+        let mut recalls = self.0.iter_mut();
+        let waited_for = recalls.find(|recall| recall.task == task && recall.outcome.is_none());
+        let is_waited_for = waited_for.is_some();
+        if let Some(recall) = waited_for {
+            recall.outcome = Some(was_taken_back);
+        }
+        is_waited_for
+    }
+
+    /// Returns `true` if a thread waits for the recall of a task.
+    #[cfg(test)]
+    pub(super) fn has(&self, task: u64) -> bool {
+        self.0.iter().any(|recall| recall.task == task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_waiting_thread_gets_the_outcome() {
+        let mut recalls = Recalls::default();
+        assert!(!recalls.end(1, true));
+        recalls.wait_for(1);
+        recalls.wait_for(2);
+        recalls.wait_for(1);
+        assert_eq!(recalls.outcome(1), None);
+        assert!(recalls.end(1, true) && !recalls.end(1, false));
+        assert!(recalls.end(2, false));
+        assert_eq!([(); 2].map(|()| recalls.outcome(1)), [Some(true); 2]);
+        assert_eq!(recalls.outcome(2), Some(false));
+        assert!(!recalls.has(1) && !recalls.has(2));
+    }
+}

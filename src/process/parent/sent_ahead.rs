@@ -1,0 +1,271 @@
+//! Tasks that are sent ahead: a launched worker gets its next tasks while it still runs one.
+//!
+//! A message to another host travels for a while. A worker that gets its next task only
+//! after its last answer has arrived does nothing meanwhile. So the pool sends tasks ahead,
+//! as many as [`Launched::depth`](super::launched::Launched::depth) says, once all workers
+//! are busy and no more can start. A task that was sent ahead has not begun: its future is
+//! pending, it counts as queued, and the pool can take it back.
+//!
+//! # The recall
+//!
+//! The pool never guesses if a task has begun. To take a task back, it sends `Recall`. The
+//! worker decides under the lock of its queue:
+//!
+//! | the task | the worker sends | then |
+//! |---|---|---|
+//! | waits in the worker's queue | `Recalled` | will not run there |
+//! | was taken by the task thread | `Started`, before or after it reads `Recall` | runs there |
+//!
+//! If the worker ends before it has sent either, the task has not begun, as for any task that
+//! was sent. So each recall has an end: one of the two messages, or the end of the worker,
+//! which the silence limit brings about if the connection is down.
+//!
+//! # Reasons for a recall
+//!
+//! * A worker is idle, no task is queued, and another worker has tasks ahead. The pool
+//!   recalls half of them, the last ones, and puts them back into the queue. So no task
+//!   waits behind a long one while a worker is idle.
+//! * A thread cancels the task. It waits until the recall has its end.
+//! * A thread shuts the pool down and cancels what is pending. It waits for at most
+//!   [`RECALL_LIMIT`]: a task that was not recalled by then may run.
+
+use std::time::{Duration, Instant};
+
+use super::pool::Pool;
+use super::pool_state::{Event, PoolState};
+use super::queued_task::{InFlight, QueuedTask};
+use super::worker_handle::{WorkerHandle, WorkerState};
+use crate::sync::MutexGuard;
+
+/// The longest time that a shutdown waits for recalls.
+const RECALL_LIMIT: Duration = Duration::from_secs(1);
+
+impl WorkerHandle {
+    /// Returns `true` if the worker may get one more task ahead, of which it has then at most
+    /// `most` in its life.
+    fn has_room_ahead(&self, most: Option<u64>) -> bool {
+        let tasks = 1 + self.ahead.len();
+        let depth = self
+            .launched
+            .as_ref()
+            .map_or(1, |launched| launched.depth());
+        let is_last = most.is_some_and(|most| self.done + tasks as u64 >= most);
+        let is_busy = matches!(self.activity, WorkerState::Busy(_));
+        is_busy && !is_last && tasks < depth && self.kill_reason.is_none() && !self.write_failed
+    }
+
+    /// Asks the worker to give a task back.
+    fn recall(&mut self, task: u64) {
+        let first = match &mut self.activity {
+            WorkerState::Busy(in_flight) => Some(in_flight),
+            _ => None,
+        };
+        let mut tasks = first.into_iter().chain(&mut self.ahead);
+        let Some(recalled) = tasks.find(|other| other.entry.number == task) else {
+            return;
+        };
+        if !std::mem::replace(&mut recalled.is_recalled, true) {
+            self.send_recall(task);
+        }
+    }
+
+    /// Takes a task that the worker has given back.
+    fn take_recalled(&mut self, task: u64) -> Option<InFlight> {
+        if self
+            .in_flight()
+            .is_some_and(|first| first.entry.number == task)
+        {
+            return self.take_in_flight();
+        }
+        let at = self
+            .ahead
+            .iter()
+            .position(|other| other.entry.number == task);
+        self.ahead.remove(at?)
+    }
+}
+
+impl PoolState {
+    /// Returns the number of tasks that were sent ahead.
+    pub(super) fn count_ahead(&self) -> usize {
+        match self.launchers.is_empty() {
+            true => 0,
+            false => self.workers.values().map(|handle| handle.ahead.len()).sum(),
+        }
+    }
+
+    /// Makes the next task that was sent ahead the task of its worker, whose last task has
+    /// ended. Returns `false` if there is none.
+    pub(super) fn begin_next(&mut self, number: usize, now: Instant) -> bool {
+        let Some(handle) = self.workers.get_mut(&number) else {
+            return false;
+        };
+        let next = handle.ahead.pop_front();
+        let has_next = next.is_some();
+        if let Some(next) = next {
+            handle.expect_start(next, now);
+            self.became_active();
+        }
+        has_next
+    }
+
+    /// Handles a task that its worker has given back, or that has not begun when its worker
+    /// ended: a thread that cancels the task gets it, or it goes back into the queue.
+    pub(super) fn take_back_or_requeue(&mut self, mut task: InFlight) {
+        task.is_recalled = false;
+        if !task.entry.has_begun && self.recalls.end(task.entry.number, true) {
+            task.entry.task.release();
+            // `on_withdrawn` counts the task out of the queue again.
+            self.queued += 1;
+            self.send_event(Event::Stale(task.entry));
+            return;
+        }
+        self.put_back(task);
+    }
+}
+
+impl Pool {
+    /// Sends queued tasks ahead, if all workers are busy and no more can start now.
+    pub(super) fn send_ahead(&self, state: &mut PoolState) {
+        let is_held = state.holds_queue || self.may_get_idle_workers(state);
+        if state.launchers.is_empty() || is_held {
+            return;
+        }
+        let most = self.config.max_tasks_per_child;
+        loop {
+            let with_room = state.workers.iter();
+            let with_room = with_room.filter(|(_, handle)| handle.has_room_ahead(most));
+            let emptiest = with_room.min_by_key(|(_, handle)| handle.ahead.len());
+            let Some(number) = emptiest.map(|(number, _)| *number) else {
+                return;
+            };
+            // A retry could not be taken back without its future showing that.
+            if state.queue.front().is_none_or(|entry| entry.has_begun) {
+                return;
+            }
+            let Some(entry) = self.next_task(state) else {
+                return;
+            };
+            if entry.has_begun {
+                return state.put_at_head(InFlight::new(entry));
+            }
+            if let Some(handle) = state.workers.get_mut(&number) {
+                handle.send_task_ahead(InFlight::new(entry));
+                state.needs_wakeup |= handle.has_unsent() || handle.write_failed;
+            }
+            state.became_active();
+        }
+    }
+
+    /// Returns `true` if a queued task may soon have a worker of its own.
+    fn may_get_idle_workers(&self, state: &PoolState) -> bool {
+        let can_start =
+            state.not_before.is_none() && state.count_workers() < self.most_workers(state);
+        can_start || state.count_starting() > 0 || !state.idle.is_empty()
+    }
+
+    /// Recalls tasks for idle workers.
+    pub(super) fn recall_for_idle(&self, state: &mut PoolState) {
+        if state.launchers.is_empty() || state.idle.is_empty() || !state.queue.is_empty() {
+            return;
+        }
+        let is_recalled = |handle: &WorkerHandle| handle.ahead.iter().any(|task| task.is_recalled);
+        if state.workers.values().any(is_recalled) {
+            return;
+        }
+        let fullest = state
+            .workers
+            .values_mut()
+            .max_by_key(|handle| handle.ahead.len());
+        let Some(handle) = fullest else {
+            return;
+        };
+        let ahead = handle.ahead.iter().rev().map(|task| task.entry.number);
+        let half: Vec<u64> = ahead.take(handle.ahead.len().div_ceil(2)).collect();
+        // The last task goes back first, so that they stand in the queue in their order.
+        for task in half {
+            handle.recall(task);
+        }
+        state.needs_wakeup |= handle.has_unsent();
+    }
+
+    /// Handles a task that its worker has given back.
+    pub(super) fn task_recalled(&self, state: &mut PoolState, number: usize, task: u64) {
+        let Some(handle) = state.workers.get_mut(&number) else {
+            return;
+        };
+        let is_first = handle
+            .in_flight()
+            .is_some_and(|first| first.entry.number == task);
+        // `WorkerHandle::check_expected` rejects `Recalled` for any other task.
+        let Some(recalled) = handle.take_recalled(task) else {
+            return;
+        };
+        if is_first && !state.begin_next(number, Instant::now()) {
+            state.idle.push(number);
+        }
+        state.take_back_or_requeue(recalled);
+        self.capacity.notify_one();
+        self.recalled.notify_all();
+        self.dispatch(state);
+    }
+
+    /// Recalls a task that was sent to a launched worker, and waits until the worker has
+    /// given it back or has begun it. Returns `true` if the task is pending again.
+    pub(super) fn recall_sent(&self, state: &mut MutexGuard<'_, PoolState>, task: usize) -> bool {
+        let is_it = |entry: &QueuedTask| entry.task.id() == task && !entry.has_begun;
+        let mut workers = state.workers.values_mut();
+        let found = workers.find_map(|handle| {
+            handle.launched.as_ref()?;
+            let mut tasks = handle.all_unstarted();
+            let number = tasks.find(|task| is_it(&task.entry))?.entry.number;
+            drop(tasks);
+            handle.recall(number);
+            Some((number, handle.has_unsent()))
+        });
+        let Some((number, has_unsent)) = found else {
+            return false;
+        };
+        if has_unsent {
+            self.wake_fd.wake();
+        }
+        state.recalls.wait_for(number);
+        loop {
+            if let Some(was_taken_back) = state.recalls.outcome(number) {
+                return was_taken_back;
+            }
+            self.recalled.wait(state);
+        }
+    }
+
+    /// Recalls all tasks that were sent ahead, and waits until `deadline`, or for at most
+    /// [`RECALL_LIMIT`], for as many of them as have not begun. They are in the queue then.
+    pub(super) fn recall_all(
+        &self,
+        state: &mut MutexGuard<'_, PoolState>,
+        deadline: Option<Instant>,
+    ) {
+        if state.count_ahead() == 0 {
+            return;
+        }
+        for handle in state.workers.values_mut() {
+            let ahead: Vec<u64> = handle.ahead.iter().map(|task| task.entry.number).collect();
+            for task in ahead.into_iter().rev() {
+                handle.recall(task);
+            }
+        }
+        self.wake_fd.wake();
+        let limit = Instant::now() + RECALL_LIMIT;
+        let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
+        state.holds_queue = true;
+        while state.count_ahead() > 0 {
+            if self.recalled.wait_until(state, limit).timed_out() {
+                break;
+            }
+        }
+        state.holds_queue = false;
+    }
+}
+
+#[cfg(test)]
+mod tests;

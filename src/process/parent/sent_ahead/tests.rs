@@ -1,0 +1,183 @@
+//! Tests of recalls, in which the test plays the worker, so that each race has a known order.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+
+use super::super::by_hand::{pool_without_threads, waiting_process};
+use super::super::error_output::ErrorOutput;
+use super::super::launched::Launched;
+use super::super::launcher_states::LauncherStates;
+use super::super::task::One;
+use super::*;
+use crate::completion::Completion;
+use crate::error::End;
+use crate::process::launcher::Launcher;
+use crate::process::settings::{TaskSettings, Transport};
+use crate::process::transport::ParentEnd;
+use crate::process::wire::frame::{Kind, bare};
+use crate::sys::channel;
+
+/// The time that a test waits for a cancel.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A pool with one launched worker, which the test plays.
+struct Played {
+    pool: Arc<Pool>,
+    worker: UnixStream,
+}
+
+impl Played {
+    /// Returns a pool whose worker has begun the first task, and has the others ahead.
+    fn with_tasks<const N: usize>() -> (Self, [Completion<()>; N]) {
+        let launcher = Launcher::command(["ssh"]).in_flight(N);
+        let pool = pool_without_threads(Transport::Socket, 1);
+        let (ours, theirs) = channel::pair().unwrap();
+        let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
+        handle.launched = Some(Launched::new(0, &launcher, ErrorOutput::silent()));
+        let mut state = pool.lock();
+        state.launchers = LauncherStates::new(&[launcher]);
+        state.launchers.starts(0);
+        state.workers.insert(0, handle);
+        drop(state);
+        let mut played = Self {
+            pool,
+            worker: theirs.into(),
+        };
+        played.say(Kind::Ready, 7);
+        let tasks = [(); N].map(|()| {
+            let call = bare(Kind::Task, 0).to_vec();
+            let queued =
+                played
+                    .pool
+                    .queue::<(), _>(call.into(), TaskSettings::default(), One, true);
+            queued.unwrap()
+        });
+        played.say(Kind::Started, 1);
+        assert_eq!(played.pool.lock().count_ahead(), N - 1);
+        (played, tasks)
+    }
+
+    /// Sends a message of the worker, and lets the pool read it.
+    fn say(&mut self, kind: Kind, task: u64) {
+        self.worker.write_all(&bare(kind, task)).unwrap();
+        self.pool.read_replies(&mut self.pool.lock(), 0);
+    }
+
+    /// Ends the worker, after the pool has read its messages.
+    fn end(&self) {
+        let mut state = self.pool.lock();
+        self.pool.worker_ended(&mut state, 0, End::Exited(1));
+    }
+
+    /// Returns the numbers of the queued tasks.
+    fn queue(&self) -> Vec<u64> {
+        let state = self.pool.lock();
+        state.queue.iter().map(|entry| entry.number).collect()
+    }
+
+    /// Cancels the task with this number on another thread, calls `then` when that thread
+    /// waits for the recall, and returns what the cancel returned.
+    fn cancel(&mut self, task: u64, future: &Completion<()>, then: impl FnOnce(&mut Self)) -> bool {
+        thread::scope(|scope| {
+            let cancel = scope.spawn(|| future.cancel().is_some());
+            let deadline = Instant::now() + LIMIT;
+            while !self.pool.lock().recalls.has(task) {
+                assert!(Instant::now() < deadline && !cancel.is_finished());
+                thread::yield_now();
+            }
+            then(self);
+            while !cancel.is_finished() {
+                assert!(Instant::now() < deadline, "the cancel hangs");
+                thread::yield_now();
+            }
+            cancel.join().unwrap()
+        })
+    }
+}
+
+#[test]
+fn tasks_of_an_ended_worker_stand_in_the_queue_in_their_order() {
+    let (played, [first, ..]) = Played::with_tasks::<4>();
+    played.end();
+    assert_eq!(played.queue(), [2, 3, 4]);
+    assert_eq!(played.pool.lock().count_ahead(), 0);
+    drop(first);
+}
+
+#[test]
+fn a_cancel_waits_for_the_worker() {
+    let (mut played, [_first, second, third]) = Played::with_tasks::<3>();
+    assert!(played.cancel(2, &second, |played| played.say(Kind::Recalled, 2)));
+    // The worker has begun the task before it read the recall.
+    assert!(!played.cancel(3, &third, |played| {
+        let mut state = played.pool.lock();
+        // What the worker says of the first task does not matter here.
+        let first = state.workers.get_mut(&0).unwrap().take_in_flight();
+        assert!(state.begin_next(0, Instant::now()));
+        drop(state);
+        played.say(Kind::Started, 3);
+        drop(first);
+    }));
+    let state = played.pool.lock();
+    assert!(!state.recalls.has(2) && !state.recalls.has(3));
+    assert_eq!((state.cancelled, state.queued, state.running), (1, 0, 2));
+}
+
+#[test]
+fn a_cancel_ends_with_the_worker() {
+    let (mut played, [_first, second]) = Played::with_tasks::<2>();
+    assert!(played.cancel(2, &second, |played| played.end()));
+    assert!(played.queue().is_empty());
+}
+
+#[test]
+fn a_worker_gives_back_only_what_was_recalled() {
+    let (mut played, _tasks) = Played::with_tasks::<2>();
+    played.say(Kind::Recalled, 2);
+    let state = played.pool.lock();
+    assert!(state.workers[&0].is_malformed);
+    assert_eq!(state.count_ahead(), 1);
+}
+
+/// The worker has sent an incomplete message after the start of the second task.
+#[test]
+fn a_task_that_has_begun_unread_is_not_begun_again() {
+    let (mut played, [_first, second, _third]) = Played::with_tasks::<3>();
+    let mut said = bare(Kind::Returned, 1).to_vec();
+    said[0] = 0xff;
+    said.extend(bare(Kind::Started, 2));
+    played.worker.write_all(&said).unwrap();
+    played.pool.read_replies(&mut played.pool.lock(), 0);
+    played.end();
+    assert_eq!(played.queue(), [3]);
+    assert_eq!(played.pool.stats().failed, 2);
+    drop(second);
+}
+
+#[test]
+fn a_task_that_the_worker_gave_back_goes_to_an_idle_one() {
+    let (mut played, tasks) = Played::with_tasks::<3>();
+    let mut state = played.pool.lock();
+    state.workers.get_mut(&0).unwrap().recall(3);
+    state.holds_queue = true;
+    drop(state);
+    played.say(Kind::Recalled, 3);
+    assert_eq!(played.queue(), [3]);
+    assert!(tasks[2].cancel().is_some(), "it is pending");
+}
+
+/// Any other worker would take the message for nonsense.
+#[test]
+fn a_worker_that_no_launcher_has_started_is_not_asked_to_give_a_task_back() {
+    let (played, [_first, second]) = Played::with_tasks::<2>();
+    played.pool.lock().workers.get_mut(&0).unwrap().launched = None;
+    let is_cancelled = thread::spawn(move || second.cancel().is_some());
+    let deadline = Instant::now() + LIMIT;
+    while !is_cancelled.is_finished() {
+        assert!(Instant::now() < deadline, "the cancel hangs");
+        thread::yield_now();
+    }
+    assert!(!is_cancelled.join().unwrap());
+}
