@@ -65,6 +65,9 @@ pub(crate) enum Loss {
     /// Several workers ended while they read the task's argument. `Unread` contains the
     /// number of these workers.
     Unread(u32),
+    /// The worker's messages may have been lost on the way, so it is not known if the task
+    /// has begun.
+    Unknown,
     /// The pool broke or ended before the task could begin again.
     Ended,
 }
@@ -178,6 +181,10 @@ pub(super) fn describe(death: &WorkerDeath, f: &mut fmt::Formatter<'_>) -> fmt::
         (Loss::Ended, _) => f.write_str(
             "; the task is lost, for the pool was broken or ended meanwhile: submit it to a \
              new one if it may run twice",
+        ),
+        (Loss::Unknown, _) => f.write_str(
+            "; it is not known if the task began, for the connection to its host was lost: submit \
+             it again, or set `retries`, if it may run twice",
         ),
         (Loss::Unread(workers), _) => write!(
             f,

@@ -228,6 +228,8 @@ impl Launcher {
 
     /// Returns an error if the launcher can start no worker.
     pub(super) fn check(&self) -> Result<(), Error> {
+        // `env` would take such a path for a variable.
+        let has_sign = |path: &PathBuf| path.as_os_str().as_encoded_bytes().contains(&b'=');
         let has_nul = |word: &OsStr| word.as_encoded_bytes().contains(&0);
         let program = self.program.iter().map(|program| program.as_os_str());
         let words = self.words.iter().map(OsString::as_os_str).chain(program);
@@ -238,9 +240,9 @@ impl Launcher {
         } else if self
             .program
             .as_ref()
-            .is_some_and(|path| path.as_os_str().is_empty())
+            .is_some_and(|path| path.as_os_str().is_empty() || has_sign(path))
         {
-            "launcher: the program's path must not be empty"
+            "launcher: the program's path must not be empty or have a `=`"
         } else if self.workers == 0 || self.in_flight == Some(0) {
             "launcher: the numbers of workers and of tasks in flight must be at least 1"
         } else if self.start_limit.is_zero() || self.silence_limit < SHORTEST_SILENCE {

@@ -20,8 +20,8 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, read, retry_on_intr, write};
 use rustix::net::sockopt::socket_send_buffer_size;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
-    socketpair,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recv, recvmsg, send,
+    sendmsg, shutdown, socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stdin, dup2_stdout, stderr, stdin, stdout};
@@ -156,6 +156,12 @@ impl Channel {
     pub(crate) fn send_checked_now(&self, bytes: &[u8]) -> io::Result<usize> {
         self.input.check()?;
         self.send_now(bytes)
+    }
+
+    /// Makes the other end read end-of-file.
+    pub(crate) fn close_sending(&self) {
+        // An error means that the other end is closed.
+        let _ = shutdown(&self.input, Shutdown::Write);
     }
 
     /// Sends the first bytes of a new channel together with descriptors of up to three

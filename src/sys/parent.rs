@@ -9,13 +9,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fstat;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
 use rustix::process::{
     Pid, PidfdFlags, Signal, geteuid, getppid, pidfd_open, set_parent_process_death_signal,
     test_kill_process,
 };
-use rustix::stdio::stdin;
+use rustix::stdio::{stdin, stdout};
 
 use super::channel::Channel;
 use super::checked::Checked;
@@ -60,6 +61,14 @@ impl Peer {
         };
         let pid = u32::try_from(peer.pid).ok()?;
         (failed == 0).then_some(Self { pid, uid: peer.uid })
+    }
+
+    /// Returns the process that created the socket on descriptors 0 and 1, or `None` if these
+    /// are not one Unix socket.
+    pub(crate) fn of_stdio() -> Option<Self> {
+        let file = |descriptor| fstat(descriptor).map(|file| (file.st_dev, file.st_ino));
+        let is_same = file(stdin()).ok()? == file(stdout()).ok()?;
+        Self::of_stdin().filter(|_| is_same)
     }
 
     /// Returns `true` if the process that created the socket runs as the same user as this

@@ -10,7 +10,7 @@ use concurrent_futures::{
 };
 
 use crate::fixture::{Fixture, Gate, double, hold};
-use crate::launcher::{Launched, launcher, list};
+use crate::launcher::{Launched, is_usual, launcher, list};
 
 list! {
     tasks_move_from_a_busy_worker_to_an_idle_one,
@@ -164,7 +164,9 @@ fn the_end_of_a_worker_loses_no_task_that_was_sent_ahead() {
             match task.into_result() {
                 Ok(value) => assert!(value == n && n % 10 != 3, "{n}"),
                 Err(Error::WorkerDied(death)) => {
-                    assert_eq!((death.times_begun(), n % 10), (1, 3), "{n}");
+                    // A command that passes the bytes on may have lost the start of a task.
+                    let is_unknown = !is_usual() && death.times_begun() == 0;
+                    assert!(is_unknown || (death.times_begun(), n % 10) == (1, 3), "{n}");
                 }
                 Err(error) => panic!("{n}: {error}"),
             }

@@ -74,6 +74,7 @@ mod ahead;
 mod ending;
 mod launcher;
 mod places;
+mod relaying;
 mod starting;
 
 use std::panic::{set_hook, take_hook};
@@ -103,8 +104,10 @@ fn keep_panics() {
 
 fn main() -> ExitCode {
     keep_panics();
+    relaying::be_a_relay();
     concurrent_futures::init();
     ending::be_a_parent();
+    relaying::be_a_printer();
     let contract = [
         awaiting::tests(),
         bombs::tests(),
@@ -127,6 +130,7 @@ fn main() -> ExitCode {
     if launcher::is_usual() {
         tests.extend(starting::tests());
         tests.extend(ending::tests());
+        tests.extend(relaying::tests());
     }
     if !cfg!(target_os = "linux") {
         tests.clear();

@@ -43,12 +43,11 @@ pub(super) fn start(launcher: &Launcher) -> io::Result<(Process, ParentEnd, Erro
         .process_group(0);
     let mut child = command.spawn().map_err(|error| explain(launcher, error))?;
     let errors = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    let process = Process::new(child)?;
+    let process = Process::of_group(child)?;
     match ErrorOutput::new(errors) {
         Ok(errors) => Ok((process, ParentEnd::through_command(parent_end), errors)),
         Err(error) => {
-            // An error is ignored, because the process may have ended already.
-            let _ = process.kill();
+            process.kill_and_wait();
             Err(error)
         }
     }
@@ -60,6 +59,16 @@ fn words_of_program(launcher: &Launcher) -> io::Result<[OsString; 3]> {
         Some(program) => program.clone(),
         None => own_program()?,
     };
+    if program.as_os_str().as_bytes().contains(&b'=') {
+        return Err(StartFailure::wrap(
+            io::ErrorKind::InvalidInput.into(),
+            format!(
+                "the path of the program must not have a `=` ({})",
+                program.display()
+            ),
+            "move it, or name another path by `Launcher::program`",
+        ));
+    }
     let program = match launcher.goes_through_shell() {
         true => quoted(program.as_os_str()),
         false => program.into_os_string(),

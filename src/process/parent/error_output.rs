@@ -6,21 +6,23 @@
 //!
 //! The thread reads with the lock held, and without waiting. So the supervisor can read what
 //! the thread has not read yet at the end of the command, and the thread copies these bytes,
-//! too. The thread ends at the end-of-file. If a process that the command left behind keeps
-//! the pipe open, the thread ends when that process writes after the worker's end.
+//! too. The thread ends at the end-of-file. A process that the command left behind may keep
+//! the pipe open, so the thread also ends when the [`ErrorOutput`] is dropped, after it has
+//! copied what is there.
 
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, Read};
 use std::process::ChildStderr;
-use std::sync::{Arc, Weak};
-use std::thread;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio, write};
 #[cfg(test)]
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::stdio::stderr;
 
 use crate::sync::Mutex;
+use crate::sys::wake_fd::WakeFd;
 
 /// The number of bytes that are kept.
 const KEPT: usize = 2048;
@@ -35,10 +37,20 @@ const STACK: usize = 128 << 10;
 const LONGEST_LINE: usize = 8192;
 
 #[derive(Debug)]
-pub(super) struct ErrorOutput(Arc<Mutex<Shared>>);
+pub(super) struct ErrorOutput {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
 
 #[derive(Debug)]
 struct Shared {
+    output: Mutex<Output>,
+    /// Wakes the thread when the `ErrorOutput` is dropped.
+    ended: WakeFd,
+}
+
+#[derive(Debug)]
+struct Output {
     pipe: ChildStderr,
     is_at_end: bool,
     /// The bytes that were read and not copied yet.
@@ -54,49 +66,109 @@ impl ErrorOutput {
     /// Returns an error if the system has no descriptor or no thread left.
     pub(super) fn new(pipe: ChildStderr) -> io::Result<Self> {
         ioctl_fionbio(&pipe, true)?;
-        let watched = fcntl_dupfd_cloexec(&pipe, 3)?;
-        let shared = Arc::new(Mutex::new(Shared {
-            pipe,
-            is_at_end: false,
-            to_copy: Vec::new(),
-            last: Vec::new(),
-        }));
-        let copied = Arc::downgrade(&shared);
+        // Programs that have closed a standard descriptor must not read the command's output
+        // as their input.
+        let pipe = ChildStderr::from(fcntl_dupfd_cloexec(&pipe, 3)?);
+        let shared = Arc::new(Shared {
+            output: Mutex::new(Output::new(pipe)),
+            ended: WakeFd::new()?,
+        });
+        let watched = fcntl_dupfd_cloexec(&shared.output.lock().pipe, 3)?;
+        let copied = Arc::clone(&shared);
         let thread = thread::Builder::new().name("cf-errors".to_owned());
-        thread
+        let thread = thread
             .stack_size(STACK)
-            .spawn(move || copy(&watched, &copied, &mut io::stderr()))?;
-        Ok(Self(shared))
+            .spawn(move || while !copied.copy_next(&watched) {})?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Returns the output of a command that has closed it.
     #[cfg(test)]
     pub(super) fn silent() -> Self {
         let (reader, _) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        Self(Arc::new(Mutex::new(Shared {
-            pipe: ChildStderr::from(reader),
-            is_at_end: false,
-            to_copy: Vec::new(),
-            last: Vec::new(),
-        })))
+        Self::new(ChildStderr::from(reader)).unwrap()
     }
 
     /// Returns the last lines that the command has written, or `None` if there are none.
     pub(super) fn last_lines(&self) -> Option<String> {
-        let mut shared = self.0.lock();
-        shared.read();
-        let text = String::from_utf8_lossy(&shared.last).into_owned();
-        let lines = text
-            .lines()
-            .map(str::trim_end)
-            .filter(|line| !line.is_empty());
-        let lines: Vec<&str> = lines.collect();
-        let first = lines.len().saturating_sub(LINES);
-        Some(lines[first..].join("\n")).filter(|lines| !lines.is_empty())
+        let mut output = self.shared.output.lock();
+        output.read();
+        last_lines(&String::from_utf8_lossy(&output.last))
+    }
+
+    /// Lets the thread copy what is there, and end. Returns the thread, for which a program
+    /// has to wait before it ends.
+    pub(super) fn end(mut self) -> Option<JoinHandle<()>> {
+        self.thread.take()
     }
 }
 
+impl Drop for ErrorOutput {
+    fn drop(&mut self) {
+        self.shared.ended.wake();
+    }
+}
+
+/// Returns the last lines of a text that are not empty, or `None` if there are none.
+pub(super) fn last_lines(text: &str) -> Option<String> {
+    let lines = text.lines().map(str::trim_end);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let first = lines.len().saturating_sub(LINES);
+    Some(lines[first..].join(" | ")).filter(|lines| !lines.is_empty())
+}
+
 impl Shared {
+    /// Waits for bytes, and copies them. Returns `true` after the last ones.
+    fn copy_next(&self, watched: &impl std::os::fd::AsFd) -> bool {
+        let mut polled = [
+            PollFd::new(watched, PollFlags::IN),
+            PollFd::new(&self.ended, PollFlags::IN),
+        ];
+        // An error means that a signal came, and the pipe is read without waiting.
+        let _ = poll(&mut polled, None);
+        let is_ended = !polled[1].revents().is_empty();
+        let mut output = self.output.lock();
+        output.read();
+        let (lines, is_at_end) = (output.take_lines(is_ended), output.is_at_end || is_ended);
+        // The lock is free while the bytes are written, which may take long.
+        drop(output);
+        write_to_stderr(&lines);
+        is_at_end
+    }
+}
+
+/// Writes to the error output of this process. An error is ignored, because there is no other
+/// place for these bytes.
+fn write_to_stderr(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match write(stderr(), bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            // Another program may have set the flag of the file, for example of a terminal.
+            Err(Errno::AGAIN) => {
+                let _ = poll(
+                    &mut [PollFd::from_borrowed_fd(stderr(), PollFlags::OUT)],
+                    None,
+                );
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+impl Output {
+    fn new(pipe: ChildStderr) -> Self {
+        Self {
+            pipe,
+            is_at_end: false,
+            to_copy: Vec::new(),
+            last: Vec::new(),
+        }
+    }
+
     /// Reads what has arrived.
     fn read(&mut self) {
         let mut bytes = [0; 4096];
@@ -117,11 +189,11 @@ impl Shared {
     }
 
     /// Takes the bytes that are to be copied now: whole lines, and all bytes at the end.
-    fn take_lines(&mut self) -> Vec<u8> {
-        let is_whole = self.is_at_end || self.to_copy.len() > LONGEST_LINE;
+    fn take_lines(&mut self, is_ended: bool) -> Vec<u8> {
+        let takes_all = is_ended || self.is_at_end || self.to_copy.len() > LONGEST_LINE;
         let newline = self.to_copy.iter().rposition(|byte| *byte == b'\n');
         let end = match newline {
-            _ if is_whole => self.to_copy.len(),
+            _ if takes_all => self.to_copy.len(),
             Some(at) => at + 1,
             None => 0,
         };
@@ -129,30 +201,10 @@ impl Shared {
     }
 }
 
-/// Copies the lines of a command to `out`.
-fn copy(watched: &OwnedFd, shared: &Weak<Mutex<Shared>>, out: &mut dyn Write) {
-    loop {
-        // An error means that a signal came, and the pipe is read without waiting.
-        let _ = poll(&mut [PollFd::new(watched, PollFlags::IN)], None);
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        let mut shared = shared.lock();
-        shared.read();
-        let (lines, is_at_end) = (shared.take_lines(), shared.is_at_end);
-        // The lock is free while the bytes are written, which may take long.
-        drop(shared);
-        // An error is ignored, as std's macros of the error output would panic.
-        let _ = out.write_all(&lines);
-        if is_at_end {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::io::Write;
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
@@ -173,7 +225,7 @@ mod tests {
     fn the_last_lines_are_kept_although_the_command_has_ended() {
         let output = output_of("for i in 1 2 3 4 5 6; do echo line $i >&2; done; echo >&2");
         let lines = output.last_lines();
-        assert_eq!(lines.as_deref(), Some("line 3\nline 4\nline 5\nline 6"));
+        assert_eq!(lines.as_deref(), Some("line 3 | line 4 | line 5 | line 6"));
         assert_eq!(output_of("true").last_lines(), None);
     }
 
@@ -183,21 +235,16 @@ mod tests {
         let mut writer = File::from(writer);
         let pipe = ChildStderr::from(reader);
         ioctl_fionbio(&pipe, true).unwrap();
-        let mut shared = Shared {
-            pipe,
-            is_at_end: false,
-            to_copy: Vec::new(),
-            last: Vec::new(),
-        };
+        let mut output = Output::new(pipe);
         writer.write_all(b"one\ntw").unwrap();
-        shared.read();
-        assert_eq!(shared.take_lines(), b"one\n");
+        output.read();
+        assert_eq!(output.take_lines(false), b"one\n");
         writer.write_all(b"o").unwrap();
-        shared.read();
-        assert_eq!(shared.take_lines(), b"");
+        output.read();
+        assert_eq!(output.take_lines(false), b"");
         drop(writer);
-        shared.read();
-        assert_eq!(shared.take_lines(), b"two");
+        output.read();
+        assert_eq!(output.take_lines(false), b"two");
     }
 
     #[test]
@@ -205,6 +252,7 @@ mod tests {
         let start = Instant::now();
         let output = output_of("echo one >&2; sleep 20 &");
         assert_eq!(output.last_lines().as_deref(), Some("one"));
+        output.end().unwrap().join().unwrap();
         assert!(start.elapsed() < Duration::from_secs(15));
     }
 }

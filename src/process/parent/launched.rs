@@ -4,13 +4,21 @@
 //! # The connection
 //!
 //! The connection may fail without a sign: a cable is pulled out, a host loses its power. So
-//! the pool expects bytes from the worker within the silence limit. Nothing arrives from a
-//! worker that runs a long task, so the pool sends a `Ping` when nothing has arrived for a
-//! fifth of the limit, and another one after each further fifth. The worker answers each one
-//! at once, also while a task runs. The limit counts these steps and not only the time
-//! ([`Progress`]): if this process was stopped, the worker gets the remaining steps.
+//! the pool sends each worker a `Ping` five times in the silence limit, whatever else travels,
+//! and the worker answers each one at once, also while a task runs. If the pool has heard
+//! nothing for the whole limit, the connection is lost. Bytes that the command has taken
+//! count as heard, because a long call keeps a `Ping` behind it from arriving. The limit
+//! counts checks and not only the time ([`Progress`]): if this process was stopped, the
+//! worker gets the remaining checks.
 //!
 //! The worker ends itself if nothing arrives from the pool for as long (`connection.rs`).
+//!
+//! # What a lost connection leaves open
+//!
+//! A command that passes the bytes on may end with messages of its worker that it has not
+//! passed on. So the pool does not know if a task has begun that it has sent through such a
+//! command, and it never begins such a task again unless the task has retries. If the worker
+//! holds the pool's own socket (`is_direct`), as behind `nice`, no message can be lost.
 //!
 //! # The depth
 //!
@@ -46,12 +54,18 @@ pub(super) struct Launched {
     pub(super) start_limit: Duration,
     silence_limit: Duration,
     silence: Progress,
+    next_ping: Instant,
+    /// `true` if no other process passes on the bytes.
+    pub(super) is_direct: bool,
     pub(super) trips: Trips,
     /// The number of tasks that the worker has at once, if the launcher says it.
     in_flight: Option<usize>,
     /// The mean time of the last tasks, or `None` before the first has ended.
     task_time: Option<Duration>,
 }
+
+/// The number of pings in the silence limit.
+const PINGS: u32 = 5;
 
 /// The largest number of tasks that a worker has at once if the launcher does not say it.
 const MOST_IN_FLIGHT: usize = 16;
@@ -112,6 +126,8 @@ impl Launched {
             start_limit: launcher.start_limit,
             silence_limit,
             silence: Progress::within(silence_limit, Instant::now()),
+            next_ping: Instant::now(),
+            is_direct: false,
             trips: Trips::default(),
             in_flight: launcher.in_flight,
             task_time: None,
@@ -140,24 +156,27 @@ impl Launched {
         })
     }
 
-    /// Records that bytes have arrived.
-    pub(super) fn has_spoken(&mut self, now: Instant) {
+    /// Records that bytes have arrived, or that the command has taken bytes.
+    pub(super) fn has_moved(&mut self, now: Instant) {
         self.silence = Progress::within(self.silence_limit, now);
     }
 
     /// Returns the time of the next check of the connection.
     pub(super) fn next_check(&self) -> Instant {
-        self.silence.next_check()
+        self.silence.next_check().min(self.next_ping)
     }
 
     /// Checks the connection, which is only silent by mistake once the worker is ready.
     pub(super) fn check(&mut self, now: Instant, is_ready: bool) -> Silence {
-        if now < self.silence.next_check() {
+        if self.silence.is_given_up_if(now, is_ready) {
+            return Silence::Lost;
+        }
+        if now < self.next_ping {
             return Silence::None;
         }
-        match self.silence.is_given_up_if(now, is_ready) {
-            true => Silence::Lost,
-            false if is_ready => Silence::Ping,
+        self.next_ping = now + self.silence_limit / PINGS;
+        match is_ready {
+            true => Silence::Ping,
             false => Silence::None,
         }
     }
@@ -223,19 +242,20 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_connection_gets_four_pings_and_is_lost() {
+    fn a_connection_gets_pings_and_is_lost_if_nothing_comes_back() {
         let mut launched = launched(&Launcher::command(["ssh"]).silence_limit(5000 * MILLI));
-        let start = Instant::now();
-        launched.has_spoken(start);
+        let start = launched.next_ping;
+        launched.has_moved(start);
         let at = |seconds: u32| start + seconds * 1000 * MILLI;
-        assert_eq!(launched.check(at(0), true), Silence::None);
-        for second in 1..5 {
+        for second in 0..5 {
             assert_eq!(launched.check(at(second), true), Silence::Ping);
             assert_eq!(launched.check(at(second), true), Silence::None);
         }
         assert_eq!(launched.check(at(5), true), Silence::Lost);
+        // What comes back changes nothing about the pings.
+        launched.has_moved(at(5));
+        assert_eq!(launched.check(at(5), true), Silence::Ping);
         // A command that still connects has a limit of its own.
-        launched.has_spoken(start);
-        assert!((1..9).all(|second| launched.check(at(second), false) == Silence::None));
+        assert!((6..20).all(|second| launched.check(at(second), false) == Silence::None));
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! A launcher is in one of three states:
 //!
-//! | state | starts | after a failed start | when a worker is ready |
+//! | state | starts | after a failed start | when a worker begins its first task |
 //! |---|---|---|---|
-//! | untried: no worker was ever ready | at once, then after a pause | left out after `FIRST_STARTS` failures in a row | proven |
-//! | proven | at once, then after a pause | left out after `PATIENCE` in which all starts have failed | proven, and no failure counts any more |
+//! | untried: no worker ever began a task | at once, then after a pause | left out after `FIRST_STARTS` failures in a row | proven |
+//! | proven | at once, then after a pause | left out after `PATIENCE` and `FIRST_STARTS` failures in a row | proven, and no failure counts any more |
 //! | left out | never | - | - |
 //!
 //! The pause after a failed start is `FIRST_PAUSE` at first, and doubles with each further
@@ -13,7 +13,10 @@
 //! the pool gives it up soon. A proven launcher is likely to work again after a while: a
 //! network that is down comes back.
 //!
-//! A launcher is not left out while a worker of it lives: the start of one more worker may
+//! A start has failed if its worker ends before it has begun a task. A failure that lies
+//! longer back than `PATIENCE` does not count any more.
+//!
+//! A launcher is not left out while a worker of it is ready: the start of one more worker may
 //! fail because the other side allows no more of them. A worker that says that it cannot
 //! begin, because it is another build of the program for example, makes its launcher left
 //! out at once.
@@ -25,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use crate::process::launcher::Launcher;
 
-/// The number of starts that may fail before the first worker of a launcher is ready.
+/// The number of starts in a row after which a launcher may be left out.
 const FIRST_STARTS: u32 = 3;
 
 /// The time for which the starts of a proven launcher may fail.
@@ -45,24 +48,31 @@ pub(super) struct LauncherState {
     workers: usize,
     /// The number of workers that were started and have not ended.
     living: usize,
+    /// The number of living workers that have been ready.
+    ready: usize,
     is_proven: bool,
-    /// The number of starts in a row that have failed, and the time of the first of them.
+    /// The number of starts in a row that have failed, and the times of the first and the
+    /// last of them.
     pub(super) failures: u32,
-    failing_since: Option<Instant>,
+    failing: Option<(Instant, Instant)>,
     /// The earliest time of the next start.
     not_before: Option<Instant>,
     pub(super) left_out: Option<String>,
 }
 
-/// The launcher of the next worker.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// The launcher with this index.
-    Launcher(usize),
-    /// None before this time.
-    NotBefore(Instant),
-    /// None before a worker has ended.
-    None,
+impl LauncherState {
+    /// Returns the number of further workers that the launcher may have.
+    fn room(&self) -> usize {
+        match self.left_out {
+            Some(_) => 0,
+            None => self.workers.saturating_sub(self.living),
+        }
+    }
+
+    /// Returns `true` unless the launcher pauses.
+    fn is_due(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|at| at <= now)
+    }
 }
 
 impl LauncherStates {
@@ -71,9 +81,10 @@ impl LauncherStates {
             name: launcher.name_or_words(),
             workers: launcher.workers,
             living: 0,
+            ready: 0,
             is_proven: false,
             failures: 0,
-            failing_since: None,
+            failing: None,
             not_before: None,
             left_out: None,
         };
@@ -92,33 +103,29 @@ impl LauncherStates {
         &self.0[index].name
     }
 
-    /// Returns the largest number of workers of all launchers that are not left out.
-    pub(super) fn count_possible(&self) -> usize {
-        let used = self.0.iter().filter(|state| state.left_out.is_none());
-        used.fold(0, |sum, state| sum.saturating_add(state.workers))
+    /// Returns the number of workers that may be started now.
+    pub(super) fn count_startable(&self, now: Instant) -> usize {
+        let due = self.0.iter().filter(|state| state.is_due(now));
+        due.fold(0, |sum, state| sum.saturating_add(state.room()))
     }
 
-    /// Chooses the launcher of the next worker.
-    pub(super) fn next(&self, now: Instant) -> Next {
-        let has_room =
-            |state: &LauncherState| state.left_out.is_none() && state.living < state.workers;
-        let with_room = self
-            .0
-            .iter()
-            .enumerate()
-            .filter(|(_, state)| has_room(state));
-        let is_due = |state: &LauncherState| state.not_before.is_none_or(|at| at <= now);
-        let due = with_room.clone().filter(|(_, state)| is_due(state));
+    /// Returns the end of the first pause of a launcher that has room. It may lie in the past.
+    pub(super) fn next_pause(&self) -> Option<Instant> {
+        let with_room = self.0.iter().filter(|state| state.room() > 0);
+        with_room.filter_map(|state| state.not_before).min()
+    }
+
+    /// Chooses the launcher of the next worker. Returns `None` if no launcher may start one
+    /// now.
+    pub(super) fn next(&self, now: Instant) -> Option<usize> {
+        let states = self.0.iter().enumerate();
+        let due = states.filter(|(_, state)| state.room() > 0 && state.is_due(now));
         // The fractions are compared without a division.
         let emptiest = due.min_by(|(_, one), (_, other)| {
             let share = |a: &LauncherState, b: &LauncherState| a.living as u128 * b.workers as u128;
             share(one, other).cmp(&share(other, one))
         });
-        if let Some((index, _)) = emptiest {
-            return Next::Launcher(index);
-        }
-        let soonest = with_room.filter_map(|(_, state)| state.not_before).min();
-        soonest.map_or(Next::None, Next::NotBefore)
+        emptiest.map(|(index, _)| index)
     }
 
     /// Counts a worker that the launcher is about to start.
@@ -128,31 +135,42 @@ impl LauncherStates {
 
     /// Records that a worker of the launcher can begin tasks.
     pub(super) fn is_ready(&mut self, index: usize) {
+        self.0[index].ready += 1;
+    }
+
+    /// Records that a worker of the launcher has begun its first task.
+    pub(super) fn works(&mut self, index: usize) {
         let state = &mut self.0[index];
         state.is_proven = true;
         state.failures = 0;
-        state.failing_since = None;
+        state.failing = None;
         state.not_before = None;
     }
 
-    /// Counts a worker that has ended. `failure` is the reason why it could not begin tasks,
-    /// or `None` if it could.
-    pub(super) fn ended(&mut self, index: usize, failure: Option<&str>, now: Instant) {
+    /// Counts a worker that has ended, and that was ready if `was_ready` is set. `failure` is
+    /// the reason why it could not begin a task, or `None` if it could.
+    pub(super) fn ended(
+        &mut self,
+        index: usize,
+        was_ready: bool,
+        failure: Option<&str>,
+        now: Instant,
+    ) {
         let state = &mut self.0[index];
         state.living -= 1;
+        state.ready -= usize::from(was_ready);
         let Some(why) = failure else {
             return;
         };
-        let doublings = state.failures.min(16);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doublings);
+        let recent = state.failing.filter(|(_, last)| now - *last < PATIENCE);
+        let since = recent.map_or(now, |(first, _)| first);
+        state.failures = recent.map_or(0, |_| state.failures);
+        state.failing = Some((since, now));
+        let pause = FIRST_PAUSE.saturating_mul(1 << state.failures.min(16));
         state.not_before = Some(now + pause.min(LONGEST_PAUSE));
         state.failures += 1;
-        let since = *state.failing_since.get_or_insert(now);
-        let is_hopeless = match state.is_proven {
-            true => now - since >= PATIENCE,
-            false => state.failures >= FIRST_STARTS,
-        };
-        if is_hopeless && state.living == 0 {
+        let is_long = !state.is_proven || now - since >= PATIENCE;
+        if is_long && state.failures >= FIRST_STARTS && state.ready == 0 {
             state.left_out.get_or_insert_with(|| why.to_owned());
         }
     }
@@ -193,15 +211,19 @@ mod tests {
     fn launchers_get_busy_together() {
         let mut states = states([1, 2, 4]);
         let now = Instant::now();
+        assert_eq!(states.count_startable(now), 7);
         let mut order = Vec::new();
-        while let Next::Launcher(index) = states.next(now) {
+        while let Some(index) = states.next(now) {
             states.starts(index);
             order.push(index);
         }
         assert_eq!(order, [0, 1, 2, 2, 1, 2, 2]);
-        assert_eq!(states.next(now), Next::None);
-        states.ended(1, None, now);
-        assert_eq!(states.next(now), Next::Launcher(1));
+        assert_eq!(states.count_startable(now), 0);
+        states.ended(1, false, None, now);
+        assert_eq!(
+            (states.next(now), states.count_startable(now)),
+            (Some(1), 1)
+        );
     }
 
     #[test]
@@ -210,17 +232,21 @@ mod tests {
         let mut now = Instant::now();
         for _ in 0..FIRST_STARTS {
             states.starts(1);
-            states.ended(1, NO_WAY, now);
-            assert_eq!(states.next(now), Next::Launcher(0));
+            states.is_ready(1);
+            states.ended(1, true, NO_WAY, now);
+            assert_eq!(
+                (states.next(now), states.count_startable(now)),
+                (Some(0), 1)
+            );
             now += LONGEST_PAUSE;
         }
         assert_eq!(states.0[1].left_out.as_deref(), NO_WAY);
-        assert_eq!(states.count_possible(), 1);
+        assert_eq!(states.count_startable(now), 1);
         assert_eq!(states.why_none_is_left(), None);
         states.leave_out(0, "another build");
         let why = states.why_none_is_left().unwrap();
         assert_eq!(why, "`ssh node0`: another build; `ssh node1`: no way");
-        assert_eq!(states.next(now), Next::None);
+        assert_eq!((states.next(now), states.next_pause()), (None, None));
     }
 
     #[test]
@@ -228,19 +254,16 @@ mod tests {
         let mut states = states([1]);
         let start = Instant::now();
         states.starts(0);
-        states.is_ready(0);
-        states.ended(0, None, start);
-        assert_eq!(
-            states.next(start),
-            Next::Launcher(0),
-            "it was no failed start"
-        );
+        states.works(0);
+        states.ended(0, false, None, start);
+        assert_eq!(states.next(start), Some(0), "it was no failed start");
         let mut now = start;
         let mut pauses = Vec::new();
         while states.0[0].left_out.is_none() {
             states.starts(0);
-            states.ended(0, NO_WAY, now);
-            if let Next::NotBefore(at) = states.next(now) {
+            states.ended(0, false, NO_WAY, now);
+            if let Some(at) = states.next_pause() {
+                assert_eq!(states.next(now), None);
                 pauses.push((at - now).as_millis());
                 now = at;
             }
@@ -250,31 +273,48 @@ mod tests {
     }
 
     #[test]
-    fn a_launcher_with_a_living_worker_is_not_left_out() {
-        let mut states = states([2]);
+    fn failures_that_lie_far_apart_are_no_series() {
+        let mut states = states([1]);
+        let mut now = Instant::now();
+        states.starts(0);
+        states.works(0);
+        for _ in 0..10 {
+            states.ended(0, false, NO_WAY, now);
+            assert_eq!((states.0[0].failures, &states.0[0].left_out), (1, &None));
+            now += PATIENCE;
+            states.starts(0);
+        }
+    }
+
+    #[test]
+    fn a_launcher_with_a_ready_worker_is_not_left_out() {
+        let mut states = states([3]);
         let now = Instant::now();
         states.starts(0);
+        states.is_ready(0);
         for _ in 0..2 * FIRST_STARTS {
             states.starts(0);
-            states.ended(0, NO_WAY, now);
+            states.ended(0, false, NO_WAY, now);
         }
         assert_eq!(states.0[0].left_out, None);
-        states.ended(0, NO_WAY, now);
+        // A worker that still starts shows nothing.
+        states.starts(0);
+        states.ended(0, true, NO_WAY, now);
         assert_eq!(states.0[0].left_out.as_deref(), NO_WAY);
     }
 
     #[test]
-    fn a_ready_worker_ends_the_pauses() {
+    fn a_worker_that_begins_a_task_ends_the_pauses() {
         let mut states = states([2]);
         let now = Instant::now();
         states.starts(0);
         states.starts(0);
-        states.ended(0, NO_WAY, now);
-        assert_eq!(states.next(now), Next::NotBefore(now + FIRST_PAUSE));
-        states.is_ready(0);
+        states.ended(0, false, NO_WAY, now);
         assert_eq!(
-            (states.next(now), states.0[0].failures),
-            (Next::Launcher(0), 0)
+            (states.next(now), states.next_pause()),
+            (None, Some(now + FIRST_PAUSE))
         );
+        states.works(0);
+        assert_eq!((states.next(now), states.0[0].failures), (Some(0), 0));
     }
 }

@@ -49,6 +49,7 @@ use super::offered_tasks::OfferedTasks;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
 use super::starter::Starter;
+use super::worker_handle::KillReason;
 use crate::completion::{PoolId, new_pool_id};
 use crate::error::Error;
 use crate::executor::QueueCapacity;
@@ -153,13 +154,21 @@ impl Pool {
         &self.starter
     }
 
-    /// Returns the largest number of workers that the pool may have now.
-    pub(super) fn most_workers(&self, state: &PoolState) -> usize {
-        let most = self.config.max_workers;
-        match state.launchers.is_empty() {
-            true => most,
-            false => most.min(state.launchers.count_possible()),
+    /// Returns the number of workers that the pool may start now, besides those that the
+    /// supervisor has yet to start.
+    pub(super) fn count_startable(&self, state: &PoolState) -> usize {
+        let room = self
+            .config
+            .max_workers
+            .saturating_sub(state.count_workers());
+        if state.not_before.is_some() || state.stopped.is_some() {
+            return 0;
         }
+        if state.launchers.is_empty() {
+            return room;
+        }
+        let startable = state.launchers.count_startable(Instant::now());
+        room.min(startable.saturating_sub(state.to_spawn))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
@@ -213,20 +222,22 @@ impl Pool {
             self.retire_idle_workers(state);
         }
         let waiting = state.count_waiting();
-        let (coming, workers) = (
-            state.count_starting() + state.idle.len(),
-            state.count_workers(),
-        );
-        let most_workers = self.most_workers(state);
-        let may_start =
-            state.not_before.is_none() && state.stopped.is_none() && workers < most_workers;
+        let coming = state.count_starting() + state.idle.len();
         let may_move = state.count_offered() + state.count_ahead() > 0;
         let has_tasks = !state.queue.is_empty() || may_move;
-        if has_tasks && waiting > coming && may_start {
-            let more = (waiting - coming).min(most_workers - workers);
+        let mut retry_at = None;
+        if has_tasks && waiting > coming {
+            let startable = self.count_startable(state);
+            let more = (waiting - coming).min(startable);
             state.to_spawn += more;
-            state.needs_wakeup = true;
+            state.needs_wakeup |= more > 0;
+            if startable == 0 && state.count_workers() < self.config.max_workers {
+                retry_at = state.launchers.next_pause();
+            }
         }
+        // The supervisor may sleep without knowing the end of the pause.
+        state.needs_wakeup |= retry_at.is_some() && state.retry_at.is_none();
+        state.retry_at = retry_at;
         self.send_ahead(state);
         self.recall_for_idle(state);
     }
@@ -285,6 +296,14 @@ impl Pool {
             if let Some(handle) = state.workers.get_mut(&number) {
                 handle.send_exit();
             }
+        }
+        for handle in state
+            .workers
+            .values_mut()
+            .filter(|handle| handle.connects())
+        {
+            // The command may wait for long, and its program would only end.
+            handle.kill(KillReason::Killed);
         }
         // The supervisor has to wake up, because it ends after the last worker has ended.
         state.needs_wakeup = true;

@@ -1,6 +1,7 @@
 //! [`PoolState`]: the state of a pool, which one lock guards.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -64,6 +65,8 @@ pub(super) struct PoolState {
     /// The earliest time at which the supervisor may start the next worker. The time is set
     /// after a failed start.
     pub(super) not_before: Option<Instant>,
+    /// The end of a launcher's pause, for which tasks wait.
+    pub(super) retry_at: Option<Instant>,
     /// The times of the first and the last failed start of the current shortage, in which
     /// the pool has no worker.
     pub(super) shortage: Option<(Instant, Instant)>,
@@ -77,6 +80,9 @@ pub(super) struct PoolState {
     pub(super) offered: Option<OfferedTasks>,
     /// The launchers that start the workers, or none if this process starts them.
     pub(super) launchers: LauncherStates,
+    /// The threads that copy what commands of launchers have written (`error_output.rs`), of
+    /// workers that have ended.
+    pub(super) copying: Vec<JoinHandle<()>>,
     /// The recalls for whose end threads wait.
     pub(super) recalls: Recalls,
     /// `true` while a shutdown takes the tasks back that were sent ahead. They stay in the

@@ -16,6 +16,8 @@ pub(super) struct Process {
     /// `None` once the parent has reaped the process. The pid of a reaped process may
     /// belong to another process.
     child: Mutex<Option<Child>>,
+    /// `true` if the process began as the leader of a process group, which ends with it.
+    leads_group: bool,
 }
 
 impl Process {
@@ -26,6 +28,7 @@ impl Process {
                 pid,
                 handle,
                 child: Mutex::new(Some(child)),
+                leads_group: false,
             }),
             Err(error) => {
                 child.kill()?;
@@ -33,6 +36,15 @@ impl Process {
                 Err(error)
             }
         }
+    }
+
+    /// Like [`new`](Self::new), for a process that began as the leader of a process group.
+    pub(super) fn of_group(child: Child) -> io::Result<Self> {
+        let process = Self::new(child)?;
+        Ok(Self {
+            leads_group: true,
+            ..process
+        })
     }
 
     /// Drops the process's descriptor, to imitate a system that has no descriptors for
@@ -53,11 +65,22 @@ impl Process {
         self.handle.pidfd()
     }
 
-    /// Kills the process with `SIGKILL`.
+    /// Kills the process with `SIGKILL`, and the other processes of its group if it leads one.
     pub(super) fn kill(&self) -> io::Result<()> {
         match &*self.child.lock() {
+            Some(_) if self.leads_group => self.handle.kill_group().and(self.handle.kill()),
             Some(_) => self.handle.kill(),
             None => Ok(()),
+        }
+    }
+
+    /// Kills the process, and waits until it has ended.
+    pub(super) fn kill_and_wait(&self) {
+        // An error is ignored, because the process may have ended already.
+        let _ = self.kill();
+        let child = self.child.lock().take();
+        if let Some(mut child) = child {
+            let _ = child.wait();
         }
     }
 

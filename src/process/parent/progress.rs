@@ -80,7 +80,7 @@ impl Progress {
         }
         self.next_check = now + self.interval;
         if is_needed || self.checks_left > 1 {
-            self.checks_left -= 1;
+            self.checks_left = self.checks_left.saturating_sub(1);
         }
         self.checks_left == 0
     }

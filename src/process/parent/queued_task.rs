@@ -141,6 +141,12 @@ impl InFlight {
         }
     }
 
+    /// Returns `true` if the whole call was written.
+    pub(super) fn is_sent(&self) -> bool {
+        let call = self.entry.task.call();
+        call.is_none_or(|call| self.written >= call.len())
+    }
+
     /// Returns `true` if it takes long to free the memory of the call.
     pub(super) fn has_large_call(&self) -> bool {
         let call = self.entry.task.call();

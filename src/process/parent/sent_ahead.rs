@@ -16,9 +16,10 @@
 //! | waits in the worker's queue | `Recalled` | will not run there |
 //! | was taken by the task thread | `Started`, before or after it reads `Recall` | runs there |
 //!
-//! If the worker ends before it has sent either, the task has not begun, as for any task that
-//! was sent. So each recall has an end: one of the two messages, or the end of the worker,
-//! which the silence limit brings about if the connection is down.
+//! So each recall has an end: one of the two messages, or the end of the worker, which the
+//! silence limit brings about if the connection is down. If the worker ends before it has
+//! sent either, the task has not begun, unless a command may have lost the message
+//! (`launched.rs`).
 //!
 //! # Reasons for a recall
 //!
@@ -26,19 +27,19 @@
 //!   recalls half of them, the last ones, and puts them back into the queue. So no task
 //!   waits behind a long one while a worker is idle.
 //! * A thread cancels the task. It waits until the recall has its end.
+//! * A thread kills the worker's task, or the task runs too long. The pool kills the worker
+//!   when it has the other tasks back, but waits for at most [`RECALL_LIMIT`].
 //! * A thread shuts the pool down and cancels what is pending. It waits for at most
 //!   [`RECALL_LIMIT`]: a task that was not recalled by then may run.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
 use super::queued_task::{InFlight, QueuedTask};
-use super::worker_handle::{WorkerHandle, WorkerState};
+use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
+use super::worker_timeouts::RECALL_LIMIT;
 use crate::sync::MutexGuard;
-
-/// The longest time that a shutdown waits for recalls.
-const RECALL_LIMIT: Duration = Duration::from_secs(1);
 
 impl WorkerHandle {
     /// Returns `true` if the worker may get one more task ahead, of which it has then at most
@@ -52,21 +53,6 @@ impl WorkerHandle {
         let is_last = most.is_some_and(|most| self.done + tasks as u64 >= most);
         let is_busy = matches!(self.activity, WorkerState::Busy(_));
         is_busy && !is_last && tasks < depth && self.kill_reason.is_none() && !self.write_failed
-    }
-
-    /// Asks the worker to give a task back.
-    fn recall(&mut self, task: u64) {
-        let first = match &mut self.activity {
-            WorkerState::Busy(in_flight) => Some(in_flight),
-            _ => None,
-        };
-        let mut tasks = first.into_iter().chain(&mut self.ahead);
-        let Some(recalled) = tasks.find(|other| other.entry.number == task) else {
-            return;
-        };
-        if !std::mem::replace(&mut recalled.is_recalled, true) {
-            self.send_recall(task);
-        }
     }
 
     /// Takes a task that the worker has given back.
@@ -159,8 +145,7 @@ impl Pool {
 
     /// Returns `true` if a queued task may soon have a worker of its own.
     fn may_get_idle_workers(&self, state: &PoolState) -> bool {
-        let can_start =
-            state.not_before.is_none() && state.count_workers() < self.most_workers(state);
+        let can_start = self.count_startable(state) > 0;
         can_start || state.count_starting() > 0 || !state.idle.is_empty()
     }
 
@@ -201,7 +186,10 @@ impl Pool {
         let Some(recalled) = handle.take_recalled(task) else {
             return;
         };
-        if is_first && !state.begin_next(number, Instant::now()) {
+        if handle.is_being_killed() && handle.ahead.is_empty() {
+            // The pool waited for the last recall before it kills the worker.
+            handle.kill(KillReason::Killed);
+        } else if is_first && !state.begin_next(number, Instant::now()) {
             state.idle.push(number);
         }
         state.take_back_or_requeue(recalled);

@@ -101,7 +101,7 @@ impl Pool {
                 if handle.kill_reason.is_none()
                     || handle.kill_reason == Some(KillReason::Terminated) =>
             {
-                handle.kill(KillReason::Killed);
+                handle.kill_task(KillReason::Killed);
                 true
             }
             Some(handle) => handle.kill_reason == Some(KillReason::Killed),

@@ -163,9 +163,13 @@ impl Pool {
     /// capacity if a worker will run it without delay: an idle worker, a starting worker,
     /// or a worker that the pool may still start.
     fn is_full(&self, state: &PoolState) -> bool {
-        let to_start = self
-            .most_workers(state)
-            .saturating_sub(state.count_workers());
+        let to_start = match state.launchers.is_empty() {
+            true => self
+                .config
+                .max_workers
+                .saturating_sub(state.count_workers()),
+            false => self.count_startable(state),
+        };
         let counted_on = state.idle.len() + state.count_starting() + to_start;
         let waiting = state.queued + state.count_offered() + state.count_ahead();
         self.capacity.is_exceeded(waiting + 1, counted_on)

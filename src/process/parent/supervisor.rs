@@ -14,7 +14,7 @@
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -58,6 +58,10 @@ const NAP: Duration = Duration::from_micros(100);
 /// The time in nanoseconds by which a nap may last longer. The kernel's default is 50 us.
 const TIMER_SLACK: u64 = 1000;
 
+/// The longest time for which the end of a pool waits for the copies of what launched workers
+/// have printed.
+const COPY_LIMIT: Duration = Duration::from_secs(1);
+
 const NOW: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
@@ -95,7 +99,10 @@ pub(super) fn main(pool: &Arc<Pool>) {
             continue;
         }
         if pool.is_finished(&state) {
-            return pool.supervisor_ended(&mut state);
+            let copying = std::mem::take(&mut state.copying);
+            drop(state);
+            wait_for_copies(&copying);
+            return pool.supervisor_ended(&mut pool.lock());
         }
         Pool::free_large_calls(&mut state);
         let watched = watch(&state);
@@ -112,6 +119,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
         let launched = state
             .workers
             .values()
+            .filter(|handle| !handle.is_being_killed())
             .filter_map(|handle| handle.launched.as_ref());
         // If the pool has sent a task since the last round, the sleep has a timeout. A
         // submitting thread then does not have to wake the supervisor.
@@ -123,6 +131,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
             .chain(state.workers.values().filter_map(WorkerHandle::next_check))
             .chain(launched.map(Launched::next_check))
             .chain(state.not_before)
+            .chain(state.retry_at)
             .min();
         state.was_active = false;
         state.is_watched = was_active;
@@ -141,6 +150,14 @@ pub(super) fn main(pool: &Arc<Pool>) {
         }
         pool.assign_taken(&mut state);
         pool.kill_overdue(&mut state);
+    }
+}
+
+/// Waits until the last words of the workers were copied, unless nothing reads them.
+fn wait_for_copies(copying: &[JoinHandle<()>]) {
+    let deadline = Instant::now() + COPY_LIMIT;
+    while copying.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -393,6 +410,10 @@ impl Pool {
                 continue;
             };
             let kill_reason = match &handle.activity {
+                _ if handle.is_being_killed() => KillReason::Killed,
+                WorkerState::Starting if handle.is_eof && handle.launched.is_some() => {
+                    KillReason::Misbehaved("its command has closed the connection".to_owned())
+                }
                 _ if handle.is_eof || handle.write_failed => KillReason::Misbehaved(
                     "its connection to the pool was closed; a task may close only what it has opened \
                      itself, and may not become another program (`exec`)"
@@ -404,7 +425,7 @@ impl Pool {
                     KillReason::Misbehaved("it did not end when it was told to".to_owned())
                 }
             };
-            handle.kill(kill_reason);
+            handle.kill_task(kill_reason);
         }
     }
 

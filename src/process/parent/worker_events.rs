@@ -26,6 +26,7 @@
 
 use std::time::Instant;
 
+use super::error_output::last_lines;
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
 use super::queued_task::{Answered, InFlight};
@@ -68,8 +69,10 @@ impl Pool {
         };
         // The pool ignores the answers of a worker that it is killing, because a task must
         // end with `Killed` after `kill` has returned `true`. The pool does not ignore
-        // `Started`, because it would otherwise send the started task to another worker.
-        if handle.is_being_killed() && !matches!(reply, Reply::Started(_)) {
+        // `Started`, because it would otherwise send the started task to another worker, nor
+        // `Recalled`, for which it may wait before it kills the worker.
+        let is_needed = matches!(reply, Reply::Started(_) | Reply::Recalled(_));
+        if handle.is_being_killed() && !is_needed {
             return;
         }
         match reply {
@@ -82,6 +85,8 @@ impl Pool {
                 handle.deadline = None;
                 if let Some(launched) = &mut handle.launched {
                     (launched.pid, launched.host) = (process.pid, process.host);
+                    launched.is_direct = process.maker == std::process::id();
+                    state.launchers.is_ready(launched.launcher);
                     handle.send_ping();
                 }
                 if !self.starter.initializes() {
@@ -156,6 +161,9 @@ impl Pool {
                 }
                 in_flight.entry.times_begun += 1;
                 let limit = in_flight.entry.settings.time_limit;
+                if let Some(launched) = handle.launched.as_ref().filter(|_| !handle.has_begun) {
+                    state.launchers.works(launched.launcher);
+                }
                 handle.has_begun = true;
                 handle.last_begun = task;
                 handle.progress = None;
@@ -284,9 +292,10 @@ impl Pool {
             launcher: state.launchers.name(launched.launcher).to_owned(),
             host: Some(launched.host.clone()).filter(|host| !host.is_empty()),
             is_connected: launched.is_connected,
-            last_lines: handle
-                .text_before_greeting()
-                .or_else(|| launched.errors.last_lines()),
+            last_lines: launched
+                .errors
+                .last_lines()
+                .or_else(|| last_lines(&handle.text_before_greeting()?)),
         });
         let death = DeathParts {
             pid: handle.pid(),
@@ -311,21 +320,28 @@ impl Pool {
         self.requeue_ahead(state, &mut handle, &death);
         if let Some(in_flight) = in_flight {
             let capacity = handle.capacity();
-            self.requeue_or_fail(state, in_flight, handle.kill_reason, &death, capacity);
+            let is_known = handle.knows_what_has_begun();
+            let reason = handle.kill_reason.clone();
+            self.requeue_or_fail(state, in_flight, reason, &death, capacity, is_known);
         }
         self.recalled.notify_all();
         let death = WorkerDeath::new(death);
-        match &handle.launched {
+        // A command that has started no worker is no dead worker: another launcher may work.
+        let was_no_worker = is_failed_start && handle.launched.is_some();
+        match handle.launched.take() {
             Some(launched) => {
                 let why = is_failed_start.then(|| death.why_not_started());
-                let index = launched.launcher;
-                state.launchers.ended(index, why.as_deref(), Instant::now());
+                let (index, was_ready) = (launched.launcher, handle.is_ready);
+                let launchers = &mut state.launchers;
+                launchers.ended(index, was_ready, why.as_deref(), Instant::now());
+                state.copying.retain(|thread| !thread.is_finished());
+                state.copying.extend(launched.errors.end());
                 self.break_down_without_launchers(state);
             }
             None => state.failed_starts += u32::from(is_failed_start),
         }
         let death = Error::WorkerDied(death);
-        if is_death && self.breaks_on_death() {
+        if is_death && !was_no_worker && self.breaks_on_death() {
             self.break_down(state, death, BrokenPart::Policy);
             self.stop(state, KillReason::Broken);
         } else if state.failed_starts >= FAILED_STARTS {
@@ -372,7 +388,7 @@ impl Pool {
             let (reason, capacity) = (handle.kill_reason.clone(), handle.capacity());
             // The reason why the pool killed the worker has nothing to do with this task.
             let reason = reason.filter(|_| state.stopped.is_some());
-            self.requeue_or_fail(state, task, reason, &death, capacity);
+            self.requeue_or_fail(state, task, reason, &death, capacity, true);
         }
     }
 
@@ -391,7 +407,8 @@ impl Pool {
                 times_begun: task.entry.times_begun,
                 ..death.clone()
             };
-            self.requeue_or_fail(state, task, reason.clone(), &death, handle.capacity());
+            let (reason, is_known) = (reason.clone(), handle.knows_what_has_begun());
+            self.requeue_or_fail(state, task, reason, &death, handle.capacity(), is_known);
         }
     }
 
@@ -413,7 +430,9 @@ impl Pool {
     }
 
     /// Requeues the task of a worker that has ended, or makes the task fail. `capacity` is
-    /// the number of bytes that fit into the worker's transport.
+    /// the number of bytes that fit into the worker's transport. If `knows_what_has_begun` is
+    /// not set, a task that the worker has got may have begun although its `Started` has not
+    /// arrived.
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,
@@ -421,6 +440,7 @@ impl Pool {
         kill_reason: Option<KillReason>,
         death: &DeathParts,
         capacity: usize,
+        knows_what_has_begun: bool,
     ) {
         let pid = death.pid;
         let died = |loss| {
@@ -447,9 +467,10 @@ impl Pool {
             }
             Some(KillReason::Misbehaved(_)) | None => {
                 let goes_on = state.stopped.is_none() && !state.is_broken();
+                let may_have_begun = !knows_what_has_begun && in_flight.is_sent();
                 if goes_on {
                     let entry = &mut in_flight.entry;
-                    if !has_started {
+                    if !has_started && !may_have_begun {
                         entry.send_attempts += u32::from(was_being_read);
                         if entry.send_attempts < SEND_ATTEMPTS {
                             return state.take_back_or_requeue(in_flight);
@@ -464,6 +485,8 @@ impl Pool {
                 state.failed_starts = 0;
                 died(if !goes_on {
                     Loss::Ended
+                } else if !has_started && may_have_begun {
+                    Loss::Unknown
                 } else if !has_started {
                     Loss::Unread(in_flight.entry.send_attempts)
                 } else if self.breaks_on_death() {

@@ -40,11 +40,11 @@ use super::launched::{Launched, Silence};
 use super::process_handle::Process;
 use super::progress::{Checks, Progress};
 use super::queued_task::InFlight;
-use super::worker_timeouts::{EXIT_LIMIT, SILENCE_LIMIT, START_LIMIT};
+use super::worker_timeouts::{EXIT_LIMIT, RECALL_LIMIT, SILENCE_LIMIT, START_LIMIT};
 use crate::encoded::Encoded;
 use crate::process::transport::{ParentEnd, SCRIBBLED, Watch};
 use crate::process::wire::assembler::Assembler;
-use crate::process::wire::frame::{Kind, bare, holds};
+use crate::process::wire::frame::{HEADER, Kind, bare, holds};
 use crate::process::wire::message::{self, FOREIGN_BYTES, LONGEST_HOST, Reply};
 use crate::sys::spin::is_elsewhere;
 
@@ -192,9 +192,19 @@ impl WorkerHandle {
         self.flush();
     }
 
-    /// Asks the worker to give a task back that has not begun.
-    pub(super) fn send_recall(&mut self, task: u64) {
-        self.send(Arc::new(bare(Kind::Recall, task).to_vec().into()));
+    /// Asks the worker to give a task back.
+    pub(super) fn recall(&mut self, task: u64) {
+        let first = match &mut self.activity {
+            WorkerState::Busy(in_flight) => Some(in_flight),
+            _ => None,
+        };
+        let mut tasks = first.into_iter().chain(&mut self.ahead);
+        let Some(recalled) = tasks.find(|other| other.entry.number == task) else {
+            return;
+        };
+        if !std::mem::replace(&mut recalled.is_recalled, true) {
+            self.send(Arc::new(bare(Kind::Recall, task).to_vec().into()));
+        }
     }
 
     /// Sends the call of the worker's task, if this is the task with this number.
@@ -331,7 +341,11 @@ impl WorkerHandle {
                     if let Some(written) = written {
                         *written += count;
                     }
-                    self.has_moved();
+                    // A `Ping` shows nothing, because it finds room in the socket.
+                    if self.launched.is_none() || length != HEADER {
+                        self.connection_moved();
+                        self.has_moved();
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.is_full = true;
@@ -418,8 +432,11 @@ impl WorkerHandle {
                     // Each read of shared memory returns one record.
                     let is_all = count < size && !self.end.is_shared();
                     self.inbox.advance(count);
-                    self.has_moved();
-                    self.has_spoken();
+                    self.connection_moved();
+                    // A `Pong` alone is no progress of the task or of a message.
+                    if self.launched.is_none() || count != HEADER {
+                        self.has_moved();
+                    }
                     *budget = budget.saturating_sub(count);
                     if is_all {
                         // A read of fewer bytes than fit into the buffer has emptied the
@@ -428,6 +445,10 @@ impl WorkerHandle {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let has_greeting = |it: &Launched| !it.is_connected && self.end.is_greeted();
+                    if self.launched.as_ref().is_some_and(has_greeting) {
+                        self.connection_moved();
+                    }
                     self.is_drained = true;
                     *budget = 0;
                 }
@@ -596,16 +617,20 @@ impl WorkerHandle {
         self.progress = Some(Progress::from(Instant::now()));
     }
 
-    /// Records that bytes of a launched worker have arrived.
-    fn has_spoken(&mut self) {
+    /// Records that bytes of a launched worker have arrived, or that its command has taken
+    /// bytes.
+    fn connection_moved(&mut self) {
+        let is_greeted = self.end.is_greeted();
         let Some(launched) = &mut self.launched else {
             return;
         };
-        launched.has_spoken(Instant::now());
-        if !std::mem::replace(&mut launched.is_connected, true) {
+        launched.has_moved(Instant::now());
+        if is_greeted && !std::mem::replace(&mut launched.is_connected, true) {
             // The next stage of the start begins.
             let limit = launched.start_limit;
-            self.set_deadline_in(limit);
+            if matches!(self.activity, WorkerState::Starting) {
+                self.set_deadline_in(limit);
+            }
         }
     }
 
@@ -613,6 +638,9 @@ impl WorkerHandle {
     /// been silent for too long.
     pub(super) fn check_connection(&mut self, now: Instant) {
         let is_ready = self.is_ready;
+        if self.is_being_killed() {
+            return;
+        }
         let Some(launched) = &mut self.launched else {
             return;
         };
@@ -636,6 +664,12 @@ impl WorkerHandle {
         }
     }
 
+    /// Returns `true` if a launcher's command has not started the program yet.
+    pub(super) fn connects(&self) -> bool {
+        let launched = self.launched.as_ref();
+        launched.is_some_and(|launched| !launched.is_connected) && !self.is_being_killed()
+    }
+
     /// Returns the reason why the pool kills a worker that was not ready in time.
     pub(super) fn why_not_ready(&self) -> String {
         match &self.launched {
@@ -651,6 +685,14 @@ impl WorkerHandle {
                 )
             }
         }
+    }
+
+    /// Returns `true` if a task has not begun whose `Started` has not arrived, once the
+    /// worker has ended.
+    pub(super) fn knows_what_has_begun(&self) -> bool {
+        self.launched
+            .as_ref()
+            .is_none_or(|launched| launched.is_direct)
     }
 
     /// Returns the id of the worker's process, on the worker's host.
@@ -731,6 +773,27 @@ impl WorkerHandle {
         self.deadline = None;
         // An error of `kill` is ignored, because the process may have ended already.
         let _: io::Result<()> = self.process.kill();
+        if self.launched.is_some() {
+            // The worker sees the end of the connection, even if its command is a process that
+            // this one may not kill.
+            self.end.close_sending();
+        }
+    }
+
+    /// Like [`kill`](Self::kill), for a reason that concerns only the worker's task. A
+    /// launched worker first gives back the tasks that were sent ahead: otherwise it would not
+    /// be known if these have begun.
+    pub(super) fn kill_task(&mut self, kill_reason: KillReason) {
+        let knows_all = self.knows_what_has_begun();
+        if self.is_being_killed() || knows_all || self.ahead.is_empty() {
+            return self.kill(kill_reason);
+        }
+        self.kill_reason = Some(kill_reason);
+        self.deadline = Instant::now().checked_add(RECALL_LIMIT);
+        let ahead: Vec<u64> = self.ahead.iter().map(|task| task.entry.number).collect();
+        for task in ahead.into_iter().rev() {
+            self.recall(task);
+        }
     }
 
     pub(super) fn set_deadline_in(&mut self, time: Duration) {

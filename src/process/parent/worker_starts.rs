@@ -9,7 +9,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::launcher_states::Next;
 use super::pool::Pool;
 use super::pool_state::PoolState;
 use super::worker_handle::{WorkerHandle, WorkerState};
@@ -34,22 +33,16 @@ impl Pool {
         if state.to_spawn == 0 {
             return None;
         }
-        let launcher = match state.launchers.next(Instant::now()) {
-            _ if state.launchers.is_empty() => None,
-            Next::Launcher(index) => {
-                state.launchers.starts(index);
-                Some(index)
-            }
-            Next::NotBefore(at) => {
-                state.to_spawn = 0;
-                state.not_before = Some(at);
-                return None;
-            }
-            Next::None => {
+        let launcher = state.launchers.next(Instant::now());
+        match launcher {
+            Some(index) => state.launchers.starts(index),
+            None if state.launchers.is_empty() => {}
+            None => {
+                // All launchers that have room pause.
                 state.to_spawn = 0;
                 return None;
             }
-        };
+        }
         state.starting = 1;
         let is_free = |number: &usize| {
             let mut others = state.workers.keys();
@@ -98,7 +91,7 @@ impl Pool {
         if let Some(index) = launcher {
             // A lack of descriptors here says nothing about the launcher.
             let why = (!is_shortage).then(|| error.to_string());
-            state.launchers.ended(index, why.as_deref(), now);
+            state.launchers.ended(index, false, why.as_deref(), now);
             if let Some(why) = why {
                 // A command that cannot be run here cannot be run later either.
                 state.launchers.leave_out(index, &why);
@@ -132,9 +125,6 @@ impl Pool {
             return;
         };
         handle.activity = WorkerState::Idle;
-        if let Some(launched) = &handle.launched {
-            state.launchers.is_ready(launched.launcher);
-        }
         state.idle.push(number);
         self.dispatch(state);
         let has_offers = state.count_offered() > 0;

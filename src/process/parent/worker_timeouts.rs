@@ -15,3 +15,7 @@ pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 /// exiting ends within this time, but a worker whose task closed the socket's descriptor
 /// does not end.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);
+
+/// The time for which a shutdown, and a kill of one task, wait for the tasks that a launched
+/// worker has to give back.
+pub(super) const RECALL_LIMIT: Duration = Duration::from_secs(1);

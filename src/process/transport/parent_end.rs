@@ -67,6 +67,11 @@ impl ParentEnd {
         }
     }
 
+    /// Makes the other end read end-of-file.
+    pub(crate) fn close_sending(&self) {
+        self.channel.close_sending();
+    }
+
     /// Returns `true` unless the greeting is still to come.
     pub(crate) fn is_greeted(&self) -> bool {
         self.is_greeted

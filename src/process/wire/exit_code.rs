@@ -19,6 +19,8 @@ pub(crate) enum ExitCode {
     Closed = 72,
     /// The worker's thread that runs tasks has ended.
     NoTaskThread = 73,
+    /// Nothing has arrived from the parent for too long.
+    Silence = 74,
 }
 
 impl ExitCode {
@@ -30,7 +32,7 @@ impl ExitCode {
     /// Returns the explanation of an exit code for an error, or `None` if a worker itself
     /// never ends with this code.
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
-        const ALL: [(ExitCode, &str); 4] = [
+        const ALL: [(ExitCode, &str); 5] = [
             (
                 ExitCode::CannotBegin,
                 "as a worker does that cannot begin; it says why on its standard error",
@@ -48,6 +50,11 @@ impl ExitCode {
                 ExitCode::NoTaskThread,
                 "as a worker does when the thread that runs its tasks is ended alone: by a \
                  seccomp filter that kills threads and not processes, or by a system call `exit`",
+            ),
+            (
+                ExitCode::Silence,
+                "as a launched worker does when nothing arrives from the pool for the silence limit: \
+                 the connection is down, or the pool's process was stopped",
             ),
         ];
         let known = ALL.iter().find(|(known, _)| *known as i32 == code);

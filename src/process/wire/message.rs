@@ -108,6 +108,9 @@ impl Work {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadyOn {
     pub(crate) pid: u32,
+    /// The pid of the process that has made the socket through which the worker speaks, or 0
+    /// if that is no socket, or a process that the worker cannot see.
+    pub(crate) maker: u32,
     pub(crate) host: String,
 }
 
@@ -115,9 +118,10 @@ pub(crate) struct ReadyOn {
 pub(crate) const LONGEST_HOST: usize = 256;
 
 /// Returns the frame of the message `Ready` of a worker that a command has started.
-pub(crate) fn ready_on(host: &str) -> Vec<u8> {
+pub(crate) fn ready_on(host: &str, maker: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    let open = FrameWriter::begin(&mut out, Kind::Ready, u64::from(std::process::id()));
+    let pids = u64::from(std::process::id()) | u64::from(maker) << 32;
+    let open = FrameWriter::begin(&mut out, Kind::Ready, pids);
     let length = host.len().min(LONGEST_HOST);
     out.extend_from_slice(&host.as_bytes()[..length]);
     open.close(&mut out);
@@ -148,7 +152,8 @@ impl Reply {
     pub(crate) fn of(frame: Frame) -> Result<Self, ProtocolError> {
         match frame.kind {
             Kind::Ready => Ok(Self::Ready(ReadyOn {
-                pid: u32::try_from(frame.task).unwrap_or(0),
+                pid: frame.task as u32,
+                maker: (frame.task >> 32) as u32,
                 host: String::from_utf8_lossy(&frame.payload.bytes).into_owned(),
             })),
             Kind::Refused => read("refusal", &frame.payload.bytes).map(Self::Refused),

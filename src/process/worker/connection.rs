@@ -16,8 +16,10 @@
 //!
 //! The task thread and the reader send through the same descriptor. A lock keeps the bytes
 //! of their messages apart: a thread holds it from the first byte of a message to the last.
-//! If the task thread was ended alone while it held the lock, the reader may wait for the
-//! lock without end, but the main thread ends the process then.
+//! The task thread may wait for room while it holds the lock. The reader must not wait with
+//! it, because only the reader sees the end of the connection. So the reader leaves its
+//! replies in a list. Each thread that has given the lock back sends what is in the list, if
+//! it gets the lock at once: otherwise another thread has the lock, and looks after it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 use super::ending::{end_after_error, end_at_error, end_with_channel, end_without_descriptor};
 use crate::process::wire::assembler::Assembler;
+use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::frame::{Frame, Kind, bare};
 use crate::sync::{Condvar, Mutex};
 use crate::sys::channel::Channel;
@@ -32,6 +35,8 @@ use crate::sys::channel::Channel;
 pub(super) struct Connection {
     channel: Channel,
     sending: Mutex<()>,
+    /// The replies of the reader that were not sent yet.
+    replies: Mutex<Vec<u8>>,
     requests: Mutex<VecDeque<Frame>>,
     arrived: Condvar,
 }
@@ -41,6 +46,7 @@ impl Connection {
         Self {
             channel,
             sending: Mutex::new(()),
+            replies: Mutex::new(Vec::new()),
             requests: Mutex::new(VecDeque::new()),
             arrived: Condvar::new(),
         }
@@ -56,10 +62,23 @@ impl Connection {
     ///
     /// Returns the errors of [`Channel::send_all`].
     pub(super) fn send(&self, parts: &[&[u8]]) -> io::Result<()> {
-        let _sending = self.sending.lock();
-        parts
-            .iter()
-            .try_for_each(|part| self.channel.send_all(part))
+        let sending = self.sending.lock();
+        let mut parts = parts.iter();
+        let sent = parts.try_for_each(|part| self.channel.send_all(part));
+        drop(sending);
+        sent.and_then(|()| self.send_replies())
+    }
+
+    /// Sends the replies of the reader, unless another thread sends at the moment.
+    fn send_replies(&self) -> io::Result<()> {
+        while !self.replies.lock().is_empty() {
+            let Some(_sending) = self.sending.try_lock() else {
+                return Ok(());
+            };
+            let replies = std::mem::take(&mut *self.replies.lock());
+            self.channel.send_all(&replies)?;
+        }
+        Ok(())
     }
 
     /// Waits for the next request, and takes it out of the queue.
@@ -82,9 +101,7 @@ impl Connection {
             }
             match self.channel.wait_for_bytes(silence) {
                 Ok(true) => {}
-                // The parent has ended, or the network is down. No other process is left to
-                // read a message of this worker.
-                Ok(false) => end_with_channel(None),
+                Ok(false) => ExitCode::Silence.end(),
                 Err(error) => end_after_error(&error, None),
             }
             let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
@@ -109,7 +126,8 @@ impl Connection {
                 return;
             }
         };
-        if let Err(error) = self.send(&[&bare(reply, frame.task)]) {
+        self.replies.lock().extend(bare(reply, frame.task));
+        if let Err(error) = self.send_replies() {
             end_after_error(&error, None);
         }
     }

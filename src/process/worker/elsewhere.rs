@@ -26,6 +26,7 @@ use crate::process::wire::program::Program;
 use crate::sys::channel::Channel;
 use crate::sys::current_process;
 use crate::sys::fork::Origin;
+use crate::sys::parent::Peer;
 use crate::sys::signals;
 use crate::worker::{PoolKind, Worker};
 
@@ -38,6 +39,7 @@ const READER_STACK: usize = 256 << 10;
 
 /// Runs a worker process to its end.
 pub(super) fn run() -> ! {
+    let maker = Peer::of_stdio().map_or(0, |peer| peer.pid);
     let connection = connect();
     let mut bytes = Assembler::new();
     let hello = receive_hello(connection.channel(), &mut bytes);
@@ -59,12 +61,9 @@ pub(super) fn run() -> ! {
     }
     signals::ignore_interrupts();
     watch_panics();
-    let origin = Origin::new().unwrap_or_else(|error| {
-        refuse(
-            connection,
-            &format!("it cannot watch for forks ({error}); free memory"),
-        )
-    });
+    // This is no refusal, because the host may have enough memory for the next worker.
+    let origin = Origin::new()
+        .unwrap_or_else(|error| lost(&format!("it cannot watch for forks ({error}); free memory")));
     let host = current_process::host();
     let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
     let task_thread = TaskThread {
@@ -73,7 +72,7 @@ pub(super) fn run() -> ! {
         answers: Answers::new(None, Output::Elsewhere(connection), origin),
         requests: Requests::new(None, Input::Elsewhere(connection)),
         worker: Worker::new(PoolKind::Processes, number, &hello.name).on_host(&host),
-        ready: ready_on(&host),
+        ready: ready_on(&host, maker),
         takes_offers: false,
     };
     let silence = elsewhere.silence;

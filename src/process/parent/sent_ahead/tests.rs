@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use super::super::by_hand::{pool_without_threads, waiting_process};
 use super::super::error_output::ErrorOutput;
@@ -29,8 +30,18 @@ struct Played {
 }
 
 impl Played {
-    /// Returns a pool whose worker has begun the first task, and has the others ahead.
+    /// Returns a pool whose worker has begun the first task, and has the others ahead. The
+    /// worker has the pool's own socket.
     fn with_tasks<const N: usize>() -> (Self, [Completion<()>; N]) {
+        Self::with_tasks_by(std::process::id())
+    }
+
+    /// Like [`with_tasks`](Self::with_tasks), with a command that passes on the bytes.
+    fn with_tasks_behind_a_relay<const N: usize>() -> (Self, [Completion<()>; N]) {
+        Self::with_tasks_by(0)
+    }
+
+    fn with_tasks_by<const N: usize>(maker: u32) -> (Self, [Completion<()>; N]) {
         let launcher = Launcher::command(["ssh"]).in_flight(N);
         let pool = pool_without_threads(Transport::Socket, 1);
         let (ours, theirs) = channel::pair().unwrap();
@@ -45,7 +56,7 @@ impl Played {
             pool,
             worker: theirs.into(),
         };
-        played.say(Kind::Ready, 7);
+        played.say(Kind::Ready, 7 | u64::from(maker) << 32);
         let tasks = [(); N].map(|()| {
             let call = bare(Kind::Task, 0).to_vec();
             let queued =
@@ -180,4 +191,44 @@ fn a_worker_that_no_launcher_has_started_is_not_asked_to_give_a_task_back() {
         thread::yield_now();
     }
     assert!(!is_cancelled.join().unwrap());
+}
+
+#[test]
+fn what_a_relay_may_have_lost_is_not_begun_again() {
+    let (played, tasks) = Played::with_tasks_behind_a_relay::<3>();
+    played.end();
+    assert!(played.queue().is_empty());
+    assert_eq!(played.pool.stats().failed, 3);
+    drop(tasks);
+}
+
+#[test]
+fn a_cancel_whose_worker_may_have_begun_the_task_returns_false() {
+    let (mut played, [_first, second]) = Played::with_tasks_behind_a_relay::<2>();
+    assert!(!played.cancel(2, &second, |played| played.end()));
+}
+
+/// Otherwise it would not be known if the other tasks have begun.
+#[test]
+fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
+    let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<3>();
+    let mut state = played.pool.lock();
+    let handle = state.workers.get_mut(&0).unwrap();
+    handle.kill_task(KillReason::Killed);
+    let process = Arc::clone(&handle.process);
+    drop(state);
+    played.say(Kind::Recalled, 3);
+    assert_eq!(process.try_wait().unwrap(), None);
+    played.say(Kind::Recalled, 2);
+    let deadline = Instant::now() + LIMIT;
+    while process.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it is killed");
+        thread::yield_now();
+    }
+    assert_eq!(played.queue(), [2, 3]);
+    played.end();
+    assert_eq!(
+        (played.queue(), played.pool.stats().failed),
+        (vec![2, 3], 1)
+    );
 }
