@@ -15,6 +15,8 @@ mod command_line;
 mod compression;
 #[path = "titles/content_types.rs"]
 mod content_types;
+#[path = "titles/file.rs"]
+mod file;
 #[path = "titles/hostile.rs"]
 mod hostile;
 #[path = "titles/html.rs"]

@@ -1,8 +1,6 @@
 //! The command line: its options, and their errors.
 
-use std::fs;
-use std::path::PathBuf;
-
+use crate::file::File;
 use crate::program::{POOLS, Run, command, start, start_with_input, titles};
 use crate::server::{Server, html};
 
@@ -88,28 +86,6 @@ fn options_in_any_form_and_place() {
             (vec![&*line], Some(0)),
             "{args:?} {run:?}"
         );
-    }
-}
-
-/// A file until it is dropped.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, content: &[u8]) -> Self {
-        let name = format!("titles-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::write(&path, content).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }
 
