@@ -4,6 +4,7 @@
 //! cargo run --example titles
 //! cargo run --example titles -- https://www.rust-lang.org https://www.python.org --trace
 //! cargo run --example titles -- --pool processes --trace
+//! cargo run --example titles -- --pool processes --launcher "ssh node"
 //! cargo run --example titles -- --help
 //! ```
 //!
@@ -38,11 +39,13 @@ mod report;
 mod title;
 
 use std::io::{self, Write};
+use std::num::NonZero;
 use std::process::{self, ExitCode};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Error, Executor, Future, InlineExecutor, ProcessPoolExecutor, ThreadPoolExecutor,
+    Error, Executor, Future, InlineExecutor, Launcher, ProcessPoolExecutor, ThreadPoolExecutor,
 };
 use indicatif::ProgressBar;
 
@@ -98,6 +101,7 @@ fn titles<E: Executor>(
 }
 
 fn main() -> ExitCode {
+    concurrent_futures::init(); // a launcher's process becomes a worker here
     let status = match options::parse(lexopt::Parser::from_env()) {
         Ok(Asked::Help) => {
             print(options::HELP);
@@ -124,7 +128,7 @@ fn run(options: &Options) -> Result<bool, Error> {
     let rows = match options.pool {
         Pool::Inline => titles(InlineExecutor::new()?, &addresses, options)?,
         Pool::Threads => titles(threads(options.workers)?, &addresses, options)?,
-        Pool::Processes => titles(processes(options.workers)?, &addresses, options)?,
+        Pool::Processes => titles(processes(options)?, &addresses, options)?,
     };
     print(&if options.json {
         report::json(&rows)
@@ -141,11 +145,18 @@ fn threads(workers: Option<usize>) -> Result<ThreadPoolExecutor, Error> {
     )
 }
 
-fn processes(workers: Option<usize>) -> Result<ProcessPoolExecutor, Error> {
-    workers.map_or_else(
-        ProcessPoolExecutor::new,
-        ProcessPoolExecutor::with_max_workers,
-    )
+fn processes(options: &Options) -> Result<ProcessPoolExecutor, Error> {
+    let launchers = &options.launchers;
+    let processors = || available_parallelism().map_or(1, NonZero::get);
+    let workers = options.workers;
+    let workers = workers.unwrap_or_else(|| processors().max(launchers.len()));
+    let mut builder = ProcessPoolExecutor::builder().max_workers(workers);
+    for words in launchers {
+        // Rounded up, for no launcher has a part of a worker. The pool as a whole keeps its limit.
+        let share = workers.div_ceil(launchers.len());
+        builder = builder.launcher(Launcher::command(words).workers(share));
+    }
+    builder.build()
 }
 
 fn addresses(pages: &Pages) -> Vec<String> {

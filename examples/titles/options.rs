@@ -19,11 +19,14 @@ Without addresses it fetches five well-known pages or, where no name resolves, f
 Options:
   --from FILE        addresses from a file, one a line; - is standard input; lines that begin
                      with # are left out; they come after the addresses given here
-  --offline          fetch five pages of the program's own, from a server that it starts
+  --offline          fetch five pages of the program's own, from a server that it starts here
   --pool POOL        inline: one after the other in the main thread; threads (default); processes
   --workers N        at most N pages at a time; inline never has more than one
                      (default: 4 more than there are processors, at most 32; as many processes as
-                     there are processors)
+                     there are processors, but at least one for each launcher)
+  --launcher WORDS   start the processes by the command with these words, separated by spaces, as
+                     'ssh node', where this program has to be too, at the same path; given several
+                     times, the commands share the workers evenly
   --timeout SECONDS  for each address, with all that belongs to it (default: 20)
   --trace            say on standard error which worker gets which page
   --json             print one JSON array and nothing else
@@ -51,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) pages: Pages,
     pub(crate) pool: Pool,
     pub(crate) workers: Option<usize>,
+    /// The commands that start the processes, each as its words. Without any, the pool starts them.
+    pub(crate) launchers: Vec<Vec<String>>,
     pub(crate) timeout: Duration,
     pub(crate) trace: bool,
     pub(crate) json: bool,
@@ -94,6 +99,7 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Asked, String> {
         pages: Pages::WellKnown,
         pool: Pool::Threads,
         workers: None,
+        launchers: Vec::new(),
         timeout: DEFAULT_TIMEOUT,
         trace: false,
         json: false,
@@ -106,6 +112,7 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Asked, String> {
             Long("offline") => offline = true,
             Long("pool") => options.pool = pool(&text(&mut parser)?)?,
             Long("workers") => options.workers = Some(workers(&text(&mut parser)?)?),
+            Long("launcher") => options.launchers.push(launcher(&text(&mut parser)?)?),
             Long("timeout") => options.timeout = timeout(&text(&mut parser)?)?,
             Long("trace") => options.trace = true,
             Long("json") => options.json = true,
@@ -114,6 +121,9 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Asked, String> {
         }
     }
 
+    if !options.launchers.is_empty() && !matches!(options.pool, Pool::Processes) {
+        return Err("--launcher is for --pool processes".to_owned());
+    }
     options.pages = match (addresses.is_empty() && files.is_empty(), offline) {
         (true, false) => Pages::WellKnown,
         (true, true) => Pages::Own,
@@ -143,6 +153,14 @@ fn pool(name: &str) -> Result<Pool, String> {
 fn workers(number: &str) -> Result<usize, String> {
     let number = number.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "--workers is a whole number from 1".to_owned())
+}
+
+fn launcher(command: &str) -> Result<Vec<String>, String> {
+    let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    if words.is_empty() {
+        return Err("--launcher is the words of a command, as 'ssh node'".to_owned());
+    }
+    Ok(words)
 }
 
 fn timeout(seconds: &str) -> Result<Duration, String> {

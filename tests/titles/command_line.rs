@@ -29,7 +29,15 @@ fn wrong_usage_is_status_2_and_a_sentence() {
     }
     is_wrong_usage(&["--pool", "swimming"]);
     is_wrong_usage(&["--pool", "Threads"]);
-    for option in ["--pool", "--workers", "--timeout", "--from"] {
+    for pool in ["inline", "threads"] {
+        is_wrong_usage(&["--launcher", "nice", "--pool", pool]);
+    }
+    is_wrong_usage(&["--launcher", "nice"]);
+    for words in ["", " "] {
+        is_wrong_usage(&["--pool", "processes", "--launcher", words]);
+        is_wrong_usage(&["--launcher=nice", "--launcher", words, "--pool=processes"]);
+    }
+    for option in ["--pool", "--workers", "--launcher", "--timeout", "--from"] {
         is_wrong_usage(&[option]);
     }
     is_wrong_usage(&["--no-such-option"]);
@@ -52,6 +60,7 @@ fn help_goes_to_standard_output() {
             "--offline",
             "--pool",
             "--workers",
+            "--launcher",
             "--timeout",
             "--trace",
             "--json",
@@ -229,19 +238,33 @@ fn is_demonstration(run: &Run, pool: &str) {
     assert_eq!((untitled, run.code()), (1, Some(0)), "{run:?}");
 }
 
+/// The lines about pages on loopback, without the hosts and ports of their addresses: each run has a
+/// server of its own, at a port of its own.
+fn paths_and_titles(run: &Run) -> Vec<String> {
+    let path = |line: &str| line.splitn(4, '/').nth(3).unwrap().to_owned();
+    run.pages().into_iter().map(path).collect()
+}
+
 #[test]
 fn offline_pages() {
     let pages = POOLS.map(|pool| {
         let run = titles(["--offline", "--pool", pool]);
         is_demonstration(&run, pool);
         assert_eq!(run.stderr, "");
-        // Each run has a server of its own, at a port of its own.
-        let path = |line: &str| line.splitn(4, '/').nth(3).unwrap().to_owned();
-        run.pages().into_iter().map(path).collect::<Vec<_>>()
+        paths_and_titles(&run)
     });
     assert_eq!(pages[0], pages[1]);
     assert_eq!(pages[0], pages[2]);
     assert_eq!(titles(["--offline", "--json"]).rows().len(), 5);
+    for launchers in [
+        &["--launcher", "nice"][..],
+        &["--launcher=nice -n 1", "--launcher= nice "],
+    ] {
+        let run = titles([&["--offline", "--pool", "processes"], launchers].concat());
+        is_demonstration(&run, "processes");
+        assert_eq!(run.stderr, "");
+        assert_eq!(paths_and_titles(&run), pages[1], "{launchers:?}");
+    }
 }
 
 #[test]

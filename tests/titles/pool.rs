@@ -2,26 +2,36 @@
 
 use std::io::Write;
 use std::sync::{Condvar, Mutex};
+use std::thread::available_parallelism;
 
+use crate::file::File;
 use crate::program::{LIMIT, titles};
 use crate::server::{Server, html};
 
 const WORKERS: usize = 50;
 const PAGES: usize = 200;
 
-/// Lets nobody through until [`WORKERS`] wait.
-#[derive(Default)]
+/// Lets nobody through until `width` wait.
 struct Gate {
+    width: usize,
     came: Mutex<usize>,
     more: Condvar,
 }
 
 impl Gate {
+    fn new(width: usize) -> Self {
+        Self {
+            width,
+            came: Mutex::default(),
+            more: Condvar::new(),
+        }
+    }
+
     fn pass(&self) {
         let mut came = self.came.lock().unwrap();
         *came += 1;
         self.more.notify_all();
-        let full = came.div_ceil(WORKERS) * WORKERS;
+        let full = came.div_ceil(self.width) * self.width;
         let (came, timed_out) = self
             .more
             .wait_timeout_while(came, LIMIT, |came| *came < full)
@@ -30,13 +40,18 @@ impl Gate {
     }
 }
 
-#[test]
-fn fifty_workers_fetch_fifty_pages_at_once() {
-    let gate = Gate::default();
-    let server = Server::start(move |path, connection| {
+/// Pages that are sent once `width` of them have been asked for.
+fn pages_behind_a_gate(width: usize) -> Server {
+    let gate = Gate::new(width);
+    Server::start(move |path, connection| {
         gate.pass();
         connection.write_all(&html(format!("<title>page {path}</title>")))
-    });
+    })
+}
+
+#[test]
+fn fifty_workers_fetch_fifty_pages_at_once() {
+    let server = pages_behind_a_gate(WORKERS);
     let urls: Vec<String> = (0..PAGES).map(|n| server.url(&format!("/{n}"))).collect();
     let workers = WORKERS.to_string();
     let options = ["--workers", &workers, "--trace", "--timeout", "100"].map(str::to_owned);
@@ -106,5 +121,64 @@ fn workers_is_an_upper_limit() {
             run.stderr.lines().all(|line| line.ends_with(thread)),
             "{run:?}"
         );
+    }
+}
+
+/// Fetches pages, `at_once` at the same time, by launchers that are called 0, 1 and so on. Returns
+/// the number of workers that each one has started.
+fn starts_by_launcher(launchers: usize, options: &[&str], at_once: usize) -> Vec<usize> {
+    let script = File::new("launcher", b"echo by $1 >&2; shift; exec \"$@\"");
+    let server = pages_behind_a_gate(at_once);
+    let urls = (0..2 * at_once).map(|n| server.url(&format!("/{n}")));
+    let launcher = |n| format!("--launcher=sh {} {n}", script.path());
+    let args = ["--pool=processes"].iter().chain(options);
+    let args = args.map(|arg| arg.to_string());
+    let run = titles(args.chain((0..launchers).map(launcher)).chain(urls));
+    assert_eq!(run.code(), Some(0), "{run:?}");
+    let starts = |n| {
+        let line = format!("by {n}");
+        run.stderr.lines().filter(|it| **it == line).count()
+    };
+    (0..launchers).map(starts).collect()
+}
+
+#[test]
+fn launchers_share_the_workers_evenly() {
+    assert_eq!(starts_by_launcher(2, &["--workers=4"], 4), [2, 2]);
+    assert_eq!(starts_by_launcher(1, &["--workers=2"], 2), [2]);
+    // Shares that are not whole do not add up to more.
+    let starts = starts_by_launcher(2, &["--workers=3"], 3);
+    assert!(matches!(starts[..], [2, 1] | [1, 2]), "{starts:?}");
+    let starts = starts_by_launcher(3, &["--workers=1"], 1);
+    assert_eq!(starts.iter().sum::<usize>(), 1, "{starts:?}");
+}
+
+#[test]
+fn each_launcher_starts_a_worker_if_the_number_is_not_given() {
+    let launchers = available_parallelism().unwrap().get() + 1;
+    assert_eq!(
+        starts_by_launcher(launchers, &[], launchers),
+        vec![1; launchers]
+    );
+}
+
+#[test]
+fn a_launcher_that_is_not_there_is_named_by_an_error() {
+    for option in ["--offline", "--json"] {
+        let run = titles([
+            "--pool=processes",
+            "--launcher=/no/such/command",
+            "--offline",
+            option,
+        ]);
+        assert_eq!(run.code(), Some(1), "{run:?}");
+        // The pool may break while pages are still being submitted: then there are no lines about
+        // them, but one about the pool.
+        let said = match run.stderr.is_empty() {
+            true => &run.stdout,
+            false => &run.stderr,
+        };
+        assert!(said.contains("`/no/such/command`"), "{run:?}");
+        assert!(!run.stdout.contains("Chips"), "{run:?}");
     }
 }
