@@ -45,7 +45,8 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Error, Executor, Future, InlineExecutor, Launcher, ProcessPoolExecutor, ThreadPoolExecutor,
+    Error, Executor, Future, InlineExecutor, Launcher, ProcessPoolExecutor, Stats,
+    ThreadPoolExecutor,
 };
 use indicatif::ProgressBar;
 
@@ -88,9 +89,10 @@ fn titles<E: Executor>(
         works.push((address, work));
     }
     bar.suspend(|| say(options, "Waiting for downloads...\n"));
-    drop(executor); // waits for all of it
+    executor.shutdown(); // waits for all of it
 
     bar.finish_and_clear();
+    complain_of_launchers(&executor.stats());
     let taken = start.elapsed().as_secs_f64();
     let pages = works.iter().filter_map(|(_, work)| work.result().ok());
     let one_by_one = pages.map(|page| page.took).sum::<Duration>().as_secs_f64();
@@ -157,6 +159,18 @@ fn processes(options: &Options) -> Result<ProcessPoolExecutor, Error> {
         builder = builder.launcher(Launcher::command(words).workers(share));
     }
     builder.build()
+}
+
+/// Names the launchers without which the pages were fetched.
+fn complain_of_launchers(stats: &Stats) {
+    if stats.broken {
+        return; // No launcher is left, and the errors of the pages say so.
+    }
+    for launcher in &stats.launchers {
+        if let Some(why) = &launcher.left_out {
+            complain(&format!("no help from `{}`: {why}", launcher.name));
+        }
+    }
 }
 
 fn addresses(pages: &Pages) -> Vec<String> {

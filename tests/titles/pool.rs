@@ -182,3 +182,24 @@ fn a_launcher_that_is_not_there_is_named_by_an_error() {
         assert!(!run.stdout.contains("Chips"), "{run:?}");
     }
 }
+
+#[test]
+fn the_other_launchers_go_on_with_their_own_shares() {
+    let options = ["--workers=4", "--launcher=/no/such/command"];
+    assert_eq!(starts_by_launcher(1, &options, 2), [2]);
+}
+
+#[test]
+fn a_launcher_that_gave_no_help_is_named() {
+    let server = Server::of(html("<title>here</title>"));
+    let url = server.url("/");
+    let launchers = ["--launcher=/no/such/command", "--launcher=nice"];
+    let run = titles(["--pool=processes", launchers[0], launchers[1], &url]);
+    assert_eq!(run.pages(), [format!("{url}  here")]);
+    assert_eq!(run.code(), Some(0), "{run:?}");
+    let begin = "titles: no help from `/no/such/command`: ";
+    assert!(
+        run.stderr.starts_with(begin) && run.stderr.lines().count() == 1,
+        "{run:?}"
+    );
+}
