@@ -189,6 +189,7 @@
 //! # More
 //!
 //! * [`recipes`]: example programs for frequent questions.
+//! * [`clusters`]: workers on other hosts, in containers, and in a batch system.
 //! * [`compare`]: a comparison with Python's module, name by name, and frequent
 //!   mistakes of newcomers.
 //!
@@ -200,6 +201,7 @@
 //! | closures that borrow run elsewhere | [`ThreadPoolExecutor::scope`] |
 //! | a function run on many items | [`ThreadPoolExecutor::map`] |
 //! | code that crashes, leaks or hangs run apart | [`ProcessPoolExecutor`] |
+//! | workers on other hosts | [`Launcher`] |
 //! | a limit or a name for a task, or to run it again | [`ProcessPoolExecutor::with`], [`TaskOptions`] |
 //! | to wait, read, cancel, be called back, `.await` | [`TaskFuture`] |
 //! | several futures at once | [`wait()`], [`as_completed`], [`completions`] |
@@ -213,7 +215,8 @@
 //! # Features and platforms
 //!
 //! * `worker-hook` (default): the program needs no code of its own to run as a worker
-//!   of a process pool. Without this feature, `main` must begin with [`init()`].
+//!   of a process pool on its own host. Without this feature, and for a [`Launcher`],
+//!   `main` must begin with [`init()`].
 //! * `json`: adds the wrapper `Json`.
 //!
 //! The crate is tested on Linux on x86-64. On other Linux targets the crate should work but
@@ -300,6 +303,10 @@ pub mod recipes {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("clusters.md")]
+pub mod clusters {}
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../COMPARE.md")]

@@ -49,10 +49,11 @@ pub use self::settings::{OnWorkerDeath, Transport};
 ///
 /// A process pool starts its own program again for each worker. With the feature
 /// `worker-hook`, which is on by default, the new process becomes a worker before its
-/// `main`, and no program needs this function. If `main` calls `init` first, the process
+/// `main`, and most programs do not need this function. If `main` calls `init` first, the process
 /// becomes a worker in `init` instead. In such a worker, all code that runs before `main`
 /// has run, and a task that overflows its stack prints a message. Without the feature, a
-/// program that uses a `ProcessPoolExecutor` has to call `init`.
+/// program that uses a `ProcessPoolExecutor` has to call `init`. A program that has its
+/// workers started by a [`Launcher`] has to call `init` too.
 ///
 /// In any other process `init` returns at once. If the main thread has called `init`, the
 /// workers of this process become workers in `init` from then on. Call `init` before

@@ -45,7 +45,7 @@
 //!
 //! # Why `main` never works twice
 //!
-//! A process that the launcher of a pool has started has the marker, and a socket of its
+//! A process that a pool has started on its own host has the marker, and a socket of its
 //! parent as descriptor 0. The marker names the parent. So the role of the process is
 //! orphan, refused, or worker. An orphan or a refused process exits before `main` or in
 //! [`init`]. A process with the role worker becomes a worker before `main` or in [`init`].
@@ -53,6 +53,10 @@
 //! if its role is rejected. Such a process cannot start workers: a pool calls
 //! [`entry_point`] before it starts workers, and this call ends the process with a message.
 //! So a process that was started as a worker never starts another process that runs `main`.
+//!
+//! A process that a launcher's command has started runs `main` as usual if it is a program
+//! that never calls [`init`]. A pool has launchers only in a program that has called `init`,
+//! so this can only be another program.
 
 use std::ffi::OsStr;
 use std::fmt;
