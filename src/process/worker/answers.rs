@@ -101,13 +101,23 @@ impl Answers {
         let Encoded { mut bytes, numbers } = answer;
         set_cpu(&mut bytes, current_process::cpu());
         let numbers = numbers.as_ref().map(|numbers| numbers.bytes());
-        self.send(&[&bytes, numbers.unwrap_or_default()]);
+        self.send_answer(&[&bytes, numbers.unwrap_or_default()]);
         let kind = Header::of(&bytes).map(|header| header.kind);
         if bytes.capacity() <= KEPT {
             bytes.clear();
             self.buffer = bytes;
         }
         (kind, took)
+    }
+
+    fn send_answer(&mut self, parts: &[&[u8]]) {
+        let sent = match &mut self.output {
+            Output::Direct(_) => self.output.send(parts),
+            Output::Elsewhere(connection) => connection.send_answer(parts),
+        };
+        if let Err(error) = sent {
+            end_after_error(&error, self.parent);
+        }
     }
 
     /// Sends the parts of one message.

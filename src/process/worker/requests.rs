@@ -56,7 +56,11 @@ impl Requests {
     pub(super) fn next(&mut self) -> Option<Received> {
         let (receiver, bytes) = match &mut self.input {
             Input::Direct(receiver, bytes) => (receiver, bytes),
-            Input::Elsewhere(connection) => return Some(Received::of(connection.next(), None)),
+            Input::Elsewhere(connection) => {
+                let request = connection.next();
+                let request = request.unwrap_or_else(|error| end_after_error(&error, None));
+                return Some(Received::of(request, None));
+            }
         };
         loop {
             if let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {

@@ -280,13 +280,18 @@ impl TaskThread {
                 }
                 Request::Initialize(work) => {
                     if answers.answer(0, work).0 == Some(Kind::InitializeFailed) {
+                        answers.send(&[]);
                         end(self.entry_point);
                     }
                     requests.takes_offers = self.takes_offers;
                 }
                 Request::Hold => requests.is_held = true,
                 Request::Release => requests.is_held = false,
-                Request::Exit => end(self.entry_point),
+                Request::Exit => {
+                    // An answer may wait for the next message.
+                    answers.send(&[]);
+                    end(self.entry_point)
+                }
                 // The reader of a `Connection` answers these.
                 Request::Ping | Request::Recall(_) => {
                     lost("its parent sent a message for another kind of worker")
