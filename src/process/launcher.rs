@@ -33,6 +33,11 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// from there to the error output of this process. No message is encrypted or checked by
 /// this crate, so the command has to do both where the network needs it, as `ssh` does.
 ///
+/// The command has no terminal, so it must not ask for a password: use keys, and
+/// `-o BatchMode=yes` with `ssh`. It runs in a process group of its own. A kill of a worker
+/// kills this group, and the worker on the other side ends when it sees the end of the
+/// connection.
+///
 /// A worker that a launcher starts begins in [`init`](crate::init), so `main` has to call
 /// `init` first. The other side needs the same build of the program
 /// ([`program`](Self::program)), and `env` in its search path.
@@ -42,6 +47,10 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// worker by the same launcher, after a time that grows with each failed start. A launcher
 /// whose workers cannot start is left out, and [`Stats::launchers`](crate::Stats::launchers)
 /// says why. The pool breaks when all its launchers are left out.
+///
+/// If a command passes the bytes on, as `ssh` does, and is lost, it is not known if a task
+/// has begun that was sent a moment before. Such a task never runs twice: it fails too, unless
+/// it has retries.
 ///
 /// ```
 /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
@@ -123,6 +132,12 @@ impl Launcher {
     }
 
     /// Returns the launcher's name, or the words of its command.
+    ///
+    /// ```
+    /// use concurrent_futures::Launcher;
+    ///
+    /// assert_eq!(Launcher::command(["srun", "-n1", "-u"]).name_or_words(), "srun -n1 -u");
+    /// ```
     pub fn name_or_words(&self) -> String {
         let words = || self.words.join(OsStr::new(" "));
         let name = self.name.clone();
@@ -147,8 +162,8 @@ impl Launcher {
         self
     }
 
-    /// States if a shell reads the words that follow the command, as the remote end of `ssh`
-    /// has it. The pool then quotes the path of the program. The default is `true` if the
+    /// Sets if a shell reads the words that follow the command, as on the other side of `ssh`.
+    /// The pool then quotes the path of the program. The default is `true` if the
     /// first word of the command is `ssh`, with or without a folder.
     ///
     /// ```
@@ -158,8 +173,8 @@ impl Launcher {
     /// let launcher = launcher.through_shell(true);
     /// assert!(format!("{launcher:?}").contains("through_shell: Some(true)"));
     /// ```
-    pub fn through_shell(mut self, does: bool) -> Self {
-        self.through_shell = Some(does);
+    pub fn through_shell(mut self, yes: bool) -> Self {
+        self.through_shell = Some(yes);
         self
     }
 
@@ -184,8 +199,8 @@ impl Launcher {
     /// worker ends itself if nothing has arrived from the pool for as long. The default is
     /// 30 seconds.
     ///
-    /// The pool sends each worker a few bytes several times in this time, and a worker
-    /// answers them while it runs a task. If this process is stopped for longer, the workers
+    /// The pool sends each worker a few bytes five times in this time, and a worker answers
+    /// them while it runs a task. If this process is stopped for longer, the workers
     /// end.
     ///
     /// ```

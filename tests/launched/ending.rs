@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use concurrent_futures::{Error, ProcessPoolExecutor, TaskOptions};
 
 use crate::fixture::{Gate, double, hold};
-use crate::launcher::{list, pool, script, wait_until};
+use crate::launcher::{list, pid, pool, script, wait_until};
 
 list! {
     the_end_of_a_command_fails_the_begun_task_alone,
@@ -146,15 +146,9 @@ fn a_long_task_is_no_silence() {
     assert!(pool.submit(sleeps, ()).unwrap().result().is_ok());
     // Neither is a pool without a task.
     thread::sleep(Duration::from_secs(2));
-    let pid = || {
-        pool.submit(|()| std::process::id(), ())
-            .unwrap()
-            .into_result()
-            .unwrap()
-    };
-    let first = pid();
+    let first = pid(&pool);
     thread::sleep(Duration::from_secs(2));
-    assert_eq!(pid(), first);
+    assert_eq!(pid(&pool), first);
 }
 
 /// The variable that makes this program a parent, instead of running tests.

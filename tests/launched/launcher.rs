@@ -36,6 +36,12 @@ pub(crate) fn pool(launcher: Launcher) -> ProcessPoolExecutor {
     builder.build().expect("`main` has called `init`")
 }
 
+/// Returns the pid of a worker of the pool.
+pub(crate) fn pid(pool: &ProcessPoolExecutor) -> u32 {
+    let pid = pool.submit(|()| std::process::id(), ()).unwrap();
+    pid.into_result().unwrap()
+}
+
 /// The pool that runs the contract. Each worker has `IN_FLIGHT` tasks at once, or as many as
 /// the pool chooses if that is 0.
 pub(crate) struct Launched<const IN_FLIGHT: usize>;

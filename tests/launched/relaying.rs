@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use concurrent_futures::{Error, Launcher, OnWorkerDeath, ProcessPoolExecutor, TaskOptions};
 
 use crate::fixture::double;
-use crate::launcher::{list, pool, script};
+use crate::launcher::{list, pid, pool, script};
 
 list! {
     messages_arrive_in_pieces,
@@ -94,16 +94,10 @@ fn messages_arrive_in_pieces() {
         .launcher(relay("in pieces").silence_limit(SHORT))
         .on_worker_death(OnWorkerDeath::BreakPool);
     let pool = builder.build().unwrap();
-    let pid = || {
-        pool.submit(|()| std::process::id(), ())
-            .unwrap()
-            .into_result()
-            .unwrap()
-    };
-    let first = pid();
+    let first = pid(&pool);
     // The answers to pings come in pieces too, while the worker has no task.
     thread::sleep(2 * SHORT);
-    assert_eq!(pid(), first);
+    assert_eq!(pid(&pool), first);
 }
 
 fn a_slow_connection_is_no_silence() {

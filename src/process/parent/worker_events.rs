@@ -167,7 +167,10 @@ impl Pool {
                 handle.has_begun = true;
                 handle.last_begun = task;
                 handle.progress = None;
-                handle.deadline = limit.and_then(|limit| now.checked_add(limit));
+                // A worker that is to be killed has a deadline for that (`kill_task`).
+                if !handle.is_being_killed() {
+                    handle.deadline = limit.and_then(|limit| now.checked_add(limit));
+                }
                 state.needs_wakeup |= handle.deadline.is_some();
                 if state.recalls.end(task, false) {
                     self.recalled.notify_all();

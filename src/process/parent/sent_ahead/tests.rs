@@ -232,3 +232,17 @@ fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
         (vec![2, 3], 1)
     );
 }
+
+/// The task to be killed has ended, and its worker has begun the next one.
+#[test]
+fn a_kill_does_not_wait_for_ever_for_a_task_that_has_begun() {
+    let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<2>();
+    let mut state = played.pool.lock();
+    let handle = state.workers.get_mut(&0).unwrap();
+    handle.kill_task(KillReason::Killed);
+    drop(state);
+    played.say(Kind::Returned, 1);
+    played.say(Kind::Started, 2);
+    let state = played.pool.lock();
+    assert!(state.workers[&0].deadline.is_some());
+}
