@@ -35,7 +35,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 ///
 /// The command has no terminal, so it must not ask for a password: use keys, and
 /// `-o BatchMode=yes` with `ssh`. It runs in a process group of its own. A kill of a worker
-/// kills this group, and the worker on the other side ends when it sees the end of the
+/// kills the command, and the worker on the other side ends when it sees the end of the
 /// connection.
 ///
 /// A worker that a launcher starts begins in [`init`](crate::init), so `main` has to call

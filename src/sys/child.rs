@@ -8,9 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::process::{
-    Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::current_process::move_above_stdio;
 
@@ -59,19 +57,6 @@ impl Handle {
     /// child changed its user.
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.signal(Signal::KILL)
-    }
-
-    /// Sends SIGKILL to all processes of the group that the child leads. This process must
-    /// not have waited for the child yet.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`kill`](Self::kill).
-    pub(crate) fn kill_group(&self) -> io::Result<()> {
-        match kill_process_group(self.pid, Signal::KILL) {
-            Err(rustix::io::Errno::SRCH) => Ok(()),
-            sent => Ok(sent?),
-        }
     }
 
     /// Sends SIGTERM to the child. This process must not have waited for the child yet.

@@ -3,7 +3,9 @@
 //!
 //! The command gets one end of a socket pair as both descriptors. Its error output is a pipe
 //! (`error_output.rs`). It runs in a process group of its own, so that Ctrl-C in a terminal
-//! reaches this process alone, which decides what happens to its workers.
+//! reaches this process alone, which decides what happens to its workers. A kill reaches the
+//! command alone and not its group: `srun` has a child that ends the worker when `srun` is
+//! gone.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -43,7 +45,7 @@ pub(super) fn start(launcher: &Launcher) -> io::Result<(Process, ParentEnd, Erro
         .process_group(0);
     let mut child = command.spawn().map_err(|error| explain(launcher, error))?;
     let errors = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    let process = Process::of_group(child)?;
+    let process = Process::new(child)?;
     match ErrorOutput::new(errors) {
         Ok(errors) => Ok((process, ParentEnd::through_command(parent_end), errors)),
         Err(error) => {

@@ -16,8 +16,6 @@ pub(super) struct Process {
     /// `None` once the parent has reaped the process. The pid of a reaped process may
     /// belong to another process.
     child: Mutex<Option<Child>>,
-    /// `true` if the process began as the leader of a process group, which ends with it.
-    leads_group: bool,
 }
 
 impl Process {
@@ -28,7 +26,6 @@ impl Process {
                 pid,
                 handle,
                 child: Mutex::new(Some(child)),
-                leads_group: false,
             }),
             Err(error) => {
                 child.kill()?;
@@ -36,15 +33,6 @@ impl Process {
                 Err(error)
             }
         }
-    }
-
-    /// Like [`new`](Self::new), for a process that began as the leader of a process group.
-    pub(super) fn of_group(child: Child) -> io::Result<Self> {
-        let process = Self::new(child)?;
-        Ok(Self {
-            leads_group: true,
-            ..process
-        })
     }
 
     /// Drops the process's descriptor, to imitate a system that has no descriptors for
@@ -65,10 +53,9 @@ impl Process {
         self.handle.pidfd()
     }
 
-    /// Kills the process with `SIGKILL`, and the other processes of its group if it leads one.
+    /// Kills the process with `SIGKILL`.
     pub(super) fn kill(&self) -> io::Result<()> {
         match &*self.child.lock() {
-            Some(_) if self.leads_group => self.handle.kill_group().and(self.handle.kill()),
             Some(_) => self.handle.kill(),
             None => Ok(()),
         }

@@ -10,6 +10,7 @@ use super::super::by_hand::{pool_without_threads, waiting_process};
 use super::super::error_output::ErrorOutput;
 use super::super::launched::Launched;
 use super::super::launcher_states::LauncherStates;
+use super::super::process_handle::Process;
 use super::super::task::One;
 use super::*;
 use crate::completion::Completion;
@@ -27,6 +28,13 @@ const LIMIT: Duration = Duration::from_secs(30);
 struct Played {
     pool: Arc<Pool>,
     worker: UnixStream,
+    process: Arc<Process>,
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        self.process.kill_and_wait();
+    }
 }
 
 impl Played {
@@ -47,6 +55,7 @@ impl Played {
         let (ours, theirs) = channel::pair().unwrap();
         let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
         handle.launched = Some(Launched::new(0, &launcher, ErrorOutput::silent()));
+        let process = Arc::clone(&handle.process);
         let mut state = pool.lock();
         state.launchers = LauncherStates::new(&[launcher]);
         state.launchers.starts(0);
@@ -55,6 +64,7 @@ impl Played {
         let mut played = Self {
             pool,
             worker: theirs.into(),
+            process,
         };
         played.say(Kind::Ready, 7 | u64::from(maker) << 32);
         let tasks = [(); N].map(|()| {
@@ -215,13 +225,12 @@ fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
     let mut state = played.pool.lock();
     let handle = state.workers.get_mut(&0).unwrap();
     handle.kill_task(KillReason::Killed);
-    let process = Arc::clone(&handle.process);
     drop(state);
     played.say(Kind::Recalled, 3);
-    assert_eq!(process.try_wait().unwrap(), None);
+    assert_eq!(played.process.try_wait().unwrap(), None);
     played.say(Kind::Recalled, 2);
     let deadline = Instant::now() + LIMIT;
-    while process.try_wait().unwrap().is_none() {
+    while played.process.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "it is killed");
         thread::yield_now();
     }
