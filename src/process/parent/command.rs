@@ -61,16 +61,6 @@ fn words_of_program(launcher: &Launcher) -> io::Result<[OsString; 3]> {
         Some(program) => program.clone(),
         None => own_program()?,
     };
-    if program.as_os_str().as_bytes().contains(&b'=') {
-        return Err(StartFailure::wrap(
-            io::ErrorKind::InvalidInput.into(),
-            format!(
-                "the path of the program must not have a `=` ({})",
-                program.display()
-            ),
-            "move it, or name another path by `Launcher::program`",
-        ));
-    }
     let program = match launcher.goes_through_shell() {
         true => quoted(program.as_os_str()),
         false => program.into_os_string(),
@@ -82,21 +72,28 @@ fn words_of_program(launcher: &Launcher) -> io::Result<[OsString; 3]> {
     ])
 }
 
-/// Returns the path of this program.
+/// Returns the path of this program. The builder has checked a path that the user named.
 fn own_program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
+    let bytes = path.as_os_str().as_bytes();
     // The kernel adds this text to the path of a program whose file was removed.
-    if path.as_os_str().as_bytes().ends_with(b" (deleted)") && !path.exists() {
-        return Err(StartFailure::wrap(
-            io::ErrorKind::NotFound.into(),
-            format!(
-                "the file of this program was removed or replaced ({})",
-                path.display()
-            ),
+    let (kind, what, advice) = if bytes.ends_with(b" (deleted)") && !path.exists() {
+        (
+            io::ErrorKind::NotFound,
+            "the file of this program was removed or replaced",
             "start the program anew, or name a copy by `Launcher::program`",
-        ));
-    }
-    Ok(path)
+        )
+    } else if bytes.contains(&b'=') {
+        (
+            io::ErrorKind::InvalidInput,
+            "the path of the program must not have a `=`",
+            "move it, or name another path by `Launcher::program`",
+        )
+    } else {
+        return Ok(path);
+    };
+    let what = format!("{what} ({})", path.display());
+    Err(StartFailure::wrap(kind.into(), what, advice))
 }
 
 /// Quotes a word for a POSIX shell, unless the shell reads the word as it is.

@@ -113,8 +113,10 @@ impl PoolState {
 impl Pool {
     /// Sends queued tasks ahead, if all workers are busy and no more can start now.
     pub(super) fn send_ahead(&self, state: &mut PoolState) {
-        let is_held = state.holds_queue || self.may_get_idle_workers(state);
-        if state.launchers.is_empty() || is_held {
+        if state.launchers.is_empty() || state.queue.is_empty() {
+            return;
+        }
+        if state.holds_queue || self.may_get_idle_workers(state) {
             return;
         }
         let most = self.config.max_tasks_per_child;
@@ -125,13 +127,10 @@ impl Pool {
             let Some(number) = emptiest.map(|(number, _)| *number) else {
                 return;
             };
-            // A retry could not be taken back without its future showing that.
-            if state.queue.front().is_none_or(|entry| entry.has_begun) {
-                return;
-            }
             let Some(entry) = self.next_task(state) else {
                 return;
             };
+            // A retry could not be taken back without its future showing that.
             if entry.has_begun {
                 return state.put_at_head(InFlight::new(entry));
             }
@@ -165,12 +164,7 @@ impl Pool {
         let Some(handle) = fullest else {
             return;
         };
-        let ahead = handle.ahead.iter().rev().map(|task| task.entry.number);
-        let half: Vec<u64> = ahead.take(handle.ahead.len().div_ceil(2)).collect();
-        // The last task goes back first, so that they stand in the queue in their order.
-        for task in half {
-            handle.recall(task);
-        }
+        handle.recall_last(handle.ahead.len().div_ceil(2));
         state.needs_wakeup |= handle.has_unsent();
     }
 
@@ -237,10 +231,7 @@ impl Pool {
             return;
         }
         for handle in state.workers.values_mut() {
-            let ahead: Vec<u64> = handle.ahead.iter().map(|task| task.entry.number).collect();
-            for task in ahead.into_iter().rev() {
-                handle.recall(task);
-            }
+            handle.recall_last(usize::MAX);
         }
         self.wake_fd.wake();
         let limit = Instant::now() + RECALL_LIMIT;

@@ -139,12 +139,7 @@ impl Pool {
         };
         // A task that was sent ahead has begun if its worker has ended before the answer of
         // the task in front of it was read.
-        let first = match &mut handle.activity {
-            WorkerState::Busy(in_flight) => Some(in_flight),
-            _ => None,
-        };
-        let mut tasks = first.into_iter().chain(&mut handle.ahead);
-        match tasks.find(|in_flight| in_flight.entry.number == task) {
+        match handle.task_mut(task) {
             Some(in_flight) if in_flight.started.is_none() => {
                 in_flight.started = Some(now);
                 in_flight.is_recalled = false;

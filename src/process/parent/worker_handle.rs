@@ -140,6 +140,19 @@ pub(super) struct WorkerHandle {
     pub(super) launched: Option<Launched>,
 }
 
+/// Returns all tasks of a worker: the one that it has begun or begins next, and those that
+/// were sent ahead.
+fn all_tasks<'a>(
+    activity: &'a mut WorkerState,
+    ahead: &'a mut VecDeque<InFlight>,
+) -> impl Iterator<Item = &'a mut InFlight> {
+    let first = match activity {
+        WorkerState::Busy(in_flight) => Some(in_flight),
+        _ => None,
+    };
+    first.into_iter().chain(ahead)
+}
+
 impl WorkerHandle {
     pub(super) fn new(process: Process, end: ParentEnd) -> Self {
         Self {
@@ -194,17 +207,26 @@ impl WorkerHandle {
 
     /// Asks the worker to give a task back.
     pub(super) fn recall(&mut self, task: u64) {
-        let first = match &mut self.activity {
-            WorkerState::Busy(in_flight) => Some(in_flight),
-            _ => None,
-        };
-        let mut tasks = first.into_iter().chain(&mut self.ahead);
-        let Some(recalled) = tasks.find(|other| other.entry.number == task) else {
-            return;
-        };
-        if !std::mem::replace(&mut recalled.is_recalled, true) {
+        let recalled = self.task_mut(task);
+        if recalled.is_some_and(|task| !std::mem::replace(&mut task.is_recalled, true)) {
             self.send(Arc::new(bare(Kind::Recall, task).to_vec().into()));
         }
+    }
+
+    /// Asks the worker to give its last tasks back, at most `count` of those that were sent
+    /// ahead. The last one goes back first, so that they stand in the queue in their order.
+    pub(super) fn recall_last(&mut self, count: usize) {
+        let ahead = self.ahead.iter().rev().map(|task| task.entry.number);
+        let last: Vec<u64> = ahead.take(count).collect();
+        for task in last {
+            self.recall(task);
+        }
+    }
+
+    /// Returns the task with this number, which the worker has.
+    pub(super) fn task_mut(&mut self, task: u64) -> Option<&mut InFlight> {
+        let mut tasks = all_tasks(&mut self.activity, &mut self.ahead);
+        tasks.find(|other| other.entry.number == task)
     }
 
     /// Sends the call of the worker's task, if this is the task with this number.
@@ -311,11 +333,7 @@ impl WorkerHandle {
             let unsent = match outgoing {
                 Outgoing::Frame(frame) => Some((frame.slice_from(self.sent), frame.len(), None)),
                 Outgoing::Call(task) => {
-                    let first = match &mut self.activity {
-                        WorkerState::Busy(in_flight) => Some(in_flight),
-                        _ => None,
-                    };
-                    let mut tasks = first.into_iter().chain(&mut self.ahead);
+                    let mut tasks = all_tasks(&mut self.activity, &mut self.ahead);
                     let in_flight = tasks.find(|in_flight| in_flight.entry.number == *task);
                     in_flight.and_then(|InFlight { entry, written, .. }| {
                         let call = entry.task.call()?;
@@ -704,8 +722,7 @@ impl WorkerHandle {
     /// Returns the end of what a launcher's command has written to its standard output in
     /// place of the worker.
     pub(super) fn text_before_greeting(&self) -> Option<String> {
-        let text = self.end.text_before_greeting();
-        text.filter(|_| !self.end.is_greeted())
+        self.end.text_before_greeting()
     }
 
     fn has_moved(&mut self) {
@@ -790,10 +807,7 @@ impl WorkerHandle {
         }
         self.kill_reason = Some(kill_reason);
         self.deadline = Instant::now().checked_add(RECALL_LIMIT);
-        let ahead: Vec<u64> = self.ahead.iter().map(|task| task.entry.number).collect();
-        for task in ahead.into_iter().rev() {
-            self.recall(task);
-        }
+        self.recall_last(usize::MAX);
     }
 
     pub(super) fn set_deadline_in(&mut self, time: Duration) {

@@ -28,7 +28,8 @@ impl Pool {
     /// Returns the number of the next worker, and the index of its launcher if the pool has
     /// launchers, if the supervisor has to start a worker. The supervisor reports the result
     /// of the start by [`worker_started`](Self::worker_started) or
-    /// [`not_started`](Self::not_started). A number is left out if the offers could not tell it from that of a living worker.
+    /// [`not_started`](Self::not_started). A number is left out if the offers could not tell
+    /// it from that of a living worker.
     pub(super) fn next_start(&self, state: &mut PoolState) -> Option<(usize, Option<usize>)> {
         if state.to_spawn == 0 {
             return None;

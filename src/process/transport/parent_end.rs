@@ -16,10 +16,8 @@ pub(crate) struct ParentEnd {
     /// The shared memory, or `None` if all bytes travel through the socket.
     shared: Option<Shared>,
     /// The search for the greeting, which comes first if a command has started the worker.
-    /// `None` if no greeting comes.
+    /// `None` if no greeting comes any more.
     greeting: Option<Search>,
-    /// `true` unless the greeting is still to come.
-    is_greeted: bool,
 }
 
 struct Shared {
@@ -53,7 +51,6 @@ impl ParentEnd {
             channel: Arc::new(channel),
             shared,
             greeting: None,
-            is_greeted: true,
         }
     }
 
@@ -62,7 +59,6 @@ impl ParentEnd {
     pub(crate) fn through_command(channel: Channel) -> Self {
         Self {
             greeting: Some(Search::default()),
-            is_greeted: false,
             ..Self::new(channel, None)
         }
     }
@@ -74,7 +70,7 @@ impl ParentEnd {
 
     /// Returns `true` unless the greeting is still to come.
     pub(crate) fn is_greeted(&self) -> bool {
-        self.is_greeted
+        self.greeting.is_none()
     }
 
     /// Returns the end of the text that has come in place of the greeting.
@@ -122,7 +118,7 @@ impl ParentEnd {
     /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten, or if
     /// a command has written much text and no greeting, and the errors of the socket.
     pub(crate) fn receive_now(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if !self.is_greeted {
+        if self.greeting.is_some() {
             return self.receive_greeting(into);
         }
         let Some(shared) = &mut self.shared else {
@@ -146,22 +142,21 @@ impl ParentEnd {
 
     /// Receives bytes up to the greeting, and those behind it that have come with it.
     fn receive_greeting(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
+        while let Some(search) = &mut self.greeting {
             let count = self.channel.receive_now(into)?;
             if count == 0 {
                 return Ok(0);
             }
-            let search = self.greeting.get_or_insert_default();
             let found = search.find(&into[..count]);
             if let Some(end) = found.map_err(|NoGreeting| io::ErrorKind::InvalidData)? {
-                self.is_greeted = true;
-                if end == count {
-                    return self.channel.receive_now(into);
+                self.greeting = None;
+                if end < count {
+                    into.copy_within(end..count, 0);
+                    return Ok(count - end);
                 }
-                into.copy_within(end..count, 0);
-                return Ok(count - end);
             }
         }
+        self.channel.receive_now(into)
     }
 
     /// Reads the wake-ups out of the socket, after `poll` has reported the socket. Returns

@@ -86,6 +86,13 @@ impl Played {
         self.pool.read_replies(&mut self.pool.lock(), 0);
     }
 
+    /// Kills the worker for the sake of its first task.
+    fn kill_first(&self) {
+        let mut state = self.pool.lock();
+        let handle = state.workers.get_mut(&0).unwrap();
+        handle.kill_task(KillReason::Killed);
+    }
+
     /// Ends the worker, after the pool has read its messages.
     fn end(&self) {
         let mut state = self.pool.lock();
@@ -222,10 +229,7 @@ fn a_cancel_whose_worker_may_have_begun_the_task_returns_false() {
 #[test]
 fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<3>();
-    let mut state = played.pool.lock();
-    let handle = state.workers.get_mut(&0).unwrap();
-    handle.kill_task(KillReason::Killed);
-    drop(state);
+    played.kill_first();
     played.say(Kind::Recalled, 3);
     assert_eq!(played.process.try_wait().unwrap(), None);
     played.say(Kind::Recalled, 2);
@@ -246,10 +250,7 @@ fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
 #[test]
 fn a_kill_does_not_wait_for_ever_for_a_task_that_has_begun() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<2>();
-    let mut state = played.pool.lock();
-    let handle = state.workers.get_mut(&0).unwrap();
-    handle.kill_task(KillReason::Killed);
-    drop(state);
+    played.kill_first();
     played.say(Kind::Returned, 1);
     played.say(Kind::Started, 2);
     let state = played.pool.lock();
