@@ -151,7 +151,8 @@ impl<X: Fixture> Busy<X> {
         // A task in another process is at the gate before this one has heard
         // that it runs; this hears it.
         X::hear(&executor, 1);
-        assert_eq!(executor.stats().running, 1);
+        let stats = executor.stats();
+        assert_eq!(stats.running, 1, "{stats:?}, then {:?}", executor.stats());
         Self {
             gate,
             running: Box::new(running),

@@ -14,7 +14,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, Stdio};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::command;
 use super::launched::Launched;
 use super::process_handle::Process;
-use super::worker_handle::WorkerHandle;
+use super::worker_handle::{FirstMessages, WorkerHandle};
 use crate::encoded::Encoded;
 use crate::error::StartFailure;
 use crate::process::launcher::Launcher;
@@ -71,17 +71,13 @@ impl Starter {
         }
     }
 
-    /// Starts a worker, by the launcher with this index if there is one, and sends the worker
-    /// its first messages.
+    /// Starts a worker, by the launcher with this index if there is one. The worker waits for
+    /// its first messages ([`WorkerHandle::send_first`]).
     pub(super) fn start(&self, number: usize, launcher: Option<usize>) -> io::Result<WorkerHandle> {
-        let mut handle = match launcher {
-            Some(index) => self.start_by_command(number, index)?,
-            None => self.start_here(number)?,
-        };
-        if let Some(initialize) = &self.initialize {
-            handle.send(Arc::clone(initialize));
+        match launcher {
+            Some(index) => self.start_by_command(number, index),
+            None => self.start_here(number),
         }
-        Ok(handle)
     }
 
     fn start_by_command(&self, number: usize, index: usize) -> io::Result<WorkerHandle> {
@@ -98,7 +94,12 @@ impl Starter {
         let mut handle = WorkerHandle::new(process, end);
         handle.launched = Some(Launched::new(index, launcher, errors));
         handle.set_deadline_in(launcher.start_limit);
-        handle.send(Arc::new(hello.frame().into()));
+        handle.first = Some(FirstMessages {
+            hello: hello.frame(),
+            rings: None,
+            offers: None,
+            initialize: self.initialize.clone(),
+        });
         Ok(handle)
     }
 
@@ -118,21 +119,16 @@ impl Starter {
         drop(command);
         let rings = self.rings()?;
         let hello = self.hello(number, rings.as_ref().map(|(rings, _)| rings.key()));
-        Ok(match rings {
-            Some((rings, file)) => {
-                // If the worker has ended already, the bytes have no receiver, and the end
-                // of the worker's process says more than this error.
-                let offers = self.offers.iter().flat_map(|(_, files)| files.iter());
-                let files: Vec<_> = [&file].into_iter().chain(offers).map(AsFd::as_fd).collect();
-                let _ = parent_end.send_with_files(&hello.frame(), &files);
-                WorkerHandle::new(process, ParentEnd::new(parent_end, Some(rings)))
-            }
-            None => {
-                let mut handle = WorkerHandle::new(process, ParentEnd::new(parent_end, None));
-                handle.send(Arc::new(hello.frame().into()));
-                handle
-            }
-        })
+        let (rings, file) = rings.unzip();
+        let mut handle = WorkerHandle::new(process, ParentEnd::new(parent_end, rings));
+        let offers = self.offers.as_ref();
+        handle.first = Some(FirstMessages {
+            hello: hello.frame(),
+            rings: file,
+            offers: offers.map(|(_, files)| Arc::clone(files)),
+            initialize: self.initialize.clone(),
+        });
+        Ok(handle)
     }
 
     fn hello(&self, number: usize, rings: Option<u64>) -> Hello {

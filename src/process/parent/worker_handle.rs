@@ -32,6 +32,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
@@ -83,10 +84,25 @@ enum Outgoing {
     Call(u64),
 }
 
+/// The messages that a new worker waits for. The pool sends them when it has the worker's
+/// handle, because the worker takes offers as soon as it has the first one.
+pub(super) struct FirstMessages {
+    /// The frame of [`Hello`](crate::process::wire::message::Hello).
+    pub(super) hello: Vec<u8>,
+    /// The file of the memory for messages, which goes with the first message.
+    pub(super) rings: Option<OwnedFd>,
+    /// The files of the memory for offers, which go with the first message.
+    pub(super) offers: Option<Arc<[OwnedFd; 2]>>,
+    /// The frame with the call of the initializer.
+    pub(super) initialize: Option<Arc<Encoded>>,
+}
+
 pub(super) struct WorkerHandle {
     /// The process has two owners, because the supervisor polls it without the lock.
     pub(super) process: Arc<Process>,
     end: ParentEnd,
+    /// The messages that the worker waits for, until they are sent.
+    pub(super) first: Option<FirstMessages>,
     inbox: Assembler,
     /// The header and payload of a frame that broke the protocol.
     refused: Vec<u8>,
@@ -158,6 +174,7 @@ impl WorkerHandle {
         Self {
             process: Arc::new(process),
             end,
+            first: None,
             inbox: Assembler::new(),
             refused: Vec::new(),
             outbox: VecDeque::new(),
@@ -181,6 +198,23 @@ impl WorkerHandle {
             last_begun: 0,
             take_limit: None,
             launched: None,
+        }
+    }
+
+    /// Sends the messages that the worker waits for.
+    pub(super) fn send_first(&mut self) {
+        let Some(first) = self.first.take() else {
+            return;
+        };
+        let offers = first.offers.iter().flat_map(|files| files.iter());
+        let files: Vec<_> = first.rings.iter().chain(offers).map(AsFd::as_fd).collect();
+        if files.is_empty() {
+            self.send(Arc::new(first.hello.into()));
+        } else {
+            self.end.send_with_files(&first.hello, &files);
+        }
+        if let Some(initialize) = first.initialize {
+            self.send(initialize);
         }
     }
 

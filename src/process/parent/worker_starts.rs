@@ -71,11 +71,11 @@ impl Pool {
         if let Some(kill_reason) = &state.stopped {
             handle.kill(kill_reason.clone());
         }
-        state.workers.insert(number, handle);
-        if state.closed.is_some() && state.count_waiting() == 0 {
-            if let Some(handle) = state.workers.get_mut(&number) {
-                handle.send_exit();
-            }
+        let is_last = state.closed.is_some() && state.count_waiting() == 0;
+        let handle = state.workers.entry(number).or_insert(handle);
+        handle.send_first();
+        if is_last {
+            handle.send_exit();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::ring::{Next, Receiver, Room, Scribbled, Sender};
@@ -61,6 +62,12 @@ impl ParentEnd {
             greeting: Some(Search::default()),
             ..Self::new(channel, None)
         }
+    }
+
+    /// Sends the first message through the socket, together with files. An error is ignored:
+    /// if the worker has ended already, the end of its process says more.
+    pub(crate) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
+        let _ = self.channel.send_with_files(bytes, files);
     }
 
     /// Makes the other end read end-of-file.

@@ -148,6 +148,23 @@ fn a_limit_is_over_with_its_task() {
     pool.shutdown(ShutdownOptions::new());
 }
 
+/// A worker takes offers as soon as it has its first message. `stats` would not know of a task
+/// that a worker runs before the pool has the worker's handle.
+#[test]
+#[cfg(feature = "worker-hook")]
+fn a_worker_hears_its_first_message_when_the_pool_has_its_handle() {
+    let pool = pool_without_threads(Transport::Shared, 1);
+    let handle = pool.starter().start(0, None).unwrap();
+    let is_unsent = handle.first.is_some();
+    let mut state = pool.lock();
+    (state.to_spawn, state.starting) = (1, 1);
+    pool.worker_started(&mut state, 0, handle);
+    let is_sent = state.workers[&0].first.is_none();
+    drop(state);
+    pool.stop_workers(true);
+    assert_eq!((is_unsent, is_sent), (true, true));
+}
+
 /// The pool must end a worker that starts after the pool was stopped, because the worker's
 /// initializer might run for ever.
 #[test]
