@@ -4,15 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::parent::Pool;
-use super::settings::TaskSettings;
+use super::submitter::Submitter;
 use crate::error::Error;
 use crate::executor::{
     Portable, ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
     executor_by_inherent_methods,
 };
 use crate::future::TaskFuture;
-use crate::map::{self, Batch, Map, MapOptions, Part};
-use crate::panic::contain_drop;
+use crate::map::{Map, MapOptions};
 
 /// Runs calls in worker processes. Each worker runs the same program as this process.
 ///
@@ -176,7 +175,7 @@ impl ProcessPoolExecutor {
         A: Portable,
         R: Portable,
     {
-        self.submit_with_settings(self.settings(), f, args)
+        self.submitter().submit(f, args)
     }
 
     /// Submits `f(args)` like [`submit`](Self::submit), but never waits for room in the
@@ -211,7 +210,7 @@ impl ProcessPoolExecutor {
         A: Portable,
         R: Portable,
     {
-        self.try_submit_with_settings(self.settings(), f, args)
+        self.submitter().try_submit(f, args)
     }
 
     /// Runs `f` on each item; see [`Executor::map`](crate::Executor::map) and [`Map`].
@@ -239,7 +238,7 @@ impl ProcessPoolExecutor {
         R: Portable,
         I: IntoIterator<Item = A>,
     {
-        self.map_with_settings(self.settings(), f, items)
+        self.submitter().map(f, items)
     }
 
     /// Runs `f` on each item like [`map`](Self::map), but with [`MapOptions`]. Each chunk
@@ -279,7 +278,7 @@ impl ProcessPoolExecutor {
         I: IntoIterator<Item = A>,
         I::IntoIter: 'a,
     {
-        self.map_with_options_and_settings(self.settings(), options, f, items)
+        self.submitter().map_with(options, f, items)
     }
 
     /// Returns a view of this executor whose tasks have these options; see [`With`].
@@ -407,87 +406,13 @@ impl ProcessPoolExecutor {
         self.pool.config().max_workers
     }
 
-    // The methods below get the settings of a view or of the pool as an argument.
-
-    /// Returns the settings of a task that is submitted without options.
-    pub(super) fn settings(&self) -> TaskSettings {
-        self.pool.config().settings.clone()
+    fn submitter(&self) -> Submitter<'_> {
+        Submitter::new(&self.pool)
     }
 
-    pub(super) fn submit_with_settings<A: Portable, R: Portable>(
-        &self,
-        settings: TaskSettings,
-        f: fn(A) -> R,
-        args: A,
-    ) -> Result<ProcessFuture<R>, Error> {
-        let submitted = self.pool.submit_one(f, args, settings);
-        submitted.map(TaskFuture::new)
-    }
-
-    #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
-    pub(super) fn try_submit_with_settings<A: Portable, R: Portable>(
-        &self,
-        settings: TaskSettings,
-        f: fn(A) -> R,
-        args: A,
-    ) -> Result<ProcessFuture<R>, TrySubmitError<fn(A) -> R, A>> {
-        match self.pool.try_submit_one(f, &args, settings) {
-            Ok(completion) => {
-                contain_drop(args);
-                Ok(TaskFuture::new(completion))
-            }
-            Err(error) => Err(TrySubmitError {
-                error,
-                call: (f, args),
-            }),
-        }
-    }
-
-    pub(super) fn map_with_settings<A: Portable, R: Portable>(
-        &self,
-        settings: TaskSettings,
-        f: fn(A) -> R,
-        items: impl IntoIterator<Item = A>,
-    ) -> Result<Map<'static, R>, Error> {
-        let submit = self.submit_batches(settings, f);
-        map::eager(MapOptions::new(), self.max_workers(), items, submit)
-    }
-
-    pub(super) fn map_with_options_and_settings<'a, A, R, I>(
-        &'a self,
-        settings: TaskSettings,
-        options: MapOptions,
-        f: fn(A) -> R,
-        items: I,
-    ) -> Result<Map<'a, R>, Error>
-    where
-        A: Portable,
-        R: Portable,
-        I: IntoIterator<Item = A>,
-        I::IntoIter: 'a,
-    {
-        let submit = self.submit_batches(settings, f);
-        map::with(options, self.max_workers(), items, submit)
-    }
-
-    fn submit_batches<A: Portable, R: Portable>(
-        &self,
-        settings: TaskSettings,
-        f: fn(A) -> R,
-    ) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error> + use<'_, A, R> {
-        move |batch| match batch {
-            Batch::One(item) => self
-                .submit_with_settings(settings.clone(), f, item)
-                .map(Part::one),
-            Batch::Many(items, timer) => {
-                let size = items.len();
-                let settings = settings.clone();
-                let submitted = self.pool.submit_chunk(f, &items, timer, settings);
-                drop(items);
-                let future = submitted.map(TaskFuture::<_, Self>::new);
-                future.map(|future| Part::many(future, size))
-            }
-        }
+    /// Returns the submitter of a view with these options.
+    pub(super) fn submitter_with(&self, options: &TaskOptions) -> Submitter<'_> {
+        Submitter::with(&self.pool, options)
     }
 }
 

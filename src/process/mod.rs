@@ -1,7 +1,7 @@
 //! The process pool, in four folders behind one API.
 //!
 //! * The API: `executor.rs`, `builder.rs`, `launcher.rs`, `future.rs`, `with.rs`. `settings.rs` holds the
-//!   settings of tasks and pools.
+//!   settings of tasks and pools, and `submitter.rs` what an executor and its views do to submit.
 //! * `parent/`: the pool itself, in the user's process.
 //! * `worker/`: the worker process, which runs the same program as the parent.
 //! * `wire/`: the data that the two processes exchange, as bytes.
@@ -15,6 +15,7 @@ mod executor;
 mod future;
 mod launcher;
 mod settings;
+mod submitter;
 mod with;
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]

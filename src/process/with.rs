@@ -2,14 +2,14 @@
 //! supports all task options.
 
 use super::executor::{ProcessFuture, ProcessPoolExecutor};
-use super::settings::TaskSettings;
+use super::submitter::Submitter;
 use crate::error::Error;
 use crate::executor::{Portable, TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
 
 impl With<'_, ProcessPoolExecutor> {
-    fn settings(&self) -> TaskSettings {
-        self.executor.settings().with(&self.options)
+    fn submitter(&self) -> Submitter<'_> {
+        self.executor.submitter_with(&self.options)
     }
 
     /// Calls [`ProcessPoolExecutor::submit`] with the options of the view.
@@ -39,7 +39,7 @@ impl With<'_, ProcessPoolExecutor> {
         A: Portable,
         R: Portable,
     {
-        self.executor.submit_with_settings(self.settings(), f, args)
+        self.submitter().submit(f, args)
     }
 
     /// Calls [`ProcessPoolExecutor::try_submit`] with the options of the view.
@@ -70,8 +70,7 @@ impl With<'_, ProcessPoolExecutor> {
         A: Portable,
         R: Portable,
     {
-        self.executor
-            .try_submit_with_settings(self.settings(), f, args)
+        self.submitter().try_submit(f, args)
     }
 
     /// Calls [`ProcessPoolExecutor::map`] with the options of the view for each item.
@@ -98,7 +97,7 @@ impl With<'_, ProcessPoolExecutor> {
         R: Portable,
         I: IntoIterator<Item = A>,
     {
-        self.executor.map_with_settings(self.settings(), f, items)
+        self.submitter().map(f, items)
     }
 
     /// Calls [`ProcessPoolExecutor::map_with`] with the options of the view for each task.
@@ -135,9 +134,7 @@ impl With<'_, ProcessPoolExecutor> {
         I: IntoIterator<Item = A>,
         I::IntoIter: 'a,
     {
-        let settings = self.settings();
-        self.executor
-            .map_with_options_and_settings(settings, options, f, items)
+        self.submitter().map_with(options, f, items)
     }
 }
 
