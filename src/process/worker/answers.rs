@@ -3,8 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
 use super::ending::{end_after_error, lost};
+use super::remote::Remote;
 use crate::encoded::Encoded;
 use crate::process::transport::WorkerSender;
 use crate::process::wire::frame::{Header, Kind, set_cpu};
@@ -20,15 +20,16 @@ const KEPT: usize = 1 << 20;
 pub(super) enum Output {
     /// The transport that the parent has made.
     Direct(WorkerSender),
-    /// The connection that a command such as `ssh` has made.
-    Elsewhere(&'static Connection),
+    /// The connection to a parent that has not started this process.
+    Elsewhere(&'static dyn Remote),
 }
 
 impl Output {
     /// Records that the worker begins a task.
     pub(super) fn begin(&self, task: u64) {
-        if let Self::Direct(sender) = self {
-            sender.begin(task);
+        match self {
+            Self::Direct(sender) => sender.begin(task),
+            Self::Elsewhere(remote) => remote.begin(),
         }
     }
 
@@ -37,7 +38,7 @@ impl Output {
     pub(super) fn is_left_open(&mut self, took: Duration) -> bool {
         match self {
             Self::Direct(sender) => sender.can_wake_after(took),
-            Self::Elsewhere(connection) => connection.channel().is_open(),
+            Self::Elsewhere(remote) => remote.is_open(),
         }
     }
 
@@ -45,14 +46,14 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`WorkerSender::send_all`] and [`Connection::send`].
+    /// Returns the errors of [`WorkerSender::send_all`] and [`Remote::send`].
     pub(super) fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         match self {
             Self::Direct(sender) => {
                 let mut parts = parts.iter().filter(|part| !part.is_empty());
                 parts.try_for_each(|part| sender.send_all(part))
             }
-            Self::Elsewhere(connection) => connection.send(parts),
+            Self::Elsewhere(remote) => remote.send(parts),
         }
     }
 }
@@ -113,7 +114,7 @@ impl Answers {
     fn send_answer(&mut self, parts: &[&[u8]]) {
         let sent = match &mut self.output {
             Output::Direct(_) => self.output.send(parts),
-            Output::Elsewhere(connection) => connection.send_answer(parts),
+            Output::Elsewhere(remote) => remote.send_answer(parts),
         };
         if let Err(error) = sent {
             end_after_error(&error, self.parent);

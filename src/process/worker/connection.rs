@@ -21,19 +21,20 @@
 //! replies in a list. Each thread that has given the lock back sends what is in the list, if
 //! it gets the lock at once: otherwise another thread has the lock, and looks after it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
 use super::ending::{end_after_error, end_at_error, end_with_channel, end_without_descriptor};
+use super::remote::Remote;
+use super::request_queue::{RequestQueue, Sorted};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
-use crate::process::wire::frame::{Frame, Kind, bare};
+use crate::process::wire::frame::Frame;
 use crate::sync::{Condvar, Mutex};
 use crate::sys::channel::Channel;
 
 /// The largest number of bytes of an answer that goes with the next message.
-const MOST_KEPT: usize = 4096;
+pub(super) const MOST_KEPT: usize = 4096;
 
 pub(super) struct Connection {
     channel: Channel,
@@ -41,7 +42,7 @@ pub(super) struct Connection {
     sending: Mutex<Vec<u8>>,
     /// The replies of the reader that were not sent yet.
     replies: Mutex<Vec<u8>>,
-    requests: Mutex<VecDeque<Frame>>,
+    requests: Mutex<RequestQueue>,
     arrived: Condvar,
 }
 
@@ -51,40 +52,13 @@ impl Connection {
             channel,
             sending: Mutex::new(Vec::new()),
             replies: Mutex::new(Vec::new()),
-            requests: Mutex::new(VecDeque::new()),
+            requests: Mutex::new(RequestQueue::default()),
             arrived: Condvar::new(),
         }
     }
 
     pub(super) fn channel(&self) -> &Channel {
         &self.channel
-    }
-
-    /// Sends the parts of one message.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`Channel::send_all`].
-    pub(super) fn send(&self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut kept = self.sending.lock();
-        let sent = self.send_with(&mut kept, parts);
-        drop(kept);
-        sent.and_then(|()| self.send_replies())
-    }
-
-    /// Sends the parts of an answer, together with the start of the next task if that has
-    /// arrived already: one system call in place of two.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`Channel::send_all`].
-    pub(super) fn send_answer(&self, parts: &[&[u8]]) -> io::Result<()> {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        if length > MOST_KEPT || self.requests.lock().is_empty() {
-            return self.send(parts);
-        }
-        self.sending.lock().extend(parts.concat());
-        Ok(())
     }
 
     /// Sends the kept answers, and then the parts of a message.
@@ -115,27 +89,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for the next request, and takes it out of the queue.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`Channel::send_all`], for an answer that was kept.
-    pub(super) fn next(&self) -> io::Result<Frame> {
-        let request = self.requests.lock().pop_front();
-        if let Some(request) = request {
-            return Ok(request);
-        }
-        // The request for which an answer was kept may have been recalled.
-        self.send(&[])?;
-        let mut requests = self.requests.lock();
-        loop {
-            if let Some(request) = requests.pop_front() {
-                return Ok(request);
-            }
-            self.arrived.wait(&mut requests);
-        }
-    }
-
     /// Receives messages until the process ends. `bytes` holds what has arrived already.
     /// The process ends if nothing arrives for the time `silence`.
     pub(super) fn read(&self, mut bytes: Assembler, silence: Duration) -> ! {
@@ -160,28 +113,59 @@ impl Connection {
     }
 
     fn on_message(&self, frame: Frame) {
-        let reply = match frame.kind {
-            Kind::Ping => Kind::Pong,
-            Kind::Recall if self.take_back(frame.task) => Kind::Recalled,
-            Kind::Recall => return,
-            _ => {
-                self.requests.lock().push_back(frame);
+        let sorted = self.requests.lock().sort_in(frame);
+        match sorted {
+            Sorted::Reply(reply) => self.replies.lock().extend(reply),
+            Sorted::Queued => {
                 self.arrived.notify_one();
                 return;
             }
-        };
-        self.replies.lock().extend(bare(reply, frame.task));
+            Sorted::Nothing => return,
+        }
         if let Err(error) = self.send_replies() {
             end_after_error(&error, None);
         }
     }
+}
 
-    /// Takes a task out of the queue. Returns `false` if the task thread has taken it before.
-    fn take_back(&self, task: u64) -> bool {
+impl Remote for Connection {
+    fn send(&self, parts: &[&[u8]]) -> io::Result<()> {
+        let mut kept = self.sending.lock();
+        let sent = self.send_with(&mut kept, parts);
+        drop(kept);
+        sent.and_then(|()| self.send_replies())
+    }
+
+    /// One system call sends both messages in place of two.
+    fn send_answer(&self, parts: &[&[u8]]) -> io::Result<()> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length > MOST_KEPT || self.requests.lock().is_empty() {
+            return self.send(parts);
+        }
+        self.sending.lock().extend(parts.concat());
+        Ok(())
+    }
+
+    fn next(&self) -> io::Result<Frame> {
+        let request = self.requests.lock().pop();
+        if let Some(request) = request {
+            return Ok(request);
+        }
+        // The request for which an answer was kept may have been recalled.
+        self.send(&[])?;
         let mut requests = self.requests.lock();
-        let is_it = |request: &Frame| request.kind == Kind::Task && request.task == task;
-        let at = requests.iter().position(is_it);
-        at.and_then(|at| requests.remove(at)).is_some()
+        loop {
+            if let Some(request) = requests.pop() {
+                return Ok(request);
+            }
+            self.arrived.wait(&mut requests);
+        }
+    }
+
+    fn begin(&self) {}
+
+    fn is_open(&self) -> bool {
+        self.channel.is_open()
     }
 }
 
@@ -190,6 +174,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::process::wire::frame::{Kind, bare};
     use crate::sys::channel::pair;
 
     #[test]
@@ -253,7 +238,13 @@ mod tests {
         connection.on_message(task(2));
         connection.send_answer(&[b"answer"]).unwrap();
         // The task for which the answer was kept goes back.
-        assert!(connection.take_back(2) && !connection.take_back(2));
+        let recall = || Frame {
+            kind: Kind::Recall,
+            ..task(2)
+        };
+        let sort_in = || connection.requests.lock().sort_in(recall());
+        let recalled = Sorted::Reply(bare(Kind::Recalled, 2));
+        assert_eq!([sort_in(), sort_in()], [recalled, Sorted::Nothing]);
         thread::scope(|scope| {
             scope.spawn(|| assert_eq!(connection.next().unwrap().task, 3));
             assert!(parents.wait_for_bytes(Duration::from_secs(30)).unwrap());

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::answers::{Answers, Output};
 use super::connection::Connection;
 use super::ending::{end_after_error, end_at_error, end_with_channel, lost};
+use super::remote::Remote;
 use super::requests::{Input, Requests};
 use super::serve::TaskThread;
 use crate::panic::watch_panics;

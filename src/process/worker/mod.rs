@@ -5,5 +5,7 @@ mod connection;
 mod elsewhere;
 mod ending;
 pub(crate) mod entry;
+mod remote;
+mod request_queue;
 mod requests;
 pub(crate) mod serve;

@@ -1,7 +1,7 @@
 //! [`Requests`]: the receiving side of a worker.
 
-use super::connection::Connection;
 use super::ending::{end_after_error, end_at_error};
+use super::remote::Remote;
 use crate::process::transport::{self, WorkerReceiver};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::Frame;
@@ -14,8 +14,8 @@ use crate::sys::spin::is_elsewhere;
 pub(super) enum Input {
     /// The transport that the parent has made, and the bytes that have arrived through it.
     Direct(WorkerReceiver, Assembler),
-    /// The connection that a command such as `ssh` has made.
-    Elsewhere(&'static Connection),
+    /// The connection to a parent that has not started this process.
+    Elsewhere(&'static dyn Remote),
 }
 
 /// The receiving side of a worker.
@@ -56,8 +56,8 @@ impl Requests {
     pub(super) fn next(&mut self) -> Option<Received> {
         let (receiver, bytes) = match &mut self.input {
             Input::Direct(receiver, bytes) => (receiver, bytes),
-            Input::Elsewhere(connection) => {
-                let request = connection.next();
+            Input::Elsewhere(remote) => {
+                let request = remote.next();
                 let request = request.unwrap_or_else(|error| end_after_error(&error, None));
                 return Some(Received::of(request, None));
             }

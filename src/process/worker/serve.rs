@@ -131,6 +131,15 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     task_thread.run_beside("cf-watcher", WATCHER_STACK, watches)
 }
 
+/// The reason why a worker leaves its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The parent has sent `Exit`.
+    WhenTold,
+    /// The initializer has failed.
+    AfterFailure,
+}
+
 impl TaskThread {
     /// Starts the task thread, and another thread that watches the connection to the parent.
     /// Waits for the end of the task thread, and ends the process.
@@ -150,7 +159,9 @@ impl TaskThread {
             TASK_THREAD.begin();
             // A worker without a watcher must not begin a task.
             if wait_for_watcher.recv().is_ok() {
+                let entry_point = self.entry_point;
                 self.serve();
+                end(entry_point)
             }
         };
         // The watcher comes second, because the parent waits for the task thread.
@@ -243,8 +254,8 @@ impl Drop for Unwinding {
 }
 
 impl TaskThread {
-    /// Answers requests, one after the other, until the process ends.
-    fn serve(mut self) -> ! {
+    /// Answers requests, one after the other, until the worker leaves the pool.
+    pub(super) fn serve(mut self) -> Left {
         let _inside = worker::enter(self.worker);
         let (answers, requests) = (&mut self.answers, &mut self.requests);
         answers.send(&[&self.ready]);
@@ -281,7 +292,7 @@ impl TaskThread {
                 Request::Initialize(work) => {
                     if answers.answer(0, work).0 == Some(Kind::InitializeFailed) {
                         answers.send(&[]);
-                        end(self.entry_point);
+                        return Left::AfterFailure;
                     }
                     requests.takes_offers = self.takes_offers;
                 }
@@ -290,7 +301,7 @@ impl TaskThread {
                 Request::Exit => {
                     // An answer may wait for the next message.
                     answers.send(&[]);
-                    end(self.entry_point)
+                    return Left::WhenTold;
                 }
                 // The reader of a `Connection` answers these.
                 Request::Ping | Request::Recall(_) => {
