@@ -39,6 +39,11 @@ fn main() -> ExitCode {
             Duration::MAX
         }
     };
+    if Command::new("mpicc").arg("--version").output().is_err() {
+        let all = bugs.len();
+        bugs.retain(|bug| !bug.check.contains("--features mpi"));
+        println!("without an MPI: {} bugs are left out", all - bugs.len());
+    }
     // Neighbours share what was built.
     bugs.sort_by(|a, b| (&a.check, &a.file).cmp(&(&b.check, &b.file)));
     let tree = root.join("target/mutants/tree");

@@ -280,6 +280,8 @@ pub use crate::process::{
     Launcher, OnWorkerDeath, ProcessFuture, ProcessPoolExecutor, ProcessPoolExecutorBuilder,
     Transport, init,
 };
+#[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
+pub use crate::process::{MpiFuture, MpiPoolExecutor, MpiPoolExecutorBuilder};
 pub use crate::promise::{Promise, promise};
 pub use crate::report::Report;
 pub use crate::state::State;

@@ -28,6 +28,9 @@ pub enum PoolKind {
     Threads,
     /// A process pool: the worker is another process, which runs the same program.
     Processes,
+    /// A pool of the ranks of an MPI job (feature `mpi`): the worker is a rank, which runs the
+    /// same program.
+    Mpi,
 }
 
 impl fmt::Display for PoolKind {
@@ -36,6 +39,7 @@ impl fmt::Display for PoolKind {
             Self::Inline => "inline",
             Self::Threads => "threads",
             Self::Processes => "processes",
+            Self::Mpi => "mpi",
         })
     }
 }

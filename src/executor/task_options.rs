@@ -116,6 +116,24 @@ impl TaskOptions {
         }
         Ok(self.name.clone())
     }
+
+    /// Checks that there are no options but the name, which is the only one that a task in a
+    /// rank of an MPI job supports.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn in_rank(&self) -> Result<(), Error> {
+        if self.time_limit.is_some() {
+            return Err(Error::invalid_argument(
+                "time_limit: a rank of an MPI job cannot be ended alone; use `result_timeout` to end \
+                 the wait",
+            ));
+        }
+        if self.retries.is_some_and(|times| times > 0) {
+            return Err(Error::invalid_argument(
+                "retries: an MPI job ends with its first rank; leave it at 0",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// A view of an executor whose tasks all have the same [`TaskOptions`].

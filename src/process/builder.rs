@@ -446,6 +446,8 @@ impl ProcessPoolExecutorBuilder {
                 false => self.transport.chosen(),
             },
             launchers: self.launchers,
+            #[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
+            mpi: None,
             initialize: self.initialize.transpose()?,
         })?;
         Ok(ProcessPoolExecutor::from_pool(pool))

@@ -1,7 +1,8 @@
 //! The process pool, in four folders behind one API.
 //!
-//! * The API: `executor.rs`, `builder.rs`, `launcher.rs`, `future.rs`, `with.rs`. `settings.rs` holds the
-//!   settings of tasks and pools, and `submitter.rs` what an executor and its views do to submit.
+//! * The API: `executor.rs`, `builder.rs`, `launcher.rs`, `future.rs`, `with.rs`, and `mpi/`, the same pool
+//!   over the ranks of an MPI job. `settings.rs` holds the settings of tasks and pools, and `submitter.rs`
+//!   what all of them do to submit.
 //! * `parent/`: the pool itself, in the user's process.
 //! * `worker/`: the worker process, which runs the same program as the parent.
 //! * `wire/`: the data that the two processes exchange, as bytes.
@@ -14,6 +15,8 @@ mod builder;
 mod executor;
 mod future;
 mod launcher;
+#[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
+mod mpi;
 mod settings;
 mod submitter;
 mod with;
@@ -44,6 +47,8 @@ mod parent;
 pub use self::builder::ProcessPoolExecutorBuilder;
 pub use self::executor::{ProcessFuture, ProcessPoolExecutor};
 pub use self::launcher::Launcher;
+#[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
+pub use self::mpi::{MpiFuture, MpiPoolExecutor, MpiPoolExecutorBuilder};
 pub use self::settings::{OnWorkerDeath, Transport};
 
 /// Makes this process a worker if a process pool has started it as a worker.

@@ -48,8 +48,23 @@ pub(super) struct Config {
     pub(super) transport: Transport,
     /// The commands that start the workers, or none if the pool starts them itself.
     pub(super) launchers: Vec<Launcher>,
+    /// The MPI job whose ranks are the workers, if they are.
+    #[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
+    pub(super) mpi: Option<&'static super::transport::Mpi>,
     /// The encoded call that initializes a worker.
     pub(super) initialize: Option<Vec<u8>>,
+}
+
+#[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
+impl Config {
+    /// Returns `true` if the workers are the ranks of an MPI job.
+    pub(super) fn has_ranks(&self) -> bool {
+        #[cfg(feature = "mpi")]
+        let has_ranks = self.mpi.is_some();
+        #[cfg(not(feature = "mpi"))]
+        let has_ranks = false;
+        has_ranks
+    }
 }
 
 /// The reaction of a [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) to a worker

@@ -24,6 +24,8 @@ pub(crate) mod life;
 pub(crate) mod numbers;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod parent;
+#[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
+pub(crate) mod patience;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) mod shared_memory;
 pub(crate) mod shortage;

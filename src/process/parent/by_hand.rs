@@ -52,6 +52,8 @@ pub(super) fn pool_without_threads(transport: Transport, max_workers: usize) -> 
         env: Vec::new(),
         current_dir: None,
         launchers: Vec::new(),
+        #[cfg(feature = "mpi")]
+        mpi: None,
         initialize: None,
     });
     pool.unwrap()

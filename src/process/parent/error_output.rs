@@ -85,13 +85,6 @@ impl ErrorOutput {
         })
     }
 
-    /// Returns the output of a command that has closed it.
-    #[cfg(test)]
-    pub(super) fn silent() -> Self {
-        let (reader, _) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        Self::new(ChildStderr::from(reader)).unwrap()
-    }
-
     /// Returns the last lines that the command has written, or `None` if there are none.
     pub(super) fn last_lines(&self) -> Option<String> {
         let mut output = self.shared.output.lock();

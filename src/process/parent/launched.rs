@@ -45,7 +45,8 @@ use crate::process::launcher::Launcher;
 pub(super) struct Launched {
     /// The index of the launcher.
     pub(super) launcher: usize,
-    pub(super) errors: ErrorOutput,
+    /// The error output of the command. A rank of an MPI job has none of its own.
+    pub(super) errors: Option<ErrorOutput>,
     /// The pid of the worker on its host, and the name of the host. Empty before `Ready`.
     pub(super) pid: u32,
     pub(super) host: String,
@@ -115,7 +116,7 @@ pub(super) enum Silence {
 }
 
 impl Launched {
-    pub(super) fn new(index: usize, launcher: &Launcher, errors: ErrorOutput) -> Self {
+    pub(super) fn new(index: usize, launcher: &Launcher, errors: Option<ErrorOutput>) -> Self {
         let silence_limit = launcher.silence_limit;
         Self {
             launcher: index,
@@ -198,7 +199,7 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
 
     fn launched(launcher: &Launcher) -> Launched {
-        Launched::new(0, launcher, ErrorOutput::silent())
+        Launched::new(0, launcher, None)
     }
 
     #[test]

@@ -31,6 +31,11 @@ mod pool_state;
 mod process_handle;
 mod progress;
 mod queued_task;
+#[cfg(feature = "mpi")]
+mod ranks;
+#[cfg(not(feature = "mpi"))]
+#[path = "no_ranks.rs"]
+mod ranks;
 mod recalls;
 mod sent_ahead;
 mod shutdown;

@@ -37,6 +37,10 @@ pub(super) fn poll(pool: PoolId, is_there: &dyn Fn() -> bool) -> bool {
     let Some(pool) = super::find(pool) else {
         return spin::poll(is_there);
     };
+    if pool.ranks.are_there() {
+        // The supervisor looks for the messages of ranks, and two threads find none sooner.
+        return is_there();
+    }
     pool.begin_polling();
     let is_there = spin::poll(|| {
         pool.read_arrived();

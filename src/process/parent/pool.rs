@@ -48,6 +48,7 @@ use super::launcher_states::LauncherStates;
 use super::offered_tasks::OfferedTasks;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
+use super::ranks::Ranks;
 use super::starter::Starter;
 use super::worker_handle::KillReason;
 use crate::completion::{PoolId, new_pool_id};
@@ -68,6 +69,7 @@ pub(in crate::process) struct Pool {
     pub(super) origin: Origin,
     pub(super) config: Config,
     pub(super) starter: Starter,
+    pub(super) ranks: Ranks,
     pub(super) state: Mutex<PoolState>,
     /// Notified when the collector ends, and when the last task is settled after the
     /// collector's end.
@@ -95,8 +97,12 @@ pub(in crate::process) fn find(id: PoolId) -> Option<Arc<Pool>> {
 
 impl Pool {
     pub(in crate::process) fn new(config: Config) -> Result<Arc<Self>, Error> {
-        let entry_point =
-            entry::entry_point().map_err(|refusal| Error::unsupported(refusal.to_string()))?;
+        let entry_point = match config.has_ranks() {
+            true => EntryPoint::Init,
+            false => {
+                entry::entry_point().map_err(|refusal| Error::unsupported(refusal.to_string()))?
+            }
+        };
         let offers = offers(&config).map_err(|error| Error::Spawn(Arc::new(error)))?;
         let launchers = config.launchers.clone();
         if !launchers.is_empty() && entry_point != EntryPoint::Init {
@@ -105,9 +111,13 @@ impl Pool {
                  `main`",
             ));
         }
+        #[cfg(feature = "mpi")]
+        let mpi = config.mpi;
         let launcher_states = LauncherStates::new(&launchers);
         let starter = Starter {
             launchers,
+            #[cfg(feature = "mpi")]
+            mpi,
             offers: offers.as_ref().map(|offers| (offers.key(), offers.files())),
             entry_point,
             name: config.name.clone(),
@@ -127,6 +137,10 @@ impl Pool {
             capacity: QueueCapacity::new(config.queue_capacity),
             config,
             starter,
+            #[cfg(feature = "mpi")]
+            ranks: Ranks::new(mpi),
+            #[cfg(not(feature = "mpi"))]
+            ranks: Ranks,
             state: Mutex::new(PoolState {
                 offered: offers.map(OfferedTasks::new),
                 launchers: launcher_states,
@@ -256,6 +270,7 @@ impl Pool {
                 }
                 handle.send_task(InFlight::new(entry));
                 state.needs_wakeup |= handle.has_unsent() || handle.write_failed;
+                state.needs_wakeup |= state.is_asleep && self.ranks.must_wake();
                 state.became_active();
             }
         }

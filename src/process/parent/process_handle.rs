@@ -6,11 +6,35 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
 
 use crate::error::End;
+#[cfg(feature = "mpi")]
+use crate::process::transport::Mpi;
 use crate::sync::Mutex;
 use crate::sys::child::{Handle, SignalName};
 
 /// The process of a worker.
-pub(super) struct Process {
+pub(super) enum Process {
+    Child(ChildProcess),
+    /// A rank of an MPI job, which MPI has started.
+    #[cfg(feature = "mpi")]
+    Rank(TakenRank),
+}
+
+/// A rank that is a worker of a pool. Other pools can take it after the drop.
+#[cfg(feature = "mpi")]
+pub(super) struct TakenRank {
+    pub(super) mpi: &'static Mpi,
+    pub(super) number: usize,
+}
+
+#[cfg(feature = "mpi")]
+impl Drop for TakenRank {
+    fn drop(&mut self) {
+        self.mpi.give_back(self.number);
+    }
+}
+
+/// A child of this process.
+pub(super) struct ChildProcess {
     pid: u32,
     handle: Handle,
     /// `None` once the parent has reaped the process. The pid of a reaped process may
@@ -22,11 +46,11 @@ impl Process {
     pub(super) fn new(mut child: Child) -> io::Result<Self> {
         let pid = child.id();
         match Handle::open(pid) {
-            Ok(handle) => Ok(Self {
+            Ok(handle) => Ok(Self::Child(ChildProcess {
                 pid,
                 handle,
                 child: Mutex::new(Some(child)),
-            }),
+            })),
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -39,25 +63,42 @@ impl Process {
     /// processes.
     #[cfg(test)]
     pub(super) fn without_descriptor(self) -> Self {
-        let handle = self.handle.without_pidfd();
-        Self { handle, ..self }
+        match self {
+            Self::Child(child) => Self::Child(ChildProcess {
+                handle: child.handle.without_pidfd(),
+                ..child
+            }),
+            #[cfg(feature = "mpi")]
+            rank @ Self::Rank(..) => rank,
+        }
     }
 
+    /// Returns the id of the process. That of a rank is not known before the rank has said it.
     pub(super) fn pid(&self) -> u32 {
-        self.pid
+        match self {
+            Self::Child(child) => child.pid,
+            #[cfg(feature = "mpi")]
+            Self::Rank(..) => 0,
+        }
     }
 
     /// Returns the descriptor that becomes readable when the process ends, or `None` if the
-    /// system has no descriptors for processes.
+    /// process has none.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.handle.pidfd()
+        match self {
+            Self::Child(child) => child.handle.pidfd(),
+            #[cfg(feature = "mpi")]
+            Self::Rank(..) => None,
+        }
     }
 
-    /// Kills the process with `SIGKILL`.
+    /// Kills the process with `SIGKILL`. Ends the whole MPI job if the process is a rank of
+    /// one, because MPI knows no other end.
     pub(super) fn kill(&self) -> io::Result<()> {
-        match &*self.child.lock() {
-            Some(_) => self.handle.kill(),
-            None => Ok(()),
+        match self {
+            Self::Child(child) => child.if_not_reaped(Handle::kill),
+            #[cfg(feature = "mpi")]
+            Self::Rank(rank) => rank.mpi.abort(),
         }
     }
 
@@ -65,22 +106,47 @@ impl Process {
     pub(super) fn kill_and_wait(&self) {
         // An error is ignored, because the process may have ended already.
         let _ = self.kill();
-        let child = self.child.lock().take();
-        if let Some(mut child) = child {
-            let _ = child.wait();
+        match self {
+            Self::Child(process) => {
+                let child = process.child.lock().take();
+                if let Some(mut child) = child {
+                    let _ = child.wait();
+                }
+            }
+            #[cfg(feature = "mpi")]
+            Self::Rank(..) => {}
         }
     }
 
     /// Sends `SIGTERM` to the process, which asks the process to end.
     pub(super) fn terminate(&self) -> io::Result<()> {
+        match self {
+            Self::Child(child) => child.if_not_reaped(Handle::terminate),
+            #[cfg(feature = "mpi")]
+            Self::Rank(rank) => rank.mpi.abort(),
+        }
+    }
+
+    /// Reaps the process if it has ended, and returns the way in which it ended. A rank has
+    /// ended when it is no worker any more.
+    pub(super) fn try_wait(&self) -> io::Result<Option<End>> {
+        match self {
+            Self::Child(child) => child.try_wait(),
+            #[cfg(feature = "mpi")]
+            Self::Rank(rank) => Ok(rank.mpi.has_left(rank.number).then_some(End::Exited(0))),
+        }
+    }
+}
+
+impl ChildProcess {
+    fn if_not_reaped(&self, act: impl Fn(&Handle) -> io::Result<()>) -> io::Result<()> {
         match &*self.child.lock() {
-            Some(_) => self.handle.terminate(),
+            Some(_) => act(&self.handle),
             None => Ok(()),
         }
     }
 
-    /// Reaps the process if it has ended, and returns the way in which it ended.
-    pub(super) fn try_wait(&self) -> io::Result<Option<End>> {
+    fn try_wait(&self) -> io::Result<Option<End>> {
         let mut child = self.child.lock();
         let Some(running) = child.as_mut() else {
             return Ok(Some(End::Unknown));

@@ -137,6 +137,7 @@ impl Pool {
             if let Some(handle) = state.workers.get_mut(&number) {
                 handle.send_task_ahead(InFlight::new(entry));
                 state.needs_wakeup |= handle.has_unsent() || handle.write_failed;
+                state.needs_wakeup |= state.is_asleep && self.ranks.must_wake();
             }
             state.became_active();
         }

@@ -23,11 +23,15 @@ use std::sync::Arc;
 use super::command;
 use super::launched::Launched;
 use super::process_handle::Process;
+#[cfg(feature = "mpi")]
+use super::process_handle::TakenRank;
 use super::worker_handle::{FirstMessages, WorkerHandle};
 use crate::encoded::Encoded;
 use crate::error::StartFailure;
 use crate::process::launcher::Launcher;
 use crate::process::settings::Transport;
+#[cfg(feature = "mpi")]
+use crate::process::transport::Mpi;
 use crate::process::transport::{ParentEnd, Rings};
 use crate::process::wire::marker::{EntryPoint, marker};
 use crate::process::wire::message::{Elsewhere, Hello};
@@ -49,6 +53,9 @@ pub(super) struct Starter {
     pub(super) offers: Option<(u64, Arc<[OwnedFd; 2]>)>,
     /// The commands that start the workers, or none if this process starts them.
     pub(super) launchers: Vec<Launcher>,
+    /// The MPI job whose ranks are the workers, if they are.
+    #[cfg(feature = "mpi")]
+    pub(super) mpi: Option<&'static Mpi>,
     /// The frame with the call of the initializer, which each worker gets first.
     pub(super) initialize: Option<Arc<Encoded>>,
 }
@@ -75,6 +82,12 @@ impl Starter {
     /// its first messages ([`WorkerHandle::send_first`]).
     pub(super) fn start(&self, number: usize, launcher: Option<usize>) -> io::Result<WorkerHandle> {
         match launcher {
+            #[cfg(feature = "mpi")]
+            Some(index) => match self.mpi {
+                Some(mpi) => self.start_in_rank(mpi, number, index),
+                None => self.start_by_command(number, index),
+            },
+            #[cfg(not(feature = "mpi"))]
             Some(index) => self.start_by_command(number, index),
             None => self.start_here(number),
         }
@@ -92,10 +105,38 @@ impl Starter {
         };
         let (process, end, errors) = command::start(launcher)?;
         let mut handle = WorkerHandle::new(process, end);
-        handle.launched = Some(Launched::new(index, launcher, errors));
+        handle.launched = Some(Launched::new(index, launcher, Some(errors)));
         handle.set_deadline_in(launcher.start_limit);
         handle.first = Some(FirstMessages {
             hello: hello.frame(),
+            rings: None,
+            offers: None,
+            initialize: self.initialize.clone(),
+        });
+        Ok(handle)
+    }
+
+    /// Makes a free rank of the MPI job the worker with this number.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if all ranks are workers of other pools, as if they were a resource
+    /// that the system lacks.
+    #[cfg(feature = "mpi")]
+    fn start_in_rank(
+        &self,
+        mpi: &'static Mpi,
+        number: usize,
+        index: usize,
+    ) -> io::Result<WorkerHandle> {
+        let rank = mpi.take_rank().ok_or(ErrorKind::WouldBlock)?;
+        let process = Process::Rank(TakenRank { mpi, number: rank });
+        let mut handle = WorkerHandle::new(process, ParentEnd::to_rank(mpi, rank));
+        let mut launched = Launched::new(index, &self.launchers[index], None);
+        launched.is_connected = true;
+        handle.launched = Some(launched);
+        handle.first = Some(FirstMessages {
+            hello: self.hello(number, None).frame(),
             rings: None,
             offers: None,
             initialize: self.initialize.clone(),

@@ -137,9 +137,10 @@ pub(super) fn main(pool: &Arc<Pool>) {
         state.is_watched = was_active;
         state.is_asleep = true;
         let rest = begin_rest(&mut state, naps);
+        let looks = pool.ranks.begin_wait(&state);
         drop(state);
         let begun = Instant::now();
-        let happened = sleep(pool, &watched, wake_at, may_spin, rest);
+        let happened = sleep(pool, &watched, wake_at, may_spin, rest, looks);
         // After a nap, or a sleep as short as a nap, in which a message has arrived, the
         // next messages may come as soon.
         naps = begun.elapsed() < 2 * NAP && happened.iter().any(|happened| happened.message);
@@ -223,6 +224,7 @@ fn sleep(
     wake_at: Option<Instant>,
     may_spin: bool,
     rest: Rest,
+    looks: bool,
 ) -> Vec<Happened> {
     let mut polled = vec![PollFd::new(&pool.wake_fd, PollFlags::IN)];
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -234,18 +236,22 @@ fn sleep(
         if worker.has_unsent && worker.watch.sends_by_socket() {
             flags |= PollFlags::OUT;
         }
-        if worker.is_eof {
+        match worker.watch.descriptor().filter(|_| !worker.is_eof) {
+            Some(channel) => polled.push(PollFd::new(channel, flags | PollFlags::IN)),
             // `wake_fd` takes the place of the closed socket, because `poll` would report a
-            // closed socket at each call.
-            polled.push(PollFd::from_borrowed_fd(
+            // closed socket at each call, and of the descriptor that a rank does not have.
+            None => polled.push(PollFd::from_borrowed_fd(
                 pool.wake_fd.as_fd(),
                 PollFlags::empty(),
-            ));
-        } else {
-            polled.push(PollFd::new(worker.watch.channel(), flags | PollFlags::IN));
+            )),
         }
         match worker.process.descriptor() {
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
+            // The messages of a rank tell of its end.
+            None if worker.watch.descriptor().is_none() => polled.push(PollFd::from_borrowed_fd(
+                pool.wake_fd.as_fd(),
+                PollFlags::empty(),
+            )),
             // `wake_fd` takes the place of the process's descriptor, because the system has
             // no descriptors for processes.
             None => {
@@ -258,7 +264,6 @@ fn sleep(
             }
         }
     }
-    let mut limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
     let watches = || watched.iter().map(|worker| &worker.watch);
     // `poll` reports none of both.
     let is_ready = |worker: &Watched| {
@@ -267,6 +272,7 @@ fn sleep(
     };
     let is_any_ready = || watched.iter().any(is_ready);
     let is_found = may_spin
+        && !looks
         && !matches!(rest, Rest::Nap | Rest::Burst)
         && match watches().any(Watch::sends_by_socket) {
             true => spin(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)).is_some(),
@@ -279,9 +285,9 @@ fn sleep(
             Rest::UntilPolled | Rest::Burst => {}
         }
         if is_any_ready() {
-            limit = Some(NOW);
+            limit = Some(Duration::ZERO);
         }
-        let slept = poll(&mut polled, limit.as_ref());
+        let slept = pool.ranks.poll(&mut polled, limit, looks, &is_any_ready);
         watches().for_each(Watch::wakes_up);
         if let Err(error) = slept {
             // `poll` fails if the system is short of memory, or if the process's limit of

@@ -26,7 +26,7 @@
 
 use std::time::Instant;
 
-use super::error_output::last_lines;
+use super::error_output::{ErrorOutput, last_lines};
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
 use super::queued_task::{Answered, InFlight};
@@ -80,12 +80,15 @@ impl Pool {
             Reply::Ready(_) | Reply::Initialized
                 if !matches!(handle.activity, WorkerState::Starting) => {}
             Reply::Ready(process) => {
+                let is_rank = handle.is_rank();
                 handle.is_ready = true;
                 // The initializer has no deadline, because it is user code.
                 handle.deadline = None;
                 if let Some(launched) = &mut handle.launched {
                     (launched.pid, launched.host) = (process.pid, process.host);
-                    launched.is_direct = process.maker == std::process::id();
+                    let is_direct = process.maker == std::process::id();
+                    // MPI loses no message of a rank: the job ends with its first rank.
+                    launched.is_direct = is_direct || is_rank;
                     state.launchers.is_ready(launched.launcher);
                     handle.send_ping();
                 }
@@ -105,7 +108,11 @@ impl Pool {
             Reply::Refused(_) | Reply::InitializeFailed(_)
                 if matches!(handle.activity, WorkerState::Leaving) => {}
             Reply::Refused(why) if handle.launched.is_some() => {
-                handle.kill(KillReason::Misbehaved(why.clone()));
+                match handle.is_rank() {
+                    // A kill would end the whole job. The rank leaves by itself.
+                    true => handle.send_exit(),
+                    false => handle.kill(KillReason::Misbehaved(why.clone())),
+                }
                 if let Some(launched) = &handle.launched {
                     state.launchers.leave_out(launched.launcher, &why);
                 }
@@ -116,7 +123,11 @@ impl Pool {
                 self.break_down(state, Error::unsupported(why), BrokenPart::Start);
             }
             Reply::InitializeFailed(failure) => {
-                handle.leave();
+                match handle.is_rank() {
+                    // The rank waits for its last message.
+                    true => handle.send_exit(),
+                    false => handle.leave(),
+                }
                 self.break_down(state, cause_of(failure), BrokenPart::Initializer);
             }
             Reply::Started(task) => {
@@ -292,7 +303,8 @@ impl Pool {
             is_connected: launched.is_connected,
             last_lines: launched
                 .errors
-                .last_lines()
+                .as_ref()
+                .and_then(ErrorOutput::last_lines)
                 .or_else(|| last_lines(&handle.text_before_greeting()?)),
         });
         let death = DeathParts {
@@ -333,7 +345,9 @@ impl Pool {
                 let launchers = &mut state.launchers;
                 launchers.ended(index, was_ready, why.as_deref(), Instant::now());
                 state.copying.retain(|thread| !thread.is_finished());
-                state.copying.extend(launched.errors.end());
+                state
+                    .copying
+                    .extend(launched.errors.and_then(ErrorOutput::end));
                 self.break_down_without_launchers(state);
             }
             None => state.failed_starts += u32::from(is_failed_start),

@@ -171,6 +171,8 @@ fn all_tasks<'a>(
 
 impl WorkerHandle {
     pub(super) fn new(process: Process, end: ParentEnd) -> Self {
+        let deadline = Instant::now().checked_add(START_LIMIT);
+        let deadline = deadline.filter(|_| !end.is_rank());
         Self {
             process: Arc::new(process),
             end,
@@ -192,7 +194,7 @@ impl WorkerHandle {
             activity: WorkerState::Starting,
             ahead: VecDeque::new(),
             kill_reason: None,
-            deadline: Instant::now().checked_add(START_LIMIT),
+            deadline,
             done: 0,
             has_begun: false,
             last_begun: 0,
@@ -279,7 +281,7 @@ impl WorkerHandle {
     pub(super) fn expect_start(&mut self, in_flight: InFlight, now: Instant) {
         self.activity = WorkerState::Busy(in_flight);
         self.take_limit = None;
-        self.progress = Some(Progress::from(now));
+        self.progress = Some(Progress::from(now)).filter(|_| !self.is_rank());
         self.says_waiting = false;
         self.checks = self.end.is_shared().then(|| Checks::from(now));
     }
@@ -468,7 +470,8 @@ impl WorkerHandle {
                 self.check_expected(header.kind, header.task, header.length, may_begin)?;
             }
             // Bytes in the shared memory are read even after the end of the socket.
-            if self.is_eof && !self.end.has_arrived() || *budget == 0 {
+            let has_more = self.end.is_shared() && self.end.has_arrived();
+            if self.is_eof && !has_more || *budget == 0 {
                 self.watch_progress()?;
                 return Ok(None);
             }
@@ -481,8 +484,9 @@ impl WorkerHandle {
                 Ok(0) => self.on_eof(),
                 Ok(count) => {
                     self.is_drained = false;
-                    // Each read of shared memory returns one record.
-                    let is_all = count < size && !self.end.is_shared();
+                    // Each read of shared memory returns one record, and each read from a
+                    // rank one message.
+                    let is_all = count < size && self.end.is_emptied_by_a_read();
                     self.inbox.advance(count);
                     self.connection_moved();
                     // A `Pong` alone is no progress of the task or of a message.
@@ -666,7 +670,14 @@ impl WorkerHandle {
     /// Starts the time limit in which the worker has to start the task that the pool sent,
     /// or to send the remaining bytes of a frame.
     pub(super) fn expect_progress(&mut self) {
-        self.progress = Some(Progress::from(Instant::now()));
+        let now = Instant::now();
+        self.progress = Some(Progress::from(now)).filter(|_| !self.is_rank());
+    }
+
+    /// Returns `true` if the worker is a rank of an MPI job. Such a worker has no time limits:
+    /// the pool could only end it together with the whole job.
+    pub(super) fn is_rank(&self) -> bool {
+        self.end.is_rank()
     }
 
     /// Records that bytes of a launched worker have arrived, or that its command has taken
@@ -822,6 +833,9 @@ impl WorkerHandle {
             self.kill_reason = Some(kill_reason);
         }
         self.deadline = None;
+        if let (true, Some(KillReason::Misbehaved(what))) = (self.is_rank(), &self.kill_reason) {
+            eprintln!("concurrent-futures: the MPI job ends, for one of its ranks has to: {what}");
+        }
         // An error of `kill` is ignored, because the process may have ended already.
         let _: io::Result<()> = self.process.kill();
         if self.launched.is_some() {
@@ -845,7 +859,7 @@ impl WorkerHandle {
     }
 
     pub(super) fn set_deadline_in(&mut self, time: Duration) {
-        if !self.is_being_killed() {
+        if !self.is_being_killed() && !self.is_rank() {
             self.deadline = Instant::now().checked_add(time);
         }
     }

@@ -5,9 +5,10 @@
 //! |---|---|---|
 //! | *socket* | through the socket | by the bytes |
 //! | *command* | through the standard input and output of a command, such as `ssh`, that has started the worker | by the bytes |
+//! | *MPI* | through messages of MPI (`mpi.rs`) to a process that MPI has started, with the feature `mpi` | it looks for messages from time to time |
 //! | *shared* | through two rings (`ring.rs`) in memory that both processes map (`rings.rs`), and short calls through the offers (`offers.rs`) | by a byte in the socket, only if it sleeps |
 //!
-//! The parent's end of each transport is a socket: its end-of-file says that the other process has closed
+//! The parent's end of each transport but MPI is a socket: its end-of-file says that the other process has closed
 //! its end or has ended, and `poll` can wait for it together with other descriptors. The
 //! first message, `Hello`, travels through the socket, and brings the files of the shared
 //! memory. All other messages of the shared transport travel through the rings, except that
@@ -29,6 +30,10 @@
 //! receives all messages (`worker/connection.rs`).
 
 #[cfg(not(concurrent_futures_loom))]
+mod line;
+#[cfg(all(feature = "mpi", not(concurrent_futures_loom)))]
+mod mpi;
+#[cfg(not(concurrent_futures_loom))]
 mod offer_memory;
 #[cfg(not(concurrent_futures_loom))]
 mod parent_end;
@@ -42,6 +47,8 @@ mod offers;
 mod ring;
 mod word;
 
+#[cfg(all(feature = "mpi", not(concurrent_futures_loom)))]
+pub(super) use self::mpi::Mpi;
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::offer_memory::{OfferMemory, PoolOffers};
 #[cfg(not(concurrent_futures_loom))]

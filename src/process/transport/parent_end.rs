@@ -5,16 +5,19 @@ use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use super::line::Line;
+#[cfg(feature = "mpi")]
+use super::mpi::Mpi;
 use super::ring::{Next, Receiver, Room, Scribbled, Sender};
 use super::rings::{Part, RING_BYTES, Rings};
 use super::{CHECK, WAITING, WAKE_UP};
 use crate::process::wire::greeting::{NoGreeting, Search};
-use crate::sys::channel::{self, Channel};
+use crate::sys::channel::Channel;
 
 /// The parent's end of the transport to one worker.
 pub(crate) struct ParentEnd {
-    channel: Arc<Channel>,
-    /// The shared memory, or `None` if all bytes travel through the socket.
+    line: Line,
+    /// The shared memory, or `None` if all bytes travel through the line.
     shared: Option<Shared>,
     /// The search for the greeting, which comes first if a command has started the worker.
     /// `None` if no greeting comes any more.
@@ -49,7 +52,7 @@ impl ParentEnd {
             is_closed: false,
         });
         Self {
-            channel: Arc::new(channel),
+            line: Line::Socket(Arc::new(channel)),
             shared,
             greeting: None,
         }
@@ -64,15 +67,29 @@ impl ParentEnd {
         }
     }
 
-    /// Sends the first message through the socket, together with files. An error is ignored:
-    /// if the worker has ended already, the end of its process says more.
+    /// Returns the end of a transport to a rank of an MPI job.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn to_rank(mpi: &'static Mpi, rank: usize) -> Self {
+        Self {
+            line: Line::Rank(mpi, rank),
+            shared: None,
+            greeting: None,
+        }
+    }
+
+    /// Returns `true` if the worker is a rank of an MPI job.
+    pub(crate) fn is_rank(&self) -> bool {
+        self.line.descriptor().is_none()
+    }
+
+    /// Sends the first message through the socket, together with files.
     pub(crate) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
-        let _ = self.channel.send_with_files(bytes, files);
+        self.line.send_with_files(bytes, files);
     }
 
     /// Makes the other end read end-of-file.
     pub(crate) fn close_sending(&self) {
-        self.channel.close_sending();
+        self.line.close_sending();
     }
 
     /// Returns `true` unless the greeting is still to come.
@@ -90,7 +107,7 @@ impl ParentEnd {
     pub(crate) fn capacity(&self) -> usize {
         match &self.shared {
             Some(_) => RING_BYTES,
-            None => channel::capacity(),
+            None => self.line.capacity(),
         }
     }
 
@@ -104,10 +121,10 @@ impl ParentEnd {
     /// and the errors of the socket.
     pub(crate) fn send_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(shared) = &mut self.shared else {
-            return self.channel.send_now(bytes);
+            return self.line.send_now(bytes);
         };
         loop {
-            match shared.sender.send(bytes, || wake(&self.channel)) {
+            match shared.sender.send(bytes, || self.line.wake()) {
                 Ok(0) => {}
                 sent => return sent.map_err(scribbled),
             }
@@ -129,7 +146,7 @@ impl ParentEnd {
             return self.receive_greeting(into);
         }
         let Some(shared) = &mut self.shared else {
-            return self.channel.receive_now(into);
+            return self.line.receive_now(into);
         };
         if let Some(bytes) = &mut shared.refusal {
             match bytes.read(into)? {
@@ -137,7 +154,7 @@ impl ParentEnd {
                 count => return Ok(count),
             }
         }
-        match shared.receiver.receive(into, || wake(&self.channel)) {
+        match shared.receiver.receive(into, || self.line.wake()) {
             Ok(0) if shared.is_closed => Ok(0),
             Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
             received => {
@@ -150,7 +167,7 @@ impl ParentEnd {
     /// Receives bytes up to the greeting, and those behind it that have come with it.
     fn receive_greeting(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while let Some(search) = &mut self.greeting {
-            let count = self.channel.receive_now(into)?;
+            let count = self.line.receive_now(into)?;
             if count == 0 {
                 return Ok(0);
             }
@@ -163,7 +180,7 @@ impl ParentEnd {
                 }
             }
         }
-        self.channel.receive_now(into)
+        self.line.receive_now(into)
     }
 
     /// Reads the wake-ups out of the socket, after `poll` has reported the socket. Returns
@@ -174,7 +191,7 @@ impl ParentEnd {
             return false;
         };
         let mut bytes = [0; 256];
-        let bytes = match self.channel.receive_now(&mut bytes) {
+        let bytes = match self.line.receive_now(&mut bytes) {
             Ok(0) => {
                 shared.is_closed = true;
                 return false;
@@ -205,11 +222,16 @@ impl ParentEnd {
         self.shared.is_some()
     }
 
+    /// Returns `true` if a read of fewer bytes than there is room for was the last one.
+    pub(crate) fn is_emptied_by_a_read(&self) -> bool {
+        self.shared.is_none() && !self.is_rank()
+    }
+
     /// Asks the worker to say if it waits for a message.
     pub(crate) fn check(&self) {
         // A worker whose socket is full or closed gives no answer, and is noticed by other
         // means.
-        let _ = self.channel.send_now(&[CHECK]);
+        let _ = self.line.send_now(&[CHECK]);
     }
 
     /// Returns `true` if the worker, which has ended, may have begun a task after the task
@@ -245,28 +267,35 @@ impl ParentEnd {
         let shared = self.shared.as_ref();
         let is_asleep = shared.is_some_and(|shared| shared.sender.bell().must_wake());
         if is_asleep {
-            wake(&self.channel);
+            self.line.wake();
         }
         is_asleep
     }
 
-    /// Returns `true` if bytes have arrived in the shared memory.
+    /// Returns `true` if bytes have arrived that `poll` does not report.
     pub(crate) fn has_arrived(&self) -> bool {
-        let shared = self.shared.as_ref();
-        shared.is_some_and(|shared| shared.receiver.next().is_there())
+        match &self.shared {
+            Some(shared) => shared.receiver.next().is_there(),
+            None => self.line.has_arrived(),
+        }
     }
 
-    /// Returns `true` if the shared memory has room for the bytes that wait for room.
+    /// Returns `true` if there is room for the bytes that wait for room, and `poll` does not
+    /// report that.
     pub(crate) fn has_room(&self) -> bool {
-        let shared = self.shared.as_ref();
-        shared.is_some_and(|shared| shared.sender.room_wanted().is_there())
+        match &self.shared {
+            Some(shared) => shared.sender.room_wanted().is_there(),
+            None => self.line.has_room(),
+        }
     }
 
     /// Asks the worker to make the socket readable when it sends its next bytes through the
     /// shared memory. Returns `false` if bytes have arrived already.
     pub(crate) fn arm(&mut self) -> bool {
-        let shared = self.shared.as_ref();
-        shared.is_none_or(|shared| shared.receiver.next().may_sleep())
+        match &self.shared {
+            Some(shared) => shared.receiver.next().may_sleep(),
+            None => !self.line.has_arrived(),
+        }
     }
 
     /// Asks the worker not to make the socket readable.
@@ -281,7 +310,8 @@ impl ParentEnd {
     pub(crate) fn watch(&self, is_full: bool) -> Watch {
         let shared = self.shared.as_ref();
         Watch {
-            channel: Arc::clone(&self.channel),
+            line: self.line.clone(),
+            is_full,
             next: shared.map(|shared| shared.receiver.next().clone()),
             room: shared
                 .filter(|_| is_full)
@@ -293,32 +323,36 @@ impl ParentEnd {
 /// The part of a [`ParentEnd`] that a thread needs to wait for bytes, without the pool's
 /// lock.
 pub(crate) struct Watch {
-    channel: Arc<Channel>,
-    /// The place of the next record, or `None` if the bytes travel through the socket.
+    line: Line,
+    /// `true` if unsent bytes wait for room.
+    is_full: bool,
+    /// The place of the next record, or `None` if the bytes travel through the line.
     next: Option<Next<Part>>,
     /// The room for which unsent bytes wait in the shared memory.
     room: Option<Room<Part>>,
 }
 
 impl Watch {
-    pub(crate) fn channel(&self) -> &Channel {
-        &self.channel
+    /// Returns the descriptor that `poll` watches, or `None` if the worker is a rank of MPI.
+    pub(crate) fn descriptor(&self) -> Option<&Channel> {
+        self.line.descriptor()
     }
 
     /// Returns `true` if the worker has to see unsent bytes as room in the socket. With
     /// shared memory the worker wakes this process when the ring has room.
     pub(crate) fn sends_by_socket(&self) -> bool {
-        self.next.is_none()
+        self.next.is_none() && self.line.descriptor().is_some()
     }
 
-    /// Returns `true` if bytes have arrived in the shared memory.
+    /// Returns `true` if bytes have arrived that `poll` does not report.
     pub(crate) fn has_bytes(&self) -> bool {
-        self.next.as_ref().is_some_and(Next::is_there)
+        self.next.as_ref().is_some_and(Next::is_there) || self.line.has_arrived()
     }
 
-    /// Returns `true` if the shared memory has room for the bytes that wait for room.
+    /// Returns `true` if there is room for the bytes that wait for room, and `poll` does not
+    /// report that.
     pub(crate) fn has_room(&self) -> bool {
-        self.room.as_ref().is_some_and(Room::is_there)
+        self.room.as_ref().is_some_and(Room::is_there) || self.is_full && self.line.has_room()
     }
 
     /// Announces that this thread is about to sleep until the socket has an event. The
@@ -343,13 +377,6 @@ impl Watch {
             next.wakes_up();
         }
     }
-}
-
-/// Wakes the worker.
-fn wake(channel: &Channel) {
-    // The socket may be full of wake-ups that the worker has not read, which is enough to
-    // wake the worker. If the worker has ended, its process says so.
-    let _ = channel.send_now(&[WAKE_UP]);
 }
 
 fn scribbled(_: Scribbled) -> io::Error {

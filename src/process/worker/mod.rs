@@ -5,6 +5,8 @@ mod connection;
 mod elsewhere;
 mod ending;
 pub(crate) mod entry;
+#[cfg(feature = "mpi")]
+pub(super) mod rank;
 mod remote;
 mod request_queue;
 mod requests;

@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::by_hand::{pool_without_threads, waiting_process};
-use super::super::error_output::ErrorOutput;
 use super::super::launched::Launched;
 use super::super::launcher_states::LauncherStates;
 use super::super::process_handle::Process;
@@ -54,7 +53,7 @@ impl Played {
         let pool = pool_without_threads(Transport::Socket, 1);
         let (ours, theirs) = channel::pair().unwrap();
         let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
-        handle.launched = Some(Launched::new(0, &launcher, ErrorOutput::silent()));
+        handle.launched = Some(Launched::new(0, &launcher, None));
         let process = Arc::clone(&handle.process);
         let mut state = pool.lock();
         state.launchers = LauncherStates::new(&[launcher]);

@@ -208,7 +208,7 @@ fn a_nap_is_over_by_itself() {
         let (over, is_over) = mpsc::channel();
         let sleeper = Arc::clone(&pool.pool);
         let sleeper = thread::spawn(move || {
-            sleep(&sleeper, &[], None, false, rest);
+            sleep(&sleeper, &[], None, false, rest, false);
             over.send(()).unwrap();
         });
         let is_over = is_over.recv_timeout(Duration::from_secs(30));

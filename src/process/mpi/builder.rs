@@ -1,0 +1,319 @@
+//! [`MpiPoolExecutorBuilder`]: the options of a pool of ranks, and the life of the MPI job.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::AtomicUsize;
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::executor::MpiPoolExecutor;
+use crate::error::Error;
+use crate::executor::{InitializerOutcome, ShutdownOptions, next_name, refuse_zeros};
+use crate::panic::{contain_drop, watch_panics};
+use crate::process::launcher::Launcher;
+use crate::process::parent::Pool;
+use crate::process::settings::{Config, OnWorkerDeath, TaskSettings, Transport};
+use crate::process::transport::Mpi;
+use crate::process::wire::message::exit;
+use crate::process::worker::rank;
+
+/// The time after which a silent rank would be lost. MPI itself sees that a rank is lost.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The number of pools made so far. The next pool has this number in its name.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
+/// Configures a pool of ranks, and runs it.
+///
+/// ```no_run
+/// use concurrent_futures::{Error, MpiPoolExecutor};
+///
+/// let answer = MpiPoolExecutor::builder()
+///     .in_flight(2)
+///     .run(|executor| executor.submit(|n: u32| n + 1, 41)?.into_result())?;
+/// assert_eq!(answer?, 42);
+/// # Ok::<(), Error>(())
+/// ```
+#[must_use = "a builder starts nothing before `run`"]
+pub struct MpiPoolExecutorBuilder {
+    max_workers: Option<usize>,
+    in_flight: Option<usize>,
+    queue_capacity: Option<usize>,
+    record_timing: bool,
+    initialize: Option<Result<Vec<u8>, Error>>,
+}
+
+impl MpiPoolExecutor {
+    /// Starts MPI, and runs the closure in rank 0, with an executor whose workers are the
+    /// other ranks.
+    ///
+    /// Each rank has to call `run` once, from its main thread, and before it starts MPI in
+    /// another way. In the other ranks `run` does not return: when the closure has returned,
+    /// or has panicked, and all tasks are done, it ends these processes. It then returns the
+    /// closure's value in rank 0, or resumes its panic, and MPI cannot be used any more.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Error, MpiPoolExecutor};
+    ///
+    /// let workers = MpiPoolExecutor::run(|executor| executor.max_workers())?;
+    /// println!("there were {workers}"); // by rank 0 only
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::Unsupported`] if the job has one rank, if MPI was started before, or if
+    /// the MPI cannot be called by several threads. Returns [`Error::Spawn`] if the system has
+    /// no descriptor left.
+    pub fn run<R>(f: impl FnOnce(&Self) -> R) -> Result<R, Error> {
+        Self::builder().run(f)
+    }
+
+    /// Returns a builder, which sets the options of the pool.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Error, MpiPoolExecutor};
+    ///
+    /// MpiPoolExecutor::builder().in_flight(8).run(|executor| {
+    ///     println!("{executor:?}");
+    /// })?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn builder() -> MpiPoolExecutorBuilder {
+        MpiPoolExecutorBuilder::new()
+    }
+}
+
+impl MpiPoolExecutorBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            max_workers: None,
+            in_flight: None,
+            queue_capacity: None,
+            record_timing: false,
+            initialize: None,
+        }
+    }
+
+    /// Sets the largest number of ranks that are workers. The default, and the most, are all
+    /// ranks but rank 0.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Error, MpiPoolExecutor};
+    ///
+    /// let workers = MpiPoolExecutor::builder().max_workers(1).run(|it| it.max_workers())?;
+    /// assert_eq!(workers, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn max_workers(mut self, ranks: usize) -> Self {
+        self.max_workers = Some(ranks);
+        self
+    }
+
+    /// Sets a function that each rank runs before its first task; see
+    /// [`ProcessPoolExecutorBuilder::initializer`](crate::ProcessPoolExecutorBuilder::initializer).
+    /// A rank begins, and runs the function, when the first task for it is submitted.
+    ///
+    /// ```no_run
+    /// use std::sync::OnceLock;
+    /// use concurrent_futures::{Error, MpiPoolExecutor};
+    ///
+    /// static SEED: OnceLock<u32> = OnceLock::new();
+    ///
+    /// let seed = MpiPoolExecutor::builder()
+    ///     .initializer(|seed| SEED.set(seed).expect("each rank is set up once"), 42)
+    ///     .run(|executor| executor.submit(|()| SEED.get().copied(), ())?.into_result())?;
+    /// assert_eq!(seed?, Some(42));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the `Serialize` of `args` panics. If the `Serialize` returns an error,
+    /// [`run`](Self::run) returns that error.
+    pub fn initializer<A, O>(mut self, f: fn(A) -> O, args: A) -> Self
+    where
+        A: Serialize + DeserializeOwned,
+        O: InitializerOutcome,
+    {
+        self.initialize = Some(Pool::encode_initializer(f, &args));
+        contain_drop(args);
+        self
+    }
+
+    /// Sets the number of tasks that a rank has at once. By default the pool chooses it by the
+    /// times that tasks and messages take: long tasks are sent one by one.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Error, MpiPoolExecutor};
+    ///
+    /// MpiPoolExecutor::builder().in_flight(1).run(|_executor| ())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn in_flight(mut self, tasks: usize) -> Self {
+        self.in_flight = Some(tasks);
+        self
+    }
+
+    /// Limits the number of tasks that wait for a rank; see
+    /// [`ProcessPoolExecutorBuilder::queue_capacity`](crate::ProcessPoolExecutorBuilder::queue_capacity).
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Error, MpiPoolExecutor};
+    ///
+    /// MpiPoolExecutor::builder().queue_capacity(100).run(|_executor| ())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn queue_capacity(mut self, tasks: usize) -> Self {
+        self.queue_capacity = Some(tasks);
+        self
+    }
+
+    /// Records the times at which each task was queued, started and finished; see
+    /// [`Timing`](crate::Timing). By default no times are recorded.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Error, MpiPoolExecutor};
+    ///
+    /// MpiPoolExecutor::builder().record_timing(true).run(|executor| {
+    ///     let future = executor.submit(|n: u8| n, 1)?;
+    ///     future.result()?;
+    ///     assert!(future.timing().unwrap().ran().is_some());
+    ///     Ok::<(), Error>(())
+    /// })??;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn record_timing(mut self, record: bool) -> Self {
+        self.record_timing = record;
+        self
+    }
+
+    /// Starts MPI, and runs the closure in rank 0; see [`MpiPoolExecutor::run`].
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Error, MpiPoolExecutor};
+    ///
+    /// let workers = MpiPoolExecutor::builder().run(|executor| executor.max_workers())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`MpiPoolExecutor::run`] and of [`build`](Self::build).
+    pub fn run<R>(self, f: impl FnOnce(&MpiPoolExecutor) -> R) -> Result<R, Error> {
+        watch_panics();
+        let mpi = Mpi::start().map_err(Error::unsupported)?;
+        if mpi.rank() > 0 {
+            rank::run(mpi);
+        }
+        let ran = self.run_in_first(f);
+        end_job(mpi);
+        ran?.map_err(|panic| resume_unwind(panic))
+    }
+
+    /// Runs the closure in rank 0, and waits until all tasks are done.
+    fn run_in_first<R>(
+        self,
+        f: impl FnOnce(&MpiPoolExecutor) -> R,
+    ) -> Result<thread::Result<R>, Error> {
+        let executor = self.build()?;
+        let ran = catch_unwind(AssertUnwindSafe(|| f(&executor)));
+        // The closure may have made a shutdown that did not wait.
+        executor.shutdown_with(ShutdownOptions::new());
+        Ok(ran)
+    }
+
+    /// Creates one more pool inside of [`MpiPoolExecutor::run`], for example with another
+    /// initializer. A pool takes ranks when tasks are submitted, each of which is a worker of
+    /// one pool at a time. When the pool is dropped, the ranks are free for other pools. The
+    /// statics of a rank keep what tasks of earlier pools have set.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Error, MpiPoolExecutor};
+    ///
+    /// MpiPoolExecutor::run(|_executor| {
+    ///     let one = MpiPoolExecutor::builder().max_workers(1).build()?;
+    ///     assert_eq!(one.submit(|n: u32| n + 1, 41)?.into_result()?, 42);
+    ///     Ok::<(), Error>(())
+    /// })??;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::InvalidArgument`] if a number is 0, the error of an initializer that
+    /// cannot be sent to the ranks, [`Error::Unsupported`] outside of `run`, in a task, or if the
+    /// job has one rank, and [`Error::Spawn`] if the system has no descriptor left.
+    pub fn build(self) -> Result<MpiPoolExecutor, Error> {
+        refuse_zeros(&[
+            ("max_workers", self.max_workers.map(|n| n as u64)),
+            ("in_flight", self.in_flight.map(|n| n as u64)),
+            ("queue_capacity", self.queue_capacity.map(|n| n as u64)),
+        ])?;
+        let mpi = Mpi::running().filter(|mpi| mpi.rank() == 0);
+        let mpi = mpi.ok_or_else(|| {
+            Error::unsupported(
+                "only rank 0 has pools of ranks, inside of `MpiPoolExecutor::run`; a task can have \
+                 a pool of threads or of processes",
+            )
+        })?;
+        let ranks = mpi.size() - 1;
+        if ranks == 0 {
+            return Err(Error::unsupported(
+                "the MPI job has one rank, which has no other to run tasks in; start the program by \
+                 `mpirun -n 3`, for example, or by `srun --mpi=pmix -n 3`",
+            ));
+        }
+        let workers = self.max_workers.map_or(ranks, |workers| workers.min(ranks));
+        let mut launcher = Launcher::command(["mpi"]).workers(workers);
+        launcher.silence_limit = NEVER;
+        launcher.in_flight = self.in_flight;
+        let pool = Pool::new(Config {
+            name: next_name("MpiPoolExecutor", &MADE),
+            max_workers: workers,
+            max_tasks_per_child: None,
+            settings: TaskSettings::default(),
+            on_worker_death: OnWorkerDeath::default(),
+            queue_capacity: self.queue_capacity,
+            record_timing: self.record_timing,
+            env: Vec::new(),
+            current_dir: None,
+            transport: Transport::Socket,
+            launchers: vec![launcher],
+            mpi: Some(mpi),
+            initialize: self.initialize.transpose()?,
+        })?;
+        Ok(MpiPoolExecutor::from_pool(pool))
+    }
+}
+
+/// Ends the job: waits until no rank is a worker any more, and tells all of them to leave.
+fn end_job(mpi: &Mpi) {
+    for rank in 1..mpi.size() {
+        if mpi.is_taken(rank) {
+            // A pool was neither shut down nor dropped.
+            mpi.send(rank, &[&exit()]);
+            while !mpi.has_left(rank) {
+                mpi.progress();
+                thread::yield_now();
+            }
+        }
+        mpi.send(rank, &[&exit()]);
+    }
+    mpi.finish();
+}
+
+impl fmt::Debug for MpiPoolExecutorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MpiPoolExecutorBuilder")
+            .field("max_workers", &self.max_workers)
+            .field("in_flight", &self.in_flight)
+            .field("queue_capacity", &self.queue_capacity)
+            .field("record_timing", &self.record_timing)
+            .field("initializer", &self.initialize.is_some())
+            .finish()
+    }
+}

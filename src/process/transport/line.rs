@@ -1,0 +1,115 @@
+//! [`Line`]: the way of the bytes between the parent and one worker that do not travel through
+//! shared memory.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use super::WAKE_UP;
+#[cfg(feature = "mpi")]
+use super::mpi::{self, Mpi};
+use crate::sys::channel::{self, Channel};
+
+/// The parent's end of a connection to one worker. No method waits.
+#[derive(Clone)]
+pub(super) enum Line {
+    Socket(Arc<Channel>),
+    /// The streams between this rank and the worker's, in an MPI job.
+    #[cfg(feature = "mpi")]
+    Rank(&'static Mpi, usize),
+}
+
+impl Line {
+    /// Returns the largest number of sent bytes that the worker may not have read.
+    pub(super) fn capacity(&self) -> usize {
+        match self {
+            Self::Socket(_) => channel::capacity(),
+            #[cfg(feature = "mpi")]
+            Self::Rank(..) => mpi::MOST_UNSENT,
+        }
+    }
+
+    /// Sends as many bytes as there is room for, at least one.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room, and the errors
+    /// of the socket.
+    pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(channel) => channel.send_now(bytes),
+            #[cfg(feature = "mpi")]
+            Self::Rank(mpi, rank) => mpi.send_now(*rank, bytes),
+        }
+    }
+
+    /// Receives the bytes that have arrived. A result of 0 bytes means end-of-file.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived, and the
+    /// errors of the socket.
+    pub(super) fn receive_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(channel) => channel.receive_now(into),
+            #[cfg(feature = "mpi")]
+            Self::Rank(mpi, rank) => mpi.receive_now(*rank, into),
+        }
+    }
+
+    /// Sends the first bytes together with files. An error is ignored: if the worker has
+    /// ended already, the end of its process says more.
+    pub(super) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
+        match self {
+            Self::Socket(channel) => {
+                let _ = channel.send_with_files(bytes, files);
+            }
+            #[cfg(feature = "mpi")]
+            Self::Rank(..) => {}
+        }
+    }
+
+    /// Wakes the worker that waits for the shared memory.
+    pub(super) fn wake(&self) {
+        // The socket may be full of wake-ups that the worker has not read, which is enough to
+        // wake the worker. If the worker has ended, its process says so.
+        let _ = self.send_now(&[WAKE_UP]);
+    }
+
+    /// Makes the other end read end-of-file.
+    pub(super) fn close_sending(&self) {
+        match self {
+            Self::Socket(channel) => channel.close_sending(),
+            #[cfg(feature = "mpi")]
+            Self::Rank(..) => {}
+        }
+    }
+
+    /// Returns the descriptor that `poll` watches for the line's bytes, or `None` if the bytes
+    /// have none.
+    pub(super) fn descriptor(&self) -> Option<&Channel> {
+        match self {
+            Self::Socket(channel) => Some(channel),
+            #[cfg(feature = "mpi")]
+            Self::Rank(..) => None,
+        }
+    }
+
+    /// Returns `true` if bytes have arrived that `poll` does not report.
+    pub(super) fn has_arrived(&self) -> bool {
+        match self {
+            Self::Socket(_) => false,
+            #[cfg(feature = "mpi")]
+            Self::Rank(mpi, rank) => mpi.has_arrived(*rank),
+        }
+    }
+
+    /// Returns `true` if there is room for bytes, and `poll` does not report that.
+    pub(super) fn has_room(&self) -> bool {
+        match self {
+            Self::Socket(_) => false,
+            #[cfg(feature = "mpi")]
+            Self::Rank(mpi, rank) => mpi.has_room(*rank),
+        }
+    }
+}

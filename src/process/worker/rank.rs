@@ -1,0 +1,316 @@
+//! [`run`]: the workers in a rank of an MPI job, one after the other.
+//!
+//! The main thread of the rank, which has started MPI, runs the tasks. It looks for messages
+//! before each task and while it waits for one. A second thread, the *helper*, looks for them
+//! during a task that takes long, so that the parent gets other tasks back
+//! (`parent/sent_ahead.rs`). The helper sleeps while no task runs.
+
+use std::io;
+use std::num::NonZeroU64;
+use std::thread::{self, JoinHandle, sleep, yield_now};
+use std::time::{Duration, Instant};
+
+use rustix::thread::set_current_timer_slack;
+
+use super::answers::{Answers, Output};
+use super::connection::MOST_KEPT;
+use super::ending::{end_at_error, lost};
+use super::remote::Remote;
+use super::request_queue::{RequestQueue, Sorted};
+use super::requests::{Input, Requests};
+use super::serve::{Left, TaskThread};
+use crate::panic::watch_panics;
+use crate::process::transport::Mpi;
+use crate::process::wire::assembler::Assembler;
+use crate::process::wire::frame::{Frame, Kind};
+use crate::process::wire::marker::EntryPoint;
+use crate::process::wire::message::{Hello, Request, ready_on, refused};
+use crate::process::wire::program::Program;
+use crate::sync::{Condvar, Mutex};
+use crate::sys::current_process;
+use crate::sys::fork::Origin;
+use crate::sys::patience::Patience;
+use crate::worker::{PoolKind, Worker};
+
+/// The number of the rank that submits the tasks.
+const PARENT: usize = 0;
+
+/// The shortest time between two looks of the helper.
+const HELPER_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The number of looks without a long task after which the helper sleeps until a task begins.
+const HELPER_LOOKS: u32 = 20;
+
+/// The stack size of the helper, in bytes. This size is enough to run a signal handler.
+const HELPER_STACK: usize = 256 << 10;
+
+/// The time in nanoseconds by which a pause may last longer. The kernel's default is 50 us.
+const TIMER_SLACK: u64 = 1000;
+
+/// Runs the workers of this rank, one for each pool that takes the rank, until rank 0 ends the
+/// job. Then ends the process.
+pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
+    // An error only means that pauses are longer.
+    let _ = set_current_timer_slack(NonZeroU64::new(TIMER_SLACK));
+    watch_panics();
+    // The connection is leaked, because two threads use it until the process ends.
+    let connection = &*Box::leak(Box::new(RankConnection::new(mpi)));
+    loop {
+        match Request::of(connection.wait_for_request()).unwrap_or_else(end_at_error) {
+            Request::Hello(hello) => work(connection, &hello),
+            Request::Exit => {
+                mpi.finish();
+                std::process::exit(0)
+            }
+            _ => lost("its parent sent a task before its first message"),
+        }
+    }
+}
+
+/// Runs the worker of one pool, and says that it has left the pool.
+///
+/// The last message of the pool is `Exit`. Whatever the reason is for which the worker leaves,
+/// it waits for this message: otherwise it would take a message for the next pool's.
+fn work(connection: &'static RankConnection, hello: &Hello) {
+    let left = match prepare(connection, hello) {
+        Ok(task_thread) => task_thread.serve(),
+        Err(why) => {
+            let words = refused(&format!("no worker can begin: {why}"));
+            connection.mpi.send(PARENT, &[&words]);
+            Left::AfterFailure
+        }
+    };
+    connection.end_helper();
+    while left == Left::AfterFailure && connection.wait_for_request().kind != Kind::Exit {}
+    connection.mpi.end_stream(PARENT);
+}
+
+/// # Errors
+///
+/// Returns the reason why this rank cannot be a worker of the pool.
+fn prepare(connection: &'static RankConnection, hello: &Hello) -> Result<TaskThread, String> {
+    let (ours, parents) = (Program::current(), &hello.program);
+    if ours != *parents {
+        return Err(format!(
+            "it is another build of the program ({ours:?}) than that of rank 0 ({parents:?}); start \
+             the same file on each host"
+        ));
+    }
+    let origin = Origin::new()
+        .map_err(|error| format!("it cannot watch for forks ({error}); free memory"))?;
+    connection.start_helper().map_err(|error| {
+        format!(
+            "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and memory"
+        )
+    })?;
+    Ok(task_thread(connection, hello, origin))
+}
+
+fn task_thread(connection: &'static RankConnection, hello: &Hello, origin: Origin) -> TaskThread {
+    let host = current_process::host();
+    let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
+    TaskThread {
+        entry_point: EntryPoint::Init,
+        parent: None,
+        answers: Answers::new(None, Output::Elsewhere(connection), origin),
+        requests: Requests::new(None, Input::Elsewhere(connection)),
+        worker: Worker::new(PoolKind::Mpi, number, &hello.name).on_host(&host),
+        ready: ready_on(&host, 0),
+        takes_offers: false,
+    }
+}
+
+/// The messages between this rank and rank 0.
+struct RankConnection {
+    mpi: &'static Mpi,
+    arrived: Mutex<Arrived>,
+    /// The answers that go with the next message.
+    kept: Mutex<Vec<u8>>,
+    progress: Mutex<TaskProgress>,
+    changed: Condvar,
+    helper: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Arrived {
+    bytes: Assembler,
+    requests: RequestQueue,
+}
+
+/// The helper's view of the task thread.
+#[derive(Default)]
+struct TaskProgress {
+    /// The number of tasks that were begun.
+    begun: u64,
+    is_running: bool,
+    helper_sleeps: bool,
+    is_over: bool,
+}
+
+impl RankConnection {
+    fn new(mpi: &'static Mpi) -> Self {
+        Self {
+            mpi,
+            arrived: Mutex::new(Arrived {
+                bytes: Assembler::new(),
+                requests: RequestQueue::default(),
+            }),
+            kept: Mutex::new(Vec::new()),
+            progress: Mutex::new(TaskProgress::default()),
+            changed: Condvar::new(),
+            helper: Mutex::new(None),
+        }
+    }
+
+    fn wait_for_request(&self) -> Frame {
+        let mut patience = Patience::default();
+        loop {
+            let request = self.arrived.lock().requests.pop();
+            if let Some(request) = request {
+                return request;
+            }
+            if self.look() {
+                continue;
+            }
+            match patience.pause(Instant::now()) {
+                Duration::ZERO => yield_now(),
+                pause => sleep(pause),
+            }
+        }
+    }
+
+    /// Receives the messages that have arrived. Returns `true` if there were any.
+    fn look(&self) -> bool {
+        let mut arrived = self.arrived.lock();
+        self.mpi.progress();
+        let Arrived { bytes, requests } = &mut *arrived;
+        let mut is_any = false;
+        while let Some(count) = self.receive(bytes) {
+            bytes.advance(count);
+            is_any = true;
+            while let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {
+                if let Sorted::Reply(reply) = requests.sort_in(frame) {
+                    self.mpi.send(PARENT, &[&reply]);
+                }
+            }
+        }
+        is_any
+    }
+
+    fn receive(&self, bytes: &mut Assembler) -> Option<usize> {
+        let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
+        match self.mpi.receive_now(PARENT, spare) {
+            Ok(0) => lost("rank 0 has left the job before this rank"),
+            // There is no other error than that nothing has arrived.
+            received => received.ok(),
+        }
+    }
+
+    fn start_helper(&'static self) -> io::Result<()> {
+        *self.progress.lock() = TaskProgress::default();
+        let helper = thread::Builder::new().name("cf-helper".to_owned());
+        let helper = helper.stack_size(HELPER_STACK).spawn(|| self.help())?;
+        *self.helper.lock() = Some(helper);
+        Ok(())
+    }
+
+    fn end_helper(&self) {
+        self.progress.lock().is_over = true;
+        self.changed.notify_one();
+        let helper = self.helper.lock().take();
+        if let Some(helper) = helper {
+            // An error means that the helper has panicked, and it is over all the same.
+            let _ = helper.join();
+        }
+    }
+
+    /// Looks for messages during tasks that take long, until the connection is left.
+    fn help(&self) {
+        let mut last = 0;
+        let mut idle = 0;
+        let mut patience = Patience::default();
+        let mut progress = self.progress.lock();
+        while !progress.is_over {
+            let is_long = progress.is_running && progress.begun == last;
+            last = progress.begun;
+            let pause = match is_long {
+                true => patience.pause(Instant::now()),
+                false => {
+                    patience.begin_anew();
+                    HELPER_INTERVAL
+                }
+            };
+            idle = if progress.is_running { 0 } else { idle + 1 };
+            if idle > HELPER_LOOKS {
+                progress.helper_sleeps = true;
+                self.changed.wait(&mut progress);
+                progress.helper_sleeps = false;
+                idle = 0;
+                continue;
+            }
+            drop(progress);
+            if is_long {
+                self.look();
+            }
+            progress = self.progress.lock();
+            let until = Instant::now() + pause.max(HELPER_INTERVAL);
+            while !progress.is_over && !self.changed.wait_until(&mut progress, until).timed_out() {}
+        }
+    }
+
+    /// Takes what was kept, with the parts of a message behind it, and sends it.
+    fn send_with_kept(&self, parts: &[&[u8]]) {
+        let mut kept = self.kept.lock();
+        let kept_and_parts: Vec<&[u8]> = [&kept[..]]
+            .into_iter()
+            .chain(parts.iter().copied())
+            .collect();
+        self.mpi.send(PARENT, &kept_and_parts);
+        kept.clear();
+    }
+}
+
+impl Remote for RankConnection {
+    fn send(&self, parts: &[&[u8]]) -> io::Result<()> {
+        self.send_with_kept(parts);
+        // A long answer is sent piece by piece, inside of calls.
+        while !self.mpi.has_room(PARENT) {
+            self.mpi.progress();
+            yield_now();
+        }
+        Ok(())
+    }
+
+    fn send_answer(&self, parts: &[&[u8]]) -> io::Result<()> {
+        self.progress.lock().is_running = false;
+        self.look();
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length > MOST_KEPT || self.arrived.lock().requests.is_empty() {
+            return self.send(parts);
+        }
+        self.kept.lock().extend(parts.concat());
+        Ok(())
+    }
+
+    fn next(&self) -> io::Result<Frame> {
+        let request = self.arrived.lock().requests.pop();
+        if let Some(request) = request {
+            return Ok(request);
+        }
+        // The request for which an answer was kept may have been recalled.
+        self.send_with_kept(&[]);
+        Ok(self.wait_for_request())
+    }
+
+    fn begin(&self) {
+        let mut progress = self.progress.lock();
+        progress.begun += 1;
+        progress.is_running = true;
+        if progress.helper_sleeps {
+            self.changed.notify_one();
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+}

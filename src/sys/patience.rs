@@ -1,0 +1,64 @@
+//! [`Patience`]: the pauses of a thread that waits for messages which only a look can find.
+//!
+//! MPI has no descriptor that `poll` could watch. A thread that looks all the time answers at
+//! once, and takes a CPU from the tasks. So the pauses grow with the time of the wait:
+//!
+//! | waited | pause |
+//! |---|---|
+//! | less than 100 us | yields |
+//! | longer | a 32nd of the wait, at least 20 us and at most 5 ms |
+//!
+//! A message so arrives later by a 32nd of the time for which the thread has waited. A thread
+//! that waits for ever takes about 1 % of a CPU.
+
+use std::time::{Duration, Instant};
+
+/// The time for which a waiting thread only yields.
+const YIELDS: Duration = Duration::from_micros(100);
+
+/// The part of the wait that a pause takes.
+const PART: u32 = 32;
+
+const SHORTEST: Duration = Duration::from_micros(20);
+const LONGEST: Duration = Duration::from_millis(5);
+
+/// The time for which a thread has waited.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// Records that a message has arrived.
+    pub(crate) fn begin_anew(&mut self) {
+        self.since = None;
+    }
+
+    /// Returns the next pause, which is zero if the thread should only yield.
+    pub(crate) fn pause(&mut self, now: Instant) -> Duration {
+        let since = *self.since.get_or_insert(now);
+        let waited = now.saturating_duration_since(since);
+        match waited < YIELDS {
+            true => Duration::ZERO,
+            false => (waited / PART).clamp(SHORTEST, LONGEST),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_grow_with_the_wait() {
+        let start = Instant::now();
+        let mut patience = Patience::default();
+        let mut after = |micros| patience.pause(start + Duration::from_micros(micros));
+        assert_eq!([after(0), after(99)], [Duration::ZERO; 2]);
+        assert_eq!([after(100), after(640)], [SHORTEST; 2]);
+        assert_eq!(after(32_000), Duration::from_millis(1));
+        assert_eq!(after(10_000_000), LONGEST);
+        patience.begin_anew();
+        assert_eq!(patience.pause(start + LONGEST), Duration::ZERO);
+    }
+}
