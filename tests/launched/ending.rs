@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Error, ProcessPoolExecutor, TaskOptions};
+use concurrent_futures::{Error, ProcessPoolExecutor, ShutdownOptions, TaskOptions};
 
 use crate::fixture::{Gate, double, hold};
 use crate::launcher::{list, pid, pool, script, wait_until};
@@ -22,7 +22,29 @@ list! {
     a_worker_whose_parent_is_stopped_ends,
     a_worker_whose_parent_was_killed_ends,
     a_stopped_command_is_ended_by_a_shutdown,
+    a_command_that_still_connects_is_not_killed_before_it_may_end,
     what_a_task_leaves_behind_does_not_hold_up_the_pool,
+}
+
+/// A command such as `bwrap` leaves a process behind if it is killed while it starts one.
+fn a_command_that_still_connects_is_not_killed_before_it_may_end() {
+    let file = env::temp_dir().join(format!("hung-up-{}", std::process::id()));
+    let waits = "echo it starts > \"$0\"; cat > /dev/null; echo it ends by itself >> \"$0\"";
+    let words = [
+        "sh".into(),
+        "-c".into(),
+        waits.into(),
+        file.clone().into_os_string(),
+    ];
+    let pool = pool(concurrent_futures::Launcher::command(words));
+    let task = pool.submit(double, 1).unwrap();
+    let text = || fs::read_to_string(&file).unwrap_or_default();
+    wait_until("it starts", || text().ends_with('\n'));
+    let hurry = ShutdownOptions::new().cancel_pending(true);
+    assert_eq!(pool.shutdown_with(hurry).cancelled, 1);
+    assert!(task.cancelled());
+    assert_eq!(text(), "it starts\nit ends by itself\n");
+    fs::remove_file(&file).expect("it is there");
 }
 
 /// A command that is another process than its worker. It writes its pid to a file.

@@ -52,6 +52,8 @@ pub(super) struct Launched {
     pub(super) host: String,
     /// `true` once the greeting has arrived.
     pub(super) is_connected: bool,
+    /// `true` once the pool has closed the connection of a command that still connects.
+    pub(super) is_hung_up: bool,
     pub(super) start_limit: Duration,
     silence_limit: Duration,
     silence: Progress,
@@ -124,6 +126,7 @@ impl Launched {
             pid: 0,
             host: String::new(),
             is_connected: false,
+            is_hung_up: false,
             start_limit: launcher.start_limit,
             silence_limit,
             silence: Progress::within(silence_limit, Instant::now()),

@@ -50,7 +50,6 @@ use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
 use super::ranks::Ranks;
 use super::starter::Starter;
-use super::worker_handle::KillReason;
 use crate::completion::{PoolId, new_pool_id};
 use crate::error::Error;
 use crate::executor::QueueCapacity;
@@ -318,7 +317,7 @@ impl Pool {
             .filter(|handle| handle.connects())
         {
             // The command may wait for long, and its program would only end.
-            handle.kill(KillReason::Killed);
+            handle.hang_up();
         }
         // The supervisor has to wake up, because it ends after the last worker has ended.
         state.needs_wakeup = true;

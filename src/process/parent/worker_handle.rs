@@ -41,7 +41,7 @@ use super::launched::{Launched, Silence};
 use super::process_handle::Process;
 use super::progress::{Checks, Progress};
 use super::queued_task::InFlight;
-use super::worker_timeouts::{EXIT_LIMIT, RECALL_LIMIT, SILENCE_LIMIT, START_LIMIT};
+use super::worker_timeouts::{EXIT_LIMIT, HANG_UP_LIMIT, RECALL_LIMIT, SILENCE_LIMIT, START_LIMIT};
 use crate::encoded::Encoded;
 use crate::process::transport::{ParentEnd, SCRIBBLED, Watch};
 use crate::process::wire::assembler::Assembler;
@@ -724,6 +724,19 @@ impl WorkerHandle {
         if let Some(launched) = &mut self.launched {
             let ping = bare(Kind::Ping, launched.trips.begin(Instant::now()));
             self.send(Arc::new(ping.to_vec().into()));
+        }
+    }
+
+    /// Closes the connection of a command that has not started the program yet, and starts the
+    /// time limit in which it has to end. A command that is killed in the middle of its own
+    /// start may leave a process behind, as `bwrap` does.
+    pub(super) fn hang_up(&mut self) {
+        if let Some(launched) = self.launched.as_mut() {
+            if !std::mem::replace(&mut launched.is_hung_up, true) {
+                self.end.close_sending();
+                self.activity = WorkerState::Leaving;
+                self.set_deadline_in(HANG_UP_LIMIT);
+            }
         }
     }
 

@@ -16,6 +16,10 @@ pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 /// does not end.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
+/// The time that a command may take to end after the pool has closed its connection, if the
+/// command has not started the program yet. A pool's end waits for so long.
+pub(super) const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
+
 /// The time for which a shutdown, and a kill of one task, wait for the tasks that a launched
 /// worker has to give back.
 pub(super) const RECALL_LIMIT: Duration = Duration::from_secs(1);
