@@ -5,6 +5,7 @@
 //! cargo run --example titles -- https://www.rust-lang.org https://www.python.org --trace
 //! cargo run --example titles -- --pool processes --trace
 //! cargo run --example titles -- --pool processes --launcher "ssh node"
+//! cargo build --features mpi --example titles; mpirun -n 3 target/debug/examples/titles --pool mpi
 //! cargo run --example titles -- --help
 //! ```
 //!
@@ -48,6 +49,8 @@ use concurrent_futures::{
     Error, Executor, Future, InlineExecutor, Launcher, ProcessPoolExecutor, Stats,
     ThreadPoolExecutor,
 };
+#[cfg(feature = "mpi")]
+use concurrent_futures::{MpiPoolExecutor, TaskOptions};
 use indicatif::ProgressBar;
 
 use crate::fetch::{Page, Request, get_title};
@@ -126,12 +129,33 @@ fn main() -> ExitCode {
 
 /// Fetches and reports; tells whether any address failed.
 fn run(options: &Options) -> Result<bool, Error> {
-    let addresses = addresses(&options.pages);
-    let rows = match options.pool {
-        Pool::Inline => titles(InlineExecutor::new()?, &addresses, options)?,
-        Pool::Threads => titles(threads(options.workers)?, &addresses, options)?,
-        Pool::Processes => titles(processes(options)?, &addresses, options)?,
+    match options.pool {
+        Pool::Inline => run_on(InlineExecutor::new()?, options),
+        Pool::Threads => run_on(threads(options.workers)?, options),
+        Pool::Processes => run_on(processes(options)?, options),
+        Pool::Mpi => run_on_ranks(options),
+    }
+}
+
+/// The other ranks come no further than here.
+#[cfg(feature = "mpi")]
+fn run_on_ranks(options: &Options) -> Result<bool, Error> {
+    let builder = MpiPoolExecutor::builder();
+    let builder = match options.workers {
+        Some(workers) => builder.max_workers(workers),
+        None => builder,
     };
+    builder.run(|executor| run_on(executor.with(TaskOptions::new()), options))?
+}
+
+#[cfg(not(feature = "mpi"))]
+fn run_on_ranks(_options: &Options) -> Result<bool, Error> {
+    unreachable!("the options refuse it")
+}
+
+fn run_on<E: Executor>(executor: E, options: &Options) -> Result<bool, Error> {
+    let addresses = addresses(&options.pages);
+    let rows = titles(executor, &addresses, options)?;
     print(&if options.json {
         report::json(&rows)
     } else {

@@ -20,10 +20,11 @@ Options:
   --from FILE        addresses from a file, one a line; - is standard input; lines that begin
                      with # are left out; they come after the addresses given here
   --offline          fetch five pages of the program's own, from a server that it starts here
-  --pool POOL        inline: one after the other in the main thread; threads (default); processes
+  --pool POOL        inline: one after the other in the main thread; threads (default); processes;
+                     mpi: the ranks of a job that mpirun has started, built with --features mpi
   --workers N        at most N pages at a time; inline never has more than one
                      (default: 4 more than there are processors, at most 32; as many processes as
-                     there are processors, but at least one for each launcher)
+                     there are processors, but at least one for each launcher; all ranks but one)
   --launcher WORDS   start the processes by the command with these words, separated by spaces, as
                      'ssh node', where this program has to be too, at the same path; given several
                      times, the commands share the workers evenly
@@ -77,6 +78,7 @@ pub(crate) enum Pool {
     Inline,
     Threads,
     Processes,
+    Mpi,
 }
 
 impl Pool {
@@ -86,6 +88,7 @@ impl Pool {
             Self::Inline => "inline",
             Self::Threads => "threads",
             Self::Processes => "processes",
+            Self::Mpi => "mpi",
         }
     }
 }
@@ -144,10 +147,14 @@ fn text(parser: &mut Parser) -> Result<String, String> {
 }
 
 fn pool(name: &str) -> Result<Pool, String> {
-    [Pool::Inline, Pool::Threads, Pool::Processes]
+    let pool = [Pool::Inline, Pool::Threads, Pool::Processes, Pool::Mpi]
         .into_iter()
         .find(|pool| pool.name() == name)
-        .ok_or_else(|| format!("--pool is inline, threads or processes, not {name:?}"))
+        .ok_or_else(|| format!("--pool is inline, threads, processes or mpi, not {name:?}"))?;
+    if matches!(pool, Pool::Mpi) && !cfg!(feature = "mpi") {
+        return Err("--pool mpi takes a build with --features mpi".to_owned());
+    }
+    Ok(pool)
 }
 
 fn workers(number: &str) -> Result<usize, String> {

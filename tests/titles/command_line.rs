@@ -29,8 +29,11 @@ fn wrong_usage_is_status_2_and_a_sentence() {
     }
     is_wrong_usage(&["--pool", "swimming"]);
     is_wrong_usage(&["--pool", "Threads"]);
-    for pool in ["inline", "threads"] {
+    for pool in ["inline", "threads", "mpi"] {
         is_wrong_usage(&["--launcher", "nice", "--pool", pool]);
+    }
+    if !cfg!(feature = "mpi") {
+        is_wrong_usage(&["--pool", "mpi"]);
     }
     is_wrong_usage(&["--launcher", "nice"]);
     for words in ["", " "] {
