@@ -201,7 +201,7 @@
 //! | closures that borrow run elsewhere | [`ThreadPoolExecutor::scope`] |
 //! | a function run on many items | [`ThreadPoolExecutor::map`] |
 //! | code that crashes, leaks or hangs run apart | [`ProcessPoolExecutor`] |
-//! | workers on other hosts | [`Launcher`] |
+//! | workers on other hosts | [`Launcher`], or `MpiPoolExecutor` in an MPI job (feature `mpi`); see [`clusters`] |
 //! | a limit or a name for a task, or to run it again | [`ProcessPoolExecutor::with`], [`TaskOptions`] |
 //! | to wait, read, cancel, be called back, `.await` | [`TaskFuture`] |
 //! | several futures at once | [`wait()`], [`as_completed`], [`completions`] |
@@ -218,6 +218,8 @@
 //!   of a process pool on its own host. Without this feature, and for a [`Launcher`],
 //!   `main` must begin with [`init()`].
 //! * `json`: adds the wrapper `Json`.
+//! * `mpi`: adds `MpiPoolExecutor`, whose workers are the ranks of an MPI job. To build it
+//!   takes an MPI, with `mpicc`, and libclang. On Linux only.
 //!
 //! The crate is tested on Linux on x86-64. On other Linux targets the crate should work but
 //! is not tested. On other platforms the thread pool and the inline executor should work
