@@ -55,9 +55,14 @@ impl Pool {
         while let Some(handle) = state.workers.get_mut(&number) {
             let offered = state.offered.as_ref();
             let may_begin = |task| offered.is_some_and(|offered| offered.may_begin(task, number));
+            // Each answer may make room for one more task.
+            handle.cork();
             match handle.read_replies(&mut budget, &may_begin) {
                 Ok(Some(reply)) => self.on_reply(state, number, reply, now),
-                Ok(None) => return Self::mend_taken(state, number),
+                Ok(None) => {
+                    handle.uncork();
+                    return Self::mend_taken(state, number);
+                }
                 Err(what) => return handle.kill(KillReason::Misbehaved(what)),
             }
         }

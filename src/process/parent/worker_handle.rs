@@ -53,6 +53,9 @@ use crate::sys::spin::is_elsewhere;
 /// limit keeps one worker's long answer from delaying the answers of the other workers.
 pub(super) const IO_BUDGET: usize = 1 << 20;
 
+/// The largest number of bytes of short frames that are sent to a launched worker at once.
+const MOST_GATHERED: usize = 16 << 10;
+
 /// The state of a worker.
 pub(super) enum WorkerState {
     Starting,
@@ -112,6 +115,8 @@ pub(super) struct WorkerHandle {
     /// `true` if the last write found no room. The worker then reports when it has made
     /// room.
     is_full: bool,
+    /// `true` while frames are kept for those that may follow at once.
+    is_corked: bool,
     /// `true` if the last read from the socket found no bytes.
     pub(super) is_drained: bool,
     /// `true` if the worker's end of the socket is closed, or if the parent reads no more
@@ -169,6 +174,29 @@ fn all_tasks<'a>(
     first.into_iter().chain(ahead)
 }
 
+/// Returns the bytes of a frame behind the first `sent` that lie in one piece, and the length of
+/// the frame. Returns `None` if the frame is the call of a task that the worker does not have.
+fn unsent<'a>(
+    outgoing: &'a Outgoing,
+    sent: usize,
+    activity: &'a WorkerState,
+    ahead: &'a VecDeque<InFlight>,
+) -> Option<(&'a [u8], usize)> {
+    match outgoing {
+        Outgoing::Frame(frame) => Some((frame.slice_from(sent), frame.len())),
+        Outgoing::Call(number) => {
+            let first = match activity {
+                WorkerState::Busy(in_flight) => Some(in_flight),
+                _ => None,
+            };
+            let mut tasks = first.into_iter().chain(ahead);
+            let task = tasks.find(|task| task.entry.number == *number)?;
+            let call = task.entry.task.call()?;
+            Some((call.slice_from(sent), call.len()))
+        }
+    }
+}
+
 impl WorkerHandle {
     pub(super) fn new(process: Process, end: ParentEnd) -> Self {
         let deadline = Instant::now().checked_add(START_LIMIT);
@@ -182,6 +210,7 @@ impl WorkerHandle {
             outbox: VecDeque::new(),
             sent: 0,
             is_full: false,
+            is_corked: false,
             is_drained: true,
             is_eof: false,
             is_malformed: false,
@@ -362,44 +391,30 @@ impl WorkerHandle {
         self.has_unsent() && self.end.has_room()
     }
 
+    /// Sends what waits in the outbox, as far as there is room.
     pub(super) fn flush(&mut self) {
+        if self.is_corked {
+            return;
+        }
         let mut budget = IO_BUDGET;
+        let mut gathered = Vec::new();
         self.is_full = false;
-        while let Some(outgoing) = self.outbox.front().filter(|_| budget > 0) {
-            let unsent = match outgoing {
-                Outgoing::Frame(frame) => Some((frame.slice_from(self.sent), frame.len(), None)),
-                Outgoing::Call(task) => {
-                    let mut tasks = all_tasks(&mut self.activity, &mut self.ahead);
-                    let in_flight = tasks.find(|in_flight| in_flight.entry.number == *task);
-                    in_flight.and_then(|InFlight { entry, written, .. }| {
-                        let call = entry.task.call()?;
-                        Some((call.slice_from(self.sent), call.len(), Some(written)))
-                    })
-                }
-            };
-            let Some((bytes, length, written)) = unsent else {
+        while let Some(first) = self.outbox.front().filter(|_| budget > 0) {
+            let sent = if self.gather(&mut gathered) {
+                self.end.send_now(&gathered)
+            } else if let Some((bytes, _)) = unsent(first, self.sent, &self.activity, &self.ahead) {
+                self.end.send_now(bytes)
+            } else {
                 // A worker begins a task only after it has received the whole call.
                 self.outbox.clear();
                 self.sent = 0;
                 let what = format!("it began a task whose call it had not got; {FOREIGN_BYTES}");
                 return self.kill(KillReason::Misbehaved(what));
             };
-            match self.end.send_now(bytes) {
+            match sent {
                 Ok(count) => {
-                    self.sent += count;
-                    if self.sent == length {
-                        self.outbox.pop_front();
-                        self.sent = 0;
-                    }
                     budget = budget.saturating_sub(count);
-                    if let Some(written) = written {
-                        *written += count;
-                    }
-                    // A `Ping` shows nothing, because it finds room in the socket.
-                    if self.launched.is_none() || length != HEADER {
-                        self.connection_moved();
-                        self.has_moved();
-                    }
+                    self.count_sent(count);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.is_full = true;
@@ -421,6 +436,68 @@ impl WorkerHandle {
                     self.set_deadline_in(SILENCE_LIMIT);
                 }
             }
+        }
+    }
+
+    /// Copies the frames at the head of the outbox of a launched worker if they are several and
+    /// short: its command handles each piece by itself. Returns `false` if they are not.
+    fn gather(&self, into: &mut Vec<u8>) -> bool {
+        into.clear();
+        if self.launched.is_none() || self.outbox.len() < 2 {
+            return false;
+        }
+        let mut from = self.sent;
+        for outgoing in &self.outbox {
+            match unsent(outgoing, from, &self.activity, &self.ahead) {
+                Some((bytes, length)) if into.len() + bytes.len() <= MOST_GATHERED => {
+                    into.extend_from_slice(bytes);
+                    if from + bytes.len() < length {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+            from = 0;
+        }
+        !into.is_empty()
+    }
+
+    /// Removes bytes that were sent from the head of the outbox.
+    fn count_sent(&mut self, mut count: usize) {
+        while let Some(first) = self.outbox.front().filter(|_| count > 0) {
+            let Some((_, length)) = unsent(first, self.sent, &self.activity, &self.ahead) else {
+                return;
+            };
+            let part = count.min(length - self.sent);
+            if let Outgoing::Call(task) = *first {
+                if let Some(task) = self.task_mut(task) {
+                    task.written += part;
+                }
+            }
+            count -= part;
+            self.sent += part;
+            if self.sent == length {
+                self.outbox.pop_front();
+                self.sent = 0;
+            }
+            // A `Ping` shows nothing, because it finds room in the socket.
+            if self.launched.is_none() || length != HEADER {
+                self.connection_moved();
+                self.has_moved();
+            }
+        }
+    }
+
+    /// Keeps frames in the outbox until [`uncork`](Self::uncork), because others may follow at
+    /// once.
+    pub(super) fn cork(&mut self) {
+        self.is_corked = self.launched.is_some();
+    }
+
+    /// Sends what waits in the outbox.
+    pub(super) fn uncork(&mut self) {
+        if std::mem::take(&mut self.is_corked) {
+            self.flush();
         }
     }
 
