@@ -18,6 +18,8 @@ list! {
     a_pool_that_is_never_dropped_does_not_keep_the_job,
     an_error_of_the_builder_ends_the_job,
     mpi_is_started_once,
+    pools_that_the_closure_leaves_behind_run_to_their_end,
+    a_fork_of_rank_0_has_no_ranks,
 }
 
 /// The variable that names a program of [`be_a_job`].
@@ -67,6 +69,38 @@ pub(crate) fn be_a_job() {
                 .unwrap()
                 .detach();
             pool.shutdown_with(ShutdownOptions::new().wait(false));
+        }
+        "left behind" => {
+            let slow = |n: i64| {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                println!("task {n}");
+            };
+            for (leaks, first) in [(true, 0), (false, 10)] {
+                let other = MpiPoolExecutor::builder().max_workers(1).build().unwrap();
+                for n in first..first + 10 {
+                    other.submit(slow, n).unwrap().detach();
+                }
+                if leaks {
+                    Box::leak(Box::new(other));
+                } else {
+                    other.shutdown_with(ShutdownOptions::new().wait(false));
+                }
+            }
+        }
+        "fork" => {
+            pool.submit(double, 1).unwrap().result().unwrap();
+            // SAFETY: the child makes no use of what other threads have locked.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let is_refused = MpiPoolExecutor::builder().build().is_err();
+                // SAFETY: it ends the child, and nothing else.
+                unsafe { libc::_exit(i32::from(!is_refused)) };
+            }
+            let mut status = 0;
+            // SAFETY: the child is this process's.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            println!("the fork ends with {status}");
+            println!("{}", pool.submit(double, 2).unwrap().into_result().unwrap());
         }
         "twice" => match MpiPoolExecutor::run(|_| ()) {
             Err(error) => println!("{error}"),
@@ -164,4 +198,22 @@ fn an_error_of_the_builder_ends_the_job() {
 fn mpi_is_started_once() {
     let lines = lines(&job("twice", "3"));
     assert!(lines[0].contains("only once"), "{lines:?}");
+}
+
+fn pools_that_the_closure_leaves_behind_run_to_their_end() {
+    for ranks in ["2", "3"] {
+        let output = job("left behind", ranks);
+        let mut lines = lines(&output);
+        lines.sort();
+        let mut wanted: Vec<String> = (0..20).map(|n| format!("task {n}")).collect();
+        wanted.push("rank 0 goes on".to_owned());
+        wanted.sort();
+        assert_eq!(lines, wanted, "{output:?}");
+    }
+}
+
+fn a_fork_of_rank_0_has_no_ranks() {
+    let output = job("fork", "2");
+    let wanted = ["the fork ends with 0", "4", "rank 0 goes on"];
+    assert_eq!(lines(&output), wanted, "{output:?}");
 }

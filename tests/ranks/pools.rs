@@ -4,7 +4,8 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Error, Future, MpiPoolExecutor, PoolKind, ProcessPoolExecutor, TaskOptions, current_worker,
+    Error, Future, MpiPoolExecutor, PoolKind, ProcessPoolExecutor, ShutdownOptions, TaskOptions,
+    current_worker,
 };
 
 use crate::fixture::{Fixture, Gate, double, hold};
@@ -14,7 +15,10 @@ list! {
     a_worker_is_a_rank_and_the_pool_knows_its_host,
     pools_share_the_ranks_one_after_the_other,
     a_pool_waits_for_ranks_of_another_pool,
+    a_pool_without_tasks_gives_its_ranks_to_another,
+    a_pool_that_ends_as_it_begins_disturbs_no_other,
     large_arguments_and_values_arrive,
+    recalls_do_not_get_between_the_parts_of_an_answer,
     time_limits_and_retries_are_refused,
     tasks_move_from_a_busy_rank_to_an_idle_one,
     a_task_that_was_sent_ahead_can_be_cancelled,
@@ -71,6 +75,65 @@ fn a_pool_waits_for_ranks_of_another_pool() {
     all.shutdown();
     assert_eq!(waits.into_result().unwrap(), 42);
     assert!(held.iter().all(Future::done));
+}
+
+fn a_pool_without_tasks_gives_its_ranks_to_another() {
+    let all = MpiPoolExecutor::builder().build().unwrap();
+    let sum = |pool: &MpiPoolExecutor| -> i64 {
+        let values = pool.map(double, 0..40).unwrap();
+        values.sum::<Result<_, Error>>().unwrap()
+    };
+    assert_eq!(sum(&all), 1560);
+    // It waits for no limit of the first.
+    let other = MpiPoolExecutor::builder().build().unwrap();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(sum(&other), 1560);
+        assert_eq!(sum(&all), 1560);
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+fn a_pool_that_ends_as_it_begins_disturbs_no_other() {
+    let make_and_end = |rounds: u32| {
+        for round in 0..rounds {
+            let pool = builder(1).build().unwrap();
+            let futures: Vec<_> = (0..3).map(|n| pool.submit(double, n).unwrap()).collect();
+            if round % 3 == 0 {
+                std::thread::yield_now();
+            }
+            pool.shutdown_with(ShutdownOptions::new().cancel_pending(round % 4 > 0));
+            for (n, future) in (0..).zip(futures) {
+                assert!(future.done());
+                assert!(future.cancelled() || *future.result().unwrap() == 2 * n);
+            }
+        }
+    };
+    make_and_end(500);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| make_and_end(200));
+        }
+    });
+}
+
+fn recalls_do_not_get_between_the_parts_of_an_answer() {
+    let pool = builder(1).in_flight(4).build().unwrap();
+    for _ in 0..20 {
+        let large = |n: u8| vec![n; (3 << 20) + 5];
+        let futures: Vec<_> = (0..8).map(|n| pool.submit(large, n).unwrap()).collect();
+        futures[0].result().unwrap();
+        let cancelled: Vec<bool> = futures.iter().rev().map(Future::cancel).collect();
+        for ((n, future), cancelled) in (0..).zip(futures).zip(cancelled.into_iter().rev()) {
+            if !cancelled {
+                assert!(future.into_result().unwrap() == large(n));
+            }
+        }
+    }
 }
 
 fn large_arguments_and_values_arrive() {

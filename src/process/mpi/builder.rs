@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::executor::{InitializerOutcome, ShutdownOptions, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
 use crate::process::launcher::Launcher;
-use crate::process::parent::Pool;
+use crate::process::parent::{Pool, end_pools_of_ranks};
 use crate::process::settings::{Config, OnWorkerDeath, TaskSettings, Transport};
 use crate::process::transport::Mpi;
 use crate::process::wire::message::exit;
@@ -210,7 +210,10 @@ impl MpiPoolExecutorBuilder {
             rank::run(mpi);
         }
         let ran = self.run_in_first(f);
-        end_job(mpi);
+        // A fork that has returned from the closure has no part in the job.
+        if mpi.is_here() {
+            end_job(mpi);
+        }
         ran?.map_err(|panic| resume_unwind(panic))
     }
 
@@ -286,21 +289,20 @@ impl MpiPoolExecutorBuilder {
             mpi: Some(mpi),
             initialize: self.initialize.transpose()?,
         })?;
-        Ok(MpiPoolExecutor::from_pool(pool))
+        // The end of the job sees the pool, or this sees the end of the job.
+        match Mpi::running() {
+            Some(_) => Ok(MpiPoolExecutor::from_pool(pool)),
+            None => Err(Error::unsupported("the MPI job is about to end")),
+        }
     }
 }
 
-/// Ends the job: waits until no rank is a worker any more, and tells all of them to leave.
+/// Ends the job. Ends the pools first that the closure has left behind, and waits until their
+/// tasks are done: then no rank is a worker any more, and each waits for its last message.
 fn end_job(mpi: &Mpi) {
+    mpi.close();
+    end_pools_of_ranks();
     for rank in 1..mpi.size() {
-        if mpi.is_taken(rank) {
-            // A pool was neither shut down nor dropped.
-            mpi.send(rank, &[&exit()]);
-            while !mpi.has_left(rank) {
-                mpi.progress();
-                thread::yield_now();
-            }
-        }
         mpi.send(rank, &[&exit()]);
     }
     mpi.finish();

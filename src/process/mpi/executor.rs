@@ -49,9 +49,9 @@ use crate::process::submitter::Submitter;
 /// own, or use a process pool with [launchers](crate::clusters) in place of MPI.
 ///
 /// **Building** needs an MPI (Open MPI, MPICH, or another with `mpicc`) and libclang, which
-/// finds the MPI's functions. The MPI has to support `MPI_THREAD_SERIALIZED`. A program may
-/// use MPI itself inside of `run`, if the MPI supports calls from several threads at once: the
-/// pool has a communicator of its own.
+/// finds the MPI's functions. The MPI has to support `MPI_THREAD_SERIALIZED`. Inside of `run`
+/// the MPI is this crate's: other code of the program must not call it, because only one
+/// thread may do so at a time.
 ///
 /// **Waiting.** While a rank waits for a task, it looks for one from time to time, since MPI
 /// has no other way to wait without taking a whole CPU. It takes about 1 % of a CPU, and finds

@@ -130,7 +130,7 @@ impl Launched {
             start_limit: launcher.start_limit,
             silence_limit,
             silence: Progress::within(silence_limit, Instant::now()),
-            next_ping: Instant::now(),
+            next_ping: Instant::now() + silence_limit / PINGS,
             is_direct: false,
             trips: Trips::default(),
             in_flight: launcher.in_flight,

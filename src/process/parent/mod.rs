@@ -49,4 +49,6 @@ mod worker_handle;
 mod worker_starts;
 mod worker_timeouts;
 
+#[cfg(feature = "mpi")]
+pub(super) use self::pool::end_pools_of_ranks;
 pub(super) use self::pool::{Pool, find};

@@ -53,6 +53,8 @@ use super::starter::Starter;
 use crate::completion::{PoolId, new_pool_id};
 use crate::error::Error;
 use crate::executor::QueueCapacity;
+#[cfg(feature = "mpi")]
+use crate::executor::ShutdownOptions;
 use crate::process::settings::{Config, Transport};
 use crate::process::transport::PoolOffers;
 use crate::process::wire::marker::EntryPoint;
@@ -87,6 +89,15 @@ const KEPT: usize = 4096;
 
 global! {
     static POOLS: Mutex<BTreeMap<PoolId, Weak<Pool>>> = Mutex::new(BTreeMap::new());
+}
+
+/// Ends all pools whose workers are ranks of the MPI job, and waits until their tasks are done.
+#[cfg(feature = "mpi")]
+pub(in crate::process) fn end_pools_of_ranks() {
+    let pools: Vec<Arc<Pool>> = POOLS.lock().values().filter_map(Weak::upgrade).collect();
+    for pool in pools.iter().filter(|pool| pool.config.has_ranks()) {
+        pool.shutdown(ShutdownOptions::new());
+    }
 }
 
 /// Returns the pool with this id if the pool still exists.
@@ -321,6 +332,33 @@ impl Pool {
         }
         // The supervisor has to wake up, because it ends after the last worker has ended.
         state.needs_wakeup = true;
+    }
+
+    /// Lets each other pool of ranks give back a rank that has no task, because this pool needs
+    /// one. The caller does not hold the lock.
+    #[cfg(feature = "mpi")]
+    pub(super) fn ask_for_ranks(&self) {
+        let pools: Vec<Arc<Self>> = POOLS.lock().values().filter_map(Weak::upgrade).collect();
+        for pool in pools {
+            if pool.config.has_ranks() && pool.id != self.id {
+                pool.give_up_an_idle_worker();
+            }
+        }
+    }
+
+    /// Tells an idle worker to exit, unless a task waits for it.
+    #[cfg(feature = "mpi")]
+    fn give_up_an_idle_worker(&self) {
+        let mut state = self.state.lock();
+        if state.count_waiting() > 0 {
+            return;
+        }
+        let idle = state.idle.pop();
+        if let Some(handle) = idle.and_then(|number| state.workers.get_mut(&number)) {
+            handle.send_exit();
+            state.needs_wakeup = true;
+        }
+        self.wake_supervisor_if_needed(state);
     }
 
     /// Reduces the number of queued tasks by one, and notifies one thread that waits for

@@ -120,8 +120,8 @@ impl Starter {
     ///
     /// # Errors
     ///
-    /// Returns an error if all ranks are workers of other pools, as if they were a resource
-    /// that the system lacks.
+    /// Returns [`ResourceBusy`](ErrorKind::ResourceBusy) if all ranks are workers of other
+    /// pools.
     #[cfg(feature = "mpi")]
     fn start_in_rank(
         &self,
@@ -129,7 +129,7 @@ impl Starter {
         number: usize,
         index: usize,
     ) -> io::Result<WorkerHandle> {
-        let rank = mpi.take_rank().ok_or(ErrorKind::WouldBlock)?;
+        let rank = mpi.take_rank().ok_or(ErrorKind::ResourceBusy)?;
         let process = Process::Rank(TakenRank { mpi, number: rank });
         let mut handle = WorkerHandle::new(process, ParentEnd::to_rank(mpi, rank));
         let mut launched = Launched::new(index, &self.launchers[index], None);

@@ -29,6 +29,8 @@ use super::pool_state::PoolState;
 use super::process_handle::Process;
 use super::progress::{self, Progress};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
+#[cfg(feature = "mpi")]
+use super::worker_starts::are_ranks_busy;
 use crate::error::End;
 use crate::process::transport::{SCRIBBLED, Watch};
 use crate::sys::spin::{self, spin};
@@ -91,6 +93,10 @@ pub(super) fn main(pool: &Arc<Pool>) {
         if let Some((number, launcher)) = pool.next_start(&mut state) {
             drop(state);
             let started = pool.starter().start(number, launcher);
+            #[cfg(feature = "mpi")]
+            if started.as_ref().is_err_and(are_ranks_busy) {
+                pool.ask_for_ranks();
+            }
             state = pool.lock();
             match started {
                 Ok(handle) => pool.worker_started(&mut state, number, handle),

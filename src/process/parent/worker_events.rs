@@ -95,7 +95,6 @@ impl Pool {
                     // MPI loses no message of a rank: the job ends with its first rank.
                     launched.is_direct = is_direct || is_rank;
                     state.launchers.is_ready(launched.launcher);
-                    handle.send_ping();
                 }
                 if !self.starter.initializes() {
                     self.worker_initialized(state, number);

@@ -777,7 +777,8 @@ impl WorkerHandle {
     /// Checks the connection of a launched worker, and kills a worker whose connection has
     /// been silent for too long.
     pub(super) fn check_connection(&mut self, now: Instant) {
-        let is_ready = self.is_ready;
+        // After `Exit` no message may follow: a rank would take it for one of its next pool.
+        let is_ready = self.is_ready && !matches!(self.activity, WorkerState::Leaving);
         if self.is_being_killed() {
             return;
         }

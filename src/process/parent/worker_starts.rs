@@ -5,7 +5,7 @@
 //! when the worker says that it can begin tasks. A worker that ends in between is a failed
 //! start (`worker_events.rs`).
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,18 @@ pub(super) const SHORTAGE: Duration = Duration::from_millis(500);
 /// The time that a pool without workers waits between two attempts to start a worker. The
 /// pool tries again, because a shortage of descriptors, processes or memory may be short.
 const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
+
+/// The time that a pool waits between two attempts to take a rank of an MPI job while all are
+/// workers of other pools.
+const RANKS_BUSY: Duration = Duration::from_millis(5);
+
 pub(super) const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Returns `true` if a start has failed because all ranks of the MPI job are workers of other
+/// pools.
+pub(super) fn are_ranks_busy(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::ResourceBusy
+}
 
 impl Pool {
     /// Returns the number of the next worker, and the index of its launcher if the pool has
@@ -89,6 +100,12 @@ impl Pool {
         state.starting = 0;
         let now = Instant::now();
         let is_shortage = Shortage::of(&error).is_some();
+        if let Some(index) = launcher.filter(|_| are_ranks_busy(&error)) {
+            // Another pool gives its ranks back at some time.
+            state.launchers.ended(index, false, None, now);
+            state.not_before = now.checked_add(RANKS_BUSY);
+            return;
+        }
         if let Some(index) = launcher {
             // A lack of descriptors here says nothing about the launcher.
             let why = (!is_shortage).then(|| error.to_string());
@@ -126,6 +143,8 @@ impl Pool {
             return;
         };
         handle.activity = WorkerState::Idle;
+        // An initializer would count as a part of the trip.
+        handle.send_ping();
         state.idle.push(number);
         self.dispatch(state);
         let has_offers = state.count_offered() > 0;

@@ -8,15 +8,16 @@
 //! # Threads
 //!
 //! MPI is started with `MPI_THREAD_SERIALIZED`: any thread may call it, but only one at a
-//! time. So each call is made under one lock. No call waits: sends are non-blocking, and a
-//! message is received only once it has been announced. A thread that has to wait calls
+//! time. So each call is made under one lock. No call waits: sends and receives are
+//! non-blocking, because the bytes of a long message may come only as its sender makes calls
+//! too. A thread that has to wait calls
 //! [`progress`](Mpi::progress) again and again, because most MPIs move bytes only inside of
 //! calls ([`Patience`](crate::sys::patience::Patience) says how often).
 //!
 //! # Memory
 //!
-//! MPI reads the bytes of a send until its request is complete. So [`Mpi`] copies the bytes,
-//! and keeps the copy until then.
+//! MPI reads the bytes of a send, and writes those of a receive, until the request is complete.
+//! So [`Mpi`] owns these bytes until then.
 
 use std::collections::VecDeque;
 use std::ffi::c_int;
@@ -28,7 +29,7 @@ use std::thread::yield_now;
 
 use mpi_sys::{
     MPI_Abort, MPI_Comm, MPI_Comm_dup, MPI_Comm_rank, MPI_Comm_size, MPI_Finalize, MPI_Get_count,
-    MPI_Improbe, MPI_Init_thread, MPI_Initialized, MPI_Isend, MPI_Mrecv, MPI_Request, MPI_Status,
+    MPI_Improbe, MPI_Imrecv, MPI_Init_thread, MPI_Initialized, MPI_Isend, MPI_Request, MPI_Status,
     MPI_Test, RSMPI_ANY_SOURCE, RSMPI_ANY_TAG, RSMPI_COMM_WORLD, RSMPI_MESSAGE_NULL,
     RSMPI_REQUEST_NULL, RSMPI_STATUS_IGNORE, RSMPI_THREAD_SERIALIZED, RSMPI_UINT8_T,
 };
@@ -45,8 +46,9 @@ const LONGEST: usize = 1 << 20;
 /// The number of bytes to one rank that may wait until MPI has sent them.
 pub(super) const MOST_UNSENT: usize = 4 << 20;
 
-/// The number of buffers that are kept for the next messages.
+/// The number of buffers that are kept for the next messages, and the longest of them.
 const KEPT: usize = 64;
+const LONGEST_KEPT: usize = 16 << 10;
 
 /// The largest number of messages that one call of [`Mpi::progress`] receives.
 const MOST_AT_ONCE: usize = 64;
@@ -56,6 +58,8 @@ static JOB: OnceLock<Mpi> = OnceLock::new();
 /// The MPI job of this process.
 pub(crate) struct Mpi {
     communicator: Communicator,
+    /// The process that has started MPI. A fork of it cannot use MPI.
+    process: u32,
     rank: usize,
     messages: Mutex<Messages>,
 }
@@ -96,9 +100,11 @@ struct Unsent {
     bytes: Vec<u8>,
 }
 
-/// A message that has arrived.
+/// A message that has been announced.
 struct Arrived {
     bytes: Vec<u8>,
+    /// The receive, or `None` once it is complete.
+    request: Option<MPI_Request>,
     /// The number of bytes that were taken.
     taken: usize,
 }
@@ -107,6 +113,10 @@ struct Messages {
     unsent: VecDeque<Unsent>,
     spare: Vec<Vec<u8>>,
     streams: Vec<Stream>,
+    /// The number of receives that are not complete.
+    receiving: usize,
+    /// `true` once the job is about to end, and has no new pools.
+    is_closing: bool,
     is_over: bool,
 }
 
@@ -166,20 +176,34 @@ impl Mpi {
         let number = |n: c_int| usize::try_from(n).unwrap_or(0);
         let job = Self {
             communicator: Communicator(communicator),
+            process: std::process::id(),
             rank: number(rank),
             messages: Mutex::new(Messages {
                 unsent: VecDeque::new(),
                 spare: Vec::new(),
                 streams: (0..size).map(|_| Stream::default()).collect(),
+                receiving: 0,
+                is_closing: false,
                 is_over: false,
             }),
         };
         Ok(JOB.get_or_init(|| job))
     }
 
-    /// Returns the job of this process, if it runs.
+    /// Returns the job of this process, if pools can be made in it.
     pub(crate) fn running() -> Option<&'static Self> {
-        JOB.get().filter(|job| !job.messages.lock().is_over)
+        JOB.get()
+            .filter(|job| job.is_here() && !job.messages.lock().is_closing)
+    }
+
+    /// Returns `false` in a fork of the process that has started MPI.
+    pub(crate) fn is_here(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    /// Refuses new pools from now on.
+    pub(crate) fn close(&self) {
+        self.messages.lock().is_closing = true;
     }
 
     /// Returns the number of this rank.
@@ -195,6 +219,9 @@ impl Mpi {
     /// Takes a rank that is no worker of another pool. Returns `None` if there is none.
     pub(crate) fn take_rank(&self) -> Option<usize> {
         let mut messages = self.messages.lock();
+        if messages.is_over {
+            return None;
+        }
         let mut others = messages.streams.iter_mut().enumerate();
         let (rank, stream) =
             others.find(|(rank, stream)| *rank != self.rank && !stream.is_taken)?;
@@ -206,11 +233,6 @@ impl Mpi {
     /// Gives a rank back, which is no worker any more.
     pub(crate) fn give_back(&self, rank: usize) {
         self.messages.lock().streams[rank].is_taken = false;
-    }
-
-    /// Returns `true` if a rank is a worker of a pool.
-    pub(crate) fn is_taken(&self, rank: usize) -> bool {
-        self.messages.lock().streams[rank].is_taken
     }
 
     /// Sends the parts, without other bytes between them.
@@ -255,7 +277,8 @@ impl Mpi {
 
     /// Returns `true` if the bytes that MPI has not sent yet leave room for more.
     pub(crate) fn has_room(&self, to: usize) -> bool {
-        self.messages.lock().streams[to].unsent < MOST_UNSENT
+        let messages = self.messages.lock();
+        !messages.is_over && messages.streams[to].unsent < MOST_UNSENT
     }
 
     /// Receives the messages that have arrived, and frees those that were sent. Returns `true`
@@ -273,7 +296,8 @@ impl Mpi {
     pub(crate) fn has_arrived(&self, from: usize) -> bool {
         let messages = self.messages.lock();
         let stream = &messages.streams[from];
-        !stream.arrived.is_empty() || stream.has_left
+        let first = stream.arrived.front();
+        first.map_or(stream.has_left, |first| first.request.is_none())
     }
 
     /// Copies bytes that have arrived, and returns their number. 0 means that the other rank
@@ -285,11 +309,10 @@ impl Mpi {
     pub(crate) fn receive_now(&self, from: usize, into: &mut [u8]) -> io::Result<usize> {
         let mut messages = self.messages.lock();
         let stream = &mut messages.streams[from];
-        let Some(first) = stream.arrived.front_mut() else {
-            return match stream.has_left {
-                true => Ok(0),
-                false => Err(ErrorKind::WouldBlock.into()),
-            };
+        let first = match stream.arrived.front_mut() {
+            Some(first) if first.request.is_none() => first,
+            None if stream.has_left => return Ok(0),
+            _ => return Err(ErrorKind::WouldBlock.into()),
         };
         let bytes = &first.bytes[first.taken..];
         let count = bytes.len().min(into.len());
@@ -349,7 +372,7 @@ impl Messages {
     }
 
     fn keep(&mut self, mut bytes: Vec<u8>) {
-        if self.spare.len() < KEPT {
+        if self.spare.len() < KEPT && bytes.capacity() <= LONGEST_KEPT {
             bytes.clear();
             self.spare.push(bytes);
         }
@@ -387,12 +410,7 @@ impl Messages {
     fn test_sends(&mut self) {
         let mut index = 0;
         while let Some(unsent) = self.unsent.get_mut(index) {
-            let mut is_sent = 0;
-            // SAFETY: a constant of the library.
-            let ignored = unsafe { RSMPI_STATUS_IGNORE };
-            // SAFETY: the request is one of a send, and not complete.
-            unsafe { MPI_Test(&raw mut unsent.request, &raw mut is_sent, ignored) };
-            if is_sent == 0 {
+            if !is_complete(&mut unsent.request) {
                 index += 1;
                 continue;
             }
@@ -409,7 +427,27 @@ impl Messages {
         }
         self.test_sends();
         let received = (0..MOST_AT_ONCE).take_while(|_| self.receive_one(communicator));
-        received.count() > 0
+        let is_any = received.count() > 0;
+        self.test_receives();
+        is_any
+    }
+
+    /// Notes the receives that are complete, of those messages that come next.
+    fn test_receives(&mut self) {
+        for stream in &mut self.streams {
+            if self.receiving == 0 {
+                return;
+            }
+            for message in &mut stream.arrived {
+                if let Some(request) = &mut message.request {
+                    if !is_complete(request) {
+                        break;
+                    }
+                    message.request = None;
+                    self.receiving -= 1;
+                }
+            }
+        }
     }
 
     /// Receives one message if one has arrived.
@@ -449,24 +487,46 @@ impl Messages {
         // The number is not negative: all messages are of bytes.
         let count = length as usize;
         let mut bytes = self.buffer();
-        bytes.reserve(count);
+        bytes.resize(count, 0);
         // SAFETY: a constant of the library.
-        let ignored = unsafe { RSMPI_STATUS_IGNORE };
+        let mut request = unsafe { RSMPI_REQUEST_NULL };
         let start = bytes.as_mut_ptr().cast();
-        // SAFETY: the message was announced with this length, and the buffer has room for it.
-        // The call does not wait for its sender, which has sent the message.
-        unsafe { MPI_Mrecv(start, length, bytes_type, &raw mut message, ignored) };
-        // SAFETY: MPI has written so many bytes.
-        unsafe { bytes.set_len(count) };
-        let from = status.source();
-        let stream = &mut self.streams[from];
+        // SAFETY: the message was announced with this length, and the buffer has it. The bytes
+        // live, and are not read, until the request is complete: `Arrived` owns them.
+        unsafe {
+            MPI_Imrecv(
+                start,
+                length,
+                bytes_type,
+                &raw mut message,
+                &raw mut request,
+            )
+        };
+        let request = (!is_complete(&mut request)).then_some(request);
+        let stream = &mut self.streams[status.source()];
         if count == 0 {
+            // An empty message has nothing that it could wait for.
             stream.has_left = true;
-        } else {
-            stream.arrived.push_back(Arrived { bytes, taken: 0 });
+            return true;
         }
+        self.receiving += usize::from(request.is_some());
+        stream.arrived.push_back(Arrived {
+            bytes,
+            request,
+            taken: 0,
+        });
         true
     }
+}
+
+/// Returns `true` if MPI has ended a send or a receive.
+fn is_complete(request: &mut MPI_Request) -> bool {
+    let mut is_complete = 0;
+    // SAFETY: a constant of the library.
+    let ignored = unsafe { RSMPI_STATUS_IGNORE };
+    // SAFETY: the request is that of a send or a receive which was not complete before.
+    unsafe { MPI_Test(request, &raw mut is_complete, ignored) };
+    is_complete != 0
 }
 
 /// A status that MPI writes.

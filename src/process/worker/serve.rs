@@ -290,6 +290,8 @@ impl TaskThread {
                     requests.takes_offers = false;
                 }
                 Request::Initialize(work) => {
+                    // The initializer has the number of no task.
+                    answers.output.begin(0);
                     if answers.answer(0, work).0 == Some(Kind::InitializeFailed) {
                         answers.send(&[]);
                         return Left::AfterFailure;
