@@ -68,14 +68,14 @@ fn pid_in(file: &Path) -> u32 {
     text.trim().parse().expect("it is a pid")
 }
 
-fn signal(pid: u32, signal: i32) {
+pub(crate) fn signal(pid: u32, signal: i32) {
     // SAFETY: the process is one that this test has started and that has not been reaped.
     let failed = unsafe { libc::kill(i32::try_from(pid).expect("it is a pid"), signal) };
     assert_eq!(failed, 0);
 }
 
 /// Returns `true` if the process exists and is no zombie.
-fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')')
         .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))

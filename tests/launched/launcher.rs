@@ -17,9 +17,18 @@ pub(crate) fn is_usual() -> bool {
     env::var_os(LAUNCHER).is_none()
 }
 
+/// Returns the words of the command, separated by spaces.
+pub(crate) fn words() -> String {
+    env::var(LAUNCHER).unwrap_or_else(|_| "nice".to_owned())
+}
+
 /// Returns the launcher that the tests run with.
 pub(crate) fn launcher() -> Launcher {
-    let words = env::var(LAUNCHER).unwrap_or_else(|_| "nice".to_owned());
+    command(&words())
+}
+
+/// Returns a launcher with these words, which are separated by spaces.
+pub(crate) fn command(words: &str) -> Launcher {
     // A busy machine may start many workers at once.
     Launcher::command(words.split(' ')).start_limit(Duration::from_secs(100))
 }
@@ -91,10 +100,18 @@ impl<const IN_FLIGHT: usize> Fixture for Launched<IN_FLIGHT> {
 }
 
 /// Makes a list of tests with their names.
+macro_rules! named {
+    ($($test:ident),+ $(,)?) => {
+        vec![$((concat!(module_path!(), "::", stringify!($test)), $test as fn())),+]
+    };
+}
+pub(crate) use named;
+
+/// Makes the function that returns all tests of a file.
 macro_rules! list {
     ($($test:ident),+ $(,)?) => {
         pub(crate) fn tests() -> Vec<(&'static str, fn())> {
-            vec![$((concat!(module_path!(), "::", stringify!($test)), $test as fn())),+]
+            crate::launcher::named![$($test),+]
         }
     };
 }

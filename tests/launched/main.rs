@@ -72,14 +72,16 @@ mod quiet;
 
 mod ahead;
 mod ending;
+mod engines;
 mod launcher;
+mod outages;
 mod places;
 mod relaying;
 mod starting;
 
 use std::panic::{set_hook, take_hook};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use concurrent_futures::current_worker;
 use libtest_mimic::{Arguments, Trial};
@@ -87,6 +89,9 @@ use libtest_mimic::{Arguments, Trial};
 /// The panics of this process. Many are meant, and the harness captures none, so they are
 /// printed only after a failure.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Read by each test, and written by one that cuts the network, which may fail others.
+static NETWORK: RwLock<()> = RwLock::new(());
 
 fn keep_panics() {
     let prints = take_hook();
@@ -107,6 +112,7 @@ fn main() -> ExitCode {
     relaying::be_a_relay();
     concurrent_futures::init();
     ending::be_a_parent();
+    engines::be_a_parent();
     relaying::be_a_printer();
     let contract = [
         awaiting::tests(),
@@ -124,6 +130,7 @@ fn main() -> ExitCode {
         submitting::tests(),
         places::tests(),
         ahead::tests(),
+        engines::tests(),
     ];
     let mut tests = contract.concat();
     // These tests need commands that do what they should not.
@@ -137,11 +144,20 @@ fn main() -> ExitCode {
     }
     let trial = |(name, test): (&'static str, fn())| {
         Trial::test(name, move || {
+            let _network = NETWORK.read().unwrap_or_else(PoisonError::into_inner);
             fixture::within_the_limit(test);
             Ok(())
         })
     };
-    let tests = tests.into_iter().map(trial).collect();
+    let trial_alone = |(name, test): (&'static str, fn())| {
+        Trial::test(name, move || {
+            let _network = NETWORK.write().unwrap_or_else(PoisonError::into_inner);
+            fixture::within_the_limit(test);
+            Ok(())
+        })
+    };
+    let alone = outages::tests().into_iter().map(trial_alone);
+    let tests = tests.into_iter().map(trial).chain(alone).collect();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), tests);
     if conclusion.has_failed() {
         let panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
