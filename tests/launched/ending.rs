@@ -18,6 +18,7 @@ list! {
     the_end_of_a_command_begins_a_task_with_retries_again,
     the_end_of_an_idle_command_is_no_failure,
     a_stopped_worker_is_given_up_after_the_silence_limit,
+    a_worker_that_is_stopped_for_less_than_the_silence_limit_runs_its_task,
     a_long_task_is_no_silence,
     a_worker_whose_parent_is_stopped_ends,
     a_worker_whose_parent_was_killed_ends,
@@ -159,6 +160,21 @@ fn a_stopped_worker_is_given_up_after_the_silence_limit() {
     }
     wait_for_end(worker);
     assert_eq!(*pool.submit(double, 4).unwrap().result().unwrap(), 8);
+    let _ = fs::remove_file(file);
+}
+
+fn a_worker_that_is_stopped_for_less_than_the_silence_limit_runs_its_task() {
+    let (launcher, file) = apart("stopped-for-less");
+    let pool = pool(launcher.silence_limit(Duration::from_secs(30)));
+    let worker = pid(&pool);
+    signal(worker, libc::SIGSTOP);
+    let task = pool.submit(double, 4).unwrap();
+    // Longer than a worker of this machine may take to begin a task.
+    let early = task.result_timeout(Duration::from_secs(12)).cloned();
+    signal(worker, libc::SIGCONT);
+    assert!(matches!(early, Err(Error::Timeout { .. })), "{early:?}");
+    assert_eq!(*task.result().unwrap(), 8);
+    assert_eq!(pid(&pool), worker);
     let _ = fs::remove_file(file);
 }
 

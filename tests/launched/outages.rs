@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use concurrent_futures::{Error, Launcher, ProcessFuture, ProcessPoolExecutor};
 
 use crate::engines::{SOON, children, engine, marked, run, sleep_long, variables, wait_for_ends};
-use crate::fixture::{LIMIT, double};
+use crate::fixture::{Gate, LIMIT, double, hold};
 use crate::launcher::{named, pool, wait_until};
 
 /// Returns the tests, if the network can be cut.
@@ -121,20 +121,29 @@ fn a_network_that_is_down_past_the_limit_fails_the_begun_task_alone() {
 
 fn a_network_that_is_down_for_a_part_of_the_limit_fails_nothing() {
     let (launcher, _) = marked();
-    // TCP tries again after pauses that double, so it may need as long again to see that
-    // the network is back.
-    let launcher = launcher.silence_limit(4 * OUTAGE);
-    let pool = pool(launcher.workers(2));
+    // TCP tries again after pauses that double, so bytes may arrive only when the network
+    // was down for twice as long. The last bytes before that are as old as a ping.
+    let launcher = launcher.silence_limit(OUTAGE * 5 / 2);
+    let pool = pool(launcher.workers(3));
+    let mut gate = Gate::new();
+    let tasks = [0; 3].map(|n| pool.submit(hold, (gate.port(), n)).unwrap());
+    gate.wait_for(3);
+    gate.open();
+    for task in tasks {
+        assert_eq!(task.result_timeout(LIMIT).unwrap(), &0);
+    }
     let sleeps = |seconds| {
         thread::sleep(Duration::from_secs(seconds));
         seconds
     };
     // One ends without the network, the other one after it is back.
     let tasks = [10, 35].map(|seconds| pool.submit(sleeps, seconds).unwrap());
-    let next = pool.submit(double, 4).unwrap();
     wait_until("they run", || pool.stats().running == 2);
     let pids = pool.stats().pids;
-    Cut::new().end();
+    let cut = Cut::new();
+    // For the idle worker.
+    let next = pool.submit(double, 4).unwrap();
+    cut.end();
     for (task, seconds) in tasks.iter().zip([10, 35]) {
         assert_eq!(task.result_timeout(LIMIT).unwrap(), &seconds);
     }

@@ -39,7 +39,7 @@
 use std::time::{Duration, Instant};
 
 use super::error_output::ErrorOutput;
-use super::progress::Progress;
+use super::progress::{self, Progress};
 use crate::process::launcher::Launcher;
 
 pub(super) struct Launched {
@@ -163,6 +163,12 @@ impl Launched {
     /// Records that bytes have arrived, or that the command has taken bytes.
     pub(super) fn has_moved(&mut self, now: Instant) {
         self.silence = Progress::within(self.silence_limit, now);
+    }
+
+    /// Returns the time limit for a step of the worker that begins now. The connection may
+    /// be down for the silence limit, and the worker learns of the step only after that.
+    pub(super) fn progress_from(&self, now: Instant) -> Progress {
+        Progress::within(progress::LIMIT.saturating_add(self.silence_limit), now)
     }
 
     /// Returns the time of the next check of the connection.

@@ -17,6 +17,9 @@
 //! Its last check remains as long as no offer is open, because other workers may have been
 //! faster.
 //!
+//! A launched worker has its silence limit in addition, because the connection may be down
+//! for as long.
+//!
 //! The limit counts checks as well as time. If this process and its workers are frozen
 //! together and later thawed, most of the checks still remain, and the supervisor does not
 //! kill the workers. After the first check, a worker counts as *late*: an idle worker that
@@ -35,6 +38,9 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 /// The number of checks without progress after which the supervisor kills the worker.
 const CHECKS: u32 = 5;
 
+/// The time of these checks.
+pub(super) const LIMIT: Duration = INTERVAL.saturating_mul(CHECKS);
+
 #[derive(Debug)]
 pub(super) struct Progress {
     interval: Duration,
@@ -44,7 +50,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn from(now: Instant) -> Self {
-        Self::within(CHECKS * INTERVAL, now)
+        Self::within(LIMIT, now)
     }
 
     /// Returns a limit of another length.

@@ -310,7 +310,7 @@ impl WorkerHandle {
     pub(super) fn expect_start(&mut self, in_flight: InFlight, now: Instant) {
         self.activity = WorkerState::Busy(in_flight);
         self.take_limit = None;
-        self.progress = Some(Progress::from(now)).filter(|_| !self.is_rank());
+        self.progress = self.progress_from(now);
         self.says_waiting = false;
         self.checks = self.end.is_shared().then(|| Checks::from(now));
     }
@@ -747,8 +747,16 @@ impl WorkerHandle {
     /// Starts the time limit in which the worker has to start the task that the pool sent,
     /// or to send the remaining bytes of a frame.
     pub(super) fn expect_progress(&mut self) {
-        let now = Instant::now();
-        self.progress = Some(Progress::from(now)).filter(|_| !self.is_rank());
+        self.progress = self.progress_from(Instant::now());
+    }
+
+    /// Returns the time limit of the worker for a step that begins now.
+    fn progress_from(&self, now: Instant) -> Option<Progress> {
+        match &self.launched {
+            _ if self.is_rank() => None,
+            Some(launched) => Some(launched.progress_from(now)),
+            None => Some(Progress::from(now)),
+        }
     }
 
     /// Returns `true` if the worker is a rank of an MPI job. Such a worker has no time limits:
