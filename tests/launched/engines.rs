@@ -16,7 +16,7 @@ use concurrent_futures::{
 
 use crate::ending::{is_alive, signal};
 use crate::fixture::{Gate, LIMIT, hold};
-use crate::launcher::{command, named, pool, wait_until, words};
+use crate::launcher::{LAUNCHER, command, named, pool, wait_until, words};
 
 /// Returns the tests for the engine of `ci/cluster` that runs, if one does.
 pub(crate) fn tests() -> Vec<(&'static str, fn())> {
@@ -285,15 +285,17 @@ pub(crate) fn be_a_parent() {
 }
 
 /// A parent with two busy workers, and the processes that it has here and elsewhere.
-struct Parent {
+pub(crate) struct Parent {
     process: std::process::Child,
-    offspring: Vec<u32>,
+    pub(crate) offspring: Vec<u32>,
 }
 
 impl Parent {
-    fn new(limit: Duration) -> Self {
+    /// Starts a parent whose launcher has these words and this silence limit.
+    pub(crate) fn new(words: &str, limit: Duration) -> Self {
         let mut process = Command::new(env::current_exe().unwrap())
             .env(PARENT, limit.as_secs().to_string())
+            .env(LAUNCHER, words)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -315,7 +317,7 @@ impl Parent {
     }
 
     /// Kills the parent.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -323,7 +325,7 @@ impl Parent {
 
 fn nothing_is_left_of_a_parent_that_was_killed() {
     // Not the limit ends them.
-    let mut parent = Parent::new(LIMIT);
+    let mut parent = Parent::new(&words(), LIMIT);
     let begin = Instant::now();
     parent.kill();
     wait_for_ends(begin + SOON, &parent.offspring);

@@ -10,7 +10,7 @@ use concurrent_futures::{
 use crate::fixture::{Fixture, note_start, refuse_to_start};
 
 /// The variable with the words of the command.
-const LAUNCHER: &str = "CONCURRENT_FUTURES_TEST_LAUNCHER";
+pub(crate) const LAUNCHER: &str = "CONCURRENT_FUTURES_TEST_LAUNCHER";
 
 /// Returns `true` if the tests run with the usual command.
 pub(crate) fn is_usual() -> bool {

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, Launcher, ProcessFuture, ProcessPoolExecutor};
 
-use crate::engines::{SOON, children, engine, marked, run, sleep_long, variables, wait_for_ends};
+use crate::engines::{
+    Parent, SOON, children, engine, marked, run, sleep_long, variables, wait_for_ends,
+};
 use crate::fixture::{Gate, LIMIT, double, hold};
-use crate::launcher::{named, pool, wait_until};
+use crate::launcher::{named, pool, wait_until, words};
 
 /// Returns the tests, if the network can be cut.
 pub(crate) fn tests() -> Vec<(&'static str, fn())> {
@@ -19,6 +21,7 @@ pub(crate) fn tests() -> Vec<(&'static str, fn())> {
     named![
         a_network_that_is_down_past_the_limit_fails_the_begun_task_alone,
         a_network_that_is_down_for_a_part_of_the_limit_fails_nothing,
+        nothing_is_left_of_a_parent_that_was_killed_without_a_network,
     ]
 }
 
@@ -151,4 +154,13 @@ fn a_network_that_is_down_for_a_part_of_the_limit_fails_nothing() {
     let stats = pool.stats();
     assert_eq!((stats.failed, stats.replaced), (0, 0), "{stats:?}");
     assert_eq!(stats.pids, pids);
+}
+
+fn nothing_is_left_of_a_parent_that_was_killed_without_a_network() {
+    // The client alone cannot know that its parent is gone: its last words do not arrive.
+    let option = " ssh -o ServerAliveInterval=1 -o ServerAliveCountMax=2 ";
+    let mut parent = Parent::new(&words().replace(" ssh ", option), SHORT);
+    let cut = Cut::new();
+    parent.kill();
+    wait_for_ends(cut.begin + SHORT + SOON, &parent.offspring);
 }
