@@ -102,18 +102,12 @@ impl TaskOptions {
 
     /// Returns the name, which is the only option that a task in this process supports.
     pub(crate) fn in_process(&self) -> Result<Option<Arc<str>>, Error> {
-        if self.time_limit.is_some() {
-            return Err(Error::invalid_argument(
-                "time_limit: a function that runs in this process cannot be ended; \
-                 use `result_timeout` to end the wait",
-            ));
-        }
-        if self.retries.is_some_and(|times| times > 0) {
-            return Err(Error::invalid_argument(
-                "retries: a task in this process is not lost with its worker; \
-                 leave it at 0",
-            ));
-        }
+        self.refuse_all_but_the_name(
+            "time_limit: a function that runs in this process cannot be ended; \
+             use `result_timeout` to end the wait",
+            "retries: a task in this process is not lost with its worker; \
+             leave it at 0",
+        )?;
         Ok(self.name.clone())
     }
 
@@ -121,16 +115,21 @@ impl TaskOptions {
     /// rank of an MPI job supports.
     #[cfg(feature = "mpi")]
     pub(crate) fn in_rank(&self) -> Result<(), Error> {
+        self.refuse_all_but_the_name(
+            "time_limit: a rank of an MPI job cannot be ended alone; use `result_timeout` to end the \
+             wait",
+            "retries: an MPI job ends with its first rank; leave it at 0",
+        )
+    }
+
+    /// Returns an error, for the first or the second reason, if there is a time limit or if
+    /// there are retries.
+    fn refuse_all_but_the_name(&self, time_limit: &str, retries: &str) -> Result<(), Error> {
         if self.time_limit.is_some() {
-            return Err(Error::invalid_argument(
-                "time_limit: a rank of an MPI job cannot be ended alone; use `result_timeout` to end \
-                 the wait",
-            ));
+            return Err(Error::invalid_argument(time_limit));
         }
         if self.retries.is_some_and(|times| times > 0) {
-            return Err(Error::invalid_argument(
-                "retries: an MPI job ends with its first rank; leave it at 0",
-            ));
+            return Err(Error::invalid_argument(retries));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
@@ -10,6 +11,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 use rustix::system::uname;
+use rustix::thread::set_current_timer_slack;
 
 /// Returns `true` if the program was started with rights that its caller does not have
 /// (setuid, capabilities). A program with such rights must not trust its arguments and
@@ -41,6 +43,16 @@ pub(crate) fn set_variables(variables: &[(OsString, OsString)]) -> bool {
         unsafe { std::env::set_var(name, value) };
     }
     can_set
+}
+
+/// Lets a short sleep of the current thread last at most 1 us longer than it should. The
+/// kernel's default is 50 us.
+///
+/// # Errors
+///
+/// Returns the error of the system call. The sleeps are longer then.
+pub(crate) fn use_short_timer_slack() -> io::Result<()> {
+    Ok(set_current_timer_slack(NonZeroU64::new(1000))?)
 }
 
 /// Returns the name of this machine.

@@ -9,10 +9,6 @@ use super::pool_state::PoolState;
 pub(super) struct Ranks;
 
 impl Ranks {
-    pub(super) fn are_there(&self) -> bool {
-        false
-    }
-
     pub(super) fn must_wake(&self) -> bool {
         false
     }

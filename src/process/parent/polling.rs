@@ -37,7 +37,7 @@ pub(super) fn poll(pool: PoolId, is_there: &dyn Fn() -> bool) -> bool {
     let Some(pool) = super::find(pool) else {
         return spin::poll(is_there);
     };
-    if pool.ranks.are_there() {
+    if pool.config.has_ranks() {
         // The supervisor looks for the messages of ranks, and two threads find none sooner.
         return is_there();
     }

@@ -20,11 +20,6 @@ use crate::sys::patience::Patience;
 /// next task may come soon.
 const LINGERING: Duration = Duration::from_millis(1);
 
-const NOW: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
-
 /// The MPI job whose ranks are the workers of a pool, if they are.
 pub(super) struct Ranks {
     pub(super) mpi: Option<&'static Mpi>,
@@ -40,10 +35,6 @@ impl Ranks {
             patience: Mutex::new(Patience::default()),
             is_alert: AtomicBool::new(true),
         }
-    }
-
-    pub(super) fn are_there(&self) -> bool {
-        self.mpi.is_some()
     }
 
     /// Returns `true` if a thread that has sent a message to a rank has to wake the
@@ -75,7 +66,8 @@ impl Ranks {
         looks: bool,
         is_ready: &dyn Fn() -> bool,
     ) -> rustix::io::Result<usize> {
-        let timespec = |limit: Option<Duration>| limit.and_then(|limit| limit.try_into().ok());
+        let timespec =
+            |limit: Option<Duration>| limit.and_then(|limit| Timespec::try_from(limit).ok());
         let Some(mpi) = self.mpi.filter(|_| looks) else {
             return poll(polled, timespec(limit).as_ref());
         };
@@ -85,13 +77,13 @@ impl Ranks {
             mpi.progress();
             if is_ready() {
                 patience.begin_anew();
-                return poll(polled, Some(&NOW));
+                return poll(polled, timespec(Some(Duration::ZERO)).as_ref());
             }
             let now = Instant::now();
             let left = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(now - begun));
             let pause = patience.pause(now);
             if left.is_zero() {
-                return poll(polled, Some(&NOW));
+                return poll(polled, timespec(Some(Duration::ZERO)).as_ref());
             }
             if pause.is_zero() {
                 yield_now();

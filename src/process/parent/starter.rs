@@ -81,13 +81,11 @@ impl Starter {
     /// Starts a worker, by the launcher with this index if there is one. The worker waits for
     /// its first messages ([`WorkerHandle::send_first`]).
     pub(super) fn start(&self, number: usize, launcher: Option<usize>) -> io::Result<WorkerHandle> {
+        #[cfg(feature = "mpi")]
+        if let (Some(mpi), Some(index)) = (self.mpi, launcher) {
+            return self.start_in_rank(mpi, number, index);
+        }
         match launcher {
-            #[cfg(feature = "mpi")]
-            Some(index) => match self.mpi {
-                Some(mpi) => self.start_in_rank(mpi, number, index),
-                None => self.start_by_command(number, index),
-            },
-            #[cfg(not(feature = "mpi"))]
             Some(index) => self.start_by_command(number, index),
             None => self.start_here(number),
         }
@@ -107,12 +105,7 @@ impl Starter {
         let mut handle = WorkerHandle::new(process, end);
         handle.launched = Some(Launched::new(index, launcher, Some(errors)));
         handle.set_deadline_in(launcher.start_limit);
-        handle.first = Some(FirstMessages {
-            hello: hello.frame(),
-            rings: None,
-            offers: None,
-            initialize: self.initialize.clone(),
-        });
+        handle.first = Some(self.first_messages(&hello));
         Ok(handle)
     }
 
@@ -135,12 +128,7 @@ impl Starter {
         let mut launched = Launched::new(index, &self.launchers[index], None);
         launched.is_connected = true;
         handle.launched = Some(launched);
-        handle.first = Some(FirstMessages {
-            hello: self.hello(number, None).frame(),
-            rings: None,
-            offers: None,
-            initialize: self.initialize.clone(),
-        });
+        handle.first = Some(self.first_messages(&self.hello(number, None)));
         Ok(handle)
     }
 
@@ -164,12 +152,21 @@ impl Starter {
         let mut handle = WorkerHandle::new(process, ParentEnd::new(parent_end, rings));
         let offers = self.offers.as_ref();
         handle.first = Some(FirstMessages {
-            hello: hello.frame(),
             rings: file,
             offers: offers.map(|(_, files)| Arc::clone(files)),
-            initialize: self.initialize.clone(),
+            ..self.first_messages(&hello)
         });
         Ok(handle)
+    }
+
+    /// Returns the first messages to a worker that shares no memory.
+    fn first_messages(&self, hello: &Hello) -> FirstMessages {
+        FirstMessages {
+            hello: hello.frame(),
+            rings: None,
+            offers: None,
+            initialize: self.initialize.clone(),
+        }
     }
 
     fn hello(&self, number: usize, rings: Option<u64>) -> Hello {

@@ -11,7 +11,6 @@
 //! remaining replies from the socket. Only then does the supervisor put the worker's task
 //! back into the queue or make the task fail.
 
-use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -19,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::thread::set_current_timer_slack;
 
 use super::launched::Launched;
 use super::offered_tasks::OfferedTasks;
@@ -33,6 +31,7 @@ use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use super::worker_starts::are_ranks_busy;
 use crate::error::End;
 use crate::process::transport::{SCRIBBLED, Watch};
+use crate::sys::current_process::use_short_timer_slack;
 use crate::sys::spin::{self, spin};
 
 /// The time between two checks of a worker's process on a system that has no descriptor for
@@ -56,9 +55,6 @@ pub(super) const STACK: usize = 2 << 20;
 /// wake it meanwhile, and it reads many messages at once. A message that arrives during a
 /// nap is read later by so much, but only while tasks wait for a worker.
 const NAP: Duration = Duration::from_micros(100);
-
-/// The time in nanoseconds by which a nap may last longer. The kernel's default is 50 us.
-const TIMER_SLACK: u64 = 1000;
 
 /// The longest time for which the end of a pool waits for the copies of what launched workers
 /// have printed.
@@ -85,7 +81,7 @@ struct Watched {
 /// left.
 pub(super) fn main(pool: &Arc<Pool>) {
     // A nap is meant to be short, and an error only means that it is longer.
-    let _ = set_current_timer_slack(NonZeroU64::new(TIMER_SLACK));
+    let _ = use_short_timer_slack();
     let mut naps = false;
     let mut state = pool.lock();
     loop {
@@ -233,6 +229,8 @@ fn sleep(
     looks: bool,
 ) -> Vec<Happened> {
     let mut polled = vec![PollFd::new(&pool.wake_fd, PollFlags::IN)];
+    // Takes the place of a descriptor that is not there, or not to be watched.
+    let nothing = || PollFd::from_borrowed_fd(pool.wake_fd.as_fd(), PollFlags::empty());
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
     if matches!(rest, Rest::Nap | Rest::Burst) {
         limit = Some(limit.map_or(NAP, |limit| limit.min(NAP)));
@@ -246,27 +244,18 @@ fn sleep(
             Some(channel) => polled.push(PollFd::new(channel, flags | PollFlags::IN)),
             // `wake_fd` takes the place of the closed socket, because `poll` would report a
             // closed socket at each call, and of the descriptor that a rank does not have.
-            None => polled.push(PollFd::from_borrowed_fd(
-                pool.wake_fd.as_fd(),
-                PollFlags::empty(),
-            )),
+            None => polled.push(nothing()),
         }
         match worker.process.descriptor() {
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
             // The messages of a rank tell of its end.
-            None if worker.watch.descriptor().is_none() => polled.push(PollFd::from_borrowed_fd(
-                pool.wake_fd.as_fd(),
-                PollFlags::empty(),
-            )),
+            None if worker.watch.descriptor().is_none() => polled.push(nothing()),
             // `wake_fd` takes the place of the process's descriptor, because the system has
             // no descriptors for processes.
             None => {
                 let interval = POLL_INTERVALS[usize::from(!worker.is_eof)];
                 limit = Some(limit.map_or(interval, |limit| limit.min(interval)));
-                polled.push(PollFd::from_borrowed_fd(
-                    pool.wake_fd.as_fd(),
-                    PollFlags::empty(),
-                ));
+                polled.push(nothing());
             }
         }
     }

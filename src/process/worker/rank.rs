@@ -6,11 +6,8 @@
 //! (`parent/sent_ahead.rs`). The helper sleeps while no task runs.
 
 use std::io;
-use std::num::NonZeroU64;
 use std::thread::{self, JoinHandle, sleep, yield_now};
 use std::time::{Duration, Instant};
-
-use rustix::thread::set_current_timer_slack;
 
 use super::answers::{Answers, Output};
 use super::connection::MOST_KEPT;
@@ -44,14 +41,11 @@ const HELPER_LOOKS: u32 = 20;
 /// The stack size of the helper, in bytes. This size is enough to run a signal handler.
 const HELPER_STACK: usize = 256 << 10;
 
-/// The time in nanoseconds by which a pause may last longer. The kernel's default is 50 us.
-const TIMER_SLACK: u64 = 1000;
-
 /// Runs the workers of this rank, one for each pool that takes the rank, until rank 0 ends the
 /// job. Then ends the process.
 pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
     // An error only means that pauses are longer.
-    let _ = set_current_timer_slack(NonZeroU64::new(TIMER_SLACK));
+    let _ = current_process::use_short_timer_slack();
     watch_panics();
     // The connection is leaked, because two threads use it until the process ends.
     let connection = &*Box::leak(Box::new(RankConnection::new(mpi)));
