@@ -36,10 +36,20 @@ pub(crate) struct Place {
     pub(crate) launcher: String,
     /// The name of the worker's host, if the worker has said it.
     pub(crate) host: Option<String>,
-    /// `true` if the program had begun on the other side.
-    pub(crate) is_connected: bool,
+    pub(crate) stage: StartStage,
     /// The last lines that the launcher's command has written.
     pub(crate) last_lines: Option<String>,
+}
+
+/// The stage that the start of a launcher's worker has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartStage {
+    /// The command has not started the program yet.
+    Connecting,
+    /// The command copies the program to the other side.
+    Copying,
+    /// The program has begun on the other side.
+    Begun,
 }
 
 /// The phase of a worker's life in which the worker ended.
@@ -113,10 +123,10 @@ impl WorkerDeath {
         let Parts {
             end, place, note, ..
         } = &*self.0;
-        let is_connected = place.as_ref().is_some_and(|place| place.is_connected);
-        let stage = match is_connected {
-            true => "after its program had begun",
-            false => "before its program began",
+        let stage = match place.as_ref().map(|place| place.stage) {
+            Some(StartStage::Begun) => "after its program had begun",
+            Some(StartStage::Copying) => "while its program was copied",
+            Some(StartStage::Connecting) | None => "before its program began",
         };
         let lines = place.as_ref().and_then(|place| place.last_lines.as_ref());
         let notes = [note.as_ref(), lines].into_iter().flatten();

@@ -23,7 +23,7 @@ pub use self::death::WorkerDeath;
     not(target_os = "linux"),
     expect(unused_imports, reason = "workers die where there are processes")
 )]
-pub(crate) use self::death::{End, Loss, Moment, Parts as DeathParts, Place};
+pub(crate) use self::death::{End, Loss, Moment, Parts as DeathParts, Place, StartStage};
 #[cfg_attr(
     not(target_os = "linux"),
     expect(unused_imports, reason = "it is made where there are processes")

@@ -40,7 +40,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 ///
 /// A worker that a launcher starts begins in [`init`](crate::init), so `main` has to call
 /// `init` first. The other side needs the same build of the program
-/// ([`program`](Self::program)), and `env` in its search path.
+/// ([`program`](Self::program)) or a place for a copy of it ([`stage`](Self::stage)), and `env`
+/// in its search path.
 ///
 /// If the connection to a worker ends, the worker ends, and the task that it had begun fails
 /// with [`Error::WorkerDied`], or is begun again if it has retries. The pool starts another
@@ -72,6 +73,7 @@ pub struct Launcher {
     pub(super) workers: usize,
     pub(super) program: Option<PathBuf>,
     pub(super) through_shell: Option<bool>,
+    pub(super) stages: bool,
     pub(super) start_limit: Duration,
     pub(super) silence_limit: Duration,
     pub(super) in_flight: Option<usize>,
@@ -93,6 +95,7 @@ impl Launcher {
             workers: 1,
             program: None,
             through_shell: None,
+            stages: false,
             start_limit: START_LIMIT,
             silence_limit: SILENCE_LIMIT,
             in_flight: None,
@@ -145,7 +148,7 @@ impl Launcher {
     }
 
     /// Sets the path of this program on the other side. The default is the path of this
-    /// program here.
+    /// program here, or that of a copy ([`stage`](Self::stage)).
     ///
     /// The file has to be the same build as this program. A worker that finds another build
     /// says so, and the launcher is left out.
@@ -159,6 +162,44 @@ impl Launcher {
     /// ```
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.program = Some(path.into());
+        self
+    }
+
+    /// Sets if the command first copies this program to the other side, unless the copy is
+    /// there already. The default is `false`.
+    ///
+    /// The copy is a file of the folder `concurrent-futures` in `$XDG_CACHE_HOME`, or in
+    /// `$HOME/.cache`, of the other side. Its name is that of the program and a hash of the
+    /// program's bytes, so another build is another file. With [`program`](Self::program),
+    /// the copy lies at this path, to which the hash is added. Copies in the cache from which
+    /// no worker was started for a week are removed when a program is copied to the same
+    /// folder.
+    ///
+    /// The other side needs a POSIX shell, which runs as `sh`, and its usual programs (`head`,
+    /// `wc`, `find`). It must run programs for the same kind of processor, and have the shared
+    /// libraries that the program needs. The first worker of the launcher starts alone, so
+    /// that the program is copied once. The copy of a program may take any time, but
+    /// [`start_limit`](Self::start_limit) is the longest time in which nothing of it is taken.
+    ///
+    /// ```
+    /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
+    ///
+    /// concurrent_futures::init();
+    /// let cache = std::env::temp_dir().join(format!("cache-{}", std::process::id()));
+    /// let variable = format!("XDG_CACHE_HOME={}", cache.display());
+    /// let executor = ProcessPoolExecutor::builder()
+    ///     // On another host: `["ssh", "node1"]`.
+    ///     .launcher(Launcher::command(["env", &variable]).stage(true))
+    ///     .build()?;
+    /// let path = executor.submit(|()| std::env::current_exe().ok(), ())?.into_result()?;
+    /// let here = std::env::current_exe().ok();
+    /// assert!(path.is_some() && path != here, "the worker runs the copy");
+    /// # executor.shutdown();
+    /// # std::fs::remove_dir_all(cache).expect("the copy lies there");
+    /// # Ok::<(), concurrent_futures::Error>(())
+    /// ```
+    pub fn stage(mut self, yes: bool) -> Self {
+        self.stages = yes;
         self
     }
 

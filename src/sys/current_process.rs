@@ -13,6 +13,9 @@ use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 use rustix::system::uname;
 use rustix::thread::set_current_timer_slack;
 
+/// The path of the program that this process runs, also if its file was removed or replaced.
+pub(crate) const PROGRAM: &str = "/proc/self/exe";
+
 /// Returns `true` if the program was started with rights that its caller does not have
 /// (setuid, capabilities). A program with such rights must not trust its arguments and
 /// environment.

@@ -20,7 +20,7 @@ use rustix::stdio::{stdin, stdout};
 
 use super::channel::Channel;
 use super::checked::Checked;
-use super::current_process::move_above_stdio;
+use super::current_process::{PROGRAM, move_above_stdio};
 
 /// The process that created the socket on descriptor 0, as the kernel reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ fn runs_our_program(number: u32) -> io::Result<bool> {
         let found = fs::metadata(path)?;
         io::Result::Ok((found.dev(), found.ino()))
     };
-    let ours = file(Path::new("/proc/self/exe"))?;
+    let ours = file(Path::new(PROGRAM))?;
     let whole = PathBuf::from(format!("/proc/{number}"));
     let theirs = file(&whole.join("exe")).or_else(|error| {
         if error.kind() != io::ErrorKind::NotFound {

@@ -53,9 +53,7 @@ pub(crate) fn marked() -> (Launcher, String) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mark = format!("{MARK}={}-{number}", std::process::id());
-    let goes_by_ssh = matches!(engine().as_deref(), Some("ssh" | "far"));
-    let launcher = command(&format!("env {mark} {}", words())).through_shell(goes_by_ssh);
-    (launcher, mark)
+    (command(&format!("env {mark} {}", words())), mark)
 }
 
 /// Returns the ids of the processes whose parent has this id.

@@ -27,10 +27,16 @@ pub(crate) fn launcher() -> Launcher {
     command(&words())
 }
 
-/// Returns a launcher with these words, which are separated by spaces.
+/// Returns a launcher with these words, which are separated by spaces. A busy machine may
+/// start many workers at once.
 pub(crate) fn command(words: &str) -> Launcher {
-    // A busy machine may start many workers at once.
-    Launcher::command(words.split(' ')).start_limit(Duration::from_secs(100))
+    let launcher = Launcher::command(words.split(' ')).start_limit(Duration::from_secs(100));
+    // A network of the tests has words in front of `ssh`.
+    let has_shell = words.split(' ').any(|word| word == "ssh");
+    if has_shell {
+        return launcher.through_shell(true);
+    }
+    launcher
 }
 
 /// Returns a launcher that runs a script of the shell, which finds the words that start the

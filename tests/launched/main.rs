@@ -77,6 +77,7 @@ mod launcher;
 mod outages;
 mod places;
 mod relaying;
+mod staging;
 mod starting;
 
 use std::panic::{set_hook, take_hook};
@@ -131,11 +132,13 @@ fn main() -> ExitCode {
         places::tests(),
         ahead::tests(),
         engines::tests(),
+        staging::tests(),
     ];
     let mut tests = contract.concat();
     // These tests need commands that do what they should not.
     if launcher::is_usual() {
         tests.extend(starting::tests());
+        tests.extend(staging::tests_of_commands());
         tests.extend(ending::tests());
         tests.extend(relaying::tests());
     }

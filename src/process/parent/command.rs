@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 
 use super::error_output::ErrorOutput;
 use super::process_handle::Process;
+use super::staging::StagedProgram;
 use crate::error::StartFailure;
 use crate::process::launcher::Launcher;
 use crate::process::transport::ParentEnd;
@@ -23,13 +24,17 @@ use crate::process::wire::marker::{ELSEWHERE, VARIABLE};
 use crate::sys::channel;
 use crate::sys::shortage::Shortage;
 
-/// Runs the command of a launcher.
+/// Runs the command of a launcher. The command first copies this program to the other side if
+/// `staged` is that program.
 ///
 /// # Errors
 ///
 /// Returns an error if the command's first word names no program, or if the system lacks a
 /// resource.
-pub(super) fn start(launcher: &Launcher) -> io::Result<(Process, ParentEnd, ErrorOutput)> {
+pub(super) fn start(
+    launcher: &Launcher,
+    staged: Option<&StagedProgram>,
+) -> io::Result<(Process, ParentEnd, ErrorOutput)> {
     let (first, others) = launcher
         .words
         .split_first()
@@ -38,7 +43,7 @@ pub(super) fn start(launcher: &Launcher) -> io::Result<(Process, ParentEnd, Erro
     let mut command = Command::new(first);
     command
         .args(others)
-        .args(words_of_program(launcher)?)
+        .args(words_of_program(launcher, staged)?)
         .stdin(Stdio::from(child_end.try_clone()?))
         .stdout(Stdio::from(child_end))
         .stderr(Stdio::piped())
@@ -47,7 +52,11 @@ pub(super) fn start(launcher: &Launcher) -> io::Result<(Process, ParentEnd, Erro
     let errors = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let process = Process::new(child)?;
     match ErrorOutput::new(errors) {
-        Ok(errors) => Ok((process, ParentEnd::through_command(parent_end), errors)),
+        Ok(errors) => Ok((
+            process,
+            ParentEnd::through_command(parent_end, staged.is_some()),
+            errors,
+        )),
         Err(error) => {
             process.kill_and_wait();
             Err(error)
@@ -56,20 +65,20 @@ pub(super) fn start(launcher: &Launcher) -> io::Result<(Process, ParentEnd, Erro
 }
 
 /// Returns the words that follow those of the command: they start this program as a worker.
-fn words_of_program(launcher: &Launcher) -> io::Result<[OsString; 3]> {
-    let program = match &launcher.program {
-        Some(program) => program.clone(),
-        None => own_program()?,
+fn words_of_program(
+    launcher: &Launcher,
+    staged: Option<&StagedProgram>,
+) -> io::Result<Vec<OsString>> {
+    let assignment = format!("{VARIABLE}={ELSEWHERE}");
+    let words = match (staged, &launcher.program) {
+        (Some(staged), _) => staged.words(launcher, &assignment),
+        (None, Some(program)) => vec!["env".into(), assignment.into(), program.into()],
+        (None, None) => vec!["env".into(), assignment.into(), own_program()?.into()],
     };
-    let program = match launcher.goes_through_shell() {
-        true => quoted(program.as_os_str()),
-        false => program.into_os_string(),
-    };
-    Ok([
-        "env".into(),
-        format!("{VARIABLE}={ELSEWHERE}").into(),
-        program,
-    ])
+    Ok(match launcher.goes_through_shell() {
+        true => words.iter().map(|word| quoted(word)).collect(),
+        false => words,
+    })
 }
 
 /// Returns the path of this program. The builder has checked a path that the user named.
@@ -153,7 +162,7 @@ mod tests {
     fn the_path_is_quoted_only_for_a_shell() {
         let words = |command| {
             let launcher = Launcher::command([command]).program("/a b");
-            words_of_program(&launcher).unwrap()[2].clone()
+            words_of_program(&launcher, None).unwrap()[2].clone()
         };
         assert_eq!(words("ssh"), "'/a b'");
         assert_eq!(words("srun"), "/a b");
@@ -161,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_command_that_is_not_there_is_named() {
-        let error = start(&Launcher::command(["/no/such/command"]))
+        let error = start(&Launcher::command(["/no/such/command"]), None)
             .err()
             .unwrap();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);

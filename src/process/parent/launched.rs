@@ -32,7 +32,8 @@
 //!
 //! | stage | ends with | if it fails, the error says |
 //! |---|---|---|
-//! | connect | the greeting | the end of the command, and its last lines |
+//! | connect | the greeting, or the request for the program | the end of the command, and its last lines |
+//! | copy, if the program was requested (`staging.rs`) | the greeting | the same |
 //! | begin | `Ready` | the worker's reason, or the end of the command |
 //! | initialize | `Initialized` | as for any worker |
 
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use super::error_output::ErrorOutput;
 use super::progress::{self, Progress};
+use crate::error::StartStage;
 use crate::process::launcher::Launcher;
 
 pub(super) struct Launched {
@@ -50,8 +52,7 @@ pub(super) struct Launched {
     /// The pid of the worker on its host, and the name of the host. Empty before `Ready`.
     pub(super) pid: u32,
     pub(super) host: String,
-    /// `true` once the greeting has arrived.
-    pub(super) is_connected: bool,
+    pub(super) stage: StartStage,
     /// `true` once the pool has closed the connection of a command that still connects.
     pub(super) is_hung_up: bool,
     pub(super) start_limit: Duration,
@@ -125,7 +126,7 @@ impl Launched {
             errors,
             pid: 0,
             host: String::new(),
-            is_connected: false,
+            stage: StartStage::Connecting,
             is_hung_up: false,
             start_limit: launcher.start_limit,
             silence_limit,

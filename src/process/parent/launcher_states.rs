@@ -21,6 +21,9 @@
 //! begin, because it is another build of the program for example, makes its launcher left
 //! out at once.
 //!
+//! A launcher that copies the program starts its first worker alone. The other ones, which
+//! follow when it is ready, then find the copy.
+//!
 //! Among the launchers that may start a worker, the one that has the smallest part of its
 //! workers comes first, so that the hosts get busy together.
 
@@ -51,6 +54,8 @@ pub(super) struct LauncherState {
     /// The number of living workers that have been ready.
     ready: usize,
     is_proven: bool,
+    /// `true` if the launcher copies the program, and no worker has been ready.
+    starts_alone: bool,
     /// The number of starts in a row that have failed, and the times of the first and the
     /// last of them.
     pub(super) failures: u32,
@@ -65,6 +70,7 @@ impl LauncherState {
     fn room(&self) -> usize {
         match self.left_out {
             Some(_) => 0,
+            None if self.starts_alone => 1_usize.saturating_sub(self.living),
             None => self.workers.saturating_sub(self.living),
         }
     }
@@ -83,6 +89,7 @@ impl LauncherStates {
             living: 0,
             ready: 0,
             is_proven: false,
+            starts_alone: launcher.stages,
             failures: 0,
             failing: None,
             not_before: None,
@@ -136,6 +143,7 @@ impl LauncherStates {
     /// Records that a worker of the launcher can begin tasks.
     pub(super) fn is_ready(&mut self, index: usize) {
         self.0[index].ready += 1;
+        self.0[index].starts_alone = false;
     }
 
     /// Records that a worker of the launcher has begun its first task.
@@ -223,6 +231,34 @@ mod tests {
         assert_eq!(
             (states.next(now), states.count_startable(now)),
             (Some(1), 1)
+        );
+    }
+
+    #[test]
+    fn the_first_worker_of_a_launcher_that_copies_the_program_starts_alone() {
+        let launcher = Launcher::command(["ssh"]).workers(3).stage(true);
+        let mut states = LauncherStates::new(&[launcher]);
+        let now = Instant::now();
+        for _ in 0..2 {
+            assert_eq!(
+                (states.next(now), states.count_startable(now)),
+                (Some(0), 1)
+            );
+            states.starts(0);
+            assert_eq!((states.next(now), states.count_startable(now)), (None, 0));
+            states.ended(0, false, None, now);
+        }
+        states.starts(0);
+        states.is_ready(0);
+        assert_eq!(
+            (states.next(now), states.count_startable(now)),
+            (Some(0), 2)
+        );
+        // The copy stays.
+        states.ended(0, true, None, now);
+        assert_eq!(
+            (states.next(now), states.count_startable(now)),
+            (Some(0), 3)
         );
     }
 

@@ -39,6 +39,7 @@ mod ranks;
 mod recalls;
 mod sent_ahead;
 mod shutdown;
+mod staging;
 mod starter;
 mod stats;
 mod submit;

@@ -49,6 +49,7 @@ use super::offered_tasks::OfferedTasks;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
 use super::ranks::Ranks;
+use super::staging::StagedProgram;
 use super::starter::Starter;
 use crate::completion::{PoolId, new_pool_id};
 use crate::error::Error;
@@ -121,11 +122,17 @@ impl Pool {
                  `main`",
             ));
         }
+        let staged = match launchers.iter().any(|launcher| launcher.stages) {
+            true => StagedProgram::open().map(|program| Some(Arc::new(program))),
+            false => Ok(None),
+        };
+        let staged = staged.map_err(|error| Error::Spawn(Arc::new(error)))?;
         #[cfg(feature = "mpi")]
         let mpi = config.mpi;
         let launcher_states = LauncherStates::new(&launchers);
         let starter = Starter {
             launchers,
+            staged,
             #[cfg(feature = "mpi")]
             mpi,
             offers: offers.as_ref().map(|offers| (offers.key(), offers.files())),

@@ -25,9 +25,12 @@ use super::launched::Launched;
 use super::process_handle::Process;
 #[cfg(feature = "mpi")]
 use super::process_handle::TakenRank;
+use super::staging::{Copying, StagedProgram};
 use super::worker_handle::{FirstMessages, WorkerHandle};
 use crate::encoded::Encoded;
 use crate::error::StartFailure;
+#[cfg(feature = "mpi")]
+use crate::error::StartStage;
 use crate::process::launcher::Launcher;
 use crate::process::settings::Transport;
 #[cfg(feature = "mpi")]
@@ -37,10 +40,8 @@ use crate::process::wire::marker::{EntryPoint, marker};
 use crate::process::wire::message::{Elsewhere, Hello};
 use crate::process::wire::program::Program;
 use crate::sys::channel;
+use crate::sys::current_process::PROGRAM;
 use crate::sys::shortage::Shortage;
-
-/// The path of the program that this process runs.
-const PROGRAM: &str = "/proc/self/exe";
 
 pub(super) struct Starter {
     pub(super) entry_point: EntryPoint,
@@ -53,6 +54,8 @@ pub(super) struct Starter {
     pub(super) offers: Option<(u64, Arc<[OwnedFd; 2]>)>,
     /// The commands that start the workers, or none if this process starts them.
     pub(super) launchers: Vec<Launcher>,
+    /// The file of this program, if a launcher copies it.
+    pub(super) staged: Option<Arc<StagedProgram>>,
     /// The MPI job whose ranks are the workers, if they are.
     #[cfg(feature = "mpi")]
     pub(super) mpi: Option<&'static Mpi>,
@@ -101,8 +104,10 @@ impl Starter {
             }),
             ..self.hello(number, None)
         };
-        let (process, end, errors) = command::start(launcher)?;
+        let staged = self.staged.as_ref().filter(|_| launcher.stages);
+        let (process, end, errors) = command::start(launcher, staged.map(Arc::as_ref))?;
         let mut handle = WorkerHandle::new(process, end);
+        handle.copying = staged.cloned().map(Copying::new);
         handle.launched = Some(Launched::new(index, launcher, Some(errors)));
         handle.set_deadline_in(launcher.start_limit);
         handle.first = Some(self.first_messages(&hello));
@@ -126,7 +131,7 @@ impl Starter {
         let process = Process::Rank(TakenRank { mpi, number: rank });
         let mut handle = WorkerHandle::new(process, ParentEnd::to_rank(mpi, rank));
         let mut launched = Launched::new(index, &self.launchers[index], None);
-        launched.is_connected = true;
+        launched.stage = StartStage::Begun;
         handle.launched = Some(launched);
         handle.first = Some(self.first_messages(&self.hello(number, None)));
         Ok(handle)

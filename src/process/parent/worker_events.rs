@@ -304,7 +304,7 @@ impl Pool {
         let place = handle.launched.as_ref().map(|launched| Place {
             launcher: state.launchers.name(launched.launcher).to_owned(),
             host: Some(launched.host.clone()).filter(|host| !host.is_empty()),
-            is_connected: launched.is_connected,
+            stage: launched.stage,
             last_lines: launched
                 .errors
                 .as_ref()

@@ -41,8 +41,10 @@ use super::launched::{Launched, Silence};
 use super::process_handle::Process;
 use super::progress::{Checks, Progress};
 use super::queued_task::InFlight;
+use super::staging::Copying;
 use super::worker_timeouts::{EXIT_LIMIT, HANG_UP_LIMIT, RECALL_LIMIT, SILENCE_LIMIT, START_LIMIT};
 use crate::encoded::Encoded;
+use crate::error::StartStage;
 use crate::process::transport::{ParentEnd, SCRIBBLED, Watch};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{HEADER, Kind, bare, holds};
@@ -159,6 +161,9 @@ pub(super) struct WorkerHandle {
     /// The launcher of the worker, and the state of the connection to it. `None` if this
     /// process has started the worker.
     pub(super) launched: Option<Launched>,
+    /// The copy of the program, until the worker has greeted. No frame is sent before. `None`
+    /// if the launcher copies nothing.
+    pub(super) copying: Option<Copying>,
 }
 
 /// Returns all tasks of a worker: the one that it has begun or begins next, and those that
@@ -229,6 +234,7 @@ impl WorkerHandle {
             last_begun: 0,
             take_limit: None,
             launched: None,
+            copying: None,
         }
     }
 
@@ -376,9 +382,12 @@ impl WorkerHandle {
             && (is_inside || is_elsewhere(self.inbox.cpu()))
     }
 
-    /// Returns `true` if the outbox holds bytes that are not sent yet.
+    /// Returns `true` if there are bytes that may be sent and are not sent yet.
     pub(super) fn has_unsent(&self) -> bool {
-        !self.outbox.is_empty()
+        match &self.copying {
+            Some(copying) => copying.has_unsent(),
+            None => !self.outbox.is_empty(),
+        }
     }
 
     /// Returns `true` if the outbox holds bytes for which there may be room at once.
@@ -399,6 +408,9 @@ impl WorkerHandle {
         let mut budget = IO_BUDGET;
         let mut gathered = Vec::new();
         self.is_full = false;
+        if self.copying.is_some() {
+            return self.flush_copy(budget);
+        }
         while let Some(first) = self.outbox.front().filter(|_| budget > 0) {
             let sent = if self.gather(&mut gathered) {
                 self.end.send_now(&gathered)
@@ -406,8 +418,7 @@ impl WorkerHandle {
                 self.end.send_now(bytes)
             } else {
                 // A worker begins a task only after it has received the whole call.
-                self.outbox.clear();
-                self.sent = 0;
+                self.stop_sending();
                 let what = format!("it began a task whose call it had not got; {FOREIGN_BYTES}");
                 return self.kill(KillReason::Misbehaved(what));
             };
@@ -416,27 +427,66 @@ impl WorkerHandle {
                     budget = budget.saturating_sub(count);
                     self.count_sent(count);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.is_full = true;
-                    return;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    self.outbox.clear();
-                    self.sent = 0;
-                    self.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
-                }
-                // The write's error is dropped, because the exit status of the dying worker
-                // says more than the error. If the worker lives on, it has lost a part of
-                // the stream, so the parent sends it no more frames.
-                Err(_) => {
-                    self.outbox.clear();
-                    self.sent = 0;
-                    self.write_failed = true;
-                    self.set_deadline_in(SILENCE_LIMIT);
+                Err(error) => {
+                    if self.is_over(&error) {
+                        return;
+                    }
                 }
             }
         }
+    }
+
+    /// Sends the file of the program, as far as there is room.
+    fn flush_copy(&mut self, mut budget: usize) {
+        while let Some(copying) = self.copying.as_mut().filter(|_| budget > 0) {
+            let bytes = match copying.next() {
+                Ok(bytes) if bytes.is_empty() => return,
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    let what = format!("the program's file cannot be read on this host ({error})");
+                    return self.kill(KillReason::Misbehaved(what));
+                }
+            };
+            match self.end.send_now(&bytes) {
+                Ok(count) => {
+                    budget = budget.saturating_sub(count);
+                    copying.count_sent(count);
+                    self.copy_moved();
+                }
+                Err(error) => {
+                    if self.is_over(&error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles an error of a write. Returns `true` if nothing can be sent for now.
+    fn is_over(&mut self, error: &io::Error) -> bool {
+        match error.kind() {
+            ErrorKind::Interrupted => return false,
+            ErrorKind::WouldBlock => self.is_full = true,
+            ErrorKind::InvalidData => {
+                self.stop_sending();
+                self.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
+            }
+            // The write's error is dropped, because the exit status of the dying worker
+            // says more than the error. If the worker lives on, it has lost a part of
+            // the stream, so the parent sends it no more frames.
+            _ => {
+                self.stop_sending();
+                self.write_failed = true;
+                self.set_deadline_in(SILENCE_LIMIT);
+            }
+        }
+        true
+    }
+
+    fn stop_sending(&mut self) {
+        self.outbox.clear();
+        self.sent = 0;
+        self.copying = None;
     }
 
     /// Copies the frames at the head of the outbox of a launched worker if they are several and
@@ -578,10 +628,10 @@ impl WorkerHandle {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let has_greeting = |it: &Launched| !it.is_connected && self.end.is_greeted();
-                    if self.launched.as_ref().is_some_and(has_greeting) {
+                    if self.stage() != Some(StartStage::Begun) && self.end.is_greeted() {
                         self.connection_moved();
                     }
+                    self.begin_copy_if_requested();
                     self.is_drained = true;
                     *budget = 0;
                 }
@@ -773,12 +823,41 @@ impl WorkerHandle {
             return;
         };
         launched.has_moved(Instant::now());
-        if is_greeted && !std::mem::replace(&mut launched.is_connected, true) {
+        if is_greeted && launched.stage != StartStage::Begun {
+            launched.stage = StartStage::Begun;
             // The next stage of the start begins.
-            let limit = launched.start_limit;
-            if matches!(self.activity, WorkerState::Starting) {
-                self.set_deadline_in(limit);
-            }
+            self.extend_start();
+            self.copying = None;
+            self.flush();
+        }
+    }
+
+    /// Begins the copy of the program if the other side has requested it.
+    fn begin_copy_if_requested(&mut self) {
+        let is_requested = self.end.is_requested();
+        let copying = self.copying.as_mut().filter(|_| is_requested);
+        if !copying.is_some_and(Copying::begin) {
+            return;
+        }
+        if let Some(launched) = &mut self.launched {
+            launched.stage = StartStage::Copying;
+        }
+        self.copy_moved();
+        self.flush();
+    }
+
+    /// Records that the copy of the program has begun, or has gone on.
+    fn copy_moved(&mut self) {
+        self.connection_moved();
+        self.extend_start();
+    }
+
+    /// Starts the time limit of the next step of a launched worker's start.
+    fn extend_start(&mut self) {
+        let limit = self.launched.as_ref().map(|launched| launched.start_limit);
+        let limit = limit.filter(|_| matches!(self.activity, WorkerState::Starting));
+        if let Some(limit) = limit {
+            self.set_deadline_in(limit);
         }
     }
 
@@ -828,24 +907,30 @@ impl WorkerHandle {
 
     /// Returns `true` if a launcher's command has not started the program yet.
     pub(super) fn connects(&self) -> bool {
-        let launched = self.launched.as_ref();
-        launched.is_some_and(|launched| !launched.is_connected) && !self.is_being_killed()
+        let stage = self.stage();
+        stage.is_some_and(|stage| stage != StartStage::Begun) && !self.is_being_killed()
+    }
+
+    /// Returns the stage that the start of a launched worker has reached.
+    fn stage(&self) -> Option<StartStage> {
+        self.launched.as_ref().map(|launched| launched.stage)
     }
 
     /// Returns the reason why the pool kills a worker that was not ready in time.
     pub(super) fn why_not_ready(&self) -> String {
-        match &self.launched {
-            Some(launched) if !launched.is_connected => format!(
-                "the command did not start the program within {:?}",
-                launched.start_limit
-            ),
-            launched => {
-                let limit = launched.as_ref().map_or(START_LIMIT, |it| it.start_limit);
-                format!(
-                    "it sent no message within {limit:?} of its start; does its program reach \
-                     `concurrent_futures::init`?"
-                )
+        let launched = self.launched.as_ref();
+        let limit = launched.map_or(START_LIMIT, |launched| launched.start_limit);
+        match self.stage() {
+            Some(StartStage::Connecting) => {
+                format!("the command did not start the program within {limit:?}")
             }
+            Some(StartStage::Copying) => format!(
+                "the copy of the program did not go on for {limit:?}, or the copy did not begin"
+            ),
+            Some(StartStage::Begun) | None => format!(
+                "it sent no message within {limit:?} of its start; does its program reach \
+                 `concurrent_futures::init`?"
+            ),
         }
     }
 

@@ -11,7 +11,7 @@ use super::mpi::Mpi;
 use super::ring::{Next, Receiver, Room, Scribbled, Sender};
 use super::rings::{Part, RING_BYTES, Rings};
 use super::{CHECK, WAITING, WAKE_UP};
-use crate::process::wire::greeting::{NoGreeting, Search};
+use crate::process::wire::greeting::{GREETING, NoGreeting, REQUEST, Search};
 use crate::sys::channel::Channel;
 
 /// The parent's end of the transport to one worker.
@@ -22,6 +22,9 @@ pub(crate) struct ParentEnd {
     /// The search for the greeting, which comes first if a command has started the worker.
     /// `None` if no greeting comes any more.
     greeting: Option<Search>,
+    /// The search for the request for the program's file, which may come before the greeting.
+    /// `None` if no request comes any more.
+    request: Option<Search>,
 }
 
 struct Shared {
@@ -55,14 +58,17 @@ impl ParentEnd {
             line: Line::Socket(Arc::new(channel)),
             shared,
             greeting: None,
+            request: None,
         }
     }
 
     /// Returns the end of a transport through the standard input and output of a command,
-    /// which may write other text before the worker's greeting.
-    pub(crate) fn through_command(channel: Channel) -> Self {
+    /// which may write other text before the worker's greeting. `may_request` says that the
+    /// command may request the program's file first.
+    pub(crate) fn through_command(channel: Channel, may_request: bool) -> Self {
         Self {
-            greeting: Some(Search::default()),
+            greeting: Some(Search::new(GREETING)),
+            request: may_request.then(|| Search::new(REQUEST)),
             ..Self::new(channel, None)
         }
     }
@@ -74,6 +80,7 @@ impl ParentEnd {
             line: Line::Rank(mpi, rank),
             shared: None,
             greeting: None,
+            request: None,
         }
     }
 
@@ -95,6 +102,11 @@ impl ParentEnd {
     /// Returns `true` unless the greeting is still to come.
     pub(crate) fn is_greeted(&self) -> bool {
         self.greeting.is_none()
+    }
+
+    /// Returns `true` if the program's file was requested, or if no request may come.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.request.is_none()
     }
 
     /// Returns the end of the text that has come in place of the greeting.
@@ -171,8 +183,17 @@ impl ParentEnd {
             if count == 0 {
                 return Ok(0);
             }
-            let found = search.find(&into[..count]);
-            if let Some(end) = found.map_err(|NoGreeting| io::ErrorKind::InvalidData)? {
+            let mut bytes = &into[..count];
+            if let Some(request) = &mut self.request {
+                if let Some(end) = request.find(bytes).map_err(invalid)? {
+                    self.request = None;
+                    // The text before the request is no news any more.
+                    *search = Search::new(GREETING);
+                    bytes = &bytes[end..];
+                }
+            }
+            if let Some(end) = search.find(bytes).map_err(invalid)? {
+                let end = count - bytes.len() + end;
                 self.greeting = None;
                 if end < count {
                     into.copy_within(end..count, 0);
@@ -377,6 +398,10 @@ impl Watch {
             next.wakes_up();
         }
     }
+}
+
+fn invalid(NoGreeting: NoGreeting) -> io::Error {
+    io::ErrorKind::InvalidData.into()
 }
 
 fn scribbled(_: Scribbled) -> io::Error {

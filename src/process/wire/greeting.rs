@@ -3,6 +3,9 @@
 //! The output of such a command may begin with other text: a login shell prints what its
 //! startup files say, and a batch system its notices. The parent skips this text, and keeps
 //! the end of it for an error message. The messages begin after the greeting.
+//!
+//! If the command is to copy the program to the other side first, and the copy is not there
+//! yet, a request for it comes before the greeting (`parent/staging.rs`).
 
 use std::collections::VecDeque;
 
@@ -10,16 +13,20 @@ use std::collections::VecDeque;
 /// back.
 pub(crate) const GREETING: &[u8] = b"\0concurrent-futures worker, wire 1\n";
 
+/// The request for the program's file.
+pub(crate) const REQUEST: &[u8] = b"\0concurrent-futures copier, wire 1\n";
+
 /// The number of skipped bytes that the parent keeps.
 const KEPT: usize = 1024;
 
 /// The number of bytes in front of the greeting after which the parent gives up.
 const MOST_SKIPPED: usize = 1 << 20;
 
-/// The search for the greeting in the bytes of a worker.
-#[derive(Debug, Default)]
+/// The search for the greeting, or for the request, in the bytes of a worker.
+#[derive(Debug)]
 pub(crate) struct Search {
-    /// The number of bytes of the greeting that have arrived last.
+    wanted: &'static [u8],
+    /// The number of wanted bytes that have arrived last.
     matched: usize,
     skipped: usize,
     /// The last skipped bytes.
@@ -31,20 +38,30 @@ pub(crate) struct Search {
 pub(crate) struct NoGreeting;
 
 impl Search {
-    /// Searches the next bytes. Returns the number of bytes up to the end of the greeting,
-    /// or `None` if the greeting is not complete.
+    /// Returns the search for [`GREETING`] or [`REQUEST`].
+    pub(crate) fn new(wanted: &'static [u8]) -> Self {
+        Self {
+            wanted,
+            matched: 0,
+            skipped: 0,
+            text: VecDeque::new(),
+        }
+    }
+
+    /// Searches the next bytes. Returns the number of bytes up to the end of the wanted ones,
+    /// or `None` if they are not complete.
     pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, NoGreeting> {
         for (at, byte) in bytes.iter().enumerate() {
-            if *byte != GREETING[self.matched] {
-                self.skip(&GREETING[..self.matched]);
+            if *byte != self.wanted[self.matched] {
+                self.skip(&self.wanted[..self.matched]);
                 self.matched = 0;
             }
-            if *byte == GREETING[self.matched] {
+            if *byte == self.wanted[self.matched] {
                 self.matched += 1;
             } else {
                 self.skip(&[*byte]);
             }
-            if self.matched == GREETING.len() {
+            if self.matched == self.wanted.len() {
                 return Ok(Some(at + 1));
             }
         }
@@ -61,7 +78,7 @@ impl Search {
         self.text.drain(..more);
     }
 
-    /// Returns the end of the text that came in place of the greeting.
+    /// Returns the end of the text that came in place of the wanted bytes.
     pub(crate) fn skipped_text(&self) -> String {
         let bytes: Vec<u8> = self.text.iter().copied().collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()
@@ -80,7 +97,7 @@ mod tests {
         bytes.extend(GREETING);
         bytes.extend(b"frames");
         for size in 1..bytes.len() {
-            let mut search = Search::default();
+            let mut search = Search::new(GREETING);
             let mut read = 0;
             let found = bytes.chunks(size).find_map(|piece| {
                 let found = search.find(piece).unwrap();
@@ -96,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_a_greeting_is_given_up_and_its_end_is_kept() {
-        let mut search = Search::default();
+        let mut search = Search::new(GREETING);
         let piece = [b'x'; 4096];
         let given_up = (0..1000).find(|_| search.find(&piece).is_err());
         assert_eq!(given_up, Some(MOST_SKIPPED / 4096));
@@ -104,7 +121,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_byte_of_the_greeting_does_not_appear_again() {
-        assert!(!GREETING[1..].contains(&GREETING[0]));
+    fn the_first_byte_of_what_is_searched_does_not_appear_again() {
+        for wanted in [GREETING, REQUEST] {
+            assert!(!wanted[1..].contains(&wanted[0]));
+        }
     }
 }
