@@ -7,10 +7,33 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open, pidfd_send_signal,
+    set_parent_process_death_signal,
+};
 
 use super::current_process::move_above_stdio;
+
+/// Makes the kernel send SIGTERM to the command's process when the thread that starts it
+/// ends, and so when this process ends. The start then copies the tables of this process's
+/// memory, which it does not do otherwise.
+pub(crate) fn terminate_with_parent(command: &mut Command) {
+    let parent = getpid();
+    let asks = move || {
+        set_parent_process_death_signal(Some(Signal::TERM))?;
+        // The signal does not come any more if the parent has ended before.
+        match getppid() == Some(parent) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    };
+    // SAFETY: in the forked child, the closure only makes two system calls, and allocates
+    // nothing.
+    unsafe { command.pre_exec(asks) };
+}
 
 /// A handle to a child process for which this process has not yet waited.
 ///

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, ProcessPoolExecutor, ShutdownOptions, TaskOptions};
 
+use crate::engines::children;
 use crate::fixture::{Gate, double, hold};
 use crate::launcher::{list, pid, pool, script, wait_until};
 
@@ -22,6 +23,7 @@ list! {
     a_long_task_is_no_silence,
     a_worker_whose_parent_is_stopped_ends,
     a_worker_whose_parent_was_killed_ends,
+    a_client_that_does_not_see_the_end_of_its_input_ends_with_its_parent,
     a_stopped_command_is_ended_by_a_shutdown,
     a_command_that_still_connects_is_not_killed_before_it_may_end,
     what_a_task_leaves_behind_does_not_hold_up_the_pool,
@@ -195,8 +197,15 @@ const PARENT: &str = "CONCURRENT_FUTURES_TEST_PARENT";
 /// Holds a worker busy, and writes the pids of the worker to its output, if this process was
 /// started for it.
 pub(crate) fn be_a_parent() {
-    if env::var_os(PARENT).is_none() {
+    let Ok(kind) = env::var(PARENT) else {
         return;
+    };
+    if kind == "of a deaf client" {
+        let pool = pool(script("exec sleep 1000").through_shell(true));
+        let _waits = pool.submit(double, 1).unwrap();
+        wait_until("it starts", || !children(std::process::id()).is_empty());
+        println!("{}", children(std::process::id())[0]);
+        thread::sleep(Duration::from_secs(1000));
     }
     let launcher = script("\"$@\"; exit $?").silence_limit(SHORT);
     let pool = pool(launcher);
@@ -207,10 +216,10 @@ pub(crate) fn be_a_parent() {
     thread::sleep(Duration::from_secs(1000));
 }
 
-/// Starts a parent with a busy worker, and returns the worker's pid.
-fn parent() -> (std::process::Child, u32) {
+/// Starts a parent of this kind, and returns the pid of its worker or its client.
+fn parent(kind: &str) -> (std::process::Child, u32) {
     let mut parent = Command::new(env::current_exe().unwrap())
-        .env(PARENT, "yes")
+        .env(PARENT, kind)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -222,7 +231,7 @@ fn parent() -> (std::process::Child, u32) {
 }
 
 fn a_worker_whose_parent_is_stopped_ends() {
-    let (mut parent, worker) = parent();
+    let (mut parent, worker) = parent("of a busy worker");
     signal(parent.id(), libc::SIGSTOP);
     wait_for_end(worker);
     parent.kill().unwrap();
@@ -230,13 +239,22 @@ fn a_worker_whose_parent_is_stopped_ends() {
 }
 
 fn a_worker_whose_parent_was_killed_ends() {
-    let (mut parent, worker) = parent();
+    let (mut parent, worker) = parent("of a busy worker");
     let start = Instant::now();
     parent.kill().unwrap();
     parent.wait().unwrap();
     wait_for_end(worker);
     // Long before the silence limit of a usual pool.
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+/// A client whose network is down cannot pass the end of its input on.
+fn a_client_that_does_not_see_the_end_of_its_input_ends_with_its_parent() {
+    let (mut parent, client) = parent("of a deaf client");
+    assert!(is_alive(client));
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    wait_for_end(client);
 }
 
 fn a_stopped_command_is_ended_by_a_shutdown() {

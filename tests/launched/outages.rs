@@ -157,9 +157,7 @@ fn a_network_that_is_down_for_a_part_of_the_limit_fails_nothing() {
 }
 
 fn nothing_is_left_of_a_parent_that_was_killed_without_a_network() {
-    // The client alone cannot know that its parent is gone: its last words do not arrive.
-    let option = " ssh -o ServerAliveInterval=1 -o ServerAliveCountMax=2 ";
-    let mut parent = Parent::new(&words().replace(" ssh ", option), SHORT);
+    let mut parent = Parent::new(&words(), SHORT);
     let cut = Cut::new();
     parent.kill();
     wait_for_ends(cut.begin + SHORT + SOON, &parent.offspring);

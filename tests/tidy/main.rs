@@ -221,6 +221,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/process/worker/entry.rs",
         "src/process/parent/submit.rs",
         "src/process/worker/serve/tests.rs",
+        "src/sys/child.rs",
         "src/sys/constructors.rs",
         "src/sys/dynamic_section.rs",
         "src/sys/fork.rs",

@@ -6,6 +6,11 @@
 //! reaches this process alone, which decides what happens to its workers. A kill reaches the
 //! command alone and not its group: `srun` has a child that ends the worker when `srun` is
 //! gone.
+//!
+//! If this process is killed, the command reads end-of-file, passes it on, and ends when its
+//! worker has. While the network is down, a client of another host would wait for that for
+//! long, so the kernel ends a command with a login shell behind it together with this process.
+//! Other commands it does not end: `bwrap` would leave a process behind at its start.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -22,6 +27,7 @@ use crate::process::launcher::Launcher;
 use crate::process::transport::ParentEnd;
 use crate::process::wire::marker::{ELSEWHERE, VARIABLE};
 use crate::sys::channel;
+use crate::sys::child::terminate_with_parent;
 use crate::sys::shortage::Shortage;
 
 /// Runs the command of a launcher. The command first copies this program to the other side if
@@ -48,6 +54,9 @@ pub(super) fn start(
         .stdout(Stdio::from(child_end))
         .stderr(Stdio::piped())
         .process_group(0);
+    if launcher.goes_through_shell() {
+        terminate_with_parent(&mut command);
+    }
     let mut child = command.spawn().map_err(|error| explain(launcher, error))?;
     let errors = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let process = Process::new(child)?;
