@@ -26,8 +26,8 @@
 //!
 //! [`ParentEnd`], and [`WorkerSender`] with [`WorkerReceiver`], have the same methods on
 //! the first and the last transport: to send bytes, and to receive bytes. No transport knows
-//! frames or futures. The worker's end of the transport through a command is a thread that
-//! receives all messages (`worker/connection.rs`).
+//! frames or futures. At the worker's end of the transport through a command, one of two
+//! threads receives (`receiver_role.rs`, `worker/connection.rs`).
 
 #[cfg(not(concurrent_futures_loom))]
 mod line;
@@ -44,6 +44,7 @@ mod worker_end;
 
 mod checksum;
 mod offers;
+mod receiver_role;
 mod ring;
 mod word;
 
@@ -53,6 +54,8 @@ pub(super) use self::mpi::Mpi;
 pub(super) use self::offer_memory::{OfferMemory, PoolOffers};
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::parent_end::{ParentEnd, Watch};
+#[cfg(not(concurrent_futures_loom))]
+pub(super) use self::receiver_role::ReceiverRole;
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::rings::Rings;
 #[cfg(not(concurrent_futures_loom))]

@@ -1,12 +1,13 @@
 //! [`Connection`]: the connection of a worker that a command such as `ssh` has started.
 //!
-//! Such a worker cannot watch its parent's process, which may run on another machine. So a
-//! thread of its own, the *reader*, receives all messages, also while a task runs. The
-//! reader
+//! Such a worker cannot watch its parent's process, which may run on another machine. So one of
+//! its threads receives at any time, also while a task runs: the task thread between short
+//! tasks, and otherwise a thread of its own, the *reader* (`transport/receiver_role.rs`). The
+//! thread that receives
 //!
 //! * ends the process at the end-of-file of the connection, and after a time in which
 //!   nothing has arrived: the parent sends a `Ping` several times in that time;
-//! * answers each `Ping` at once;
+//! * answers each `Ping`;
 //! * takes a task out of the queue at its `Recall`, and answers that only if the task was
 //!   there: the task thread has not begun this task and will not begin it;
 //! * puts all other messages into a queue, from which the task thread takes them in their
@@ -17,33 +18,50 @@
 //! The task thread and the reader send through the same descriptor. A lock keeps the bytes
 //! of their messages apart: a thread holds it from the first byte of a message to the last.
 //! The task thread may wait for room while it holds the lock. The reader must not wait with
-//! it, because only the reader sees the end of the connection. So the reader leaves its
-//! replies in a list. Each thread that has given the lock back sends what is in the list, if
+//! it, because only the reader sees the end of the connection meanwhile. So the
+//! replies wait in a list. Each thread that has given the lock back sends what is in the list, if
 //! it gets the lock at once: otherwise another thread has the lock, and looks after it.
 
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use super::ending::{end_after_error, end_at_error, end_with_channel, end_without_descriptor};
 use super::remote::Remote;
-use super::request_queue::{RequestQueue, Sorted};
+use super::request_queue::RequestQueue;
+use crate::process::transport::ReceiverRole;
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::frame::Frame;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Mutex;
 use crate::sys::channel::Channel;
 
 /// The largest number of bytes of an answer that goes with the next message.
 pub(super) const MOST_KEPT: usize = 4096;
 
+/// The time in which the first message has to arrive. The parent sends it before the command
+/// has made its connection, or when it has the worker's greeting.
+pub(super) const HELLO_LIMIT: Duration = Duration::from_secs(60);
+
+/// The time after which the reader receives if one task keeps the task thread busy. A reply may
+/// be late by two of these times.
+const PAUSE: Duration = Duration::from_millis(1);
+
 pub(super) struct Connection {
     channel: Channel,
     /// Locked while a thread sends. The answers that go with the next message.
     sending: Mutex<Vec<u8>>,
-    /// The replies of the reader that were not sent yet.
+    /// The replies to messages, as far as they were not sent yet.
     replies: Mutex<Vec<u8>>,
-    requests: Mutex<RequestQueue>,
-    arrived: Condvar,
+    requests: ReceiverRole<RequestQueue>,
+    /// Locked by the thread that receives.
+    arrived: Mutex<Arrived>,
+}
+
+/// The bytes that have arrived, and the longest time in which nothing may arrive.
+struct Arrived {
+    bytes: Assembler,
+    silence: Duration,
 }
 
 impl Connection {
@@ -52,8 +70,11 @@ impl Connection {
             channel,
             sending: Mutex::new(Vec::new()),
             replies: Mutex::new(Vec::new()),
-            requests: Mutex::new(RequestQueue::default()),
-            arrived: Condvar::new(),
+            requests: ReceiverRole::new(RequestQueue::default()),
+            arrived: Mutex::new(Arrived {
+                bytes: Assembler::new(),
+                silence: HELLO_LIMIT,
+            }),
         }
     }
 
@@ -77,7 +98,7 @@ impl Connection {
         sent
     }
 
-    /// Sends the replies of the reader, unless another thread sends at the moment.
+    /// Sends the replies that were not sent yet, unless another thread sends at the moment.
     fn send_replies(&self) -> io::Result<()> {
         while !self.replies.lock().is_empty() {
             let Some(mut kept) = self.sending.try_lock() else {
@@ -89,39 +110,56 @@ impl Connection {
         Ok(())
     }
 
-    /// Receives messages until the process ends. `bytes` holds what has arrived already.
+    /// Begins with the messages behind the first one. `bytes` holds what has arrived already.
     /// The process ends if nothing arrives for the time `silence`.
-    pub(super) fn read(&self, mut bytes: Assembler, silence: Duration) -> ! {
+    pub(super) fn begin(&self, bytes: Assembler, silence: Duration) {
+        let mut arrived = self.arrived.lock();
+        *arrived = Arrived { bytes, silence };
+        self.handle_all(&mut arrived.bytes);
+    }
+
+    /// Runs the reader until the process ends.
+    pub(super) fn read(&self) -> ! {
         loop {
-            while let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {
-                self.on_message(frame);
-            }
-            match self.channel.wait_for_bytes(silence) {
-                Ok(true) => {}
-                Ok(false) => ExitCode::Silence.end(),
-                Err(error) => end_after_error(&error, None),
-            }
-            let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
-            match self.channel.receive(spare) {
-                // A task may have put another file in the place of the input.
-                Ok(0) if !self.channel.is_intact() => end_without_descriptor(),
-                Ok(0) => end_with_channel(None),
-                Ok(count) => bytes.advance(count),
-                Err(error) => end_after_error(&error, None),
-            }
+            self.requests.stand_by(
+                || thread::sleep(PAUSE),
+                RequestQueue::is_empty,
+                || self.receive(),
+            );
+        }
+    }
+
+    /// Waits for bytes, and handles the messages that are complete.
+    fn receive(&self) {
+        let mut arrived = self.arrived.lock();
+        match self.channel.wait_for_bytes(arrived.silence) {
+            Ok(true) => {}
+            Ok(false) => ExitCode::Silence.end(),
+            Err(error) => end_after_error(&error, None),
+        }
+        let spare = arrived.bytes.spare_buffer().unwrap_or_else(end_at_error);
+        match self.channel.receive(spare) {
+            // A task may have put another file in the place of the input.
+            Ok(0) if !self.channel.is_intact() => end_without_descriptor(),
+            Ok(0) => end_with_channel(None),
+            Ok(count) => arrived.bytes.advance(count),
+            Err(error) => end_after_error(&error, None),
+        }
+        self.handle_all(&mut arrived.bytes);
+    }
+
+    fn handle_all(&self, bytes: &mut Assembler) {
+        while let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {
+            self.on_message(frame);
         }
     }
 
     fn on_message(&self, frame: Frame) {
-        let sorted = self.requests.lock().sort_in(frame);
-        match sorted {
-            Sorted::Reply(reply) => self.replies.lock().extend(reply),
-            Sorted::Queued => {
-                self.arrived.notify_one();
-                return;
-            }
-            Sorted::Nothing => return,
-        }
+        let reply = self.requests.with_queue(|queue| queue.sort_in(frame));
+        let Some(reply) = reply else {
+            return;
+        };
+        self.replies.lock().extend(reply);
         if let Err(error) = self.send_replies() {
             end_after_error(&error, None);
         }
@@ -139,7 +177,8 @@ impl Remote for Connection {
     /// One system call sends both messages in place of two.
     fn send_answer(&self, parts: &[&[u8]]) -> io::Result<()> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        if length > MOST_KEPT || self.requests.lock().is_empty() {
+        let is_last = || self.requests.with_queue(|queue| queue.is_empty());
+        if length > MOST_KEPT || is_last() {
             return self.send(parts);
         }
         self.sending.lock().extend(parts.concat());
@@ -147,19 +186,12 @@ impl Remote for Connection {
     }
 
     fn next(&self) -> io::Result<Frame> {
-        let request = self.requests.lock().pop();
-        if let Some(request) = request {
+        if let Some(request) = self.requests.try_next(RequestQueue::pop) {
             return Ok(request);
         }
         // The request for which an answer was kept may have been recalled.
         self.send(&[])?;
-        let mut requests = self.requests.lock();
-        loop {
-            if let Some(request) = requests.pop() {
-                return Ok(request);
-            }
-            self.arrived.wait(&mut requests);
-        }
+        Ok(self.requests.next(RequestQueue::pop, || self.receive()))
     }
 
     fn begin(&self) {}
@@ -171,8 +203,6 @@ impl Remote for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use super::*;
     use crate::process::wire::frame::{Kind, bare};
     use crate::sys::channel::pair;
@@ -180,20 +210,21 @@ mod tests {
     #[test]
     fn the_parts_of_a_message_stay_together() {
         const LONG: usize = 100_000;
+        const COUNT: usize = 300;
         let (parents, workers) = pair().unwrap();
         let connection = Connection::new(Channel::new(workers));
         let received = thread::scope(|scope| {
             scope.spawn(|| {
-                for _ in 0..50 {
+                for _ in 0..COUNT {
                     connection.send(&[&[1; 24], &[1; LONG]]).unwrap();
                 }
             });
             scope.spawn(|| {
-                for _ in 0..5000 {
+                for _ in 0..100 * COUNT {
                     connection.send(&[&[2; 24]]).unwrap();
                 }
             });
-            let mut received = vec![0; 50 * (24 + LONG) + 5000 * 24];
+            let mut received = vec![0; COUNT * (24 + LONG) + 100 * COUNT * 24];
             let mut count = 0;
             while count < received.len() {
                 count += parents.receive(&mut received[count..]).unwrap();
@@ -242,13 +273,14 @@ mod tests {
             kind: Kind::Recall,
             ..task(2)
         };
-        let sort_in = || connection.requests.lock().sort_in(recall());
-        let recalled = Sorted::Reply(bare(Kind::Recalled, 2));
-        assert_eq!([sort_in(), sort_in()], [recalled, Sorted::Nothing]);
+        let queue = &connection.requests;
+        let sort_in = || queue.with_queue(|queue| queue.sort_in(recall()));
+        let recalled = bare(Kind::Recalled, 2);
+        assert_eq!([sort_in(), sort_in()], [Some(recalled), None]);
         thread::scope(|scope| {
             scope.spawn(|| assert_eq!(connection.next().unwrap().task, 3));
             assert!(parents.wait_for_bytes(Duration::from_secs(30)).unwrap());
-            connection.on_message(task(3));
+            parents.send_all(&bare(Kind::Task, 3)).unwrap();
         });
         let mut into = [0; 64];
         let count = parents.receive_now(&mut into).unwrap();

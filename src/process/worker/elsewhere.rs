@@ -10,10 +10,9 @@
 //! separates its messages from what a login shell has printed.
 
 use std::env::set_current_dir;
-use std::time::Duration;
 
 use super::answers::{Answers, Output};
-use super::connection::Connection;
+use super::connection::{Connection, HELLO_LIMIT};
 use super::ending::{end_after_error, end_at_error, end_with_channel, lost};
 use super::remote::Remote;
 use super::requests::{Input, Requests};
@@ -30,10 +29,6 @@ use crate::sys::fork::Origin;
 use crate::sys::parent::Peer;
 use crate::sys::signals;
 use crate::worker::{PoolKind, Worker};
-
-/// The time in which the first message has to arrive. The parent sends it before the command
-/// has made its connection.
-const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
 /// The stack size of the reader, in bytes. This size is enough to run a signal handler.
 const READER_STACK: usize = 256 << 10;
@@ -76,9 +71,8 @@ pub(super) fn run() -> ! {
         ready: ready_on(&host, maker),
         takes_offers: false,
     };
-    let silence = elsewhere.silence;
-    let reads = move || connection.read(bytes, silence);
-    task_thread.run_beside("cf-reader", READER_STACK, reads)
+    connection.begin(bytes, elsewhere.silence);
+    task_thread.run_beside("cf-reader", READER_STACK, move || connection.read())
 }
 
 /// Tells the parent that this process cannot become a worker, and ends the process.

@@ -13,7 +13,7 @@ use super::answers::{Answers, Output};
 use super::connection::MOST_KEPT;
 use super::ending::{end_at_error, lost};
 use super::remote::Remote;
-use super::request_queue::{RequestQueue, Sorted};
+use super::request_queue::RequestQueue;
 use super::requests::{Input, Requests};
 use super::serve::{Left, TaskThread};
 use crate::panic::watch_panics;
@@ -182,7 +182,7 @@ impl RankConnection {
             bytes.advance(count);
             is_any = true;
             while let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {
-                if let Sorted::Reply(reply) = requests.sort_in(frame) {
+                if let Some(reply) = requests.sort_in(frame) {
                     self.mpi.send(PARENT, &[&reply]);
                 }
             }

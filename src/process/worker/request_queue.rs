@@ -8,17 +8,6 @@ use crate::process::wire::frame::{Frame, HEADER, Kind, bare};
 #[derive(Debug, Default)]
 pub(super) struct RequestQueue(VecDeque<Frame>);
 
-/// The effect of a message.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sorted {
-    /// The thread that has received the message sends this reply.
-    Reply([u8; HEADER]),
-    /// A request for the task thread is in the queue.
-    Queued,
-    /// A task was to be given back that has begun. Its `Started` is the answer.
-    Nothing,
-}
-
 impl RequestQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -29,18 +18,19 @@ impl RequestQueue {
         self.0.pop_front()
     }
 
-    /// Handles a message. Answers `Ping`. Gives the task of a `Recall` back if the task thread
-    /// has not taken it. All other messages wait for the task thread.
-    pub(super) fn sort_in(&mut self, frame: Frame) -> Sorted {
+    /// Handles a message. Returns the reply to `Ping`, and that to `Recall` if the task thread
+    /// has not taken the task: otherwise the task's `Started` is the reply. All other messages
+    /// wait for the task thread.
+    pub(super) fn sort_in(&mut self, frame: Frame) -> Option<[u8; HEADER]> {
         match frame.kind {
-            Kind::Ping => Sorted::Reply(bare(Kind::Pong, frame.task)),
-            Kind::Recall if self.take_back(frame.task) => {
-                Sorted::Reply(bare(Kind::Recalled, frame.task))
+            Kind::Ping => Some(bare(Kind::Pong, frame.task)),
+            Kind::Recall => {
+                let is_back = self.take_back(frame.task);
+                is_back.then(|| bare(Kind::Recalled, frame.task))
             }
-            Kind::Recall => Sorted::Nothing,
             _ => {
                 self.0.push_back(frame);
-                Sorted::Queued
+                None
             }
         }
     }

@@ -1,0 +1,149 @@
+//! [`ReceiverRole`]: which of two threads of a worker receives.
+//!
+//! The worker of a command such as `ssh` must see the end of its connection at once, also
+//! while a task runs. So it has a second thread, the *reader*. But a message that the reader
+//! receives for the waiting task thread needs one more wake-up, which takes longer than a
+//! short task. So the task thread receives for itself, and the reader takes the role over only
+//! if a request keeps the task thread busy for a while:
+//!
+//! | receiver | the task thread | the reader |
+//! |---|---|---|
+//! | none | runs a request | pauses. If the request is the same one afterwards, becomes the receiver |
+//! | task thread | waits for messages | sleeps until the task thread takes a request |
+//! | reader | runs a long request, or waits for the next one | waits for messages. After each one it gives the role up if a request waits, or if the task thread has taken another one |
+//!
+//! So at any time one of the two receives, or the reader is in a pause, and no message waits
+//! for longer than two pauses. While short requests come, the reader has nothing to do but to
+//! pause; while none come, it sleeps. With the role given up, the task thread that waits for
+//! a request becomes the receiver by itself.
+//!
+//! The role and the queue of requests have one lock, so that a request is either in the queue
+//! or taken, also for the thread that receives its recall.
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
+
+/// The receiver of a connection, and the queue `Q` of the requests that have arrived.
+#[derive(Debug)]
+pub(crate) struct ReceiverRole<Q> {
+    state: Mutex<State<Q>>,
+    /// Notified when the reader gives the role up.
+    given_up: Condvar,
+    /// Notified when the task thread takes a request while the reader sleeps.
+    taken: Condvar,
+}
+
+#[derive(Debug)]
+struct State<Q> {
+    queue: Q,
+    receiver: Option<Receiver>,
+    /// The number of requests that the task thread has taken.
+    taken: u64,
+    is_reader_asleep: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receiver {
+    TaskThread,
+    Reader,
+}
+
+impl<Q> ReceiverRole<Q> {
+    pub(crate) fn new(queue: Q) -> Self {
+        let state = State {
+            queue,
+            receiver: None,
+            taken: 0,
+            is_reader_asleep: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            given_up: Condvar::new(),
+            taken: Condvar::new(),
+        }
+    }
+
+    /// Calls a function with the queue. `receive` puts requests into the queue by this method.
+    pub(crate) fn with_queue<T>(&self, act: impl FnOnce(&mut Q) -> T) -> T {
+        act(&mut self.state.lock().queue)
+    }
+
+    /// Takes a request out of the queue by `pop`, if there is one. The task thread calls this
+    /// method.
+    pub(crate) fn try_next<T>(&self, pop: impl Fn(&mut Q) -> Option<T>) -> Option<T> {
+        self.take(&mut self.state.lock(), pop)
+    }
+
+    /// Like [`try_next`](Self::try_next), but waits until there is a request. `receive` waits
+    /// for the next messages.
+    pub(crate) fn next<T>(&self, pop: impl Fn(&mut Q) -> Option<T>, receive: impl Fn()) -> T {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(request) = self.take(&mut state, &pop) {
+                return request;
+            }
+            if state.receiver.is_some() {
+                self.given_up.wait(&mut state);
+            } else {
+                state = self.receive_as(Receiver::TaskThread, state, &receive);
+                state.receiver = None;
+            }
+        }
+    }
+
+    fn take<T>(&self, state: &mut State<Q>, pop: impl Fn(&mut Q) -> Option<T>) -> Option<T> {
+        let request = pop(&mut state.queue)?;
+        state.taken += 1;
+        if std::mem::take(&mut state.is_reader_asleep) {
+            self.taken.notify_one();
+        }
+        Some(request)
+    }
+
+    /// Stands by for one pause, and receives if the task thread is busy with one request for
+    /// so long. The reader calls this method again and again.
+    pub(crate) fn stand_by(
+        &self,
+        pause: impl FnOnce(),
+        is_empty: impl Fn(&Q) -> bool,
+        receive: impl Fn(),
+    ) {
+        let seen = self.state.lock().taken;
+        pause();
+        let mut state = self.state.lock();
+        if state.taken != seen {
+            return;
+        }
+        if state.receiver.is_some() {
+            state.is_reader_asleep = true;
+            while state.is_reader_asleep {
+                self.taken.wait(&mut state);
+            }
+            return;
+        }
+        // At least one message: requests may wait behind the one that takes long.
+        loop {
+            state = self.receive_as(Receiver::Reader, state, &receive);
+            if state.taken != seen || !is_empty(&state.queue) {
+                break;
+            }
+        }
+        state.receiver = None;
+        self.given_up.notify_one();
+    }
+
+    /// Receives without the lock.
+    fn receive_as<'a>(
+        &'a self,
+        receiver: Receiver,
+        mut state: MutexGuard<'a, State<Q>>,
+        receive: impl Fn(),
+    ) -> MutexGuard<'a, State<Q>> {
+        state.receiver = Some(receiver);
+        drop(state);
+        receive();
+        self.state.lock()
+    }
+}
+
+#[cfg(all(test, concurrent_futures_loom))]
+mod model;

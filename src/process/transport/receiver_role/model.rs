@@ -1,0 +1,124 @@
+//! A model of the two threads of a worker, for `loom` to run in every order that threads
+//! allow.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::*;
+use crate::sync::{AtomicBool, Ordering, yield_now};
+
+/// The messages of the parent that have not been received.
+#[derive(Default)]
+struct Wire {
+    messages: VecDeque<u32>,
+    is_closed: bool,
+}
+
+/// A recall, which is answered by the thread that receives it.
+const RECALL: u32 = 100;
+
+/// The end of the connection.
+const END: u32 = 200;
+
+struct Connection {
+    role: ReceiverRole<VecDeque<u32>>,
+    wire: Mutex<Wire>,
+    sent: Condvar,
+    is_receiving: AtomicBool,
+    is_recalled: Mutex<bool>,
+    recalled: Condvar,
+}
+
+impl Connection {
+    fn new() -> Self {
+        Self {
+            role: ReceiverRole::new(VecDeque::new()),
+            wire: Mutex::new(Wire::default()),
+            sent: Condvar::new(),
+            is_receiving: AtomicBool::new(false),
+            is_recalled: Mutex::new(false),
+            recalled: Condvar::new(),
+        }
+    }
+
+    fn send(&self, message: u32) {
+        self.wire.lock().messages.push_back(message);
+        self.sent.notify_one();
+    }
+
+    fn close(&self) {
+        self.wire.lock().is_closed = true;
+        self.sent.notify_one();
+    }
+
+    /// Waits for one message. Two threads that receive at once would mix the bytes up.
+    fn receive(&self) {
+        // ORDERING: the lock of the role orders the calls of this function.
+        let was_receiving = self.is_receiving.swap(true, Ordering::Relaxed);
+        assert!(!was_receiving, "two threads receive");
+        let mut wire = self.wire.lock();
+        while wire.messages.is_empty() && !wire.is_closed {
+            self.sent.wait(&mut wire);
+        }
+        let message = wire.messages.pop_front().unwrap_or(END);
+        drop(wire);
+        if message == RECALL {
+            *self.is_recalled.lock() = true;
+            self.recalled.notify_one();
+        } else {
+            self.role.with_queue(|queue| queue.push_back(message));
+        }
+        // ORDERING: as above.
+        self.is_receiving.store(false, Ordering::Relaxed);
+    }
+
+    fn next(&self) -> u32 {
+        self.role.next(VecDeque::pop_front, || self.receive())
+    }
+
+    fn wait_for_recall(&self) {
+        let mut is_recalled = self.is_recalled.lock();
+        while !*is_recalled {
+            self.recalled.wait(&mut is_recalled);
+        }
+    }
+}
+
+/// The first request ends only when a message behind it was received, and the next one comes
+/// only then.
+#[test]
+fn a_message_is_received_while_a_request_runs_and_no_wake_up_is_lost() {
+    loom::model(|| {
+        let connection = Arc::new(Connection::new());
+        let is_over = Arc::new(AtomicBool::new(false));
+        let task_thread = {
+            let (connection, is_over) = (connection.clone(), is_over.clone());
+            thread::spawn(move || {
+                assert_eq!(connection.next(), 1);
+                connection.wait_for_recall();
+                connection.send(2);
+                assert_eq!(connection.next(), 2);
+                // ORDERING: the reader sees it sooner or later.
+                is_over.store(true, Ordering::Relaxed);
+                connection.close();
+            })
+        };
+        let reader = {
+            let (connection, is_over) = (connection.clone(), is_over);
+            thread::spawn(move || {
+                // ORDERING: as above.
+                while !is_over.load(Ordering::Relaxed) {
+                    connection
+                        .role
+                        .stand_by(yield_now, VecDeque::is_empty, || connection.receive());
+                }
+            })
+        };
+        connection.send(1);
+        connection.send(RECALL);
+        task_thread.join().unwrap();
+        reader.join().unwrap();
+    });
+}
