@@ -32,7 +32,10 @@ fn a_worker_is_a_rank_and_the_pool_knows_its_host() {
     let about = |()| {
         let worker = current_worker().expect("a worker runs it");
         assert_eq!(worker.kind(), PoolKind::Mpi);
-        let rank: u32 = env::var("OMPI_COMM_WORLD_RANK").unwrap().parse().unwrap();
+        // Of Open MPI, MPICH and Slurm.
+        let names = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"];
+        let rank = names.iter().find_map(|name| env::var(name).ok());
+        let rank: u32 = rank.unwrap().parse().unwrap();
         (worker.host().unwrap().to_owned(), worker.pid(), rank)
     };
     let (host, pid, rank) = pool.submit(about, ()).unwrap().into_result().unwrap();
