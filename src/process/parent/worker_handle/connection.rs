@@ -1,0 +1,126 @@
+//! The connection of a [`WorkerHandle`] to a worker that a launcher's command has started: the
+//! stages of its start, its silence, and its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::launched::Silence;
+use super::super::worker_timeouts::{HANG_UP_LIMIT, START_LIMIT};
+use super::{KillReason, WorkerHandle, WorkerState};
+use crate::error::StartStage;
+use crate::process::wire::frame::{Kind, bare};
+
+impl WorkerHandle {
+    /// Records that bytes of a launched worker have arrived, or that its command has taken
+    /// bytes.
+    pub(super) fn connection_moved(&mut self) {
+        let is_greeted = self.end.is_greeted();
+        let Some(launched) = &mut self.launched else {
+            return;
+        };
+        launched.has_moved(Instant::now());
+        if is_greeted && launched.stage != StartStage::Begun {
+            launched.stage = StartStage::Begun;
+            // The next stage of the start begins.
+            self.extend_start();
+            self.copying = None;
+            self.flush();
+        }
+    }
+
+    /// Starts the time limit of the next step of a launched worker's start.
+    pub(super) fn extend_start(&mut self) {
+        let limit = self.launched.as_ref().map(|launched| launched.start_limit);
+        let limit = limit.filter(|_| matches!(self.activity, WorkerState::Starting));
+        if let Some(limit) = limit {
+            self.set_deadline_in(limit);
+        }
+    }
+
+    /// Checks the connection of a launched worker, and kills a worker whose connection has
+    /// been silent for too long.
+    pub(in crate::process::parent) fn check_connection(&mut self, now: Instant) {
+        // After `Exit` no message may follow: a rank would take it for one of its next pool.
+        let is_ready = self.is_ready && !matches!(self.activity, WorkerState::Leaving);
+        if self.is_being_killed() {
+            return;
+        }
+        let Some(launched) = &mut self.launched else {
+            return;
+        };
+        match launched.check(now, is_ready) {
+            Silence::None => {}
+            // Bytes that wait for room show the worker that the parent lives.
+            Silence::Ping if !self.outbox.is_empty() => {}
+            Silence::Ping => self.send_ping(),
+            Silence::Lost => {
+                let what = launched.why_lost();
+                self.kill(KillReason::Misbehaved(what));
+            }
+        }
+    }
+
+    /// Sends a `Ping`, whose answer also shows how long a message travels.
+    pub(in crate::process::parent) fn send_ping(&mut self) {
+        if let Some(launched) = &mut self.launched {
+            let ping = bare(Kind::Ping, launched.trips.begin(Instant::now()));
+            self.send(Arc::new(ping.to_vec().into()));
+        }
+    }
+
+    /// Closes the connection of a command that has not started the program yet, and starts the
+    /// time limit in which it has to end. A command that is killed in the middle of its own
+    /// start may leave a process behind, as `bwrap` does.
+    pub(in crate::process::parent) fn hang_up(&mut self) {
+        if let Some(launched) = self.launched.as_mut() {
+            if !std::mem::replace(&mut launched.is_hung_up, true) {
+                self.end.close_sending();
+                self.activity = WorkerState::Leaving;
+                self.set_deadline_in(HANG_UP_LIMIT);
+            }
+        }
+    }
+
+    /// Returns `true` if a launcher's command has not started the program yet.
+    pub(in crate::process::parent) fn connects(&self) -> bool {
+        let stage = self.stage();
+        stage.is_some_and(|stage| stage != StartStage::Begun) && !self.is_being_killed()
+    }
+
+    /// Returns the stage that the start of a launched worker has reached.
+    pub(super) fn stage(&self) -> Option<StartStage> {
+        self.launched.as_ref().map(|launched| launched.stage)
+    }
+
+    /// Returns the reason why the pool kills a worker that was not ready in time.
+    pub(in crate::process::parent) fn why_not_ready(&self) -> String {
+        let launched = self.launched.as_ref();
+        let limit = launched.map_or(START_LIMIT, |launched| launched.start_limit);
+        match self.stage() {
+            Some(StartStage::Connecting) => {
+                format!("the command did not start the program within {limit:?}")
+            }
+            Some(StartStage::Copying) => format!(
+                "the copy of the program did not go on for {limit:?}, or the copy did not begin"
+            ),
+            Some(StartStage::Begun) | None => format!(
+                "it sent no message within {limit:?} of its start; does its program reach \
+                 `concurrent_futures::init`?"
+            ),
+        }
+    }
+
+    /// Returns `true` if a task has not begun whose `Started` has not arrived, once the
+    /// worker has ended.
+    pub(in crate::process::parent) fn knows_what_has_begun(&self) -> bool {
+        self.launched
+            .as_ref()
+            .is_none_or(|launched| launched.is_direct)
+    }
+
+    /// Returns the end of what a launcher's command has written to its standard output in
+    /// place of the worker.
+    pub(in crate::process::parent) fn text_before_greeting(&self) -> Option<String> {
+        self.end.text_before_greeting()
+    }
+}

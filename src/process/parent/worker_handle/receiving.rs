@@ -1,0 +1,309 @@
+//! The receiving side of a [`WorkerHandle`]: the worker's messages, those that it may send, and
+//! the signs that one was lost.
+
+use std::io::ErrorKind;
+use std::time::Instant;
+
+use super::super::progress::Checks;
+use super::super::worker_timeouts::SILENCE_LIMIT;
+use super::{WorkerHandle, WorkerState};
+use crate::error::StartStage;
+use crate::process::transport::{SCRIBBLED, Watch};
+use crate::process::wire::frame::{HEADER, Kind, holds};
+use crate::process::wire::message::{FOREIGN_BYTES, LONGEST_HOST, Reply};
+use crate::sys::spin::is_elsewhere;
+
+impl WorkerHandle {
+    /// Returns the number of the last offer that the worker has taken, plus one. The number
+    /// makes no sense if it was overwritten.
+    pub(in crate::process::parent) fn taken(&self) -> u64 {
+        self.end.taken()
+    }
+
+    /// Replaces the number that [`taken`](Self::taken) returns if an earlier task of the worker
+    /// has overwritten it. The worker has no task.
+    pub(in crate::process::parent) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
+        self.end.mend_taken(is_possible);
+    }
+
+    /// Returns `true` if the worker, which has ended, may have begun a task that it has not
+    /// reported.
+    pub(in crate::process::parent) fn may_have_begun(&self) -> bool {
+        self.end.may_have_begun_after(self.last_begun)
+    }
+
+    /// Returns `true` if an answer may be on its way from another CPU, or if the worker has
+    /// got or sent only a part of a long message.
+    pub(in crate::process::parent) fn should_spin(&self) -> bool {
+        let is_inside = self.has_unsent() || !self.inbox.is_between_frames();
+        matches!(self.activity, WorkerState::Busy(_))
+            && (is_inside || is_elsewhere(self.inbox.cpu()))
+    }
+
+    /// Reads the worker's next message, and returns `None` if no whole message has arrived.
+    /// The method reads at most `budget` bytes from the socket. `may_begin` returns `true`
+    /// for the number of an offered task that the worker may have taken.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the message is malformed, or if the worker may not send such a
+    /// message in its state. The parent then reads no more from this worker.
+    pub(in crate::process::parent) fn read_replies(
+        &mut self,
+        budget: &mut usize,
+        may_begin: &dyn Fn(u64) -> bool,
+    ) -> Result<Option<Reply>, String> {
+        let reply = self.read_frame(budget, may_begin);
+        if reply.is_err() {
+            self.is_malformed = true;
+            self.on_eof();
+        }
+        reply
+    }
+
+    fn read_frame(
+        &mut self,
+        budget: &mut usize,
+        may_begin: &dyn Fn(u64) -> bool,
+    ) -> Result<Option<Reply>, String> {
+        let nonsense = |what| format!("it sent nonsense ({what}); {FOREIGN_BYTES}");
+        loop {
+            if self.is_malformed {
+                return Ok(None);
+            }
+            if let Some(frame) = self.inbox.next().map_err(nonsense)? {
+                let length = frame.payload.len();
+                if let Err(what) = self.check_expected(frame.kind, frame.task, length, may_begin) {
+                    let numbers = frame.payload.slice_from(frame.payload.bytes.len());
+                    self.refused = [&self.inbox.head()[..], &frame.payload.bytes, numbers].concat();
+                    return Err(what);
+                }
+                return Reply::of(frame).map(Some).map_err(nonsense);
+            }
+            // The header is checked before the payload has arrived, because a wrong header
+            // may announce a payload that never arrives.
+            if let Some(header) = self.inbox.header() {
+                self.check_expected(header.kind, header.task, header.length, may_begin)?;
+            }
+            // Bytes in the shared memory are read even after the end of the socket.
+            let has_more = self.end.is_shared() && self.end.has_arrived();
+            if self.is_eof && !has_more || *budget == 0 {
+                self.watch_progress()?;
+                return Ok(None);
+            }
+            let spare_buffer = self.inbox.spare_buffer();
+            // The error names this process, because this process and not the worker is
+            // short of memory.
+            let spare_buffer = spare_buffer.map_err(|what| format!("{what} in this process"))?;
+            let size = spare_buffer.len();
+            match self.end.receive_now(spare_buffer) {
+                Ok(0) => self.on_eof(),
+                Ok(count) => {
+                    self.is_drained = false;
+                    // Each read of shared memory returns one record, and each read from a
+                    // rank one message.
+                    let is_all = count < size && self.end.is_emptied_by_a_read();
+                    self.inbox.advance(count);
+                    self.connection_moved();
+                    // A `Pong` alone is no progress of the task or of a message.
+                    if self.launched.is_none() || count != HEADER {
+                        self.has_moved();
+                    }
+                    *budget = budget.saturating_sub(count);
+                    if is_all {
+                        // A read of fewer bytes than fit into the buffer has emptied the
+                        // socket. `poll` reports bytes that arrive later.
+                        *budget = 0;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.stage() != Some(StartStage::Begun) && self.end.is_greeted() {
+                        self.connection_moved();
+                    }
+                    self.begin_copy_if_requested();
+                    self.is_drained = true;
+                    *budget = 0;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    return Err(match self.end.is_greeted() {
+                        true => SCRIBBLED.to_owned(),
+                        false => {
+                            "its command has written much, and no worker has spoken".to_owned()
+                        }
+                    });
+                }
+                // The error `ECONNRESET` says that the worker ended before it had read all
+                // bytes that the parent sent.
+                Err(_) => self.on_eof(),
+            }
+        }
+    }
+
+    /// Returns the largest number of sent bytes that the worker may not have read.
+    pub(in crate::process::parent) fn capacity(&self) -> usize {
+        self.end.capacity()
+    }
+
+    /// Returns what a thread needs to wait for the worker's messages without the lock.
+    pub(in crate::process::parent) fn watch(&self) -> Watch {
+        self.end.watch(self.has_unsent() && self.is_full)
+    }
+
+    /// Returns `true` if messages of the worker have arrived in the shared memory.
+    pub(in crate::process::parent) fn has_arrived(&self) -> bool {
+        !self.is_malformed && self.end.has_arrived()
+    }
+
+    /// Asks the worker to wake the supervisor when it sends its next message. Returns
+    /// `false` if a message has arrived already.
+    pub(in crate::process::parent) fn arm(&mut self) -> bool {
+        self.is_malformed || self.end.arm()
+    }
+
+    /// Asks the worker not to wake the supervisor.
+    pub(in crate::process::parent) fn disarm(&mut self) {
+        self.end.disarm();
+    }
+
+    /// Reads the worker's wake-ups, after `poll` has reported an event of the socket.
+    pub(in crate::process::parent) fn read_wakeups(&mut self) {
+        self.says_waiting |= self.end.read_wakeups();
+    }
+
+    /// Asks the worker if it waits for a message, if it is time for that. The pool does not
+    /// ask a worker that rightly waits for the remaining bytes of a call.
+    pub(in crate::process::parent) fn check_if_due(&mut self, now: Instant) {
+        let is_sent = !self.has_unsent();
+        let checks = self.checks.as_mut();
+        if checks.is_some_and(|checks| checks.is_due(now, is_sent)) {
+            self.end.check();
+        }
+    }
+
+    /// Returns the time of the next check.
+    pub(in crate::process::parent) fn next_check(&self) -> Option<Instant> {
+        self.checks.as_ref().map(Checks::next)
+    }
+
+    /// Returns `true` if a message has been destroyed: the worker waits for a message
+    /// although it has a task. The caller has read all messages that have arrived.
+    pub(in crate::process::parent) fn has_lost_a_message(&mut self) -> bool {
+        // An answer to a check of an earlier task may arrive late.
+        let is_checked = self.checks.as_ref().is_some_and(Checks::was_made);
+        std::mem::take(&mut self.says_waiting) && is_checked && !self.has_arrived()
+    }
+
+    /// Returns the numbers of the tasks that the worker has begun although the pool has not
+    /// parsed their `Started`: those whose `Started` stands in the bytes that were not parsed
+    /// as messages, and the task in flight if the shared memory says that the worker may have
+    /// begun it. The pool calls this method once, after the worker's process has ended,
+    /// because the pool must not send a started task to another worker.
+    pub(in crate::process::parent) fn started_unread(&mut self) -> Vec<u64> {
+        let unstarted = self.all_unstarted().map(|task| task.entry.number);
+        let unstarted: Vec<u64> = unstarted.collect();
+        if unstarted.is_empty() {
+            return unstarted;
+        }
+        let first = self.in_flight().filter(|task| task.started.is_none());
+        let first = first.map(|task| task.entry.number);
+        let first = first.filter(|_| self.may_have_begun());
+        let mut said = std::mem::take(&mut self.refused);
+        said.extend(self.inbox.leftover());
+        let mut piece = [0; 4096];
+        // The loop needs a limit, because another process may have inherited the worker's
+        // end of the socket, and may write to the socket without end.
+        let limit = said.len() + 2 * self.end.capacity();
+        while said.len() < limit {
+            match self.end.receive_now(&mut piece) {
+                Ok(count) if count > 0 => said.extend_from_slice(&piece[..count]),
+                _ => break,
+            }
+        }
+        let has_begun = |task: &u64| first == Some(*task) || holds(&said, Kind::Started, *task);
+        unstarted.into_iter().filter(has_begun).collect()
+    }
+
+    /// Checks that the worker may send a frame with this kind, task number and length in
+    /// its current state. The table at the top of this file lists the messages of each
+    /// state.
+    fn check_expected(
+        &self,
+        kind: Kind,
+        task: u64,
+        length: usize,
+        may_begin: &dyn Fn(u64) -> bool,
+    ) -> Result<(), String> {
+        use Kind::{
+            Declined, Fetch, InitializeFailed, Initialized, Pong, Ready, Recalled, Refused, Started,
+        };
+        let may_come = match (&self.activity, kind) {
+            // The pool ignores the messages of a worker that is being killed.
+            _ if self.is_being_killed() => true,
+            (_, Pong) => self.launched.is_some() && self.is_ready,
+            (_, Recalled) => self.unstarted(task).is_some_and(|task| task.is_recalled),
+            (WorkerState::Starting, Ready | Refused) => !self.is_ready,
+            (WorkerState::Starting, Initialized | InitializeFailed) => self.is_ready,
+            (WorkerState::Leaving, Ready | Refused) => !self.is_ready,
+            (WorkerState::Leaving, Initialized | InitializeFailed) => !self.has_begun,
+            (WorkerState::Busy(in_flight), Started) if in_flight.entry.number == task => {
+                in_flight.started.is_none()
+            }
+            (WorkerState::Busy(in_flight), Fetch) if in_flight.entry.number == task => {
+                in_flight.offer.is_some() && in_flight.started.is_none() && in_flight.written == 0
+            }
+            (WorkerState::Busy(in_flight), Declined) => in_flight.started.is_none(),
+            (WorkerState::Idle, Started | Fetch) => may_begin(task),
+            (WorkerState::Idle | WorkerState::Leaving, Declined) => true,
+            (_, Started | Fetch | Declined) => false,
+            (_, Ready | Refused | Initialized | InitializeFailed) => false,
+            (WorkerState::Busy(in_flight), _) => {
+                in_flight.entry.number == task && in_flight.started.is_some()
+            }
+            _ => false,
+        };
+        // These messages have no payload. If such a message had a payload that arrived byte
+        // by byte, each byte would extend the worker's time limit.
+        let is_start = matches!(kind, Ready | Initialized | Started);
+        let is_bare = is_start || matches!(kind, Fetch | Declined | Pong | Recalled);
+        let has_host = kind == Ready && self.launched.is_some() && length <= LONGEST_HOST;
+        let may_be_so_long = length == 0 || !is_bare || has_host;
+        if may_come && may_be_so_long {
+            return Ok(());
+        }
+        let what = match kind {
+            _ if may_come => "it sent a message that is longer than such messages are",
+            Pong | Recalled => "it answered a question that it was not asked",
+            Started | Fetch | Declined => "it began a task that it was not given",
+            Ready | Refused | Initialized | InitializeFailed => {
+                "it spoke of its start when it had said that it was ready"
+            }
+            _ => "it answered for a task that it was not given",
+        };
+        Err(format!("{what}; {FOREIGN_BYTES}"))
+    }
+
+    /// Updates the progress limit after a read. An incomplete frame starts the limit. The
+    /// method clears the limit if the last frame is complete and the worker has started its
+    /// task.
+    fn watch_progress(&mut self) -> Result<(), String> {
+        let is_inside = !self.inbox.is_between_frames();
+        if is_inside && matches!(self.activity, WorkerState::Idle) && self.launched.is_none() {
+            return Err(format!("it spoke while it had no task; {FOREIGN_BYTES}"));
+        }
+        let is_sent = self
+            .in_flight()
+            .is_some_and(|in_flight| in_flight.started.is_none());
+        if is_inside && self.progress.is_none() {
+            self.expect_progress();
+        } else if !is_inside && !is_sent {
+            self.progress = None;
+        }
+        Ok(())
+    }
+
+    fn on_eof(&mut self) {
+        self.is_eof = true;
+        self.set_deadline_in(SILENCE_LIMIT);
+    }
+}

@@ -1,0 +1,316 @@
+//! The sending side of a [`WorkerHandle`]: the frames that wait for room, and the file of the
+//! program that goes before them if a launcher copies it.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::Instant;
+
+use super::super::queued_task::InFlight;
+use super::super::staging::Copying;
+use super::super::worker_timeouts::SILENCE_LIMIT;
+use super::{IO_BUDGET, KillReason, Outgoing, WorkerHandle, WorkerState};
+use crate::encoded::Encoded;
+use crate::error::StartStage;
+use crate::process::transport::SCRIBBLED;
+use crate::process::wire::frame::{HEADER, Kind, bare};
+use crate::process::wire::message::FOREIGN_BYTES;
+
+/// The largest number of bytes of short frames that are sent to a launched worker at once.
+const MOST_GATHERED: usize = 16 << 10;
+
+/// Returns the bytes of a frame behind the first `sent` that lie in one piece, and the length of
+/// the frame. Returns `None` if the frame is the call of a task that the worker does not have.
+fn unsent<'a>(
+    outgoing: &'a Outgoing,
+    sent: usize,
+    activity: &'a WorkerState,
+    ahead: &'a VecDeque<InFlight>,
+) -> Option<(&'a [u8], usize)> {
+    match outgoing {
+        Outgoing::Frame(frame) => Some((frame.slice_from(sent), frame.len())),
+        Outgoing::Call(number) => {
+            let first = match activity {
+                WorkerState::Busy(in_flight) => Some(in_flight),
+                _ => None,
+            };
+            let mut tasks = first.into_iter().chain(ahead);
+            let task = tasks.find(|task| task.entry.number == *number)?;
+            let call = task.entry.task.call()?;
+            Some((call.slice_from(sent), call.len()))
+        }
+    }
+}
+
+impl WorkerHandle {
+    /// Sends the messages that the worker waits for.
+    pub(in crate::process::parent) fn send_first(&mut self) {
+        let Some(first) = self.first.take() else {
+            return;
+        };
+        let offers = first.offers.iter().flat_map(|files| files.iter());
+        let files: Vec<_> = first.rings.iter().chain(offers).map(AsFd::as_fd).collect();
+        if files.is_empty() {
+            self.send(Arc::new(first.hello.into()));
+        } else {
+            self.end.send_with_files(&first.hello, &files);
+        }
+        if let Some(initialize) = first.initialize {
+            self.send(initialize);
+        }
+    }
+
+    /// Sends as much of a frame as the socket takes. Later calls of [`flush`](Self::flush)
+    /// send the remaining bytes of the frame.
+    pub(in crate::process::parent) fn send(&mut self, frame: Arc<Encoded>) {
+        self.outbox.push_back(Outgoing::Frame(frame));
+        self.flush();
+    }
+
+    /// Sends the call of a task to the worker, which is idle.
+    pub(in crate::process::parent) fn send_task(&mut self, in_flight: InFlight) {
+        let number = in_flight.entry.number;
+        self.expect_start(in_flight, Instant::now());
+        self.send_call(number);
+    }
+
+    /// Sends the call of a task behind the worker's task.
+    pub(in crate::process::parent) fn send_task_ahead(&mut self, task: InFlight) {
+        self.outbox.push_back(Outgoing::Call(task.entry.number));
+        self.ahead.push_back(task);
+        self.flush();
+    }
+
+    /// Asks the worker to give a task back.
+    pub(in crate::process::parent) fn recall(&mut self, task: u64) {
+        let recalled = self.task_mut(task);
+        if recalled.is_some_and(|task| !std::mem::replace(&mut task.is_recalled, true)) {
+            self.send(Arc::new(bare(Kind::Recall, task).to_vec().into()));
+        }
+    }
+
+    /// Asks the worker to give its last tasks back, at most `count` of those that were sent
+    /// ahead. The last one goes back first, so that they stand in the queue in their order.
+    pub(in crate::process::parent) fn recall_last(&mut self, count: usize) {
+        let ahead = self.ahead.iter().rev().map(|task| task.entry.number);
+        let last: Vec<u64> = ahead.take(count).collect();
+        for task in last {
+            self.recall(task);
+        }
+    }
+
+    /// Sends the call of the worker's task, if this is the task with this number.
+    pub(in crate::process::parent) fn send_call(&mut self, task: u64) {
+        let in_flight = self
+            .in_flight()
+            .filter(|in_flight| in_flight.entry.number == task);
+        if in_flight.is_some() {
+            self.outbox.push_back(Outgoing::Call(task));
+            self.flush();
+        }
+    }
+
+    /// Keeps the worker from taking an offer.
+    pub(in crate::process::parent) fn hold(&mut self) {
+        self.send(Arc::new(bare(Kind::Hold, 0).to_vec().into()));
+        // ORDERING: the parent now reads what the worker has said. Pairs with the fence in
+        // `Taker::is_still_taken`, after which the worker looks for this message.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Lets the worker take offers again.
+    pub(in crate::process::parent) fn release(&mut self) {
+        self.send(Arc::new(bare(Kind::Release, 0).to_vec().into()));
+    }
+
+    /// Returns `true` if there are bytes that may be sent and are not sent yet.
+    pub(in crate::process::parent) fn has_unsent(&self) -> bool {
+        match &self.copying {
+            Some(copying) => copying.has_unsent(),
+            None => !self.outbox.is_empty(),
+        }
+    }
+
+    /// Returns `true` if the outbox holds bytes for which there may be room at once.
+    pub(in crate::process::parent) fn can_flush(&self) -> bool {
+        self.has_unsent() && !self.is_full
+    }
+
+    /// Returns `true` if the outbox holds bytes and the shared memory has room.
+    pub(in crate::process::parent) fn has_room(&self) -> bool {
+        self.has_unsent() && self.end.has_room()
+    }
+
+    /// Sends what waits in the outbox, as far as there is room.
+    pub(in crate::process::parent) fn flush(&mut self) {
+        if self.is_corked {
+            return;
+        }
+        let mut budget = IO_BUDGET;
+        let mut gathered = Vec::new();
+        self.is_full = false;
+        if self.copying.is_some() {
+            return self.flush_copy(budget);
+        }
+        while let Some(first) = self.outbox.front().filter(|_| budget > 0) {
+            let sent = if self.gather(&mut gathered) {
+                self.end.send_now(&gathered)
+            } else if let Some((bytes, _)) = unsent(first, self.sent, &self.activity, &self.ahead) {
+                self.end.send_now(bytes)
+            } else {
+                // A worker begins a task only after it has received the whole call.
+                self.stop_sending();
+                let what = format!("it began a task whose call it had not got; {FOREIGN_BYTES}");
+                return self.kill(KillReason::Misbehaved(what));
+            };
+            match sent {
+                Ok(count) => {
+                    budget = budget.saturating_sub(count);
+                    self.count_sent(count);
+                }
+                Err(error) => {
+                    if self.is_over(&error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the file of the program, as far as there is room.
+    fn flush_copy(&mut self, mut budget: usize) {
+        while let Some(copying) = self.copying.as_mut().filter(|_| budget > 0) {
+            let bytes = match copying.next() {
+                Ok(bytes) if bytes.is_empty() => return,
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    let what = format!("the program's file cannot be read on this host ({error})");
+                    return self.kill(KillReason::Misbehaved(what));
+                }
+            };
+            match self.end.send_now(&bytes) {
+                Ok(count) => {
+                    budget = budget.saturating_sub(count);
+                    copying.count_sent(count);
+                    self.copy_moved();
+                }
+                Err(error) => {
+                    if self.is_over(&error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles an error of a write. Returns `true` if nothing can be sent for now.
+    fn is_over(&mut self, error: &io::Error) -> bool {
+        match error.kind() {
+            ErrorKind::Interrupted => return false,
+            ErrorKind::WouldBlock => self.is_full = true,
+            ErrorKind::InvalidData => {
+                self.stop_sending();
+                self.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
+            }
+            // The write's error is dropped, because the exit status of the dying worker
+            // says more than the error. If the worker lives on, it has lost a part of
+            // the stream, so the parent sends it no more frames.
+            _ => {
+                self.stop_sending();
+                self.write_failed = true;
+                self.set_deadline_in(SILENCE_LIMIT);
+            }
+        }
+        true
+    }
+
+    fn stop_sending(&mut self) {
+        self.outbox.clear();
+        self.sent = 0;
+        self.copying = None;
+    }
+
+    /// Copies the frames at the head of the outbox of a launched worker if they are several and
+    /// short: its command handles each piece by itself. Returns `false` if they are not.
+    fn gather(&self, into: &mut Vec<u8>) -> bool {
+        into.clear();
+        if self.launched.is_none() || self.outbox.len() < 2 {
+            return false;
+        }
+        let mut from = self.sent;
+        for outgoing in &self.outbox {
+            match unsent(outgoing, from, &self.activity, &self.ahead) {
+                Some((bytes, length)) if into.len() + bytes.len() <= MOST_GATHERED => {
+                    into.extend_from_slice(bytes);
+                    if from + bytes.len() < length {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+            from = 0;
+        }
+        !into.is_empty()
+    }
+
+    /// Removes bytes that were sent from the head of the outbox.
+    fn count_sent(&mut self, mut count: usize) {
+        while let Some(first) = self.outbox.front().filter(|_| count > 0) {
+            let Some((_, length)) = unsent(first, self.sent, &self.activity, &self.ahead) else {
+                return;
+            };
+            let part = count.min(length - self.sent);
+            if let Outgoing::Call(task) = *first {
+                if let Some(task) = self.task_mut(task) {
+                    task.written += part;
+                }
+            }
+            count -= part;
+            self.sent += part;
+            if self.sent == length {
+                self.outbox.pop_front();
+                self.sent = 0;
+            }
+            // A `Ping` shows nothing, because it finds room in the socket.
+            if self.launched.is_none() || length != HEADER {
+                self.connection_moved();
+                self.has_moved();
+            }
+        }
+    }
+
+    /// Keeps frames in the outbox until [`uncork`](Self::uncork), because others may follow at
+    /// once.
+    pub(in crate::process::parent) fn cork(&mut self) {
+        self.is_corked = self.launched.is_some();
+    }
+
+    /// Sends what waits in the outbox.
+    pub(in crate::process::parent) fn uncork(&mut self) {
+        if std::mem::take(&mut self.is_corked) {
+            self.flush();
+        }
+    }
+
+    /// Begins the copy of the program if the other side has requested it.
+    pub(super) fn begin_copy_if_requested(&mut self) {
+        let is_requested = self.end.is_requested();
+        let copying = self.copying.as_mut().filter(|_| is_requested);
+        if !copying.is_some_and(Copying::begin) {
+            return;
+        }
+        if let Some(launched) = &mut self.launched {
+            launched.stage = StartStage::Copying;
+        }
+        self.copy_moved();
+        self.flush();
+    }
+
+    /// Records that the copy of the program has begun, or has gone on.
+    fn copy_moved(&mut self) {
+        self.connection_moved();
+        self.extend_start();
+    }
+}
