@@ -48,6 +48,8 @@ pub(crate) enum StartStage {
     Connecting,
     /// The command copies the program to the other side.
     Copying,
+    /// All bytes of the copy were sent, and the program has not begun.
+    Copied,
     /// The program has begun on the other side.
     Begun,
 }
@@ -126,6 +128,7 @@ impl WorkerDeath {
         let stage = match place.as_ref().map(|place| place.stage) {
             Some(StartStage::Begun) => "after its program had begun",
             Some(StartStage::Copying) => "while its program was copied",
+            Some(StartStage::Copied) => "after its program was copied",
             Some(StartStage::Connecting) | None => "before its program began",
         };
         let lines = place.as_ref().and_then(|place| place.last_lines.as_ref());

@@ -40,8 +40,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 ///
 /// A worker that a launcher starts begins in [`init`](crate::init), so `main` has to call
 /// `init` first. The other side needs the same build of the program
-/// ([`program`](Self::program)) or a place for a copy of it ([`stage`](Self::stage)), and `env`
-/// in its search path.
+/// ([`program`](Self::program)) and `env` in its search path, or `sh` and a place for a copy of
+/// the program ([`stage`](Self::stage)).
 ///
 /// If the connection to a worker ends, the worker ends, and the task that it had begun fails
 /// with [`Error::WorkerDied`], or is begun again if it has retries. The pool starts another
@@ -171,15 +171,16 @@ impl Launcher {
     /// The copy is a file of the folder `concurrent-futures` in `$XDG_CACHE_HOME`, or in
     /// `$HOME/.cache`, of the other side. Its name is that of the program and a hash of the
     /// program's bytes, so another build is another file. With [`program`](Self::program),
-    /// the copy lies at this path, to which the hash is added. Copies in the cache from which
-    /// no worker was started for a week are removed when a program is copied to the same
-    /// folder.
+    /// the copy lies at this path, to which the hash is added; name a folder to which nobody
+    /// else may write. Copies in the cache from which no worker was started for a month are
+    /// removed when a program is copied to the same folder.
     ///
     /// The other side needs a POSIX shell, which runs as `sh`, and its usual programs (`head`,
-    /// `wc`, `find`). It must run programs for the same kind of processor, and have the shared
-    /// libraries that the program needs. The first worker of the launcher starts alone, so
-    /// that the program is copied once. The copy of a program may take any time, but
-    /// [`start_limit`](Self::start_limit) is the longest time in which nothing of it is taken.
+    /// `wc`, `find`). It must be a machine of the same kind (`uname -m`), and have the loader and
+    /// the shared libraries that the program needs: a shell says "not found" if they are
+    /// missing. The first worker of the launcher starts alone, so that the program is copied
+    /// once. The copy may take any time, but each mebibyte of it has the
+    /// [`start_limit`](Self::start_limit).
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
@@ -204,8 +205,13 @@ impl Launcher {
     }
 
     /// Sets if a shell reads the words that follow the command, as on the other side of `ssh`.
-    /// The pool then quotes the path of the program. The default is `true` if the
+    /// The pool then quotes the words that it adds. The default is `true` if the
     /// first word of the command is `ssh`, with or without a folder.
+    ///
+    /// If this program is killed, the kernel ends the process of such a command (`SIGTERM`), and
+    /// not the processes that this one has started. Otherwise `ssh` would wait for a network
+    /// that is down. To start such a command, this process is forked, which takes longer the
+    /// more memory it has.
     ///
     /// ```
     /// use concurrent_futures::Launcher;
@@ -220,7 +226,8 @@ impl Launcher {
     }
 
     /// Limits the time of each stage of a worker's start: until the program runs on the other
-    /// side, and from there until it is ready. The default is 60 seconds.
+    /// side, and from there until it is ready. A copy ([`stage`](Self::stage)) is made of many
+    /// stages. The default is 60 seconds.
     ///
     /// ```
     /// use std::time::Duration;
@@ -299,6 +306,9 @@ impl Launcher {
             .is_some_and(|path| path.as_os_str().is_empty() || has_sign(path))
         {
             "launcher: the program's path must not be empty or have a `=`"
+        } else if self.stages && program_begins_with(&self.program, "~") {
+            "launcher: no shell replaces the `~` of the program's path; name the whole path, or let \
+             `stage` copy to the cache in the home"
         } else if self.workers == 0 || self.in_flight == Some(0) {
             "launcher: the numbers of workers and of tasks in flight must be at least 1"
         } else if self.start_limit.is_zero() || self.silence_limit < SHORTEST_SILENCE {
@@ -315,6 +325,10 @@ impl Launcher {
         let is_ssh = || first.is_some_and(|first| first.file_name() == Some(OsStr::new("ssh")));
         self.through_shell.unwrap_or_else(is_ssh)
     }
+}
+
+fn program_begins_with(program: &Option<PathBuf>, part: &str) -> bool {
+    program.as_ref().is_some_and(|path| path.starts_with(part))
 }
 
 /// The shortest silence limit. A busy machine may keep a process from running for almost as

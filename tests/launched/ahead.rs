@@ -22,6 +22,7 @@ list! {
     a_worker_gets_no_more_tasks_than_it_may_run,
     a_full_queue_counts_what_was_sent_ahead,
     large_arguments_are_sent_ahead_and_recalled,
+    calls_of_all_sizes_arrive_as_they_were_sent,
     a_killed_task_takes_none_of_the_others_with_it,
 }
 
@@ -231,6 +232,30 @@ fn large_arguments_are_sent_ahead_and_recalled() {
     assert_eq!(*running.result().unwrap(), 0);
     for task in [&large[0], &large[3]] {
         assert_eq!(*task.result().unwrap(), 4 << 20);
+    }
+}
+
+/// Short calls go together in one system call, and long ones in several.
+fn calls_of_all_sizes_arrive_as_they_were_sent() {
+    let launcher = launcher().in_flight(8);
+    let builder = ProcessPoolExecutor::builder().launcher(launcher);
+    let pool = builder.build().unwrap();
+    let sum = |numbers: Vec<f64>| (numbers.len(), numbers.iter().sum::<f64>());
+    // The numbers of a long one are sent from where they are.
+    let sizes = [3, 0, 700, 5_000, 1, 2_000, 21_000, 2, 40_003];
+    let argument = |n: u64| -> Vec<f64> {
+        let size = sizes[n as usize % sizes.len()] + 13 * n as usize % 1_999;
+        (0..size).map(|at| (at as u64 % (n + 2)) as f64).collect()
+    };
+    let arrays: Vec<_> = (0..600)
+        .map(|n| {
+            let array = pool.submit(sum, argument(n)).unwrap();
+            (array, pool.submit(double, n as i64).unwrap())
+        })
+        .collect();
+    for (n, (array, number)) in (0..).zip(&arrays) {
+        assert_eq!(*array.result().unwrap(), sum(argument(n)), "{n}");
+        assert_eq!(*number.result().unwrap(), 2 * n as i64);
     }
 }
 

@@ -8,19 +8,21 @@
 //! | the script | the pool |
 //! |---|---|
 //! | finds the copy, and becomes the program | waits for the greeting |
-//! | finds none, and sends the request (`greeting.rs`) | sends the file's bytes, and nothing else |
-//! | has got all bytes: gives the file its name, and becomes the program | waits for the greeting |
-//! | has got fewer bytes: removes the file, says so, and exits | reads the end of the command |
+//! | finds none, or only a part of it: sends the request (`greeting.rs`) | sends the next piece of the file, and nothing else |
+//! | has got all pieces: gives the file its name, and becomes the program | waits for the greeting |
+//! | gets no more bytes: removes the file, says so, and exits | reads the end of the command |
 //!
-//! All other messages wait for the greeting. So it does no harm if a program of the script
-//! reads more than it was told to.
+//! Each piece is requested, because the pool cannot see what the other side has got: the
+//! command and the network keep bytes on their way. So each piece has a time limit, and a slow
+//! line has time for all of them. It also does no harm if a program of the script reads more
+//! than it was told to, for there is no more. All other messages wait for the greeting.
 //!
 //! # The name of the copy
 //!
 //! The name has a hash of the file's bytes, so two builds never replace each other's file, and
 //! the pool need not compare what is there. A copy gets its name only when it is complete.
-//! Until then the name also has a number of the pool's own, so several hosts may write to one
-//! folder. The worker compares the builds in any case (`program.rs`).
+//! Until then its name ends with a number that each start draws anew, so several hosts may
+//! write to one folder. The worker compares the builds in any case (`program.rs`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -30,33 +32,50 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::system::uname;
+
 use crate::error::StartFailure;
 use crate::process::launcher::Launcher;
 use crate::sys::current_process::PROGRAM;
 
-/// The script of the shell on the other side. It has no newline, backslash or `!`, which
-/// login shells read in several ways, but the backslash that each leaves alone.
+/// The script for the shell of the other side. Login shells read it first, so it has no newline
+/// and no `!`, and its only backslash stands in front of a digit, where all of them keep it.
 ///
 /// Its arguments are the assignment of the variable that makes the program a worker, the path
 /// of the copy or an empty word, the name of the program, the hash, the length of the file,
-/// and the number of this copy.
+/// the number of this copy, the length of a piece, and the kind of this machine.
 const SCRIPT: &str = concat!(
-    "umask 077; p=$2; ",
-    "[ -n \"$p\" ] || { c=${XDG_CACHE_HOME:-${HOME:?is not set, and names the place of the copy}/.cache}; ",
-    "p=$c/concurrent-futures/$3; }; ",
-    "case $p in */*) ;; *) p=./$p;; esac; ",
-    "d=${p%/*}; f=$p-$4; ",
-    "if [ -x \"$f\" ] && [ \"$(wc -c <\"$f\")\" -eq \"$5\" ]; then touch -c \"$f\" 2>/dev/null; ",
-    "elif mkdir -p \"${d:-/}\" && true >\"$f.$6\" ",
-    "&& printf \"\\000concurrent-futures %s, wire 1\\n\" copier ",
-    "&& head -c \"$5\" >\"$f.$6\" && [ \"$(wc -c <\"$f.$6\")\" -eq \"$5\" ] ",
-    "&& chmod 700 \"$f.$6\" && mv -f \"$f.$6\" \"$f\"; then ",
-    "[ -n \"$2\" ] || find \"$d\" -type f -mtime +7 -exec rm -f {} + 2>/dev/null; ",
-    "else rm -f \"$f.$6\"; echo \"the program could not be copied to $f\" >&2; exit 1; fi; ",
-    "export \"$1\"; exec \"$f\"",
+    // Names that are no other program's: the shell exports a variable that was exported.
+    "cf_p=$2; if [ -z \"$cf_p\" ]; then ",
+    "cf_p=${XDG_CACHE_HOME:-${HOME:?is not set, and names the place of the copy}/.cache}; ",
+    "cf_p=$cf_p/concurrent-futures/$3; fi; ",
+    "case $cf_p in /*) ;; *) cf_p=./$cf_p;; esac; ",
+    "cf_d=${cf_p%/*}; cf_f=$cf_p-$4; cf_t=$cf_f.$6; ",
+    "cf_fail() { rm -f \"$cf_t\" 2>/dev/null; echo \"the program could not be copied to $cf_f$1\" >&2; exit 1; }; ",
+    "cf_size() { echo $(($(wc -c <\"$1\"))); }; ",
+    // Some shells take a program for another machine for a script.
+    "[ \"$(uname -m)\" = \"$8\" ] || cf_fail \": this machine is $(uname -m), and the program is for $8\"; ",
+    "if [ -d \"$cf_f\" ]; then cf_fail \": that is a folder\"; fi; ",
+    "if [ -x \"$cf_f\" ] && [ -O \"$cf_f\" ] && [ \"$(cf_size \"$cf_f\")\" -eq \"$5\" ]; then ",
+    "touch -c \"$cf_f\" 2>/dev/null; else ",
+    "cf_u=$(umask); umask 077; trap cf_fail HUP INT PIPE TERM; ",
+    "mkdir -p \"${cf_d:-/}\" && true >\"$cf_t\" || cf_fail; ",
+    "cf_n=0; while [ \"$cf_n\" -lt \"$5\" ]; do ",
+    "cf_k=$(($5 - cf_n)); [ \"$cf_k\" -lt \"$7\" ] || cf_k=$7; ",
+    "printf \"\\000concurrent-futures %s, wire 1\\n\" copier && head -c \"$cf_k\" >>\"$cf_t\" || cf_fail; ",
+    "cf_k=$cf_n; cf_n=$(cf_size \"$cf_t\"); [ \"$cf_n\" -gt \"$cf_k\" ] || cf_fail; done; ",
+    "chmod 700 \"$cf_t\" && mv -f \"$cf_t\" \"$cf_f\" || cf_fail; ",
+    // What other starts have left behind, and what none has used.
+    "find \"$cf_f\".* -prune -type f -mtime +1 -exec rm -f {} + 2>/dev/null; ",
+    "[ -n \"$2\" ] || find \"$cf_d\" -type f -mtime +30 -exec rm -f {} + 2>/dev/null; ",
+    "trap - HUP INT PIPE TERM; umask \"$cf_u\"; fi; ",
+    "export \"$1\"; exec \"$cf_f\"",
 );
 
-/// The number of bytes that are hashed or sent at once.
+/// The number of bytes of the file that are requested at once.
+const REQUESTED: u64 = 1 << 20;
+
+/// The number of bytes that are hashed or sent by one system call.
 const PIECE: usize = 64 << 10;
 
 /// The file of this program.
@@ -100,6 +119,8 @@ impl StagedProgram {
         }
         let is_usual = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let name = name.to_string_lossy();
+        // The kernel adds this to the name of a file that was removed.
+        let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
         Ok(Self {
             file,
             length,
@@ -124,6 +145,8 @@ impl StagedProgram {
             format!("{:016x}", self.hash).into(),
             self.length.to_string().into(),
             format!("{number:016x}").into(),
+            REQUESTED.to_string().into(),
+            uname().machine().to_string_lossy().into_owned().into(),
         ]
     }
 }
@@ -132,29 +155,33 @@ impl StagedProgram {
 #[derive(Debug)]
 pub(super) struct Copying {
     program: Arc<StagedProgram>,
-    /// The number of bytes that were sent, or `None` before they were requested.
-    sent: Option<u64>,
+    sent: u64,
+    /// The end of the pieces that were requested.
+    requested: u64,
 }
 
 impl Copying {
     pub(super) fn new(program: Arc<StagedProgram>) -> Self {
         Self {
             program,
-            sent: None,
+            sent: 0,
+            requested: 0,
         }
     }
 
-    /// Begins to send, because the other side has requested the file. Returns `false` if it
-    /// has begun before.
-    pub(super) fn begin(&mut self) -> bool {
-        let begins = self.sent.is_none();
-        self.sent.get_or_insert(0);
-        begins
+    /// Lets the next piece be sent, because the other side has requested it.
+    pub(super) fn request(&mut self) {
+        self.requested = (self.requested + REQUESTED).min(self.program.length);
     }
 
     /// Returns `true` if bytes wait to be sent.
     pub(super) fn has_unsent(&self) -> bool {
-        self.sent.is_some_and(|sent| sent < self.program.length)
+        self.sent < self.requested
+    }
+
+    /// Returns `true` if all bytes were sent.
+    pub(super) fn is_complete(&self) -> bool {
+        self.sent == self.program.length
     }
 
     /// Returns the next bytes that wait to be sent. They are empty if there are none.
@@ -163,16 +190,15 @@ impl Copying {
     ///
     /// Returns an error if the file cannot be read, or if it was cut off.
     pub(super) fn next(&self) -> io::Result<Vec<u8>> {
-        let sent = self.sent.unwrap_or(self.program.length);
-        let left = self.program.length - sent;
+        let left = self.requested - self.sent;
         let mut bytes = vec![0; usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))];
-        self.program.file.read_exact_at(&mut bytes, sent)?;
+        self.program.file.read_exact_at(&mut bytes, self.sent)?;
         Ok(bytes)
     }
 
     /// Counts bytes that were sent.
     pub(super) fn count_sent(&mut self, count: usize) {
-        self.sent = self.sent.map(|sent| sent + count as u64);
+        self.sent += count as u64;
     }
 }
 
@@ -183,32 +209,36 @@ mod tests {
     #[test]
     fn each_file_has_a_hash_of_its_own_and_is_read_in_pieces() {
         let path = std::env::temp_dir().join(format!("hashed-{}", std::process::id()));
-        let mut bytes = vec![7_u8; 3 * PIECE + 5];
+        let length = 2 * REQUESTED + 5;
+        let mut bytes = vec![7_u8; usize::try_from(length).unwrap()];
         let mut read = || {
             std::fs::write(&path, &bytes).unwrap();
-            let program = StagedProgram::read(&path, "a program; $(x)-1.0".as_ref()).unwrap();
+            let name = "a program; $(x)-1.0 (deleted)";
+            let program = StagedProgram::read(&path, name.as_ref()).unwrap();
             let mut copying = Copying::new(Arc::new(program));
-            assert!(!copying.has_unsent() && copying.next().unwrap().is_empty());
-            assert!(copying.begin() && !copying.begin());
             let mut copied: Vec<u8> = Vec::new();
-            while copying.has_unsent() {
-                // As many bytes as there is room for.
-                let piece = copying.next().unwrap();
-                let taken = piece.len().min(50_000);
-                copied.extend(&piece[..taken]);
-                copying.count_sent(taken);
+            while !copying.is_complete() {
+                assert!(!copying.has_unsent() && copying.next().unwrap().is_empty());
+                copying.request();
+                while copying.has_unsent() {
+                    // As many bytes as there is room for.
+                    let piece = copying.next().unwrap();
+                    let taken = piece.len().min(50_000);
+                    copied.extend(&piece[..taken]);
+                    copying.count_sent(taken);
+                }
             }
-            assert!(copied == bytes && copying.next().unwrap().is_empty());
+            copying.request();
+            assert!(copied == bytes && !copying.has_unsent());
             let program = copying.program;
             bytes[PIECE + 1] += 1;
+            let words = || program.words(&Launcher::command(["ssh"]), "A=b");
+            assert_ne!(words(), words(), "each start has a number of its own");
             (program.hash, program.length, program.name.clone())
         };
         let (first, second) = (read(), read());
         std::fs::remove_file(&path).unwrap();
         assert_ne!(first.0, second.0);
-        assert_eq!(
-            (first.1, &*first.2),
-            (3 * PIECE as u64 + 5, "aprogramx-1.0")
-        );
+        assert_eq!((first.1, &*first.2), (length, "aprogramx-1.0"));
     }
 }

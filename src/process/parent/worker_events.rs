@@ -38,6 +38,7 @@ use crate::process::settings::OnWorkerDeath;
 use crate::process::wire::answer::{Answer, InitializeFailure};
 use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::message::Reply;
+use crate::sys::current_process;
 
 /// If this number of workers in a row die before they begin a task, the pool breaks.
 const FAILED_STARTS: u32 = 5;
@@ -90,8 +91,10 @@ impl Pool {
                 // The initializer has no deadline, because it is user code.
                 handle.deadline = None;
                 if let Some(launched) = &mut handle.launched {
+                    // Another host may have a process with the same id.
+                    let is_here = process.host == current_process::host();
                     (launched.pid, launched.host) = (process.pid, process.host);
-                    let is_direct = process.maker == std::process::id();
+                    let is_direct = is_here && process.maker == std::process::id();
                     // MPI loses no message of a rank: the job ends with its first rank.
                     launched.is_direct = is_direct || is_rank;
                     state.launchers.is_ready(launched.launcher);

@@ -14,7 +14,7 @@
 //!
 //! | state | messages it may send | limit | the task in flight, if its process ends |
 //! |---|---|---|---|
-//! | Starting | `Ready`, or `Refused`; then, with an initializer, how that ended | `START_LIMIT` until `Ready`, none for the initializer | - |
+//! | Starting | `Ready`, or `Refused`; then, with an initializer, how that ended | `START_LIMIT` until `Ready`, or for a launched worker the limits of its stages (`launched.rs`); none for the initializer | - |
 //! | Idle | with offers: what it says of a task that it has taken (`offers.rs`) | the take limit ([`Progress`]), while there are open offers | - |
 //! | Busy, sent | `Started`, or `Fetch` or `Declined` | [`Progress`] | is sent to another worker |
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |

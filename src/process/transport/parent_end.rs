@@ -22,9 +22,11 @@ pub(crate) struct ParentEnd {
     /// The search for the greeting, which comes first if a command has started the worker.
     /// `None` if no greeting comes any more.
     greeting: Option<Search>,
-    /// The search for the request for the program's file, which may come before the greeting.
-    /// `None` if no request comes any more.
+    /// The search for the requests for the program's file, which may come before the greeting.
+    /// `None` if no request may come.
     request: Option<Search>,
+    /// The number of requests that have come and were not taken.
+    requests: usize,
 }
 
 struct Shared {
@@ -59,6 +61,7 @@ impl ParentEnd {
             shared,
             greeting: None,
             request: None,
+            requests: 0,
         }
     }
 
@@ -81,6 +84,7 @@ impl ParentEnd {
             shared: None,
             greeting: None,
             request: None,
+            requests: 0,
         }
     }
 
@@ -104,9 +108,11 @@ impl ParentEnd {
         self.greeting.is_none()
     }
 
-    /// Returns `true` if the program's file was requested, or if no request may come.
-    pub(crate) fn is_requested(&self) -> bool {
-        self.request.is_none()
+    /// Returns `true` if a piece of the program's file was requested since the last call.
+    pub(crate) fn take_request(&mut self) -> bool {
+        let is_there = self.requests > 0;
+        self.requests -= usize::from(is_there);
+        is_there
     }
 
     /// Returns the end of the text that has come in place of the greeting.
@@ -185,8 +191,9 @@ impl ParentEnd {
             }
             let mut bytes = &into[..count];
             if let Some(request) = &mut self.request {
-                if let Some(end) = request.find(bytes).map_err(invalid)? {
-                    self.request = None;
+                while let Some(end) = request.find(bytes).map_err(invalid)? {
+                    self.requests += 1;
+                    *request = Search::new(REQUEST);
                     // The text before the request is no news any more.
                     *search = Search::new(GREETING);
                     bytes = &bytes[end..];

@@ -39,8 +39,8 @@ use crate::sys::channel::Channel;
 /// The largest number of bytes of an answer that goes with the next message.
 pub(super) const MOST_KEPT: usize = 4096;
 
-/// The time in which the first message has to arrive. The parent sends it before the command
-/// has made its connection, or when it has the worker's greeting.
+/// The time in which the first message has to arrive. The parent sends it at the latest when it
+/// has the worker's greeting.
 pub(super) const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
 /// The time after which the reader receives if one task keeps the task thread busy. A reply may

@@ -18,7 +18,8 @@ use crate::process::launcher::Launcher;
 use crate::process::settings::{TaskSettings, Transport};
 use crate::process::transport::ParentEnd;
 use crate::process::wire::frame::{Kind, bare};
-use crate::sys::channel;
+use crate::process::wire::message::ready_on;
+use crate::sys::{channel, current_process};
 
 /// The time that a test waits for a cancel.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -40,15 +41,17 @@ impl Played {
     /// Returns a pool whose worker has begun the first task, and has the others ahead. The
     /// worker has the pool's own socket.
     fn with_tasks<const N: usize>() -> (Self, [Completion<()>; N]) {
-        Self::with_tasks_by(std::process::id())
+        Self::with_tasks_by(&current_process::host(), std::process::id())
     }
 
     /// Like [`with_tasks`](Self::with_tasks), with a command that passes on the bytes.
     fn with_tasks_behind_a_relay<const N: usize>() -> (Self, [Completion<()>; N]) {
-        Self::with_tasks_by(0)
+        Self::with_tasks_by(&current_process::host(), 0)
     }
 
-    fn with_tasks_by<const N: usize>(maker: u32) -> (Self, [Completion<()>; N]) {
+    /// Like [`with_tasks`](Self::with_tasks), with a worker of this host, whose socket this
+    /// process has made.
+    fn with_tasks_by<const N: usize>(host: &str, maker: u32) -> (Self, [Completion<()>; N]) {
         let launcher = Launcher::command(["ssh"]).in_flight(N);
         let pool = pool_without_threads(Transport::Socket, 1);
         let (ours, theirs) = channel::pair().unwrap();
@@ -65,7 +68,7 @@ impl Played {
             worker: theirs.into(),
             process,
         };
-        played.say(Kind::Ready, 7 | u64::from(maker) << 32);
+        played.send(&ready_on(host, maker));
         let tasks = [(); N].map(|()| {
             let call = bare(Kind::Task, 0).to_vec();
             let queued =
@@ -81,7 +84,11 @@ impl Played {
 
     /// Sends a message of the worker, and lets the pool read it.
     fn say(&mut self, kind: Kind, task: u64) {
-        self.worker.write_all(&bare(kind, task)).unwrap();
+        self.send(&bare(kind, task));
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.worker.write_all(bytes).unwrap();
         self.pool.read_replies(&mut self.pool.lock(), 0);
     }
 
@@ -215,6 +222,15 @@ fn what_a_relay_may_have_lost_is_not_begun_again() {
     played.end();
     assert!(played.queue().is_empty());
     assert_eq!(played.pool.stats().failed, 3);
+    drop(tasks);
+}
+
+/// On another host, the process that passes the bytes on may have the id of this one.
+#[test]
+fn a_process_of_another_host_is_not_taken_for_this_one() {
+    let (played, tasks) = Played::with_tasks_by::<3>("another host", std::process::id());
+    played.end();
+    assert!(played.queue().is_empty());
     drop(tasks);
 }
 

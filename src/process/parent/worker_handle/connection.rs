@@ -100,9 +100,12 @@ impl WorkerHandle {
             Some(StartStage::Connecting) => {
                 format!("the command did not start the program within {limit:?}")
             }
-            Some(StartStage::Copying) => format!(
-                "the copy of the program did not go on for {limit:?}, or the copy did not begin"
-            ),
+            Some(StartStage::Copying) => {
+                format!("the copy of the program did not go on for {limit:?}")
+            }
+            Some(StartStage::Copied) => {
+                format!("the program, which was copied, did not begin within {limit:?}")
+            }
             Some(StartStage::Begun) | None => format!(
                 "it sent no message within {limit:?} of its start; does its program reach \
                  `concurrent_futures::init`?"

@@ -120,7 +120,7 @@ impl WorkerHandle {
                     if self.stage() != Some(StartStage::Begun) && self.end.is_greeted() {
                         self.connection_moved();
                     }
-                    self.begin_copy_if_requested();
+                    self.send_requested_piece();
                     self.is_drained = true;
                     *budget = 0;
                 }

@@ -9,7 +9,6 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
 use super::super::queued_task::InFlight;
-use super::super::staging::Copying;
 use super::super::worker_timeouts::SILENCE_LIMIT;
 use super::{IO_BUDGET, KillReason, Outgoing, WorkerHandle, WorkerState};
 use crate::encoded::Encoded;
@@ -152,7 +151,7 @@ impl WorkerHandle {
         let mut gathered = Vec::new();
         self.is_full = false;
         if self.copying.is_some() {
-            return self.flush_copy(budget);
+            return self.flush_copy();
         }
         while let Some(first) = self.outbox.front().filter(|_| budget > 0) {
             let sent = if self.gather(&mut gathered) {
@@ -179,9 +178,9 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends the file of the program, as far as there is room.
-    fn flush_copy(&mut self, mut budget: usize) {
-        while let Some(copying) = self.copying.as_mut().filter(|_| budget > 0) {
+    /// Sends what was requested of the program's file, as far as there is room.
+    fn flush_copy(&mut self) {
+        while let Some(copying) = &mut self.copying {
             let bytes = match copying.next() {
                 Ok(bytes) if bytes.is_empty() => return,
                 Ok(bytes) => bytes,
@@ -192,7 +191,6 @@ impl WorkerHandle {
             };
             match self.end.send_now(&bytes) {
                 Ok(count) => {
-                    budget = budget.saturating_sub(count);
                     copying.count_sent(count);
                     self.copy_moved();
                 }
@@ -294,23 +292,27 @@ impl WorkerHandle {
         }
     }
 
-    /// Begins the copy of the program if the other side has requested it.
-    pub(super) fn begin_copy_if_requested(&mut self) {
-        let is_requested = self.end.is_requested();
-        let copying = self.copying.as_mut().filter(|_| is_requested);
-        if !copying.is_some_and(Copying::begin) {
-            return;
+    /// Sends the next piece of the program if the other side has requested it.
+    pub(super) fn send_requested_piece(&mut self) {
+        while self.copying.is_some() && self.end.take_request() {
+            if let Some(copying) = &mut self.copying {
+                copying.request();
+            }
+            self.copy_moved();
+            self.flush();
         }
-        if let Some(launched) = &mut self.launched {
-            launched.stage = StartStage::Copying;
-        }
-        self.copy_moved();
-        self.flush();
     }
 
     /// Records that the copy of the program has begun, or has gone on.
     fn copy_moved(&mut self) {
         self.connection_moved();
         self.extend_start();
+        // The greeting may have come, which ends the copy.
+        if let (Some(launched), Some(copying)) = (&mut self.launched, &self.copying) {
+            launched.stage = match copying.is_complete() {
+                true => StartStage::Copied,
+                false => StartStage::Copying,
+            };
+        }
     }
 }
