@@ -9,8 +9,9 @@ use concurrent_futures::{
     current_worker,
 };
 
+use crate::by_main::list;
 use crate::fixture::{Fixture, Gate, double, hold};
-use crate::launcher::{Launched, is_usual, launcher, list};
+use crate::launcher::{Launched, is_usual, launcher};
 
 list! {
     tasks_move_from_a_busy_worker_to_an_idle_one,

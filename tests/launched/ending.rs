@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, ProcessPoolExecutor, ShutdownOptions, TaskOptions};
 
+use crate::by_main::{list, wait_until};
 use crate::engines::children;
 use crate::fixture::{Gate, double, hold};
-use crate::launcher::{list, pid, pool, script, wait_until};
+use crate::launcher::{pid, pool, script};
 
 list! {
     the_end_of_a_command_fails_the_begun_task_alone,

@@ -14,12 +14,13 @@ use concurrent_futures::{
     Error, Launcher, ProcessFuture, ProcessPoolExecutor, WorkerDeath, current_worker,
 };
 
+use crate::by_main::{NamedTest, named, wait_until};
 use crate::ending::{is_alive, signal};
 use crate::fixture::{Gate, LIMIT, hold};
-use crate::launcher::{LAUNCHER, command, named, pool, wait_until, words};
+use crate::launcher::{LAUNCHER, command, pool, words};
 
 /// Returns the tests for the engine of `ci/cluster` that runs, if one does.
-pub(crate) fn tests() -> Vec<(&'static str, fn())> {
+pub(crate) fn tests() -> Vec<NamedTest> {
     let Some(engine) = engine() else {
         return Vec::new();
     };

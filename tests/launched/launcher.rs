@@ -1,12 +1,13 @@
 //! The command that starts the workers of these tests, and pools of such workers.
 
+use std::env;
 use std::time::Duration;
-use std::{env, iter};
 
 use concurrent_futures::{
     Executor, Launcher, ProcessPoolExecutor, ProcessPoolExecutorBuilder, TaskOptions,
 };
 
+use crate::by_main::wait_until;
 use crate::fixture::{Fixture, note_start, refuse_to_start};
 
 /// The variable with the words of the command.
@@ -103,35 +104,4 @@ impl<const IN_FLIGHT: usize> Fixture for Launched<IN_FLIGHT> {
         let builder = Self::builder(3).initializer(note_start, 7);
         builder.build().expect("`main` has called `init`")
     }
-}
-
-/// Makes a list of tests with their names.
-macro_rules! named {
-    ($($test:ident),+ $(,)?) => {
-        vec![$((concat!(module_path!(), "::", stringify!($test)), $test as fn())),+]
-    };
-}
-pub(crate) use named;
-
-/// Makes the function that returns all tests of a file.
-macro_rules! list {
-    ($($test:ident),+ $(,)?) => {
-        pub(crate) fn tests() -> Vec<(&'static str, fn())> {
-            crate::launcher::named![$($test),+]
-        }
-    };
-}
-pub(crate) use list;
-
-/// Waits until `is_so` returns `true`, and fails with `what` if that takes too long.
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let step = Duration::from_millis(5);
-    let steps = crate::fixture::LIMIT.as_millis() / step.as_millis();
-    let is_soon = iter::repeat_n((), usize::try_from(steps).expect("it is small")).any(|()| {
-        is_so() || {
-            std::thread::sleep(step);
-            false
-        }
-    });
-    assert!(is_soon, "{what}");
 }

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, Launcher, ProcessFuture, ProcessPoolExecutor};
 
+use crate::by_main::{NamedTest, named, wait_until};
 use crate::engines::{
     Parent, SOON, children, engine, marked, run, sleep_long, variables, wait_for_ends,
 };
 use crate::fixture::{Gate, LIMIT, double, hold};
-use crate::launcher::{named, pool, wait_until, words};
+use crate::launcher::{pool, words};
 
 /// Returns the tests, if the network can be cut.
-pub(crate) fn tests() -> Vec<(&'static str, fn())> {
+pub(crate) fn tests() -> Vec<NamedTest> {
     if engine().as_deref() != Some("far") {
         return Vec::new();
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use concurrent_futures::{Error, PoolKind, ProcessPoolExecutor, TaskOptions, current_worker};
 
+use crate::by_main::list;
 use crate::fixture::{Gate, double, hold};
-use crate::launcher::{launcher, list, pool};
+use crate::launcher::{launcher, pool};
 
 list! {
     a_worker_knows_its_host_and_the_pool_knows_it_too,

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, Launcher, OnWorkerDeath, ProcessPoolExecutor, TaskOptions};
 
+use crate::by_main::{list, wait_until};
 use crate::fixture::double;
-use crate::launcher::{list, pid, pool, script};
+use crate::launcher::{pid, pool, script};
 
 list! {
     messages_arrive_in_pieces,
@@ -171,7 +172,7 @@ fn a_launcher_whose_workers_begin_no_task_is_left_out() {
             "{error}"
         );
     }
-    crate::launcher::wait_until("it is left out", || {
+    wait_until("it is left out", || {
         pool.stats().launchers[0].left_out.is_some()
     });
     assert!(pool.stats().broken);
@@ -195,7 +196,7 @@ fn a_command_that_still_connects_is_ended_when_no_task_is_left() {
     let start = Instant::now();
     let pool = pool(script("exec sleep 1000"));
     let task = pool.submit(double, 1).unwrap();
-    crate::launcher::wait_until("it starts", || pool.stats().workers == 1);
+    wait_until("it starts", || pool.stats().workers == 1);
     assert!(task.cancel());
     pool.shutdown();
     assert!(start.elapsed() < Duration::from_secs(30));

@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, Launcher, ProcessPoolExecutor};
 
+use crate::by_main::{NamedTest, list, named, wait_until};
 use crate::fixture::{Gate, double, hold};
-use crate::launcher::{launcher, list, named, pool, script, wait_until};
+use crate::launcher::{launcher, pool, script};
 
 list! {
     a_program_is_copied_to_where_it_is_not,
 }
 
 /// These tests need commands of this host.
-pub(crate) fn tests_of_commands() -> Vec<(&'static str, fn())> {
+pub(crate) fn tests_of_commands() -> Vec<NamedTest> {
     named![
         a_program_is_copied_once,
         the_cache_lies_in_the_home_if_no_variable_names_it,

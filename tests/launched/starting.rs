@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, Launcher, ProcessPoolExecutor, Transport};
 
+use crate::by_main::{list, wait_until};
 use crate::fixture::double;
-use crate::launcher::{list, pool, script, wait_until};
+use crate::launcher::{pool, script};
 
 list! {
     the_builder_refuses_a_launcher_that_starts_nothing,

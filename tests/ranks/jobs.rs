@@ -5,8 +5,9 @@ use std::process::{Command, Output, exit};
 
 use concurrent_futures::{MpiPoolExecutor, ShutdownOptions};
 
+use crate::by_main::list;
 use crate::fixture::double;
-use crate::ranks::{list, mpirun};
+use crate::ranks::mpirun;
 
 list! {
     a_job_prints_once_and_its_ranks_end,

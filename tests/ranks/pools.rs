@@ -8,8 +8,9 @@ use concurrent_futures::{
     current_worker,
 };
 
+use crate::by_main::{list, wait_until};
 use crate::fixture::{Fixture, Gate, double, hold};
-use crate::ranks::{Ranks, builder, list, wait_until};
+use crate::ranks::{Ranks, builder};
 
 list! {
     a_worker_is_a_rank_and_the_pool_knows_its_host,

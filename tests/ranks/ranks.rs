@@ -1,13 +1,13 @@
 //! The pools of these tests, and the command that starts a job.
 
+use std::env;
 use std::panic::resume_unwind;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-use std::{env, iter};
 
 use concurrent_futures::{Executor, MpiPoolExecutor, MpiPoolExecutorBuilder, TaskOptions};
 
+use crate::by_main::wait_until;
 use crate::fixture::{Fixture, initialized, note_start, refuse_to_start};
 
 /// The panic of a test that needs more ranks.
@@ -89,27 +89,4 @@ fn note_start_in(pool: u32) {
     let is_again = LAST.swap(pool, Ordering::Relaxed) == pool;
     let noted = if is_again { 0 } else { initialized(()) };
     note_start(7 - noted);
-}
-
-/// Makes a list of tests with their names.
-macro_rules! list {
-    ($($test:ident),+ $(,)?) => {
-        pub(crate) fn tests() -> Vec<(&'static str, fn())> {
-            vec![$((concat!(module_path!(), "::", stringify!($test)), $test as fn())),+]
-        }
-    };
-}
-pub(crate) use list;
-
-/// Waits until `is_so` returns `true`, and fails with `what` if that takes too long.
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let step = Duration::from_millis(5);
-    let steps = crate::fixture::LIMIT.as_millis() / step.as_millis();
-    let is_soon = iter::repeat_n((), usize::try_from(steps).expect("it is small")).any(|()| {
-        is_so() || {
-            std::thread::sleep(step);
-            false
-        }
-    });
-    assert!(is_soon, "{what}");
 }
