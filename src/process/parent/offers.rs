@@ -293,6 +293,7 @@ impl Pool {
             self.read_replies(state, *number);
         }
         let mut untaken = Vec::new();
+        let mut suspects: Option<std::vec::IntoIter<usize>> = None;
         for offer in scribbled {
             let mut takers = taken.iter();
             let taker = takers.find(|(_, taken)| *taken == offer + 1);
@@ -312,7 +313,11 @@ impl Pool {
                 // A worker has said that it has taken the offer.
                 continue;
             }
-            let Some(number) = taker.or_else(|| Self::next_guilty(state)) else {
+            if taker.is_none() {
+                let kill_suspects = || Self::kill_suspects(state).into_iter();
+                taker = suspects.get_or_insert_with(kill_suspects).next();
+            }
+            let Some(number) = taker else {
                 untaken.push(*offer);
                 continue;
             };
@@ -349,16 +354,27 @@ impl Pool {
         }
     }
 
-    /// Kills an idle worker whose own memory was overwritten, and returns its number. The
-    /// worker may have taken one of the tasks whose statuses were overwritten, the oldest
-    /// one that no other worker has taken.
-    fn next_guilty(state: &mut PoolState) -> Option<usize> {
-        let offers = &state.offered.as_ref()?.offers;
-        let mut workers = state.workers.iter_mut();
-        let (number, handle) = workers
-            .find(|(_, handle)| may_have_taken(handle) && !offers.is_possible(handle.taken()))?;
-        handle.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
-        Some(*number)
+    /// Kills each idle worker whose own memory was overwritten and that may have begun a task
+    /// unheard. Returns the numbers of these workers. One of them may run a task whose status
+    /// was overwritten, the oldest one that no other worker has taken. All of them have to
+    /// end: an earlier task may have overwritten the memory of the others.
+    fn kill_suspects(state: &mut PoolState) -> Vec<usize> {
+        let Some(offered) = &state.offered else {
+            return Vec::new();
+        };
+        let is_suspect = |handle: &WorkerHandle| {
+            may_have_taken(handle)
+                && !offered.offers.is_possible(handle.taken())
+                && handle.may_have_begun()
+        };
+        let mut suspects = Vec::new();
+        for (number, handle) in &mut state.workers {
+            if is_suspect(handle) {
+                handle.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
+                suspects.push(*number);
+            }
+        }
+        suspects
     }
 
     /// Keeps a worker from taking a further offer, because the pool is about to kill the

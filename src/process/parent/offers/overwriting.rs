@@ -98,6 +98,62 @@ fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed()
     assert!(task.died());
 }
 
+/// Only one was ended, the wrong one. The guilty one took the next task, whose messages the pool
+/// could not read, because those of the task before were destroyed.
+#[test]
+fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
+    let (pool, [mut early, mut guilty]) = PoolByHand::new();
+    let first = pool.submit();
+    let offer = early.take().unwrap();
+    assert!(early.begin(offer));
+    let second = pool.submit();
+    let offer = guilty.take().unwrap();
+    early.overwrite_record();
+    early.begin_unsaid(1 << 40);
+    early.say(Kind::Returned, 1);
+    // The pool cannot mend the record, because the second offer is not open.
+    pool.read(&early);
+    assert!(first.error().is_none());
+    guilty.begin_unsaid(2);
+    guilty.overwrite_record();
+    guilty.overwrite_status(offer);
+    pool.scan();
+    for worker in [&early, &guilty] {
+        let reason = pool.kill_reason(worker);
+        assert!(
+            matches!(reason, Some(KillReason::Misbehaved(_))),
+            "{reason:?}"
+        );
+    }
+    pool.end(&early);
+    pool.end(&guilty);
+    assert!(second.died());
+    assert_eq!(pool.open(), [], "it may have begun");
+}
+
+/// Its record alone shows nothing: each task that it has begun has said so.
+#[test]
+fn a_worker_that_has_begun_nothing_is_not_killed_for_a_task() {
+    let (pool, [mut early, mut guilty]) = PoolByHand::new();
+    let first = pool.submit();
+    let offer = early.take().unwrap();
+    assert!(early.begin(offer));
+    let second = pool.submit();
+    let offer = guilty.take().unwrap();
+    early.overwrite_record();
+    early.say(Kind::Returned, 1);
+    pool.read(&early);
+    assert!(first.error().is_none());
+    guilty.begin_unsaid(2);
+    guilty.overwrite_record();
+    guilty.overwrite_status(offer);
+    pool.scan();
+    assert_eq!(pool.kill_reason(&early), None);
+    pool.end(&guilty);
+    assert!(second.died());
+    assert_eq!(pool.open(), [], "it may have begun");
+}
+
 /// It was suspected when a later task of another worker overwrote the status of an offer.
 #[test]
 fn a_record_that_a_task_has_overwritten_is_mended_after_it() {
