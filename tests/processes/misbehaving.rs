@@ -192,23 +192,23 @@ alone! {
             assert_goes_on(&executor);
         };
         // Neither for its bytes, or for these but not for the value as well.
-        for more in [150 << 20, 600 << 20] {
+        for more in [40 << 20, 150 << 20] {
             limit(more);
-            let text = executor.submit(|size: usize| "x".repeat(size), 400 << 20).unwrap();
+            let text = executor.submit(|size: usize| "x".repeat(size), 100 << 20).unwrap();
             let error = error(&text);
             setrlimit(Resource::As, before).unwrap();
             fails(error);
         }
         // The bytes of a vector become the value.
-        for (more, fits) in [(150 << 20, false), (600 << 20, true)] {
+        for (more, fits) in [(40 << 20, false), (150 << 20, true)] {
             limit(more);
-            let vector = executor.submit(|size: usize| vec![7_u8; size], 400 << 20).unwrap();
+            let vector = executor.submit(|size: usize| vec![7_u8; size], 100 << 20).unwrap();
             let ended = vector.exception_timeout(LIMIT).unwrap();
             setrlimit(Resource::As, before).unwrap();
             assert_eq!(ended.is_none(), fits, "{ended:?}");
             match ended {
                 Some(error) => fails(error),
-                None => assert_eq!(value(&vector).len(), 400 << 20),
+                None => assert_eq!(value(&vector).len(), 100 << 20),
             }
         }
     }
