@@ -28,7 +28,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// | `["bwrap", "--dev-bind", "/", "/", "--unshare-net"]` | in a sandbox without a network |
 /// | `["nice"]` | here, with a lower priority |
 ///
-/// The command has to pass on its standard input and output unchanged, and the pool's
+/// The command has to pass on its standard input and output unchanged, and to end when the
+/// program that it starts has ended: otherwise the pool kills it five seconds later. The pool's
 /// messages travel through both. What a task prints goes to the command's error output, and
 /// from there to the error output of this process. No message is encrypted or checked by
 /// this crate, so the command has to do both where the network needs it, as `ssh` does.

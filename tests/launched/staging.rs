@@ -28,6 +28,7 @@ pub(crate) fn tests_of_commands() -> Vec<NamedTest> {
         a_copy_that_is_cut_off_leaves_no_file,
         a_folder_that_cannot_be_written_is_named,
         a_copy_that_nothing_takes_is_given_up,
+        a_command_that_requests_without_end_is_ended,
         a_copy_that_takes_long_is_no_silence,
         a_copy_changes_nothing_else_for_the_tasks,
         a_killed_copy_is_removed_by_a_later_one,
@@ -258,6 +259,12 @@ fn a_copy_that_nothing_takes_is_given_up() {
     assert!(text.contains("while its program was copied"), "{text}");
     assert!(text.contains("did not go on for 200ms"), "{text}");
     assert!(start.elapsed() < Duration::from_secs(50));
+}
+
+fn a_command_that_requests_without_end_is_ended() {
+    let requests = "while true; do printf '\\000concurrent-futures copier, wire 1\\n'; done";
+    let text = refusal(&pool(script(requests).stage(true)));
+    assert!(text.contains("requested more of the program"), "{text}");
 }
 
 /// A slow network takes the program bit by bit.

@@ -63,7 +63,7 @@ const SCRIPT: &str = concat!(
     "cf_n=0; while [ \"$cf_n\" -lt \"$5\" ]; do ",
     "cf_k=$(($5 - cf_n)); [ \"$cf_k\" -lt \"$7\" ] || cf_k=$7; ",
     "printf \"\\000concurrent-futures %s, wire 1\\n\" copier && head -c \"$cf_k\" >>\"$cf_t\" || cf_fail; ",
-    "cf_k=$cf_n; cf_n=$(cf_size \"$cf_t\"); [ \"$cf_n\" -gt \"$cf_k\" ] || cf_fail; done; ",
+    "cf_k=$((cf_n + cf_k)); cf_n=$(cf_size \"$cf_t\"); [ \"$cf_n\" -eq \"$cf_k\" ] || cf_fail; done; ",
     "chmod 700 \"$cf_t\" && mv -f \"$cf_t\" \"$cf_f\" || cf_fail; ",
     // What other starts have left behind, and what none has used.
     "find \"$cf_f\".* -prune -type f -mtime +1 -exec rm -f {} + 2>/dev/null; ",
@@ -169,9 +169,14 @@ impl Copying {
         }
     }
 
-    /// Lets the next piece be sent, because the other side has requested it.
-    pub(super) fn request(&mut self) {
-        self.requested = (self.requested + REQUESTED).min(self.program.length);
+    /// Lets the next piece be sent, because the other side has requested it. Returns `false` if
+    /// the other side has not got the last one, or has all of them.
+    pub(super) fn request(&mut self) -> bool {
+        let may_request = !self.has_unsent() && self.requested < self.program.length;
+        if may_request {
+            self.requested = (self.requested + REQUESTED).min(self.program.length);
+        }
+        may_request
     }
 
     /// Returns `true` if bytes wait to be sent.
@@ -219,7 +224,8 @@ mod tests {
             let mut copied: Vec<u8> = Vec::new();
             while !copying.is_complete() {
                 assert!(!copying.has_unsent() && copying.next().unwrap().is_empty());
-                copying.request();
+                assert!(copying.request() && !copying.request() && !copying.is_complete());
+                assert!(copying.requested <= copying.sent + REQUESTED);
                 while copying.has_unsent() {
                     // As many bytes as there is room for.
                     let piece = copying.next().unwrap();
@@ -228,8 +234,7 @@ mod tests {
                     copying.count_sent(taken);
                 }
             }
-            copying.request();
-            assert!(copied == bytes && !copying.has_unsent());
+            assert!(copied == bytes && !copying.request() && !copying.has_unsent());
             let program = copying.program;
             bytes[PIECE + 1] += 1;
             let words = || program.words(&Launcher::command(["ssh"]), "A=b");

@@ -55,7 +55,7 @@ pub(super) use self::offer_memory::{OfferMemory, PoolOffers};
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::parent_end::{ParentEnd, Watch};
 #[cfg(not(concurrent_futures_loom))]
-pub(super) use self::receiver_role::ReceiverRole;
+pub(super) use self::receiver_role::{ReceiverRole, Wait};
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use self::rings::Rings;
 #[cfg(not(concurrent_futures_loom))]

@@ -195,7 +195,7 @@ impl ParentEnd {
                     self.requests += 1;
                     *request = Search::new(REQUEST);
                     // The text before the request is no news any more.
-                    *search = Search::new(GREETING);
+                    search.forget_text();
                     bytes = &bytes[end..];
                 }
             }

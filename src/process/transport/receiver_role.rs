@@ -8,14 +8,14 @@
 //!
 //! | receiver | the task thread | the reader |
 //! |---|---|---|
-//! | none | runs a request | pauses. If the request is the same one afterwards, becomes the receiver |
+//! | none | runs requests that wait | pauses. If it is one request all the time, becomes the receiver. If they are several, and nothing was received meanwhile, receives what has arrived |
 //! | task thread | waits for messages | sleeps until the task thread takes a request |
 //! | reader | runs a long request, or waits for the next one | waits for messages. After each one it gives the role up if a request waits, or if the task thread has taken another one |
 //!
-//! So at any time one of the two receives, or the reader is in a pause, and no message waits
-//! for longer than two pauses. While short requests come, the reader has nothing to do but to
-//! pause; while none come, it sleeps. With the role given up, the task thread that waits for
-//! a request becomes the receiver by itself.
+//! So no message waits for longer than two pauses, however many requests are in front of it.
+//! While short requests come one by one, the reader has nothing to do but to pause; while none
+//! come, it sleeps. With the role given up, the task thread that waits for a request becomes
+//! the receiver by itself.
 //!
 //! The role and the queue of requests have one lock, so that a request is either in the queue
 //! or taken, also for the thread that receives its recall.
@@ -38,7 +38,16 @@ struct State<Q> {
     receiver: Option<Receiver>,
     /// The number of requests that the task thread has taken.
     taken: u64,
+    /// The number of times that the task thread has received.
+    received: u64,
     is_reader_asleep: bool,
+}
+
+/// The time for which a thread that receives waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Not,
+    UntilMessage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +62,7 @@ impl<Q> ReceiverRole<Q> {
             queue,
             receiver: None,
             taken: 0,
+            received: 0,
             is_reader_asleep: false,
         };
         Self {
@@ -75,7 +85,7 @@ impl<Q> ReceiverRole<Q> {
 
     /// Like [`try_next`](Self::try_next), but waits until there is a request. `receive` waits
     /// for the next messages.
-    pub(crate) fn next<T>(&self, pop: impl Fn(&mut Q) -> Option<T>, receive: impl Fn()) -> T {
+    pub(crate) fn next<T>(&self, pop: impl Fn(&mut Q) -> Option<T>, receive: impl Fn(Wait)) -> T {
         let mut state = self.state.lock();
         loop {
             if let Some(request) = self.take(&mut state, &pop) {
@@ -84,7 +94,9 @@ impl<Q> ReceiverRole<Q> {
             if state.receiver.is_some() {
                 self.given_up.wait(&mut state);
             } else {
-                state = self.receive_as(Receiver::TaskThread, state, &receive);
+                let received = || receive(Wait::UntilMessage);
+                state = self.receive_as(Receiver::TaskThread, state, received);
+                state.received += 1;
                 state.receiver = None;
             }
         }
@@ -99,18 +111,21 @@ impl<Q> ReceiverRole<Q> {
         Some(request)
     }
 
-    /// Stands by for one pause, and receives if the task thread is busy with one request for
-    /// so long. The reader calls this method again and again.
+    /// Stands by for one pause, and receives if the task thread has not received for so long.
+    /// The reader calls this method again and again.
     pub(crate) fn stand_by(
         &self,
         pause: impl FnOnce(),
         is_empty: impl Fn(&Q) -> bool,
-        receive: impl Fn(),
+        receive: impl Fn(Wait),
     ) {
-        let seen = self.state.lock().taken;
+        let state = self.state.lock();
+        let (seen, received) = (state.taken, state.received);
+        drop(state);
         pause();
         let mut state = self.state.lock();
-        if state.taken != seen {
+        let has_gone_on = state.taken != seen;
+        if has_gone_on && (state.received != received || state.receiver.is_some()) {
             return;
         }
         if state.receiver.is_some() {
@@ -120,9 +135,14 @@ impl<Q> ReceiverRole<Q> {
             }
             return;
         }
-        // At least one message: requests may wait behind the one that takes long.
+        // At least once: requests may wait behind the one that takes long.
         loop {
-            state = self.receive_as(Receiver::Reader, state, &receive);
+            let wait = match has_gone_on {
+                // The task thread receives again when no request waits any more.
+                true => Wait::Not,
+                false => Wait::UntilMessage,
+            };
+            state = self.receive_as(Receiver::Reader, state, || receive(wait));
             if state.taken != seen || !is_empty(&state.queue) {
                 break;
             }
@@ -142,6 +162,44 @@ impl<Q> ReceiverRole<Q> {
         drop(state);
         receive();
         self.state.lock()
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Returns how the reader has received around a pause in which this happens.
+    fn received(during_pause: impl FnOnce(&ReceiverRole<VecDeque<u32>>)) -> Vec<Wait> {
+        let role = ReceiverRole::new(VecDeque::from([1, 2, 3]));
+        let received = RefCell::new(Vec::new());
+        role.stand_by(
+            || during_pause(&role),
+            VecDeque::is_empty,
+            |wait| received.borrow_mut().push(wait),
+        );
+        received.into_inner()
+    }
+
+    #[test]
+    fn a_reader_receives_if_the_task_thread_has_not_for_a_pause() {
+        assert_eq!(received(|_| {}), [Wait::UntilMessage]);
+        // The requests behind it hold nothing up.
+        let take = |role: &ReceiverRole<_>| role.try_next(VecDeque::pop_front);
+        assert_eq!(
+            received(|role| assert_eq!(take(role), Some(1))),
+            [Wait::Not]
+        );
+        let takes_all = |role: &ReceiverRole<VecDeque<u32>>| {
+            while take(role).is_some() {}
+            role.next(VecDeque::pop_front, |_| {
+                role.with_queue(|queue| queue.push_back(4));
+            });
+        };
+        assert_eq!(received(takes_all), []);
     }
 }
 

@@ -71,6 +71,12 @@ impl Search {
         Ok(None)
     }
 
+    /// Forgets the text that came in place of the wanted bytes, but not how much it was.
+    pub(crate) fn forget_text(&mut self) {
+        self.matched = 0;
+        self.text.clear();
+    }
+
     fn skip(&mut self, bytes: &[u8]) {
         self.skipped += bytes.len();
         self.text.extend(bytes);

@@ -1,7 +1,7 @@
 //! [`Connection`]: the connection of a worker that a command such as `ssh` has started.
 //!
 //! Such a worker cannot watch its parent's process, which may run on another machine. So one of
-//! its threads receives at any time, also while a task runs: the task thread between short
+//! its threads receives every millisecond, also while tasks run: the task thread between short
 //! tasks, and otherwise a thread of its own, the *reader* (`transport/receiver_role.rs`). The
 //! thread that receives
 //!
@@ -29,7 +29,7 @@ use std::time::Duration;
 use super::ending::{end_after_error, end_at_error, end_with_channel, end_without_descriptor};
 use super::remote::Remote;
 use super::request_queue::RequestQueue;
-use crate::process::transport::ReceiverRole;
+use crate::process::transport::{ReceiverRole, Wait};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::frame::Frame;
@@ -124,16 +124,21 @@ impl Connection {
             self.requests.stand_by(
                 || thread::sleep(PAUSE),
                 RequestQueue::is_empty,
-                || self.receive(),
+                |wait| self.receive(wait),
             );
         }
     }
 
-    /// Waits for bytes, and handles the messages that are complete.
-    fn receive(&self) {
+    /// Receives bytes, and handles the messages that are complete.
+    fn receive(&self, wait: Wait) {
         let mut arrived = self.arrived.lock();
-        match self.channel.wait_for_bytes(arrived.silence) {
+        let limit = match wait {
+            Wait::Not => Duration::ZERO,
+            Wait::UntilMessage => arrived.silence,
+        };
+        match self.channel.wait_for_bytes(limit) {
             Ok(true) => {}
+            Ok(false) if wait == Wait::Not => return,
             Ok(false) => ExitCode::Silence.end(),
             Err(error) => end_after_error(&error, None),
         }
@@ -191,7 +196,8 @@ impl Remote for Connection {
         }
         // The request for which an answer was kept may have been recalled.
         self.send(&[])?;
-        Ok(self.requests.next(RequestQueue::pop, || self.receive()))
+        let receive = |wait| self.receive(wait);
+        Ok(self.requests.next(RequestQueue::pop, receive))
     }
 
     fn begin(&self) {}
@@ -241,6 +247,20 @@ mod tests {
             task: number,
             payload: Vec::new().into(),
         }
+    }
+
+    /// The initializer may have come with the first message.
+    #[test]
+    fn messages_that_have_come_with_the_first_one_need_no_others() {
+        let (_parents, workers) = pair().unwrap();
+        let connection = Connection::new(Channel::new(workers));
+        let mut bytes = Assembler::new();
+        let frame = bare(Kind::Task, 7);
+        bytes.spare_buffer().unwrap()[..frame.len()].copy_from_slice(&frame);
+        bytes.advance(frame.len());
+        connection.begin(bytes, Duration::from_secs(60));
+        let next = connection.requests.try_next(RequestQueue::pop);
+        assert_eq!(next.map(|request| request.task), Some(7));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
 use super::super::queued_task::InFlight;
+use super::super::staging::Copying;
 use super::super::worker_timeouts::SILENCE_LIMIT;
 use super::{IO_BUDGET, KillReason, Outgoing, WorkerHandle, WorkerState};
 use crate::encoded::Encoded;
@@ -295,8 +296,10 @@ impl WorkerHandle {
     /// Sends the next piece of the program if the other side has requested it.
     pub(super) fn send_requested_piece(&mut self) {
         while self.copying.is_some() && self.end.take_request() {
-            if let Some(copying) = &mut self.copying {
-                copying.request();
+            if !self.copying.as_mut().is_some_and(Copying::request) {
+                // Each request would extend the start's time limit.
+                let what = "its command requested more of the program than there is".to_owned();
+                return self.kill(KillReason::Misbehaved(what));
             }
             self.copy_moved();
             self.flush();

@@ -53,29 +53,31 @@ impl Connection {
         self.sent.notify_one();
     }
 
-    /// Waits for one message. Two threads that receive at once would mix the bytes up.
-    fn receive(&self) {
+    /// Receives one message. Two threads that receive at once would mix the bytes up.
+    fn receive(&self, wait: Wait) {
         // ORDERING: the lock of the role orders the calls of this function.
         let was_receiving = self.is_receiving.swap(true, Ordering::Relaxed);
         assert!(!was_receiving, "two threads receive");
         let mut wire = self.wire.lock();
-        while wire.messages.is_empty() && !wire.is_closed {
+        while wire.messages.is_empty() && !wire.is_closed && wait == Wait::UntilMessage {
             self.sent.wait(&mut wire);
         }
-        let message = wire.messages.pop_front().unwrap_or(END);
+        let message = wire.messages.pop_front();
+        let message = message.or_else(|| wire.is_closed.then_some(END));
         drop(wire);
-        if message == RECALL {
+        if message == Some(RECALL) {
             *self.is_recalled.lock() = true;
             self.recalled.notify_one();
         } else {
-            self.role.with_queue(|queue| queue.push_back(message));
+            self.role.with_queue(|queue| queue.extend(message));
         }
         // ORDERING: as above.
         self.is_receiving.store(false, Ordering::Relaxed);
     }
 
     fn next(&self) -> u32 {
-        self.role.next(VecDeque::pop_front, || self.receive())
+        self.role
+            .next(VecDeque::pop_front, |wait| self.receive(wait))
     }
 
     fn wait_for_recall(&self) {
@@ -112,7 +114,9 @@ fn a_message_is_received_while_a_request_runs_and_no_wake_up_is_lost() {
                 while !is_over.load(Ordering::Relaxed) {
                     connection
                         .role
-                        .stand_by(yield_now, VecDeque::is_empty, || connection.receive());
+                        .stand_by(yield_now, VecDeque::is_empty, |wait| {
+                            connection.receive(wait)
+                        });
                 }
             })
         };
