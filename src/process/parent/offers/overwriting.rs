@@ -1,7 +1,7 @@
 //! Tests of tasks that overwrite the statuses of offers, and what their own worker has
 //! recorded.
 
-use super::super::by_hand::{PoolByHand, Task};
+use super::super::by_hand::{PoolByHand, Task, WorkerByHand};
 use super::*;
 use crate::error::BrokenPart;
 use crate::process::wire::frame::Kind;
@@ -98,10 +98,9 @@ fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed()
     assert!(task.died());
 }
 
-/// Only one was ended, the wrong one. The guilty one took the next task, whose messages the pool
-/// could not read, because those of the task before were destroyed.
-#[test]
-fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
+/// Returns a pool, a worker that has ended its task and whose record was overwritten, another
+/// one that has begun a second task unheard, and the second task with its offer.
+fn with_an_overwritten_record() -> (PoolByHand, [WorkerByHand; 2], Task, u64) {
     let (pool, [mut early, mut guilty]) = PoolByHand::new();
     let first = pool.submit();
     let offer = early.take().unwrap();
@@ -109,13 +108,21 @@ fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
     let second = pool.submit();
     let offer = guilty.take().unwrap();
     early.overwrite_record();
-    early.begin_unsaid(1 << 40);
     early.say(Kind::Returned, 1);
     // The pool cannot mend the record, because the second offer is not open.
     pool.read(&early);
     assert!(first.error().is_none());
     guilty.begin_unsaid(2);
     guilty.overwrite_record();
+    (pool, [early, guilty], second, offer)
+}
+
+/// Only one was ended, the wrong one. The guilty one took the next task, whose messages the pool
+/// could not read, because those of the task before were destroyed.
+#[test]
+fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
+    let (pool, [early, guilty], second, offer) = with_an_overwritten_record();
+    early.begin_unsaid(1 << 40);
     guilty.overwrite_status(offer);
     pool.scan();
     for worker in [&early, &guilty] {
@@ -124,9 +131,8 @@ fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
             matches!(reason, Some(KillReason::Misbehaved(_))),
             "{reason:?}"
         );
+        pool.end(worker);
     }
-    pool.end(&early);
-    pool.end(&guilty);
     assert!(second.died());
     assert_eq!(pool.open(), [], "it may have begun");
 }
@@ -134,18 +140,7 @@ fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
 /// Its record alone shows nothing: each task that it has begun has said so.
 #[test]
 fn a_worker_that_has_begun_nothing_is_not_killed_for_a_task() {
-    let (pool, [mut early, mut guilty]) = PoolByHand::new();
-    let first = pool.submit();
-    let offer = early.take().unwrap();
-    assert!(early.begin(offer));
-    let second = pool.submit();
-    let offer = guilty.take().unwrap();
-    early.overwrite_record();
-    early.say(Kind::Returned, 1);
-    pool.read(&early);
-    assert!(first.error().is_none());
-    guilty.begin_unsaid(2);
-    guilty.overwrite_record();
+    let (pool, [early, guilty], second, offer) = with_an_overwritten_record();
     guilty.overwrite_status(offer);
     pool.scan();
     assert_eq!(pool.kill_reason(&early), None);
