@@ -172,8 +172,8 @@ impl Launcher {
     /// The copy is a file of the folder `concurrent-futures` in `$XDG_CACHE_HOME`, or in
     /// `$HOME/.cache`, of the other side. Its name is that of the program and a hash of the
     /// program's bytes, so another build is another file. With [`program`](Self::program),
-    /// the copy lies at this path, to which the hash is added; name a folder to which nobody
-    /// else may write. Copies in the cache from which no worker was started for a month are
+    /// the copy lies at this path, to which the hash is added; name a folder to which no
+    /// other user may write. Copies in the cache from which no worker was started for a month are
     /// removed when a program is copied to the same folder.
     ///
     /// The other side needs a POSIX shell, which runs as `sh`, and its usual programs (`head`,
@@ -307,7 +307,12 @@ impl Launcher {
             .is_some_and(|path| path.as_os_str().is_empty() || has_sign(path))
         {
             "launcher: the program's path must not be empty or have a `=`"
-        } else if self.stages && program_begins_with(&self.program, "~") {
+        } else if self.stages
+            && self
+                .program
+                .as_ref()
+                .is_some_and(|path| path.starts_with("~"))
+        {
             "launcher: no shell replaces the `~` of the program's path; name the whole path, or let \
              `stage` copy to the cache in the home"
         } else if self.workers == 0 || self.in_flight == Some(0) {
@@ -326,10 +331,6 @@ impl Launcher {
         let is_ssh = || first.is_some_and(|first| first.file_name() == Some(OsStr::new("ssh")));
         self.through_shell.unwrap_or_else(is_ssh)
     }
-}
-
-fn program_begins_with(program: &Option<PathBuf>, part: &str) -> bool {
-    program.as_ref().is_some_and(|path| path.starts_with(part))
 }
 
 /// The shortest silence limit. A busy machine may keep a process from running for almost as

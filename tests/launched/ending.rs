@@ -4,7 +4,7 @@
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use concurrent_futures::{Error, ProcessPoolExecutor, ShutdownOptions, TaskOption
 use crate::by_main::{list, wait_until};
 use crate::engines::children;
 use crate::fixture::{Gate, double, hold};
-use crate::launcher::{pid, pool, script};
+use crate::launcher::{pid, pool, script, start_again};
 
 list! {
     the_end_of_a_command_fails_the_begun_task_alone,
@@ -219,15 +219,7 @@ pub(crate) fn be_a_parent() {
 
 /// Starts a parent of this kind, and returns the pid of its worker or its client.
 fn parent(kind: &str) -> (std::process::Child, u32) {
-    let mut parent = Command::new(env::current_exe().unwrap())
-        .env(PARENT, kind)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let output = parent.stdout.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+    let (parent, line) = start_again([(PARENT, kind)]);
     (parent, line.trim().parse().expect("it is a pid"))
 }
 

@@ -4,8 +4,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use concurrent_futures::{
 use crate::by_main::{NamedTest, named, wait_until};
 use crate::ending::{is_alive, signal};
 use crate::fixture::{Gate, LIMIT, hold};
-use crate::launcher::{LAUNCHER, command, pool, words};
+use crate::launcher::{LAUNCHER, command, pool, start_again, words};
 
 /// Returns the tests for the engine of `ci/cluster` that runs, if one does.
 pub(crate) fn tests() -> Vec<NamedTest> {
@@ -292,16 +291,8 @@ pub(crate) struct Parent {
 impl Parent {
     /// Starts a parent whose launcher has these words and this silence limit.
     pub(crate) fn new(words: &str, limit: Duration) -> Self {
-        let mut process = Command::new(env::current_exe().unwrap())
-            .env(PARENT, limit.as_secs().to_string())
-            .env(LAUNCHER, words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let output = process.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
+        let limit = limit.as_secs().to_string();
+        let (process, line) = start_again([(PARENT, &limit), (LAUNCHER, words)]);
         let workers = line.split_whitespace().map(|pid| pid.parse().unwrap());
         let workers: Vec<u32> = workers.collect();
         assert_eq!(workers.len(), 2, "{line}");

@@ -1,6 +1,8 @@
 //! The command that starts the workers of these tests, and pools of such workers.
 
 use std::env;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use concurrent_futures::{
@@ -50,6 +52,21 @@ pub(crate) fn script(script: &str) -> Launcher {
 pub(crate) fn pool(launcher: Launcher) -> ProcessPoolExecutor {
     let builder = ProcessPoolExecutor::builder().launcher(launcher);
     builder.build().expect("`main` has called `init`")
+}
+
+/// Starts this binary once more, with these variables. Returns the process, and the first line
+/// that it prints.
+pub(crate) fn start_again<const N: usize>(variables: [(&str, &str); N]) -> (Child, String) {
+    let mut process = Command::new(env::current_exe().unwrap())
+        .envs(variables)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let output = process.stdout.take().unwrap();
+    BufReader::new(output).read_line(&mut line).unwrap();
+    (process, line)
 }
 
 /// Returns the pid of a worker of the pool.

@@ -78,10 +78,6 @@ impl Connection {
         }
     }
 
-    pub(super) fn channel(&self) -> &Channel {
-        &self.channel
-    }
-
     /// Sends the kept answers, and then the parts of a message.
     fn send_with(&self, kept: &mut Vec<u8>, parts: &[&[u8]]) -> io::Result<()> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
@@ -136,21 +132,29 @@ impl Connection {
             Wait::Not => Duration::ZERO,
             Wait::UntilMessage => arrived.silence,
         };
+        if self.receive_into(&mut arrived.bytes, limit) {
+            self.handle_all(&mut arrived.bytes);
+        } else if wait == Wait::UntilMessage {
+            ExitCode::Silence.end();
+        }
+    }
+
+    /// Receives bytes. Returns `false` if none have arrived within `limit`.
+    pub(super) fn receive_into(&self, bytes: &mut Assembler, limit: Duration) -> bool {
         match self.channel.wait_for_bytes(limit) {
             Ok(true) => {}
-            Ok(false) if wait == Wait::Not => return,
-            Ok(false) => ExitCode::Silence.end(),
+            Ok(false) => return false,
             Err(error) => end_after_error(&error, None),
         }
-        let spare = arrived.bytes.spare_buffer().unwrap_or_else(end_at_error);
+        let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
         match self.channel.receive(spare) {
             // A task may have put another file in the place of the input.
             Ok(0) if !self.channel.is_intact() => end_without_descriptor(),
             Ok(0) => end_with_channel(None),
-            Ok(count) => arrived.bytes.advance(count),
+            Ok(count) => bytes.advance(count),
             Err(error) => end_after_error(&error, None),
         }
-        self.handle_all(&mut arrived.bytes);
+        true
     }
 
     fn handle_all(&self, bytes: &mut Assembler) {

@@ -13,7 +13,7 @@ use std::env::set_current_dir;
 
 use super::answers::{Answers, Output};
 use super::connection::{Connection, HELLO_LIMIT};
-use super::ending::{end_after_error, end_at_error, end_with_channel, lost};
+use super::ending::{end_after_error, end_at_error, lost};
 use super::remote::Remote;
 use super::requests::{Input, Requests};
 use super::serve::TaskThread;
@@ -38,7 +38,7 @@ pub(super) fn run() -> ! {
     let maker = Peer::of_stdio().map_or(0, |peer| peer.pid);
     let connection = connect();
     let mut bytes = Assembler::new();
-    let hello = receive_hello(connection.channel(), &mut bytes);
+    let hello = receive_hello(connection, &mut bytes);
     let Some(elsewhere) = &hello.elsewhere else {
         lost("the first message of its parent is for another kind of worker");
     };
@@ -96,7 +96,7 @@ fn connect() -> &'static Connection {
     connection
 }
 
-fn receive_hello(channel: &Channel, bytes: &mut Assembler) -> Hello {
+fn receive_hello(connection: &Connection, bytes: &mut Assembler) -> Hello {
     loop {
         if let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {
             return match Request::of(frame).unwrap_or_else(end_at_error) {
@@ -104,17 +104,10 @@ fn receive_hello(channel: &Channel, bytes: &mut Assembler) -> Hello {
                 _ => lost("the first message of its parent is not the one that comes first"),
             };
         }
-        match channel.wait_for_bytes(HELLO_LIMIT) {
-            Ok(true) => {}
-            Ok(false) => lost(&format!(
+        if !connection.receive_into(bytes, HELLO_LIMIT) {
+            lost(&format!(
                 "nothing has arrived from its parent within {HELLO_LIMIT:?}"
-            )),
-            Err(error) => end_after_error(&error, None),
-        }
-        match channel.receive(bytes.spare_buffer().unwrap_or_else(end_at_error)) {
-            Ok(0) => end_with_channel(None),
-            Ok(count) => bytes.advance(count),
-            Err(error) => end_after_error(&error, None),
+            ));
         }
     }
 }

@@ -148,12 +148,12 @@ impl WorkerHandle {
         if self.is_corked {
             return;
         }
-        let mut budget = IO_BUDGET;
-        let mut gathered = Vec::new();
         self.is_full = false;
         if self.copying.is_some() {
             return self.flush_copy();
         }
+        let mut budget = IO_BUDGET;
+        let mut gathered = Vec::new();
         while let Some(first) = self.outbox.front().filter(|_| budget > 0) {
             let sent = if self.gather(&mut gathered) {
                 self.end.send_now(&gathered)
