@@ -13,11 +13,11 @@ use crate::waitable::Waitable;
 /// [`Waitable`]. The key of a pair tells the caller which future is done. A future that the
 /// caller passes twice is yielded once.
 ///
-/// A wait without a time limit would never end if all remaining tasks need the waiting
+/// A wait without a time limit would never end if all remaining tasks needed the waiting
 /// thread. Tasks need the waiting thread if this thread runs one of the tasks, a callback
-/// of their process pool, or the initializer of their thread pool. In a forked child, where
-/// the tasks of the parent process never end, the iterator yields their futures too. The
-/// iterator then yields the futures of these tasks, although the tasks are not done. The
+/// of their process pool, or the initializer of their thread pool. In this case, the
+/// iterator yields the futures of these tasks, although the tasks are not done. It does the
+/// same in a forked child, where the tasks of the parent process never end. The
 /// [`result`](crate::TaskFuture::result) of such a future is the error that says why, in
 /// most cases [`Error::WouldDeadlock`].
 ///
@@ -111,8 +111,8 @@ impl<F: Waitable> AsCompleted<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if no future is done within `timeout`. The iterator keeps all
-    /// futures, so the caller may call this method again.
+    /// Returns [`Error::Timeout`] if no future is done within `timeout`. The iterator keeps
+    /// all futures, so the caller may call this method again.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<F>, Error> {
         self.next_until(Instant::now().checked_add(timeout))
     }

@@ -173,8 +173,8 @@ impl<F: Waitable> CompletionSet<F> {
     ///
     /// # Errors
     ///
-    /// [`NotDone::TimedOut`] if no task is done by the deadline. [`NotDone::Deadlock`] if
-    /// no task can be done while this thread waits.
+    /// Returns [`NotDone::TimedOut`] if no task is done by the deadline. Returns
+    /// [`NotDone::Deadlock`] if no task can be done while this thread waits.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NotDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
             if let Some(number) = self.try_next() {

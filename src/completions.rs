@@ -77,8 +77,8 @@ where
 struct Waiting<F> {
     /// The entries of the futures, by the numbers of the futures.
     entries: BTreeMap<usize, Entry<F>>,
-    /// For each thread that has called `recv`, a number. The thread has tried to run all
-    /// tasks with smaller numbers inline.
+    /// The threads that have called `recv`, each with a number. The thread has tried to run
+    /// all tasks with smaller numbers inline.
     tried_inline: Vec<(InlineRunner, usize)>,
 }
 
@@ -159,7 +159,7 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     ///
     /// # Errors
     ///
-    /// [`RecvError`] if all futures have arrived.
+    /// Returns [`RecvError`] if all futures have arrived.
     pub fn recv(&self) -> Result<F, RecvError> {
         loop {
             if let Ok(future) = self.receiver.try_recv() {

@@ -3,13 +3,14 @@
 
 use crate::sys::numbers::Numbers;
 
-/// The bytes of an encoded value or frame. The bytes at the end are not copied from the
-/// memory of the value if the value is a long vector of primitive numbers.
+/// The bytes of an encoded value or frame. If the value is a long vector of primitive
+/// numbers, the numbers are the last bytes, and stay in the memory of that vector.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
     /// All bytes except those of `numbers`, which come last.
     pub(crate) bytes: Vec<u8>,
-    /// In a box, because few values have numbers and many encodings are moved.
+    /// The numbers of a long vector. They are in a box, because few values have such
+    /// numbers, and a small `Encoded` is cheaper to move.
     pub(crate) numbers: Option<Box<Numbers>>,
 }
 
@@ -18,7 +19,7 @@ impl Encoded {
         self.bytes.len() + self.count_numbers()
     }
 
-    /// Returns the number of bytes that the numbers have.
+    /// Returns the length of the numbers in bytes.
     pub(crate) fn count_numbers(&self) -> usize {
         let numbers = self.numbers.as_ref();
         numbers.map_or(0, |numbers| numbers.bytes().len())
@@ -32,19 +33,20 @@ impl Encoded {
         }
     }
 
-    /// Returns all bytes as one slice, or `None` if the numbers have a memory of their own.
+    /// Returns all bytes as one slice, or `None` if some of the bytes are in `numbers`.
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
         self.numbers.is_none().then_some(&self.bytes)
     }
 }
 
-/// The number of bytes of the longest frame that an [`EncodedCall`] has in place. The call
-/// of a function with three numbers is as long.
+/// The length in bytes of the longest frame that an [`EncodedCall`] stores without an
+/// allocation. The call of a function with three numbers has this length.
 const IN_PLACE: usize = 71;
 
 /// The frame of a call for another process, which is encoded once and sent unchanged.
 pub(crate) enum EncodedCall {
-    /// A short frame has no memory of its own: most calls are short, and many may wait.
+    /// A short frame needs no allocation, because most calls are short, and many calls may
+    /// wait in a queue.
     InPlace {
         bytes: [u8; IN_PLACE],
         length: u8,
@@ -68,8 +70,7 @@ impl EncodedCall {
         }
     }
 
-    /// Returns all bytes as one slice, or `None` if the call ends with numbers, which have a
-    /// memory of their own.
+    /// Returns all bytes as one slice, or `None` if some of the bytes are in `numbers`.
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
         match self {
             Self::InPlace { bytes, length } => Some(&bytes[..usize::from(*length)]),

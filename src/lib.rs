@@ -162,11 +162,11 @@
 //! * a cycle of tasks that wait for each other through [`wait()`], [`as_completed`],
 //!   [`completions`], an unordered map, an `.await`, the end of a scope, a channel or a
 //!   lock;
-//! * [`completions`] as a bare channel (`select!`, `recv_timeout` in a loop) in a task,
-//!   for tasks that only the worker of this task could run, because the channel runs no
-//!   task inline, unlike the other waits;
-//! * a wait in an initializer of a thread pool or a callback of a process pool, at the
-//!   end of a scope, on a channel or on a lock, for another task of that pool;
+//! * in a task, a wait on the bare channel of [`completions`] (`select!`, or `recv_timeout`
+//!   in a loop) for tasks that only this task's worker could run, because, unlike other
+//!   waits, the channel runs no task inline;
+//! * in an initializer of a thread pool or a callback of a process pool, a wait for another
+//!   task of that pool at the end of a scope, on a channel or on a lock;
 //! * a wait for a queued task while all workers wait for queued tasks, for example if all
 //!   workers of two pools wait for tasks of the other pool.
 //!
@@ -197,20 +197,20 @@
 //!
 //! | you want | take |
 //! |---|---|
-//! | a function run elsewhere | [`ThreadPoolExecutor::submit`], [`spawn`](ThreadPoolExecutor::spawn) for a closure |
-//! | closures that borrow run elsewhere | [`ThreadPoolExecutor::scope`] |
-//! | a function run on many items | [`ThreadPoolExecutor::map`] |
-//! | code that crashes, leaks or hangs run apart | [`ProcessPoolExecutor`] |
+//! | to run a function on a worker | [`ThreadPoolExecutor::submit`], [`spawn`](ThreadPoolExecutor::spawn) for a closure |
+//! | to run closures that borrow local data | [`ThreadPoolExecutor::scope`] |
+//! | to run a function on many items | [`ThreadPoolExecutor::map`] |
+//! | to run code in other processes, because it crashes, leaks or hangs | [`ProcessPoolExecutor`] |
 //! | workers on other hosts | [`Launcher`], or `MpiPoolExecutor` in an MPI job (feature `mpi`); see [`clusters`] |
-//! | a limit or a name for a task, or to run it again | [`ProcessPoolExecutor::with`], [`TaskOptions`] |
+//! | a time limit, a name or retries for a task | [`ProcessPoolExecutor::with`], [`TaskOptions`] |
 //! | to wait, read, cancel, be called back, `.await` | [`TaskFuture`] |
-//! | several futures at once | [`wait()`], [`as_completed`], [`completions`] |
-//! | code that does not care where | the traits [`Executor`] and [`Future`] |
-//! | to end a pool | its end of scope, [`ThreadPoolExecutor::shutdown_with`] |
+//! | to wait for several futures at once | [`wait()`], [`as_completed`], [`completions`] |
+//! | code that works with every executor | the traits [`Executor`] and [`Future`] |
+//! | to end a pool | the end of its scope, [`ThreadPoolExecutor::shutdown_with`] |
 //! | a future that you settle yourself | [`promise()`] |
 //! | to know why there is no value | [`Error`] |
 //! | to return any error from a task, as text | [`Report`] |
-//! | to send a process what serde reads by looking (`flatten`, `untagged`) | `Json` (feature `json`) |
+//! | to send values that need a self-describing format (`flatten`, `untagged`) | `Json` (feature `json`) |
 //!
 //! # Features and platforms
 //!
@@ -218,8 +218,8 @@
 //!   of a process pool on its own host. Without this feature, and for a [`Launcher`],
 //!   `main` must begin with [`init()`].
 //! * `json`: adds the wrapper `Json`.
-//! * `mpi`: adds `MpiPoolExecutor`, whose workers are the ranks of an MPI job. To build it
-//!   takes an MPI, with `mpicc`, and libclang. On Linux only.
+//! * `mpi`: adds `MpiPoolExecutor`, whose workers are the ranks of an MPI job. Building it
+//!   needs an MPI library with `mpicc`, and libclang. It works only on Linux.
 //!
 //! The crate is tested on Linux on x86-64. On other Linux targets the crate should work but
 //! is not tested. On other platforms the thread pool and the inline executor should work

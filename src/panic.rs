@@ -6,16 +6,16 @@
 //! worker. Only the panic hook knows the location of a panic. [`watch_panics`] therefore
 //! installs a hook, which records the location and then calls the program's own hook.
 //!
-//! # Which panic a note is of
+//! # Finding the note of a panic
 //!
-//! The panic hook also runs for the panics that a task catches itself, which [`catch`] does
-//! not get. Each `catch` therefore keeps a note of each panic inside it, and looks for the
-//! note that matches the caught payload. A note matches a payload if both have the same
-//! type and the same text at the same address. Each formatted text has a different address,
-//! but the texts of two panics with the same string literal may have one address. If
-//! several notes match, `catch` takes the note of the panic that was raised with the fewest
-//! frames on the stack. The panics that a task has caught itself were raised deeper in the
-//! stack.
+//! The panic hook also runs for the panics that a task catches itself, and [`catch`] never
+//! gets these panics. Each `catch` therefore keeps a note of each panic inside it. When it
+//! has caught a payload, it looks for the note that matches this payload. A note matches a
+//! payload if both have the same type and the same text at the same address. Each formatted
+//! text has a different address, but two panics with the same string literal may have the
+//! same address. If several notes match, `catch` takes the note of the panic that was
+//! raised with the fewest frames on the stack. The panics that a task has caught itself
+//! were raised deeper in the stack.
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -91,8 +91,8 @@ impl Panic {
     /// Records that the program has read this panic as a task's outcome.
     pub(crate) fn mark_read(&self) {
         // ORDERING: `Relaxed` is enough, because no other data is published with the flag.
-        // The thread that loads the flag first takes a lock that each reader of the outcome
-        // has held.
+        // The flag is loaded at the end of a scope, and the end of a task publishes the
+        // task's writes to the thread that waits there.
         self.0.is_read.store(true, Ordering::Relaxed);
     }
 

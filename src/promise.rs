@@ -152,8 +152,8 @@ impl<T: 'static> Promise<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidState`] if the task ended or was cancelled before. The task keeps
-    /// its first outcome, and `value` is dropped.
+    /// Returns [`Error::InvalidState`] if the task ended or was cancelled before. The task
+    /// keeps its first outcome, and `value` is dropped.
     pub fn set_result(&self, value: T) -> Result<(), Error> {
         self.settle(Ok(value))
     }
@@ -171,8 +171,8 @@ impl<T: 'static> Promise<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidState`] if the task ended or was cancelled before. The task keeps
-    /// its first outcome.
+    /// Returns [`Error::InvalidState`] if the task ended or was cancelled before. The task
+    /// keeps its first outcome.
     pub fn set_exception(&self, error: Error) -> Result<(), Error> {
         self.settle(Err(error))
     }

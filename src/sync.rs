@@ -1,10 +1,10 @@
 //! The locks, atomics and thread locals of this crate: the real types, or the types of the
 //! model checker `loom`.
 //!
-//! All other modules import their locks, cells and thread locals from this module. The same
-//! source code therefore uses `parking_lot` in a program and `loom` in a model (`--cfg
-//! concurrent_futures_loom`). The locks have the API of `parking_lot`: a lock is never
-//! poisoned, and a wait on a condition variable borrows the lock's guard.
+//! All code that a model checks imports its locks, cells and thread locals from this
+//! module. This code therefore uses `parking_lot` in a program and `loom` in a model
+//! (`--cfg concurrent_futures_loom`). The locks have the API of `parking_lot`: a lock is
+//! never poisoned, and a wait on a condition variable borrows the lock's guard.
 //!
 //! Both a program and a model use std's `Arc`, because the models do not check the
 //! reference counts of an `Arc`. The models check the reference count of a task, which is
@@ -62,7 +62,7 @@ macro_rules! global {
 pub(crate) use {global, local};
 
 /// The number of a thread. A thread number has only 32 bits, because it shares a 64-bit
-/// word with a task's state. The numbers repeat after about four thousand million threads.
+/// word with a task's state. The numbers repeat after about 4 billion threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadId(NonZeroU32);
 

@@ -28,8 +28,8 @@ pub enum PoolKind {
     Threads,
     /// A process pool: the worker is another process, which runs the same program.
     Processes,
-    /// A pool of the ranks of an MPI job (feature `mpi`): the worker is a rank, which runs the
-    /// same program.
+    /// A pool of the ranks of an MPI job (feature `mpi`): the worker is a rank, which runs
+    /// the same program.
     Mpi,
 }
 
@@ -129,9 +129,9 @@ impl Worker {
         &self.name
     }
 
-    /// Returns the name of the worker's host, as the host itself says (`uname -n`). Returns
-    /// `None` if no [`Launcher`](crate::Launcher) has started the worker, which then runs on
-    /// the host of the pool.
+    /// Returns the name that the worker's host gives itself (`uname -n`). Returns `None` if
+    /// no [`Launcher`](crate::Launcher) has started the worker, which then runs on the host
+    /// of the pool.
     ///
     /// ```
     /// use concurrent_futures::{ProcessPoolExecutor, current_worker};

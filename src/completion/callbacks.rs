@@ -1,5 +1,5 @@
-//! The callbacks of a task. Each callback runs once, in the order of adding, and no
-//! callback runs inside another.
+//! The callbacks of a task. Each callback runs once. The callbacks run in the order in
+//! which they were added, and no callback runs inside another.
 //!
 //! # The notifier
 //!
@@ -13,10 +13,10 @@
 //!
 //! # Why never nested
 //!
-//! The reason is in `nested_callbacks.rs`. There is one exception: a callback may wait for
-//! the callbacks of a task that its own thread has queued to run later. Then the callbacks
-//! of that task, and no others, run inside the waiting callback, because the wait would
-//! never end otherwise ([`Task::notify_now`]).
+//! The reason, and a first exception, are in `nested_callbacks.rs`. The second exception: a
+//! callback may wait for callbacks of another task that its own thread has queued to run
+//! later. Then the callbacks of that other task, and no others, run inside the waiting
+//! callback, because otherwise the wait would never end ([`Task::notify_now`]).
 
 use std::cell::RefCell;
 
@@ -60,9 +60,10 @@ impl Task {
         }
     }
 
-    /// Called before a wait for this task's callbacks. If the current thread has queued
-    /// them to run after the callback that it is inside, runs them now. The callbacks of
-    /// other tasks that these callbacks complete are queued as usual.
+    /// Called before a wait for this task's callbacks. If the current thread is inside a
+    /// callback and has queued this task's callbacks to run afterwards, runs this task's
+    /// callbacks now. If these complete other tasks, the callbacks of those tasks are
+    /// queued as usual.
     ///
     /// # Errors
     ///

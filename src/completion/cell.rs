@@ -12,14 +12,15 @@
 //! The task's word (`word.rs`) shows the contents and the owner of the storage:
 //!
 //! * *The job* of a pending task belongs to no thread. The thread whose compare-and-swap
-//!   ends the pending state (or sets ENDING) owns the job. It calls the job, or (with
-//!   ENDING) withdraws it. The job of a remote task stays in the storage until the task
-//!   ends: the pool that has claimed the task lends the job's call (`remote_end.rs`).
-//! * *The outcome* is written by that thread, before the transition to a final state. After
-//!   the transition, threads only read the outcome, until the owner of the value moves it
-//!   out or drops it. The owner is the future, once the callbacks are done. Without a
-//!   future (no HANDLE), the owner is the thread that made the final transition, or the
-//!   thread that ran the last callback.
+//!   ends the pending state (or sets ENDING) owns the job. That thread calls the job or, if
+//!   it has set ENDING, withdraws the job. The job of a remote task stays in the storage
+//!   until the task ends: the pool that has claimed the task lends the job's call
+//!   (`remote_end.rs`).
+//! * *The outcome* is written by the owner of the job, before the transition to a final
+//!   state. After the transition, threads only read the outcome, until the owner of the
+//!   value moves it out or drops it. The owner is the future, once the callbacks are done.
+//!   Without a future (no HANDLE), the owner is the thread that made the final transition,
+//!   or the thread that ran the last callback.
 //!
 //! So dropping the last reference to a task only frees memory and runs no user code. The
 //! one exception is a task that never ends, for example in a forked child: the last
@@ -74,8 +75,8 @@ struct Header<X: 'static> {
 /// The process that created a task, and the place of the task's memory (`memory.rs`): the
 /// upper 24 bits are the lower 24 bits of the [`Origin`].
 ///
-/// So a task is mistaken for a task of this process only after 2^24 forks, each in the
-/// child of the one before.
+/// So a process mistakes another process's task for its own only after 2^24 forks, each
+/// made in the child of the fork before.
 #[derive(Clone, Copy)]
 struct Birth(u32);
 
@@ -216,8 +217,8 @@ impl<X> TaskWith<X> {
     }
 
     /// Returns `true` in the process that created the task, and `false` in a forked child.
-    /// In the child the task keeps the state it had at the fork, unless the child sets it
-    /// as a promise.
+    /// In the child the task keeps the state it had at the fork, unless the child ends the
+    /// task through a promise.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
         self.header().birth.is_here()
@@ -229,8 +230,8 @@ impl<X> TaskWith<X> {
         self.0.addr().get()
     }
 
-    /// Calls the job and writes the outcome. Returns `true` if the job panicked, and the
-    /// guard of a job in a scope.
+    /// Calls the job and writes the outcome. Returns two values: `true` if the job
+    /// panicked, and the scope guard if the job has one.
     ///
     /// # Safety
     ///
@@ -283,8 +284,8 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The caller has claimed the task. The task is neither released nor ended, and its call
-    /// is not taken, as long as the returned reference is alive.
+    /// The caller has claimed the task. The task is neither released nor ended, and its
+    /// call is not taken, as long as the returned reference is alive.
     pub(super) unsafe fn claimed_call(&self) -> Option<&EncodedCall> {
         self.header().storage.with(|_| ());
         // SAFETY: the caller has claimed the task.
@@ -411,8 +412,8 @@ impl<X> TaskWith<X> {
         let header = task.cast::<Header<X>>();
         // SAFETY: this thread owns the header, and frees its memory below.
         let contents = unsafe { header.read() };
-        // A running task of a thread pool was started before this process was forked. Its
-        // job is on a stack of the parent process, not in the storage.
+        // If a task of a thread pool still runs here, this process was forked during the
+        // run. The job is then on a stack of the parent process, not in the storage.
         if !word.is_done() && (!word.is(RUNNING) || contents.types.remote.is_some()) {
             // SAFETY: the job is in the storage, and no other thread has a reference.
             unsafe { (contents.types.drop_job)(task) };
@@ -463,7 +464,7 @@ impl<X> TaskWith<X> {
 impl<X> Clone for TaskWith<X> {
     #[inline]
     fn clone(&self) -> Self {
-        // ORDERING: the reference that is cloned keeps the task alive.
+        // ORDERING: relaxed is enough: the cloned reference keeps the task alive.
         let before = self.atomic().fetch_add(REFERENCE, Ordering::Relaxed);
         debug_assert!(Word::from_bits(before).references() > 0, "it is alive");
         Self(self.0)

@@ -8,11 +8,11 @@
 //!
 //! # Why every cycle of waits is found
 //!
-//! Before a wait without a deadline begins, the thread walks along the list of waits. Only
-//! if the walk does not come back to the thread itself, the thread enters its wait in the
-//! list. Walk and entry are one step under the list's lock. Only entering a wait can close
-//! a cycle, because a thread that waits begins no task and ends none. So the last wait of a
-//! cycle finds the other waits in the list.
+//! Before a wait without a deadline begins, the thread walks along the list of waits. The
+//! thread enters its wait in the list only if the walk does not come back to the thread
+//! itself. Walk and entry are one step under the list's lock. Only entering a wait can
+//! close a cycle, because a thread that waits begins no task and ends none. So the last
+//! wait of a cycle finds the other waits in the list.
 //!
 //! # Why no wait without a cycle is refused
 //!

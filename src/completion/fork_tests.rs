@@ -55,7 +55,7 @@ fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
         let task = Completion::<u8>::new(NO_POOL);
         let worker = task.clone();
         let settles = std::thread::spawn(move || {
-            // Settle the task when the waiting thread already sleeps, most likely.
+            // The waiting thread most likely sleeps when this thread settles the task.
             std::thread::yield_now();
             worker.settle(Ok(1)).map(Notification::notify).is_ok()
         });
@@ -89,7 +89,7 @@ fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     scope_tasks.wait(run_inline);
 }
 
-/// A thread of the parent was about to keep a panic.
+/// The parent's scope has stored a panic, whose payload the child must not drop.
 #[test]
 fn the_panics_of_a_scope_are_not_dropped_in_a_fork() {
     use std::sync::atomic::{AtomicBool, Ordering};

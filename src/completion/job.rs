@@ -7,14 +7,14 @@ use super::scope_guard::ScopeGuard;
 use crate::encoded::EncodedCall;
 use crate::panic::contain_drop;
 
-/// The functions of a pool whose workers are other processes. Both get the id of the pool.
+/// The functions of a pool whose workers are other processes. Each gets the id of the pool.
 pub(crate) struct Remote {
     /// Calls the closure several times, and reads between the calls the answers that the
     /// workers of the pool have sent. Returns `true` as soon as the closure returns `true`.
     /// A thread that waits for a task of the pool calls this function before it sleeps.
     pub(crate) poll: fn(PoolId, &dyn Fn() -> bool) -> bool,
     /// Makes a claimed task, given by its address, pending again if no worker has taken it.
-    /// Returns `true` if it did so.
+    /// Returns `true` if the task is pending again.
     pub(crate) recall: fn(PoolId, usize) -> bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) trait Job<T>: Sized {
         None
     }
 
-    /// Returns the encoded call of a remote task, until it is taken.
+    /// Returns the encoded call of a remote task, or `None` if the call was taken.
     fn encoded_call(&self) -> Option<&EncodedCall> {
         None
     }
@@ -78,7 +78,7 @@ impl<J> Scoped<J> {
         Self { job, guard }
     }
 
-    /// Returns the job, and counts it out of the scope.
+    /// Returns the job. Its task no longer counts in the scope.
     pub(crate) fn into_job(self) -> J {
         self.job
     }

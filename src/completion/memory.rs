@@ -7,9 +7,9 @@
 //! task is placed behind the task before it. Freed memory is used again only when the block
 //! is full and all its tasks are freed.
 //!
-//! A task that is not freed, because a future or a queue entry refers to it, keeps its
-//! whole block. So a block is small: about 10 small tasks
-//! fit. (Measured: a burst with blocks of 16 KiB is no faster.)
+//! As long as a future or a queue entry refers to one task of a block, the whole block
+//! stays allocated. So a block is small: about 10 small tasks fit. (Measured: a burst with
+//! blocks of 16 KiB is no faster.)
 //!
 //! # Who frees a block
 //!
@@ -28,20 +28,21 @@
 //! | a thread frees a task after the owner has left | one more than before | that thread, at 0 |
 //!
 //! If the block is full and all its tasks are already freed, the owner does not leave the
-//! block, but takes memory from its start again. So a thread that waits for each task, and
-//! drops its future, before it submits the next one mostly stays in one block. It takes a
-//! new block if the worker of the last task has not yet dropped its reference.
+//! block, but takes memory from its start again. Consider a thread that waits for each
+//! task, and drops the task's future, before it submits the next task. This thread mostly
+//! stays in one block. It takes a new block only if the worker of the last task has not yet
+//! dropped its reference to that task.
 //!
 //! # Code that runs inside
 //!
-//! The global allocator may be code of the user, which may create a task itself. So a call
-//! of the allocator is the last step of a change to [`Blocks`], or comes before its first
-//! step.
+//! The global allocator may be code of the user, which may create a task itself. So each
+//! change to [`Blocks`] calls the allocator only before the first step or after the last
+//! step of the change.
 //!
 //! # A forked child
 //!
-//! A forked child has a copy of all blocks, but of the owners only the thread that forked.
-//! The blocks of the other owners are never freed in the child.
+//! A forked child has a copy of all blocks, but the only owner in the child is the thread
+//! that forked. The blocks of the other owners are never freed in the child.
 
 use std::alloc::Layout;
 use std::cell::Cell;
@@ -79,8 +80,8 @@ const _: () = assert!(END <= u8::MAX as usize, "each place fits into a `Place`")
 /// The start of a block. The units for tasks follow.
 #[repr(align(8))]
 struct Block {
-    /// The number of freed tasks. After the owner has left, the number of tasks taken is
-    /// subtracted, and the result wraps around.
+    /// The number of freed tasks. The owner, when it leaves, subtracts the number of tasks
+    /// that it took. The result may wrap around.
     freed: AtomicUsize,
     /// A cell of size 0 through which loom models check the accesses to the tasks.
     tasks: UnsafeCell<()>,
@@ -107,8 +108,8 @@ local! {
 #[inline]
 pub(super) fn allocate(layout: Layout) -> Option<Memory> {
     if is_shareable(layout) {
-        // A thread that has dropped its thread locals has no blocks any more. If there is
-        // no memory for a block, there may be memory for one task.
+        // Allocate memory for this task alone if the thread has already dropped its thread
+        // locals, and its blocks with them, or if there is no memory for a block.
         let memory = BLOCKS.try_with(|blocks| blocks.take(layout.size()));
         if let Ok(Some(memory)) = memory {
             return Some(memory);
@@ -175,8 +176,8 @@ unsafe fn free_block(block: NonNull<Block>) {
 
 /// The blocks of one thread, their owner.
 pub(super) struct Blocks {
-    /// The block that memory is taken from. Null before the first task, and
-    /// after the thread has left its last block.
+    /// The block from which the thread takes memory. The pointer is null before the first
+    /// task, and after the thread has left its last block.
     current: Cell<*mut Block>,
     /// The place of the next task in the block.
     next: Cell<usize>,
@@ -198,8 +199,8 @@ impl Blocks {
     #[inline]
     pub(super) fn take(&self, size: usize) -> Option<Memory> {
         let units = size.div_ceil(UNIT);
-        // A loop, because the allocator may create tasks itself (see the head of this
-        // file).
+        // This is a loop, because the allocator may itself create tasks (see the head of
+        // this file).
         while self.next.get() + units > END {
             self.add_block()?;
         }

@@ -4,9 +4,10 @@
 //!
 //! * The *worker's end*, [`Task`], is held by an executor's queue and has no type
 //!   parameters. The worker's end runs the task, or ends the task without a call. A promise
-//!   is a worker's end without a job.
+//!   has the worker's end of a task without a job.
 //! * The *caller's end*, `TaskFuture`, waits, reads and cancels. Each task has one
-//!   `TaskFuture`, which is not `Clone`, so [`Completion::take`] is sound.
+//!   `TaskFuture`, which is not `Clone`. So only its owner can move the value out, and
+//!   [`Completion::take`] is sound.
 //!
 //! Both ends are references to one piece of memory (`cell.rs`), and neither end knows its
 //! executor.
@@ -21,29 +22,30 @@
 //!           cancel
 //! ```
 //!
-//! A pending task may be *claimed* for a worker in another process. A claimed task can no
-//! longer be cancelled, but it becomes `Running` only when the worker reports that it
-//! started the task. If the worker dies before that, the task is *released*: it is pending
-//! and unclaimed again.
+//! A pending task may be *claimed* for a worker in another process. A claimed task becomes
+//! `Running` only when the worker reports that it started the task. If the worker dies
+//! before that, or if the pool recalls the task, the task is *released*: it is pending and
+//! unclaimed again. So a claimed task can be cancelled only after a recall.
 //!
 //! Each transition is one compare-and-swap on the task's word (`word.rs` has the table of
-//! the bits), except in a detached task, which no other thread can reach. A thread that
-//! ends a task without calling its job sets ENDING first. If the task has a rare box
-//! (`rare.rs`), the thread holds the box's lock during the transition. After the
-//! transition, the same thread does the steps of the last column, in this order and without
-//! a lock:
+//! the bits), except in a detached task, which no other thread can reach (its future was
+//! dropped). A thread that ends a task without calling its job sets ENDING first. If the
+//! task has a rare box (`rare.rs`), the thread holds the box's lock during the transition.
+//! After the transition, the same thread does the steps in the last column of this table,
+//! in this order and without a lock:
 //!
 //! | transition | made by | what follows |
 //! |---|---|---|
 //! | `start` | a worker, a promise, a waiting worker | calls the job, if there is one |
 //! | `finish` (`finish_unwatched`, `end`) | the worker that called the job | wakes waiters; runs the notification |
 //! | `settle` | a promise, the collector of a process pool | the same |
-//! | `fail` | a pool that broke, if pending | the same |
-//! | `cancel` | any thread, if pending | the same |
+//! | `fail` | a pool that broke, if the task is pending | the same |
+//! | `cancel` | any thread, if the task is pending | the same |
 //!
 //! *Waiters* are threads in `wait`. The [`Notification`] is the user code that must run
 //! when a task ends: wakers, the `Drop` of a job that was not called and of an unwanted
-//! value, and the callbacks in the order of adding (`callbacks.rs`).
+//! value (see below), and the callbacks in the order in which they were added
+//! (`callbacks.rs`).
 //!
 //! # Done, and callbacks done
 //!
@@ -124,8 +126,8 @@ pub(crate) struct Completion<T> {
 // thread.
 unsafe impl<T: Send> Send for Completion<T> {}
 // SAFETY: through a shared `Completion` the value moves in and out, which `T: Send` allows.
-// Only `lend` lends the value, and its callers lend to other threads only if `T: Sync`: the
-// future is `Sync` only if `T` is, and a callback, which gets the future by reference,
+// Only `lend` lends the value, and its callers lend it to other threads only if `T: Sync`:
+// the future is `Sync` only if `T` is. A callback gets the future by reference, and
 // requires `T: Sync`.
 unsafe impl<T: Send> Sync for Completion<T> {}
 
@@ -164,7 +166,8 @@ impl<T> Completion<T> {
     ///
     /// # Safety
     ///
-    /// The job is a `J`, and the task gets no future if this returns it.
+    /// The job is a `J`. If this function returns the job, the caller makes no future for
+    /// the task.
     pub(crate) unsafe fn take_job<J: Job<T>>(&self) -> Option<J> {
         self.begin_ending_of_pending().ok()?;
         // SAFETY: the caller promises that the job is a `J`, and this thread set ENDING
@@ -187,9 +190,9 @@ impl<T> Completion<T> {
         &self.task
     }
 
-    /// `Pending | Claimed | Running -> Finished`, for a task whose job no worker of this
-    /// process calls. Apart from the drop of the job, the user code runs only when the
-    /// caller calls [`notify`](Notification::notify).
+    /// `Pending | Claimed | Running -> Finished`, for a task whose job is not called in
+    /// this process. Drops the job at once. All other user code runs only when the caller
+    /// calls [`notify`](Notification::notify).
     ///
     /// # Errors
     ///
@@ -208,8 +211,8 @@ impl<T> Completion<T> {
     }
 
     /// Like [`settle`](Self::settle) with a value, for a task that has no callback and no
-    /// waker. If the task gets one meanwhile, the thread `notifier` has to run the
-    /// notification.
+    /// waker. If another thread adds a callback or a waker meanwhile, the thread `notifier`
+    /// has to run the notification.
     ///
     /// # Errors
     ///
@@ -254,8 +257,8 @@ impl<T> Completion<T> {
 
     /// Returns `true` if the task finished with an error.
     pub(crate) fn failed(&self) -> bool {
-        // SAFETY: the reference ends with this line, and `self` borrows from the only
-        // handle, which `take` consumes.
+        // SAFETY: the reference ends with this line. `self` is borrowed from the only
+        // handle, and the value is moved out only by a call that consumes this handle.
         self.state() == State::Finished && unsafe { self.lend() }.is_err()
     }
 
@@ -284,7 +287,7 @@ impl<T> Completion<T> {
     /// alive, except in a callback.
     pub(crate) unsafe fn release_handle(self) {
         // Clear HANDLE and release the future's reference in one step, unless the task is
-        // done or has a rare box.
+        // done, has a rare box, or has no other reference.
         let detach = |word: Word| {
             let is_plain = !word.has(RARE) && !word.is_done() && word.references() > 1;
             is_plain.then(|| word.without(HANDLE).released())

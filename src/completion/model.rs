@@ -1,7 +1,7 @@
-//! Models of the core, for `loom` to run in every order that threads allow.
+//! Models of the core. `loom` runs each model in every order of the threads' steps.
 //!
-//! `ci/loom` runs them. Timed waits are not in them: a model knows no clocks,
-//! and a wait that times out leaves nothing behind in the task.
+//! `ci/loom` runs the models. They contain no waits with a deadline: a model has no clock,
+//! and a wait that times out changes nothing in the task except the flag WAITER.
 
 use std::alloc::Layout;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::error::Error;
 use crate::state::State;
 use crate::sync::thread_id;
 
-/// Tries out the orders of a model of three threads that wait inside waits, of which there
-/// are too many with three preemptions.
+/// Checks a model with at most two preemptions. With three preemptions, a model of three
+/// threads that wait inside waits has too many orders.
 fn with_two_preemptions(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(2);
     builder.check(model);
 }
 
-/// Memory of a task on its way to another thread, which frees it.
+/// The memory of a task, which the model sends to another thread to free it.
 struct Sent(Memory);
 
 // SAFETY: only the receiving thread uses the memory.
@@ -54,8 +54,8 @@ fn worker(task: &Completion<usize>, value: usize) {
 
 /// Lends the value and copies it. Used for tasks whose value no thread takes.
 fn read(task: &Completion<usize>) -> Result<usize, Error> {
-    // SAFETY: the reference ends with this line, and no other thread of the
-    // model takes before that.
+    // SAFETY: the reference ends with this line, and no other thread of the model takes the
+    // value before that.
     unsafe { task.lend() }.copied()
 }
 
@@ -71,7 +71,7 @@ impl Log {
     }
 
     fn write(&self, digit: usize) {
-        // ORDERING: one writer at a time is what the models check.
+        // ORDERING: the models check that only one thread writes at a time.
         let before = self.digits.load(Ordering::Acquire);
         self.digits.store(before * 10 + digit, Ordering::Release);
     }
@@ -124,7 +124,7 @@ fn remote() -> Completion<usize> {
     unsafe { Completion::with_job(NO_POOL, Travels(Some(call))) }.0
 }
 
-/// A remote worker is sent the task, dies, and a second one runs it.
+/// The pool sends the task to a worker, which dies. A second worker runs the task.
 #[test]
 fn a_claimed_task_is_not_cancelled_and_a_released_one_may_be() {
     loom::model(|| {
@@ -172,7 +172,7 @@ fn of_two_that_settle_one_is_refused() {
     });
 }
 
-/// Ends a task as the thread of a pool does that reads a plain value from a worker.
+/// Ends a task like a pool's thread that has read a plain value from a worker.
 fn end_quietly(task: &Completion<usize>) {
     assert!(task.claim(), "it is pending");
     task.start();
@@ -280,7 +280,7 @@ fn the_last_callback_comes_behind_one_that_a_callback_adds() {
     });
 }
 
-/// A job that counts its calls, on a pool whose workers are all threads.
+/// A job of a thread pool, which counts its calls.
 struct CountCalls(Arc<AtomicUsize>);
 
 impl Job<usize> for CountCalls {
@@ -308,7 +308,7 @@ fn on_a_worker(task: Task) -> JoinHandle<()> {
     })
 }
 
-/// Runs `f` on a thread whose waits run tasks of no pool inline.
+/// Runs `f` on a thread whose waits run tasks of `NO_POOL` inline.
 fn waiting_worker<R>(f: impl FnOnce() -> R) -> R {
     as_inline_worker(NO_POOL, &AnySeat, f)
 }
@@ -485,8 +485,8 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
             }
         });
         waiting_worker(|| scope_tasks.wait(run_inline));
-        // If the waiting thread ran the task, its value belongs to the future, which this
-        // thread has.
+        // If the waiting thread ran the task, the task's value belongs to the future, which
+        // this thread has.
         let is_gone = if task.state() == State::Cancelled {
             1
         } else {
@@ -652,8 +652,8 @@ fn a_wait_inside_a_finalizer_leaves_the_wait_around_it_alone() {
 }
 
 /// A thread runs the first task and waits for a remote task. The remote task's finalizer
-/// waits for a third task, which waits for the first. One of these waits is refused, on any
-/// thread that runs the finalizer.
+/// waits for a third task, which waits for the first. One of these waits is refused, no
+/// matter which thread runs the finalizer.
 #[test]
 fn a_circle_through_a_finalizer_is_found() {
     with_two_preemptions(|| {
@@ -698,8 +698,8 @@ fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     });
 }
 
-/// A callback waits for the callbacks of two tasks. It may run the first task itself, and
-/// it has completed the second task itself.
+/// A callback waits for the callbacks of two tasks. The callback may run the first task
+/// itself, and it completes the second task itself.
 #[test]
 fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
     loom::model(|| {
@@ -752,7 +752,7 @@ fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
     });
 }
 
-/// A block has two tasks, of which another thread frees one, while the owner frees the other
+/// A block has two tasks. Another thread frees one of them, while the owner frees the other
 /// and goes on to the next block. `loom` reports a block that is freed twice or not at all.
 #[test]
 fn the_last_of_a_block_frees_it() {

@@ -5,9 +5,8 @@
 //! A callback may complete another task (cancel the task, set a promise), whose callbacks
 //! may complete a third task, and so on. Nested calls would make the stack as deep as that
 //! chain is long. So a callback that completes other tasks only queues their callbacks. The
-//! thread runs the queued callbacks when the current callback has returned. Only a callback
-//! that is added to a task whose callbacks are done runs at once, even inside another
-//! callback.
+//! thread runs the queued callbacks when the current callback has returned. A callback that
+//! is added to a task whose callbacks are done runs at once, even inside another callback.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,7 +17,7 @@ use crate::panic::contain;
 use crate::sync::local;
 use crate::sys::fork::Origin;
 
-/// The callbacks of one task, which the thread that has this value must run.
+/// The callbacks of one task. The thread that owns this value must run them.
 pub(super) struct Callbacks {
     task: Task,
     /// The guard of a task in a scope, dropped after the callbacks have run.
@@ -82,7 +81,8 @@ pub(super) fn run_or_enqueue(callbacks: Callbacks) {
     }
 }
 
-/// Runs `callbacks` at once. The callbacks of the tasks that they complete run after them.
+/// Runs `callbacks` at once. If they complete other tasks, the callbacks of those tasks run
+/// afterwards.
 pub(super) fn run_with_callback_queue(callbacks: impl FnOnce()) {
     let is_outermost = QUEUES.try_with(|queues| {
         let queue = &mut queues.borrow_mut().queue;
@@ -131,7 +131,7 @@ pub(super) fn take_queued(task: usize) -> Option<Callbacks> {
     found.unwrap_or(None)
 }
 
-/// Puts callbacks that [`take_queued`] took back at the front of the queue.
+/// Puts back callbacks that [`take_queued`] has taken: they go to the front of the queue.
 pub(super) fn put_back(callbacks: Callbacks) {
     let _ = QUEUES.try_with(|queues| {
         let queues = &mut *queues.borrow_mut();
@@ -141,8 +141,8 @@ pub(super) fn put_back(callbacks: Callbacks) {
     });
 }
 
-/// Runs code that a callback on this stack waits for. The callbacks of the tasks that the
-/// code completes run at once, as they would on another thread.
+/// Runs code that a callback on this stack waits for. If the code completes tasks, their
+/// callbacks run at once, as they would on another thread.
 #[inline]
 pub(crate) fn without_callback_queue<R>(f: impl FnOnce() -> R) -> R {
     if !HAS_QUEUE.try_with(Cell::get).unwrap_or(false) {

@@ -1,7 +1,7 @@
 //! [`Notification`]: all the user code that must run when a task ends. Wakers are first,
 //! then the `Drop` of a job that was not called and of an unwanted value, then the
-//! callbacks. Each callback runs once, in the order of adding, and no callback runs inside
-//! another.
+//! callbacks. Each callback runs once. The callbacks run in the order in which they were
+//! added, and no callback runs inside another.
 
 use std::fmt;
 
@@ -90,7 +90,7 @@ impl Notification {
 #[must_use = "as a `Notification`"]
 pub(crate) struct JoblessNotification(Notification);
 
-// SAFETY: only a job may be bound to its thread, and there is none.
+// SAFETY: only a job may be bound to one thread, and this notification has no job.
 unsafe impl Send for JoblessNotification {}
 
 impl JoblessNotification {

@@ -4,11 +4,10 @@
 //! # Why nothing is missed
 //!
 //! A thread that attaches something (a callback, a waker) takes the box's lock, and sets
-//! RARE in the task's word under the lock. From then on every transition of the task is
-//! made under the lock. A transition without the lock is a compare-and-swap on a word
-//! without RARE, so it came before RARE was set. Then the attaching thread sees that
-//! transition in the word. So while a thread holds the lock that [`Task::rare`] returned,
-//! only the flags ENDING and HANDLE of the word can change.
+//! RARE in the task's word under the lock. From then on the task starts and ends only under
+//! the lock. A start or an end without the lock is a compare-and-swap on a word without
+//! RARE, so it came before RARE was set, and the attaching thread sees it. So while a
+//! thread holds the lock that [`Task::rare`] returned, the task neither starts nor ends.
 
 use std::collections::VecDeque;
 use std::ptr;
@@ -31,7 +30,7 @@ pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
 /// A callback that gets the task, and does not know the type of the task's future.
 pub(crate) type Callback = Box<dyn FnOnce(&Task) + Send>;
 
-/// The fields that the lock guards.
+/// The fields of the rare box, which its lock guards.
 #[derive(Default)]
 pub(super) struct RareFields {
     /// The callbacks that have not yet run, in the order of adding.
@@ -58,9 +57,10 @@ impl RareFields {
 }
 
 impl Task {
-    /// Locks the rare box of the task. Allocates the box and sets RARE first if the task
-    /// has no RARE yet. Returns `None` in a forked child if another thread held the lock at
-    /// the fork, because that thread does not exist in the child to unlock it.
+    /// Locks the rare box of the task. If RARE is not set yet, first allocates the box if
+    /// there is none, and sets RARE under the lock. Returns `None` in a forked child if
+    /// another thread held the lock at the fork, because that thread does not exist in the
+    /// child to unlock it.
     pub(super) fn rare(&self) -> Option<MutexGuard<'_, RareFields>> {
         if self.word().has(RARE) {
             return self.known_rare();

@@ -5,8 +5,9 @@ use super::rare::Task;
 use crate::encoded::EncodedCall;
 use crate::error::Error;
 
-/// The reference to a task that another process runs. It takes the place of the worker's
-/// end, and gives access to the task's encoded call while the pool has claimed the task.
+/// The reference to a task that another process runs. A process pool holds it instead of
+/// the worker's end. It gives access to the task's encoded call while the pool has claimed
+/// the task.
 pub(crate) struct RemoteEnd {
     task: Task,
     /// `true` from `claim` until `release` or `end`.
@@ -35,9 +36,10 @@ impl RemoteEnd {
 
     /// Returns the encoded call of a claimed task, unless the call was taken.
     pub(crate) fn call(&self) -> Option<&EncodedCall> {
-        // SAFETY: this value has claimed the task, and no other value can. It lends the task
-        // to be ended, releases it, and takes the call only through `&mut self`. The other
-        // methods leave a claimed task as it is, or only mark it as running.
+        // SAFETY: this `RemoteEnd` has claimed the task, so no other one can. Ending the
+        // task, releasing it and taking its call need `&mut self`, so none of them happens
+        // while the call is lent. The other methods only read a claimed task, or mark it as
+        // running.
         let call = self.is_claimed.then(|| unsafe { self.task.claimed_call() });
         call.flatten()
     }

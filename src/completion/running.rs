@@ -41,12 +41,12 @@ impl Task {
     }
 
     /// Runs a pending task on the calling thread, which is about to wait for the task, if
-    /// the thread is a worker of the task's pool. Otherwise all workers might wait at the
-    /// same time, and no worker could run the tasks that they wait for.
+    /// the thread is a worker of the task's pool. Without this, all workers might wait at
+    /// the same time, and no worker could run the tasks that they wait for.
     ///
     /// The waiting worker runs only the awaited task, because an unrelated task might want
-    /// a lock that the waiting task holds (rayon-rs/rayon#592). It does so only in a wait
-    /// without a deadline, because the task could run past a deadline.
+    /// a lock that the waiting task holds (rayon-rs/rayon#592). A wait with a deadline runs
+    /// no task, because the task could run past the deadline.
     ///
     /// # Errors
     ///
@@ -72,8 +72,8 @@ impl Task {
                 if self.start_here() {
                     let task = popped.unwrap_or_else(|| self.clone());
                     // Run the task's callbacks at once, not after the callback that this
-                    // thread may be inside: that callback waits for them, so they would
-                    // never run.
+                    // thread may be inside: that callback waits for the task's callbacks,
+                    // so they would never run.
                     outside_wakers(|| {
                         without_callback_queue(|| task.run_started(hooks, leaves_entry));
                     });
@@ -100,8 +100,8 @@ impl Task {
         let Some((_, scope_guard)) = called else {
             return;
         };
-        // `end` wakes the threads that wait for the task (`transitions.rs`); a task that
-        // `finish_unwatched` ends has none.
+        // `end` wakes the threads that wait for the task (`transitions.rs`). No thread
+        // waits for a task that `finish_unwatched` ends.
         let Some(task) = self.finish_unwatched() else {
             return drop(scope_guard);
         };

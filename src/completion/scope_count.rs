@@ -17,9 +17,9 @@
 //! The scope may be freed as soon as another thread can see that the last task has left. So
 //! changing the count is the last access to the scope by a thread whose task leaves. That
 //! thread wakes a sleeping waiter by a key that it computed from the scope's address,
-//! without an access to the scope. Before FROZEN the last access is the change of the line.
-//! After FROZEN the change of the line is not in the sum, so the task still counts until
-//! `left` is changed.
+//! without an access to the scope. Before a line is frozen, the last access is the change
+//! of the line. After that, the change of the line is not in the sum, so the task still
+//! counts until the thread changes `left`.
 
 use std::ptr::NonNull;
 
@@ -30,7 +30,7 @@ use crate::sys::fork::{Origin, forget};
 /// The number of lines, which is a power of two.
 pub(super) const LINES: usize = if cfg!(concurrent_futures_loom) { 2 } else { 8 };
 
-/// The number that a line adds for one task. Bit 0 is FROZEN.
+/// The number that one task adds to a line. Bit 0 of a line is FROZEN.
 const TASK: i64 = 2;
 const FROZEN: i64 = 1;
 
@@ -54,8 +54,8 @@ pub(super) fn line_of_thread() -> usize {
 }
 
 /// Returns the address by which the thread that waits for the scope parks. The address is
-/// not inside the scope, because that memory may hold another lock by the time of the
-/// wake-up.
+/// not inside the scope, because at the time of the wake-up the scope may be freed, and its
+/// memory may hold another lock.
 fn key(scope: *const ScopeCount) -> usize {
     static KEYS: [u8; 64] = [0; 64];
     let key = scope.addr() / align_of::<ScopeCount>() % KEYS.len();
@@ -121,7 +121,7 @@ impl ScopeCount {
     }
 
     /// Blocks until no task remains or [`wake`](Self::wake) is called. Returns at once if
-    /// `may_sleep` returns `false`. May also return without a reason.
+    /// `may_sleep` returns `false`. May also return spuriously.
     pub(super) fn sleep(&self, may_sleep: impl Fn() -> bool) {
         park(key(self), || !self.is_over() && may_sleep(), None);
     }

@@ -1,7 +1,7 @@
 //! [`ScopeTasks`]: the tasks of one scope, and the wait for all of these tasks.
 //!
-//! A task is counted before any thread can start it (`scope_count.rs`), and has ended when
-//! its [`ScopeGuard`] is dropped. The job holds the guard until the job is called or
+//! A task is counted before any thread can start it (`scope_count.rs`), and counts as ended
+//! when its [`ScopeGuard`] is dropped. The job holds the guard until the job is called or
 //! withdrawn. Then the guard moves to the thread that ends the task, or to the task's
 //! [`Notification`](super::Notification). The guard is dropped last: by then the job is
 //! dropped, the callbacks have run, and an unwanted value was dropped. After that, only the
@@ -115,8 +115,8 @@ impl ScopeTasks {
             list.0.lock().is_marked = true;
         }
         loop {
-            // ORDERING: acquire, and before reading the lists: a task added to a list after
-            // it was read increases `late`.
+            // ORDERING: acquire. This load comes before the lists are read: if a task is
+            // added to a list that was already read, `late` changes.
             let late = self.late.load(Ordering::Acquire);
             while !self.count.is_over() {
                 let Some(task) = self.next_untried() else {
@@ -162,7 +162,7 @@ impl Drop for ScopeTasks {
             return;
         }
         // This is a forked child: a thread of the parent may have been changing a list at
-        // the fork.
+        // the fork, so the list may be inconsistent.
         for list in &mut self.lists {
             forget(&mut list.0.get_mut().tasks);
         }

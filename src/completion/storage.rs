@@ -13,12 +13,12 @@ use crate::error::Error;
 use crate::panic::{catch, contain_drop};
 use crate::sync::AtomicU64;
 
-/// `true` if the job panicked, and the guard of a job in a scope.
+/// The result of a call: `true` if the job panicked, and the scope guard, if any.
 pub(super) type Called = (bool, Option<ScopeGuard>);
 
 /// The functions that know the types of a task's job and value. Each function must be
-/// called with a live task. Its other conditions are those of the method of `TaskWith`
-/// (`cell.rs`) that calls it.
+/// called with a live task. The method of `TaskWith` (`cell.rs`) that calls a function
+/// states the function's other conditions.
 pub(super) struct Types {
     pub(super) layout: Layout,
     pub(super) remote: Option<&'static Remote>,

@@ -1,9 +1,9 @@
 //! The transitions of a task. The call of its job is in `running.rs`.
 //!
 //! A transition is one compare-and-swap on the task's word. If the task has a rare box
-//! (`rare.rs`), the thread holds the box's lock during the transition. After a final
-//! transition the thread wakes the waiters and runs the notification (the table in
-//! `mod.rs`), without any lock.
+//! (`rare.rs`), the thread holds the box's lock during the transition; only a claim and a
+//! release need no lock. After a final transition the thread wakes the waiters and runs the
+//! notification (the table in `mod.rs`), without any lock.
 
 use super::job::Withdrawn;
 use super::notification::Notification;
@@ -84,22 +84,23 @@ impl Task {
         let _ = self.update(|word| (!word.is_done()).then(|| word.with_runner(runner)));
     }
 
-    /// `Pending -> Claimed`: claims a remote task, to offer its call or to send it to a
-    /// worker. A claimed task does not run yet, and can be cancelled only after its pool has
-    /// recalled it. Returns `false` if the task is no longer pending.
+    /// `Pending -> Claimed`: claims a remote task, so that the pool may offer or send the
+    /// task's call to workers. A claimed task does not run yet, and can be cancelled only
+    /// after its pool has recalled it. Returns `false` if the task is no longer pending.
     pub(super) fn claim(&self) -> bool {
         let claimed = self.update(|word| word.is_free().then(|| word.in_phase(CLAIMED)));
         claimed.is_ok()
     }
 
-    /// `Claimed -> Pending`, for a task that has not started. The caller has claimed it.
+    /// `Claimed -> Pending`, for a task that has not started. The caller has claimed the
+    /// task.
     pub(super) fn release(&self) {
         let _ = self.update(|word| word.is(CLAIMED).then(|| word.in_phase(PENDING)));
     }
 
     /// `Pending -> Cancelled`. A claimed task becomes pending first if its pool can recall
     /// it from its worker. Returns `None` if the task cannot become pending, or if this
-    /// process is a fork of the one whose pool will run the task.
+    /// process is a forked child and the task belongs to a pool of the parent.
     pub(crate) fn cancel(&self) -> Option<Notification> {
         if (self.pool_id() != NO_POOL && !self.is_here()) || self.is_locked_for_ever() {
             return None;
@@ -112,8 +113,8 @@ impl Task {
             if self.word().is(CLAIMED) {
                 (remote.recall)(self.pool_id(), self.address());
             }
-            // The pool may also have put the task back into its queue by itself, and may
-            // have claimed it anew.
+            // Try again also after a failed recall: the pool may have put the task back
+            // into its queue meanwhile, and may then have claimed the task again.
             job = self.withdraw_pending(true);
         }
         job.map(|job| self.end(CANCELLED, Some(job)))
@@ -143,9 +144,9 @@ impl Task {
         }
         // SAFETY: this thread set ENDING just now.
         let job = unsafe { self.withdraw() };
-        // Call the job's pool before the transition, because a thread pool may be freed once
-        // the task has ended. Until then the task's queue entry keeps the pool alive: a worker
-        // that takes the entry waits until ENDING is cleared.
+        // Call the job's pool before the transition, because a thread pool may be freed
+        // once the task has ended. Until then the task's queue entry keeps the pool alive:
+        // a worker that takes the entry waits until ENDING is cleared.
         job.on_withdrawn(cancelled);
         Some(job)
     }
@@ -186,8 +187,8 @@ impl Task {
         self.end_for(phase, job, None)
     }
 
-    /// Like [`end`](Self::end). The thread `notifier` will run the notification, or the
-    /// calling thread if it is `None`.
+    /// Like [`end`](Self::end). The thread `notifier` will run the notification. If
+    /// `notifier` is `None`, the calling thread will.
     pub(super) fn end_for(
         &self,
         phase: Phase,
@@ -219,7 +220,7 @@ impl Task {
         if let Some(timing) = &mut rare.timing {
             timing.finish();
         }
-        // The task has a notifier from here on.
+        // If the task has callbacks, it has a notifier from here on.
         let has_callbacks = rare.has_callbacks();
         rare.notifier = has_callbacks.then(|| notifier.unwrap_or_else(thread_id));
         let mut notification = Notification::new(job);

@@ -55,7 +55,7 @@ pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
 /// so that no third thread has to be woken. A waiter with a deadline is not counted,
 /// because the finalizer runs user code, which could run past the deadline. The waiters are
 /// counted, and the finalizer is handed over, under the rare box's lock. So a waiter finds
-/// the finalizer in its loop, or at the latest when it stops to wait.
+/// the finalizer in its loop, or at the latest when it stops waiting.
 pub(super) struct Waiter<'a>(&'a Task);
 
 impl<'a> Waiter<'a> {
@@ -83,9 +83,9 @@ impl Drop for Waiter<'_> {
 }
 
 impl Task {
-    /// Blocks until the task has reached `until`. Without a deadline, a worker runs the
-    /// task inline if the task has not begun, and any thread runs a finalizer that was
-    /// handed to the task's waiters.
+    /// Blocks until the task has reached `until`. Without a deadline, the calling thread
+    /// runs a finalizer that was handed to the task's waiters. If the calling thread is a
+    /// worker of the task's pool, it also runs the task inline if the task has not begun.
     ///
     /// # Errors
     ///
@@ -111,8 +111,8 @@ impl Task {
         }
         let _waiter = self.is_remote().then(|| Waiter::enter(self));
         if self.may_run_inline() {
-            // If this worker has no stack left to run the task, another worker may never be
-            // free to run it.
+            // If this worker has no stack left for the task, the wait might last for ever,
+            // because perhaps no other worker becomes free to run the task.
             self.run_inline().map_err(|_| Error::WouldDeadlock)?;
             if until.reached(self.word()) {
                 return Ok(());
@@ -163,8 +163,8 @@ impl Task {
         }
     }
 
-    /// Polls the task's word for a moment, with pauses and then yields in between
-    /// (`spin.rs`). Returns `true` if the task reached `until`.
+    /// Polls the task's word for a moment. Between the polls the thread first pauses and
+    /// later yields (`spin.rs`). Returns `true` if the task reached `until`.
     fn is_soon(&self, until: Until) -> bool {
         let Some(remote) = self.remote() else {
             return spin::poll(|| until.reached(self.word()));
@@ -173,8 +173,8 @@ impl Task {
             let word = self.word();
             word.has(FINALIZER) || until.reached(word)
         };
-        // The finalizer is user code, which may wait itself. So the finalizer runs after the
-        // poll, during which the workers need not wake this process.
+        // During `remote.poll` the workers do not wake this process. The finalizer is user
+        // code, which may itself wait, so it runs only after `remote.poll` has returned.
         while (remote.poll)(self.pool_id(), &is_there) {
             if until.reached(self.word()) {
                 return true;
@@ -184,7 +184,7 @@ impl Task {
         false
     }
 
-    /// Hands the finalizer of a remote task to a thread that waits for it.
+    /// Hands the finalizer of a remote task to a thread that waits for the task.
     ///
     /// # Errors
     ///
@@ -243,8 +243,9 @@ impl Task {
     }
 
     /// Returns `true` if the task is not done and cannot be done while the calling thread
-    /// blocks. This is the case if the calling thread runs the task, if it is the collector
-    /// of the task's pool, or if this process is a fork of the task's process.
+    /// blocks. This is the case if the calling thread runs the task, if the calling thread
+    /// is the collector of the task's pool, or if this process is a fork of the task's
+    /// process.
     pub(crate) fn needs_this_thread(&self) -> bool {
         let word = self.word();
         let runs_here = || word.runner() == Some(thread_id());
@@ -252,15 +253,16 @@ impl Task {
         !word.is_done() && (runs_here() || comes_here())
     }
 
-    /// Returns `true` if an `.await` that the calling thread polls could never end, because
-    /// the thread blocks until the `.await` ends. Inside a waker the thread does not block.
+    /// Returns `true` if the calling thread, which polls an `.await` of this task, would
+    /// block for ever if it blocked until the `.await` ends. Returns `false` inside a
+    /// waker, because a waker does not block.
     pub(crate) fn await_would_deadlock(&self) -> bool {
         !is_waking() && (self.is_notifying_here() || self.needs_this_thread())
     }
 
-    /// Like [`is`](Self::is), and if the task has not reached `until`, stores `waker` to be
-    /// woken later. Returns `true` also in a fork of the task's process, where the task
-    /// makes no progress.
+    /// Returns `true` if the task has reached `until`. Otherwise stores `waker`, which is
+    /// woken when the task makes progress. Returns `true` also in a fork of the task's
+    /// process, where the task makes no progress.
     pub(crate) fn poll(&self, until: Until, key: &mut WakerKey, waker: &Waker) -> bool {
         if self.is(until) || !self.is_here() {
             return true;
@@ -270,8 +272,8 @@ impl Task {
         let Some(mut rare) = self.rare().filter(|_| self.is_here()) else {
             return true;
         };
-        // Check again under the lock: a transition that ends this wait and comes later
-        // finds the waker.
+        // Check again under the lock: a later transition that ends this wait finds the
+        // waker.
         if self.is(until) {
             return true;
         }

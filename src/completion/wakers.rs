@@ -17,8 +17,8 @@ pub(super) fn is_waking() -> bool {
     WAKING.try_with(Cell::get).unwrap_or(false)
 }
 
-/// Runs a task that a waker waits for. Polls inside the task do not count as polls inside
-/// the waker.
+/// Runs a task inside a wait, which may itself be inside a waker. Polls inside the task do
+/// not count as polls inside that waker.
 #[inline]
 pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     let outer = WAKING.try_with(|waking| waking.replace(false));

@@ -18,11 +18,11 @@
 //!
 //! | flag | set by | meaning | cleared by |
 //! |---|---|---|---|
-//! | WAITER | a thread that is about to park | the end of the task has to unpark by address | never: a stale WAITER costs one needless unpark |
-//! | RARE | a thread that attaches something, under the box's lock | transitions are made under that lock | never |
+//! | WAITER | a thread that is about to park | the thread that ends the task has to unpark the task's address | never: a stale WAITER costs one needless unpark |
+//! | RARE | a thread that attaches something, under the box's lock | the task starts and ends under that lock | never |
 //! | UNNOTIFIED | a thread that adds a callback, under the lock | a callback is queued or runs | the notifier, under the lock |
 //! | HANDLE | the creation of the task | the future exists and owns the value | the drop of the future |
-//! | ENDING | a thread that ends a task which no thread here runs | only that thread may use the storage | that thread's transition to a final state |
+//! | ENDING | a thread that ends a task which no thread of this process runs | only that thread may use the storage | that thread's transition to a final state |
 //! | FINALIZER | a thread that hands a finalizer to a waiter, under the lock | a waiter must run the finalizer | the thread that takes the finalizer |
 //!
 //! The *runner* is the number of the thread that runs the task's function, or 0.
@@ -71,7 +71,7 @@ impl Flag {
 pub(super) const REFERENCE: u64 = 1 << 9;
 
 impl Word {
-    /// A pending task with two references: the future's and the worker's.
+    /// Returns the word of a new pending task, which the future and the worker refer to.
     #[inline]
     pub(super) fn new() -> Self {
         Self(PENDING.0 | HANDLE.0 | (2 * REFERENCE))
@@ -157,7 +157,7 @@ impl Word {
         Self(self.0 & LOW_HALF | u64::from(bits) << RUNNER)
     }
 
-    /// Returns the word of this pending or claimed task once the task runs.
+    /// Returns the word that this pending or claimed task has when it runs.
     #[inline]
     pub(super) fn started_by(self, runner: Option<ThreadId>) -> Self {
         self.in_phase(RUNNING).with_runner(runner)

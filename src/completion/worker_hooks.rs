@@ -19,7 +19,7 @@ pub(crate) trait WorkerHooks {
     /// if the task's entry is still in a queue.
     fn begin(&self, leaves_entry: bool);
 
-    /// Called when the worker took an entry whose task is no longer pending out of a queue.
+    /// Called when the worker has taken a queue entry whose task is no longer pending.
     fn entry_was_stale(&self) {}
 
     /// Called when the task's function has returned or panicked.

@@ -107,7 +107,7 @@ impl fmt::Debug for BrokenPool {
     }
 }
 
-/// Writes that the pool is broken, and then the cause and an advice to the user.
+/// Writes that the pool is broken, and then the cause and advice to the user.
 pub(super) fn describe(broken: &BrokenPool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let cause = broken.cause();
     f.write_str("the pool is broken, ")?;

@@ -34,7 +34,7 @@ pub(crate) struct Parts {
 pub(crate) struct Place {
     /// The name of the launcher.
     pub(crate) launcher: String,
-    /// The name of the worker's host, if the worker has said it.
+    /// The name of the worker's host, if the worker has sent it.
     pub(crate) host: Option<String>,
     pub(crate) stage: StartStage,
     /// The last lines that the launcher's command has written.
@@ -105,8 +105,9 @@ impl WorkerDeath {
         self.0.pid
     }
 
-    /// Returns the name of the worker's host, as the host itself says. Returns `None` if no
-    /// [`Launcher`](crate::Launcher) has started the worker, or if the worker had not begun.
+    /// Returns the name that the worker's host gives itself. Returns `None` if no
+    /// [`Launcher`](crate::Launcher) has started the worker, or if the worker's program had
+    /// not begun.
     pub fn host(&self) -> Option<&str> {
         self.0.place.as_ref()?.host.as_deref()
     }
@@ -116,7 +117,8 @@ impl WorkerDeath {
         Some(&self.0.place.as_ref()?.launcher)
     }
 
-    /// Says why a launcher's worker has not begun, for a text that names the launcher.
+    /// Returns the reason why a launcher's worker did not start, without the launcher's
+    /// name.
     #[cfg_attr(
         any(not(target_os = "linux"), concurrent_futures_loom),
         expect(dead_code, reason = "workers die where there are processes")
@@ -160,8 +162,8 @@ impl WorkerDeath {
         self.0.task.as_deref()
     }
 
-    /// Returns the number of times that a worker began the task, which is one more than the
-    /// number of retries. Returns 0 if the worker ran no task.
+    /// Returns the number of times that a worker began the task, including the first time.
+    /// Returns 0 if the worker ran no task.
     pub fn times_begun(&self) -> u32 {
         self.0.times_begun
     }

@@ -7,7 +7,7 @@ use std::io;
 
 use crate::sys::shortage::Shortage;
 
-/// The reason why a worker could not be started. This crate finds the reason if the
+/// The reason why a worker could not be started. This crate finds the reason itself if the
 /// system's error message is missing or misleading.
 #[derive(Debug)]
 pub(crate) struct StartFailure {
@@ -22,8 +22,7 @@ pub(crate) struct StartFailure {
     expect(dead_code, reason = "it is made where there are processes")
 )]
 impl StartFailure {
-    /// Adds a text and an advice to an error of the system. The new error has the same
-    /// kind.
+    /// Adds a text and advice to an error of the system. The new error has the same kind.
     pub(crate) fn wrap(cause: io::Error, what: String, advice: &'static str) -> io::Error {
         io::Error::new(
             cause.kind(),
@@ -48,7 +47,7 @@ impl Error for StartFailure {
     }
 }
 
-/// Writes that no worker could be started, the reason, and an advice to the user. The text
+/// Writes that no worker could be started, the reason, and advice to the user. The text
 /// ends without a period, because the caller may append more text.
 pub(super) fn describe(cause: &io::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if cause

@@ -29,8 +29,8 @@ use crate::map::{self, Map, MapOptions};
 /// The bound on arguments and results that *every* executor accepts.
 ///
 /// `Portable` is an alias for its supertraits: every type that implements the supertraits
-/// implements `Portable`. The inherent methods of the thread pool and the inline executor have weaker
-/// bounds.
+/// implements `Portable`. The inherent methods of the thread pool and the inline executor
+/// have weaker bounds.
 ///
 /// A value arrives in another process unchanged, or the task fails with an error. A field
 /// with `#[serde(skip)]` is an exception: the field is not encoded, and arrives with its
@@ -38,8 +38,8 @@ use crate::map::{self, Map, MapOptions};
 /// self-describing format (`flatten`, `untagged`, `skip_serializing_if`,
 /// `serde_json::Value`). Such types work inside the wrapper `Json` of the feature `json`. A
 /// `String` or a vector of primitive numbers is copied as one block, so `serde_bytes` is
-/// not needed. A vector of primitive numbers of 64 KiB or more that is itself the argument of
-/// `submit`, or the result, is sent from its own memory, and takes the least time.
+/// not needed. A vector of primitive numbers of 64 KiB or more that is itself the argument
+/// of `submit`, or the result, is sent from its own memory, and takes the least time.
 ///
 /// A value that contains a struct with aliases is decoded twice, first by position and then
 /// by name, so that no field is mistaken for another field. The result of the first
@@ -62,7 +62,7 @@ pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 
-/// Runs calls on workers, and returns a future for each.
+/// Runs calls on workers, and returns a future for each call.
 ///
 /// The trait is for code that is generic over the executor. Each executor also has the
 /// trait's methods as inherent methods, some with weaker bounds. A program with one kind of
@@ -127,8 +127,9 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`] after a shutdown, [`Error::Broken`] if the pool is broken, or
-    /// [`Error::Spawn`] if no worker can be started. After an error, `f` does not run.
+    /// Returns [`Error::ShutDown`] after a shutdown, [`Error::Broken`] if the pool is
+    /// broken, or [`Error::Spawn`] if no worker can be started. After an error, `f` does
+    /// not run.
     fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<Self::Future<R>, Error>
     where
         A: Portable,
@@ -153,7 +154,7 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`], and the errors of [`submit`](Self::submit).
+    /// Returns [`Error::QueueFull`], and the errors of [`submit`](Self::submit).
     #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
     fn try_submit<A, R>(
         &self,
@@ -183,8 +184,8 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// The errors of [`submit`](Self::submit). If the submission of an item fails, `map`
-    /// cancels the tasks that it has already submitted.
+    /// Returns the errors of [`submit`](Self::submit). If the submission of an item fails,
+    /// `map` cancels the tasks that it has already submitted.
     fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
     where
         A: Portable,
@@ -219,8 +220,8 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if the chunk size or the buffer size is 0, and the errors
-    /// of [`map`](Self::map).
+    /// Returns [`Error::InvalidArgument`] if the chunk size or the buffer size is 0, and
+    /// the errors of [`map`](Self::map).
     fn map_with<'a, A, R, I>(
         &'a self,
         options: MapOptions,

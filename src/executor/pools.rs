@@ -12,7 +12,7 @@ use crate::sync::{Condvar, Mutex};
 ///
 /// # Errors
 ///
-/// [`Error::InvalidArgument`], which names the first setting that is 0.
+/// Returns [`Error::InvalidArgument`], which names the first setting that is 0.
 pub(crate) fn refuse_zeros(numbers: &[(&str, Option<u64>)]) -> Result<(), Error> {
     match numbers.iter().find(|(_, number)| *number == Some(0)) {
         Some((name, _)) => Err(Error::invalid_argument(format!(

@@ -31,7 +31,7 @@ impl QueueCapacity {
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`] if `waits` is `false`. The method then does not wait.
+    /// Returns [`Error::QueueFull`] if `waits` is `false`. The method then does not wait.
     pub(crate) fn wait<S>(&self, state: &mut MutexGuard<'_, S>, waits: bool) -> Result<(), Error> {
         if !waits {
             return Err(Error::QueueFull);

@@ -1,5 +1,5 @@
-//! [`Stats`]: a snapshot of an executor's counts. [`LauncherStats`]: the part of it that
-//! concerns one launcher of a process pool.
+//! [`Stats`]: a snapshot of an executor's counts. [`LauncherStats`]: the part of a snapshot
+//! for one launcher of a process pool.
 
 /// A snapshot of an executor's counts, which
 /// [`Executor::stats`](crate::Executor::stats) returns.
@@ -39,11 +39,11 @@ pub struct Stats {
     /// The number of workers that the pool has started to replace workers that had ended.
     pub replaced: u64,
     /// The process ids of the workers. The list is empty for a thread pool, because its
-    /// workers share one process. The id of a worker that a launcher has started is the one
-    /// on the worker's host.
+    /// workers share one process. For a worker that a launcher has started, it is the id on
+    /// the worker's host.
     pub pids: Vec<u32>,
-    /// The launchers of a process pool, in the order of the builder. The list is empty for a
-    /// pool that has none.
+    /// The launchers of a process pool, in the order of the builder. The list is empty for
+    /// a pool without launchers.
     pub launchers: Vec<LauncherStats>,
     /// `true` if the pool is broken and refuses tasks.
     pub broken: bool,
@@ -69,14 +69,15 @@ pub struct Stats {
 pub struct LauncherStats {
     /// The name of the launcher, or the words of its command.
     pub name: String,
-    /// The names of the hosts on which its workers run, as the hosts themselves say, without
-    /// repetitions. A worker that is still starting has told no host yet.
+    /// The names of the hosts on which the launcher's workers run, each once, as the hosts
+    /// name themselves. A worker that is still starting has not yet sent its host's name.
     pub hosts: Vec<String>,
-    /// The process ids of its workers that have started, on their hosts.
+    /// The process ids of the launcher's workers that have started. Each id is that on the
+    /// worker's host.
     pub pids: Vec<u32>,
     /// The number of starts that have failed since a worker of this launcher was ready.
     pub failed_starts: u32,
-    /// The reason why the pool starts no more workers by this launcher, or `None` while it
-    /// does.
+    /// The reason why the pool starts no more workers by this launcher, or `None` if the
+    /// pool still uses the launcher.
     pub left_out: Option<String>,
 }

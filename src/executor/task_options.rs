@@ -111,8 +111,8 @@ impl TaskOptions {
         Ok(self.name.clone())
     }
 
-    /// Checks that there are no options but the name, which is the only one that a task in a
-    /// rank of an MPI job supports.
+    /// Checks that no option except the name is set. A task in a rank of an MPI job
+    /// supports only the name.
     #[cfg(feature = "mpi")]
     pub(crate) fn in_rank(&self) -> Result<(), Error> {
         self.refuse_all_but_the_name(
@@ -122,8 +122,8 @@ impl TaskOptions {
         )
     }
 
-    /// Returns an error, for the first or the second reason, if there is a time limit or if
-    /// there are retries.
+    /// Returns an error with the text `time_limit` if the options have a time limit, or
+    /// with the text `retries` if they have retries.
     fn refuse_all_but_the_name(&self, time_limit: &str, retries: &str) -> Result<(), Error> {
         if self.time_limit.is_some() {
             return Err(Error::invalid_argument(time_limit));

@@ -3,7 +3,7 @@
 //!
 //! [`TaskAwait`] and [`TaskAwaitRef`] register a waker with the task. Their `Drop` removes
 //! the waker. A poll counts as a wait without a time limit, so a worker that polls runs the
-//! task inline if it can.
+//! task inline if this is possible.
 
 use std::fmt;
 use std::pin::Pin;

@@ -22,11 +22,11 @@ use crate::timing::Timing;
 /// future also drops the value. If the task is not done, the worker drops the value when
 /// the task is done. The worker contains a panic of the value's `Drop`.
 ///
-/// **Memory.** Small tasks share blocks of 512 bytes with other tasks of the same submitting
-/// thread. On 64-bit systems a task is small if its function and arguments have at most 80
-/// bytes together, its result at most 88, and none an alignment above 8. A future that is
-/// kept keeps its whole block. To keep many small results, move them out with
-/// [`into_result`](Self::into_result).
+/// **Memory.** Small tasks share blocks of 512 bytes with other tasks of the same
+/// submitting thread. On 64-bit systems a task is small if its function and arguments
+/// together have at most 80 bytes, its result has at most 88 bytes, and none of them has an
+/// alignment above 8. As long as a future exists, its whole block stays allocated. To keep
+/// many small results, move them out with [`into_result`](Self::into_result).
 ///
 /// **Awaiting it**, or a reference to it, works on any async runtime. Dropping the
 /// [`TaskAwait`](crate::TaskAwait) has no effect on the task.
@@ -73,7 +73,7 @@ impl<T, E> TaskFuture<T, E> {
         &self.completion
     }
 
-    /// Casts a reference to a completion to a reference to a future, which a callback gets.
+    /// Casts a reference to a completion to the reference to a future that a callback gets.
     fn of_callback(completion: &Completion<T>) -> &Self {
         let handle = std::ptr::from_ref(completion).cast::<Self>();
         // SAFETY: `TaskFuture` is `#[repr(transparent)]` over `Completion`, and the
@@ -132,10 +132,11 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Cancelled`], [`Error::Panicked`], [`Error::Broken`] or [`Error::Abandoned`]
-    /// if the task has no value. [`Error::WouldDeadlock`] if the task waits for the calling
-    /// thread, directly or through other tasks. If the task's function returns an `Err`,
-    /// this `Err` is the task's value, and the method returns `Ok(&Err(..))`.
+    /// Returns [`Error::Cancelled`], [`Error::Panicked`], [`Error::Broken`] or
+    /// [`Error::Abandoned`] if the task has no value. Returns [`Error::WouldDeadlock`] if
+    /// the task waits for the calling thread, directly or through other tasks. If the
+    /// task's function returns an `Err`, this `Err` is the task's value, and the method
+    /// returns `Ok(&Err(..))`.
     #[doc(alias = "join")]
     #[doc(alias = "get")]
     pub fn result(&self) -> Result<&T, Error> {
@@ -162,7 +163,7 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`], or an error of [`result`](Self::result).
+    /// Returns [`Error::Timeout`], or an error of [`result`](Self::result).
     pub fn result_timeout(&self, timeout: Duration) -> Result<&T, Error> {
         self.wait_for(timeout)?;
         self.lend()
@@ -185,8 +186,9 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// The errors of [`result`](Self::result). Also [`Error::WouldDeadlock`] in a callback
-    /// of the task, because the callback would wait for itself.
+    /// Returns the errors of [`result`](Self::result). Also returns
+    /// [`Error::WouldDeadlock`] in a callback of the task, because the callback would wait
+    /// for itself.
     pub fn into_result(self) -> Result<T, Error> {
         self.completion.wait(Until::CallbacksDone, None)?;
         // SAFETY: the wait for `Until::CallbacksDone` has succeeded, so the callbacks are
@@ -252,7 +254,7 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if the task is not done within `timeout`.
+    /// Returns [`Error::Timeout`] if the task is not done within `timeout`.
     pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error> {
         self.wait_for(timeout)?;
         Ok(self.lend().err())

@@ -66,7 +66,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// The error of the task, if the task has no value.
+    /// Returns the error of the task, if the task has no value.
     fn result(&self) -> Result<&Self::Output, Error>;
 
     /// Like [`result`](Self::result), but waits for `timeout` at most; see
@@ -86,7 +86,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`], or the error of the task.
+    /// Returns [`Error::Timeout`], or the error of the task.
     fn result_timeout(&self, timeout: Duration) -> Result<&Self::Output, Error>;
 
     /// Waits for the task and returns the task's value; see [`TaskFuture::into_result`].
@@ -104,7 +104,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// The error of the task, if the task has no value.
+    /// Returns the error of the task, if the task has no value.
     fn into_result(self) -> Result<Self::Output, Error>
     where
         Self: Sized;
@@ -122,7 +122,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// The error of the task, if the task has no value.
+    /// Returns the error of the task, if the task has no value.
     fn boxed_into_result(self: Box<Self>) -> Result<Self::Output, Error>;
 
     /// Returns the value if the task is done, and otherwise returns the future; see
@@ -177,7 +177,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if the task is not done within `timeout`.
+    /// Returns [`Error::Timeout`] if the task is not done within `timeout`.
     fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error>;
 
     /// Cancels the task if it has not begun; see [`TaskFuture::cancel`].

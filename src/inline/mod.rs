@@ -61,8 +61,7 @@ struct ExecutorState {
 }
 
 impl InlineExecutor {
-    /// Creates an executor. Never fails, and returns a `Result` only to have the same
-    /// signature as the other executors.
+    /// Creates an executor.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;
@@ -73,7 +72,7 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// None.
+    /// Returns [`Error::Spawn`] if there is no memory to detect forks.
     pub fn new() -> Result<Self, Error> {
         watch_panics();
         Ok(Self {
@@ -98,7 +97,7 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`] after a shutdown.
+    /// Returns [`Error::ShutDown`] after a shutdown.
     pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<InlineFuture<R>, Error>
     where
         F: FnOnce(A) -> R,
@@ -125,7 +124,7 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`] after a shutdown.
+    /// Returns [`Error::ShutDown`] after a shutdown.
     pub fn try_submit<F, A, R>(
         &self,
         f: F,
@@ -190,7 +189,7 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`] after a shutdown.
+    /// Returns [`Error::ShutDown`] after a shutdown.
     pub fn spawn<F, R>(&self, f: F) -> Result<InlineFuture<R>, Error>
     where
         F: FnOnce() -> R,
@@ -213,7 +212,7 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`] after a shutdown.
+    /// Returns [`Error::ShutDown`] after a shutdown.
     pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
     where
         F: Fn(A) -> R,
@@ -239,7 +238,7 @@ impl InlineExecutor {
     /// # Errors
     ///
     /// Returns [`Error::ShutDown`] after a shutdown, and [`Error::InvalidArgument`] for a
-    /// chunk size of 0.
+    /// chunk size or a buffer size of 0.
     pub fn map_with<'a, F, A, R, I>(
         &'a self,
         options: MapOptions,
@@ -304,7 +303,7 @@ impl InlineExecutor {
         self.stats().into()
     }
 
-    /// Returns counts of the tasks so far. The only worker is the thread that submits.
+    /// Returns counts of the tasks so far. The only worker is the submitting thread.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;
@@ -329,7 +328,7 @@ impl InlineExecutor {
         }
     }
 
-    /// Returns 1, because the only worker is the thread that submits.
+    /// Returns 1, because the only worker is the submitting thread.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;

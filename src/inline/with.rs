@@ -1,4 +1,4 @@
-//! The inline executor seen through the options of a task.
+//! A view of the inline executor, whose tasks have the options of the view.
 
 use super::{InlineExecutor, InlineFuture};
 use crate::error::Error;

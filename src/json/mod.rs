@@ -16,8 +16,8 @@ use self::check::Check;
 /// A value that goes to a process is encoded without the names of its fields, which is
 /// fast. Types whose `Deserialize` needs the names do not work in this format:
 /// `#[serde(flatten)]`, `untagged`, `tag = ".."`, `skip_serializing_if`,
-/// `serde_json::Value`. They are refused with [`Error::Encode`] or [`Error::Decode`].
-/// In this wrapper such types arrive, at the cost of encoding and decoding JSON.
+/// `serde_json::Value`. They are refused with [`Error::Encode`] or [`Error::Decode`]. In
+/// this wrapper values of such types arrive, at the cost of encoding and decoding JSON.
 ///
 /// A value that JSON cannot express is refused when it is encoded: a number that is
 /// infinite or NaN, an integer outside of `i64` and `u64`, a `Some` of nothing

@@ -45,8 +45,8 @@ pub(super) fn batches<A, R>(
             Some(1) => Batch::One(items.next()?),
             Some(size) => Batch::Many(draw(&mut items, size)?, None),
             None => {
-                // The number is asked for each time, because an iterator that filters
-                // knows only how many items may remain.
+                // The code asks for the number before each chunk, because an iterator that
+                // filters knows only an upper bound.
                 let remaining = items.size_hint().1;
                 if sizes.gives_way(measurement.get()) {
                     yield_now();
@@ -183,7 +183,7 @@ impl<R> sealed::Sealed for Part<R> {}
 /// The type argument for the executor of a refused part, which has no executor.
 enum Nowhere {}
 
-/// The operations on the future of a part, whose type is erased.
+/// The operations on the future of a part. The trait hides the type of this future.
 trait Pending<R> {
     fn cancel(&self);
     fn wait(&self, deadline: Instant) -> bool;

@@ -1,15 +1,15 @@
 //! [`ChunkSizes`]: the sizes of the chunks of a map that chooses them automatically.
 //!
 //! A map submits its chunks before most of its items have run. The size of each chunk
-//! therefore follows from the chunks that have ended before, as [`Measured`] knows them,
-//! and from the number of remaining items:
+//! therefore follows from the chunks that have already ended ([`Measured`]), and from the
+//! number of remaining items:
 //!
-//! * One item, until a chunk has ended. No long item then waits for another long item of
-//!   the same chunk. If the pool begins no chunk, because the pool is busy with other tasks,
-//!   the size doubles after each [`PATIENCE`] chunks. A large map on a busy pool then has
+//! * One item, until a chunk has ended. So no long item waits for another long item of the
+//!   same chunk. If the pool begins no chunk, because the pool is busy with other tasks,
+//!   the size doubles after each [`PATIENCE`] chunks. So a large map on a busy pool has
 //!   fewer tasks than items.
-//! * Then as many items as run for [`AIM`], but not more items than have been measured. A
-//!   few short items at the beginning then do not lead to a large chunk.
+//! * Then as many items as run for [`AIM`], but not more items than have been measured. So
+//!   a few short items at the beginning do not lead to a large chunk.
 //! * Towards the end, at most a part of the remaining items, so that all workers end at
 //!   about the same time. This is the rule of guided self-scheduling.
 

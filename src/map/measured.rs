@@ -1,5 +1,5 @@
-//! [`Measured`]: the run time of a map's items, as far as chunks of the map have ended, and
-//! [`ChunkTimer`], which measures a chunk.
+//! [`Measured`]: the run time of a map's items, measured on the chunks that have ended.
+//! [`ChunkTimer`] measures one chunk.
 //!
 //! A thread of a pool publishes the run time of each chunk that it has run. The parent of
 //! worker processes publishes the run times that the workers send. The thread that submits
@@ -16,14 +16,14 @@ use crate::sync::{AtomicU64, Ordering};
 /// pool costs about a tenth of this time, and a task of a thread pool costs much less.
 pub(super) const AIM: u32 = 200_000;
 
-/// The weight of the old mean in a new mean, in which the last chunk has the weight 1. With
-/// this weight, the last few chunks decide.
+/// The weight of the old mean in a new mean. The last chunk has the weight 1. With these
+/// weights, the last few chunks determine the mean.
 const OLD_WEIGHT: u64 = 3;
 
 /// The largest factor by which the last chunk may exceed the old mean. A longer run time
-/// counts as this factor. A single chunk that is slow only because the system took the CPU
-/// away then changes the mean little. Twenty slow chunks in a row still change the mean by
-/// the factor between the smallest and the largest chunk.
+/// counts as this factor times the old mean. A single chunk that is slow only because the
+/// system took the CPU away then changes the mean little. Twenty slow chunks in a row still
+/// change the mean by the factor between the smallest and the largest chunk.
 const SLOWER: u64 = 4;
 
 /// The smallest mean that counts as the old mean, in nanoseconds, so that a mean of 0 can
@@ -42,8 +42,8 @@ pub(super) enum Measured {
         /// The number of items in the chunks that have ended, at least 1.
         items: u32,
         /// The mean run time of an item in nanoseconds, in which the last chunks count
-        /// most. The mean is at most [`AIM`], because a chunk of longer items has one item,
-        /// whatever their length is.
+        /// most. The mean is at most [`AIM`], because items that run longer all get chunks
+        /// of one item.
         mean: u32,
     },
 }

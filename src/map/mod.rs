@@ -56,8 +56,8 @@ pub struct Map<'a, R> {
     submitted: u32,
     /// The number of items that the map has submitted so far.
     drawn: usize,
-    /// The results of the part that was read last, as far as `next` has not returned these
-    /// results yet.
+    /// The results of the part that was read last, without those that `next` has already
+    /// returned.
     ready: std::vec::IntoIter<(usize, Result<R, Error>)>,
     /// The function that submits the next batch, or `None` if the map has no buffer or no
     /// items remain.

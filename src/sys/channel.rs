@@ -1,9 +1,9 @@
 //! [`Channel`]: a connection between a parent process and a worker process.
 //!
-//! A channel is a pair of connected sockets, both close-on-exec. The child process gets its
-//! socket as descriptor 0. So the parent never makes this socket inheritable, and programs
-//! that other threads of the parent start do not inherit the socket. The child later moves
-//! its socket away from descriptor 0 ([`Channel::take_stdin`]).
+//! A channel is a pair of connected sockets, both close-on-exec. The child process gets a
+//! copy of its socket as descriptor 0. So the parent never makes the socket itself
+//! inheritable, and programs that other threads of the parent start do not inherit it. The
+//! child later moves its socket away from descriptor 0 ([`Channel::take_stdin`]).
 //!
 //! If a command such as `ssh` starts the worker, the command gets the socket as its
 //! descriptors 0 and 1, and passes the bytes on. The worker's end then has a descriptor for
@@ -61,15 +61,15 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
     Ok((Channel::of_socket(move_above_stdio(ours)?), childs))
 }
 
-/// Returns an upper bound for the number of unread bytes in a channel. Returns the usual
-/// bound on Linux if the system does not report the bound.
+/// Returns an upper bound for the number of unread bytes in a channel, or the usual bound
+/// on Linux if the system does not report it.
 pub(crate) fn capacity() -> usize {
     let size = pair().and_then(|(_, childs)| Ok(socket_send_buffer_size(&childs)?));
     size.unwrap_or(212_992)
 }
 
 impl Channel {
-    /// Returns the other end of a pair, for a test that holds both ends.
+    /// Returns the child's end of a pair as a channel, for a test that holds both ends.
     #[cfg(test)]
     pub(crate) fn new(socket: OwnedFd) -> Self {
         Self::of_socket(socket)
@@ -97,7 +97,7 @@ impl Channel {
 
     /// Moves the two directions of the channel from the descriptors 0 and 1 to higher
     /// numbers. Opens an empty input as descriptor 0, and makes descriptor 1 a copy of
-    /// descriptor 2: what a task prints cannot get into the channel.
+    /// descriptor 2, so that the output of a task does not get into the channel.
     ///
     /// # Errors
     ///
@@ -128,7 +128,8 @@ impl Channel {
         [&self.input].into_iter().chain(&self.output)
     }
 
-    /// Returns a time so short that code which takes less closes no descriptor.
+    /// Returns a time that is too short to close a descriptor. Code that takes less time
+    /// has closed no descriptor.
     pub(crate) fn time_to_close(&self) -> Duration {
         self.input.time_to_close()
     }
@@ -165,7 +166,7 @@ impl Channel {
     }
 
     /// Sends the first bytes of a new channel together with descriptors of up to three
-    /// files. The bytes are few, so that the channel has room for all of them.
+    /// files. The caller sends only a few bytes, so the channel has room for all of them.
     ///
     /// # Errors
     ///
@@ -230,8 +231,8 @@ impl Channel {
             };
             match (sent, &self.output) {
                 (Ok(sent), _) => bytes = &bytes[sent..],
-                // The program that started this process may share the descriptor, and may
-                // have set the flag of the file.
+                // The program that started this process may share the file of this
+                // descriptor, and may have set O_NONBLOCK on it.
                 (Err(Errno::AGAIN), Some(output)) => wait_for(output, PollFlags::OUT)?,
                 (Err(error), _) => return Err(error.into()),
             }
@@ -272,7 +273,7 @@ impl Channel {
     }
 
     /// Waits until bytes or end-of-file can be received, at most for the time `limit`.
-    /// Returns `false` if the time is over.
+    /// Returns `false` if nothing arrived in this time.
     ///
     /// # Errors
     ///
@@ -314,7 +315,7 @@ fn move_high(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(high.or_else(|_| fcntl_dupfd_cloexec(descriptor, 3))?)
 }
 
-/// Waits without a limit until the descriptor has one of the events.
+/// Waits without a time limit until `poll` reports one of the events for the descriptor.
 fn wait_for(descriptor: &Checked, events: PollFlags) -> io::Result<()> {
     match poll(&mut [PollFd::new(descriptor, events)], None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),

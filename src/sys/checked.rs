@@ -40,8 +40,8 @@ impl Checked {
         fstat(&self.descriptor).ok().map(identity) == self.file && self.file.is_some()
     }
 
-    /// Returns `true` if the descriptor has not been closed, or if another file now has the same
-    /// number. This check takes a third of the time of [`is_intact`](Self::is_intact).
+    /// Returns `true` if the descriptor has not been closed, or if another file now has the
+    /// same number. This check takes a third of the time of [`is_intact`](Self::is_intact).
     pub(crate) fn is_open(&self) -> bool {
         fcntl_getfd(&self.descriptor).is_ok()
     }

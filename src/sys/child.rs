@@ -17,14 +17,14 @@ use rustix::process::{
 
 use super::current_process::move_above_stdio;
 
-/// Makes the kernel send SIGTERM to the command's process when the thread that starts it
-/// ends, and so when this process ends. The start then copies the tables of this process's
-/// memory, which it does not do otherwise.
+/// Makes the kernel send SIGTERM to the command's process when the thread that started the
+/// process ends, so at the latest when this process ends. With this setting, std starts the
+/// command by `fork`, which copies the page tables of this process.
 pub(crate) fn terminate_with_parent(command: &mut Command) {
     let parent = getpid();
     let asks = move || {
         set_parent_process_death_signal(Some(Signal::TERM))?;
-        // The signal does not come any more if the parent has ended before.
+        // The kernel sends no signal if the parent had already ended before the call above.
         match getppid() == Some(parent) {
             true => Ok(()),
             false => Err(io::ErrorKind::BrokenPipe.into()),

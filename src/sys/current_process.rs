@@ -13,7 +13,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 use rustix::system::uname;
 use rustix::thread::set_current_timer_slack;
 
-/// The path of the program that this process runs, also if its file was removed or replaced.
+/// The path of this process's program, valid even if the file was removed or replaced.
 pub(crate) const PROGRAM: &str = "/proc/self/exe";
 
 /// Returns `true` if the program was started with rights that its caller does not have
@@ -37,8 +37,8 @@ pub(crate) fn has_one_thread() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }
 
-/// Sets environment variables. Returns `false`, and sets none, if this process may have more
-/// than one thread.
+/// Sets environment variables. Returns `false`, and sets none, if this process may have
+/// more than one thread.
 pub(crate) fn set_variables(variables: &[(OsString, OsString)]) -> bool {
     let can_set = variables.is_empty() || has_one_thread();
     for (name, value) in variables.iter().filter(|_| can_set) {
@@ -48,12 +48,12 @@ pub(crate) fn set_variables(variables: &[(OsString, OsString)]) -> bool {
     can_set
 }
 
-/// Lets a short sleep of the current thread last at most 1 us longer than it should. The
-/// kernel's default is 50 us.
+/// Limits to 1 us the time by which the kernel may prolong a sleep of the current thread.
+/// The kernel's default is 50 us.
 ///
 /// # Errors
 ///
-/// Returns the error of the system call. The sleeps are longer then.
+/// Returns the error of the system call. The limit is then unchanged.
 pub(crate) fn use_short_timer_slack() -> io::Result<()> {
     Ok(set_current_timer_slack(NonZeroU64::new(1000))?)
 }
@@ -88,8 +88,7 @@ pub(crate) fn ensure_stdio_open() {
             fcntl_dupfd_cloexec(null, 3)
         })
     };
-    // Errors are ignored, because the worker's parent runs without the closed descriptor
-    // too.
+    // Errors are ignored: the descriptor then stays closed, as in the worker's parent.
     if is_closed(stdout()) {
         let _ = null().and_then(dup2_stdout);
     }

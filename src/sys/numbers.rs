@@ -1,9 +1,9 @@
 //! [`Numbers`]: a vector of primitive numbers whose type is known only at run time.
 //!
-//! A long vector that is sent to another process, or arrives from there, is such a value
-//! on its way. The sending process takes the memory of the caller's vector, and the
-//! receiving process fills the memory of the vector that its caller gets. So neither
-//! process copies the numbers from one buffer of its own to another.
+//! A long vector becomes a `Numbers` while it travels from one process to another. The
+//! sending process takes the memory of the caller's vector. The receiving process fills the
+//! memory of the vector that the receiving caller gets. So neither process copies the
+//! numbers from one buffer of its own to another.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, realloc};
 use std::fmt;
@@ -15,11 +15,11 @@ use bytemuck::Pod;
 #[cfg(target_os = "linux")]
 use rustix::mm::{Advice, madvise};
 
-/// A vector of primitive numbers. The numbers of an incomplete vector at the end are
-/// missing.
+/// A vector of primitive numbers. While the vector is incomplete, the numbers at its end
+/// are missing.
 pub(crate) struct Numbers {
     /// The allocation, which has room for `capacity` bytes, or a dangling pointer if the
-    /// capacity is 0. The allocator has got the layout of an array of `element`.
+    /// capacity is 0. The memory was allocated with the layout of an array of `element`.
     start: NonNull<u8>,
     /// The number of initialized bytes at the start of the allocation.
     length: usize,
@@ -90,7 +90,7 @@ impl Numbers {
     }
 
     /// Returns the vector, without a copy. Returns an error if numbers of type `N` have
-    /// another layout. Drops the bytes at the end that are fewer than one number has.
+    /// another layout. Drops the bytes at the end if they are too few for one number.
     pub(crate) fn into_vec<N: Pod>(self) -> Result<Vec<N>, Self> {
         if self.element != Layout::new::<N>() {
             return Err(self);
@@ -120,12 +120,12 @@ impl Numbers {
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 
-    /// Makes the vector `length` bytes long, which is a multiple of the size of a number
-    /// and not less than before. The new bytes are zeros. Returns `false` and changes
-    /// nothing if there is not enough memory.
+    /// Makes the vector `length` bytes long. `length` is a multiple of the size of a
+    /// number, and not less than before. The new bytes are zeros. Returns `false` and
+    /// changes nothing if there is not enough memory.
     ///
-    /// The pages of a large vector that was empty come into being only when they are
-    /// written.
+    /// If the vector was empty and is large, the system allocates its pages only when they
+    /// are written.
     #[must_use]
     pub(crate) fn grow(&mut self, length: usize) -> bool {
         assert!(length >= self.length && length % self.element.size() == 0);
@@ -151,11 +151,11 @@ impl Numbers {
         };
         let start = if self.length == 0 {
             self.free();
-            // SAFETY: the layout has a size, because the capacity is larger than before.
+            // SAFETY: the size is not 0, because the capacity is larger than before.
             unsafe { alloc_zeroed(new) }
         } else {
-            // SAFETY: the allocation has the old layout. The new size is larger, and the
-            // new layout shows that it does not overflow.
+            // SAFETY: the allocation has the old layout. The new size is larger, and does
+            // not overflow, because a layout of this size exists.
             unsafe { realloc(self.start.as_ptr(), old, new.size()) }
         };
         let Some(start) = NonNull::new(start) else {
@@ -166,9 +166,10 @@ impl Numbers {
         true
     }
 
-    /// Asks the system to use huge pages for the numbers, which are all about to be written.
-    /// With pages of 4 KiB, making the pages takes longer than writing the numbers. A later
-    /// growth copies all numbers, because the system moves only memory of one kind of pages.
+    /// Asks the system to use huge pages for the numbers, which are all about to be
+    /// written. With pages of 4 KiB, making the pages takes longer than writing the
+    /// numbers. If the vector grows later, all numbers are copied, because the system can
+    /// move a range of memory only if it has one kind of pages.
     pub(crate) fn ask_for_huge_pages(&mut self) {
         #[cfg(target_os = "linux")]
         ask_for_huge_pages(self.start, self.length);
@@ -194,11 +195,11 @@ impl Numbers {
     }
 }
 
-/// The size of a huge page on the most frequent processors, in bytes.
+/// The size of a huge page on the most common processors, in bytes.
 #[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Asks the system to use huge pages for the whole huge pages of an allocation.
+/// Asks the system to use huge pages, in the part of an allocation that fills whole ones.
 #[cfg(target_os = "linux")]
 fn ask_for_huge_pages(start: NonNull<u8>, length: usize) {
     let before = start.as_ptr().align_offset(HUGE_PAGE);
@@ -211,7 +212,7 @@ fn ask_for_huge_pages(start: NonNull<u8>, length: usize) {
     // SAFETY: the range belongs to an allocation of this process, and the advice changes no
     // byte of it.
     let advised = unsafe { madvise(start.cast(), huge, Advice::LinuxHugepage) };
-    // A system without huge pages refuses the advice, which only makes it slower.
+    // A system without huge pages refuses the advice. Then the writes only take longer.
     let _ = advised;
 }
 

@@ -63,8 +63,8 @@ impl Peer {
         (failed == 0).then_some(Self { pid, uid: peer.uid })
     }
 
-    /// Returns the process that created the socket on descriptors 0 and 1, or `None` if these
-    /// are not one Unix socket.
+    /// Returns the process that created the socket on descriptors 0 and 1, or `None` if
+    /// these are not one Unix socket.
     pub(crate) fn of_stdio() -> Option<Self> {
         let file = |descriptor| fstat(descriptor).map(|file| (file.st_dev, file.st_ino));
         let is_same = file(stdin()).ok()? == file(stdout()).ok()?;

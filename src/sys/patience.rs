@@ -1,22 +1,23 @@
-//! [`Patience`]: the pauses of a thread that waits for messages which only a look can find.
+//! [`Patience`]: the pauses of a thread that must poll for messages again and again.
 //!
-//! MPI has no descriptor that `poll` could watch. A thread that looks all the time answers at
-//! once, and takes a CPU from the tasks. So the pauses grow with the time of the wait:
+//! MPI has no descriptor that the system call `poll` could watch. A thread that polls
+//! without pauses answers at once, but takes a CPU from the tasks. So the pauses grow with
+//! the time of the wait:
 //!
 //! | waited | pause |
 //! |---|---|
 //! | less than 100 us | yields |
 //! | longer | a 32nd of the wait, at least 20 us and at most 5 ms |
 //!
-//! A message so arrives later by a 32nd of the time for which the thread has waited. A thread
-//! that waits for ever takes about 1 % of a CPU.
+//! So the thread sees a message late by at most a 32nd of its wait, or by 20 us in a short
+//! wait. A thread that waits for ever takes about 1 % of a CPU.
 
 use std::time::{Duration, Instant};
 
 /// The time for which a waiting thread only yields.
 const YIELDS: Duration = Duration::from_micros(100);
 
-/// The part of the wait that a pause takes.
+/// The wait so far, divided by this number, is the length of the next pause.
 const PART: u32 = 32;
 
 const SHORTEST: Duration = Duration::from_micros(20);

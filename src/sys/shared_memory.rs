@@ -2,8 +2,9 @@
 //!
 //! The memory belongs to a file that has no name (memfd_create(2)). The file is sealed, so
 //! no process can make it shorter: a read behind the end of a mapped file would end this
-//! process by SIGBUS. All pages exist before they are written, so a shortage of memory is
-//! an error when the memory is made or reserved, and no signal later.
+//! process by SIGBUS. All pages are allocated before they are written. So the call that
+//! creates or reserves the memory reports a shortage of memory as an error, and no write
+//! causes a signal later.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,8 +43,8 @@ impl SharedMemory {
     ///
     /// # Errors
     ///
-    /// Returns an error if the system is short of memory or descriptors, or if it does not
-    /// allow this process to create such a file.
+    /// Returns an error if the system is short of memory or descriptors, or does not allow
+    /// this process to create such a file.
     pub(crate) fn create(words: usize) -> io::Result<(Self, OwnedFd)> {
         Self::create_with(words, words, SealFlags::empty())
     }
@@ -55,7 +56,7 @@ impl SharedMemory {
     /// # Errors
     ///
     /// Returns the errors of [`create`](Self::create). Returns an error if the kernel is
-    /// older than Linux 5.1, which does not know such memory.
+    /// older than Linux 5.1, because older kernels do not support such memory.
     pub(crate) fn create_to_read(words: usize, reserved: usize) -> io::Result<(Self, OwnedFd)> {
         Self::create_with(words, reserved, SealFlags::FUTURE_WRITE)
     }
@@ -69,7 +70,8 @@ impl SharedMemory {
         let file = move_above_stdio(memfd_create(c"concurrent-futures", flags)?)?;
         ftruncate(&file, 8 * words as u64)?;
         reserve(&file, reserved)?;
-        // The mapping comes first, because no later mapping may write to sealed memory.
+        // The memory is mapped before it is sealed, because no mapping that is made after
+        // the seal `FUTURE_WRITE` may write.
         let memory = Self::map(&file, words, ProtFlags::READ | ProtFlags::WRITE)?;
         fcntl_add_seals(&file, SEALS | more_seals)?;
         Ok((memory, file))
@@ -87,8 +89,8 @@ impl SharedMemory {
     }
 
     /// Like [`open`](Self::open), for memory that this process can only read. A write to
-    /// one of its words, and each atomic access that is no `Relaxed` load, ends this
-    /// process.
+    /// one of its words ends this process. Each atomic access except a `Relaxed` load may
+    /// also end it.
     ///
     /// # Errors
     ///
@@ -121,7 +123,7 @@ impl SharedMemory {
     }
 }
 
-/// Makes the pages of the first `words` words of the shared memory that belongs to the file.
+/// Allocates the pages for the first `words` words of the shared memory in `file`.
 ///
 /// # Errors
 ///

@@ -1,5 +1,6 @@
-//! Spinning: before a thread that waits without a deadline sleeps, it checks several times
-//! for its result. It pauses between the first checks, and yields between the later ones.
+//! Spinning: a thread that waits without a deadline checks several times for its result
+//! before it sleeps. The thread pauses between the first checks, and yields between the
+//! later ones.
 //!
 //! Waking a sleeping thread from another CPU takes many times as long as an empty task. But
 //! an idle thread must not use CPU time, so a thread spins only for a short time before it
@@ -33,11 +34,11 @@ use std::time::{Duration, Instant};
 /// so each pause wastes time.
 const PAUSES: u32 = 20;
 
-/// The number of checks before the first yield after a poll that did not end during its
+/// The number of checks before the first yield if the previous poll did not end during its
 /// pauses. On one CPU, 5 checks make a round trip an eighth longer than 1 check does.
 const FEW_PAUSES: u32 = 1;
 
-/// While polls do not end during their pauses, one of `RETRY_PAUSES` polls still makes all
+/// While polls do not end during their pauses, one in `RETRY_PAUSES` polls still makes all
 /// [`PAUSES`], because the threads may have moved to different CPUs.
 const RETRY_PAUSES: u32 = 16;
 
@@ -46,8 +47,8 @@ const RETRY_PAUSES: u32 = 16;
 /// burst a third faster and a round trip several times faster, and 64 yields are no better.
 const YIELDS: u32 = 24;
 
-/// The largest number of times that a worker yields after another worker has taken the task
-/// that it was about to take, if more tasks remain. The searcher does not yield.
+/// The largest number of times that a worker yields after it has lost the race for a task
+/// to another worker, if more tasks remain. The searcher does not yield.
 ///
 /// Two workers often try to take the same task only if tasks are tiny. Then a cache line
 /// moves between the workers once per task, which costs more than the tasks: two workers
@@ -64,7 +65,7 @@ const CONFLICT_YIELDS: u32 = 4;
 /// task.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
-/// The number of waits that must be over at once after a long yield to make the yield worth
+/// The number of waits after a long yield that must be over at once to make the yield worth
 /// its time.
 const WORTH: u32 = 8;
 

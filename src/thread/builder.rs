@@ -51,7 +51,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns no error today, because the threads start later, when tasks are submitted.
+    /// Returns [`Error::Spawn`] if there is no memory to detect forks.
     pub fn new() -> Result<Self, Error> {
         Self::builder().build()
     }
@@ -68,7 +68,8 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::InvalidArgument`] if `max_workers` is 0.
+    /// Returns [`Error::InvalidArgument`] if `max_workers` is 0, and the errors of
+    /// [`new`](Self::new).
     pub fn with_max_workers(max_workers: usize) -> Result<Self, Error> {
         Self::builder().max_workers(max_workers).build()
     }
@@ -116,10 +117,10 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// The first part of the threads' names, which are `prefix_0`, `prefix_1`...
+    /// Sets the first part of the threads' names, which are `prefix_0`, `prefix_1`...
     ///
-    /// By default, and for an empty prefix, `ThreadPoolExecutor-N` with a number
-    /// for each pool.
+    /// By default, and if `prefix` is empty, the prefix is `ThreadPoolExecutor-N`, where
+    /// each pool has another number `N`.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -136,7 +137,7 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// The stack of each thread in bytes; by default that of `std::thread`.
+    /// Sets the stack size of each thread, in bytes. The default is that of `std::thread`.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -213,8 +214,7 @@ impl ThreadPoolExecutorBuilder {
     /// the queue is full, `submit` waits for room, and `try_submit` returns
     /// [`Error::QueueFull`]. The pool's own tasks and callbacks never wait for room, so the
     /// tasks that they submit may exceed the capacity. Cancelling a task makes room at
-    /// once, but a little memory is freed only when a worker takes the cancelled task from
-    /// the queue.
+    /// once, but the queue may keep a small entry of the task for a while.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -259,9 +259,9 @@ impl ThreadPoolExecutorBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`]: `max_workers` or `queue_capacity` is 0, the
-    /// prefix has a NUL byte, or the stack is larger than half the address
-    /// space. [`Error::Spawn`]: there is no memory to watch forks.
+    /// Returns [`Error::InvalidArgument`] if `max_workers` or `queue_capacity` is 0, if the
+    /// prefix has a NUL byte, or if the stack is larger than a quarter of the address
+    /// space. Returns [`Error::Spawn`] if there is no memory to detect forks.
     pub fn build(self) -> Result<ThreadPoolExecutor, Error> {
         watch_panics();
         let max_workers = self.max_workers.unwrap_or_else(default_workers);

@@ -11,11 +11,11 @@
 //! Each task has an index. Indexes only grow, and the task's place in the array is the
 //! index modulo the capacity. A thread takes the task at the top by advancing `top` with a
 //! compare-and-swap, so each index is taken once. The owner overwrites a place only after
-//! `top` has passed its index. The owner takes a task from the bottom without a
-//! compare-and-swap, unless the task is the last one. It first lowers `bottom`, and then
-//! reads `top`. A thief first reads `top`, and then reads `bottom`. Owner and thief each
-//! have a fence between their two steps, so at least one of the two sees the other's
-//! change.
+//! `top` has passed the index of the task there. The owner takes a task from the bottom
+//! without a compare-and-swap, unless the task is the last one. For this, the owner first
+//! lowers `bottom`, and then reads `top`. A thief first reads `top`, and then reads
+//! `bottom`. Owner and thief each have a fence between their two steps, so at least one of
+//! the two sees the other's change.
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
@@ -32,15 +32,15 @@ pub(super) const CAPACITY: usize = if cfg!(concurrent_futures_loom) {
 };
 
 pub(super) struct Deque {
-    /// The index of the next push. Only the owner writes it.
+    /// The index of the next push. Only the owner writes this field.
     bottom: AtomicUsize,
     /// The array of tasks, allocated by the owner at its first push.
     places: OnceLock<Box<[AtomicPtr<()>]>>,
     top: Top,
 }
 
-/// The index of the oldest task. It has its own cache line, because thieves write it often
-/// and the owner seldom does.
+/// The index of the oldest task. It has its own cache line, because thieves write it often,
+/// and the owner seldom.
 #[repr(align(128))]
 struct Top(AtomicUsize);
 
@@ -207,8 +207,8 @@ impl Deque {
     fn advance(&self, top: usize) -> bool {
         let next = top.wrapping_add(1);
         // ORDERING: release keeps the read of the place before this exchange, because the
-        // owner may overwrite the place after it. The exchange is sequentially consistent
-        // with the fences, as in the paper.
+        // owner may overwrite the place after the exchange. Sequential consistency orders
+        // the exchange with the fences, as in the paper.
         let exchanged =
             (self.top.0).compare_exchange(top, next, Ordering::SeqCst, Ordering::Relaxed);
         exchanged.is_ok()

@@ -24,7 +24,7 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// **Dropping the pool** calls [`shutdown`](Self::shutdown), which waits until all
 /// submitted tasks are done. So a block that owns a pool ends only after the pool's tasks.
 /// A drop on one of the pool's own workers, or inside one of its callbacks, does not wait.
-/// If you have called a shutdown method before, dropping the pool does nothing: if that
+/// If you have called a shutdown method before, dropping the pool does nothing. If that
 /// shutdown did not wait, the end of `main` ends the running tasks. In async code the drop
 /// blocks the runtime, and may hang for ever: see [In async code](crate#in-async-code).
 ///
@@ -32,14 +32,14 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 /// waiting thread runs it inside the wait. So tasks that wait for each other cannot starve
 /// the pool. The waiting thread runs no other task, so no unrelated task runs under a lock
 /// that the waiting task holds. The two tasks share the thread's state: its thread locals,
-/// and the locks held during the wait. A wait with a timeout runs no task, and waits for
-/// another worker. A task that waits for itself, or in a cycle of any number of tasks and
-/// threads, gets [`Error::WouldDeadlock`] from `result`, `into_result` and `exception`.
-/// Other cycles are not found, and hang as they would with plain threads. These are cycles
-/// through the end of a [`scope`](Self::scope), [`wait()`](crate::wait()),
-/// [`as_completed`](crate::as_completed), an `.await`, a channel, a lock, or a task that
-/// has not begun, for example when all workers of two pools wait for tasks of the other
-/// pool.
+/// and the locks held during the wait. A wait with a timeout runs no task, and relies on
+/// another worker to run the awaited task. A task that waits for itself, or in a cycle of
+/// any number of tasks and threads, gets [`Error::WouldDeadlock`] from `result`,
+/// `into_result` and `exception`. Other cycles are not found, and hang as they would with
+/// plain threads. These are cycles through the end of a [`scope`](Self::scope),
+/// [`wait()`](crate::wait()), [`as_completed`](crate::as_completed), an `.await`, a
+/// channel, a lock, or a task that has not begun, for example when all workers of two pools
+/// wait for tasks of the other pool.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -254,8 +254,8 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::InvalidArgument`] for a chunk size of 0, and the errors of
-    /// [`submit`](Self::submit).
+    /// Returns [`Error::InvalidArgument`] for a chunk size or a buffer size of 0, and the
+    /// errors of [`submit`](Self::submit).
     pub fn map_with<'a, F, A, R, I>(
         &'a self,
         options: MapOptions,

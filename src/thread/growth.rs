@@ -18,8 +18,8 @@
 //!
 //! A thread reads the flags before the lengths, and a worker takes a task before it sets
 //! its busy flag. So a task that a worker is taking is either counted together with a free
-//! worker, or not counted at all. So a loop of `submit` and `result` never needs a second
-//! worker.
+//! worker, or not counted at all. For this reason, a loop of `submit` and `result` never
+//! needs a second worker.
 //!
 //! A worker counts as free as soon as it is started, under the pool's lock. So two threads
 //! that see the same missing worker do not start two workers.
@@ -30,7 +30,7 @@
 //! workers may have done the tasks that it was started for. So at most one thread is
 //! starting at any time. Further workers that the rule asks for meanwhile are *planned*: a
 //! planned worker counts like a started worker, but does not reduce `growth_left`. A new
-//! thread first drops all planned workers, and then follows the rule again. If more workers
+//! thread first drops all planned workers, and then applies the rule again. If more workers
 //! are still needed, it starts the next thread and plans the other workers. A submitting
 //! thread that counted on a planned worker made its change before it read the flags. The
 //! new thread changes the flags of the planned workers before it reads the lengths. Both
@@ -55,8 +55,8 @@ impl Pool {
     #[inline]
     pub(super) fn may_grow(&self) -> bool {
         // ORDERING: `growth_left` is reduced only under the lock, where it is read again.
-        // It grows only when a worker leaves, and `leave` then checks for queued tasks
-        // itself.
+        // `growth_left` grows only when a worker leaves, and `leave` then checks for queued
+        // tasks itself.
         self.growth_left.load(Ordering::Relaxed) != 0
     }
 
@@ -122,7 +122,7 @@ impl Pool {
 
     /// Returns `true` if one more worker may be started or planned.
     fn has_room(&self, state: &PoolState) -> bool {
-        // ORDERING: under the lock.
+        // ORDERING: the lock of the pool's state orders this access.
         self.growth_left.load(Ordering::Relaxed) > state.planned.len()
     }
 
@@ -131,7 +131,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`Error::Spawn`].
+    /// Returns [`Error::Spawn`].
     pub(super) fn start_worker(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
         let index = state.vacant.pop().unwrap_or_else(|| self.started());
         // The worker counts as free from here on.
@@ -151,8 +151,8 @@ impl Pool {
         self.started.fetch_max(index + 1, Ordering::Release);
     }
 
-    /// Drops all planned workers, and follows the rule again. A new worker calls this first
-    /// of all.
+    /// Drops all planned workers, and applies the rule again. A new worker calls this
+    /// function first of all.
     pub(super) fn start_planned(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.is_starting = false;
@@ -167,8 +167,8 @@ impl Pool {
         // Read the flags before the lengths.
         let free = self.free();
         let queued = self.queued();
-        // While the pool is closed, a free worker may have become busy without a fence (see
-        // `start_if_queued`).
+        // In a closed pool, `free` may be too high, because a worker may have become busy
+        // without a fence (see `start_if_queued`).
         let least = usize::from(queued > 0 && !self.queue.is_open());
         for _ in 0..queued.saturating_sub(free).max(least) {
             // If no thread can be started, the tasks wait until a worker is free.
@@ -199,7 +199,7 @@ impl Pool {
                 self.count_slot(index);
                 state.started += 1;
                 state.is_starting = true;
-                // ORDERING: under the lock.
+                // ORDERING: the lock of the pool's state orders this access.
                 self.growth_left.fetch_sub(1, Ordering::Relaxed);
                 Ok(())
             }
@@ -217,21 +217,21 @@ impl Pool {
         state.workers -= 1;
     }
 
-    /// Removes a worker that ends. A worker calls this last of all.
+    /// Removes a worker that ends. A worker calls this function last of all.
     pub(super) fn leave(self: &Arc<Self>, index: usize) {
         if !self.is_here() {
             return;
         }
         let mut state = self.state.lock();
         self.drop_worker(&mut state, index);
-        // ORDERING: under the lock.
+        // ORDERING: the lock of the pool's state orders this access.
         self.growth_left.fetch_add(1, Ordering::Relaxed);
         if state.workers == 0 {
             self.ended.notify_all();
         }
         drop(state);
-        // A thread may have counted on this worker while the pool could not start another
-        // worker.
+        // A thread that queued a task may have counted on this worker while the pool could
+        // not start another worker.
         self.start_if_queued();
     }
 
@@ -260,8 +260,7 @@ fn spawn(
     thread.spawn(main).map(Some)
 }
 
-/// Starts no thread in a loom model. The model counts the started workers, and runs its
-/// own.
+/// Starts no thread in a loom model. The model's own threads do the steps of the workers.
 #[cfg(concurrent_futures_loom)]
 fn spawn(
     _thread: thread::Builder,

@@ -1,5 +1,5 @@
-//! The hooks by which a worker says, while it runs a task, whether a new task may count
-//! on it: the rule of `growth.rs`.
+//! The hooks by which a worker that runs a task reports if it is available to a new task
+//! (`growth.rs` has the rule).
 
 use super::worker_thread::WorkerThread;
 use crate::completion::{Task, WorkerHooks};

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! executor.rs ──▶ submit.rs ──▶ queue.rs ────────▶ worker_thread.rs ──▶ the completion core
-//!  the face       packs a call,  tasks from outside  takes the next task,
+//!  public API     packs a call,  tasks from outside  takes the next task,
 //!  builder.rs,    queues it      deque.rs (slots.rs)  searches, sleeps
 //!  with.rs            │           a worker's own        │ hooks.rs
 //!                     └────────▶ growth.rs ◀────────────┘
 //!                                starts workers: worker.rs
 //! ```
 //!
-//! The files above `submit.rs` do not know that the pool has threads. The files below
-//! `submit.rs` do not know the user's types. `pool.rs` has the state that all these files
-//! share, and `shutdown.rs` shuts the pool down.
+//! The files of the public API do not know how tasks are queued and run. The files of the
+//! queues and the workers do not know the user's types. `pool.rs` has the state that all
+//! these files share, and `shutdown.rs` shuts the pool down.
 
 mod builder;
 mod deque;

@@ -1,5 +1,5 @@
-//! Models of the thread pool's queues, for `loom` to run in every order that threads
-//! allow.
+//! Models of the thread pool's queues. `loom` runs each model in every order of the
+//! threads' steps.
 //!
 //! `ci/loom` runs the models. A model starts no worker threads of the pool: the model's own
 //! threads do the steps of workers, and a sleeping worker is only a slot.
@@ -65,8 +65,8 @@ fn steal(deque: &Deque) -> Option<Task> {
     }
 }
 
-/// Takes a task of a queue that contains one. The task may be moving to the front at the
-/// moment.
+/// Takes a task of a queue that contains one. The call may have to wait for another thread
+/// that is moving the task to the front.
 fn take(queue: &Queue, slots: &Slots) -> Task {
     loop {
         match queue.take(slots, &mut false) {
@@ -204,8 +204,8 @@ fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
     });
 }
 
-/// A searcher that goes to sleep may see tasks, and then wakes up again to take one of
-/// them.
+/// A searcher that is about to sleep may see tasks. It then leaves the sleepers and takes
+/// one task.
 #[test]
 fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
     loom::model(|| {

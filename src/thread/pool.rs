@@ -2,8 +2,8 @@
 //!
 //! | protocol | argued in |
 //! |---|---|
-//! | the order of tasks; why none is slept past | `queue.rs` |
-//! | each task of a worker's own is taken once | `deque.rs` |
+//! | the order of tasks; why no wake-up of a worker is lost | `queue.rs` |
+//! | each task in a worker's own deque is taken once | `deque.rs` |
 //! | when a worker is started | `growth.rs` |
 //!
 //! # Stale entries
@@ -21,14 +21,14 @@
 //! The queue accepts a task only while it is open and the pool has a worker. Workers leave
 //! when the queue is closed and no queue or deque has an entry. So a pool that is dropped
 //! has no entries. An entry is dropped only when no thread is ending its task, so a thread
-//! that withdraws a task may access the pool by a raw pointer.
+//! that withdraws a task may access the pool through a raw pointer.
 //!
 //! # Counts
 //!
-//! Each worker counts in its slot, before other threads can see the change that it counts.
-//! So a task that a thread has seen done is counted as done. [`Pool::stats`] adds up counts
-//! that may change meanwhile, so `queued` and `running` are exact only while no task is
-//! submitted, begun, or ended.
+//! Each worker counts its tasks in its slot, and counts the end of a task before other
+//! threads can see that end. So a task that a thread has seen done is counted as done.
+//! [`Pool::stats`] adds up counts that may change meanwhile, so `queued` and `running` are
+//! exact only while no task is submitted, begun, or ended.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -182,8 +182,9 @@ impl Pool {
             .map(|slot| slot.own.len())
             .sum();
         let entries = self.queue.len() + own;
-        // ORDERING: relaxed is enough after the acquire reads of the lengths. A length
-        // without swept entries also shows that the sweep has reduced `stale`.
+        // ORDERING: relaxed is enough after the acquire reads of the lengths. If a length
+        // no longer includes the entries that a sweep removed, this thread also sees that
+        // the sweep has subtracted them from `stale`.
         let stale = self.stale.load(Ordering::Relaxed).max(0).unsigned_abs();
         entries.saturating_sub(usize::try_from(stale).unwrap_or(usize::MAX))
     }
@@ -289,8 +290,8 @@ impl Drop for Pool {
         if !self.is_here() {
             forget(self.threads.get_mut());
         }
-        // Dropping these values runs user code, which may panic. The executor may be in the
-        // middle of its own drop.
+        // Dropping these values runs user code, which may panic. A panic must not unwind
+        // from here, because the caller may be the drop of the executor.
         contain_drop(self.config.initializer.take());
         contain_drop(self.config.on_worker_exit.take());
         contain_drop(self.state.get_mut().closed.take());

@@ -1,5 +1,5 @@
 //! [`Queue`]: the tasks that are submitted from outside the pool, in the order of their
-//! submission; and which of the workers sleep, and which one searches.
+//! submission; and a record of the workers that sleep or search.
 //!
 //! # The order
 //!
@@ -28,21 +28,22 @@
 //! worker searches. A worker that takes a task from the queue, and a searcher that takes
 //! any task, wakes the next sleeper if more tasks remain.
 //!
-//! # Why no task is slept past
+//! # Why no wake-up is lost
 //!
-//! *In the queue:* the push and the reading of the sleepers are one step under the lock.
+//! *For a task in the queue:* the push and the reading of the sleepers are one step under
+//! the lock.
 //!
-//! *In a worker's own deque:* the pushing worker pushes, executes a fence, and then reads
-//! `idle`. A worker that goes to sleep writes `idle`, executes a fence, and then reads all
-//! deques. So at least one of the two workers sees the write of the other.
+//! *For a task in a worker's own deque:* this worker pushes the task, executes a fence, and
+//! then reads `idle`. A worker that goes to sleep writes `idle`, executes a fence, and then
+//! reads all deques. So at least one of the two workers sees the write of the other.
 //!
 //! A thread that sees SEARCHING wakes no worker, because it relies on the searcher. So the
 //! searcher must find that thread's task. When its search ends, with a task or with sleep,
 //! the searcher writes `idle`, executes a fence, and then reads the queue and all deques
 //! (`WorkerThread::pass_on` after a task, `search_on` before a sleep), so the argument
 //! above holds. The searcher takes one task, and wakes the next worker if more tasks
-//! remain. It does the same if it saw a task after it joined the sleepers and left them
-//! again.
+//! remain. The searcher does the same if it joined the sleepers, then saw a task, and left
+//! the sleepers again.
 
 use std::collections::VecDeque;
 
@@ -54,7 +55,7 @@ use crate::sys::spin;
 
 const SEARCHING: u32 = 1 << 31;
 
-/// The reason why tasks are refused, as a number that grows.
+/// The state of the queue for new tasks. It changes only to a state with a larger number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
     Open = 0,
@@ -76,9 +77,9 @@ pub(super) struct Queue {
     front: Deque,
 }
 
-/// A value with 128 bytes of its own, which are two cache lines of 64 bytes that some CPUs
-/// fetch as a pair. So a write to another field does not evict
-/// the line from the CPUs that read this value for each task.
+/// A value in 128 bytes of its own: two cache lines of 64 bytes, because some CPUs fetch
+/// lines in pairs. CPUs read this value for each task, and a write to another field does
+/// not evict it from their caches.
 #[repr(align(128))]
 struct Line<T>(T);
 
@@ -87,7 +88,7 @@ struct Line<T>(T);
 /// this line of the queue from the submitting thread to the worker.
 struct Inner {
     back: Back,
-    /// The sleepers and the searching flag, as in the table above.
+    /// The number of sleepers, and the searching flag, as in the table above.
     idle: u32,
     /// The index, plus 1, of the worker that went to sleep last. The number is 0 if no
     /// worker sleeps.
@@ -225,8 +226,8 @@ impl Queue {
         Ok(len <= coming as usize)
     }
 
-    /// Takes one sleeper out of the list, to be woken as the searcher. Returns `None` if a
-    /// worker searches already, or if no worker sleeps.
+    /// Takes one sleeper out of the list. The caller then wakes this worker as the
+    /// searcher. Returns `None` if a worker searches already, or if no worker sleeps.
     fn choose<'a>(&self, inner: &mut Inner, slots: &'a Slots) -> Option<&'a Slot> {
         if !is_asleep(inner.idle) {
             return None;
@@ -258,7 +259,7 @@ impl Queue {
     /// Returns the number of tasks.
     pub(super) fn len(&self) -> usize {
         // ORDERING: acquire, and the front is read last. So a task that moves to the front
-        // meanwhile is counted twice, and never missed.
+        // meanwhile may be counted twice, but is never missed.
         self.back_len.load(Ordering::Acquire) + self.front.len()
     }
 
@@ -310,16 +311,17 @@ impl Queue {
             let Some(task) = inner.back.pop() else {
                 break;
             };
-            // SAFETY: only a thread that holds the lock pushes to the front, so it is the
-            // owner.
+            // SAFETY: only a thread that holds the lock pushes to the front, so this thread
+            // is the owner.
             if let Err(task) = unsafe { self.front.push(task) } {
-                // Does not happen while callers fill only an empty front. A task would be
-                // lost otherwise.
+                // This does not happen, because callers fill only an empty front. The code
+                // is here so that a mistake would lose no task.
                 inner.back.push_front(task);
                 break;
             }
         }
-        // ORDERING: release, and after the pushes to the front, as `len` needs it.
+        // ORDERING: release. This store comes after the pushes to the front, because `len`
+        // reads the length of the back first.
         self.back_len.store(inner.back.len(), Ordering::Release);
     }
 
@@ -354,7 +356,7 @@ impl Queue {
     }
 
     /// Answers the worker with this index, which has found no task. The worker becomes the
-    /// searcher if no worker searches and it has not searched just now.
+    /// searcher if no worker searches, and if this worker has not searched just now.
     pub(super) fn rest(
         &self,
         index: usize,
@@ -390,7 +392,7 @@ impl Queue {
     }
 
     /// Removes the worker with this index from the list of sleepers. Returns `false` if
-    /// another thread has removed it already, because then that thread sends the worker a
+    /// another thread has already removed the worker. That thread then sends the worker a
     /// signal.
     pub(super) fn get_up(&self, index: usize, slots: &Slots) -> bool {
         let mut inner = self.inner.lock();
@@ -424,7 +426,7 @@ impl Queue {
         while sleeper != 0 {
             let slot = slots.get(sleeper as usize - 1);
             // Read `next` before the worker is woken, because the woken worker may go to
-            // sleep again and change it.
+            // sleep again and change `next`.
             sleeper = slot.next.load(Ordering::Relaxed);
             slot.wake(CLOSED);
         }

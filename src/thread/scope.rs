@@ -19,10 +19,10 @@ use crate::executor::TrySubmitError;
 use crate::future::TaskFuture;
 use crate::panic::contain_drop;
 
-/// A scope for tasks that borrow, as [`ThreadPoolExecutor::scope`] lends it.
+/// A scope for tasks that borrow. [`ThreadPoolExecutor::scope`] creates and lends it.
 ///
-/// A task of the scope may submit more tasks to the scope. For many items, use the
-/// iterator's own `map`:
+/// A task of the scope may submit more tasks to the scope. A scope has no `map`, so for
+/// many items, use the `map` of an iterator:
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -81,13 +81,13 @@ pub struct Scope<'scope, 'env: 'scope> {
 pub type ScopedFuture<'scope, 'env, T> = TaskFuture<T, Scope<'scope, 'env>>;
 
 impl ThreadPoolExecutor {
-    /// Lends `f` a [`Scope`] for tasks that borrow, and returns when all tasks
-    /// submitted to it have ended.
+    /// Lends `f` a [`Scope`] for tasks that borrow, and returns when all tasks of the scope
+    /// have ended.
     ///
     /// A task has ended when its callbacks have run and its function and arguments were
     /// dropped. Its value was dropped as well, unless the future owns the value. If a
-    /// worker of this pool waits at the end of the scope, it runs the tasks that have not
-    /// begun itself.
+    /// worker of this pool waits at the end of the scope, this worker itself runs the tasks
+    /// that have not begun.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};

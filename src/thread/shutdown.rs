@@ -63,9 +63,9 @@ impl Pool {
         self.capacity.notify_all();
     }
 
-    /// Waits until all threads have ended, and until other threads have ended the queued
-    /// tasks that they took out. With a deadline, waits only until all workers have left
-    /// the pool; their threads may still be ending.
+    /// Waits until all threads have ended, and until other threads have ended the tasks
+    /// that they took out of the queues. With a deadline, waits only until all workers have
+    /// left the pool; their threads may still be ending.
     fn join(&self, deadline: Option<Instant>) {
         let has_ended = |state: &PoolState| state.workers == 0 && state.clearing == 0;
         join(&self.state, &self.ended, has_ended, &self.threads, deadline);
@@ -144,8 +144,8 @@ impl Pool {
         };
         let notifications = tasks.into_iter().filter_map(end).collect();
         drop(ending);
-        // Until here the stale count still included the entries that were taken out, so
-        // `queued` may have missed a task that was pushed meanwhile.
+        // Until here the stale count still included the entries that were taken out. So
+        // `queued` was too low, and a task that was pushed meanwhile may lack a worker.
         self.start_if_queued();
         self.state.lock().clearing -= 1;
         self.ended.notify_all();

@@ -1,4 +1,5 @@
-//! [`Slot`]: one worker as the other threads see it; and [`Slots`], those of a pool.
+//! [`Slot`]: the part of a worker's state that other threads use; and [`Slots`]: the slots
+//! of a pool.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,12 +10,11 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, park, unpark_all};
 pub(super) const SEARCH: u32 = 1;
 pub(super) const CLOSED: u32 = 2;
 
-/// The shared state of one worker. The worker writes the first cache line, as do the
-/// threads that wake or start the worker, and a worker that leaves the list of sleepers.
+/// The shared state of one worker. The first cache line is written by the worker, by the
+/// threads that start or wake it, and by other workers that leave the list of sleepers.
 #[repr(align(128))]
 pub(super) struct Slot {
-    /// `true` if the worker is not available to a new task. Also `true` in a slot without a
-    /// worker.
+    /// `true` if the worker is not available to a new task, or if the slot has no worker.
     busy: AtomicBool,
     /// The reason why the worker was woken, or 0.
     signal: AtomicU32,

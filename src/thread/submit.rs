@@ -113,7 +113,7 @@ impl Pool {
                 Err((error, job))
             }
             // A worker that waits for the scope has begun the task, and has counted a stale
-            // entry although no queue has one.
+            // entry although the task has no queue entry.
             None => {
                 self.count_stale(-1);
                 self.start_if_queued();
@@ -156,8 +156,8 @@ impl Pool {
             self.start_workers_for(*admitted);
             // A task that a free worker will take needs no room in the queue.
             let is_full = self.capacity.is_exceeded(*admitted, self.free());
-            // The pool's own tasks and callbacks never wait for room in the queue. The queue
-            // may have no room until they return, so the wait could last for ever.
+            // The pool's own tasks and callbacks never wait for room in the queue. The
+            // queue may have no room until they return, so the wait could last for ever.
             if !is_full || self.is_in_own_code() {
                 return Ok(());
             }
@@ -237,8 +237,8 @@ where
 
     fn on_withdrawn(&self, cancelled: bool) {
         // SAFETY: the task's entry is in a queue of the pool, or is held by a worker or by
-        // a thread that clears the pool. That thread waits until the task has ended before
-        // it releases the pool.
+        // a thread that clears the pool. A thread that holds the entry waits until the task
+        // has ended before it releases the pool.
         unsafe { self.pool.as_ref() }.on_withdrawn(cancelled);
     }
 
@@ -290,7 +290,7 @@ mod tests {
 
     /// The pool breaks after a task was admitted and before the task is queued. The
     /// submitting thread must not run callbacks of other tasks, which may want a lock that
-    /// it holds.
+    /// the submitting thread holds.
     #[test]
     fn a_submit_to_a_pool_that_just_broke_ends_its_own_task_alone() {
         let pool = Pool::new(Config::of_workers(1));

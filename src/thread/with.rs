@@ -1,4 +1,4 @@
-//! A thread pool seen through the options of a task.
+//! A view of a thread pool, whose tasks have the options of the view.
 //!
 //! A task's name is passed with the call, as one more argument.
 
@@ -10,7 +10,7 @@ use crate::executor::{TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
 use crate::panic::named;
 
-/// A call with its name.
+/// Runs a call whose task has this name.
 fn call<F: FnOnce(A) -> R, A, R>((name, f, args): (Option<Arc<str>>, F, A)) -> R {
     named(name, || f(args))
 }

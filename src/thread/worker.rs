@@ -74,8 +74,8 @@ fn work(this: &WorkerThread) {
     }
 }
 
-/// A guard that removes the worker from the pool's count when it is dropped, also on
-/// unwind. So `shutdown` never waits for a thread that has ended.
+/// A guard whose drop removes the worker from the pool's count, also on unwind. So
+/// `shutdown` never waits for a thread that has ended.
 struct Leaving<'a>(&'a WorkerThread);
 
 impl Drop for Leaving<'_> {
@@ -87,9 +87,9 @@ impl Drop for Leaving<'_> {
 fn initialize(pool: &Pool) -> Result<(), Error> {
     match &pool.config().initializer {
         Some(initializer) => {
-            // This may be the pool's only worker, so none of the pool's tasks may end
-            // before this initializer returns. So the initializer must not wait for a task
-            // of the pool.
+            // This may be the pool's only worker. Then no task of the pool can end before
+            // the initializer returns, so the initializer must not wait for a task. The
+            // mark makes such a wait return an error.
             mark_collector_of(pool.id());
             let initialized = catch(initializer);
             mark_collector_of(NO_POOL);

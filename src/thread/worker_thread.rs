@@ -7,9 +7,9 @@
 //! that no task waits for ever.
 //!
 //! If there is no task, the worker searches for a moment, unless another worker searches
-//! already, and then goes to sleep. Longer searches and several searching workers were
-//! slower, because they only took tasks from other workers. The duties of a searching
-//! worker are described in `queue.rs`.
+//! already, and then goes to sleep. Longer searches, and several searchers at once, were
+//! slower, because the searchers only took tasks away from other workers. The duties of a
+//! searching worker are described in `queue.rs`.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -24,7 +24,7 @@ use crate::completion::{NO_POOL, PoolId, Task, is_notifying_for};
 use crate::sync::{Ordering, fence, local, yield_now};
 use crate::sys::spin;
 
-/// The number of calls of `next` after which a worker takes an oldest task first.
+/// Once in this number of calls of `next`, a worker takes an oldest task first.
 const FAIR: u32 = 61;
 
 /// The largest number of further tasks that a worker moves to its own deque when it steals
@@ -55,8 +55,8 @@ impl WorkerThread {
         &self.slot
     }
 
-    /// Pushes a task that this worker's task submitted to the worker's own deque. If the
-    /// deque is full, moves half of its tasks to the queue, the oldest first.
+    /// Pushes a task, which a task on this worker submitted, to the worker's own deque. If
+    /// the deque is full, first moves half of its tasks to the queue, the oldest first.
     #[inline]
     pub(super) fn push(&self, task: Task) {
         // SAFETY: the current thread is this worker's, so it owns the deque.
@@ -106,15 +106,15 @@ impl WorkerThread {
         }
     }
 
-    /// Looks for a task in all queues. `is_searching` is `true` if this worker is the pool's
-    /// searcher already; if not, the worker asks to become the searcher when it has found no
-    /// task.
+    /// Looks for a task in all queues. `is_searching` is `true` if this worker is the
+    /// pool's searcher already; if not, the worker asks to become the searcher when it has
+    /// found no task.
     pub(super) fn search(&self, is_searching: bool) -> Option<Task> {
         self.search_on(is_searching, false)
     }
 
-    /// Continues a search. If `has_searched`, the worker goes to sleep next when it finds
-    /// no task.
+    /// Continues a search. If `has_searched` is `true` and the worker finds no task, it
+    /// goes to sleep without another search.
     pub(super) fn search_on(&self, mut is_searching: bool, mut has_searched: bool) -> Option<Task> {
         let (queue, slots) = (&self.pool.queue, &self.pool.slots);
         // `true` if threads that pushed tasks may have relied on this worker's search.
@@ -152,8 +152,8 @@ impl WorkerThread {
                     if self.pool.has_tasks() && queue.get_up(self.index, slots) {
                         continue;
                     }
-                    // Nothing was left after this worker's search, or the worker is woken
-                    // to search again.
+                    // Either no task was left after this worker's search, or another thread
+                    // is about to wake this worker.
                     must_pass_on = false;
                     is_searching = self.slot().sleep() == SEARCH;
                     has_searched = false;
@@ -168,7 +168,7 @@ impl WorkerThread {
     }
 
     /// Wakes another worker if tasks remain. Called after the end of a search, because
-    /// threads that pushed tasks during the search relied on it and woke no worker.
+    /// threads that pushed tasks during the search relied on the search and woke no worker.
     pub(super) fn pass_on(&self) {
         // ORDERING: pairs with the fence of `Pool::announce_own_task`. Either the pushing
         // worker sees that the search has ended, or this worker sees the pushed task.

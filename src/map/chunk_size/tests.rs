@@ -2,12 +2,12 @@
 
 use super::*;
 
-/// A measurement after 1,000 items of the given length have ended.
+/// Returns the measurement after 1,000 items that ran for `nanoseconds` each have ended.
 fn known(nanoseconds: u64) -> Measured {
     Measured::NothingEnded.end(1000, 1000 * nanoseconds)
 }
 
-/// The sizes of all chunks of a map of `items` items, if nothing changes.
+/// Returns the sizes of all chunks of a map of `items` items, if `measured` never changes.
 fn sizes(workers: usize, mut items: usize, measured: Measured) -> Vec<usize> {
     let mut sizes = ChunkSizes::new(workers);
     let mut all = Vec::new();
