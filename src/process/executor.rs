@@ -71,9 +71,10 @@ use crate::map::{Map, MapOptions};
 /// SIGINT, which Ctrl-C sends to the whole group. If SIGTERM or SIGHUP is sent to the whole
 /// group, the workers end, and their tasks fail with [`Error::WorkerDied`], even if this
 /// process handles the signal. But a worker ignores SIGTERM or SIGHUP if this process
-/// ignored the same signal when the worker started. Send SIGTERM or SIGHUP to this process
-/// alone: the workers end when this process ends. If this process ignores SIGCHLD, its
-/// workers ignore SIGCHLD too, and a task cannot wait for processes that the task starts.
+/// ignored the same signal when the worker started. So send SIGTERM or SIGHUP to this
+/// process alone: the workers end when this process ends. If this process ignores SIGCHLD,
+/// its workers ignore SIGCHLD too, and a task cannot wait for processes that the task
+/// starts.
 ///
 /// **Panics.** Printing the panic message and its backtrace is part of the task's run time,
 /// and counts against the task's time limit.

@@ -1,4 +1,4 @@
-//! [`Input`]: the bytes from which a driver of a fuzz target reads what it does.
+//! [`Input`]: the bytes that tell a driver of a fuzz target what to do.
 
 /// The bytes that a driver has not read yet. Missing bytes are zeros.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl<'a> Input<'a> {
         usize::from(self.u16()) % count.max(1)
     }
 
-    /// Returns a number of bytes, of which small ones are the most frequent.
+    /// Returns a number of bytes, at most `largest`. Small numbers are the most frequent.
     pub(super) fn size(&mut self, largest: usize) -> usize {
         let size = match self.byte() {
             small @ 0..=199 => usize::from(small),
@@ -58,8 +58,9 @@ impl<'a> Input<'a> {
         size.min(largest)
     }
 
-    /// Returns a number that depends on all bytes. A driver takes it for the key of a
-    /// memory. So no input holds a valid checksum that was learned from another input.
+    /// Returns a number that depends on all bytes of the input. A driver uses the number as
+    /// the key of a memory. So a valid checksum that the fuzzer has found with one input is
+    /// not valid with another.
     pub(super) fn key(&self) -> u64 {
         let step = |key: u64, byte: &u8| {
             (key.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x517c_c1b7_2722_0a95)
@@ -68,11 +69,11 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Runs a driver with inputs that are the same in each run.
+/// Runs a driver with `count` pseudorandom inputs, which are the same in each run.
 #[cfg(test)]
 pub(super) fn run_with_fixed_inputs(driver: fn(&[u8]), count: u64, longest: u64) {
     let mut state = 0_u64;
-    // The generator SplitMix64.
+    // The random number generator SplitMix64.
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = state;

@@ -16,27 +16,28 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// elsewhere: on another host, in a container, as a job of a batch system, or with fewer
 /// rights.
 ///
-/// The pool runs the command once for each worker. Its words are followed by `env`, a
-/// variable that makes the program a worker, and the path of this program. Examples:
+/// The pool runs the command once for each worker. It appends `env`, a variable, and the
+/// path of this program, or a script for `sh` ([`stage`](Self::stage)). Examples:
 ///
 /// | the command | starts workers |
 /// |---|---|
 /// | `["ssh", "node1"]` | on the host `node1` |
-/// | `["srun", "-n1", "-u"]` | as steps of a Slurm job, or as jobs |
+/// | `["srun", "-n1", "-u"]` | as steps of a Slurm job, or as jobs of their own |
 /// | `["docker", "run", "-i", "--rm", "image"]` | in a container each |
 /// | `["kubectl", "exec", "-i", "pod", "--"]` | in a pod |
 /// | `["bwrap", "--dev-bind", "/", "/", "--unshare-net"]` | in a sandbox without a network |
 /// | `["nice"]` | here, with a lower priority |
 ///
-/// The command has to pass on its standard input and output unchanged, and to end when the
-/// program that it starts has ended: otherwise the pool kills it five seconds later. The pool's
-/// messages travel through both. What a task prints goes to the command's error output, and
-/// from there to the error output of this process. No message is encrypted or checked by
-/// this crate, so the command has to do both where the network needs it, as `ssh` does.
+/// The command has to pass on its standard input and output unchanged, because the pool's
+/// messages travel through them. The command has to end when the program that it starts has
+/// ended: otherwise the pool kills the command five seconds later. What a task prints goes
+/// to the command's error output, and from there to the error output of this process. This
+/// crate neither encrypts the messages nor checks that they arrive unchanged. Where the
+/// network requires this, the command has to do both, as `ssh` does.
 ///
 /// The command has no terminal, so it must not ask for a password: use keys, and
-/// `-o BatchMode=yes` with `ssh`. It runs in a process group of its own. A kill of a worker
-/// kills the command, and the worker on the other side ends when it sees the end of the
+/// `-o BatchMode=yes` with `ssh`. The command runs in a process group of its own. To kill a
+/// worker, the pool kills the command. The worker ends when it sees the end of the
 /// connection.
 ///
 /// A worker that a launcher starts begins in [`init`](crate::init), so `main` has to call
@@ -44,15 +45,16 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// ([`program`](Self::program)) and `env` in its search path, or `sh` and a place for a copy of
 /// the program ([`stage`](Self::stage)).
 ///
-/// If the connection to a worker ends, the worker ends, and the task that it had begun fails
-/// with [`Error::WorkerDied`], or is begun again if it has retries. The pool starts another
-/// worker by the same launcher, after a time that grows with each failed start. A launcher
-/// whose workers cannot start is left out, and [`Stats::launchers`](crate::Stats::launchers)
-/// says why. The pool breaks when all its launchers are left out.
+/// If the connection to a worker ends, the worker ends, and the task that it had begun
+/// fails with [`Error::WorkerDied`], or is begun again if it has retries. The pool starts
+/// another worker by the same launcher, after a time that grows with each failed start. If
+/// the workers of a launcher cannot start, the pool does not use the launcher any more, and
+/// [`Stats::launchers`](crate::Stats::launchers) says why. The pool breaks when no launcher
+/// is left.
 ///
-/// If a command passes the bytes on, as `ssh` does, and is lost, it is not known if a task
-/// has begun that was sent a moment before. Such a task never runs twice: it fails too, unless
-/// it has retries.
+/// If a command that passes the bytes on, such as `ssh`, ends, the pool cannot know if a
+/// task that it sent a moment before has begun. Such a task fails too, unless it has
+/// retries. So a task without retries never runs twice.
 ///
 /// ```
 /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
@@ -149,10 +151,10 @@ impl Launcher {
     }
 
     /// Sets the path of this program on the other side. The default is the path of this
-    /// program here, or that of a copy ([`stage`](Self::stage)).
+    /// program here, or the path of a copy ([`stage`](Self::stage)).
     ///
-    /// The file has to be the same build as this program. A worker that finds another build
-    /// says so, and the launcher is left out.
+    /// The file has to be the same build as this program. A worker of another build reports
+    /// this, and the pool does not use the launcher any more.
     ///
     /// ```
     /// use concurrent_futures::Launcher;
@@ -169,19 +171,20 @@ impl Launcher {
     /// Sets if the command first copies this program to the other side, unless the copy is
     /// there already. The default is `false`.
     ///
-    /// The copy is a file of the folder `concurrent-futures` in `$XDG_CACHE_HOME`, or in
-    /// `$HOME/.cache`, of the other side. Its name is that of the program and a hash of the
-    /// program's bytes, so another build is another file. With [`program`](Self::program),
-    /// the copy lies at this path, to which the hash is added; name a folder to which no
-    /// other user may write. Copies in the cache from which no worker was started for a month are
-    /// removed when a program is copied to the same folder.
+    /// The copy is a file in the folder `concurrent-futures` of `$XDG_CACHE_HOME`, or of
+    /// `$HOME/.cache`, on the other side. The file's name consists of the program's name
+    /// and a hash of the program's bytes, so another build gets another file. If
+    /// [`program`](Self::program) sets a path, the copy has this path with the hash
+    /// appended; choose a folder in which no other user may write. When a program is copied
+    /// to the cache, copies in the same folder from which no worker was started for a month
+    /// are removed.
     ///
-    /// The other side needs a POSIX shell, which runs as `sh`, and its usual programs (`head`,
-    /// `wc`, `find`). It must be a machine of the same kind (`uname -m`), and have the loader and
-    /// the shared libraries that the program needs: a shell says "not found" if they are
-    /// missing. The first worker of the launcher starts alone, so that the program is copied
-    /// once. The copy may take any time, but each mebibyte of it has the
-    /// [`start_limit`](Self::start_limit).
+    /// The other side needs a POSIX shell, which runs as `sh`, and its usual programs
+    /// (`head`, `wc`, `find`). It must be a machine of the same kind (`uname -m`), and have
+    /// the loader and the shared libraries that the program needs: a shell says "not found"
+    /// if they are missing. The first worker of the launcher starts alone, so that the
+    /// program is copied once. The whole copy has no time limit, but each mebibyte must
+    /// arrive within the [`start_limit`](Self::start_limit).
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
@@ -205,14 +208,14 @@ impl Launcher {
         self
     }
 
-    /// Sets if a shell reads the words that follow the command, as on the other side of `ssh`.
-    /// The pool then quotes the words that it adds. The default is `true` if the
-    /// first word of the command is `ssh`, with or without a folder.
+    /// Sets if a shell reads the words that follow the command, as a shell on the other
+    /// side of `ssh` does. The pool then quotes the words that it adds. The default is
+    /// `true` if the first word of the command is `ssh`, with or without a path in front.
     ///
-    /// If this program is killed, the kernel ends the process of such a command (`SIGTERM`), and
-    /// not the processes that this one has started. Otherwise `ssh` would wait for a network
-    /// that is down. To start such a command, this process is forked, which takes longer the
-    /// more memory it has.
+    /// If this program is killed, the kernel sends `SIGTERM` to such a command, but not to
+    /// the processes that the command has started. Without this signal, `ssh` would wait as
+    /// long as the network is down. To start such a command, this process forks, which
+    /// takes longer the more memory it has.
     ///
     /// ```
     /// use concurrent_futures::Launcher;
@@ -226,9 +229,9 @@ impl Launcher {
         self
     }
 
-    /// Limits the time of each stage of a worker's start: until the program runs on the other
-    /// side, and from there until it is ready. A copy ([`stage`](Self::stage)) is made of many
-    /// stages. The default is 60 seconds.
+    /// Limits the time of each step of a worker's start. The first step ends when the
+    /// program runs on the other side, and the last when the worker is ready. Each mebibyte
+    /// of a copy ([`stage`](Self::stage)) is a step too. The default is 60 seconds.
     ///
     /// ```
     /// use std::time::Duration;
@@ -248,9 +251,9 @@ impl Launcher {
     /// worker ends itself if nothing has arrived from the pool for as long. The default is
     /// 30 seconds.
     ///
-    /// The pool sends each worker a few bytes five times in this time, and a worker answers
-    /// them while it runs a task. If this process is stopped for longer, the workers
-    /// end.
+    /// Five times in this period the pool sends a few bytes to each worker, which the
+    /// worker answers even while it runs a task. If this process is stopped for longer, the
+    /// workers end.
     ///
     /// ```
     /// use std::time::Duration;
@@ -265,14 +268,14 @@ impl Launcher {
         self
     }
 
-    /// Sets the largest number of tasks that a worker has at once: the task that it runs, and
-    /// tasks that were sent ahead, so that the worker need not wait for its next one. By
-    /// default the number follows from the time that a message travels and from the time that
-    /// the tasks take: 1 for long tasks and near hosts, and up to 16.
+    /// Sets the largest number of tasks that a worker has at once: the task that it runs,
+    /// and tasks that were sent ahead, so that the worker need not wait for its next task.
+    /// By default the pool chooses a number from 1 to 16: the shorter the tasks are
+    /// compared to the time that a message travels, the larger the number.
     ///
-    /// A task that was sent ahead is pending. If another worker has nothing to do, or if the
-    /// task is cancelled, the pool takes it back. `cancel` then waits until the worker has
-    /// answered, for a few milliseconds on a usual network.
+    /// A task that was sent ahead stays pending until it begins. If another worker has
+    /// nothing to do, or if the task is cancelled, the pool takes it back. `cancel` then
+    /// waits until the worker has answered, for a few milliseconds on a usual network.
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
@@ -292,7 +295,7 @@ impl Launcher {
 
     /// Returns an error if the launcher can start no worker.
     pub(super) fn check(&self) -> Result<(), Error> {
-        // `env` would take such a path for a variable.
+        // `env` would take a path with a `=` for a variable.
         let has_sign = |path: &PathBuf| path.as_os_str().as_encoded_bytes().contains(&b'=');
         let has_nul = |word: &OsStr| word.as_encoded_bytes().contains(&0);
         let program = self.program.iter().map(|program| program.as_os_str());
@@ -333,8 +336,8 @@ impl Launcher {
     }
 }
 
-/// The shortest silence limit. A busy machine may keep a process from running for almost as
-/// long.
+/// The shortest silence limit. A busy machine may keep a process from running for almost
+/// this time.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub(super) struct Config {
     pub(super) transport: Transport,
     /// The commands that start the workers, or none if the pool starts them itself.
     pub(super) launchers: Vec<Launcher>,
-    /// The MPI job whose ranks are the workers, if they are.
+    /// The MPI job whose ranks are the workers, or `None` if the workers are no ranks.
     #[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
     pub(super) mpi: Option<&'static super::transport::Mpi>,
     /// The encoded call that initializes a worker.
@@ -120,10 +120,11 @@ pub enum Transport {
     /// Sockets. A worker shares no memory with the program, so it cannot write to the
     /// messages of the pool, even on purpose.
     Socket,
-    /// Shared memory, which is faster: 520 KiB for each worker, which the program and this
-    /// worker alone map, and 580 KiB that all workers map. The workers can write to 2 KiB of
-    /// the latter, and only read the rest. If a task writes into that memory by mistake, the
-    /// pool finds it. It ends the worker, or runs the tasks that were touched elsewhere.
+    /// Shared memory, which is faster. For each worker there are 520 KiB, which only the
+    /// program and this worker map. Another 580 KiB are mapped by all workers, which can
+    /// write to 2 KiB of them and only read the rest. If a task writes into shared memory
+    /// by mistake, the pool notices. The pool then ends the worker, or runs the affected
+    /// tasks on other workers.
     Shared,
 }
 

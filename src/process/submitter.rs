@@ -10,8 +10,8 @@ use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
 use crate::panic::contain_drop;
 
-/// A pool, and the settings of the tasks that are submitted to it. The futures belong to the
-/// executor `E`.
+/// A pool, and the settings of the tasks that are submitted to it. The methods return
+/// futures of the executor `E`.
 pub(super) struct Submitter<'a> {
     pool: &'a Arc<Pool>,
     settings: TaskSettings,

@@ -1,5 +1,5 @@
-//! A view of a process pool, whose tasks have the options of the view. A process pool
-//! supports all task options.
+//! A view of a process pool: each task that is submitted through the view has the view's
+//! options. A process pool supports all task options.
 
 use super::executor::{ProcessFuture, ProcessPoolExecutor};
 use super::submitter::Submitter;

@@ -20,7 +20,7 @@ use crate::process::transport::Mpi;
 use crate::process::wire::message::exit;
 use crate::process::worker::rank;
 
-/// The time after which a silent rank would be lost. MPI itself sees that a rank is lost.
+/// The silence limit of a rank, which never ends. MPI itself notices the death of a rank.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The number of pools made so far. The next pool has this number in its name.
@@ -51,9 +51,10 @@ impl MpiPoolExecutor {
     /// other ranks.
     ///
     /// Each rank has to call `run` once, from its main thread, and before it starts MPI in
-    /// another way. In the other ranks `run` does not return: when the closure has returned,
-    /// or has panicked, and all tasks are done, it ends these processes. It then returns the
-    /// closure's value in rank 0, or resumes its panic, and MPI cannot be used any more.
+    /// another way. In the other ranks `run` does not return. When the closure has returned
+    /// or panicked, and all tasks are done, `run` ends the processes of the other ranks. In
+    /// rank 0 it then returns the closure's value, or resumes the closure's panic. MPI
+    /// cannot be used any more after that.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -65,9 +66,9 @@ impl MpiPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Unsupported`] if the job has one rank, if MPI was started before, or if
-    /// the MPI cannot be called by several threads. Returns [`Error::Spawn`] if the system has
-    /// no descriptor left.
+    /// Returns [`Error::Unsupported`] if the job has one rank, if MPI was started before,
+    /// or if the MPI library does not allow calls by several threads. Returns
+    /// [`Error::Spawn`] if the system has no descriptor left.
     pub fn run<R>(f: impl FnOnce(&Self) -> R) -> Result<R, Error> {
         Self::builder().run(f)
     }
@@ -98,8 +99,8 @@ impl MpiPoolExecutorBuilder {
         }
     }
 
-    /// Sets the largest number of ranks that are workers. The default, and the most, are all
-    /// ranks but rank 0.
+    /// Sets the largest number of ranks that are workers. The default and the maximum are
+    /// all ranks except rank 0.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -115,7 +116,7 @@ impl MpiPoolExecutorBuilder {
 
     /// Sets a function that each rank runs before its first task; see
     /// [`ProcessPoolExecutorBuilder::initializer`](crate::ProcessPoolExecutorBuilder::initializer).
-    /// A rank begins, and runs the function, when the first task for it is submitted.
+    /// A rank runs the function when a task is submitted that needs one more worker.
     ///
     /// ```no_run
     /// use std::sync::OnceLock;
@@ -144,8 +145,8 @@ impl MpiPoolExecutorBuilder {
         self
     }
 
-    /// Sets the number of tasks that a rank has at once. By default the pool chooses it by the
-    /// times that tasks and messages take: long tasks are sent one by one.
+    /// Sets the largest number of tasks that a rank has at once. By default the pool
+    /// chooses it by the times of tasks and messages, and sends long tasks one by one.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -210,7 +211,7 @@ impl MpiPoolExecutorBuilder {
             rank::run(mpi);
         }
         let ran = self.run_in_first(f);
-        // A fork that has returned from the closure has no part in the job.
+        // A forked child that has returned from the closure is no part of the job.
         if mpi.is_here() {
             end_job(mpi);
         }
@@ -224,15 +225,15 @@ impl MpiPoolExecutorBuilder {
     ) -> Result<thread::Result<R>, Error> {
         let executor = self.build()?;
         let ran = catch_unwind(AssertUnwindSafe(|| f(&executor)));
-        // The closure may have made a shutdown that did not wait.
+        // The closure may have shut the pool down without waiting.
         executor.shutdown_with(ShutdownOptions::new());
         Ok(ran)
     }
 
     /// Creates one more pool inside of [`MpiPoolExecutor::run`], for example with another
-    /// initializer. A pool takes ranks when tasks are submitted, each of which is a worker of
-    /// one pool at a time. When the pool is dropped, the ranks are free for other pools. The
-    /// statics of a rank keep what tasks of earlier pools have set.
+    /// initializer. A pool takes ranks when tasks are submitted. Each rank is a worker of
+    /// one pool at a time. When the pool is dropped, the ranks are free for other pools.
+    /// The statics of a rank keep what tasks of earlier pools have set.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -247,9 +248,10 @@ impl MpiPoolExecutorBuilder {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::InvalidArgument`] if a number is 0, the error of an initializer that
-    /// cannot be sent to the ranks, [`Error::Unsupported`] outside of `run`, in a task, or if the
-    /// job has one rank, and [`Error::Spawn`] if the system has no descriptor left.
+    /// Returns [`Error::InvalidArgument`] if a number is 0, and the error of an initializer
+    /// that cannot be sent to the ranks. Returns [`Error::Unsupported`] outside of `run`,
+    /// in a task, or if the job has only one rank. Returns [`Error::Spawn`] if the system
+    /// has no descriptor left.
     pub fn build(self) -> Result<MpiPoolExecutor, Error> {
         refuse_zeros(&[
             ("max_workers", self.max_workers.map(|n| n as u64)),
@@ -289,7 +291,8 @@ impl MpiPoolExecutorBuilder {
             mpi: Some(mpi),
             initialize: self.initialize.transpose()?,
         })?;
-        // The end of the job sees the pool, or this sees the end of the job.
+        // If the job ends meanwhile, `end_job` finds this pool, or `running` returns
+        // `None`.
         match Mpi::running() {
             Some(_) => Ok(MpiPoolExecutor::from_pool(pool)),
             None => Err(Error::unsupported("the MPI job is about to end")),
@@ -297,8 +300,8 @@ impl MpiPoolExecutorBuilder {
     }
 }
 
-/// Ends the job. Ends the pools first that the closure has left behind, and waits until their
-/// tasks are done: then no rank is a worker any more, and each waits for its last message.
+/// Ends the job. First ends the pools that the closure has left behind, which waits for
+/// their tasks. Then no rank is a worker any more, and each waits for its last message.
 fn end_job(mpi: &Mpi) {
     mpi.close();
     end_pools_of_ranks();

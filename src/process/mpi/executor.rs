@@ -16,8 +16,8 @@ use crate::process::submitter::Submitter;
 /// Runs calls in the ranks of an MPI job, with the feature `mpi`.
 ///
 /// `mpirun -n 17 program` starts 17 processes, which MPI calls ranks. Each of them calls
-/// [`run`](Self::run). Rank 0 goes on with the closure, which gets an executor with 16 workers.
-/// The other ranks are these workers: in them `run` does not return. Under Slurm, `srun
+/// [`run`](Self::run). Rank 0 runs the closure, which gets an executor with 16 workers. The
+/// other ranks are these workers: in them `run` does not return. Under Slurm, `srun
 /// --mpi=pmix -n 17 program` does the same if Slurm has been built with PMIx.
 ///
 /// ```no_run
@@ -39,29 +39,31 @@ use crate::process::submitter::Submitter;
 ///
 /// Functions and values travel as in a
 /// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor#): all ranks run the same file, `f`
-/// captures nothing, and arguments and results can be serialized. Futures, errors, callbacks
-/// and maps are the same too. Several short tasks are sent to a rank at once; those that have
-/// not begun can still be cancelled, and go to another rank that has nothing to do.
+/// captures nothing, and arguments and results can be serialized. Futures, errors,
+/// callbacks and maps are the same too. The pool sends several short tasks to a rank at
+/// once. A task that has not begun can still be cancelled, and the pool may move it to
+/// another rank that has nothing to do.
 ///
-/// **A rank that dies ends the job.** That is how MPI works: a task that aborts, or that calls
-/// `exit`, ends all ranks, rank 0 included. So a task can be neither killed, nor limited in
-/// its time, nor begun again. If tasks may crash, let each rank have a process pool of its
-/// own, or use a process pool with [launchers](crate::clusters) in place of MPI.
+/// **A rank that dies ends the job.** That is how MPI works: a task that aborts, or that
+/// calls `exit`, ends all ranks, rank 0 included. So the pool can neither kill a task, nor
+/// limit its time, nor run it again. If tasks may crash, let each rank have a process pool
+/// of its own, or use a process pool with [launchers](crate::clusters) in place of MPI.
 ///
-/// **Building** needs an MPI (Open MPI, MPICH, or another with `mpicc`) and libclang, which
-/// finds the MPI's functions. The MPI has to support `MPI_THREAD_SERIALIZED`. Inside of `run`
-/// the MPI is this crate's: other code of the program must not call it, because only one
-/// thread may do so at a time.
+/// **Building** needs an MPI (Open MPI, MPICH, or another with `mpicc`) and libclang, with
+/// which the build reads the MPI's header files. The MPI library has to support
+/// `MPI_THREAD_SERIALIZED`. Inside of `run` only this crate may call MPI. Other code of the
+/// program must not, because only one thread may call MPI at a time.
 ///
-/// **Waiting.** While a rank waits for a task, it looks for one from time to time, since MPI
-/// has no other way to wait without taking a whole CPU. It takes about 1 % of a CPU, and finds
-/// a task late by at most 5 milliseconds, or by a thirtieth of the time for which it has
-/// waited if that is less.
+/// **Waiting.** A rank that waits for a task looks for messages from time to time, because
+/// any other wait with MPI takes a whole CPU. The waiting rank takes about 1 % of a CPU. It
+/// finds a task late by at most 5 milliseconds, and by at most a thirtieth of the time that
+/// it has waited.
 ///
-/// **Dropping** the executor that `run` lends is not possible. Dropping one that
-/// [`build`](crate::MpiPoolExecutorBuilder::build) has made calls [`shutdown`](Self::shutdown).
+/// **Dropping** the executor that `run` lends is not possible. Dropping an executor that
+/// [`build`](crate::MpiPoolExecutorBuilder::build) has made calls
+/// [`shutdown`](Self::shutdown).
 ///
-/// The idea is that of `mpi4py.futures.MPIPoolExecutor`.
+/// The idea comes from `mpi4py.futures.MPIPoolExecutor`.
 pub struct MpiPoolExecutor {
     pool: Arc<Pool>,
 }
@@ -69,8 +71,8 @@ pub struct MpiPoolExecutor {
 /// The future of a task of an [`MpiPoolExecutor`].
 ///
 /// [`running`](TaskFuture::running) is `true` from the moment at which the rank reports the
-/// start of the task until it answers. `cancel` returns `true` if no rank has begun the task:
-/// it asks the rank to which the task was sent.
+/// start of the task until the rank answers. `cancel` returns `true` if no rank has begun
+/// the task. To find out, it asks the rank to which the task was sent.
 ///
 /// ```no_run
 /// use concurrent_futures::{Error, MpiFuture, MpiPoolExecutor};
@@ -222,7 +224,8 @@ impl MpiPoolExecutor {
         self.submitter().map_with(options, f, items)
     }
 
-    /// Returns a view of the pool, whose tasks have these options. A rank supports the name.
+    /// Returns a view of this executor whose tasks have these options. Of the options, a
+    /// pool of ranks supports only the name.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor, TaskOptions};
@@ -256,8 +259,8 @@ impl MpiPoolExecutor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// Makes the pool refuse tasks from now on, with [`ShutdownOptions`]. Also after a
-    /// shutdown that does not wait, [`run`](Self::run) waits for the tasks.
+    /// Makes the pool refuse tasks from now on, with the given [`ShutdownOptions`]. Even
+    /// after a shutdown that does not wait, [`run`](Self::run) waits for the tasks.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor, ShutdownOptions};
@@ -271,8 +274,8 @@ impl MpiPoolExecutor {
         self.pool.shutdown(options)
     }
 
-    /// Returns a snapshot of the pool's counts. Its only launcher is `mpi`, with the hosts and
-    /// the pids of the ranks that have begun.
+    /// Returns a snapshot of the pool's counts. The only launcher in the snapshot is `mpi`,
+    /// with the hosts and the pids of the ranks that are workers.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -289,7 +292,7 @@ impl MpiPoolExecutor {
         self.pool.stats()
     }
 
-    /// Returns the number of workers: the ranks but rank 0.
+    /// Returns the largest number of ranks that are workers of the pool at once.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};

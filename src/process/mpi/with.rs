@@ -1,5 +1,5 @@
-//! A view of a pool of ranks, whose tasks have the options of the view. A rank supports the
-//! name alone.
+//! A view of a pool of ranks: each task that is submitted through the view has the view's
+//! options. A pool of ranks supports only the option `name`.
 
 use super::executor::{MpiFuture, MpiPoolExecutor};
 use crate::error::Error;

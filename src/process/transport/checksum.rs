@@ -45,7 +45,8 @@ pub(super) fn unseal(key: u64, sealed: u64) -> u64 {
 /// The inverse of `STEP`: their product is 1.
 const INVERSE: u64 = {
     let mut inverse = STEP;
-    // Each step doubles the number of correct low bits, of which an odd number has 3.
+    // An odd number is its own inverse in the lowest 3 bits. Each step doubles the number
+    // of correct low bits.
     while inverse.wrapping_mul(STEP) != 1 {
         inverse = inverse.wrapping_mul(2u64.wrapping_sub(STEP.wrapping_mul(inverse)));
     }

@@ -1,4 +1,4 @@
-//! [`Line`]: the way of the bytes between the parent and one worker that do not travel through
+//! [`Line`]: carries the bytes between the parent and one worker that do not travel through
 //! shared memory.
 
 use std::io;
@@ -14,13 +14,13 @@ use crate::sys::channel::{self, Channel};
 #[derive(Clone)]
 pub(super) enum Line {
     Socket(Arc<Channel>),
-    /// The streams between this rank and the worker's, in an MPI job.
+    /// The streams between this rank and the worker's rank, in an MPI job.
     #[cfg(feature = "mpi")]
     Rank(&'static Mpi, usize),
 }
 
 impl Line {
-    /// Returns the largest number of sent bytes that the worker may not have read.
+    /// Returns the largest number of bytes that may be sent and not yet read by the worker.
     pub(super) fn capacity(&self) -> usize {
         match self {
             Self::Socket(_) => channel::capacity(),
@@ -69,10 +69,10 @@ impl Line {
         }
     }
 
-    /// Wakes the worker that waits for the shared memory.
+    /// Wakes a worker that sleeps until something arrives in the shared memory.
     pub(super) fn wake(&self) {
-        // The socket may be full of wake-ups that the worker has not read, which is enough to
-        // wake the worker. If the worker has ended, its process says so.
+        // An error is ignored. A socket that is full of unread wake-ups wakes the worker
+        // too. If the worker has ended, the pool notices the end of its process.
         let _ = self.send_now(&[WAKE_UP]);
     }
 
@@ -85,8 +85,8 @@ impl Line {
         }
     }
 
-    /// Returns the descriptor that `poll` watches for the line's bytes, or `None` if the bytes
-    /// have none.
+    /// Returns the descriptor that `poll` watches for the line's bytes, or `None` for a
+    /// rank.
     pub(super) fn descriptor(&self) -> Option<&Channel> {
         match self {
             Self::Socket(channel) => Some(channel),
@@ -104,7 +104,7 @@ impl Line {
         }
     }
 
-    /// Returns `true` if there is room for bytes, and `poll` does not report that.
+    /// Returns `true` if there is room for bytes, and `poll` does not report this room.
     pub(super) fn has_room(&self) -> bool {
         match self {
             Self::Socket(_) => false,

@@ -8,26 +8,28 @@
 //! | *MPI* | through messages of MPI (`mpi.rs`) to a process that MPI has started, with the feature `mpi` | it looks for messages from time to time |
 //! | *shared* | through two rings (`ring.rs`) in memory that both processes map (`rings.rs`), and short calls through the offers (`offers.rs`) | by a byte in the socket, only if it sleeps |
 //!
-//! The parent's end of each transport but MPI is a socket: its end-of-file says that the other process has closed
-//! its end or has ended, and `poll` can wait for it together with other descriptors. The
-//! first message, `Hello`, travels through the socket, and brings the files of the shared
-//! memory. All other messages of the shared transport travel through the rings, except that
-//! any worker of the pool may take the call of a task from the offers.
+//! Except with MPI, the parent's end has a socket. The socket's end-of-file says that the
+//! other process has closed its end or has ended, and `poll` can wait for the socket
+//! together with other descriptors. The first message, `Hello`, travels through the socket,
+//! and brings the files of the shared memory. All other messages of the shared transport
+//! travel through the rings, except the calls that a worker takes from the offers, and the
+//! `Refused` of a worker that does not know the memory yet.
 //!
 //! # Messages that are lost
 //!
 //! A worker that overwrites the shared memory by mistake may destroy a message so that the
-//! message looks as if it had not been sent. So the pool asks a worker that runs a task for
-//! long, from time to time, if the worker waits for a message (`CHECK`). A worker that
-//! waits says so (`WAITING`), by the socket. If the worker waits although the pool has not
-//! received the answer, the answer is lost, and the pool ends the worker.
+//! message looks as if it had not been sent. So from time to time the pool asks a worker
+//! that has had a task for long if the worker waits for a message (`CHECK`). A worker that
+//! waits answers through the socket (`WAITING`). If the worker waits although the pool has
+//! not received the answer, the answer is lost, and the pool ends the worker.
 //!
 //! # The two ends
 //!
-//! [`ParentEnd`], and [`WorkerSender`] with [`WorkerReceiver`], have the same methods on
-//! the first and the last transport: to send bytes, and to receive bytes. No transport knows
-//! frames or futures. At the worker's end of the transport through a command, one of two
-//! threads receives (`receiver_role.rs`, `worker/connection.rs`).
+//! [`ParentEnd`] sends and receives bytes by the same methods on all transports.
+//! [`WorkerSender`] and [`WorkerReceiver`] are the worker's end of the socket and of the
+//! shared memory. A worker that a command has started has a `Connection` instead
+//! (`worker/connection.rs`), for which one of two threads receives (`receiver_role.rs`). No
+//! transport knows frames or futures.
 
 #[cfg(not(concurrent_futures_loom))]
 mod line;
@@ -67,12 +69,12 @@ pub(super) use self::offer_memory::fuzz::drive as drive_offers;
 pub(super) use self::ring::fuzz::drive as drive_ring;
 
 #[cfg(not(concurrent_futures_loom))]
-/// The description of a process whose shared memory makes no sense.
+/// The error text for shared memory that was overwritten.
 pub(super) const SCRIBBLED: &str = "the memory that it shares with its parent was overwritten; a task may write only to memory of \
      its own";
 
-/// The byte in the socket that wakes the other process. No frame begins with this byte, and
-/// none with the two other bytes.
+/// The byte in the socket that wakes the other process. No frame begins with this byte, or
+/// with one of the next two bytes.
 #[cfg(not(concurrent_futures_loom))]
 const WAKE_UP: u8 = 0;
 
@@ -80,6 +82,6 @@ const WAKE_UP: u8 = 0;
 #[cfg(not(concurrent_futures_loom))]
 const CHECK: u8 = 0x5a;
 
-/// The worker's answer to `CHECK`, if it waits and no message has arrived.
+/// The worker's answer to `CHECK`, if the worker waits and no message has arrived.
 #[cfg(not(concurrent_futures_loom))]
 const WAITING: u8 = 0xa5;

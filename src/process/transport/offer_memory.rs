@@ -13,8 +13,8 @@ use super::offers::{Offers, Status, Taker, code, space, words};
 use super::rings::Part;
 use crate::sys::shared_memory::{SharedMemory, reserve};
 
-/// The largest number of offers at the same time. So many empty tasks keep the workers busy
-/// for longer than the parent needs to wake up and to offer more.
+/// The largest number of offers at the same time. This many tasks, even if they are empty,
+/// keep the workers busy for longer than the parent needs to wake up and to offer more.
 const SLOTS: usize = 256;
 
 /// The number of words of space for calls that are longer than a slot. Half of the cache of
@@ -72,8 +72,8 @@ pub(crate) struct PoolOffers {
     offers: Offers<Part>,
     files: Arc<[OwnedFd; 2]>,
     key: u64,
-    /// The offers that have space, with the first word and the word behind the last one, in
-    /// the order of the offers.
+    /// The offers that use words of the space, in the order of the offers, each with the
+    /// range of its words.
     allotted: VecDeque<(u64, Range<usize>)>,
     /// The number of words at the start of the space that may be written.
     reserved: usize,
@@ -108,8 +108,8 @@ impl PoolOffers {
         self.key
     }
 
-    /// Returns `true` if one more offer fits beside the offers from `oldest` on, even the
-    /// longest.
+    /// Returns `true` if one more call, even the longest, fits beside the offers from
+    /// `oldest` on.
     pub(crate) fn has_room(&self, oldest: Option<u64>) -> bool {
         let has_space = |oldest| self.place(LONGEST / 8, oldest).is_some();
         self.has_slot(oldest) && oldest.is_none_or(has_space)
@@ -150,8 +150,8 @@ impl PoolOffers {
         offer
     }
 
-    /// Returns the first of so many words of the space, of which no offer from `oldest` on
-    /// uses any.
+    /// Returns the index of the first of `words` words in a row that no offer from `oldest`
+    /// on uses, or `None` if the space has no such words.
     fn place(&self, words: usize, oldest: u64) -> Option<usize> {
         let given_back = self.allotted.partition_point(|(offer, _)| *offer < oldest);
         let mut in_use = self.allotted.range(given_back..).map(|(_, space)| space);
@@ -159,8 +159,8 @@ impl PoolOffers {
             return Some(0);
         };
         let last = in_use.next_back().unwrap_or(first);
-        // The words in use go from `first` to `last`, and perhaps on at the begin of the
-        // space.
+        // The words in use go from `first` to `last`, perhaps across the end of the space
+        // to its start.
         let has_wrapped = last.start < first.start;
         let end = if has_wrapped { first.start } else { SPACE };
         if words <= end - last.end {
@@ -169,7 +169,8 @@ impl PoolOffers {
         (!has_wrapped && words <= first.start).then_some(0)
     }
 
-    /// Reserves the first words of the space. Returns `None` if the system is short of memory.
+    /// Reserves memory for the first `space` words of the space. Returns `None` if the
+    /// system is short of memory.
     fn reserve(&mut self, space: usize) -> Option<()> {
         if space > self.reserved {
             let more = space.next_multiple_of(RESERVED);
@@ -180,7 +181,8 @@ impl PoolOffers {
         Some(())
     }
 
-    /// Tells the workers that no offer before `oldest`, or no offer at all, may be open.
+    /// Tells the workers that no offer before `oldest` is open, or with `None`, that none
+    /// is open.
     pub(crate) fn set_oldest(&self, oldest: Option<u64>) {
         self.offers.set_oldest(oldest.unwrap_or(self.offers.next()));
     }
@@ -195,13 +197,13 @@ impl PoolOffers {
         self.offers.revoke(offer);
     }
 
-    /// Returns `true` if no worker has taken the offer.
+    /// Returns `true` if the offer is open: neither taken by a worker nor recalled.
     pub(crate) fn is_open(&self, offer: u64) -> bool {
         self.offers.status(offer) == Status::Open
     }
 
-    /// Returns `true` if the worker with this number has taken the offer, and its status
-    /// says so.
+    /// Returns `true` if the status of the offer says that the worker with this number has
+    /// taken it.
     pub(crate) fn is_taken_by(&self, offer: u64, worker: usize) -> bool {
         self.offers.status(offer) == Status::By(code(worker))
     }
@@ -212,7 +214,7 @@ impl PoolOffers {
     }
 
     /// Returns `true` if the status of an offer was overwritten, or if the offer was
-    /// revoked for that. The pool has not assigned the offer yet.
+    /// revoked for this reason. The pool must not have assigned the offer yet.
     pub(crate) fn is_scribbled(&self, offer: u64) -> bool {
         matches!(
             self.offers.status(offer),
@@ -220,7 +222,8 @@ impl PoolOffers {
         )
     }
 
-    /// Returns `true` if this may be what a worker has written into its own memory.
+    /// Returns `true` if a worker may have written this number into its own memory
+    /// (`rings.rs`).
     pub(crate) fn is_possible(&self, taken: u64) -> bool {
         taken <= self.offers.next()
     }
@@ -279,7 +282,7 @@ mod tests {
             let overlaps =
                 |space: &&&Range<usize>| space.start < last.end && last.start < space.end;
             assert_eq!(spaces.iter().filter(overlaps).count(), 1, "only itself");
-            // As many offers as have space at the same time.
+            // Keeps about as many offers in use as the space can hold.
             if in_use.len() > 10 + n % 5 {
                 in_use.pop_front();
             }
@@ -288,7 +291,7 @@ mod tests {
             }
         }
         assert!(wraps > 10 && refusals > 10, "{wraps} {refusals}");
-        // Where there is room, there is room for the longest call.
+        // If `has_room` returns `true`, even the longest call fits.
         let mut rooms = 0;
         for n in 0..2000_usize {
             let oldest = in_use.front().copied();

@@ -17,28 +17,30 @@
 //! | `n`, a worker | this worker has taken the task | the worker, by a compare-and-swap |
 //! | `n`, recalled | no worker may take the task any more | the parent, by a compare-and-swap |
 //!
-//! So a task that is cancelled was either taken before or is never taken. The parent uses a
-//! slot again only after it has recalled the offer, or after the worker that took the offer
-//! has said so in its ring, or has ended. The worker says so after it has copied the bytes.
+//! So a cancelled task was either taken before the recall, or is never taken. The parent
+//! uses a slot again only after it has recalled the offer, or after the worker that took
+//! the offer has ended or has sent a message through its ring. The worker sends this
+//! message after it has copied the bytes.
 //!
 //! # Why no wake-up is lost
 //!
-//! A worker that finds no offer sets the flag `RECEIVER_SLEEPS` of the ring to it
+//! A worker that finds no offer sets the flag `RECEIVER_SLEEPS` of the ring from the parent
 //! (`ring.rs`), and looks for an offer once more before it sleeps. The parent publishes an
 //! offer, and then reads the flags of the workers that it takes for idle. `SeqCst` fences
-//! stand between the two steps of each side, so at least one of them sees what the other
-//! side wrote.
+//! stand between the two steps of each side, so at least one side sees what the other side
+//! wrote.
 //!
 //! # A process that writes to the statuses by mistake
 //!
 //! Statuses are [sealed](super::checksum::seal) numbers, so a word that was overwritten is
-//! no status of any offer. A worker that finds such a word takes no later offer either, and
-//! wakes the parent. The parent cannot know if a worker had taken that offer. So it
-//! *revokes* the offer: it marks it as recalled, and then reads from each worker's own
-//! memory which offer that worker has taken last (`rings.rs`). The worker in turn writes
-//! this down first, and then reads the status once more. A `SeqCst` fence stands between
-//! the two steps of each side, so at least one side sees what the other wrote. If both do,
-//! the worker tells the parent that it does not begin the task.
+//! not a valid status of any offer. A worker that finds such a word takes no later offer
+//! either, and wakes the parent. The parent cannot know if a worker had taken that offer.
+//! So the parent *revokes* the offer: it marks the offer as recalled, and then reads from
+//! each worker's own memory which offer that worker has taken last (`rings.rs`). A worker
+//! that takes an offer first writes the offer's number there, and then reads the status
+//! once more. A `SeqCst` fence stands between the two steps of each side, so at least one
+//! side sees what the other wrote. A worker that sees the recall tells the parent that it
+//! does not begin the task.
 
 use std::ops::Deref;
 
@@ -49,8 +51,8 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// The number of words of a slot.
 const SLOT: usize = 32;
 
-/// The largest number of bytes in a slot. The first word of the slot is the number of
-/// bytes.
+/// The number of bytes of the longest call that fits into a slot. The slot's first word
+/// holds the length of its call.
 const LONGEST: usize = 8 * (SLOT - 1);
 
 /// The number of words in front of the slots, which are two cache lines.
@@ -63,8 +65,8 @@ const NEXT: usize = 0;
 /// it, so it has a cache line of its own.
 const OLDEST: usize = 8;
 
-/// The owner of an offer: none, or the parent, which has recalled it. The codes of workers
-/// lie in between.
+/// The owner of an offer: none, or the parent, which has recalled the offer. The codes of
+/// the workers lie in between.
 const OPEN: u64 = 0;
 const RECALLED: u64 = 0xffff;
 
@@ -103,8 +105,8 @@ pub(crate) enum Status {
     Later,
 }
 
-/// Returns the code of a worker with this number in its pool. The pool gives no worker a
-/// number whose code a living worker has.
+/// Returns the code of a worker with this number in its pool. The pool gives a new worker
+/// no number with the code of a living worker.
 pub(super) fn code(worker: usize) -> u64 {
     worker as u64 % (RECALLED - 1) + 1
 }
@@ -125,17 +127,17 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
 
     /// Returns the number of the oldest offer that may be open.
     fn oldest(&self) -> u64 {
-        // ORDERING: `Relaxed` is enough, because an older number is no mistake.
+        // ORDERING: `Relaxed` is enough, because a number that is out of date does no harm.
         self.calls[OLDEST].load(Ordering::Relaxed)
     }
 
     fn status_word(&self, n: u64) -> &AtomicU64 {
-        // The lossless conversion: the remainder is a valid index.
+        // This conversion is lossless: the remainder is a valid index.
         &self.statuses[(n % self.slots()) as usize]
     }
 
     fn slot(&self, n: u64) -> &[AtomicU64] {
-        // The lossless conversion: the remainder is a valid index.
+        // This conversion is lossless: the remainder is a valid index.
         let start = FRONT + SLOT * (n % self.slots()) as usize;
         &self.calls[start..start + SLOT]
     }
@@ -147,8 +149,8 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
     }
 
     fn status(&self, n: u64) -> Status {
-        // ORDERING: `Relaxed` is enough, because a status publishes nothing: it only
-        // chooses one process. The call is published by the number of the next offer.
+        // ORDERING: `Relaxed` is enough, because a status publishes nothing: it only gives
+        // the offer to one process. The number of the next offer publishes the call.
         let bits = unseal(self.key, self.status_word(n).load(Ordering::Relaxed));
         let (number, by) = (bits >> 16, bits & 0xffff);
         let laps = number.wrapping_sub(n);
@@ -210,7 +212,7 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
     }
 
     /// Offers a call to the workers. The caller has checked that the slot is free, and that
-    /// the words of [`space`] from `start` on are.
+    /// the [`space`] for the call from `start` on is free.
     pub(super) fn offer(&mut self, call: &[u8], start: usize) {
         let n = self.next;
         let memory = &self.memory;
@@ -254,14 +256,14 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         self.memory.take(n, RECALLED)
     }
 
-    /// Marks an offer whose status was overwritten as recalled. From then on a worker that
-    /// has taken the offer either shows it already, or does not begin the task.
+    /// Marks an offer whose status was overwritten as recalled. A worker that has taken the
+    /// offer either has already recorded this by `Rings::take`, or does not begin the task.
     pub(super) fn revoke(&self, n: u64) {
         let word = self.memory.word(n, RECALLED);
         // ORDERING: the fence orders the store before the caller's loads of what each
-        // worker has taken. It pairs with the fence in `Taker::is_still_taken`. It is a
-        // swap only because loom does not know that each store comes after the worker's
-        // compare-and-swap, whose result it overwrites.
+        // worker has taken. It pairs with the fence in `Taker::is_still_taken`. A store in
+        // place of the swap would be enough, but loom does not know that it comes after the
+        // worker's compare-and-swap, whose result it overwrites.
         self.memory.status_word(n).swap(word, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
@@ -285,7 +287,7 @@ pub(super) enum Found {
     /// The offer with this number is open.
     Open(u64),
     /// The status of the offer with this number was overwritten. The worker takes no later
-    /// offer before the parent knows who has taken this one.
+    /// offer before the parent knows which worker has taken this offer.
     Scribbled(u64),
 }
 
@@ -303,14 +305,14 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
         }
     }
 
-    /// Searches the oldest open offer.
+    /// Searches for the oldest open offer.
     pub(super) fn find(&mut self) -> Found {
         let next = self.memory.next();
         while self.cursor < next {
             match self.memory.status(self.cursor) {
                 Status::Open => return Found::Open(self.cursor),
                 Status::By(_) | Status::Recalled => self.cursor += 1,
-                // The status says nothing if the pool knows who has taken the offer.
+                // The status does not matter if the parent knows what became of the offer.
                 Status::Later | Status::Scribbled if self.cursor < self.memory.oldest() => {
                     self.cursor = self.memory.oldest();
                 }
@@ -336,7 +338,7 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
             0 => &slot[1..],
             _ => self.memory.space(number(&slot[1]).unwrap_or(0)),
         };
-        // No other process can overwrite the length, which is no longer than the memory.
+        // Only the parent can write the length, so it is no larger than the memory.
         call.resize(8 * length.div_ceil(8).min(from.len()), 0);
         for (bytes, word) in call.chunks_exact_mut(8).zip(from) {
             bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
@@ -345,11 +347,11 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
         true
     }
 
-    /// Returns `false` if the offer that the worker has taken was revoked. The worker has
-    /// written the offer's number into its own memory before.
+    /// Returns `false` if the offer that the worker has taken was revoked. Before this call
+    /// the worker has written the offer's number into its own memory.
     pub(super) fn is_still_taken(&self, n: u64) -> bool {
-        // ORDERING: orders the store before this call before the load of the status. Pairs
-        // with the fence in `Offers::revoke`.
+        // ORDERING: orders the store that precedes this call before the load of the status.
+        // Pairs with the fence in `Offers::revoke`.
         fence(Ordering::SeqCst);
         self.memory.status(n) == Status::By(self.code)
     }

@@ -20,12 +20,12 @@ pub(crate) struct ParentEnd {
     /// The shared memory, or `None` if all bytes travel through the line.
     shared: Option<Shared>,
     /// The search for the greeting, which comes first if a command has started the worker.
-    /// `None` if no greeting comes any more.
+    /// `None` if no greeting is still to come.
     greeting: Option<Search>,
     /// The search for the requests for the program's file, which may come before the greeting.
     /// `None` if no request may come.
     request: Option<Search>,
-    /// The number of requests that have come and were not taken.
+    /// The number of requests that have arrived and that `take_request` has not returned.
     requests: usize,
 }
 
@@ -33,13 +33,14 @@ struct Shared {
     rings: Rings,
     sender: Sender<Part>,
     receiver: Receiver<Part>,
-    /// The bytes of a refusal, as far as `receive_now` has not returned them. A worker that
-    /// cannot begin sends its refusal through the socket, because it does not know the
-    /// shared memory yet.
+    /// The bytes of a refusal that `receive_now` has not returned yet. A worker that cannot
+    /// begin sends its refusal through the socket, because it does not know the shared
+    /// memory yet.
     refusal: Option<VecDeque<u8>>,
     /// `true` once bytes have arrived in the shared memory. From then on the socket brings
-    /// no message. A task may write to its worker's socket by mistake, and the pool ignores
-    /// these bytes, because it may read them only while a later task runs.
+    /// no message. The pool ignores bytes that a task writes to its worker's socket by
+    /// mistake, because the pool may read them only while a later task runs, which has not
+    /// written them.
     has_begun: bool,
     /// `true` if the socket has reached its end.
     is_closed: bool,
@@ -115,13 +116,14 @@ impl ParentEnd {
         is_there
     }
 
-    /// Returns the end of the text that has come in place of the greeting.
+    /// Returns the last part of the text that has arrived in place of the greeting, if
+    /// there is any.
     pub(crate) fn text_before_greeting(&self) -> Option<String> {
         let text = self.greeting.as_ref().map(Search::skipped_text);
         text.filter(|text| !text.is_empty())
     }
 
-    /// Returns the largest number of sent bytes that the worker may not have read.
+    /// Returns the largest number of bytes that may be sent and not yet read by the worker.
     pub(crate) fn capacity(&self) -> usize {
         match &self.shared {
             Some(_) => RING_BYTES,
@@ -182,7 +184,7 @@ impl ParentEnd {
         }
     }
 
-    /// Receives bytes up to the greeting, and those behind it that have come with it.
+    /// Receives bytes up to the greeting, and returns bytes that have arrived behind it.
     fn receive_greeting(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while let Some(search) = &mut self.greeting {
             let count = self.line.receive_now(into)?;
@@ -194,7 +196,7 @@ impl ParentEnd {
                 while let Some(end) = request.find(bytes).map_err(invalid)? {
                     self.requests += 1;
                     *request = Search::new(REQUEST);
-                    // The text before the request is no news any more.
+                    // An error message need not show the text before a request.
                     search.forget_text();
                     bytes = &bytes[end..];
                 }
@@ -212,8 +214,8 @@ impl ParentEnd {
     }
 
     /// Reads the wake-ups out of the socket, after `poll` has reported the socket. Returns
-    /// `true` if the worker has said that it waits for a message, after
-    /// [`check`](Self::check). Does nothing if messages travel through the socket.
+    /// `true` if the worker has answered a [`check`](Self::check): it waits for a message.
+    /// Does nothing if messages travel through the socket.
     pub(crate) fn read_wakeups(&mut self) -> bool {
         let Some(shared) = self.shared.as_mut().filter(|shared| !shared.is_closed) else {
             return false;
@@ -250,7 +252,8 @@ impl ParentEnd {
         self.shared.is_some()
     }
 
-    /// Returns `true` if a read of fewer bytes than there is room for was the last one.
+    /// Returns `true` if a read that does not fill the buffer has read all bytes that had
+    /// arrived.
     pub(crate) fn is_emptied_by_a_read(&self) -> bool {
         self.shared.is_none() && !self.is_rank()
     }
@@ -262,8 +265,8 @@ impl ParentEnd {
         let _ = self.line.send_now(&[CHECK]);
     }
 
-    /// Returns `true` if the worker, which has ended, may have begun a task after the task
-    /// `last`, although its messages do not say so.
+    /// Returns `true` if the worker, which has ended, may have begun another task after the
+    /// task `last`, even if no message of it says so.
     pub(crate) fn may_have_begun_after(&self, last: u64) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| !shared.rings.is_last_begun(last))
@@ -284,7 +287,7 @@ impl ParentEnd {
         }
     }
 
-    /// Returns `true` if the worker sleeps, after the caller has made an offer.
+    /// Returns `true` if the worker sleeps. The caller must have made an offer before.
     pub(crate) fn is_asleep(&self) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| shared.sender.bell().is_asleep())
@@ -308,8 +311,8 @@ impl ParentEnd {
         }
     }
 
-    /// Returns `true` if there is room for the bytes that wait for room, and `poll` does not
-    /// report that.
+    /// Returns `true` if there is room for the unsent bytes, and `poll` does not report
+    /// this room.
     pub(crate) fn has_room(&self) -> bool {
         match &self.shared {
             Some(shared) => shared.sender.room_wanted().is_there(),
@@ -366,8 +369,8 @@ impl Watch {
         self.line.descriptor()
     }
 
-    /// Returns `true` if the worker has to see unsent bytes as room in the socket. With
-    /// shared memory the worker wakes this process when the ring has room.
+    /// Returns `true` if unsent bytes need room in the socket, for which `poll` then waits.
+    /// With shared memory the worker wakes this process when the ring has room.
     pub(crate) fn sends_by_socket(&self) -> bool {
         self.next.is_none() && self.line.descriptor().is_some()
     }
@@ -377,8 +380,8 @@ impl Watch {
         self.next.as_ref().is_some_and(Next::is_there) || self.line.has_arrived()
     }
 
-    /// Returns `true` if there is room for the bytes that wait for room, and `poll` does not
-    /// report that.
+    /// Returns `true` if there is room for the unsent bytes, and `poll` does not report
+    /// this room.
     pub(crate) fn has_room(&self) -> bool {
         self.room.as_ref().is_some_and(Room::is_there) || self.is_full && self.line.has_room()
     }

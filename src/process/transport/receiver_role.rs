@@ -1,24 +1,25 @@
-//! [`ReceiverRole`]: which of two threads of a worker receives.
+//! [`ReceiverRole`]: decides which of two threads of a worker receives.
 //!
-//! The worker of a command such as `ssh` must see the end of its connection at once, also
-//! while a task runs. So it has a second thread, the *reader*. But a message that the reader
-//! receives for the waiting task thread needs one more wake-up, which takes longer than a
-//! short task. So the task thread receives for itself, and the reader takes the role over only
-//! if a request keeps the task thread busy for a while:
+//! A worker that a command such as `ssh` has started must see the end of its connection
+//! soon, even while a task runs. So it has a second thread, the *reader*. But if the reader
+//! received a message for the waiting task thread, it would have to wake the task thread,
+//! which takes longer than a short task. So the task thread receives its messages itself,
+//! and the reader becomes the receiver only if a request keeps the task thread busy for a
+//! while:
 //!
 //! | receiver | the task thread | the reader |
 //! |---|---|---|
-//! | none | runs requests that wait | pauses. If it is one request all the time, becomes the receiver. If they are several, and nothing was received meanwhile, receives what has arrived |
+//! | none | runs requests that wait | pauses. If the task thread still runs the same request, becomes the receiver. If the task thread has taken other requests, and nothing was received in the pause, receives what has arrived |
 //! | task thread | waits for messages | sleeps until the task thread takes a request |
-//! | reader | runs a long request, or waits for the next one | waits for messages. After each one it gives the role up if a request waits, or if the task thread has taken another one |
+//! | reader | runs a long request, or waits for the next one | waits for messages. After each message, gives the role up if a request waits, or if the task thread has taken another request |
 //!
-//! So no message waits for longer than two pauses, however many requests are in front of it.
-//! While short requests come one by one, the reader has nothing to do but to pause; while none
-//! come, it sleeps. With the role given up, the task thread that waits for a request becomes
-//! the receiver by itself.
+//! So no message waits for longer than two pauses, however many requests are in front of
+//! it. While short requests come one by one, the reader only pauses. While no requests
+//! come, the reader sleeps. When the reader gives the role up, a task thread that waits for
+//! a request becomes the receiver.
 //!
-//! The role and the queue of requests have one lock, so that a request is either in the queue
-//! or taken, also for the thread that receives its recall.
+//! One lock protects the role and the queue of requests. So a thread that receives the
+//! recall of a request finds the request either in the queue or taken.
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -43,7 +44,7 @@ struct State<Q> {
     is_reader_asleep: bool,
 }
 
-/// The time for which a thread that receives waits.
+/// The time for which a thread that receives waits for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     Not,
@@ -72,7 +73,8 @@ impl<Q> ReceiverRole<Q> {
         }
     }
 
-    /// Calls a function with the queue. `receive` puts requests into the queue by this method.
+    /// Calls a function with the queue. The thread that receives puts requests into the
+    /// queue by this method.
     pub(crate) fn with_queue<T>(&self, act: impl FnOnce(&mut Q) -> T) -> T {
         act(&mut self.state.lock().queue)
     }
@@ -111,7 +113,7 @@ impl<Q> ReceiverRole<Q> {
         Some(request)
     }
 
-    /// Stands by for one pause, and receives if the task thread has not received for so long.
+    /// Waits for one pause, and receives if the task thread has not received in the pause.
     /// The reader calls this method again and again.
     pub(crate) fn stand_by(
         &self,
@@ -135,10 +137,11 @@ impl<Q> ReceiverRole<Q> {
             }
             return;
         }
-        // At least once: requests may wait behind the one that takes long.
+        // Receives at least once, even if requests wait behind the long request.
         loop {
             let wait = match has_gone_on {
-                // The task thread receives again when no request waits any more.
+                // The task thread runs short requests. It receives again when no request
+                // waits.
                 true => Wait::Not,
                 false => Wait::UntilMessage,
             };
@@ -151,7 +154,7 @@ impl<Q> ReceiverRole<Q> {
         self.given_up.notify_one();
     }
 
-    /// Receives without the lock.
+    /// Makes a thread the receiver, and calls `receive` without the lock.
     fn receive_as<'a>(
         &'a self,
         receiver: Receiver,
@@ -172,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns how the reader has received around a pause in which this happens.
+    /// Returns the `Wait`s with which the reader has received after this pause.
     fn received(during_pause: impl FnOnce(&ReceiverRole<VecDeque<u32>>)) -> Vec<Wait> {
         let role = ReceiverRole::new(VecDeque::from([1, 2, 3]));
         let received = RefCell::new(Vec::new());
@@ -187,7 +190,7 @@ mod tests {
     #[test]
     fn a_reader_receives_if_the_task_thread_has_not_for_a_pause() {
         assert_eq!(received(|_| {}), [Wait::UntilMessage]);
-        // The requests behind it hold nothing up.
+        // The task thread has gone on, so the reader does not wait for a message.
         let take = |role: &ReceiverRole<_>| role.try_next(VecDeque::pop_front);
         assert_eq!(
             received(|role| assert_eq!(take(role), Some(1))),

@@ -7,10 +7,11 @@
 //! # The task that the worker has begun
 //!
 //! After a worker has ended, the pool must know if the worker had begun its task, because a
-//! task must not run twice. The worker says it twice: by the message `Started`, and before
-//! by the word `BEGUN`, which holds the masked number of the last task that it has begun.
-//! The task itself may overwrite both before it ends its process. So the pool takes a task
-//! for begun unless `BEGUN` holds exactly the number of the task before.
+//! task must not run twice. The worker reports the start of a task twice: first by the word
+//! `BEGUN`, which holds the masked number of the last task that the worker has begun, and
+//! then by the message `Started`. The task itself may overwrite both before it ends its
+//! process. So the pool assumes that a task has begun, unless `BEGUN` holds exactly the
+//! number of the previous task.
 //!
 //! The word `TAKEN` holds the sealed number of the last offer that the worker has taken,
 //! plus one (`offers.rs`).
@@ -34,7 +35,8 @@ pub(super) const RING_BYTES: usize = 256 << 10;
 /// The index of the word that holds the number of the task that the worker has begun last.
 const BEGUN: usize = 0;
 
-/// The index of the word that holds the number of the offer that the worker has taken last.
+/// The index of the word that holds the number of the last offer that the worker has taken,
+/// plus one.
 const TAKEN: usize = 1;
 
 /// The number of words in front of the rings, which is a cache line.
@@ -109,32 +111,32 @@ impl Rings {
         }
     }
 
-    /// Records in the worker that it begins a task. The number 0 stands for no task.
+    /// Records that the worker begins a task. The number 0 stands for no task.
     pub(super) fn begin(&self, task: u64) {
         // ORDERING: `Relaxed` is enough, because the parent reads the word only after this
         // process has ended.
         self.memory.words()[BEGUN].store(mask(self.key, task), Ordering::Relaxed);
     }
 
-    /// Returns `true` if the last task that the worker has begun is `task`, in the parent,
-    /// after the worker has ended.
+    /// Returns `true` if `task` is the last task that the worker has begun. The parent
+    /// calls this method after the worker has ended.
     pub(super) fn is_last_begun(&self, task: u64) -> bool {
         // ORDERING: `Relaxed` is enough, because the worker has ended.
         self.memory.words()[BEGUN].load(Ordering::Relaxed) == mask(self.key, task)
     }
 
-    /// Records in the worker that it has taken an offer.
+    /// Records that this worker has taken an offer.
     pub(super) fn take(&self, offer: u64) {
-        // ORDERING: publishes the messages about the offer before. `Taker::is_still_taken`
-        // has a fence for what comes next.
+        // ORDERING: publishes the messages about the previous offer.
+        // `Taker::is_still_taken` has a fence between this store and its load.
         self.memory.words()[TAKEN].store(seal(self.key, offer + 1), Ordering::Release);
     }
 
-    /// Replaces what [`taken`](Self::taken) returns by 0, in the parent, if it is not possible
-    /// and the worker does not change it at the same time.
+    /// Sets the number that [`taken`](Self::taken) returns to 0 if the number is not
+    /// possible, unless the worker changes it at the same time.
     pub(super) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         let word = &self.memory.words()[TAKEN];
-        // ORDERING: `Relaxed` is enough, because the worker has no task.
+        // ORDERING: `Relaxed` is enough, because the worker has no task at this time.
         let bits = word.load(Ordering::Relaxed);
         if !is_possible(unseal(self.key, bits)) {
             let none = seal(self.key, 0);
@@ -142,11 +144,11 @@ impl Rings {
         }
     }
 
-    /// Returns the number of offers up to and with the last one that the worker has taken,
-    /// in the parent. The number makes no sense if the word was overwritten.
+    /// Returns the number of the last offer that the worker has taken, plus one, or 0 if
+    /// there is none. The number makes no sense if the word was overwritten.
     pub(super) fn taken(&self) -> u64 {
-        // ORDERING: acquires the messages about the offer before. `Offers::revoke` has a
-        // fence for what came before.
+        // ORDERING: acquires the messages about the previous offer. `Offers::revoke` has a
+        // fence between its store and this load.
         unseal(self.key, self.memory.words()[TAKEN].load(Ordering::Acquire))
     }
 }
@@ -221,7 +223,7 @@ mod tests {
         ours.mend_taken(|taken| taken <= 9);
         assert_eq!(ours.taken(), 0);
         assert!(!ours.is_last_begun(0) && !ours.is_last_begun(8));
-        // Zeros are no number of a task.
+        // A word of zeros is not the masked number of any task.
         let begun = ours.memory.words()[BEGUN].swap(0, Ordering::Relaxed);
         assert!((0..100).all(|task| !ours.is_last_begun(task)));
         ours.memory.words()[BEGUN].store(begun, Ordering::Relaxed);

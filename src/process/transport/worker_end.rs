@@ -16,8 +16,8 @@ use super::{CHECK, WAITING, WAKE_UP};
 use crate::sys::channel::Channel;
 use crate::sys::spin;
 
-/// Returns the two halves of the end of the worker with this number. The worker takes
-/// offers if there is a memory for them.
+/// Returns the sending and the receiving half of the end of the worker with this number.
+/// The worker can take offers if `offers` is their memory.
 pub(crate) fn ends(
     channel: &'static Channel,
     rings: Option<Rings>,
@@ -53,14 +53,15 @@ pub(crate) fn ends(
 pub(crate) struct WorkerSender {
     channel: &'static Channel,
     shared: Option<(Rings, Sender<Part>)>,
-    /// A task that takes less time closes no descriptor.
+    /// The least time that closing a descriptor takes. A shorter task has closed none.
     time_to_close: Duration,
     /// The number of tasks in a row after which the socket's descriptor was not checked.
     unchecked: u32,
 }
 
 /// The largest number of tasks in a row after which the socket's descriptor is not checked.
-/// Then the time that closing takes is measured anew, because a CPU changes its speed.
+/// After so many tasks, the time to close a descriptor is measured anew, because a CPU
+/// changes its speed.
 const UNCHECKED: u32 = 1024;
 
 impl WorkerSender {
@@ -71,12 +72,12 @@ impl WorkerSender {
         }
     }
 
-    /// Returns `false` if the worker cannot wake the parent any more. A task that took the
-    /// time `took` may have closed the socket's descriptor. The check takes as long as a
-    /// short task, so it is left out if the task cannot have done that. The full check takes
-    /// longer still, and is made only if the parent sleeps. If a thread that a task has left
-    /// behind closes the descriptor, the worker ends at its next wake-up of the parent, or the
-    /// parent ends it.
+    /// Returns `false` if the worker cannot wake the parent any more, because a task that
+    /// took the time `took` has closed the socket's descriptor. The check takes as long as
+    /// a short task, so it is left out if the task was too short to close a descriptor. The
+    /// full check, which also finds that the descriptor is another file now, is made only
+    /// if the parent sleeps. If a thread that a task has left behind closes the descriptor,
+    /// the worker ends when it next wakes the parent, or the parent ends the worker.
     pub(crate) fn can_wake_after(&mut self, took: Duration) -> bool {
         if self.unchecked == UNCHECKED {
             self.time_to_close = self.channel.time_to_close();
@@ -122,12 +123,13 @@ impl WorkerSender {
     }
 }
 
-/// The number of pauses after a check of a polling worker that found nothing.
+/// The number of CPU pauses (`spin_loop`) of a polling worker after a check that found
+/// nothing.
 ///
 /// A check reads the words that the parent writes next. A worker that reads these words
 /// without pauses takes their cache lines from the parent again and again, while the parent
 /// collects the last answer and writes the next call. With 5 pauses a round trip takes 1.15
-/// us in place of 1.55 us (P2 of `benches/peers`), and a burst is as fast.
+/// us in place of 1.55 us (P2 of `benches/peers`), and a burst takes the same time.
 const PAUSES_BETWEEN_CHECKS: u32 = 5;
 
 /// The receiving half of a worker's end.
@@ -140,10 +142,10 @@ struct Shared {
     ring: Receiver<Part>,
     rings: Rings,
     offers: Option<Taker<Part>>,
-    /// The last offer whose status was overwritten and of which the worker has told the
+    /// The last offer with an overwritten status that the worker has reported to the
     /// parent.
     reported: Option<u64>,
-    /// The bell of the parent.
+    /// The bell that wakes the parent.
     bell: Bell<Part>,
 }
 
@@ -178,7 +180,8 @@ impl WorkerReceiver {
         };
         loop {
             if spins && !shared.has_arrived(takes_offers) {
-                // The parent may nap as long as the worker is busy.
+                // The parent may nap only while the worker is busy, so the worker wakes it
+                // now.
                 shared.wake_parent(channel)?;
                 spin::poll(|| {
                     let has_arrived = shared.has_arrived(takes_offers);
@@ -207,8 +210,8 @@ impl WorkerReceiver {
     }
 
     /// Returns `false` if the parent has revoked the offer that the worker has taken, or
-    /// has sent a message before the worker took it: the parent may be about to kill the
-    /// worker.
+    /// has sent a message that the worker has not read: then the parent may be about to
+    /// kill the worker.
     pub(crate) fn is_still_taken(&self, offer: u64) -> bool {
         let Some(shared) = &self.shared else {
             return false;

@@ -9,10 +9,10 @@ use crate::sys::numbers::Numbers;
 const READ_CHUNK: usize = 64 << 10;
 
 /// The largest number of bytes for which the assembler allocates memory before any of them
-/// has arrived. The memory is only reserved, and has no pages before bytes arrive. A part
-/// that is longer, or for which there is not enough memory, begins with `FIRST` bytes, and
-/// its buffer doubles: so a worker that is short of memory ends only while it reads its
-/// call, and the pool sees that.
+/// has arrived. The memory is only reserved, and has no pages before bytes arrive. For a
+/// longer part, or if there is not enough memory, the buffer begins with `FIRST` bytes, and
+/// doubles when it is full. So a worker that is short of memory ends only while it reads
+/// its call, and the pool can see that the call was not read to its end.
 const AHEAD: usize = 1 << 30;
 
 const FIRST: usize = 1 << 20;
@@ -372,8 +372,8 @@ mod tests {
         }
     }
 
-    /// A wrong size, a part in front of the numbers that is too long, a part of a number,
-    /// no number at all, and a kind of message that has none.
+    /// The headers claim a wrong size of the numbers, too many bytes in front of them, an
+    /// incomplete number, no number at all, or numbers in a kind of message that has none.
     #[test]
     fn wrong_numbers_are_refused() {
         let good = |kind| {

@@ -14,8 +14,8 @@
 //!
 //! Two other forms of a function were rejected. A type does not work, because the worker
 //! would have to create a value of a closure's type, and the closure may have captured a
-//! zero-sized proof. A name does not work, because two closures in one function have the
-//! same name.
+//! zero-sized value that only certain code may create. A name does not work, because two
+//! closures in one function have the same name.
 
 use std::any::type_name;
 use std::fmt;
@@ -385,8 +385,8 @@ enum Failed {
     CodecFault(CodecFault),
 }
 
-/// Runs `code`, which calls a `Serialize` or `Deserialize`, and catches a panic of `code`
-/// unless the type `is_plain`, so that there is no user code.
+/// Runs `code`, which calls a `Serialize` or `Deserialize`. Catches a panic of `code`,
+/// unless the type `is_plain`: then `code` runs no user code.
 fn guarded<T>(is_plain: bool, code: impl FnOnce() -> Result<T, CodecFault>) -> Result<T, Failed> {
     if is_plain {
         return code().map_err(Failed::CodecFault);
@@ -396,7 +396,7 @@ fn guarded<T>(is_plain: bool, code: impl FnOnce() -> Result<T, CodecFault>) -> R
         .map_err(Failed::CodecFault)
 }
 
-/// The values that an answer takes the memory of.
+/// The values whose memory an answer takes over without a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moves {
     LongVectors,

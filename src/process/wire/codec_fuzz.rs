@@ -1,8 +1,8 @@
-//! The driver of the fuzz target `codec`: any bytes, decoded as values of several types, and
-//! any values, encoded and decoded.
+//! The driver of the fuzz target `codec`: decodes any bytes as values of several types, and
+//! encodes and decodes any values.
 //!
-//! Nothing panics, reading ends, and no more memory is taken than the bytes can fill. A
-//! value that was decoded or made arrives unchanged.
+//! The driver shows that nothing panics, that reading ends, and that no more memory is
+//! taken than the bytes can fill. A value that was decoded or made must arrive unchanged.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
@@ -21,8 +21,8 @@ trait Made: Sized {
     fn make(input: &mut Input<'_>, depth: u32) -> Self;
 }
 
-/// Returns the length of a text or list: below `most`, or one whose encoding may have two
-/// bytes.
+/// Returns the length of a text or list: below `most`, or a length whose encoding may have
+/// two bytes.
 fn length(input: &mut Input<'_>, most: usize) -> usize {
     match input.byte() {
         long @ 240.. => usize::from(input.byte()) + usize::from(long - 240),
@@ -185,7 +185,7 @@ impl Made for Shape {
     }
 }
 
-/// A list as deep as it is long.
+/// A linked list, in which each element contains the next one.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Link(u8, Option<Box<Link>>);
 
@@ -205,15 +205,15 @@ fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
     out
 }
 
-/// Decodes bytes. A value that they hold arrives unchanged.
+/// Decodes bytes. If the bytes hold a value, checks that the value arrives unchanged.
 fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     if let Ok(value) = decode::<T>(bytes) {
         round::<T>(&value);
     }
 }
 
-/// Encodes and decodes a value. The two encodings are compared, because a NaN is not equal
-/// to itself.
+/// Encodes a value, decodes it, and encodes it again. Compares the two encodings and not
+/// the values, because a NaN is not equal to itself.
 fn round<T: Serialize + DeserializeOwned>(value: &T) -> Vec<u8> {
     let bytes = encoded(value);
     let again = decode::<T>(&bytes).expect("what was encoded can be decoded");

@@ -1,10 +1,9 @@
-//! The driver of the fuzz target `frames`: any bytes in pieces of any size, read as frames
-//! and messages.
+//! The driver of the fuzz target `frames`: reads any bytes, in pieces of any size, as
+//! frames and messages.
 //!
-//! Nothing panics, no buffer is larger than what has arrived by more than [`AHEAD`], and the
-//! frames are the
-//! same whatever the pieces. A message that was read is written and read again as the same
-//! message.
+//! The driver checks that nothing panics, and that no buffer is larger than both [`AHEAD`]
+//! and the bytes that have arrived. The frames must not depend on the pieces. A message
+//! that was read is written and read again, and must be the same message.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::process::fuzz_input::Input;
 use crate::report::Report;
 use crate::sys::numbers::Numbers;
 
-/// The largest number of bytes that the assembler may ask for before any have arrived.
+/// The largest number of bytes that the assembler may ask for before so many have arrived.
 const AHEAD: usize = 1 << 30;
 
 /// The number of bytes of the longest payload.
@@ -56,7 +55,7 @@ fn elsewhere(input: &mut Input<'_>) -> Elsewhere {
     let variables = input.byte() % 3;
     Elsewhere {
         silence: Duration::from_millis(input.u64()),
-        // An empty folder is none.
+        // An empty folder is read as `None`.
         folder: Some(text(input))
             .filter(|folder| !folder.is_empty())
             .map(PathBuf::from),
@@ -211,7 +210,7 @@ fn assemble(
         }
         let arrived = bytes.len() - left.len();
         assert_eq!(assembler.is_between_frames(), behind == arrived);
-        // The rest is compared at the end.
+        // More bytes are compared only at the end, to save time.
         if arrived - behind < 1000 {
             assert_eq!(assembler.leftover(), &bytes[behind..arrived]);
         }
@@ -232,8 +231,8 @@ fn assemble(
     }
 }
 
-/// Checks that each frame that the assembler has found is read alone too, and that the rest
-/// is no frame.
+/// Checks that [`Frame::only`] reads each frame that the assembler has found, and that the
+/// rest is no frame.
 fn compare(bytes: &[u8], frames: &[Frame], error: Option<&str>, leftover: &[u8]) {
     let mut rest = bytes;
     for frame in frames {
@@ -373,7 +372,7 @@ pub(crate) fn drive(data: &[u8]) {
         input.rest()
     };
     let whole = assemble(bytes, || usize::MAX);
-    // Few pieces, so that long bytes take no longer than short ones.
+    // Long bytes have larger pieces, so that they take no longer than short bytes.
     let least = bytes.len() / 500;
     let by_pieces = assemble(bytes, || pieces.next().unwrap_or(1).max(least));
     assert!(whole == by_pieces, "the pieces make a difference");

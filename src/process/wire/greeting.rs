@@ -4,8 +4,9 @@
 //! startup files say, and a batch system its notices. The parent skips this text, and keeps
 //! the end of it for an error message. The messages begin after the greeting.
 //!
-//! If the command is to copy the program to the other side first, and the copy is not there
-//! yet, a request for it comes before the greeting (`parent/staging.rs`).
+//! If the command has to copy the program to the other side first, and the copy is not
+//! there yet, requests for the program's file come before the greeting
+//! (`parent/staging.rs`).
 
 use std::collections::VecDeque;
 
@@ -26,14 +27,14 @@ const MOST_SKIPPED: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Search {
     wanted: &'static [u8],
-    /// The number of wanted bytes that have arrived last.
+    /// The number of bytes of `wanted` that were found at the end of the searched bytes.
     matched: usize,
     skipped: usize,
     /// The last skipped bytes.
     text: VecDeque<u8>,
 }
 
-/// Too many bytes have arrived, and the greeting was not among them.
+/// The error of a search in which too many bytes have arrived before the greeting.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoGreeting;
 
@@ -48,8 +49,8 @@ impl Search {
         }
     }
 
-    /// Searches the next bytes. Returns the number of bytes up to the end of the wanted ones,
-    /// or `None` if they are not complete.
+    /// Searches in the next bytes. Returns the number of these bytes up to the end of
+    /// `wanted`, or `None` if `wanted` is not complete yet.
     pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, NoGreeting> {
         for (at, byte) in bytes.iter().enumerate() {
             if *byte != self.wanted[self.matched] {
@@ -71,7 +72,7 @@ impl Search {
         Ok(None)
     }
 
-    /// Forgets the text that came in place of the wanted bytes, but not how much it was.
+    /// Forgets the text that came in place of the wanted bytes, but not the text's length.
     pub(crate) fn forget_text(&mut self) {
         self.matched = 0;
         self.text.clear();

@@ -26,8 +26,8 @@ use std::time::Duration;
 use super::frame::{FrameWriter, Kind, ProtocolError};
 use super::program::Program;
 
-/// The bits of the last byte: the keys that there are, the second part of
-/// [`Hello::offers`], and [`Hello::elsewhere`].
+/// The bits of the byte behind the words: they say which keys are present, and hold the
+/// second part of [`Hello::offers`]. `ELSEWHERE` says that [`Hello::elsewhere`] follows.
 const RINGS: u8 = 1;
 const OFFERS: u8 = 2;
 const OFFERS_LATER: u8 = 4;
@@ -45,8 +45,9 @@ pub(crate) struct Hello {
     /// The key of the shared memory whose file comes with this message, or `None` if the
     /// messages travel through the socket.
     pub(crate) rings: Option<u64>,
-    /// The key of the offers, whose two files come next, and `true` if the worker takes
-    /// offers only after it has run its initializer. `None` if the worker takes no offers.
+    /// The key of the offers, whose two files come behind that file, and `true` if the
+    /// worker takes offers only after it has run its initializer. `None` if the worker
+    /// takes no offers.
     pub(crate) offers: Option<(u64, bool)>,
     /// The settings of a worker that a command such as `ssh` has started, or `None` for any
     /// other worker.
@@ -58,8 +59,8 @@ pub(crate) struct Hello {
 pub(crate) struct Elsewhere {
     /// The time after which the worker ends if nothing has arrived from its parent.
     pub(crate) silence: Duration,
-    /// The folder in which the worker runs its tasks, or `None` for the one in which the
-    /// command has started it.
+    /// The folder in which the worker runs its tasks, or `None` for the folder in which the
+    /// command has started the worker.
     pub(crate) folder: Option<PathBuf>,
     /// The environment variables that the worker sets.
     pub(crate) variables: Vec<(OsString, OsString)>,

@@ -3,8 +3,8 @@
 //! The payload of the call consists of the encoded items, and the payload of the answer
 //! consists of the answers for the items in the same order, and of the chunk's run time.
 //! Each part begins with a word of 64 bits: the lowest byte is the part's [`Kind`], and the
-//! other bytes are the number of bytes that follow. A frame's header has three times as many
-//! bytes, and takes longer than many an item.
+//! other bytes are the number of bytes that follow. A frame's header has three times as
+//! many bytes, and for many items, writing it would take longer than writing the item.
 
 use super::frame::{Kind, ProtocolError};
 

@@ -22,8 +22,8 @@ impl EntryPoint {
 }
 
 /// The value of the variable in a worker that a command such as `ssh` starts. The process
-/// becomes a worker in [`init`](crate::init). The value has only characters that no shell
-/// reads in another way.
+/// becomes a worker in [`init`](crate::init). The value contains only characters that have
+/// no special meaning in a shell.
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 
 /// Returns the name and the value of the environment variable that a worker of this process

@@ -17,11 +17,12 @@
 //! process, the pool treats the task as the cause. The worker ends after it has sent
 //! `Refused` or `InitializeFailed`.
 //!
-//! Only a worker that a command such as `ssh` has started gets `Ping` and `Recall`. `Ping`
-//! and `Pong` show that the connection works. Such a worker may have several tasks, of which
-//! it runs the first. By `Recall` the parent takes back a task that has not begun. If the
-//! task has begun, the worker does not answer `Recall`, and its `Started` is on its way. The
-//! `Ready` of such a worker brings the worker's pid and the name of its host.
+//! Only a worker that MPI or a command such as `ssh` has started gets `Ping` and `Recall`.
+//! `Ping` and `Pong` show that the connection works. Such a worker may have several tasks,
+//! and runs the first of them. By `Recall` the parent takes back a task that has not begun.
+//! If the task has begun, the worker does not answer `Recall`, and the task's `Started` is
+//! on its way. The `Ready` of such a worker brings the worker's pid and the name of its
+//! host.
 //!
 //! A chunk of a map is one task. The arguments of a chunk's task are its items (`items.rs`),
 //! and the value consists of an answer for each item, and of the run time of the chunk, as a
@@ -36,7 +37,7 @@ use super::frame::{Frame, FrameWriter, Kind, ProtocolError, bare};
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
-/// The advice in the error for bytes that were sent not by a worker but by a task.
+/// The advice in the error for bytes that a task, and not the worker itself, has sent.
 pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has opened itself";
 
 /// Returns the frame of the message `Exit`, which makes a worker exit.
@@ -50,7 +51,8 @@ pub(crate) enum Request {
     Hello(Hello),
     Initialize(Work),
     Task(u64, Work),
-    /// An offer in place of a task whose call is too long for an offer.
+    /// A task whose call is too long for an offer. The worker that takes the task requests
+    /// the call by `Fetch`.
     LongTask(u64),
     /// The worker takes no offer until `Release` arrives.
     Hold,
@@ -97,19 +99,19 @@ impl Work {
     }
 
     /// Returns the encoded arguments. The numbers that the encoding ends with are moved, so
-    /// the method returns them once.
+    /// only the first call returns them.
     pub(crate) fn args(&mut self) -> (&[u8], Option<Box<Numbers>>) {
         let Encoded { bytes, numbers } = &mut self.payload;
         (&bytes[Call::BYTES..], numbers.take())
     }
 }
 
-/// The process of a worker that can begin, as the worker sees it.
+/// The process and the host of a worker that can begin, as the worker sees them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadyOn {
     pub(crate) pid: u32,
-    /// The pid of the process that has made the socket through which the worker speaks, or 0
-    /// if that is no socket, or a process that the worker cannot see.
+    /// The pid of the process that has made the socket to which the worker is connected, or
+    /// 0 if the worker is connected to no socket, or cannot see that process.
     pub(crate) maker: u32,
     pub(crate) host: String,
 }
@@ -131,7 +133,8 @@ pub(crate) fn ready_on(host: &str, maker: u32) -> Vec<u8> {
 /// A message from a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// The worker can begin. The pid and the host are empty if no command started it.
+    /// The worker can begin. The pid is 0, and the host empty, if the parent process has
+    /// started the worker.
     Ready(ReadyOn),
     Refused(String),
     Initialized,

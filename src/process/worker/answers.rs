@@ -1,4 +1,4 @@
-//! [`Answers`]: the sending side of a worker, which runs calls and sends their answers.
+//! [`Answers`]: runs calls in a worker, and sends their answers to the parent.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use crate::sys::parent::Parent;
 /// The largest answer buffer, in bytes, that the worker keeps for the next answer.
 const KEPT: usize = 1 << 20;
 
-/// The way to the parent.
+/// The connection by which a worker sends to its parent.
 pub(super) enum Output {
-    /// The transport that the parent has made.
+    /// The transport of a worker that the parent process has started.
     Direct(WorkerSender),
-    /// The connection to a parent that has not started this process.
+    /// The connection of a worker that a command or MPI has started.
     Elsewhere(&'static dyn Remote),
 }
 
@@ -33,8 +33,8 @@ impl Output {
         }
     }
 
-    /// Returns `false` if the worker cannot send its next answer any more, because the task,
-    /// which took the time `took`, has closed a descriptor.
+    /// Returns `false` if the worker cannot send its next answer, because its last task has
+    /// closed a descriptor. `took` is the run time of that task.
     pub(super) fn is_left_open(&mut self, took: Duration) -> bool {
         match self {
             Self::Direct(sender) => sender.can_wake_after(took),
@@ -60,7 +60,7 @@ impl Output {
 
 /// The worker's sending side.
 pub(super) struct Answers {
-    /// The parent, or `None` if a command has started this process.
+    /// The parent, or `None` if a command or MPI has started this process.
     parent: Option<&'static Parent>,
     pub(super) output: Output,
     /// The identity of the worker process. A child that a task has forked compares its own

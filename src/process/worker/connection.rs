@@ -1,26 +1,28 @@
 //! [`Connection`]: the connection of a worker that a command such as `ssh` has started.
 //!
-//! Such a worker cannot watch its parent's process, which may run on another machine. So one of
-//! its threads receives every millisecond, also while tasks run: the task thread between short
-//! tasks, and otherwise a thread of its own, the *reader* (`transport/receiver_role.rs`). The
-//! thread that receives
+//! Such a worker cannot watch its parent's process, which may run on another machine. So
+//! one of its threads receives at least once in two milliseconds, even while tasks run: the
+//! task thread between short tasks, and otherwise a second thread, the *reader*
+//! (`transport/receiver_role.rs`). The thread that receives
 //!
-//! * ends the process at the end-of-file of the connection, and after a time in which
-//!   nothing has arrived: the parent sends a `Ping` several times in that time;
+//! * ends the process at the end-of-file of the connection, and also if nothing arrives for
+//!   the *silence limit*, in which the parent sends several `Ping`s;
 //! * answers each `Ping`;
-//! * takes a task out of the queue at its `Recall`, and answers that only if the task was
-//!   there: the task thread has not begun this task and will not begin it;
-//! * puts all other messages into a queue, from which the task thread takes them in their
-//!   order.
+//! * removes a task from the queue when the task's `Recall` arrives, and answers the
+//!   `Recall` only if the task was in the queue: then the task thread has not begun the
+//!   task, and will not;
+//! * puts all other messages into a queue, from which the task thread takes them in the
+//!   order of their arrival.
 //!
 //! # The two senders
 //!
-//! The task thread and the reader send through the same descriptor. A lock keeps the bytes
-//! of their messages apart: a thread holds it from the first byte of a message to the last.
-//! The task thread may wait for room while it holds the lock. The reader must not wait with
-//! it, because only the reader sees the end of the connection meanwhile. So the
-//! replies wait in a list. Each thread that has given the lock back sends what is in the list, if
-//! it gets the lock at once: otherwise another thread has the lock, and looks after it.
+//! The task thread and the reader send through the same descriptor. A thread holds a lock
+//! from the first byte of a message to the last, so that the bytes of two messages do not
+//! mix. The task thread may wait for room while it holds the lock. The reader must not wait
+//! for the lock, because at that time only the reader sees the end of the connection. So
+//! replies are put into a list. Each thread that has released the lock sends the replies in
+//! the list if it can take the lock again at once. If it cannot, the thread that now holds
+//! the lock will look at the list.
 
 use std::io;
 use std::thread;
@@ -36,22 +38,22 @@ use crate::process::wire::frame::Frame;
 use crate::sync::Mutex;
 use crate::sys::channel::Channel;
 
-/// The largest number of bytes of an answer that goes with the next message.
+/// The size in bytes of the longest answer that is kept and sent with the next message.
 pub(super) const MOST_KEPT: usize = 4096;
 
-/// The time in which the first message has to arrive. The parent sends it at the latest when it
-/// has the worker's greeting.
+/// The time in which the first message has to arrive. The parent sends this message at the
+/// latest when it has received the worker's greeting.
 pub(super) const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
-/// The time after which the reader receives if one task keeps the task thread busy. A reply may
-/// be late by two of these times.
+/// The time after which the reader receives if one task keeps the task thread busy. A reply
+/// may be late by two of these pauses.
 const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) struct Connection {
     channel: Channel,
-    /// Locked while a thread sends. The answers that go with the next message.
+    /// The answers that will be sent with the next message. Locked while a thread sends.
     sending: Mutex<Vec<u8>>,
-    /// The replies to messages, as far as they were not sent yet.
+    /// The replies that have not been sent yet.
     replies: Mutex<Vec<u8>>,
     requests: ReceiverRole<RequestQueue>,
     /// Locked by the thread that receives.
@@ -106,8 +108,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Begins with the messages behind the first one. `bytes` holds what has arrived already.
-    /// The process ends if nothing arrives for the time `silence`.
+    /// Begins to handle the messages behind the first one. `bytes` holds the bytes that
+    /// have already arrived. From now on the process ends if nothing arrives for the time
+    /// `silence`.
     pub(super) fn begin(&self, bytes: Assembler, silence: Duration) {
         let mut arrived = self.arrived.lock();
         *arrived = Arrived { bytes, silence };
@@ -148,7 +151,7 @@ impl Connection {
         }
         let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
         match self.channel.receive(spare) {
-            // A task may have put another file in the place of the input.
+            // A task may have replaced the input by another file.
             Ok(0) if !self.channel.is_intact() => end_without_descriptor(),
             Ok(0) => end_with_channel(None),
             Ok(count) => bytes.advance(count),
@@ -183,7 +186,7 @@ impl Remote for Connection {
         sent.and_then(|()| self.send_replies())
     }
 
-    /// One system call sends both messages in place of two.
+    /// Keeps a short answer if the next task has arrived: one system call then sends both.
     fn send_answer(&self, parts: &[&[u8]]) -> io::Result<()> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         let is_last = || self.requests.with_queue(|queue| queue.is_empty());
@@ -198,7 +201,7 @@ impl Remote for Connection {
         if let Some(request) = self.requests.try_next(RequestQueue::pop) {
             return Ok(request);
         }
-        // The request for which an answer was kept may have been recalled.
+        // An answer may have been kept for the `Started` of a task that was recalled since.
         self.send(&[])?;
         let receive = |wait| self.receive(wait);
         Ok(self.requests.next(RequestQueue::pop, receive))
@@ -253,7 +256,7 @@ mod tests {
         }
     }
 
-    /// The initializer may have come with the first message.
+    /// The initializer may have arrived together with the first message.
     #[test]
     fn messages_that_have_come_with_the_first_one_need_no_others() {
         let (_parents, workers) = pair().unwrap();
@@ -280,7 +283,7 @@ mod tests {
         connection.send(&[b"start"]).unwrap();
         let count = parents.receive_now(&mut into).unwrap();
         assert_eq!(&into[..count], b"answer!start");
-        // No task is there to come with.
+        // No other task has arrived, so the answer is sent at once.
         connection.send_answer(&[b"last"]).unwrap();
         let count = parents.receive_now(&mut into).unwrap();
         assert_eq!(&into[..count], b"last");
@@ -292,7 +295,7 @@ mod tests {
         let connection = Connection::new(Channel::new(workers));
         connection.on_message(task(2));
         connection.send_answer(&[b"answer"]).unwrap();
-        // The task for which the answer was kept goes back.
+        // The parent recalls the task for which the answer was kept.
         let recall = || Frame {
             kind: Kind::Recall,
             ..task(2)

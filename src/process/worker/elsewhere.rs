@@ -1,9 +1,10 @@
 //! The start of a worker that a command such as `ssh` has started.
 //!
-//! The descriptors 0 and 1 of the process are the connection to the parent, and descriptor 2
-//! is the command's error output. Nothing else is known: the parent process of this process
-//! may be a login shell or the daemon of a batch system, and the environment is theirs. So
-//! the parent's first message brings the variables and the folder of the tasks.
+//! The descriptors 0 and 1 of the process are the connection to the parent, and descriptor
+//! 2 is the command's error output. The process knows nothing else about the pool. It was
+//! started by a login shell, for example, or by the daemon of a batch system, and has the
+//! environment of that program. So the pool's first message brings the variables and the
+//! folder for the tasks.
 //!
 //! The worker first moves the connection to other descriptors, so that what a task prints
 //! goes to the error output and not between the messages. Then it sends the greeting, which
@@ -57,7 +58,8 @@ pub(super) fn run() -> ! {
     }
     signals::ignore_interrupts();
     watch_panics();
-    // This is no refusal, because the host may have enough memory for the next worker.
+    // The worker sends no refusal, because the host may have enough memory for the next
+    // worker.
     let origin = Origin::new()
         .unwrap_or_else(|error| lost(&format!("it cannot watch for forks ({error}); free memory")));
     let host = current_process::host();
@@ -112,7 +114,7 @@ fn receive_hello(connection: &Connection, bytes: &mut Assembler) -> Hello {
     }
 }
 
-/// Makes the process what the parent's settings say.
+/// Applies the parent's settings to this process.
 fn apply(elsewhere: &Elsewhere) -> Result<(), String> {
     if let Some(folder) = &elsewhere.folder {
         set_current_dir(folder).map_err(|error| {

@@ -23,9 +23,9 @@ pub(super) fn end_saying(code: ExitCode, why: &str) -> ! {
 }
 
 /// Ends the process after one end of the channel was closed. Either the parent has closed
-/// its end or has ended, or a task has closed the worker's end. `parent` is `None` if the
-/// parent is not the parent process of this one. Then the worker checks for itself that its
-/// own end is open.
+/// its end or has ended, or a task has closed the worker's end. `parent` is `None` if a
+/// command or MPI has started this process. Then the exit code is 0, because the worker
+/// cannot see if the parent lives.
 pub(super) fn end_with_channel(parent: Option<&Parent>) -> ! {
     if parent.is_some_and(Parent::lives) {
         // The worker prints no message, because the parent may be about to end.

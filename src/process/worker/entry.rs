@@ -27,11 +27,12 @@
 //! | refused | says `elsewhere` | any, or no socket | exits with a message, if a check fails |
 //! | elsewhere | says `elsewhere` | any, or no socket | becomes a worker in [`init`] |
 //!
-//! A command such as `ssh` starts a process with the role *elsewhere* (`elsewhere.rs`). This
-//! process cannot know its parent. So it becomes a worker only in a program that calls
+//! A command such as `ssh` starts a process with the role *elsewhere* (`elsewhere.rs`).
+//! This process cannot know its parent. So it becomes a worker only in a program that calls
 //! [`init`], and it checks only its own rights, the loader, and that descriptor 0 is no
-//! terminal. The marker is a variable and not an argument, because many programs pass
-//! arguments on that a stranger has chosen, and few pass on variables.
+//! terminal. The marker is an environment variable and not an argument, because many
+//! programs pass on arguments that a stranger has chosen, and few programs pass on such
+//! variables.
 //!
 //! There are four *checks*. This process has no more rights than its caller (setuid,
 //! capabilities). The parent runs as the same user as this process. The user did not start
@@ -54,9 +55,9 @@
 //! [`entry_point`] before it starts workers, and this call ends the process with a message.
 //! So a process that was started as a worker never starts another process that runs `main`.
 //!
-//! A process that a launcher's command has started runs `main` as usual if it is a program
-//! that never calls [`init`]. A pool has launchers only in a program that has called `init`,
-//! so this can only be another program.
+//! A process that a launcher's command has started runs `main` as usual if its program
+//! never calls [`init`]. Only a program that has called `init` can have a pool with
+//! launchers, so the process then runs another program than the pool does.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -85,8 +86,8 @@ impl fmt::Display for NoEntryPoint {
     }
 }
 
-/// Returns the entry at which the workers of this process become workers. A pool must call
-/// this function before it starts workers.
+/// Returns the entry at which the processes that this process starts become workers. A pool
+/// must call this function before it starts workers.
 ///
 /// Ends the process with a message if the process was started as a worker but has not
 /// become a worker.
@@ -232,8 +233,8 @@ static IS_WORKER: AtomicBool = AtomicBool::new(false);
 enum StartupRole {
     Program,
     AsWorker(EntryPoint, Parent),
-    /// A command such as `ssh` has started this process as a worker. The text is the reason
-    /// why the process cannot become a worker.
+    /// A command such as `ssh` has started this process as a worker. The text, if there is
+    /// one, says why the process cannot become a worker.
     Elsewhere(Option<&'static str>),
     Rejected,
 }

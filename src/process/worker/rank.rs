@@ -1,9 +1,9 @@
 //! [`run`]: the workers in a rank of an MPI job, one after the other.
 //!
-//! The main thread of the rank, which has started MPI, runs the tasks. It looks for messages
-//! before each task and while it waits for one. A second thread, the *helper*, looks for them
-//! during a task that takes long, so that the parent gets other tasks back
-//! (`parent/sent_ahead.rs`). The helper sleeps while no task runs.
+//! The main thread of the rank, which has started MPI, runs the tasks. It looks for
+//! messages before each task and while it waits for a task. A second thread, the *helper*,
+//! looks for messages during a long task, so that the parent can recall the tasks that wait
+//! behind it (`parent/sent_ahead.rs`). The helper sleeps while no task runs.
 
 use std::io;
 use std::thread::{self, JoinHandle, sleep, yield_now};
@@ -32,10 +32,11 @@ use crate::worker::{PoolKind, Worker};
 /// The number of the rank that submits the tasks.
 const PARENT: usize = 0;
 
-/// The shortest time between two looks of the helper.
+/// The shortest time between two rounds of the helper.
 const HELPER_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The number of looks without a long task after which the helper sleeps until a task begins.
+/// The number of rounds in a row in which no task runs, after which the helper sleeps until
+/// a task begins.
 const HELPER_LOOKS: u32 = 20;
 
 /// The stack size of the helper, in bytes. This size is enough to run a signal handler.
@@ -44,7 +45,7 @@ const HELPER_STACK: usize = 256 << 10;
 /// Runs the workers of this rank, one for each pool that takes the rank, until rank 0 ends the
 /// job. Then ends the process.
 pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
-    // An error only means that pauses are longer.
+    // If the call fails, the pauses are longer, which does no harm.
     let _ = current_process::use_short_timer_slack();
     watch_panics();
     // The connection is leaked, because two threads use it until the process ends.
@@ -61,10 +62,11 @@ pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
     }
 }
 
-/// Runs the worker of one pool, and says that it has left the pool.
+/// Runs the worker of one pool, and reports when the worker has left the pool.
 ///
-/// The last message of the pool is `Exit`. Whatever the reason is for which the worker leaves,
-/// it waits for this message: otherwise it would take a message for the next pool's.
+/// The last message of a pool is `Exit`. A worker that leaves for another reason waits for
+/// this message too. Otherwise the rank would take a late message of this pool for a
+/// message of the next pool.
 fn work(connection: &'static RankConnection, hello: &Hello) {
     let left = match prepare(connection, hello) {
         Ok(task_thread) => task_thread.serve(),
@@ -118,7 +120,7 @@ fn task_thread(connection: &'static RankConnection, hello: &Hello, origin: Origi
 struct RankConnection {
     mpi: &'static Mpi,
     arrived: Mutex<Arrived>,
-    /// The answers that go with the next message.
+    /// The answers that will be sent together with the next message.
     kept: Mutex<Vec<u8>>,
     progress: Mutex<TaskProgress>,
     changed: Condvar,
@@ -133,7 +135,7 @@ struct Arrived {
 /// The helper's view of the task thread.
 #[derive(Default)]
 struct TaskProgress {
-    /// The number of tasks that were begun.
+    /// The number of tasks that have begun.
     begun: u64,
     is_running: bool,
     helper_sleeps: bool,
@@ -194,7 +196,7 @@ impl RankConnection {
         let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
         match self.mpi.receive_now(PARENT, spare) {
             Ok(0) => lost("rank 0 has left the job before this rank"),
-            // There is no other error than that nothing has arrived.
+            // The only possible error says that nothing has arrived.
             received => received.ok(),
         }
     }
@@ -212,12 +214,12 @@ impl RankConnection {
         self.changed.notify_one();
         let helper = self.helper.lock().take();
         if let Some(helper) = helper {
-            // An error means that the helper has panicked, and it is over all the same.
+            // An error means that the helper has panicked, and so has ended too.
             let _ = helper.join();
         }
     }
 
-    /// Looks for messages during tasks that take long, until the connection is left.
+    /// Looks for messages during long tasks, until the worker leaves its pool.
     fn help(&self) {
         let mut last = 0;
         let mut idle = 0;
@@ -251,7 +253,7 @@ impl RankConnection {
         }
     }
 
-    /// Takes what was kept, with the parts of a message behind it, and sends it.
+    /// Sends the kept answers, and the parts of a message behind them.
     fn send_with_kept(&self, parts: &[&[u8]]) {
         let mut kept = self.kept.lock();
         let kept_and_parts: Vec<&[u8]> = [&kept[..]]
@@ -266,7 +268,7 @@ impl RankConnection {
 impl Remote for RankConnection {
     fn send(&self, parts: &[&[u8]]) -> io::Result<()> {
         self.send_with_kept(parts);
-        // A long answer is sent piece by piece, inside of calls.
+        // MPI sends a long answer piece by piece, and only inside of calls to MPI.
         while !self.mpi.has_room(PARENT) {
             self.mpi.progress();
             yield_now();
@@ -290,7 +292,7 @@ impl Remote for RankConnection {
         if let Some(request) = request {
             return Ok(request);
         }
-        // The request for which an answer was kept may have been recalled.
+        // An answer may have been kept for the `Started` of a task that was recalled since.
         self.send_with_kept(&[]);
         Ok(self.wait_for_request())
     }

@@ -13,8 +13,8 @@ pub(super) trait Remote: Sync {
     /// Returns the errors of the connection.
     fn send(&self, parts: &[&[u8]]) -> io::Result<()>;
 
-    /// Sends the parts of an answer, together with the start of the next task if that has
-    /// arrived already.
+    /// Sends the parts of an answer. If the next task has arrived already, the answer may
+    /// be kept and sent together with the `Started` of that task.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ pub(super) trait Remote: Sync {
     ///
     /// # Errors
     ///
-    /// Returns the errors of the connection, for an answer that was kept.
+    /// Returns the errors of the connection if a kept answer cannot be sent.
     fn next(&self) -> io::Result<Frame>;
 
     /// Records that the task thread begins a task.

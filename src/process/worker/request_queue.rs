@@ -1,10 +1,10 @@
-//! [`RequestQueue`]: the messages that the parent has sent ahead of the task thread.
+//! [`RequestQueue`]: the requests that have arrived, until the task thread takes them.
 
 use std::collections::VecDeque;
 
 use crate::process::wire::frame::{Frame, HEADER, Kind, bare};
 
-/// The requests that the task thread has not taken.
+/// The requests that the task thread has not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct RequestQueue(VecDeque<Frame>);
 
@@ -18,9 +18,10 @@ impl RequestQueue {
         self.0.pop_front()
     }
 
-    /// Handles a message. Returns the reply to `Ping`, and that to `Recall` if the task thread
-    /// has not taken the task: otherwise the task's `Started` is the reply. All other messages
-    /// wait for the task thread.
+    /// Handles a message. Returns the reply to a `Ping`. A `Recall` removes its task from
+    /// the queue, and gets a reply only if the task thread has not taken the task before:
+    /// otherwise the task's `Started` is the reply. All other messages wait for the task
+    /// thread.
     pub(super) fn sort_in(&mut self, frame: Frame) -> Option<[u8; HEADER]> {
         match frame.kind {
             Kind::Ping => Some(bare(Kind::Pong, frame.task)),
@@ -35,7 +36,8 @@ impl RequestQueue {
         }
     }
 
-    /// Takes a task out of the queue. Returns `false` if the task thread has taken it before.
+    /// Removes a task from the queue. Returns `false` if the task thread has already taken
+    /// it.
     fn take_back(&mut self, task: u64) -> bool {
         let is_it = |request: &Frame| request.kind == Kind::Task && request.task == task;
         let at = self.0.iter().position(is_it);

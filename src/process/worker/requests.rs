@@ -9,33 +9,36 @@ use crate::process::wire::message::Request;
 use crate::sys::parent::Parent;
 use crate::sys::spin::is_elsewhere;
 
-/// The way from the parent.
+/// The connection by which a worker receives from its parent.
 #[expect(clippy::large_enum_variant, reason = "a worker has one of them")]
 pub(super) enum Input {
-    /// The transport that the parent has made, and the bytes that have arrived through it.
+    /// The transport of a worker that the parent process has started, and the bytes that
+    /// have arrived.
     Direct(WorkerReceiver, Assembler),
-    /// The connection to a parent that has not started this process.
+    /// The connection of a worker that a command or MPI has started.
     Elsewhere(&'static dyn Remote),
 }
 
 /// The receiving side of a worker.
 pub(super) struct Requests {
-    /// The parent, or `None` if a command has started this process.
+    /// The parent, or `None` if a command or MPI has started this process.
     parent: Option<&'static Parent>,
     input: Input,
     /// The bytes of the offer that the worker has taken last.
     call: Vec<u8>,
     pub(super) takes_offers: bool,
-    /// `true` if the parent is about to kill this process.
+    /// `true` between `Hold` and `Release`, when the parent may be about to kill this
+    /// process.
     pub(super) is_held: bool,
-    /// The number of the CPU on which the last request was sent, plus one, or 0.
+    /// The number of the CPU on which the last request was sent, plus one, or 0 if unknown.
     cpu: u32,
 }
 
 /// A request from the parent.
 pub(super) struct Received {
     pub(super) request: Request,
-    /// The number of the offer, if the request was an offer to all workers.
+    /// The number of the offer, or `None` if the parent has sent the request to this worker
+    /// alone.
     pub(super) offer: Option<u64>,
 }
 
@@ -67,7 +70,7 @@ impl Requests {
                 self.cpu = bytes.cpu();
                 return Some(Received::of(frame, None));
             }
-            // The rest of a message is on its way.
+            // While a message is incomplete, its rest is on its way.
             let is_inside = !bytes.is_between_frames();
             let spins = is_inside || is_elsewhere(self.cpu);
             let spare_buffer = bytes.spare_buffer().unwrap_or_else(end_at_error);

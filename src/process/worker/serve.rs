@@ -1,11 +1,12 @@
 //! The main loop of a worker process. The worker reads requests from the channel and
 //! answers them, until the parent sends `Exit` or ends.
 //!
-//! A worker has three threads. The main thread reads `Hello`, and starts the other two
-//! threads. The *task thread* has the worker's name and a large stack, and runs one task at
-//! a time. The *watcher* waits for the parent to end, and the main thread waits for the
-//! task thread to end. When the wait of the watcher or of the main thread is over, that
-//! thread ends the process at once, whatever the other threads do.
+//! A worker that its parent process has started has three threads. The main thread reads
+//! `Hello`, and starts the other two threads. The *task thread* has the worker's name and a
+//! large stack, and runs one task at a time. The *watcher* waits for the parent to end, and
+//! the main thread waits for the task thread to end. When the wait of the watcher or of the
+//! main thread is over, that thread ends the process at once, whatever the other threads
+//! do.
 //!
 //! A task may damage its own process: it may close descriptors, lower limits, or end
 //! threads. So the worker checks before each use of the channel that the descriptor still
@@ -53,7 +54,7 @@ static TASK_THREAD: Life = Life::new();
 /// Everything that the task thread needs.
 pub(super) struct TaskThread {
     pub(super) entry_point: EntryPoint,
-    /// The parent, or `None` if a command has started this process.
+    /// The parent, or `None` if a command or MPI has started this process.
     pub(super) parent: Option<&'static Parent>,
     pub(super) answers: Answers,
     pub(super) requests: Requests,
@@ -63,7 +64,7 @@ pub(super) struct TaskThread {
     pub(super) takes_offers: bool,
 }
 
-/// Runs a worker process to its end. The parent process of this process has started it.
+/// Runs a worker that its parent process has started, until this process ends.
 pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if !parent.die_with_parent() {
         current_process::end_now(0);
@@ -164,12 +165,13 @@ impl TaskThread {
                 end(entry_point)
             }
         };
-        // The watcher comes second, because the parent waits for the task thread.
+        // The watcher is second, because the parent waits for a message of the task thread.
         let watcher = thread::Builder::new().name(name.to_owned());
         let threads = thread.spawn(serves).and_then(|_| {
             let watcher = watcher.stack_size(stack_size).spawn(watches);
             watcher.map(|_| {
-                // An error means that the task thread has ended, and this thread sees that.
+                // An error means that the task thread has ended, which this thread notices
+                // below.
                 let _ = is_watched.send(());
             })
         });
@@ -272,25 +274,26 @@ impl TaskThread {
                     answers.output.begin(task);
                     let mut started = bare(Kind::Started, task);
                     set_cpu(&mut started, current_process::cpu());
-                    // A task before may have closed the socket. The parent reads the message
-                    // all the same, at the latest when the answer ends this worker.
+                    // An error is ignored, because an earlier task may have closed the
+                    // socket. With shared memory the parent still reads the message, at the
+                    // latest when this worker ends because it cannot send the answer.
                     let _ = answers.output.send(&[&started]);
                     let (_, took) = answers.answer(task, work);
                     if !answers.output.is_left_open(took) {
-                        // The worker must not begin another task. The parent would learn its
-                        // start too late for a time limit, and a long answer could not wait
-                        // for room.
+                        // The worker must not begin another task. The parent would learn of
+                        // that task's start too late for a time limit, and the worker could
+                        // not wait for room for a long answer.
                         end_without_descriptor();
                     }
                     requests.takes_offers = self.takes_offers;
                 }
                 Request::LongTask(task) => {
                     answers.send(&[&bare(Kind::Fetch, task)]);
-                    // The call of this task comes next.
+                    // The parent sends the call of this task next.
                     requests.takes_offers = false;
                 }
                 Request::Initialize(work) => {
-                    // The initializer has the number of no task.
+                    // The number 0 says that the initializer is no task.
                     answers.output.begin(0);
                     if answers.answer(0, work).0 == Some(Kind::InitializeFailed) {
                         answers.send(&[]);
@@ -301,11 +304,11 @@ impl TaskThread {
                 Request::Hold => requests.is_held = true,
                 Request::Release => requests.is_held = false,
                 Request::Exit => {
-                    // An answer may wait for the next message.
+                    // An answer may have been kept for the next message, and is sent now.
                     answers.send(&[]);
                     return Left::WhenTold;
                 }
-                // The reader of a `Connection` answers these.
+                // A `RequestQueue` handles these messages in the workers that may get them.
                 Request::Ping | Request::Recall(_) => {
                     lost("its parent sent a message for another kind of worker")
                 }

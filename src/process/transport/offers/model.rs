@@ -65,7 +65,7 @@ fn each_offer_is_taken_or_recalled_and_only_once() {
     });
 }
 
-/// The only slot is used again after the worker has said that it has the call.
+/// The only slot is used again after the worker has reported that it has copied the call.
 #[test]
 fn a_slot_is_used_again_only_when_its_call_was_copied() {
     loom::model(|| {
@@ -76,14 +76,14 @@ fn a_slot_is_used_again_only_when_its_call_was_copied() {
             thread::spawn(move || {
                 let mut worker = Taker::new(&calls[..], &statuses[..], KEY, code(1));
                 let first = take(&mut worker);
-                // ORDERING: as the store of the mark of the worker's message in its ring.
+                // ORDERING: like the store of the mark of the worker's message in its ring.
                 said[0].store(u64::from(first.is_some()), Ordering::Release);
                 [first, take(&mut worker)]
             })
         };
         let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         parent.offer(b"a", 0);
-        // ORDERING: as the load of the mark.
+        // ORDERING: like the load of the mark.
         if said[0].load(Ordering::Acquire) == 1 || parent.recall(0) {
             parent.offer(b"b", 0);
         }
@@ -134,17 +134,17 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
                 if take(&mut worker).is_none() {
                     return false;
                 }
-                // ORDERING: as `Rings::take`.
+                // ORDERING: like the store in `Rings::take`.
                 taken[0].store(1, Ordering::Relaxed);
                 worker.is_still_taken(0)
             })
         };
-        // `Offers::revoke` says why this is no store.
+        // `Offers::revoke` says why this is a swap and no store.
         statuses[0].swap(12345, Ordering::Relaxed);
         let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         parent.next = 1;
         parent.revoke(0);
-        // ORDERING: as `Rings::taken`.
+        // ORDERING: like the load in `Rings::taken`.
         let goes_elsewhere = taken[0].load(Ordering::Relaxed) == 0;
         let begins = worker.join().expect("no panic");
         assert!(!(begins && goes_elsewhere));

@@ -88,8 +88,8 @@ impl Connection {
     }
 }
 
-/// The first request ends only when a message behind it was received, and the next one comes
-/// only then.
+/// The first request ends only when the recall behind it was received, and only then is the
+/// next request sent.
 #[test]
 fn a_message_is_received_while_a_request_runs_and_no_wake_up_is_lost() {
     loom::model(|| {
@@ -102,7 +102,8 @@ fn a_message_is_received_while_a_request_runs_and_no_wake_up_is_lost() {
                 connection.wait_for_recall();
                 connection.send(2);
                 assert_eq!(connection.next(), 2);
-                // ORDERING: the reader sees it sooner or later.
+                // ORDERING: `Relaxed` is enough, because the reader may see the store at
+                // any later time.
                 is_over.store(true, Ordering::Relaxed);
                 connection.close();
             })

@@ -1,9 +1,9 @@
 //! The driver of the fuzz target `ring`: one process that holds both ends of a ring, and
 //! overwrites words of the ring as the other process might do by mistake.
 //!
-//! Whatever is overwritten, the received bytes are the sent bytes, in order, and nothing
-//! panics. As long as nothing is overwritten, there is also no error, each byte arrives, and
-//! no wake-up is lost.
+//! The driver checks that, whatever is overwritten, the received bytes are the sent bytes,
+//! in order, and nothing panics. As long as nothing is overwritten, there is also no error,
+//! each byte arrives, and no wake-up is lost.
 
 use std::cell::Cell;
 
@@ -48,7 +48,8 @@ impl Change {
 /// change while one of the two ends is at work.
 struct Words {
     words: Vec<AtomicU64>,
-    /// The number of accesses before the change, the word and its new value.
+    /// The next change: the number of accesses before it, the index of the word, and the
+    /// new value.
     change: Cell<Option<(u8, usize, Change)>>,
 }
 
@@ -87,17 +88,17 @@ struct Driver<'w> {
     words: &'w Words,
     sender: Sender<Shared<'w>>,
     receiver: Receiver<Shared<'w>>,
-    /// The number of bytes that were sent. After an error of the sender, they are the bytes
-    /// that it may have sent.
+    /// The number of bytes that were sent. After an error of the sender, the bytes that it
+    /// may have sent count too.
     sent: usize,
     received: usize,
     sender_has_failed: bool,
     /// `true` as long as no word was overwritten.
     is_clean: bool,
-    /// The flag with which each side has gone to sleep.
+    /// The flag with which the receiver sleeps, or `None` if the receiver is awake.
     receiver_sleeps: Option<u64>,
     sender_sleeps: bool,
-    /// The words as they were before they were overwritten.
+    /// The indices and former values of the overwritten words.
     before: Vec<(usize, u64)>,
     stream: Vec<u8>,
 }
@@ -201,7 +202,7 @@ impl Driver<'_> {
         assert_eq!(is_asleep, self.receiver_sleeps == Some(ASLEEP));
     }
 
-    /// Returns a word, most often one that is read or written soon.
+    /// Returns the index of a word, most often of a word that is read or written soon.
     fn choose(&self, input: &mut Input<'_>) -> usize {
         let sends = self.sender.memory.index(self.sender.position);
         let next = &self.receiver.next;
@@ -231,7 +232,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Gives the overwritten words their former values, of which some are out of date.
+    /// Gives the overwritten words their former values. Some of these values are out of
+    /// date.
     fn restore(&mut self) {
         for (at, before) in self.before.drain(..).rev() {
             self.words.words[at].store(before, Ordering::Relaxed);

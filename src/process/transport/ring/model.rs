@@ -85,9 +85,8 @@ fn two_messages_through_one_line_arrive_and_no_wake_up_is_lost() {
     });
 }
 
-/// The process of the sender ends after any of its steps, which the model plays by leaving
-/// out the wake-up. The end of the process rings the bell, as the end of a process closes
-/// its socket.
+/// The process of the sender ends before it wakes the receiver. Instead the end of the
+/// process rings the bell, as the end of a real process closes its socket.
 #[test]
 fn a_record_of_a_process_that_has_ended_is_whole_or_absent() {
     loom::model(|| {

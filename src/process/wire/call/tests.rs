@@ -315,7 +315,7 @@ fn a_long_vector_that_a_custom_type_reads_is_decoded_from_a_copy() {
     let Encoded { bytes, numbers } = out;
     let wrapped: Wrapped = codec::decode_moved(&bytes, numbers).unwrap();
     assert_eq!(wrapped, Wrapped(vec![7; 20_000]));
-    // The count does not fit the bytes, or the numbers are of another kind.
+    // The part in front of the numbers is cut off, or the numbers have another type.
     let numbers = || Some(Box::new(Numbers::from_vec(vec![7_u32; 20_000])));
     for cut in 0..bytes.len() {
         assert!(codec::decode_moved::<Vec<u32>>(&bytes[..cut], numbers()).is_err());

@@ -92,7 +92,8 @@ macro_rules! numbers {
         pub(super) fn into_numbers<T>(value: T) -> Result<(u8, usize, Numbers), T> {
             $(if typeid::of::<T>() == typeid::of::<Vec<$number>>() {
                 let mut vector = moved::<T, Vec<$number>>(value);
-                // The memory is kept until the task begins, or the value is dropped.
+                // Unused capacity would be kept until the task begins, or the value is
+                // dropped.
                 if vector.capacity() / 2 > vector.len() {
                     vector.shrink_to_fit();
                 }
@@ -144,7 +145,7 @@ fn downcast<T: ?Sized, U>(value: &T) -> Option<&U> {
         .then(|| unsafe { &*std::ptr::from_ref(value).cast::<U>() })
 }
 
-/// Converts a value into the same type, which has another name.
+/// Converts a value of type `T` into the type `U`, which must be the same type.
 ///
 /// # Panics
 ///

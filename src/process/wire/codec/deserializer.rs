@@ -4,9 +4,10 @@
 //! An integer may be read as an integer of another width. serde's visitor checks that the
 //! integer's value fits. A sequence, a tuple or a packed list may be read as any of these
 //! three if the number of elements is the same. Text may be read as bytes, and bytes as
-//! text. A struct must be read with the names of the written fields, in the same order.
-//! Every other difference is an error. The reader also returns an error if a visitor does
-//! not read all parts, or asks for more parts than were written.
+//! text. A char may be read as text, and text as a char. An `f32` may be read as an `f64`.
+//! A struct must be read with the names of the written fields, in the same order. Every
+//! other difference is an error. The reader also returns an error if a visitor does not
+//! read all parts, or asks for more parts than were written.
 
 use std::ptr;
 

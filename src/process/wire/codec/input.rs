@@ -37,8 +37,8 @@ pub(super) struct Reader<'de> {
     /// `true` if a struct was written with fewer fields than the reading type has names.
     /// Some of these names may be aliases of one field.
     pub(super) is_ambiguous: bool,
-    /// `true` if the reader reads a struct that was written with fewer fields by name and
-    /// not by position.
+    /// `true` if the reader reads the fields of such an ambiguous struct by their names,
+    /// and not by position.
     pub(super) by_name: bool,
     /// The size in bytes of the largest type whose reading has begun so far. The size of a
     /// type includes no value behind a `Box` or in a `Vec`. The type of such a value counts
@@ -107,8 +107,8 @@ impl<'de> Reader<'de> {
         if read.is_err() {
             self.has_failed = true;
         } else if self.rest.len() == before {
-            // The writer writes at least one byte for each value. A list that goes on with
-            // such values could have any length.
+            // The writer writes at least one byte for each value. A list of values of which
+            // nothing is read could claim any length.
             return Err(self.fail("its `Deserialize` reads nothing of a part that was written"));
         }
         read

@@ -15,7 +15,7 @@
 //! | `block` | vectors of numbers, copied as they are |
 //! | `depth` | more stack for deep values |
 //! | `plain` | the types that need no user code |
-//! | `refusal` | the texts of what cannot be written or read |
+//! | `refusal` | the error texts of values that cannot be written or read |
 
 mod block;
 mod depth;
@@ -88,8 +88,8 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
     })
 }
 
-/// The size of a vector, in bytes, from which on [`keep`] takes its memory. Copying a
-/// shorter vector takes less time than the messages that a long call needs.
+/// The size of a vector, in bytes, from which on [`keep`] moves the vector. Copying a
+/// shorter vector takes less time than the additional messages that a long call needs.
 const LONG: usize = 64 << 10;
 
 /// Moves a long vector of primitive numbers into the encoding, without a copy. Returns any
@@ -108,7 +108,7 @@ pub(crate) fn keep<T>(value: T, out: &mut Encoded) -> Option<T> {
     }
 }
 
-/// Appends what stands in front of the numbers in the encoding of a vector of numbers.
+/// Appends the bytes that stand in front of the numbers in the encoding of a vector.
 fn put_head(tag: u8, count: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, tag::PACKED, tag]);
     put_length(out, count);

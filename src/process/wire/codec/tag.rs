@@ -1,7 +1,7 @@
 //! The tags: a tag is a byte that names the serde call that wrote the following bytes.
 //!
-//! All numbers are in the processor's byte order, because the writer and the reader run on
-//! the same machine.
+//! All numbers are in the processor's byte order, because the writer and the reader run the
+//! same build of the program.
 //!
 //! ```text
 //! UNIT NONE FALSE TRUE

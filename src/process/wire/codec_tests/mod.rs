@@ -675,7 +675,8 @@ fn no_block_makes_it_allocate_what_it_claims() {
 }
 
 /// A bool is only a tag, and the elements of a packed list have no tags. So a few bytes
-/// could claim a list of any length, which was read until there was no memory.
+/// could claim a list of any length, which the decoder once read until there was no memory
+/// left.
 #[test]
 fn a_list_whose_elements_take_no_bytes_is_not_read_to_its_end() {
     thread_local! {

@@ -296,7 +296,7 @@ fn a_worker_is_a_worker() {
     assert_eq!(current, (3, "spoken_3".to_owned(), "processes".to_owned()));
     let thread = worker.value(|()| thread::current().name().map(str::to_owned), ());
     assert_eq!(thread.as_deref(), Some("spoken_3"));
-    // The worker process could make a process pool of its own.
+    // The worker process can make a process pool of its own.
     assert!(worker.value(|()| entry_point() == Ok(EntryPoint::Hook), ()));
     let marked = worker.value(|name: String| std::env::var(name).is_ok(), {
         let (name, _) = marker(EntryPoint::Hook);
@@ -305,9 +305,9 @@ fn a_worker_is_a_worker() {
     assert!(!marked, "tasks would hand the marker on");
 }
 
-/// Rust uses LLVM's linker here. Because of the number in the section's name, LLVM's linker
-/// puts the function `runs` behind the hook. GNU's linker puts `runs` in front of the hook,
-/// and this test then cannot fail.
+/// Because of the number in the section's name, LLVM's linker puts the function `runs`
+/// behind the hook. GNU's linker puts `runs` in front of the hook, and then this test
+/// cannot fail.
 #[test]
 fn what_runs_before_main_has_run_before_tasks() {
     use std::sync::atomic::{AtomicUsize, Ordering};
