@@ -1,9 +1,9 @@
-//! [`PoolByHand`] and [`WorkerByHand`]: a pool and workers of which a test makes each step
-//! itself, one after the other, so that each race has a known order.
+//! [`PoolByHand`] and [`WorkerByHand`]: a pool and workers whose steps a test takes itself,
+//! one after the other, so that each race has a known order.
 //!
-//! The pool has no supervisor: it reads messages, looks at the offers and handles the end
-//! of a worker when the test says so. The process of a worker only waits. The test holds
-//! the worker's end of the transport, and no call waits for a message.
+//! The pool has no supervisor. The test makes the pool read messages, look at the offers,
+//! and handle the end of a worker. The process of a worker only sleeps: the test holds the
+//! worker's end of the transport. No call waits for a message.
 
 use std::array;
 use std::io::ErrorKind;
@@ -35,7 +35,7 @@ use crate::sys::channel::{self, Channel};
 /// The time that a test waits for the end of a task or of a process.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A word that a task writes by mistake.
+/// A word with which a test overwrites shared memory, as a task may do by mistake.
 const NONSENSE: u64 = 0x5ca1_ab1e;
 
 /// Returns a pool that starts no thread and no worker before a task is submitted.
@@ -59,7 +59,7 @@ pub(super) fn pool_without_threads(transport: Transport, max_workers: usize) -> 
     pool.unwrap()
 }
 
-/// Returns a process that only waits, as the process of a worker.
+/// Starts a process that only sleeps, in place of the process of a worker.
 pub(super) fn waiting_process() -> Process {
     Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap()
 }
@@ -141,7 +141,7 @@ impl PoolByHand {
         self.submit_call(0, None)
     }
 
-    /// Submits a task with a call of so many bytes.
+    /// Submits a task whose call has this number of bytes behind its header.
     pub(super) fn submit_call(&self, bytes: usize, time_limit: Option<Duration>) -> Task {
         let settings = TaskSettings {
             time_limit,
@@ -166,17 +166,17 @@ impl PoolByHand {
         f(&mut self.pool.lock())
     }
 
-    /// Reads what a worker has said.
+    /// Makes the pool read a worker's messages.
     pub(super) fn read(&self, worker: &WorkerByHand) {
         self.with(|state| self.pool.read_replies(state, worker.number));
     }
 
-    /// Looks at the offers.
+    /// Makes the pool look at the statuses of its offers.
     pub(super) fn scan(&self) {
         self.with(|state| self.pool.assign_taken(state));
     }
 
-    /// Handles the end of a worker's process, which is killed if the pool has not done it.
+    /// Kills a worker's process if it still runs, and makes the pool handle its end.
     pub(super) fn end(&self, worker: &WorkerByHand) {
         let mut state = self.pool.lock();
         let end = wait_for_end(&state.workers[&worker.number].process);
@@ -260,7 +260,7 @@ impl Drop for PoolByHand {
     }
 }
 
-/// The worker's side of the transport, with the steps of `worker/serve.rs`.
+/// The worker's side of the transport, with methods for the steps of `worker/serve.rs`.
 pub(super) struct WorkerByHand {
     pub(super) number: usize,
     sender: WorkerSender,
@@ -281,7 +281,7 @@ impl WorkerByHand {
         pool: &PoolByHand,
     ) -> Self {
         let socket = UnixStream::from(socket);
-        // A worker that would sleep returns an error instead.
+        // Where a real worker would sleep, a receive then returns an error.
         socket.set_nonblocking(true).unwrap();
         let channel = Box::leak(Box::new(Channel::new(socket.into())));
         let rings = Rings::open(file, rings.key()).unwrap();
@@ -308,8 +308,8 @@ impl WorkerByHand {
         }
     }
 
-    /// Takes the oldest open offer, records it, and returns its number. The worker does not
-    /// look for messages any more after that, and has not said anything.
+    /// Takes the oldest open offer, records it, and returns its number. The worker has not
+    /// looked for messages again after the take, and has sent nothing.
     pub(super) fn take(&mut self) -> Option<u64> {
         match self.receive()? {
             Received::Offer(offer) => Some(offer),
@@ -355,7 +355,7 @@ impl WorkerByHand {
     }
 
     /// Returns the pool's next message to this worker, with the length of its payload, and
-    /// `None` if there is none. The message comes before each offer.
+    /// `None` if there is none. A message comes before any offer.
     pub(super) fn message(&mut self) -> Option<(Kind, u64, usize)> {
         loop {
             if let Some(frame) = self.messages.next().unwrap() {
@@ -368,8 +368,8 @@ impl WorkerByHand {
         }
     }
 
-    /// Makes the worker's record of its last offer as if it had taken `taken` offers: 0 if
-    /// it has taken none, or has not recorded it yet.
+    /// Sets the worker's record of its last offer to the number of an offer plus one, or to
+    /// 0: the worker has taken no offer, or has not recorded it yet.
     pub(super) fn record(&self, taken: u64) {
         self.rings.overwrite_taken(taken);
     }

@@ -3,18 +3,19 @@
 //! Each pool has one collector thread, which starts with the pool's first task. When a task
 //! ends, user code runs: the `Deserialize` of its value, its wakers, its callbacks, and the
 //! `Drop` of a value that no thread takes. The collector's thread and not the supervisor's
-//! thread runs this user code. No other task of the pool becomes done while the collector
-//! runs user code. If user code on the collector's thread waits for a task of the same pool
-//! without a time limit, the wait returns `WouldDeadlock`.
+//! thread runs this user code. While the collector runs user code, another task becomes
+//! done only if a thread waits for it or cancels it. If this user code waits for a task of
+//! the same pool without a time limit, the wait returns `WouldDeadlock`.
 //!
 //! While a callback waits on the collector's thread, the collector handles no events.
-//! Otherwise the user code of unrelated tasks would run while the callback holds its locks.
+//! Otherwise the user code of unrelated tasks would run while the callback may hold locks.
 //!
 //! A thread that waits for a task with a small value decodes the value itself, if the task
 //! has no callback and no waker. The waiting thread thereby saves the wake-up of the
-//! collector, which takes a quarter of the time of a whole task. A small value of a plain
-//! type needs no user code at all: the thread that reads it from the worker also ends the
-//! task, if the task has no callback and no waker, and the collector has nothing to do.
+//! collector, which takes a quarter of the time of a whole task. Decoding a small value of
+//! a plain type runs no user code at all. So the thread that reads such a value from the
+//! worker also ends the task, if the task has no callback and no waker, and if the
+//! collector has no work left.
 
 use std::sync::Arc;
 
@@ -30,10 +31,10 @@ use crate::sync::thread_id;
 
 /// Returns the stack size of the collector's thread, in bytes.
 ///
-/// The codec allocates more stack for a deep value, but user code does not, for example the
-/// `Drop` of a long linked list. A stack overflow in a worker ends only the worker, but a
-/// stack overflow of the collector's thread would end the whole program. A large stack is
-/// cheap, because the system allocates memory only for the used part.
+/// For a deeply nested value the codec allocates more stack, but user code, such as the
+/// `Drop` of a long linked list, does not. A stack overflow in a worker ends only the
+/// worker, but a stack overflow of the collector's thread would end the whole program. A
+/// large stack is cheap, because the system allocates memory only for the used part.
 pub(super) fn stack() -> usize {
     serve::stack().saturating_mul(4)
 }

@@ -1,16 +1,17 @@
-//! Runs the command of a launcher, whose standard input and output become the transport to
-//! the worker that the command starts.
+//! Runs a launcher's command, whose standard input and output become the transport to the
+//! worker that the command starts.
 //!
-//! The command gets one end of a socket pair as both descriptors. Its error output is a pipe
-//! (`error_output.rs`). It runs in a process group of its own, so that Ctrl-C in a terminal
-//! reaches this process alone, which decides what happens to its workers. A kill reaches the
-//! command alone and not its group: `srun` has a child that ends the worker when `srun` is
-//! gone.
+//! The command gets one end of a socket pair as its standard input and as its standard
+//! output. Its error output is a pipe (`error_output.rs`). It runs in a process group of
+//! its own, so that Ctrl-C in a terminal reaches this process alone, which decides what
+//! happens to its workers. The pool kills the command alone and not its process group:
+//! `srun` has a child that ends the worker after `srun` has ended.
 //!
-//! If this process is killed, the command reads end-of-file, passes it on, and ends when its
-//! worker has. While the network is down, a client of another host would wait for that for
-//! long, so the kernel ends a command with a login shell behind it together with this process.
-//! Other commands it does not end: `bwrap` would leave a process behind at its start.
+//! If this process is killed, the command reads end-of-file, passes it on, and ends after
+//! its worker has ended. While the network is down, a command such as `ssh` would wait long
+//! for the worker's end. So the kernel terminates a command that goes through a login shell
+//! when this process ends. The kernel does not terminate other commands: `bwrap` would
+//! leave a process behind if it is still starting.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -30,13 +31,12 @@ use crate::sys::channel;
 use crate::sys::child::terminate_with_parent;
 use crate::sys::shortage::Shortage;
 
-/// Runs the command of a launcher. The command first copies this program to the other side if
-/// `staged` is that program.
+/// Runs the command of a launcher. If `staged` is set, the command first copies this
+/// program file to the other side.
 ///
 /// # Errors
 ///
-/// Returns an error if the command's first word names no program, or if the system lacks a
-/// resource.
+/// Returns an error if the first word names no program, or if the system lacks a resource.
 pub(super) fn start(
     launcher: &Launcher,
     staged: Option<&StagedProgram>,
@@ -90,7 +90,8 @@ fn words_of_program(
     })
 }
 
-/// Returns the path of this program. The builder has checked a path that the user named.
+/// Returns the path of this program. A path that the user has set does not come here: the
+/// builder has checked it.
 fn own_program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
     let bytes = path.as_os_str().as_bytes();
@@ -124,7 +125,8 @@ fn quoted(word: &OsStr) -> OsString {
     let mut quoted = vec![b'\''];
     for byte in bytes {
         match byte {
-            // A quote ends the quoted text, and is escaped outside of it.
+            // A quote cannot be escaped inside quoted text. So the text ends, an escaped
+            // quote follows, and another quoted text begins.
             b'\'' => quoted.extend(br"'\''"),
             byte => quoted.push(*byte),
         }

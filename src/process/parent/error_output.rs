@@ -1,14 +1,14 @@
 //! [`ErrorOutput`]: the error output of a command that has started a worker.
 //!
 //! A thread copies the lines of the command to the error output of this process, where a
-//! user expects what tasks print. The last lines are kept for the error that says why a
-//! worker has ended: `ssh` writes there that a host is unknown.
+//! user expects the output of tasks. The last lines are kept for the error that says why a
+//! worker has ended: for example, `ssh` reports an unknown host in these lines.
 //!
-//! The thread reads with the lock held, and without waiting. So the supervisor can read what
-//! the thread has not read yet at the end of the command, and the thread copies these bytes,
-//! too. The thread ends at the end-of-file. A process that the command left behind may keep
-//! the pipe open, so the thread also ends when the [`ErrorOutput`] is dropped, after it has
-//! copied what is there.
+//! The thread reads the pipe under a lock and without waiting. So at the end of the command
+//! the supervisor can itself read the bytes that the thread has not read yet. The thread
+//! then copies these bytes too. The thread ends at the end-of-file. A process that the
+//! command left behind may keep the pipe open, so the thread also ends when the
+//! [`ErrorOutput`] is dropped, after it has copied the bytes that are there.
 
 use std::io::{self, Read};
 use std::process::ChildStderr;
@@ -24,7 +24,7 @@ use rustix::stdio::stderr;
 use crate::sync::Mutex;
 use crate::sys::wake_fd::WakeFd;
 
-/// The number of bytes that are kept.
+/// The number of bytes at the end of the output that are kept for an error.
 const KEPT: usize = 2048;
 
 /// The largest number of lines in an error.
@@ -33,7 +33,7 @@ const LINES: usize = 4;
 /// The stack size of the thread, in bytes.
 const STACK: usize = 128 << 10;
 
-/// The largest number of bytes of a line that has not ended when they are copied.
+/// The number of bytes above which the thread copies a line before the line has ended.
 const LONGEST_LINE: usize = 8192;
 
 #[derive(Debug)]
@@ -66,8 +66,8 @@ impl ErrorOutput {
     /// Returns an error if the system has no descriptor or no thread left.
     pub(super) fn new(pipe: ChildStderr) -> io::Result<Self> {
         ioctl_fionbio(&pipe, true)?;
-        // Programs that have closed a standard descriptor must not read the command's output
-        // as their input.
+        // The pipe must not get the number of a standard descriptor that this program has
+        // closed: the program would read the command's output as its own input.
         let pipe = ChildStderr::from(fcntl_dupfd_cloexec(&pipe, 3)?);
         let shared = Arc::new(Shared {
             output: Mutex::new(Output::new(pipe)),
@@ -92,8 +92,8 @@ impl ErrorOutput {
         last_lines(&String::from_utf8_lossy(&output.last))
     }
 
-    /// Lets the thread copy what is there, and end. Returns the thread, for which a program
-    /// has to wait before it ends.
+    /// Lets the thread copy the bytes that are there, and end. Returns the thread: the pool
+    /// has to wait for it, because the end of the program would end the thread too early.
     pub(super) fn end(mut self) -> Option<JoinHandle<()>> {
         self.thread.take()
     }
@@ -120,7 +120,7 @@ impl Shared {
             PollFd::new(watched, PollFlags::IN),
             PollFd::new(&self.ended, PollFlags::IN),
         ];
-        // An error means that a signal came, and the pipe is read without waiting.
+        // An error is ignored: a signal has interrupted `poll`. The read does not wait.
         let _ = poll(&mut polled, None);
         let is_ended = !polled[1].revents().is_empty();
         let mut output = self.output.lock();
@@ -140,7 +140,7 @@ fn write_to_stderr(mut bytes: &[u8]) {
         match write(stderr(), bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR) => {}
-            // Another program may have set the flag of the file, for example of a terminal.
+            // Another program may have made the file, such as a terminal, nonblocking.
             Err(Errno::AGAIN) => {
                 let _ = poll(
                     &mut [PollFd::from_borrowed_fd(stderr(), PollFlags::OUT)],
@@ -162,7 +162,7 @@ impl Output {
         }
     }
 
-    /// Reads what has arrived.
+    /// Reads the bytes that have arrived.
     fn read(&mut self) {
         let mut bytes = [0; 4096];
         while !self.is_at_end && self.to_copy.len() < 16 * LONGEST_LINE {

@@ -1,32 +1,35 @@
-//! [`Launched`]: the part of a worker's state that only a worker has which a launcher's
-//! command has started.
+//! [`Launched`]: the part of a worker's state that only a launched worker has: one that a
+//! launcher's command has started.
 //!
 //! # The connection
 //!
-//! The connection may fail without a sign: a cable is pulled out, a host loses its power. So
-//! the pool sends each worker a `Ping` five times in the silence limit, whatever else travels,
-//! and the worker answers each one at once, also while a task runs. If the pool has heard
-//! nothing for the whole limit, the connection is lost. Bytes that the command has taken
-//! count as heard, because a long call keeps a `Ping` behind it from arriving. The limit
-//! counts checks and not only the time ([`Progress`]): if this process was stopped, the
-//! worker gets the remaining checks.
+//! The connection may fail without a sign: a cable is pulled out, a host loses its power.
+//! So the pool sends each launched worker five `Ping`s per silence limit, and the worker
+//! answers each at once, also while a task runs. A `Ping` is left out only while other
+//! bytes wait to be sent. If the pool has received nothing for the whole limit, the
+//! connection is lost. Bytes that the command has accepted also count as a sign of life,
+//! because a `Ping` behind a long call arrives late. The limit counts checks and not only
+//! the time ([`Progress`]): if this process was stopped for a while, the worker still has
+//! its remaining checks.
 //!
-//! The worker ends itself if nothing arrives from the pool for as long (`connection.rs`).
+//! The worker ends itself if the pool is silent for as long (`worker/connection.rs`).
 //!
 //! # What a lost connection leaves open
 //!
-//! A command that passes the bytes on may end with messages of its worker that it has not
-//! passed on. So the pool does not know if a task has begun that it has sent through such a
-//! command, and it never begins such a task again unless the task has retries. If the worker
-//! holds the pool's own socket (`is_direct`), as behind `nice`, no message can be lost.
+//! A command that relays the bytes, such as `ssh`, may end before it has passed on all
+//! messages of its worker. Then the pool does not know if a task that it has sent through
+//! the command has begun. It never begins such a task again unless the task has retries. If
+//! the worker itself holds the other end of the pool's socket (`is_direct`), as behind
+//! `nice`, no message can be lost.
 //!
 //! # The depth
 //!
-//! A worker with a far host has several tasks at once (`sent_ahead.rs`), so that it need not
-//! wait for its next task. Their number is the launcher's setting, or follows from two
-//! measured times: a message and its answer travel for one *trip*, in which the worker could
-//! run so many tasks of the usual length. So tasks that take long compared to a trip are sent
-//! one at a time, as by any other transport.
+//! A worker on a distant host has several tasks at once (`sent_ahead.rs`), so that it need
+//! not wait for its next task. The number of these tasks, the *depth*, is set for the
+//! launcher, or follows from two measured times: the time of a *trip*, in which a message
+//! and its answer travel, and the mean time of a task. The depth is then one more than the
+//! number of tasks that the worker can run during a trip. Tasks that take long compared to
+//! a trip are sent one at a time, as by any other transport.
 //!
 //! # The stages of a start
 //!
@@ -47,22 +50,22 @@ use crate::process::launcher::Launcher;
 pub(super) struct Launched {
     /// The index of the launcher.
     pub(super) launcher: usize,
-    /// The error output of the command. A rank of an MPI job has none of its own.
+    /// The error output of the command. A rank of an MPI job has no command.
     pub(super) errors: Option<ErrorOutput>,
-    /// The pid of the worker on its host, and the name of the host. Empty before `Ready`.
+    /// The pid of the worker on its host, and the host's name: 0 and empty before `Ready`.
     pub(super) pid: u32,
     pub(super) host: String,
     pub(super) stage: StartStage,
-    /// `true` once the pool has closed the connection of a command that still connects.
+    /// `true` if the pool has closed the connection before the program was started.
     pub(super) is_hung_up: bool,
     pub(super) start_limit: Duration,
     silence_limit: Duration,
     silence: Progress,
     next_ping: Instant,
-    /// `true` if no other process passes on the bytes.
+    /// `true` if no other process relays the bytes, or if MPI does, which loses none.
     pub(super) is_direct: bool,
     pub(super) trips: Trips,
-    /// The number of tasks that the worker has at once, if the launcher says it.
+    /// The number of tasks that the worker has at once, if it is set for the launcher.
     in_flight: Option<usize>,
     /// The mean time of the last tasks, or `None` before the first has ended.
     task_time: Option<Duration>,
@@ -71,13 +74,13 @@ pub(super) struct Launched {
 /// The number of pings in the silence limit.
 const PINGS: u32 = 5;
 
-/// The largest number of tasks that a worker has at once if the launcher does not say it.
+/// The largest number of tasks that a worker has at once if the launcher sets none.
 const MOST_IN_FLIGHT: usize = 16;
 
-/// A trip costs so small a part of a long task that no other task is sent ahead for it.
+/// If a task takes longer than this many trips, a trip is too short to send tasks ahead.
 const WORTH: u128 = 8;
 
-/// A new time changes a mean by so much of the difference.
+/// A new time changes a mean by the difference divided by this number.
 const WEIGHT: u32 = 8;
 
 fn mean(before: Option<Duration>, now: Duration) -> Duration {
@@ -101,7 +104,7 @@ impl Trips {
         self.number
     }
 
-    /// Ends the trip with this number.
+    /// Ends the trip with this number, if it is the last one that was begun.
     pub(super) fn end(&mut self, number: u64, now: Instant) {
         let begun = self.begun.take_if(|_| number == self.number);
         if let Some(begun) = begun {
@@ -110,7 +113,7 @@ impl Trips {
     }
 }
 
-/// The action that a silent connection asks for.
+/// The action that the pool takes because of a silent connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Silence {
     None,
@@ -166,8 +169,8 @@ impl Launched {
         self.silence = Progress::within(self.silence_limit, now);
     }
 
-    /// Returns the time limit for a step of the worker that begins now. The connection may
-    /// be down for the silence limit, and the worker learns of the step only after that.
+    /// Returns the time limit for a step of the worker that begins now. It includes the
+    /// silence limit, because the connection may be down for that long.
     pub(super) fn progress_from(&self, now: Instant) -> Progress {
         Progress::within(progress::LIMIT.saturating_add(self.silence_limit), now)
     }
@@ -177,7 +180,7 @@ impl Launched {
         self.silence.next_check().min(self.next_ping)
     }
 
-    /// Checks the connection, which is only silent by mistake once the worker is ready.
+    /// Checks the connection. Silence is an error only once the worker is ready.
     pub(super) fn check(&mut self, now: Instant, is_ready: bool) -> Silence {
         if self.silence.is_given_up_if(now, is_ready) {
             return Silence::Lost;
@@ -263,10 +266,10 @@ mod tests {
             assert_eq!(launched.check(at(second), true), Silence::None);
         }
         assert_eq!(launched.check(at(5), true), Silence::Lost);
-        // What comes back changes nothing about the pings.
+        // Bytes that arrive do not delay the next `Ping`.
         launched.has_moved(at(5));
         assert_eq!(launched.check(at(5), true), Silence::Ping);
-        // A command that still connects has a limit of its own.
+        // A command that still connects may be silent, because its start has another limit.
         assert!((6..20).all(|second| launched.check(at(second), false) == Silence::None));
     }
 }

@@ -4,37 +4,37 @@
 //!
 //! | state | starts | after a failed start | when a worker begins its first task |
 //! |---|---|---|---|
-//! | untried: no worker ever began a task | at once, then after a pause | left out after `FIRST_STARTS` failures in a row | proven |
-//! | proven | at once, then after a pause | left out after `PATIENCE` and `FIRST_STARTS` failures in a row | proven, and no failure counts any more |
+//! | untried: no worker ever began a task | at once, then after a pause | left out after `FIRST_STARTS` failures in a row | becomes proven |
+//! | proven | at once, then after a pause | left out after at least `FIRST_STARTS` failures in a row, over at least the time `PATIENCE` | stays proven, and earlier failures do not count any more |
 //! | left out | never | - | - |
 //!
 //! The pause after a failed start is `FIRST_PAUSE` at first, and doubles with each further
-//! failure up to `LONGEST_PAUSE`. A launcher that never worked is likely to be a mistake, so
-//! the pool gives it up soon. A proven launcher is likely to work again after a while: a
-//! network that is down comes back.
+//! failure up to `LONGEST_PAUSE`. A launcher that never worked is likely to have wrong
+//! settings, so the pool gives it up soon. A proven launcher is likely to work again after
+//! a while: a network that is down comes back.
 //!
-//! A start has failed if its worker ends before it has begun a task. A failure that lies
-//! longer back than `PATIENCE` does not count any more.
+//! A start has failed if its worker ends before it was idle or has begun a task. Earlier
+//! failures do not count any more if the last of them is longer ago than `PATIENCE`.
 //!
-//! A launcher is not left out while a worker of it is ready: the start of one more worker may
-//! fail because the other side allows no more of them. A worker that says that it cannot
-//! begin, because it is another build of the program for example, makes its launcher left
-//! out at once.
+//! A launcher is not left out while one of its workers is ready: the start of a further
+//! worker may fail only because the other side allows no more workers. If a worker says
+//! that it cannot begin, for example because it is another build of the program, the pool
+//! leaves its launcher out at once.
 //!
-//! A launcher that copies the program starts its first worker alone. The other ones, which
-//! follow when it is ready, then find the copy.
+//! A launcher that copies the program starts its first worker alone. The other workers
+//! follow when the first one is ready, and find the copy.
 //!
-//! Among the launchers that may start a worker, the one that has the smallest part of its
-//! workers comes first, so that the hosts get busy together.
+//! Among the launchers that may start a worker, the pool chooses the one that runs the
+//! smallest fraction of its largest number of workers, so that all hosts fill up evenly.
 
 use std::time::{Duration, Instant};
 
 use crate::process::launcher::Launcher;
 
-/// The number of starts in a row after which a launcher may be left out.
+/// The number of failed starts in a row after which a launcher may be left out.
 const FIRST_STARTS: u32 = 3;
 
-/// The time for which the starts of a proven launcher may fail.
+/// The time for which the starts of a proven launcher may fail before it is left out.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -56,8 +56,7 @@ pub(super) struct LauncherState {
     is_proven: bool,
     /// `true` if the launcher copies the program, and no worker has been ready.
     starts_alone: bool,
-    /// The number of starts in a row that have failed, and the times of the first and the
-    /// last of them.
+    /// The number of failed starts in a row, and the times of the first and the last one.
     pub(super) failures: u32,
     failing: Option<(Instant, Instant)>,
     /// The earliest time of the next start.
@@ -116,14 +115,13 @@ impl LauncherStates {
         due.fold(0, |sum, state| sum.saturating_add(state.room()))
     }
 
-    /// Returns the end of the first pause of a launcher that has room. It may lie in the past.
+    /// Returns the earliest end of a pause of a launcher with room. It may be in the past.
     pub(super) fn next_pause(&self) -> Option<Instant> {
         let with_room = self.0.iter().filter(|state| state.room() > 0);
         with_room.filter_map(|state| state.not_before).min()
     }
 
-    /// Chooses the launcher of the next worker. Returns `None` if no launcher may start one
-    /// now.
+    /// Chooses the launcher of the next worker, or `None` if no launcher may start one now.
     pub(super) fn next(&self, now: Instant) -> Option<usize> {
         let states = self.0.iter().enumerate();
         let due = states.filter(|(_, state)| state.room() > 0 && state.is_due(now));
@@ -140,7 +138,7 @@ impl LauncherStates {
         self.0[index].living += 1;
     }
 
-    /// Records that a worker of the launcher can begin tasks.
+    /// Records that a worker of the launcher has sent `Ready`.
     pub(super) fn is_ready(&mut self, index: usize) {
         self.0[index].ready += 1;
         self.0[index].starts_alone = false;
@@ -254,7 +252,7 @@ mod tests {
             (states.next(now), states.count_startable(now)),
             (Some(0), 2)
         );
-        // The copy stays.
+        // The copy of the program is still there after the worker's end.
         states.ended(0, true, None, now);
         assert_eq!(
             (states.next(now), states.count_startable(now)),
@@ -333,7 +331,7 @@ mod tests {
             states.ended(0, false, NO_WAY, now);
         }
         assert_eq!(states.0[0].left_out, None);
-        // A worker that still starts shows nothing.
+        // A worker that still starts does not keep its launcher from being left out.
         states.starts(0);
         states.ended(0, true, NO_WAY, now);
         assert_eq!(states.0[0].left_out.as_deref(), NO_WAY);

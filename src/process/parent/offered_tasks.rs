@@ -13,8 +13,8 @@ pub(super) struct OfferedTasks {
     pub(super) offers: PoolOffers,
     /// The tasks in the order of their offers, except those that were assigned to workers.
     pub(super) tasks: VecDeque<Offer>,
-    /// The numbers of the offers whose statuses say who has taken them. Their workers have
-    /// not said it yet, so they may still read the calls.
+    /// The numbers of the offers that the pool has assigned because of their statuses.
+    /// Their workers have sent no message about them yet, and may still read the calls.
     unread: Vec<u64>,
 }
 
@@ -46,7 +46,7 @@ impl OfferedTasks {
         self.offers.has_slot(self.oldest())
     }
 
-    /// Returns the oldest offer whose slot is in use.
+    /// Returns the number of the oldest offer whose slot is in use.
     fn oldest(&self) -> Option<u64> {
         let oldest = self.tasks.front().map(|offer| offer.number);
         self.unread.iter().copied().chain(oldest).min()
@@ -77,8 +77,8 @@ impl OfferedTasks {
         self.tasks.push_back(Offer { number, task });
     }
 
-    /// Returns `true` if the worker may say that it begins the task with this number: it
-    /// has taken the offer, or the status was overwritten.
+    /// Returns `true` if the worker may say that it begins the task with this number: the
+    /// worker has taken the task's offer, or the offer's status was overwritten.
     pub(super) fn may_begin(&self, task: u64, worker: usize) -> bool {
         let mut offers = self.tasks.iter();
         let offer = offers.find(|offer| offer.task.entry.number == task);
@@ -89,11 +89,11 @@ impl OfferedTasks {
     }
 
     /// Returns the number of offers that no worker has taken, but at most `most`. The
-    /// workers take the oldest offers first.
+    /// workers take the oldest offers first, so the newest are counted.
     pub(super) fn count_open(&self, most: usize) -> usize {
         let newest = self.tasks.iter().rev().take(most);
         let may_be_taken = |offer: &&Offer| {
-            // A worker that finds an overwritten status tells the pool.
+            // An overwritten status counts too: the worker that finds it wakes the pool.
             self.offers.is_open(offer.number) || self.offers.is_scribbled(offer.number)
         };
         newest.take_while(may_be_taken).count()
@@ -132,8 +132,8 @@ impl OfferedTasks {
         removed
     }
 
-    /// Removes the oldest task that a worker has taken which has ended. `taken` is what the
-    /// worker has written into its own memory.
+    /// Removes the oldest task whose offer was taken by a worker that has ended. `taken` is
+    /// the worker's own record of its last offer (`WorkerHandle::taken`).
     pub(super) fn remove_taken_by(&mut self, worker: usize, taken: u64) -> Option<InFlight> {
         self.remove(|offers, Offer { number, .. }| {
             let is_last = taken == number + 1 && offers.is_scribbled(*number);

@@ -4,22 +4,21 @@
 //! With shared memory, the pool does not choose the worker of a task. It offers the oldest
 //! tasks of the queue, and a worker that has nothing to do takes the oldest offer. So a
 //! worker does not wait for the parent between two tasks, the tasks begin in the order of
-//! their submission, and no task waits behind a long one while a worker is idle. The pool
-//! can *recall* an offer, for instance because its task is cancelled, until a worker takes
-//! it.
+//! their submission, and no task waits behind a long one while a worker is idle. Until a
+//! worker takes an offer, the pool can *recall* it, for instance to cancel the task.
 //!
-//! The pool learns who has taken an offer from the worker's next message, or earlier, from
-//! the offer's status. It then *assigns* the task to the worker: the task is in flight to
-//! this worker, as if it had been sent. Until then the task counts as queued, and its
-//! worker as idle.
+//! The pool learns which worker has taken an offer from this worker's next message, or
+//! earlier, from the offer's status. It then *assigns* the task to the worker: the task is
+//! in flight to this worker, as if the pool had sent it. Until then the task counts as
+//! queued, and the worker as idle.
 //!
-//! | the worker that has taken an offer | and says |
+//! | the worker that has taken an offer | sends |
 //! |---|---|
 //! | begins the task | `Started` |
 //! | asks for a call that is too long for an offer, and begins when the call has arrived | `Fetch` |
-//! | finds that the offer was revoked, or a message that may be `Hold` | `Declined` |
+//! | finds that the pool has revoked the offer, or has sent a message, which may be `Hold` | `Declined` |
 //!
-//! By sockets, and in a pool whose workers end after some tasks, nothing is offered. The
+//! Without shared memory, and in a pool with `max_tasks_per_child`, nothing is offered. The
 //! pool then sends each task to a worker that it knows to be idle.
 
 use std::time::Instant;
@@ -33,16 +32,16 @@ use crate::completion::PoolId;
 use crate::error::Error;
 use crate::process::transport::{PoolOffers, SCRIBBLED};
 
-/// The number of times in a row that the pool may wake no worker in a burst.
+/// The largest number of times in a row that the pool, in a burst, wakes no worker.
 const HELD_BACK: usize = 64;
 
-/// Returns `true` if the worker has no task as far as the pool knows. A worker may have
-/// taken a task although its first message was destroyed.
+/// Returns `true` if the worker has no task as far as the pool knows. A starting worker may
+/// have taken one, because its `Ready` may have been destroyed.
 fn may_have_taken(handle: &WorkerHandle) -> bool {
     matches!(handle.activity, WorkerState::Idle | WorkerState::Starting)
 }
 
-/// Makes a claimed task pending again if no worker has taken it.
+/// Makes a claimed task pending again, if no worker has it or its worker gives it back.
 pub(super) fn recall(pool: PoolId, task: usize) -> bool {
     super::find(pool).is_some_and(|pool| pool.recall(task))
 }
@@ -62,8 +61,8 @@ impl PoolState {
         }
     }
 
-    /// Frees the slot of the offer by which a worker has got its task, because the worker
-    /// has copied the call or has ended.
+    /// Frees the slot of the offer from which a worker has its task, because the worker has
+    /// copied the call or has ended.
     pub(super) fn free_slot(&mut self, number: usize) {
         let handle = self.workers.get(&number);
         let offer = handle.and_then(|handle| handle.in_flight()?.offer);
@@ -72,9 +71,9 @@ impl PoolState {
         }
     }
 
-    /// Puts a task whose worker does not run it back into the queue, in front of all
-    /// others. If the pool is broken or ends all its workers, the task fails, because the
-    /// queue was emptied before.
+    /// Puts a task that its worker does not run, or has not finished, back into the queue,
+    /// in front of all others. If the pool is broken or ends all its workers, the task
+    /// fails instead, because the pool has already emptied its queue.
     pub(super) fn put_back(&mut self, task: InFlight) {
         let error = match &self.closed {
             Some(broken) if self.is_broken() => broken.clone(),
@@ -104,8 +103,8 @@ impl Pool {
         Self::wake_for_offers(state);
     }
 
-    /// Offers the next tasks if all offered tasks have begun. The space of their calls is free
-    /// only now.
+    /// Offers the next tasks if the pool has assigned all offered tasks. The space that
+    /// their calls have used is free only now.
     pub(super) fn offer_if_none(&self, state: &mut PoolState) {
         let offered = state.offered.as_ref();
         if state.queued > 0 && offered.is_some_and(|offered| offered.len() == 0) {
@@ -115,16 +114,16 @@ impl Pool {
 
     /// Wakes idle workers if there are more open offers than idle workers that are awake.
     /// An idle worker that is awake looks for an offer before it sleeps, unless its process
-    /// is stopped: then it does not count any more after a while.
+    /// is stopped. So a worker that is late to take an offer does not count as awake.
     ///
     /// A worker that counts as idle may have taken an offer and not said so yet. As soon as
-    /// the pool knows it, it comes here again.
+    /// the pool knows that, it calls this function again.
     ///
     /// In a burst of tiny tasks one worker may be as fast as the submitting thread, and the
-    /// wake-up of a second one takes longer than several tasks. So while a worker is awake
-    /// or busy, the pool wakes a further one for many offers together. If the worker is busy
-    /// with a long task, the offers do not wait for it: the supervisor's nap is soon over,
-    /// and then the pool wakes a worker for each offer.
+    /// wake-up of a second one takes longer than several tasks. So while one worker is
+    /// awake or busy, the pool wakes a further worker only once for many offers. If the
+    /// first worker is busy with a long task, the offers do not wait for it: the
+    /// supervisor's nap is soon over, and then the pool wakes a worker for each offer.
     fn wake_for_offers(state: &mut PoolState) {
         let idle = &state.idle;
         let workers = &mut state.workers;
@@ -153,17 +152,17 @@ impl Pool {
         }
     }
 
-    /// Makes an offered task pending again. The caller then cancels the task, so the task
-    /// does not go back into the queue. Returns `false` if a worker has taken the task.
+    /// Makes a claimed task pending again ([`recall`]). The caller then cancels the task,
+    /// so it does not go back into the queue. Returns `false` if a worker keeps it.
     fn recall(&self, task: usize) -> bool {
         let mut state = self.lock();
-        // A task that waits for a retry runs, as its future shows it.
+        // The future of a task that waits for a retry already shows it as running.
         let is_it = |entry: &QueuedTask| entry.task.id() == task && !entry.has_begun;
         let Some(mut recalled) = Self::take_back(&mut state, is_it) else {
             return self.recall_sent(&mut state, task);
         };
         recalled.entry.task.release();
-        // `on_withdrawn` counts the task out of the queue again.
+        // The cancel calls `on_withdrawn`, which subtracts the task again.
         state.queued += 1;
         state.send_event(Event::Stale(recalled.entry));
         self.dispatch(&mut state);
@@ -171,7 +170,7 @@ impl Pool {
         true
     }
 
-    /// Takes an offered task back. Returns `None` if a worker has taken it.
+    /// Takes back the offered task that the closure selects, unless a worker has taken it.
     pub(super) fn take_back(
         state: &mut PoolState,
         is_it: impl Fn(&QueuedTask) -> bool,
@@ -189,8 +188,8 @@ impl Pool {
         state.free_slot(number);
     }
 
-    /// Assigns the task of an offer to the worker that has taken it, and returns `true`, if
-    /// the worker has no task yet. The worker may not have copied the call yet.
+    /// Assigns the task of an offer to the worker that has taken it. Returns `false` if the
+    /// worker has a task already. The slot stays in use while the worker may copy the call.
     fn assign_unread(&self, state: &mut PoolState, number: usize, offer: u64) -> bool {
         let is_it = |other: &Offer| other.number == offer;
         let is_assigned = self.assign_if(state, number, Instant::now(), is_it);
@@ -223,16 +222,16 @@ impl Pool {
         true
     }
 
-    /// Assigns the tasks whose offers were taken to their workers, as far as the workers
-    /// have no task, and revokes the offers whose statuses were overwritten.
+    /// Assigns the tasks of taken offers to the workers that have taken them, unless these
+    /// have a task already. Revokes the offers whose statuses were overwritten.
     pub(super) fn assign_taken(&self, state: &mut PoolState) {
         let Some(offered) = &state.offered else {
             return;
         };
         let (mut taken, mut scribbled) = (Vec::new(), Vec::new());
         let offers = &offered.offers;
-        // Behind an offer that was open when this loop looked at it, a worker may have
-        // taken a later offer after it has run the task of this one.
+        // The loop ends at the first open offer: a worker may take this offer now, run its
+        // task, and take a later offer, which must not be assigned before this one.
         let numbers = offered.tasks.iter().map(|offer| offer.number);
         for number in numbers.take_while(|number| !offers.is_open(*number)) {
             let mut idle = state.idle.iter();
@@ -252,7 +251,7 @@ impl Pool {
         }
         let has_limit = |handle: &&mut WorkerHandle| handle.take_limit.is_some();
         for handle in state.workers.values_mut().filter(has_limit) {
-            // A worker that sleeps again has looked for an offer.
+            // A worker that sleeps again has looked for an offer and has found none.
             if handle.is_asleep() {
                 handle.take_limit = None;
             }
@@ -260,13 +259,14 @@ impl Pool {
     }
 
     /// Revokes offers whose statuses were overwritten. `transport/offers.rs` says why each
-    /// task runs only once.
+    /// task still runs only once.
     fn revoke(&self, state: &mut PoolState, scribbled: &[u64]) {
         let taken = Self::mark_as_revoked(state, scribbled);
         self.settle_revoked(state, scribbled, &taken);
     }
 
-    /// Marks offers as revoked, and then returns what each worker has taken last.
+    /// Marks offers as revoked. Then returns the number of each worker, with the worker's
+    /// record of the last offer that it has taken.
     pub(super) fn mark_as_revoked(state: &PoolState, scribbled: &[u64]) -> Vec<(usize, u64)> {
         if let Some(offered) = &state.offered {
             scribbled
@@ -287,8 +287,8 @@ impl Pool {
         scribbled: &[u64],
         taken: &[(usize, u64)],
     ) {
-        // A worker that has taken a later offer has said before that it has begun these
-        // tasks.
+        // A worker that has recorded a later offer has sent a message about these tasks
+        // before. So the pool reads the messages first.
         for (number, _) in taken {
             self.read_replies(state, *number);
         }
@@ -302,15 +302,15 @@ impl Pool {
                 let handle = state.workers.get(number);
                 handle.is_none_or(|handle| handle.taken() != offer + 1)
             };
-            // A worker that has taken a later offer meanwhile has said before if it has begun
-            // or declined this task.
+            // If the worker has recorded a later offer meanwhile, its message about this
+            // task (`Started` or `Declined`) has arrived.
             if let Some(number) = taker.filter(has_gone_on) {
                 self.read_replies(state, number);
                 taker = None;
             }
             let offered = state.offered.as_ref();
             if !offered.is_some_and(|offered| offered.has(*offer)) {
-                // A worker has said that it has taken the offer.
+                // A message has shown that a worker has begun or declined the task.
                 continue;
             }
             if taker.is_none() {
@@ -323,12 +323,12 @@ impl Pool {
             };
             let is_assigned = self.assign_unread(state, number, *offer);
             if let Some(handle) = state.workers.get_mut(&number).filter(|_| !is_assigned) {
-                // The worker has taken the offer after it has ended its task, and what it
-                // has said of that is gone. The offer waits for the worker's end.
+                // The worker has taken this offer after it had ended its earlier task, and
+                // its message about that end is lost. The offer waits for the worker's end.
                 handle.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
             }
         }
-        // The oldest one comes first in the queue again.
+        // Begins with the newest, so that the oldest one comes first in the queue again.
         for offer in untaken.iter().rev() {
             let offered = state.offered.as_mut();
             let is_it = |_: &PoolOffers, other: &Offer| other.number == *offer;
@@ -338,9 +338,9 @@ impl Pool {
         }
     }
 
-    /// Mends what a worker without a task has written into its own memory, if an earlier task
-    /// has overwritten it. Otherwise the worker would be suspected when a later task of
-    /// another worker overwrites the status of its offer.
+    /// Resets an idle worker's record of its last offer if an earlier task has overwritten
+    /// the record. Otherwise the pool would suspect this worker when a later task of
+    /// another worker overwrites the status of an offer.
     pub(super) fn mend_taken(state: &PoolState, number: usize) {
         let offered = state
             .offered
@@ -354,10 +354,11 @@ impl Pool {
         }
     }
 
-    /// Kills each idle worker whose own memory was overwritten and that may have begun a task
-    /// unheard. Returns the numbers of these workers. One of them may run a task whose status
-    /// was overwritten, the oldest one that no other worker has taken. All of them have to
-    /// end: an earlier task may have overwritten the memory of the others.
+    /// Kills each worker that has no task as far as the pool knows, whose record was
+    /// overwritten, and that may have begun a task without a message about it. Returns the
+    /// numbers of these workers. One of them may run a task whose offer's status was
+    /// overwritten: the oldest such task that no other worker has taken. The pool cannot
+    /// know which one, so all of them have to end.
     fn kill_suspects(state: &mut PoolState) -> Vec<usize> {
         let Some(offered) = &state.offered else {
             return Vec::new();
@@ -377,10 +378,10 @@ impl Pool {
         suspects
     }
 
-    /// Keeps a worker from taking a further offer, because the pool is about to kill the
-    /// worker for its task, and reads what the worker has said before. Returns `true` if
-    /// the closure still does: the worker may have ended the task. Otherwise the worker
-    /// goes on.
+    /// Keeps a worker from taking a further offer, because the pool is about to kill it for
+    /// its task, and reads the worker's messages. Then returns the result of the closure,
+    /// which says if the reason for the kill still holds: the worker may have ended the
+    /// task. If it is `false`, the worker may take offers again.
     ///
     /// The worker takes no offer while a message to it is unread, and looks for messages
     /// once more after it has taken an offer (`worker_end.rs`).
@@ -416,8 +417,8 @@ impl Pool {
         }
     }
 
-    /// Makes a task that its worker does not begin wait for another worker: the status of
-    /// the task's offer was overwritten, or the pool was about to kill the worker.
+    /// Makes a task that its worker has declined wait for another worker: the status of the
+    /// task's offer was overwritten, or the pool was about to kill the worker.
     pub(super) fn declined(&self, state: &mut PoolState, number: usize, offer: u64) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
@@ -433,8 +434,8 @@ impl Pool {
             task
         } else {
             // The pool has not seen yet that the worker has taken the offer, or that the
-            // status was overwritten. If the pool has revoked the offer, it is not there.
-            // The worker may have recorded a later offer since.
+            // status was overwritten. An offer that the pool has revoked is not in the list
+            // any more. The record alone is not enough: it may already name a later offer.
             let taken = handle.taken();
             let is_it = |offers: &PoolOffers, other: &Offer| {
                 let is_recorded = taken == other.number + 1;

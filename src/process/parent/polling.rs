@@ -2,24 +2,24 @@
 //! time, before it sleeps. So a short task needs no wake-up of the supervisor, and none of
 //! the waiting thread.
 //!
-//! While a thread polls, the workers do not wake the supervisor. No user code runs
-//! meanwhile, because it might take any time. Before the last thread stops polling, it arms
-//! the workers again if the supervisor sleeps: it asks them to wake the supervisor, and
-//! then reads what they have sent before they were asked. If the supervisor is awake, it
-//! does the same itself before it sleeps.
+//! While a thread polls, the workers do not wake the supervisor. The polling thread runs no
+//! user code meanwhile, because user code might take any time. Before the last thread stops
+//! polling, it arms the workers again if the supervisor sleeps: it asks them to wake the
+//! supervisor, and then reads the messages that they sent before they were asked. If the
+//! supervisor is awake, the supervisor arms the workers itself before it sleeps.
 //!
 //! # Bursts
 //!
 //! A thread that submits many tasks in a row reads the workers' messages too, once in
-//! [`BURST`] tasks: it then reads many at a time, and the messages, the lock and the memory
-//! of the tasks stay in the cache of one CPU. The supervisor naps meanwhile, and no worker
-//! wakes it. After each nap it reads the messages that have arrived since. So a message
-//! after the end of a burst is read later by one nap at most.
+//! [`BURST`] tasks: it then reads many messages at a time, and the messages, the lock and
+//! the memory of the tasks stay in the cache of one CPU. The supervisor naps meanwhile, and
+//! no worker wakes it. After each nap it reads the messages that have arrived since. So a
+//! message that arrives after the end of a burst waits for the length of one nap at most.
 //!
 //! # Idle workers
 //!
 //! Idle workers are not armed if they take no offers, because the pool then expects no
-//! message of an idle worker. When it sends a task to an idle worker, it arms the worker.
+//! message of an idle worker. The pool arms an idle worker when it sends a task to it.
 
 use super::pool::Pool;
 use super::pool_state::PoolState;
@@ -27,8 +27,8 @@ use super::worker_handle::WorkerState;
 use crate::completion::PoolId;
 use crate::sys::spin;
 
-/// The number of tasks of a burst: so many are submitted after the supervisor's sleep has
-/// begun, while the pool has others.
+/// The number of tasks that make a burst. Only those tasks count that were submitted since
+/// the supervisor's last sleep began, and while the pool had others.
 pub(super) const BURST: usize = 64;
 
 /// Polls until the closure returns `true`, but only for a short time. Returns the last
@@ -38,7 +38,7 @@ pub(super) fn poll(pool: PoolId, is_there: &dyn Fn() -> bool) -> bool {
         return spin::poll(is_there);
     };
     if pool.config.has_ranks() {
-        // The supervisor looks for the messages of ranks, and two threads find none sooner.
+        // The supervisor looks for the messages of ranks. A second thread would not help.
         return is_there();
     }
     pool.begin_polling();
@@ -78,8 +78,8 @@ impl Pool {
     }
 
     /// Counts a task that was submitted while the pool had others, and reads the messages
-    /// that have arrived if many tasks were submitted in a row. A task that was alone is not
-    /// counted: a thread that waits for each task reads the messages itself.
+    /// that have arrived if many tasks were submitted in a row. A task that was the pool's
+    /// only one is not counted: a thread that waits for each task polls.
     pub(super) fn count_submitted(&self, state: &mut PoolState, was_alone: bool) {
         if was_alone {
             return;
@@ -90,8 +90,8 @@ impl Pool {
         }
     }
 
-    /// Reads the messages that have arrived through shared memory. Returns `true` if there
-    /// were any.
+    /// Reads the messages that have arrived in shared memory. Returns `true` if there were
+    /// any.
     fn read_all_arrived(&self, state: &mut PoolState) -> bool {
         let arrived = |state: &PoolState, from: usize| {
             let mut workers = state.workers.range(from..);

@@ -6,8 +6,9 @@
 //!   it to an idle worker.
 //! * The *supervisor* (`supervisor.rs`) starts workers, reads their replies, and handles
 //!   their deaths. The supervisor runs no user code.
-//! * The *collector* (`collector.rs`) decodes results and runs notifications. All user
-//!   code that the end of a task calls runs on the collector's thread.
+//! * The *collector* (`collector.rs`) decodes results and runs notifications. User code
+//!   that the end of a task calls runs on the collector's thread, or on a thread that waits
+//!   for the task or cancels tasks.
 //!
 //! All threads change [`PoolState`] under one lock. A thread that holds the lock never
 //! blocks, because it reads and writes the workers' sockets without waiting.
@@ -17,16 +18,16 @@
 //! | the task is | its future says | can be cancelled | if its worker ends |
 //! |---|---|---|---|
 //! | queued | pending | yes | - |
-//! | offered | pending | until a worker takes it (`offers.rs`) | stays offered, or as if sent |
-//! | sent, or taken | pending | by a launcher's worker, after a recall (`sent_ahead.rs`) | queued again, at the head |
+//! | offered | pending | until a worker takes it (`offers.rs`) | stays offered; if that worker has taken it, see the next row |
+//! | sent, or taken | pending | only if a launched worker has it, after a recall (`sent_ahead.rs`) | queued again, at the head |
 //! | started | running | no | fails, or queued to be retried |
 //! | answered, with the collector | running | no | - |
 //!
 //! # The rule
 //!
-//! Whenever more tasks are queued or offered than workers are starting or idle, and fewer
-//! than `max_workers` workers exist, the supervisor has to spawn one more worker. A worker
-//! that the pool has told to exit counts as existing until its process has ended.
+//! Whenever more tasks are queued, offered or sent ahead than workers are starting or idle,
+//! and fewer than `max_workers` workers exist, the supervisor has to spawn one more worker.
+//! A worker that the pool has told to exit counts as existing until its process has ended.
 //!
 //! # Why nothing is lost
 //!
@@ -66,18 +67,16 @@ use crate::sys::wake_fd::WakeFd;
 
 pub(in crate::process) struct Pool {
     pub(super) id: PoolId,
-    /// The process that made the pool. A fork of this process has none of the pool's
-    /// threads.
+    /// The process that made the pool. A fork of it has none of the pool's threads.
     pub(super) origin: Origin,
     pub(super) config: Config,
     pub(super) starter: Starter,
     pub(super) ranks: Ranks,
     pub(super) state: Mutex<PoolState>,
-    /// Notified when the collector ends, and when the last task is settled after the
-    /// collector's end.
+    /// Notified when the collector ends, and when the last task is settled after that.
     pub(super) threads_ended: Condvar,
     pub(super) capacity: QueueCapacity,
-    /// Notified when a recall has its end (`sent_ahead.rs`).
+    /// Notified when a recall has ended (`sent_ahead.rs`).
     pub(super) recalled: Condvar,
     /// Wakes the supervisor.
     pub(super) wake_fd: WakeFd,
@@ -92,7 +91,7 @@ global! {
     static POOLS: Mutex<BTreeMap<PoolId, Weak<Pool>>> = Mutex::new(BTreeMap::new());
 }
 
-/// Ends all pools whose workers are ranks of the MPI job, and waits until their tasks are done.
+/// Ends all pools whose workers are MPI ranks, and waits until the pools' tasks are done.
 #[cfg(feature = "mpi")]
 pub(in crate::process) fn end_pools_of_ranks() {
     let pools: Vec<Arc<Pool>> = POOLS.lock().values().filter_map(Weak::upgrade).collect();
@@ -206,7 +205,7 @@ impl Pool {
         self.state.lock()
     }
 
-    /// Checks that the pool accepts tasks. The caller checks this before it encodes a
+    /// Checks that the pool accepts tasks. The caller makes this check before it encodes a
     /// task's arguments.
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if !self.is_here() {
@@ -215,8 +214,7 @@ impl Pool {
         self.state.lock().closed.clone().map_or(Ok(()), Err)
     }
 
-    /// Returns `true` if the current process made the pool, and `false` in a fork of that
-    /// process.
+    /// Returns `true` if the current process made the pool, and `false` in a fork of it.
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
     }
@@ -240,9 +238,8 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Sends tasks to idle workers, retires workers that are not needed any more, and
-    /// counts the workers to spawn. The rule for spawning workers is at the top of this
-    /// file.
+    /// Offers tasks, or sends them to idle workers. Retires workers that are not needed any
+    /// more, and counts the workers to spawn. The rule for this is at the top of this file.
     pub(super) fn dispatch(&self, state: &mut PoolState) {
         if state.offered.is_some() {
             self.offer_tasks(state);
@@ -266,7 +263,7 @@ impl Pool {
                 retry_at = state.launchers.next_pause();
             }
         }
-        // The supervisor may sleep without knowing the end of the pause.
+        // The supervisor may be asleep, and may wake up only after this pause.
         state.needs_wakeup |= retry_at.is_some() && state.retry_at.is_none();
         state.retry_at = retry_at;
         self.send_ahead(state);
@@ -282,7 +279,7 @@ impl Pool {
             state.idle.pop();
             if let Some(handle) = state.workers.get_mut(&number) {
                 if state.is_asleep && state.pollers == 0 {
-                    // No message can have arrived, because the worker was idle.
+                    // An idle worker sends no message, so none can have arrived.
                     handle.arm();
                 }
                 handle.send_task(InFlight::new(entry));
@@ -293,10 +290,10 @@ impl Pool {
         }
     }
 
-    /// Takes the next task out of the queue, whose call the caller sends to a worker.
+    /// Takes the next task out of the queue. The caller then offers or sends its call.
     pub(super) fn next_task(&self, state: &mut PoolState) -> Option<QueuedTask> {
         while let Some(mut entry) = state.queue.pop_front() {
-            // The queue frees its memory when a long queue is empty again.
+            // A queue that was long frees its memory when it is empty again.
             if state.queue.is_empty() && state.queue.capacity() > KEPT {
                 state.queue.shrink_to(KEPT);
             }
@@ -315,7 +312,7 @@ impl Pool {
         None
     }
 
-    /// Tells the idle workers to exit if no task is queued.
+    /// Tells the idle workers to exit if no task waits for a worker.
     fn retire_idle_workers(&self, state: &mut PoolState) {
         if state.count_waiting() > 0 {
             return;
@@ -334,15 +331,16 @@ impl Pool {
             .values_mut()
             .filter(|handle| handle.connects())
         {
-            // The command may wait for long, and its program would only end.
+            // The worker's command has not started the program yet and may still take long.
+            // No task is left for this worker.
             handle.hang_up();
         }
-        // The supervisor has to wake up, because it ends after the last worker has ended.
+        // The supervisor has to wake up: it ends if there is no worker any more.
         state.needs_wakeup = true;
     }
 
-    /// Lets each other pool of ranks give back a rank that has no task, because this pool needs
-    /// one. The caller does not hold the lock.
+    /// Asks each other pool of ranks to give back one idle rank, because this pool needs a
+    /// rank. The caller does not hold the pool's lock.
     #[cfg(feature = "mpi")]
     pub(super) fn ask_for_ranks(&self) {
         let pools: Vec<Arc<Self>> = POOLS.lock().values().filter_map(Weak::upgrade).collect();
@@ -353,7 +351,7 @@ impl Pool {
         }
     }
 
-    /// Tells an idle worker to exit, unless a task waits for it.
+    /// Tells one idle worker to exit, unless a task waits for a worker.
     #[cfg(feature = "mpi")]
     fn give_up_an_idle_worker(&self) {
         let mut state = self.state.lock();
@@ -368,15 +366,13 @@ impl Pool {
         self.wake_supervisor_if_needed(state);
     }
 
-    /// Reduces the number of queued tasks by one, and notifies one thread that waits for
-    /// capacity.
+    /// Subtracts one queued task, and notifies one thread that waits for capacity.
     pub(super) fn unqueue(&self, state: &mut PoolState) {
         state.queued -= 1;
         self.capacity.notify_one();
     }
 
-    /// Counts a task that was cancelled while it was queued, or that failed because its
-    /// pool broke.
+    /// Counts a queued task that was cancelled, or that failed because its pool broke.
     pub(super) fn on_withdrawn(&self, cancelled: bool) {
         let mut state = self.state.lock();
         self.unqueue(&mut state);
@@ -402,8 +398,8 @@ impl Pool {
         }
     }
 
-    /// Counts answered tasks as settled, because all their notifications have run, or tasks
-    /// that the pool has cancelled.
+    /// Counts tasks as settled: answered or failed tasks whose notifications have all run,
+    /// or tasks that the pool has cancelled.
     pub(super) fn settled(&self, tasks: usize) {
         let mut state = self.state.lock();
         state.unsettled -= tasks;
@@ -415,8 +411,8 @@ impl Pool {
     }
 }
 
-/// Creates the memory for offers if the workers share memory with the pool, and each of
-/// them runs any number of tasks.
+/// Creates the memory for offers if the workers share memory with the pool, and if the
+/// number of tasks of a worker is not limited (`max_tasks_per_child`).
 fn offers(config: &Config) -> io::Result<Option<PoolOffers>> {
     match config.transport {
         _ if config.max_tasks_per_child.is_some() => Ok(None),

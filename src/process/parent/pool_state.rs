@@ -29,18 +29,18 @@ pub(super) enum Threads {
 pub(super) enum Event {
     /// The finalizer of an answered task, which decodes the answer and runs the callbacks.
     Answered(Finalizer),
-    /// A task that was sent to a worker, and the error with which it fails.
+    /// A claimed task, and the error with which this task fails.
     Failed(QueuedTask, Error),
     /// Queued tasks that fail with the same error. The collector settles all tasks of this
     /// event before it runs the first notification.
     Refused(Vec<QueuedTask>, Error),
-    /// A task that was cancelled while it was queued. The collector drops the task's entry,
-    /// because the drop may run user code.
+    /// A task that was cancelled while it was queued. The collector drops the queue's entry
+    /// of this task, because the drop may run user code.
     Stale(QueuedTask),
-    /// The large call of a task that a worker has begun. The collector frees the call, because
-    /// it takes milliseconds to free much memory.
+    /// The large call of a task that a worker has begun. The collector frees the call,
+    /// because freeing much memory takes milliseconds.
     Unneeded(EncodedCall),
-    /// The last event of the supervisor, which has ended.
+    /// The supervisor's last event: it says that the supervisor ends.
     Ended,
 }
 
@@ -65,58 +65,59 @@ pub(super) struct PoolState {
     /// The earliest time at which the supervisor may start the next worker. The time is set
     /// after a failed start.
     pub(super) not_before: Option<Instant>,
-    /// The end of a launcher's pause, for which tasks wait.
+    /// The time at which the pause of a launcher ends, if tasks wait for a worker that this
+    /// launcher may start then.
     pub(super) retry_at: Option<Instant>,
-    /// The times of the first and the last failed start of the current shortage, in which
-    /// the pool has no worker.
+    /// The times of the first and the last failed start in the current shortage. A shortage
+    /// is recorded only while the pool has no worker.
     pub(super) shortage: Option<(Instant, Instant)>,
     /// The number of workers that have ended and that the pool has not replaced yet.
     pub(super) ended: u64,
     pub(super) replaced: u64,
     pub(super) failed_starts: u32,
     pub(super) queued: usize,
-    /// The tasks that the workers may take, or `None` if the pool sends each task to a
-    /// worker.
+    /// The offered tasks, which the workers take themselves, or `None` if the pool sends
+    /// each task to a worker.
     pub(super) offered: Option<OfferedTasks>,
-    /// The launchers that start the workers, or none if this process starts them.
+    /// The states of the launchers. Empty if this process starts the workers itself.
     pub(super) launchers: LauncherStates,
-    /// The threads that copy what commands of launchers have written (`error_output.rs`), of
-    /// workers that have ended.
+    /// The threads that still copy the error output of launched workers
+    /// (`error_output.rs`), for workers that have ended.
     pub(super) copying: Vec<JoinHandle<()>>,
-    /// The recalls for whose end threads wait.
+    /// The recalls whose outcomes are awaited by threads that cancel tasks.
     pub(super) recalls: Recalls,
-    /// `true` while a shutdown takes the tasks back that were sent ahead. They stay in the
-    /// queue then.
+    /// `true` while a shutdown takes back the tasks that were sent ahead. Meanwhile the
+    /// pool sends no queued task to a worker.
     pub(super) holds_queue: bool,
     /// The number of queued tasks that wait for a retry.
     pub(super) retries_queued: usize,
     pub(super) running: usize,
     /// The number of tasks that a worker has answered and that have no outcome yet, because
-    /// their values are not decoded.
+    /// their answers are not decoded yet.
     pub(super) unread: usize,
-    /// The number of tasks whose notifications have not run yet although a worker has
-    /// answered them or they have failed, and of tasks that the pool is cancelling.
+    /// The number of tasks that have been answered or have failed, and whose notifications
+    /// have not run yet, plus the number of tasks that the pool is cancelling.
     pub(super) unsettled: usize,
     pub(super) finished: u64,
     pub(super) failed: u64,
     pub(super) cancelled: u64,
     pub(super) collector: Option<Sender<Event>>,
-    /// The collector's thread, once it runs.
+    /// The id of the collector's thread, or `None` before that thread runs.
     pub(super) collector_thread: Option<ThreadId>,
     /// `true` if the thread that unlocks the state has to wake the supervisor.
     pub(super) needs_wakeup: bool,
-    /// The number of threads that wait for a task and read the workers' messages meanwhile.
+    /// The number of threads that poll: they wait for a task and read messages meanwhile.
     pub(super) pollers: usize,
-    /// The number of tasks that were submitted since the supervisor's last sleep began, while
-    /// the pool had others.
+    /// The number of tasks that were submitted since the supervisor's last sleep began,
+    /// each while the pool had other tasks.
     pub(super) submitted: usize,
     /// `true` while the supervisor naps because a thread submits a burst of tasks.
     pub(super) is_burst: bool,
-    /// The number of times in a row that the pool has woken no worker in a burst.
+    /// The number of times in a row that the pool, in a burst, has woken no worker.
     pub(super) held_back: usize,
     /// `true` while the supervisor sleeps.
     pub(super) is_asleep: bool,
-    /// `true` if the pool has sent a task to a worker since the supervisor's last round.
+    /// `true` if the pool has sent or offered a task since the supervisor's last round.
     pub(super) was_active: bool,
     /// `true` if the supervisor's sleep has a timeout, after which the supervisor checks
     /// the workers' progress.
@@ -124,14 +125,12 @@ pub(super) struct PoolState {
 }
 
 impl PoolState {
-    /// Returns the number of workers, including the workers that the supervisor has yet to
-    /// start.
+    /// Returns the number of workers, including those that the supervisor has yet to start.
     pub(super) fn count_workers(&self) -> usize {
         self.to_spawn + self.workers.len()
     }
 
-    /// Returns the number of workers that are starting, or that the supervisor has yet to
-    /// start.
+    /// Returns the number of workers that are starting or are yet to be started.
     pub(super) fn count_starting(&self) -> usize {
         let starts = |handle: &&WorkerHandle| {
             matches!(handle.activity, WorkerState::Starting) && handle.kill_reason.is_none()
@@ -139,18 +138,17 @@ impl PoolState {
         self.to_spawn + self.workers.values().filter(starts).count()
     }
 
-    /// Returns the number of offered tasks, as far as the pool does not know who has them.
+    /// Returns the number of offered tasks that the pool has not yet assigned to a worker.
     pub(super) fn count_offered(&self) -> usize {
         self.offered.as_ref().map_or(0, OfferedTasks::len)
     }
 
-    /// Returns the number of tasks that wait for a worker: queued, offered, sent ahead, or to
-    /// be retried.
+    /// Returns the number of waiting tasks: queued, offered, sent ahead, or to be retried.
     pub(super) fn count_waiting(&self) -> usize {
         self.queued + self.count_offered() + self.count_ahead() + self.retries_queued
     }
 
-    /// Returns `true` if no task waits for a worker, and no worker has one.
+    /// Returns `true` if no task waits for a worker, and all workers are idle.
     pub(super) fn has_no_tasks(&self) -> bool {
         self.count_waiting() == 0 && self.idle.len() == self.workers.len()
     }
@@ -159,11 +157,12 @@ impl PoolState {
         matches!(self.closed, Some(Error::Broken(_)))
     }
 
-    /// Records that the pool has sent or offered a task. The supervisor has to be woken if it
-    /// does not watch the workers' progress.
+    /// Records that the pool has sent or offered a task. Requests a wake-up of the
+    /// supervisor if its sleep has no timeout after which it checks the workers' progress.
     pub(super) fn became_active(&mut self) {
         self.was_active = true;
-        // One wake-up is enough, because the supervisor may need a while to run.
+        // Further calls request no further wake-up: one is enough, even if the supervisor
+        // needs a while before it runs.
         self.needs_wakeup |= !std::mem::replace(&mut self.is_watched, true);
     }
 
@@ -217,7 +216,7 @@ impl PoolState {
     /// Sends an event to the collector.
     pub(super) fn send_event(&mut self, event: Event) {
         if let Some(collector) = &self.collector {
-            // The caller has counted the other tasks.
+            // The caller has counted the tasks of the other events as unsettled.
             let fails = matches!(event, Event::Failed(..) | Event::Refused(..));
             self.unsettled += usize::from(fails);
             // An error is ignored, because the channel refuses an event only after the

@@ -19,7 +19,7 @@ pub(super) enum Process {
     Rank(TakenRank),
 }
 
-/// A rank that is a worker of a pool. Other pools can take it after the drop.
+/// A rank that is a worker of a pool. Dropping this value lets other pools take the rank.
 #[cfg(feature = "mpi")]
 pub(super) struct TakenRank {
     pub(super) mpi: &'static Mpi,
@@ -59,8 +59,7 @@ impl Process {
         }
     }
 
-    /// Drops the process's descriptor, to imitate a system that has no descriptors for
-    /// processes.
+    /// Drops the process's descriptor, to imitate a system without such descriptors.
     #[cfg(test)]
     pub(super) fn without_descriptor(self) -> Self {
         match self {
@@ -73,7 +72,7 @@ impl Process {
         }
     }
 
-    /// Returns the id of the process. That of a rank is not known before the rank has said it.
+    /// Returns the id of the process, or 0 for a rank, which reports its id in `Ready`.
     pub(super) fn pid(&self) -> u32 {
         match self {
             Self::Child(child) => child.pid,
@@ -93,7 +92,7 @@ impl Process {
     }
 
     /// Kills the process with `SIGKILL`. Ends the whole MPI job if the process is a rank of
-    /// one, because MPI knows no other end.
+    /// one, because MPI has no other way to end a rank.
     pub(super) fn kill(&self) -> io::Result<()> {
         match self {
             Self::Child(child) => child.if_not_reaped(Handle::kill),
@@ -127,8 +126,8 @@ impl Process {
         }
     }
 
-    /// Reaps the process if it has ended, and returns the way in which it ended. A rank has
-    /// ended when it is no worker any more.
+    /// Reaps the process if it has ended, and returns the way in which it ended. A rank
+    /// counts as ended when it has left the pool.
     pub(super) fn try_wait(&self) -> io::Result<Option<End>> {
         match self {
             Self::Child(child) => child.try_wait(),

@@ -5,7 +5,7 @@
 //!
 //! * to start the task that it has taken or that it was sent, or to ask for the task's call
 //!   or decline the task (`WorkerHandle::progress`),
-//! * to send the remaining bytes of a message, or to read those of a message to it
+//! * to send the remaining bytes of a message, or to read those of a message from the pool
 //!   (`progress` too),
 //! * to take an offer while it is idle (`WorkerHandle::take_limit`),
 //! * to send any bytes, if a launcher's command has started it (`launched.rs`).
@@ -14,11 +14,11 @@
 //! progress. The supervisor checks a worker a few times, and kills the worker if no byte
 //! was sent or received between these checks. The limit to take an offer does not depend on
 //! bytes: it ends when the worker has taken an offer, or sleeps because it has found none.
-//! Its last check remains as long as no offer is open, because other workers may have been
-//! faster.
+//! Its last check does not count while no offer is open, because other workers may have
+//! taken the offers.
 //!
-//! A launched worker has its silence limit in addition, because the connection may be down
-//! for as long.
+//! The limit of a launched worker is longer by the silence limit, because the connection
+//! may be down for that long.
 //!
 //! The limit counts checks as well as time. If this process and its workers are frozen
 //! together and later thawed, most of the checks still remain, and the supervisor does not
@@ -27,8 +27,8 @@
 //! of its offer is killed at once if the pool can make no further offer.
 //!
 //! `Checks` concerns a worker that runs a task, and whose answer may have been destroyed in
-//! the shared memory (`transport/mod.rs`). They kill no worker that works: the worker
-//! itself says if it waits.
+//! the shared memory (`transport/mod.rs`). They do not harm a worker whose task still runs:
+//! the worker itself says if it waits.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 /// The number of checks without progress after which the supervisor kills the worker.
 const CHECKS: u32 = 5;
 
-/// The time of these checks.
+/// The time that all these checks take together.
 pub(super) const LIMIT: Duration = INTERVAL.saturating_mul(CHECKS);
 
 #[derive(Debug)]
@@ -72,14 +72,13 @@ impl Progress {
         self.checks_left < CHECKS
     }
 
-    /// Counts one check if the time of the next check has passed. Returns `true` if no
-    /// checks remain.
+    /// Counts one check if the next check is due. Returns `true` if no checks remain.
     pub(super) fn is_given_up(&mut self, now: Instant) -> bool {
         self.is_given_up_if(now, true)
     }
 
-    /// Like [`is_given_up`](Self::is_given_up), but keeps the last check unless `is_needed`
-    /// is set.
+    /// Like [`is_given_up`](Self::is_given_up), but does not count the last check unless
+    /// `is_needed` is set.
     pub(super) fn is_given_up_if(&mut self, now: Instant, is_needed: bool) -> bool {
         if now < self.next_check {
             return false;
@@ -91,13 +90,13 @@ impl Progress {
         self.checks_left == 0
     }
 
-    /// Leaves all checks but the first.
+    /// Makes the limit as if one check had passed.
     #[cfg(test)]
     pub(super) fn miss_a_check(&mut self) {
         self.checks_left = CHECKS - 1;
     }
 
-    /// Leaves one check, which is due now.
+    /// Makes the limit as if only the last check were left, and due now.
     #[cfg(test)]
     pub(super) fn hurry(&mut self) {
         self.checks_left = 1;
@@ -106,8 +105,8 @@ impl Progress {
 }
 
 /// The times at which the supervisor asks a worker with a task if the worker waits for a
-/// message. The intervals grow, because few tasks destroy a message, and long tasks are
-/// many.
+/// message. The intervals grow, because long tasks are common, and tasks that destroy a
+/// message are rare.
 #[derive(Debug)]
 pub(super) struct Checks {
     next: Instant,
@@ -119,7 +118,7 @@ const FIRST_CHECK: Duration = Duration::from_millis(500);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(8);
 
 impl Checks {
-    /// Returns the checks of a task that is sent now.
+    /// Returns the times of the checks of a task that the worker gets now.
     pub(super) fn from(now: Instant) -> Self {
         Self {
             next: now + FIRST_CHECK,
@@ -132,8 +131,7 @@ impl Checks {
         self.next
     }
 
-    /// Returns `true` if it is time for a check and `may_be_made` is set. The caller then
-    /// makes the check.
+    /// Returns `true` if a check is due and `may_be_made` is set. The caller then makes it.
     pub(super) fn is_due(&mut self, now: Instant, may_be_made: bool) -> bool {
         if now < self.next {
             return false;

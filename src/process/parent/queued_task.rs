@@ -39,18 +39,18 @@ pub(super) trait RemoteValue: Send {
 
 /// The rest of the work after a worker's answer.
 pub(super) enum Answered {
-    /// The task has ended. The collector has to run the task's notification, if there is
-    /// one.
+    /// The task has ended. The collector has to run its notification, if there is one.
     Ended(Option<Finalizer>),
-    /// The collector has to end the task, or a thread that waits for the task ends it.
+    /// The task has not ended. The collector has to run this finalizer. If there is none, a
+    /// thread that waits for the task ends it.
     Left(Option<Finalizer>),
 }
 
 /// A task that waits for a worker.
 pub(super) struct QueuedTask {
     pub(super) task: RemoteEnd,
-    /// The box has no memory if the task is a single call, because the value then needs no
-    /// data.
+    /// The operations that depend on the type of the task's value. For a single call the
+    /// box allocates nothing, because the operations then need no data.
     value: Box<dyn RemoteValue>,
     pub(super) settings: TaskSettings,
     /// The number that identifies the task in both processes.
@@ -89,8 +89,8 @@ impl QueuedTask {
     }
 
     /// Ends the task with the worker's answer, after a thread has decoded the answer. This
-    /// method decodes a small answer itself if no user code is part of that, and the task
-    /// has no callback and no waker. A thread that waits for the task decodes another small
+    /// method decodes a small answer itself if that runs no user code, and if the task has
+    /// no callback and no waker. A thread that waits for the task decodes another small
     /// answer. If no thread waits, or the answer is large, the collector decodes it.
     pub(super) fn answered(self, answer: Answer<Encoded>, collector: Option<ThreadId>) -> Answered {
         let (task, name) = (self.task.into_task(), self.settings.name);
@@ -114,23 +114,24 @@ impl QueuedTask {
     }
 }
 
-/// A number of bytes that takes longer to free than a thread that waits should wait.
+/// The number of bytes of a call above which freeing the call takes longer than a waiting
+/// thread should wait.
 const LARGE: usize = 64 << 10;
 
 /// A task that was offered or sent to a worker.
 pub(super) struct InFlight {
-    /// The number of the offer by which the worker has got the task.
+    /// The number of the task's offer, or `None` if the pool sends the task.
     pub(super) offer: Option<u64>,
     pub(super) entry: QueuedTask,
     pub(super) started: Option<Instant>,
-    /// The number of bytes of the encoded call that were written to the worker's socket.
+    /// The number of bytes of the encoded call that were sent to the worker.
     pub(super) written: usize,
     /// `true` if the pool has asked the worker to give the task back.
     pub(super) is_recalled: bool,
 }
 
 impl InFlight {
-    /// Returns a task of the queue, which is about to be offered or sent to a worker.
+    /// Creates the entry of a task that the caller is about to offer or to send.
     pub(super) fn new(entry: QueuedTask) -> Self {
         Self {
             offer: None,
@@ -141,7 +142,7 @@ impl InFlight {
         }
     }
 
-    /// Returns `true` if the whole call was written.
+    /// Returns `true` if the whole call was sent.
     pub(super) fn is_sent(&self) -> bool {
         let call = self.entry.task.call();
         call.is_none_or(|call| self.written >= call.len())

@@ -1,8 +1,9 @@
 //! [`Ranks`]: the workers of a pool that are ranks of an MPI job.
 //!
-//! No descriptor tells of their messages. So the supervisor looks for messages in place of its
-//! sleep, with pauses that grow ([`Patience`]), as long as a rank may send one: it has a task,
-//! it starts, or it leaves. Then the supervisor sleeps as in any other pool, and the thread
+//! MPI has no descriptor that shows the arrival of a message. So, as long as a rank may
+//! send one, the supervisor does not sleep, but looks for messages again and again, with
+//! pauses that grow ([`Patience`]). A rank may send messages while it starts, has a task,
+//! or leaves. At other times the supervisor sleeps as in any other pool, and the thread
 //! that sends the next message to a rank wakes it.
 
 use std::time::{Duration, Instant};
@@ -16,15 +17,17 @@ use crate::process::transport::Mpi;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::sys::patience::Patience;
 
-/// The supervisor looks for messages that it does not expect until its pauses are so long: the
-/// next task may come soon.
+/// The length of a pause at which the supervisor stops looking for messages that it does
+/// not expect. It looks until then, because the next task may come soon.
 const LINGERING: Duration = Duration::from_millis(1);
 
-/// The MPI job whose ranks are the workers of a pool, if they are.
+/// The state of the supervisor's wait for the messages of ranks. `mpi` is `None` if the
+/// pool's workers are no ranks.
 pub(super) struct Ranks {
     pub(super) mpi: Option<&'static Mpi>,
     patience: Mutex<Patience>,
-    /// `true` unless the supervisor sleeps, or makes a pause that a message should end.
+    /// `false` while the supervisor sleeps or pauses. A thread that sends a message to a
+    /// rank then has to wake the supervisor.
     is_alert: AtomicBool,
 }
 
@@ -37,11 +40,10 @@ impl Ranks {
         }
     }
 
-    /// Returns `true` if a thread that has sent a message to a rank has to wake the
-    /// supervisor.
+    /// Returns `true` if a thread that sends a message to a rank must wake the supervisor.
     pub(super) fn must_wake(&self) -> bool {
-        // ORDERING: a wrong answer delays a message by one pause at most. The supervisor ends
-        // its looks under the pool's lock, which the calling thread holds.
+        // ORDERING: a wrong value delays a message by one pause at most. The supervisor
+        // stops looking under the pool's lock, which the calling thread holds.
         self.mpi.is_some() && !self.is_alert.load(Ordering::Relaxed)
     }
 
@@ -57,7 +59,7 @@ impl Ranks {
         looks
     }
 
-    /// Waits like `poll`, and returns before its time if `is_ready` returns `true`. Looks for
+    /// Waits like `poll`, and returns early if `is_ready` returns `true`. Looks for
     /// messages meanwhile if `looks` is set.
     pub(super) fn poll(
         &self,
@@ -99,7 +101,7 @@ impl Ranks {
                 return Ok(happened);
             }
             if pause >= LINGERING {
-                // The pool may expect no message any more.
+                // The supervisor decides anew: it may expect no message any more.
                 return Ok(0);
             }
         }

@@ -1,6 +1,6 @@
-//! [`Recalls`]: the recalls for whose end threads wait (`sent_ahead.rs`).
+//! [`Recalls`]: the recalls whose outcomes are awaited by threads (`sent_ahead.rs`).
 
-/// The recalls for whose end threads wait.
+/// The recalls whose outcomes are awaited by threads that cancel tasks.
 #[derive(Debug, Default)]
 pub(super) struct Recalls(Vec<Recall>);
 
@@ -10,13 +10,13 @@ struct Recall {
     /// The number of threads that wait.
     waiting: usize,
     /// `true` if the task was taken back, and `false` if it has begun or failed. `None`
-    /// before the recall has its end.
+    /// until the recall has ended.
     outcome: Option<bool>,
 }
 
 impl Recalls {
     /// Counts a thread that waits for the recall of a task. The thread calls
-    /// [`outcome`](Self::outcome) until that returns a value.
+    /// [`outcome`](Self::outcome) until that method returns a value.
     pub(super) fn wait_for(&mut self, task: u64) {
         match self.0.iter_mut().find(|recall| recall.task == task) {
             Some(recall) => recall.waiting += 1,
@@ -28,7 +28,8 @@ impl Recalls {
         }
     }
 
-    /// Returns the outcome of the recall of a task, and then counts one waiting thread less.
+    /// Returns the outcome of the recall of a task, or `None` if the recall has not ended.
+    /// If there is an outcome, the calling thread does not count as waiting any more.
     pub(super) fn outcome(&mut self, task: u64) -> Option<bool> {
         let at = self.0.iter().position(|recall| recall.task == task)?;
         let outcome = self.0[at].outcome?;
@@ -39,7 +40,7 @@ impl Recalls {
         Some(outcome)
     }
 
-    /// Ends the recall of a task. Returns `false` if no thread waits for that.
+    /// Ends the recall of a task. Returns `false` if no thread waits for the outcome.
     pub(super) fn end(&mut self, task: u64, was_taken_back: bool) -> bool {
         let mut recalls = self.0.iter_mut();
         let waited_for = recalls.find(|recall| recall.task == task && recall.outcome.is_none());

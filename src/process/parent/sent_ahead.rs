@@ -1,35 +1,35 @@
 //! Tasks that are sent ahead: a launched worker gets its next tasks while it still runs one.
 //!
-//! A message to another host travels for a while. A worker that gets its next task only
-//! after its last answer has arrived does nothing meanwhile. So the pool sends tasks ahead,
-//! as many as [`Launched::depth`](super::launched::Launched::depth) says, once all workers
-//! are busy and no more can start. A task that was sent ahead has not begun: its future is
-//! pending, it counts as queued, and the pool can take it back.
+//! A message to another host travels for a while. If a worker gets its next task only after
+//! its last answer has arrived, it has nothing to do in between. So the pool sends tasks
+//! ahead, as many as [`Launched::depth`](super::launched::Launched::depth) says, once all
+//! workers are busy and no more can start. A task that was sent ahead has not begun: its
+//! future is pending, it counts as queued, and the pool can take it back.
 //!
 //! # The recall
 //!
 //! The pool never guesses if a task has begun. To take a task back, it sends `Recall`. The
 //! worker decides under the lock of its queue:
 //!
-//! | the task | the worker sends | then |
+//! | the task | the worker sends | and the task |
 //! |---|---|---|
 //! | waits in the worker's queue | `Recalled` | will not run there |
 //! | was taken by the task thread | `Started`, before or after it reads `Recall` | runs there |
 //!
-//! So each recall has an end: one of the two messages, or the end of the worker, which the
-//! silence limit brings about if the connection is down. If the worker ends before it has
-//! sent either, the task has not begun, unless a command may have lost the message
-//! (`launched.rs`).
+//! So each recall ends: with one of the two messages, or with the end of the worker. If the
+//! connection is down, the silence limit ends the worker. If the worker ends before it has
+//! sent one of the messages, the task has not begun, unless a command may have lost the
+//! message (`launched.rs`).
 //!
 //! # Reasons for a recall
 //!
 //! * A worker is idle, no task is queued, and another worker has tasks ahead. The pool
-//!   recalls half of them, the last ones, and puts them back into the queue. So no task
+//!   recalls the last half of these tasks, and puts them back into the queue. So no task
 //!   waits behind a long one while a worker is idle.
-//! * A thread cancels the task. It waits until the recall has its end.
+//! * A thread cancels a task that was sent. The thread waits until the recall has ended.
 //! * A thread kills the worker's task, or the task runs too long. The pool kills the worker
-//!   when it has the other tasks back, but waits for at most [`RECALL_LIMIT`].
-//! * A thread shuts the pool down and cancels what is pending. It waits for at most
+//!   when the other tasks are back, or after [`RECALL_LIMIT`].
+//! * A thread shuts the pool down and cancels the pending tasks. It waits for at most
 //!   [`RECALL_LIMIT`]: a task that was not recalled by then may run.
 
 use std::time::Instant;
@@ -42,8 +42,8 @@ use super::worker_timeouts::RECALL_LIMIT;
 use crate::sync::MutexGuard;
 
 impl WorkerHandle {
-    /// Returns `true` if the worker may get one more task ahead, of which it has then at most
-    /// `most` in its life.
+    /// Returns `true` if the pool may send one more task ahead to the worker. `most` is the
+    /// largest number of tasks that the worker may run in its life.
     fn has_room_ahead(&self, most: Option<u64>) -> bool {
         let tasks = 1 + self.ahead.len();
         let depth = self
@@ -80,8 +80,8 @@ impl PoolState {
         }
     }
 
-    /// Makes the next task that was sent ahead the task of its worker, whose last task has
-    /// ended. Returns `false` if there is none.
+    /// Makes the next task that was sent ahead the current task of its worker, whose last
+    /// one is over or was given back. Returns `false` if no task was sent ahead.
     pub(super) fn begin_next(&mut self, number: usize, now: Instant) -> bool {
         let Some(handle) = self.workers.get_mut(&number) else {
             return false;
@@ -95,13 +95,14 @@ impl PoolState {
         has_next
     }
 
-    /// Handles a task that its worker has given back, or that has not begun when its worker
-    /// ended: a thread that cancels the task gets it, or it goes back into the queue.
+    /// Handles a task that its worker has given back, or that had not begun when its worker
+    /// ended. A thread that waits for the recall can then cancel the task. If there is no
+    /// such thread, the task goes back into the queue.
     pub(super) fn take_back_or_requeue(&mut self, mut task: InFlight) {
         task.is_recalled = false;
         if !task.entry.has_begun && self.recalls.end(task.entry.number, true) {
             task.entry.task.release();
-            // `on_withdrawn` counts the task out of the queue again.
+            // The cancel calls `on_withdrawn`, which subtracts the task again.
             self.queued += 1;
             self.send_event(Event::Stale(task.entry));
             return;
@@ -130,7 +131,8 @@ impl Pool {
             let Some(entry) = self.next_task(state) else {
                 return;
             };
-            // A retry could not be taken back without its future showing that.
+            // A task that waits for a retry is not sent ahead: its future shows it as
+            // running, and a task that was sent ahead has to be pending.
             if entry.has_begun {
                 return state.put_at_head(InFlight::new(entry));
             }
@@ -143,13 +145,13 @@ impl Pool {
         }
     }
 
-    /// Returns `true` if a queued task may soon have a worker of its own.
+    /// Returns `true` if an idle worker may soon take a queued task.
     fn may_get_idle_workers(&self, state: &PoolState) -> bool {
         let can_start = self.count_startable(state) > 0;
         can_start || state.count_starting() > 0 || !state.idle.is_empty()
     }
 
-    /// Recalls tasks for idle workers.
+    /// Recalls tasks that were sent ahead, so that idle workers get them.
     pub(super) fn recall_for_idle(&self, state: &mut PoolState) {
         if state.launchers.is_empty() || state.idle.is_empty() || !state.queue.is_empty() {
             return;
@@ -182,7 +184,7 @@ impl Pool {
             return;
         };
         if handle.is_being_killed() && handle.ahead.is_empty() {
-            // The pool waited for the last recall before it kills the worker.
+            // The kill was delayed until all recalled tasks were back (`kill_task`).
             handle.kill(KillReason::Killed);
         } else if is_first && !state.begin_next(number, Instant::now()) {
             state.idle.push(number);
@@ -221,8 +223,9 @@ impl Pool {
         }
     }
 
-    /// Recalls all tasks that were sent ahead, and waits until `deadline`, or for at most
-    /// [`RECALL_LIMIT`], for as many of them as have not begun. They are in the queue then.
+    /// Recalls all tasks that were sent ahead, and waits until each of them has begun or is
+    /// back in the queue. Waits until `deadline` at the latest, and for at most
+    /// [`RECALL_LIMIT`].
     pub(super) fn recall_all(
         &self,
         state: &mut MutexGuard<'_, PoolState>,

@@ -14,8 +14,7 @@ use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
-    /// Breaks the pool: makes the pool refuse tasks from now on, and makes the queued tasks
-    /// fail.
+    /// Breaks the pool: it refuses tasks from now on, and its queued tasks fail.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
@@ -30,7 +29,7 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Kills or terminates all workers, after it has read what they have answered by now.
+    /// Kills or terminates all workers, after the pool has read their last answers.
     pub(super) fn stop(&self, state: &mut PoolState, kill_reason: KillReason) {
         state.stopped = Some(kill_reason.clone());
         self.drain_replies(state);
@@ -84,7 +83,8 @@ impl Pool {
         let mut state = self.state.lock();
         self.drain_replies(&mut state);
         let is_it = |entry: &QueuedTask| entry.task.id() == task;
-        // A task that waits for a retry may be offered.
+        // A task that waits for a retry may be offered. It goes back into the queue, where
+        // the code below finds it.
         if let Some(task) = Self::take_back(&mut state, is_it) {
             state.put_back(task);
         }
@@ -125,12 +125,10 @@ impl Pool {
         if !self.is_here() {
             return ShutdownReport::default();
         }
-        // The deadline is computed first, so that it also limits the time of the steps
-        // below.
+        // The deadline is computed first, so that it also limits the steps below.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
-        // A thread that waited for the pool inside one of the pool's callbacks would wait
-        // for itself.
+        // A wait for the pool inside one of the pool's callbacks would wait for itself.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits, deadline);
         if waits {
@@ -144,8 +142,7 @@ impl Pool {
     }
 
     /// Makes the pool refuse tasks from now on, and cancels the pending tasks if
-    /// `cancels_pending` is set. `waits` says that the caller will wait for the workers
-    /// after this call.
+    /// `cancels_pending` is set. `waits` says that the caller waits for the workers later.
     fn close(&self, cancels_pending: bool, waits: bool, deadline: Option<Instant>) {
         let mut state = self.state.lock();
         let mut pending = self.refuse_tasks(&mut state, cancels_pending);
@@ -204,8 +201,7 @@ impl Pool {
     /// Returns `true` if dropping the executor has nothing to do and nothing to wait for.
     ///
     /// The drop waits for workers that the pool has killed or terminated. A killed worker
-    /// ends soon, and the drop should not return while the system still lists the worker's
-    /// process.
+    /// ends soon, and the drop should not return while the system lists its process.
     pub(in crate::process) fn needs_no_shutdown(&self) -> bool {
         if !self.is_here() {
             return true;

@@ -1,28 +1,29 @@
 //! [`StagedProgram`] and [`Copying`]: the copy of this program's file that a launcher's command
 //! makes on the other side ([`Launcher::stage`]).
 //!
-//! The words behind those of the command are a script for the shell of the other side, and not
-//! the program. So one command, and one connection, copies the program and starts the worker:
-//! in a container that the command itself creates, no other command could.
+//! In place of the program, a script for the shell of the other side follows the words of
+//! the command. So one command with one connection copies the program and starts the
+//! worker. A second command could not reach a container that the first one has created.
 //!
 //! | the script | the pool |
 //! |---|---|
 //! | finds the copy, and becomes the program | waits for the greeting |
-//! | finds none, or only a part of it: sends the request (`greeting.rs`) | sends the next piece of the file, and nothing else |
+//! | finds no copy, or only a part of one: sends the request (`greeting.rs`) | sends the next piece of the file, and nothing else |
 //! | has got all pieces: gives the file its name, and becomes the program | waits for the greeting |
-//! | gets no more bytes: removes the file, says so, and exits | reads the end of the command |
+//! | gets no more bytes: removes the file, prints an error, and exits | handles the end of the command |
 //!
-//! Each piece is requested, because the pool cannot see what the other side has got: the
-//! command and the network keep bytes on their way. So each piece has a time limit, and a slow
-//! line has time for all of them. It also does no harm if a program of the script reads more
-//! than it was told to, for there is no more. All other messages wait for the greeting.
+//! The script requests each piece, because the pool cannot see which bytes have reached the
+//! other side: the command and the network buffer bytes. So the time limit applies to each
+//! piece, and a slow connection has enough time for all pieces. It also does no harm if a
+//! program in the script reads more than one piece, because nothing follows the piece. All
+//! other messages wait for the greeting.
 //!
 //! # The name of the copy
 //!
-//! The name has a hash of the file's bytes, so two builds never replace each other's file, and
-//! the pool need not compare what is there. A copy gets its name only when it is complete.
-//! Until then its name ends with a number that each start draws anew, so several hosts may
-//! write to one folder. The worker compares the builds in any case (`program.rs`).
+//! The name contains a hash of the file's bytes, so two builds never replace each other's
+//! file, and the pool need not compare contents. A copy gets this name only when it is
+//! complete. Until then a random number, new for each start, follows the name, because
+//! several hosts may write to one folder. The worker checks its build too (`program.rs`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -38,14 +39,15 @@ use crate::error::StartFailure;
 use crate::process::launcher::Launcher;
 use crate::sys::current_process::PROGRAM;
 
-/// The script for the shell of the other side. Login shells read it first, so it has no newline
-/// and no `!`, and its only backslash stands in front of a digit, where all of them keep it.
+/// The script for the shell of the other side. A login shell of any kind may read the
+/// script first. So it has no newline and no `!`, and its only backslash stands in front of
+/// a digit, where each such shell keeps it.
 ///
 /// Its arguments are the assignment of the variable that makes the program a worker, the path
 /// of the copy or an empty word, the name of the program, the hash, the length of the file,
 /// the number of this copy, the length of a piece, and the kind of this machine.
 const SCRIPT: &str = concat!(
-    // Names that are no other program's: the shell exports a variable that was exported.
+    // Prefix `cf_`: assigning to an exported variable would change it for the program.
     "cf_p=$2; if [ -z \"$cf_p\" ]; then ",
     "cf_p=${XDG_CACHE_HOME:-${HOME:?is not set, and names the place of the copy}/.cache}; ",
     "cf_p=$cf_p/concurrent-futures/$3; fi; ",
@@ -53,7 +55,7 @@ const SCRIPT: &str = concat!(
     "cf_d=${cf_p%/*}; cf_f=$cf_p-$4; cf_t=$cf_f.$6; ",
     "cf_fail() { rm -f \"$cf_t\" 2>/dev/null; echo \"the program could not be copied to $cf_f$1\" >&2; exit 1; }; ",
     "cf_size() { echo $(($(wc -c <\"$1\"))); }; ",
-    // Some shells take a program for another machine for a script.
+    // Some shells run a program for another kind of machine as if it were a script.
     "[ \"$(uname -m)\" = \"$8\" ] || cf_fail \": this machine is $(uname -m), and the program is for $8\"; ",
     "if [ -d \"$cf_f\" ]; then cf_fail \": that is a folder\"; fi; ",
     "if [ -x \"$cf_f\" ] && [ -O \"$cf_f\" ] && [ \"$(cf_size \"$cf_f\")\" -eq \"$5\" ]; then ",
@@ -65,7 +67,7 @@ const SCRIPT: &str = concat!(
     "printf \"\\000concurrent-futures %s, wire 1\\n\" copier && head -c \"$cf_k\" >>\"$cf_t\" || cf_fail; ",
     "cf_k=$((cf_n + cf_k)); cf_n=$(cf_size \"$cf_t\"); [ \"$cf_n\" -eq \"$cf_k\" ] || cf_fail; done; ",
     "chmod 700 \"$cf_t\" && mv -f \"$cf_t\" \"$cf_f\" || cf_fail; ",
-    // What other starts have left behind, and what none has used.
+    // Removes old incomplete copies, and complete copies that were not used for long.
     "find \"$cf_f\".* -prune -type f -mtime +1 -exec rm -f {} + 2>/dev/null; ",
     "[ -n \"$2\" ] || find \"$cf_d\" -type f -mtime +30 -exec rm -f {} + 2>/dev/null; ",
     "trap - HUP INT PIPE TERM; umask \"$cf_u\"; fi; ",
@@ -84,7 +86,7 @@ pub(super) struct StagedProgram {
     file: File,
     length: u64,
     hash: u64,
-    /// The name of the program, in characters that are usual in the names of files.
+    /// The name of the program, without characters that are unusual in the names of files.
     name: String,
 }
 
@@ -119,7 +121,7 @@ impl StagedProgram {
         }
         let is_usual = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let name = name.to_string_lossy();
-        // The kernel adds this to the name of a file that was removed.
+        // The kernel adds this suffix to the name of a file that was removed.
         let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
         Ok(Self {
             file,
@@ -129,8 +131,8 @@ impl StagedProgram {
         })
     }
 
-    /// Returns the words that copy the program and start it as a worker. The program then has
-    /// the variable of this assignment.
+    /// Returns the words of the script that copies the program and starts it as a worker.
+    /// The `assignment` sets a variable in the worker's environment.
     pub(super) fn words(&self, launcher: &Launcher, assignment: &str) -> Vec<OsString> {
         let path = launcher.program.as_ref();
         let number = RandomState::new().build_hasher().finish();
@@ -156,7 +158,7 @@ impl StagedProgram {
 pub(super) struct Copying {
     program: Arc<StagedProgram>,
     sent: u64,
-    /// The end of the pieces that were requested.
+    /// The number of bytes of the file that were requested up to now.
     requested: u64,
 }
 
@@ -169,8 +171,8 @@ impl Copying {
         }
     }
 
-    /// Lets the next piece be sent, because the other side has requested it. Returns `false` if
-    /// the other side has not got the last one, or has all of them.
+    /// Permits the next piece, because the other side has requested it. Returns `false` if
+    /// the last piece was not sent completely, or if no piece is left.
     pub(super) fn request(&mut self) -> bool {
         let may_request = !self.has_unsent() && self.requested < self.program.length;
         if may_request {
@@ -189,11 +191,11 @@ impl Copying {
         self.sent == self.program.length
     }
 
-    /// Returns the next bytes that wait to be sent. They are empty if there are none.
+    /// Returns the next bytes to send, or none if all requested bytes were sent.
     ///
     /// # Errors
     ///
-    /// Returns an error if the file cannot be read, or if it was cut off.
+    /// Returns an error if the file cannot be read, or if it has become shorter.
     pub(super) fn next(&self) -> io::Result<Vec<u8>> {
         let left = self.requested - self.sent;
         let mut bytes = vec![0; usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))];
@@ -227,7 +229,7 @@ mod tests {
                 assert!(copying.request() && !copying.request() && !copying.is_complete());
                 assert!(copying.requested <= copying.sent + REQUESTED);
                 while copying.has_unsent() {
-                    // As many bytes as there is room for.
+                    // The transport takes only a part of the piece.
                     let piece = copying.next().unwrap();
                     let taken = piece.len().min(50_000);
                     copied.extend(&piece[..taken]);

@@ -8,8 +8,7 @@
 //! a program that another thread starts would inherit too. Such a worker inherits the
 //! parent's standard output and standard error.
 //!
-//! If the pool has launchers, the starter runs the command of a launcher instead
-//! (`command.rs`).
+//! If the pool has launchers, the starter runs a launcher's command instead (`command.rs`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -52,14 +51,14 @@ pub(super) struct Starter {
     pub(super) transport: Transport,
     /// The key and the files of the memory for offers, if the workers take offers.
     pub(super) offers: Option<(u64, Arc<[OwnedFd; 2]>)>,
-    /// The commands that start the workers, or none if this process starts them.
+    /// The launchers that start the workers. Empty if this process starts the workers.
     pub(super) launchers: Vec<Launcher>,
     /// The file of this program, if a launcher copies it.
     pub(super) staged: Option<Arc<StagedProgram>>,
-    /// The MPI job whose ranks are the workers, if they are.
+    /// The MPI job whose ranks are the workers, or `None` if the workers are no ranks.
     #[cfg(feature = "mpi")]
     pub(super) mpi: Option<&'static Mpi>,
-    /// The frame with the call of the initializer, which each worker gets first.
+    /// The frame with the call of the initializer, which a worker gets right after `Hello`.
     pub(super) initialize: Option<Arc<Encoded>>,
 }
 
@@ -195,7 +194,7 @@ impl Starter {
     fn rings(&self) -> io::Result<Option<(Rings, OwnedFd)>> {
         match self.transport {
             Transport::Socket => Ok(None),
-            // A worker without shared memory would take no offers.
+            // If the pool has offers, a worker without shared memory would take none.
             _ if self.offers.is_some() => Rings::create().map(Some),
             Transport::Shared => Rings::create().map(Some),
             Transport::Automatic => Ok(Rings::create().ok()),

@@ -68,8 +68,8 @@ impl Pool {
         Call::one(f).map_err(not_shippable)
     }
 
-    /// Queues one task that calls `f` for each of the items. The task publishes its run
-    /// time by `timer`.
+    /// Queues one task that calls `f` for each of the items. The task's run time is
+    /// published through `timer`.
     pub(in crate::process) fn submit_chunk<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,

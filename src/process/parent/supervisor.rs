@@ -44,20 +44,19 @@ const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_
 /// to [`IO_BUDGET`](super::worker_handle::IO_BUDGET).
 const READS_TO_THE_END: usize = 100;
 
-/// The reason why the pool kills a worker that begins no task.
+/// The reason why the pool kills a worker that does not begin its task, or takes no offer.
 const NOT_TAKEN_UP: &str = "it did not take up a task that it was sent; was it stopped (SIGSTOP)?";
 
-/// The stack size of the supervisor's thread, in bytes. No function on the supervisor's
-/// thread recurses.
+/// The stack size of the supervisor's thread, in bytes. None of its functions recurses.
 pub(super) const STACK: usize = 2 << 20;
 
-/// The time for which the supervisor naps while many short tasks run. The workers need not
-/// wake it meanwhile, and it reads many messages at once. A message that arrives during a
-/// nap is read later by so much, but only while tasks wait for a worker.
+/// The length of a *nap*: a short sleep of the supervisor while many short tasks run.
+/// During a nap the workers need not wake the supervisor, and after it the supervisor reads
+/// many messages at once. A nap delays a message by at most this time.
 const NAP: Duration = Duration::from_micros(100);
 
-/// The longest time for which the end of a pool waits for the copies of what launched workers
-/// have printed.
+/// The longest time for which a pool that ends waits until the error output of its launched
+/// workers was copied.
 const COPY_LIMIT: Duration = Duration::from_secs(1);
 
 const NOW: Timespec = Timespec {
@@ -65,8 +64,7 @@ const NOW: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// The descriptors of one worker, which `poll` watches while the supervisor does not hold
-/// the lock.
+/// The descriptors of one worker, which `poll` watches without the pool's lock.
 struct Watched {
     number: usize,
     process: Arc<Process>,
@@ -77,10 +75,9 @@ struct Watched {
     is_eof: bool,
 }
 
-/// Runs the supervisor's loop until the pool is closed and has neither a task nor a worker
-/// left.
+/// Runs the supervisor's loop until the pool is closed and has no task and no worker left.
 pub(super) fn main(pool: &Arc<Pool>) {
-    // A nap is meant to be short, and an error only means that it is longer.
+    // An error is ignored, because it only means that a nap takes longer than it should.
     let _ = use_short_timer_slack();
     let mut naps = false;
     let mut state = pool.lock();
@@ -123,8 +120,8 @@ pub(super) fn main(pool: &Arc<Pool>) {
             .values()
             .filter(|handle| !handle.is_being_killed())
             .filter_map(|handle| handle.launched.as_ref());
-        // If the pool has sent a task since the last round, the sleep has a timeout. A
-        // submitting thread then does not have to wake the supervisor.
+        // If the pool has sent or offered a task since the last round, the sleep has a
+        // timeout. A submitting thread then does not have to wake the supervisor.
         let was_active = state.was_active;
         let wake_at = deadlines
             .chain(progress.map(Progress::next_check))
@@ -143,8 +140,8 @@ pub(super) fn main(pool: &Arc<Pool>) {
         drop(state);
         let begun = Instant::now();
         let happened = sleep(pool, &watched, wake_at, may_spin, rest, looks);
-        // After a nap, or a sleep as short as a nap, in which a message has arrived, the
-        // next messages may come as soon.
+        // If a message has arrived during a nap, or during a sleep that was about as short,
+        // the next messages may arrive as soon.
         naps = begun.elapsed() < 2 * NAP && happened.iter().any(|happened| happened.message);
         state = pool.lock();
         state.is_asleep = false;
@@ -156,7 +153,8 @@ pub(super) fn main(pool: &Arc<Pool>) {
     }
 }
 
-/// Waits until the last words of the workers were copied, unless nothing reads them.
+/// Waits until the last error output of the workers was copied, but not for longer than
+/// [`COPY_LIMIT`]: the copy may block, if nothing reads this process's error output.
 fn wait_for_copies(copying: &[JoinHandle<()>]) {
     let deadline = Instant::now() + COPY_LIMIT;
     while copying.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
@@ -182,19 +180,19 @@ fn watch(state: &PoolState) -> Vec<Watched> {
 /// The messages that end a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
-    /// Each message.
+    /// Any message.
     UntilMessage,
-    /// A worker that finds no offer. Otherwise the sleep is over after [`NAP`].
+    /// Only the wake-up by a worker that finds no offer. Ends after [`NAP`] at the latest.
     Nap,
-    /// None, because the thread that submits a burst of tasks reads the messages
-    /// (`polling.rs`). The sleep is over after [`NAP`].
+    /// No message, because the thread that submits a burst of tasks reads the messages
+    /// (`polling.rs`). The sleep ends after [`NAP`] at the latest.
     Burst,
-    /// None, because a thread polls. It arms the workers when it stops (`polling.rs`).
+    /// No message: a thread polls, and arms the workers when it stops (`polling.rs`).
     UntilPolled,
 }
 
 /// Chooses the messages that end the sleep that now begins. `naps` says that the next
-/// messages may come soon.
+/// messages may arrive soon.
 fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
     let submitted = std::mem::take(&mut state.submitted);
     let rest = match state.pollers {
@@ -203,7 +201,7 @@ fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
         0 => Rest::UntilMessage,
         _ => Rest::UntilPolled,
     };
-    // While a thread polls, no nap ends soon, so each offer needs a worker at once.
+    // While a thread polls, no nap ends soon, so no offer may wait for the end of a nap.
     state.is_burst = rest == Rest::Burst;
     rest
 }
@@ -219,7 +217,7 @@ struct Happened {
     end: bool,
 }
 
-/// Sleeps until a descriptor is ready or the time is over.
+/// Sleeps until a descriptor is ready, a message has arrived, or the time is over.
 fn sleep(
     pool: &Pool,
     watched: &[Watched],
@@ -229,7 +227,8 @@ fn sleep(
     looks: bool,
 ) -> Vec<Happened> {
     let mut polled = vec![PollFd::new(&pool.wake_fd, PollFlags::IN)];
-    // Takes the place of a descriptor that is not there, or not to be watched.
+    // Returns an entry that reports nothing, in place of a descriptor that does not exist
+    // or is not to be watched.
     let nothing = || PollFd::from_borrowed_fd(pool.wake_fd.as_fd(), PollFlags::empty());
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
     if matches!(rest, Rest::Nap | Rest::Burst) {
@@ -242,16 +241,16 @@ fn sleep(
         }
         match worker.watch.descriptor().filter(|_| !worker.is_eof) {
             Some(channel) => polled.push(PollFd::new(channel, flags | PollFlags::IN)),
-            // `wake_fd` takes the place of the closed socket, because `poll` would report a
-            // closed socket at each call, and of the descriptor that a rank does not have.
+            // A closed socket is not watched, because `poll` would report it at each call.
+            // A rank has no descriptor.
             None => polled.push(nothing()),
         }
         match worker.process.descriptor() {
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
-            // The messages of a rank tell of its end.
+            // A rank has no process to watch: its last message says that it has left.
             None if worker.watch.descriptor().is_none() => polled.push(nothing()),
-            // `wake_fd` takes the place of the process's descriptor, because the system has
-            // no descriptors for processes.
+            // The system has no descriptors for processes, so the supervisor wakes up from
+            // time to time to check the process.
             None => {
                 let interval = POLL_INTERVALS[usize::from(!worker.is_eof)];
                 limit = Some(limit.map_or(interval, |limit| limit.min(interval)));
@@ -260,7 +259,7 @@ fn sleep(
         }
     }
     let watches = || watched.iter().map(|worker| &worker.watch);
-    // `poll` reports none of both.
+    // `poll` reports neither room nor bytes in shared memory, and neither of a rank.
     let is_ready = |worker: &Watched| {
         let watch = &worker.watch;
         worker.can_flush || watch.has_room() || !worker.is_malformed && watch.has_bytes()
@@ -389,7 +388,8 @@ impl Pool {
             let is_kept = |offer| offered.is_some_and(|offered| offered.keeps(offer));
             let keeps_slot = is_full && offer.is_some_and(is_kept);
             let progress = handle.progress.as_mut();
-            // A worker that was stopped before it has copied its call holds up all offers.
+            // A worker that was stopped before it copied its call keeps the slot of its
+            // offer. If no other slot is free, this holds up all further offers.
             let is_over = |progress: &mut Progress| {
                 progress.is_given_up(now) || keeps_slot && progress.is_late()
             };
@@ -430,8 +430,8 @@ impl Pool {
         }
     }
 
-    /// Kills a worker that makes no progress, unless the worker has gone on at this very
-    /// moment: it may have begun a task, which would fail.
+    /// Kills a worker that makes no progress, unless the worker has made progress at this
+    /// very moment: it may have begun a task, and the kill would make this task fail.
     fn kill_stalled(&self, state: &mut PoolState, number: usize) {
         let step = |handle: &WorkerHandle| {
             let task = handle.in_flight();

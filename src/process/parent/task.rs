@@ -27,8 +27,7 @@ use crate::sync::ThreadId;
 /// the collector has a large stack.
 const SMALL: usize = 32;
 
-/// The job of a task that runs in another process. It stays in the task's completion until
-/// the task ends.
+/// The job of a task that runs in another process. It is kept until the end of the task.
 pub(super) struct RemoteJob {
     pub(super) pool: PoolId,
     /// The encoded call, or `None` once the call is not needed any more.
@@ -68,7 +67,7 @@ pub(super) trait Decoder<T>: Send + 'static {
     /// Called when a worker has started the task.
     fn begin(&self) {}
 
-    /// Called with the worker's answer, before the collector decodes it.
+    /// Called with the worker's answer, before a thread decodes the answer.
     fn answered(&self, _answer: &Answer<Encoded>) {}
 }
 
@@ -101,8 +100,8 @@ where
     }
 
     /// Ends the task with a small value of a plain type, if the task has no callback and no
-    /// waker. The calling thread holds the pool's lock, and must not run user code. The collector
-    /// runs the notification.
+    /// waker. The calling thread holds the pool's lock, and must not run user code. So the
+    /// collector runs the notification, if it has user code.
     fn end_plain(
         &self,
         task: &Task,
@@ -159,7 +158,8 @@ where
         if let (Answer::Returned(bytes), Some(collector)) = (&mut answer, collector) {
             if let Some(notification) = self.end_plain(&task, bytes, collector) {
                 if !notification.is_due() {
-                    // It has nothing to call, and drops the value if there is no future.
+                    // This notification calls no user code. It only drops the value if
+                    // there is no future.
                     notification.notify();
                     return Answered::Ended(None);
                 }
@@ -218,8 +218,7 @@ fn decoded<T>(decoded: Result<T, CodecFault>) -> Result<T, Error> {
 /// The outcomes of the items of a chunk.
 pub(super) type Results<R> = ContainedVec<Result<R, Error>>;
 
-/// The decoder for the outcomes of a chunk. An item that fails does not make the other
-/// items fail.
+/// The decoder for the outcomes of a chunk. A failed item does not make others fail.
 pub(super) struct OfChunk {
     /// The number of items in the chunk.
     pub(super) items: usize,
@@ -257,8 +256,8 @@ impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
         }
     }
 
-    /// Publishes the run time of the chunk before the collector decodes the chunk's
-    /// results, because the map may submit its other chunks meanwhile.
+    /// Publishes the run time of the chunk before a thread decodes the chunk's results,
+    /// because the map may submit its other chunks meanwhile.
     fn answered(&self, answer: &Answer<Encoded>) {
         if let (Some(timer), Answer::Returned(bytes)) = (&self.timer, answer) {
             if let Some(time) = run_time(&bytes.bytes) {

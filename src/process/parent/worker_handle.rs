@@ -14,16 +14,17 @@
 //!
 //! | state | messages it may send | limit | the task in flight, if its process ends |
 //! |---|---|---|---|
-//! | Starting | `Ready`, or `Refused`; then, with an initializer, how that ended | `START_LIMIT` until `Ready`, or for a launched worker the limits of its stages (`launched.rs`); none for the initializer | - |
-//! | Idle | with offers: what it says of a task that it has taken (`offers.rs`) | the take limit ([`Progress`]), while there are open offers | - |
-//! | Busy, sent | `Started`, or `Fetch` or `Declined` | [`Progress`] | is sent to another worker |
+//! | Starting | `Ready` or `Refused`; after `Ready`, with an initializer, `Initialized` or `InitializeFailed` | `START_LIMIT` until `Ready`, or for a launched worker the limits of its stages (`launched.rs`); none for the initializer | - |
+//! | Idle | with offers: `Started`, `Fetch` or `Declined` for an offer that it has taken (`offers.rs`) | the take limit ([`Progress`]), while there are open offers | - |
+//! | Busy, sent | `Started`, `Fetch` or `Declined` | [`Progress`] | is sent to another worker |
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
 //! | Leaving | the message it was about to send when it was told to exit | `EXIT_LIMIT` | - |
 //!
-//! If a worker sends any other message, the pool kills this worker only. The cause of a
-//! wrong message may be a task that wrote to its worker's socket. The parent checks the
-//! header of a frame before the frame's payload has arrived. The remaining bytes of a frame
-//! must arrive in time ([`Progress`]).
+//! A launched worker may also answer with `Pong` or `Recalled` in any state. If a worker
+//! sends any other message, the pool kills this worker only. The cause of a wrong message
+//! may be a task that wrote to its worker's socket. The parent checks the header of a frame
+//! before the frame's payload has arrived. The remaining bytes of a frame must arrive in
+//! time ([`Progress`]).
 //!
 //! The worker's process may end in any state. Once the pool has a [`KillReason`] other than
 //! `Terminated` for a worker, the pool ignores that worker's answers. The outcome of a task
@@ -82,44 +83,43 @@ pub(super) enum KillReason {
 /// A frame that waits in the outbox.
 enum Outgoing {
     Frame(Arc<Encoded>),
-    /// The call of the task with this number, which is in flight.
+    /// The call of the task with this number. The task is in flight to this worker.
     Call(u64),
 }
 
-/// The messages that a new worker waits for. The pool sends them when it has the worker's
-/// handle, because the worker takes offers as soon as it has the first one.
+/// The first messages to a new worker. The pool sends them only after it has stored the
+/// worker's handle, because the worker may take offers as soon as it has read `Hello`.
 pub(super) struct FirstMessages {
     /// The frame of [`Hello`](crate::process::wire::message::Hello).
     pub(super) hello: Vec<u8>,
-    /// The file of the memory for messages, which goes with the first message.
+    /// The file of the memory for messages. It is sent together with `Hello`.
     pub(super) rings: Option<OwnedFd>,
-    /// The files of the memory for offers, which go with the first message.
+    /// The files of the memory for offers. They are sent together with `Hello`.
     pub(super) offers: Option<Arc<[OwnedFd; 2]>>,
     /// The frame with the call of the initializer.
     pub(super) initialize: Option<Arc<Encoded>>,
 }
 
 pub(super) struct WorkerHandle {
-    /// The process has two owners, because the supervisor polls it without the lock.
+    /// The process has two owners, because the supervisor watches it without the lock.
     pub(super) process: Arc<Process>,
     end: ParentEnd,
-    /// The messages that the worker waits for, until they are sent.
+    /// The first messages to the worker, or `None` once they were sent.
     pub(super) first: Option<FirstMessages>,
     inbox: Assembler,
     /// The header and payload of a frame that broke the protocol.
     refused: Vec<u8>,
     outbox: VecDeque<Outgoing>,
-    /// The number of bytes of the first frame in the outbox that were sent.
+    /// The number of bytes that were sent of the first frame in the outbox.
     sent: usize,
-    /// `true` if the last write found no room. The worker then reports when it has made
-    /// room.
+    /// `true` if the last write found no room. The supervisor then waits for room.
     is_full: bool,
-    /// `true` while frames are kept for those that may follow at once.
+    /// `true` while frames stay in the outbox, because others may follow and go with them.
     is_corked: bool,
     /// `true` if the last read from the socket found no bytes.
     pub(super) is_drained: bool,
-    /// `true` if the worker's end of the socket is closed, or if the parent reads no more
-    /// from the socket.
+    /// `true` if the worker's end of the socket is closed, or if the parent has stopped
+    /// reading.
     pub(super) is_eof: bool,
     /// `true` once the worker broke the protocol.
     pub(super) is_malformed: bool,
@@ -127,20 +127,20 @@ pub(super) struct WorkerHandle {
     pub(super) is_ready: bool,
     /// `true` if the worker was idle at least once.
     pub(super) was_idle: bool,
-    /// The time limit while the worker has to start a task or to send the remaining bytes
-    /// of a frame.
+    /// The time limit in which the worker has to start a task or to send the remaining
+    /// bytes of a frame. `None` while it has to do neither.
     pub(super) progress: Option<Progress>,
-    /// The checks if a message about the task in flight was destroyed, or `None` if no task
-    /// is in flight or the worker shares no memory.
+    /// The times of the checks that find a destroyed message about the task in flight.
+    /// `None` if no task is in flight, or if the worker shares no memory.
     checks: Option<Checks>,
-    /// `true` if the worker has answered the last check by saying that it waits.
+    /// `true` if the worker has answered the last check: it waits for a message.
     says_waiting: bool,
     /// `true` if a write to the socket failed. The parent sends no more frames to the
     /// worker after that.
     pub(super) write_failed: bool,
     pub(super) activity: WorkerState,
-    /// The tasks that were sent to the worker behind its task, in their order
-    /// (`sent_ahead.rs`).
+    /// The tasks that the pool has sent to the worker behind its current task, in the order
+    /// in which they were sent (`sent_ahead.rs`).
     pub(super) ahead: VecDeque<InFlight>,
     pub(super) kill_reason: Option<KillReason>,
     /// The time at which the supervisor kills the worker, unless the worker's state changes
@@ -152,19 +152,19 @@ pub(super) struct WorkerHandle {
     pub(super) has_begun: bool,
     /// The number of the task that the worker has begun last, or 0.
     pub(super) last_begun: u64,
-    /// The limited time in which the worker, which is idle, has to take an offer, unless
-    /// another worker takes it. `None` while there is no offer that the worker has to take.
+    /// The time limit in which this worker, while it is idle, has to take an offer if one
+    /// stays open. `None` while it does not have to take an offer.
     pub(super) take_limit: Option<Progress>,
-    /// The launcher of the worker, and the state of the connection to it. `None` if this
-    /// process has started the worker.
+    /// The launcher of the worker, and the state of the connection to the worker. `None` if
+    /// this process has started the worker itself.
     pub(super) launched: Option<Launched>,
-    /// The copy of the program, until the worker has greeted. No frame is sent before. `None`
-    /// if the launcher copies nothing.
+    /// The copy of the program to the other side, until the worker's greeting has arrived.
+    /// The pool sends no frame before that. `None` if the launcher copies nothing.
     pub(super) copying: Option<Copying>,
 }
 
-/// Returns all tasks of a worker: the one that it has begun or begins next, and those that
-/// were sent ahead.
+/// Returns all tasks of a worker: the task that it has begun or begins next, and then the
+/// tasks that were sent ahead.
 fn all_tasks<'a>(
     activity: &'a mut WorkerState,
     ahead: &'a mut VecDeque<InFlight>,
@@ -212,14 +212,14 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns the task with this number, which the worker has.
+    /// Returns the task with this number, or `None` if the worker does not have it.
     pub(super) fn task_mut(&mut self, task: u64) -> Option<&mut InFlight> {
         let mut tasks = all_tasks(&mut self.activity, &mut self.ahead);
         tasks.find(|other| other.entry.number == task)
     }
 
-    /// Makes a task the worker's task, which the worker has taken, or which is about to be
-    /// sent.
+    /// Makes a task the worker's current task, and starts the time limit for its start. The
+    /// worker has the task, or the caller is about to send it.
     pub(super) fn expect_start(&mut self, in_flight: InFlight, now: Instant) {
         self.activity = WorkerState::Busy(in_flight);
         self.take_limit = None;
@@ -228,9 +228,8 @@ impl WorkerHandle {
         self.checks = self.end.is_shared().then(|| Checks::from(now));
     }
 
-    /// Gives the worker, which is idle, a limited time to take an offer, unless another
-    /// worker takes it. If `wakes` is set, wakes the worker if it sleeps, and returns
-    /// `true` if it did.
+    /// Starts the time limit in which this idle worker has to take an offer, if one stays
+    /// open. If `wakes` is set and the worker sleeps, wakes the worker and returns `true`.
     pub(super) fn expect_take(&mut self, wakes: bool) -> bool {
         if self.take_limit.is_none() {
             self.take_limit = Some(Progress::from(Instant::now()));
@@ -243,8 +242,8 @@ impl WorkerHandle {
         self.end.is_asleep()
     }
 
-    /// Returns `true` if the worker does not sleep, and did not have to take an offer long
-    /// ago. The pool has made an offer before.
+    /// Returns `true` if the worker does not sleep, and is not late to take an offer. The
+    /// pool has made its offer before this call.
     pub(super) fn is_awake(&self) -> bool {
         let take_limit = self.take_limit.as_ref();
         !self.is_asleep() && !take_limit.is_some_and(Progress::is_late)
@@ -265,8 +264,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns `true` if the worker is a rank of an MPI job. Such a worker has no time limits:
-    /// the pool could only end it together with the whole job.
+    /// Returns `true` if the worker is a rank of an MPI job. Such a worker has no time
+    /// limits: the pool could end a rank only together with the whole job.
     pub(super) fn is_rank(&self) -> bool {
         self.end.is_rank()
     }
@@ -283,8 +282,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends the worker an `Exit` frame. The worker handles all earlier frames before it
-    /// exits.
+    /// Sends the worker an `Exit` frame. The worker first handles all earlier frames.
     pub(super) fn send_exit(&mut self) {
         self.leave();
         self.send(Arc::new(message::exit().into()));
@@ -322,15 +320,15 @@ impl WorkerHandle {
         // An error of `kill` is ignored, because the process may have ended already.
         let _: io::Result<()> = self.process.kill();
         if self.launched.is_some() {
-            // The worker sees the end of the connection, even if its command is a process that
-            // this one may not kill.
+            // The worker then reads end-of-file and ends, even if this process has no
+            // permission to kill the worker's command.
             self.end.close_sending();
         }
     }
 
     /// Like [`kill`](Self::kill), for a reason that concerns only the worker's task. A
-    /// launched worker first gives back the tasks that were sent ahead: otherwise it would not
-    /// be known if these have begun.
+    /// launched worker first gives back the tasks that were sent ahead: otherwise the pool
+    /// would not know if these tasks have begun.
     pub(super) fn kill_task(&mut self, kill_reason: KillReason) {
         let knows_all = self.knows_what_has_begun();
         if self.is_being_killed() || knows_all || self.ahead.is_empty() {
@@ -354,13 +352,13 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns the tasks of the worker that have not begun as far as the pool knows.
+    /// Returns the tasks of the worker that, as far as the pool knows, have not begun.
     pub(super) fn all_unstarted(&self) -> impl DoubleEndedIterator<Item = &InFlight> {
         let first = self.in_flight().filter(|task| task.started.is_none());
         first.into_iter().chain(&self.ahead)
     }
 
-    /// Returns the task with this number if it has not begun as far as the pool knows.
+    /// Returns the task with this number if, as far as the pool knows, it has not begun.
     pub(super) fn unstarted(&self, task: u64) -> Option<&InFlight> {
         self.all_unstarted()
             .find(|other| other.entry.number == task)

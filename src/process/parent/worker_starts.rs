@@ -1,9 +1,9 @@
-//! The functions that handle the starts of workers. The supervisor calls them.
+//! The functions that handle the starts of workers. The supervisor calls most of them.
 //!
-//! A start has two ends. [`Pool::worker_started`] or [`Pool::not_started`] follows as soon as
-//! the worker's process exists or could not be made. [`Pool::worker_initialized`] follows
-//! when the worker says that it can begin tasks. A worker that ends in between is a failed
-//! start (`worker_events.rs`).
+//! A start has two steps. The supervisor calls [`Pool::worker_started`] or
+//! [`Pool::not_started`] as soon as the worker's process exists or could not be created.
+//! The pool calls [`Pool::worker_initialized`] when the worker says that it can begin
+//! tasks. If the worker ends in between, the start has failed (`worker_events.rs`).
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -23,24 +23,23 @@ pub(super) const SHORTAGE: Duration = Duration::from_millis(500);
 /// pool tries again, because a shortage of descriptors, processes or memory may be short.
 const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
 
-/// The time that a pool waits between two attempts to take a rank of an MPI job while all are
-/// workers of other pools.
+/// The time that a pool waits between two attempts to take a rank of an MPI job while all
+/// ranks are workers of other pools.
 const RANKS_BUSY: Duration = Duration::from_millis(5);
 
 pub(super) const SHORTAGE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Returns `true` if a start has failed because all ranks of the MPI job are workers of other
-/// pools.
+/// Returns `true` if a start has failed because all MPI ranks are workers of other pools.
 pub(super) fn are_ranks_busy(error: &io::Error) -> bool {
     error.kind() == ErrorKind::ResourceBusy
 }
 
 impl Pool {
-    /// Returns the number of the next worker, and the index of its launcher if the pool has
-    /// launchers, if the supervisor has to start a worker. The supervisor reports the result
-    /// of the start by [`worker_started`](Self::worker_started) or
-    /// [`not_started`](Self::not_started). A number is left out if the offers could not tell
-    /// it from that of a living worker.
+    /// Returns the number of the next worker, and the index of the worker's launcher if the
+    /// pool has launchers. Returns `None` if the supervisor has to start no worker now. The
+    /// supervisor reports the result of the start by
+    /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started).
+    /// Skips a number that the statuses of the offers cannot tell from a living worker's.
     pub(super) fn next_start(&self, state: &mut PoolState) -> Option<(usize, Option<usize>)> {
         if state.to_spawn == 0 {
             return None;
@@ -50,7 +49,7 @@ impl Pool {
             Some(index) => state.launchers.starts(index),
             None if state.launchers.is_empty() => {}
             None => {
-                // All launchers that have room pause.
+                // All launchers that have room for a worker are in a pause.
                 state.to_spawn = 0;
                 return None;
             }
@@ -101,13 +100,13 @@ impl Pool {
         let now = Instant::now();
         let is_shortage = Shortage::of(&error).is_some();
         if let Some(index) = launcher.filter(|_| are_ranks_busy(&error)) {
-            // Another pool gives its ranks back at some time.
+            // The pool tries again soon, because another pool will give a rank back.
             state.launchers.ended(index, false, None, now);
             state.not_before = now.checked_add(RANKS_BUSY);
             return;
         }
         if let Some(index) = launcher {
-            // A lack of descriptors here says nothing about the launcher.
+            // If this process lacks descriptors, that says nothing about the launcher.
             let why = (!is_shortage).then(|| error.to_string());
             state.launchers.ended(index, false, why.as_deref(), now);
             if let Some(why) = why {
@@ -117,8 +116,7 @@ impl Pool {
             }
         }
         if !state.workers.is_empty() {
-            // The existing workers continue to run tasks, and only the next start is
-            // delayed.
+            // The existing workers continue to run tasks. Only the next start is delayed.
             state.not_before = now.checked_add(SHORTAGE);
             return;
         }
@@ -137,13 +135,13 @@ impl Pool {
         }
     }
 
-    /// Gives a worker that can begin tasks its first one.
+    /// Makes a worker that can begin tasks idle, and gives it a task if one waits.
     pub(super) fn worker_initialized(&self, state: &mut PoolState, number: usize) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
         handle.activity = WorkerState::Idle;
-        // An initializer would count as a part of the trip.
+        // The first trip begins only now, so that it does not include the initializer.
         handle.send_ping();
         state.idle.push(number);
         self.dispatch(state);

@@ -12,14 +12,13 @@ pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The time after which the pool kills a worker whose socket was closed. A worker that is
-/// exiting ends within this time, but a worker whose task closed the socket's descriptor
-/// does not end.
+/// exiting ends within this time, but one whose task closed the socket does not end.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The time that a command may take to end after the pool has closed its connection, if the
-/// command has not started the program yet. A pool's end waits for so long.
+/// command has not started the program yet. The end of a pool waits for this time at most.
 pub(super) const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
 
-/// The time for which a shutdown, and a kill of one task, wait for the tasks that a launched
-/// worker has to give back.
+/// The longest time for which a shutdown, or the kill of one task, waits for the tasks that
+/// a launched worker has to give back.
 pub(super) const RECALL_LIMIT: Duration = Duration::from_secs(1);

@@ -1,12 +1,12 @@
-//! Tests of tasks that overwrite the statuses of offers, and what their own worker has
-//! recorded.
+//! Tests of tasks that overwrite the statuses of offers, and their own worker's record of
+//! its last offer.
 
 use super::super::by_hand::{PoolByHand, Task, WorkerByHand};
 use super::*;
 use crate::error::BrokenPart;
 use crate::process::wire::frame::Kind;
 
-/// The pool knows then that the worker has taken no offer, or will decline it.
+/// The record does not name the offer. So the worker has not taken it, or will decline it.
 #[test]
 fn a_worker_declines_an_offer_that_was_revoked_before_it_has_recorded_it() {
     let (pool, [mut late, mut other]) = PoolByHand::new();
@@ -25,7 +25,7 @@ fn a_worker_declines_an_offer_that_was_revoked_before_it_has_recorded_it() {
     pool.assert_ran(&task);
 }
 
-/// The pool reads the worker's record, and waits for what the worker says.
+/// The record names the offer, so the pool assigns the task and awaits a message about it.
 #[test]
 fn a_worker_declines_an_offer_that_was_revoked_after_it_has_recorded_it() {
     let (pool, [mut late, mut other]) = PoolByHand::new();
@@ -57,7 +57,7 @@ fn a_worker_declines_an_offer_before_the_pool_sees_that_its_status_was_overwritt
     pool.assert_ran(&task);
 }
 
-/// One worker had taken the second of them.
+/// One worker has taken the oldest of these offers.
 #[test]
 fn offers_whose_statuses_were_overwritten_keep_their_order() {
     let (pool, [mut taker, mut other]) = PoolByHand::new();
@@ -75,7 +75,7 @@ fn offers_whose_statuses_were_overwritten_keep_their_order() {
     assert!(tasks.iter().all(|task| task.error().is_none()));
 }
 
-/// The pool cannot know if it has taken the offer.
+/// The pool cannot know if this worker has taken the offer.
 #[test]
 fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed() {
     let (pool, [mut guilty, mut other]) = PoolByHand::new();
@@ -98,8 +98,8 @@ fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed()
     assert!(task.died());
 }
 
-/// Returns a pool, a worker that has ended its task and whose record was overwritten, another
-/// one that has begun a second task unheard, and the second task with its offer.
+/// Returns a pool, a worker that has ended its task and whose record was overwritten,
+/// another one that has begun a second task without a message, and this task and its offer.
 fn with_an_overwritten_record() -> (PoolByHand, [WorkerByHand; 2], Task, u64) {
     let (pool, [mut early, mut guilty]) = PoolByHand::new();
     let first = pool.submit();
@@ -117,8 +117,8 @@ fn with_an_overwritten_record() -> (PoolByHand, [WorkerByHand; 2], Task, u64) {
     (pool, [early, guilty], second, offer)
 }
 
-/// Only one was ended, the wrong one. The guilty one took the next task, whose messages the pool
-/// could not read, because those of the task before were destroyed.
+/// Before a fix, the pool killed only one of them, the wrong one. The guilty worker took
+/// the next task, and the pool could not read its messages behind the destroyed ones.
 #[test]
 fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
     let (pool, [early, guilty], second, offer) = with_an_overwritten_record();
@@ -137,7 +137,7 @@ fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
     assert_eq!(pool.open(), [], "it may have begun");
 }
 
-/// Its record alone shows nothing: each task that it has begun has said so.
+/// An overwritten record is no reason for a kill if the worker has reported all its tasks.
 #[test]
 fn a_worker_that_has_begun_nothing_is_not_killed_for_a_task() {
     let (pool, [early, guilty], second, offer) = with_an_overwritten_record();
@@ -149,7 +149,8 @@ fn a_worker_that_has_begun_nothing_is_not_killed_for_a_task() {
     assert_eq!(pool.open(), [], "it may have begun");
 }
 
-/// It was suspected when a later task of another worker overwrote the status of an offer.
+/// Before a fix, the pool suspected this worker when a later task of another worker
+/// overwrote the status of an offer.
 #[test]
 fn a_record_that_a_task_has_overwritten_is_mended_after_it() {
     let (pool, [mut mended, mut other]) = PoolByHand::new();
@@ -168,8 +169,8 @@ fn a_record_that_a_task_has_overwritten_is_mended_after_it() {
     assert!(second.error().is_none());
 }
 
-/// A worker may have taken the offer. The task can be cancelled after the pool has revoked
-/// it.
+/// A worker may have taken the offer, so the task can be cancelled only after the pool has
+/// looked at the status and has revoked the offer.
 #[test]
 fn a_task_whose_status_was_overwritten_is_cancelled_only_after_a_look() {
     let (pool, [mut worker]) = PoolByHand::new();
@@ -182,7 +183,7 @@ fn a_task_whose_status_was_overwritten_is_cancelled_only_after_a_look() {
     assert_eq!(pool.with(|state| state.count_waiting()), 0);
 }
 
-/// The pool ended it, although the worker of the task has said that it has begun.
+/// Before a fix, the pool killed the idle worker for a task that another one had begun.
 #[test]
 fn an_idle_worker_is_not_killed_for_an_offer_whose_worker_is_known() {
     let (pool, [idle, mut guilty]) = PoolByHand::new();
@@ -200,8 +201,8 @@ fn an_idle_worker_is_not_killed_for_an_offer_whose_worker_is_known() {
     pool.assert_ran(&task);
 }
 
-/// The second task ran twice: it had overwritten all messages, and the pool still took its
-/// worker for busy with the first task.
+/// Before a fix, the second task ran twice: it had overwritten all messages, and to the
+/// pool its worker still seemed busy with the first task.
 #[test]
 fn a_task_that_wipes_the_answer_of_the_task_before_does_not_run_again() {
     let (pool, [mut guilty, mut other]) = PoolByHand::new();
@@ -209,7 +210,7 @@ fn a_task_that_wipes_the_answer_of_the_task_before_does_not_run_again() {
     let offer = guilty.take().unwrap();
     assert!(guilty.begin(offer));
     pool.read(&guilty);
-    // The worker has answered, and begins the next task, but these messages are gone.
+    // The worker has answered, and begins the next task, but these messages are lost.
     let offer = guilty.take().unwrap();
     guilty.begin_unsaid(2);
     guilty.overwrite_status(offer);
@@ -224,7 +225,7 @@ fn a_task_that_wipes_the_answer_of_the_task_before_does_not_run_again() {
     assert_eq!(pool.with(|state| state.failed), 2);
 }
 
-/// The pool never ended: it offered the task again, and had no worker.
+/// Before a fix, the pool never ended: it offered the task again, and had no worker for it.
 #[test]
 fn a_pool_that_is_killed_ends_a_task_whose_status_was_overwritten() {
     for at_once in [false, true] {

@@ -1,4 +1,4 @@
-//! Tests of each order of the steps of a pool and of its workers at an offer.
+//! Tests of the orders in which a pool and its workers may take their steps for an offer.
 
 use super::super::by_hand::PoolByHand;
 use super::super::polling::BURST;
@@ -21,7 +21,7 @@ enum Record {
 fn a_task_whose_worker_dies_in_silence_runs_elsewhere_unless_it_may_have_begun() {
     use Record::{Made, Missing, Overwritten};
 
-    // The status is overwritten, the record, the task has begun.
+    // Each death: is the status overwritten, the state of the record, has the task begun.
     let deaths = [
         (false, Made, false),
         (false, Made, true),
@@ -82,7 +82,7 @@ fn an_offer_that_is_declined_twice_goes_back_once() {
     assert_eq!(pool.with(|state| state.idle.len()), 2, "each once");
 }
 
-/// A task has forged the message, or bytes of an earlier one were copied.
+/// A task has forged the message, or has copied the bytes of an earlier message.
 #[test]
 fn a_worker_cannot_decline_what_it_has_not_taken() {
     let (pool, [mut forges, mut other]) = PoolByHand::new();
@@ -141,7 +141,7 @@ fn a_task_that_has_begun_cannot_be_declined() {
     assert!(task.died());
 }
 
-/// The record may be that of an earlier offer, or may have been overwritten.
+/// A worker's record may name another offer, or may have been overwritten.
 #[test]
 fn the_status_of_an_offer_says_who_has_taken_it_and_not_the_record() {
     let (pool, [first, mut second, mut third]) = PoolByHand::new();
@@ -194,7 +194,7 @@ fn a_long_task_whose_worker_dies_before_it_has_the_call_runs_elsewhere() {
     }
 }
 
-/// The parent would send the call of a task to a worker that does not expect it.
+/// Otherwise the parent would send the call of a task to a worker that does not expect it.
 #[test]
 fn a_worker_cannot_ask_twice_for_a_call_or_for_that_of_another() {
     for is_others in [false, true] {
@@ -250,7 +250,7 @@ fn a_pool_that_breaks_leaves_the_tasks_that_were_taken() {
     assert!(tasks[0].error().is_none());
 }
 
-/// The number ended the pool's supervisor.
+/// Before a fix, this number made the pool's supervisor panic.
 #[test]
 fn no_number_of_a_declined_offer_panics() {
     let (pool, [mut forges]) = PoolByHand::new();
@@ -261,7 +261,7 @@ fn no_number_of_a_declined_offer_panics() {
     pool.assert_ran(&task);
 }
 
-/// The pool put another call into the slot while the worker was still copying the first.
+/// Before a fix, the pool put another call into the slot while the worker still copied one.
 #[test]
 fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
     let (pool, [mut worker, _other]) = PoolByHand::new();
@@ -295,14 +295,14 @@ fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
     drop((task, more));
 }
 
-/// The second task waited until its worker was killed, because that had declined it: the
-/// pool looked only at the record of the last offer.
+/// Before a fix, the declined task waited until its worker was killed: the pool looked only
+/// at the worker's record, which named a later offer.
 #[test]
 fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
     let (pool, [mut held, mut other]) = PoolByHand::new();
     let tasks = [pool.submit(), pool.submit()];
     let offer = held.take().unwrap();
-    // The worker has found `Hold`, and `Release` behind it.
+    // The worker has received `Hold`, and `Release` right after it.
     held.say(Kind::Declined, offer);
     let next = held.take().unwrap();
     assert!(held.begin(next));
@@ -317,7 +317,8 @@ fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
     assert!(tasks.iter().all(|task| task.error().is_none()));
 }
 
-/// After 65534 other workers, a worker looked like the first one, which still lived.
+/// Before a fix, the statuses had the same code for the first worker, which still lived,
+/// and for the worker that was started after 65534 workers.
 #[test]
 fn no_two_living_workers_look_the_same_in_the_offers() {
     let (pool, [first]) = PoolByHand::new();
@@ -337,7 +338,7 @@ fn no_two_living_workers_look_the_same_in_the_offers() {
     assert!(!task.is_done());
 }
 
-/// It has taken the offer just before it was told to exit.
+/// The worker has taken the offer just before it was told to exit.
 #[test]
 fn a_worker_that_is_told_to_exit_declines_the_offer_that_it_has_taken() {
     let (pool, [mut leaving, mut other]) = PoolByHand::new();
@@ -371,7 +372,7 @@ fn a_long_task_can_be_killed_whose_worker_asks_for_the_call_behind_the_hold() {
     assert!(matches!(task.error(), Some(Error::Killed(_))));
 }
 
-/// The space of the offers holds 8 of the calls.
+/// The space of the offers holds 8 calls of this length.
 #[test]
 fn room_is_used_as_soon_as_the_tasks_before_have_begun() {
     let (pool, mut workers) = PoolByHand::new::<14>();
@@ -391,7 +392,7 @@ fn room_is_used_as_soon_as_the_tasks_before_have_begun() {
     drop(tasks);
 }
 
-/// A worker that has declined has read its call, so the slot is free.
+/// A worker that has declined an offer has copied the call, so the slot is free.
 #[test]
 fn a_declined_offer_keeps_no_slot() {
     let (pool, [mut worker, mut other]) = PoolByHand::new();
@@ -407,7 +408,7 @@ fn a_declined_offer_keeps_no_slot() {
     pool.assert_ran(&task);
 }
 
-/// The supervisor sleeps meanwhile.
+/// The supervisor sleeps meanwhile, and reads no message.
 #[test]
 fn a_thread_that_submits_a_burst_reads_what_the_workers_have_said() {
     let (pool, [mut worker]) = PoolByHand::new();
@@ -445,7 +446,7 @@ fn a_burst_wakes_a_second_worker_for_many_offers_together() {
     assert_eq!(asleep(), 0);
 }
 
-/// One worker may be busy for long.
+/// The worker that is awake may be busy for long, so the other offers must not wait for it.
 #[test]
 fn after_a_nap_each_offer_has_a_worker() {
     let (pool, [mut first, mut second]) = PoolByHand::new();
@@ -458,8 +459,8 @@ fn after_a_nap_each_offer_has_a_worker() {
     });
 }
 
-/// The recall came from a thread that saw the task before it began the first time. The task
-/// never ended.
+/// Before a fix, such a task never ended: a thread that had seen the task before its first
+/// start recalled it.
 #[test]
 fn a_task_that_waits_for_a_retry_is_not_recalled() {
     let (pool, [mut dies, mut lives]) = PoolByHand::new();

@@ -1,4 +1,4 @@
-//! Tests of recalls, in which the test plays the worker, so that each race has a known order.
+//! Tests of recalls. The test plays the worker, so that each race has a known order.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -38,19 +38,19 @@ impl Drop for Played {
 }
 
 impl Played {
-    /// Returns a pool whose worker has begun the first task, and has the others ahead. The
-    /// worker has the pool's own socket.
+    /// Returns a pool whose worker has begun the first task, and to which the other tasks
+    /// were sent ahead. The worker holds the other end of the pool's socket.
     fn with_tasks<const N: usize>() -> (Self, [Completion<()>; N]) {
         Self::with_tasks_by(&current_process::host(), std::process::id())
     }
 
-    /// Like [`with_tasks`](Self::with_tasks), with a command that passes on the bytes.
+    /// Like [`with_tasks`](Self::with_tasks), with a command that relays the bytes.
     fn with_tasks_behind_a_relay<const N: usize>() -> (Self, [Completion<()>; N]) {
         Self::with_tasks_by(&current_process::host(), 0)
     }
 
-    /// Like [`with_tasks`](Self::with_tasks), with a worker of this host, whose socket this
-    /// process has made.
+    /// Like [`with_tasks`](Self::with_tasks), with a worker on the host `host`, whose
+    /// socket the process `maker` has created.
     fn with_tasks_by<const N: usize>(host: &str, maker: u32) -> (Self, [Completion<()>; N]) {
         let launcher = Launcher::command(["ssh"]).in_flight(N);
         let pool = pool_without_threads(Transport::Socket, 1);
@@ -92,14 +92,14 @@ impl Played {
         self.pool.read_replies(&mut self.pool.lock(), 0);
     }
 
-    /// Kills the worker for the sake of its first task.
+    /// Kills the worker in order to end its first task.
     fn kill_first(&self) {
         let mut state = self.pool.lock();
         let handle = state.workers.get_mut(&0).unwrap();
         handle.kill_task(KillReason::Killed);
     }
 
-    /// Ends the worker, after the pool has read its messages.
+    /// Makes the pool handle the end of the worker, whose messages the pool has read.
     fn end(&self) {
         let mut state = self.pool.lock();
         self.pool.worker_ended(&mut state, 0, End::Exited(1));
@@ -147,7 +147,7 @@ fn a_cancel_waits_for_the_worker() {
     // The worker has begun the task before it read the recall.
     assert!(!played.cancel(3, &third, |played| {
         let mut state = played.pool.lock();
-        // What the worker says of the first task does not matter here.
+        // The worker's messages about the first task do not matter here.
         let first = state.workers.get_mut(&0).unwrap().take_in_flight();
         assert!(state.begin_next(0, Instant::now()));
         drop(state);
@@ -175,7 +175,7 @@ fn a_worker_gives_back_only_what_was_recalled() {
     assert_eq!(state.count_ahead(), 1);
 }
 
-/// The worker has sent an incomplete message after the start of the second task.
+/// The pool cannot read the second task's `Started` behind a malformed message.
 #[test]
 fn a_task_that_has_begun_unread_is_not_begun_again() {
     let (mut played, [_first, second, _third]) = Played::with_tasks::<3>();
@@ -202,7 +202,7 @@ fn a_task_that_the_worker_gave_back_goes_to_an_idle_one() {
     assert!(tasks[2].cancel().is_some(), "it is pending");
 }
 
-/// Any other worker would take the message for nonsense.
+/// A worker that this process has started itself does not know `Recall`, and would end.
 #[test]
 fn a_worker_that_no_launcher_has_started_is_not_asked_to_give_a_task_back() {
     let (played, [_first, second]) = Played::with_tasks::<2>();
@@ -225,7 +225,7 @@ fn what_a_relay_may_have_lost_is_not_begun_again() {
     drop(tasks);
 }
 
-/// On another host, the process that passes the bytes on may have the id of this one.
+/// The process that relays the bytes on another host may have the same id as this process.
 #[test]
 fn a_process_of_another_host_is_not_taken_for_this_one() {
     let (played, tasks) = Played::with_tasks_by::<3>("another host", std::process::id());
@@ -240,7 +240,7 @@ fn a_cancel_whose_worker_may_have_begun_the_task_returns_false() {
     assert!(!played.cancel(2, &second, |played| played.end()));
 }
 
-/// Otherwise it would not be known if the other tasks have begun.
+/// Otherwise the pool would not know if the other tasks have begun.
 #[test]
 fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<3>();
@@ -261,7 +261,7 @@ fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
     );
 }
 
-/// The task to be killed has ended, and its worker has begun the next one.
+/// Before the worker reads the recall, it ends the first task and begins the second one.
 #[test]
 fn a_kill_does_not_wait_for_ever_for_a_task_that_has_begun() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<2>();

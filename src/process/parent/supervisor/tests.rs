@@ -8,8 +8,8 @@ use super::*;
 use crate::error::Error;
 use crate::process::wire::frame::{Kind, bare};
 
-/// Returns a pool whose first worker runs a task, whose time limit is over, while a second
-/// task is offered.
+/// Returns a pool whose first worker runs a task longer than the task's time limit, while a
+/// second task is offered.
 fn pool_with_a_late_task() -> (PoolByHand, [WorkerByHand; 2], [Task; 2]) {
     let (pool, [mut late, other]) = PoolByHand::new();
     let limited = pool.submit_call(0, Some(Duration::from_secs(3600)));
@@ -25,8 +25,8 @@ fn pool_with_a_late_task() -> (PoolByHand, [WorkerByHand; 2], [Task; 2]) {
     (pool, [late, other], [limited, next])
 }
 
-/// Takes the steps of the pool before it kills a worker, with a step of the worker after
-/// the pool has read all messages.
+/// Takes the steps by which the pool kills a worker. After the pool has read all messages,
+/// and before the kill, the worker takes the step `step`.
 fn kill_late(pool: &PoolByHand, late: WorkerByHand, step: impl Fn(&mut WorkerByHand)) {
     let number = late.number;
     let late = RefCell::new(late);
@@ -50,7 +50,8 @@ fn assert_next_runs(pool: &PoolByHand, other: &mut WorkerByHand, tasks: &[Task; 
     assert_eq!(counts, (1, 0, 0));
 }
 
-/// It ends its task after the pool has decided to kill it, and would take the next one.
+/// The worker ends its task after the pool has decided to kill the worker. Without `Hold`
+/// it would take the next task.
 #[test]
 fn a_worker_that_is_held_reads_this_before_it_takes_an_offer() {
     let (pool, [late, mut other], tasks) = pool_with_a_late_task();
@@ -62,7 +63,7 @@ fn a_worker_that_is_held_reads_this_before_it_takes_an_offer() {
     assert_next_runs(&pool, &mut other, &tasks);
 }
 
-/// The worker had looked for messages just before, and then took the offer.
+/// The worker has looked for messages just before `Hold` arrives, and then takes the offer.
 #[test]
 fn an_offer_that_a_held_worker_has_taken_is_declined() {
     let (pool, [mut late, mut other], tasks) = pool_with_a_late_task();
@@ -82,7 +83,7 @@ fn an_offer_that_a_held_worker_has_taken_is_declined() {
     assert_eq!(pool.run_next(&mut late), 3);
 }
 
-/// The task failed with the time limit of the other.
+/// Before a fix, the second task failed because of the first task's time limit.
 #[test]
 fn a_task_that_a_held_worker_has_taken_runs_elsewhere_after_the_kill() {
     for declines in [false, true] {
@@ -99,7 +100,7 @@ fn a_task_that_a_held_worker_has_taken_runs_elsewhere_after_the_kill() {
     }
 }
 
-/// The worker has not said that it begins the task.
+/// The worker has taken the first task, and has sent no message about it.
 #[test]
 fn a_task_that_was_taken_in_silence_can_be_killed_and_only_it() {
     let (pool, [mut first, mut other]) = PoolByHand::new();
@@ -114,7 +115,7 @@ fn a_task_that_was_taken_in_silence_can_be_killed_and_only_it() {
     assert!(tasks[1].error().is_none());
 }
 
-/// Each worker was awake when the offer was made.
+/// Both workers were awake when the offer was made, so both have a time limit to take it.
 #[test]
 fn a_worker_that_takes_no_offer_is_killed_only_while_one_is_open() {
     for is_taken in [false, true] {
@@ -139,7 +140,8 @@ fn a_worker_that_takes_no_offer_is_killed_only_while_one_is_open() {
     }
 }
 
-/// The task failed, because its worker was slow to send the answer while many tasks waited.
+/// Before a fix, the first task failed, because its worker was slow to send the answer
+/// while many tasks waited.
 #[test]
 fn a_worker_that_keeps_no_slot_of_the_offers_has_its_whole_time_limit() {
     let (pool, [mut answers, mut stopped]) = PoolByHand::new();
@@ -170,7 +172,7 @@ fn a_worker_that_keeps_no_slot_of_the_offers_has_its_whole_time_limit() {
     drop((taken, more));
 }
 
-/// The message by which it has begun the task has not been read.
+/// The pool has not yet read the worker's `Started` when the time limit is over.
 #[test]
 fn a_worker_that_begins_a_task_at_the_last_moment_is_not_killed() {
     for is_assigned in [false, true] {
@@ -200,7 +202,7 @@ fn a_worker_that_begins_a_task_at_the_last_moment_is_not_killed() {
     }
 }
 
-/// No message ends them.
+/// No message ends these naps.
 #[test]
 fn a_nap_is_over_by_itself() {
     for rest in [Rest::Nap, Rest::Burst] {
@@ -240,7 +242,7 @@ fn there_is_no_burst_while_a_thread_polls() {
     drop((tasks, more));
 }
 
-/// A thread that waits for each of its tasks reads the answers itself.
+/// A thread that waits for each of its tasks reads the answers itself, without a nap.
 #[test]
 fn tasks_one_at_a_time_are_no_burst() {
     let (pool, [mut worker]) = PoolByHand::new();

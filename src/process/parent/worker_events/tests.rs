@@ -1,4 +1,4 @@
-//! Tests that send a worker's messages to the pool themselves, instead of a real worker.
+//! Tests without real workers: each test sends a worker's messages to the pool itself.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -127,8 +127,7 @@ fn without_a_descriptor_a_death_is_seen_all_the_same() {
     }
 }
 
-/// If the time limit of a task lasted longer than the task, the pool would kill an idle
-/// worker.
+/// If a task's time limit lasted longer than the task, the pool would kill an idle worker.
 #[test]
 fn a_limit_is_over_with_its_task() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -332,8 +331,7 @@ fn a_word_of_an_idle_worker_ends_it() {
     }
 }
 
-/// A process that the worker started may write to the socket without end after the worker
-/// has ended.
+/// After the worker's end, a process that it started may write to the socket without end.
 #[test]
 fn an_ended_worker_is_not_listened_to_for_ever() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -393,7 +391,7 @@ fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The leaving worker sends each message that a worker may send at its start.
+/// The leaving worker sends each message by which a worker reports a failed start.
 #[test]
 fn a_leaving_worker_cannot_break_the_pool() {
     let panicked = InitializeFailure::Panicked(WirePanic {
@@ -581,8 +579,7 @@ fn end(pool: &Pool, state: &mut PoolState, number: usize) {
     pool.worker_ended(state, number, end);
 }
 
-/// If the pool did not break after failed starts, it would start one worker after another
-/// for ever.
+/// If the pool did not break after failed starts, it would start workers for ever.
 #[test]
 fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -672,7 +669,7 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     assert!(outcome(&task).is_err());
 }
 
-/// A task that runs for long would hold twice the memory of its arguments.
+/// Otherwise the arguments of a long task would take memory in both processes.
 #[test]
 fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
     use std::io::Read;
@@ -691,7 +688,7 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
             .queue::<(), _>(call.into(), settings, One, true)
             .unwrap();
         worker.read_exact(&mut vec![0; length]).unwrap();
-        // The supervisor waits for the lock.
+        // The supervisor waits for this lock, and so reads no message itself.
         let mut state = pool.lock();
         worker.write_all(&bare(Kind::Started, 1)).unwrap();
         state.needs_wakeup = false;
@@ -719,7 +716,7 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
     }
 }
 
-/// The rest of the call would be taken for the begin of the next one.
+/// Otherwise the worker would read the rest of this call as the beginning of the next one.
 #[test]
 fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
     for retries in [0, 1] {
@@ -732,7 +729,7 @@ fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
         };
         let first = pool.queue::<(), _>(call.into(), settings, One, true);
         let second = queued(&pool);
-        // The supervisor waits for the lock.
+        // The supervisor waits for this lock, and so reads no message itself.
         let mut state = pool.lock();
         worker.write_all(&bare(Kind::Started, 1)).unwrap();
         worker.write_all(&bare(Kind::Returned, 1)).unwrap();
@@ -751,7 +748,7 @@ fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
     }
 }
 
-/// It was ended while it waited for the remaining bytes of its call.
+/// Before a fix, the pool killed a worker that waited for the remaining bytes of its call.
 #[test]
 fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
     use std::io::Read;
@@ -778,8 +775,8 @@ fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
     }
 }
 
-/// The pool assigned the declined task to the worker. The worker's next message then made no
-/// sense, and ended the worker with both tasks.
+/// Before a fix, the pool assigned the declined task to the worker. The worker's next
+/// message then made no sense to the pool, which killed the worker, and both tasks failed.
 #[test]
 fn a_worker_that_declines_an_offer_while_it_is_revoked_may_take_the_next_one() {
     let (rings, _file) = Rings::create().unwrap();

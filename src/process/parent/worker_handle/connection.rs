@@ -1,5 +1,5 @@
-//! The connection of a [`WorkerHandle`] to a worker that a launcher's command has started: the
-//! stages of its start, its silence, and its end.
+//! The connection of a [`WorkerHandle`] to a launched worker: the stages of the worker's
+//! start, the silence of the connection, and its end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,8 +11,8 @@ use crate::error::StartStage;
 use crate::process::wire::frame::{Kind, bare};
 
 impl WorkerHandle {
-    /// Records that bytes of a launched worker have arrived, or that its command has taken
-    /// bytes.
+    /// Records that bytes of a launched worker have arrived, or that the worker's command
+    /// has accepted bytes.
     pub(super) fn connection_moved(&mut self) {
         let is_greeted = self.end.is_greeted();
         let Some(launched) = &mut self.launched else {
@@ -40,7 +40,8 @@ impl WorkerHandle {
     /// Checks the connection of a launched worker, and kills a worker whose connection has
     /// been silent for too long.
     pub(in crate::process::parent) fn check_connection(&mut self, now: Instant) {
-        // After `Exit` no message may follow: a rank would take it for one of its next pool.
+        // The pool sends no message after `Exit`: a rank would think that it came from the
+        // next pool that takes the rank.
         let is_ready = self.is_ready && !matches!(self.activity, WorkerState::Leaving);
         if self.is_being_killed() {
             return;
@@ -50,7 +51,8 @@ impl WorkerHandle {
         };
         match launched.check(now, is_ready) {
             Silence::None => {}
-            // Bytes that wait for room show the worker that the parent lives.
+            // No `Ping` is needed while other bytes wait to be sent: they too will show the
+            // worker that the parent lives.
             Silence::Ping if !self.outbox.is_empty() => {}
             Silence::Ping => self.send_ping(),
             Silence::Lost => {
@@ -60,7 +62,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends a `Ping`, whose answer also shows how long a message travels.
+    /// Sends a `Ping`. Its answer also shows how long a message and its answer travel.
     pub(in crate::process::parent) fn send_ping(&mut self) {
         if let Some(launched) = &mut self.launched {
             let ping = bare(Kind::Ping, launched.trips.begin(Instant::now()));
@@ -68,9 +70,9 @@ impl WorkerHandle {
         }
     }
 
-    /// Closes the connection of a command that has not started the program yet, and starts the
-    /// time limit in which it has to end. A command that is killed in the middle of its own
-    /// start may leave a process behind, as `bwrap` does.
+    /// Closes the connection of a command that has not started the program yet, and starts
+    /// the time limit in which the command has to end. The pool does not kill it at once:
+    /// `bwrap`, for example, leaves a process behind if it is killed during its own start.
     pub(in crate::process::parent) fn hang_up(&mut self) {
         if let Some(launched) = self.launched.as_mut() {
             if !std::mem::replace(&mut launched.is_hung_up, true) {
@@ -113,16 +115,16 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns `true` if a task has not begun whose `Started` has not arrived, once the
-    /// worker has ended.
+    /// Returns `true` if no message of the worker can get lost. Then, once the worker has
+    /// ended, a task whose `Started` has not arrived has not begun.
     pub(in crate::process::parent) fn knows_what_has_begun(&self) -> bool {
         self.launched
             .as_ref()
             .is_none_or(|launched| launched.is_direct)
     }
 
-    /// Returns the end of what a launcher's command has written to its standard output in
-    /// place of the worker.
+    /// Returns the end of the text that a launcher's command has written to its standard
+    /// output, if the worker's greeting has not arrived.
     pub(in crate::process::parent) fn text_before_greeting(&self) -> Option<String> {
         self.end.text_before_greeting()
     }

@@ -1,5 +1,5 @@
-//! The receiving side of a [`WorkerHandle`]: the worker's messages, those that it may send, and
-//! the signs that one was lost.
+//! The receiving side of a [`WorkerHandle`]: reads the worker's messages, checks that the
+//! worker may send them, and notices lost messages.
 
 use std::io::ErrorKind;
 use std::time::Instant;
@@ -14,26 +14,26 @@ use crate::process::wire::message::{FOREIGN_BYTES, LONGEST_HOST, Reply};
 use crate::sys::spin::is_elsewhere;
 
 impl WorkerHandle {
-    /// Returns the number of the last offer that the worker has taken, plus one. The number
-    /// makes no sense if it was overwritten.
+    /// Returns the worker's record of the last offer that it has taken: the number of the
+    /// offer plus one. A record that a task has overwritten makes no sense.
     pub(in crate::process::parent) fn taken(&self) -> u64 {
         self.end.taken()
     }
 
-    /// Replaces the number that [`taken`](Self::taken) returns if an earlier task of the worker
-    /// has overwritten it. The worker has no task.
+    /// Resets the record that [`taken`](Self::taken) returns, unless `is_possible` accepts
+    /// it: an earlier task of the worker has overwritten it. The worker has no task now.
     pub(in crate::process::parent) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         self.end.mend_taken(is_possible);
     }
 
-    /// Returns `true` if the worker, which has ended, may have begun a task that it has not
-    /// reported.
+    /// Returns `true` if the worker may have begun a task whose `Started` the pool has not
+    /// read: its memory names another task than `last_begun`.
     pub(in crate::process::parent) fn may_have_begun(&self) -> bool {
         self.end.may_have_begun_after(self.last_begun)
     }
 
-    /// Returns `true` if an answer may be on its way from another CPU, or if the worker has
-    /// got or sent only a part of a long message.
+    /// Returns `true` if the supervisor should spin: an answer may be on its way from
+    /// another CPU, or the worker has received or sent only a part of a long message.
     pub(in crate::process::parent) fn should_spin(&self) -> bool {
         let is_inside = self.has_unsent() || !self.inbox.is_between_frames();
         matches!(self.activity, WorkerState::Busy(_))
@@ -85,23 +85,22 @@ impl WorkerHandle {
             if let Some(header) = self.inbox.header() {
                 self.check_expected(header.kind, header.task, header.length, may_begin)?;
             }
-            // Bytes in the shared memory are read even after the end of the socket.
+            // Bytes in the shared memory are read even after the end-of-file of the socket.
             let has_more = self.end.is_shared() && self.end.has_arrived();
             if self.is_eof && !has_more || *budget == 0 {
                 self.watch_progress()?;
                 return Ok(None);
             }
             let spare_buffer = self.inbox.spare_buffer();
-            // The error names this process, because this process and not the worker is
-            // short of memory.
+            // The error names this process, because it is this process that lacks memory.
             let spare_buffer = spare_buffer.map_err(|what| format!("{what} in this process"))?;
             let size = spare_buffer.len();
             match self.end.receive_now(spare_buffer) {
                 Ok(0) => self.on_eof(),
                 Ok(count) => {
                     self.is_drained = false;
-                    // Each read of shared memory returns one record, and each read from a
-                    // rank one message.
+                    // A read of shared memory returns one record, and a read from a rank
+                    // one message. After a short read, more may be there.
                     let is_all = count < size && self.end.is_emptied_by_a_read();
                     self.inbox.advance(count);
                     self.connection_moved();
@@ -140,7 +139,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns the largest number of sent bytes that the worker may not have read.
+    /// Returns the largest number of bytes that can be sent while the worker reads none.
     pub(in crate::process::parent) fn capacity(&self) -> usize {
         self.end.capacity()
     }
@@ -171,8 +170,8 @@ impl WorkerHandle {
         self.says_waiting |= self.end.read_wakeups();
     }
 
-    /// Asks the worker if it waits for a message, if it is time for that. The pool does not
-    /// ask a worker that rightly waits for the remaining bytes of a call.
+    /// Asks a worker whose next check is due if it waits for a message. Before the pool has
+    /// sent the whole call, it does not ask: the worker rightly waits for the rest.
     pub(in crate::process::parent) fn check_if_due(&mut self, now: Instant) {
         let is_sent = !self.has_unsent();
         let checks = self.checks.as_mut();
@@ -189,16 +188,17 @@ impl WorkerHandle {
     /// Returns `true` if a message has been destroyed: the worker waits for a message
     /// although it has a task. The caller has read all messages that have arrived.
     pub(in crate::process::parent) fn has_lost_a_message(&mut self) -> bool {
-        // An answer to a check of an earlier task may arrive late.
+        // The worker's answer may belong to a check during an earlier task, and may have
+        // arrived late. So it counts only if a check was made during this task.
         let is_checked = self.checks.as_ref().is_some_and(Checks::was_made);
         std::mem::take(&mut self.says_waiting) && is_checked && !self.has_arrived()
     }
 
     /// Returns the numbers of the tasks that the worker has begun although the pool has not
-    /// parsed their `Started`: those whose `Started` stands in the bytes that were not parsed
-    /// as messages, and the task in flight if the shared memory says that the worker may have
-    /// begun it. The pool calls this method once, after the worker's process has ended,
-    /// because the pool must not send a started task to another worker.
+    /// parsed their `Started`: the tasks whose `Started` is among the bytes that were not
+    /// parsed as messages, and the task in flight if the shared memory says that the worker
+    /// may have begun this task. The pool calls this method once, after the worker's
+    /// process has ended, because the pool must not send a started task to another worker.
     pub(in crate::process::parent) fn started_unread(&mut self) -> Vec<u64> {
         let unstarted = self.all_unstarted().map(|task| task.entry.number);
         let unstarted: Vec<u64> = unstarted.collect();
@@ -225,8 +225,7 @@ impl WorkerHandle {
     }
 
     /// Checks that the worker may send a frame with this kind, task number and length in
-    /// its current state. The table at the top of this file lists the messages of each
-    /// state.
+    /// its current state. The table in `worker_handle.rs` lists the messages of each state.
     fn check_expected(
         &self,
         kind: Kind,
@@ -284,8 +283,7 @@ impl WorkerHandle {
     }
 
     /// Updates the progress limit after a read. An incomplete frame starts the limit. The
-    /// method clears the limit if the last frame is complete and the worker has started its
-    /// task.
+    /// limit ends if the last frame is complete and the worker has started its task.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
         if is_inside && matches!(self.activity, WorkerState::Idle) && self.launched.is_none() {

@@ -1,5 +1,5 @@
-//! The sending side of a [`WorkerHandle`]: the frames that wait for room, and the file of the
-//! program that goes before them if a launcher copies it.
+//! The sending side of a [`WorkerHandle`]: the frames that wait for room in the transport,
+//! and the program's file, which is sent before all frames if the launcher copies it.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -18,11 +18,12 @@ use crate::process::transport::SCRIBBLED;
 use crate::process::wire::frame::{HEADER, Kind, bare};
 use crate::process::wire::message::FOREIGN_BYTES;
 
-/// The largest number of bytes of short frames that are sent to a launched worker at once.
+/// The largest number of bytes of short frames that one write sends to a launched worker.
 const MOST_GATHERED: usize = 16 << 10;
 
-/// Returns the bytes of a frame behind the first `sent` that lie in one piece, and the length of
-/// the frame. Returns `None` if the frame is the call of a task that the worker does not have.
+/// Returns the next bytes of a frame after the first `sent` ones, as far as they lie in one
+/// piece of memory, and the length of the whole frame. Returns `None` if the frame is the
+/// call of a task that the worker does not have.
 fn unsent<'a>(
     outgoing: &'a Outgoing,
     sent: usize,
@@ -45,7 +46,7 @@ fn unsent<'a>(
 }
 
 impl WorkerHandle {
-    /// Sends the messages that the worker waits for.
+    /// Sends the first messages to the worker, unless they were sent already.
     pub(in crate::process::parent) fn send_first(&mut self) {
         let Some(first) = self.first.take() else {
             return;
@@ -76,7 +77,7 @@ impl WorkerHandle {
         self.send_call(number);
     }
 
-    /// Sends the call of a task behind the worker's task.
+    /// Sends the call of a task to a worker that still has another task.
     pub(in crate::process::parent) fn send_task_ahead(&mut self, task: InFlight) {
         self.outbox.push_back(Outgoing::Call(task.entry.number));
         self.ahead.push_back(task);
@@ -91,8 +92,9 @@ impl WorkerHandle {
         }
     }
 
-    /// Asks the worker to give its last tasks back, at most `count` of those that were sent
-    /// ahead. The last one goes back first, so that they stand in the queue in their order.
+    /// Asks the worker to give back the last `count` of the tasks that were sent ahead.
+    /// Recalls the last one first: each returned task goes to the head of the queue, which
+    /// then has them in their old order.
     pub(in crate::process::parent) fn recall_last(&mut self, count: usize) {
         let ahead = self.ahead.iter().rev().map(|task| task.entry.number);
         let last: Vec<u64> = ahead.take(count).collect();
@@ -101,7 +103,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends the call of the worker's task, if this is the task with this number.
+    /// Sends the call of the task with this number, if that is the worker's current task.
     pub(in crate::process::parent) fn send_call(&mut self, task: u64) {
         let in_flight = self
             .in_flight()
@@ -112,11 +114,12 @@ impl WorkerHandle {
         }
     }
 
-    /// Keeps the worker from taking an offer.
+    /// Tells the worker to take no offer until [`release`](Self::release).
     pub(in crate::process::parent) fn hold(&mut self) {
         self.send(Arc::new(bare(Kind::Hold, 0).to_vec().into()));
-        // ORDERING: the parent now reads what the worker has said. Pairs with the fence in
-        // `Taker::is_still_taken`, after which the worker looks for this message.
+        // ORDERING: orders this message before the next reads of what the worker has sent.
+        // Pairs with the fence in `Taker::is_still_taken`. Then the worker looks for
+        // `Hold`.
         fence(Ordering::SeqCst);
     }
 
@@ -160,7 +163,7 @@ impl WorkerHandle {
             } else if let Some((bytes, _)) = unsent(first, self.sent, &self.activity, &self.ahead) {
                 self.end.send_now(bytes)
             } else {
-                // A worker begins a task only after it has received the whole call.
+                // The worker has begun the task before it has received the whole call.
                 self.stop_sending();
                 let what = format!("it began a task whose call it had not got; {FOREIGN_BYTES}");
                 return self.kill(KillReason::Misbehaved(what));
@@ -179,7 +182,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends what was requested of the program's file, as far as there is room.
+    /// Sends the requested bytes of the program's file, as far as there is room.
     fn flush_copy(&mut self) {
         while let Some(copying) = &mut self.copying {
             let bytes = match copying.next() {
@@ -231,8 +234,9 @@ impl WorkerHandle {
         self.copying = None;
     }
 
-    /// Copies the frames at the head of the outbox of a launched worker if they are several and
-    /// short: its command handles each piece by itself. Returns `false` if they are not.
+    /// Copies the short frames at the head of a launched worker's outbox into one buffer,
+    /// because the worker's command handles each write separately. Returns `false` if the
+    /// outbox has fewer than two frames, or if the first one is long.
     fn gather(&self, into: &mut Vec<u8>) -> bool {
         into.clear();
         if self.launched.is_none() || self.outbox.len() < 2 {
@@ -272,7 +276,7 @@ impl WorkerHandle {
                 self.outbox.pop_front();
                 self.sent = 0;
             }
-            // A `Ping` shows nothing, because it finds room in the socket.
+            // A written `Ping` shows no progress: the socket has room for one in any case.
             if self.launched.is_none() || length != HEADER {
                 self.connection_moved();
                 self.has_moved();
@@ -280,13 +284,13 @@ impl WorkerHandle {
         }
     }
 
-    /// Keeps frames in the outbox until [`uncork`](Self::uncork), because others may follow at
-    /// once.
+    /// Keeps the frames for a launched worker in the outbox until [`uncork`](Self::uncork),
+    /// because other frames may follow at once.
     pub(in crate::process::parent) fn cork(&mut self) {
         self.is_corked = self.launched.is_some();
     }
 
-    /// Sends what waits in the outbox.
+    /// Ends what [`cork`](Self::cork) began, and sends the frames in the outbox.
     pub(in crate::process::parent) fn uncork(&mut self) {
         if std::mem::take(&mut self.is_corked) {
             self.flush();
@@ -297,7 +301,7 @@ impl WorkerHandle {
     pub(super) fn send_requested_piece(&mut self) {
         while self.copying.is_some() && self.end.take_request() {
             if !self.copying.as_mut().is_some_and(Copying::request) {
-                // Each request would extend the start's time limit.
+                // Otherwise requests could extend the start's time limit again and again.
                 let what = "its command requested more of the program than there is".to_owned();
                 return self.kill(KillReason::Misbehaved(what));
             }
@@ -306,11 +310,11 @@ impl WorkerHandle {
         }
     }
 
-    /// Records that the copy of the program has begun, or has gone on.
+    /// Records that the copy of the program has begun or has made progress.
     fn copy_moved(&mut self) {
         self.connection_moved();
         self.extend_start();
-        // The greeting may have come, which ends the copy.
+        // If the greeting has arrived meanwhile, the copy is over (`copying` is `None`).
         if let (Some(launched), Some(copying)) = (&mut self.launched, &self.copying) {
             launched.stage = match copying.is_complete() {
                 true => StartStage::Copied,
