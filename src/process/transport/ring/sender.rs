@@ -1,0 +1,195 @@
+//! [`Sender`]: the end of a ring that writes records.
+
+use std::cmp::min;
+use std::ops::Deref;
+
+use super::super::checksum::{Checksum, mask};
+use super::super::word::word_of;
+use super::{
+    ASLEEP, FREED, HEAD, LARGEST, LINE_BYTES, Memory, NAPPING, RECEIVER_SLEEPS, SENDER_SLEEPS,
+    SMALLEST_PIECE, Scribbled, lines,
+};
+use crate::sync::{AtomicU64, Ordering};
+
+/// The end of a ring that writes records.
+#[derive(Debug)]
+pub(in crate::process::transport) struct Sender<W> {
+    pub(super) memory: Memory<W>,
+    /// The number of lines that were written since the start.
+    pub(super) position: u64,
+    /// The value of `FREED` that the sender has read last.
+    freed: u64,
+}
+
+impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
+    /// Returns the sender of a ring. Sender and receiver must have the same key.
+    pub(in crate::process::transport) fn new(words: W, key: u64) -> Self {
+        let memory = Memory::new(words, key);
+        Self {
+            memory,
+            position: 0,
+            freed: 0,
+        }
+    }
+
+    /// Writes as many of the bytes as the ring has room for, and returns their number.
+    /// Calls `wake` each time that the receiver sleeps and has to be woken.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the receiver's position makes no sense.
+    pub(in crate::process::transport) fn send(
+        &mut self,
+        bytes: &[u8],
+        mut wake: impl FnMut(),
+    ) -> Result<usize, Scribbled> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let left = &bytes[sent..];
+            let length = self.fitting(left.len())?;
+            if length == 0 {
+                break;
+            }
+            self.write(&left[..length]);
+            sent += length;
+            if self.memory.wakes(RECEIVER_SLEEPS, ASLEEP..=ASLEEP) {
+                wake();
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Returns the bell that wakes the ring's receiver.
+    pub(in crate::process::transport) fn bell(&self) -> Bell<W> {
+        Bell(self.memory.clone())
+    }
+
+    /// Announces that the sender, which has found no room, is about to sleep until the ring
+    /// has room. Returns `false` if the ring has room already: then the sender must not
+    /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the receiver's position makes no sense.
+    pub(in crate::process::transport) fn may_sleep(&mut self) -> Result<bool, Scribbled> {
+        let room = self.room_wanted();
+        self.memory.set_flag(SENDER_SLEEPS, room.freed);
+        self.read_freed()?;
+        Ok(!room.is_there())
+    }
+
+    /// Returns the room for which a sender waits after it has found too little room.
+    pub(in crate::process::transport) fn room_wanted(&self) -> Room<W> {
+        Room {
+            memory: self.memory.clone(),
+            // In a ring of one line, half is 0 lines: the sender waits until the ring is empty.
+            freed: self.position.saturating_sub(self.memory.lines as u64 / 2),
+        }
+    }
+
+    /// Returns the length of the next record if `length` bytes remain, or 0 if the ring has
+    /// no room.
+    fn fitting(&mut self, length: usize) -> Result<usize, Scribbled> {
+        let wanted = min(length, LARGEST);
+        if lines(wanted) > self.room() {
+            self.read_freed()?;
+        }
+        let room = (self.room() * LINE_BYTES).saturating_sub(8 * HEAD);
+        Ok(match min(wanted, room) {
+            fitting if fitting == length || fitting >= SMALLEST_PIECE => fitting,
+            _ => 0,
+        })
+    }
+
+    /// Returns the number of lines that are free as far as the sender knows.
+    fn room(&self) -> usize {
+        // The conversion loses nothing: `read_freed` has checked the difference.
+        self.memory.lines - (self.position - self.freed) as usize
+    }
+
+    fn read_freed(&mut self) -> Result<(), Scribbled> {
+        // ORDERING: pairs with the store in `Receiver::free`. The sender writes to the
+        // freed lines after the receiver has read them.
+        let freed = self.memory.words[FREED].load(Ordering::Acquire);
+        let is_possible = (self.freed..=self.position).contains(&freed);
+        if !is_possible {
+            return Err(Scribbled);
+        }
+        self.freed = freed;
+        Ok(())
+    }
+
+    fn write(&mut self, payload: &[u8]) {
+        let memory = &self.memory;
+        let mask = mask(memory.key, self.position);
+        let mut checksum = Checksum::new(mask, payload.len());
+        let mut rest = payload;
+        for piece in memory.payload(self.position, payload.len()) {
+            let (bytes, later) = rest.split_at(min(8 * piece.len(), rest.len()));
+            let mut put = |(words, bytes): (&[AtomicU64], &[u8])| {
+                let (first, second) = bytes.split_at(min(8, bytes.len()));
+                let pair = [first, second].map(word_of);
+                for (word, value) in words.iter().zip(pair) {
+                    // ORDERING: `Relaxed` is enough, because the store of the mark
+                    // publishes the payload.
+                    word.store(value, Ordering::Relaxed);
+                }
+                checksum.add(pair);
+            };
+            // Chunks of exactly 16 bytes make the loop three times as fast.
+            let (pairs, last) = (piece.chunks_exact(2), bytes.chunks_exact(16));
+            let last_bytes = last.remainder();
+            pairs.zip(last).for_each(&mut put);
+            if !last_bytes.is_empty() {
+                put((&piece[bytes.len() / 16 * 2..], last_bytes));
+            }
+            rest = later;
+        }
+        let first = memory.index(self.position);
+        memory.words[first + 1].store(checksum.finish(), Ordering::Relaxed);
+        // ORDERING: publishes the record. Pairs with the load in `Receiver::length`.
+        memory.words[first].store(mask ^ payload.len() as u64, Ordering::Release);
+        self.position += lines(payload.len()) as u64;
+    }
+}
+
+/// The means to wake a ring's receiver although no record was written.
+#[derive(Clone, Debug)]
+pub(in crate::process::transport) struct Bell<W>(Memory<W>);
+
+impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
+    /// Returns `true` if the receiver sleeps. Before the call, the caller has published what
+    /// the receiver looks for, and has then made a `SeqCst` fence.
+    pub(in crate::process::transport) fn is_asleep(&self) -> bool {
+        // ORDERING: the caller's fence pairs with the fence in `set_flag`.
+        self.0.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
+    }
+
+    /// Returns `true` if the receiver sleeps and this call has cleared its flag, so that
+    /// the caller has to wake the receiver.
+    pub(in crate::process::transport) fn must_wake(&self) -> bool {
+        self.0.wakes(RECEIVER_SLEEPS, ASLEEP..=ASLEEP)
+    }
+
+    /// Like [`must_wake`](Self::must_wake), for a receiver that naps: the caller is idle.
+    pub(in crate::process::transport) fn must_wake_from_nap(&self) -> bool {
+        self.0.wakes(RECEIVER_SLEEPS, NAPPING..=NAPPING)
+    }
+}
+
+/// The room for which a sender waits. A thread that waits for the room has a copy.
+#[derive(Clone, Debug)]
+pub(in crate::process::transport) struct Room<W> {
+    memory: Memory<W>,
+    /// The value of `FREED` with which half of the ring is free.
+    freed: u64,
+}
+
+impl<W: Deref<Target = [AtomicU64]>> Room<W> {
+    /// Returns `true` if half of the ring is free.
+    pub(in crate::process::transport) fn is_there(&self) -> bool {
+        // ORDERING: `Relaxed` is enough, because the sender reads `FREED` once more before
+        // it writes.
+        self.memory.words[FREED].load(Ordering::Relaxed) >= self.freed
+    }
+}
