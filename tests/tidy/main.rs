@@ -217,6 +217,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/process/wire/codec/block.rs",
         "src/process/parent/worker_events/tests.rs",
         "src/process/transport/mpi.rs",
+        "src/process/transport/mpi/messages.rs",
         "src/process/worker/answers.rs",
         "src/process/worker/entry.rs",
         "src/process/parent/submit.rs",

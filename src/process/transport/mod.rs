@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | *socket* | through the socket | by the bytes |
 //! | *command* | through the standard input and output of a command, such as `ssh`, that has started the worker | by the bytes |
-//! | *MPI* | through messages of MPI (`mpi.rs`) to a process that MPI has started, with the feature `mpi` | it looks for messages from time to time |
+//! | *MPI* | through messages of MPI (`mpi/messages.rs`) to a process that MPI has started, with the feature `mpi` | it looks for messages from time to time |
 //! | *shared* | through two rings (`ring.rs`) in memory that both processes map (`rings.rs`), and short calls through the offers (`offers.rs`) | by a byte in the socket, only if it sleeps |
 //!
 //! Except with MPI, the parent's end has a socket. The socket's end-of-file says that the
