@@ -215,7 +215,7 @@ fn unsafe_code_lives_in_few_files() {
         "src/process/wire/call.rs",
         "src/process/wire/call/tests.rs",
         "src/process/wire/codec/block.rs",
-        "src/process/parent/worker_events/tests.rs",
+        "src/process/parent/worker_replies/tests.rs",
         "src/process/transport/mpi.rs",
         "src/process/transport/mpi/messages.rs",
         "src/process/worker/answers.rs",

@@ -8,8 +8,8 @@
 //!                 └──────▶ worker_handle.rs ════════▶ one worker
 //!                 ▲         frames to and from it     ║
 //!  supervisor.rs ─┘◀══════════════════════════════════╝
-//!  one thread: reads replies, starts workers (starter.rs), handles their ends
-//!     │                                               (worker_starts.rs, worker_events.rs)
+//!  one thread: reads replies (worker_replies.rs), starts workers (starter.rs,
+//!     │        worker_starts.rs), handles their ends (worker_ends.rs)
 //!     ▼
 //!  collector.rs
 //!  the other thread: bytes to values (task.rs), callbacks
@@ -45,8 +45,9 @@ mod stats;
 mod submit;
 mod supervisor;
 mod task;
-mod worker_events;
+mod worker_ends;
 mod worker_handle;
+mod worker_replies;
 mod worker_starts;
 mod worker_timeouts;
 

@@ -1,5 +1,5 @@
 //! The supervisor: the thread of a pool that starts workers, reads their replies, and
-//! handles their deaths (with the functions of `worker_events.rs`).
+//! handles their deaths (with the functions of `worker_replies.rs` and `worker_ends.rs`).
 //!
 //! The supervisor sleeps in `poll`, which watches the workers' sockets, the workers'
 //! processes, and the pool's `wake_fd`. The timeout of `poll` is the next deadline. After

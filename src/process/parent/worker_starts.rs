@@ -3,7 +3,7 @@
 //! A start has two steps. The supervisor calls [`Pool::worker_started`] or
 //! [`Pool::not_started`] as soon as the worker's process exists or could not be created.
 //! The pool calls [`Pool::worker_initialized`] when the worker says that it can begin
-//! tasks. If the worker ends in between, the start has failed (`worker_events.rs`).
+//! tasks. If the worker ends in between, the start has failed (`worker_ends.rs`).
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Tests without real workers: each test sends a worker's messages to the pool itself.
+//! Tests of the replies and the ends of workers. The tests send a worker's messages to the
+//! pool themselves, instead of a real worker.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -10,6 +11,7 @@ use super::super::by_hand::{pool_without_threads, waiting_process};
 use super::super::offered_tasks::OfferedTasks;
 use super::super::process_handle::Process;
 use super::super::task::One;
+use super::super::worker_handle::WorkerHandle;
 use super::super::worker_starts::{SHORTAGE, SHORTAGE_LIMIT};
 use super::*;
 use crate::completion::{Completion, Until};

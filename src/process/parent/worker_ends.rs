@@ -1,0 +1,299 @@
+//! The functions that handle the ends of workers: what becomes of the worker's tasks, and of
+//! the pool. The supervisor calls them.
+//!
+//! # The tasks of the worker
+//!
+//! After a worker's process has ended, the supervisor first reads all remaining replies of
+//! that worker. If the worker had not started its task, the pool puts the task back to the
+//! head of the queue, because the worker may have been dead when the pool sent the task.
+//! The pool may put a task back any number of times. However, the task fails if three
+//! workers died while they read the task's call. A worker counts as reading a call if the
+//! pool has written more bytes of the call than the worker's transport holds. If the worker
+//! had started its task, or if the pool cannot know that, the pool retries the task if the
+//! task has retries left, and makes the task fail otherwise. If the pool killed the worker,
+//! the task fails with `Killed`, `TimeLimit` or the cause for which the pool broke. In all
+//! other cases the task fails with `WorkerDied`.
+//!
+//! # Breaking
+//!
+//! A pool breaks if an initializer fails, if a worker runs another program, if five workers
+//! in a row die before they begin a task, or if a worker cannot be started while the pool
+//! has no other worker. A pool that has other workers tries again later to start a worker.
+//! A pool with launchers breaks if an initializer fails, or when all its launchers are left
+//! out (`launcher_states.rs`). A broken pool refuses tasks with the cause of the break, and
+//! all its queued tasks fail. If a task ends its worker, only this task fails, and the pool
+//! does not break. With [`OnWorkerDeath::BreakPool`], the first death of a worker breaks the
+//! pool, and the pool kills its other workers.
+
+use std::time::Instant;
+
+use super::error_output::{ErrorOutput, last_lines};
+use super::pool::Pool;
+use super::pool_state::PoolState;
+use super::queued_task::InFlight;
+use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
+use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Place, WorkerDeath};
+use crate::process::settings::OnWorkerDeath;
+use crate::process::wire::exit_code::ExitCode;
+
+/// If this number of workers in a row die before they begin a task, the pool breaks.
+const FAILED_STARTS: u32 = 5;
+
+/// If this number of workers end while they read a task's call, the task fails.
+const SEND_ATTEMPTS: u32 = 3;
+
+impl Pool {
+    /// Handles the end of a worker's process, after the caller has read all its replies.
+    pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
+        self.assign_taken(state);
+        let handle = state.workers.get_mut(&number);
+        let started = handle.map(WorkerHandle::started_unread).unwrap_or_default();
+        for task in started {
+            self.task_started(state, number, task, Instant::now());
+        }
+        state.free_slot(number);
+        let Some(mut handle) = state.workers.remove(&number) else {
+            return;
+        };
+        state.idle.retain(|idle| *idle != number);
+        state.ended += 1;
+        self.capacity.notify_one();
+        let is_death = match &handle.kill_reason {
+            None => !matches!(handle.activity, WorkerState::Leaving),
+            // A worker that the pool killed because its exit took too long does not count
+            // as dead.
+            Some(KillReason::Misbehaved(_)) => !matches!(handle.activity, WorkerState::Leaving),
+            Some(_) => false,
+        };
+        let moment = self.moment_of(&handle);
+        let in_flight = handle.take_in_flight();
+        // A worker that was idle had started successfully, so its end does not count as a
+        // failed start.
+        let is_failed_start = is_death && !handle.has_begun && !handle.was_idle;
+        let explained = match end {
+            End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
+            _ => None,
+        };
+        let place = handle.launched.as_ref().map(|launched| Place {
+            launcher: state.launchers.name(launched.launcher).to_owned(),
+            host: Some(launched.host.clone()).filter(|host| !host.is_empty()),
+            stage: launched.stage,
+            last_lines: launched
+                .errors
+                .as_ref()
+                .and_then(ErrorOutput::last_lines)
+                .or_else(|| last_lines(&handle.text_before_greeting()?)),
+        });
+        let death = DeathParts {
+            pid: handle.pid(),
+            place,
+            end,
+            task: in_flight
+                .as_ref()
+                .and_then(|in_flight| in_flight.entry.settings.name.clone()),
+            moment,
+            note: match &handle.kill_reason {
+                Some(KillReason::Misbehaved(what)) => {
+                    Some(format!("the pool ended it, for {what}"))
+                }
+                _ => explained,
+            },
+            times_begun: in_flight
+                .as_ref()
+                .map_or(0, |in_flight| in_flight.entry.times_begun),
+            loss: Loss::Retries,
+        };
+        self.requeue_taken(state, number, &handle, &death);
+        self.requeue_ahead(state, &mut handle, &death);
+        if let Some(in_flight) = in_flight {
+            let capacity = handle.capacity();
+            let is_known = handle.knows_what_has_begun();
+            let reason = handle.kill_reason.clone();
+            self.requeue_or_fail(state, in_flight, reason, &death, capacity, is_known);
+        }
+        self.recalled.notify_all();
+        let death = WorkerDeath::new(death);
+        // The end of a command that has started no worker is not the death of a worker:
+        // another launcher may work.
+        let was_no_worker = is_failed_start && handle.launched.is_some();
+        match handle.launched.take() {
+            Some(launched) => {
+                let why = is_failed_start.then(|| death.why_not_started());
+                let (index, was_ready) = (launched.launcher, handle.is_ready);
+                let launchers = &mut state.launchers;
+                launchers.ended(index, was_ready, why.as_deref(), Instant::now());
+                state.copying.retain(|thread| !thread.is_finished());
+                state
+                    .copying
+                    .extend(launched.errors.and_then(ErrorOutput::end));
+                self.break_down_without_launchers(state);
+            }
+            None => state.failed_starts += u32::from(is_failed_start),
+        }
+        let death = Error::WorkerDied(death);
+        if is_death && !was_no_worker && self.breaks_on_death() {
+            self.break_down(state, death, BrokenPart::Policy);
+            self.stop(state, KillReason::Broken);
+        } else if state.failed_starts >= FAILED_STARTS {
+            let part = BrokenPart::Starts {
+                workers: state.failed_starts,
+                look_at: self.starter.runs_before_tasks(),
+            };
+            self.break_down(state, death, part);
+        }
+        self.dispatch(state);
+    }
+
+    /// Handles the tasks that an ended worker has taken without the pool's knowledge. The pool
+    /// does not know that the worker has ended its task before: the answer was destroyed, or
+    /// the pool has not read it because it kills the worker.
+    fn requeue_taken(
+        &self,
+        state: &mut PoolState,
+        number: usize,
+        handle: &WorkerHandle,
+        death: &DeathParts,
+    ) {
+        while let Some(mut task) = state
+            .offered
+            .as_mut()
+            .and_then(|offered| offered.remove_taken_by(number, handle.taken()))
+        {
+            self.capacity.notify_one();
+            if handle.may_have_begun() {
+                if !task.entry.has_begun {
+                    task.entry.has_begun = true;
+                    state.running += 1;
+                    task.entry.begin();
+                }
+                task.entry.times_begun += 1;
+                task.started = Some(Instant::now());
+            }
+            let death = DeathParts {
+                task: task.entry.settings.name.clone(),
+                moment: moment(&task),
+                times_begun: task.entry.times_begun,
+                ..death.clone()
+            };
+            let (reason, capacity) = (handle.kill_reason.clone(), handle.capacity());
+            // The reason why the pool killed the worker has nothing to do with this task.
+            let reason = reason.filter(|_| state.stopped.is_some());
+            self.requeue_or_fail(state, task, reason, &death, capacity, true);
+        }
+    }
+
+    /// Handles the tasks that were sent ahead to an ended worker. The reason why the pool
+    /// killed the worker has nothing to do with these tasks.
+    fn requeue_ahead(&self, state: &mut PoolState, handle: &mut WorkerHandle, death: &DeathParts) {
+        let reason = handle
+            .kill_reason
+            .clone()
+            .filter(|_| state.stopped.is_some());
+        // The last task goes back first, so that the tasks keep their order in the queue.
+        for task in std::mem::take(&mut handle.ahead).into_iter().rev() {
+            let death = DeathParts {
+                task: task.entry.settings.name.clone(),
+                moment: moment(&task),
+                times_begun: task.entry.times_begun,
+                ..death.clone()
+            };
+            let (reason, is_known) = (reason.clone(), handle.knows_what_has_begun());
+            self.requeue_or_fail(state, task, reason, &death, handle.capacity(), is_known);
+        }
+    }
+
+    /// Returns the stage at which a worker ended: starting, initializing, idle, or with a
+    /// task.
+    fn moment_of(&self, handle: &WorkerHandle) -> Moment {
+        match &handle.activity {
+            WorkerState::Starting if handle.is_ready && self.starter.initializes() => {
+                Moment::Initializing
+            }
+            WorkerState::Starting => Moment::Starting,
+            WorkerState::Busy(in_flight) => moment(in_flight),
+            WorkerState::Idle | WorkerState::Leaving => Moment::Idle,
+        }
+    }
+
+    fn breaks_on_death(&self) -> bool {
+        self.config.on_worker_death == OnWorkerDeath::BreakPool
+    }
+
+    /// Requeues the task of a worker that has ended, or makes the task fail. `capacity` is
+    /// the number of bytes that fit into the worker's transport. If `knows_what_has_begun` is
+    /// not set, a task that the worker has got may have begun although its `Started` has not
+    /// arrived.
+    fn requeue_or_fail(
+        &self,
+        state: &mut PoolState,
+        mut in_flight: InFlight,
+        kill_reason: Option<KillReason>,
+        death: &DeathParts,
+        capacity: usize,
+        knows_what_has_begun: bool,
+    ) {
+        let pid = death.pid;
+        let died = |loss| {
+            let parts = DeathParts {
+                loss,
+                ..death.clone()
+            };
+            Error::WorkerDied(WorkerDeath::new(parts))
+        };
+        let has_started = in_flight.started.is_some();
+        // The transport to a dead worker accepts bytes until its buffer is full. If the pool
+        // has written more bytes, the worker has read some.
+        let was_being_read = in_flight.written > capacity;
+        let ran_for = in_flight.started.map(|started| started.elapsed());
+        let entry = &in_flight.entry;
+        let error = match kill_reason {
+            Some(KillReason::Killed | KillReason::Terminated) => {
+                Error::Killed(entry.end(Some(pid), ran_for))
+            }
+            Some(KillReason::TimedOut) => Error::TimeLimit(entry.end(Some(pid), ran_for)),
+            Some(KillReason::Broken) => {
+                let broken = state.closed.clone();
+                broken.unwrap_or_else(|| died(Loss::Ended))
+            }
+            Some(KillReason::Misbehaved(_)) | None => {
+                let goes_on = state.stopped.is_none() && !state.is_broken();
+                let may_have_begun = !knows_what_has_begun && in_flight.is_sent();
+                if goes_on {
+                    let entry = &mut in_flight.entry;
+                    if !has_started && !may_have_begun {
+                        entry.send_attempts += u32::from(was_being_read);
+                        if entry.send_attempts < SEND_ATTEMPTS {
+                            return state.take_back_or_requeue(in_flight);
+                        }
+                    } else if entry.settings.retries > 0 && !self.breaks_on_death() {
+                        entry.settings.retries -= 1;
+                        return state.put_back(in_flight);
+                    }
+                }
+                // The task fails and is not sent to another worker, so the pool counts the
+                // failed starts from zero again.
+                state.failed_starts = 0;
+                died(if !goes_on {
+                    Loss::Ended
+                } else if !has_started && may_have_begun {
+                    Loss::Unknown
+                } else if !has_started {
+                    Loss::Unread(in_flight.entry.send_attempts)
+                } else if self.breaks_on_death() {
+                    Loss::Policy
+                } else {
+                    Loss::Retries
+                })
+            }
+        };
+        state.fail(in_flight.entry, error);
+    }
+}
+
+/// Returns the stage at which a worker with this task ended.
+fn moment(task: &InFlight) -> Moment {
+    match task.started {
+        Some(started) => Moment::Running(started.elapsed()),
+        None => Moment::Sent,
+    }
+}
