@@ -61,8 +61,9 @@ pub(crate) fn circle(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Option<Vec
 
 fn is_test(path: &Path) -> bool {
     let text = path.to_str().unwrap();
-    let endings = ["tests.rs", "model.rs", "fuzz.rs", "fuzz_input.rs"];
-    text.contains("_tests/") || endings.iter().any(|ending| text.ends_with(ending))
+    let endings = ["tests.rs", "model.rs"];
+    let is_inside = ["_tests/", "fuzz"].iter().any(|part| text.contains(part));
+    is_inside || endings.iter().any(|ending| text.ends_with(ending))
 }
 
 fn without_tests(text: &str) -> String {

@@ -1,15 +1,18 @@
 //! The driver of the fuzz target `offers`: a pool and four workers in one process, one step
 //! at a time, with tasks that overwrite statuses and their worker's own memory.
 //!
-//! The pool does what `parent/offers.rs` does, without the rest of the pool. Each task
-//! begins at most once, a task that was recalled never begins, and the bytes of a call are
-//! right. Each task that no worker has begun is offered again. If tasks forge statuses, or
-//! what a worker has taken, then only the memory remains safe, and each step ends.
+//! The pool does what `parent/offers.rs` does, without the rest of the pool. The driver checks
+//! that each task begins at most once, that a task that was recalled never begins, that the
+//! bytes of a call are right, and that the pool forgets no task that has not begun. If tasks
+//! forge statuses, or what a worker has taken, the driver checks only that each step ends
+//! without a misuse of memory.
+
+mod workers;
 
 use std::cell::OnceCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::super::offers::Found;
+use self::workers::{At, Said, Worker};
 use super::super::rings::Rings;
 use super::*;
 use crate::process::fuzz_input::Input;
@@ -44,10 +47,10 @@ impl Mapped {
         }
     }
 
-    /// Returns the offers, as of a new pool. The space behind the slots may hold the calls of
-    /// earlier runs.
+    /// Returns the offers as a new pool has them. The space behind the slots may hold the calls
+    /// of earlier runs.
     fn offers(&self, key: u64) -> PoolOffers {
-        // Few runs use all slots.
+        // The run before has written to these slots only. Few runs use all slots.
         let next = self.calls[0].load(Ordering::Relaxed);
         let slots = SLOTS.min(next as usize);
         let used = &self.calls[..words(slots, 0)];
@@ -64,44 +67,14 @@ impl Mapped {
     }
 }
 
-/// A message of a worker that the pool has not read.
-#[derive(Clone, Copy, Debug)]
-enum Said {
-    Started(u64),
-    Declined(u64),
-    Ended,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    Searching,
-    Found(u64),
-    Taken(u64),
-    Written(u64),
-    Running,
-    Killed,
-}
-
-/// A worker, with what the pool knows of it.
-struct Worker {
-    number: usize,
-    taker: Taker<Part>,
-    rings: Rings,
-    call: Vec<u8>,
-    at: At,
-    said: VecDeque<Said>,
-    /// The offer whose task the pool has assigned to the worker, and `true` if the worker
-    /// has said that it has begun.
-    assigned: Option<(u64, bool)>,
-}
-
 /// A task, which may be offered several times.
 #[derive(Clone, Default)]
 struct Task {
     length: usize,
     begun: u32,
     is_recalled: bool,
-    /// `true` if the pool has assigned the task for good, or does not know if it has begun.
+    /// `true` once the pool knows that the task has begun, or has given it up because it may
+    /// have begun.
     is_settled: bool,
 }
 
@@ -123,11 +96,11 @@ struct Driver {
     offered: Vec<u64>,
     /// The assigned offers whose calls the workers have not copied as far as the pool knows.
     unread: Vec<u64>,
-    /// `true` if tasks write statuses that are valid.
+    /// `true` if tasks write statuses, and numbers of taken offers, that are valid.
     forges: bool,
 }
 
-/// Returns the byte of a call of this task.
+/// Returns the byte at this place of the task's call.
 fn byte_at(task: usize, place: usize) -> u8 {
     (task as u8).wrapping_mul(31) ^ (place as u8) ^ ((place >> 8) as u8).wrapping_mul(7)
 }
@@ -193,7 +166,7 @@ impl Driver {
             let call: Vec<u8> = (0..length).map(|place| byte_at(task, place)).collect();
             let offer = match self.offers.offer(&call, oldest) {
                 Some(offer) => offer,
-                // Instead of a frame that makes the worker ask for the call.
+                // Stands for the frame by which a pool makes the worker ask for the call.
                 None => self.offers.offer_in_slot(&call[..8.min(length)]),
             };
             assert_eq!(offer, self.task_of.len() as u64, "offers are numbered");
@@ -202,7 +175,7 @@ impl Driver {
         }
     }
 
-    /// Removes an offer that the pool has not assigned.
+    /// Removes an offer. Returns `false` if the pool has assigned or removed it before.
     fn remove(&mut self, offer: u64) -> bool {
         let at = self.offered.iter().position(|other| *other == offer);
         if let Some(at) = at {
@@ -395,114 +368,6 @@ impl Driver {
                 self.settle(offer);
             }
         }
-    }
-
-    /// Lets workers go on in the middle of what the pool does.
-    fn work(&mut self, input: &mut Input<'_>) {
-        let steps = input.byte();
-        for worker in 0..self.workers.len() {
-            for _ in 0..steps >> (2 * worker) & 3 {
-                self.step(worker);
-            }
-        }
-    }
-
-    /// Lets a worker go one step further.
-    fn step(&mut self, at: usize) {
-        let worker = &mut self.workers[at];
-        worker.at = match worker.at {
-            At::Searching => match worker.taker.find() {
-                Found::Open(offer) => At::Found(offer),
-                Found::Nothing | Found::Scribbled(_) => At::Searching,
-            },
-            At::Found(offer) => match worker.taker.take(offer, &mut worker.call) {
-                true => At::Taken(offer),
-                false => At::Searching,
-            },
-            At::Taken(offer) => {
-                worker.rings.take(offer);
-                At::Written(offer)
-            }
-            At::Written(offer) if worker.taker.is_still_taken(offer) => {
-                worker.said.push_back(Said::Started(offer));
-                At::Running
-            }
-            At::Written(offer) => {
-                worker.said.push_back(Said::Declined(offer));
-                At::Searching
-            }
-            At::Running => {
-                worker.said.push_back(Said::Ended);
-                At::Searching
-            }
-            At::Killed => At::Killed,
-        };
-        let worker = &self.workers[at];
-        if let (At::Running, Some(Said::Started(offer))) = (worker.at, worker.said.back()) {
-            self.begin(at, *offer);
-        }
-    }
-
-    fn begin(&mut self, at: usize, offer: u64) {
-        if self.forges {
-            return;
-        }
-        let number = self.task_of[offer as usize];
-        let task = &mut self.tasks[number];
-        task.begun += 1;
-        assert_eq!(task.begun, 1, "task {number} begins once");
-        assert!(!task.is_recalled, "task {number} was recalled");
-        let call = &self.workers[at].call;
-        let is_short = call.len() == 8.min(task.length);
-        assert!(call.len() == task.length || is_short, "its length");
-        let bytes = (0..call.len()).map(|place| byte_at(number, place));
-        assert!(bytes.eq(call.iter().copied()), "the bytes of {number}");
-    }
-
-    /// Lets a running task overwrite a status, or the word of its worker's own memory.
-    fn overwrite(&self, input: &mut Input<'_>) {
-        let worker = &self.workers[input.index(WORKERS.len())];
-        let place = input.byte();
-        let value = match input.byte() % 4 {
-            0 => 0,
-            1 => input.u64(),
-            2 => self.statuses[input.index(SLOTS)].load(Ordering::Relaxed),
-            _ => self.valid(input),
-        };
-        if worker.at != At::Running {
-            return;
-        }
-        // Most often, the status of an offer in use.
-        let next = self.offers.offers.next();
-        let oldest = self.offered.first().copied().unwrap_or(next);
-        let offer = match place % 4 {
-            0 => {
-                let taken = worker.rings.taken_word();
-                let before = taken.swap(value, Ordering::Relaxed);
-                if !self.forges && self.offers.is_possible(worker.rings.taken()) {
-                    taken.store(before, Ordering::Relaxed);
-                }
-                return;
-            }
-            1 | 2 => oldest + u64::from(place >> 5),
-            _ => u64::from(input.byte()),
-        };
-        let word: &AtomicU64 = &self.statuses[(offer % SLOTS as u64) as usize];
-        let before = word.swap(value, Ordering::Relaxed);
-        // All offers of this slot: a worker that is late believes also an old status.
-        let slots = SLOTS as u64;
-        let mut all = (offer % slots..=next + slots).step_by(SLOTS);
-        if !self.forges && all.any(|n| self.offers.offers.status(n) != Status::Scribbled) {
-            word.store(before, Ordering::Relaxed);
-        }
-    }
-
-    /// Returns a valid status.
-    fn valid(&self, input: &mut Input<'_>) -> u64 {
-        let next = self.offers.offers.next();
-        let number = (next + 300).saturating_sub(u64::from(input.u16() % 1000));
-        let by = u64::from(input.byte() % 3);
-        super::super::checksum::seal(self.offers.key, number << 16 | by)
     }
 
     /// Returns `true` if no step would change anything.
