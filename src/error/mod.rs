@@ -196,7 +196,7 @@ impl fmt::Display for Error {
             }
             Self::Timeout { unfinished, total } => write!(
                 f,
-                "the wait timed out with {unfinished} of {total} tasks unfinished; futures may be waited for again, but a map has cancelled what had not begun"
+                "the wait timed out with {unfinished} of {total} tasks unfinished; wait again for futures; the tasks of a map that had not begun are cancelled"
             ),
             Self::Panicked(panic) => panic.fmt(f),
             Self::TimeLimit(end) => {

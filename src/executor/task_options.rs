@@ -68,7 +68,9 @@ impl TaskOptions {
     /// Limits the run time of the task's function.
     ///
     /// If the function runs longer, the pool kills the task's worker, and the task fails
-    /// with [`Error::TimeLimit`](crate::Error::TimeLimit).
+    /// with [`Error::TimeLimit`](crate::Error::TimeLimit). The time in which a panic prints
+    /// its message and its backtrace counts as well. Processes that the task has started go
+    /// on ([recipe](crate::recipes#a-hard-limit-around-foreign-code)).
     ///
     /// ```
     /// use std::time::Duration;

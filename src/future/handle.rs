@@ -28,8 +28,10 @@ use crate::timing::Timing;
 /// alignment above 8. As long as a future exists, its whole block stays allocated. To keep
 /// many small results, move them out with [`into_result`](Self::into_result).
 ///
-/// **Awaiting it**, or a reference to it, works on any async runtime. Dropping the
-/// [`TaskAwait`](crate::TaskAwait) has no effect on the task.
+/// **Awaiting it**, or a reference to it, works on any async runtime. Where a
+/// [`std::future::Future`] itself is wanted, as by `join_all` or `tokio::spawn`, pass
+/// `future.into_future()`. Dropping the [`TaskAwait`](crate::TaskAwait) has no effect on the
+/// task.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};

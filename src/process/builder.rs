@@ -198,7 +198,7 @@ impl ProcessPoolExecutorBuilder {
     /// limit.
     ///
     /// A task that reaches its time limit fails with [`Error::TimeLimit`], and the pool kills
-    /// the task's worker.
+    /// the task's worker; see [`TaskOptions::time_limit`](crate::TaskOptions::time_limit).
     ///
     /// ```
     /// use std::time::Duration;

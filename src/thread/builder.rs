@@ -283,7 +283,7 @@ impl ThreadPoolExecutorBuilder {
             .is_some_and(|bytes| bytes > isize::MAX as usize / 2)
         {
             return Err(Error::invalid_argument(
-                "stack_size is in bytes, and must be less than half the address space",
+                "stack_size is in bytes, and must be less than a quarter of the address space",
             ));
         }
         let pool = Pool::new(Config {

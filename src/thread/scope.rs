@@ -130,7 +130,7 @@ impl ThreadPoolExecutor {
         match (outcome, scope.scope_tasks.unread_panic()) {
             (Err(payload), _) => resume_unwind(payload),
             (Ok(value), Some(panic)) => {
-                // Not while it unwinds: a panic of this `Drop` would abort.
+                // Before the panic resumes: a panic of this `Drop` while it unwinds would abort.
                 contain_drop(value);
                 panic.resume()
             }
