@@ -5,6 +5,7 @@
 //! worker.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
@@ -35,6 +36,10 @@ use crate::thread::ThreadFuture;
 #[must_use = "dropped at once, it abandons its future"]
 pub struct Promise<T: 'static> {
     completion: Completion<T>,
+    /// Forbids the conversion to a promise of another type. A promise of a `for<'a> fn(&'a
+    /// str)` would otherwise become one of a `fn(&'static str)`, and its future, which has
+    /// the first type, would get a function of the second type.
+    takes: PhantomData<fn(T) -> T>,
 }
 
 /// Creates a promise, and the future whose outcome the promise sets.
@@ -116,7 +121,8 @@ pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     let _ = Origin::new();
     let completion = Completion::new(NO_POOL);
     let future = TaskFuture::new(completion.clone());
-    (Promise { completion }, future)
+    let takes = PhantomData;
+    (Promise { completion, takes }, future)
 }
 
 impl<T: 'static> Promise<T> {
