@@ -196,7 +196,7 @@ impl fmt::Display for Error {
             }
             Self::Timeout { unfinished, total } => write!(
                 f,
-                "the wait timed out with {unfinished} of {total} tasks unfinished; wait again for futures; the tasks of a map that had not begun are cancelled"
+                "the wait timed out with {unfinished} of {total} tasks unfinished; the futures may be waited for again; a map, however, has cancelled its tasks that had not begun"
             ),
             Self::Panicked(panic) => panic.fmt(f),
             Self::TimeLimit(end) => {

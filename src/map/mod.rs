@@ -52,6 +52,9 @@ pub struct Map<'a, R> {
     /// The parts that are submitted and whose results are not read yet, in the order of the
     /// items.
     parts: VecDeque<Part<R>>,
+    /// The number of batches that the map has to submit, for parts that were read. It stays
+    /// 1 or more if the user's iterator panics.
+    to_submit: usize,
     /// The number of parts that the map has submitted so far.
     submitted: u32,
     /// The number of items that the map has submitted so far.
@@ -108,6 +111,7 @@ impl<'a, R: 'static> Map<'a, R> {
     fn new(options: &MapOptions) -> Self {
         Self {
             parts: VecDeque::new(),
+            to_submit: 0,
             submitted: 0,
             drawn: 0,
             ready: Vec::new().into_iter(),
@@ -165,17 +169,26 @@ impl<'a, R: 'static> Map<'a, R> {
     }
 
     /// Waits for the results of a part, and submits one more batch to take the place of
-    /// this part. If the executor refuses the batch, the error becomes the result of each
-    /// item of the batch.
+    /// this part.
     fn read(&mut self, part: Part<R>) {
         self.ready = part.take().collect::<Vec<_>>().into_iter();
-        match self.more.as_mut().and_then(|more| more()) {
-            Some((items, Ok(part))) => self.push(items, part),
-            Some((items, Err(error))) => {
-                self.more = None;
-                self.push(items, Part::refused(error, items));
+        self.to_submit += 1;
+        self.refill();
+    }
+
+    /// Submits the batches that take the place of the parts that were read. If the executor
+    /// refuses a batch, the error becomes the result of each item of the batch.
+    fn refill(&mut self) {
+        while let Some(more) = self.more.as_mut().filter(|_| self.to_submit > 0) {
+            match more() {
+                Some((items, Ok(part))) => self.push(items, part),
+                Some((items, Err(error))) => {
+                    self.more = None;
+                    self.push(items, Part::refused(error, items));
+                }
+                None => self.more = None,
             }
-            None => self.more = None,
+            self.to_submit -= 1;
         }
     }
 }
@@ -211,6 +224,8 @@ impl<R: 'static> Iterator for Map<'_, R> {
             if let Some((_, result)) = self.ready.next() {
                 return Some(result);
             }
+            // Does nothing, unless the user's iterator has panicked.
+            self.refill();
             let part = self.parts.pop_front()?;
             if self.deadline.is_some_and(|at| !part.wait(at)) && !part.target().done() {
                 self.parts.push_front(part);

@@ -40,6 +40,9 @@ impl<R: 'static> Iterator for Unordered<'_, R> {
             if let Some(result) = self.map.ready.next() {
                 return Some(result);
             }
+            // Does nothing, unless the user's iterator has panicked.
+            self.map.refill();
+            self.take_parts();
             if self.completion_set.len() == 0 {
                 return None;
             }
@@ -49,9 +52,15 @@ impl<R: 'static> Iterator for Unordered<'_, R> {
                 return Some((self.map.drawn, Err(error)));
             };
             self.map.read(part);
-            for part in self.map.parts.drain(..) {
-                self.completion_set.add(part);
-            }
+            self.take_parts();
+        }
+    }
+}
+
+impl<R: 'static> Unordered<'_, R> {
+    fn take_parts(&mut self) {
+        for part in self.map.parts.drain(..) {
+            self.completion_set.add(part);
         }
     }
 }

@@ -24,6 +24,7 @@ contract! {
         endless_inputs_are_zipped_lazily,
         a_shutdown_right_after_a_map_loses_nothing,
         an_iterator_of_items_that_panics_leaves_the_executor_whole,
+        a_buffered_map_goes_on_after_its_iterator_panicked,
         sizes_and_limits_may_be_as_large_as_can_be,
     }
     [inline, threads] {
@@ -245,6 +246,30 @@ fn an_iterator_of_items_that_panics_leaves_the_executor_whole<X: Fixture>() {
     );
     let report = executor.shutdown();
     assert_eq!((report.running, report.finished + report.cancelled), (0, 9));
+}
+
+fn a_buffered_map_goes_on_after_its_iterator_panicked<X: Fixture>() {
+    let executor = X::executor(1);
+    for buffer in [1, 3] {
+        let items = || (0..8).inspect(|n| assert_ne!(*n, 4, "one item less"));
+        let map = || executor.map_with(MapOptions::new().buffer_size(buffer), double, items());
+        let mut ordered = map().expect("it is open");
+        let mut unordered = map().expect("it is open").unordered();
+        let mut next_unordered = || unordered.next().map(|(_, result)| result);
+        let nexts: [&mut dyn FnMut() -> Option<Result<i64, Error>>; 2] =
+            [&mut || ordered.next(), &mut next_unordered];
+        for next in nexts {
+            let (mut doubled, mut panics) = (Vec::new(), 0);
+            loop {
+                match catch_unwind(AssertUnwindSafe(&mut *next)) {
+                    Ok(Some(result)) => doubled.push(result.expect("it runs")),
+                    Ok(None) => break,
+                    Err(_) => panics += 1,
+                }
+            }
+            assert_eq!((doubled, panics), (vec![0, 2, 4, 6, 10, 12, 14], 1));
+        }
+    }
 }
 
 fn sizes_and_limits_may_be_as_large_as_can_be<X: Fixture>() {
