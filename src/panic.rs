@@ -314,6 +314,36 @@ pub(crate) fn contain_drop<T>(value: T) {
     }
 }
 
+/// A value of the user that contains the panic of its own `Drop`.
+///
+/// If a struct owns two values of the user, and the `Drop` of the first panics, the second
+/// is dropped while the thread unwinds, and a second panic would abort the program. So a
+/// struct of this crate that owns more than one such value wraps each in a `Contained`.
+pub(crate) struct Contained<T>(Option<T>);
+
+impl<T> Contained<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    /// Lends the value.
+    pub(crate) fn get(&self) -> &T {
+        let value = self.0.as_ref();
+        value.expect("only `into_inner` and `drop` take the value, and both consume it")
+    }
+
+    pub(crate) fn into_inner(mut self) -> T {
+        let value = self.0.take();
+        value.expect("only `into_inner` and `drop` take the value, and both consume it")
+    }
+}
+
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        contain_drop(self.0.take());
+    }
+}
+
 /// The facts that the panic hook recorded about a panic inside a [`catch`] on this
 /// thread.
 struct Note {

@@ -23,7 +23,7 @@ use std::cell::RefCell;
 use super::nested_callbacks::{put_back, run_with_callback_queue, take_queued};
 use super::pool_id::PoolId;
 use super::rare::{Callback, RareFields, Task};
-use super::stack::{NoStack, with_enough_stack};
+use super::stack::{LEAST, NoStack, with_stack};
 use super::word::{FINISHED, HANDLE, UNNOTIFIED};
 use crate::panic::{contain, contain_drop};
 use crate::sync::{MutexGuard, local, thread_id};
@@ -76,7 +76,7 @@ impl Task {
         }
         let mut callbacks = take_queued(self.address());
         // Callbacks may wait for each other in a long chain, which needs much stack.
-        let ran = with_enough_stack(|| {
+        let ran = with_stack(LEAST, || {
             if let Some(callbacks) = callbacks.take() {
                 run_with_callback_queue(|| callbacks.run());
             }

@@ -5,7 +5,7 @@ use super::inline_worker::{is_registered_for, with_hooks};
 use super::nested_callbacks::without_callback_queue;
 use super::rare::Task;
 use super::scope_guard::ScopeGuard;
-use super::stack::{NoStack, with_enough_stack};
+use super::stack::{LEAST, NoStack, with_stack};
 use super::storage::Called;
 use super::wakers::outside_wakers;
 use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
@@ -61,8 +61,8 @@ impl Task {
     }
 
     fn run_inline_if_pending(&self) -> Result<(), NoStack> {
-        with_enough_stack(|| {
-            with_hooks(self.pool_id(), |hooks| {
+        let ran = with_hooks(self.pool_id(), |hooks| {
+            with_stack(hooks.stack_size().max(LEAST), || {
                 // A worker thread that forked is no worker in the child.
                 if !self.is_here() {
                     return;
@@ -80,8 +80,9 @@ impl Task {
                 } else if let Some(popped) = popped {
                     popped.let_go_of_entry(hooks);
                 }
-            });
-        })
+            })
+        });
+        ran.unwrap_or(Ok(()))
     }
 
     /// Drops a queue entry whose task is no longer pending.

@@ -20,7 +20,7 @@ use super::deadlock;
 use super::nested_callbacks::without_callback_queue;
 use super::pool_id::{NO_POOL, PoolId};
 use super::rare::{Finalizer, Task};
-use super::stack::with_enough_stack;
+use super::stack::{LEAST, with_stack};
 use super::until::Until;
 use super::wakers::{WakerKey, is_waking};
 use super::word::{FINALIZER, WAITER};
@@ -229,7 +229,7 @@ impl Task {
         };
         // The `Deserialize` of the task's value may wait for another task, whose
         // `Deserialize` may wait again, and so on.
-        if with_enough_stack(&mut run).is_err() {
+        if with_stack(LEAST, &mut run).is_err() {
             // No more stack can be allocated. The finalizer must run on this stack, because
             // no other thread can run it.
             run();

@@ -1,6 +1,7 @@
 //! [`WorkerHooks`]: the calls by which a worker reports its progress to its pool.
 
 use super::rare::Task;
+use super::stack::LEAST;
 
 /// The calls by which a worker that runs a task reports to its pool whether the worker is
 /// free or busy.
@@ -9,6 +10,11 @@ use super::rare::Task;
 /// acts on the result finds the worker free. The worker becomes busy again while it runs
 /// the callbacks and drops of the task.
 pub(crate) trait WorkerHooks {
+    /// Returns the number of bytes of stack that a task of the pool may use.
+    fn stack_size(&self) -> usize {
+        LEAST
+    }
+
     /// Takes the task out of the worker's own deque, if the task is the newest in the
     /// deque.
     fn pop_if(&self, _task: &Task) -> Option<Task> {

@@ -4,6 +4,22 @@
 /// segment take memory.
 const PIECE: usize = 4 << 20;
 
+/// Returns the stack size, in bytes, that `std` gives to a thread by default: 2 MiB, or the
+/// value of the variable `RUST_MIN_STACK`.
+pub(crate) fn default_size() -> usize {
+    asked_size()
+        .filter(|bytes| *bytes <= LARGEST)
+        .unwrap_or(2 << 20)
+}
+
+/// Returns the value of the variable `RUST_MIN_STACK`, if it is set to a number.
+pub(crate) fn asked_size() -> Option<usize> {
+    std::env::var("RUST_MIN_STACK").ok()?.parse().ok()
+}
+
+/// The largest stack size of a task, in bytes: twice as many are still a valid size.
+pub(crate) const LARGEST: usize = isize::MAX as usize / 2;
+
 /// The error if there is no memory for an additional stack segment. The function that
 /// needed the segment did not run.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use super::executor::ThreadPoolExecutor;
 use super::pool::{Config, ExitHook, Initializer, Pool};
 use crate::error::Error;
 use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
-use crate::panic::watch_panics;
+use crate::panic::{Contained, watch_panics};
+use crate::sys::stack;
 
 /// The number of pools created so far, which is used in thread names.
 static MADE: AtomicUsize = AtomicUsize::new(0);
@@ -137,7 +138,10 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// Sets the stack size of each thread, in bytes. The default is that of `std::thread`.
+    /// Sets the number of bytes of stack that each task may use, also one that a worker runs
+    /// while it waits for it inside another task. The default is the stack size of
+    /// `std::thread`. The stack of a thread is twice as large; only the used pages take
+    /// memory.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -181,7 +185,10 @@ impl ThreadPoolExecutorBuilder {
         A: Clone + Send + Sync + 'static,
         O: InitializerOutcome,
     {
-        self.initializer = Some(Box::new(move || f(args.clone()).into_result()));
+        let (f, args) = (Contained::new(f), Contained::new(args));
+        self.initializer = Some(Box::new(move || {
+            (f.get())(args.get().clone()).into_result()
+        }));
         self
     }
 
@@ -278,10 +285,7 @@ impl ThreadPoolExecutorBuilder {
                 "thread_name_prefix must not have a NUL byte",
             ));
         }
-        if self
-            .stack_size
-            .is_some_and(|bytes| bytes > isize::MAX as usize / 2)
-        {
+        if self.stack_size.is_some_and(|bytes| bytes > stack::LARGEST) {
             return Err(Error::invalid_argument(
                 "stack_size is in bytes, and must be less than a quarter of the address space",
             ));
@@ -289,7 +293,7 @@ impl ThreadPoolExecutorBuilder {
         let pool = Pool::new(Config {
             max_workers,
             thread_name_prefix,
-            stack_size: self.stack_size,
+            stack_size: self.stack_size.unwrap_or_else(stack::default_size),
             initializer: self.initializer,
             on_worker_exit: self.on_worker_exit,
             queue_capacity: self.queue_capacity,

@@ -186,10 +186,11 @@ impl Pool {
     fn start_thread(self: &Arc<Self>, state: &mut PoolState, index: usize) -> Result<(), Error> {
         let number = state.started;
         let name = format!("{}_{number}", self.config.thread_name_prefix);
-        let mut thread = thread::Builder::new().name(name.clone());
-        if let Some(bytes) = self.config.stack_size {
-            thread = thread.stack_size(bytes);
-        }
+        // Twice the stack of a task, so that a task inside a wait seldom needs a segment
+        // (`completion/stack.rs`).
+        let stack_size = 2 * self.config.stack_size;
+        let thread = thread::Builder::new().name(name.clone());
+        let thread = thread.stack_size(stack_size);
         let pool = Arc::clone(self);
         match spawn(thread, move || worker::main(pool, index, number, &name)) {
             Ok(thread) => {

@@ -37,6 +37,10 @@ impl WorkerHooks for WorkerThread {
 pub(super) struct NestedHooks<'a>(pub(super) &'a WorkerThread);
 
 impl WorkerHooks for NestedHooks<'_> {
+    fn stack_size(&self) -> usize {
+        self.0.pool.config.stack_size
+    }
+
     fn pop_if(&self, task: &Task) -> Option<Task> {
         self.0.pop_if(task)
     }

@@ -41,6 +41,8 @@ use crate::executor::{QueueCapacity, Stats};
 use crate::panic::contain_drop;
 use crate::sync::{AtomicI64, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering};
 use crate::sys::fork::{Origin, forget};
+#[cfg(test)]
+use crate::sys::stack;
 
 /// The function that prepares a worker for its tasks.
 pub(super) type Initializer = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
@@ -51,7 +53,8 @@ pub(super) type ExitHook = Box<dyn Fn() + Send + Sync>;
 pub(super) struct Config {
     pub(super) max_workers: usize,
     pub(super) thread_name_prefix: String,
-    pub(super) stack_size: Option<usize>,
+    /// The number of bytes of stack that a task may use.
+    pub(super) stack_size: usize,
     pub(super) initializer: Option<Initializer>,
     pub(super) on_worker_exit: Option<ExitHook>,
     /// The largest number of queued tasks. `None` means no limit.
@@ -66,7 +69,7 @@ impl Config {
         Self {
             max_workers,
             thread_name_prefix: "by hand".to_owned(),
-            stack_size: None,
+            stack_size: stack::default_size(),
             initializer: None,
             on_worker_exit: None,
             queue_capacity: None,

@@ -8,11 +8,18 @@ use super::executor::{ThreadFuture, ThreadPoolExecutor};
 use crate::error::Error;
 use crate::executor::{TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
-use crate::panic::named;
+use crate::panic::{Contained, named};
 
-/// Runs a call whose task has this name.
-fn call<F: FnOnce(A) -> R, A, R>((name, f, args): (Option<Arc<str>>, F, A)) -> R {
+/// A call whose task has a name. It is the one argument of the task's function, [`call`].
+type Named<F, A> = (Option<Arc<str>>, Contained<F>, Contained<A>);
+
+fn call<F: FnOnce(A) -> R, A, R>((name, f, args): Named<F, A>) -> R {
+    let (f, args) = (f.into_inner(), args.into_inner());
     named(name, || f(args))
+}
+
+fn with_name<F, A>(name: Option<Arc<str>>, f: F, args: A) -> Named<F, A> {
+    (name, Contained::new(f), Contained::new(args))
 }
 
 impl With<'_, ThreadPoolExecutor> {
@@ -38,7 +45,7 @@ impl With<'_, ThreadPoolExecutor> {
         R: Send + 'static,
     {
         match self.options.in_process() {
-            Ok(name) => self.executor.submit(call, (name, f, args)),
+            Ok(name) => self.executor.submit(call, with_name(name, f, args)),
             Err(error) => Err(TrySubmitError {
                 error,
                 call: (f, args),
@@ -83,12 +90,12 @@ impl With<'_, ThreadPoolExecutor> {
             }
         };
         self.executor
-            .try_submit(call, (name, f, args))
+            .try_submit(call, with_name(name, f, args))
             .map_err(|refused| {
                 let (_, f, args) = refused.call.1;
                 TrySubmitError {
                     error: refused.error,
-                    call: (f, args),
+                    call: (f.into_inner(), args.into_inner()),
                 }
             })
     }
@@ -138,7 +145,7 @@ impl With<'_, ThreadPoolExecutor> {
     {
         let name = self.options.in_process()?;
         self.executor
-            .map(move |item| call((name.clone(), &f, item)), items)
+            .map(move |item| named(name.clone(), || f(item)), items)
     }
 
     /// [`ThreadPoolExecutor::map_with`] with the options of the view for each
@@ -173,7 +180,7 @@ impl With<'_, ThreadPoolExecutor> {
         I::IntoIter: 'a,
     {
         let name = self.options.in_process()?;
-        let f = move |item| call((name.clone(), &f, item));
+        let f = move |item| named(name.clone(), || f(item));
         self.executor.map_with(options, f, items)
     }
 }

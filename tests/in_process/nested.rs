@@ -602,6 +602,42 @@ fn a_chain_of_100_000_waits_ends_well() {
     assert_eq!(length.into_result().unwrap(), 100_000);
 }
 
+/// Each task uses most of the stack that the pool gives to a task, and waits for the next one.
+#[test]
+fn a_task_inside_a_wait_has_as_much_stack_as_the_task_that_waits() {
+    const STACK: usize = 8 << 20;
+    /// Calls `f` below `left` bytes of stack, or more in an unoptimized build.
+    fn below(left: usize, f: &mut dyn FnMut()) -> u8 {
+        const PIECE: usize = 16 << 10;
+        let piece = std::hint::black_box([1_u8; PIECE]);
+        match left.checked_sub(PIECE) {
+            Some(left) => below(left, f).wrapping_add(std::hint::black_box(piece)[left % PIECE]),
+            None => {
+                f();
+                0
+            }
+        }
+    }
+    fn chain(executor: &Shared, left: u32) -> u32 {
+        let mut length = 0;
+        below(STACK / 4, &mut || {
+            if left > 0 {
+                let inner = Arc::clone(executor);
+                let next = executor.spawn(move || chain(&inner, left - 1)).unwrap();
+                length = 1 + next.into_result().unwrap();
+            }
+        });
+        length
+    }
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .stack_size(STACK);
+    let executor = Arc::new(executor.build().unwrap());
+    let inner = Arc::clone(&executor);
+    let length = executor.spawn(move || chain(&inner, 10)).unwrap();
+    assert_eq!(length.into_result().unwrap(), 10);
+}
+
 /// The same with the stack that a careful program gives its threads, and with
 /// other waits than `result`.
 #[test]
@@ -906,7 +942,7 @@ fn a_chain_of_10_000_callbacks_that_wait_ends_well() {
     assert_eq!(count.load(Ordering::Relaxed), 10_000);
 }
 
-/// However deep in the chain it is.
+/// However deep in the chain it is, and however small the stacks of the pool are.
 #[test]
 fn a_task_that_runs_in_a_wait_finds_half_a_megabyte_of_stack() {
     #[inline(never)]
@@ -922,6 +958,13 @@ fn a_task_that_runs_in_a_wait_finds_half_a_megabyte_of_stack() {
         }
     }
     on_the_only_worker(|executor| chain(executor, 2_000));
+    let small = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .stack_size(128 << 10);
+    let small = Arc::new(small.build().unwrap());
+    let inner = Arc::clone(&small);
+    let waits = small.spawn(move || inner.spawn(use_stack).unwrap().into_result());
+    waits.unwrap().into_result().unwrap().unwrap();
 }
 
 /// The other thread could not run it, this one can.

@@ -38,6 +38,7 @@ use crate::sys::fork::Origin;
 use crate::sys::life::Life;
 use crate::sys::parent::Parent;
 use crate::sys::signals;
+use crate::sys::stack;
 use crate::worker::{self, PoolKind, Worker};
 
 /// The default stack size of the task thread, in bytes. The main thread of a program
@@ -191,11 +192,7 @@ impl TaskThread {
 /// Returns the stack size of the task thread, in bytes. The size is larger than the
 /// default if the user has set a larger `RUST_MIN_STACK`.
 pub(crate) fn stack() -> usize {
-    let asked = std::env::var("RUST_MIN_STACK").ok();
-    asked
-        .and_then(|bytes| bytes.parse().ok())
-        .unwrap_or(0)
-        .max(STACK)
+    stack::asked_size().unwrap_or(0).max(STACK)
 }
 
 fn no_file() -> OwnedFd {

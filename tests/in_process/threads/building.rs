@@ -440,14 +440,19 @@ fn what_panics_when_it_is_dropped_with_its_pool_does_not_leave_the_drop() {
     }
     let exploded = Arc::new(AtomicUsize::new(0));
     let on_exit = Bomb(Arc::clone(&exploded));
+    let captured = Bomb(Arc::clone(&exploded));
+    let initializer = move |argument| {
+        assert!(Arc::strong_count(&captured.0) > 0);
+        leak::<Bomb>(argument);
+    };
     let executor = ThreadPoolExecutor::builder()
-        .initializer(leak::<Bomb>, Bomb(Arc::clone(&exploded)))
+        .initializer(initializer, Bomb(Arc::clone(&exploded)))
         .on_worker_exit(move || assert!(Arc::strong_count(&on_exit.0) > 0))
         .build()
         .unwrap();
     take(executor.spawn(|| 1).unwrap());
     drop(executor);
-    assert_eq!(exploded.load(Ordering::Relaxed), 2, "each once");
+    assert_eq!(exploded.load(Ordering::Relaxed), 3, "each once");
 }
 
 /// A callback heard of one task while hundreds were still to be failed.

@@ -139,16 +139,19 @@ fn two_bombs_in_one_task_are_no_more_than_one() {
     let drops = Arc::new(AtomicUsize::new(0));
     let bomb = || Bomb(Arc::clone(&drops));
     let (executor, opener) = held_pool();
-    let captured = bomb();
-    let task = |argument| drop((captured, argument));
-    assert!(executor.submit(task, bomb()).unwrap().cancel());
-    assert_eq!(drops.load(Ordering::Relaxed), 2);
+    let named = executor.with(TaskOptions::new().name("two bombs"));
+    let task = || {
+        let captured = bomb();
+        |argument| drop((captured, argument))
+    };
+    assert!(executor.submit(task(), bomb()).unwrap().cancel());
+    assert!(named.submit(task(), bomb()).unwrap().cancel());
+    assert_eq!(drops.load(Ordering::Relaxed), 4);
     drop(opener);
     executor.shutdown();
-    let captured = bomb();
-    let task = |argument| drop((captured, argument));
-    assert!(executor.submit(task, bomb()).is_err());
-    assert_eq!(drops.load(Ordering::Relaxed), 4);
+    assert!(executor.submit(task(), bomb()).is_err());
+    assert!(named.submit(task(), bomb()).is_err());
+    assert_eq!(drops.load(Ordering::Relaxed), 8);
 }
 
 #[test]
