@@ -181,10 +181,11 @@
 //! once. Dropping a pool, a scope or a future does not wait. For example, `submit` and
 //! `result` return an error, [`wait()`] returns the futures as `not_done`, and
 //! [`as_completed`] yields futures that are not done. A task that was done before the fork
-//! keeps its value. The child may create and use its own pools. If the parent process had
-//! several threads, a pool of the child may hang in rare cases: the child has copies of the
-//! lists of waiting threads of the parent, in `parking_lot` and in other libraries. So a
-//! program with several threads should start another program, and not only `fork`.
+//! keeps its value. The child may create and use its own pools. If other threads of the
+//! parent process waited at the time of the fork, a pool of the child may hang or crash: the
+//! child has copies of the lists of the waiting threads, in `parking_lot` and in other
+//! libraries, but not the threads. So a program with several threads should start another
+//! program, and not only `fork`.
 //!
 //! # More
 //!

@@ -193,6 +193,10 @@ pub(super) fn describe(death: &WorkerDeath, f: &mut fmt::Formatter<'_>) -> fmt::
              `OnWorkerDeath::BreakPool` has it: make a new pool, or choose \
              `OnWorkerDeath::FailTask`",
         ),
+        (Loss::Ended, 0) => f.write_str(
+            "; the task did not run, for the pool was broken or ended meanwhile: submit it to a \
+             new one",
+        ),
         (Loss::Ended, _) => f.write_str(
             "; the task is lost, for the pool was broken or ended meanwhile: submit it to a \
              new one if it may run twice",

@@ -151,11 +151,17 @@ fn an_operation_that_does_not_fit_says_what_to_do_in_that_state() {
 
 #[test]
 fn a_lost_task_is_told_why_it_is_not_begun_again() {
-    for (loss, to_do) in [
-        (Loss::Policy, "choose `OnWorkerDeath::FailTask`"),
-        (Loss::Ended, "submit it to a new one"),
+    for (loss, times_begun, to_do) in [
+        (Loss::Policy, 1, "choose `OnWorkerDeath::FailTask`"),
+        (Loss::Ended, 1, "submit it to a new one if it may run twice"),
+        (
+            Loss::Ended,
+            0,
+            "the task did not run, for the pool was broken",
+        ),
         (
             Loss::Unread(3),
+            1,
             "3 workers ended while they read its argument: give it a smaller",
         ),
     ] {
@@ -166,7 +172,7 @@ fn a_lost_task_is_told_why_it_is_not_begun_again() {
             task: None,
             moment: Moment::Sent,
             note: None,
-            times_begun: 1,
+            times_begun,
             loss,
         };
         let text = Error::WorkerDied(WorkerDeath::new(parts)).to_string();

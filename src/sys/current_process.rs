@@ -7,8 +7,9 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd, retry_on_intr, write};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 use rustix::system::uname;
 use rustix::thread::set_current_timer_slack;
@@ -94,6 +95,23 @@ pub(crate) fn ensure_stdio_open() {
     }
     if is_closed(stderr()) {
         let _ = null().and_then(dup2_stderr);
+    }
+}
+
+/// Writes a line to the standard error, unless it is a pipe or a terminal without room: a
+/// process that ends must not wait until another process reads.
+pub(crate) fn say(text: &str) {
+    let line = format!("concurrent-futures: {text}\n");
+    let output = stderr();
+    let mut ready = [PollFd::new(&output, PollFlags::OUT)];
+    let without_wait = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let is_ready = retry_on_intr(|| poll(&mut ready, Some(&without_wait))) == Ok(1);
+    if is_ready && ready[0].revents().contains(PollFlags::OUT) {
+        // A pipe that is ready has room for a page. The text is lost if it cannot be written.
+        let _ = write(output, &line.as_bytes()[..line.len().min(4096)]);
     }
 }
 

@@ -16,7 +16,9 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
     ftruncate, memfd_create,
 };
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::process::{Resource, getrlimit};
 
 use super::current_process::move_above_stdio;
 
@@ -68,7 +70,15 @@ impl SharedMemory {
     ) -> io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = move_above_stdio(memfd_create(c"concurrent-futures", flags)?)?;
-        ftruncate(&file, 8 * words as u64)?;
+        let bytes = 8 * words as u64;
+        // The kernel would end this process by SIGXFSZ (`ulimit -f`), and not return an error.
+        if getrlimit(Resource::Fsize)
+            .current
+            .is_some_and(|most| most < bytes)
+        {
+            return Err(Errno::FBIG.into());
+        }
+        ftruncate(&file, bytes)?;
         reserve(&file, reserved)?;
         // The memory is mapped before it is sealed, because no mapping that is made after
         // the seal `FUTURE_WRITE` may write.

@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use concurrent_futures::ProcessPoolExecutor;
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use concurrent_futures::{Error, ProcessPoolExecutor};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::fixture::*;
 
@@ -254,6 +254,31 @@ alone! {
             assert_eq!(strayed, b"", "{number}: what was the parent's");
         }
         assert_goes_on(&executor);
+    }
+
+    /// The worker has words for that, and must not wait until they are read.
+    fn a_task_that_closes_descriptors_fails_though_the_error_output_is_full() {
+        let (_reads, writes) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        while rustix::io::write(&writes, &[b'.'; 4096]).is_ok() {}
+        let flags = rustix::fs::OFlags::empty();
+        rustix::fs::fcntl_setfl(&writes, flags).unwrap();
+        let own = rustix::io::dup(rustix::stdio::stderr()).unwrap();
+        rustix::stdio::dup2_stderr(&writes).unwrap();
+        let executor = pool_by_socket(1);
+        let future = executor.submit(close_descriptors, String::new()).unwrap();
+        let ended = future.exception_timeout(LIMIT);
+        rustix::stdio::dup2_stderr(own).unwrap();
+        assert!(matches!(ended, Ok(Some(Error::WorkerDied(_)))), "{ended:?}");
+        assert_goes_on(&executor);
+    }
+
+    /// The kernel answers a longer file by a signal, which ended the program. Workers share
+    /// no memory then.
+    fn a_limit_of_the_size_of_files_is_no_end_of_the_program() {
+        let most = getrlimit(Resource::Fsize).maximum;
+        let limit = Rlimit { current: Some(50_000), maximum: most };
+        setrlimit(Resource::Fsize, limit).unwrap();
+        assert_goes_on(&pool(2));
     }
 
     fn a_task_that_closes_descriptors_and_goes_on_can_be_killed() {

@@ -115,6 +115,21 @@ alone! {
         assert_eq!(answer, Ok(1));
     }
 
+    /// As a program does that reads its signals from a descriptor: its workers do not.
+    fn sigterm_that_the_program_blocks_ends_workers() {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: the function only writes to the set.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: the set was written; null says that the old one is not wanted.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+        let executor = pool(1);
+        let held = executor.submit(linger, ()).unwrap();
+        wait_until_running(&held);
+        send(only_worker(&executor), Signal::TERM);
+        assert_eq!(death(&held).signal(), Some("SIGTERM"));
+        assert_goes_on(&executor);
+    }
+
     /// It ignores what its parent did when it started.
     fn sigterm_that_the_program_ignores_later_ends_workers() {
         let executor = pool(1);

@@ -56,6 +56,7 @@ pub(super) fn run() -> ! {
     if let Err(why) = apply(elsewhere) {
         refuse(connection, &why);
     }
+    signals::unblock_all();
     signals::ignore_interrupts();
     watch_panics();
     // The worker sends no refusal, because the host may have enough memory for the next

@@ -15,10 +15,8 @@ pub(super) fn lost(why: &str) -> ! {
 }
 
 pub(super) fn end_saying(code: ExitCode, why: &str) -> ! {
-    eprintln!(
-        "concurrent-futures: the worker process {} ends: {why}",
-        id()
-    );
+    let process = id();
+    current_process::say(&format!("the worker process {process} ends: {why}"));
     code.end()
 }
 

@@ -150,11 +150,10 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
 
 fn refuse_to_be_a_parent() -> ! {
     current_process::flush();
-    eprintln!(
-        "concurrent-futures: this process was started as a worker of a process pool, but \
-         came to make such a pool itself before it became one; call \
+    report(&format!(
+        "came to make such a pool itself before it became one; call \
          `concurrent_futures::init()` first in `main`, and leave {VARIABLE} alone"
-    );
+    ));
     ExitCode::CannotBegin.end()
 }
 
@@ -170,10 +169,9 @@ fn refuse(why: &str) -> ! {
 }
 
 fn report(why: &str) {
-    eprintln!(
-        "concurrent-futures: this process was started as a worker of a process pool, but \
-         {why}"
-    );
+    current_process::say(&format!(
+        "this process was started as a worker of a process pool, but {why}"
+    ));
 }
 
 /// Makes this process a worker if a process pool has started it as a worker. `init` is the

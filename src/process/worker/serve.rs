@@ -71,6 +71,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         current_process::end_now(0);
     }
     current_process::ensure_stdio_open();
+    signals::unblock_all();
     signals::ignore_interrupts();
     if entry_point == EntryPoint::Hook {
         signals::ignore_broken_pipes();

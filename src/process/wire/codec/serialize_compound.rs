@@ -8,6 +8,9 @@ use serde::ser::{self, Serialize};
 use super::output::{Shape, Writer, number, put_length};
 use super::refusal::{Refusal, USE_JSON};
 
+/// The largest number of fields for whose names memory is allocated before they come.
+const MOST_EXPECTED: usize = 32;
+
 impl<'a> Writer<'a> {
     #[inline]
     pub(super) fn parts(
@@ -40,7 +43,11 @@ impl<'a> Writer<'a> {
             at,
             likely: likely.unwrap_or(usize::MAX),
             count: 0,
-            own_names: Vec::with_capacity(if likely.is_none() { count } else { 0 }),
+            own_names: Vec::with_capacity(match likely {
+                // The user's `Serialize` may say any number.
+                None => count.min(MOST_EXPECTED),
+                Some(_) => 0,
+            }),
         }
     }
 }

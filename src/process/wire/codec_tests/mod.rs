@@ -621,6 +621,27 @@ fn a_list_that_lies_about_its_length_is_an_error() {
     assert!(fault.reason.contains("2 elements fewer"));
 }
 
+/// A `Serialize` that was written by hand announces more fields than memory has room for.
+#[test]
+fn a_struct_that_lies_about_the_number_of_its_fields_needs_no_memory_for_them() {
+    struct Lies(usize);
+    impl Serialize for Lies {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeStruct;
+            let mut fields = serializer.serialize_struct("Lies", self.0)?;
+            fields.serialize_field("one", &1_u8)?;
+            fields.end()
+        }
+    }
+    let honest = bytes_of(&Lies(1)).expect("it has one field");
+    for count in [usize::MAX, 1 << 40] {
+        assert_eq!(
+            bytes_of(&Lies(count)).expect("the count is not written"),
+            honest
+        );
+    }
+}
+
 /// A visitor that was written by hand takes the first element of a list and ignores the
 /// other elements.
 #[test]
