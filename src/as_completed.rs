@@ -13,13 +13,13 @@ use crate::waitable::Waitable;
 /// [`Waitable`]. The key of a pair tells the caller which future is done. A future that the
 /// caller passes twice is yielded once.
 ///
-/// A wait without a time limit would never end if all remaining tasks needed the waiting
-/// thread. Tasks need the waiting thread if this thread runs one of the tasks, a callback
-/// of their process pool, or the initializer of their thread pool. In this case, the
-/// iterator yields the futures of these tasks, although the tasks are not done. It does the
-/// same in a forked child, where the tasks of the parent process never end. The
-/// [`result`](crate::TaskFuture::result) of such a future is the error that says why, in
-/// most cases [`Error::WouldDeadlock`].
+/// A wait without a time limit would never end if no remaining task could end while this
+/// thread waits. A task cannot end meanwhile if this thread runs the task itself, a
+/// callback of the task's process pool, or the initializer of the task's thread pool. In
+/// this case, the iterator yields the futures of these tasks, although the tasks are not
+/// done. It does the same in a forked child, where the tasks of the parent process never
+/// end. The [`result`](crate::TaskFuture::result) of such a future returns the error that
+/// says why the task cannot end, in most cases [`Error::WouldDeadlock`].
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
@@ -46,7 +46,7 @@ pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsComp
 /// The iterator of [`as_completed`].
 ///
 /// The iterator keeps no reference to the futures that it has yielded. **Dropping the
-/// iterator** removes the iterator's wakers from the tasks, and cancels no task.
+/// iterator** removes the wakers that it has registered with tasks, and cancels no task.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};

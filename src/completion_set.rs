@@ -1,9 +1,11 @@
 //! [`CompletionSet`]: a set of tasks that returns each task when the task ends.
 //!
-//! The set registers a waker with each task that is not done, and the waker sends the
-//! task's number over a channel. If a task is already done when it is added, the set puts
-//! the task's number into a queue. Each number arrives exactly once. A thread waits by
-//! receiving from the channel. Dropping the set removes the wakers from the tasks.
+//! Each task has a number, which is its index in the set. The set registers a waker with
+//! each task that is not done. When the task ends, the waker sends the task's number over a
+//! channel. If a task is already done when it is added, the set puts the task's number into
+//! a queue. Each number arrives exactly once. A thread waits by receiving from the channel.
+//! If the thread is a worker, it first runs the pending tasks of its own pool *inline*,
+//! which means on its own stack. Dropping the set removes the wakers from the tasks.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -25,21 +27,23 @@ pub(crate) struct CompletionSet<F: Waitable> {
     /// The tasks, indexed by their numbers. A free slot is `None`.
     entries: Vec<Option<Entry<F>>>,
     free: Vec<usize>,
-    /// The ids of the tasks in `entries`. The ids of different tasks differ, because the
-    /// entries keep the tasks alive.
+    /// The ids of those tasks in `entries` that a caller could add twice. An id is the
+    /// address of its task. No two tasks have the same id, because the entries keep the
+    /// tasks alive.
     ids: HashSet<usize, BuildHasherDefault<AddressHasher>>,
     /// The number of tasks in `entries`.
     len: usize,
-    /// The numbers of the tasks that the thread `waiter` can run inline and has not yet
-    /// tried to run.
+    /// The numbers of the tasks that the thread `waiter` may be able to run inline, and has
+    /// not yet tried to run.
     not_tried_inline: BTreeSet<usize>,
     /// The thread that waited last. The set stores the thread, because different threads
     /// can run different tasks inline.
     waiter: InlineRunner,
-    /// The number of a task that did not need the waiting thread when all tasks were last
-    /// checked. The next check begins with this task.
+    /// The number of a task that could end while this thread waits, as the last check of
+    /// all tasks has found. The next check begins with this task.
     elsewhere: usize,
-    /// The process that created the set. In a forked child no task number arrives.
+    /// The process that created the set. In a forked child no task number arrives, because
+    /// the tasks run only in the parent process.
     origin: Origin,
 }
 
@@ -48,8 +52,8 @@ pub(crate) struct CompletionSet<F: Waitable> {
 pub(crate) enum NotDone {
     /// The deadline passed.
     TimedOut,
-    /// No task can be done, because each task needs the waiting thread, or because this
-    /// process is a forked child.
+    /// No task can end, because each task ends only if the waiting thread goes on, or
+    /// because this process is a forked child.
     Deadlock,
 }
 
@@ -169,12 +173,13 @@ impl<F: Waitable> CompletionSet<F> {
 
     /// Waits for the next task that is done, and returns its number.
     ///
-    /// Without a deadline, a worker that calls this method first runs pending tasks inline.
+    /// Without a deadline, a worker that calls this method first runs the pending tasks of
+    /// its own pool inline.
     ///
     /// # Errors
     ///
     /// Returns [`NotDone::TimedOut`] if no task is done by the deadline. Returns
-    /// [`NotDone::Deadlock`] if no task can be done while this thread waits.
+    /// [`NotDone::Deadlock`] if no task can end while this thread waits.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NotDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
             if let Some(number) = self.try_next() {
@@ -201,7 +206,7 @@ impl<F: Waitable> CompletionSet<F> {
                 }
             } else if self.all_need_this_thread() {
                 // A number may have arrived in the meantime, because another thread may
-                // have cancelled a task after the check.
+                // have cancelled a task after this check.
                 return self.try_next().ok_or(NotDone::Deadlock);
             } else {
                 return self.arrivals.recv().or(Err(NotDone::Deadlock));
@@ -224,9 +229,9 @@ impl<F: Waitable> CompletionSet<F> {
             .collect();
     }
 
-    /// Returns `true` if no task can be done while this thread waits. The check begins with
-    /// the task that did not need this thread at the last check, because checking all tasks
-    /// of a large set is slow.
+    /// Returns `true` if no task can end while this thread waits. The check begins with the
+    /// task that could end at the last check, because checking all tasks of a large set is
+    /// slow, and one task that can end is enough.
     fn all_need_this_thread(&mut self) -> bool {
         let (before, from) = self.entries.split_at(self.elsewhere);
         let is_elsewhere = |entry: &Option<Entry<F>>| {
@@ -243,9 +248,10 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Removes and returns the next task that is done. If no task can be done while this
-    /// thread waits, returns a task that is not done. The `result` of that task is the
-    /// error that says why. Returns `None` if the deadline passed or the set is empty.
+    /// Removes and returns the next task that is done. If no task can end while this thread
+    /// waits, returns a task that is not done. The `result` of that task returns the error
+    /// that says why the task cannot end. In a forked child, where no number arrives, tasks
+    /// that are done come first. Returns `None` if the deadline passed or the set is empty.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         let number = match self.next(deadline) {
             Ok(number) => number,

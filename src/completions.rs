@@ -19,8 +19,9 @@ use crate::waitable::Waitable;
 ///
 /// Use the channel in [`crossbeam_channel::select!`] together with the program's own
 /// channels. The channel is disconnected when all futures have arrived. A worker that waits
-/// for tasks of its own pool must call [`Completions::recv`], because only
-/// `Completions::recv` runs these tasks inline.
+/// for tasks of its own pool must call [`Completions::recv`]. Only this method runs such
+/// tasks on the waiting worker itself. Otherwise all workers might wait, so that none could
+/// run the tasks.
 ///
 /// ```
 /// use concurrent_futures::crossbeam_channel::{select, unbounded};
@@ -58,8 +59,9 @@ where
             sender: sender.clone(),
             number,
         }));
-        // The lock is held during the poll, because the waker may run before the entry is
-        // inserted into `waiting`. The waker takes the lock to look for the entry.
+        // The waker may run before the entry is inserted into `waiting`. This thread holds
+        // the lock from the poll to the insertion, so a waker that looks for the entry
+        // finds it.
         let mut waiting = all.waiting.lock();
         let mut key = WakerKey::default();
         if item.target().poll(&mut key, &waker) {
@@ -77,8 +79,8 @@ where
 struct Waiting<F> {
     /// The entries of the futures, by the numbers of the futures.
     entries: BTreeMap<usize, Entry<F>>,
-    /// The threads that have called `recv`, each with a number. The thread has tried to run
-    /// all tasks with smaller numbers inline.
+    /// The threads that have called `recv`, each with a task number. The thread has tried
+    /// to run all tasks with smaller numbers inline, which means inside its own wait.
     tried_inline: Vec<(InlineRunner, usize)>,
 }
 
@@ -111,9 +113,9 @@ impl<F: Send + 'static> Wake for ArrivalWaker<F> {
 
 /// The channel of [`completions`], which dereferences to a [`Receiver`] of futures.
 ///
-/// **Dropping a `Completions`** removes its wakers from the tasks, and cancels no task.
-/// [`completions`] does not return a plain `Receiver`, because dropping a `Receiver` cannot
-/// remove the wakers.
+/// **Dropping a `Completions`** removes the wakers that it has registered with the tasks,
+/// and cancels no task. [`completions`] does not return a plain `Receiver`, because
+/// dropping a `Receiver` cannot remove the wakers.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, completions};
@@ -133,13 +135,14 @@ pub struct Completions<F: Waitable + Send + 'static> {
 }
 
 impl<F: Waitable + Send + 'static> Completions<F> {
-    /// Waits for the next future, as [`Receiver::recv`] does. On a worker, the method runs
-    /// the tasks inline that have not begun and that this worker can run.
+    /// Waits for the next future, as [`Receiver::recv`] does. If the calling thread is a
+    /// worker, the method first runs those tasks that belong to this worker's pool and have
+    /// not begun.
     ///
-    /// If no task can be done while this thread waits, the method returns a future that is
-    /// not done. The `result` of this future is the error that says why. No task can be
-    /// done, for example, if `recv` is called in one of the tasks, in a callback of their
-    /// process pool, or in a forked child.
+    /// If no task can end while this thread waits, the method returns a future that is not
+    /// done. The `result` of this future returns the error that says why. No task can end,
+    /// for example, if `recv` is called in the only remaining task, in a callback of the
+    /// tasks' process pool, or in a forked child.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -244,7 +247,7 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         None
     }
 
-    /// Removes and returns a future if no task can be done while this thread waits.
+    /// Removes and returns a future if no task can end while this thread waits.
     fn take_if_none_can_come(&self) -> Option<F> {
         let mut waiting = self.locked()?;
         let mut left = waiting.entries.values();
@@ -253,8 +256,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         }
         let (_, entry) = waiting.entries.pop_first()?;
         drop(waiting);
-        // `leave` removes the waker from the task. The waker's sender would keep the
-        // channel connected.
+        // `leave` removes the waker from the task. Otherwise the waker's sender would keep
+        // the channel connected after all futures have been received.
         Some(entry.leave())
     }
 

@@ -3,8 +3,9 @@
 
 use crate::sys::numbers::Numbers;
 
-/// The bytes of an encoded value or frame. If the value is a long vector of primitive
-/// numbers, the numbers are the last bytes, and stay in the memory of that vector.
+/// The bytes of an encoded value, or of a frame (a message between a parent process and a
+/// worker process). If the value is a long vector of primitive numbers, the numbers are the
+/// last bytes. They stay in the memory of that vector, so that they need not be copied.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
     /// All bytes except those of `numbers`, which come last.
@@ -25,7 +26,8 @@ impl Encoded {
         numbers.map_or(0, |numbers| numbers.bytes().len())
     }
 
-    /// Returns the longest slice of the bytes that begins at the index `from`.
+    /// Returns the bytes from the index `from` on, up to the end of the field (`bytes` or
+    /// `numbers`) in which this index lies.
     pub(crate) fn slice_from(&self, from: usize) -> &[u8] {
         match (from.checked_sub(self.bytes.len()), &self.numbers) {
             (Some(from), Some(numbers)) => &numbers.bytes()[from..],
@@ -43,10 +45,11 @@ impl Encoded {
 /// allocation. The call of a function with three numbers has this length.
 const IN_PLACE: usize = 71;
 
-/// The frame of a call for another process, which is encoded once and sent unchanged.
+/// The frame of a call for another process. The parent encodes the frame once, and sends it
+/// unchanged.
 pub(crate) enum EncodedCall {
-    /// A short frame needs no allocation, because most calls are short, and many calls may
-    /// wait in a queue.
+    /// A short frame, which is stored without an allocation. Most calls are short, and many
+    /// calls may wait in a queue.
     InPlace {
         bytes: [u8; IN_PLACE],
         length: u8,
@@ -62,7 +65,7 @@ impl EncodedCall {
         }
     }
 
-    /// Returns the longest slice of the bytes that begins at the index `from`.
+    /// Does the same as [`Encoded::slice_from`].
     pub(crate) fn slice_from(&self, from: usize) -> &[u8] {
         match self {
             Self::InPlace { bytes, length } => &bytes[from..usize::from(*length)],
@@ -70,7 +73,7 @@ impl EncodedCall {
         }
     }
 
-    /// Returns all bytes as one slice, or `None` if some of the bytes are in `numbers`.
+    /// Does the same as [`Encoded::as_slice`].
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
         match self {
             Self::InPlace { bytes, length } => Some(&bytes[..usize::from(*length)]),

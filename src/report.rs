@@ -33,8 +33,8 @@ use serde::ser::{Serialize, Serializer};
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The message, followed by its causes. The list is empty only if an empty list was
-    /// decoded.
+    /// The error's message, followed by the messages of its causes. The list is empty only
+    /// if an empty list was decoded.
     lines: Vec<String>,
 }
 
@@ -98,8 +98,8 @@ impl Report {
         self.lines.first().map_or("", String::as_str)
     }
 
-    /// Returns the message, followed by its causes from the nearest cause to the root
-    /// cause.
+    /// Returns the error's message, followed by the messages of its causes, from the
+    /// nearest cause to the root cause.
     ///
     /// ```
     /// use std::io;
@@ -154,7 +154,7 @@ impl<'de> Deserialize<'de> for Report {
     }
 }
 
-/// An error for one message of a report's chain.
+/// The error type of each message of a [`Report`] that was converted to a boxed error.
 struct Link {
     message: String,
     cause: Option<Box<Link>>,
@@ -181,8 +181,8 @@ impl fmt::Debug for Link {
 }
 
 impl Drop for Link {
-    /// Drops the links of a chain in a loop and not by recursion, because a decoded chain
-    /// may have any length.
+    /// Drops the links of a chain in a loop. A decoded chain may have any length, so a
+    /// recursive drop could overflow the stack.
     fn drop(&mut self) {
         let mut next = self.cause.take();
         while let Some(mut link) = next {

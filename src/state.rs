@@ -9,7 +9,9 @@ use std::fmt;
 ///    └──────▶ Cancelled
 /// ```
 ///
-/// A task moves only in the direction of the arrows. A cancelled task has only one state.
+/// A task moves in the direction of the arrows. It skips `Running` if its promise gets an
+/// outcome without a start, or if its pool breaks before the task has begun. A cancelled
+/// task has only one state.
 /// In Python a cancelled task has two states, and Python's `wait` hangs if a task stays in
 /// the first of the two (python/cpython#92001).
 ///

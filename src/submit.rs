@@ -1,11 +1,11 @@
 //! The macro [`submit!`](crate::submit), which submits a call with several arguments.
 
-/// Submits a call with any number of arguments.
+/// Submits a call with up to eight arguments.
 ///
-/// The macro passes up to eight arguments as a tuple. For example, `submit!(executor, f, a,
-/// b)` expands to `executor.submit(|(a, b)| f(a, b), (a, b))`. `f` is the name of a
-/// function, or a closure. A closure that captures variables, or a variable that holds a
-/// function, works only with a thread pool.
+/// The macro passes several arguments as a tuple. For example, `submit!(executor, f, a, b)`
+/// expands to `executor.submit(|(a, b)| f(a, b), (a, b))`. `f` is the name of a function,
+/// or a closure. A closure that captures variables, or a variable that holds a function,
+/// works only with a thread pool or an inline executor.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, submit};

@@ -1,10 +1,12 @@
 //! The locks, atomics and thread locals of this crate: the real types, or the types of the
 //! model checker `loom`.
 //!
-//! All code that a model checks imports its locks, cells and thread locals from this
-//! module. This code therefore uses `parking_lot` in a program and `loom` in a model
-//! (`--cfg concurrent_futures_loom`). The locks have the API of `parking_lot`: a lock is
-//! never poisoned, and a wait on a condition variable borrows the lock's guard.
+//! A *model* is a test that `loom` runs many times, each time with another order of the
+//! threads' steps (`--cfg concurrent_futures_loom`). All code that a model checks imports
+//! its locks, cells and thread locals from this module. This code therefore uses
+//! `parking_lot` in a program and `loom` in a model. The locks have the API of
+//! `parking_lot`: a lock is never poisoned, and a wait on a condition variable borrows the
+//! lock's guard.
 //!
 //! Both a program and a model use std's `Arc`, because the models do not check the
 //! reference counts of an `Arc`. The models check the reference count of a task, which is
@@ -90,7 +92,7 @@ pub(crate) fn thread_id() -> ThreadId {
 #[cold]
 fn new_thread_id() -> ThreadId {
     // Models also use std's atomic for the thread numbers, because no memory access depends
-    // on these numbers. The first number is the same in each run of a model.
+    // on these numbers. In a model, `global!` makes all runs begin with the same number.
     #[cfg(not(concurrent_futures_loom))]
     static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     #[cfg(concurrent_futures_loom)]
@@ -182,8 +184,8 @@ mod model {
     pub(crate) use loom::thread::yield_now;
 
     loom::lazy_static! {
-        /// The lock and the condition variable of the model's parking lot. One pair for all
-        /// keys is enough for a model.
+        /// The lock and the condition variable with which [`park`] sleeps in a model. One
+        /// pair for all keys is enough, because `park` may return spuriously.
         static ref BUCKET: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
     }
 

@@ -27,8 +27,9 @@ pub enum ReturnWhen {
     /// The wait ends when one task is done or cancelled.
     FirstCompleted,
     /// The wait ends when one task fails, for example by a panic or because its pool is
-    /// broken. As in Python, a cancelled task does not count as failed. A task that returns
-    /// an `Err` does not count as failed either. To wait for an `Err`, use [`wait_until`].
+    /// broken, or when all tasks are done. As in Python, a cancelled task does not count as
+    /// failed. A task that returns an `Err` does not count as failed either. To wait for an
+    /// `Err`, use [`wait_until`].
     FirstException,
     /// The wait ends when all tasks are done or cancelled.
     AllCompleted,
@@ -61,12 +62,13 @@ pub struct Waited<F> {
 /// [`Waitable`]. A future that the caller passes twice counts once. A timeout is no error.
 /// After a timeout, the result shows which tasks are done.
 ///
-/// A wait without a time limit also ends if all remaining tasks need the waiting thread.
-/// Tasks need the waiting thread if this thread runs one of the tasks, a callback of their
-/// process pool, or the initializer of their thread pool. A wait in a forked child also
-/// ends at once, because the tasks of the parent process never end there. The futures of
-/// these tasks are then in `not_done`. The [`result`](crate::TaskFuture::result) of such a
-/// future is the error that says why, in most cases [`Error::WouldDeadlock`](crate::Error).
+/// A wait without a time limit also ends if no remaining task can end while this thread
+/// waits. A task cannot end meanwhile if this thread runs the task itself, a callback of
+/// the task's process pool, or the initializer of the task's thread pool. A wait in a
+/// forked child also ends at once, because the tasks of the parent process never end there.
+/// In both cases, `not_done` has the futures of the tasks that are not done. The
+/// [`result`](crate::TaskFuture::result) of such a future returns the error that says why
+/// the task cannot end, in most cases [`Error::WouldDeadlock`](crate::Error).
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, wait};

@@ -29,8 +29,8 @@ pub trait Waitable: sealed::Sealed {
     #[doc(hidden)]
     fn target(&self) -> &dyn Target;
 
-    /// Returns `true` if no other item can have the same task. A set then need not check
-    /// for duplicates.
+    /// Returns `true` if no other item can have the same task. A set of items then need not
+    /// check if it has the task already.
     #[doc(hidden)]
     fn is_sole(&self) -> bool;
 }
@@ -63,8 +63,9 @@ pub trait Target {
     /// the task's pool.
     fn may_run_inline(&self) -> bool;
 
-    /// Runs the task inline if the task has not begun and the calling thread is a worker of
-    /// the task's pool. The caller then waits for the task without a time limit.
+    /// Runs the task on the calling thread if the task has not begun and the calling thread
+    /// is a worker of the task's pool. The caller then waits for the task without a time
+    /// limit.
     fn run_inline(&self);
 }
 

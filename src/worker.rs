@@ -1,7 +1,7 @@
 //! [`current_worker`]: returns the [`Worker`] that runs the calling code.
 //!
-//! An executor calls [`enter`] before each task. This file stores the current worker of
-//! each thread, and depends on no executor.
+//! Before a worker runs tasks, its executor calls [`enter`] in the worker's thread. This
+//! file stores the current worker of each thread, and depends on no executor.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -78,7 +78,8 @@ impl Worker {
         }
     }
 
-    /// Adds the name of the host to a worker that a command such as `ssh` has started.
+    /// Adds the name of the host. Only a worker that a command such as `ssh`, or an MPI
+    /// job, has started gets this name.
     pub(crate) fn on_host(self, host: &str) -> Self {
         let host = Some(host.into());
         Self { host, ..self }
@@ -129,9 +130,9 @@ impl Worker {
         &self.name
     }
 
-    /// Returns the name that the worker's host gives itself (`uname -n`). Returns `None` if
-    /// no [`Launcher`](crate::Launcher) has started the worker, which then runs on the host
-    /// of the pool.
+    /// Returns the name that the worker's host gives itself (`uname -n`), if a
+    /// [`Launcher`](crate::Launcher) or an MPI job has started the worker. Returns `None`
+    /// for any other worker, which always runs on the host of the pool.
     ///
     /// ```
     /// use concurrent_futures::{ProcessPoolExecutor, current_worker};
@@ -195,7 +196,8 @@ pub(crate) fn enter(worker: Worker) -> Entered {
     }
 }
 
-/// A guard whose `Drop` restores the outer task's worker as the current worker.
+/// The guard that [`enter`] returns. Its `Drop` restores the worker that was current before
+/// the call of `enter`, if there was one.
 #[derive(Debug)]
 pub(crate) struct Entered {
     outer: Option<Worker>,

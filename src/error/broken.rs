@@ -45,9 +45,10 @@ pub(crate) enum BrokenPart {
     /// `OnWorkerDeath::BreakPool`.
     Policy,
     /// Several workers in a row ended before they began a task. `workers` is the number of
-    /// these workers.
+    /// these workers. `look_at` names the user code that ran in them, in which the fault
+    /// may be.
     Starts { workers: u32, look_at: &'static str },
-    /// No worker could be started.
+    /// No worker could be started, or a started worker reported that it cannot run tasks.
     Start,
     /// An executor of another crate created the error, so the part is unknown.
     Unknown,

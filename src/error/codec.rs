@@ -47,7 +47,8 @@ impl CodecError {
     }
 
     /// Returns the reason why the value could not be encoded or decoded. The text comes
-    /// from the value's `Serialize` or `Deserialize`, or from the wire format.
+    /// from the value's `Serialize` or `Deserialize`, or from this crate's encoder or
+    /// decoder.
     pub fn reason(&self) -> &str {
         &self.0.reason
     }

@@ -87,8 +87,8 @@ pub enum Error {
     Broken(BrokenPool),
     /// The executor was shut down before the call.
     ShutDown,
-    /// The executor's queue is full, and the call does not wait until another task leaves
-    /// the queue.
+    /// The executor's queue is full, and the call, such as
+    /// [`try_submit`](crate::Executor::try_submit), does not wait for room in the queue.
     QueueFull,
     /// The [`Promise`](crate::Promise) was dropped without an outcome.
     Abandoned,
@@ -138,7 +138,8 @@ impl Error {
         Self::InvalidArgument(Arc::new(what.into()))
     }
 
-    /// Records that the program has read this error as a task's outcome.
+    /// Records that the program has read this error as a task's outcome. Only a panic keeps
+    /// such a record: a scope resumes a panic of its tasks if the program has not read it.
     pub(crate) fn mark_read(&self) {
         if let Self::Panicked(panic) = self {
             panic.mark_read();
@@ -170,8 +171,8 @@ impl Error {
         Self::Unsupported(Arc::new(what.into()))
     }
 
-    /// Creates the error that each call on a broken pool returns. `self` is the cause for
-    /// which the pool broke.
+    /// Creates the error that each call on a broken pool returns. `self` is the error that
+    /// broke the pool, and `part` is the part of the pool that failed.
     pub(crate) fn broken(self, part: BrokenPart) -> Self {
         Self::Broken(BrokenPool::by(self, part))
     }

@@ -13,7 +13,7 @@ use crate::sys::shortage::Shortage;
 pub(crate) struct StartFailure {
     what: String,
     advice: &'static str,
-    /// The error that the system returned.
+    /// The error that the system returned, or one of a similar kind that this crate made.
     cause: io::Error,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct StartFailure {
     expect(dead_code, reason = "it is made where there are processes")
 )]
 impl StartFailure {
-    /// Adds a text and advice to an error of the system. The new error has the same kind.
+    /// Wraps `cause` in an error of the same kind, with the text `what` and with advice.
     pub(crate) fn wrap(cause: io::Error, what: String, advice: &'static str) -> io::Error {
         io::Error::new(
             cause.kind(),

@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 
-/// The types that an initializer may return: `()`, or `Result<(), E>` with `E:
-/// Into<Box<dyn Error + Send + Sync>>`, which errors and texts implement. The trait is
-/// sealed.
+/// The types that an initializer (the function that each worker runs before its first task)
+/// may return: `()`, or `Result<(), E>` with `E: Into<Box<dyn Error + Send + Sync>>`. Most
+/// error types, `String` and `&str` are such an `E`. The trait is sealed.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

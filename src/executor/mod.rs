@@ -41,9 +41,9 @@ use crate::map::{self, Map, MapOptions};
 /// not needed. A vector of primitive numbers of 64 KiB or more that is itself the argument
 /// of `submit`, or the result, is sent from its own memory, and takes the least time.
 ///
-/// A value that contains a struct with aliases is decoded twice, first by position and then
-/// by name, so that no field is mistaken for another field. The result of the first
-/// decoding is dropped.
+/// A value that contains a struct with `#[serde(alias)]` is decoded twice, first by
+/// position and then by name, so that no field is mistaken for another field. The result of
+/// the first decoding is dropped.
 ///
 /// ```
 /// fn needs<T: concurrent_futures::Portable>() {}

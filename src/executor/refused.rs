@@ -31,7 +31,7 @@ pub struct TrySubmitError<F, A> {
 }
 
 impl<F, A> TrySubmitError<F, A> {
-    /// Drops the function and its arguments, contains a panic of their `Drop`, and returns
+    /// Drops the function and its arguments, catches a panic of their `Drop`, and returns
     /// the error. The methods that do not give a refused call back to the caller use
     /// `drop_call`.
     pub(crate) fn drop_call(self) -> Error {

@@ -49,9 +49,9 @@ impl ShutdownOptions {
     /// Sets whether the shutdown waits until the tasks are done and the workers have
     /// ended.
     ///
-    /// If the shutdown does not wait, the submitted tasks continue to run, but the end of
-    /// `main` stops them. Rust has no exit hook that could wait for the tasks. Dropping the
-    /// executor after a shutdown without a wait does not wait either.
+    /// If the shutdown does not wait, the submitted tasks continue to run, but the process
+    /// ends them when `main` returns. Rust has no exit hook that could wait for the tasks.
+    /// Dropping the executor after a shutdown without a wait does not wait either.
     ///
     /// ```
     /// use concurrent_futures::ShutdownOptions;
@@ -77,7 +77,8 @@ impl ShutdownOptions {
     }
 
     /// Limits the time for which the shutdown waits. Running tasks continue after that
-    /// time. The limit does not include the time of the callbacks of cancelled tasks.
+    /// time. The callbacks of cancelled tasks run to their end, so the shutdown takes
+    /// longer than `timeout` if these callbacks do.
     ///
     /// ```
     /// use std::time::{Duration, Instant};

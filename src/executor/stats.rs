@@ -1,8 +1,8 @@
 //! [`Stats`]: a snapshot of an executor's counts. [`LauncherStats`]: the part of a snapshot
-//! for one launcher of a process pool.
+//! for one [`Launcher`](crate::Launcher) of a process pool.
 
-/// A snapshot of an executor's counts, which
-/// [`Executor::stats`](crate::Executor::stats) returns.
+/// A snapshot of an executor's counts. [`Executor::stats`](crate::Executor::stats) returns
+/// it.
 ///
 /// To create a `Stats` in an implementation of `Executor`, call `Stats::default()` and set
 /// the fields.
@@ -20,8 +20,8 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The number of workers that were started and have not ended. A thread pool starts one
-    /// thread at a time. The pool also counts the threads that it will start next.
+    /// The number of workers that were started and have not ended, and of those that the
+    /// pool has decided to start but has not started yet.
     pub workers: usize,
     /// The number of workers that are available for a new task.
     pub idle: usize,
@@ -39,11 +39,11 @@ pub struct Stats {
     /// The number of workers that the pool has started to replace workers that had ended.
     pub replaced: u64,
     /// The process ids of the workers. The list is empty for a thread pool, because its
-    /// workers share one process. For a worker that a launcher has started, it is the id on
-    /// the worker's host.
+    /// workers share one process. A worker that a [`Launcher`](crate::Launcher) has started
+    /// on another host is listed by its id on that host.
     pub pids: Vec<u32>,
-    /// The launchers of a process pool, in the order of the builder. The list is empty for
-    /// a pool without launchers.
+    /// The launchers of a process pool, in the order in which the builder got them. The
+    /// list is empty for a pool without launchers.
     pub launchers: Vec<LauncherStats>,
     /// `true` if the pool is broken and refuses tasks.
     pub broken: bool,
@@ -70,12 +70,14 @@ pub struct LauncherStats {
     /// The name of the launcher, or the words of its command.
     pub name: String,
     /// The names of the hosts on which the launcher's workers run, each once, as the hosts
-    /// name themselves. A worker that is still starting has not yet sent its host's name.
+    /// name themselves. The host of a worker that is still starting may be missing, because
+    /// the worker has not yet sent the name.
     pub hosts: Vec<String>,
-    /// The process ids of the launcher's workers that have started. Each id is that on the
-    /// worker's host.
+    /// The process ids of the launcher's workers that have started. Each id is the id that
+    /// the process has on its own host.
     pub pids: Vec<u32>,
-    /// The number of starts that have failed since a worker of this launcher was ready.
+    /// The number of starts that have failed in a row. The series ends when a worker of
+    /// this launcher begins its first task, or if minutes pass before the next failure.
     pub failed_starts: u32,
     /// The reason why the pool starts no more workers by this launcher, or `None` if the
     /// pool still uses the launcher.

@@ -12,8 +12,10 @@ use crate::error::Error;
 ///
 /// An executor never ignores an option: `submit` returns an error if the executor does not
 /// support the option. The thread pool and the inline executor support only the name. They
-/// cannot end a function that runs in this process, and their tasks cannot lose their
-/// workers. A [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) supports all options.
+/// have no time limits, because Rust cannot end a function that runs in this process. They
+/// have no retries, because none of their workers dies and loses its task. An MPI pool also
+/// supports only the name. A [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) supports
+/// all options.
 ///
 /// ```
 /// use std::time::Duration;
@@ -113,8 +115,8 @@ impl TaskOptions {
         Ok(self.name.clone())
     }
 
-    /// Checks that no option except the name is set. A task in a rank of an MPI job
-    /// supports only the name.
+    /// Checks that no option except the name is set. A task in a rank (a process) of an MPI
+    /// job supports only the name.
     #[cfg(feature = "mpi")]
     pub(crate) fn in_rank(&self) -> Result<(), Error> {
         self.refuse_all_but_the_name(
@@ -137,7 +139,8 @@ impl TaskOptions {
     }
 }
 
-/// A view of an executor whose tasks all have the same [`TaskOptions`].
+/// A view of an executor. All tasks that are submitted to the view have the view's
+/// [`TaskOptions`].
 ///
 /// The view borrows the executor, and is itself an [`Executor`](crate::Executor). Use a
 /// view to set options for one call or for a part of a program. The view's `shutdown` shuts

@@ -1,5 +1,5 @@
-//! Implementations of the traits of [`TaskFuture`], which call the inherent methods of the
-//! future and the methods of its completion.
+//! The trait implementations of [`TaskFuture`]. They call its inherent methods, and the
+//! methods of its [`Completion`], which is the future's reference to its task.
 
 use std::task::Waker;
 use std::time::Duration;
@@ -118,8 +118,9 @@ impl<T> Target for Completion<T> {
     }
 
     fn run_inline(&self) {
-        // An error of `run_inline` is ignored, because this thread waits for several
-        // futures, and another worker may run the task.
+        // `run_inline` returns an error if too little stack is left. The error is ignored,
+        // because this thread waits for several futures, and another worker may run the
+        // task.
         let _ = self.task().run_inline();
     }
 }

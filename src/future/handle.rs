@@ -20,7 +20,7 @@ use crate::timing::Timing;
 ///
 /// **Dropping the future** does not cancel the task. If the task is done, dropping the
 /// future also drops the value. If the task is not done, the worker drops the value when
-/// the task is done. The worker contains a panic of the value's `Drop`.
+/// the task is done. The worker catches a panic of the value's `Drop`.
 ///
 /// **Memory.** Small tasks share blocks of 512 bytes with other tasks of the same
 /// submitting thread. On 64-bit systems a task is small if its function and arguments
@@ -55,8 +55,8 @@ use crate::timing::Timing;
 #[must_use = "a failed task is silent until its future is asked; `detach` says that nobody will"]
 #[repr(transparent)]
 pub struct TaskFuture<T, E> {
-    /// The field is a `ManuallyDrop`, so that a method that consumes the future can take
-    /// the completion out.
+    /// The reference to the task. The field is a `ManuallyDrop`, so that a method that
+    /// consumes the future can take the completion out.
     completion: ManuallyDrop<Completion<T>>,
     /// Makes the future `Sync` only if `T` is `Sync`, because the future lends `T`. `E`
     /// only names the executor, and has no effect on `Send` or `Sync`.
@@ -75,7 +75,8 @@ impl<T, E> TaskFuture<T, E> {
         &self.completion
     }
 
-    /// Casts a reference to a completion to the reference to a future that a callback gets.
+    /// Casts a reference to a completion into a reference to a future. A callback gets the
+    /// returned reference as its argument.
     fn of_callback(completion: &Completion<T>) -> &Self {
         let handle = std::ptr::from_ref(completion).cast::<Self>();
         // SAFETY: `TaskFuture` is `#[repr(transparent)]` over `Completion`, and the
@@ -83,7 +84,9 @@ impl<T, E> TaskFuture<T, E> {
         unsafe { &*handle }
     }
 
-    /// Lends the outcome, or returns `InvalidState` if the task has no outcome yet.
+    /// Lends the outcome (the value or the error), or returns `InvalidState` if the task
+    /// has no outcome yet. Marks a panic as read, because a scope resumes the panic of one
+    /// of its tasks only if the program has not read that panic.
     pub(super) fn lend(&self) -> Result<&T, Error> {
         self.peek().inspect_err(Error::mark_read)
     }
@@ -134,11 +137,11 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Cancelled`], [`Error::Panicked`], [`Error::Broken`] or
-    /// [`Error::Abandoned`] if the task has no value. Returns [`Error::WouldDeadlock`] if
-    /// the task waits for the calling thread, directly or through other tasks. If the
-    /// task's function returns an `Err`, this `Err` is the task's value, and the method
-    /// returns `Ok(&Err(..))`.
+    /// Returns the task's error if the task has no value, for example
+    /// [`Error::Cancelled`], [`Error::Panicked`] or [`Error::Broken`]. Returns
+    /// [`Error::WouldDeadlock`] if the task waits for the calling thread, directly or
+    /// through other tasks. If the task's function returns an `Err`, this `Err` is the
+    /// task's value, and the method returns `Ok(&Err(..))`.
     #[doc(alias = "join")]
     #[doc(alias = "get")]
     pub fn result(&self) -> Result<&T, Error> {
@@ -354,10 +357,10 @@ impl<T, E> TaskFuture<T, E> {
     /// Cancels the task if it has not begun.
     ///
     /// Returns `true` if this call or an earlier call cancelled the task. A cancelled task
-    /// never runs, but a running task continues to run. Before `cancel` returns, it wakes
-    /// the waiters, drops the function and its arguments, and runs the task's callbacks. If
-    /// the caller is a callback of another task, the task's callbacks run after that
-    /// callback has returned.
+    /// never runs. A task that already runs is not cancelled, and continues to run. Before
+    /// `cancel` returns, it wakes the threads that wait for the task, drops the function
+    /// and its arguments, and runs the task's callbacks. If the caller is a callback of
+    /// another task, the callbacks of the cancelled task run after the caller has returned.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};

@@ -16,13 +16,13 @@ use crate::error::Error;
 use crate::timing::Timing;
 use crate::waitable::Waitable;
 
-/// A handle to a submitted task, which waits for the task, reads its result or cancels
-/// the task.
+/// A handle to a submitted task. Its methods wait for the task, read the task's result, or
+/// cancel the task.
 ///
 /// The futures of all executors implement this trait, and also have each of its methods as
 /// an inherent method. Therefore only code that is generic over the executor needs to
-/// import the trait. The trait is sealed. `dyn Future<Output = T>` has all methods that are
-/// not generic. [`boxed_into_result`] consumes a `Box<dyn Future>`.
+/// import the trait. The trait is sealed. `dyn Future<Output = T>` has the methods that are
+/// not generic and take `&self`. [`boxed_into_result`] consumes a `Box<dyn Future>`.
 ///
 /// The trait follows Python's `concurrent.futures.Future`. Unlike a
 /// [`std::future::Future`], such a future is eager: the task runs even if no thread waits
