@@ -3,12 +3,16 @@
 //!
 //! # The notifier
 //!
-//! The thread that ends a task runs the task's [`Notification`]. If the task has callbacks,
-//! that thread becomes the task's *notifier* during the transition, under the rare box's
-//! lock. A callback that is added while the task has a notifier is appended to the list,
-//! and the notifier runs it. A thread that adds a callback after the callbacks are done
-//! becomes the notifier itself. A notifier resigns under the lock, when it finds the list
-//! empty. So a callback is either found by the notifier, or added while there is no
+//! The thread that ends a task runs the task's [`Notification`] (the user code that must
+//! run then), or names another thread that will. If the task has callbacks, the thread that
+//! will run the notification becomes the task's *notifier*: it runs the callbacks. The
+//! ending thread records the notifier together with the final state, under the lock of the
+//! task's rare box (`rare.rs`), which holds the list of callbacks. A callback that is added
+//! while the task has a notifier is appended to the list, and the notifier runs it. A
+//! thread that adds a callback after the callbacks are done becomes the notifier itself. A
+//! notifier resigns under the lock, when it finds the list empty. So no callback is missed.
+//! If there is a notifier, it finds the callback in the list. If there is none, either the
+//! task has not ended, and its end finds the callback, or the adding thread becomes the
 //! notifier.
 //!
 //! # Why never nested
@@ -40,8 +44,8 @@ impl Task {
         self.notify_if_done(rare);
     }
 
-    /// Runs `callback` after all other callbacks. Only a consumed handle sets such a
-    /// callback, so a task has at most one.
+    /// Runs `callback` after all other callbacks. Only `then`, which consumes the task's
+    /// future, adds such a callback, so a task has at most one.
     pub(crate) fn set_last(&self, callback: Callback) {
         let Some(mut rare) = self.rare() else {
             return contain_drop(callback);
@@ -133,7 +137,8 @@ impl Task {
 }
 
 local! {
-    /// The pool ids and addresses of the tasks whose callbacks are on this thread's stack.
+    /// The pool ids and addresses of the tasks for which a [`NotifyingFor`] exists on this
+    /// thread.
     static NOTIFYING_FOR: RefCell<Vec<(PoolId, usize)>> = RefCell::new(Vec::new())
 }
 

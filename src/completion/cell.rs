@@ -12,15 +12,16 @@
 //! The task's word (`word.rs`) shows the contents and the owner of the storage:
 //!
 //! * *The job* of a pending task belongs to no thread. The thread whose compare-and-swap
-//!   ends the pending state (or sets ENDING) owns the job. That thread calls the job or, if
-//!   it has set ENDING, withdraws the job. The job of a remote task stays in the storage
-//!   until the task ends: the pool that has claimed the task lends the job's call
-//!   (`remote_end.rs`).
+//!   ends the pending state (or sets the flag ENDING, as the first step of an end without a
+//!   call) owns the job from then on. That thread calls the job or, if it has set ENDING,
+//!   drops it or takes it out of the storage. A remote task, which a worker in another
+//!   process runs, keeps its job in the storage until the task ends: its pool *claims* the
+//!   task, and may have to send the job's encoded call more than once (`remote_end.rs`).
 //! * *The outcome* is written by the owner of the job, before the transition to a final
 //!   state. After the transition, threads only read the outcome, until the owner of the
 //!   value moves it out or drops it. The owner is the future, once the callbacks are done.
-//!   Without a future (no HANDLE), the owner is the thread that made the final transition,
-//!   or the thread that ran the last callback.
+//!   Without a future (the flag HANDLE is not set), the owner is the thread that made the
+//!   final transition, or the thread that ran the last callback.
 //!
 //! So dropping the last reference to a task only frees memory and runs no user code. The
 //! one exception is a task that never ends, for example in a forked child: the last
@@ -32,7 +33,7 @@
 //! scope. The type of a `TaskWith` has no lifetime, so the code that uses a task keeps
 //! these rules:
 //!
-//! * A task that borrows has a scope guard in its job.
+//! * A task that borrows has a scope guard (`scope_guard.rs`) in its job.
 //! * The scope does not end before the task's scope guard is dropped.
 //! * When the scope guard is dropped, the job was dropped, the callbacks have run, and the
 //!   value was dropped or belongs to the future. The future's type has the scope's
@@ -56,7 +57,7 @@ use crate::error::Error;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell};
 use crate::sys::fork::Origin;
 
-/// A counted reference to a task of any type, to which an `X` may be attached.
+/// A counted reference to a task of any type. An `X` may be attached to the task.
 pub(crate) struct TaskWith<X: 'static>(NonNull<Header<X>>);
 
 #[repr(C)]
@@ -72,8 +73,8 @@ struct Header<X: 'static> {
     storage: UnsafeCell<()>,
 }
 
-/// The process that created a task, and the place of the task's memory (`memory.rs`): the
-/// upper 24 bits are the lower 24 bits of the [`Origin`].
+/// The process that created a task, and the place of the task's memory. The upper 24 bits
+/// are the lower 24 bits of the process's [`Origin`]; the lower 8 bits are the [`Place`].
 ///
 /// So a process mistakes another process's task for its own only after 2^24 forks, each
 /// made in the child of the fork before.
@@ -412,8 +413,9 @@ impl<X> TaskWith<X> {
         let header = task.cast::<Header<X>>();
         // SAFETY: this thread owns the header, and frees its memory below.
         let contents = unsafe { header.read() };
-        // If a task of a thread pool still runs here, this process was forked during the
-        // run. The job is then on a stack of the parent process, not in the storage.
+        // If the word still says that a task of a thread pool runs, this process was forked
+        // during the run. The job is then on a stack of the parent process, not in the
+        // storage.
         if !word.is_done() && (!word.is(RUNNING) || contents.types.remote.is_some()) {
             // SAFETY: the job is in the storage, and no other thread has a reference.
             unsafe { (contents.types.drop_job)(task) };

@@ -1,42 +1,48 @@
 //! Deadlock detection: a wait that would close a cycle of waits is refused.
 //!
-//! A task that has not reached the state that a wait demands is *held up by* a thread: the
-//! thread that runs the task's function or, after the function, its callbacks. That thread
-//! may itself wait for a task that is held up by another thread, and so on. If the last
-//! thread of such a chain is the thread that is about to wait, none of these threads would
-//! ever continue.
+//! A task that has begun, but has not reached the state that a wait demands, is *held up
+//! by* a thread: the thread that runs the task's function or, after the function, its
+//! callbacks. That thread may itself wait for a task that is held up by another thread, and
+//! so on. If the last thread of such a chain is the thread that is about to wait, none of
+//! these threads would ever continue.
 //!
 //! # Why every cycle of waits is found
 //!
-//! Before a wait without a deadline begins, the thread walks along the list of waits. The
-//! thread enters its wait in the list only if the walk does not come back to the thread
-//! itself. Walk and entry are one step under the list's lock. Only entering a wait can
-//! close a cycle, because a thread that waits begins no task and ends none. So the last
+//! All waits without a deadline are in one list. Before such a wait begins, the waiting
+//! thread follows the chain that starts at the awaited task, with the help of the list. The
+//! thread enters its own wait in the list only if this walk does not come back to the
+//! thread itself. Walk and entry are one step under the list's lock. Only entering a wait
+//! can close a cycle, because a thread that waits begins no task and ends none. So the last
 //! wait of a cycle finds the other waits in the list.
 //!
-//! # Why no wait without a cycle is refused
+//! # Why a wait that closes no cycle is never refused
 //!
-//! The last step of the walk found a task that is held up by the entering thread. The
-//! entering thread does not work on that task now, so the thread that waits for that task
-//! still waits. The same holds for each earlier step of the walk.
+//! When [`enter`] refuses a wait, the last step of the walk has found a task that is held
+//! up by the entering thread itself. This thread does not work on that task now, so the
+//! thread that waits for that task still waits. The same holds for each earlier step of the
+//! walk.
 //!
 //! # Waits inside waits
 //!
 //! A thread has several entries if user code that runs inside a wait (a `Deserialize`,
 //! callback, waker or `Drop`) waits as well. These waits are nested on the thread's stack,
 //! and the thread is blocked only in the innermost wait. So the walk follows a thread's
-//! *newest* entry. A thread that waits for a task and runs the task's finalizer inside that
-//! wait is not blocked. The walk then finds that the task is held up by the thread that
+//! *newest* entry. A thread that waits for a task of a process pool may run the task's
+//! finalizer (the closure that decodes the answer and ends the task) inside that wait. Such
+//! a thread is not blocked. The walk then finds that the task is held up by the thread that
 //! waits for it, and stops, because that thread is at work.
 //!
-//! Each entry has a unique number, by which the end of the wait removes exactly this entry.
+//! Each entry has a unique number. So at the end of a wait, the thread removes exactly the
+//! entry of this wait.
 //!
-//! Some longer cycles are not found. These are cycles through a wait that cannot return an
-//! error (the end of a scope, `wait`, `as_completed`), and cycles through an `.await`. A
-//! cycle through a promise is found only if `run` sets the promise, because otherwise the
-//! thread that will set it is unknown. A cycle through a task that has not begun is not
-//! found, because any worker might begin the task. A wait for several tasks detects the
-//! tasks that need the waiting thread itself (`needs_this_thread`).
+//! # Cycles that are not found
+//!
+//! Some cycles are not found. These are cycles through a wait that cannot return an error
+//! (the end of a scope, `wait`, `as_completed`), and cycles through an `.await`. A cycle
+//! through a promise is found only if `Promise::run` sets the promise, because otherwise
+//! the thread that will set it is unknown. A cycle through a task that has not begun is not
+//! found, because any worker might begin the task. A wait for several tasks checks only if
+//! all of them need the waiting thread itself (`needs_this_thread`), and then ends.
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -48,7 +54,7 @@ use crate::error::Error;
 use crate::sync::{Mutex, ThreadId, global, thread_id};
 
 global! {
-    /// The waits without a deadline that have begun.
+    /// The waits without a deadline that are in progress.
     static WAITS: Mutex<Waits> = Mutex::new(Waits { entries: Vec::new(), last: 0 });
 }
 

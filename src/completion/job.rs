@@ -13,15 +13,18 @@ pub(crate) struct Remote {
     /// workers of the pool have sent. Returns `true` as soon as the closure returns `true`.
     /// A thread that waits for a task of the pool calls this function before it sleeps.
     pub(crate) poll: fn(PoolId, &dyn Fn() -> bool) -> bool,
-    /// Makes a claimed task, given by its address, pending again if no worker has taken it.
-    /// Returns `true` if the task is pending again.
+    /// Makes a claimed task (one that the pool has offered or sent to workers) pending
+    /// again if no worker has taken it. The second argument is the task's address. Returns
+    /// `true` if the task is pending again.
     pub(crate) recall: fn(PoolId, usize) -> bool,
 }
 
 /// A submitted call, in the form that its executor gave it.
 pub(crate) trait Job<T>: Sized {
-    /// The functions of a remote task's pool, or `None` if a thread of this process makes
-    /// the call. `settle` ends a remote task, with an answer that a finalizer decodes.
+    /// The functions of the task's pool if the task is *remote*, that is, if a worker in
+    /// another process makes the call. `None` if a thread of this process makes the call.
+    /// The job of a remote task is not called in this process: `settle` ends the task with
+    /// the worker's decoded answer.
     const REMOTE: Option<&'static Remote> = None;
 
     /// Runs the user's function.
@@ -54,7 +57,8 @@ pub(crate) trait Job<T>: Sized {
     }
 }
 
-/// The job of a promise, whose task [`settle`](super::Completion::settle) ends.
+/// The job of a promise. It is never called, because [`settle`](super::Completion::settle)
+/// ends the task of a promise.
 #[derive(Debug)]
 pub(crate) struct NoJob;
 
@@ -78,7 +82,8 @@ impl<J> Scoped<J> {
         Self { job, guard }
     }
 
-    /// Returns the job. Its task no longer counts in the scope.
+    /// Returns the job, and drops the guard, so that the task no longer counts in the
+    /// scope.
     pub(crate) fn into_job(self) -> J {
         self.job
     }
@@ -131,7 +136,7 @@ impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
     }
 }
 
-/// A job of a test, which is only sent to another process.
+/// A job for tests. Its task counts as one that a worker in another process runs.
 #[cfg(test)]
 pub(super) struct Travels(pub(super) Option<EncodedCall>);
 

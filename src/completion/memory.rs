@@ -58,8 +58,8 @@ const UNIT: usize = 8;
 /// model can fill a block.
 const UNITS: usize = if cfg!(concurrent_futures_loom) { 2 } else { 61 };
 
-/// The size of the largest task in a block, in bytes. So the unused end of a block is
-/// shorter than a quarter of the block.
+/// The size of the largest task that may share a block, in bytes: about a quarter of a
+/// block. So the unused end of a block is shorter than that.
 const LARGEST: usize = UNITS / 4 * UNIT;
 
 /// Memory for one task.
@@ -104,7 +104,7 @@ local! {
 
 /// Allocates memory for a task. Returns `None` if there is no memory.
 ///
-/// The size of the layout is not 0.
+/// The size of the layout must not be 0.
 #[inline]
 pub(super) fn allocate(layout: Layout) -> Option<Memory> {
     if is_shareable(layout) {
@@ -122,8 +122,8 @@ pub(super) fn allocate(layout: Layout) -> Option<Memory> {
 }
 
 /// Returns `true` if a task of this layout may share a block. In a loom model, and with the
-/// `cfg` for tools that check memory, each task has an allocation of its own, so that the
-/// tools see the use of freed tasks.
+/// `cfg` `concurrent_futures_no_blocks`, each task has an allocation of its own, so that
+/// loom or a tool that checks memory sees the use of freed tasks.
 #[inline]
 fn is_shareable(layout: Layout) -> bool {
     let has_blocks = !cfg!(any(concurrent_futures_loom, concurrent_futures_no_blocks));
@@ -174,7 +174,7 @@ unsafe fn free_block(block: NonNull<Block>) {
     unsafe { dealloc(block.as_ptr().cast(), LAYOUT) };
 }
 
-/// The blocks of one thread, their owner.
+/// The state of one thread as the owner of its blocks.
 pub(super) struct Blocks {
     /// The block from which the thread takes memory. The pointer is null before the first
     /// task, and after the thread has left its last block.
@@ -238,8 +238,8 @@ impl Blocks {
         Some(())
     }
 
-    /// Returns `true` if there is a block and all its tasks are freed. Then its counter is
-    /// 0 again.
+    /// Returns `true` if there is a block and all its tasks are freed. In this case, sets
+    /// the block's counter back to 0.
     fn is_unused(&self) -> bool {
         // SAFETY: the owner has not left the block, so the block exists.
         let Some(block) = (unsafe { self.current.get().as_ref() }) else {

@@ -3,11 +3,11 @@
 //! # The two ends
 //!
 //! * The *worker's end*, [`Task`], is held by an executor's queue and has no type
-//!   parameters. The worker's end runs the task, or ends the task without a call. A promise
-//!   has the worker's end of a task without a job.
+//!   parameters. The worker's end runs the task, or ends the task without a call. The task
+//!   of a promise has no job, and the promise ends it.
 //! * The *caller's end*, `TaskFuture`, waits, reads and cancels. Each task has one
-//!   `TaskFuture`, which is not `Clone`. So only its owner can move the value out, and
-//!   [`Completion::take`] is sound.
+//!   `TaskFuture` (the task's *handle*), which is not `Clone`. So only its owner can move
+//!   the value out, and [`Completion::take`] is sound.
 //!
 //! Both ends are references to one piece of memory (`cell.rs`), and neither end knows its
 //! executor.
@@ -22,17 +22,19 @@
 //!           cancel
 //! ```
 //!
-//! A pending task may be *claimed* for a worker in another process. A claimed task becomes
-//! `Running` only when the worker reports that it started the task. If the worker dies
-//! before that, or if the pool recalls the task, the task is *released*: it is pending and
-//! unclaimed again. So a claimed task can be cancelled only after a recall.
+//! A process pool *claims* a pending task before it offers or sends the task to its
+//! workers. A claimed task becomes `Running` only when a worker reports that it started the
+//! task. If the worker dies before that, or if the pool *recalls* the task (takes it back
+//! before a worker starts it), the pool *releases* the task: it is pending and unclaimed
+//! again. So a claimed task can be cancelled only after its pool has released it.
 //!
 //! Each transition is one compare-and-swap on the task's word (`word.rs` has the table of
-//! the bits), except in a detached task, which no other thread can reach (its future was
-//! dropped). A thread that ends a task without calling its job sets ENDING first. If the
-//! task has a rare box (`rare.rs`), the thread holds the box's lock during the transition.
-//! After the transition, the same thread does the steps in the last column of this table,
-//! in this order and without a lock:
+//! the bits), except in a detached task: its future was dropped, and no other thread can
+//! reach it. A thread that ends a task without calling its job sets the flag ENDING first.
+//! If the task has a rare box (`rare.rs`), which holds callbacks and wakers, the thread
+//! holds the box's lock during the transition. After the transition, the same thread does
+//! the steps in the last column of this table, in this order and without a lock.
+//! (`settle_quietly` leaves the notification to another thread.)
 //!
 //! | transition | made by | what follows |
 //! |---|---|---|
@@ -278,8 +280,9 @@ impl<T> Completion<T> {
         unsafe { self.take_outcome() }
     }
 
-    /// Releases the handle of a dropped future. Drops the value now if all callbacks have
-    /// run. Otherwise the thread that runs the callbacks drops the value.
+    /// Gives up the value for a future that is dropped: clears HANDLE, and releases the
+    /// reference. Drops the value now if all callbacks have run. Otherwise the thread that
+    /// runs the callbacks drops the value.
     ///
     /// # Safety
     ///
@@ -301,8 +304,8 @@ impl<T> Completion<T> {
         let released = match released {
             Ok(word) => word,
             Err(_) => {
-                // If the rare box is locked for ever in a forked child, the value is
-                // leaked.
+                // In a forked child in which the rare box is locked for ever, this thread
+                // leaks the value.
                 let Some(_rare) = self.task.known_rare() else {
                     return;
                 };

@@ -172,7 +172,8 @@ fn of_two_that_settle_one_is_refused() {
     });
 }
 
-/// Ends a task like a pool's thread that has read a plain value from a worker.
+/// Ends a task in the way of a process pool's thread that has read the value from a worker,
+/// but must not run user code.
 fn end_quietly(task: &Completion<usize>) {
     assert!(task.claim(), "it is pending");
     task.start();
@@ -500,8 +501,8 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
     });
 }
 
-/// Another thread enters and ends a second task and then ends the first task, while this
-/// thread freezes the count.
+/// Another thread enters a second task into the scope, ends it, and then ends the first
+/// task. Meanwhile this thread waits for the scope, and so adds up the scope's count.
 #[test]
 fn the_end_of_a_scope_counts_each_task_once() {
     fn cancel(task: &Task) {
@@ -528,7 +529,7 @@ fn the_end_of_a_scope_counts_each_task_once() {
     });
 }
 
-/// Runs one of two tasks that wait for each other, on its own thread.
+/// Runs one of two tasks that wait for each other, on the calling thread.
 fn run_and_wait(ours: &Completion<usize>, theirs: &Completion<usize>) -> bool {
     ours.start();
     ours.runs_here();
@@ -550,8 +551,8 @@ fn of_two_tasks_that_wait_for_each_other_one_is_refused() {
     });
 }
 
-/// Starts a thread that gets the answer of a remote task. The thread runs the task's
-/// finalizer unless a waiting thread runs it.
+/// Starts a thread that gets the answer of a remote task. The thread runs the closure that
+/// ends the task (its [`Finalizer`]), unless a thread that waits for the task runs it.
 fn hear_of(task: &Completion<usize>) -> JoinHandle<()> {
     task.start();
     let (task, other) = (task.clone(), task.clone());
@@ -614,8 +615,8 @@ fn a_poll_is_ready_or_its_waker_is_woken() {
     });
 }
 
-/// Starts a thread that gets the answer of a remote task. The task's finalizer waits for
-/// `inner`.
+/// Starts a thread that gets the answer of a remote task. The closure that ends this task
+/// (its [`Finalizer`]) first waits for `inner`.
 fn answer_that_waits(task: &Completion<usize>, inner: Completion<usize>) -> JoinHandle<()> {
     task.start();
     let (task, other) = (task.clone(), task.clone());
@@ -651,9 +652,10 @@ fn a_wait_inside_a_finalizer_leaves_the_wait_around_it_alone() {
     });
 }
 
-/// A thread runs the first task and waits for a remote task. The remote task's finalizer
-/// waits for a third task, which waits for the first. One of these waits is refused, no
-/// matter which thread runs the finalizer.
+/// A thread runs the first task and waits for a remote task. The closure that ends the
+/// remote task (its [`Finalizer`]) waits for a third task. The thread that runs the third
+/// task waits for the first. One of these waits returns an error, no matter which thread
+/// runs the closure.
 #[test]
 fn a_circle_through_a_finalizer_is_found() {
     with_two_preemptions(|| {
@@ -680,8 +682,9 @@ fn a_circle_through_a_finalizer_is_found() {
     });
 }
 
-/// Two threads wait for a remote task. One of them runs the task's finalizer inside its own
-/// wait.
+/// This thread runs a task, for which another thread waits. This thread waits for a remote
+/// task, and may run that task's [`Finalizer`] inside the wait. This closes no cycle of
+/// waits.
 #[test]
 fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     with_two_preemptions(|| {
@@ -727,7 +730,7 @@ fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
 }
 
 /// Two tasks have one callback each, and each callback waits for the callbacks of the other
-/// task. One of the waits is refused, and both tasks get their callbacks done.
+/// task. One of the waits returns an error, and both callbacks return.
 #[test]
 fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
     loom::model(|| {

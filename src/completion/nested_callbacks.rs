@@ -23,7 +23,7 @@ pub(super) struct Callbacks {
     /// The guard of a task in a scope, dropped after the callbacks have run.
     scope_guard: Option<ScopeGuard>,
     /// The process in which the callbacks must run. A callback that runs before them may
-    /// fork.
+    /// fork, and the child must not run them.
     origin: Origin,
 }
 
@@ -47,7 +47,7 @@ impl Callbacks {
 struct CallbackQueues {
     /// The callbacks that run next. `Some` while the thread runs callbacks.
     queue: Option<VecDeque<Callbacks>>,
-    /// The suspended queues, the innermost last.
+    /// The queues that a [`Suspended`] guard has set aside, the innermost last.
     suspended: Vec<VecDeque<Callbacks>>,
 }
 

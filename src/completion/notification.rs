@@ -12,8 +12,8 @@ use super::scope_guard::ScopeGuard;
 use super::wakers::Wakers;
 use crate::panic::contain;
 
-/// The user code that has to run because a task ended. The fields are dropped in the order
-/// of their declaration.
+/// The user code that has to run because a task ended. The order of the fields matters,
+/// because Rust drops them in this order.
 #[must_use = "callbacks and wakers wait for it, and so does `into_result`"]
 pub(crate) struct Notification {
     /// The task, if `drops_value` or `has_callbacks` is `true`.
@@ -24,8 +24,8 @@ pub(crate) struct Notification {
     /// `true` if the future was dropped and the task has no callbacks: then the value
     /// belongs to the thread that ended the task.
     drops_value: bool,
-    /// `true` if the task has callbacks, so that the thread that ended the task is the
-    /// notifier.
+    /// `true` if the task has callbacks. The thread that runs this notification must run
+    /// them.
     has_callbacks: bool,
     /// The guard of a task in a scope. The guard must be dropped last.
     pub(super) scope_guard: Option<ScopeGuard>,

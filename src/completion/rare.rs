@@ -4,10 +4,11 @@
 //! # Why nothing is missed
 //!
 //! A thread that attaches something (a callback, a waker) takes the box's lock, and sets
-//! RARE in the task's word under the lock. From then on the task starts and ends only under
-//! the lock. A start or an end without the lock is a compare-and-swap on a word without
-//! RARE, so it came before RARE was set, and the attaching thread sees it. So while a
-//! thread holds the lock that [`Task::rare`] returned, the task neither starts nor ends.
+//! the flag RARE in the task's word (`word.rs`) under the lock. From then on the task
+//! starts and ends only under the lock. A start or an end without the lock is a
+//! compare-and-swap on a word without RARE, so it came before RARE was set, and the
+//! attaching thread sees it. So while a thread holds the lock that [`Task::rare`] returned,
+//! the task neither starts nor ends.
 
 use std::collections::VecDeque;
 use std::ptr;
@@ -23,8 +24,9 @@ pub(crate) struct Rare(Mutex<RareFields>);
 /// A reference to a task of any type.
 pub(crate) type Task = TaskWith<Rare>;
 
-/// The steps that a remote task still needs after its worker's answer: decoding the value,
-/// the final transition, and the notification.
+/// The steps that a remote task (one that a worker in another process runs) still needs
+/// after its worker's answer: decoding the value, the final transition, and the
+/// notification.
 pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
 
 /// A callback that gets the task, and does not know the type of the task's future.
@@ -44,8 +46,8 @@ pub(super) struct RareFields {
     pub(super) wakers: Wakers,
     /// The number of threads that wait without a deadline. Used for remote tasks only.
     pub(super) waiters: u32,
-    /// The finalizer that was handed to one of the waiting threads. Used for remote tasks
-    /// only.
+    /// The finalizer that the pool handed to the waiting threads, until one of them takes
+    /// it. Used for remote tasks only.
     pub(super) finalizer: Option<Finalizer>,
     pub(super) timing: Option<Timing>,
 }

@@ -5,9 +5,10 @@ use super::rare::Task;
 use crate::encoded::EncodedCall;
 use crate::error::Error;
 
-/// The reference to a task that another process runs. A process pool holds it instead of
-/// the worker's end. It gives access to the task's encoded call while the pool has claimed
-/// the task.
+/// The reference to a task that another process runs. A process pool holds a `RemoteEnd`
+/// instead of a [`Task`]. The `RemoteEnd` gives access to the task's encoded call while the
+/// pool has *claimed* the task, that is, while the pool may offer or send the call to its
+/// workers.
 pub(crate) struct RemoteEnd {
     task: Task,
     /// `true` from `claim` until `release` or `end`.
@@ -36,22 +37,23 @@ impl RemoteEnd {
 
     /// Returns the encoded call of a claimed task, unless the call was taken.
     pub(crate) fn call(&self) -> Option<&EncodedCall> {
-        // SAFETY: this `RemoteEnd` has claimed the task, so no other one can. Ending the
-        // task, releasing it and taking its call need `&mut self`, so none of them happens
-        // while the call is lent. The other methods only read a claimed task, or mark it as
-        // running.
+        // SAFETY: this `RemoteEnd` has claimed the task, so no other `RemoteEnd` has.
+        // Ending the task, releasing it and taking its call need `&mut self`, so none of
+        // them happens while the call is lent. The other methods only read a claimed task,
+        // or mark it as running.
         let call = self.is_claimed.then(|| unsafe { self.task.claimed_call() });
         call.flatten()
     }
 
-    /// Takes the encoded call of a claimed task, which will not be sent again.
+    /// Takes the encoded call of a claimed task. The pool cannot send the task again after
+    /// this.
     pub(crate) fn take_call(&mut self) -> Option<EncodedCall> {
         // SAFETY: as in `call`.
         let call = (self.is_claimed).then(|| unsafe { self.task.take_claimed_call() });
         call.flatten()
     }
 
-    /// Returns the task, which the caller settles.
+    /// Ends the claim, and returns the task. The caller must settle the task.
     pub(crate) fn end(&mut self) -> &Task {
         self.is_claimed = false;
         &self.task
@@ -62,7 +64,8 @@ impl RemoteEnd {
         self.task
     }
 
-    /// Returns an id that is unique as long as the task's future lives.
+    /// Returns the task's address, which is unique as long as a reference to the task
+    /// exists.
     pub(crate) fn id(&self) -> usize {
         self.task.address()
     }

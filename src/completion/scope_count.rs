@@ -38,7 +38,8 @@ pub(super) struct ScopeCount {
     lines: [Line; LINES],
     /// The number of tasks, once the waiting thread has added the sum of the lines.
     left: AtomicI64,
-    /// The panics of tasks that ended. Some of these panics may have been read since.
+    /// The panics of tasks that ended. The owner of a task's future may have read some of
+    /// these panics since.
     panics: Mutex<Vec<Panic>>,
     /// The process that created the scope. A forked child has none of the threads that run
     /// the tasks.

@@ -4,9 +4,9 @@
 //! when its [`ScopeGuard`] is dropped. The job holds the guard until the job is called or
 //! withdrawn. Then the guard moves to the thread that ends the task, or to the task's
 //! [`Notification`](super::Notification). The guard is dropped last: by then the job is
-//! dropped, the callbacks have run, and an unwanted value was dropped. After that, only the
-//! value of a future may still borrow from outside the scope, and the future cannot outlive
-//! the scope.
+//! dropped, the callbacks have run, and a value without a future was dropped. After that,
+//! only the value of a future may still borrow from outside the scope, and the future
+//! cannot outlive the scope.
 //!
 //! The scope keeps lists of its tasks, because a worker that waits for the end of the scope
 //! runs the tasks that have not begun. The worker goes list by list, and runs each list in
@@ -36,11 +36,11 @@ pub(crate) struct ScopeTasks {
 #[repr(align(128))]
 struct List(Mutex<Untried>);
 
-/// The tasks that the end of the scope has not yet tried to run.
+/// The tasks that the thread that waits for the scope has not yet tried to run.
 struct Untried {
     /// The tasks in the order of submission. Some of them may have ended.
     tasks: VecDeque<Task>,
-    /// The number of tasks in this list at which the ended tasks are removed.
+    /// The length of this list at which `add` removes all ended tasks.
     limit: usize,
     /// `true` once a thread waits for the end of the scope.
     is_marked: bool,

@@ -1,9 +1,10 @@
 //! The transitions of a task. The call of its job is in `running.rs`.
 //!
 //! A transition is one compare-and-swap on the task's word. If the task has a rare box
-//! (`rare.rs`), the thread holds the box's lock during the transition; only a claim and a
-//! release need no lock. After a final transition the thread wakes the waiters and runs the
-//! notification (the table in `mod.rs`), without any lock.
+//! (`rare.rs`), which holds callbacks and wakers, the thread holds the box's lock during
+//! the transition; only `claim` and `release` need no lock. After a final transition the
+//! thread wakes the threads that wait for the task, and runs the [`Notification`], without
+//! any lock (see the table in `mod.rs`).
 
 use super::job::Withdrawn;
 use super::notification::Notification;
@@ -36,7 +37,8 @@ impl Task {
         self.word().state()
     }
 
-    /// Returns `true` if the task is pending or claimed, and no thread is ending it.
+    /// Returns `true` if the task is claimed, or if it is pending and no thread is ending
+    /// it.
     fn can_start(word: Word) -> bool {
         word.is_free() || word.is(CLAIMED)
     }
@@ -84,9 +86,10 @@ impl Task {
         let _ = self.update(|word| (!word.is_done()).then(|| word.with_runner(runner)));
     }
 
-    /// `Pending -> Claimed`: claims a remote task, so that the pool may offer or send the
-    /// task's call to workers. A claimed task does not run yet, and can be cancelled only
-    /// after its pool has recalled it. Returns `false` if the task is no longer pending.
+    /// `Pending -> Claimed`: claims a task that a worker in another process will run, so
+    /// that the pool may offer or send the task's call to workers. A claimed task does not
+    /// run yet, and can be cancelled only after its pool has recalled it. Returns `false`
+    /// if the task is no longer pending.
     pub(super) fn claim(&self) -> bool {
         let claimed = self.update(|word| word.is_free().then(|| word.in_phase(CLAIMED)));
         claimed.is_ok()

@@ -2,14 +2,16 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! A waiter sets WAITER in the task's word. If the word does not yet show the awaited
-//! state, the waiter parks by the task's address. The thread that ends the task does so by
-//! a read-modify-write on the same word. If the end comes first, the waiter sees the final
-//! state. If WAITER comes first, the ending thread sees WAITER and unparks the address.
-//! Before a waiter sleeps, it reads the word once more under the lock of the parking lot's
-//! bucket, and the unparking thread takes that lock as well. The same argument holds for
-//! "callbacks done" and for a finalizer that is handed to a waiter, because both are flags
-//! of the same word. A waker is stored and taken under the lock of the rare box.
+//! A waiter sets the flag WAITER in the task's word. If the word does not yet show the
+//! awaited state, the waiter parks by the task's address. The thread that ends the task
+//! does so by a read-modify-write on the same word. If the end comes first, the waiter sees
+//! the final state. If WAITER comes first, the ending thread sees WAITER and wakes all
+//! threads that are parked by this address. Before a waiter sleeps, it reads the word once
+//! more under the lock of the parking lot's bucket, and the unparking thread takes that
+//! lock as well. The same argument holds for "callbacks done" and for a finalizer (the
+//! closure that decodes the answer of a worker process and ends the task) that a pool hands
+//! to a waiter, because both are flags of the same word. A waker is stored and taken under
+//! the lock of the rare box.
 
 use std::cell::Cell;
 use std::task::Waker;
@@ -30,18 +32,20 @@ use crate::sync::{local, park, thread_id, unpark_all};
 use crate::sys::spin;
 
 local! {
-    /// The id of the pool whose collector this thread is.
+    /// The id of the pool whose collector this thread is (see [`mark_collector_of`]).
     static COLLECTOR_OF: Cell<PoolId> = Cell::new(NO_POOL)
 }
 
-/// Marks the current thread as the collector of that pool. The collector is the only thread
-/// that completes the pool's tasks, so it must never block on one of these tasks.
+/// Marks the current thread as the collector of that pool: a thread that may be the only
+/// one that can complete the pool's tasks, so that it must never block on one of them. A
+/// process pool marks the thread that decodes its answers. A thread pool marks a worker
+/// while its initializer runs.
 pub(crate) fn mark_collector_of(pool_id: PoolId) {
     COLLECTOR_OF.with(|pool| pool.set(pool_id));
 }
 
 /// Returns `true` if the current thread is the collector of that pool. A wait for one of
-/// the pool's tasks would then be a wait for this thread itself.
+/// the pool's tasks could then be a wait for this thread itself.
 #[inline]
 pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
     pool_id != NO_POOL
@@ -50,12 +54,13 @@ pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
             .is_ok_and(|pool| pool == pool_id)
 }
 
-/// A guard of a thread that waits for a remote task without a deadline. While the task
-/// counts such a waiter, a finalizer may be [handed](Task::hand_to_waiter) to the waiter,
-/// so that no third thread has to be woken. A waiter with a deadline is not counted,
-/// because the finalizer runs user code, which could run past the deadline. The waiters are
-/// counted, and the finalizer is handed over, under the rare box's lock. So a waiter finds
-/// the finalizer in its loop, or at the latest when it stops waiting.
+/// A guard of a thread that waits without a deadline for a remote task, which a worker in
+/// another process runs. While the guard exists, the pool may [hand](Task::hand_to_waiter)
+/// the task's finalizer to the waiting thread, so that the pool need not wake its
+/// collector. A waiter with a deadline is not counted, because the finalizer runs user
+/// code, which could run past the deadline. The guards are counted, and the finalizer is
+/// handed over, under the lock of the task's rare box. So a waiter finds the finalizer in
+/// its loop, or at the latest when it stops waiting.
 pub(super) struct Waiter<'a>(&'a Task);
 
 impl<'a> Waiter<'a> {
@@ -84,8 +89,9 @@ impl Drop for Waiter<'_> {
 
 impl Task {
     /// Blocks until the task has reached `until`. Without a deadline, the calling thread
-    /// runs a finalizer that was handed to the task's waiters. If the calling thread is a
-    /// worker of the task's pool, it also runs the task inline if the task has not begun.
+    /// runs a finalizer that the pool has handed to the task's waiters. If the calling
+    /// thread is a worker of the task's pool, it also runs the task inline if the task has
+    /// not begun.
     ///
     /// # Errors
     ///
@@ -173,8 +179,9 @@ impl Task {
             let word = self.word();
             word.has(FINALIZER) || until.reached(word)
         };
-        // During `remote.poll` the workers do not wake this process. The finalizer is user
-        // code, which may itself wait, so it runs only after `remote.poll` has returned.
+        // During `remote.poll` the workers do not wake this process, because the poll reads
+        // their answers. The finalizer is user code, which may itself wait, so it runs only
+        // after `remote.poll` has returned.
         while (remote.poll)(self.pool_id(), &is_there) {
             if until.reached(self.word()) {
                 return true;

@@ -5,7 +5,7 @@
 //!      runner     references   FINALIZER  ENDING  HANDLE UNNOTIFIED  RARE WAITER  state
 //! ```
 //!
-//! | state | bits | the storage holds | left by |
+//! | state | bits | the storage holds | transitions out of the state |
 //! |---|---|---|---|
 //! | pending | 000 | the job | `start`, `claim`, or a final transition after ENDING |
 //! | claimed | 001 | the job, for the claiming thread alone | `start`, `release`, `settle` |
@@ -19,13 +19,14 @@
 //! | flag | set by | meaning | cleared by |
 //! |---|---|---|---|
 //! | WAITER | a thread that is about to park | the thread that ends the task has to unpark the task's address | never: a stale WAITER costs one needless unpark |
-//! | RARE | a thread that attaches something, under the box's lock | the task starts and ends under that lock | never |
+//! | RARE | a thread that attaches something, under the rare box's lock | the task starts and ends under that lock | never |
 //! | UNNOTIFIED | a thread that adds a callback, under the lock | a callback is queued or runs | the notifier, under the lock |
 //! | HANDLE | the creation of the task | the future exists and owns the value | the drop of the future |
 //! | ENDING | a thread that ends a task which no thread of this process runs | only that thread may use the storage | that thread's transition to a final state |
 //! | FINALIZER | a thread that hands a finalizer to a waiter, under the lock | a waiter must run the finalizer | the thread that takes the finalizer |
 //!
-//! The *runner* is the number of the thread that runs the task's function, or 0.
+//! The *runner* is the number of the thread that runs the task's function, or that decodes
+//! its value, or 0.
 
 use std::fmt;
 
@@ -71,7 +72,8 @@ impl Flag {
 pub(super) const REFERENCE: u64 = 1 << 9;
 
 impl Word {
-    /// Returns the word of a new pending task, which the future and the worker refer to.
+    /// Returns the word of a new pending task, with one reference for the future and one
+    /// for the worker.
     #[inline]
     pub(super) fn new() -> Self {
         Self(PENDING.0 | HANDLE.0 | (2 * REFERENCE))

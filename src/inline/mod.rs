@@ -223,7 +223,8 @@ impl InlineExecutor {
         map::eager(MapOptions::new(), self.max_workers(), items, submit)
     }
 
-    /// Like [`map`](Self::map), with options. The items of a chunk run one after another.
+    /// Like [`map`](Self::map), with options. The chunk size has no effect, because this
+    /// executor runs each item as one task.
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, MapOptions};
@@ -256,7 +257,8 @@ impl InlineExecutor {
         map::with(options.unchunked()?, self.max_workers(), items, submit)
     }
 
-    /// Returns a view of this executor whose tasks have these options; see [`With`].
+    /// Returns a view of this executor. Each task that is submitted through the view has
+    /// these options; see [`With`].
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, TaskOptions};

@@ -1,4 +1,5 @@
-//! A view of the inline executor, whose tasks have the options of the view.
+//! A view of the inline executor: each task that is submitted through the view has the
+//! view's options.
 
 use super::{InlineExecutor, InlineFuture};
 use crate::error::Error;

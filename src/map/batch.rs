@@ -31,7 +31,8 @@ impl<A> Batch<A> {
 }
 
 /// Cuts the items of a map into batches. Each call of the returned function submits one
-/// batch, and returns the number of the batch's items, or `None` if no items remain.
+/// batch, and returns two values: how many items the batch has, and the batch's [`Part`] or
+/// the error of the submission. Returns `None` if no items remain.
 pub(super) fn batches<A, R>(
     options: MapOptions,
     workers: usize,
@@ -45,8 +46,8 @@ pub(super) fn batches<A, R>(
             Some(1) => Batch::One(items.next()?),
             Some(size) => Batch::Many(draw(&mut items, size)?, None),
             None => {
-                // The code asks for the number before each chunk, because an iterator that
-                // filters knows only an upper bound.
+                // Ask for the number of remaining items before each chunk: an iterator that
+                // filters knows only an upper bound, which may become more exact.
                 let remaining = items.size_hint().1;
                 if sizes.gives_way(measurement.get()) {
                     yield_now();

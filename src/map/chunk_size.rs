@@ -27,10 +27,11 @@ const PATIENCE: usize = 4096;
 /// chunk has ended.
 const FIRST_YIELD: usize = 16;
 
-/// The number of parts for each worker into which the remaining items are divided. The next
-/// chunk has at most one part. With four parts instead of two, a map makes about twice as
-/// many small chunks at its end, but no chunk of two workers has more than an eighth of the
-/// items, even if the measured items were much shorter than the other items.
+/// The number of equal parts for each worker into which the map divides the remaining
+/// items. The next chunk has at most as many items as one part, but at least one. With four
+/// parts instead of two, a map makes about twice as many small chunks at its end, but no
+/// chunk of two workers has more than an eighth of the items, even if the measured items
+/// were much shorter than the other items.
 const PARTS: usize = 4;
 
 /// The sizes of the chunks of one map.

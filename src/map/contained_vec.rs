@@ -2,7 +2,7 @@
 
 use crate::panic::contain_drop;
 
-/// A list that drops its values one by one, and contains the panic of each value's `Drop`.
+/// A list that drops its values one by one, and catches the panic of each value's `Drop`.
 ///
 /// If the `Drop` of a value in a `Vec` panics, the `Vec` drops the other values while it
 /// unwinds, and a second panic would abort the program.

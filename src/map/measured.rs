@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// The run time of a chunk, in nanoseconds, that a map tries to reach. A task of a process
-/// pool costs about a tenth of this time, and a task of a thread pool costs much less.
+/// The run time of a chunk, in nanoseconds, that a map tries to reach. The overhead of a
+/// task is about a tenth of this time in a process pool, and much less in a thread pool.
 pub(super) const AIM: u32 = 200_000;
 
 /// The weight of the old mean in a new mean. The last chunk has the weight 1. With these
@@ -23,7 +23,7 @@ const OLD_WEIGHT: u64 = 3;
 /// The largest factor by which the last chunk may exceed the old mean. A longer run time
 /// counts as this factor times the old mean. A single chunk that is slow only because the
 /// system took the CPU away then changes the mean little. Twenty slow chunks in a row still
-/// change the mean by the factor between the smallest and the largest chunk.
+/// raise even a mean of 0 to more than half of [`AIM`].
 const SLOWER: u64 = 4;
 
 /// The smallest mean that counts as the old mean, in nanoseconds, so that a mean of 0 can
@@ -49,7 +49,7 @@ pub(super) enum Measured {
 }
 
 impl Measured {
-    /// Returns the state after the first chunk has begun.
+    /// Returns the state after a chunk has begun.
     fn begin(self) -> Self {
         match self {
             Self::NothingBegan => Self::NothingEnded,

@@ -1,10 +1,10 @@
 //! [`Deque`]: a double-ended queue of tasks, with a fixed capacity and one owner.
 //!
-//! The owner pushes and pops at the bottom. Any thread takes from the top. The algorithm is
-//! that of Chase and Lev, with the fences of Lê, Pop, Cohen and Zappa Nardelli ("Correct
-//! and efficient work-stealing for weak memory models", 2013). The deque does not grow, so
-//! no memory has to be reclaimed while another thread may still read it. Tasks that do not
-//! fit go to the pool's queue.
+//! The owner pushes and pops at the bottom. Any thread may take from the top; a thread that
+//! does so is called a *thief*. The algorithm is that of Chase and Lev, with the fences of
+//! Lê, Pop, Cohen and Zappa Nardelli ("Correct and efficient work-stealing for weak memory
+//! models", 2013). The deque does not grow, so no memory has to be reclaimed while another
+//! thread may still read it. Tasks that do not fit go to the pool's queue.
 //!
 //! # Why each task is taken once
 //!

@@ -129,9 +129,9 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::ShutDown`], [`Error::Broken`], or [`Error::Spawn`] if the pool has
-    /// no thread and cannot start one. In each case `f` does not run, and `f` and `args`
-    /// are dropped.
+    /// Returns [`Error::ShutDown`] after a shutdown, [`Error::Broken`] if the pool is
+    /// broken, and [`Error::Spawn`] if the pool has no thread and cannot start one. In each
+    /// case `f` does not run, and `f` and `args` are dropped.
     pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<ThreadFuture<R>, Error>
     where
         F: FnOnce(A) -> R + Send + 'static,
@@ -295,7 +295,8 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// Returns a view of this executor whose tasks have these options; see [`With`].
+    /// Returns a view of this executor. Each task that is submitted through the view has
+    /// these options; see [`With`].
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, TaskOptions};

@@ -150,8 +150,8 @@ fn tasks_of_the_queue_are_taken_in_order_and_once() {
     });
 }
 
-/// Two workers find the front empty. The second worker that gets the lock finds the front
-/// filled.
+/// Two workers find the front of the queue empty. The worker that gets the lock second
+/// finds the front filled, and must take the next task from there.
 #[test]
 fn a_task_is_not_overtaken_by_one_that_was_pushed_later() {
     loom::model(|| {
@@ -184,8 +184,8 @@ fn a_task_is_not_slept_past() {
     });
 }
 
-/// A searcher that takes a task stops searching. A task that was pushed during its search
-/// is left to the next worker, which the searcher has to wake.
+/// A searching worker that takes a task stops searching. It leaves another task, pushed
+/// during its search, to the next worker, which it has to wake.
 #[test]
 fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
     loom::model(|| {
@@ -204,8 +204,8 @@ fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
     });
 }
 
-/// A searcher that is about to sleep may see tasks. It then leaves the sleepers and takes
-/// one task.
+/// A searching worker that is about to sleep may see tasks. It then leaves the list of
+/// sleepers, takes one task, and has to wake the next worker for another.
 #[test]
 fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
     loom::model(|| {
@@ -291,8 +291,8 @@ fn a_stolen_task_is_not_left_alone_when_the_last_free_worker_leaves() {
     });
 }
 
-/// A stale entry does not count as queued. A task that is pushed while a stale entry is
-/// removed must still count as queued.
+/// A stale entry (one whose task has ended) does not count as a queued task. A task that is
+/// pushed while another thread removes a stale entry must still count as queued.
 #[test]
 fn a_task_that_is_pushed_while_the_queue_is_cleared_gets_a_worker() {
     loom::model(|| {
@@ -318,7 +318,9 @@ fn a_task_that_is_pushed_while_the_queue_is_cleared_gets_a_worker() {
     });
 }
 
-/// A new thread with a slow initializer drops a planned worker that a task counts on.
+/// A *planned* worker counts as free before its thread is started (`growth.rs`). A new
+/// thread drops a planned worker that a task counts on, and the pool must start or plan
+/// another.
 #[test]
 fn a_task_that_counts_on_a_planned_worker_gets_another() {
     loom::model(|| {

@@ -13,11 +13,12 @@
 //!
 //! # Sleeping and searching
 //!
-//! The same lock protects the list of sleeping workers and the searching flag, so a
-//! submitting thread pays for one lock, and for a fence only if the pool may have to grow.
-//! The submitting thread pushes a task and reads the list of sleepers in one step under the
-//! lock. A worker reads the queue for the last time and joins the list of sleepers in one
-//! step as well. `idle` is an atomic copy for threads that read without the lock:
+//! The same lock protects the list of sleeping workers, and the flag that says that a
+//! worker searches. So a submitting thread takes one lock, and executes a fence only if the
+//! pool may have to start a worker. The submitting thread pushes a task and reads the list
+//! of sleepers in one step under the lock. A worker reads the queue for the last time and
+//! joins the list of sleepers in one step as well. `idle` is an atomic copy for threads
+//! that read without the lock:
 //!
 //! | bits of `idle` | meaning |
 //! |---|---|
@@ -55,7 +56,8 @@ use crate::sys::spin;
 
 const SEARCHING: u32 = 1 << 31;
 
-/// The state of the queue for new tasks. It changes only to a state with a larger number.
+/// The state that decides if the queue accepts new tasks. It changes only to a state with a
+/// larger number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
     Open = 0,
@@ -204,8 +206,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// Returns the task if the queue is closed, unless the task comes from a worker's own
-    /// deque (`overflow`).
+    /// Returns the task if the queue is closed. If `overflow` is `true`, the task comes
+    /// from a worker's own full deque, and even a closed queue accepts it.
     pub(super) fn push(&self, task: Task, slots: &Slots, overflow: bool) -> Result<bool, Task> {
         let mut inner = self.inner.lock();
         if self.gate() != Gate::Open && !overflow {

@@ -130,7 +130,7 @@ impl ThreadPoolExecutor {
         match (outcome, scope.scope_tasks.unread_panic()) {
             (Err(payload), _) => resume_unwind(payload),
             (Ok(value), Some(panic)) => {
-                // Before the panic resumes: a panic of this `Drop` while it unwinds would abort.
+                // Drop the value first: a panic of its `Drop` while unwinding would abort.
                 contain_drop(value);
                 panic.resume()
             }

@@ -1,8 +1,9 @@
 //! Shutting down a pool, or breaking it when an initializer fails.
 //!
-//! The queue is closed under its lock, so a submitted task is either queued before the
-//! queue is closed, or refused. A task that a worker pushes to its own deque during the
-//! shutdown is not lost, because the worker empties its deque before it ends.
+//! The shutdown closes the queue under the queue's lock, so the pool either queues a
+//! submitted task before that, or refuses the task. A task that a worker pushes to its own
+//! deque during the shutdown is not lost, because the worker empties its deque before it
+//! ends.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,7 +33,8 @@ impl Pool {
         if options.cancels_pending() {
             if waits {
                 // Run these notifications now, not after the callback that this thread may
-                // be inside: a worker, which is joined below, may wait for these callbacks.
+                // be inside: `join` below waits for the workers, and a worker may wait for
+                // these callbacks.
                 without_callback_queue(|| run_notifications(self.clear(None, Task::cancel)));
             } else {
                 run_notifications(self.clear(None, Task::cancel));
@@ -48,8 +50,8 @@ impl Pool {
         !self.is_here() || self.state.lock().shut_down
     }
 
-    /// Closes the pool: new tasks are refused with the given error. A pool that is broken
-    /// keeps its earlier error.
+    /// Closes the pool, which from then on refuses new tasks with the given error. A pool
+    /// that is already broken keeps its earlier error.
     fn close(&self, why: Error, gate: Gate) {
         let mut state = self.state.lock();
         if !matches!(state.closed, Some(Error::Broken(_))) {
@@ -57,8 +59,8 @@ impl Pool {
         }
         self.queue.close(gate, &self.slots);
         drop(state);
-        // Once this thread gets the lock, a submitter that saw the pool open already waits
-        // for capacity, and is notified below.
+        // Once this thread gets the lock, a submitting thread that saw the pool open
+        // already waits for room in the queue, so the call below wakes it.
         drop(self.admitted.lock());
         self.capacity.notify_all();
     }
@@ -144,8 +146,9 @@ impl Pool {
         };
         let notifications = tasks.into_iter().filter_map(end).collect();
         drop(ending);
-        // Until here the stale count still included the entries that were taken out. So
-        // `queued` was too low, and a task that was pushed meanwhile may lack a worker.
+        // The pool counts queue entries whose tasks have ended (*stale* entries), and until
+        // here it still counted the entries that this thread has taken out. So `queued` was
+        // too low, and a task that was pushed meanwhile may lack a worker.
         self.start_if_queued();
         self.state.lock().clearing -= 1;
         self.ended.notify_all();

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use super::deque::Deque;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, park, unpark_all};
 
-/// The reason why a sleeping worker was woken.
+/// The signals that wake a sleeping worker: to search for a task, or because the queue was
+/// closed.
 pub(super) const SEARCH: u32 = 1;
 pub(super) const CLOSED: u32 = 2;
 
@@ -16,7 +17,7 @@ pub(super) const CLOSED: u32 = 2;
 pub(super) struct Slot {
     /// `true` if the worker is not available to a new task, or if the slot has no worker.
     busy: AtomicBool,
-    /// The reason why the worker was woken, or 0.
+    /// The signal that woke the worker, or 0.
     signal: AtomicU32,
     /// The index, plus 1, of the worker that went to sleep before this worker. Protected by
     /// the queue's lock.

@@ -1,4 +1,4 @@
-//! Submitting: a call becomes a queued task, and a worker is started for it if
+//! Submitting: the pool makes a queued task of a call, and starts a worker for the task if
 //! needed.
 
 use std::ptr::NonNull;
@@ -70,7 +70,8 @@ impl Pool {
         queued.map_err(|(error, scoped)| refused((error, scoped.into_job())))
     }
 
-    /// Creates a task for an admitted job, and queues the task.
+    /// Creates a task for a job that [`admit`](Self::admit) has admitted, and queues the
+    /// task.
     ///
     /// # Errors
     ///
@@ -113,7 +114,7 @@ impl Pool {
                 Err((error, job))
             }
             // A worker that waits for the scope has begun the task, and has counted a stale
-            // entry although the task has no queue entry.
+            // queue entry (one that is left behind), although the task has no queue entry.
             None => {
                 self.count_stale(-1);
                 self.start_if_queued();
@@ -220,7 +221,8 @@ fn refused<F, A>((error, call): (Error, Call<F, A>)) -> TrySubmitError<F, A> {
 
 /// A submitted call of the user, as the job of its task.
 struct Call<F, A> {
-    /// The task's pool, which exists as long as the task may be withdrawn (`pool.rs`).
+    /// The task's pool, which exists as long as a thread may end the task without a call
+    /// (`pool.rs`).
     pool: NonNull<Pool>,
     f: F,
     args: A,
@@ -325,8 +327,9 @@ mod tests {
         assert_eq!((pool.stats().queued, pool.stats().failed), (0, 2));
     }
 
-    /// Two workers are planned while the first thread is starting, and the first worker
-    /// then runs all tasks alone.
+    /// The pool plans two more workers while the first thread is starting, but the first
+    /// worker then runs all tasks alone. So the pool drops the planned workers
+    /// (`growth.rs`).
     #[test]
     fn workers_that_are_not_needed_any_more_are_not_started() {
         let pool = Pool::new(Config::of_workers(3));

@@ -24,7 +24,8 @@ use crate::completion::{NO_POOL, PoolId, Task, is_notifying_for};
 use crate::sync::{Ordering, fence, local, yield_now};
 use crate::sys::spin;
 
-/// Once in this number of calls of `next`, a worker takes an oldest task first.
+/// Once in this number of calls of `next`, a worker first tries the oldest task of the
+/// queue or of its own deque.
 const FAIR: u32 = 61;
 
 /// The largest number of further tasks that a worker moves to its own deque when it steals
