@@ -1,15 +1,16 @@
 //! [`Checksum`]: the keyed checksum of a record in a ring.
 //!
-//! A worker process may write to its ring by mistake, because it runs code that may corrupt
+//! A worker process may write to its ring (a queue of bytes in memory that it shares with
+//! the parent, `ring.rs`) by mistake, because it runs the user's code, which may corrupt
 //! memory. The checksum finds such a write. The checksum does not protect against a process
 //! that forges records on purpose, because that process knows the key as well.
 //!
 //! The checksum is a sum of products, as in the hash function NH: each 64-bit word is
-//! combined by XOR with a number of its own, and then multiplied by the next word, which is
-//! combined in the same way. A product does not depend on the sum before it, so the CPU
-//! needs one multiplication for two words. If one word changes, then the sum changes. If
-//! several words change, then the sum stays the same with a probability of about 2^-64,
-//! because the numbers depend on the key. Two properties are needed for this:
+//! combined by XOR with a number of its own, and then the two words of each pair are
+//! multiplied. So the CPU needs one multiplication for two words, and can begin a product
+//! before the previous sum is known. If words change, then the sum stays the same with a
+//! probability of about 2^-64, because the numbers depend on the key. Two properties are
+//! needed for this:
 //!
 //! * The sum has 128 bits. In a sum of 64 bits the changes of the top bits of two words
 //!   would cancel out, for example the changes of the signs of two floating-point numbers.
@@ -19,8 +20,9 @@
 /// An odd number without a pattern in its bits: 2^64 divided by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Returns a number that depends on all bits of the key and the position. The function is
-/// the finalizer of the generator SplitMix64.
+/// Returns a number that depends on all bits of `key` and of `position`, which is the
+/// position of a record in its ring, for example. The function is the last step of the
+/// random number generator SplitMix64.
 pub(super) fn mask(key: u64, position: u64) -> u64 {
     mix(key.wrapping_add(position.wrapping_mul(STEP)))
 }
@@ -31,13 +33,13 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Returns a number in a form that depends on the key. A word that was written by mistake
-/// is almost never the sealed form of a number that is expected.
+/// Returns the *sealed* form of a number, which depends on the key. A word that a task
+/// writes by mistake is almost never the sealed form of an expected number.
 pub(super) fn seal(key: u64, number: u64) -> u64 {
     (number ^ key).wrapping_mul(STEP).rotate_left(32)
 }
 
-/// Returns the number that was sealed.
+/// Returns the number whose sealed form is `sealed`.
 pub(super) fn unseal(key: u64, sealed: u64) -> u64 {
     sealed.rotate_left(32).wrapping_mul(INVERSE) ^ key
 }
@@ -145,7 +147,8 @@ mod tests {
             let sealed = seal(42, number);
             assert_eq!(unseal(42, sealed), number);
             for bit in 0..64 {
-                // The upper 48 bits are the number of an offer.
+                // In the status of an offer (`offers.rs`) the upper 48 bits are the offer's
+                // number.
                 let far = unseal(42, sealed ^ 1 << bit) >> 16;
                 assert!(
                     far.abs_diff(number >> 16) > 1 << 20,

@@ -14,13 +14,15 @@ use crate::sys::channel::{self, Channel};
 #[derive(Clone)]
 pub(super) enum Line {
     Socket(Arc<Channel>),
-    /// The streams between this rank and the worker's rank, in an MPI job.
+    /// The streams of bytes between this process and the worker, which are two processes
+    /// (*ranks*) of an MPI job.
     #[cfg(feature = "mpi")]
     Rank(&'static Mpi, usize),
 }
 
 impl Line {
-    /// Returns the largest number of bytes that may be sent and not yet read by the worker.
+    /// Returns the largest number of bytes that can be sent before the worker reads one of
+    /// them.
     pub(super) fn capacity(&self) -> usize {
         match self {
             Self::Socket(_) => channel::capacity(),
@@ -29,7 +31,7 @@ impl Line {
         }
     }
 
-    /// Sends as many bytes as there is room for, at least one.
+    /// Sends as many bytes as there is room for, and returns their number, which is not 0.
     ///
     /// # Errors
     ///
@@ -57,8 +59,8 @@ impl Line {
         }
     }
 
-    /// Sends the first bytes together with files. An error is ignored: if the worker has
-    /// ended already, the end of its process says more.
+    /// Sends the first bytes together with files. Ignores an error: if the worker has ended
+    /// already, the pool learns the reason from the exit status of its process.
     pub(super) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
         match self {
             Self::Socket(channel) => {
@@ -85,8 +87,8 @@ impl Line {
         }
     }
 
-    /// Returns the descriptor that `poll` watches for the line's bytes, or `None` for a
-    /// rank.
+    /// Returns the descriptor that `poll` watches for the line's bytes, or `None` if the
+    /// worker is a rank of MPI.
     pub(super) fn descriptor(&self) -> Option<&Channel> {
         match self {
             Self::Socket(channel) => Some(channel),
@@ -95,7 +97,7 @@ impl Line {
         }
     }
 
-    /// Returns `true` if bytes have arrived that `poll` does not report.
+    /// Returns `true` if bytes have arrived through MPI, which `poll` does not report.
     pub(super) fn has_arrived(&self) -> bool {
         match self {
             Self::Socket(_) => false,
@@ -104,7 +106,7 @@ impl Line {
         }
     }
 
-    /// Returns `true` if there is room for bytes, and `poll` does not report this room.
+    /// Returns `true` if MPI has room for bytes. (`poll` reports the room of a socket.)
     pub(super) fn has_room(&self) -> bool {
         match self {
             Self::Socket(_) => false,

@@ -3,25 +3,27 @@
 //!
 //! | transport | bytes travel | the other process is woken |
 //! |---|---|---|
-//! | *socket* | through the socket | by the bytes |
+//! | *socket* | through the socket that connects the two processes | by the bytes |
 //! | *command* | through the standard input and output of a command, such as `ssh`, that has started the worker | by the bytes |
 //! | *MPI* | through messages of MPI (`mpi/messages.rs`) to a process that MPI has started, with the feature `mpi` | it looks for messages from time to time |
-//! | *shared* | through two rings (`ring.rs`) in memory that both processes map (`rings.rs`), and short calls through the offers (`offers.rs`) | by a byte in the socket, only if it sleeps |
+//! | *shared* | through two rings, which are queues of bytes (`ring.rs`) in memory that both processes map (`rings.rs`), and short calls through the *offers*, a queue for all workers (`offers.rs`) | by a byte in the socket, only if it sleeps |
 //!
 //! Except with MPI, the parent's end has a socket. The socket's end-of-file says that the
 //! other process has closed its end or has ended, and `poll` can wait for the socket
 //! together with other descriptors. The first message, `Hello`, travels through the socket,
-//! and brings the files of the shared memory. All other messages of the shared transport
-//! travel through the rings, except the calls that a worker takes from the offers, and the
-//! `Refused` of a worker that does not know the memory yet.
+//! together with the descriptors of the shared memory's files. All other messages of the
+//! shared transport travel through the rings, with two exceptions: the calls that a worker
+//! takes from the offers, and the message `Refused` of a process that has not mapped the
+//! memory, because it cannot become a worker.
 //!
 //! # Messages that are lost
 //!
 //! A worker that overwrites the shared memory by mistake may destroy a message so that the
-//! message looks as if it had not been sent. So from time to time the pool asks a worker
-//! that has had a task for long if the worker waits for a message (`CHECK`). A worker that
-//! waits answers through the socket (`WAITING`). If the worker waits although the pool has
-//! not received the answer, the answer is lost, and the pool ends the worker.
+//! message looks as if it had not been sent. So if a worker has had a task for long, the
+//! pool asks it from time to time through the socket (`CHECK`): does it wait for a message?
+//! A worker that waits answers through the socket (`WAITING`). If it waits although the
+//! pool has sent the whole task and has not received the task's answer, one of these
+//! messages is lost, and the pool kills the worker.
 //!
 //! # The two ends
 //!
@@ -69,12 +71,12 @@ pub(super) use self::offer_memory::fuzz::drive as drive_offers;
 pub(super) use self::ring::fuzz::drive as drive_ring;
 
 #[cfg(not(concurrent_futures_loom))]
-/// The error text for shared memory that was overwritten.
+/// The error text for shared memory that a task has overwritten.
 pub(super) const SCRIBBLED: &str = "the memory that it shares with its parent was overwritten; a task may write only to memory of \
      its own";
 
-/// The byte in the socket that wakes the other process. No frame begins with this byte, or
-/// with one of the next two bytes.
+/// The byte in the socket that wakes the other process. No message begins with this byte,
+/// with `CHECK` or with `WAITING`.
 #[cfg(not(concurrent_futures_loom))]
 const WAKE_UP: u8 = 0;
 

@@ -1,13 +1,15 @@
-//! [`Mpi`]: the MPI job of this process, with its start, its ranks and its end. MPI calls the
-//! processes of a job *ranks*. The bytes between two ranks travel in `mpi/messages.rs`.
+//! [`Mpi`]: the MPI job of this process, with its start, its ranks and its end. MPI calls
+//! the processes of a job *ranks*. `mpi/messages.rs` sends and receives the bytes between
+//! two ranks.
 //!
 //! # Threads
 //!
-//! MPI is started with `MPI_THREAD_SERIALIZED`: any thread may call it, but only one at a
-//! time. So each call is made under one lock. No send and no receive waits, because the bytes
-//! of a long message may arrive only while the sender of the message calls MPI too. A thread
-//! that has to wait calls [`progress`](Mpi::progress) again and again, because most MPIs move
-//! bytes only inside of calls ([`Patience`](crate::sys::patience::Patience) says how often).
+//! [`Mpi::start`] starts MPI with `MPI_THREAD_SERIALIZED`: any thread may call MPI, but
+//! only one at a time. So each call is made under the lock `Mpi::messages`. No send and no
+//! receive waits, because the bytes of a long message may arrive only while the sender of
+//! the message calls MPI too. A thread that has to wait calls [`progress`](Mpi::progress)
+//! again and again, because most implementations of MPI move bytes only inside of calls
+//! ([`Patience`](crate::sys::patience::Patience) says how often).
 
 mod messages;
 
@@ -38,10 +40,11 @@ pub(crate) struct Mpi {
     messages: Mutex<Messages>,
 }
 
-/// Keeps Open MPI from yielding the CPU inside of calls, which Open MPI does if a host has more
-/// ranks than cores. The other threads of this process would wait for the lock meanwhile. A
-/// thread that waits for a message yields between its calls. Does nothing if the user has set
-/// the variable of Open MPI, or if this process has several threads already.
+/// Keeps Open MPI from yielding the CPU inside of calls, as it does if a host has more
+/// ranks than cores. The other threads of this process would have to wait for the lock
+/// meanwhile. A thread that waits for a message yields between its calls instead. Does
+/// nothing if the user has set the variable of Open MPI, or if this process has several
+/// threads already.
 fn keep_from_yielding() {
     const VARIABLE: &str = "OMPI_MCA_mpi_yield_when_idle";
     if std::env::var_os(VARIABLE).is_none() {
@@ -57,7 +60,8 @@ impl fmt::Debug for Mpi {
     }
 }
 
-/// A communicator of this crate's own, which keeps the messages of other code apart.
+/// A communicator of this crate's own. MPI keeps the messages of other communicators apart,
+/// and so those of other code.
 struct Communicator(MPI_Comm);
 
 // SAFETY: a communicator is a handle for any thread of its process. Under the lock of `Mpi`,
@@ -141,7 +145,8 @@ impl Mpi {
         self.messages.lock().streams.len()
     }
 
-    /// Takes a rank that is no worker of any pool. Returns `None` if there is no such rank.
+    /// Takes, for a pool, a rank that is no worker of any pool. Returns `None` if there is
+    /// no such rank.
     pub(crate) fn take_rank(&self) -> Option<usize> {
         let mut messages = self.messages.lock();
         if messages.is_over {
@@ -168,8 +173,9 @@ impl Mpi {
             messages.test_sends();
             if messages.unsent.is_empty() {
                 if !std::mem::replace(&mut messages.is_over, true) {
-                    // SAFETY: MPI was started. `is_over` keeps back the calls that might follow,
-                    // but for that of `end_stream`, which a worker has made before.
+                    // SAFETY: MPI was started. Once `is_over` is set, no method sends or
+                    // receives any more, except `end_stream`, which a worker has called
+                    // before.
                     unsafe { MPI_Finalize() };
                 }
                 return;
@@ -181,8 +187,8 @@ impl Mpi {
 
     /// Ends all ranks of the job.
     pub(crate) fn abort(&self) -> ! {
-        // SAFETY: MPI allows this call at any time after its start. The lock is not taken,
-        // because the process ends here.
+        // SAFETY: MPI allows this call at any time after its start. This method does not
+        // take the lock, because the process ends here.
         unsafe { MPI_Abort(self.communicator.0, 1) };
         std::process::abort()
     }

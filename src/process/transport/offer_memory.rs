@@ -17,15 +17,16 @@ use crate::sys::shared_memory::{SharedMemory, reserve};
 /// keep the workers busy for longer than the parent needs to wake up and to offer more.
 const SLOTS: usize = 256;
 
-/// The number of words of space for calls that are longer than a slot. Half of the cache of
-/// a CPU holds them.
+/// The number of words of space for calls that are longer than a slot. Half of a CPU's
+/// cache can hold this space.
 const SPACE: usize = (512 << 10) / 8;
 
 /// The number of words of space that the parent reserves at a time. A new pool has reserved
-/// none, because most calls fit into a slot, and making pages takes time.
+/// none, because most calls fit into a slot, and the kernel needs time to make pages.
 const RESERVED: usize = (64 << 10) / 8;
 
-/// The number of bytes of the longest call that is offered as a whole.
+/// The number of bytes of the longest call that the parent offers as a whole. In place of a
+/// longer call, the parent offers a short message that makes a worker ask for the call.
 const LONGEST: usize = 64 << 10;
 
 /// The memory of a pool's offers, as one process maps it.
@@ -38,7 +39,8 @@ pub(crate) struct OfferMemory {
 }
 
 impl OfferMemory {
-    /// Maps the files of the memory in a worker, which can only read the calls.
+    /// Maps the files of the memory in a worker. The worker can read the calls, but not
+    /// write them.
     ///
     /// # Errors
     ///
@@ -51,7 +53,7 @@ impl OfferMemory {
         })
     }
 
-    /// Returns the side of the worker with this number.
+    /// Returns the side of the offers that belongs to the worker with this number.
     pub(super) fn taker(self, worker: usize) -> Taker<Part> {
         Taker::new(self.calls, self.statuses, self.key, code(worker))
     }
@@ -72,10 +74,11 @@ pub(crate) struct PoolOffers {
     offers: Offers<Part>,
     files: Arc<[OwnedFd; 2]>,
     key: u64,
-    /// The offers that use words of the space, in the order of the offers, each with the
-    /// range of its words.
+    /// The offers whose calls are longer than a slot, from the oldest on, each with the
+    /// range of the words that it uses in the space behind the slots.
     allotted: VecDeque<(u64, Range<usize>)>,
-    /// The number of words at the start of the space that may be written.
+    /// The number of words at the start of the space that the parent has reserved, and so
+    /// may write.
     reserved: usize,
 }
 
@@ -108,20 +111,22 @@ impl PoolOffers {
         self.key
     }
 
-    /// Returns `true` if one more call, even the longest, fits beside the offers from
-    /// `oldest` on.
+    /// Returns `true` if one more call, even the longest, fits beside the offers that are
+    /// in use: those from `oldest` on, or none.
     pub(crate) fn has_room(&self, oldest: Option<u64>) -> bool {
         let has_space = |oldest| self.place(LONGEST / 8, oldest).is_some();
         self.has_slot(oldest) && oldest.is_none_or(has_space)
     }
 
-    /// Returns `true` if a slot is free beside the offers from `oldest` on.
+    /// Returns `true` if a slot is free beside the offers that are in use: those from
+    /// `oldest` on, or none.
     pub(crate) fn has_slot(&self, oldest: Option<u64>) -> bool {
         oldest.is_none_or(|oldest| self.offers.next() - oldest < self.offers.slots())
     }
 
     /// Offers a call to the workers, and returns the number of the offer. Returns `None` if
-    /// there is no space for the call. `oldest` is the oldest offer that is in use.
+    /// there is no space for the call. `oldest` is the oldest offer that is in use. The
+    /// caller has checked that a slot is free.
     pub(crate) fn offer(&mut self, call: &[u8], oldest: Option<u64>) -> Option<u64> {
         let offer = self.offers.next();
         let words = space(call.len());
@@ -192,7 +197,7 @@ impl PoolOffers {
         self.offers.recall(offer)
     }
 
-    /// Marks an offer whose status was overwritten as recalled.
+    /// Marks an offer as recalled, after a task has overwritten its status.
     pub(crate) fn revoke(&self, offer: u64) {
         self.offers.revoke(offer);
     }
@@ -213,8 +218,9 @@ impl PoolOffers {
         code(worker) != code(other)
     }
 
-    /// Returns `true` if the status of an offer was overwritten, or if the offer was
-    /// revoked for this reason. The pool must not have assigned the offer yet.
+    /// Returns `true` if a task has overwritten the status of an offer, also if the pool
+    /// has revoked the offer for this reason. The caller asks only about an offer that the
+    /// pool has not assigned to a worker yet.
     pub(crate) fn is_scribbled(&self, offer: u64) -> bool {
         matches!(
             self.offers.status(offer),
@@ -222,8 +228,8 @@ impl PoolOffers {
         )
     }
 
-    /// Returns `true` if a worker may have written this number into its own memory
-    /// (`rings.rs`).
+    /// Returns `true` if `taken` may be the number that a worker has written into the word
+    /// `TAKEN` of its own memory (`rings.rs`), and that no task has overwritten.
     pub(crate) fn is_possible(&self, taken: u64) -> bool {
         taken <= self.offers.next()
     }

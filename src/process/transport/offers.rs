@@ -2,12 +2,12 @@
 //! A worker that waits for a task takes the oldest offer itself, so the parent need not
 //! know which worker is free, and the tasks begin in the order of their submission.
 //!
-//! The parent numbers the offers from 0. The offer with the number `n` has the *slot* with
-//! the number `n % slots`. There are two memories:
+//! The parent numbers the offers from 0. The offer with the number `n` lies in the *slot*
+//! with the number `n % slots`, which later offers use again. There are two memories:
 //!
 //! * The *calls*, to which only the parent can write: the number of the next offer, and for
-//!   each slot the bytes of a call. Behind the slots is *space* for calls that are longer
-//!   than a slot, which the parent allots.
+//!   each slot the bytes of a call. Behind the slots is the *space*, in which the parent
+//!   allots words to each call that is longer than a slot.
 //! * The *statuses*, to which all processes can write: one word for each slot, which says
 //!   what became of the offer.
 //!
@@ -17,10 +17,10 @@
 //! | `n`, a worker | this worker has taken the task | the worker, by a compare-and-swap |
 //! | `n`, recalled | no worker may take the task any more | the parent, by a compare-and-swap |
 //!
-//! So a cancelled task was either taken before the recall, or is never taken. The parent
-//! uses a slot again only after it has recalled the offer, or after the worker that took
-//! the offer has ended or has sent a message through its ring. The worker sends this
-//! message after it has copied the bytes.
+//! So if a task is cancelled, a worker has either taken its offer before the recall, or can
+//! never take it. The parent uses a slot again only after it has recalled the offer, or
+//! after the worker that took the offer has ended or has sent a message through its ring.
+//! The worker sends this message after it has copied the bytes.
 //!
 //! # Why no wake-up is lost
 //!
@@ -32,15 +32,15 @@
 //!
 //! # A process that writes to the statuses by mistake
 //!
-//! Statuses are [sealed](super::checksum::seal) numbers, so a word that was overwritten is
-//! not a valid status of any offer. A worker that finds such a word takes no later offer
-//! either, and wakes the parent. The parent cannot know if a worker had taken that offer.
-//! So the parent *revokes* the offer: it marks the offer as recalled, and then reads from
-//! each worker's own memory which offer that worker has taken last (`rings.rs`). A worker
-//! that takes an offer first writes the offer's number there, and then reads the status
-//! once more. A `SeqCst` fence stands between the two steps of each side, so at least one
-//! side sees what the other wrote. A worker that sees the recall tells the parent that it
-//! does not begin the task.
+//! Statuses are [sealed](super::checksum::seal) numbers, so a word that a task has
+//! overwritten is almost never a valid status of any offer. A worker that finds such a word
+//! takes no later offer either, and wakes the parent. The parent cannot know if a worker
+//! had taken that offer. So the parent *revokes* the offer: it marks the offer as recalled,
+//! and then reads from each worker's own memory which offer that worker has taken last
+//! (`rings.rs`). After a worker has taken an offer, it writes the offer's number there, and
+//! then reads the status once more. A `SeqCst` fence stands between the two steps of each
+//! side, so at least one side sees what the other wrote. A worker that sees the recall
+//! tells the parent that it does not begin the task.
 
 use std::ops::Deref;
 
@@ -55,7 +55,7 @@ const SLOT: usize = 32;
 /// holds the length of its call.
 const LONGEST: usize = 8 * (SLOT - 1);
 
-/// The number of words in front of the slots, which are two cache lines.
+/// The number of words in front of the slots: two cache lines.
 const FRONT: usize = 16;
 
 /// The index of the number of the next offer.
@@ -65,13 +65,13 @@ const NEXT: usize = 0;
 /// it, so it has a cache line of its own.
 const OLDEST: usize = 8;
 
-/// The owner of an offer: none, or the parent, which has recalled the offer. The codes of
-/// the workers lie in between.
+/// The codes in the status of an offer that no worker has taken: it is open, or the parent
+/// has recalled it. The codes of the workers lie between these two numbers.
 const OPEN: u64 = 0;
 const RECALLED: u64 = 0xffff;
 
-/// Returns the number of words of the calls with this number of slots and this number of
-/// words of space. The statuses have `slots` words.
+/// Returns the number of words of the memory *calls* with this number of slots, and with
+/// this number of words of space.
 pub(super) const fn words(slots: usize, space: usize) -> usize {
     FRONT + SLOT * slots + space
 }
@@ -105,8 +105,8 @@ pub(crate) enum Status {
     Later,
 }
 
-/// Returns the code of a worker with this number in its pool. The pool gives a new worker
-/// no number with the code of a living worker.
+/// Returns the code by which a status names the worker with this number. The pool gives a
+/// new worker no number with the code of a living worker.
 pub(super) fn code(worker: usize) -> u64 {
     worker as u64 % (RECALLED - 1) + 1
 }
@@ -167,7 +167,8 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         seal(self.key, n << 16 | by)
     }
 
-    /// Takes an open offer.
+    /// Takes an open offer for the owner with the code `by`. Returns `false` if it is not
+    /// open.
     fn take(&self, n: u64, by: u64) -> bool {
         let (before, after) = (self.word(n, OPEN), self.word(n, by));
         // ORDERING: `Relaxed`, as in `status`.
@@ -190,8 +191,8 @@ pub(super) struct Offers<W> {
 }
 
 impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
-    /// Returns the offers in these memories, which hold zeros. All processes must have the
-    /// same key.
+    /// Returns the offers in these memories, which must hold zeros. All processes must have
+    /// the same key.
     pub(super) fn new(calls: W, statuses: W, key: u64) -> Self {
         let memory = Memory {
             calls,
@@ -211,8 +212,9 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         self.next
     }
 
-    /// Offers a call to the workers. The caller has checked that the slot is free, and that
-    /// the [`space`] for the call from `start` on is free.
+    /// Offers a call to the workers. The bytes of a call that is longer than a slot lie in
+    /// the space from the word `start` on. The caller has checked that the slot and these
+    /// words are free.
     pub(super) fn offer(&mut self, call: &[u8], start: usize) {
         let n = self.next;
         let memory = &self.memory;
@@ -256,14 +258,15 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         self.memory.take(n, RECALLED)
     }
 
-    /// Marks an offer whose status was overwritten as recalled. A worker that has taken the
-    /// offer either has already recorded this by `Rings::take`, or does not begin the task.
+    /// Marks an offer as recalled, after a task has overwritten its status. A worker that
+    /// has taken the offer either has already recorded this by `Rings::take`, or does not
+    /// begin the task.
     pub(super) fn revoke(&self, n: u64) {
         let word = self.memory.word(n, RECALLED);
         // ORDERING: the fence orders the store before the caller's loads of what each
         // worker has taken. It pairs with the fence in `Taker::is_still_taken`. A store in
-        // place of the swap would be enough, but loom does not know that it comes after the
-        // worker's compare-and-swap, whose result it overwrites.
+        // place of the swap would be enough, but loom does not know that such a store comes
+        // after the worker's compare-and-swap, whose result the store overwrites.
         self.memory.status_word(n).swap(word, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
@@ -292,7 +295,7 @@ pub(super) enum Found {
 }
 
 impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
-    /// Returns the side of the worker with this code.
+    /// Returns the side of the worker that has this code in the statuses.
     pub(super) fn new(calls: W, statuses: W, key: u64, code: u64) -> Self {
         Self {
             memory: Memory {
@@ -312,7 +315,8 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
             match self.memory.status(self.cursor) {
                 Status::Open => return Found::Open(self.cursor),
                 Status::By(_) | Status::Recalled => self.cursor += 1,
-                // The status does not matter if the parent knows what became of the offer.
+                // The parent knows what became of the offers before `oldest`, so their
+                // statuses do not matter.
                 Status::Later | Status::Scribbled if self.cursor < self.memory.oldest() => {
                     self.cursor = self.memory.oldest();
                 }
@@ -347,8 +351,9 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
         true
     }
 
-    /// Returns `false` if the offer that the worker has taken was revoked. Before this call
-    /// the worker has written the offer's number into its own memory.
+    /// Returns `false` if the parent has revoked the offer that the worker has taken.
+    /// Before this call the worker has written the offer's number into its own memory
+    /// (`Rings::take`).
     pub(super) fn is_still_taken(&self, n: u64) -> bool {
         // ORDERING: orders the store that precedes this call before the load of the status.
         // Pairs with the fence in `Offers::revoke`.

@@ -19,11 +19,11 @@ pub(crate) struct ParentEnd {
     line: Line,
     /// The shared memory, or `None` if all bytes travel through the line.
     shared: Option<Shared>,
-    /// The search for the greeting, which comes first if a command has started the worker.
-    /// `None` if no greeting is still to come.
+    /// The search for the greeting: fixed bytes that a worker sends first if a command has
+    /// started it. `None` if no greeting is still to come.
     greeting: Option<Search>,
-    /// The search for the requests for the program's file, which may come before the greeting.
-    /// `None` if no request may come.
+    /// The search for the *requests*, by which the command asks for the program's file
+    /// before the greeting. `None` if no request may come.
     request: Option<Search>,
     /// The number of requests that have arrived and that `take_request` has not returned.
     requests: usize,
@@ -33,21 +33,22 @@ struct Shared {
     rings: Rings,
     sender: Sender<Part>,
     receiver: Receiver<Part>,
-    /// The bytes of a refusal that `receive_now` has not returned yet. A worker that cannot
-    /// begin sends its refusal through the socket, because it does not know the shared
-    /// memory yet.
+    /// The bytes of a refusal that `receive_now` has not returned yet. A process that
+    /// cannot become a worker sends its refusal through the socket, because it has not
+    /// mapped the shared memory.
     refusal: Option<VecDeque<u8>>,
     /// `true` once bytes have arrived in the shared memory. From then on the socket brings
-    /// no message. The pool ignores bytes that a task writes to its worker's socket by
-    /// mistake, because the pool may read them only while a later task runs, which has not
-    /// written them.
+    /// no message. So the pool ignores bytes that a task writes to its worker's socket by
+    /// mistake. The pool may read such bytes only while a later task runs, and must not
+    /// blame that task for them.
     has_begun: bool,
     /// `true` if the socket has reached its end.
     is_closed: bool,
 }
 
 impl ParentEnd {
-    /// Returns the end of a transport through the socket, or through the shared memory.
+    /// Returns the end of a transport through the socket `channel`, or with `rings`,
+    /// through shared memory.
     pub(crate) fn new(channel: Channel, rings: Option<Rings>) -> Self {
         let shared = rings.map(|rings| Shared {
             sender: Sender::new(rings.to_worker(), rings.key_to_worker()),
@@ -77,7 +78,7 @@ impl ParentEnd {
         }
     }
 
-    /// Returns the end of a transport to a rank of an MPI job.
+    /// Returns the end of a transport to a rank (a process) of an MPI job.
     #[cfg(feature = "mpi")]
     pub(crate) fn to_rank(mpi: &'static Mpi, rank: usize) -> Self {
         Self {
@@ -109,7 +110,8 @@ impl ParentEnd {
         self.greeting.is_none()
     }
 
-    /// Returns `true` if a piece of the program's file was requested since the last call.
+    /// Returns `true` if the command has requested a piece of the program's file. Each
+    /// request makes one call return `true`.
     pub(crate) fn take_request(&mut self) -> bool {
         let is_there = self.requests > 0;
         self.requests -= usize::from(is_there);
@@ -123,7 +125,8 @@ impl ParentEnd {
         text.filter(|text| !text.is_empty())
     }
 
-    /// Returns the largest number of bytes that may be sent and not yet read by the worker.
+    /// Returns the largest number of bytes that can be sent before the worker reads one of
+    /// them.
     pub(crate) fn capacity(&self) -> usize {
         match &self.shared {
             Some(_) => RING_BYTES,
@@ -131,14 +134,14 @@ impl ParentEnd {
         }
     }
 
-    /// Sends as many bytes as there is room for, at least one.
+    /// Sends as many bytes as there is room for, and returns their number, which is not 0.
     ///
     /// # Errors
     ///
-    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room. The worker
-    /// then makes the socket readable or writable when it has made room. Returns
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten,
-    /// and the errors of the socket.
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room. When the
+    /// worker has made room, the socket becomes readable with shared memory, and otherwise
+    /// writable. Returns [`InvalidData`](io::ErrorKind::InvalidData) if a task has
+    /// overwritten the shared memory, and the errors of the socket.
     pub(crate) fn send_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(shared) = &mut self.shared else {
             return self.line.send_now(bytes);
@@ -159,8 +162,9 @@ impl ParentEnd {
     /// # Errors
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived. Returns
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was overwritten, or if
-    /// a command has written much text and no greeting, and the errors of the socket.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if a task has overwritten the shared
+    /// memory, or if a command has written much text and no greeting, and the errors of the
+    /// socket.
     pub(crate) fn receive_now(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.greeting.is_some() {
             return self.receive_greeting(into);
@@ -252,42 +256,44 @@ impl ParentEnd {
         self.shared.is_some()
     }
 
-    /// Returns `true` if a read that does not fill the buffer has read all bytes that had
-    /// arrived.
+    /// Returns `true` if the messages travel through a socket. A read of a socket that does
+    /// not fill the buffer has read all bytes that had arrived.
     pub(crate) fn is_emptied_by_a_read(&self) -> bool {
         self.shared.is_none() && !self.is_rank()
     }
 
     /// Asks the worker to say if it waits for a message.
     pub(crate) fn check(&self) {
-        // A worker whose socket is full or closed gives no answer, and is noticed by other
-        // means.
+        // A worker whose socket is full or closed gives no answer. The pool notices such a
+        // worker by other means.
         let _ = self.line.send_now(&[CHECK]);
     }
 
-    /// Returns `true` if the worker, which has ended, may have begun another task after the
-    /// task `last`, even if no message of it says so.
+    /// Returns `true` if the worker may have begun another task after the task `last`, even
+    /// if no message says so. The caller asks after the worker has ended.
     pub(crate) fn may_have_begun_after(&self, last: u64) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| !shared.rings.is_last_begun(last))
     }
 
     /// Returns the number of the last offer that the worker has taken, plus one. The number
-    /// makes no sense if it was overwritten.
+    /// makes no sense if a task has overwritten it.
     pub(crate) fn taken(&self) -> u64 {
         self.shared
             .as_ref()
             .map_or(0, |shared| shared.rings.taken())
     }
 
-    /// Replaces the number that [`taken`](Self::taken) returns if it was overwritten.
+    /// Makes [`taken`](Self::taken) return 0 if `is_possible` says that a task has
+    /// overwritten its number.
     pub(crate) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         if let Some(shared) = &self.shared {
             shared.rings.mend_taken(is_possible);
         }
     }
 
-    /// Returns `true` if the worker sleeps. The caller must have made an offer before.
+    /// Returns `true` if the worker sleeps. The caller must have made an offer before,
+    /// because the check needs the fence of `Offers::offer`.
     pub(crate) fn is_asleep(&self) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| shared.sender.bell().is_asleep())
@@ -303,7 +309,8 @@ impl ParentEnd {
         is_asleep
     }
 
-    /// Returns `true` if bytes have arrived that `poll` does not report.
+    /// Returns `true` if bytes have arrived in shared memory or through MPI, which `poll`
+    /// does not report.
     pub(crate) fn has_arrived(&self) -> bool {
         match &self.shared {
             Some(shared) => shared.receiver.next().is_there(),
@@ -311,8 +318,8 @@ impl ParentEnd {
         }
     }
 
-    /// Returns `true` if there is room for the unsent bytes, and `poll` does not report
-    /// this room.
+    /// Returns `true` if shared memory or MPI has room for the unsent bytes. (`poll`
+    /// reports the room of a socket.)
     pub(crate) fn has_room(&self) -> bool {
         match &self.shared {
             Some(shared) => shared.sender.room_wanted().is_there(),
@@ -329,7 +336,7 @@ impl ParentEnd {
         }
     }
 
-    /// Asks the worker not to make the socket readable.
+    /// Takes the request of [`arm`](Self::arm) back.
     pub(crate) fn disarm(&mut self) {
         if let Some(shared) = &self.shared {
             shared.receiver.next().wakes_up();
@@ -375,34 +382,36 @@ impl Watch {
         self.next.is_none() && self.line.descriptor().is_some()
     }
 
-    /// Returns `true` if bytes have arrived that `poll` does not report.
+    /// Returns `true` if bytes have arrived in shared memory or through MPI, which `poll`
+    /// does not report.
     pub(crate) fn has_bytes(&self) -> bool {
         self.next.as_ref().is_some_and(Next::is_there) || self.line.has_arrived()
     }
 
-    /// Returns `true` if there is room for the unsent bytes, and `poll` does not report
-    /// this room.
+    /// Returns `true` if shared memory or MPI has room for the unsent bytes. (`poll`
+    /// reports the room of a socket.)
     pub(crate) fn has_room(&self) -> bool {
         self.room.as_ref().is_some_and(Room::is_there) || self.is_full && self.line.has_room()
     }
 
-    /// Announces that this thread is about to sleep until the socket has an event. The
-    /// thread must not sleep if [`has_bytes`](Self::has_bytes) returns `true` afterwards.
+    /// Announces to the worker that this thread is about to sleep until the socket has an
+    /// event. The thread must not sleep if [`has_bytes`](Self::has_bytes) returns `true`
+    /// afterwards.
     pub(crate) fn arm(&self) {
         if let Some(next) = &self.next {
             next.may_sleep();
         }
     }
 
-    /// Announces that this thread is about to sleep for a short time, in which only a
-    /// worker without a task has to wake it.
+    /// Announces to the worker that this thread is about to sleep for a short time, in
+    /// which the worker has to wake it only if it has no task.
     pub(crate) fn nap(&self) {
         if let Some(next) = &self.next {
             next.may_nap();
         }
     }
 
-    /// Announces that this thread does not sleep any more.
+    /// Announces to the worker that this thread does not sleep any more.
     pub(crate) fn wakes_up(&self) {
         if let Some(next) = &self.next {
             next.wakes_up();

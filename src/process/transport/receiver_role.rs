@@ -1,25 +1,26 @@
 //! [`ReceiverRole`]: decides which of two threads of a worker receives.
 //!
 //! A worker that a command such as `ssh` has started must see the end of its connection
-//! soon, even while a task runs. So it has a second thread, the *reader*. But if the reader
-//! received a message for the waiting task thread, it would have to wake the task thread,
-//! which takes longer than a short task. So the task thread receives its messages itself,
-//! and the reader becomes the receiver only if a request keeps the task thread busy for a
-//! while:
+//! soon, even while a task runs. So besides the *task thread*, which runs the tasks, it has
+//! a second thread, the *reader*. But if the reader received a request (a task, for
+//! example) for the waiting task thread, it would have to wake the task thread, which takes
+//! longer than a short task. So the task thread receives its messages itself, and the
+//! reader becomes the receiver only if a request keeps the task thread busy for a while:
 //!
 //! | receiver | the task thread | the reader |
 //! |---|---|---|
-//! | none | runs requests that wait | pauses. If the task thread still runs the same request, becomes the receiver. If the task thread has taken other requests, and nothing was received in the pause, receives what has arrived |
+//! | none | runs the requests that have arrived | pauses. If the task thread still runs the same request, becomes the receiver. If the task thread has taken other requests, and nothing was received in the pause, receives what has arrived |
 //! | task thread | waits for messages | sleeps until the task thread takes a request |
 //! | reader | runs a long request, or waits for the next one | waits for messages. After each message, gives the role up if a request waits, or if the task thread has taken another request |
 //!
-//! So no message waits for longer than two pauses, however many requests are in front of
-//! it. While short requests come one by one, the reader only pauses. While no requests
-//! come, the reader sleeps. When the reader gives the role up, a task thread that waits for
-//! a request becomes the receiver.
+//! So the worker receives each message within two pauses, however many requests are in
+//! front of it. While short requests come one by one, the reader only pauses. While no
+//! requests come, the reader sleeps. When the reader gives the role up, a task thread that
+//! waits for a request becomes the receiver.
 //!
-//! One lock protects the role and the queue of requests. So a thread that receives the
-//! recall of a request finds the request either in the queue or taken.
+//! One lock protects the role and the queue of requests. So a thread that receives a
+//! *recall*, by which the parent asks for a request back, finds the request either in the
+//! queue or taken.
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -113,8 +114,9 @@ impl<Q> ReceiverRole<Q> {
         Some(request)
     }
 
-    /// Waits for one pause, and receives if the task thread has not received in the pause.
-    /// The reader calls this method again and again.
+    /// Waits for one pause. Then receives if the task thread has not received in the pause,
+    /// or sleeps if the task thread still waits for messages. The reader calls this method
+    /// again and again.
     pub(crate) fn stand_by(
         &self,
         pause: impl FnOnce(),
@@ -140,8 +142,8 @@ impl<Q> ReceiverRole<Q> {
         // Receives at least once, even if requests wait behind the long request.
         loop {
             let wait = match has_gone_on {
-                // The task thread runs short requests. It receives again when no request
-                // waits.
+                // The task thread runs short requests, and will soon receive itself. So the
+                // reader does not wait for a message.
                 true => Wait::Not,
                 false => Wait::UntilMessage,
             };

@@ -1,9 +1,9 @@
 //! A ring: a queue of bytes from one process to another, in memory that both processes map.
 //!
 //! The [`Sender`] writes *records* into the ring, and the [`Receiver`] reads the records in
-//! the same order. A record is a piece of the byte stream. Records do not keep the
-//! boundaries of the frames that the bytes belong to. This file holds what both ends share:
-//! the memory, and the protocol.
+//! the same order. A record is a piece of the byte stream. A record may hold several
+//! messages, or a part of one. This file holds what both ends share: the memory, and the
+//! protocol.
 //!
 //! # The memory
 //!
@@ -12,7 +12,7 @@
 //! | line | word | written by | means |
 //! |---|---|---|---|
 //! | 0 | `FREED` | receiver | the number of lines that the receiver has read since the start |
-//! | 1 | `RECEIVER_SLEEPS` | both | `ASLEEP` while the receiver sleeps until a record arrives, `NAPPING` while only an idle sender has to wake it |
+//! | 1 | `RECEIVER_SLEEPS` | both | `ASLEEP` while the receiver sleeps until a record arrives, `NAPPING` while it sleeps for a short time, in which only an idle sender has to wake it |
 //! | 1 | `SENDER_SLEEPS` | both | while the sender sleeps: the value of `FREED` for which it waits |
 //! | from 2 | the records | sender | the record at position `p` begins in line `2 + p % capacity` |
 //!
@@ -22,11 +22,12 @@
 //! | mark u64 | checksum u64 | length bytes, then zeros up to the end of the line |
 //! ```
 //!
-//! The *mark* is the record's length, combined by XOR with a [mask](super::checksum::mask) of
-//! the ring's key and the record's position. The receiver removes the mask again. If the
-//! result is no possible length, the record has not been written yet: the line still holds
-//! zeros, or bytes of the lap before. So a small record needs no other line than its own, and
-//! moves to the other CPU as one cache line.
+//! The *mark* is the length of the record's bytes, combined by XOR with a
+//! [mask](super::checksum::mask) of the ring's key and the record's position. The receiver
+//! removes the mask again. If the result is no possible length, the record has not been
+//! written yet: the line still holds zeros, or bytes of a record that the receiver has
+//! already read. So the sender writes no word outside of the record to announce it, and a
+//! small record moves to the other CPU as one cache line.
 //!
 //! # The steps, and why no wake-up is lost
 //!
@@ -50,11 +51,12 @@
 //! # A process that writes to the ring's memory by mistake
 //!
 //! Each side keeps its own position in private memory, and copies each word out of the ring
-//! before it checks the word. An impossible number of freed lines is an error. A record whose
-//! bytes or length were changed does not fit its [checksum](super::checksum::Checksum), which
-//! is keyed and contains the record's position. So a record of an earlier lap does not fit
+//! before it checks the word. An impossible number of freed lines is an error. A record
+//! whose bytes or length were changed does not fit its
+//! [checksum](super::checksum::Checksum), which is keyed and contains the record's
+//! position. So a record that the sender wrote earlier to the same lines does not fit
 //! either. If a mark was overwritten so that its length is impossible, the receiver sees no
-//! record. The caller must notice by other means that the other process waits.
+//! record. The parent notices such a loss by a question to the worker (`transport/mod.rs`).
 
 mod receiver;
 mod sender;
@@ -87,12 +89,12 @@ const NAPPING: u64 = 2;
 /// The number of words in a record in front of the payload: mark and checksum.
 const HEAD: usize = 2;
 
-/// The largest payload of a record, in bytes. Smaller records let the other process begin
-/// earlier with a long stream, and larger records cost less.
+/// The largest payload of a record, in bytes. With smaller records the other process begins
+/// to read a long stream earlier, and with larger records a byte costs less time.
 const LARGEST: usize = (32 << 10) - 8 * HEAD;
 
-/// The smallest payload of a record that is not the end of the sent bytes. A sender that
-/// finds less room waits.
+/// The least number of bytes in each piece of a long message except the last piece. A
+/// sender that finds room for less waits.
 const SMALLEST_PIECE: usize = 4 << 10;
 
 /// The number of words that a ring for `bytes` bytes of records needs.
@@ -100,11 +102,12 @@ pub(super) const fn words(bytes: usize) -> usize {
     LINE * CONTROL_LINES + bytes / 8
 }
 
-/// The error of a ring whose words make no sense.
+/// The error of a ring whose words make no sense, because a process has overwritten them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scribbled;
 
-/// The words of a ring, and the number of lines for records, which is a power of two.
+/// The words of a ring, the number of lines for records, which is a power of two, and the
+/// key.
 #[derive(Clone, Debug)]
 struct Memory<W> {
     words: W,

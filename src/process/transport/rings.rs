@@ -8,13 +8,14 @@
 //!
 //! After a worker has ended, the pool must know if the worker had begun its task, because a
 //! task must not run twice. The worker reports the start of a task twice: first by the word
-//! `BEGUN`, which holds the masked number of the last task that the worker has begun, and
-//! then by the message `Started`. The task itself may overwrite both before it ends its
-//! process. So the pool assumes that a task has begun, unless `BEGUN` holds exactly the
-//! number of the previous task.
+//! `BEGUN`, which holds the [`mask`] of the number of the last task that the worker has
+//! begun, and then by the message `Started`. The task itself may overwrite the word and the
+//! message before it ends its process. So the pool assumes that a task has begun, unless
+//! `BEGUN` holds exactly the number of the previous task.
 //!
-//! The word `TAKEN` holds the sealed number of the last offer that the worker has taken,
-//! plus one (`offers.rs`).
+//! The word `TAKEN` holds the [sealed](seal) number of the last *offer* (a call in memory
+//! from which all workers of the pool take their tasks, `offers.rs`) that the worker has
+//! taken, plus one.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -39,7 +40,7 @@ const BEGUN: usize = 0;
 /// plus one.
 const TAKEN: usize = 1;
 
-/// The number of words in front of the rings, which is a cache line.
+/// The number of words in front of the rings: one cache line.
 const FRONT: usize = 8;
 
 const RING: usize = words(RING_BYTES);
@@ -71,7 +72,7 @@ impl Rings {
         Ok((rings, file))
     }
 
-    /// Maps the file of the memory that the parent has created, in the worker.
+    /// Maps, in the worker, the file of the memory that the parent has created.
     ///
     /// # Errors
     ///
@@ -85,8 +86,9 @@ impl Rings {
         self.key
     }
 
-    /// Returns the key of the ring to the worker. The keys of the two rings differ, so that
-    /// a record that is copied to the other ring does not fit.
+    /// Returns the key of the ring that carries bytes to the worker. The keys of the two
+    /// rings differ, so that a record that a task copies to the other ring does not fit its
+    /// checksum.
     pub(super) fn key_to_worker(&self) -> u64 {
         self.key
     }
@@ -132,8 +134,8 @@ impl Rings {
         self.memory.words()[TAKEN].store(seal(self.key, offer + 1), Ordering::Release);
     }
 
-    /// Sets the number that [`taken`](Self::taken) returns to 0 if the number is not
-    /// possible, unless the worker changes it at the same time.
+    /// Makes [`taken`](Self::taken) return 0 if the word `TAKEN` holds an impossible
+    /// number. Changes nothing if the worker writes to the word at the same time.
     pub(super) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         let word = &self.memory.words()[TAKEN];
         // ORDERING: `Relaxed` is enough, because the worker has no task at this time.
@@ -145,7 +147,7 @@ impl Rings {
     }
 
     /// Returns the number of the last offer that the worker has taken, plus one, or 0 if
-    /// there is none. The number makes no sense if the word was overwritten.
+    /// there is none. The number makes no sense if a task has overwritten the word.
     pub(super) fn taken(&self) -> u64 {
         // ORDERING: acquires the messages about the previous offer. `Offers::revoke` has a
         // fence between its store and this load.

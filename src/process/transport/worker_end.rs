@@ -16,8 +16,8 @@ use super::{CHECK, WAITING, WAKE_UP};
 use crate::sys::channel::Channel;
 use crate::sys::spin;
 
-/// Returns the sending and the receiving half of the end of the worker with this number.
-/// The worker can take offers if `offers` is their memory.
+/// Returns the sending and the receiving half of a worker's end. `worker` is its number in
+/// the pool. With `offers`, the memory of the pool's offers, the worker can take offers.
 pub(crate) fn ends(
     channel: &'static Channel,
     rings: Option<Rings>,
@@ -74,10 +74,11 @@ impl WorkerSender {
 
     /// Returns `false` if the worker cannot wake the parent any more, because a task that
     /// took the time `took` has closed the socket's descriptor. The check takes as long as
-    /// a short task, so it is left out if the task was too short to close a descriptor. The
-    /// full check, which also finds that the descriptor is another file now, is made only
-    /// if the parent sleeps. If a thread that a task has left behind closes the descriptor,
-    /// the worker ends when it next wakes the parent, or the parent ends the worker.
+    /// a short task, so this method leaves it out if the task was too short to close a
+    /// descriptor. Only if the parent sleeps, and so must be woken through the descriptor,
+    /// does the method also check that the descriptor still is the same file. If a thread
+    /// that a task has left behind closes the descriptor, the worker ends when it next
+    /// wakes the parent, or the parent ends the worker.
     pub(crate) fn can_wake_after(&mut self, took: Duration) -> bool {
         if self.unchecked == UNCHECKED {
             self.time_to_close = self.channel.time_to_close();
@@ -95,8 +96,8 @@ impl WorkerSender {
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was
-    /// overwritten, and the errors of the socket.
+    /// Returns [`InvalidData`](io::ErrorKind::InvalidData) if a task has overwritten the
+    /// shared memory, and the errors of the socket.
     pub(crate) fn send_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some((_, sender)) = &mut self.shared else {
             return self.channel.send_all(bytes);
@@ -123,8 +124,8 @@ impl WorkerSender {
     }
 }
 
-/// The number of CPU pauses (`spin_loop`) of a polling worker after a check that found
-/// nothing.
+/// The number of CPU pauses (`spin_loop`) that a polling worker makes after a check that
+/// found nothing.
 ///
 /// A check reads the words that the parent writes next. A worker that reads these words
 /// without pauses takes their cache lines from the parent again and again, while the parent
@@ -142,14 +143,13 @@ struct Shared {
     ring: Receiver<Part>,
     rings: Rings,
     offers: Option<Taker<Part>>,
-    /// The last offer with an overwritten status that the worker has reported to the
-    /// parent.
+    /// The last offer whose overwritten status the worker has reported to the parent.
     reported: Option<u64>,
-    /// The bell that wakes the parent.
+    /// The means to find out if the parent naps and this worker has to wake it.
     bell: Bell<Part>,
 }
 
-/// The bytes that a worker has received.
+/// The bytes that a worker has received, or the offer that it has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     /// The number of bytes that the parent has sent to this worker, or 0 at end-of-file.
@@ -160,13 +160,14 @@ pub(crate) enum Received {
 
 impl WorkerReceiver {
     /// Waits for bytes or an offer. Copies the bytes into `into`, or the bytes of the offer
-    /// into `call`. Bytes come first. The worker takes an offer only if `takes_offers` is
-    /// set. If `spins` is set, the method checks several times before it sleeps.
+    /// into `call`. Bytes that have arrived come before offers. The worker takes an offer
+    /// only if `takes_offers` is set. If `spins` is set, the method checks several times
+    /// before it sleeps.
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidData`](io::ErrorKind::InvalidData) if the shared memory was
-    /// overwritten, and the errors of the socket.
+    /// Returns [`InvalidData`](io::ErrorKind::InvalidData) if a task has overwritten the
+    /// shared memory, and the errors of the socket.
     pub(crate) fn receive(
         &mut self,
         into: &mut [u8],
@@ -180,8 +181,8 @@ impl WorkerReceiver {
         };
         loop {
             if spins && !shared.has_arrived(takes_offers) {
-                // The parent may nap only while the worker is busy, so the worker wakes it
-                // now.
+                // A parent that naps (sleeps for a short time) expects a worker without a
+                // task to wake it.
                 shared.wake_parent(channel)?;
                 spin::poll(|| {
                     let has_arrived = shared.has_arrived(takes_offers);

@@ -34,7 +34,7 @@ impl Output {
     }
 
     /// Returns `false` if the worker cannot send its next answer, because its last task has
-    /// closed a descriptor. `took` is the run time of that task.
+    /// closed a descriptor of the connection. `took` is the run time of that task.
     pub(super) fn is_left_open(&mut self, took: Duration) -> bool {
         match self {
             Self::Direct(sender) => sender.can_wake_after(took),

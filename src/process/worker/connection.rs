@@ -8,9 +8,9 @@
 //! * ends the process at the end-of-file of the connection, and also if nothing arrives for
 //!   the *silence limit*, in which the parent sends several `Ping`s;
 //! * answers each `Ping`;
-//! * removes a task from the queue when the task's `Recall` arrives, and answers the
-//!   `Recall` only if the task was in the queue: then the task thread has not begun the
-//!   task, and will not;
+//! * removes a task from the queue when the parent asks for the task back (`Recall`), and
+//!   answers the `Recall` only if the task was in the queue: then the task thread has not
+//!   begun the task, and will not;
 //! * puts all other messages into a queue, from which the task thread takes them in the
 //!   order of their arrival.
 //!
@@ -19,10 +19,10 @@
 //! The task thread and the reader send through the same descriptor. A thread holds a lock
 //! from the first byte of a message to the last, so that the bytes of two messages do not
 //! mix. The task thread may wait for room while it holds the lock. The reader must not wait
-//! for the lock, because at that time only the reader sees the end of the connection. So
-//! replies are put into a list. Each thread that has released the lock sends the replies in
-//! the list if it can take the lock again at once. If it cannot, the thread that now holds
-//! the lock will look at the list.
+//! for the lock, because at that time only the reader sees the end of the connection. So a
+//! thread puts its replies to `Ping` and `Recall` into a list. After a thread has released
+//! the lock, it sends the replies in the list if it can take the lock again at once. If it
+//! cannot, the thread that now holds the lock will look at the list.
 
 use std::io;
 use std::thread;
@@ -51,7 +51,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) struct Connection {
     channel: Channel,
-    /// The answers that will be sent with the next message. Locked while a thread sends.
+    /// The answers that this process will send with its next message. Locked while a thread
+    /// sends.
     sending: Mutex<Vec<u8>>,
     /// The replies that have not been sent yet.
     replies: Mutex<Vec<u8>>,
@@ -201,7 +202,8 @@ impl Remote for Connection {
         if let Some(request) = self.requests.try_next(RequestQueue::pop) {
             return Ok(request);
         }
-        // An answer may have been kept for the `Started` of a task that was recalled since.
+        // This thread may have kept an answer for the `Started` of the next task, and the
+        // parent may have taken that task back since.
         self.send(&[])?;
         let receive = |wait| self.receive(wait);
         Ok(self.requests.next(RequestQueue::pop, receive))

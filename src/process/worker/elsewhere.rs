@@ -3,8 +3,8 @@
 //! The descriptors 0 and 1 of the process are the connection to the parent, and descriptor
 //! 2 is the command's error output. The process knows nothing else about the pool. It was
 //! started by a login shell, for example, or by the daemon of a batch system, and has the
-//! environment of that program. So the pool's first message brings the variables and the
-//! folder for the tasks.
+//! environment of that program. So the pool's first message brings the environment
+//! variables and the working folder for the tasks.
 //!
 //! The worker first moves the connection to other descriptors, so that what a task prints
 //! goes to the error output and not between the messages. Then it sends the greeting, which
@@ -59,8 +59,8 @@ pub(super) fn run() -> ! {
     signals::unblock_all();
     signals::ignore_interrupts();
     watch_panics();
-    // The worker sends no refusal, because the host may have enough memory for the next
-    // worker.
+    // The worker sends no refusal, because the pool would then start no more workers by
+    // this command, and the host may have enough memory for the next worker.
     let origin = Origin::new()
         .unwrap_or_else(|error| lost(&format!("it cannot watch for forks ({error}); free memory")));
     let host = current_process::host();

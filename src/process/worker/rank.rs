@@ -1,9 +1,10 @@
 //! [`run`]: the workers in a rank of an MPI job, one after the other.
 //!
-//! The main thread of the rank, which has started MPI, runs the tasks. It looks for
-//! messages before each task and while it waits for a task. A second thread, the *helper*,
-//! looks for messages during a long task, so that the parent can recall the tasks that wait
-//! behind it (`parent/sent_ahead.rs`). The helper sleeps while no task runs.
+//! The main thread of the rank (a process of the job) has started MPI, and runs the tasks.
+//! It looks for messages before each task and while it waits for a task. A second thread,
+//! the *helper*, looks for messages during a long task, so that the parent can take back
+//! the tasks that wait behind it (`parent/sent_ahead.rs`). The helper sleeps while no task
+//! runs.
 
 use std::io;
 use std::thread::{self, JoinHandle, sleep, yield_now};
@@ -32,11 +33,12 @@ use crate::worker::{PoolKind, Worker};
 /// The number of the rank that submits the tasks.
 const PARENT: usize = 0;
 
-/// The shortest time between two rounds of the helper.
+/// The shortest time between two rounds of the helper, which looks for messages once per
+/// round.
 const HELPER_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The number of rounds in a row in which no task runs, after which the helper sleeps until
-/// a task begins.
+/// The number of rounds without a running task, in a row, after which the helper sleeps
+/// until a task begins.
 const HELPER_LOOKS: u32 = 20;
 
 /// The stack size of the helper, in bytes. This size is enough to run a signal handler.
@@ -45,7 +47,8 @@ const HELPER_STACK: usize = 256 << 10;
 /// Runs the workers of this rank, one for each pool that takes the rank, until rank 0 ends the
 /// job. Then ends the process.
 pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
-    // If the call fails, the pauses are longer, which does no harm.
+    // If the call fails, the pauses between two looks for messages are longer, which does
+    // no harm.
     let _ = current_process::use_short_timer_slack();
     watch_panics();
     // The connection is leaked, because two threads use it until the process ends.
@@ -62,7 +65,7 @@ pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
     }
 }
 
-/// Runs the worker of one pool, and reports when the worker has left the pool.
+/// Runs the worker of one pool, and tells rank 0 when the worker has left the pool.
 ///
 /// The last message of a pool is `Exit`. A worker that leaves for another reason waits for
 /// this message too. Otherwise the rank would take a late message of this pool for a
@@ -120,7 +123,7 @@ fn task_thread(connection: &'static RankConnection, hello: &Hello, origin: Origi
 struct RankConnection {
     mpi: &'static Mpi,
     arrived: Mutex<Arrived>,
-    /// The answers that will be sent together with the next message.
+    /// The answers that this rank will send together with its next message.
     kept: Mutex<Vec<u8>>,
     progress: Mutex<TaskProgress>,
     changed: Condvar,
@@ -292,7 +295,8 @@ impl Remote for RankConnection {
         if let Some(request) = request {
             return Ok(request);
         }
-        // An answer may have been kept for the `Started` of a task that was recalled since.
+        // This thread may have kept an answer for the `Started` of the next task, and the
+        // parent may have taken that task back since.
         self.send_with_kept(&[]);
         Ok(self.wait_for_request())
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::process::wire::frame::Frame;
 
-/// The task thread's view of the connection.
+/// The connection as the *task thread*, which runs the tasks, sees it.
 pub(super) trait Remote: Sync {
     /// Sends the parts of one message.
     ///
@@ -13,8 +13,8 @@ pub(super) trait Remote: Sync {
     /// Returns the errors of the connection.
     fn send(&self, parts: &[&[u8]]) -> io::Result<()>;
 
-    /// Sends the parts of an answer. If the next task has arrived already, the answer may
-    /// be kept and sent together with the `Started` of that task.
+    /// Sends the parts of an answer. If the next task has arrived already, this method may
+    /// keep the answer, and the message `Started` of that task then takes it along.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ pub(super) trait Remote: Sync {
     ///
     /// # Errors
     ///
-    /// Returns the errors of the connection if a kept answer cannot be sent.
+    /// Returns the errors of the connection if this method cannot send a kept answer.
     fn next(&self) -> io::Result<Frame>;
 
     /// Records that the task thread begins a task.

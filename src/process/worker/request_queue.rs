@@ -18,10 +18,10 @@ impl RequestQueue {
         self.0.pop_front()
     }
 
-    /// Handles a message. Returns the reply to a `Ping`. A `Recall` removes its task from
-    /// the queue, and gets a reply only if the task thread has not taken the task before:
-    /// otherwise the task's `Started` is the reply. All other messages wait for the task
-    /// thread.
+    /// Handles a message. Returns the reply to a `Ping`. A `Recall`, by which the parent
+    /// asks for a task back, removes the task from the queue, and gets a reply only if the
+    /// task thread has not taken the task before: otherwise the task's `Started` is the
+    /// reply. All other messages wait for the task thread.
     pub(super) fn sort_in(&mut self, frame: Frame) -> Option<[u8; HEADER]> {
         match frame.kind {
             Kind::Ping => Some(bare(Kind::Pong, frame.task)),

@@ -24,11 +24,12 @@ pub(super) struct Requests {
     /// The parent, or `None` if a command or MPI has started this process.
     parent: Option<&'static Parent>,
     input: Input,
-    /// The bytes of the offer that the worker has taken last.
+    /// The bytes of the *offer* that the worker has taken last: a call that the parent
+    /// offers to all workers, in memory that they share (`transport/offers.rs`).
     call: Vec<u8>,
     pub(super) takes_offers: bool,
-    /// `true` between `Hold` and `Release`, when the parent may be about to kill this
-    /// process.
+    /// `true` between the messages `Hold` and `Release`. Meanwhile the parent may be about
+    /// to kill this process, so the worker takes no offer.
     pub(super) is_held: bool,
     /// The number of the CPU on which the last request was sent, plus one, or 0 if unknown.
     cpu: u32,
@@ -70,7 +71,8 @@ impl Requests {
                 self.cpu = bytes.cpu();
                 return Some(Received::of(frame, None));
             }
-            // While a message is incomplete, its rest is on its way.
+            // While a message is incomplete, its rest is on its way, so the worker checks
+            // several times for the rest before it sleeps.
             let is_inside = !bytes.is_between_frames();
             let spins = is_inside || is_elsewhere(self.cpu);
             let spare_buffer = bytes.spare_buffer().unwrap_or_else(end_at_error);

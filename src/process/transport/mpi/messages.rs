@@ -5,8 +5,8 @@
 //! message says that its sender is no worker any more. Then the stream is at its end, until
 //! another pool takes the rank.
 //!
-//! MPI reads the bytes of a send, and writes those of a receive, until the request is complete.
-//! So [`Messages`] owns these bytes until then.
+//! MPI reads the bytes of a send, and writes those of a receive, until the request (MPI's
+//! handle of the operation) is complete. So [`Messages`] owns these bytes until then.
 
 use std::collections::VecDeque;
 use std::ffi::c_int;
@@ -27,7 +27,8 @@ const TAG: c_int = 0;
 /// The largest number of bytes of one message, which MPI counts by an `int`.
 const LONGEST: usize = 1 << 20;
 
-/// The number of bytes to one rank that may wait until MPI has sent them.
+/// The number of bytes to one rank that MPI has not sent yet, from which on
+/// [`Mpi::send_now`] takes no more bytes.
 pub(in crate::process::transport) const MOST_UNSENT: usize = 4 << 20;
 
 /// The number of buffers that are kept for the next messages, and the largest capacity of each.
@@ -68,7 +69,7 @@ pub(super) struct Messages {
     pub(super) is_over: bool,
 }
 
-// SAFETY: a request is a handle for any thread of its process.
+// SAFETY: a request is a handle that any thread of its process may use.
 unsafe impl Send for Messages {}
 
 /// The two streams between this rank and another.
@@ -107,7 +108,7 @@ impl Mpi {
         }
     }
 
-    /// Sends as many bytes as there is room for, at least one.
+    /// Sends as many bytes as there is room for, and returns their number, which is not 0.
     ///
     /// # Errors
     ///
@@ -267,7 +268,8 @@ impl Messages {
         is_any
     }
 
-    /// Marks the messages that are complete, in each stream up to the first that is not.
+    /// Marks, in each stream, the messages that are complete, up to the first one that is
+    /// not.
     fn test_receives(&mut self) {
         for stream in &mut self.streams {
             if self.receiving == 0 {

@@ -1,11 +1,12 @@
 //! The driver of the fuzz target `offers`: a pool and four workers in one process, one step
 //! at a time, with tasks that overwrite statuses and their worker's own memory.
 //!
-//! The pool does what `parent/offers.rs` does, without the rest of the pool. The driver checks
-//! that each task begins at most once, that a task that was recalled never begins, that the
-//! bytes of a call are right, and that the pool forgets no task that has not begun. If tasks
-//! forge statuses, or what a worker has taken, the driver checks only that each step ends
-//! without a misuse of memory.
+//! The pool does what `parent/offers.rs` does, without the rest of the pool. The driver
+//! checks that each task begins at most once, that a task that was recalled never begins,
+//! that the bytes of a call are right, and that the pool forgets no task that has not
+//! begun. If tasks write valid statuses, or the number of another offer as the one that
+//! their worker has taken, the driver checks only that each step ends without a misuse of
+//! memory.
 
 mod workers;
 
@@ -22,10 +23,10 @@ const STEPS: usize = 600;
 /// The numbers of the workers in their pool.
 const WORKERS: [usize; 4] = [0, 1, 70_000, 65_533];
 
-/// The memories, which the runs of a thread share because they take long to map.
+/// The memories. All runs of a thread share them, because it takes long to map them.
 struct Mapped {
     calls: Part,
-    /// The calls as a worker maps them, which cannot write to them.
+    /// The calls as a worker maps them: memory that can only be read.
     calls_to_read: Part,
     statuses: Part,
     files: Arc<[OwnedFd; 2]>,
@@ -92,11 +93,13 @@ struct Driver {
     queue: VecDeque<usize>,
     /// The task of each offer.
     task_of: Vec<usize>,
-    /// The offers that the pool has not assigned, from the oldest on.
+    /// The offers that the pool has not assigned to a worker, from the oldest on.
     offered: Vec<u64>,
-    /// The assigned offers whose calls the workers have not copied as far as the pool knows.
+    /// The assigned offers whose calls the workers may not have copied yet: the pool has
+    /// read no message about that.
     unread: Vec<u64>,
-    /// `true` if tasks write statuses, and numbers of taken offers, that are valid.
+    /// `true` if tasks may overwrite a status, or the number of a taken offer, with a valid
+    /// one.
     forges: bool,
 }
 
@@ -166,7 +169,7 @@ impl Driver {
             let call: Vec<u8> = (0..length).map(|place| byte_at(task, place)).collect();
             let offer = match self.offers.offer(&call, oldest) {
                 Some(offer) => offer,
-                // Stands for the frame by which a pool makes the worker ask for the call.
+                // Stands for the message by which a pool makes the worker ask for the call.
                 None => self.offers.offer_in_slot(&call[..8.min(length)]),
             };
             assert_eq!(offer, self.task_of.len() as u64, "offers are numbered");
@@ -379,7 +382,8 @@ impl Driver {
         self.queue.is_empty() && self.offered.is_empty() && self.workers.iter().all(rests)
     }
 
-    /// Lets everything come to rest, and checks that no task was forgotten.
+    /// Makes steps until no step changes anything, and checks that the pool has forgotten
+    /// no task.
     fn finish(&mut self) {
         for _ in 0..self.tasks.len() * 2 + 20 {
             if self.is_at_rest() {

@@ -16,7 +16,7 @@ struct Wire {
     is_closed: bool,
 }
 
-/// A recall, which is answered by the thread that receives it.
+/// A recall. The thread that receives it also answers it.
 const RECALL: u32 = 100;
 
 /// The end of the connection.

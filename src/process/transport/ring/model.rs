@@ -1,7 +1,7 @@
 //! Models of a ring, for `loom` to run in every order that threads allow.
 //!
 //! A process of the model is a thread, and a process sleeps until its bell rings. The bell
-//! takes the place of the socket: a wake-up that comes before the sleep ends the sleep.
+//! takes the place of the socket: if it rings before the sleep, the sleep ends at once.
 
 use std::sync::Arc;
 

@@ -14,12 +14,12 @@ use crate::sync::{AtomicU64, Ordering};
 pub(in crate::process::transport) struct Receiver<W> {
     pub(super) next: Next<W>,
     /// The payload of the last record, if the caller's buffer was shorter, and the number
-    /// of its bytes that the caller has got.
+    /// of the payload's bytes that the caller has got.
     spilled: (Vec<u8>, usize),
 }
 
 /// The place of the record that a receiver reads next. A thread that waits for the record
-/// has a copy.
+/// has its own copy.
 #[derive(Clone, Debug)]
 pub(in crate::process::transport) struct Next<W> {
     pub(super) memory: Memory<W>,
@@ -27,7 +27,8 @@ pub(in crate::process::transport) struct Next<W> {
     pub(super) position: u64,
     /// The mask of the record.
     mask: u64,
-    /// `true` if the receiver has bytes of an earlier record that its caller has not got.
+    /// `true` if the receiver has bytes of an earlier record that its caller has not got
+    /// yet.
     has_spilled: bool,
 }
 
@@ -74,8 +75,9 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
     fn copy(&self, into: &mut [u8]) -> Result<(), Scribbled> {
         let memory = &self.memory;
         let mut checksum = Checksum::new(self.mask, into.len());
-        // ORDERING: the loads of payload and checksum follow the load of the mark in `length`,
-        // which acquires them. The store of `FREED` in `free` lets the sender overwrite them.
+        // ORDERING: the loads of payload and checksum follow the load of the mark in
+        // `length`. That load acquires payload and checksum. The store of `FREED` in `free`
+        // lets the sender overwrite the record.
         let pieces = memory.payload(self.position, into.len());
         let mut rest = into;
         for piece in pieces {

@@ -37,7 +37,7 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the receiver's position makes no sense.
+    /// Returns an error if `FREED`, which the receiver writes, holds an impossible number.
     pub(in crate::process::transport) fn send(
         &mut self,
         bytes: &[u8],
@@ -59,7 +59,7 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         Ok(sent)
     }
 
-    /// Returns the bell that wakes the ring's receiver.
+    /// Returns the [`Bell`] that wakes the ring's receiver.
     pub(in crate::process::transport) fn bell(&self) -> Bell<W> {
         Bell(self.memory.clone())
     }
@@ -70,7 +70,7 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
     ///
     /// # Errors
     ///
-    /// Returns an error if the receiver's position makes no sense.
+    /// Returns an error if `FREED`, which the receiver writes, holds an impossible number.
     pub(in crate::process::transport) fn may_sleep(&mut self) -> Result<bool, Scribbled> {
         let room = self.room_wanted();
         self.memory.set_flag(SENDER_SLEEPS, room.freed);
@@ -87,8 +87,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         }
     }
 
-    /// Returns the length of the next record if `length` bytes remain, or 0 if the ring has
-    /// no room.
+    /// Returns how many of the `length` remaining bytes the next record holds, or 0 if the
+    /// ring has too little room.
     fn fitting(&mut self, length: usize) -> Result<usize, Scribbled> {
         let wanted = min(length, LARGEST);
         if lines(wanted) > self.room() {
@@ -158,8 +158,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
 pub(in crate::process::transport) struct Bell<W>(Memory<W>);
 
 impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
-    /// Returns `true` if the receiver sleeps. Before the call, the caller has published what
-    /// the receiver looks for, and has then made a `SeqCst` fence.
+    /// Returns `true` if the receiver sleeps. Before the call, the caller must publish what
+    /// the receiver looks for, and then execute a `SeqCst` fence.
     pub(in crate::process::transport) fn is_asleep(&self) -> bool {
         // ORDERING: the caller's fence pairs with the fence in `set_flag`.
         self.0.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
@@ -171,13 +171,14 @@ impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
         self.0.wakes(RECEIVER_SLEEPS, ASLEEP..=ASLEEP)
     }
 
-    /// Like [`must_wake`](Self::must_wake), for a receiver that naps: the caller is idle.
+    /// Like [`must_wake`](Self::must_wake), but for a receiver that naps (sleeps for a
+    /// short time). Only a caller that is idle calls this method.
     pub(in crate::process::transport) fn must_wake_from_nap(&self) -> bool {
         self.0.wakes(RECEIVER_SLEEPS, NAPPING..=NAPPING)
     }
 }
 
-/// The room for which a sender waits. A thread that waits for the room has a copy.
+/// The room for which a sender waits. A thread that waits for the room has its own copy.
 #[derive(Clone, Debug)]
 pub(in crate::process::transport) struct Room<W> {
     memory: Memory<W>,

@@ -131,7 +131,8 @@ fn a_receiver_that_sleeps_is_woken_once_and_one_that_does_not_is_not() {
     assert_eq!(woken, 1);
 }
 
-/// The receiver once looked for such a payload behind the end of the memory, and panicked.
+/// The receiver once looked for the bytes of such a record behind the end of the memory,
+/// and panicked.
 #[test]
 fn a_mark_that_tells_of_more_bytes_than_the_ring_has_is_no_record() {
     let memory = memory(4);

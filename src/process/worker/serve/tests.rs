@@ -41,7 +41,8 @@ impl Drop for Spoken {
 }
 
 impl Spoken {
-    /// Starts a worker that begins in the hook, without sending `Hello` to the worker.
+    /// Starts a worker that begins before `main` (in the hook), without sending `Hello` to
+    /// it.
     fn silent() -> Self {
         Self::silent_by(EntryPoint::Hook)
     }
@@ -182,7 +183,7 @@ fn is_never_run() {
     panic!("this process should be a worker");
 }
 
-/// Calls `init` first, as `main` does in a program without the hook.
+/// Calls `init` first, as `main` does in a program in which no worker begins before `main`.
 #[test]
 fn begins_with_init() {
     crate::process::init();
@@ -306,8 +307,8 @@ fn a_worker_is_a_worker() {
 }
 
 /// Because of the number in the section's name, LLVM's linker puts the function `runs`
-/// behind the hook. GNU's linker puts `runs` in front of the hook, and then this test
-/// cannot fail.
+/// behind the hook, in which the worker begins. GNU's linker puts `runs` in front of the
+/// hook, and then this test cannot fail.
 #[test]
 fn what_runs_before_main_has_run_before_tasks() {
     use std::sync::atomic::{AtomicUsize, Ordering};

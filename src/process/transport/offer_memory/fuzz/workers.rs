@@ -42,7 +42,7 @@ pub(super) struct Worker {
 }
 
 impl Driver {
-    /// Lets workers go on in the middle of what the pool does.
+    /// Lets each worker make up to three steps between two steps of the pool.
     pub(super) fn work(&mut self, input: &mut Input<'_>) {
         let steps = input.byte();
         for worker in 0..self.workers.len() {
@@ -104,7 +104,8 @@ impl Driver {
         assert!(bytes.eq(call.iter().copied()), "the bytes of {number}");
     }
 
-    /// Lets a running task overwrite a status, or the word of its worker's own memory.
+    /// Lets a running task overwrite a status, or the word `TAKEN` of its worker's own
+    /// memory.
     pub(super) fn overwrite(&self, input: &mut Input<'_>) {
         let worker = &self.workers[input.index(WORKERS.len())];
         let place = input.byte();
@@ -134,7 +135,8 @@ impl Driver {
         };
         let word: &AtomicU64 = &self.statuses[(offer % SLOTS as u64) as usize];
         let before = word.swap(value, Ordering::Relaxed);
-        // All offers of this slot count, because a late worker believes an old status too.
+        // Undoes the change if the new status is valid for any offer of this slot, because
+        // a late worker believes the status of an old offer too.
         let slots = SLOTS as u64;
         let mut all = (offer % slots..=next + slots).step_by(SLOTS);
         if !self.forges && all.any(|n| self.offers.offers.status(n) != Status::Scribbled) {
