@@ -1,9 +1,10 @@
 //! [`PoolByHand`] and [`WorkerByHand`]: a pool and workers whose steps a test takes itself,
 //! one after the other, so that each race has a known order.
 //!
-//! The pool has no supervisor. The test makes the pool read messages, look at the offers,
-//! and handle the end of a worker. The process of a worker only sleeps: the test holds the
-//! worker's end of the transport. No call waits for a message.
+//! The pool has no supervisor thread (`supervisor.rs`). Instead, the test makes the pool
+//! read messages, look at the offers (`offers.rs`), and handle the end of a worker. The
+//! process of a worker only sleeps: the test itself sends and receives at the worker's end
+//! of the transport. No method of the two types waits for a message.
 
 use std::array;
 use std::io::ErrorKind;
@@ -32,7 +33,7 @@ use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Frame, Kind, bare};
 use crate::sys::channel::{self, Channel};
 
-/// The time that a test waits for the end of a task or of a process.
+/// The longest time for which a test waits for the end of a task or of a process.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A word with which a test overwrites shared memory, as a task may do by mistake.
@@ -67,12 +68,12 @@ pub(super) fn waiting_process() -> Process {
 /// A submitted task.
 pub(super) struct Task {
     future: TaskFuture<(), ()>,
-    /// The id by which the pool kills the task.
+    /// The id with which [`Pool::kill`] finds the task.
     pub(super) id: usize,
 }
 
 impl Task {
-    /// Returns the task's error, or `None` if it has a value.
+    /// Waits for the task's end. Returns its error, or `None` if the task has a value.
     pub(super) fn error(&self) -> Option<Error> {
         self.future.exception_timeout(LIMIT).expect("it ends")
     }
@@ -96,7 +97,7 @@ pub(super) struct PoolByHand {
 }
 
 impl PoolByHand {
-    /// Returns a pool with some idle workers.
+    /// Returns a pool and its `N` idle workers.
     pub(super) fn new<const N: usize>() -> (Self, [WorkerByHand; N]) {
         let pool = pool_without_threads(Transport::Shared, N);
         let (sender, events) = unbounded();
@@ -136,12 +137,12 @@ impl PoolByHand {
         OfferMemory::open(files, *key).unwrap()
     }
 
-    /// Submits a task. The first one has the number 1, and the first offer the number 0.
+    /// Submits a task. The tasks are numbered from 1, and their offers from 0.
     pub(super) fn submit(&self) -> Task {
         self.submit_call(0, None)
     }
 
-    /// Submits a task whose call has this number of bytes behind its header.
+    /// Submits a task whose encoded call has `bytes` bytes after its header.
     pub(super) fn submit_call(&self, bytes: usize, time_limit: Option<Duration>) -> Task {
         let settings = TaskSettings {
             time_limit,
@@ -171,7 +172,7 @@ impl PoolByHand {
         self.with(|state| self.pool.read_replies(state, worker.number));
     }
 
-    /// Makes the pool look at the statuses of its offers.
+    /// Makes the pool assign the tasks of the offers that workers have taken.
     pub(super) fn scan(&self) {
         self.with(|state| self.pool.assign_taken(state));
     }
@@ -186,7 +187,7 @@ impl PoolByHand {
         self.pool.worker_ended(&mut state, worker.number, end);
     }
 
-    /// Returns the numbers of the open offers and of their tasks.
+    /// Returns the number of each offer that no worker has taken, and of its task.
     pub(super) fn open(&self) -> Vec<(u64, u64)> {
         self.with(|state| {
             let offered = state.offered.as_ref().expect("it has offers");
@@ -197,13 +198,13 @@ impl PoolByHand {
         })
     }
 
-    /// Returns the number of the task that the pool has assigned to a worker.
+    /// Returns the number of the task that the pool has assigned to this worker.
     pub(super) fn task_of(&self, worker: &WorkerByHand) -> Option<u64> {
         let of = |handle: &WorkerHandle| Some(handle.in_flight()?.entry.number);
         self.with(|state| of(&state.workers[&worker.number]))
     }
 
-    /// Returns the reason why the pool kills a worker.
+    /// Returns the reason why the pool kills the worker, or `None` if it does not.
     pub(super) fn kill_reason(&self, worker: &WorkerByHand) -> Option<KillReason> {
         self.with(|state| state.workers[&worker.number].kill_reason.clone())
     }
@@ -212,14 +213,15 @@ impl PoolByHand {
         self.with(|state| state.idle.contains(&worker.number))
     }
 
-    /// Checks that the workers have run a task once, and that no task is left.
+    /// Checks that this task has succeeded, that it is the only one that the pool has
+    /// finished, and that no task is left.
     pub(super) fn assert_ran(&self, task: &Task) {
         assert_eq!(task.error().map(|error| error.to_string()), None);
         let counts = self.with(|state| (state.finished, state.running, state.count_waiting()));
         assert_eq!(counts, (1, 0, 0));
     }
 
-    /// Lets a worker run the oldest offer, and returns the number of its task.
+    /// Lets a worker take the oldest offer and run its task. Returns the task's number.
     pub(super) fn run_next(&self, worker: &mut WorkerByHand) -> u64 {
         let offer = worker.take().expect("an offer is open");
         let task = worker.task();
@@ -230,7 +232,7 @@ impl PoolByHand {
     }
 }
 
-/// Kills a process, and returns the way in which it has ended.
+/// Kills a process, waits for its end, and returns the way in which it has ended.
 fn wait_for_end(process: &Process) -> End {
     let since = Instant::now();
     process.kill().unwrap();
@@ -260,7 +262,8 @@ impl Drop for PoolByHand {
     }
 }
 
-/// The worker's side of the transport, with methods for the steps of `worker/serve.rs`.
+/// The worker's side of the transport. Its methods are the single steps of a real worker
+/// (`worker/serve.rs`).
 pub(super) struct WorkerByHand {
     pub(super) number: usize,
     sender: WorkerSender,
@@ -281,7 +284,7 @@ impl WorkerByHand {
         pool: &PoolByHand,
     ) -> Self {
         let socket = UnixStream::from(socket);
-        // Where a real worker would sleep, a receive then returns an error.
+        // If nothing has arrived, a receive returns an error. A real worker would sleep.
         socket.set_nonblocking(true).unwrap();
         let channel = Box::leak(Box::new(Channel::new(socket.into())));
         let rings = Rings::open(file, rings.key()).unwrap();
@@ -298,7 +301,7 @@ impl WorkerByHand {
         }
     }
 
-    /// Receives bytes or an offer, and returns `None` if the worker would sleep.
+    /// Receives bytes or an offer. Returns `None` if there is neither.
     fn receive(&mut self) -> Option<Received> {
         let into = self.messages.spare_buffer().unwrap();
         match self.receiver.receive(into, &mut self.call, true, false) {
@@ -308,8 +311,8 @@ impl WorkerByHand {
         }
     }
 
-    /// Takes the oldest open offer, records it, and returns its number. The worker has not
-    /// looked for messages again after the take, and has sent nothing.
+    /// Takes the oldest open offer, records it, and returns its number. Then the worker has
+    /// neither sent a message about it nor looked for the pool's messages again.
     pub(super) fn take(&mut self) -> Option<u64> {
         match self.receive()? {
             Received::Offer(offer) => Some(offer),
@@ -317,19 +320,19 @@ impl WorkerByHand {
         }
     }
 
-    /// Returns the number of the task of the offer that the worker has taken last.
+    /// Returns the number of the task that the worker has taken last.
     pub(super) fn task(&self) -> u64 {
         self.request().1
     }
 
-    /// Returns the kind and the task of the offer that the worker has taken last.
+    /// Returns the kind of the call that the worker has taken last, and the task's number.
     pub(super) fn request(&self) -> (Kind, u64) {
         let (header, _) = Frame::only(&self.call).unwrap();
         (header.kind, header.task)
     }
 
-    /// Begins the task of an offer that the worker has taken, or declines it, and returns
-    /// `true` in the first case.
+    /// Begins the task of an offer that the worker has taken, and returns `true`. Declines
+    /// it and returns `false` if the pool has revoked the offer or has sent a message.
     pub(super) fn begin(&mut self, offer: u64) -> bool {
         if !self.receiver.is_still_taken(offer) {
             self.say(Kind::Declined, offer);
@@ -340,7 +343,7 @@ impl WorkerByHand {
         true
     }
 
-    /// Begins a task whose message `Started` is lost.
+    /// Begins a task, but sends no `Started`, as if this message were lost.
     pub(super) fn begin_unsaid(&self, task: u64) {
         self.sender.begin(task);
     }
@@ -354,8 +357,8 @@ impl WorkerByHand {
         self.sender.send_all(bytes).unwrap();
     }
 
-    /// Returns the pool's next message to this worker, with the length of its payload, and
-    /// `None` if there is none. A message comes before any offer.
+    /// Returns the kind, the number and the payload's length of the pool's next message, or
+    /// `None` if there is none. Panics if there is no message, but an open offer.
     pub(super) fn message(&mut self) -> Option<(Kind, u64, usize)> {
         loop {
             if let Some(frame) = self.messages.next().unwrap() {
@@ -368,8 +371,8 @@ impl WorkerByHand {
         }
     }
 
-    /// Sets the worker's record of its last offer to the number of an offer plus one, or to
-    /// 0: the worker has taken no offer, or has not recorded it yet.
+    /// Sets the worker's record of the last offer that it has taken: the offer's number
+    /// plus one, or 0 if the worker has taken no offer, or has not recorded it yet.
     pub(super) fn record(&self, taken: u64) {
         self.rings.overwrite_taken(taken);
     }

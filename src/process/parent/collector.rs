@@ -2,20 +2,22 @@
 //!
 //! Each pool has one collector thread, which starts with the pool's first task. When a task
 //! ends, user code runs: the `Deserialize` of its value, its wakers, its callbacks, and the
-//! `Drop` of a value that no thread takes. The collector's thread and not the supervisor's
-//! thread runs this user code. While the collector runs user code, another task becomes
-//! done only if a thread waits for it or cancels it. If this user code waits for a task of
-//! the same pool without a time limit, the wait returns `WouldDeadlock`.
+//! `Drop` of a value that no thread takes. The collector runs this user code, so that the
+//! supervisor, the thread that reads the workers' messages, never waits for it. While the
+//! collector runs user code, another task becomes done only if a thread waits for it or
+//! cancels it. If this user code waits for a task of the same pool without a time limit,
+//! the wait returns `WouldDeadlock`.
 //!
-//! While a callback waits on the collector's thread, the collector handles no events.
-//! Otherwise the user code of unrelated tasks would run while the callback may hold locks.
+//! While a callback on the collector's thread waits, the collector handles no further
+//! events. Otherwise it would run the user code of unrelated tasks while the callback may
+//! hold locks.
 //!
 //! A thread that waits for a task with a small value decodes the value itself, if the task
-//! has no callback and no waker. The waiting thread thereby saves the wake-up of the
-//! collector, which takes a quarter of the time of a whole task. Decoding a small value of
-//! a plain type runs no user code at all. So the thread that reads such a value from the
-//! worker also ends the task, if the task has no callback and no waker, and if the
-//! collector has no work left.
+//! has no callback and no waker. This saves the wake-up of the collector, and so a quarter
+//! of the time of a whole task. Decoding a small value of a plain type, such as a number,
+//! runs no user code at all. So the thread that reads such a value from the worker also
+//! ends the task, if the task has no callback and no waker, and if the collector has no
+//! work left.
 
 use std::sync::Arc;
 
@@ -39,7 +41,7 @@ pub(super) fn stack() -> usize {
     serve::stack().saturating_mul(4)
 }
 
-/// Handles events until the supervisor has ended.
+/// Handles events until the supervisor has closed the channel at its end.
 pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
     mark_collector_of(pool.id());
     pool.lock().collector_thread = Some(thread_id());

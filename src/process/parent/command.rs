@@ -2,16 +2,18 @@
 //! worker that the command starts.
 //!
 //! The command gets one end of a socket pair as its standard input and as its standard
-//! output. Its error output is a pipe (`error_output.rs`). It runs in a process group of
-//! its own, so that Ctrl-C in a terminal reaches this process alone, which decides what
-//! happens to its workers. The pool kills the command alone and not its process group:
-//! `srun` has a child that ends the worker after `srun` has ended.
+//! output. Its error output is a pipe (`error_output.rs`). The command runs in a process
+//! group of its own, so that Ctrl-C in a terminal reaches this process alone, which decides
+//! what happens to its workers. If the pool kills the command, it does not kill the rest of
+//! this group: `srun`, for example, has a child process that must live on, because it ends
+//! the worker after `srun` has ended.
 //!
 //! If this process is killed, the command reads end-of-file, passes it on, and ends after
 //! its worker has ended. While the network is down, a command such as `ssh` would wait long
-//! for the worker's end. So the kernel terminates a command that goes through a login shell
-//! when this process ends. The kernel does not terminate other commands: `bwrap` would
-//! leave a process behind if it is still starting.
+//! for the worker's end. So if a shell reads the words that follow the command, as with
+//! `ssh`, [`start`] asks the kernel to terminate the command when this process ends.
+//! [`start`] does not ask for this with other commands: `bwrap`, for example, leaves a
+//! process behind if it is terminated during its own start.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -32,11 +34,12 @@ use crate::sys::child::terminate_with_parent;
 use crate::sys::shortage::Shortage;
 
 /// Runs the command of a launcher. If `staged` is set, the command first copies this
-/// program file to the other side.
+/// program's file to the host or container of the worker.
 ///
 /// # Errors
 ///
-/// Returns an error if the first word names no program, or if the system lacks a resource.
+/// Returns an error if the launcher's first word is no program, or the system lacks a
+/// resource.
 pub(super) fn start(
     launcher: &Launcher,
     staged: Option<&StagedProgram>,
@@ -73,7 +76,7 @@ pub(super) fn start(
     }
 }
 
-/// Returns the words that follow those of the command: they start this program as a worker.
+/// Returns the words that start this program as a worker. They follow the command's own.
 fn words_of_program(
     launcher: &Launcher,
     staged: Option<&StagedProgram>,
@@ -90,12 +93,12 @@ fn words_of_program(
     })
 }
 
-/// Returns the path of this program. A path that the user has set does not come here: the
-/// builder has checked it.
+/// Returns the path of this program, for a launcher without a path set by the user. The
+/// builder has checked a path that the user has set.
 fn own_program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
     let bytes = path.as_os_str().as_bytes();
-    // The kernel adds this text to the path of a program whose file was removed.
+    // The kernel adds ` (deleted)` to the path of a program whose file was removed.
     let (kind, what, advice) = if bytes.ends_with(b" (deleted)") && !path.exists() {
         (
             io::ErrorKind::NotFound,

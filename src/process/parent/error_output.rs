@@ -1,14 +1,14 @@
 //! [`ErrorOutput`]: the error output of a command that has started a worker.
 //!
 //! A thread copies the lines of the command to the error output of this process, where a
-//! user expects the output of tasks. The last lines are kept for the error that says why a
-//! worker has ended: for example, `ssh` reports an unknown host in these lines.
+//! user expects the output of tasks. The [`ErrorOutput`] keeps the last lines for the error
+//! that says why a worker has ended: `ssh`, for example, reports an unknown host there.
 //!
 //! The thread reads the pipe under a lock and without waiting. So at the end of the command
-//! the supervisor can itself read the bytes that the thread has not read yet. The thread
-//! then copies these bytes too. The thread ends at the end-of-file. A process that the
-//! command left behind may keep the pipe open, so the thread also ends when the
-//! [`ErrorOutput`] is dropped, after it has copied the bytes that are there.
+//! the pool's supervisor thread can itself read the bytes that this thread has not read
+//! yet. This thread then copies these bytes too. It ends at the end-of-file. A process that
+//! the command left behind may keep the pipe open, so the thread also ends when the pool
+//! drops the [`ErrorOutput`], after it has copied the bytes that are there.
 
 use std::io::{self, Read};
 use std::process::ChildStderr;
@@ -92,7 +92,7 @@ impl ErrorOutput {
         last_lines(&String::from_utf8_lossy(&output.last))
     }
 
-    /// Lets the thread copy the bytes that are there, and end. Returns the thread: the pool
+    /// Makes the thread copy the remaining bytes and then end. Returns the thread: the pool
     /// has to wait for it, because the end of the program would end the thread too early.
     pub(super) fn end(mut self) -> Option<JoinHandle<()>> {
         self.thread.take()
@@ -120,13 +120,13 @@ impl Shared {
             PollFd::new(watched, PollFlags::IN),
             PollFd::new(&self.ended, PollFlags::IN),
         ];
-        // An error is ignored: a signal has interrupted `poll`. The read does not wait.
+        // An error, for example after a signal, is ignored: the read below does not wait.
         let _ = poll(&mut polled, None);
         let is_ended = !polled[1].revents().is_empty();
         let mut output = self.output.lock();
         output.read();
         let (lines, is_at_end) = (output.take_lines(is_ended), output.is_at_end || is_ended);
-        // The lock is free while the bytes are written, which may take long.
+        // This thread unlocks before it writes the bytes, because a write may take long.
         drop(output);
         write_to_stderr(&lines);
         is_at_end
@@ -181,7 +181,8 @@ impl Output {
         }
     }
 
-    /// Takes the bytes that are to be copied now: whole lines, and all bytes at the end.
+    /// Takes the bytes to copy now: whole lines, or all bytes if no more will follow or if
+    /// there are more than [`LONGEST_LINE`].
     fn take_lines(&mut self, is_ended: bool) -> Vec<u8> {
         let takes_all = is_ended || self.is_at_end || self.to_copy.len() > LONGEST_LINE;
         let newline = self.to_copy.iter().rposition(|byte| *byte == b'\n');

@@ -1,16 +1,16 @@
-//! [`Launched`]: the part of a worker's state that only a launched worker has: one that a
-//! launcher's command has started.
+//! [`Launched`]: the part of a worker's state that exists only for a *launched* worker,
+//! which a launcher's command or MPI has started.
 //!
 //! # The connection
 //!
 //! The connection may fail without a sign: a cable is pulled out, a host loses its power.
-//! So the pool sends each launched worker five `Ping`s per silence limit, and the worker
-//! answers each at once, also while a task runs. A `Ping` is left out only while other
-//! bytes wait to be sent. If the pool has received nothing for the whole limit, the
-//! connection is lost. Bytes that the command has accepted also count as a sign of life,
-//! because a `Ping` behind a long call arrives late. The limit counts checks and not only
-//! the time ([`Progress`]): if this process was stopped for a while, the worker still has
-//! its remaining checks.
+//! So each launcher has a *silence limit*, in which the pool sends each of its workers five
+//! `Ping`s. The worker answers each at once, also while a task runs. The pool leaves a
+//! `Ping` out only while other bytes wait to be sent. If the pool has received nothing for
+//! the whole limit, it takes the connection for lost, and kills the command. Bytes that the
+//! command has accepted from the pool also count as a sign of life, because a `Ping` behind
+//! a long call arrives late. The limit counts checks and not only the time ([`Progress`]):
+//! if this process was stopped for a while, the worker still has its remaining checks.
 //!
 //! The worker ends itself if the pool is silent for as long (`worker/connection.rs`).
 //!
@@ -18,24 +18,24 @@
 //!
 //! A command that relays the bytes, such as `ssh`, may end before it has passed on all
 //! messages of its worker. Then the pool does not know if a task that it has sent through
-//! the command has begun. It never begins such a task again unless the task has retries. If
-//! the worker itself holds the other end of the pool's socket (`is_direct`), as behind
-//! `nice`, no message can be lost.
+//! the command has begun. It sends such a task to no other worker, unless the task has
+//! retries. If the worker itself holds the other end of the pool's socket (`is_direct`), as
+//! behind `nice`, no message can be lost.
 //!
 //! # The depth
 //!
 //! A worker on a distant host has several tasks at once (`sent_ahead.rs`), so that it need
-//! not wait for its next task. The number of these tasks, the *depth*, is set for the
-//! launcher, or follows from two measured times: the time of a *trip*, in which a message
-//! and its answer travel, and the mean time of a task. The depth is then one more than the
-//! number of tasks that the worker can run during a trip. Tasks that take long compared to
-//! a trip are sent one at a time, as by any other transport.
+//! not wait for its next task. The user may set the number of these tasks, the *depth*, for
+//! the launcher. Otherwise the depth follows from two measured times: the time of a *trip*,
+//! in which a message and its answer travel, and the mean time of a task. It is then one
+//! more than the number of tasks that the worker can run during a trip. If tasks take long
+//! compared to a trip, the pool sends them one at a time, as to any other worker.
 //!
 //! # The stages of a start
 //!
 //! | stage | ends with | if it fails, the error says |
 //! |---|---|---|
-//! | connect | the greeting, or the request for the program | the end of the command, and its last lines |
+//! | connect | the greeting (`greeting.rs`), or the request for the program | the end of the command, and its last lines |
 //! | copy, if the program was requested (`staging.rs`) | the greeting | the same |
 //! | begin | `Ready` | the worker's reason, or the end of the command |
 //! | initialize | `Initialized` | as for any worker |
@@ -50,13 +50,14 @@ use crate::process::launcher::Launcher;
 pub(super) struct Launched {
     /// The index of the launcher.
     pub(super) launcher: usize,
-    /// The error output of the command. A rank of an MPI job has no command.
+    /// The error output of the command. `None` for a rank of an MPI job, which has none.
     pub(super) errors: Option<ErrorOutput>,
-    /// The pid of the worker on its host, and the host's name: 0 and empty before `Ready`.
+    /// The pid of the worker on its host, and the host's name. They are 0 and empty until
+    /// the worker has sent `Ready`.
     pub(super) pid: u32,
     pub(super) host: String,
     pub(super) stage: StartStage,
-    /// `true` if the pool has closed the connection before the program was started.
+    /// `true` if the pool has closed the connection before the command started the program.
     pub(super) is_hung_up: bool,
     pub(super) start_limit: Duration,
     silence_limit: Duration,
@@ -65,29 +66,30 @@ pub(super) struct Launched {
     /// `true` if no other process relays the bytes, or if MPI does, which loses none.
     pub(super) is_direct: bool,
     pub(super) trips: Trips,
-    /// The number of tasks that the worker has at once, if it is set for the launcher.
+    /// The number of tasks that the worker has at once, if the user has set it.
     in_flight: Option<usize>,
     /// The mean time of the last tasks, or `None` before the first has ended.
     task_time: Option<Duration>,
 }
 
-/// The number of pings in the silence limit.
+/// The number of `Ping`s that the pool sends within the silence limit.
 const PINGS: u32 = 5;
 
 /// The largest number of tasks that a worker has at once if the launcher sets none.
 const MOST_IN_FLIGHT: usize = 16;
 
-/// If a task takes longer than this many trips, a trip is too short to send tasks ahead.
+/// If a task takes longer than this many trips, the pool sends no tasks ahead: the worker
+/// then waits for its next task only for a small part of the time.
 const WORTH: u128 = 8;
 
-/// A new time changes a mean by the difference divided by this number.
+/// A new time moves a mean by the difference between the two, divided by this number.
 const WEIGHT: u32 = 8;
 
 fn mean(before: Option<Duration>, now: Duration) -> Duration {
     before.map_or(now, |before| (before * (WEIGHT - 1) + now) / WEIGHT)
 }
 
-/// The trips of `Ping` and `Pong`, of which at most one is measured at a time.
+/// The measured trips, from a `Ping` to its `Pong`. At most one is measured at a time.
 #[derive(Debug, Default)]
 pub(super) struct Trips {
     number: u64,
@@ -169,7 +171,7 @@ impl Launched {
         self.silence = Progress::within(self.silence_limit, now);
     }
 
-    /// Returns the time limit for a step of the worker that begins now. It includes the
+    /// Returns the time limit for a step that the worker begins now. It includes the
     /// silence limit, because the connection may be down for that long.
     pub(super) fn progress_from(&self, now: Instant) -> Progress {
         Progress::within(progress::LIMIT.saturating_add(self.silence_limit), now)
@@ -180,7 +182,7 @@ impl Launched {
         self.silence.next_check().min(self.next_ping)
     }
 
-    /// Checks the connection. Silence is an error only once the worker is ready.
+    /// Checks the connection. Silence is an error only after the worker has sent `Ready`.
     pub(super) fn check(&mut self, now: Instant, is_ready: bool) -> Silence {
         if self.silence.is_given_up_if(now, is_ready) {
             return Silence::Lost;

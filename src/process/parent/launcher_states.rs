@@ -1,8 +1,10 @@
-//! [`LauncherStates`]: the launchers of a pool that may start the next worker.
+//! [`LauncherStates`]: the states of a pool's launchers, by which the pool chooses the
+//! launcher of the next worker.
 //!
-//! A launcher is in one of three states:
+//! A launcher is a command that starts workers elsewhere ([`Launcher`]). It is in one of
+//! three states:
 //!
-//! | state | starts | after a failed start | when a worker begins its first task |
+//! | state | may start a worker | after a failed start | when a worker begins its first task |
 //! |---|---|---|---|
 //! | untried: no worker ever began a task | at once, then after a pause | left out after `FIRST_STARTS` failures in a row | becomes proven |
 //! | proven | at once, then after a pause | left out after at least `FIRST_STARTS` failures in a row, over at least the time `PATIENCE` | stays proven, and earlier failures do not count any more |
@@ -13,13 +15,13 @@
 //! settings, so the pool gives it up soon. A proven launcher is likely to work again after
 //! a while: a network that is down comes back.
 //!
-//! A start has failed if its worker ends before it was idle or has begun a task. Earlier
+//! A start has failed if the worker ends before it was idle or had begun a task. Earlier
 //! failures do not count any more if the last of them is longer ago than `PATIENCE`.
 //!
-//! A launcher is not left out while one of its workers is ready: the start of a further
-//! worker may fail only because the other side allows no more workers. If a worker says
-//! that it cannot begin, for example because it is another build of the program, the pool
-//! leaves its launcher out at once.
+//! The pool does not leave a launcher out because of failed starts while one of its workers
+//! is ready: they may have failed only because the other side allows no more workers. But
+//! the pool leaves a launcher out at once if its command cannot be run here, or if a worker
+//! says that it cannot begin, for example because it is another build of the program.
 //!
 //! A launcher that copies the program starts its first worker alone. The other workers
 //! follow when the first one is ready, and find the copy.
@@ -51,10 +53,10 @@ pub(super) struct LauncherState {
     workers: usize,
     /// The number of workers that were started and have not ended.
     living: usize,
-    /// The number of living workers that have been ready.
+    /// The number of living workers that have sent `Ready`.
     ready: usize,
     is_proven: bool,
-    /// `true` if the launcher copies the program, and no worker has been ready.
+    /// `true` if the launcher copies the program, and no worker has sent `Ready` yet.
     starts_alone: bool,
     /// The number of failed starts in a row, and the times of the first and the last one.
     pub(super) failures: u32,
@@ -153,8 +155,8 @@ impl LauncherStates {
         state.not_before = None;
     }
 
-    /// Counts a worker that has ended, and that was ready if `was_ready` is set. `failure` is
-    /// the reason why it could not begin a task, or `None` if it could.
+    /// Counts a worker that has ended. `was_ready` says if it had sent `Ready`. `failure`
+    /// is the reason why its start failed, or `None` if the start did not fail.
     pub(super) fn ended(
         &mut self,
         index: usize,
@@ -181,12 +183,14 @@ impl LauncherStates {
         }
     }
 
-    /// Leaves the launcher out, for the reason `why`.
+    /// Leaves the launcher out, for the reason `why`: the pool starts no more workers by
+    /// it.
     pub(super) fn leave_out(&mut self, index: usize, why: &str) {
         self.0[index].left_out.get_or_insert_with(|| why.to_owned());
     }
 
-    /// Returns the reasons why all launchers are left out, or `None` if one of them is not.
+    /// Returns the reasons why all launchers are left out. Returns `None` if one of them is
+    /// not, or if there are no launchers.
     pub(super) fn why_none_is_left(&self) -> Option<String> {
         let reasons = self.0.iter().map(|state| {
             let why = state.left_out.as_deref()?;

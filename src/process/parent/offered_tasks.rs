@@ -1,5 +1,6 @@
-//! [`OfferedTasks`]: the tasks that lie in the memory of a pool's offers, and that are not
-//! assigned to a worker yet. `offers.rs` says what the pool does with them.
+//! [`OfferedTasks`]: the tasks that lie in the memory of a pool's offers, and that the pool
+//! has not assigned to a worker yet. An offer is the call of a task in shared memory, from
+//! which any worker may take it. `offers.rs` says what the pool does with the offers.
 
 use std::collections::VecDeque;
 
@@ -11,10 +12,10 @@ use crate::process::wire::frame::{Kind, bare};
 /// The offered tasks of a pool, with the memory of the offers.
 pub(super) struct OfferedTasks {
     pub(super) offers: PoolOffers,
-    /// The tasks in the order of their offers, except those that were assigned to workers.
+    /// The tasks in the order of their offers, except those that the pool has assigned.
     pub(super) tasks: VecDeque<Offer>,
-    /// The numbers of the offers that the pool has assigned because of their statuses.
-    /// Their workers have sent no message about them yet, and may still read the calls.
+    /// The offers that the pool has assigned to workers before any message of the workers
+    /// about them. The workers may still copy the calls, so the slots stay in use.
     unread: Vec<u64>,
 }
 
@@ -41,7 +42,7 @@ impl OfferedTasks {
         self.offers.has_room(self.oldest())
     }
 
-    /// Returns `true` if a slot is free.
+    /// Returns `true` if a *slot*, which is the memory for one offer, is free.
     pub(super) fn has_slot(&self) -> bool {
         self.offers.has_slot(self.oldest())
     }
@@ -57,7 +58,7 @@ impl OfferedTasks {
         self.unread.push(offer);
     }
 
-    /// Returns `true` if the slot of an offer is kept for its worker.
+    /// Returns `true` if the slot of an offer is still kept ([`keep`](Self::keep)).
     pub(super) fn keeps(&self, offer: u64) -> bool {
         self.unread.contains(&offer)
     }
@@ -77,8 +78,9 @@ impl OfferedTasks {
         self.tasks.push_back(Offer { number, task });
     }
 
-    /// Returns `true` if the worker may say that it begins the task with this number: the
-    /// worker has taken the task's offer, or the offer's status was overwritten.
+    /// Returns `true` if a message of this worker that it has taken the task with this
+    /// number can be true: the status of the task's offer names the worker, or was
+    /// overwritten.
     pub(super) fn may_begin(&self, task: u64, worker: usize) -> bool {
         let mut offers = self.tasks.iter();
         let offer = offers.find(|offer| offer.task.entry.number == task);
@@ -89,11 +91,12 @@ impl OfferedTasks {
     }
 
     /// Returns the number of offers that no worker has taken, but at most `most`. The
-    /// workers take the oldest offers first, so the newest are counted.
+    /// workers take the oldest offers first, so this method counts from the newest.
     pub(super) fn count_open(&self, most: usize) -> usize {
         let newest = self.tasks.iter().rev().take(most);
         let may_be_taken = |offer: &&Offer| {
-            // An overwritten status counts too: the worker that finds it wakes the pool.
+            // An overwritten status counts too: the pool then wakes a worker for the offer,
+            // and this worker finds the status and wakes the supervisor.
             self.offers.is_open(offer.number) || self.offers.is_scribbled(offer.number)
         };
         newest.take_while(may_be_taken).count()
@@ -132,8 +135,8 @@ impl OfferedTasks {
         removed
     }
 
-    /// Removes the oldest task whose offer was taken by a worker that has ended. `taken` is
-    /// the worker's own record of its last offer (`WorkerHandle::taken`).
+    /// Removes the oldest task that `worker`, which has ended, had taken. `taken` is the
+    /// worker's own record of the last offer that it had taken (`WorkerHandle::taken`).
     pub(super) fn remove_taken_by(&mut self, worker: usize, taken: u64) -> Option<InFlight> {
         self.remove(|offers, Offer { number, .. }| {
             let is_last = taken == number + 1 && offers.is_scribbled(*number);

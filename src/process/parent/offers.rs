@@ -8,15 +8,16 @@
 //! worker takes an offer, the pool can *recall* it, for instance to cancel the task.
 //!
 //! The pool learns which worker has taken an offer from this worker's next message, or
-//! earlier, from the offer's status. It then *assigns* the task to the worker: the task is
-//! in flight to this worker, as if the pool had sent it. Until then the task counts as
-//! queued, and the worker as idle.
+//! earlier, from the offer's *status*, a word in the memory that the worker sets when it
+//! takes the offer. It then *assigns* the task to the worker: the task is in flight to this
+//! worker, as if the pool had sent it. Until then the task counts as queued, and the worker
+//! as idle.
 //!
 //! | the worker that has taken an offer | sends |
 //! |---|---|
 //! | begins the task | `Started` |
 //! | asks for a call that is too long for an offer, and begins when the call has arrived | `Fetch` |
-//! | finds that the pool has revoked the offer, or has sent a message, which may be `Hold` | `Declined` |
+//! | finds that the pool has revoked the offer, because its status was overwritten, or has sent a message meanwhile, which may be `Hold` (take no offers) | `Declined` |
 //!
 //! Without shared memory, and in a pool with `max_tasks_per_child`, nothing is offered. The
 //! pool then sends each task to a worker that it knows to be idle.
@@ -32,16 +33,19 @@ use crate::completion::PoolId;
 use crate::error::Error;
 use crate::process::transport::{PoolOffers, SCRIBBLED};
 
-/// The largest number of times in a row that the pool, in a burst, wakes no worker.
+/// The largest number of times in a row that the pool wakes no worker in a *burst*: while
+/// one thread submits many tasks in a row (`polling.rs`).
 const HELD_BACK: usize = 64;
 
-/// Returns `true` if the worker has no task as far as the pool knows. A starting worker may
-/// have taken one, because its `Ready` may have been destroyed.
+/// Returns `true` if the worker has no task as far as the pool knows, so it may have taken
+/// an offer. So may a worker that is starting as far as the pool knows, because its message
+/// `Ready` may have been destroyed.
 fn may_have_taken(handle: &WorkerHandle) -> bool {
     matches!(handle.activity, WorkerState::Idle | WorkerState::Starting)
 }
 
-/// Makes a claimed task pending again, if no worker has it or its worker gives it back.
+/// Makes a task that was offered or sent pending again, if no worker has it or its worker
+/// gives it back.
 pub(super) fn recall(pool: PoolId, task: usize) -> bool {
     super::find(pool).is_some_and(|pool| pool.recall(task))
 }
@@ -61,8 +65,8 @@ impl PoolState {
         }
     }
 
-    /// Frees the slot of the offer from which a worker has its task, because the worker has
-    /// copied the call or has ended.
+    /// Frees the slot (the memory) of the offer from which a worker has its task, because
+    /// the worker has copied the call or has ended.
     pub(super) fn free_slot(&mut self, number: usize) {
         let handle = self.workers.get(&number);
         let offer = handle.and_then(|handle| handle.in_flight()?.offer);
@@ -103,8 +107,8 @@ impl Pool {
         Self::wake_for_offers(state);
     }
 
-    /// Offers the next tasks if the pool has assigned all offered tasks. The space that
-    /// their calls have used is free only now.
+    /// Offers the next tasks if the pool has assigned all offered tasks. Their calls may
+    /// have used all the memory for offers, which is free again only now.
     pub(super) fn offer_if_none(&self, state: &mut PoolState) {
         let offered = state.offered.as_ref();
         if state.queued > 0 && offered.is_some_and(|offered| offered.len() == 0) {
@@ -112,9 +116,10 @@ impl Pool {
         }
     }
 
-    /// Wakes idle workers if there are more open offers than idle workers that are awake.
-    /// An idle worker that is awake looks for an offer before it sleeps, unless its process
-    /// is stopped. So a worker that is late to take an offer does not count as awake.
+    /// Wakes idle workers if there are more open offers (offers that no worker has taken)
+    /// than idle workers that are awake. An idle worker that is awake looks for an offer
+    /// before it sleeps, unless its process is stopped. So a worker that is late to take an
+    /// offer does not count as awake.
     ///
     /// A worker that counts as idle may have taken an offer and not said so yet. As soon as
     /// the pool knows that, it calls this function again.
@@ -123,7 +128,8 @@ impl Pool {
     /// wake-up of a second one takes longer than several tasks. So while one worker is
     /// awake or busy, the pool wakes a further worker only once for many offers. If the
     /// first worker is busy with a long task, the offers do not wait for it: the
-    /// supervisor's nap is soon over, and then the pool wakes a worker for each offer.
+    /// supervisor's nap (a short sleep, `supervisor.rs`) is soon over, and then the pool
+    /// wakes a worker for each offer.
     fn wake_for_offers(state: &mut PoolState) {
         let idle = &state.idle;
         let workers = &mut state.workers;
@@ -156,13 +162,14 @@ impl Pool {
     /// so it does not go back into the queue. Returns `false` if a worker keeps it.
     fn recall(&self, task: usize) -> bool {
         let mut state = self.lock();
-        // The future of a task that waits for a retry already shows it as running.
+        // The future of a task that waits for a retry shows the task as running, so the
+        // pool must not make it pending again.
         let is_it = |entry: &QueuedTask| entry.task.id() == task && !entry.has_begun;
         let Some(mut recalled) = Self::take_back(&mut state, is_it) else {
             return self.recall_sent(&mut state, task);
         };
         recalled.entry.task.release();
-        // The cancel calls `on_withdrawn`, which subtracts the task again.
+        // The caller's cancel calls `on_withdrawn`, which subtracts the task from `queued`.
         state.queued += 1;
         state.send_event(Event::Stale(recalled.entry));
         self.dispatch(&mut state);
@@ -188,8 +195,9 @@ impl Pool {
         state.free_slot(number);
     }
 
-    /// Assigns the task of an offer to the worker that has taken it. Returns `false` if the
-    /// worker has a task already. The slot stays in use while the worker may copy the call.
+    /// Assigns the task of an offer to the worker that has taken it, before the pool has
+    /// read a message about it. Returns `false` if the worker has a task already. The slot
+    /// stays in use, because the worker may still copy the call.
     fn assign_unread(&self, state: &mut PoolState, number: usize, offer: u64) -> bool {
         let is_it = |other: &Offer| other.number == offer;
         let is_assigned = self.assign_if(state, number, Instant::now(), is_it);
@@ -222,8 +230,8 @@ impl Pool {
         true
     }
 
-    /// Assigns the tasks of taken offers to the workers that have taken them, unless these
-    /// have a task already. Revokes the offers whose statuses were overwritten.
+    /// Assigns the tasks of taken offers to the workers that have taken them, except to a
+    /// worker that has a task already. Revokes the offers whose statuses were overwritten.
     pub(super) fn assign_taken(&self, state: &mut PoolState) {
         let Some(offered) = &state.offered else {
             return;
@@ -251,22 +259,22 @@ impl Pool {
         }
         let has_limit = |handle: &&mut WorkerHandle| handle.take_limit.is_some();
         for handle in state.workers.values_mut().filter(has_limit) {
-            // A worker that sleeps again has looked for an offer and has found none.
+            // The limit is met: a worker that sleeps again has found no offer.
             if handle.is_asleep() {
                 handle.take_limit = None;
             }
         }
     }
 
-    /// Revokes offers whose statuses were overwritten. `transport/offers.rs` says why each
-    /// task still runs only once.
+    /// Takes back the offers whose statuses were overwritten, unless a worker has taken
+    /// them. `transport/offers.rs` says why each task still runs only once.
     fn revoke(&self, state: &mut PoolState, scribbled: &[u64]) {
         let taken = Self::mark_as_revoked(state, scribbled);
         self.settle_revoked(state, scribbled, &taken);
     }
 
-    /// Marks offers as revoked. Then returns the number of each worker, with the worker's
-    /// record of the last offer that it has taken.
+    /// Marks offers as revoked: a worker that finds the mark does not begin the task. Then
+    /// returns each worker's number and its record of the last offer that it has taken.
     pub(super) fn mark_as_revoked(state: &PoolState, scribbled: &[u64]) -> Vec<(usize, u64)> {
         if let Some(offered) = &state.offered {
             scribbled
@@ -279,16 +287,16 @@ impl Pool {
             .collect()
     }
 
-    /// Assigns the tasks of revoked offers to the workers that have taken them, and puts the
-    /// others back into the queue.
+    /// Assigns the tasks of revoked offers to the workers that have taken them. Puts the
+    /// tasks that no worker has taken back into the queue.
     pub(super) fn settle_revoked(
         &self,
         state: &mut PoolState,
         scribbled: &[u64],
         taken: &[(usize, u64)],
     ) {
-        // A worker that has recorded a later offer has sent a message about these tasks
-        // before. So the pool reads the messages first.
+        // A worker that took one of these offers, and has recorded a later one, has sent a
+        // message about the first before. So the pool reads the messages first.
         for (number, _) in taken {
             self.read_replies(state, *number);
         }
@@ -323,8 +331,9 @@ impl Pool {
             };
             let is_assigned = self.assign_unread(state, number, *offer);
             if let Some(handle) = state.workers.get_mut(&number).filter(|_| !is_assigned) {
-                // The worker has taken this offer after it had ended its earlier task, and
-                // its message about that end is lost. The offer waits for the worker's end.
+                // To the pool the worker still has an earlier task. So its answer to that
+                // task is lost: the worker took this offer after it. The offer stays in the
+                // list until the pool handles the worker's end.
                 handle.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
             }
         }
@@ -339,8 +348,8 @@ impl Pool {
     }
 
     /// Resets an idle worker's record of its last offer if an earlier task has overwritten
-    /// the record. Otherwise the pool would suspect this worker when a later task of
-    /// another worker overwrites the status of an offer.
+    /// the record. Otherwise the pool might kill this worker as a suspect (`kill_suspects`)
+    /// when a later task of another worker overwrites the status of an offer.
     pub(super) fn mend_taken(state: &PoolState, number: usize) {
         let offered = state
             .offered
@@ -354,11 +363,10 @@ impl Pool {
         }
     }
 
-    /// Kills each worker that has no task as far as the pool knows, whose record was
-    /// overwritten, and that may have begun a task without a message about it. Returns the
-    /// numbers of these workers. One of them may run a task whose offer's status was
-    /// overwritten: the oldest such task that no other worker has taken. The pool cannot
-    /// know which one, so all of them have to end.
+    /// Kills each worker that has no task as far as the pool knows, whose record of its
+    /// last offer was overwritten, and that may have begun a task without a message about
+    /// it. Returns the numbers of these workers. Each of them may run a task whose offer's
+    /// status was overwritten. The pool cannot know which of them does, so it kills all.
     fn kill_suspects(state: &mut PoolState) -> Vec<usize> {
         let Some(offered) = &state.offered else {
             return Vec::new();
@@ -378,10 +386,10 @@ impl Pool {
         suspects
     }
 
-    /// Keeps a worker from taking a further offer, because the pool is about to kill it for
-    /// its task, and reads the worker's messages. Then returns the result of the closure,
-    /// which says if the reason for the kill still holds: the worker may have ended the
-    /// task. If it is `false`, the worker may take offers again.
+    /// Keeps a worker that the pool is about to kill for its current task from taking a
+    /// further offer, and reads the worker's messages. Then returns the result of the
+    /// closure, which says if the reason for the kill still holds: the worker may have
+    /// ended the task. If the result is `false`, lets the worker take offers again.
     ///
     /// The worker takes no offer while a message to it is unread, and looks for messages
     /// once more after it has taken an offer (`worker_end.rs`).
@@ -408,7 +416,7 @@ impl Pool {
         is_it
     }
 
-    /// Sends the call of a long task to the worker that has taken it.
+    /// Sends a call that was too long for an offer to the worker that has taken the offer.
     pub(super) fn fetched(&self, state: &mut PoolState, number: usize, task: u64, now: Instant) {
         self.assign(state, number, task, now);
         if let Some(handle) = state.workers.get_mut(&number) {
@@ -417,8 +425,8 @@ impl Pool {
         }
     }
 
-    /// Makes a task that its worker has declined wait for another worker: the status of the
-    /// task's offer was overwritten, or the pool was about to kill the worker.
+    /// Puts a task that its worker has declined back into the queue. The table at the top
+    /// of this file lists the reasons of the worker.
     pub(super) fn declined(&self, state: &mut PoolState, number: usize, offer: u64) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
@@ -434,8 +442,9 @@ impl Pool {
             task
         } else {
             // The pool has not seen yet that the worker has taken the offer, or that the
-            // status was overwritten. An offer that the pool has revoked is not in the list
-            // any more. The record alone is not enough: it may already name a later offer.
+            // status was overwritten. So the offer is in the list, unless the pool has
+            // revoked it. The worker's record alone is not enough: it may already name a
+            // later offer.
             let taken = handle.taken();
             let is_it = |offers: &PoolOffers, other: &Offer| {
                 let is_recorded = taken == other.number + 1;

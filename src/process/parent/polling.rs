@@ -1,25 +1,26 @@
 //! A thread that waits for a task polls: it reads the workers' messages itself for a short
-//! time, before it sleeps. So a short task needs no wake-up of the supervisor, and none of
-//! the waiting thread.
+//! time, before it sleeps. So a short task needs no wake-up of the supervisor, the thread
+//! that reads the messages at other times, and none of the waiting thread.
 //!
 //! While a thread polls, the workers do not wake the supervisor. The polling thread runs no
 //! user code meanwhile, because user code might take any time. Before the last thread stops
 //! polling, it arms the workers again if the supervisor sleeps: it asks them to wake the
-//! supervisor, and then reads the messages that they sent before they were asked. If the
+//! supervisor, and then reads the messages that they sent before it asked. If the
 //! supervisor is awake, the supervisor arms the workers itself before it sleeps.
 //!
 //! # Bursts
 //!
 //! A thread that submits many tasks in a row reads the workers' messages too, once in
 //! [`BURST`] tasks: it then reads many messages at a time, and the messages, the lock and
-//! the memory of the tasks stay in the cache of one CPU. The supervisor naps meanwhile, and
-//! no worker wakes it. After each nap it reads the messages that have arrived since. So a
-//! message that arrives after the end of a burst waits for the length of one nap at most.
+//! the memory of the tasks stay in the cache of one CPU. The supervisor takes short naps
+//! meanwhile, and no worker wakes it. After each nap it reads the messages that have
+//! arrived since. So a message that arrives after the end of a burst waits for the length
+//! of one nap at most.
 //!
 //! # Idle workers
 //!
-//! Idle workers are not armed if they take no offers, because the pool then expects no
-//! message of an idle worker. The pool arms an idle worker when it sends a task to it.
+//! The pool does not arm idle workers that take no offers (`offers.rs`), because it expects
+//! no message of such a worker. The pool arms an idle worker when it sends a task to it.
 
 use super::pool::Pool;
 use super::pool_state::PoolState;
@@ -27,8 +28,8 @@ use super::worker_handle::WorkerState;
 use crate::completion::PoolId;
 use crate::sys::spin;
 
-/// The number of tasks that make a burst. Only those tasks count that were submitted since
-/// the supervisor's last sleep began, and while the pool had others.
+/// The number of tasks that make a burst. A task counts only if a thread submitted it after
+/// the supervisor's last sleep began, and while the pool had other tasks.
 pub(super) const BURST: usize = 64;
 
 /// Polls until the closure returns `true`, but only for a short time. Returns the last
@@ -79,7 +80,8 @@ impl Pool {
 
     /// Counts a task that was submitted while the pool had others, and reads the messages
     /// that have arrived if many tasks were submitted in a row. A task that was the pool's
-    /// only one is not counted: a thread that waits for each task polls.
+    /// only one does not count: a thread that waits for each of its tasks before it submits
+    /// the next one polls anyway.
     pub(super) fn count_submitted(&self, state: &mut PoolState, was_alone: bool) {
         if was_alone {
             return;

@@ -6,9 +6,9 @@
 //!   it to an idle worker.
 //! * The *supervisor* (`supervisor.rs`) starts workers, reads their replies, and handles
 //!   their deaths. The supervisor runs no user code.
-//! * The *collector* (`collector.rs`) decodes results and runs notifications. User code
-//!   that the end of a task calls runs on the collector's thread, or on a thread that waits
-//!   for the task or cancels tasks.
+//! * The *collector* (`collector.rs`) decodes results and runs *notifications*: the wakers,
+//!   drops and callbacks that the end of a task calls for. A thread that waits for the
+//!   task, or that cancels tasks, may run this user code instead.
 //!
 //! All threads change [`PoolState`] under one lock. A thread that holds the lock never
 //! blocks, because it reads and writes the workers' sockets without waiting.
@@ -25,18 +25,19 @@
 //!
 //! # The rule
 //!
-//! Whenever more tasks are queued, offered or sent ahead than workers are starting or idle,
-//! and fewer than `max_workers` workers exist, the supervisor has to spawn one more worker.
-//! A worker that the pool has told to exit counts as existing until its process has ended.
+//! Whenever more tasks are queued, offered or sent ahead (to a busy worker) than workers
+//! are starting or idle, and fewer than `max_workers` workers exist, the supervisor has to
+//! spawn one more worker. A worker that the pool has told to exit counts as existing until
+//! its process has ended.
 //!
 //! # Why nothing is lost
 //!
-//! Each task is in the queue, offered, in flight to one worker, or with the collector. Only
-//! a thread that holds the lock moves a task from one of these places to another. The
-//! supervisor ends only when the pool refuses tasks and has neither a task nor a worker
-//! left. The collector ends after the supervisor. When a worker ends, the pool puts the
-//! worker's task back into the queue, or makes the task fail. The supervisor kills a worker
-//! that does not finish its start or its exit in time.
+//! Each task is in the queue, offered, sent to or taken by one worker, or with the
+//! collector. Only a thread that holds the lock moves a task from one of these places to
+//! another. The supervisor ends only when the pool refuses tasks and has neither a task nor
+//! a worker left. The collector ends after the supervisor. When a worker ends, the pool
+//! puts the worker's task back into the queue, or makes the task fail. The supervisor kills
+//! a worker that does not finish its start or its exit in time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -73,10 +74,12 @@ pub(in crate::process) struct Pool {
     pub(super) starter: Starter,
     pub(super) ranks: Ranks,
     pub(super) state: Mutex<PoolState>,
-    /// Notified when the collector ends, and when the last task is settled after that.
+    /// Notified when the collector ends, and when the last task is settled after that: its
+    /// notifications have run.
     pub(super) threads_ended: Condvar,
     pub(super) capacity: QueueCapacity,
-    /// Notified when a recall has ended (`sent_ahead.rs`).
+    /// Notified when a recall, which asks a worker to give a task back, has ended
+    /// (`sent_ahead.rs`).
     pub(super) recalled: Condvar,
     /// Wakes the supervisor.
     pub(super) wake_fd: WakeFd,
@@ -239,7 +242,7 @@ impl Pool {
     }
 
     /// Offers tasks, or sends them to idle workers. Retires workers that are not needed any
-    /// more, and counts the workers to spawn. The rule for this is at the top of this file.
+    /// more, and counts the workers to spawn ("The rule" at the top of this file).
     pub(super) fn dispatch(&self, state: &mut PoolState) {
         if state.offered.is_some() {
             self.offer_tasks(state);
@@ -263,7 +266,7 @@ impl Pool {
                 retry_at = state.launchers.next_pause();
             }
         }
-        // The supervisor may be asleep, and may wake up only after this pause.
+        // The supervisor has to wake up, so that its next sleep ends with this pause.
         state.needs_wakeup |= retry_at.is_some() && state.retry_at.is_none();
         state.retry_at = retry_at;
         self.send_ahead(state);
@@ -279,7 +282,8 @@ impl Pool {
             state.idle.pop();
             if let Some(handle) = state.workers.get_mut(&number) {
                 if state.is_asleep && state.pollers == 0 {
-                    // An idle worker sends no message, so none can have arrived.
+                    // No message has arrived: without offers, an idle worker sends none
+                    // through shared memory.
                     handle.arm();
                 }
                 handle.send_task(InFlight::new(entry));
@@ -339,8 +343,8 @@ impl Pool {
         state.needs_wakeup = true;
     }
 
-    /// Asks each other pool of ranks to give back one idle rank, because this pool needs a
-    /// rank. The caller does not hold the pool's lock.
+    /// Asks each other pool whose workers are MPI ranks to give back one idle rank, because
+    /// this pool needs a rank. The caller does not hold the pool's lock.
     #[cfg(feature = "mpi")]
     pub(super) fn ask_for_ranks(&self) {
         let pools: Vec<Arc<Self>> = POOLS.lock().values().filter_map(Weak::upgrade).collect();

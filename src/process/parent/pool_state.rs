@@ -27,11 +27,13 @@ pub(super) enum Threads {
 
 /// A message to the collector.
 pub(super) enum Event {
-    /// The finalizer of an answered task, which decodes the answer and runs the callbacks.
+    /// The closure that decodes a worker's answer, ends the task and runs its callbacks, as
+    /// far as this is still to do (the task's `Finalizer`).
     Answered(Finalizer),
-    /// A claimed task, and the error with which this task fails.
+    /// A *claimed* task, which the pool has offered or sent, and the error with which it
+    /// fails.
     Failed(QueuedTask, Error),
-    /// Queued tasks that fail with the same error. The collector settles all tasks of this
+    /// Queued tasks that fail with the same error. The collector ends all tasks of this
     /// event before it runs the first notification.
     Refused(Vec<QueuedTask>, Error),
     /// A task that was cancelled while it was queued. The collector drops the queue's entry
@@ -84,7 +86,7 @@ pub(super) struct PoolState {
     /// The threads that still copy the error output of launched workers
     /// (`error_output.rs`), for workers that have ended.
     pub(super) copying: Vec<JoinHandle<()>>,
-    /// The recalls whose outcomes are awaited by threads that cancel tasks.
+    /// The requests to give tasks back (recalls) for whose outcomes threads wait.
     pub(super) recalls: Recalls,
     /// `true` while a shutdown takes back the tasks that were sent ahead. Meanwhile the
     /// pool sends no queued task to a worker.
@@ -216,7 +218,7 @@ impl PoolState {
     /// Sends an event to the collector.
     pub(super) fn send_event(&mut self, event: Event) {
         if let Some(collector) = &self.collector {
-            // The caller has counted the tasks of the other events as unsettled.
+            // The caller has already counted the tasks of the other events in `unsettled`.
             let fails = matches!(event, Event::Failed(..) | Event::Refused(..));
             self.unsettled += usize::from(fails);
             // An error is ignored, because the channel refuses an event only after the

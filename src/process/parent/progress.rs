@@ -7,7 +7,7 @@
 //!   or decline the task (`WorkerHandle::progress`),
 //! * to send the remaining bytes of a message, or to read those of a message from the pool
 //!   (`progress` too),
-//! * to take an offer while it is idle (`WorkerHandle::take_limit`),
+//! * to take an offer (`offers.rs`) while it is idle (`WorkerHandle::take_limit`),
 //! * to send any bytes, if a launcher's command has started it (`launched.rs`).
 //!
 //! A worker that was stopped (`SIGSTOP`), or whose stream a task has corrupted, makes no
@@ -17,18 +17,18 @@
 //! Its last check does not count while no offer is open, because other workers may have
 //! taken the offers.
 //!
-//! The limit of a launched worker is longer by the silence limit, because the connection
-//! may be down for that long.
+//! If a launcher's command has started the worker, the limit is longer by the silence limit
+//! (`launched.rs`), because the connection may be down for that long.
 //!
 //! The limit counts checks as well as time. If this process and its workers are frozen
 //! together and later thawed, most of the checks still remain, and the supervisor does not
 //! kill the workers. After the first check, a worker counts as *late*: an idle worker that
-//! is late does not count as awake (`offers.rs`), and a worker that is late to copy the call
-//! of its offer is killed at once if the pool can make no further offer.
+//! is late does not count as awake (`offers.rs`). If the pool can make no further offer,
+//! the supervisor also kills a worker that is late to copy the call of its offer.
 //!
-//! `Checks` concerns a worker that runs a task, and whose answer may have been destroyed in
-//! the shared memory (`transport/mod.rs`). They do not harm a worker whose task still runs:
-//! the worker itself says if it waits.
+//! The `Checks` are for a worker that has a task: a message about the task may have been
+//! destroyed in the shared memory (`transport/mod.rs`). A check does not harm a worker
+//! whose task still runs: it only asks, and the worker itself says if it waits.
 
 use std::time::{Duration, Instant};
 

@@ -5,9 +5,10 @@
 //! then on the task can be cancelled only after the pool has recalled it. The pool calls
 //! `begin` when the worker reports that it has started the task. At the task's end the pool
 //! calls either `answered` or `failed`. If the worker ends before it starts the task, the
-//! pool calls `release`. The task may then be claimed again or cancelled. `failed` and the
-//! finalizer that `answered` returns run user code. All other methods only take the task's
-//! own lock for a moment, so the pool may call them while it holds its own lock.
+//! pool calls `release`. The task may then be claimed again or cancelled. `failed` runs
+//! user code, and so does the closure (the `Finalizer`) that `answered` may return. All
+//! other methods only take the task's own lock for a moment, so the pool may call them
+//! while it holds its own lock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,8 +42,9 @@ pub(super) trait RemoteValue: Send {
 pub(super) enum Answered {
     /// The task has ended. The collector has to run its notification, if there is one.
     Ended(Option<Finalizer>),
-    /// The task has not ended. The collector has to run this finalizer. If there is none, a
-    /// thread that waits for the task ends it.
+    /// The task has not ended. The collector has to run this finalizer, which decodes the
+    /// answer and ends the task. If there is none, a thread that waits for the task does
+    /// this.
     Left(Option<Finalizer>),
 }
 
@@ -88,7 +90,7 @@ impl QueuedTask {
         self.value.begin();
     }
 
-    /// Ends the task with the worker's answer, after a thread has decoded the answer. This
+    /// Ends the task with the worker's answer, or leaves the end to another thread. This
     /// method decodes a small answer itself if that runs no user code, and if the task has
     /// no callback and no waker. A thread that waits for the task decodes another small
     /// answer. If no thread waits, or the answer is large, the collector decodes it.

@@ -1,10 +1,11 @@
 //! [`Ranks`]: the workers of a pool that are ranks of an MPI job.
 //!
-//! MPI has no descriptor that shows the arrival of a message. So, as long as a rank may
-//! send one, the supervisor does not sleep, but looks for messages again and again, with
-//! pauses that grow ([`Patience`]). A rank may send messages while it starts, has a task,
-//! or leaves. At other times the supervisor sleeps as in any other pool, and the thread
-//! that sends the next message to a rank wakes it.
+//! A rank is a process that MPI has started. MPI has no descriptor that shows the arrival
+//! of a message. So, as long as a rank may send one, the supervisor does not sleep, but
+//! looks for messages again and again, with pauses that grow ([`Patience`]). A rank may
+//! send messages while it starts, has a task, or leaves the pool. At other times the
+//! supervisor sleeps as in any other pool, and the thread that sends the next message to a
+//! rank wakes it.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,8 @@ use crate::process::transport::Mpi;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::sys::patience::Patience;
 
-/// The length of a pause at which the supervisor stops looking for messages that it does
-/// not expect. It looks until then, because the next task may come soon.
+/// The length of the pauses up to which the supervisor goes on looking for messages
+/// although no rank may send one: the next task may come soon.
 const LINGERING: Duration = Duration::from_millis(1);
 
 /// The state of the supervisor's wait for the messages of ranks. `mpi` is `None` if the
@@ -43,7 +44,7 @@ impl Ranks {
     /// Returns `true` if a thread that sends a message to a rank must wake the supervisor.
     pub(super) fn must_wake(&self) -> bool {
         // ORDERING: a wrong value delays a message by one pause at most. The supervisor
-        // stops looking under the pool's lock, which the calling thread holds.
+        // decides to stop looking under the pool's lock, which the calling thread holds.
         self.mpi.is_some() && !self.is_alert.load(Ordering::Relaxed)
     }
 
@@ -59,8 +60,8 @@ impl Ranks {
         looks
     }
 
-    /// Waits like `poll`, and returns early if `is_ready` returns `true`. Looks for
-    /// messages meanwhile if `looks` is set.
+    /// Waits like the system call `poll`. If `looks` is set, also looks for messages of
+    /// ranks meanwhile, and returns early if `is_ready` returns `true`.
     pub(super) fn poll(
         &self,
         polled: &mut [PollFd<'_>],
@@ -101,7 +102,8 @@ impl Ranks {
                 return Ok(happened);
             }
             if pause >= LINGERING {
-                // The supervisor decides anew: it may expect no message any more.
+                // The supervisor decides anew in `begin_wait` if it has to look for
+                // messages.
                 return Ok(0);
             }
         }

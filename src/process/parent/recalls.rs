@@ -1,6 +1,7 @@
-//! [`Recalls`]: the recalls whose outcomes are awaited by threads (`sent_ahead.rs`).
+//! [`Recalls`]: the list of the recalls for whose outcomes threads wait (`sent_ahead.rs`).
 
-/// The recalls whose outcomes are awaited by threads that cancel tasks.
+/// The recalls for whose outcomes threads wait, because they cancel tasks. A *recall* asks
+/// a worker to give back a task that the worker has not begun.
 #[derive(Debug, Default)]
 pub(super) struct Recalls(Vec<Recall>);
 

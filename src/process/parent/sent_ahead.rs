@@ -1,6 +1,7 @@
 //! Tasks that are sent ahead: a launched worker gets its next tasks while it still runs one.
 //!
-//! A message to another host travels for a while. If a worker gets its next task only after
+//! A launched worker, which a launcher's command has started, may run on another host. A
+//! message to another host travels for a while. If a worker gets its next task only after
 //! its last answer has arrived, it has nothing to do in between. So the pool sends tasks
 //! ahead, as many as [`Launched::depth`](super::launched::Launched::depth) says, once all
 //! workers are busy and no more can start. A task that was sent ahead has not begun: its
@@ -17,9 +18,9 @@
 //! | was taken by the task thread | `Started`, before or after it reads `Recall` | runs there |
 //!
 //! So each recall ends: with one of the two messages, or with the end of the worker. If the
-//! connection is down, the silence limit ends the worker. If the worker ends before it has
-//! sent one of the messages, the task has not begun, unless a command may have lost the
-//! message (`launched.rs`).
+//! connection is down, the pool kills the worker after it has received nothing for the
+//! silence limit. If the worker ends before it has sent one of the messages, the task has
+//! not begun, unless a command may have lost the message. For both see `launched.rs`.
 //!
 //! # Reasons for a recall
 //!
@@ -80,8 +81,9 @@ impl PoolState {
         }
     }
 
-    /// Makes the next task that was sent ahead the current task of its worker, whose last
-    /// one is over or was given back. Returns `false` if no task was sent ahead.
+    /// Makes the next task that was sent ahead to a worker the worker's current task. The
+    /// worker has ended its last task, or has given it back. Returns `false` if no task was
+    /// sent ahead.
     pub(super) fn begin_next(&mut self, number: usize, now: Instant) -> bool {
         let Some(handle) = self.workers.get_mut(&number) else {
             return false;
@@ -102,7 +104,7 @@ impl PoolState {
         task.is_recalled = false;
         if !task.entry.has_begun && self.recalls.end(task.entry.number, true) {
             task.entry.task.release();
-            // The cancel calls `on_withdrawn`, which subtracts the task again.
+            // The cancel calls `on_withdrawn`, which subtracts the task from `queued`.
             self.queued += 1;
             self.send_event(Event::Stale(task.entry));
             return;

@@ -29,7 +29,7 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Kills or terminates all workers, after the pool has read their last answers.
+    /// Reads the last answers of all workers, and then kills or terminates the workers.
     pub(super) fn stop(&self, state: &mut PoolState, kill_reason: KillReason) {
         state.stopped = Some(kill_reason.clone());
         self.drain_replies(state);
@@ -83,8 +83,8 @@ impl Pool {
         let mut state = self.state.lock();
         self.drain_replies(&mut state);
         let is_it = |entry: &QueuedTask| entry.task.id() == task;
-        // A task that waits for a retry may be offered. It goes back into the queue, where
-        // the code below finds it.
+        // A task that waits for a retry may be offered. Such a task goes back into the
+        // queue, where the code below finds it.
         if let Some(task) = Self::take_back(&mut state, is_it) {
             state.put_back(task);
         }
@@ -128,7 +128,7 @@ impl Pool {
         // The deadline is computed first, so that it also limits the steps below.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
-        // A wait for the pool inside one of the pool's callbacks would wait for itself.
+        // A callback of this pool does not wait: the pool ends only after the callback.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits, deadline);
         if waits {

@@ -1,13 +1,14 @@
 //! [`StagedProgram`] and [`Copying`]: the copy of this program's file that a launcher's command
 //! makes on the other side ([`Launcher::stage`]).
 //!
-//! In place of the program, a script for the shell of the other side follows the words of
-//! the command. So one command with one connection copies the program and starts the
-//! worker. A second command could not reach a container that the first one has created.
+//! In place of the program, a script follows the words of the command. It is for the shell
+//! of the other side, which is the host or container where the worker will run. So one
+//! command with one connection copies the program and starts the worker. A second command
+//! could not reach a container that the first one has created.
 //!
 //! | the script | the pool |
 //! |---|---|
-//! | finds the copy, and becomes the program | waits for the greeting |
+//! | finds the copy, and becomes the program (by `exec`) | waits for the worker's greeting (`greeting.rs`) |
 //! | finds no copy, or only a part of one: sends the request (`greeting.rs`) | sends the next piece of the file, and nothing else |
 //! | has got all pieces: gives the file its name, and becomes the program | waits for the greeting |
 //! | gets no more bytes: removes the file, prints an error, and exits | handles the end of the command |
@@ -15,8 +16,8 @@
 //! The script requests each piece, because the pool cannot see which bytes have reached the
 //! other side: the command and the network buffer bytes. So the time limit applies to each
 //! piece, and a slow connection has enough time for all pieces. It also does no harm if a
-//! program in the script reads more than one piece, because nothing follows the piece. All
-//! other messages wait for the greeting.
+//! program in the script, such as `head`, tries to read more than one piece, because the
+//! pool sends nothing else until the next request or the greeting.
 //!
 //! # The name of the copy
 //!
@@ -47,7 +48,8 @@ use crate::sys::current_process::PROGRAM;
 /// of the copy or an empty word, the name of the program, the hash, the length of the file,
 /// the number of this copy, the length of a piece, and the kind of this machine.
 const SCRIPT: &str = concat!(
-    // Prefix `cf_`: assigning to an exported variable would change it for the program.
+    // The prefix `cf_` makes the names unusual: assigning to an exported variable would
+    // change it for the program.
     "cf_p=$2; if [ -z \"$cf_p\" ]; then ",
     "cf_p=${XDG_CACHE_HOME:-${HOME:?is not set, and names the place of the copy}/.cache}; ",
     "cf_p=$cf_p/concurrent-futures/$3; fi; ",
@@ -74,7 +76,7 @@ const SCRIPT: &str = concat!(
     "export \"$1\"; exec \"$cf_f\"",
 );
 
-/// The number of bytes of the file that are requested at once.
+/// The number of bytes of the file that the script requests at once.
 const REQUESTED: u64 = 1 << 20;
 
 /// The number of bytes that are hashed or sent by one system call.
@@ -91,7 +93,7 @@ pub(super) struct StagedProgram {
 }
 
 impl StagedProgram {
-    /// Opens the file of this program, and reads it once.
+    /// Opens the file of this program, and reads it once for its length and hash.
     ///
     /// # Errors
     ///
@@ -181,7 +183,7 @@ impl Copying {
         may_request
     }
 
-    /// Returns `true` if bytes wait to be sent.
+    /// Returns `true` if requested bytes wait to be sent.
     pub(super) fn has_unsent(&self) -> bool {
         self.sent < self.requested
     }

@@ -49,7 +49,7 @@ pub(super) struct Starter {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<PathBuf>,
     pub(super) transport: Transport,
-    /// The key and the files of the memory for offers, if the workers take offers.
+    /// The key and the files of the memory for offers (`offers.rs`), if there are offers.
     pub(super) offers: Option<(u64, Arc<[OwnedFd; 2]>)>,
     /// The launchers that start the workers. Empty if this process starts the workers.
     pub(super) launchers: Vec<Launcher>,
@@ -58,7 +58,7 @@ pub(super) struct Starter {
     /// The MPI job whose ranks are the workers, or `None` if the workers are no ranks.
     #[cfg(feature = "mpi")]
     pub(super) mpi: Option<&'static Mpi>,
-    /// The frame with the call of the initializer, which a worker gets right after `Hello`.
+    /// The frame with the initializer's call. A worker gets it right after `Hello`.
     pub(super) initialize: Option<Arc<Encoded>>,
 }
 
@@ -80,8 +80,8 @@ impl Starter {
         }
     }
 
-    /// Starts a worker, by the launcher with this index if there is one. The worker waits for
-    /// its first messages ([`WorkerHandle::send_first`]).
+    /// Starts a worker, by the launcher with the index `launcher` if this is set. The
+    /// worker waits for its first messages ([`WorkerHandle::send_first`]).
     pub(super) fn start(&self, number: usize, launcher: Option<usize>) -> io::Result<WorkerHandle> {
         #[cfg(feature = "mpi")]
         if let (Some(mpi), Some(index)) = (self.mpi, launcher) {
@@ -190,19 +190,20 @@ impl Starter {
     ///
     /// # Errors
     ///
-    /// Returns an error if the user has asked for shared memory, and the system has none.
+    /// Returns an error if the system has no shared memory, unless the transport is
+    /// `Automatic` and the pool has no offers.
     fn rings(&self) -> io::Result<Option<(Rings, OwnedFd)>> {
         match self.transport {
             Transport::Socket => Ok(None),
-            // If the pool has offers, a worker without shared memory would take none.
+            // If the pool has offers, a worker without shared memory would get no task.
             _ if self.offers.is_some() => Rings::create().map(Some),
             Transport::Shared => Rings::create().map(Some),
             Transport::Automatic => Ok(Rings::create().ok()),
         }
     }
 
-    /// Adds the cause to the error of a failed start. The system returns the same error for
-    /// a missing folder and for a missing program.
+    /// Adds the cause to the error of a failed start. The system does not name the cause:
+    /// it returns the same error for a missing folder and for a missing program.
     fn explain(&self, error: io::Error) -> io::Error {
         if Shortage::of(&error).is_some() {
             return error;

@@ -68,8 +68,8 @@ impl Pool {
         Call::one(f).map_err(not_shippable)
     }
 
-    /// Queues one task that calls `f` for each of the items. The task's run time is
-    /// published through `timer`.
+    /// Queues one task that calls `f` for each of the items. If `timer` is set, it gets the
+    /// task's run time.
     pub(in crate::process) fn submit_chunk<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,

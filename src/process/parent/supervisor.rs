@@ -64,7 +64,7 @@ const NOW: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// The descriptors of one worker, which `poll` watches without the pool's lock.
+/// The descriptors and flags of one worker, copied for [`sleep`], which holds no lock.
 struct Watched {
     number: usize,
     process: Arc<Process>,
@@ -182,12 +182,13 @@ fn watch(state: &PoolState) -> Vec<Watched> {
 enum Rest {
     /// Any message.
     UntilMessage,
-    /// Only the wake-up by a worker that finds no offer. Ends after [`NAP`] at the latest.
+    /// A wake-up by a worker that finds no offer. The sleep ends after [`NAP`] at the
+    /// latest.
     Nap,
     /// No message, because the thread that submits a burst of tasks reads the messages
     /// (`polling.rs`). The sleep ends after [`NAP`] at the latest.
     Burst,
-    /// No message: a thread polls, and arms the workers when it stops (`polling.rs`).
+    /// No message: a thread polls, and asks for wake-ups when it stops (`polling.rs`).
     UntilPolled,
 }
 
@@ -201,7 +202,9 @@ fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
         0 => Rest::UntilMessage,
         _ => Rest::UntilPolled,
     };
-    // While a thread polls, no nap ends soon, so no offer may wait for the end of a nap.
+    // In a burst, an offer may wait without a wake-up until the nap ends
+    // (`wake_for_offers`). While a thread polls there is no nap, so no offer may wait for
+    // the end of one.
     state.is_burst = rest == Rest::Burst;
     rest
 }
@@ -242,12 +245,12 @@ fn sleep(
         match worker.watch.descriptor().filter(|_| !worker.is_eof) {
             Some(channel) => polled.push(PollFd::new(channel, flags | PollFlags::IN)),
             // A closed socket is not watched, because `poll` would report it at each call.
-            // A rank has no descriptor.
+            // An MPI rank has no descriptor.
             None => polled.push(nothing()),
         }
         match worker.process.descriptor() {
             Some(process) => polled.push(PollFd::from_borrowed_fd(process, PollFlags::IN)),
-            // A rank has no process to watch: its last message says that it has left.
+            // An MPI rank has no process to watch: its last message says that it has left.
             None if worker.watch.descriptor().is_none() => polled.push(nothing()),
             // The system has no descriptors for processes, so the supervisor wakes up from
             // time to time to check the process.
@@ -259,7 +262,7 @@ fn sleep(
         }
     }
     let watches = || watched.iter().map(|worker| &worker.watch);
-    // `poll` reports neither room nor bytes in shared memory, and neither of a rank.
+    // `poll` reports neither room nor bytes in shared memory, and nothing of an MPI rank.
     let is_ready = |worker: &Watched| {
         let watch = &worker.watch;
         worker.can_flush || watch.has_room() || !worker.is_malformed && watch.has_bytes()
@@ -388,8 +391,8 @@ impl Pool {
             let is_kept = |offer| offered.is_some_and(|offered| offered.keeps(offer));
             let keeps_slot = is_full && offer.is_some_and(is_kept);
             let progress = handle.progress.as_mut();
-            // A worker that was stopped before it copied its call keeps the slot of its
-            // offer. If no other slot is free, this holds up all further offers.
+            // A worker that was stopped before it copied its call keeps its offer's slot
+            // (the memory). If no other slot is free, the pool can make no offers.
             let is_over = |progress: &mut Progress| {
                 progress.is_given_up(now) || keeps_slot && progress.is_late()
             };

@@ -27,7 +27,7 @@ use crate::sync::ThreadId;
 /// the collector has a large stack.
 const SMALL: usize = 32;
 
-/// The job of a task that runs in another process. It is kept until the end of the task.
+/// The job of a task that runs in another process. The task keeps it until the task ends.
 pub(super) struct RemoteJob {
     pub(super) pool: PoolId,
     /// The encoded call, or `None` once the call is not needed any more.
@@ -99,9 +99,9 @@ where
         Completion::of_task(task)
     }
 
-    /// Ends the task with a small value of a plain type, if the task has no callback and no
-    /// waker. The calling thread holds the pool's lock, and must not run user code. So the
-    /// collector runs the notification, if it has user code.
+    /// Ends the task with a small value of a plain type (decoded without user code), if the
+    /// task has no callback and no waker. The calling thread holds the pool's lock, and
+    /// must not run user code. So the collector runs the notification, if it has user code.
     fn end_plain(
         &self,
         task: &Task,
@@ -215,7 +215,7 @@ fn decoded<T>(decoded: Result<T, CodecFault>) -> Result<T, Error> {
     decoded.map_err(|fault| Error::Decode(codec_error(Side::Parent, fault)))
 }
 
-/// The outcomes of the items of a chunk.
+/// The outcomes of the items of a *chunk*, which is one task for several items of a map.
 pub(super) type Results<R> = ContainedVec<Result<R, Error>>;
 
 /// The decoder for the outcomes of a chunk. A failed item does not make others fail.
@@ -256,8 +256,8 @@ impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
         }
     }
 
-    /// Publishes the run time of the chunk before a thread decodes the chunk's results,
-    /// because the map may submit its other chunks meanwhile.
+    /// Publishes the run time of the chunk before a thread decodes the chunk's results, so
+    /// that the map can use it for the sizes of the chunks that it submits meanwhile.
     fn answered(&self, answer: &Answer<Encoded>) {
         if let (Some(timer), Answer::Returned(bytes)) = (&self.timer, answer) {
             if let Some(time) = run_time(&bytes.bytes) {

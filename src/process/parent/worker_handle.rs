@@ -12,19 +12,19 @@
 //!
 //! This table shows the messages that a worker may send in each state, and the time limits:
 //!
-//! | state | messages it may send | limit | the task in flight, if its process ends |
+//! | state | messages it may send | limit | the task in flight, if the worker's process ends |
 //! |---|---|---|---|
 //! | Starting | `Ready` or `Refused`; after `Ready`, with an initializer, `Initialized` or `InitializeFailed` | `START_LIMIT` until `Ready`, or for a launched worker the limits of its stages (`launched.rs`); none for the initializer | - |
 //! | Idle | with offers: `Started`, `Fetch` or `Declined` for an offer that it has taken (`offers.rs`) | the take limit ([`Progress`]), while there are open offers | - |
 //! | Busy, sent | `Started`, `Fetch` or `Declined` | [`Progress`] | is sent to another worker |
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
-//! | Leaving | the message it was about to send when it was told to exit | `EXIT_LIMIT` | - |
+//! | Leaving | the message it was about to send when the pool told it to exit | `EXIT_LIMIT` | - |
 //!
-//! A launched worker may also answer with `Pong` or `Recalled` in any state. If a worker
-//! sends any other message, the pool kills this worker only. The cause of a wrong message
-//! may be a task that wrote to its worker's socket. The parent checks the header of a frame
-//! before the frame's payload has arrived. The remaining bytes of a frame must arrive in
-//! time ([`Progress`]).
+//! A launched worker, which a launcher's command has started, may also answer with `Pong`
+//! or `Recalled` in any state after its `Ready`. If a worker sends any other message, the
+//! pool kills this worker only. The cause of a wrong message may be a task that wrote to
+//! its worker's socket. The parent checks the header of a frame before the frame's payload
+//! has arrived. The remaining bytes of a frame must arrive in time ([`Progress`]).
 //!
 //! The worker's process may end in any state. Once the pool has a [`KillReason`] other than
 //! `Terminated` for a worker, the pool ignores that worker's answers. The outcome of a task
@@ -114,7 +114,7 @@ pub(super) struct WorkerHandle {
     sent: usize,
     /// `true` if the last write found no room. The supervisor then waits for room.
     is_full: bool,
-    /// `true` while frames stay in the outbox, because others may follow and go with them.
+    /// `true` while the pool keeps frames in the outbox, to send them with later ones.
     is_corked: bool,
     /// `true` if the last read from the socket found no bytes.
     pub(super) is_drained: bool,
@@ -133,7 +133,7 @@ pub(super) struct WorkerHandle {
     /// The times of the checks that find a destroyed message about the task in flight.
     /// `None` if no task is in flight, or if the worker shares no memory.
     checks: Option<Checks>,
-    /// `true` if the worker has answered the last check: it waits for a message.
+    /// `true` if the worker has answered the last check that it waits for a message.
     says_waiting: bool,
     /// `true` if a write to the socket failed. The parent sends no more frames to the
     /// worker after that.
@@ -243,7 +243,7 @@ impl WorkerHandle {
     }
 
     /// Returns `true` if the worker does not sleep, and is not late to take an offer. The
-    /// pool has made its offer before this call.
+    /// caller has made its offers before this call, so a worker that is awake finds them.
     pub(super) fn is_awake(&self) -> bool {
         let take_limit = self.take_limit.as_ref();
         !self.is_asleep() && !take_limit.is_some_and(Progress::is_late)

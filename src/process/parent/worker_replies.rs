@@ -85,7 +85,7 @@ impl Pool {
                 if matches!(handle.activity, WorkerState::Leaving) => {}
             Reply::Refused(why) if handle.launched.is_some() => {
                 match handle.is_rank() {
-                    // A kill would end the whole job. The rank leaves by itself.
+                    // A kill would end the whole MPI job. `Exit` makes the rank leave.
                     true => handle.send_exit(),
                     false => handle.kill(KillReason::Misbehaved(why.clone())),
                 }
@@ -130,8 +130,8 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        // The task may also be one that was sent ahead: its worker has ended, and the pool has
-        // not read the answer of the task in front of it.
+        // The task may also be one that was sent ahead, if its worker has ended before the
+        // pool has read the answer of the worker's current task.
         match handle.task_mut(task) {
             Some(in_flight) if in_flight.started.is_none() => {
                 in_flight.started = Some(now);
@@ -155,7 +155,8 @@ impl Pool {
                 handle.has_begun = true;
                 handle.last_begun = task;
                 handle.progress = None;
-                // The deadline of a worker that is to be killed is that of the kill (`kill_task`).
+                // If `kill_task` has delayed the kill of the worker, the deadline is that
+                // of the kill.
                 if !handle.is_being_killed() {
                     handle.deadline = limit.and_then(|limit| now.checked_add(limit));
                 }

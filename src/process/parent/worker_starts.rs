@@ -1,7 +1,7 @@
 //! The functions that handle the starts of workers. The supervisor calls most of them.
 //!
-//! A start has two steps. The supervisor calls [`Pool::worker_started`] or
-//! [`Pool::not_started`] as soon as the worker's process exists or could not be created.
+//! A start has two steps. The supervisor calls [`Pool::worker_started`] as soon as the
+//! worker's process exists, or [`Pool::not_started`] if the process could not be created.
 //! The pool calls [`Pool::worker_initialized`] when the worker says that it can begin
 //! tasks. If the worker ends in between, the start has failed (`worker_ends.rs`).
 
@@ -20,7 +20,7 @@ use crate::sys::shortage::Shortage;
 pub(super) const SHORTAGE: Duration = Duration::from_millis(500);
 
 /// The time that a pool without workers waits between two attempts to start a worker. The
-/// pool tries again, because a shortage of descriptors, processes or memory may be short.
+/// pool tries again, because a shortage of descriptors, processes or memory may soon end.
 const SHORTAGE_WITHOUT_WORKERS: Duration = Duration::from_millis(20);
 
 /// The time that a pool waits between two attempts to take a rank of an MPI job while all
@@ -38,8 +38,9 @@ impl Pool {
     /// Returns the number of the next worker, and the index of the worker's launcher if the
     /// pool has launchers. Returns `None` if the supervisor has to start no worker now. The
     /// supervisor reports the result of the start by
-    /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started).
-    /// Skips a number that the statuses of the offers cannot tell from a living worker's.
+    /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started). The
+    /// statuses of the offers hold a short code for a worker (`transport/offers.rs`), so
+    /// this method skips a number with the code of a living worker.
     pub(super) fn next_start(&self, state: &mut PoolState) -> Option<(usize, Option<usize>)> {
         if state.to_spawn == 0 {
             return None;
@@ -106,7 +107,7 @@ impl Pool {
             return;
         }
         if let Some(index) = launcher {
-            // If this process lacks descriptors, that says nothing about the launcher.
+            // A shortage in this process says nothing about the launcher.
             let why = (!is_shortage).then(|| error.to_string());
             state.launchers.ended(index, false, why.as_deref(), now);
             if let Some(why) = why {
@@ -141,7 +142,8 @@ impl Pool {
             return;
         };
         handle.activity = WorkerState::Idle;
-        // The first trip begins only now, so that it does not include the initializer.
+        // The first trip of a `Ping` begins only now, so it does not include the
+        // initializer.
         handle.send_ping();
         state.idle.push(number);
         self.dispatch(state);

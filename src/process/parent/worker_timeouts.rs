@@ -15,8 +15,9 @@ pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 /// exiting ends within this time, but one whose task closed the socket does not end.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The time that a command may take to end after the pool has closed its connection, if the
-/// command has not started the program yet. The end of a pool waits for this time at most.
+/// The time that a launcher's command may take to end after the pool has closed its
+/// connection before the start of the program. The end of a pool waits for this time at
+/// most.
 pub(super) const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
 
 /// The longest time for which a shutdown, or the kill of one task, waits for the tasks that
