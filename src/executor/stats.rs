@@ -13,7 +13,8 @@
 /// let executor = ThreadPoolExecutor::new()?;
 /// executor.spawn(|| 1)?.into_result()?;
 /// let stats = executor.stats();
-/// // A worker counts as idle before its result is known.
+/// // A worker counts as idle before `into_result` returns. A waker learns of the end while
+/// // the worker still counts as busy.
 /// assert_eq!((stats.workers, stats.idle, stats.finished), (1, 1, 1));
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```

@@ -1,15 +1,19 @@
 //! Adds stack segments to a thread that recurses deeply, with the crate `stacker`.
 
+use std::sync::OnceLock;
+
 /// The minimum size of an additional stack segment, in bytes. Only the used pages of a
 /// segment take memory.
 const PIECE: usize = 4 << 20;
 
 /// Returns the stack size, in bytes, that `std` gives to a thread by default: 2 MiB, or the
-/// value of the variable `RUST_MIN_STACK`.
+/// value that the variable `RUST_MIN_STACK` had at the first call, as in `std`.
 pub(crate) fn default_size() -> usize {
-    asked_size()
-        .filter(|bytes| *bytes <= LARGEST)
-        .unwrap_or(2 << 20)
+    static SIZE: OnceLock<usize> = OnceLock::new();
+    *SIZE.get_or_init(|| {
+        let asked = asked_size().filter(|bytes| *bytes <= LARGEST);
+        asked.unwrap_or(2 << 20)
+    })
 }
 
 /// Returns the value of the variable `RUST_MIN_STACK`, if it is set to a number.
