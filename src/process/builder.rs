@@ -120,7 +120,7 @@ impl ProcessPoolExecutorBuilder {
     /// Sets the largest number of worker processes. The pool starts processes on demand.
     ///
     /// The default is `available_parallelism`, as in Python, because tasks are expected to
-    /// compute.
+    /// keep a core busy.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -306,8 +306,8 @@ impl ProcessPoolExecutorBuilder {
     /// [`Launcher`]. A pool that has launchers starts no worker itself.
     ///
     /// The default of [`max_workers`](Self::max_workers) is then the sum of the launchers'
-    /// workers. The workers get the variables of [`env`](Self::env), but no other variables of
-    /// this process, and the folder of [`current_dir`](Self::current_dir).
+    /// workers. The workers get the variables of [`env`](Self::env) and the folder of
+    /// [`current_dir`](Self::current_dir), but no other variables of this process.
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor, current_worker};
@@ -331,8 +331,8 @@ impl ProcessPoolExecutorBuilder {
     ///
     /// A task does not count as waiting if an idle worker or a new worker can take it at
     /// once. When the limit is reached, `submit` waits for room, and `try_submit` returns
-    /// [`Error::QueueFull`]. The pool's own callbacks never wait for room, so the tasks
-    /// that they submit may exceed the limit.
+    /// [`Error::QueueFull`]. Callbacks of the pool's own tasks never wait for room, so the
+    /// tasks that they submit may exceed the limit.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -383,13 +383,13 @@ impl ProcessPoolExecutorBuilder {
     /// Returns [`Error::InvalidArgument`] if `max_workers`, `max_tasks_per_child` or
     /// `queue_capacity` is 0, if the name of a variable is empty or contains `=` or a NUL
     /// byte, if the value of a variable contains a NUL byte, or if the folder's name is
-    /// empty or contains a NUL byte. Returns the same error if a launcher has no command or no
-    /// workers, or if there are launchers and the transport is [`Transport::Shared`]. Returns
-    /// [`Error::Encode`] or [`Error::NotShippable`]
-    /// if the initializer cannot be sent to workers. Returns [`Error::Unsupported`] if this
-    /// program cannot be started as a worker, or if there are launchers and `main` has not
-    /// called [`init`](crate::init). Returns [`Error::Spawn`] if the system has no
-    /// descriptor left.
+    /// empty or contains a NUL byte. Returns the same error if a setting of a launcher is
+    /// invalid (such as an empty command or 0 workers), or if there are launchers and the
+    /// transport is [`Transport::Shared`]. Returns [`Error::Encode`] or
+    /// [`Error::NotShippable`] if the initializer cannot be sent to workers. Returns
+    /// [`Error::Unsupported`] if this program cannot be started as a worker, or if there
+    /// are launchers and `main` has not called [`init`](crate::init). Returns
+    /// [`Error::Spawn`] if the system has no descriptor left.
     pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
         watch_panics();
         refuse_zeros(&[

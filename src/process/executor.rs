@@ -23,9 +23,10 @@ use crate::map::{Map, MapOptions};
 /// Functions are sent to workers as addresses, and values as bytes. So `f` must be a
 /// function or a closure that captures nothing, and arguments and results must be
 /// serializable. [`Portable`] lists the types that can be sent, and the types that need a
-/// wrapper. Strings, and vectors of primitive numbers, are copied as blocks of bytes, and
-/// take the least time if the vector itself is the argument or the result. A task prints to
-/// the standard output of this process. The standard input of a task is empty.
+/// wrapper. Strings, and vectors of primitive numbers, are copied as blocks of bytes. Such
+/// a vector takes the least time if it is itself the argument or the result, and not a part
+/// of one. A task prints to the standard output of this process. The standard input of a
+/// task is empty.
 ///
 /// The pool starts a worker when a task is submitted and no worker is idle. The pool never
 /// has more than `max_workers` workers. Your program needs no extra code to have workers:
@@ -70,11 +71,10 @@ use crate::map::{Map, MapOptions};
 /// **Signals.** A worker belongs to the process group of this process. A worker ignores
 /// SIGINT, which Ctrl-C sends to the whole group. If SIGTERM or SIGHUP is sent to the whole
 /// group, the workers end, and their tasks fail with [`Error::WorkerDied`], even if this
-/// process handles the signal. But a worker ignores SIGTERM or SIGHUP if this process
-/// ignored the same signal when the worker started. So send SIGTERM or SIGHUP to this
-/// process alone: the workers end when this process ends. If this process ignores SIGCHLD,
-/// its workers ignore SIGCHLD too, and a task cannot wait for processes that the task
-/// starts.
+/// process handles the signal. So send SIGTERM or SIGHUP to this process alone: the workers
+/// end when this process ends. A worker ignores SIGTERM or SIGHUP if this process ignored
+/// the same signal when the worker started. If this process ignores SIGCHLD, its workers
+/// ignore SIGCHLD too, and a task cannot wait for processes that the task starts.
 ///
 /// **Panics.** Printing the panic message and its backtrace is part of the task's run time,
 /// and counts against the task's time limit.
@@ -92,10 +92,11 @@ use crate::map::{Map, MapOptions};
 /// waits without a time limit for an unfinished task of the pool, the wait returns
 /// [`Error::WouldDeadlock`]. In a callback, `wait`, `as_completed` and `completions` also
 /// return the future of an unfinished task of the pool, and `result` of this future returns
-/// [`Error::WouldDeadlock`]. There is one exception: a thread that waits for a task without
-/// a time limit may decode a small value itself. The `Deserialize` then sees the thread
-/// locals of the waiting thread, and cannot take a lock that the waiting thread holds. A
-/// task that creates a process pool gets a separate pool, with its own workers.
+/// [`Error::WouldDeadlock`]. There is one exception to the use of that one thread: a thread
+/// that waits for a task without a time limit may decode a small value itself. The
+/// `Deserialize` then sees the thread locals of the waiting thread, and hangs if it takes a
+/// lock that the waiting thread holds. A task that creates a process pool gets a separate
+/// pool, with its own workers.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -127,7 +128,9 @@ pub struct ProcessPoolExecutor {
 /// [`running`](TaskFuture::running) is `true` from the moment at which the worker reports
 /// the start of the task until the worker answers. `cancel` returns `true` if no worker has
 /// taken the task. With [`Transport::Socket`](crate::Transport::Socket), `cancel` returns
-/// `true` only if the task was not yet sent to a worker.
+/// `true` only if the task was not yet sent to a worker. If a [`Launcher`](crate::Launcher)
+/// has started the worker, `cancel` asks the worker to give the task back, and returns
+/// `true` if the task has not begun.
 ///
 /// ```
 /// use concurrent_futures::{ProcessFuture, ProcessPoolExecutor};
@@ -146,11 +149,11 @@ impl ProcessPoolExecutor {
 
     /// Submits `f(args)` to run in a process of the pool.
     ///
-    /// The arguments are encoded before `submit` returns. `submit` waits while a queue with
-    /// a [`queue_capacity`](crate::ProcessPoolExecutorBuilder::queue_capacity) is full. In
-    /// [async code](crate#in-async-code) this wait blocks the runtime.
-    /// [`try_submit`](Self::try_submit) never waits. An `async fn` does not compile as `f`,
-    /// because the future that the `async fn` returns cannot be serialized.
+    /// The arguments are encoded before `submit` returns. If the pool has a
+    /// [`queue_capacity`](crate::ProcessPoolExecutorBuilder::queue_capacity), `submit`
+    /// waits while the queue is full. In [async code](crate#in-async-code) this wait blocks
+    /// the runtime. [`try_submit`](Self::try_submit) never waits. An `async fn` does not
+    /// compile as `f`, because the future that the `async fn` returns cannot be serialized.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -282,7 +285,8 @@ impl ProcessPoolExecutor {
         self.submitter().map_with(options, f, items)
     }
 
-    /// Returns a view of this executor whose tasks have these options; see [`With`].
+    /// Returns a view of this executor. A task that is submitted through the view has these
+    /// options; see [`With`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -411,7 +415,7 @@ impl ProcessPoolExecutor {
         Submitter::new(&self.pool)
     }
 
-    /// Returns the submitter of a view with these options.
+    /// Returns the submitter of a view ([`With`]) with these options.
     pub(super) fn submitter_with(&self, options: &TaskOptions) -> Submitter<'_> {
         Submitter::with(&self.pool, options)
     }

@@ -1,14 +1,17 @@
 //! The drivers that the fuzz targets of `fuzz/` call, one for each target.
 //!
-//! A driver takes any bytes, and panics if a promise of this crate is broken. Each driver
-//! is beside the code that it tests, and a unit test runs it with fixed inputs.
+//! A driver takes any bytes as its input, and panics if the tested code does not do what it
+//! guarantees. Each driver is beside the code that it tests, and a unit test runs it with
+//! fixed inputs.
 
-/// Tests a ring whose words another process overwrites.
+/// Tests a ring (a queue of bytes in shared memory) while the other process overwrites its
+/// words.
 pub fn ring(data: &[u8]) {
     super::transport::drive_ring(data);
 }
 
-/// Tests the offers of a pool whose statuses a worker overwrites.
+/// Tests the offers (the calls in shared memory that the workers take) while a worker
+/// overwrites the words that say which worker has taken each offer.
 pub fn offers(data: &[u8]) {
     super::transport::drive_offers(data);
 }

@@ -48,7 +48,7 @@ impl<'a> Input<'a> {
         usize::from(self.u16()) % count.max(1)
     }
 
-    /// Returns a number of bytes, at most `largest`. Small numbers are the most frequent.
+    /// Returns a length in bytes, at most `largest`. Small lengths are the most frequent.
     pub(super) fn size(&mut self, largest: usize) -> usize {
         let size = match self.byte() {
             small @ 0..=199 => usize::from(small),
@@ -58,9 +58,9 @@ impl<'a> Input<'a> {
         size.min(largest)
     }
 
-    /// Returns a number that depends on all bytes of the input. A driver uses the number as
-    /// the key of a memory. So a valid checksum that the fuzzer has found with one input is
-    /// not valid with another.
+    /// Returns a number that depends on all bytes that are left. A driver uses the number
+    /// as the key of the checksums in a shared memory. So a checksum that the fuzzer has
+    /// found to be valid with one input is not valid with another.
     pub(super) fn key(&self) -> u64 {
         let step = |key: u64, byte: &u8| {
             (key.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x517c_c1b7_2722_0a95)
@@ -69,7 +69,8 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Runs a driver with `count` pseudorandom inputs, which are the same in each run.
+/// Runs a driver with no bytes, and then with `count` pseudorandom inputs, which are the
+/// same in each run. Each input is shorter than `longest`.
 #[cfg(test)]
 pub(super) fn run_with_fixed_inputs(driver: fn(&[u8]), count: u64, longest: u64) {
     let mut state = 0_u64;

@@ -16,8 +16,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// elsewhere: on another host, in a container, as a job of a batch system, or with fewer
 /// rights.
 ///
-/// The pool runs the command once for each worker. It appends `env`, a variable, and the
-/// path of this program, or a script for `sh` ([`stage`](Self::stage)). Examples:
+/// The pool runs the command once for each worker. It appends the words that start this
+/// program as a worker: `env`, the assignment of a variable, and the program's path, or
+/// else `sh` with a script ([`stage`](Self::stage)). Examples:
 ///
 /// | the command | starts workers |
 /// |---|---|
@@ -28,12 +29,13 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// | `["bwrap", "--dev-bind", "/", "/", "--unshare-net"]` | in a sandbox without a network |
 /// | `["nice"]` | here, with a lower priority |
 ///
-/// The command has to pass on its standard input and output unchanged, because the pool's
-/// messages travel through them. The command has to end when the program that it starts has
-/// ended: otherwise the pool kills the command five seconds later. What a task prints goes
-/// to the command's error output, and from there to the error output of this process. This
-/// crate neither encrypts the messages nor checks that they arrive unchanged. Where the
-/// network requires this, the command has to do both, as `ssh` does.
+/// The command has to connect its standard input and output with those of the program, and
+/// to pass all bytes on unchanged, because the pool's messages travel through them. The
+/// command has to end when the program that it starts has ended: otherwise the pool kills
+/// the command five seconds later. What a task prints goes to the command's error output,
+/// and from there to the error output of this process. This crate neither encrypts the
+/// messages nor checks that they arrive unchanged. Where the network requires this, the
+/// command has to do both, as `ssh` does.
 ///
 /// The command has no terminal, so it must not ask for a password: use keys, and
 /// `-o BatchMode=yes` with `ssh`. The command runs in a process group of its own. To kill a
@@ -175,9 +177,9 @@ impl Launcher {
     /// `$HOME/.cache`, on the other side. The file's name consists of the program's name
     /// and a hash of the program's bytes, so another build gets another file. If
     /// [`program`](Self::program) sets a path, the copy has this path with the hash
-    /// appended; choose a folder in which no other user may write. When a program is copied
-    /// to the cache, copies in the same folder from which no worker was started for a month
-    /// are removed.
+    /// appended; choose a folder in which no other user may write. A command that copies a
+    /// program to the cache also removes each copy in the same folder by which no worker
+    /// was started for a month.
     ///
     /// The other side needs a POSIX shell, which runs as `sh`, and its usual programs
     /// (`head`, `wc`, `find`). It must be a machine of the same kind (`uname -m`), and have
@@ -212,10 +214,11 @@ impl Launcher {
     /// side of `ssh` does. The pool then quotes the words that it adds. The default is
     /// `true` if the first word of the command is `ssh`, with or without a path in front.
     ///
-    /// If this program is killed, the kernel sends `SIGTERM` to such a command, but not to
-    /// the processes that the command has started. Without this signal, `ssh` would wait as
-    /// long as the network is down. To start such a command, this process forks, which
-    /// takes longer the more memory it has.
+    /// If the value is `true` and this program is killed, the kernel sends `SIGTERM` to the
+    /// command, but not to the processes that the command has started. Without this signal,
+    /// `ssh` would wait as long as the network is down. To set up this signal, this process
+    /// has to start the command by `fork`, which takes longer the more memory this process
+    /// has.
     ///
     /// ```
     /// use concurrent_futures::Launcher;
@@ -251,9 +254,9 @@ impl Launcher {
     /// worker ends itself if nothing has arrived from the pool for as long. The default is
     /// 30 seconds.
     ///
-    /// Five times in this period the pool sends a few bytes to each worker, which the
-    /// worker answers even while it runs a task. If this process is stopped for longer, the
-    /// workers end.
+    /// Five times in this period the pool sends a few bytes to each worker. The worker
+    /// answers them even while it runs a task. If this process is stopped for longer than
+    /// this period, the workers end.
     ///
     /// ```
     /// use std::time::Duration;
@@ -293,9 +296,10 @@ impl Launcher {
         self
     }
 
-    /// Returns an error if the launcher can start no worker.
+    /// Returns an error if a setting of the launcher is invalid.
     pub(super) fn check(&self) -> Result<(), Error> {
-        // `env` would take a path with a `=` for a variable.
+        // The command `env`, which starts the program, would take a path with a `=` for a
+        // variable.
         let has_sign = |path: &PathBuf| path.as_os_str().as_encoded_bytes().contains(&b'=');
         let has_nul = |word: &OsStr| word.as_encoded_bytes().contains(&0);
         let program = self.program.iter().map(|program| program.as_os_str());
@@ -336,8 +340,8 @@ impl Launcher {
     }
 }
 
-/// The shortest silence limit. A busy machine may keep a process from running for almost
-/// this time.
+/// The shortest limit that [`Launcher::silence_limit`] accepts. A busy machine may keep a
+/// process from running for almost this time.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

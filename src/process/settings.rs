@@ -18,8 +18,8 @@ pub(super) struct TaskSettings {
 }
 
 impl TaskSettings {
-    /// Returns a copy of these settings in which the values of `options` replace the old
-    /// values.
+    /// Returns a copy of these settings. The values that are set in `options` replace the
+    /// old values, and the name is that of `options` in any case.
     pub(super) fn with(&self, options: &TaskOptions) -> Self {
         let (name, time_limit, retries) = options.parts();
         Self {
@@ -30,7 +30,7 @@ impl TaskSettings {
     }
 }
 
-/// The settings of a pool, which the builder has checked.
+/// The settings of a pool. The builder has checked them.
 #[derive(Debug)]
 pub(super) struct Config {
     /// The first part of the workers' names.
@@ -46,12 +46,12 @@ pub(super) struct Config {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<PathBuf>,
     pub(super) transport: Transport,
-    /// The commands that start the workers, or none if the pool starts them itself.
+    /// The commands that start the workers. Empty if the pool starts the workers itself.
     pub(super) launchers: Vec<Launcher>,
     /// The MPI job whose ranks are the workers, or `None` if the workers are no ranks.
     #[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
     pub(super) mpi: Option<&'static super::transport::Mpi>,
-    /// The encoded call that initializes a worker.
+    /// The encoded call of the initializer, or `None` if there is no initializer.
     pub(super) initialize: Option<Vec<u8>>,
 }
 
@@ -97,8 +97,9 @@ pub enum OnWorkerDeath {
 /// The way in which arguments and results travel between the program and the workers of a
 /// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor).
 ///
-/// The tasks behave in the same way on each transport, except that a task which was sent
-/// through a socket cannot be cancelled any more.
+/// The tasks behave in the same way on each transport, with one exception: a task that was
+/// sent through a socket cannot be cancelled any more, unless a
+/// [`Launcher`](crate::Launcher) has started its worker.
 ///
 /// ```
 /// use concurrent_futures::{ProcessPoolExecutor, Transport};
@@ -117,19 +118,20 @@ pub enum Transport {
     /// `socket` or `shared` chooses one of the two instead.
     #[default]
     Automatic,
-    /// Sockets. A worker shares no memory with the program, so it cannot write to the
+    /// Sockets. A worker shares no memory with this process, so it cannot overwrite the
     /// messages of the pool, even on purpose.
     Socket,
-    /// Shared memory, which is faster. For each worker there are 520 KiB, which only the
-    /// program and this worker map. Another 580 KiB are mapped by all workers, which can
-    /// write to 2 KiB of them and only read the rest. If a task writes into shared memory
-    /// by mistake, the pool notices. The pool then ends the worker, or runs the affected
-    /// tasks on other workers.
+    /// Shared memory, which is faster. For each worker there are 520 KiB, which only this
+    /// process and that worker map. All workers map another 580 KiB. They can write to 2
+    /// KiB of these, and only read the rest. If a task writes into shared memory by
+    /// mistake, the pool notices. The pool then ends the worker, or runs the affected tasks
+    /// on other workers.
     Shared,
 }
 
 impl Transport {
-    /// Returns the transport of a pool whose builder was given this transport.
+    /// Returns this transport, or for `Automatic` the one that the environment variable
+    /// chooses.
     pub(super) fn chosen(self) -> Self {
         if self != Self::Automatic {
             return self;

@@ -10,8 +10,8 @@ use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
 use crate::panic::contain_drop;
 
-/// A pool, and the settings of the tasks that are submitted to it. The methods return
-/// futures of the executor `E`.
+/// A pool, and the settings of the tasks that are submitted through this submitter. The
+/// type `E` of the returned futures is the executor.
 pub(super) struct Submitter<'a> {
     pool: &'a Arc<Pool>,
     settings: TaskSettings,
@@ -23,7 +23,7 @@ impl<'a> Submitter<'a> {
         Self { pool, settings }
     }
 
-    /// Returns the submitter of a view with these options.
+    /// Returns the submitter of a view ([`With`](crate::With)) with these options.
     pub(super) fn with(pool: &'a Arc<Pool>, options: &TaskOptions) -> Self {
         let settings = pool.config().settings.with(options);
         Self { pool, settings }

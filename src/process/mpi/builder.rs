@@ -1,4 +1,5 @@
-//! [`MpiPoolExecutorBuilder`]: the options of a pool of ranks, and the life of the MPI job.
+//! [`MpiPoolExecutorBuilder`]: the options of a pool of ranks, and the start and end of the
+//! MPI job. A *rank* is one of the processes of the job.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -20,7 +21,8 @@ use crate::process::transport::Mpi;
 use crate::process::wire::message::exit;
 use crate::process::worker::rank;
 
-/// The silence limit of a rank, which never ends. MPI itself notices the death of a rank.
+/// The [`Launcher::silence_limit`] of a rank: so long that the pool never takes a silent
+/// rank for lost. MPI itself notices the death of a rank.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The number of pools made so far. The next pool has this number in its name.
@@ -50,7 +52,7 @@ impl MpiPoolExecutor {
     /// Starts MPI, and runs the closure in rank 0, with an executor whose workers are the
     /// other ranks.
     ///
-    /// Each rank has to call `run` once, from its main thread, and before it starts MPI in
+    /// Each rank has to call `run` once, from its main thread, and must not start MPI in
     /// another way. In the other ranks `run` does not return. When the closure has returned
     /// or panicked, and all tasks are done, `run` ends the processes of the other ranks. In
     /// rank 0 it then returns the closure's value, or resumes the closure's panic. MPI
@@ -116,7 +118,8 @@ impl MpiPoolExecutorBuilder {
 
     /// Sets a function that each rank runs before its first task; see
     /// [`ProcessPoolExecutorBuilder::initializer`](crate::ProcessPoolExecutorBuilder::initializer).
-    /// A rank runs the function when a task is submitted that needs one more worker.
+    /// The pool makes a rank its worker, and lets it run the function, only when a
+    /// submitted task needs one more worker.
     ///
     /// ```no_run
     /// use std::sync::OnceLock;
@@ -146,7 +149,8 @@ impl MpiPoolExecutorBuilder {
     }
 
     /// Sets the largest number of tasks that a rank has at once. By default the pool
-    /// chooses it by the times of tasks and messages, and sends long tasks one by one.
+    /// chooses the number from the times that tasks and messages take, and sends long tasks
+    /// one by one; see [`Launcher::in_flight`](crate::Launcher::in_flight).
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -211,7 +215,8 @@ impl MpiPoolExecutorBuilder {
             rank::run(mpi);
         }
         let ran = self.run_in_first(f);
-        // A forked child that has returned from the closure is no part of the job.
+        // A child that the closure has forked may return from the closure too. The child is
+        // no part of the job, and must not end it.
         if mpi.is_here() {
             end_job(mpi);
         }
@@ -232,8 +237,8 @@ impl MpiPoolExecutorBuilder {
 
     /// Creates one more pool inside of [`MpiPoolExecutor::run`], for example with another
     /// initializer. A pool takes ranks when tasks are submitted. Each rank is a worker of
-    /// one pool at a time. When the pool is dropped, the ranks are free for other pools.
-    /// The statics of a rank keep what tasks of earlier pools have set.
+    /// one pool at a time. When a pool is dropped, its ranks are free for other pools. The
+    /// statics of a rank keep what tasks of earlier pools have set.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -291,8 +296,8 @@ impl MpiPoolExecutorBuilder {
             mpi: Some(mpi),
             initialize: self.initialize.transpose()?,
         })?;
-        // If the job ends meanwhile, `end_job` finds this pool, or `running` returns
-        // `None`.
+        // Another thread may end the job meanwhile. Then `end_job` finds this pool and ends
+        // it, or `running` returns `None` here.
         match Mpi::running() {
             Some(_) => Ok(MpiPoolExecutor::from_pool(pool)),
             None => Err(Error::unsupported("the MPI job is about to end")),
@@ -300,8 +305,9 @@ impl MpiPoolExecutorBuilder {
     }
 }
 
-/// Ends the job. First ends the pools that the closure has left behind, which waits for
-/// their tasks. Then no rank is a worker any more, and each waits for its last message.
+/// Ends the job. First waits for the tasks of the pools that the closure has left behind,
+/// and ends these pools. Then no rank is a worker any more, and each rank ends when it gets
+/// `Exit`.
 fn end_job(mpi: &Mpi) {
     mpi.close();
     end_pools_of_ranks();

@@ -1,4 +1,4 @@
-//! [`MpiPoolExecutor`]: the public API of the pool.
+//! [`MpiPoolExecutor`]: the public API of the pool whose workers are ranks of an MPI job.
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,8 +56,8 @@ use crate::process::submitter::Submitter;
 ///
 /// **Waiting.** A rank that waits for a task looks for messages from time to time, because
 /// any other wait with MPI takes a whole CPU. The waiting rank takes about 1 % of a CPU. It
-/// finds a task late by at most 5 milliseconds, and by at most a thirtieth of the time that
-/// it has waited.
+/// notices a task late by about a thirtieth of the time that it has waited, but by at most
+/// 5 milliseconds.
 ///
 /// **Dropping** the executor that `run` lends is not possible. Dropping an executor that
 /// [`build`](crate::MpiPoolExecutorBuilder::build) has made calls
@@ -187,8 +187,9 @@ impl MpiPoolExecutor {
         self.submitter().map(f, items)
     }
 
-    /// Submits a call for each item with [`MapOptions`]: chunks, a buffer, a time limit, any
-    /// order; see [`ProcessPoolExecutor::map_with`](crate::ProcessPoolExecutor::map_with).
+    /// Runs `f` on each item like [`map`](Self::map), but with [`MapOptions`] (chunk size,
+    /// buffer size and timeout); see
+    /// [`ProcessPoolExecutor::map_with`](crate::ProcessPoolExecutor::map_with).
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MapOptions, MpiPoolExecutor};
@@ -224,8 +225,8 @@ impl MpiPoolExecutor {
         self.submitter().map_with(options, f, items)
     }
 
-    /// Returns a view of this executor whose tasks have these options. Of the options, a
-    /// pool of ranks supports only the name.
+    /// Returns a view of this executor. A task that is submitted through the view has these
+    /// options; see [`With`]. A pool of ranks supports only the option `name`.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor, TaskOptions};
@@ -274,8 +275,8 @@ impl MpiPoolExecutor {
         self.pool.shutdown(options)
     }
 
-    /// Returns a snapshot of the pool's counts. The only launcher in the snapshot is `mpi`,
-    /// with the hosts and the pids of the ranks that are workers.
+    /// Returns a snapshot of the pool's counts. [`Stats::launchers`] has one entry, with
+    /// the name `mpi` and the hosts and pids of the ranks that are workers.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};

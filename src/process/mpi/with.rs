@@ -1,5 +1,5 @@
 //! A view of a pool of ranks: each task that is submitted through the view has the view's
-//! options. A pool of ranks supports only the option `name`.
+//! options. A pool of ranks (the processes of an MPI job) supports only the option `name`.
 
 use super::executor::{MpiFuture, MpiPoolExecutor};
 use crate::error::Error;

@@ -1,12 +1,18 @@
 //! Tests of tasks that overwrite the statuses of offers, and their own worker's record of
 //! its last offer.
+//!
+//! An *offer* is a task in memory from which all workers take tasks. Its *status* says
+//! which worker has taken it. A worker that takes an offer *records* the offer's number in
+//! memory of its own. The pool *revokes* an offer whose status was overwritten: a worker
+//! that has not begun the offer's task *declines* it (`transport/offers.rs`).
 
 use super::super::by_hand::{PoolByHand, Task, WorkerByHand};
 use super::*;
 use crate::error::BrokenPart;
 use crate::process::wire::frame::Kind;
 
-/// The record does not name the offer. So the worker has not taken it, or will decline it.
+/// The record does not name the offer, so the pool offers the task again: the worker has
+/// not taken the offer, or will decline it.
 #[test]
 fn a_worker_declines_an_offer_that_was_revoked_before_it_has_recorded_it() {
     let (pool, [mut late, mut other]) = PoolByHand::new();
@@ -25,7 +31,8 @@ fn a_worker_declines_an_offer_that_was_revoked_before_it_has_recorded_it() {
     pool.assert_ran(&task);
 }
 
-/// The record names the offer, so the pool assigns the task and awaits a message about it.
+/// The record names the offer, so the pool assigns the task to the worker, and waits for
+/// its message about the task.
 #[test]
 fn a_worker_declines_an_offer_that_was_revoked_after_it_has_recorded_it() {
     let (pool, [mut late, mut other]) = PoolByHand::new();
@@ -75,7 +82,8 @@ fn offers_whose_statuses_were_overwritten_keep_their_order() {
     assert!(tasks.iter().all(|task| task.error().is_none()));
 }
 
-/// The pool cannot know if this worker has taken the offer.
+/// The pool cannot know if this worker has taken the offer, because neither the status nor
+/// the record says so.
 #[test]
 fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed() {
     let (pool, [mut guilty, mut other]) = PoolByHand::new();
@@ -84,7 +92,8 @@ fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed()
     guilty.begin_unsaid(1);
     guilty.overwrite_record();
     guilty.overwrite_status(offer);
-    // The pool must not mend the record, because an offer is not open.
+    // The pool must not reset the record, because an offer is not open: the worker may run
+    // its task.
     pool.read(&guilty);
     pool.scan();
     assert!(matches!(
@@ -98,8 +107,9 @@ fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed()
     assert!(task.died());
 }
 
-/// Returns a pool, a worker that has ended its task and whose record was overwritten,
-/// another one that has begun a second task without a message, and this task and its offer.
+/// Returns a pool, two workers whose records were overwritten, and the second task with its
+/// offer. The first worker has ended the first task. The second worker has begun the second
+/// task, and has sent no message about that.
 fn with_an_overwritten_record() -> (PoolByHand, [WorkerByHand; 2], Task, u64) {
     let (pool, [mut early, mut guilty]) = PoolByHand::new();
     let first = pool.submit();
@@ -109,7 +119,7 @@ fn with_an_overwritten_record() -> (PoolByHand, [WorkerByHand; 2], Task, u64) {
     let offer = guilty.take().unwrap();
     early.overwrite_record();
     early.say(Kind::Returned, 1);
-    // The pool cannot mend the record, because the second offer is not open.
+    // The pool does not reset the record, because the second offer is not open.
     pool.read(&early);
     assert!(first.error().is_none());
     guilty.begin_unsaid(2);
@@ -117,8 +127,9 @@ fn with_an_overwritten_record() -> (PoolByHand, [WorkerByHand; 2], Task, u64) {
     (pool, [early, guilty], second, offer)
 }
 
-/// Before a fix, the pool killed only one of them, the wrong one. The guilty worker took
-/// the next task, and the pool could not read its messages behind the destroyed ones.
+/// Before a fix, the pool killed only one of the two workers, the wrong one. The guilty
+/// worker then took the next task, and the pool could not read its messages, because
+/// earlier ones were destroyed.
 #[test]
 fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
     let (pool, [early, guilty], second, offer) = with_an_overwritten_record();
@@ -137,7 +148,8 @@ fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
     assert_eq!(pool.open(), [], "it may have begun");
 }
 
-/// An overwritten record is no reason for a kill if the worker has reported all its tasks.
+/// An overwritten record is no reason for a kill if the pool knows of all tasks that the
+/// worker has begun.
 #[test]
 fn a_worker_that_has_begun_nothing_is_not_killed_for_a_task() {
     let (pool, [early, guilty], second, offer) = with_an_overwritten_record();
@@ -149,8 +161,8 @@ fn a_worker_that_has_begun_nothing_is_not_killed_for_a_task() {
     assert_eq!(pool.open(), [], "it may have begun");
 }
 
-/// Before a fix, the pool suspected this worker when a later task of another worker
-/// overwrote the status of an offer.
+/// Before a fix, the pool killed this worker when a later task of another worker overwrote
+/// the status of an offer.
 #[test]
 fn a_record_that_a_task_has_overwritten_is_mended_after_it() {
     let (pool, [mut mended, mut other]) = PoolByHand::new();
@@ -201,8 +213,8 @@ fn an_idle_worker_is_not_killed_for_an_offer_whose_worker_is_known() {
     pool.assert_ran(&task);
 }
 
-/// Before a fix, the second task ran twice: it had overwritten all messages, and to the
-/// pool its worker still seemed busy with the first task.
+/// Before a fix, the second task ran twice: it had overwritten all messages, so the pool
+/// took its worker to be busy with the first task.
 #[test]
 fn a_task_that_wipes_the_answer_of_the_task_before_does_not_run_again() {
     let (pool, [mut guilty, mut other]) = PoolByHand::new();

@@ -1,4 +1,9 @@
-//! Tests of the orders in which a pool and its workers may take their steps for an offer.
+//! Tests of the orders in which a pool and its workers may take their steps for an offer: a
+//! task in memory from which all workers take tasks.
+//!
+//! The *status* of an offer says which worker has taken it. A worker *records* the number
+//! of the last offer that it has taken in memory of its own. A worker that does not begin
+//! an offer that it has taken *declines* it.
 
 use super::super::by_hand::PoolByHand;
 use super::super::polling::BURST;
@@ -7,21 +12,23 @@ use crate::error::BrokenPart;
 use crate::process::settings::TaskSettings;
 use crate::process::wire::frame::Kind;
 
-/// The state of a worker's record of the offer that it has taken.
+/// The state of a dead worker's record of the offer that it has taken.
 #[derive(Clone, Copy, Debug)]
 enum Record {
     Made,
-    /// The worker has died before it has recorded the offer.
+    /// The worker has died before it recorded the offer.
     Missing,
     Overwritten,
 }
 
-/// A task that may have begun fails, because it must not run twice. Any other task runs.
+/// A task that may have begun fails, because it must not run twice. Any other task runs on
+/// the other worker.
 #[test]
 fn a_task_whose_worker_dies_in_silence_runs_elsewhere_unless_it_may_have_begun() {
     use Record::{Made, Missing, Overwritten};
 
-    // Each death: is the status overwritten, the state of the record, has the task begun.
+    // For each death: `true` if the status is overwritten, the state of the record, and
+    // `true` if the task has begun.
     let deaths = [
         (false, Made, false),
         (false, Made, true),
@@ -82,7 +89,8 @@ fn an_offer_that_is_declined_twice_goes_back_once() {
     assert_eq!(pool.with(|state| state.idle.len()), 2, "each once");
 }
 
-/// A task has forged the message, or has copied the bytes of an earlier message.
+/// A task of the worker has forged the message `Declined`, or has copied the bytes of an
+/// earlier one.
 #[test]
 fn a_worker_cannot_decline_what_it_has_not_taken() {
     let (pool, [mut forges, mut other]) = PoolByHand::new();
@@ -141,7 +149,7 @@ fn a_task_that_has_begun_cannot_be_declined() {
     assert!(task.died());
 }
 
-/// A worker's record may name another offer, or may have been overwritten.
+/// The pool must not rely on a record, which may name another offer, or may be overwritten.
 #[test]
 fn the_status_of_an_offer_says_who_has_taken_it_and_not_the_record() {
     let (pool, [first, mut second, mut third]) = PoolByHand::new();
@@ -250,7 +258,7 @@ fn a_pool_that_breaks_leaves_the_tasks_that_were_taken() {
     assert!(tasks[0].error().is_none());
 }
 
-/// Before a fix, this number made the pool's supervisor panic.
+/// Before a fix, the number `u64::MAX` made the pool's supervisor panic.
 #[test]
 fn no_number_of_a_declined_offer_panics() {
     let (pool, [mut forges]) = PoolByHand::new();
@@ -261,7 +269,8 @@ fn no_number_of_a_declined_offer_panics() {
     pool.assert_ran(&task);
 }
 
-/// Before a fix, the pool put another call into the slot while the worker still copied one.
+/// Before a fix, the pool put another call into the *slot* (the place in memory of an
+/// offer's call) while the worker still copied the call of its offer from there.
 #[test]
 fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
     let (pool, [mut worker, _other]) = PoolByHand::new();
@@ -273,7 +282,8 @@ fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
     worker.record(offer + 1);
     assert!(!worker.begin(offer));
     let next = worker.take().unwrap();
-    // The pool sees the status before it reads the message.
+    // The pool sees the status of the second offer before it reads that the worker has
+    // declined the first one.
     pool.scan();
     pool.read(&worker);
     assert_eq!(pool.task_of(&worker), Some(1));
@@ -302,7 +312,7 @@ fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
     let (pool, [mut held, mut other]) = PoolByHand::new();
     let tasks = [pool.submit(), pool.submit()];
     let offer = held.take().unwrap();
-    // The worker has received `Hold`, and `Release` right after it.
+    // The worker has received `Hold` (take no offers), and `Release` right after it.
     held.say(Kind::Declined, offer);
     let next = held.take().unwrap();
     assert!(held.begin(next));
@@ -317,8 +327,8 @@ fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
     assert!(tasks.iter().all(|task| task.error().is_none()));
 }
 
-/// Before a fix, the statuses had the same code for the first worker, which still lived,
-/// and for the worker that was started after 65534 workers.
+/// Before a fix, a status had the same code for the first worker, which still lived, and
+/// for the worker that the pool started after 65534 others.
 #[test]
 fn no_two_living_workers_look_the_same_in_the_offers() {
     let (pool, [first]) = PoolByHand::new();
@@ -338,7 +348,7 @@ fn no_two_living_workers_look_the_same_in_the_offers() {
     assert!(!task.is_done());
 }
 
-/// The worker has taken the offer just before it was told to exit.
+/// The worker has taken the offer just before the pool told it to exit.
 #[test]
 fn a_worker_that_is_told_to_exit_declines_the_offer_that_it_has_taken() {
     let (pool, [mut leaving, mut other]) = PoolByHand::new();
@@ -372,7 +382,7 @@ fn a_long_task_can_be_killed_whose_worker_asks_for_the_call_behind_the_hold() {
     assert!(matches!(task.error(), Some(Error::Killed(_))));
 }
 
-/// The space of the offers holds 8 calls of this length.
+/// The memory of the offers has room for 8 calls of this length.
 #[test]
 fn room_is_used_as_soon_as_the_tasks_before_have_begun() {
     let (pool, mut workers) = PoolByHand::new::<14>();
@@ -392,7 +402,8 @@ fn room_is_used_as_soon_as_the_tasks_before_have_begun() {
     drop(tasks);
 }
 
-/// A worker that has declined an offer has copied the call, so the slot is free.
+/// A worker that has declined an offer has copied the call, so the pool can use the slot
+/// for another one.
 #[test]
 fn a_declined_offer_keeps_no_slot() {
     let (pool, [mut worker, mut other]) = PoolByHand::new();
@@ -408,7 +419,8 @@ fn a_declined_offer_keeps_no_slot() {
     pool.assert_ran(&task);
 }
 
-/// The supervisor sleeps meanwhile, and reads no message.
+/// During a burst, in which a thread submits many tasks in a row, the supervisor sleeps and
+/// reads no message.
 #[test]
 fn a_thread_that_submits_a_burst_reads_what_the_workers_have_said() {
     let (pool, [mut worker]) = PoolByHand::new();
@@ -423,7 +435,8 @@ fn a_thread_that_submits_a_burst_reads_what_the_workers_have_said() {
     assert_eq!(pool.with(|state| state.submitted), BURST);
 }
 
-/// A wake-up takes longer than several tiny tasks.
+/// A wake-up takes longer than several tiny tasks, so the pool wakes as few workers as it
+/// can.
 #[test]
 fn a_burst_wakes_a_second_worker_for_many_offers_together() {
     let (pool, [mut first, mut second]) = PoolByHand::new();
@@ -446,7 +459,8 @@ fn a_burst_wakes_a_second_worker_for_many_offers_together() {
     assert_eq!(asleep(), 0);
 }
 
-/// The worker that is awake may be busy for long, so the other offers must not wait for it.
+/// The worker that is awake may be busy for long. So the other offers must wait for it only
+/// until the supervisor's nap (its short sleep during a burst) is over.
 #[test]
 fn after_a_nap_each_offer_has_a_worker() {
     let (pool, [mut first, mut second]) = PoolByHand::new();
@@ -460,7 +474,7 @@ fn after_a_nap_each_offer_has_a_worker() {
 }
 
 /// Before a fix, such a task never ended: a thread that had seen the task before its first
-/// start recalled it.
+/// start took its offer back in order to cancel the task.
 #[test]
 fn a_task_that_waits_for_a_retry_is_not_recalled() {
     let (pool, [mut dies, mut lives]) = PoolByHand::new();

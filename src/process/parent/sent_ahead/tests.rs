@@ -1,4 +1,5 @@
-//! Tests of recalls. The test plays the worker, so that each race has a known order.
+//! Tests of recalls: the pool asks a worker to give back a task that it has not begun. The
+//! test plays the worker, so that each race has a known order.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -38,19 +39,21 @@ impl Drop for Played {
 }
 
 impl Played {
-    /// Returns a pool whose worker has begun the first task, and to which the other tasks
-    /// were sent ahead. The worker holds the other end of the pool's socket.
+    /// Returns a pool whose only worker has begun the first task. The pool has sent the
+    /// other tasks ahead: the worker has them too, behind the first. The worker itself, and
+    /// not a relay, holds the other end of the pool's socket.
     fn with_tasks<const N: usize>() -> (Self, [Completion<()>; N]) {
         Self::with_tasks_by(&current_process::host(), std::process::id())
     }
 
-    /// Like [`with_tasks`](Self::with_tasks), with a command that relays the bytes.
+    /// Like [`with_tasks`](Self::with_tasks), with a command that relays the bytes between
+    /// the pool and the worker.
     fn with_tasks_behind_a_relay<const N: usize>() -> (Self, [Completion<()>; N]) {
         Self::with_tasks_by(&current_process::host(), 0)
     }
 
-    /// Like [`with_tasks`](Self::with_tasks), with a worker on the host `host`, whose
-    /// socket the process `maker` has created.
+    /// Like [`with_tasks`](Self::with_tasks). The worker says that it runs on `host`, and
+    /// that the process with the id `maker` has created its socket.
     fn with_tasks_by<const N: usize>(host: &str, maker: u32) -> (Self, [Completion<()>; N]) {
         let launcher = Launcher::command(["ssh"]).in_flight(N);
         let pool = pool_without_threads(Transport::Socket, 1);
@@ -99,7 +102,8 @@ impl Played {
         handle.kill_task(KillReason::Killed);
     }
 
-    /// Makes the pool handle the end of the worker, whose messages the pool has read.
+    /// Makes the pool handle the end of the worker. The pool has read all messages of the
+    /// worker before this call.
     fn end(&self) {
         let mut state = self.pool.lock();
         self.pool.worker_ended(&mut state, 0, End::Exited(1));
@@ -147,7 +151,8 @@ fn a_cancel_waits_for_the_worker() {
     // The worker has begun the task before it read the recall.
     assert!(!played.cancel(3, &third, |played| {
         let mut state = played.pool.lock();
-        // The worker's messages about the first task do not matter here.
+        // The test ends the first task without the worker's messages about it, which do not
+        // matter here.
         let first = state.workers.get_mut(&0).unwrap().take_in_flight();
         assert!(state.begin_next(0, Instant::now()));
         drop(state);
@@ -175,7 +180,8 @@ fn a_worker_gives_back_only_what_was_recalled() {
     assert_eq!(state.count_ahead(), 1);
 }
 
-/// The pool cannot read the second task's `Started` behind a malformed message.
+/// The pool cannot parse the second task's `Started`, because a malformed message comes
+/// before it.
 #[test]
 fn a_task_that_has_begun_unread_is_not_begun_again() {
     let (mut played, [_first, second, _third]) = Played::with_tasks::<3>();
@@ -240,7 +246,7 @@ fn a_cancel_whose_worker_may_have_begun_the_task_returns_false() {
     assert!(!played.cancel(2, &second, |played| played.end()));
 }
 
-/// Otherwise the pool would not know if the other tasks have begun.
+/// If the pool killed the worker earlier, it would not know if the other tasks have begun.
 #[test]
 fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<3>();

@@ -1,4 +1,8 @@
-//! Tests of workers that the pool kills, or is about to kill, while they may take an offer.
+//! Tests of workers that the pool kills, or is about to kill, while they may take an offer:
+//! a task in memory from which all workers take tasks. Before a kill, the pool *holds* the
+//! worker: the message `Hold` tells the worker to take no offers.
+//!
+//! Tests of the supervisor's naps, which are short sleeps.
 
 use std::cell::RefCell;
 use std::sync::mpsc;
@@ -25,8 +29,8 @@ fn pool_with_a_late_task() -> (PoolByHand, [WorkerByHand; 2], [Task; 2]) {
     (pool, [late, other], [limited, next])
 }
 
-/// Takes the steps by which the pool kills a worker. After the pool has read all messages,
-/// and before the kill, the worker takes the step `step`.
+/// Kills a worker in the same steps as the pool. After the pool has read all messages, and
+/// before the kill, the worker does what `step` says.
 fn kill_late(pool: &PoolByHand, late: WorkerByHand, step: impl Fn(&mut WorkerByHand)) {
     let number = late.number;
     let late = RefCell::new(late);
@@ -51,7 +55,7 @@ fn assert_next_runs(pool: &PoolByHand, other: &mut WorkerByHand, tasks: &[Task; 
 }
 
 /// The worker ends its task after the pool has decided to kill the worker. Without `Hold`
-/// it would take the next task.
+/// the worker would take the next task.
 #[test]
 fn a_worker_that_is_held_reads_this_before_it_takes_an_offer() {
     let (pool, [late, mut other], tasks) = pool_with_a_late_task();
@@ -115,7 +119,8 @@ fn a_task_that_was_taken_in_silence_can_be_killed_and_only_it() {
     assert!(tasks[1].error().is_none());
 }
 
-/// Both workers were awake when the offer was made, so both have a time limit to take it.
+/// Both workers were awake when the pool made the offer, so both have a time limit to take
+/// it.
 #[test]
 fn a_worker_that_takes_no_offer_is_killed_only_while_one_is_open() {
     for is_taken in [false, true] {
@@ -202,7 +207,7 @@ fn a_worker_that_begins_a_task_at_the_last_moment_is_not_killed() {
     }
 }
 
-/// No message ends these naps.
+/// No message ends these naps, so their own time limit must.
 #[test]
 fn a_nap_is_over_by_itself() {
     for rest in [Rest::Nap, Rest::Burst] {
@@ -220,7 +225,8 @@ fn a_nap_is_over_by_itself() {
     }
 }
 
-/// The supervisor sleeps until the polling thread wakes it, and not for a nap.
+/// A thread *polls* if it reads the workers' messages itself while it waits for a task.
+/// Meanwhile the supervisor takes no naps.
 #[test]
 fn there_is_no_burst_while_a_thread_polls() {
     let (pool, [_worker]) = PoolByHand::new();

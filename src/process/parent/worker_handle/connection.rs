@@ -1,5 +1,6 @@
 //! The connection of a [`WorkerHandle`] to a launched worker: the stages of the worker's
-//! start, the silence of the connection, and its end.
+//! start, the silence of the connection, and its end. A worker is *launched* if a
+//! launcher's command has started it (`launched.rs`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +29,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Starts the time limit of the next step of a launched worker's start.
+    /// Starts the time limit of the next step of a launched worker's start. Does nothing
+    /// after the start.
     pub(super) fn extend_start(&mut self) {
         let limit = self.launched.as_ref().map(|launched| launched.start_limit);
         let limit = limit.filter(|_| matches!(self.activity, WorkerState::Starting));
@@ -40,8 +42,8 @@ impl WorkerHandle {
     /// Checks the connection of a launched worker, and kills a worker whose connection has
     /// been silent for too long.
     pub(in crate::process::parent) fn check_connection(&mut self, now: Instant) {
-        // The pool sends no message after `Exit`: a rank would think that it came from the
-        // next pool that takes the rank.
+        // The pool sends no message after `Exit`. If the worker is a rank of an MPI job,
+        // the rank would take the message for one of the next pool whose worker it becomes.
         let is_ready = self.is_ready && !matches!(self.activity, WorkerState::Leaving);
         if self.is_being_killed() {
             return;
@@ -51,8 +53,8 @@ impl WorkerHandle {
         };
         match launched.check(now, is_ready) {
             Silence::None => {}
-            // No `Ping` is needed while other bytes wait to be sent: they too will show the
-            // worker that the parent lives.
+            // No `Ping` is needed while other bytes wait to be sent, because these bytes
+            // will show the worker that the parent lives.
             Silence::Ping if !self.outbox.is_empty() => {}
             Silence::Ping => self.send_ping(),
             Silence::Lost => {
@@ -62,7 +64,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends a `Ping`. Its answer also shows how long a message and its answer travel.
+    /// Sends a `Ping`, which a launched worker answers at once. The answer shows that the
+    /// connection works, and how long a message and its answer travel.
     pub(in crate::process::parent) fn send_ping(&mut self) {
         if let Some(launched) = &mut self.launched {
             let ping = bare(Kind::Ping, launched.trips.begin(Instant::now()));
@@ -83,13 +86,15 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns `true` if a launcher's command has not started the program yet.
+    /// Returns `true` if the worker is launched, and its command has not started the
+    /// program yet.
     pub(in crate::process::parent) fn connects(&self) -> bool {
         let stage = self.stage();
         stage.is_some_and(|stage| stage != StartStage::Begun) && !self.is_being_killed()
     }
 
-    /// Returns the stage that the start of a launched worker has reached.
+    /// Returns the stage that the start of a launched worker has reached, or `None` if the
+    /// worker is not launched.
     pub(super) fn stage(&self) -> Option<StartStage> {
         self.launched.as_ref().map(|launched| launched.stage)
     }
@@ -115,8 +120,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns `true` if no message of the worker can get lost. Then, once the worker has
-    /// ended, a task whose `Started` has not arrived has not begun.
+    /// Returns `true` if no message of the worker can get lost. Then a task whose `Started`
+    /// has not arrived when the worker has ended has not begun.
     pub(in crate::process::parent) fn knows_what_has_begun(&self) -> bool {
         self.launched
             .as_ref()
@@ -124,7 +129,8 @@ impl WorkerHandle {
     }
 
     /// Returns the end of the text that a launcher's command has written to its standard
-    /// output, if the worker's greeting has not arrived.
+    /// output, if the worker's greeting (the first bytes that the worker itself sends) has
+    /// not arrived.
     pub(in crate::process::parent) fn text_before_greeting(&self) -> Option<String> {
         self.end.text_before_greeting()
     }

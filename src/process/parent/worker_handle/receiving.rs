@@ -14,25 +14,29 @@ use crate::process::wire::message::{FOREIGN_BYTES, LONGEST_HOST, Reply};
 use crate::sys::spin::is_elsewhere;
 
 impl WorkerHandle {
-    /// Returns the worker's record of the last offer that it has taken: the number of the
-    /// offer plus one. A record that a task has overwritten makes no sense.
+    /// Returns the number, plus one, of the last *offer* that the worker has taken: a task
+    /// in shared memory that any worker may take. The worker keeps this record in its
+    /// shared memory. If a task has overwritten the record, the returned number is
+    /// meaningless.
     pub(in crate::process::parent) fn taken(&self) -> u64 {
         self.end.taken()
     }
 
-    /// Resets the record that [`taken`](Self::taken) returns, unless `is_possible` accepts
-    /// it: an earlier task of the worker has overwritten it. The worker has no task now.
+    /// Resets the record that [`taken`](Self::taken) returns if `is_possible` rejects it,
+    /// because an earlier task of the worker has then overwritten it. The worker must have
+    /// no task now.
     pub(in crate::process::parent) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         self.end.mend_taken(is_possible);
     }
 
     /// Returns `true` if the worker may have begun a task whose `Started` the pool has not
-    /// read: its memory names another task than `last_begun`.
+    /// read: the worker's shared memory does not name `last_begun` as the last task.
     pub(in crate::process::parent) fn may_have_begun(&self) -> bool {
         self.end.may_have_begun_after(self.last_begun)
     }
 
-    /// Returns `true` if the supervisor should spin: an answer may be on its way from
+    /// Returns `true` if the supervisor (the thread that reads the workers' messages)
+    /// should check again a few times before it sleeps: an answer may be on its way from
     /// another CPU, or the worker has received or sent only a part of a long message.
     pub(in crate::process::parent) fn should_spin(&self) -> bool {
         let is_inside = self.has_unsent() || !self.inbox.is_between_frames();
@@ -41,8 +45,9 @@ impl WorkerHandle {
     }
 
     /// Reads the worker's next message, and returns `None` if no whole message has arrived.
-    /// The method reads at most `budget` bytes from the socket. `may_begin` returns `true`
-    /// for the number of an offered task that the worker may have taken.
+    /// Stops when it has read `budget` bytes, and subtracts what it has read from `budget`.
+    /// `may_begin` returns `true` for the number of an offered task that the worker may
+    /// have taken.
     ///
     /// # Errors
     ///
@@ -99,12 +104,14 @@ impl WorkerHandle {
                 Ok(0) => self.on_eof(),
                 Ok(count) => {
                     self.is_drained = false;
-                    // A read of shared memory returns one record, and a read from a rank
-                    // one message. After a short read, more may be there.
+                    // A read of shared memory returns at most one record (a piece of a
+                    // message), and a read from a rank one message. So more may be there
+                    // after such a read, even if it has not filled the buffer.
                     let is_all = count < size && self.end.is_emptied_by_a_read();
                     self.inbox.advance(count);
                     self.connection_moved();
-                    // A `Pong` alone is no progress of the task or of a message.
+                    // A read of this length is a `Pong` as a rule, the answer to a `Ping`.
+                    // It shows no progress of the task or of another message.
                     if self.launched.is_none() || count != HEADER {
                         self.has_moved();
                     }
@@ -144,7 +151,8 @@ impl WorkerHandle {
         self.end.capacity()
     }
 
-    /// Returns what a thread needs to wait for the worker's messages without the lock.
+    /// Returns what a thread needs to wait for the worker's messages without the pool's
+    /// lock.
     pub(in crate::process::parent) fn watch(&self) -> Watch {
         self.end.watch(self.has_unsent() && self.is_full)
     }
@@ -165,13 +173,15 @@ impl WorkerHandle {
         self.end.disarm();
     }
 
-    /// Reads the worker's wake-ups, after `poll` has reported an event of the socket.
+    /// Reads the bytes by which the worker wakes the supervisor, after `poll` has reported
+    /// an event of the socket.
     pub(in crate::process::parent) fn read_wakeups(&mut self) {
         self.says_waiting |= self.end.read_wakeups();
     }
 
-    /// Asks a worker whose next check is due if it waits for a message. Before the pool has
-    /// sent the whole call, it does not ask: the worker rightly waits for the rest.
+    /// Makes the next check if it is due: asks the worker to say if it waits for a message
+    /// (see [`Checks`]). The pool does not ask before it has sent the whole call, because
+    /// until then the worker rightly waits for the rest.
     pub(in crate::process::parent) fn check_if_due(&mut self, now: Instant) {
         let is_sent = !self.has_unsent();
         let checks = self.checks.as_mut();
@@ -185,8 +195,9 @@ impl WorkerHandle {
         self.checks.as_ref().map(Checks::next)
     }
 
-    /// Returns `true` if a message has been destroyed: the worker waits for a message
-    /// although it has a task. The caller has read all messages that have arrived.
+    /// Returns `true` if a message in the shared memory was destroyed: the worker has said
+    /// that it waits for a message, although it has a task. The caller must have read all
+    /// messages that have arrived.
     pub(in crate::process::parent) fn has_lost_a_message(&mut self) -> bool {
         // The worker's answer may belong to a check during an earlier task, and may have
         // arrived late. So it counts only if a check was made during this task.
@@ -195,10 +206,11 @@ impl WorkerHandle {
     }
 
     /// Returns the numbers of the tasks that the worker has begun although the pool has not
-    /// parsed their `Started`: the tasks whose `Started` is among the bytes that were not
-    /// parsed as messages, and the task in flight if the shared memory says that the worker
-    /// may have begun this task. The pool calls this method once, after the worker's
-    /// process has ended, because the pool must not send a started task to another worker.
+    /// parsed their `Started`. These are the tasks whose `Started` is among the bytes that
+    /// were not parsed as messages. The current task is one of them if the shared memory
+    /// says that the worker may have begun it. The pool calls this method once, after the
+    /// worker's process has ended, because it must not send a started task to another
+    /// worker.
     pub(in crate::process::parent) fn started_unread(&mut self) -> Vec<u64> {
         let unstarted = self.all_unstarted().map(|task| task.entry.number);
         let unstarted: Vec<u64> = unstarted.collect();
@@ -261,8 +273,9 @@ impl WorkerHandle {
             }
             _ => false,
         };
-        // These messages have no payload. If such a message had a payload that arrived byte
-        // by byte, each byte would extend the worker's time limit.
+        // These messages have no payload, except that a launched worker's `Ready` names the
+        // host. If a payload could arrive byte by byte, each byte would extend the worker's
+        // time limit.
         let is_start = matches!(kind, Ready | Initialized | Started);
         let is_bare = is_start || matches!(kind, Fetch | Declined | Pong | Recalled);
         let has_host = kind == Ready && self.launched.is_some() && length <= LONGEST_HOST;
@@ -282,8 +295,10 @@ impl WorkerHandle {
         Err(format!("{what}; {FOREIGN_BYTES}"))
     }
 
-    /// Updates the progress limit after a read. An incomplete frame starts the limit. The
-    /// limit ends if the last frame is complete and the worker has started its task.
+    /// Updates `progress`, the time limit of what the worker has to do next, after a read.
+    /// If a frame is incomplete, the limit starts, unless one runs already. If no frame is
+    /// incomplete, there is no limit any more, unless the worker still has to start its
+    /// task.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
         if is_inside && matches!(self.activity, WorkerState::Idle) && self.launched.is_none() {

@@ -23,7 +23,8 @@ const MOST_GATHERED: usize = 16 << 10;
 
 /// Returns the next bytes of a frame after the first `sent` ones, as far as they lie in one
 /// piece of memory, and the length of the whole frame. Returns `None` if the frame is the
-/// call of a task that the worker does not have.
+/// call of a task that the worker does not have any more, or whose call the pool has freed
+/// because the task has begun.
 fn unsent<'a>(
     outgoing: &'a Outgoing,
     sent: usize,
@@ -63,14 +64,14 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends as much of a frame as the socket takes. Later calls of [`flush`](Self::flush)
-    /// send the remaining bytes of the frame.
+    /// Appends a frame to the outbox, and sends as much of the outbox as there is room for.
+    /// Later calls of [`flush`](Self::flush) send the remaining bytes.
     pub(in crate::process::parent) fn send(&mut self, frame: Arc<Encoded>) {
         self.outbox.push_back(Outgoing::Frame(frame));
         self.flush();
     }
 
-    /// Sends the call of a task to the worker, which is idle.
+    /// Makes a task the current task of this idle worker, and sends the call.
     pub(in crate::process::parent) fn send_task(&mut self, in_flight: InFlight) {
         let number = in_flight.entry.number;
         self.expect_start(in_flight, Instant::now());
@@ -84,7 +85,8 @@ impl WorkerHandle {
         self.flush();
     }
 
-    /// Asks the worker to give a task back.
+    /// Asks the worker to give a task back if the task has not begun. Asks only once for
+    /// each task.
     pub(in crate::process::parent) fn recall(&mut self, task: u64) {
         let recalled = self.task_mut(task);
         if recalled.is_some_and(|task| !std::mem::replace(&mut task.is_recalled, true)) {
@@ -93,8 +95,8 @@ impl WorkerHandle {
     }
 
     /// Asks the worker to give back the last `count` of the tasks that were sent ahead.
-    /// Recalls the last one first: each returned task goes to the head of the queue, which
-    /// then has them in their old order.
+    /// Recalls the last one first: each returned task goes to the head of the pool's queue,
+    /// which then has the tasks in their old order.
     pub(in crate::process::parent) fn recall_last(&mut self, count: usize) {
         let ahead = self.ahead.iter().rev().map(|task| task.entry.number);
         let last: Vec<u64> = ahead.take(count).collect();
@@ -114,11 +116,12 @@ impl WorkerHandle {
         }
     }
 
-    /// Tells the worker to take no offer until [`release`](Self::release).
+    /// Tells the worker to take no offer (a task in shared memory) until
+    /// [`release`](Self::release).
     pub(in crate::process::parent) fn hold(&mut self) {
         self.send(Arc::new(bare(Kind::Hold, 0).to_vec().into()));
         // ORDERING: orders this message before the next reads of what the worker has sent.
-        // Pairs with the fence in `Taker::is_still_taken`. Then the worker looks for
+        // Pairs with the fence in `Taker::is_still_taken`, after which the worker looks for
         // `Hold`.
         fence(Ordering::SeqCst);
     }
@@ -136,12 +139,13 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns `true` if the outbox holds bytes for which there may be room at once.
+    /// Returns `true` if there are bytes to send, and the last write has found room.
     pub(in crate::process::parent) fn can_flush(&self) -> bool {
         self.has_unsent() && !self.is_full
     }
 
-    /// Returns `true` if the outbox holds bytes and the shared memory has room.
+    /// Returns `true` if there are bytes to send, and there is room that `poll` does not
+    /// report, as in shared memory.
     pub(in crate::process::parent) fn has_room(&self) -> bool {
         self.has_unsent() && self.end.has_room()
     }
@@ -163,7 +167,8 @@ impl WorkerHandle {
             } else if let Some((bytes, _)) = unsent(first, self.sent, &self.activity, &self.ahead) {
                 self.end.send_now(bytes)
             } else {
-                // The worker has begun the task before it has received the whole call.
+                // The worker has said that it began the task before it had received the
+                // whole call.
                 self.stop_sending();
                 let what = format!("it began a task whose call it had not got; {FOREIGN_BYTES}");
                 return self.kill(KillReason::Misbehaved(what));
@@ -258,7 +263,7 @@ impl WorkerHandle {
         !into.is_empty()
     }
 
-    /// Removes bytes that were sent from the head of the outbox.
+    /// Removes the first `count` bytes from the outbox, because they were sent.
     fn count_sent(&mut self, mut count: usize) {
         while let Some(first) = self.outbox.front().filter(|_| count > 0) {
             let Some((_, length)) = unsent(first, self.sent, &self.activity, &self.ahead) else {
@@ -276,7 +281,8 @@ impl WorkerHandle {
                 self.outbox.pop_front();
                 self.sent = 0;
             }
-            // A written `Ping` shows no progress: the socket has room for one in any case.
+            // A frame of this length may be a `Ping`. To have sent it shows no progress,
+            // because the socket has room for a `Ping` even if the command reads nothing.
             if self.launched.is_none() || length != HEADER {
                 self.connection_moved();
                 self.has_moved();
@@ -285,7 +291,7 @@ impl WorkerHandle {
     }
 
     /// Keeps the frames for a launched worker in the outbox until [`uncork`](Self::uncork),
-    /// because other frames may follow at once.
+    /// because other frames may follow at once, and one write can send them together.
     pub(in crate::process::parent) fn cork(&mut self) {
         self.is_corked = self.launched.is_some();
     }
@@ -301,7 +307,8 @@ impl WorkerHandle {
     pub(super) fn send_requested_piece(&mut self) {
         while self.copying.is_some() && self.end.take_request() {
             if !self.copying.as_mut().is_some_and(Copying::request) {
-                // Otherwise requests could extend the start's time limit again and again.
+                // Each request extends the time limit of the start. Without this check, the
+                // command could request pieces for ever.
                 let what = "its command requested more of the program than there is".to_owned();
                 return self.kill(KillReason::Misbehaved(what));
             }

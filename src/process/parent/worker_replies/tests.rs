@@ -112,7 +112,8 @@ fn an_answer_before_the_end_counts() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The parent notices the death even if a grandchild holds the worker's socket open.
+/// The system has no descriptors for processes. The parent notices the death even if a
+/// child of the worker holds the worker's socket open.
 #[test]
 fn without_a_descriptor_a_death_is_seen_all_the_same() {
     for is_held_open in [false, true] {
@@ -149,8 +150,8 @@ fn a_limit_is_over_with_its_task() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A worker takes offers as soon as it has its first message. `stats` would not know of a task
-/// that a worker runs before the pool has the worker's handle.
+/// A worker takes offers (tasks in shared memory) as soon as it has read its first message.
+/// If it ran a task before the pool had its handle, `stats` would not count this task.
 #[test]
 #[cfg(feature = "worker-hook")]
 fn a_worker_hears_its_first_message_when_the_pool_has_its_handle() {
@@ -339,7 +340,7 @@ fn an_ended_worker_is_not_listened_to_for_ever() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
     let mut speaker = worker.try_clone().unwrap();
-    // The worker is killed before the pool reads its messages, because the pool would
+    // The test kills the worker before the pool reads the messages, because the pool would
     // otherwise kill the worker for these messages.
     let mut state = pool.lock();
     let speaks = std::thread::spawn(move || {
@@ -393,7 +394,8 @@ fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The leaving worker sends each message by which a worker reports a failed start.
+/// The pool has told the worker to exit. The worker then sends a message by which workers
+/// report a failed start.
 #[test]
 fn a_leaving_worker_cannot_break_the_pool() {
     let panicked = InitializeFailure::Panicked(WirePanic {
@@ -528,8 +530,9 @@ fn the_first_reason_to_kill_a_worker_stands() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The supervisor needs a time limit for an incomplete message, because the supervisor
-/// might otherwise sleep without a timeout.
+/// A snapshot (a call of `stats`) may read a part of a message. It must then start a time
+/// limit for the rest, and wake the supervisor, which might otherwise sleep without a
+/// timeout.
 #[test]
 fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -546,9 +549,9 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A snapshot of the counts may read the message that a task has started. The snapshot must
-/// then wake the supervisor, which otherwise would not notice in time that the task has
-/// exceeded its time limit.
+/// A snapshot of the counts may read a worker's message `Started`. The snapshot must then
+/// wake the supervisor, which otherwise would not notice in time that the task has exceeded
+/// its time limit.
 #[test]
 fn a_start_that_a_snapshot_reads_begins_the_limit_of_the_task() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -641,7 +644,8 @@ fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     assert!(state.is_broken());
 }
 
-/// The worker takes longer to read its call than all progress checks take together.
+/// The worker reads its call for longer than the time after which the pool kills a worker
+/// that makes no progress.
 #[test]
 fn a_large_call_that_is_read_slowly_is_waited_for() {
     use std::io::Read;
@@ -671,7 +675,8 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     assert!(outcome(&task).is_err());
 }
 
-/// Otherwise the arguments of a long task would take memory in both processes.
+/// If the pool kept the call, the arguments of a long task would take memory in both
+/// processes.
 #[test]
 fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
     use std::io::Read;
@@ -718,7 +723,8 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
     }
 }
 
-/// Otherwise the worker would read the rest of this call as the beginning of the next one.
+/// If the worker lived on, it would read the rest of this call as the beginning of the next
+/// one.
 #[test]
 fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
     for retries in [0, 1] {
