@@ -107,6 +107,31 @@ fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed()
     assert!(task.died());
 }
 
+/// The first task overwrote its worker's memory and ended. The pool reset the record, so the
+/// worker is no suspect when the task of another worker does the same.
+#[test]
+fn a_worker_whose_record_was_reset_is_not_killed_for_the_task_of_another() {
+    let (pool, [mut early, mut guilty]) = PoolByHand::new();
+    let first = pool.submit();
+    let offer = early.take().unwrap();
+    assert!(early.begin(offer));
+    early.overwrite_record();
+    early.begin_unsaid(1 << 40);
+    early.say(Kind::Returned, 1);
+    pool.read(&early);
+    assert!(first.error().is_none());
+    let second = pool.submit();
+    let offer = guilty.take().unwrap();
+    guilty.begin_unsaid(2);
+    guilty.overwrite_record();
+    guilty.overwrite_status(offer);
+    pool.scan();
+    assert_eq!(pool.kill_reason(&early), None);
+    assert!(pool.kill_reason(&guilty).is_some());
+    pool.end(&guilty);
+    assert!(second.died());
+}
+
 /// Returns a pool, two workers whose records were overwritten, and the second task with its
 /// offer. The first worker has ended the first task. The second worker has begun the second
 /// task, and has sent no message about that.
