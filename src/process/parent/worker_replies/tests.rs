@@ -584,6 +584,38 @@ fn end(pool: &Pool, state: &mut PoolState, number: usize) {
     pool.worker_ended(state, number, end);
 }
 
+/// Adds a worker, to which the pool sends the queued task, and which ends before it reads it.
+fn send_to_a_worker_that_ends(pool: &Pool, state: &mut PoolState, number: usize) {
+    let (ours, childs) = channel::pair().unwrap();
+    let mut worker = UnixStream::from(childs);
+    worker.write_all(&bare(Kind::Ready, 0)).unwrap();
+    let handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
+    state.workers.insert(number, handle);
+    pool.read_replies(state, number);
+    let has_task = state.workers[&number].in_flight().is_some();
+    assert!(has_task, "the pool has sent the task to worker {number}");
+    end(pool, state, number);
+}
+
+/// The pool cannot blame the task, because no worker has read it.
+#[test]
+fn a_task_is_sent_again_however_many_workers_end_before_they_read_it() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let first = started(&pool, &mut worker);
+    let task = queued(&pool);
+    // The test holds the lock all the time, so that the supervisor starts no real worker.
+    let mut state = pool.lock();
+    (1..=4).for_each(|number| send_to_a_worker_that_ends(&pool, &mut state, number));
+    assert_eq!((state.queued, state.is_broken()), (1, false));
+    send_to_a_worker_that_ends(&pool, &mut state, 5);
+    state.workers[&0].process.kill().unwrap();
+    drop(state);
+    // Five failed starts in a row break the pool.
+    assert!(matches!(outcome(&task), Err(Error::Broken(_))));
+    assert!(outcome(&first).is_err());
+    pool.shutdown(ShutdownOptions::new());
+}
+
 /// If the pool did not break after failed starts, it would start workers for ever.
 #[test]
 fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
@@ -594,19 +626,7 @@ fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
     let mut state = pool.lock();
     for number in 1..=5 {
         assert!(!state.is_broken(), "{number}");
-        let (ours, childs) = channel::pair().unwrap();
-        let mut worker = UnixStream::from(childs);
-        worker.write_all(&bare(Kind::Ready, 0)).unwrap();
-        state.workers.insert(
-            number,
-            WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None)),
-        );
-        pool.read_replies(&mut state, number);
-        assert!(
-            state.workers[&number].in_flight().is_some(),
-            "it has the task"
-        );
-        end(&pool, &mut state, number);
+        send_to_a_worker_that_ends(&pool, &mut state, number);
     }
     assert!(state.is_broken());
     state.workers[&0].process.kill().unwrap();
