@@ -142,8 +142,9 @@ pub(crate) type Refused<T> = (State, Result<T, Error>);
 impl<T: 'static> Completion<T> {
     /// Creates a task that [`settle`](Self::settle) ends.
     pub(crate) fn new(pool_id: PoolId) -> Self {
-        // SAFETY: job and value borrow nothing because `T: 'static`, and `Completion<T>` is
-        // `Send` only if `T` is.
+        // SAFETY: `NoJob` is empty, so it borrows nothing and is `Send`. The value borrows
+        // nothing because `T: 'static`, and reaches another thread only through a
+        // `Completion<T>`, which is `Send` and `Sync` only if `T: Send`.
         unsafe { Self::with_job(pool_id, NoJob) }.0
     }
 }

@@ -1,4 +1,4 @@
-//! A view of a thread pool, whose tasks have the options of the view.
+//! The methods of `With<ThreadPoolExecutor>`, which submit tasks with options to a pool.
 //!
 //! A task's name is passed with the call, as one more argument.
 

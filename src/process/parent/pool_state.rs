@@ -70,8 +70,9 @@ pub(super) struct PoolState {
     /// The time at which the pause of a launcher ends, if tasks wait for a worker that this
     /// launcher may start then.
     pub(super) retry_at: Option<Instant>,
-    /// The times of the first and the last failed start in the current shortage. A shortage
-    /// is recorded only while the pool has no worker.
+    /// The times of the first and the last of the recent failed starts, which count as one
+    /// shortage of resources, such as descriptors or memory. They are recorded only while
+    /// the pool has no worker.
     pub(super) shortage: Option<(Instant, Instant)>,
     /// The number of workers that have ended and that the pool has not replaced yet.
     pub(super) ended: u64,

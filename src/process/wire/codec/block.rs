@@ -62,8 +62,8 @@ macro_rules! numbers {
             None
         }
 
-        /// Reads the value of a seed of type `S` as a block. Returns `None` if the value is
-        /// not a vector of numbers, or if the next bytes are not a block of these numbers.
+        /// Reads the next block from `reader` as a vector of numbers. Returns `None` if `S`
+        /// is not the seed of such a vector, or if no block of these numbers comes next.
         #[inline]
         pub(super) fn read_vector<'de, S, R>(reader: &mut R) -> Option<Result<S::Value, R::Error>>
         where
