@@ -39,8 +39,8 @@ use crate::process::wire::exit_code::ExitCode;
 /// If this number of workers in a row die before they begin a task, the pool breaks.
 const FAILED_STARTS: u32 = 5;
 
-/// If this number of workers end while they read a task's call, the task fails. A task with
-/// more retries may be begun more often, and is also sent as often.
+/// If this number of workers end while they read a task's call, the task fails. The number is
+/// less than `FAILED_STARTS`, so that such a task does not break the pool.
 const SEND_ATTEMPTS: u32 = 3;
 
 impl Pool {
@@ -263,8 +263,7 @@ impl Pool {
                     let entry = &mut in_flight.entry;
                     if !has_started && !may_have_begun {
                         entry.send_attempts += u32::from(was_being_read);
-                        let attempts = SEND_ATTEMPTS.max(entry.settings.retries.saturating_add(1));
-                        if entry.send_attempts < attempts {
+                        if entry.send_attempts < SEND_ATTEMPTS {
                             return state.take_back_or_requeue(in_flight);
                         }
                     } else if entry.settings.retries > 0 && !self.breaks_on_death() {
