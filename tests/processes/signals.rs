@@ -2,8 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
+use std::time::Duration;
 use std::{env, thread};
 
 use concurrent_futures::ProcessPoolExecutor;
@@ -87,6 +91,14 @@ fn all_end_by_a_signal_to_the_group(signal: Signal) {
     assert_eq!(status.signal(), Some(signal.as_raw()));
 }
 
+fn block_all_signals() {
+    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the function only writes to the set.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set was written; null says that the old one is not wanted.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+}
+
 fn handler() -> libc::sighandler_t {
     extern "C" fn nothing(_signal: i32) {}
     nothing as extern "C" fn(i32) as libc::sighandler_t
@@ -117,17 +129,42 @@ alone! {
 
     /// As a program does that reads its signals from a descriptor: its workers do not.
     fn sigterm_that_the_program_blocks_ends_workers() {
-        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
-        // SAFETY: the function only writes to the set.
-        unsafe { libc::sigfillset(all.as_mut_ptr()) };
-        // SAFETY: the set was written; null says that the old one is not wanted.
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+        block_all_signals();
         let executor = pool(1);
         let held = executor.submit(linger, ()).unwrap();
         wait_until_running(&held);
+        // This one does nothing to workers.
+        send(only_worker(&executor), Signal::INT);
         send(only_worker(&executor), Signal::TERM);
         assert_eq!(death(&held).signal(), Some("SIGTERM"));
         assert_goes_on(&executor);
+    }
+
+    /// The workers start with blocked signals, and find some that wait for them.
+    fn sigint_while_workers_start_does_nothing_to_them() {
+        // SAFETY: takes numbers; the test is alone in its process.
+        assert_eq!(unsafe { libc::setpgid(0, 0) }, 0);
+        // SAFETY: runs a function that does nothing.
+        unsafe { libc::signal(libc::SIGINT, handler()) };
+        block_all_signals();
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Relaxed) {
+                    // SAFETY: takes numbers; the group is this process and its workers.
+                    assert_eq!(unsafe { libc::kill(0, libc::SIGINT) }, 0);
+                    thread::sleep(Duration::from_micros(100));
+                }
+            });
+            let codes = catch_unwind(|| {
+                let executor = pool(2);
+                let exit = |code| -> () { std::process::exit(code) };
+                let tasks = [1, 2, 3, 4, 5, 6].map(|code| executor.submit(exit, code).unwrap());
+                tasks.map(|task| death(&task).exit_code())
+            });
+            ended.store(true, Relaxed);
+            assert_eq!(codes.unwrap(), [1, 2, 3, 4, 5, 6].map(Some));
+        });
     }
 
     /// It ignores what its parent did when it started.

@@ -56,8 +56,9 @@ pub(super) fn run() -> ! {
     if let Err(why) = apply(elsewhere) {
         refuse(connection, &why);
     }
-    signals::unblock_all();
     signals::ignore_interrupts();
+    // Comes last: a signal that is pending arrives at once.
+    signals::unblock_all();
     watch_panics();
     // The worker sends no refusal, because the pool would then start no more workers by
     // this command, and the host may have enough memory for the next worker.

@@ -71,11 +71,12 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         current_process::end_now(0);
     }
     current_process::ensure_stdio_open();
-    signals::unblock_all();
     signals::ignore_interrupts();
     if entry_point == EntryPoint::Hook {
         signals::ignore_broken_pipes();
     }
+    // Comes last: a signal that is pending arrives at once.
+    signals::unblock_all();
     watch_panics();
     let channel = match Channel::take_stdin() {
         // The channel is leaked, because the task thread and the watcher use the channel
