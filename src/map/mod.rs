@@ -224,8 +224,10 @@ impl<R: 'static> Iterator for Map<'_, R> {
             if let Some((_, result)) = self.ready.next() {
                 return Some(result);
             }
-            // Does nothing, unless the user's iterator has panicked.
-            self.refill();
+            // Nothing is in flight although items may remain: the user's iterator has panicked.
+            if self.parts.is_empty() {
+                self.refill();
+            }
             let part = self.parts.pop_front()?;
             if self.deadline.is_some_and(|at| !part.wait(at)) && !part.target().done() {
                 self.parts.push_front(part);

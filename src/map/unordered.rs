@@ -40,9 +40,12 @@ impl<R: 'static> Iterator for Unordered<'_, R> {
             if let Some(result) = self.map.ready.next() {
                 return Some(result);
             }
-            // Does nothing, unless the user's iterator has panicked.
-            self.map.refill();
             self.take_parts();
+            // Nothing is in flight although items may remain: the user's iterator has panicked.
+            if self.completion_set.len() == 0 {
+                self.map.refill();
+                self.take_parts();
+            }
             if self.completion_set.len() == 0 {
                 return None;
             }

@@ -25,6 +25,7 @@ contract! {
         a_shutdown_right_after_a_map_loses_nothing,
         an_iterator_of_items_that_panics_leaves_the_executor_whole,
         a_buffered_map_goes_on_after_its_iterator_panicked,
+        a_buffered_map_whose_iterator_only_panics_keeps_no_result_back,
         sizes_and_limits_may_be_as_large_as_can_be,
     }
     [inline, threads] {
@@ -269,6 +270,22 @@ fn a_buffered_map_goes_on_after_its_iterator_panicked<X: Fixture>() {
             }
             assert_eq!((doubled, panics), (vec![0, 2, 4, 6, 10, 12, 14], 1));
         }
+    }
+}
+
+fn a_buffered_map_whose_iterator_only_panics_keeps_no_result_back<X: Fixture>() {
+    let executor = X::executor(1);
+    let items = || (0..).inspect(|n| assert!(*n < 6, "no more items"));
+    let map = || executor.map_with(MapOptions::new().buffer_size(3), double, items());
+    let mut ordered = map().expect("it is open");
+    let mut unordered = map().expect("it is open").unordered();
+    let mut next_unordered = || unordered.next().map(|(_, result)| result);
+    let nexts: [&mut dyn FnMut() -> Option<Result<i64, Error>>; 2] =
+        [&mut || ordered.next(), &mut next_unordered];
+    for next in nexts {
+        let calls = (0..20).filter_map(|_| catch_unwind(AssertUnwindSafe(&mut *next)).ok());
+        let doubled = calls.map(|result| result.expect("more items").expect("it runs"));
+        assert!(doubled.eq([0, 2, 4, 6, 8, 10]));
     }
 }
 
