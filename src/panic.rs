@@ -47,7 +47,7 @@ use crate::worker::current_worker;
 /// ```
 ///
 /// All clones of a `Panic` share one payload. Dropping the last clone drops the payload,
-/// and contains a panic of the payload's `Drop`.
+/// and catches a panic of the payload's `Drop`.
 #[derive(Clone)]
 pub struct Panic(Arc<Inner>);
 
@@ -314,7 +314,8 @@ pub(crate) fn contain_drop<T>(value: T) {
     }
 }
 
-/// A value of the user that contains the panic of its own `Drop`.
+/// A value of the user whose `Drop` may panic: dropping the `Contained` catches the
+/// panic.
 ///
 /// If a struct owns two values of the user, and the `Drop` of the first panics, the second
 /// is dropped while the thread unwinds, and a second panic would abort the program. So a
@@ -382,9 +383,9 @@ fn identity(payload: &(dyn Any + Send)) -> (TypeId, usize) {
     )
 }
 
-/// Runs `f`, which does not unwind. If `are_wanted` is `true`, the panic hook records notes
-/// of the panics inside `f`. If `are_wanted` is `false`, the hook records no notes inside
-/// `f`.
+/// Runs `f`, which must not unwind. If `are_wanted` is `true`, the panic hook records
+/// notes of the panics inside `f`. If `are_wanted` is `false`, the hook records no notes
+/// inside `f`.
 #[inline]
 fn with_notes<R>(are_wanted: bool, f: impl FnOnce() -> R) -> R {
     let before = COUNT.get();

@@ -16,8 +16,9 @@ local! {
     static REGISTERED: Cell<Registered> = Cell::new((NO_POOL, None))
 }
 
-/// A thread, with the pool whose tasks it can run inline. During the pool's initializer a
-/// worker's thread can run no tasks inline; after that it can run those of its pool.
+/// A thread, with the pool whose tasks it can run inline, that is, inside its waits.
+/// During the pool's initializer a worker's thread can run no tasks inline. After that it
+/// can run the tasks of its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InlineRunner(ThreadId, PoolId);
 
@@ -33,7 +34,8 @@ impl InlineRunner {
     }
 }
 
-/// Calls `f`. Inside `f`, a wait on the current thread may run tasks of that pool.
+/// Calls `f`. Inside `f`, a wait on the current thread may run tasks of the pool
+/// `pool_id`.
 pub(crate) fn as_inline_worker<R>(
     pool_id: PoolId,
     hooks: &dyn WorkerHooks,

@@ -12,8 +12,9 @@ use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
 use super::worker_hooks::WorkerHooks;
 use crate::error::Error;
 
-/// Runs a task inline before a wait that cannot return an error. If the stack is too small
-/// to run the task here, another worker may run it.
+/// Runs a task *inline* if it can ([`Task::run_inline`]), that is, on this thread, which is
+/// about to wait for the task. The wait cannot return an error: if too little stack is
+/// left, the task stays pending, and another worker may run it.
 pub(crate) fn run_inline(task: &Task) {
     let _ = task.run_inline();
 }
@@ -93,7 +94,8 @@ impl Task {
         hooks.entry_was_stale();
     }
 
-    /// Calls the job of a task that the caller started, and runs the task's notification.
+    /// Calls the job (the function with its arguments) of a task that the caller started.
+    /// Then runs the *notification*: the wakers, callbacks and drops that follow the end.
     #[inline]
     fn run_started(self, hooks: &(impl WorkerHooks + ?Sized), leaves_entry: bool) {
         // SAFETY: the caller started the task.
@@ -184,9 +186,9 @@ impl Task {
     }
 
     /// `Running -> Finished` for a task whose future exists, if no thread waits for the
-    /// task and no rare box is attached. The same write to the word releases the worker's
-    /// reference, so this thread does not touch the task afterwards. Returns the task
-    /// unchanged if these conditions do not hold.
+    /// task and no rare box (callbacks, wakers, times) is attached. The same write to the
+    /// task's [`Word`] releases the worker's reference, so this thread does not touch the
+    /// task afterwards. Returns the task unchanged if these conditions do not hold.
     #[inline]
     fn finish_unwatched(self) -> Option<Self> {
         let finish = |word: Word| {

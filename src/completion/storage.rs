@@ -1,5 +1,8 @@
 //! [`Types`]: the layout of a task, and the functions that know the types of its job and
-//! its value, which share one storage behind the task's header.
+//! its value.
+//!
+//! The job is the function with its arguments. Behind the task's header lies one storage,
+//! which contains the job until the call, and afterwards the outcome: a value or an error.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -13,7 +16,8 @@ use crate::error::Error;
 use crate::panic::{catch, contain_drop};
 use crate::sync::AtomicU64;
 
-/// The result of a call: `true` if the job panicked, and the scope guard, if any.
+/// The result of a call: `true` if the job panicked, and the [`ScopeGuard`] of a task
+/// that is in a scope.
 pub(super) type Called = (bool, Option<ScopeGuard>);
 
 /// The functions that know the types of a task's job and value. Each function must be

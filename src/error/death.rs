@@ -140,7 +140,8 @@ impl WorkerDeath {
         })
     }
 
-    /// Returns the exit code of the process, or `None` if a signal ended the process.
+    /// Returns the exit code of the process. Returns `None` if a signal ended the
+    /// process, or if the pool does not know how the process ended.
     pub fn exit_code(&self) -> Option<i32> {
         match &self.0.end {
             End::Exited(code) => Some(*code),

@@ -42,10 +42,10 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// worker, the pool kills the command. The worker ends when it sees the end of the
 /// connection.
 ///
-/// A worker that a launcher starts begins in [`init`](crate::init), so `main` has to call
-/// `init` first. The other side needs the same build of the program
-/// ([`program`](Self::program)) and `env` in its search path, or `sh` and a place for a copy of
-/// the program ([`stage`](Self::stage)).
+/// A process that a launcher starts becomes a worker in [`init`](crate::init), so `main`
+/// has to call `init` first. The other side needs the same build of the program
+/// ([`program`](Self::program)) and `env` in its search path, or `sh` and a place for a
+/// copy of the program ([`stage`](Self::stage)).
 ///
 /// If the connection to a worker ends, the worker ends, and the task that it had begun
 /// fails with [`Error::WorkerDied`], or is begun again if it has retries. The pool starts
@@ -272,13 +272,14 @@ impl Launcher {
     }
 
     /// Sets the largest number of tasks that a worker has at once: the task that it runs,
-    /// and tasks that were sent ahead, so that the worker need not wait for its next task.
-    /// By default the pool chooses a number from 1 to 16: the shorter the tasks are
+    /// and tasks that the pool sent ahead, so that the worker need not wait for its next
+    /// one. By default the pool chooses a number from 1 to 16: the shorter the tasks are
     /// compared to the time that a message travels, the larger the number.
     ///
-    /// A task that was sent ahead stays pending until it begins. If another worker has
-    /// nothing to do, or if the task is cancelled, the pool takes it back. `cancel` then
-    /// waits until the worker has answered, for a few milliseconds on a usual network.
+    /// A task that was sent ahead stays pending until it begins. The pool asks the worker
+    /// to give the task back if another worker has nothing to do, or if the task is
+    /// cancelled. `cancel` waits for the worker's answer, a few milliseconds on a usual
+    /// network.
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor};

@@ -34,7 +34,7 @@ use super::current_process::move_above_stdio;
 /// most programs open.
 const HIGH: i32 = 1000;
 
-/// The largest number of files that come with the first bytes.
+/// The largest number of descriptors that [`Channel::send_with_files`] can send.
 const MOST_FILES: usize = 3;
 
 /// One end of a channel. When this end is dropped, the other end reads end-of-file.
@@ -42,7 +42,7 @@ const MOST_FILES: usize = 3;
 pub(crate) struct Channel {
     /// The socket, or the descriptor to receive from.
     input: Checked,
-    /// The descriptor to send to, or `None` if this is the socket.
+    /// The descriptor to send to, or `None` if the channel also sends to `input`.
     output: Option<Checked>,
 }
 
@@ -128,8 +128,8 @@ impl Channel {
         [&self.input].into_iter().chain(&self.output)
     }
 
-    /// Returns a time that is too short to close a descriptor. Code that takes less time
-    /// has closed no descriptor.
+    /// Returns a time that is too short to close a descriptor. After a task that took
+    /// less time, the worker need not check its descriptors.
     pub(crate) fn time_to_close(&self) -> Duration {
         self.input.time_to_close()
     }
@@ -147,8 +147,8 @@ impl Channel {
         Ok(retry_on_intr(|| send(&self.input, bytes, flags))?)
     }
 
-    /// Like [`send_now`](Self::send_now), in a process whose tasks may have closed the
-    /// channel's descriptor.
+    /// Like [`send_now`](Self::send_now), but first checks that no task of this process has
+    /// closed the channel's descriptor.
     ///
     /// # Errors
     ///
@@ -246,8 +246,8 @@ impl Channel {
     /// # Errors
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived. Returns
-    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) once if the other process closed
-    /// its end before it had read all bytes.
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the other process closed its
+    /// end before it had read all bytes. Only one call returns this error.
     pub(crate) fn receive_now(&self, into: &mut [u8]) -> io::Result<usize> {
         self.receive_with(into, RecvFlags::DONTWAIT)
     }
@@ -305,7 +305,7 @@ impl AsFd for Channel {
     }
 }
 
-/// Moves a standard descriptor to a higher number.
+/// Returns a copy of a standard descriptor, with a higher number.
 fn move_high(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // The channel gets a high number, because the program may close or reuse all low
     // numbers.

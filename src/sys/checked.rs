@@ -3,8 +3,9 @@
 //! A worker runs user code, which may close descriptors of this crate, for instance all
 //! descriptors from 3 on. The next file that the process opens then gets the number of a
 //! closed descriptor. So the number alone does not identify the file, and this type
-//! compares the inode as well. Each socket has its own inode. Before Linux 6.9 all pidfds,
-//! eventfds and similar files share one inode, so the check cannot tell these files apart.
+//! compares the inode as well. Each socket has its own inode. But all eventfds and similar
+//! files share one inode, and before Linux 6.9 pidfds share it too. The check cannot tell
+//! these files apart.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,8 +19,8 @@ const TRIES: u32 = 4;
 
 /// A descriptor together with the identity of its file.
 ///
-/// Dropping the value closes the descriptor. The value must be leaked if other code may
-/// have closed the descriptor already.
+/// Dropping the value closes the descriptor. If other code may have closed the descriptor
+/// already, the value must be leaked, because the drop could close a file of other code.
 #[derive(Debug)]
 pub(crate) struct Checked {
     descriptor: OwnedFd,

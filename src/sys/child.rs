@@ -17,9 +17,10 @@ use rustix::process::{
 
 use super::current_process::move_above_stdio;
 
-/// Makes the kernel send SIGTERM to the command's process when the thread that started the
-/// process ends, so at the latest when this process ends. With this setting, std starts the
-/// command by `fork`, which copies the page tables of this process.
+/// Makes the kernel send SIGTERM to the command's process when the thread that started
+/// the process ends, so at the latest when this process ends. With this setting, std
+/// starts the command by `fork`, which copies the page tables of this process. So the
+/// start takes longer the more memory this process has.
 pub(crate) fn terminate_with_parent(command: &mut Command) {
     let parent = getpid();
     let asks = move || {

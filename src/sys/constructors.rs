@@ -3,9 +3,10 @@
 //! These functions are called constructors. A program has an array with the addresses of
 //! its constructors, and the program's dynamic section points to this array. If one
 //! constructor does not return, the loader does not run the later constructors, which may
-//! initialize a C++ library or a registry. So a constructor that does not return has to run
-//! the later constructors itself. A program that is linked statically at a fixed address
-//! has no dynamic section, so its constructors cannot be found.
+//! initialize a C++ library or a registry. The worker hook, a constructor of this crate,
+//! does not return if the process is to become a worker there. In this case the hook first
+//! runs the later constructors itself. A program that is linked statically at a fixed
+//! address has no dynamic section, so this crate cannot find the program's constructors.
 
 use std::ffi::{c_char, c_int};
 use std::mem::transmute;

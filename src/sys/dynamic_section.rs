@@ -3,8 +3,8 @@
 
 use std::slice;
 
-/// Returns the address and the length in bytes of the constructor array, which the dynamic
-/// section contains as two values.
+/// Returns two values of the dynamic section: the link address of the array of constructors
+/// (the functions that run before `main`), and the length of this array in bytes.
 ///
 /// The section is a list of pairs of a tag and a value. The tag 0 ends the list.
 pub(super) fn array_of(dynamic: &[[usize; 2]]) -> Option<(usize, usize)> {

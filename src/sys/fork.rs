@@ -24,8 +24,8 @@ mod count {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// The number of forks since the first [`Origin`] was created, in this process or in
-    /// one of its ancestors.
+    /// The number of forks between the process that first called [`Origin::new`], which is
+    /// this process or an ancestor, and this process.
     static FORKS: AtomicU32 = AtomicU32::new(0);
 
     /// The identity of the process in which this value was created. Comparing this value
@@ -74,8 +74,8 @@ mod count {
             Self(FORKS.load(Ordering::Relaxed))
         }
 
-        /// Returns the number of the process. A process and its descendants have different
-        /// numbers.
+        /// Returns the identity as a number. A forked child's number is its parent's plus 1
+        /// if [`new`](Self::new) was called before the fork, and else the same.
         #[inline]
         pub(crate) fn bits(self) -> u32 {
             self.0
@@ -89,8 +89,8 @@ mod count {
     }
 }
 
-/// Replaces the module above on systems without fork handlers, and in loom models, which do
-/// not fork.
+/// Replaces the module above on systems other than Linux, on which this crate detects no
+/// forks, and in loom models, which do not fork.
 #[cfg(any(not(target_os = "linux"), concurrent_futures_loom))]
 mod count {
     use std::io;
@@ -120,8 +120,8 @@ mod count {
     }
 }
 
-/// A static variable with a separate value in each process. A forked child creates a new
-/// value instead of using the parent's value.
+/// A static variable with a separate value in each process. A forked child whose [`Origin`]
+/// differs from the parent's creates a new value instead of using the parent's value.
 ///
 /// The parent's value may contain a lock that another thread of the parent held at the
 /// fork. This thread does not exist in the child, so no thread of the child could unlock
@@ -146,8 +146,8 @@ impl<T: Send + Sync> PerProcess<T> {
         }
     }
 
-    /// Replaces the value inherited from the parent process, unless another thread does
-    /// so first.
+    /// Creates the value of this process in place of `old`, which is null or the parent's
+    /// value, unless another thread does so first.
     #[cold]
     fn renew(&self, old: *mut Owned<T>) -> &Owned<T> {
         let new = Box::into_raw(Box::new(Owned {

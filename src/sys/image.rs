@@ -64,8 +64,8 @@ impl Image {
         &self.build_id
     }
 
-    /// Returns a hash of the program headers, which is compared in addition to the build
-    /// id.
+    /// Returns a hash of the program headers. A worker compares this hash with that of its
+    /// parent, in addition to the build id, which some linkers do not write.
     pub(crate) fn headers(&self) -> u64 {
         self.headers
     }
@@ -178,7 +178,8 @@ impl fmt::Debug for Image {
     }
 }
 
-/// Reads the first image, which is the main program, and ends the iteration.
+/// Reads the first image, which is the main program, and ends the iteration. The C
+/// library calls this function from `dl_iterate_phdr`.
 unsafe extern "C" fn first(
     info: *mut libc::dl_phdr_info,
     _size: libc::size_t,

@@ -2,10 +2,11 @@
 //!
 //! Usually a thread runs code that reports the end of the thread. But a thread may end
 //! without running this code: a seccomp filter with `SECCOMP_RET_KILL_THREAD` kills a
-//! single thread, and the system call `exit` ends the calling thread at once. So a thread
-//! can register the address of a word (set_tid_address(2)). At the end of the thread the
-//! kernel sets the word to 0, and wakes the threads that wait on the word. The C library
-//! needs its own word to join a thread, so a thread with a `Life` must not be joined.
+//! single thread, and the system call `exit` ends the calling thread at once. So a `Life`
+//! gives the kernel the address of a word (set_tid_address(2)). When the thread ends, the
+//! kernel sets the word to 0, and wakes one thread that waits on the word. The kernel knows
+//! only one word for each thread, and the C library uses it to join the thread. So a thread
+//! with a `Life` must not be joined.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -34,9 +35,9 @@ impl Life {
         // ORDERING: `Relaxed` is enough, because the waiting thread reads no data that the
         // other thread has written.
         while self.0.load(Ordering::Relaxed) != 0 {
-            // The futex must not be process-private, because the kernel wakes waiters of
-            // shared futexes. An error means a signal or a changed word, so the loop reads
-            // the word again.
+            // The futex must not be process-private, because the kernel wakes only waiters
+            // of shared futexes here. An error means a signal or a changed word, so the
+            // loop reads the word again.
             let _ = futex::wait(&self.0, futex::Flags::empty(), 1, None);
         }
     }

@@ -15,8 +15,8 @@ use bytemuck::Pod;
 #[cfg(target_os = "linux")]
 use rustix::mm::{Advice, madvise};
 
-/// A vector of primitive numbers. While the vector is incomplete, the numbers at its end
-/// are missing.
+/// A vector of primitive numbers. While this process is still receiving the numbers, the
+/// last ones are missing or 0.
 pub(crate) struct Numbers {
     /// The allocation, which has room for `capacity` bytes, or a dangling pointer if the
     /// capacity is 0. The memory was allocated with the layout of an array of `element`.
@@ -120,7 +120,7 @@ impl Numbers {
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 
-    /// Makes the vector `length` bytes long. `length` is a multiple of the size of a
+    /// Makes the vector `length` bytes long. `length` must be a multiple of the size of a
     /// number, and not less than before. The new bytes are zeros. Returns `false` and
     /// changes nothing if there is not enough memory.
     ///
@@ -166,10 +166,10 @@ impl Numbers {
         true
     }
 
-    /// Asks the system to use huge pages for the numbers, which are all about to be
-    /// written. With pages of 4 KiB, making the pages takes longer than writing the
-    /// numbers. If the vector grows later, all numbers are copied, because the system can
-    /// move a range of memory only if it has one kind of pages.
+    /// Asks the system to use huge pages for the numbers. The caller is about to write all
+    /// of them, and with pages of 4 KiB, making the pages takes longer than writing the
+    /// numbers. If the vector grows later, `realloc` copies all numbers, because the system
+    /// can move memory to another address only if all of it has one kind of pages.
     pub(crate) fn ask_for_huge_pages(&mut self) {
         #[cfg(target_os = "linux")]
         ask_for_huge_pages(self.start, self.length);
@@ -199,7 +199,8 @@ impl Numbers {
 #[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Asks the system to use huge pages, in the part of an allocation that fills whole ones.
+/// Asks the system to use huge pages for the part of an allocation that consists of whole
+/// pages of [`HUGE_PAGE`] bytes.
 #[cfg(target_os = "linux")]
 fn ask_for_huge_pages(start: NonNull<u8>, length: usize) {
     let before = start.as_ptr().align_offset(HUGE_PAGE);

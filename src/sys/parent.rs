@@ -39,9 +39,9 @@ impl Peer {
         if socket_domain(stdin) != Ok(AddressFamily::UNIX) {
             return None;
         }
-        // This method does not use the function of rustix, because that function requires a
-        // pid other than 0. The kernel reports the pid 0 for a socket that is not
-        // connected.
+        // The function that rustix has for `SO_PEERCRED` requires a pid other than 0. But
+        // the kernel reports the pid 0 for a socket that is not connected. So this method
+        // calls `getsockopt` itself.
         let mut peer = libc::ucred {
             pid: 0,
             uid: 0,
@@ -165,8 +165,8 @@ impl Parent {
     /// parent thread is the thread that started this process. SIGKILL also ends a stopped
     /// process. Returns `false` if the parent process has already ended.
     pub(crate) fn die_with_parent(&self) -> bool {
-        // The death signal is only an additional protection, because the kernel clears this
-        // setting when this process changes its user.
+        // An error is ignored, because the signal is only an additional protection, which
+        // the kernel removes when this process changes its user.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         self.lives()
     }

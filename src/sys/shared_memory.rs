@@ -22,7 +22,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::current_process::move_above_stdio;
 
-/// The seals that keep the size of the file as it is, and keep the seals themselves.
+/// The seals that forbid changes of the file's size, and further seals.
 const SEALS: SealFlags = SealFlags::SHRINK
     .union(SealFlags::GROW)
     .union(SealFlags::SEAL);
@@ -53,7 +53,7 @@ impl SharedMemory {
 
     /// Creates shared memory to which only this process can write. The other processes map
     /// it by [`open_to_read`](Self::open_to_read). This process may write only the first
-    /// `reserved` words, before [`reserve`] has reserved more.
+    /// `reserved` words until [`reserve`] has allocated the pages of more words.
     ///
     /// # Errors
     ///
@@ -71,7 +71,8 @@ impl SharedMemory {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = move_above_stdio(memfd_create(c"concurrent-futures", flags)?)?;
         let bytes = 8 * words as u64;
-        // The kernel would end this process by SIGXFSZ (`ulimit -f`), and not return an error.
+        // If the file were larger than the limit of the user (`ulimit -f`), the kernel
+        // would end this process by SIGXFSZ instead of returning an error.
         if getrlimit(Resource::Fsize)
             .current
             .is_some_and(|most| most < bytes)

@@ -14,7 +14,7 @@ pub(crate) enum Shortage {
 
 impl Shortage {
     /// Returns the resource that was lacking when `error` occurred. Returns `None` if
-    /// `error` has another cause, because the same call would then fail again.
+    /// `error` has another cause: the same call would fail again later.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             ErrorKind::WouldBlock => Some(Self::Threads),

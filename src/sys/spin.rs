@@ -11,11 +11,12 @@
 //! The two processes at the ends of a channel wait for each other once per task. If the
 //! processes run on different CPUs, the awaited frame often arrives soon, and spinning is
 //! worthwhile. If both processes share a CPU, the sender cannot run while the receiver
-//! spins. So each frame contains the number of the CPU on which its sender ran. A worker
-//! that waits for its next request spins if the last frame came from another CPU. The
-//! supervisor spins under the same condition while it waits for busy workers. A stale or
-//! forged CPU number does no harm, because the number only decides if a thread spins. A
-//! frame that arrives after the last check ends the sleep as usual.
+//! spins. So each frame (a message) contains the number of the CPU on which its sender
+//! ran. A worker that waits for its next request spins if the last frame came from
+//! another CPU. The supervisor, the pool's thread that reads the workers' replies, spins
+//! under the same condition while it waits for busy workers. An old or forged CPU number
+//! does no harm, because the number only decides if a thread spins. A frame that arrives
+//! after the last check ends the sleep as usual.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) use self::channel::{is_elsewhere, spin};
@@ -44,11 +45,13 @@ const RETRY_PAUSES: u32 = 16;
 
 /// The largest number of times that a thread yields before it sleeps. Waking a sleeping
 /// thread costs the waking thread 5 to 13 us. In `benches/threads.rs` 24 yields make a
-/// burst a third faster and a round trip several times faster, and 64 yields are no better.
+/// burst (many tasks that a thread submits in a row) a third faster, and a round trip
+/// several times faster. 64 yields are no better.
 const YIELDS: u32 = 24;
 
 /// The largest number of times that a worker yields after it has lost the race for a task
-/// to another worker, if more tasks remain. The searcher does not yield.
+/// to another worker, if more tasks remain. The *searcher*, the one worker that polls for a
+/// task before it sleeps, does not yield, because submitting threads rely on its search.
 ///
 /// Two workers often try to take the same task only if tasks are tiny. Then a cache line
 /// moves between the workers once per task, which costs more than the tasks: two workers
@@ -65,8 +68,8 @@ const CONFLICT_YIELDS: u32 = 4;
 /// task.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
-/// The number of waits after a long yield that must be over at once to make the yield worth
-/// its time.
+/// The number of waits after a long yield that must find their results already there. If
+/// fewer do, the yield was not worth its time.
 const WORTH: u32 = 8;
 
 /// The number of times that a thread sleeps without yielding after its first long yield
@@ -95,7 +98,8 @@ struct Yields {
     /// `true` if the last yield was long, and it is not yet known if the yield was worth
     /// its time.
     was_long: bool,
-    /// The number of waits since the last long yield whose result was already there.
+    /// The number of waits, since the last long yield, for a result that was already
+    /// there.
     over_at_once: u32,
 }
 

@@ -21,7 +21,8 @@ pub(crate) fn asked_size() -> Option<usize> {
     std::env::var("RUST_MIN_STACK").ok()?.parse().ok()
 }
 
-/// The largest stack size of a task, in bytes: twice as many are still a valid size.
+/// The largest stack size of a task, in bytes. The stack of a pool's thread is twice as
+/// large, and must have at most `isize::MAX` bytes.
 pub(crate) const LARGEST: usize = isize::MAX as usize / 2;
 
 /// The error if there is no memory for an additional stack segment. The function that

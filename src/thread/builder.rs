@@ -52,7 +52,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Spawn`] if there is no memory to detect forks.
+    /// Returns [`Error::Spawn`] if there is no memory for the handler that detects forks.
     pub fn new() -> Result<Self, Error> {
         Self::builder().build()
     }
@@ -138,10 +138,10 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// Sets the number of bytes of stack that each task may use, also one that a worker runs
-    /// while it waits for it inside another task. The default is the stack size of
-    /// `std::thread`. The stack of a thread is twice as large; only the used pages take
-    /// memory.
+    /// Sets the number of bytes of stack that each task may use. A task that a worker
+    /// runs while another task on this worker waits for it may use as many bytes. The
+    /// default is the stack size of `std::thread`. The stack of a thread is twice as
+    /// large as this number; only the used pages take memory.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -266,9 +266,10 @@ impl ThreadPoolExecutorBuilder {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::InvalidArgument`] if `max_workers` or `queue_capacity` is 0, if the
-    /// prefix has a NUL byte, or if the stack is larger than a quarter of the address
-    /// space. Returns [`Error::Spawn`] if there is no memory to detect forks.
+    /// Returns [`Error::InvalidArgument`] if `max_workers` or `queue_capacity` is 0, if
+    /// the prefix has a NUL byte, or if the stack is larger than a quarter of the address
+    /// space. Returns [`Error::Spawn`] if there is no memory for the handler that detects
+    /// forks.
     pub fn build(self) -> Result<ThreadPoolExecutor, Error> {
         watch_panics();
         let max_workers = self.max_workers.unwrap_or_else(default_workers);

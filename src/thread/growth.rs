@@ -2,11 +2,12 @@
 //!
 //! # The rule
 //!
-//! A worker is *free*, that is, available to a new task, unless the flag in its slot says
-//! that the worker is busy. A free worker searches for a task, sleeps, or was just started.
-//! If more tasks are queued than workers are free, and fewer than `max_workers` workers
-//! exist, the pool starts one more worker. A new worker can become necessary at three
-//! events: a task is queued, a worker begins a task, or a worker starts to run callbacks.
+//! A worker is *free*, that is, available to a new task, unless the flag in its slot (the
+//! part of its state that other threads see, `slots.rs`) says that the worker is busy. A
+//! free worker searches for a task, sleeps, or was just started. If more tasks are queued
+//! than workers are free, and fewer than `max_workers` workers exist, the pool starts one
+//! more worker. A new worker can become necessary at three events: a task is queued, a
+//! worker begins a task, or a worker starts to run callbacks.
 //!
 //! # Why a worker is started whenever the rule asks for one
 //!
@@ -28,13 +29,14 @@
 //!
 //! Starting a thread costs the starting thread 20 us, and when the new thread runs, other
 //! workers may have done the tasks that it was started for. So at most one thread is
-//! starting at any time. Further workers that the rule asks for meanwhile are *planned*: a
-//! planned worker counts like a started worker, but does not reduce `growth_left`. A new
-//! thread first drops all planned workers, and then applies the rule again. If more workers
-//! are still needed, it starts the next thread and plans the other workers. A submitting
-//! thread that counted on a planned worker made its change before it read the flags. The
-//! new thread changes the flags of the planned workers before it reads the lengths. Both
-//! have a fence in between, so at least one of the two sees the other's change.
+//! starting at any time. Further workers that the rule asks for meanwhile are *planned*:
+//! a planned worker counts like a started worker, but does not reduce `growth_left`, the
+//! number of workers that may still be started. A new thread first drops all planned
+//! workers, and then applies the rule again. If more workers are still needed, it starts
+//! the next thread and plans the other workers. A submitting thread that counted on a
+//! planned worker made its change before it read the flags. The new thread changes the
+//! flags of the planned workers before it reads the lengths. Both have a fence in
+//! between, so at least one of the two sees the other's change.
 //!
 //! # A pool without workers
 //!
@@ -182,12 +184,13 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Spawn`]. Then the worker is no longer counted.
+    /// Returns [`Error::Spawn`] if the system starts no thread. Then this function has
+    /// removed the worker from the counts.
     fn start_thread(self: &Arc<Self>, state: &mut PoolState, index: usize) -> Result<(), Error> {
         let number = state.started;
         let name = format!("{}_{number}", self.config.thread_name_prefix);
-        // Twice the stack of a task, so that a task inside a wait seldom needs a segment
-        // (`completion/stack.rs`).
+        // Twice the stack of a task, so that a task that runs inside a wait seldom needs
+        // another stack segment (`completion/stack.rs`).
         let stack_size = 2 * self.config.stack_size;
         let thread = thread::Builder::new().name(name.clone());
         let thread = thread.stack_size(stack_size);

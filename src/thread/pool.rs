@@ -8,20 +8,22 @@
 //!
 //! # Stale entries
 //!
-//! A task that is cancelled leaves a stale entry in its queue. So does a task that a
-//! waiting worker runs inline, unless it was the newest task in the worker's own deque. The
-//! pool counts stale entries, because they must not count as queued tasks. The worker that
-//! takes a stale entry drops it. After every 256 stale entries the pool checks if they are
-//! more than half of the queue. If so, it removes the stale entries from the back of the
+//! A task that is cancelled leaves a *stale* entry in its queue: an entry whose task no
+//! longer waits to run. So does a task that a waiting worker runs inline, that is, inside
+//! its wait, unless this task was the newest in the worker's own deque. The pool counts
+//! stale entries, because they must not count as queued tasks. The worker that takes a
+//! stale entry drops it. After every 256 stale entries the pool checks if they are more
+//! than half of the queue. If so, it removes the stale entries from the back of the
 //! queue. Stale entries in a worker's own deque stay until they are taken or move to the
 //! queue.
 //!
 //! # The life of a pool
 //!
-//! The queue accepts a task only while it is open and the pool has a worker. Workers leave
-//! when the queue is closed and no queue or deque has an entry. So a pool that is dropped
-//! has no entries. An entry is dropped only when no thread is ending its task, so a thread
-//! that withdraws a task may access the pool through a raw pointer.
+//! The queue accepts a task only while it is open and the pool has a worker. Workers
+//! leave when the queue is closed and no queue or deque has an entry. So a pool that is
+//! dropped has no entries. An entry is dropped only when no thread is ending its task. So
+//! the pool exists as long as a thread withdraws a task, that is, ends it without a call,
+//! and this thread may access the pool through a raw pointer.
 //!
 //! # Counts
 //!
@@ -186,8 +188,8 @@ impl Pool {
             .sum();
         let entries = self.queue.len() + own;
         // ORDERING: relaxed is enough after the acquire reads of the lengths. If a length
-        // no longer includes the entries that a sweep removed, this thread also sees that
-        // the sweep has subtracted them from `stale`.
+        // no longer includes the entries that `add_stale` has removed, this thread also
+        // sees that `add_stale` has subtracted them from `stale`.
         let stale = self.stale.load(Ordering::Relaxed).max(0).unsigned_abs();
         entries.saturating_sub(usize::try_from(stale).unwrap_or(usize::MAX))
     }

@@ -10,7 +10,8 @@ use crate::executor::{TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
 use crate::panic::{Contained, named};
 
-/// A call whose task has a name. It is the one argument of the task's function, [`call`].
+/// A task's name, with the function and the arguments of the user. This tuple is the one
+/// argument of the function that the task runs, [`call`].
 type Named<F, A> = (Option<Arc<str>>, Contained<F>, Contained<A>);
 
 fn call<F: FnOnce(A) -> R, A, R>((name, f, args): Named<F, A>) -> R {

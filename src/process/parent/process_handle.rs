@@ -59,7 +59,7 @@ impl Process {
         }
     }
 
-    /// Drops the process's descriptor, to imitate a system without such descriptors.
+    /// Drops the pidfd of the process, to imitate a system without pidfds.
     #[cfg(test)]
     pub(super) fn without_descriptor(self) -> Self {
         match self {
@@ -72,7 +72,8 @@ impl Process {
         }
     }
 
-    /// Returns the id of the process, or 0 for a rank, which reports its id in `Ready`.
+    /// Returns the id of the process, or 0 for a rank, which sends its id in its message
+    /// `Ready`.
     pub(super) fn pid(&self) -> u32 {
         match self {
             Self::Child(child) => child.pid,
@@ -117,7 +118,8 @@ impl Process {
         }
     }
 
-    /// Sends `SIGTERM` to the process, which asks the process to end.
+    /// Sends `SIGTERM` to the process, which asks the process to end. Ends the whole MPI
+    /// job if the process is a rank.
     pub(super) fn terminate(&self) -> io::Result<()> {
         match self {
             Self::Child(child) => child.if_not_reaped(Handle::terminate),

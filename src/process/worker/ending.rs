@@ -1,4 +1,4 @@
-//! The ways in which a worker process ends, other than by `Exit`.
+//! The ways in which a worker process ends, other than by the parent's message `Exit`.
 
 use std::io;
 use std::process::id;
