@@ -319,7 +319,8 @@ pub(crate) fn contain_drop<T>(value: T) {
 ///
 /// If a struct owns two values of the user, and the `Drop` of the first panics, the second
 /// is dropped while the thread unwinds, and a second panic would abort the program. So a
-/// struct of this crate that owns more than one such value wraps each in a `Contained`.
+/// struct of this crate wraps such a value in a `Contained` if it owns a second one, or may
+/// be dropped while the panic of a task unwinds.
 pub(crate) struct Contained<T>(Option<T>);
 
 impl<T> Contained<T> {

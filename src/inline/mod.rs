@@ -13,7 +13,7 @@ use crate::executor::{
 };
 use crate::future::TaskFuture;
 use crate::map::{self, Map, MapOptions};
-use crate::panic::{catch, watch_panics};
+use crate::panic::{Contained, catch, watch_panics};
 use crate::sync::Mutex;
 use crate::sys::fork::Origin;
 use crate::worker::{self, PoolKind, Worker};
@@ -253,7 +253,8 @@ impl InlineExecutor {
         I: IntoIterator<Item = A>,
         I::IntoIter: 'a,
     {
-        let submit = map::one_by_one(move |item| self.submit(&f, item));
+        let f = Contained::new(f);
+        let submit = map::one_by_one(move |item| self.submit(f.get(), item));
         map::with(options.unchunked()?, self.max_workers(), items, submit)
     }
 

@@ -40,11 +40,12 @@ pub(super) fn batches<A, R>(
     mut submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error>,
 ) -> impl FnMut() -> Option<(usize, Result<Part<R>, Error>)> {
     let mut sizes = ChunkSizes::new(workers);
+    let mut drawn = ContainedVec::with_capacity(0);
     let measurement = Measurement::new();
     move || {
         let batch = match options.chunk_size {
             Some(1) => Batch::One(items.next()?),
-            Some(size) => Batch::Many(draw(&mut items, size)?, None),
+            Some(size) => Batch::Many(draw(&mut drawn, &mut items, size)?, None),
             None => {
                 // Ask for the number of remaining items before each chunk: an iterator that
                 // filters knows only an upper bound, which may become more exact.
@@ -53,7 +54,7 @@ pub(super) fn batches<A, R>(
                     yield_now();
                 }
                 let size = sizes.next(remaining, measurement.get());
-                let chunk = draw(&mut items, size)?;
+                let chunk = draw(&mut drawn, &mut items, size)?;
                 let timer = measurement.timer(chunk.len());
                 Batch::Many(chunk, Some(timer))
             }
@@ -63,9 +64,15 @@ pub(super) fn batches<A, R>(
 }
 
 /// Returns the next `size` items, or all remaining items if there are fewer. Returns `None`
-/// if no items remain.
-fn draw<A>(items: &mut impl Iterator<Item = A>, size: usize) -> Option<ContainedVec<A>> {
-    let chunk: ContainedVec<A> = items.take(size).collect();
+/// if no items remain. If the user's iterator panics, the items before it stay in `drawn`,
+/// and the next chunk begins with them.
+fn draw<A>(
+    drawn: &mut ContainedVec<A>,
+    items: &mut impl Iterator<Item = A>,
+    size: usize,
+) -> Option<ContainedVec<A>> {
+    drawn.extend(items.take(size.saturating_sub(drawn.len())));
+    let chunk = std::mem::replace(drawn, ContainedVec::with_capacity(0));
     (chunk.len() > 0).then_some(chunk)
 }
 

@@ -21,6 +21,11 @@ impl<T> ContainedVec<T> {
         self.0.len()
     }
 
+    /// Appends values. If the user's iterator panics, the list has the values before it.
+    pub(super) fn extend(&mut self, values: impl Iterator<Item = T>) {
+        self.0.extend(values);
+    }
+
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
@@ -35,9 +40,7 @@ impl<T> ContainedVec<T> {
 impl<T> FromIterator<T> for ContainedVec<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         let mut list = Self(Vec::new());
-        // `extend` writes the values directly into the `ContainedVec`. If the user's
-        // iterator panics, the `ContainedVec` drops the values one by one.
-        list.0.extend(values);
+        list.extend(values.into_iter());
         list
     }
 }

@@ -11,6 +11,7 @@ use crate::executor::{
 };
 use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
+use crate::panic::Contained;
 
 /// Runs calls on a thread pool.
 ///
@@ -281,15 +282,18 @@ impl ThreadPoolExecutor {
         A: Send + 'static,
         R: Send + 'static,
     {
-        let f = Arc::new(f);
+        let f = Arc::new(Contained::new(f));
         move |batch| {
             let f = Arc::clone(&f);
             match batch {
-                Batch::One(item) => self.submit(move |item| f(item), item).map(Part::one),
+                Batch::One(item) => self.submit(move |item| f.get()(item), item).map(Part::one),
                 Batch::Many(items, timer) => {
                     let size = items.len();
-                    self.submit(move |items| map::each(&*f, items, timer.as_ref()), items)
-                        .map(|future| Part::many(future, size))
+                    self.submit(
+                        move |items| map::each(f.get(), items, timer.as_ref()),
+                        items,
+                    )
+                    .map(|future| Part::many(future, size))
                 }
             }
         }

@@ -26,6 +26,7 @@ contract! {
         an_iterator_of_items_that_panics_leaves_the_executor_whole,
         a_buffered_map_goes_on_after_its_iterator_panicked,
         a_buffered_map_whose_iterator_only_panics_keeps_no_result_back,
+        a_chunk_has_the_items_before_a_panic_of_the_iterator,
         sizes_and_limits_may_be_as_large_as_can_be,
     }
     [inline, threads] {
@@ -271,6 +272,27 @@ fn a_buffered_map_goes_on_after_its_iterator_panicked<X: Fixture>() {
             assert_eq!((doubled, panics), (vec![0, 2, 4, 6, 10, 12, 14], 1));
         }
     }
+}
+
+fn a_chunk_has_the_items_before_a_panic_of_the_iterator<X: Fixture>() {
+    let executor = X::executor(1);
+    let items = (0..8).inspect(|n| assert_ne!(*n, 4, "one item less"));
+    let options = MapOptions::new().chunk_size(3).buffer_size(1);
+    let mut map = executor
+        .map_with(options, double, items)
+        .expect("it is open");
+    let mut panics = 0;
+    let doubled = std::iter::from_fn(|| {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| map.next())) {
+                Ok(result) => return result,
+                Err(_) => panics += 1,
+            }
+        }
+    });
+    let doubled = doubled.collect::<Result<Vec<_>, _>>().expect("all run");
+    assert_eq!(doubled, [0, 2, 4, 6, 10, 12, 14]);
+    assert_eq!(panics, 1);
 }
 
 fn a_buffered_map_whose_iterator_only_panics_keeps_no_result_back<X: Fixture>() {

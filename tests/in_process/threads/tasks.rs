@@ -1,6 +1,8 @@
 //! Tasks: their values, what becomes of them, what their `Drop` may do.
 
-use concurrent_futures::TaskOptions;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use concurrent_futures::{Executor, InlineExecutor, MapOptions, TaskOptions};
 
 use super::*;
 
@@ -116,6 +118,50 @@ fn a_bomb_refused_for_an_option_does_not_explode_in_submit() {
     let captures = impossible.spawn(move || drop(captured));
     assert!(matches!(captures, Err(Error::InvalidArgument(_))));
     assert_eq!(drops.load(Ordering::Relaxed), 2);
+}
+
+/// The last task of the map drops what the function captured, while it unwinds.
+#[test]
+fn a_map_whose_function_panics_and_captured_a_bomb_ends_no_program() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
+    for options in [MapOptions::new(), MapOptions::new().chunk_size(2)] {
+        let captured = Bomb(Arc::clone(&drops));
+        let function = move |n: usize| assert_eq!(Arc::strong_count(&captured.0), n);
+        let results = executor.map_with(options, function, [0, 2, 0]).unwrap();
+        let ran = results.map(|result| result.is_ok()).collect::<Vec<_>>();
+        assert_eq!(ran, [false, true, false]);
+    }
+    assert_eq!(drops.load(Ordering::Relaxed), 2);
+}
+
+/// The iterator's panic leaves the drop of the map.
+#[test]
+fn a_buffered_map_drops_bombs_in_its_function_and_its_iterator() {
+    fn drop_map<X: Executor>(executor: &X, buffered: impl FnOnce(&X, Bomb, Bomb)) {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let bomb = || Bomb(Arc::clone(&drops));
+        let (captured, in_iterator) = (bomb(), bomb());
+        let dropping = AssertUnwindSafe(|| buffered(executor, captured, in_iterator));
+        assert!(catch_unwind(dropping).is_err());
+        assert_eq!(drops.load(Ordering::Relaxed), 2);
+    }
+    let options = MapOptions::new().buffer_size(1);
+    let uses = |bomb: &Bomb, n| Arc::strong_count(&bomb.0) + n;
+    drop_map(
+        &ThreadPoolExecutor::with_max_workers(1).unwrap(),
+        |executor, captured, in_iterator| {
+            let items = (0..9).map(move |n| uses(&in_iterator, n));
+            drop(executor.map_with(options, move |n| uses(&captured, n), items));
+        },
+    );
+    drop_map(
+        &InlineExecutor::new().unwrap(),
+        |executor, captured, in_iterator| {
+            let items = (0..9).map(move |n| uses(&in_iterator, n));
+            drop(executor.map_with(options, move |n| uses(&captured, n), items));
+        },
+    );
 }
 
 #[test]
