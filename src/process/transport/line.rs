@@ -59,8 +59,9 @@ impl Line {
         }
     }
 
-    /// Sends the first bytes together with files. Ignores an error: if the worker has ended
-    /// already, the pool learns the reason from the exit status of its process.
+    /// Sends the first bytes through a socket, together with files. Ignores an error: if
+    /// the worker has ended already, the pool learns the reason from the exit status of its
+    /// process. Does nothing if the worker is a rank of MPI.
     pub(super) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
         match self {
             Self::Socket(channel) => {
@@ -78,7 +79,7 @@ impl Line {
         let _ = self.send_now(&[WAKE_UP]);
     }
 
-    /// Makes the other end read end-of-file.
+    /// Makes the other end of a socket read end-of-file. Does nothing with MPI.
     pub(super) fn close_sending(&self) {
         match self {
             Self::Socket(channel) => channel.close_sending(),

@@ -30,8 +30,8 @@
 //! [`ParentEnd`] sends and receives bytes by the same methods on all transports.
 //! [`WorkerSender`] and [`WorkerReceiver`] are the worker's end of the socket and of the
 //! shared memory. A worker that a command has started has a `Connection` instead
-//! (`worker/connection.rs`), for which one of two threads receives (`receiver_role.rs`). No
-//! transport knows frames or futures.
+//! (`worker/connection.rs`). Two of its threads take turns to receive from it
+//! (`receiver_role.rs`). No transport knows frames or futures.
 
 #[cfg(not(concurrent_futures_loom))]
 mod line;

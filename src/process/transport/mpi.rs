@@ -60,8 +60,8 @@ impl fmt::Debug for Mpi {
     }
 }
 
-/// A communicator of this crate's own. MPI keeps the messages of other communicators apart,
-/// and so those of other code.
+/// A communicator that only this crate uses. MPI never mixes the messages of two
+/// communicators, so other code of the program gets none of this crate's messages.
 struct Communicator(MPI_Comm);
 
 // SAFETY: a communicator is a handle for any thread of its process. Under the lock of `Mpi`,

@@ -34,7 +34,7 @@ const LONGEST: usize = 64 << 10;
 pub(crate) struct OfferMemory {
     calls: Part,
     statuses: Part,
-    /// The key of the statuses, which only the pool's processes know.
+    /// The key that seals the statuses. Only the pool's processes know the key.
     key: u64,
 }
 
@@ -228,8 +228,8 @@ impl PoolOffers {
         )
     }
 
-    /// Returns `true` if `taken` may be the number that a worker has written into the word
-    /// `TAKEN` of its own memory (`rings.rs`), and that no task has overwritten.
+    /// Returns `false` if no worker can have written the number `taken` into the word
+    /// `TAKEN` of its own memory (`rings.rs`), so that a task must have overwritten it.
     pub(crate) fn is_possible(&self, taken: u64) -> bool {
         taken <= self.offers.next()
     }

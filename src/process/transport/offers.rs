@@ -33,14 +33,14 @@
 //! # A process that writes to the statuses by mistake
 //!
 //! Statuses are [sealed](super::checksum::seal) numbers, so a word that a task has
-//! overwritten is almost never a valid status of any offer. A worker that finds such a word
-//! takes no later offer either, and wakes the parent. The parent cannot know if a worker
-//! had taken that offer. So the parent *revokes* the offer: it marks the offer as recalled,
-//! and then reads from each worker's own memory which offer that worker has taken last
-//! (`rings.rs`). After a worker has taken an offer, it writes the offer's number there, and
-//! then reads the status once more. A `SeqCst` fence stands between the two steps of each
-//! side, so at least one side sees what the other wrote. A worker that sees the recall
-//! tells the parent that it does not begin the task.
+//! overwritten is almost never a valid status of any offer. A worker that finds such a
+//! word takes neither this offer nor a later one, and wakes the parent. The parent cannot
+//! know if a worker had taken this offer. So the parent *revokes* the offer: it marks the
+//! offer as recalled, and then reads from each worker's own memory which offer that
+//! worker has taken last (`rings.rs`). After a worker has taken an offer, it writes the
+//! offer's number there, and then reads the status once more. A `SeqCst` fence stands
+//! between the two steps of each side, so at least one side sees what the other wrote. A
+//! worker that sees the recall tells the parent that it does not begin the task.
 
 use std::ops::Deref;
 

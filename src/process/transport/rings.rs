@@ -50,7 +50,7 @@ const WORDS: usize = FRONT + 2 * RING;
 #[derive(Clone, Debug)]
 pub(crate) struct Rings {
     memory: Arc<SharedMemory>,
-    /// The key of the checksums, which only the two processes know.
+    /// The key of the checksums. Only the two processes know the key.
     key: u64,
 }
 

@@ -16,8 +16,9 @@ use super::{CHECK, WAITING, WAKE_UP};
 use crate::sys::channel::Channel;
 use crate::sys::spin;
 
-/// Returns the sending and the receiving half of a worker's end. `worker` is its number in
-/// the pool. With `offers`, the memory of the pool's offers, the worker can take offers.
+/// Returns the sending and the receiving half of a worker's end. `worker` is the worker's
+/// number in the pool. With `offers`, the memory of the pool's *offers* (calls that any
+/// worker may take, `offers.rs`), the worker can take offers.
 pub(crate) fn ends(
     channel: &'static Channel,
     rings: Option<Rings>,
@@ -60,8 +61,8 @@ pub(crate) struct WorkerSender {
 }
 
 /// The largest number of tasks in a row after which the socket's descriptor is not checked.
-/// After so many tasks, the time to close a descriptor is measured anew, because a CPU
-/// changes its speed.
+/// After so many tasks, the worker measures the time to close a descriptor anew, because a
+/// CPU changes its speed.
 const UNCHECKED: u32 = 1024;
 
 impl WorkerSender {
@@ -145,7 +146,8 @@ struct Shared {
     offers: Option<Taker<Part>>,
     /// The last offer whose overwritten status the worker has reported to the parent.
     reported: Option<u64>,
-    /// The means to find out if the parent naps and this worker has to wake it.
+    /// The means to find out if the parent *naps* (sleeps for a short time) and this worker
+    /// has to wake it.
     bell: Bell<Part>,
 }
 
@@ -181,8 +183,7 @@ impl WorkerReceiver {
         };
         loop {
             if spins && !shared.has_arrived(takes_offers) {
-                // A parent that naps (sleeps for a short time) expects a worker without a
-                // task to wake it.
+                // A parent that naps expects a worker without a task to wake it.
                 shared.wake_parent(channel)?;
                 spin::poll(|| {
                     let has_arrived = shared.has_arrived(takes_offers);

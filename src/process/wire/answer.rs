@@ -66,8 +66,8 @@ pub(crate) fn answers(
     })
 }
 
-/// The data of a panic that the worker sends to the parent: the panic's message without the
-/// panic's payload.
+/// The data of a panic that the worker sends to the parent. The panic's payload is missing,
+/// because it may be a value of any type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WirePanic {
     pub(crate) message: String,
@@ -119,8 +119,8 @@ impl InitializeFailure {
         let open = FrameWriter::begin(out, Kind::InitializeFailed, 0);
         let item = ItemWriter::begin(out);
         match self {
-            // The kind of this part is `Item`, because the kind of the frame already says
-            // that the initializer failed.
+            // A returned error has no kind of its own. `Item` is enough, because the kind
+            // of the frame already says that the initializer failed.
             Self::Error(report) => {
                 append_payload(out, report);
                 item.close(out, Kind::Item);

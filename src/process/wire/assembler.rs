@@ -5,16 +5,18 @@ use super::frame::{Frame, HEADER, Header, ProtocolError};
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
-/// The smallest number of bytes that one read asks for, and the size of `read_buf`.
+/// The size of `read_buf` in bytes.
 const READ_CHUNK: usize = 64 << 10;
 
-/// The largest number of bytes for which the assembler allocates memory before any of them
-/// has arrived. The memory is only reserved, and has no pages before bytes arrive. For a
-/// longer part, or if there is not enough memory, the buffer begins with `FIRST` bytes, and
-/// doubles when it is full. So a worker that is short of memory ends only while it reads
-/// its call, and the pool can see that the call was not read to its end.
+/// The length in bytes of the longest [`Part`] whose buffer the assembler allocates as a
+/// whole before the first byte has arrived. The system adds pages to this memory only when
+/// bytes are written. A longer buffer begins with [`FIRST`] bytes, and doubles when it is
+/// full. So does any buffer for which that allocation fails. A worker that lacks memory for
+/// a long call therefore ends only after it has read some of the call. The pool counts such
+/// deaths, and makes the task fail after a few (`parent/worker_ends.rs`).
 const AHEAD: usize = 1 << 30;
 
+/// The length in bytes with which a buffer begins that is not allocated as a whole.
 const FIRST: usize = 1 << 20;
 
 /// Assembles frames from bytes that arrive in pieces.
@@ -35,10 +37,10 @@ pub(crate) struct Assembler {
     end: usize,
     /// The frame whose header has arrived, but whose payload is incomplete.
     partial: Option<Partial>,
-    /// The bytes of the last frame's header.
+    /// The bytes of the last header that has arrived. The rest of its frame may be missing.
     head: [u8; HEADER],
-    /// The number of the CPU in the last frame's header, plus one, or 0 if the CPU is
-    /// unknown.
+    /// The number of the CPU in the last header that has arrived, plus one, or 0 if the CPU
+    /// is unknown.
     cpu: u32,
 }
 
@@ -117,7 +119,8 @@ impl Part {
     fn spare(&mut self) -> Result<&mut [u8], ProtocolError> {
         if self.buffer.bytes().len() == self.got && !self.grow() {
             // The method returns an error and does not abort the program. If an answer is
-            // too large for the memory, only the answer's task fails.
+            // too large for the parent's memory, the parent kills the worker, and only the
+            // answer's task fails.
             return Err(ProtocolError::new(format!(
                 "a frame of {} bytes, for which there is no memory",
                 self.wanted
@@ -166,8 +169,8 @@ impl Assembler {
         }
     }
 
-    /// Returns the number of the CPU on which the sender of the last frame ran, plus one,
-    /// or 0 if the CPU is unknown.
+    /// Returns the number of the CPU that the last header names, plus one, or 0 if the CPU
+    /// is unknown.
     pub(crate) fn cpu(&self) -> u32 {
         self.cpu
     }
@@ -194,7 +197,7 @@ impl Assembler {
         Ok(&mut self.read_buf[self.end..])
     }
 
-    /// Returns the bytes of the last frame's header.
+    /// Returns the bytes of the last header that has arrived.
     pub(crate) fn head(&self) -> [u8; HEADER] {
         self.head
     }

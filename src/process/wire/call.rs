@@ -12,10 +12,11 @@
 //! task_frame(call, &args) ─ bytes ─────────────────▶ A ─▶ f ─▶ R ─▶ bytes
 //! ```
 //!
-//! Two other forms of a function were rejected. A type does not work, because the worker
-//! would have to create a value of a closure's type, and the closure may have captured a
-//! zero-sized value that only certain code may create. A name does not work, because two
-//! closures in one function have the same name.
+//! Two other ways to identify a function were rejected. If the function's type identified
+//! it, the worker would have to create a value of this type. But if it is the type of a
+//! closure, the closure may have captured a zero-sized value that only certain code may
+//! create. The function's name does not identify it, because two closures in one function
+//! have the same name.
 
 use std::any::type_name;
 use std::fmt;
@@ -49,14 +50,15 @@ pub(crate) struct Call {
 ///
 /// # Safety
 ///
-/// `function` is the address of a function of the type for which the compiler made this
-/// trampoline.
+/// `function` is the address of a `fn(A) -> R`, with the `A` and the `R` for which the
+/// compiler made this trampoline.
 type Trampoline = unsafe fn(function: usize, task: u64, args: Args<'_>, out: &mut Encoded);
 
 /// Encoded arguments, and the numbers that their encoding ends with.
 pub(crate) type Args<'a> = (&'a [u8], Option<Box<Numbers>>);
 
-/// The error for a function that no other process of this program can call.
+/// The error for a function that another process might not have, because the function is
+/// not part of the main program but of a shared library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotShippable {
     /// The type of the function. The error shows the type, because the function's name is
@@ -289,7 +291,6 @@ impl Chunk {
         }
     }
 
-    /// Returns the number of items in the chunk.
     pub(crate) fn items(&self) -> usize {
         self.items
     }
@@ -385,8 +386,8 @@ enum Failed {
     CodecFault(CodecFault),
 }
 
-/// Runs `code`, which calls a `Serialize` or `Deserialize`. Catches a panic of `code`,
-/// unless the type `is_plain`: then `code` runs no user code.
+/// Runs `code`, which encodes or decodes a value. Catches a panic of `code`, except if
+/// `is_plain` is `true`: then the value's type is one for which `code` runs no user code.
 fn guarded<T>(is_plain: bool, code: impl FnOnce() -> Result<T, CodecFault>) -> Result<T, Failed> {
     if is_plain {
         return code().map_err(Failed::CodecFault);

@@ -221,7 +221,8 @@ fn round<T: Serialize + DeserializeOwned>(value: &T) -> Vec<u8> {
     bytes
 }
 
-/// Like [`read`], for types that are not written in the same order each time.
+/// Like [`read`], for hash maps and hash sets, which do not write their elements in the
+/// same order each time.
 fn read_unordered<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
     if let Ok(value) = decode::<T>(bytes) {
         assert_eq!(decode(&encoded(&value)).as_ref(), Ok(&value));

@@ -13,7 +13,8 @@ pub(crate) enum ExitCode {
     /// The process was started as a worker, but cannot run as a worker, or has made a
     /// process pool before it became a worker.
     CannotBegin = 70,
-    /// The parent broke the protocol, or the system refused a resource.
+    /// The bytes from the parent make no sense, the connection has failed, or the system
+    /// has refused a resource.
     CannotGoOn = 71,
     /// A task in the worker's process closed the channel, or shut the channel down.
     Closed = 72,

@@ -11,12 +11,16 @@
 //! ([`Numbers`]).
 //!
 //! `cpu` is the number of the CPU on which the sender ran, plus one, or 0 if the CPU is
-//! unknown. The receiver accepts any number as `cpu`, because `cpu` is only a hint for
-//! `spin.rs`. All numbers are little-endian. A malformed payload makes only its own task
-//! fail, because the header with the payload's length is still valid. The receiver checks
-//! every number in a header, because another process sent it. The receiver does not trust a
-//! length until as many bytes have arrived. This file does no I/O. The caller gives the
-//! arriving bytes to [`Assembler`] in pieces of any size.
+//! unknown. `cpu` only decides if the receiver polls for the next frame before it sleeps
+//! (`sys/spin.rs`), so the receiver accepts any number. All numbers of a header are
+//! little-endian.
+//!
+//! The receiver checks every other number in a header, because another process sent it. The
+//! receiver does not trust a length until as many bytes have arrived. If the encoded
+//! arguments or the encoded value in a payload are malformed, only the frame's task fails,
+//! because the header still says where the next frame begins. Any other malformed payload
+//! is a [`ProtocolError`], like a malformed header. This file does no I/O. The caller gives
+//! the arriving bytes to [`Assembler`] in pieces of any size.
 
 use std::fmt;
 
@@ -164,7 +168,11 @@ impl Header {
     }
 }
 
-/// A violation of the protocol by the other process.
+/// The reason why this process cannot read what the other process has sent: the bytes
+/// violate the protocol, or there is no memory for a frame of the announced length.
+///
+/// After such an error the parent kills the worker, and a worker ends itself. A malformed
+/// item in a chunk's answer (`items.rs`) only makes the task of the chunk fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProtocolError(String);
 
@@ -199,7 +207,6 @@ impl FrameWriter {
         Self { at }
     }
 
-    /// Replaces the kind of the frame.
     pub(crate) fn set_kind(&self, out: &mut [u8], kind: Kind) {
         out[self.at..self.at + 2].copy_from_slice(&(kind as u16).to_le_bytes());
     }
@@ -269,7 +276,8 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// Returns an error if the bytes are malformed, or hold another number of frames.
+    /// Returns an error if the bytes are malformed, if they hold another number of frames,
+    /// or if the frame's payload ends with numbers.
     pub(crate) fn only(bytes: &[u8]) -> Result<(Header, Self), ProtocolError> {
         let cut_off = || ProtocolError::new("a frame that is cut off");
         let (header, payload) = bytes.split_first_chunk().ok_or_else(cut_off)?;

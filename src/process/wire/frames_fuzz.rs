@@ -164,7 +164,7 @@ fn append_numbers(input: &mut Input<'_>, out: &mut Vec<u8>, task: u64) {
     );
 }
 
-/// Returns bytes that are almost what a process could send.
+/// Returns frames that a process could send, in which some bytes are changed or missing.
 fn build(input: &mut Input<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..input.byte() % 6 {
@@ -210,7 +210,7 @@ fn assemble(
         }
         let arrived = bytes.len() - left.len();
         assert_eq!(assembler.is_between_frames(), behind == arrived);
-        // More bytes are compared only at the end, to save time.
+        // A longer incomplete frame is compared only at the end, to save time.
         if arrived - behind < 1000 {
             assert_eq!(assembler.leftover(), &bytes[behind..arrived]);
         }
@@ -231,8 +231,8 @@ fn assemble(
     }
 }
 
-/// Checks that [`Frame::only`] reads each frame that the assembler has found, and that the
-/// rest is no frame.
+/// Checks that [`Frame::only`] reads each frame that the assembler has found, except frames
+/// that end with numbers, and that the rest is no frame.
 fn compare(bytes: &[u8], frames: &[Frame], error: Option<&str>, leftover: &[u8]) {
     let mut rest = bytes;
     for frame in frames {
@@ -333,7 +333,7 @@ fn read_returned(payload: &[u8]) {
     }
 }
 
-/// Decodes the payload of a frame that ends with numbers as several types.
+/// Decodes the payload of a frame that ends with numbers as one of three types.
 fn decode_numbers(frame: Frame) {
     let Encoded { bytes, numbers } = frame.payload;
     let Some(numbers) = numbers else {

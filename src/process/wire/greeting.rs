@@ -10,11 +10,12 @@
 
 use std::collections::VecDeque;
 
-/// The greeting. Its first byte does not appear again, so that a search never has to step
-/// back.
+/// The greeting. Its first byte does not appear again within the greeting. So a search that
+/// finds a wrong byte only has to compare this byte with the first one, and never has to
+/// step back to earlier bytes.
 pub(crate) const GREETING: &[u8] = b"\0concurrent-futures worker, wire 1\n";
 
-/// The request for the program's file.
+/// The request for the program's file, whose first byte does not appear again either.
 pub(crate) const REQUEST: &[u8] = b"\0concurrent-futures copier, wire 1\n";
 
 /// The number of skipped bytes that the parent keeps.
@@ -72,7 +73,8 @@ impl Search {
         Ok(None)
     }
 
-    /// Forgets the text that came in place of the wanted bytes, but not the text's length.
+    /// Continues the search for the greeting behind a request. The search drops the text
+    /// that it has kept, but still counts this text's bytes for [`MOST_SKIPPED`].
     pub(crate) fn forget_text(&mut self) {
         self.matched = 0;
         self.text.clear();

@@ -2,7 +2,7 @@
 //!
 //! The message does not use the codec. The codec asks how much stack is left, and on the
 //! main thread of a process the C library answers this only after it has read the list of
-//! all mappings, which takes as long as everything else that a worker does with this
+//! all memory mappings, which takes as long as everything else that a worker does with this
 //! message.
 //!
 //! ```text
@@ -10,6 +10,12 @@
 //! | headers u64 | anchor u64 | number u64 | key of the rings u64 | key of the offers u64 |
 //! | u8: RINGS, OFFERS, OFFERS_LATER, ELSEWHERE |
 //! ```
+//!
+//! The *rings* are memory that the parent shares with one worker. The *offers* are tasks in
+//! memory that it shares with all workers (`transport/mod.rs`). A *key* is a random number
+//! that enters all checks by which the processes detect that a task has written to such a
+//! memory by mistake. The descriptors of the memories' files come with the message: first
+//! the one file of the rings, if there are rings, then the two files of the offers.
 //!
 //! If a command such as `ssh` has started the worker, the rest follows:
 //!
@@ -26,8 +32,9 @@ use std::time::Duration;
 use super::frame::{FrameWriter, Kind, ProtocolError};
 use super::program::Program;
 
-/// The bits of the byte behind the words: they say which keys are present, and hold the
-/// second part of [`Hello::offers`]. `ELSEWHERE` says that [`Hello::elsewhere`] follows.
+/// The bits of the byte behind the two keys. `RINGS` and `OFFERS` say that the key of the
+/// rings or of the offers is valid, and `OFFERS_LATER` is the `bool` of [`Hello::offers`].
+/// `ELSEWHERE` says that [`Hello::elsewhere`] follows.
 const RINGS: u8 = 1;
 const OFFERS: u8 = 2;
 const OFFERS_LATER: u8 = 4;
@@ -42,12 +49,10 @@ pub(crate) struct Hello {
     /// The number of the worker in its pool.
     pub(crate) number: u64,
     pub(crate) name: String,
-    /// The key of the shared memory whose file comes with this message, or `None` if the
-    /// messages travel through the socket.
+    /// The key of the rings, or `None` if the messages do not travel through rings.
     pub(crate) rings: Option<u64>,
-    /// The key of the offers, whose two files come behind that file, and `true` if the
-    /// worker takes offers only after it has run its initializer. `None` if the worker
-    /// takes no offers.
+    /// The key of the offers, and `true` if the worker takes offers only after it has run
+    /// its initializer. `None` if the worker takes no offers.
     pub(crate) offers: Option<(u64, bool)>,
     /// The settings of a worker that a command such as `ssh` has started, or `None` for any
     /// other worker.
@@ -67,7 +72,6 @@ pub(crate) struct Elsewhere {
 }
 
 impl Hello {
-    /// Returns the frame of the message.
     pub(crate) fn frame(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let open = FrameWriter::begin(&mut out, Kind::Hello, 0);

@@ -1,10 +1,11 @@
 //! [`Items`]: the parts of the payload of a chunk's task, one for each item of the chunk.
 //!
-//! The payload of the call consists of the encoded items, and the payload of the answer
-//! consists of the answers for the items in the same order, and of the chunk's run time.
-//! Each part begins with a word of 64 bits: the lowest byte is the part's [`Kind`], and the
-//! other bytes are the number of bytes that follow. A frame's header has three times as
-//! many bytes, and for many items, writing it would take longer than writing the item.
+//! A chunk is a group of items of a map, and is one task. The payload of its call
+//! consists of the encoded items. The payload of the answer consists of the answers for
+//! the items in the same order, and of the chunk's run time. Each part begins with a word
+//! of 64 bits: the lowest byte is the part's [`Kind`], and the other bytes are the number
+//! of bytes that follow. A frame's header has three times as many bytes, and writing it
+//! would take longer than writing a short item.
 
 use super::frame::{Kind, ProtocolError};
 

@@ -1,6 +1,6 @@
 //! The marker: the environment variable that tells a process to become a worker.
 
-/// The name of the environment variable that holds the marker.
+/// The name of the environment variable.
 pub(crate) const VARIABLE: &str = "CONCURRENT_FUTURES_WORKER";
 
 /// The place in the program at which a process becomes a worker.
@@ -26,8 +26,8 @@ impl EntryPoint {
 /// no special meaning in a shell.
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 
-/// Returns the name and the value of the environment variable that a worker of this process
-/// gets.
+/// Returns the name and the value of the environment variable of a worker that this process
+/// starts. The value contains the id of this process.
 pub(crate) fn marker(entry_point: EntryPoint) -> (&'static str, String) {
     (
         VARIABLE,

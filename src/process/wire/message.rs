@@ -6,27 +6,42 @@
 //! Hello(program, name)     first, once       Ready | Refused(why)
 //! Initialize(call, args)   at most once      Initialized | InitializeFailed(why)
 //! Task(call, args)         any number        Started, then one Answer
-//! Exit                     last              ends, with code 0
+//! LongTask(task)           in an offer       Fetch(task), then as for Task
+//! Hold, Release            with offers       nothing
+//! an offer                                   as for Task or LongTask, or Declined(offer)
 //! Ping                     at any time       Pong, at any time
 //! Recall(task)             at any time       Recalled(task), or nothing
+//! Exit                     last              ends, with code 0
 //! ```
 //!
 //! The parent may send several frames without waiting for an answer, because the worker
 //! handles the frames one after the other. The worker sends `Started` *before* it decodes
-//! the arguments, because the arguments' `Deserialize` is user code. If this code ends the
-//! process, the pool treats the task as the cause. The worker ends after it has sent
-//! `Refused` or `InitializeFailed`.
+//! the arguments, because the arguments' `Deserialize` is user code. If this code ends
+//! the process, the pool treats the task as the cause. A worker ends after it has sent
+//! `Refused` or `InitializeFailed`, but a worker that MPI has started first waits for
+//! `Exit`.
+//!
+//! An *offer* is a `Task` or `LongTask` in memory from which all workers of the pool take
+//! their tasks (`parent/offers.rs`). A `LongTask` stands for a call that is too long for
+//! this memory. The worker that takes it asks for the call by `Fetch`, and the parent sends
+//! the call as a `Task` to this worker alone.
+//!
+//! Between `Hold` and `Release` a worker takes no offers. The parent sends `Hold` before it
+//! kills a worker because of the worker's current task, for instance at a time limit. The
+//! worker may end that task meanwhile. Without `Hold` it could then take the next task, and
+//! the kill would end this task. By `Declined` a worker gives an offer back: the parent has
+//! revoked the offer, or has sent a message, perhaps `Hold`, while the worker took it.
 //!
 //! Only a worker that MPI or a command such as `ssh` has started gets `Ping` and `Recall`.
 //! `Ping` and `Pong` show that the connection works. Such a worker may have several tasks,
 //! and runs the first of them. By `Recall` the parent takes back a task that has not begun.
-//! If the task has begun, the worker does not answer `Recall`, and the task's `Started` is
-//! on its way. The `Ready` of such a worker brings the worker's pid and the name of its
-//! host.
+//! If the task has begun, the worker does not answer `Recall`, because it has already sent
+//! the task's `Started`, or is about to send it. The `Ready` of such a worker brings the
+//! worker's pid and the name of its host.
 //!
-//! A chunk of a map is one task. The arguments of a chunk's task are its items (`items.rs`),
-//! and the value consists of an answer for each item, and of the run time of the chunk, as a
-//! `u64` of nanoseconds.
+//! A chunk is a group of items of a map, and is one task. Its arguments are the items
+//! (`items.rs`). Its value consists of an answer for each item, and of the run time of the
+//! chunk, as a `u64` of nanoseconds.
 
 pub(crate) use super::hello::{Elsewhere, Hello};
 
@@ -37,7 +52,8 @@ use super::frame::{Frame, FrameWriter, Kind, ProtocolError, bare};
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
-/// The advice in the error for bytes that a task, and not the worker itself, has sent.
+/// The advice in the errors for bytes of a worker that make no sense. A task of the worker
+/// has probably written them to the worker's descriptor.
 pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has opened itself";
 
 /// Returns the frame of the message `Exit`, which makes a worker exit.
@@ -98,8 +114,8 @@ impl Work {
         })
     }
 
-    /// Returns the encoded arguments. The numbers that the encoding ends with are moved, so
-    /// only the first call returns them.
+    /// Returns the encoded arguments. If their encoding ends with the numbers of a vector,
+    /// only the first call of this method returns these numbers, because it moves them.
     pub(crate) fn args(&mut self) -> (&[u8], Option<Box<Numbers>>) {
         let Encoded { bytes, numbers } = &mut self.payload;
         (&bytes[Call::BYTES..], numbers.take())

@@ -1,5 +1,5 @@
 //! [`Program`]: a fingerprint of the program. In two processes with the same fingerprint, a
-//! link address names the same function.
+//! link address (an address in the program's file, see [`Image`]) names the same function.
 
 use std::fmt;
 
@@ -38,8 +38,8 @@ impl Program {
     }
 
     /// Compares the worker's program (`self`) with the parent's program. Returns an error
-    /// text if the two differ, because the parent's addresses are then invalid in the
-    /// worker.
+    /// text if the two differ, because the link addresses that the parent sends would then
+    /// be invalid in the worker.
     pub(crate) fn mismatch(&self, parent: &Self) -> Option<String> {
         (self != parent).then(|| {
             format!(

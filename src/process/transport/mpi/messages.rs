@@ -27,8 +27,8 @@ const TAG: c_int = 0;
 /// The largest number of bytes of one message, which MPI counts by an `int`.
 const LONGEST: usize = 1 << 20;
 
-/// The number of bytes to one rank that MPI has not sent yet, from which on
-/// [`Mpi::send_now`] takes no more bytes.
+/// The limit of unsent bytes to one rank. While MPI has not sent this number of bytes,
+/// [`Mpi::send_now`] takes no more bytes to this rank.
 pub(in crate::process::transport) const MOST_UNSENT: usize = 4 << 20;
 
 /// The number of buffers that are kept for the next messages, and the largest capacity of each.

@@ -168,8 +168,8 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Copies the numbers of a block into a vector. The function ignores bytes at the end that
-/// are fewer than one number has.
+/// Copies the numbers of a block into a vector. The function ignores the bytes at the end
+/// if they are too few for one number.
 ///
 /// The function does not use `bytemuck`, because `bytemuck` first fills the vector with
 /// zeros. For 1 MiB, writing the zeros takes a tenth of the time in which the bytes reach

@@ -1,13 +1,24 @@
 //! The deserializer: reads a value from the bytes that the serializer (`serializer.rs`)
 //! wrote.
 //!
-//! An integer may be read as an integer of another width. serde's visitor checks that the
-//! integer's value fits. A sequence, a tuple or a packed list may be read as any of these
-//! three if the number of elements is the same. Text may be read as bytes, and bytes as
-//! text. A char may be read as text, and text as a char. An `f32` may be read as an `f64`.
-//! A struct must be read with the names of the written fields, in the same order. Every
-//! other difference is an error. The reader also returns an error if a visitor does not
-//! read all parts, or asks for more parts than were written.
+//! A value can be read with another type than it was written with only in these cases:
+//!
+//! | written | may be read as |
+//! |---|---|
+//! | an integer | an integer of another type, if serde's visitor finds that it fits |
+//! | a sequence, tuple, or bytes | a sequence, or a tuple with as many elements |
+//! | text, a char, bytes, or a sequence | text or bytes, if serde's visitor accepts it |
+//! | text | a char, if serde's visitor accepts the text |
+//! | an `f32` | an `f64` |
+//! | a newtype struct or a unit struct | its value or a unit, and the other way round |
+//! | a struct or variant | one of the same kind, with the same names in the same order |
+//!
+//! The names are those of the variant and of the fields. If the reading type has aliases
+//! for a name, the written name may be one of them. If a vector of `u8` is read as text
+//! or bytes, the visitor gets bytes. Every other difference is an error. The reader also
+//! returns an error if a visitor does not read all parts. A visitor that asks for more
+//! parts than were written gets the end of the list, or in an ambiguous struct
+//! ([`Reader::is_ambiguous`]) an error.
 
 use std::ptr;
 
@@ -25,9 +36,9 @@ pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> 
     let mut reader = Reader::new(bytes)?;
     let mut value = reader.value(std::marker::PhantomData::<T>)?;
     if reader.is_ambiguous && !reader.has_failed {
-        // The first read has read the fields by position, and has shown that no field is
-        // missing. The second read reads the fields by name, and shows that no two names
-        // are aliases of one field.
+        // The first read has read the fields by position. It has shown that the reading
+        // type has as many fields as were written. The second read reads the fields by
+        // name, and fails if two of the written names belong to one field.
         drop(value);
         reader = Reader::new(bytes)?;
         reader.by_name = true;

@@ -34,8 +34,10 @@ pub(super) struct Reader<'de> {
     /// `true` once a read has failed. After a failed read the meaning of the next bytes is
     /// unknown.
     pub(super) has_failed: bool,
-    /// `true` if a struct was written with fewer fields than the reading type has names.
-    /// Some of these names may be aliases of one field.
+    /// `true` once the reader has met a struct whose reading type lists more field names
+    /// than were written. This list also contains the aliases of the fields, and does not
+    /// say which names belong to one field. If two written names belong to one field, a
+    /// read by position puts values into wrong fields.
     pub(super) is_ambiguous: bool,
     /// `true` if the reader reads the fields of such an ambiguous struct by their names,
     /// and not by position.
@@ -107,8 +109,8 @@ impl<'de> Reader<'de> {
         if read.is_err() {
             self.has_failed = true;
         } else if self.rest.len() == before {
-            // The writer writes at least one byte for each value. A list of values of which
-            // nothing is read could claim any length.
+            // The writer writes at least one byte for each value. Without this check, a
+            // list could claim any length, because reading its elements takes no bytes.
             return Err(self.fail("its `Deserialize` reads nothing of a part that was written"));
         }
         read
@@ -202,8 +204,8 @@ impl<'de> Reader<'de> {
         self.take(count.saturating_mul(width)).map(Some)
     }
 
-    /// Reads a list of elements of any kind. `count` is the number of elements if the
-    /// reading type requires a number.
+    /// Reads a sequence of elements with any of the tags for sequences. `count` is the
+    /// number of elements, if the reading type requires a certain number.
     #[inline]
     pub(super) fn elements<V: Visitor<'de>>(
         &mut self,
@@ -286,8 +288,8 @@ impl<'de> Reader<'de> {
                 visitor.visit_map(&mut named)
             });
         }
-        // The additional names of the reading type may be aliases of written fields. If
-        // these names are fields of their own, the type asks for more fields than were
+        // The additional names of the reading type may be aliases of written fields. If an
+        // additional name is a field of its own, the type asks for more fields than were
         // written, which is an error.
         let read = self.visit(count, None, true, |parts| visitor.visit_seq(parts));
         read.map_err(|wrong| {
@@ -418,7 +420,7 @@ impl<'de> Parts<'_, 'de> {
     }
 
     /// Returns the number of parts that are not read yet, but at most the number of
-    /// remaining bytes.
+    /// remaining bytes, because a collection may reserve memory for as many elements.
     #[inline]
     pub(super) fn hint(&self) -> Option<usize> {
         Some(self.left.min(self.reader.rest.len()))

@@ -4,8 +4,8 @@
 //! The codec has its own format, because the decoded value must equal the encoded value.
 //! Each part of the encoding begins with a tag, which names the serde call that wrote the
 //! part. The format identifies fields and variants by name. A `Deserialize` that asks for
-//! another type gets an error. In a format without tags, such a `Deserialize` would get a
-//! wrong value.
+//! another type gets an error, except in the cases that `deserializer.rs` lists. In a
+//! format without tags, such a `Deserialize` would get a wrong value.
 //!
 //! | file | holds |
 //! |---|---|
@@ -88,8 +88,9 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
     })
 }
 
-/// The size of a vector, in bytes, from which on [`keep`] moves the vector. Copying a
-/// shorter vector takes less time than the additional messages that a long call needs.
+/// The size of a vector, in bytes, from which on [`keep`] moves the vector. A call with a
+/// moved vector needs additional messages (`LongTask` and `Fetch` in `message.rs`), and
+/// copying a shorter vector takes less time than these.
 const LONG: usize = 64 << 10;
 
 /// Moves a long vector of primitive numbers into the encoding, without a copy. Returns any
@@ -114,8 +115,8 @@ fn put_head(tag: u8, count: usize, out: &mut Vec<u8>) {
     put_length(out, count);
 }
 
-/// Returns the vector that [`keep`] has moved, without a copy. Returns the numbers if the
-/// encoding is not the encoding of a `T`.
+/// Returns the vector that [`keep`] has moved, without a copy. Returns the numbers if
+/// `head` does not say that they are a `T`. [`decode`] may be able to read such bytes.
 fn kept<T>(head: &[u8], numbers: Numbers) -> Result<T, Numbers> {
     let tag = head.get(2).copied().unwrap_or_default();
     let mut expected = Vec::with_capacity(head.len());

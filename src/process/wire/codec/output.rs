@@ -2,8 +2,8 @@
 //!
 //! The bytes of a struct or variant begin with the number of its *shape*. A shape holds the
 //! name of a struct or variant and the names of its fields. The writer writes each shape
-//! once, after the value. By the shapes, the reader checks that it reads the same fields
-//! that were written.
+//! once, after the value. The reader compares the names in the shapes with the names that
+//! the reading type has, so that each field is read as the field that was written.
 
 use std::mem::needs_drop;
 use std::ptr;

@@ -44,7 +44,7 @@ impl<'a> Writer<'a> {
             likely: likely.unwrap_or(usize::MAX),
             count: 0,
             own_names: Vec::with_capacity(match likely {
-                // The user's `Serialize` may say any number.
+                // The user's `Serialize` may announce any number of fields.
                 None => count.min(MOST_EXPECTED),
                 Some(_) => 0,
             }),
@@ -130,11 +130,11 @@ pub(super) struct Fields<'e, 'a> {
     name: &'static str,
     /// The position of the shape's number in the output.
     at: usize,
-    /// The index of a known shape that begins with the fields that were written so far.
+    /// The index of a shape that is already in the writer's list and begins with the fields
+    /// that were written so far, or `usize::MAX`.
     likely: usize,
     count: usize,
-    /// The names of the fields that were written so far, if no known shape begins with
-    /// these fields.
+    /// The names of the fields that were written so far, if `likely` is `usize::MAX`.
     own_names: Vec<&'static str>,
 }
 
@@ -155,8 +155,8 @@ impl Fields<'_, '_> {
         self.writer.value(value)
     }
 
-    /// Gives up the known shape, and copies the names of the fields written so far into
-    /// `own_names`.
+    /// Gives up the shape `likely`, and copies the names of the fields written so far from
+    /// that shape into `own_names`.
     #[cold]
     fn leave_likely(&mut self) {
         if let Some(likely) = self.writer.shapes.get(self.likely) {

@@ -19,7 +19,8 @@
 //! ```
 //!
 //! A newtype struct is encoded as its value. A length or a count is encoded with seven bits
-//! in each byte.
+//! in each byte, and the eighth bit says if another byte follows. A `shape` is an index
+//! into the list of names behind the whole value (`output.rs`).
 
 macro_rules! tags {
     ($($name:ident $text:literal)*) => {
