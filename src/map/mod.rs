@@ -2,7 +2,7 @@
 //! the items.
 //!
 //! This module depends on no executor, because its functions take a function that submits
-//! one batch. [`batch`] cuts the items into tasks. [`Unordered`] yields the results in the
+//! one batch, the items of one task. [`batch`] cuts the items into batches. [`Unordered`] yields the results in the
 //! order in which the tasks end.
 
 mod batch;
@@ -49,11 +49,11 @@ use crate::waitable::Waitable;
 /// ```
 #[must_use = "dropping it cancels what has not begun"]
 pub struct Map<'a, R> {
-    /// The parts that are submitted and whose results are not read yet, in the order of the
-    /// items.
+    /// The futures of the submitted batches whose results the map has not read yet, in the
+    /// order of the items.
     parts: VecDeque<Part<R>>,
-    /// The number of batches that the map has to submit, for parts that were read. It stays
-    /// 1 or more if the user's iterator panics.
+    /// The number of batches that the map still has to submit: one for each part that it has
+    /// read. It stays 1 or more if the user's iterator panics.
     to_submit: usize,
     /// The number of parts that the map has submitted so far.
     submitted: u32,
@@ -68,8 +68,9 @@ pub struct Map<'a, R> {
     deadline: Option<Instant>,
 }
 
-/// A function that submits the next batch. Returns the number of the batch's items and the
-/// batch's part, or `None` if no items remain.
+/// A function that submits the next batch. It returns how many items the batch has, and the
+/// future of their results ([`Part`]) or the error of the submission. It returns `None` if no
+/// items remain.
 type More<'a, R> = Box<dyn FnMut() -> Option<(usize, Result<Part<R>, Error>)> + 'a>;
 
 /// Submits all items before it returns, so that the returned iterator borrows neither the

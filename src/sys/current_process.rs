@@ -2,14 +2,16 @@
 //! descriptors, and its end.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::num::NonZeroU64;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd, retry_on_intr, write};
+use rustix::io::{
+    Errno, ReadWriteFlags, fcntl_dupfd_cloexec, fcntl_getfd, pwritev2, retry_on_intr, write,
+};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 use rustix::system::uname;
 use rustix::thread::set_current_timer_slack;
@@ -80,7 +82,8 @@ pub(crate) fn move_above_stdio(descriptor: OwnedFd) -> io::Result<OwnedFd> {
 
 /// Opens `/dev/null` as descriptors 1 and 2 if these descriptors are closed. Otherwise the
 /// next opened files would get these numbers, and messages would be written to these files.
-/// (The standard library does the same before `main`, but after the worker hook.)
+/// (The standard library does the same before `main`, but a worker may never get there: it
+/// may already run in the worker hook, a function that the loader calls before `main`.)
 pub(crate) fn ensure_stdio_open() {
     let is_closed = |out| fcntl_getfd(out) == Err(Errno::BADF);
     let null = || {
@@ -98,11 +101,40 @@ pub(crate) fn ensure_stdio_open() {
     }
 }
 
-/// Writes a line to the standard error, unless it is a pipe or a terminal without room: a
-/// process that ends must not wait until another process reads.
+/// Writes a line to the standard error. Does not wait: a process that ends must not depend on
+/// another process that reads. The text is lost if the pipe, socket or terminal has no room.
 pub(crate) fn say(text: &str) {
     let line = format!("concurrent-futures: {text}\n");
-    let output = stderr();
+    write_without_waiting(stderr(), line.as_bytes());
+}
+
+fn write_without_waiting(output: BorrowedFd<'_>, bytes: &[u8]) {
+    // `output` itself must not be made non-blocking, because other processes share it.
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let again = || {
+        open(
+            format!("/proc/self/fd/{}", output.as_raw_fd()),
+            flags,
+            Mode::empty(),
+        )
+    };
+    if let Some(Ok(terminal)) = output.is_terminal().then(again) {
+        let _ = write(terminal, bytes);
+        return;
+    }
+    // The offset that means: write where `write` would.
+    let here = u64::MAX;
+    let nowait = ReadWriteFlags::NOWAIT;
+    match pwritev2(output, &[io::IoSlice::new(bytes)], here, nowait) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        _ => return,
+    }
+    write_if_ready(output, bytes);
+}
+
+/// Writes to a file, which never makes a process wait for another, or to a pipe on a kernel
+/// that cannot be told not to wait.
+fn write_if_ready(output: BorrowedFd<'_>, bytes: &[u8]) {
     let mut ready = [PollFd::new(&output, PollFlags::OUT)];
     let without_wait = Timespec {
         tv_sec: 0,
@@ -110,8 +142,8 @@ pub(crate) fn say(text: &str) {
     };
     let is_ready = retry_on_intr(|| poll(&mut ready, Some(&without_wait))) == Ok(1);
     if is_ready && ready[0].revents().contains(PollFlags::OUT) {
-        // A pipe that is ready has room for a page. The text is lost if it cannot be written.
-        let _ = write(output, &line.as_bytes()[..line.len().min(4096)]);
+        // A pipe that is ready has room for a page.
+        let _ = write(output, &bytes[..bytes.len().min(4096)]);
     }
 }
 
@@ -139,11 +171,62 @@ pub(crate) fn end_now(code: i32) -> ! {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use rustix::fs::{MemfdFlags, memfd_create};
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+
     use super::*;
 
     #[test]
     fn a_test_has_the_rights_of_its_caller() {
         assert!(!has_more_rights_than_its_caller());
+    }
+
+    /// Writes more than `output` has room for, by a function that does not wait.
+    fn fill(output: OwnedFd, write: fn(BorrowedFd<'_>, &[u8])) {
+        let (sender, filled) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for _ in 0..4096 {
+                write(output.as_fd(), &[b'x'; 4000]);
+            }
+            sender.send(()).unwrap();
+        });
+        let limit = std::time::Duration::from_secs(20);
+        filled
+            .recv_timeout(limit)
+            .expect("a write waits for a reader")
+    }
+
+    #[test]
+    fn words_do_not_wait_for_a_reader() {
+        for write in [write_without_waiting, write_if_ready] {
+            let (_reader, pipe) = rustix::pipe::pipe().unwrap();
+            fill(pipe, write);
+        }
+        let (_reader, socket) = UnixStream::pair().unwrap();
+        fill(socket.into(), write_without_waiting);
+        let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&pty).unwrap();
+        let terminal = ptsname(&pty, Vec::new()).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let terminal = open(terminal, flags, Mode::empty()).unwrap();
+        fill(terminal, write_without_waiting);
+    }
+
+    #[test]
+    fn words_go_where_the_output_goes() {
+        let memory = memfd_create("words", MemfdFlags::CLOEXEC).unwrap();
+        let mut file = std::fs::File::from(memory);
+        for words in ["some ", "words"] {
+            write_without_waiting(file.as_fd(), words.as_bytes());
+        }
+        let mut written = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut written).unwrap();
+        assert_eq!(written, "some words");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use concurrent_futures::{
     Error, MapOptions, OnWorkerDeath, ProcessPoolExecutor, TaskOptions, WorkerDeath,
 };
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,16 @@ fn death_by(how: &str) -> WorkerDeath {
     assert_goes_on(&executor);
     assert_eq!(executor.stats().replaced, 1);
     death
+}
+
+/// Lets this worker have 32 MiB more, or 160: another thread of it may map an arena just
+/// while its size is read, 128 MiB for a moment.
+fn little_memory((): ()) {
+    let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
+    let mut limit = getrlimit(Resource::As);
+    limit.current = Some(4096 * pages + (32 << 20));
+    setrlimit(Resource::As, limit).unwrap();
 }
 
 alone! {
@@ -502,22 +512,11 @@ alone! {
 
     /// Its call is too big for all workers, so that none comes to begin it.
     fn a_task_that_no_worker_survives_reading_fails_alone() {
-        use rustix::process::{Resource, getrlimit, setrlimit};
-
-        let little_memory = |()| {
-            let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
-            let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
-            let mut limit = getrlimit(Resource::As);
-            limit.current = Some(4096 * pages + (32 << 20));
-            setrlimit(Resource::As, limit).unwrap();
-        };
         let executor = ProcessPoolExecutor::builder()
             .max_workers(1)
             .initializer(little_memory, ())
             .build()
             .unwrap();
-        // Another thread of the worker may map an arena just while its size is read, 128
-        // MiB for a moment, which the limit then has too much.
         let big = "x".repeat(256 << 20);
         let future = executor.submit(|text: String| text.len(), big).unwrap();
         assert_eq!(death(&future).ran_for(), None);
@@ -529,6 +528,20 @@ alone! {
         assert_eq!(death(&future).ran_for(), None);
         assert_goes_on(&executor);
         assert_eq!(executor.stats().replaced, 6);
+    }
+
+    /// Each of them ends more than one worker, and all of them more than may fail to start.
+    fn tasks_that_no_worker_survives_reading_do_not_break_the_pool() {
+        let executor = ProcessPoolExecutor::builder()
+            .max_workers(3)
+            .initializer(little_memory, ())
+            .build()
+            .unwrap();
+        let big = |()| executor.submit(|numbers: Vec<f64>| numbers.len(), vec![1.0; 24 << 20]);
+        for future in [(); 3].map(big).map(Result::unwrap) {
+            assert_eq!(death(&future).ran_for(), None);
+        }
+        assert!(!executor.stats().broken);
     }
 
     fn a_chunk_dies_with_its_worker_and_no_other_does() {

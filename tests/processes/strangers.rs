@@ -266,6 +266,27 @@ fn who_is_refused_says_why_to_its_parent() {
     assert_eq!(outcome(child), REFUSED);
 }
 
+/// Its words would end it by a signal otherwise, before it has told its parent why.
+#[test]
+fn who_is_refused_says_why_though_the_reader_of_its_error_output_has_gone() {
+    let copy = Copy::new("unheard");
+    let (mut ours, theirs) = UnixStream::pair().expect("there are descriptors");
+    let (reader, unheard) = rustix::pipe::pipe().expect("there are descriptors");
+    drop(reader);
+    let child = Command::new(&copy.0)
+        .args(only("main_runs"))
+        .env(MARKER, right())
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped())
+        .stderr(unheard)
+        .spawn()
+        .expect("it is a program");
+    let mut told = String::new();
+    let ended = ours.read_to_string(&mut told);
+    assert!(told.contains("runs another program"), "{ended:?} {told}");
+    assert_eq!(outcome(child), REFUSED);
+}
+
 /// Only root can start programs as another user; others see nothing here.
 #[test]
 fn a_parent_of_another_user_gets_no_worker() {

@@ -150,6 +150,12 @@ impl InFlight {
         call.is_none_or(|call| self.written >= call.len())
     }
 
+    /// Returns `true` if the worker has read a part of the call. The transport to a dead
+    /// worker accepts `capacity` bytes, until its buffer is full.
+    pub(super) fn was_being_read(&self, capacity: usize) -> bool {
+        self.written > capacity
+    }
+
     /// Returns `true` if it takes long to free the memory of the call.
     pub(super) fn has_large_call(&self) -> bool {
         let call = self.entry.task.call();

@@ -1,5 +1,5 @@
 //! The functions that handle the ends of workers: what becomes of the worker's tasks, and of
-//! the pool. The supervisor calls them.
+//! the pool. The supervisor, the pool's thread that reads the workers' replies, calls them.
 //!
 //! # The tasks of the worker
 //!
@@ -19,8 +19,8 @@
 //! A pool breaks if an initializer fails, if a worker runs another program, if five workers
 //! in a row die before they begin a task, or if a worker cannot be started while the pool
 //! has no other worker. A pool that has other workers tries again later to start a worker.
-//! A pool with launchers breaks if an initializer fails, or when all its launchers are left
-//! out (`launcher_states.rs`). A broken pool refuses tasks with the cause of the break, and
+//! A pool with launchers breaks if an initializer fails, or when it no longer uses
+//! any of them (`launcher_states.rs`). A broken pool refuses tasks with the cause of the break, and
 //! all its queued tasks fail. If a task ends its worker, only this task fails, and the pool
 //! does not break. With [`OnWorkerDeath::BreakPool`], the first death of a worker breaks the
 //! pool, and the pool kills its other workers.
@@ -39,12 +39,11 @@ use crate::process::wire::exit_code::ExitCode;
 /// If this number of workers in a row die before they begin a task, the pool breaks.
 const FAILED_STARTS: u32 = 5;
 
-/// If this number of workers end while they read a task's call, the task fails. The number is
-/// less than `FAILED_STARTS`, so that such a task does not break the pool.
+/// If this number of workers end while they read a task's call, the task fails.
 const SEND_ATTEMPTS: u32 = 3;
 
 impl Pool {
-    /// Handles the end of a worker's process, after the caller has read all its replies.
+    /// Handles the end of a worker's process. The caller has read all replies of the worker.
     pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
         self.assign_taken(state);
         let handle = state.workers.get_mut(&number);
@@ -68,9 +67,13 @@ impl Pool {
         };
         let moment = self.moment_of(&handle);
         let in_flight = handle.take_in_flight();
-        // A worker that was idle had started successfully, so its end does not count as a
-        // failed start.
-        let is_failed_start = is_death && !handle.has_begun && !handle.was_idle;
+        // A worker that was idle, or has read a part of a call, had started successfully, so
+        // its end does not count as a failed start.
+        let was_reading = in_flight
+            .as_ref()
+            .is_some_and(|in_flight| in_flight.was_being_read(handle.capacity()));
+        let had_work = handle.has_begun || was_reading;
+        let is_failed_start = is_death && !had_work && !handle.was_idle;
         let explained = match end {
             End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
             _ => None,
@@ -129,6 +132,7 @@ impl Pool {
                     .extend(launched.errors.and_then(ErrorOutput::end));
                 self.break_down_without_launchers(state);
             }
+            None if had_work => state.failed_starts = 0,
             None => state.failed_starts += u32::from(is_failed_start),
         }
         let death = Error::WorkerDied(death);
@@ -145,9 +149,9 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Handles the tasks that an ended worker has taken without the pool's knowledge. The pool
-    /// does not know that the worker has ended its task before: the answer was destroyed, or
-    /// the pool has not read it because it kills the worker.
+    /// Handles the tasks that an ended worker has taken without the pool's knowledge. For
+    /// the pool, the worker still ran an earlier task. But the worker had ended that task: its
+    /// answer was destroyed, or the pool has not read the answer because it kills the worker.
     fn requeue_taken(
         &self,
         state: &mut PoolState,
@@ -177,14 +181,16 @@ impl Pool {
                 ..death.clone()
             };
             let (reason, capacity) = (handle.kill_reason.clone(), handle.capacity());
-            // The reason why the pool killed the worker has nothing to do with this task.
+            // The reason why the pool killed the worker is also a reason to end this task only
+            // if the pool stops all its workers.
             let reason = reason.filter(|_| state.stopped.is_some());
             self.requeue_or_fail(state, task, reason, &death, capacity, true);
         }
     }
 
-    /// Handles the tasks that were sent ahead to an ended worker. The reason why the pool
-    /// killed the worker has nothing to do with these tasks.
+    /// Handles the tasks that the pool had sent ahead to an ended worker, while the worker had
+    /// another task. The reason why the pool killed the worker is also a reason to end these
+    /// tasks only if the pool stops all its workers.
     fn requeue_ahead(&self, state: &mut PoolState, handle: &mut WorkerHandle, death: &DeathParts) {
         let reason = handle
             .kill_reason
@@ -222,8 +228,8 @@ impl Pool {
 
     /// Requeues the task of a worker that has ended, or makes the task fail. `capacity` is
     /// the number of bytes that fit into the worker's transport. If `knows_what_has_begun` is
-    /// not set, a task that the worker has got may have begun although its `Started` has not
-    /// arrived.
+    /// `false`, a task that the worker has got may have begun although the worker's message
+    /// `Started` has not arrived.
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,
@@ -242,9 +248,7 @@ impl Pool {
             Error::WorkerDied(WorkerDeath::new(parts))
         };
         let has_started = in_flight.started.is_some();
-        // The transport to a dead worker accepts bytes until its buffer is full. If the pool
-        // has written more bytes, the worker has read some.
-        let was_being_read = in_flight.written > capacity;
+        let was_being_read = in_flight.was_being_read(capacity);
         let ran_for = in_flight.started.map(|started| started.elapsed());
         let entry = &in_flight.entry;
         let error = match kill_reason {
@@ -271,9 +275,6 @@ impl Pool {
                         return state.put_back(in_flight);
                     }
                 }
-                // The task fails and is not sent to another worker, so the pool counts the
-                // failed starts from zero again.
-                state.failed_starts = 0;
                 died(if !goes_on {
                     Loss::Ended
                 } else if !has_started && may_have_begun {

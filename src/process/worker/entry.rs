@@ -5,7 +5,7 @@
 //!
 //! A parent starts its own program with a *marker* in the environment (`marker.rs`). The
 //! marker names the entry at which the process becomes a worker, and the parent's pid.
-//! Descriptor 0 of the process is one end of the channel. There are two *entries*: the
+//! Descriptor 0 of the process is its end of the channel to the parent. There are two *entries*: the
 //! *hook*, which runs before `main` (feature `worker-hook`), and [`init`].
 //!
 //! # The startup role
@@ -74,6 +74,7 @@ use crate::sys::channel::Channel;
 use crate::sys::current_process;
 use crate::sys::image::Image;
 use crate::sys::parent::{Parent, Peer};
+use crate::sys::signals;
 
 /// The reason why this process cannot have workers. The text tells the user how to solve
 /// the problem.
@@ -149,6 +150,8 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
 }
 
 fn refuse_to_be_a_parent() -> ! {
+    // An output whose reader has gone must not end the process before it has said why.
+    signals::ignore_broken_pipes();
     current_process::flush();
     report(&format!(
         "came to make such a pool itself before it became one; call \
@@ -161,10 +164,12 @@ fn refuse_to_be_a_parent() -> ! {
 /// sends `Refused` to its parent, so that the parent does not start another worker.
 fn refuse(why: &str) -> ! {
     current_process::ensure_stdio_open();
-    report(why);
     let words = refused(&format!("no worker can begin: {why}"));
     // An error is ignored, because a parent that has ended needs no answer.
     let _ = Channel::take_stdin().and_then(|channel| channel.send_all(&words));
+    // An error output whose reader has gone must not end the process by a signal.
+    signals::ignore_broken_pipes();
+    report(why);
     ExitCode::CannotBegin.end()
 }
 

@@ -2,7 +2,7 @@
 //! answers them, until the parent sends `Exit` or ends.
 //!
 //! A worker that its parent process has started has three threads. The main thread reads
-//! `Hello`, and starts the other two threads. The *task thread* has the worker's name and a
+//! `Hello`, the parent's first message, and starts the other two threads. The *task thread* has the worker's name and a
 //! large stack, and runs one task at a time. The *watcher* waits for the parent to end, and
 //! the main thread waits for the task thread to end. When the wait of the watcher or of the
 //! main thread is over, that thread ends the process at once, whatever the other threads
@@ -168,7 +168,7 @@ impl TaskThread {
                 end(entry_point)
             }
         };
-        // The watcher is second, because the parent waits for a message of the task thread.
+        // The watcher starts second, because the parent waits for a message of the task thread.
         let watcher = thread::Builder::new().name(name.to_owned());
         let threads = thread.spawn(serves).and_then(|_| {
             let watcher = watcher.stack_size(stack_size).spawn(watches);
@@ -288,7 +288,8 @@ impl TaskThread {
                 }
                 Request::LongTask(task) => {
                     answers.send(&[&bare(Kind::Fetch, task)]);
-                    // The parent sends the call of this task next.
+                    // The parent sends the call of this task next. Until then the worker takes
+                    // no other call from the shared memory.
                     requests.takes_offers = false;
                 }
                 Request::Initialize(work) => {
@@ -303,7 +304,7 @@ impl TaskThread {
                 Request::Hold => requests.is_held = true,
                 Request::Release => requests.is_held = false,
                 Request::Exit => {
-                    // An answer may have been kept for the next message, and is sent now.
+                    // `answers` may have kept an answer, to send it with the next message.
                     answers.send(&[]);
                     return Left::WhenTold;
                 }
