@@ -11,11 +11,14 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open, pidfd_send_signal,
-    set_parent_process_death_signal,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, kill_process, pidfd_open,
+    pidfd_send_signal, set_parent_process_death_signal, waitpid,
 };
 
 use super::current_process::move_above_stdio;
+
+/// Lets `waitpid` also find threads that are not the first of their process.
+const ALL_THREADS: u32 = libc::__WALL as u32;
 
 /// Makes the kernel send SIGTERM to the command's process when the thread that started
 /// the process ends, so at the latest when this process ends. With this setting, std
@@ -92,6 +95,23 @@ impl Handle {
         self.signal(Signal::TERM)?;
         // A stopped process handles SIGTERM only after SIGCONT.
         self.signal(Signal::CONT)
+    }
+
+    /// Reaps the threads of the child that have ended and that this process traces. A thread
+    /// that calls `ptrace(PTRACE_TRACEME)` makes its parent trace it, and the kernel reports
+    /// the end of the child only after these threads are reaped. This process must not have
+    /// waited for the child yet.
+    pub(crate) fn reap_traced_threads(&self) {
+        let pid = self.pid.as_raw_nonzero();
+        // An error means that the child has ended, or that `/proc` is not there.
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+        let names = threads.into_iter().flatten().flatten();
+        let numbers = names.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+        for thread in numbers.filter(|thread| *thread != pid.get()) {
+            let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(ALL_THREADS);
+            // An error means that this process does not trace the thread.
+            let _ = waitpid(Pid::from_raw(thread), options);
+        }
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {

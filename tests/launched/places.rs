@@ -24,6 +24,7 @@ list! {
     workers_of_two_launchers_share_the_tasks,
     a_task_has_a_pool_of_its_own,
     a_task_that_closes_all_descriptors_fails_alone,
+    a_worker_blocks_no_signals_though_the_program_does,
 }
 
 fn a_worker_knows_its_host_and_the_pool_knows_it_too() {
@@ -217,4 +218,25 @@ fn a_task_that_closes_all_descriptors_fails_alone() {
     let error = closed.exception().unwrap();
     assert!(matches!(error, Error::WorkerDied(_)), "{error}");
     assert_eq!(*pool.submit(double, 4).unwrap().result().unwrap(), 8);
+}
+
+/// The thread that starts the pool's own threads, which start the workers, blocks them.
+fn a_worker_blocks_no_signals_though_the_program_does() {
+    let blocked = |()| {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+        mask.map(|mask| mask.trim().to_owned())
+    };
+    let by_worker = std::thread::spawn(move || {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: the function only writes to the set.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: the set was written; null says that the old one is not wanted.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+        assert_ne!(blocked(()).as_deref(), Some("0000000000000000"));
+        let pool = pool(launcher());
+        pool.submit(blocked, ()).unwrap().into_result().unwrap()
+    });
+    let by_worker = by_worker.join().unwrap();
+    assert_eq!(by_worker.as_deref(), Some("0000000000000000"));
 }

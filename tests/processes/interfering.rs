@@ -19,6 +19,23 @@ fn close_all_from_3() {
     }
 }
 
+/// Starts a process that keeps the worker's connection open after the worker's end.
+fn keep_all_descriptors_open() {
+    // SAFETY: the child makes system calls, and nothing else.
+    if unsafe { libc::fork() } == 0 {
+        // SAFETY: a number; ends the child by a signal.
+        unsafe { libc::alarm(5) };
+        for output in [1, 2] {
+            // SAFETY: what reads the test's output shall not wait for this process.
+            unsafe { libc::close(output) };
+        }
+        loop {
+            // SAFETY: takes nothing.
+            unsafe { libc::pause() };
+        }
+    }
+}
+
 /// A task: closes the descriptors, and opens sockets in their place. What is
 /// sent to one of them is noted in the file.
 fn open_sockets_instead(file: String) {
@@ -288,6 +305,31 @@ alone! {
         assert!(future.kill());
         assert!(format!("{:?}", error(&future)).starts_with("Killed"));
         assert_goes_on(&executor);
+    }
+
+    /// The kernel tells nobody of the end of a process while its parent has to reap a thread
+    /// that it traces. Waits for the worker's thread to end well, or ended by force.
+    fn a_task_that_asks_to_be_traced_holds_up_no_shutdown() {
+        let be_traced = |lingers| {
+            // SAFETY: asks the parent to trace this thread; the other arguments are not read.
+            assert_eq!(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) }, 0);
+            if lingers {
+                keep_all_descriptors_open();
+                linger(());
+            }
+        };
+        for lingers in [false, true] {
+            let executor = pool(1);
+            let future = executor.submit(be_traced, lingers).unwrap();
+            if lingers {
+                wait_until_running(&future);
+                assert!(future.kill());
+                assert!(matches!(error(&future), Error::Killed(_)));
+            } else {
+                value(&future);
+            }
+            assert_goes_on(&executor);
+        }
     }
 
     fn a_task_that_closes_the_standard_descriptors_takes_nothing_from_its_worker() {

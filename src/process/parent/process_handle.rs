@@ -94,9 +94,14 @@ impl Process {
 
     /// Kills the process with `SIGKILL`. Ends the whole MPI job if the process is a rank of
     /// one, because MPI has no other way to end a rank.
+    ///
+    /// If a task has asked to be traced, the process has ended only after a second call.
     pub(super) fn kill(&self) -> io::Result<()> {
         match self {
-            Self::Child(child) => child.if_not_reaped(Handle::kill),
+            Self::Child(child) => child.if_not_reaped(|handle| {
+                handle.reap_traced_threads();
+                handle.kill()
+            }),
             #[cfg(feature = "mpi")]
             Self::Rank(rank) => rank.mpi.abort(),
         }

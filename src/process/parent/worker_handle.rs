@@ -46,7 +46,7 @@ use super::process_handle::Process;
 use super::progress::{Checks, Progress};
 use super::queued_task::InFlight;
 use super::staging::Copying;
-use super::worker_timeouts::{EXIT_LIMIT, RECALL_LIMIT, START_LIMIT};
+use super::worker_timeouts::{EXIT_LIMIT, KILL_LIMIT, RECALL_LIMIT, START_LIMIT};
 use crate::encoded::Encoded;
 use crate::process::transport::ParentEnd;
 use crate::process::wire::assembler::Assembler;
@@ -313,7 +313,10 @@ impl WorkerHandle {
         if !self.is_being_killed() {
             self.kill_reason = Some(kill_reason);
         }
-        self.deadline = None;
+        // Then the supervisor calls this function again: a thread of the process that asked to
+        // be traced may have to be reaped first.
+        let again = Instant::now().checked_add(KILL_LIMIT);
+        self.deadline = again.filter(|_| !self.is_rank());
         if let (true, Some(KillReason::Misbehaved(what))) = (self.is_rank(), &self.kill_reason) {
             eprintln!("concurrent-futures: the MPI job ends, for one of its ranks has to: {what}");
         }

@@ -15,6 +15,9 @@ pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 /// exiting ends within this time, but one whose task closed the socket does not end.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
+/// The time after which the pool kills a worker once more whose process has not ended.
+pub(super) const KILL_LIMIT: Duration = Duration::from_millis(100);
+
 /// The time that a launcher's command may take to end after the pool has closed its
 /// connection before the start of the program. The end of a pool waits for this time at
 /// most.
