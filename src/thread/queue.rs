@@ -13,12 +13,12 @@
 //!
 //! # Sleeping and searching
 //!
-//! The same lock protects the list of sleeping workers, and the flag that says that a
-//! worker searches. So a submitting thread takes one lock, and executes a fence only if the
-//! pool may have to start a worker. The submitting thread pushes a task and reads the list
-//! of sleepers in one step under the lock. A worker reads the queue for the last time and
-//! joins the list of sleepers in one step as well. `idle` is an atomic copy for threads
-//! that read without the lock:
+//! The lock of the queue's back also protects the list of sleeping workers, and the flag
+//! that says that a worker searches for tasks. So a submitting thread takes one lock, and
+//! executes a fence only if the pool may have to start a worker. The submitting thread
+//! pushes a task and reads the list of sleepers in one step under the lock. A worker reads
+//! the queue for the last time and joins the list of sleepers in one step as well. `idle`
+//! is an atomic copy for threads that read without the lock:
 //!
 //! | bits of `idle` | meaning |
 //! |---|---|

@@ -256,7 +256,8 @@ mod tests {
             (states.next(now), states.count_startable(now)),
             (Some(0), 2)
         );
-        // The copy of the program is still there after the worker's end.
+        // The copy of the program is still there after the worker's end, so workers may start
+        // at the same time.
         states.ended(0, true, None, now);
         assert_eq!(
             (states.next(now), states.count_startable(now)),

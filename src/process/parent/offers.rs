@@ -159,7 +159,7 @@ impl Pool {
     }
 
     /// Makes a claimed task pending again ([`recall`]). The caller then cancels the task,
-    /// so it does not go back into the queue. Returns `false` if a worker keeps it.
+    /// so the task does not go back into the queue. Returns `false` if a worker keeps it.
     fn recall(&self, task: usize) -> bool {
         let mut state = self.lock();
         // The future of a task that waits for a retry shows the task as running, so the

@@ -90,13 +90,13 @@ impl Progress {
         self.checks_left == 0
     }
 
-    /// Makes the limit as if one check had passed.
+    /// Sets the limit to its state after one check without progress.
     #[cfg(test)]
     pub(super) fn miss_a_check(&mut self) {
         self.checks_left = CHECKS - 1;
     }
 
-    /// Makes the limit as if only the last check were left, and due now.
+    /// Leaves only the last check, and makes it due now.
     #[cfg(test)]
     pub(super) fn hurry(&mut self) {
         self.checks_left = 1;

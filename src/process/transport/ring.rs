@@ -68,7 +68,7 @@ pub(super) use self::receiver::{Next, Receiver};
 pub(super) use self::sender::{Bell, Room, Sender};
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// The number of words of a line.
+/// The number of 64-bit words in a line of the ring, which is as large as a cache line.
 const LINE: usize = 8;
 
 /// The number of bytes of a line.

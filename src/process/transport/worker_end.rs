@@ -54,7 +54,8 @@ pub(crate) fn ends(
 pub(crate) struct WorkerSender {
     channel: &'static Channel,
     shared: Option<(Rings, Sender<Part>)>,
-    /// The least time that closing a descriptor takes. A shorter task has closed none.
+    /// The least time that closing a descriptor takes. A task that took less time
+    /// cannot have closed one.
     time_to_close: Duration,
     /// The number of tasks in a row after which the socket's descriptor was not checked.
     unchecked: u32,

@@ -184,8 +184,9 @@ fn build(input: &mut Input<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Assembles the bytes in pieces, and checks each step. Returns the frames, the text of the
-/// error, and the bytes that are left over.
+/// Gives the bytes to an `Assembler` in pieces of the sizes that `piece` returns, and checks
+/// the state of the assembler before each piece. Returns the frames, the text of the error,
+/// and the bytes that are left over.
 fn assemble(
     bytes: &[u8],
     mut piece: impl FnMut() -> usize,

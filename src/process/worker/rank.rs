@@ -67,9 +67,9 @@ pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
 
 /// Runs the worker of one pool, and tells rank 0 when the worker has left the pool.
 ///
-/// The last message of a pool is `Exit`. A worker that leaves for another reason waits for
-/// this message too. Otherwise the rank would take a late message of this pool for a
-/// message of the next pool.
+/// The last message that a pool sends to a worker is `Exit`. A worker that leaves for
+/// another reason waits for this message too. Otherwise the rank would take a late message
+/// of this pool for a message of the next pool.
 fn work(connection: &'static RankConnection, hello: &Hello) {
     let left = match prepare(connection, hello) {
         Ok(task_thread) => task_thread.serve(),

@@ -664,8 +664,8 @@ fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     assert!(state.is_broken());
 }
 
-/// The worker reads its call for longer than the time after which the pool kills a worker
-/// that makes no progress.
+/// The worker takes longer to read its call than the pool lets a worker live that makes no
+/// progress.
 #[test]
 fn a_large_call_that_is_read_slowly_is_waited_for() {
     use std::io::Read;

@@ -108,11 +108,13 @@ impl Mpi {
         }
     }
 
-    /// Sends as many bytes as there is room for, and returns their number, which is not 0.
+    /// Sends the first [`LONGEST`] of the bytes at most, as one message, and returns their
+    /// number. There must be bytes.
     ///
     /// # Errors
     ///
-    /// Returns [`WouldBlock`](ErrorKind::WouldBlock) if there is no room.
+    /// Returns [`WouldBlock`](ErrorKind::WouldBlock) if [`MOST_UNSENT`] bytes are unsent, or
+    /// if this rank has left the job.
     pub(crate) fn send_now(&self, to: usize, bytes: &[u8]) -> io::Result<usize> {
         let mut messages = self.messages.lock();
         if messages.is_over || messages.streams[to].unsent >= MOST_UNSENT {

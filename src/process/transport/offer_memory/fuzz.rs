@@ -98,8 +98,8 @@ struct Driver {
     /// The assigned offers whose calls the workers may not have copied yet: the pool has
     /// read no message about that.
     unread: Vec<u64>,
-    /// `true` if tasks may overwrite a status, or the number of a taken offer, with a valid
-    /// one.
+    /// `true` if a task may write a valid status over the status of an offer, or a possible
+    /// number over the number of the offer that its worker has taken.
     forges: bool,
 }
 
