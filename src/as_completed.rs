@@ -13,13 +13,13 @@ use crate::waitable::Waitable;
 /// [`Waitable`]. The key of a pair tells the caller which future is done. A future that the
 /// caller passes twice is yielded once.
 ///
-/// A wait without a time limit would never end if no remaining task could end while this
-/// thread waits. A task cannot end meanwhile if this thread runs the task itself, a
-/// callback of the task's process pool, or the initializer of the task's thread pool. In
-/// this case, the iterator yields the futures of these tasks, although the tasks are not
-/// done. It does the same in a forked child, where the tasks of the parent process never
-/// end. The [`result`](crate::TaskFuture::result) of such a future returns the error that
-/// says why the task cannot end, in most cases [`Error::WouldDeadlock`].
+/// If the wait has no time limit, and no remaining task can end while the calling thread
+/// waits, the iterator yields the remaining futures, although their tasks are not done. A
+/// task cannot end while a thread waits if the same thread runs the task itself, a callback
+/// of the task's process pool, or the initializer of the task's thread pool. In a forked
+/// child, where the tasks of the parent process never end, the iterator also yields futures
+/// that are not done. The [`result`](crate::TaskFuture::result) of a future that is not
+/// done returns the reason, in most cases [`Error::WouldDeadlock`].
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
@@ -51,7 +51,7 @@ pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsComp
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
 ///
-/// // A countdown in which each answer leads to the next question.
+/// // Counts down: the value of each task is the argument of the next task.
 /// let executor = ThreadPoolExecutor::new()?;
 /// let less = |n: u32| n.checked_sub(1);
 /// let mut countdown = as_completed([executor.submit(less, 3)?]);
@@ -68,7 +68,7 @@ pub fn as_completed<F: Waitable>(futures: impl IntoIterator<Item = F>) -> AsComp
 #[must_use = "it waits for nothing unless iterated"]
 pub struct AsCompleted<F: Waitable> {
     completion_set: CompletionSet<F>,
-    /// The number of all futures, both the yielded and the not yet yielded futures.
+    /// The number of all futures that were added, including the yielded futures.
     total: u32,
 }
 

@@ -15,7 +15,8 @@
 //! }
 //! ```
 //!
-//! The next program makes the same calls through an executor that is still synchronous.
+//! The next program makes these calls through an executor that runs each call at once, in
+//! the calling thread.
 //! [`submit`] takes the function and its argument, and returns a future. [`result`] lends
 //! the value that the function returned:
 //!
@@ -33,7 +34,7 @@
 //!         let future = executor.submit(word_count, text.clone())?;
 //!         work.push((text, future));
 //!     }
-//! } // waits for all of it
+//! } // the end of the block waits for all calls
 //! for (text, future) in &work {
 //!     println!("{text}: {}", future.result()?);
 //! }
@@ -41,8 +42,8 @@
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
-//! The last program makes the same calls on a thread pool. `submit` now returns at once,
-//! all calls run in parallel, and the block ends when all calls are done:
+//! The last program makes these calls on a thread pool. `submit` now returns before the
+//! call is done, the calls run in parallel, and the block ends when all calls are done:
 //!
 //! ```
 //! use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
@@ -58,7 +59,7 @@
 //! #     }
 //! # }
 //! # assert_eq!(*work[1].1.result()?, 4);
-//! // the rest is the same to the letter
+//! // the rest of the program does not change
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
@@ -78,7 +79,7 @@
 //!
 //! fn careless(n: u32) -> u32 {
 //!     if n == 2 {
-//!         std::process::abort(); // not even a panic
+//!         std::process::abort(); // ends the process without a panic
 //!     }
 //!     10 * n
 //! }
@@ -101,10 +102,10 @@
 //! an async runtime, a blocking wait blocks a thread of the runtime. The wait hangs for
 //! ever if the awaited task needs the blocked thread. In async code, submit tasks with
 //! `try_submit`. Before the pool is dropped, call
-//! `shutdown_with(ShutdownOptions::new().wait(false))`. After this call, the end of `main`
-//! stops tasks that are not awaited. Another way is to block a thread that the runtime
-//! provides for blocking calls, for example with tokio's `spawn_blocking`
-//! ([recipe](recipes#in-async-code)).
+//! `shutdown_with(ShutdownOptions::new().wait(false))`. After this call, the drop of the
+//! pool does not wait, and the tasks that still run at the end of `main` are stopped. You
+//! can also block a thread that the runtime provides for blocking calls, for example with
+//! tokio's `spawn_blocking` ([recipe](recipes#in-async-code)).
 //!
 //! ```
 //! use std::sync::mpsc;
@@ -119,8 +120,8 @@
 //!     });
 //!     let executor = ThreadPoolExecutor::new()?;
 //!     let future = executor.spawn(move || receiver.recv().unwrap())?;
-//!     // Without this the drop would wait for the task, which waits for the
-//!     // runtime, whose only thread is this one.
+//!     // Without this call, the drop would wait for the task. The task waits for the
+//!     // runtime, whose only thread would be blocked in the drop.
 //!     executor.shutdown_with(ShutdownOptions::new().wait(false));
 //!     drop(executor);
 //!     future.await
@@ -152,9 +153,9 @@
 //! # In a task that waits
 //!
 //! A task of a thread pool may wait, without a limit, for another task of the same pool
-//! that has not begun. The waiting task's thread then runs the other task inline. Both
-//! tasks share the thread locals of this thread, and the locks that the outer task holds
-//! during the wait. The inner task must not take the locks that the outer task holds.
+//! that has not begun. The waiting task's thread then runs the other task *inline*, which
+//! means inside the wait. So both tasks use the thread locals of one thread. The waiting
+//! task keeps its locks during the wait, and the inline task must not take these locks.
 //!
 //! A wait returns [`Error::WouldDeadlock`] if the library detects that the wait would never
 //! end. The library does not detect the following waits, which hang:
@@ -162,17 +163,17 @@
 //! * a cycle of tasks that wait for each other through [`wait()`], [`as_completed`],
 //!   [`completions`], an unordered map, an `.await`, the end of a scope, a channel or a
 //!   lock;
-//! * in a task, a wait on the bare channel of [`completions`] (`select!`, or `recv_timeout`
-//!   in a loop) for tasks that only this task's worker could run, because, unlike other
-//!   waits, the channel runs no task inline;
+//! * in a task, a wait on the channel of [`completions`] by `select!`, or by `recv_timeout`
+//!   in a loop, for tasks that only the waiting worker could run: of the channel's methods,
+//!   only [`recv`](Completions::recv) and [`iter`](Completions::iter) run tasks inline;
 //! * in an initializer of a thread pool or a callback of a process pool, a wait for another
 //!   task of that pool at the end of a scope, on a channel or on a lock;
 //! * a wait for a queued task while all workers wait for queued tasks, for example if all
-//!   workers of two pools wait for tasks of the other pool.
+//!   workers of pool A wait for queued tasks of pool B, and the reverse.
 //!
 //! [`wait()`], [`wait_until`], [`as_completed`], [`completions`] and unordered maps block
 //! with `std::thread::park`. A call of one of these functions may consume the token of an
-//! `unpark` that the program itself has called, or may leave a token behind.
+//! `unpark` that the program itself has called, or may leave its own token set.
 //!
 //! # After a fork
 //!
@@ -181,11 +182,11 @@
 //! once. Dropping a pool, a scope or a future does not wait. For example, `submit` and
 //! `result` return an error, [`wait()`] returns the futures as `not_done`, and
 //! [`as_completed`] yields futures that are not done. A task that was done before the fork
-//! keeps its value. The child may create and use its own pools. If other threads of the
-//! parent process waited at the time of the fork, a pool of the child may hang or crash: the
-//! child has copies of the lists of the waiting threads, in `parking_lot` and in other
-//! libraries, but not the threads. So a program with several threads should start another
-//! program, and not only `fork`.
+//! keeps its value. The child may create and use its own pools. But such a pool may hang or
+//! crash if other threads of the parent process waited at the time of the fork. Libraries
+//! such as `parking_lot` keep lists of the waiting threads: the child has copies of these
+//! lists, but not the threads. So if a program with several threads forks, the child should
+//! at once `exec` another program.
 //!
 //! # More
 //!
@@ -204,19 +205,19 @@
 //! | to run code in other processes, because it crashes, leaks or hangs | [`ProcessPoolExecutor`] |
 //! | workers on other hosts | [`Launcher`], or `MpiPoolExecutor` in an MPI job (feature `mpi`); see [`clusters`] |
 //! | a time limit, a name or retries for a task | [`ProcessPoolExecutor::with`], [`TaskOptions`] |
-//! | to wait, read, cancel, be called back, `.await` | [`TaskFuture`] |
+//! | to wait for a task, read its value, cancel it, get a callback, or `.await` it | [`TaskFuture`] |
 //! | to wait for several futures at once | [`wait()`], [`as_completed`], [`completions`] |
 //! | code that works with every executor | the traits [`Executor`] and [`Future`] |
-//! | to end a pool | the end of its scope, [`ThreadPoolExecutor::shutdown_with`] |
-//! | a future that you settle yourself | [`promise()`] |
-//! | to know why there is no value | [`Error`] |
+//! | to end a pool | the drop of the pool, or [`ThreadPoolExecutor::shutdown_with`] |
+//! | a future whose value or error you set yourself | [`promise()`] |
+//! | to know why a task has no value | [`Error`] |
 //! | to return any error from a task, as text | [`Report`] |
 //! | to send values that need a self-describing format (`flatten`, `untagged`) | `Json` (feature `json`) |
 //!
 //! # Features and platforms
 //!
 //! * `worker-hook` (default): the program needs no code of its own to run as a worker
-//!   of a process pool on its own host. Without this feature, and for a [`Launcher`],
+//!   of a process pool on the same host. Without this feature, and for a [`Launcher`],
 //!   `main` must begin with [`init()`].
 //! * `json`: adds the wrapper `Json`.
 //! * `mpi`: adds `MpiPoolExecutor`, whose workers are the ranks of an MPI job. Building it

@@ -1,8 +1,7 @@
-//! [`Promise`]: the producer's end of a future. The user sets the outcome.
+//! [`Promise`]: the producer's end of a future. The promise's owner sets the outcome.
 //!
 //! A promise is used to implement an [`Executor`](crate::Executor), or to control a future
-//! in a test. A promise belongs to no pool, so the owner of the promise does the work of a
-//! worker.
+//! in a test. A promise belongs to no pool, so the owner of the promise runs the task.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,7 +19,7 @@ use crate::thread::ThreadFuture;
 ///
 /// The function [`promise`] creates a promise together with its future. **Dropping the
 /// promise** without an outcome ends the future with [`Error::Abandoned`], so that no
-/// waiter hangs.
+/// thread waits for ever.
 ///
 /// ```
 /// use concurrent_futures::{Error, Promise, ThreadFuture, promise};
@@ -36,9 +35,10 @@ use crate::thread::ThreadFuture;
 #[must_use = "dropped at once, it abandons its future"]
 pub struct Promise<T: 'static> {
     completion: Completion<T>,
-    /// Forbids the conversion to a promise of another type. A promise of a `for<'a> fn(&'a
-    /// str)` would otherwise become one of a `fn(&'static str)`, and its future, which has
-    /// the first type, would get a function of the second type.
+    /// Makes `Promise<T>` invariant in `T`. Otherwise, safe code could convert a
+    /// `Promise<for<'a> fn(&'a str)>` to a `Promise<fn(&'static str)>`, and set a function
+    /// that only accepts a `&'static str`. But the future lets its owner call the function
+    /// with any `&str`.
     takes: PhantomData<fn(T) -> T>,
 }
 
@@ -55,7 +55,7 @@ pub struct Promise<T: 'static> {
 ///     TrySubmitError, promise,
 /// };
 ///
-/// /// `None`: shut down.
+/// /// The threads of the tasks, or `None` after the shutdown.
 /// struct ThreadPerTask(Mutex<Option<Vec<JoinHandle<()>>>>);
 ///
 /// impl Executor for ThreadPerTask {
@@ -116,8 +116,8 @@ pub struct Promise<T: 'static> {
 pub fn promise<T: 'static>() -> (Promise<T>, ThreadFuture<T>) {
     watch_panics();
     // `Origin::new` makes this process detect forks, and fails only if there is not enough
-    // memory. The error is ignored. A forked child of a process that cannot detect forks
-    // waits for the future as its parent does.
+    // memory. The error is ignored: if forks are not detected, a wait for the future still
+    // works in this process, and only a wait in a forked child may never end.
     let _ = Origin::new();
     let completion = Completion::new(NO_POOL);
     let future = TaskFuture::new(completion.clone());
@@ -197,11 +197,11 @@ impl<T: 'static> Promise<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn run(self, f: impl FnOnce() -> T) {
-        // Only this promise can end the task after the task has begun.
+        // If the task is running, this promise has started it, and only `self` can end it.
         if self.start() || self.completion.state() == State::Running {
             self.completion.runs_here();
             let outcome = catch(f).map_err(Error::Panicked);
-            // `settle` cannot fail here, because no other thread can end the task.
+            // `settle` cannot fail, because only `self` can end the running task.
             let _ = self.settle(outcome);
         }
     }

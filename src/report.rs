@@ -9,10 +9,10 @@ use serde::ser::{Serialize, Serializer};
 /// The text of an error and of its chain of causes.
 ///
 /// Most errors cannot be sent to another process, but the text of an error can. A task that
-/// returns `Result<T, Report>` can use `?` on any error, and its value is
-/// [`Portable`](crate::Portable). Like `anyhow::Error`, a `Report` does not implement
-/// [`std::error::Error`], so that `?` can convert every error to a `Report`. The operator
-/// `?` also converts a `Report` to a boxed error.
+/// returns `Result<T, Report>` can use `?` on any error. The `Result` is
+/// [`Portable`](crate::Portable) if `T` is. Like `anyhow::Error`, a `Report` does not
+/// implement [`std::error::Error`], so that `?` can convert every error to a `Report`. The
+/// operator `?` also converts a `Report` to a boxed error.
 ///
 /// ```
 /// use concurrent_futures::{Report, ThreadPoolExecutor};
@@ -64,7 +64,7 @@ impl Report {
     /// }
     ///
     /// fn task(text: String) -> Result<u8, Report> {
-    ///     // With `anyhow` or `eyre` it is `Report::from_boxed(error.into())`.
+    ///     // For an error of `anyhow` or `eyre`: `Report::from_boxed(error.into())`.
     ///     parse(&text).map_err(|error| Report::from_boxed(error))
     /// }
     ///
@@ -154,7 +154,7 @@ impl<'de> Deserialize<'de> for Report {
     }
 }
 
-/// The error type of each message of a [`Report`] that was converted to a boxed error.
+/// One message of a [`Report`] that was converted to a boxed error, and all later messages.
 struct Link {
     message: String,
     cause: Option<Box<Link>>,
@@ -181,8 +181,8 @@ impl fmt::Debug for Link {
 }
 
 impl Drop for Link {
-    /// Drops the links of a chain in a loop. A decoded chain may have any length, so a
-    /// recursive drop could overflow the stack.
+    /// Drops all later links in a loop. A decoded [`Report`] may have any number of
+    /// messages, so a recursive drop of its links could overflow the stack.
     fn drop(&mut self) {
         let mut next = self.cause.take();
         while let Some(mut link) = next {

@@ -32,7 +32,8 @@ macro_rules! submit {
     ($executor:expr, $f:expr, $($argument:expr),+ $(,)?) => {
         $crate::submit!(@name $executor, $f, [$($argument,)+] [a b c d e f g h] [])
     };
-    // This rule gives one argument a name, and repeats until all arguments have names.
+    // This rule gives the first unnamed argument a name, and calls the macro again until
+    // all arguments have names.
     (@name $executor:expr, $f:expr, [$first:expr, $($rest:expr,)*] [$name:ident $($names:ident)*]
         [$($named:ident: $argument:expr,)*]) => {
         $crate::submit!(@name $executor, $f, [$($rest,)*] [$($names)*]

@@ -146,8 +146,8 @@ pub(super) fn describe(broken: &BrokenPool, f: &mut fmt::Formatter<'_>) -> fmt::
     }
 }
 
-/// Writes a worker's death. The text does not advise to set `retries`, because retries do
-/// not help against a broken pool.
+/// Writes the cause of a broken pool, which is usually the death of a worker. The text does
+/// not advise to set `retries`, because retries do not help against a broken pool.
 fn death(cause: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match cause {
         Error::WorkerDied(death) => write!(f, "{death}"),

@@ -17,7 +17,7 @@ pub struct WorkerDeath(Arc<Parts>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) pid: u32,
-    /// The place of a worker that a launcher has started.
+    /// The place of the worker, or `None` if no launcher has started the worker.
     pub(crate) place: Option<Place>,
     pub(crate) end: End,
     pub(crate) task: Option<Arc<str>>,
@@ -37,24 +37,24 @@ pub(crate) struct Place {
     /// The name of the worker's host, if the worker has sent it.
     pub(crate) host: Option<String>,
     pub(crate) stage: StartStage,
-    /// The last lines that the launcher's command has written.
+    /// The last lines that the launcher's command has written to its standard error.
     pub(crate) last_lines: Option<String>,
 }
 
 /// The stage that the start of a launcher's worker has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartStage {
-    /// The command has not started the program yet.
+    /// The launcher's command has not started the worker's program yet.
     Connecting,
-    /// The command copies the program to the other side.
+    /// The launcher's command copies the program to the worker's host.
     Copying,
-    /// All bytes of the copy were sent, and the program has not begun.
+    /// The pool has sent all bytes of the program, and the program has not begun.
     Copied,
-    /// The program has begun on the other side.
+    /// The program has begun on the worker's host.
     Begun,
 }
 
-/// The phase of a worker's life in which the worker ended.
+/// The state of a worker at the time when it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     Starting,
@@ -77,8 +77,8 @@ pub(crate) enum Loss {
     /// Several workers ended while they read the task's argument. `Unread` contains the
     /// number of these workers.
     Unread(u32),
-    /// The worker's messages may have been lost on the way, so it is not known if the task
-    /// has begun.
+    /// Messages of the worker to the pool may have been lost. So the pool does not know if
+    /// the task has begun.
     Unknown,
     /// The pool broke or ended before the task could begin again.
     Ended,
@@ -164,12 +164,13 @@ impl WorkerDeath {
     }
 
     /// Returns the number of times that a worker began the task, including the first time.
-    /// Returns 0 if the worker ran no task.
+    /// Returns 0 if no worker has begun the task, or if the worker that ended had no task.
     pub fn times_begun(&self) -> u32 {
         self.0.times_begun
     }
 
-    /// Returns the time for which the task had run, or `None` if the worker ran no task.
+    /// Returns the time for which the task had run, or `None` if the worker was not running
+    /// a task.
     pub fn ran_for(&self) -> Option<Duration> {
         match self.0.moment {
             Moment::Running(time) => Some(time),

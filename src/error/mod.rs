@@ -98,8 +98,8 @@ pub enum Error {
     /// An argument of a task, or the value that a task returned, could not be decoded. The
     /// worker decodes the argument, and the parent process decodes the value.
     Decode(CodecError),
-    /// The function is not part of the main program, so a worker process cannot find
-    /// it. The text names the function.
+    /// The function is not part of the main program but of a shared library, so a worker
+    /// process might not have it. The text shows the function's type and address.
     NotShippable(Arc<String>),
     /// The wait would never end, because the awaited task waits for the waiting thread,
     /// directly or through other tasks.
@@ -138,8 +138,8 @@ impl Error {
         Self::InvalidArgument(Arc::new(what.into()))
     }
 
-    /// Records that the program has read this error as a task's outcome. Only a panic keeps
-    /// such a record: a scope resumes a panic of its tasks if the program has not read it.
+    /// Records that the program has read this error as a task's outcome. Only the record of
+    /// a panic has an effect: a scope resumes only a panic that the program has not read.
     pub(crate) fn mark_read(&self) {
         if let Self::Panicked(panic) = self {
             panic.mark_read();
@@ -171,15 +171,15 @@ impl Error {
         Self::Unsupported(Arc::new(what.into()))
     }
 
-    /// Creates the error that each call on a broken pool returns. `self` is the error that
+    /// Creates the error that `submit` on a broken pool returns. `self` is the error that
     /// broke the pool, and `part` is the part of the pool that failed.
     pub(crate) fn broken(self, part: BrokenPart) -> Self {
         Self::Broken(BrokenPool::by(self, part))
     }
 }
 
-// An `Error` is unwind safe, because its data never changes, and because the methods of
-// `Error` only lend the error inside `Other`.
+// An `Error` is unwind safe, because a [`Panic`] is unwind safe, and because the methods of
+// `Error` change no other data and only lend the error inside `Other`.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 

@@ -13,7 +13,7 @@ use crate::sys::shortage::Shortage;
 pub(crate) struct StartFailure {
     what: String,
     advice: &'static str,
-    /// The error that the system returned, or one of a similar kind that this crate made.
+    /// The error that the system returned, or a similar error that this crate made.
     cause: io::Error,
 }
 
@@ -22,7 +22,8 @@ pub(crate) struct StartFailure {
     expect(dead_code, reason = "it is made where there are processes")
 )]
 impl StartFailure {
-    /// Wraps `cause` in an error of the same kind, with the text `what` and with advice.
+    /// Creates an error with the kind of `cause`, the text `what; advice`, and the source
+    /// `cause`.
     pub(crate) fn wrap(cause: io::Error, what: String, advice: &'static str) -> io::Error {
         io::Error::new(
             cause.kind(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Information on a task that the pool ended by killing the task's worker.
+/// Information on a task that ended because of its time limit or because of a kill.
 ///
 /// [`Error::TimeLimit`](crate::Error::TimeLimit) and
 /// [`Error::Killed`](crate::Error::Killed) contain a `TaskEnd`. All clones of a `TaskEnd`
@@ -38,7 +38,8 @@ impl TaskEnd {
         self.0.task.as_deref()
     }
 
-    /// Returns the id of the worker's process, or `None` if the task was not on a worker.
+    /// Returns the process id of the worker that had the task, or `None` if no worker had
+    /// the task.
     pub fn pid(&self) -> Option<u32> {
         self.0.pid
     }
@@ -55,8 +56,8 @@ impl TaskEnd {
     }
 }
 
-/// Writes the task, the worker and the time, for example `the task thumb in the worker
-/// process 7, after 1.0s`.
+/// Writes the task's name, the worker's process id and the run time, for example `the task
+/// thumb in the worker process 7, after 1.0s`.
 impl fmt::Display for TaskEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the task")?;

@@ -3,8 +3,8 @@
 use crate::error::Error;
 
 /// The types that an initializer (the function that each worker runs before its first task)
-/// may return: `()`, or `Result<(), E>` with `E: Into<Box<dyn Error + Send + Sync>>`. Most
-/// error types, `String` and `&str` are such an `E`. The trait is sealed.
+/// may return: `()`, or `Result<(), E>` with `E: Into<Box<dyn Error + Send + Sync>>`. `E`
+/// may be `String`, `&str` or almost any error type. The trait is sealed.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

@@ -38,8 +38,9 @@ use crate::map::{self, Map, MapOptions};
 /// self-describing format (`flatten`, `untagged`, `skip_serializing_if`,
 /// `serde_json::Value`). Such types work inside the wrapper `Json` of the feature `json`. A
 /// `String` or a vector of primitive numbers is copied as one block, so `serde_bytes` is
-/// not needed. A vector of primitive numbers of 64 KiB or more that is itself the argument
-/// of `submit`, or the result, is sent from its own memory, and takes the least time.
+/// not needed. The fastest transfer is that of a vector of primitive numbers that has at
+/// least 64 KiB and is the whole argument of `submit` or the whole result: the pool sends
+/// the vector's memory without a copy.
 ///
 /// A value that contains a struct with `#[serde(alias)]` is decoded twice, first by
 /// position and then by name, so that no field is mistaken for another field. The result of
@@ -57,8 +58,8 @@ use crate::map::{self, Map, MapOptions};
 )]
 pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 
-// Without this attribute, the compiler's error names serde's traits instead of
-// `Portable` and its advice.
+// Without this attribute, the compiler's error names serde's traits, and omits the message
+// and the note of `Portable`.
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 
@@ -215,8 +216,8 @@ pub trait Executor {
     /// # Ok::<(), Error>(())
     /// ```
     ///
-    /// An executor may ignore the chunk size and submit each item as one task. The chunk
-    /// size does not change the results.
+    /// An executor may ignore the chunk size in `options` and submit each item as one task.
+    /// The chunk size does not change the results.
     ///
     /// # Errors
     ///

@@ -23,7 +23,7 @@ pub(crate) fn refuse_zeros(numbers: &[(&str, Option<u64>)]) -> Result<(), Error>
 }
 
 /// Returns the name of the next pool of the kind `executor`, for example
-/// `ThreadPoolExecutor-0`.
+/// `ThreadPoolExecutor-0`. `made` counts the pools of this kind.
 pub(crate) fn next_name(executor: &str, made: &AtomicUsize) -> String {
     // ORDERING: `Relaxed` is enough, because the number only has to be unique, and no other
     // data is published with it.
@@ -32,7 +32,7 @@ pub(crate) fn next_name(executor: &str, made: &AtomicUsize) -> String {
 
 /// Waits until a pool has ended, and joins its threads. With a deadline, the function waits
 /// until the deadline at most, and joins no thread. A join could exceed the deadline,
-/// because a pool's thread drops its thread locals after the pool has ended.
+/// because after the end of the pool its threads still run the `Drop` of thread locals.
 pub(crate) fn join<S>(
     state: &Mutex<S>,
     ended: &Condvar,

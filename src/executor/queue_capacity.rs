@@ -40,14 +40,14 @@ impl QueueCapacity {
         Ok(())
     }
 
-    /// Wakes one submitting thread, because the queue may no longer be full.
+    /// Wakes one thread in [`wait`](Self::wait), because the queue may no longer be full.
     pub(crate) fn notify_one(&self) {
         if self.limit.is_some() {
             self.not_full.notify_one();
         }
     }
 
-    /// Wakes all submitting threads, because the pool refuses their tasks from now on.
+    /// Wakes all threads in [`wait`](Self::wait), because the pool now refuses their tasks.
     pub(crate) fn notify_all(&self) {
         self.not_full.notify_all();
     }

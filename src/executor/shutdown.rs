@@ -77,8 +77,8 @@ impl ShutdownOptions {
     }
 
     /// Limits the time for which the shutdown waits. Running tasks continue after that
-    /// time. The callbacks of cancelled tasks run to their end, so the shutdown takes
-    /// longer than `timeout` if these callbacks do.
+    /// time. The limit does not apply to the callbacks of cancelled tasks: the shutdown
+    /// always runs these callbacks to their end.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -137,7 +137,7 @@ impl Default for ShutdownOptions {
 }
 
 /// The result of [`Executor::shutdown_with`](crate::Executor::shutdown_with). The report
-/// counts the executor's tasks from its creation to the shutdown.
+/// counts all tasks that were ever submitted to the executor.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -155,15 +155,15 @@ impl Default for ShutdownOptions {
 pub struct ShutdownReport {
     /// The number of tasks that returned.
     pub finished: u64,
-    /// The number of tasks that panicked, or that failed because of their worker or their
-    /// pool.
+    /// The number of tasks that ended with an error, for example because they panicked or
+    /// because their worker died. Cancelled tasks are not included.
     pub failed: u64,
     /// The number of tasks that were cancelled.
     pub cancelled: u64,
     /// The number of tasks that still run.
     pub running: usize,
-    /// The number of tasks that still wait for a worker. Queued tasks run after the
-    /// shutdown has returned.
+    /// The number of tasks that still wait for a worker. These tasks run after the shutdown
+    /// has returned.
     pub queued: usize,
 }
 

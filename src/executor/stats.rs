@@ -13,7 +13,7 @@
 /// let executor = ThreadPoolExecutor::new()?;
 /// executor.spawn(|| 1)?.into_result()?;
 /// let stats = executor.stats();
-/// // A worker counts as idle before `into_result` returns. A waker learns of the end while
+/// // A worker counts as idle before `into_result` returns. A task's waker is woken while
 /// // the worker still counts as busy.
 /// assert_eq!((stats.workers, stats.idle, stats.finished), (1, 1, 1));
 /// # Ok::<(), concurrent_futures::Error>(())
@@ -21,8 +21,8 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The number of workers that were started and have not ended, and of those that the
-    /// pool has decided to start but has not started yet.
+    /// The number of workers that have not ended. Workers that the pool has decided to
+    /// start, but has not started yet, are included.
     pub workers: usize,
     /// The number of workers that are available for a new task.
     pub idle: usize,
@@ -32,8 +32,8 @@ pub struct Stats {
     pub running: usize,
     /// The number of tasks that returned, including the tasks that returned an `Err`.
     pub finished: u64,
-    /// The number of tasks that panicked, or that failed because of their worker or their
-    /// pool.
+    /// The number of tasks that ended with an error, for example because they panicked or
+    /// because their worker died. Cancelled tasks are not included.
     pub failed: u64,
     /// The number of tasks that were cancelled.
     pub cancelled: u64,
@@ -43,8 +43,9 @@ pub struct Stats {
     /// workers share one process. A worker that a [`Launcher`](crate::Launcher) has started
     /// on another host is listed by its id on that host.
     pub pids: Vec<u32>,
-    /// The launchers of a process pool, in the order in which the builder got them. The
-    /// list is empty for a pool without launchers.
+    /// The launchers of a process pool, in the order of the calls of
+    /// [`launcher`](crate::ProcessPoolExecutorBuilder::launcher). The list is empty for a
+    /// pool without launchers.
     pub launchers: Vec<LauncherStats>,
     /// `true` if the pool is broken and refuses tasks.
     pub broken: bool,
@@ -70,14 +71,14 @@ pub struct Stats {
 pub struct LauncherStats {
     /// The name of the launcher, or the words of its command.
     pub name: String,
-    /// The names of the hosts on which the launcher's workers run, each once, as the hosts
-    /// name themselves. The host of a worker that is still starting may be missing, because
-    /// the worker has not yet sent the name.
+    /// The names of the hosts on which the launcher's workers run, without duplicates. Each
+    /// name is the name that the host gives itself. The host of a worker that is still
+    /// starting may be missing, because the worker has not yet sent the name.
     pub hosts: Vec<String>,
     /// The process ids of the launcher's workers that have started. Each id is the id that
     /// the process has on its own host.
     pub pids: Vec<u32>,
-    /// The number of starts that have failed in a row. The series ends when a worker of
+    /// The number of starts that have failed in a row. The count restarts when a worker of
     /// this launcher begins its first task, or if minutes pass before the next failure.
     pub failed_starts: u32,
     /// The reason why the pool starts no more workers by this launcher, or `None` if the

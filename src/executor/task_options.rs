@@ -11,11 +11,11 @@ use crate::error::Error;
 /// Options for a single task. [`With`] submits tasks with these options.
 ///
 /// An executor never ignores an option: `submit` returns an error if the executor does not
-/// support the option. The thread pool and the inline executor support only the name. They
-/// have no time limits, because Rust cannot end a function that runs in this process. They
-/// have no retries, because none of their workers dies and loses its task. An MPI pool also
-/// supports only the name. A [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) supports
-/// all options.
+/// support the option. The thread pool and the inline executor support only the name. These
+/// two have no time limits, because Rust cannot end a function that runs in this process.
+/// They have no retries, because none of their tasks is lost by the death of a worker. An
+/// MPI pool also supports only the name. A
+/// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) supports all options.
 ///
 /// ```
 /// use std::time::Duration;
@@ -71,8 +71,8 @@ impl TaskOptions {
     ///
     /// If the function runs longer, the pool kills the task's worker, and the task fails
     /// with [`Error::TimeLimit`](crate::Error::TimeLimit). The time in which a panic prints
-    /// its message and its backtrace counts as well. Processes that the task has started go
-    /// on ([recipe](crate::recipes#a-hard-limit-around-foreign-code)).
+    /// its message and its backtrace counts as well. The pool does not kill processes that
+    /// the task has started ([recipe](crate::recipes#a-hard-limit-around-foreign-code)).
     ///
     /// ```
     /// use std::time::Duration;
@@ -104,7 +104,8 @@ impl TaskOptions {
         (self.name.clone(), self.time_limit, self.retries)
     }
 
-    /// Returns the name, which is the only option that a task in this process supports.
+    /// Returns the name, or an error if another option is set. A task in this process
+    /// supports only the name.
     pub(crate) fn in_process(&self) -> Result<Option<Arc<str>>, Error> {
         self.refuse_all_but_the_name(
             "time_limit: a function that runs in this process cannot be ended; \

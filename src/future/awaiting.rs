@@ -2,8 +2,9 @@
 //! runtime.
 //!
 //! [`TaskAwait`] and [`TaskAwaitRef`] register a waker with the task. Their `Drop` removes
-//! the waker. A poll counts as a wait without a time limit: a worker that polls a pending
-//! task of its own pool runs this task inside the poll, if its stack is large enough.
+//! the waker. A worker that polls a pending task of its own pool runs the task inside the
+//! poll, as in a wait without a time limit. If too little stack is left for the task, the
+//! poll returns [`Error::WouldDeadlock`].
 
 use std::fmt;
 use std::pin::Pin;
@@ -21,10 +22,10 @@ use crate::state::State;
 /// `TaskAwait` is ready with [`Error::WouldDeadlock`] if the task cannot be done while the
 /// polling thread waits. A poll returns this error if the polling thread runs the task
 /// itself, one of the task's callbacks, a callback of the task's process pool, or an
-/// initializer of the task's thread pool. Some async runtimes poll inside a waker. Such a
-/// poll does not return this error, because the waker returns and does not block. Dropping
-/// the `TaskAwait` has no effect on the task. A poll after the poll that returned the value
-/// is ready with [`Error::InvalidState`].
+/// initializer of the task's thread pool. Some async runtimes poll inside the call of a
+/// waker. A poll inside that call is pending in these cases, because the waker returns and
+/// does not block the thread. Dropping the `TaskAwait` has no effect on the task. A poll
+/// after the poll that returned the value is ready with [`Error::InvalidState`].
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

@@ -118,9 +118,8 @@ impl<T> Target for Completion<T> {
     }
 
     fn run_inline(&self) {
-        // `run_inline` returns an error if too little stack is left. The error is ignored,
-        // because this thread waits for several futures, and another worker may run the
-        // task.
+        // `run_inline` returns an error if too little stack is left. The error is ignored:
+        // this thread waits for several futures, and another worker may run the task.
         let _ = self.task().run_inline();
     }
 }

@@ -22,16 +22,16 @@ use crate::timing::Timing;
 /// future also drops the value. If the task is not done, the worker drops the value when
 /// the task is done. The worker catches a panic of the value's `Drop`.
 ///
-/// **Memory.** Small tasks share blocks of 512 bytes with other tasks of the same
-/// submitting thread. On 64-bit systems a task is small if its function and arguments
+/// **Memory.** Small tasks that the same thread submits share blocks of 512 bytes of
+/// memory. On 64-bit systems a task is small if its function and arguments
 /// together have at most 80 bytes, its result has at most 88 bytes, and none of them has an
 /// alignment above 8. As long as a future exists, its whole block stays allocated. To keep
 /// many small results, move them out with [`into_result`](Self::into_result).
 ///
-/// **Awaiting it**, or a reference to it, works on any async runtime. Where a
-/// [`std::future::Future`] itself is wanted, as by `join_all` or `tokio::spawn`, pass
-/// `future.into_future()`. Dropping the [`TaskAwait`](crate::TaskAwait) has no effect on the
-/// task.
+/// **Awaiting** the future, or a reference to it, works on any async runtime. To functions
+/// that need a [`std::future::Future`], such as `join_all` and `tokio::spawn`, pass
+/// `future.into_future()`, which is a [`TaskAwait`](crate::TaskAwait). Dropping the
+/// `TaskAwait` has no effect on the task.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -56,9 +56,9 @@ use crate::timing::Timing;
 #[repr(transparent)]
 pub struct TaskFuture<T, E> {
     /// The reference to the task. The field is a `ManuallyDrop`, so that a method that
-    /// consumes the future can take the completion out.
+    /// consumes the future can move the reference out of the field.
     completion: ManuallyDrop<Completion<T>>,
-    /// Makes the future `Sync` only if `T` is `Sync`, because the future lends `T`. `E`
+    /// Makes the future `Sync` only if `T` is `Sync`, because the future lends a `&T`. `E`
     /// only names the executor, and has no effect on `Send` or `Sync`.
     marker: PhantomData<(T, fn() -> E)>,
 }
@@ -93,9 +93,9 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Lends the outcome without marking a panic as read.
     fn peek(&self) -> Result<&T, Error> {
-        // SAFETY: only `take` moves the outcome out. `take` consumes the task's only
-        // handle, and the returned reference borrows this handle. A callback that borrows
-        // the handle returns before `take` runs.
+        // SAFETY: only `take`, `then` and `drop` move the outcome out or drop it. They
+        // consume the task's only handle, which the returned reference borrows. Callbacks
+        // also borrow the handle, but return before the outcome is moved out or dropped.
         unsafe { self.completion.lend() }
     }
 
@@ -112,7 +112,7 @@ impl<T, E> TaskFuture<T, E> {
         unsafe { completion.take() }.inspect_err(Error::mark_read)
     }
 
-    /// Returns the completion. The caller becomes the owner of the task's value.
+    /// Returns the reference to the task. The caller becomes the owner of the task's value.
     fn into_completion(self) -> Completion<T> {
         let mut future = ManuallyDrop::new(self);
         // SAFETY: `future` is a `ManuallyDrop`, so neither this function nor a `Drop`
@@ -233,7 +233,7 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// let executor = ThreadPoolExecutor::new()?;
     /// let well = executor.submit(|n: u8| n.checked_add(1), 255)?;
-    /// assert!(well.exception().is_none()); // the value is a `None` of its own
+    /// assert!(well.exception().is_none()); // the task's value, a `None`, is no error
     /// let badly = executor.submit(|n: u8| n.checked_add(1).unwrap(), 255)?;
     /// assert!(matches!(badly.exception(), Some(Error::Panicked(_))));
     /// # Ok::<(), Error>(())
@@ -305,7 +305,7 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Returns `true` if the task was cancelled, or ended with a value or an error.
     ///
-    /// A thread to which `done` has returned `true` also sees all writes of the task.
+    /// If `done` returns `true`, the calling thread also sees all writes of the task.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -370,7 +370,7 @@ impl<T, E> TaskFuture<T, E> {
     /// let (gate, closed) = mpsc::channel::<()>();
     /// let first = executor.spawn(move || closed.recv())?;
     /// let second = executor.spawn(|| unreachable!("cancelled"))?;
-    /// assert!(second.cancel()); // the one worker has the first
+    /// assert!(second.cancel()); // the only worker runs `first`
     /// let () = match second.exception() {
     ///     Some(Error::Cancelled) => drop(gate),
     ///     other => panic!("{other:?}"),
@@ -459,7 +459,7 @@ impl<T, E> Drop for TaskFuture<T, E> {
         // SAFETY: `drop` runs once, and no code reads the field `completion` after `drop`.
         let completion = unsafe { ManuallyDrop::take(&mut self.completion) };
         // SAFETY: `self` is the task's only handle. All references to the outcome borrowed
-        // the handle, so none of them exists any more.
+        // the handle, so none exists any more, except in a callback of the task.
         unsafe { completion.release_handle() };
     }
 }

@@ -1,7 +1,7 @@
 //! The trait [`Future`], which the futures of all executors implement.
 //!
-//! `handle.rs` has the only implementation of the trait, and `awaiting.rs` implements
-//! `.await`. This module does not depend on any executor.
+//! `handle.rs` has [`TaskFuture`], the only type that implements the trait. `awaiting.rs`
+//! implements `.await`. This module does not depend on any executor.
 
 mod awaiting;
 mod forwarding;
@@ -24,9 +24,9 @@ use crate::waitable::Waitable;
 /// import the trait. The trait is sealed. `dyn Future<Output = T>` has the methods that are
 /// not generic and take `&self`. [`boxed_into_result`] consumes a `Box<dyn Future>`.
 ///
-/// The trait follows Python's `concurrent.futures.Future`. Unlike a
-/// [`std::future::Future`], such a future is eager: the task runs even if no thread waits
-/// for the task. `.await` also works on the future, see [`TaskFuture`].
+/// The trait follows Python's `concurrent.futures.Future`. A [`std::future::Future`] runs
+/// only when it is polled. A future of this trait is eager: the task runs even if no thread
+/// waits for the task. `.await` also works on the future, see [`TaskFuture`].
 ///
 /// ```
 /// use concurrent_futures::{Error, Executor, Future, InlineExecutor, ThreadPoolExecutor};
@@ -244,8 +244,8 @@ pub trait Future: Waitable {
     where
         Self: Sized + Sync;
 
-    /// Passes the outcome to `callback` after all other callbacks have run; see
-    /// [`TaskFuture::then`].
+    /// Passes the outcome (the value or the error) to `callback` after all other callbacks
+    /// have run; see [`TaskFuture::then`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};
@@ -268,7 +268,7 @@ pub trait Future: Waitable {
     /// use concurrent_futures::{Future, promise};
     ///
     /// let (_promise, future) = promise::<i32>();
-    /// assert!(Future::timing(&future).is_none()); // nobody asked for it
+    /// assert!(Future::timing(&future).is_none()); // a promise records no times
     /// ```
     fn timing(&self) -> Option<Timing>;
 
