@@ -305,9 +305,10 @@ impl ProcessPoolExecutorBuilder {
     /// Adds a command that starts workers elsewhere, for example on another host; see
     /// [`Launcher`]. A pool that has launchers starts no worker itself.
     ///
-    /// The default of [`max_workers`](Self::max_workers) is then the sum of the launchers'
-    /// workers. The workers get the variables of [`env`](Self::env) and the folder of
-    /// [`current_dir`](Self::current_dir), but no other variables of this process.
+    /// For a pool with launchers, the default of [`max_workers`](Self::max_workers) is the
+    /// sum of the launchers' workers. The launched workers get the variables of
+    /// [`env`](Self::env) and the folder of [`current_dir`](Self::current_dir), but no
+    /// other variables of this process.
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor, current_worker};
@@ -383,9 +384,9 @@ impl ProcessPoolExecutorBuilder {
     /// Returns [`Error::InvalidArgument`] if `max_workers`, `max_tasks_per_child` or
     /// `queue_capacity` is 0, if the name of a variable is empty or contains `=` or a NUL
     /// byte, if the value of a variable contains a NUL byte, or if the folder's name is
-    /// empty or contains a NUL byte. Returns the same error if a setting of a launcher is
-    /// invalid (such as an empty command or 0 workers), or if there are launchers and the
-    /// transport is [`Transport::Shared`]. Returns [`Error::Encode`] or
+    /// empty or contains a NUL byte. Returns [`Error::InvalidArgument`] also if a setting
+    /// of a launcher is invalid (such as an empty command or 0 workers), or if there are
+    /// launchers and the transport is [`Transport::Shared`]. Returns [`Error::Encode`] or
     /// [`Error::NotShippable`] if the initializer cannot be sent to workers. Returns
     /// [`Error::Unsupported`] if this program cannot be started as a worker, or if there
     /// are launchers and `main` has not called [`init`](crate::init). Returns

@@ -23,10 +23,10 @@ use crate::map::{Map, MapOptions};
 /// Functions are sent to workers as addresses, and values as bytes. So `f` must be a
 /// function or a closure that captures nothing, and arguments and results must be
 /// serializable. [`Portable`] lists the types that can be sent, and the types that need a
-/// wrapper. Strings, and vectors of primitive numbers, are copied as blocks of bytes. Such
-/// a vector takes the least time if it is itself the argument or the result, and not a part
-/// of one. A task prints to the standard output of this process. The standard input of a
-/// task is empty.
+/// wrapper. Strings, and vectors of primitive numbers, are copied as blocks of bytes. A
+/// vector of primitive numbers takes the least time if it is the whole argument or the
+/// whole result. A task prints to the standard output of this process. The standard input
+/// of a task is empty.
 ///
 /// The pool starts a worker when a task is submitted and no worker is idle. The pool never
 /// has more than `max_workers` workers. Your program needs no extra code to have workers:
@@ -91,12 +91,12 @@ use crate::map::{Map, MapOptions};
 /// callback or a `Deserialize` runs, no other task of the pool becomes done. If a callback
 /// waits without a time limit for an unfinished task of the pool, the wait returns
 /// [`Error::WouldDeadlock`]. In a callback, `wait`, `as_completed` and `completions` also
-/// return the future of an unfinished task of the pool, and `result` of this future returns
-/// [`Error::WouldDeadlock`]. There is one exception to the use of that one thread: a thread
-/// that waits for a task without a time limit may decode a small value itself. The
-/// `Deserialize` then sees the thread locals of the waiting thread, and hangs if it takes a
-/// lock that the waiting thread holds. A task that creates a process pool gets a separate
-/// pool, with its own workers.
+/// return the future of an unfinished task of the pool, and `result` of this future
+/// returns [`Error::WouldDeadlock`]. There is one exception to the use of the pool's
+/// thread. A thread that waits for a task, and has set no time limit for the wait, may
+/// decode a small value itself. The `Deserialize` then sees the thread locals of the
+/// waiting thread, and hangs if it takes a lock that the waiting thread holds. If a task
+/// creates a process pool, that pool is separate and has its own workers.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};

@@ -1,6 +1,7 @@
 //! [`Input`]: the bytes that tell a driver of a fuzz target what to do.
 
-/// The bytes that a driver has not read yet. Missing bytes are zeros.
+/// The bytes that a driver has not read yet. A number is completed with zeros if too few
+/// bytes are left.
 #[derive(Clone, Debug)]
 pub(super) struct Input<'a>(&'a [u8]);
 
@@ -13,7 +14,7 @@ impl<'a> Input<'a> {
         self.0.is_empty()
     }
 
-    /// Returns up to `count` bytes.
+    /// Takes the next `count` bytes, or all remaining bytes if there are fewer.
     pub(super) fn take(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
@@ -60,7 +61,7 @@ impl<'a> Input<'a> {
 
     /// Returns a number that depends on all bytes that are left. A driver uses the number
     /// as the key of the checksums in a shared memory. So a checksum that the fuzzer has
-    /// found to be valid with one input is not valid with another.
+    /// found to be valid with one input is not valid with another input.
     pub(super) fn key(&self) -> u64 {
         let step = |key: u64, byte: &u8| {
             (key.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x517c_c1b7_2722_0a95)

@@ -16,9 +16,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// elsewhere: on another host, in a container, as a job of a batch system, or with fewer
 /// rights.
 ///
-/// The pool runs the command once for each worker. It appends the words that start this
-/// program as a worker: `env`, the assignment of a variable, and the program's path, or
-/// else `sh` with a script ([`stage`](Self::stage)). Examples:
+/// The pool runs the command once for each worker. The pool appends the words that start
+/// this program as a worker: `env`, the assignment of a variable, and the program's path.
+/// With [`stage`](Self::stage), it appends `sh` and a script instead. Examples:
 ///
 /// | the command | starts workers |
 /// |---|---|
@@ -34,8 +34,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// command has to end when the program that it starts has ended: otherwise the pool kills
 /// the command five seconds later. What a task prints goes to the command's error output,
 /// and from there to the error output of this process. This crate neither encrypts the
-/// messages nor checks that they arrive unchanged. Where the network requires this, the
-/// command has to do both, as `ssh` does.
+/// messages nor checks that they arrive unchanged. If the network is not safe, the command
+/// has to encrypt and check the messages, as `ssh` does.
 ///
 /// The command has no terminal, so it must not ask for a password: use keys, and
 /// `-o BatchMode=yes` with `ssh`. The command runs in a process group of its own. To kill a
@@ -47,16 +47,16 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// ([`program`](Self::program)) and `env` in its search path, or `sh` and a place for a
 /// copy of the program ([`stage`](Self::stage)).
 ///
-/// If the connection to a worker ends, the worker ends, and the task that it had begun
-/// fails with [`Error::WorkerDied`], or is begun again if it has retries. The pool starts
-/// another worker by the same launcher, after a time that grows with each failed start. If
-/// the workers of a launcher cannot start, the pool does not use the launcher any more, and
-/// [`Stats::launchers`](crate::Stats::launchers) says why. The pool breaks when no launcher
-/// is left.
+/// If the connection to a worker ends, the worker ends too. The task that the worker had
+/// begun fails with [`Error::WorkerDied`], or is begun again if it has retries. The pool
+/// starts another worker by the same launcher, after a time that grows with each failed
+/// start. If the workers of a launcher cannot start, the pool does not use the launcher
+/// any more, and [`Stats::launchers`](crate::Stats::launchers) says why. The pool breaks
+/// when no launcher is left.
 ///
-/// If a command that passes the bytes on, such as `ssh`, ends, the pool cannot know if a
-/// task that it sent a moment before has begun. Such a task fails too, unless it has
-/// retries. So a task without retries never runs twice.
+/// A command such as `ssh` passes the bytes on. If such a command ends, the pool cannot
+/// know if a task that the pool sent a moment before has begun. That task fails too,
+/// unless it has retries. So a task without retries never runs twice.
 ///
 /// ```
 /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
@@ -155,8 +155,8 @@ impl Launcher {
     /// Sets the path of this program on the other side. The default is the path of this
     /// program here, or the path of a copy ([`stage`](Self::stage)).
     ///
-    /// The file has to be the same build as this program. A worker of another build reports
-    /// this, and the pool does not use the launcher any more.
+    /// The file has to be the same build as this program. A worker of another build
+    /// reports the difference, and the pool does not use the launcher any more.
     ///
     /// ```
     /// use concurrent_futures::Launcher;
@@ -170,23 +170,23 @@ impl Launcher {
         self
     }
 
-    /// Sets if the command first copies this program to the other side, unless the copy is
-    /// there already. The default is `false`.
+    /// Sets if the command copies this program to the other side before it starts a
+    /// worker. A copy that is already there is used again. The default is `false`.
     ///
     /// The copy is a file in the folder `concurrent-futures` of `$XDG_CACHE_HOME`, or of
     /// `$HOME/.cache`, on the other side. The file's name consists of the program's name
     /// and a hash of the program's bytes, so another build gets another file. If
     /// [`program`](Self::program) sets a path, the copy has this path with the hash
     /// appended; choose a folder in which no other user may write. A command that copies a
-    /// program to the cache also removes each copy in the same folder by which no worker
+    /// program to the cache also removes each copy in the same folder from which no worker
     /// was started for a month.
     ///
     /// The other side needs a POSIX shell, which runs as `sh`, and its usual programs
-    /// (`head`, `wc`, `find`). It must be a machine of the same kind (`uname -m`), and have
-    /// the loader and the shared libraries that the program needs: a shell says "not found"
-    /// if they are missing. The first worker of the launcher starts alone, so that the
-    /// program is copied once. The whole copy has no time limit, but each mebibyte must
-    /// arrive within the [`start_limit`](Self::start_limit).
+    /// (`head`, `wc`, `find`). The other side must be a machine of the same kind (`uname
+    /// -m`), and have the loader and the shared libraries that the program needs. If these
+    /// are missing, the shell says "not found". The first worker of the launcher starts
+    /// alone, so that the program is copied once. The whole copy has no time limit, but
+    /// each mebibyte must arrive within the [`start_limit`](Self::start_limit).
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
@@ -211,14 +211,15 @@ impl Launcher {
     }
 
     /// Sets if a shell reads the words that follow the command, as a shell on the other
-    /// side of `ssh` does. The pool then quotes the words that it adds. The default is
-    /// `true` if the first word of the command is `ssh`, with or without a path in front.
+    /// side of `ssh` does. If the setting is `true`, the pool quotes the words that it
+    /// adds. The default is `true` if the first word of the command is `ssh`, with or
+    /// without a path in front.
     ///
-    /// If the value is `true` and this program is killed, the kernel sends `SIGTERM` to the
-    /// command, but not to the processes that the command has started. Without this signal,
-    /// `ssh` would wait as long as the network is down. To set up this signal, this process
-    /// has to start the command by `fork`, which takes longer the more memory this process
-    /// has.
+    /// If the setting is `true` and this program is killed, the kernel sends `SIGTERM` to
+    /// the command, but not to the processes that the command has started. Without this
+    /// signal, `ssh` would wait as long as the network is down. To set up this signal,
+    /// this process has to start the command by `fork`, which takes longer the more memory
+    /// this process has.
     ///
     /// ```
     /// use concurrent_futures::Launcher;
@@ -250,9 +251,9 @@ impl Launcher {
         self
     }
 
-    /// Sets the time after which a worker counts as lost if nothing has arrived from it. The
-    /// worker ends itself if nothing has arrived from the pool for as long. The default is
-    /// 30 seconds.
+    /// Sets the time after which a worker counts as lost if nothing has arrived from it.
+    /// The worker ends itself if nothing has arrived from the pool for the same time. The
+    /// default is 30 seconds.
     ///
     /// Five times in this period the pool sends a few bytes to each worker. The worker
     /// answers them even while it runs a task. If this process is stopped for longer than
@@ -273,7 +274,7 @@ impl Launcher {
 
     /// Sets the largest number of tasks that a worker has at once: the task that it runs,
     /// and tasks that the pool sent ahead, so that the worker need not wait for its next
-    /// one. By default the pool chooses a number from 1 to 16: the shorter the tasks are
+    /// task. By default the pool chooses a number from 1 to 16: the shorter the tasks are
     /// compared to the time that a message travels, the larger the number.
     ///
     /// A task that was sent ahead stays pending until it begins. The pool asks the worker
@@ -299,8 +300,8 @@ impl Launcher {
 
     /// Returns an error if a setting of the launcher is invalid.
     pub(super) fn check(&self) -> Result<(), Error> {
-        // The command `env`, which starts the program, would take a path with a `=` for a
-        // variable.
+        // The command `env`, which starts the program, would take a path with a `=` for
+        // the assignment of a variable.
         let has_sign = |path: &PathBuf| path.as_os_str().as_encoded_bytes().contains(&b'=');
         let has_nul = |word: &OsStr| word.as_encoded_bytes().contains(&0);
         let program = self.program.iter().map(|program| program.as_os_str());

@@ -1,9 +1,9 @@
 //! The process pool, in four folders behind one API.
 //!
 //! * The API: `executor.rs`, `builder.rs`, `launcher.rs`, `future.rs`, `with.rs`, and
-//!   `mpi/`, the same pool over the ranks of an MPI job. `settings.rs` holds the settings
-//!   of tasks and pools. `submitter.rs` holds the code by which both kinds of process pool
-//!   submit calls.
+//!   `mpi/`, a process pool whose workers are the ranks of an MPI job. `settings.rs` holds
+//!   the settings of tasks and pools. `submitter.rs` holds the code by which both kinds of
+//!   process pool submit calls.
 //! * `parent/`: the pool itself, in the user's process.
 //! * `worker/`: the worker process, which runs the same program as the parent.
 //! * `wire/`: the data that the two processes exchange, as bytes.
@@ -58,19 +58,19 @@ pub use self::settings::{OnWorkerDeath, Transport};
 /// A process pool starts its own program again for each worker. With the feature
 /// `worker-hook`, which is on by default, the new process becomes a worker before its
 /// `main`, and most programs do not need this function. If `main` calls `init` first, the
-/// process becomes a worker in `init` instead. In contrast to a worker that begins before
-/// `main`, such a worker has run all code that runs before `main`, and prints a message if
-/// a task overflows its stack. Without the feature, a program that uses a
-/// `ProcessPoolExecutor` has to call `init`. A program that has its workers started by a
+/// process becomes a worker in `init` instead. A worker that begins in `init` has run all
+/// code that runs before `main`, and prints a message if a task overflows its stack. A
+/// worker that begins before `main` does neither. Without the feature, a program that uses
+/// a `ProcessPoolExecutor` has to call `init`. A program whose workers are started by a
 /// [`Launcher`] has to call `init` too.
 ///
-/// In any other process `init` returns at once. After the main thread has called `init`,
-/// the processes that this process starts as workers become workers in `init` too. Call
-/// `init` before anything else in `main`: before the program reads its input, starts
-/// threads, or makes a process pool. A call of `init` after the first process pool was made
-/// changes nothing. If a process that was started as a worker makes a process pool before
-/// the call of `init`, the process ends with a message: otherwise it would run `main` like
-/// the program that has started it.
+/// In a process that was not started as a worker, `init` returns at once. After the main
+/// thread has called `init`, the processes that this process starts as workers become
+/// workers in `init` too. Call `init` before anything else in `main`: before the program
+/// reads its input, starts threads, or makes a process pool. A call of `init` after the
+/// first process pool was made changes nothing. If a process that was started as a worker
+/// makes a process pool before the call of `init`, the process ends with a message:
+/// otherwise it would run `main` like the program that has started it.
 ///
 /// ```
 /// concurrent_futures::init();

@@ -19,7 +19,7 @@ pub(super) struct TaskSettings {
 
 impl TaskSettings {
     /// Returns a copy of these settings. The values that are set in `options` replace the
-    /// old values, and the name is that of `options` in any case.
+    /// old values. The name is always the name in `options`, even if that is `None`.
     pub(super) fn with(&self, options: &TaskOptions) -> Self {
         let (name, time_limit, retries) = options.parts();
         Self {
@@ -30,7 +30,7 @@ impl TaskSettings {
     }
 }
 
-/// The settings of a pool. The builder has checked them.
+/// The settings of a pool, which the builder has checked.
 #[derive(Debug)]
 pub(super) struct Config {
     /// The first part of the workers' names.
@@ -89,8 +89,8 @@ pub enum OnWorkerDeath {
     /// is the default.
     #[default]
     FailTask,
-    /// The pool breaks, as Python's process pool does, and all other tasks end with
-    /// [`Error::Broken`](crate::Error::Broken).
+    /// The pool breaks, as Python's process pool does, and all other unfinished tasks end
+    /// with [`Error::Broken`](crate::Error::Broken).
     BreakPool,
 }
 
@@ -122,16 +122,16 @@ pub enum Transport {
     /// messages of the pool, even on purpose.
     Socket,
     /// Shared memory, which is faster. For each worker there are 520 KiB, which only this
-    /// process and that worker map. All workers map another 580 KiB. They can write to 2
-    /// KiB of these, and only read the rest. If a task writes into shared memory by
-    /// mistake, the pool notices. The pool then ends the worker, or runs the affected tasks
-    /// on other workers.
+    /// process and that worker map. All workers map another 580 KiB. Workers can write to
+    /// 2 KiB of these 580 KiB, and only read the rest. If a task writes into shared memory
+    /// by mistake, the pool notices. The pool then ends the worker, or runs the affected
+    /// tasks on other workers.
     Shared,
 }
 
 impl Transport {
-    /// Returns this transport, or for `Automatic` the one that the environment variable
-    /// chooses.
+    /// Returns this transport. In place of `Automatic`, returns the transport that the
+    /// environment variable chooses, if it chooses a transport.
     pub(super) fn chosen(self) -> Self {
         if self != Self::Automatic {
             return self;

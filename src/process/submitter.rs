@@ -11,7 +11,7 @@ use crate::map::{self, Batch, Map, MapOptions, Part};
 use crate::panic::contain_drop;
 
 /// A pool, and the settings of the tasks that are submitted through this submitter. The
-/// type `E` of the returned futures is the executor.
+/// type parameter `E` of the methods is the type of the executor that submits the calls.
 pub(super) struct Submitter<'a> {
     pool: &'a Arc<Pool>,
     settings: TaskSettings,

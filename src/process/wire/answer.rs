@@ -36,7 +36,8 @@ impl<B> Answer<B> {
     }
 }
 
-/// The number of bytes of the run time at the end of a chunk's answer.
+/// The number of bytes that the run time takes at the end of the answer to a chunk (a
+/// task that calls a function for each of several items).
 const RUN_TIME: usize = 8;
 
 /// Appends the run time of a chunk to the payload of the chunk's answer, after the answers
@@ -54,7 +55,7 @@ pub(crate) fn run_time(returned: &[u8]) -> Option<Duration> {
     Some(Duration::from_nanos(u64::from_le_bytes(*nanoseconds)))
 }
 
-/// Reads the answers for the items of a chunk from the payload of the task's answer.
+/// Reads the answers for the items of a chunk from the payload of the chunk's answer.
 pub(crate) fn answers(
     returned: &[u8],
 ) -> impl Iterator<Item = Result<Answer<&[u8]>, ProtocolError>> {
@@ -119,8 +120,8 @@ impl InitializeFailure {
         let open = FrameWriter::begin(out, Kind::InitializeFailed, 0);
         let item = ItemWriter::begin(out);
         match self {
-            // A returned error has no kind of its own. `Item` is enough, because the kind
-            // of the frame already says that the initializer failed.
+            // No `Kind` means that the initializer returned an error. The kind `Item`
+            // stands for this case, because the other two cases have kinds of their own.
             Self::Error(report) => {
                 append_payload(out, report);
                 item.close(out, Kind::Item);

@@ -5,18 +5,19 @@ use super::frame::{Frame, HEADER, Header, ProtocolError};
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
-/// The size of `read_buf` in bytes.
+/// The size of the buffer `Assembler::read_buf`, in bytes.
 const READ_CHUNK: usize = 64 << 10;
 
 /// The length in bytes of the longest [`Part`] whose buffer the assembler allocates as a
-/// whole before the first byte has arrived. The system adds pages to this memory only when
-/// bytes are written. A longer buffer begins with [`FIRST`] bytes, and doubles when it is
-/// full. So does any buffer for which that allocation fails. A worker that lacks memory for
-/// a long call therefore ends only after it has read some of the call. The pool counts such
-/// deaths, and makes the task fail after a few (`parent/worker_ends.rs`).
+/// whole before the first byte has arrived. The system adds pages to this memory only
+/// when bytes are written. A longer buffer begins with [`FIRST`] bytes, and doubles when
+/// it is full. A shorter buffer does the same if its allocation as a whole fails. So a
+/// worker without enough memory for a long call ends only after it has read a part of
+/// the call. The pool counts such deaths, and makes the task fail after a few
+/// (`parent/worker_ends.rs`).
 const AHEAD: usize = 1 << 30;
 
-/// The length in bytes with which a buffer begins that is not allocated as a whole.
+/// The initial length in bytes of a buffer that is not allocated as a whole.
 const FIRST: usize = 1 << 20;
 
 /// Assembles frames from bytes that arrive in pieces.
@@ -31,16 +32,17 @@ const FIRST: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Assembler {
     read_buf: Box<[u8]>,
-    /// The bytes of `read_buf` from `start` to `end` have been read and are not yet part of
-    /// a frame.
+    /// The bytes of `read_buf` from `start` to `end` have arrived, and are not yet part
+    /// of a frame.
     start: usize,
     end: usize,
     /// The frame whose header has arrived, but whose payload is incomplete.
     partial: Option<Partial>,
-    /// The bytes of the last header that has arrived. The rest of its frame may be missing.
+    /// The bytes of the last header that has arrived. The payload of its frame may be
+    /// incomplete.
     head: [u8; HEADER],
-    /// The number of the CPU in the last header that has arrived, plus one, or 0 if the CPU
-    /// is unknown.
+    /// The field [`Header::cpu`] of the last header that has arrived, or 0 before the
+    /// first header.
     cpu: u32,
 }
 
@@ -48,15 +50,15 @@ pub(crate) struct Assembler {
 struct Partial {
     header: Header,
     bytes: Part,
-    /// The numbers that the payload ends with.
+    /// The numbers of a vector at the end of the payload, or `None` if there are none.
     numbers: Option<Part>,
 }
 
-/// A part of a payload, which has a buffer of its own.
+/// A part of a payload, with its own buffer.
 #[derive(Debug)]
 struct Part {
     buffer: Numbers,
-    /// The number of bytes that have arrived.
+    /// The number of bytes of this part that have arrived.
     got: usize,
     /// The number of bytes of the whole part.
     wanted: usize,
@@ -77,7 +79,7 @@ impl Partial {
         }
     }
 
-    /// Returns the part to which the next bytes belong.
+    /// Returns the part to which the next arriving bytes belong.
     fn current(&mut self) -> &mut Part {
         match &mut self.numbers {
             Some(numbers) if self.bytes.missing() == 0 => numbers,
@@ -115,7 +117,7 @@ impl Part {
         self.wanted - self.got
     }
 
-    /// Returns the part of the buffer that the next bytes fill.
+    /// Returns the unused end of the buffer, into which the next bytes are read.
     fn spare(&mut self) -> Result<&mut [u8], ProtocolError> {
         if self.buffer.bytes().len() == self.got && !self.grow() {
             // The method returns an error and does not abort the program. If an answer is
@@ -138,7 +140,8 @@ impl Part {
         self.buffer.grow(self.wanted.min(longer))
     }
 
-    /// Copies as many of the bytes as belong to this part, and returns their number.
+    /// Copies the first of `bytes` into the buffer, but at most as many as this part
+    /// lacks. Returns the number of copied bytes.
     fn copy(&mut self, bytes: &[u8]) -> Result<usize, ProtocolError> {
         let count = bytes.len().min(self.missing());
         let mut copied = 0;
@@ -169,8 +172,7 @@ impl Assembler {
         }
     }
 
-    /// Returns the number of the CPU that the last header names, plus one, or 0 if the CPU
-    /// is unknown.
+    /// Returns the field [`Header::cpu`] of the last header that has arrived.
     pub(crate) fn cpu(&self) -> u32 {
         self.cpu
     }
@@ -189,7 +191,8 @@ impl Assembler {
                 return partial.current().spare();
             }
         } else {
-            // At most an incomplete header is moved, because `next` has returned `None`.
+            // This moves only the bytes of an incomplete header, because `next` has
+            // returned `None`.
             self.read_buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -202,7 +205,7 @@ impl Assembler {
         self.head
     }
 
-    /// Returns all bytes that were read and are not part of a frame that `next` has
+    /// Returns all bytes that have arrived and are not part of a frame that `next` has
     /// returned.
     pub(crate) fn leftover(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -234,9 +237,9 @@ impl Assembler {
     ///
     /// # Errors
     ///
-    /// Returns an error if the bytes are malformed, or if there is not enough memory. The
-    /// caller must then close the connection, because the start of the next frame is
-    /// unknown.
+    /// Returns an error if the bytes are malformed, or if there is not enough memory for
+    /// the frame. The caller must then close the connection, because the start of the
+    /// next frame is unknown.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         if self.partial.is_none() {
             let buffered = &self.read_buf[self.start..self.end];
@@ -375,8 +378,9 @@ mod tests {
         }
     }
 
-    /// The headers claim a wrong size of the numbers, too many bytes in front of them, an
-    /// incomplete number, no number at all, or numbers in a kind of message that has none.
+    /// The assembler refuses a header with a wrong size of the numbers, with too many
+    /// bytes in front of the numbers, with an incomplete number, or with no number. It
+    /// also refuses numbers in a kind of message that never has numbers.
     #[test]
     fn wrong_numbers_are_refused() {
         let good = |kind| {
@@ -397,8 +401,8 @@ mod tests {
         assert!(Frame::only(&good(Kind::Returned)).is_err());
     }
 
-    /// A header has a wrong length, so the assembler takes the `Started` frame behind the
-    /// header for payload.
+    /// A header claims a payload that is too long, so the assembler takes the `Started`
+    /// frame behind the header for payload. `leftover` must still contain this frame.
     #[test]
     fn what_is_left_over_holds_a_frame_that_was_taken_for_payload() {
         let mut assembler = Assembler::new();

@@ -12,10 +12,10 @@
 //! task_frame(call, &args) ─ bytes ─────────────────▶ A ─▶ f ─▶ R ─▶ bytes
 //! ```
 //!
-//! Two other ways to identify a function were rejected. If the function's type identified
-//! it, the worker would have to create a value of this type. But if it is the type of a
-//! closure, the closure may have captured a zero-sized value that only certain code may
-//! create. The function's name does not identify it, because two closures in one function
+//! Two other ways to identify a function were rejected. The first is the function's
+//! type: the worker would have to create a value of this type. The type may belong to a
+//! closure that has captured a zero-sized value, and perhaps only certain code may
+//! create that value. The second is the function's name: two closures in one function
 //! have the same name.
 
 use std::any::type_name;
@@ -45,8 +45,8 @@ pub(crate) struct Call {
     trampoline: u64,
 }
 
-/// Decodes the arguments, calls the function, and appends the answer to `out` as one whole
-/// frame.
+/// The type of a trampoline: a trampoline decodes the arguments, calls the function, and
+/// appends the answer to `out` as one whole frame.
 ///
 /// # Safety
 ///
@@ -54,7 +54,8 @@ pub(crate) struct Call {
 /// compiler made this trampoline.
 type Trampoline = unsafe fn(function: usize, task: u64, args: Args<'_>, out: &mut Encoded);
 
-/// Encoded arguments, and the numbers that their encoding ends with.
+/// Encoded arguments: their bytes, and the numbers of a vector if the encoding ends with
+/// such numbers.
 pub(crate) type Args<'a> = (&'a [u8], Option<Box<Numbers>>);
 
 /// The error for a function that another process might not have, because the function is
@@ -177,8 +178,9 @@ impl Call {
     }
 }
 
-/// Returns the frame of a task like [`task_frame`], and drops the arguments. If the
-/// arguments are a long vector of primitive numbers, the frame takes the vector's memory.
+/// Returns the frame of a task, as [`task_frame`] does, and drops the arguments. If the
+/// arguments are a long vector of primitive numbers, the frame takes over the vector's
+/// memory instead.
 ///
 /// # Errors
 ///
@@ -226,11 +228,11 @@ pub(crate) fn initialize_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec
     request(Kind::Initialize, call, args)
 }
 
-/// The capacity in bytes of the frame of a call with few arguments.
+/// The initial capacity in bytes of the frame of a call.
 const SHORT: usize = 64;
 
 fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
-    // Most calls are short, and one allocation is enough for them.
+    // Most calls fit into `SHORT` bytes, so one allocation is enough for them.
     let mut frame = Vec::with_capacity(SHORT);
     let open = begin(kind, call, &mut frame);
     codec::encode(args, &mut frame)?;
@@ -318,8 +320,8 @@ where
     open.close_encoded(out);
 }
 
-/// The [`Trampoline`] of a call that [`Call::each`] made. The value of a chunk's task
-/// consists of the answers for the chunk's items, and of the chunk's run time.
+/// The [`Trampoline`] of a call that [`Call::each`] made. The value of the [`Chunk`]'s
+/// task consists of the answers for the chunk's items, and of the chunk's run time.
 unsafe fn run_each<A, R>(function: usize, task: u64, args: Args<'_>, out: &mut Encoded)
 where
     A: DeserializeOwned + 'static,
@@ -386,8 +388,9 @@ enum Failed {
     CodecFault(CodecFault),
 }
 
-/// Runs `code`, which encodes or decodes a value. Catches a panic of `code`, except if
-/// `is_plain` is `true`: then the value's type is one for which `code` runs no user code.
+/// Runs `code`, which encodes or decodes a value, and catches its panics. If `is_plain`
+/// is `true`, the value's type needs no user code, so `code` cannot panic and runs
+/// without a catch.
 fn guarded<T>(is_plain: bool, code: impl FnOnce() -> Result<T, CodecFault>) -> Result<T, Failed> {
     if is_plain {
         return code().map_err(Failed::CodecFault);
@@ -404,9 +407,9 @@ enum Moves {
     Nothing,
 }
 
-/// Decodes the arguments, calls `f`, and appends the encoded value of `f`, or the reason why
-/// there is none. Returns the kind of the answer. All panics of user code are caught, even a
-/// panic of a `Drop`.
+/// Decodes the arguments, calls `f`, and appends the encoded value that `f` returns. If
+/// one of these steps fails, appends the reason instead. Returns the kind of the answer.
+/// Catches all panics of user code, even those of a `Drop`.
 fn answer<A, R>(f: fn(A) -> R, args: Args<'_>, out: &mut Encoded, moves: Moves) -> Kind
 where
     A: DeserializeOwned + 'static,

@@ -1,8 +1,9 @@
 //! The driver of the fuzz target `codec`: decodes any bytes as values of several types, and
 //! encodes and decodes any values.
 //!
-//! The driver shows that nothing panics, that reading ends, and that no more memory is
-//! taken than the bytes can fill. A value that was decoded or made must arrive unchanged.
+//! The driver panics if a value that it has decoded or made does not arrive unchanged.
+//! The fuzzer also reports a panic of the codec, a decoding that does not end, and a
+//! decoding that takes too much memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
@@ -13,16 +14,17 @@ use serde::{Deserialize, Serialize};
 use super::codec::{decode, encode};
 use crate::process::fuzz_input::Input;
 
-/// The number of levels of the deepest value that the driver makes.
+/// The largest number of levels of nesting in the values that the driver makes, except
+/// for a [`Link`].
 const DEPTH: u32 = 5;
 
-/// A value that the driver makes of any bytes.
+/// A type whose values the driver can make from any bytes.
 trait Made: Sized {
     fn make(input: &mut Input<'_>, depth: u32) -> Self;
 }
 
-/// Returns the length of a text or list: below `most`, or a length whose encoding may have
-/// two bytes.
+/// Returns the length of a text or list. Most lengths are below `most`. A few are
+/// longer, so that their encoding may have two bytes.
 fn length(input: &mut Input<'_>, most: usize) -> usize {
     match input.byte() {
         long @ 240.. => usize::from(input.byte()) + usize::from(long - 240),
@@ -185,7 +187,7 @@ impl Made for Shape {
     }
 }
 
-/// A linked list, in which each element contains the next one.
+/// A linked list, in which each element contains the next element.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Link(u8, Option<Box<Link>>);
 

@@ -1,8 +1,8 @@
 //! [`ExitCode`]: the exit codes with which a worker ends if it cannot continue.
 //!
-//! A worker that cannot continue often cannot send a message, so the parent learns only the
-//! worker's exit code. A task may end its worker with the same exit code, so the text for
-//! each code describes the case in which the worker itself uses the code.
+//! A worker that cannot continue often cannot send a message, so the parent learns only
+//! the worker's exit code. A task may also end its process with one of these codes. So
+//! the text for a code only says in which case the worker itself uses the code.
 
 use crate::sys::current_process;
 
@@ -10,17 +10,19 @@ use crate::sys::current_process;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum ExitCode {
-    /// The process was started as a worker, but cannot run as a worker, or has made a
-    /// process pool before it became a worker.
+    /// The process was started as a worker, but cannot become a worker. For example, it
+    /// has made a process pool before it became a worker.
     CannotBegin = 70,
     /// The bytes from the parent make no sense, the connection has failed, or the system
     /// has refused a resource.
     CannotGoOn = 71,
-    /// A task in the worker's process closed the channel, or shut the channel down.
+    /// The connection to the parent was closed or shut down, although the parent exists.
+    /// A task in the worker's process has probably done this.
     Closed = 72,
     /// The worker's thread that runs tasks has ended.
     NoTaskThread = 73,
-    /// Nothing has arrived from the parent for too long.
+    /// Nothing has arrived from the parent for the time of
+    /// [`Launcher::silence_limit`](crate::Launcher::silence_limit).
     Silence = 74,
 }
 
@@ -30,8 +32,8 @@ impl ExitCode {
         current_process::end_now(self as i32)
     }
 
-    /// Returns the explanation of an exit code for an error, or `None` if a worker itself
-    /// never ends with this code.
+    /// Returns the text that explains an exit code in an error, or `None` if a worker
+    /// itself never ends with this code.
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
         const ALL: [(ExitCode, &str); 5] = [
             (

@@ -1,5 +1,5 @@
-//! Frames whose payload is a tuple of texts and numbers. This crate and not the user
-//! defines the tuple.
+//! Frames whose payload is a tuple of texts and numbers. This crate, and not the user,
+//! defines these tuples.
 
 use super::codec;
 use super::frame::{FrameWriter, Kind, ProtocolError};
@@ -12,7 +12,7 @@ pub(super) fn whole<T: serde::Serialize>(kind: Kind, task: u64, plain: &T) -> Ve
     out
 }
 
-/// Appends `plain` as a payload, or as a part of one.
+/// Appends the encoding of `plain`, which is a payload or a part of a payload.
 pub(super) fn append_payload<T: serde::Serialize>(out: &mut Vec<u8>, plain: &T) {
     codec::encode(plain, out).expect("texts and numbers can be encoded");
 }

@@ -1,5 +1,5 @@
 //! Frames: a frame is a sequence of bytes with a header in front. This file does not
-//! interpret a frame's bytes.
+//! interpret the payload of a frame.
 //!
 //! ```text
 //! | kind u16 | size u8 | head u8 | cpu u32 | task u64 | length u64 | payload: length bytes |
@@ -12,15 +12,16 @@
 //!
 //! `cpu` is the number of the CPU on which the sender ran, plus one, or 0 if the CPU is
 //! unknown. `cpu` only decides if the receiver polls for the next frame before it sleeps
-//! (`sys/spin.rs`), so the receiver accepts any number. All numbers of a header are
-//! little-endian.
+//! (`sys/spin.rs`), so the receiver accepts any value of `cpu`. All numbers of a header
+//! are little-endian.
 //!
-//! The receiver checks every other number in a header, because another process sent it. The
-//! receiver does not trust a length until as many bytes have arrived. If the encoded
-//! arguments or the encoded value in a payload are malformed, only the frame's task fails,
-//! because the header still says where the next frame begins. Any other malformed payload
-//! is a [`ProtocolError`], like a malformed header. This file does no I/O. The caller gives
-//! the arriving bytes to [`Assembler`] in pieces of any size.
+//! The receiver checks `kind`, `size`, `head` and `length`, because another process sent
+//! them. A `length` may still be wrong, so a long payload gets its memory only as its
+//! bytes arrive. If the encoded arguments or the encoded value in a payload are
+//! malformed, only the frame's task fails, because the header still says where the next
+//! frame begins. Any other malformed payload is a [`ProtocolError`], like a malformed
+//! header. This file does no I/O. The caller gives the arriving bytes to the `Assembler`
+//! (`assembler.rs`) in pieces of any size.
 
 use std::fmt;
 
@@ -94,7 +95,7 @@ impl Kind {
     }
 }
 
-/// The header of a frame, whose fields have been checked.
+/// The header of a frame, after its fields were checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
@@ -105,8 +106,8 @@ pub(crate) struct Header {
     /// The payload's length, which the sender claims. The length is at most the largest
     /// capacity of a `Vec`.
     pub(crate) length: usize,
-    /// The number of bytes in front of the numbers that the payload ends with, and the size
-    /// of each number in bytes. `None` if the payload does not end with numbers.
+    /// The length in bytes of the payload in front of the vector's numbers, and the size
+    /// in bytes of each number. `None` if the payload does not end with numbers.
     pub(crate) numbers: Option<(usize, u8)>,
 }
 
@@ -276,8 +277,8 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// Returns an error if the bytes are malformed, if they hold another number of frames,
-    /// or if the frame's payload ends with numbers.
+    /// Returns an error if the bytes are malformed, if they are not exactly one frame,
+    /// or if the frame's payload ends with the numbers of a vector.
     pub(crate) fn only(bytes: &[u8]) -> Result<(Header, Self), ProtocolError> {
         let cut_off = || ProtocolError::new("a frame that is cut off");
         let (header, payload) = bytes.split_first_chunk().ok_or_else(cut_off)?;

@@ -1,9 +1,9 @@
 //! The driver of the fuzz target `frames`: reads any bytes, in pieces of any size, as
 //! frames and messages.
 //!
-//! The driver checks that nothing panics, and that no buffer is larger than both [`AHEAD`]
-//! and the bytes that have arrived. The frames must not depend on the pieces. A message
-//! that was read is written and read again, and must be the same message.
+//! The driver checks that nothing panics, and that no buffer is larger than both
+//! [`AHEAD`] and the bytes that have arrived. The frames must not depend on the pieces.
+//! Some kinds of messages are written and read again, and must be the same message.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,10 +21,11 @@ use crate::process::fuzz_input::Input;
 use crate::report::Report;
 use crate::sys::numbers::Numbers;
 
-/// The largest number of bytes that the assembler may ask for before so many have arrived.
+/// The size in bytes of the largest buffer that the assembler may allocate before as
+/// many bytes have arrived.
 const AHEAD: usize = 1 << 30;
 
-/// The number of bytes of the longest payload.
+/// An upper limit, in bytes, for the sizes that the driver reads from its input.
 const LONGEST: usize = 300_000;
 
 fn text(input: &mut Input<'_>) -> String {
@@ -65,7 +66,7 @@ fn elsewhere(input: &mut Input<'_>) -> Elsewhere {
     }
 }
 
-/// Appends a frame that one of the two processes could send.
+/// Appends a frame that the parent or a worker could send.
 fn append(input: &mut Input<'_>, out: &mut Vec<u8>, depth: u32) {
     let task = u64::from(input.byte());
     match input.byte() % 10 {
@@ -139,7 +140,7 @@ fn whole(out: &mut Vec<u8>, kind: Kind, task: u64, write: impl FnOnce(&mut Vec<u
     open.close(out);
 }
 
-/// Appends a frame that ends with numbers.
+/// Appends a frame whose payload ends with the numbers of a vector.
 fn append_numbers(input: &mut Input<'_>, out: &mut Vec<u8>, task: u64) {
     let kind = [Kind::Task, Kind::Returned][usize::from(input.byte() % 2)];
     let open = FrameWriter::begin(out, kind, task);
@@ -164,7 +165,8 @@ fn append_numbers(input: &mut Input<'_>, out: &mut Vec<u8>, task: u64) {
     );
 }
 
-/// Returns frames that a process could send, in which some bytes are changed or missing.
+/// Returns frames that the parent or a worker could send. Some of their bytes may be
+/// changed or missing.
 fn build(input: &mut Input<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..input.byte() % 6 {
@@ -184,9 +186,9 @@ fn build(input: &mut Input<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Gives the bytes to an `Assembler` in pieces of the sizes that `piece` returns, and checks
-/// the state of the assembler before each piece. Returns the frames, the text of the error,
-/// and the bytes that are left over.
+/// Gives the bytes to an `Assembler` in pieces of the sizes that `piece` returns, and
+/// checks the state of the assembler before each piece. Returns the frames, the text of
+/// the error if there is one, and the bytes that are left over.
 fn assemble(
     bytes: &[u8],
     mut piece: impl FnMut() -> usize,
@@ -211,7 +213,7 @@ fn assemble(
         }
         let arrived = bytes.len() - left.len();
         assert_eq!(assembler.is_between_frames(), behind == arrived);
-        // A longer incomplete frame is compared only at the end, to save time.
+        // If more bytes are left over, they are compared only at the end, to save time.
         if arrived - behind < 1000 {
             assert_eq!(assembler.leftover(), &bytes[behind..arrived]);
         }
@@ -232,8 +234,9 @@ fn assemble(
     }
 }
 
-/// Checks that [`Frame::only`] reads each frame that the assembler has found, except frames
-/// that end with numbers, and that the rest is no frame.
+/// Checks that [`Frame::only`] reads each frame that the assembler has found, except
+/// frames that end with the numbers of a vector. Checks that the bytes behind these
+/// frames are not a whole frame.
 fn compare(bytes: &[u8], frames: &[Frame], error: Option<&str>, leftover: &[u8]) {
     let mut rest = bytes;
     for frame in frames {
@@ -274,8 +277,8 @@ fn copy(frame: &Frame) -> Frame {
     }
 }
 
-/// Reads a frame as each message that it may be. A message that was read is written and
-/// read again.
+/// Reads a frame as a [`Request`] and as a [`Reply`]. Some kinds of messages are then
+/// written and read again, and must be the same message.
 fn read(frame: &Frame) {
     match Request::of(copy(frame)) {
         Ok(Request::Hello(hello)) => {
@@ -334,7 +337,8 @@ fn read_returned(payload: &[u8]) {
     }
 }
 
-/// Decodes the payload of a frame that ends with numbers as one of three types.
+/// Decodes the payload of a frame that ends with the numbers of a vector, as one of
+/// three types.
 fn decode_numbers(frame: Frame) {
     let Encoded { bytes, numbers } = frame.payload;
     let Some(numbers) = numbers else {
@@ -373,7 +377,8 @@ pub(crate) fn drive(data: &[u8]) {
         input.rest()
     };
     let whole = assemble(bytes, || usize::MAX);
-    // Long bytes have larger pieces, so that they take no longer than short bytes.
+    // A long input has larger pieces, so that it does not take much longer than a short
+    // input.
     let least = bytes.len() / 500;
     let by_pieces = assemble(bytes, || pieces.next().unwrap_or(1).max(least));
     assert!(whole == by_pieces, "the pieces make a difference");

@@ -1,24 +1,26 @@
 //! The greeting: the bytes that a worker sends first if a command such as `ssh` started it.
 //!
-//! The output of such a command may begin with other text: a login shell prints what its
-//! startup files say, and a batch system its notices. The parent skips this text, and keeps
-//! the end of it for an error message. The messages begin after the greeting.
+//! The output of such a command may begin with other text, such as the output of a login
+//! shell's startup files, or the notices of a batch system. The parent skips this text,
+//! and keeps its end for an error message. The worker's messages begin after the
+//! greeting.
 //!
-//! If the command has to copy the program to the other side first, and the copy is not
+//! The command may have to copy the program to the other side first. If the copy is not
 //! there yet, requests for the program's file come before the greeting
 //! (`parent/staging.rs`).
 
 use std::collections::VecDeque;
 
-/// The greeting. Its first byte does not appear again within the greeting. So a search that
-/// finds a wrong byte only has to compare this byte with the first one, and never has to
-/// step back to earlier bytes.
+/// The greeting. Its first byte does not appear again within the greeting. So a search
+/// that finds a wrong byte only has to compare this byte with the greeting's first byte,
+/// and never has to step back to earlier bytes.
 pub(crate) const GREETING: &[u8] = b"\0concurrent-futures worker, wire 1\n";
 
-/// The request for the program's file, whose first byte does not appear again either.
+/// The request for the program's file. Its first byte does not appear again within the
+/// request.
 pub(crate) const REQUEST: &[u8] = b"\0concurrent-futures copier, wire 1\n";
 
-/// The number of skipped bytes that the parent keeps.
+/// The number of skipped bytes that the parent keeps for an error message.
 const KEPT: usize = 1024;
 
 /// The number of bytes in front of the greeting after which the parent gives up.
@@ -28,10 +30,10 @@ const MOST_SKIPPED: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Search {
     wanted: &'static [u8],
-    /// The number of bytes of `wanted` that were found at the end of the searched bytes.
+    /// The number of bytes at the start of `wanted` with which the searched bytes end.
     matched: usize,
     skipped: usize,
-    /// The last skipped bytes.
+    /// The last skipped bytes, at most [`KEPT`].
     text: VecDeque<u8>,
 }
 
@@ -50,8 +52,8 @@ impl Search {
         }
     }
 
-    /// Searches in the next bytes. Returns the number of these bytes up to the end of
-    /// `wanted`, or `None` if `wanted` is not complete yet.
+    /// Searches the next bytes for `wanted`. Returns the number of these bytes up to the
+    /// end of `wanted`, or `None` if `wanted` is not complete yet.
     pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, NoGreeting> {
         for (at, byte) in bytes.iter().enumerate() {
             if *byte != self.wanted[self.matched] {
@@ -73,8 +75,9 @@ impl Search {
         Ok(None)
     }
 
-    /// Continues the search for the greeting behind a request. The search drops the text
-    /// that it has kept, but still counts this text's bytes for [`MOST_SKIPPED`].
+    /// Prepares this search for the bytes behind a request, which another search has
+    /// found. This search drops the text that it has kept, but still counts the text's
+    /// bytes for [`MOST_SKIPPED`].
     pub(crate) fn forget_text(&mut self) {
         self.matched = 0;
         self.text.clear();
@@ -87,7 +90,8 @@ impl Search {
         self.text.drain(..more);
     }
 
-    /// Returns the end of the text that came in place of the wanted bytes.
+    /// Returns the end of the text that has arrived before the wanted bytes or in place
+    /// of them.
     pub(crate) fn skipped_text(&self) -> String {
         let bytes: Vec<u8> = self.text.iter().copied().collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()

@@ -1,8 +1,8 @@
 //! [`Hello`]: the first message to a worker.
 //!
-//! The message does not use the codec. The codec asks how much stack is left, and on the
-//! main thread of a process the C library answers this only after it has read the list of
-//! all memory mappings, which takes as long as everything else that a worker does with this
+//! The message does not use the codec. The codec asks how much stack is left. On the
+//! main thread of a process, the C library has to read the list of all memory mappings
+//! to answer this. That takes as long as everything else that a worker does with this
 //! message.
 //!
 //! ```text
@@ -11,13 +11,14 @@
 //! | u8: RINGS, OFFERS, OFFERS_LATER, ELSEWHERE |
 //! ```
 //!
-//! The *rings* are memory that the parent shares with one worker. The *offers* are tasks in
-//! memory that it shares with all workers (`transport/mod.rs`). A *key* is a random number
-//! that enters all checks by which the processes detect that a task has written to such a
-//! memory by mistake. The descriptors of the memories' files come with the message: first
-//! the one file of the rings, if there are rings, then the two files of the offers.
+//! The *rings* are memory that the parent shares with one worker. The *offers* are tasks
+//! in memory that it shares with all workers (`transport/mod.rs`). A *key* is a random
+//! number from which the processes compute their checks of such a memory. The checks
+//! detect that a task has written to the memory by mistake. The descriptors of the
+//! memories' files come with the message: first the one file of the rings, if there are
+//! rings, then the two files of the offers, if there are offers.
 //!
-//! If a command such as `ssh` has started the worker, the rest follows:
+//! If a command such as `ssh` has started the worker, these fields follow:
 //!
 //! ```text
 //! | silence in milliseconds u64 | folder | number of variables u64 |
@@ -59,7 +60,8 @@ pub(crate) struct Hello {
     pub(crate) elsewhere: Option<Elsewhere>,
 }
 
-/// The settings of a worker that inherits nothing from its parent.
+/// The settings of a worker that inherits nothing from its parent, because a command
+/// such as `ssh` has started the worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Elsewhere {
     /// The time after which the worker ends if nothing has arrived from its parent.

@@ -1,15 +1,15 @@
 //! [`Items`]: the parts of the payload of a chunk's task, one for each item of the chunk.
 //!
-//! A chunk is a group of items of a map, and is one task. The payload of its call
-//! consists of the encoded items. The payload of the answer consists of the answers for
-//! the items in the same order, and of the chunk's run time. Each part begins with a word
-//! of 64 bits: the lowest byte is the part's [`Kind`], and the other bytes are the number
-//! of bytes that follow. A frame's header has three times as many bytes, and writing it
-//! would take longer than writing a short item.
+//! A chunk is a group of items of a map, and is one task. The payload of the chunk's
+//! call consists of the encoded items. The payload of the answer consists of the answers
+//! for the items in the same order, and of the chunk's run time. Each part begins with a
+//! word of 64 bits: the lowest byte is the part's [`Kind`], and the other bytes are the
+//! number of bytes that follow. The header of a frame is three times as long as this
+//! word, and writing such a header would take longer than writing a short item.
 
 use super::frame::{Kind, ProtocolError};
 
-/// The number of bytes in front of a part.
+/// The size in bytes of the word with which a part begins.
 pub(super) const HEAD: usize = 8;
 
 /// A part that is being written at the end of a buffer.
@@ -19,15 +19,15 @@ pub(super) struct ItemWriter {
 }
 
 impl ItemWriter {
-    /// Begins a part. The bytes that the caller appends before it calls
-    /// [`close`](Self::close) belong to the part.
+    /// Begins a part, and reserves its first word. The bytes that the caller appends
+    /// before it calls [`close`](Self::close) belong to the part.
     pub(super) fn begin(out: &mut Vec<u8>) -> Self {
         let at = out.len();
         out.extend_from_slice(&[0; HEAD]);
         Self { at }
     }
 
-    /// Writes the kind and the length of the part in front of it.
+    /// Writes the kind and the length of the part into the part's first word.
     pub(super) fn close(self, out: &mut [u8], kind: Kind) {
         let length = (out.len() - self.at - HEAD) as u64;
         let head = length << 8 | kind as u64;

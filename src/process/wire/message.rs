@@ -26,18 +26,20 @@
 //! this memory. The worker that takes it asks for the call by `Fetch`, and the parent sends
 //! the call as a `Task` to this worker alone.
 //!
-//! Between `Hold` and `Release` a worker takes no offers. The parent sends `Hold` before it
-//! kills a worker because of the worker's current task, for instance at a time limit. The
-//! worker may end that task meanwhile. Without `Hold` it could then take the next task, and
-//! the kill would end this task. By `Declined` a worker gives an offer back: the parent has
-//! revoked the offer, or has sent a message, perhaps `Hold`, while the worker took it.
+//! Between `Hold` and `Release` a worker takes no offers. The parent sends `Hold` before
+//! it kills a worker because of the worker's current task, for instance at a time limit.
+//! The current task may end before the kill. Without `Hold` the worker could then take
+//! another task, and the kill would end that other task. By `Declined` a worker gives an
+//! offer back. It does so if the parent has revoked the offer, or has sent a message,
+//! perhaps `Hold`, while the worker took the offer.
 //!
-//! Only a worker that MPI or a command such as `ssh` has started gets `Ping` and `Recall`.
-//! `Ping` and `Pong` show that the connection works. Such a worker may have several tasks,
-//! and runs the first of them. By `Recall` the parent takes back a task that has not begun.
-//! If the task has begun, the worker does not answer `Recall`, because it has already sent
-//! the task's `Started`, or is about to send it. The `Ready` of such a worker brings the
-//! worker's pid and the name of its host.
+//! Only a worker that MPI or a command such as `ssh` has started gets `Ping` and
+//! `Recall`. `Ping` and `Pong` show that the connection works. Such a worker may have
+//! several tasks at once. It runs the first task, and the others wait. By `Recall` the
+//! parent takes back a task that has not begun. If the task has begun, the worker does
+//! not answer `Recall`, because it has already sent the task's `Started`, or is about to
+//! send it. The `Ready` of such a worker contains the worker's pid and the name of its
+//! host.
 //!
 //! A chunk is a group of items of a map, and is one task. Its arguments are the items
 //! (`items.rs`). Its value consists of an answer for each item, and of the run time of the
@@ -52,8 +54,8 @@ use super::frame::{Frame, FrameWriter, Kind, ProtocolError, bare};
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
-/// The advice in the errors for bytes of a worker that make no sense. A task of the worker
-/// has probably written them to the worker's descriptor.
+/// The advice in an error about malformed bytes from a worker. A task of the worker has
+/// probably written these bytes to the worker's descriptor.
 pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has opened itself";
 
 /// Returns the frame of the message `Exit`, which makes a worker exit.
@@ -135,7 +137,8 @@ pub(crate) struct ReadyOn {
 /// The largest number of bytes of a host's name in `Ready`.
 pub(crate) const LONGEST_HOST: usize = 256;
 
-/// Returns the frame of the message `Ready` of a worker that a command has started.
+/// Returns the frame of the message `Ready` of a worker that MPI or a command such as
+/// `ssh` has started.
 pub(crate) fn ready_on(host: &str, maker: u32) -> Vec<u8> {
     let mut out = Vec::new();
     let pids = u64::from(std::process::id()) | u64::from(maker) << 32;
@@ -149,8 +152,8 @@ pub(crate) fn ready_on(host: &str, maker: u32) -> Vec<u8> {
 /// A message from a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// The worker can begin. The pid is 0, and the host empty, if the parent process has
-    /// started the worker.
+    /// The worker can begin. The pid is 0, and the host empty, if the parent process
+    /// itself has started the worker.
     Ready(ReadyOn),
     Refused(String),
     Initialized,
@@ -158,7 +161,8 @@ pub(crate) enum Reply {
     Started(u64),
     /// The worker asks for the call of a long task that it has taken.
     Fetch(u64),
-    /// The worker does not begin the task of the offer with this number.
+    /// The worker gives back the offer with this number, and does not begin the offer's
+    /// task.
     Declined(u64),
     /// The answer to the `Ping` with this number.
     Pong(u64),
@@ -228,8 +232,8 @@ mod tests {
         }
     }
 
-    /// The test reads each kind of frame with an empty payload, with a payload that is cut
-    /// short, and with invalid bytes.
+    /// Reading a frame of any kind must not panic if the payload is empty, is cut short,
+    /// or has invalid bytes.
     #[test]
     fn no_payload_panics() {
         let note = WirePanic {

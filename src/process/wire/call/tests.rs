@@ -282,7 +282,8 @@ fn moves<N: bytemuck::Pod + Serialize + DeserializeOwned + fmt::Debug + PartialE
         moved.is_some_and(|moved| moved == address),
         frame.numbers.is_some()
     );
-    // The encoding is the same as that of a copy, except for the header.
+    // A frame that has moved the vector has the same bytes behind the header as a frame
+    // that has copied the vector.
     let copied = task_frame(call, &(0..count).map(number).collect::<Vec<N>>()).unwrap();
     assert_eq!(request[24..], copied[24..]);
     let Reply::Answer(0, Answer::Returned(value)) = reply(&request) else {
@@ -315,7 +316,8 @@ fn a_long_vector_that_a_custom_type_reads_is_decoded_from_a_copy() {
     let Encoded { bytes, numbers } = out;
     let wrapped: Wrapped = codec::decode_moved(&bytes, numbers).unwrap();
     assert_eq!(wrapped, Wrapped(vec![7; 20_000]));
-    // The part in front of the numbers is cut off, or the numbers have another type.
+    // The decoder returns an error if bytes in front of the numbers are missing, or if
+    // the numbers have another type.
     let numbers = || Some(Box::new(Numbers::from_vec(vec![7_u32; 20_000])));
     for cut in 0..bytes.len() {
         assert!(codec::decode_moved::<Vec<u32>>(&bytes[..cut], numbers()).is_err());

@@ -51,8 +51,8 @@ macro_rules! numbers {
         /// Returns the block of `value` if `value` is a vector of numbers.
         #[inline]
         pub(super) fn block_of<T: ?Sized>(value: &T) -> Option<Block<'_>> {
-            // For most types both arguments are constants, so the compiler evaluates this
-            // condition and removes the code below it.
+            // For most types both arguments are constants. The compiler then evaluates the
+            // condition, and removes the code below it if the type cannot be a vector.
             if is_no_vector(size_of_val(value), needs_drop::<T>()) {
                 return None;
             }
@@ -87,13 +87,14 @@ macro_rules! numbers {
             None
         }
 
-        /// Moves a vector of numbers, and returns it with its tag and the number of its
-        /// elements. Returns the value itself if it is not a vector of numbers.
+        /// Moves a vector of numbers into [`Numbers`]. Returns the tag of the numbers, the
+        /// count of the numbers, and the numbers themselves. Returns the value itself if
+        /// it is not a vector of numbers.
         pub(super) fn into_numbers<T>(value: T) -> Result<(u8, usize, Numbers), T> {
             $(if typeid::of::<T>() == typeid::of::<Vec<$number>>() {
                 let mut vector = moved::<T, Vec<$number>>(value);
-                // Unused capacity would be kept until the task begins, or the value is
-                // dropped.
+                // The vector's unused capacity would take memory until the task begins, or
+                // until the value is dropped.
                 if vector.capacity() / 2 > vector.len() {
                     vector.shrink_to_fit();
                 }

@@ -4,14 +4,14 @@
 use super::refusal::Refusal;
 use crate::sys::stack;
 
-/// A number of bytes that is larger than the stack that is used to write one level of a
-/// value, including the value's `Serialize`.
+/// The number of bytes of stack that are free before one level of a value is written. To
+/// write one level, including the value's `Serialize`, takes less stack than this.
 pub(super) const LEAST: usize = 128 << 10;
 
-/// A number of bytes that is larger than the stack that is used to read one level of a
-/// value. The reader knows the size of a part only when the part's `Deserialize` runs. In a
-/// debug build, copies of the part are already on the stack at that time, for example ten
-/// copies of a part of 64 KiB.
+/// The number of bytes of stack that are free before one level of a small value is read.
+/// To read one level takes less stack than this. The reader knows the size of a part only
+/// when the part's `Deserialize` runs. In a debug build, copies of the part are already on
+/// the stack at that time, for example ten copies of a part of 64 KiB.
 const LEAST_TO_READ: usize = 1 << 20;
 
 /// The number of copies of a value for which the stack has room while the value is read.

@@ -13,12 +13,12 @@
 //! | a newtype struct or a unit struct | its value or a unit, and the other way round |
 //! | a struct or variant | one of the same kind, with the same names in the same order |
 //!
-//! The names are those of the variant and of the fields. If the reading type has aliases
-//! for a name, the written name may be one of them. If a vector of `u8` is read as text
-//! or bytes, the visitor gets bytes. Every other difference is an error. The reader also
-//! returns an error if a visitor does not read all parts. A visitor that asks for more
-//! parts than were written gets the end of the list, or in an ambiguous struct
-//! ([`Reader::is_ambiguous`]) an error.
+//! In the last row, the names are those of the variant and of the fields. If the reading
+//! type has aliases for a name, the written name may be one of these aliases. If a vector
+//! of `u8` is read as text or bytes, the visitor gets bytes. Every other difference is an
+//! error. The reader also returns an error if a visitor does not read all parts. A visitor
+//! that asks for more parts than were written gets the end of the list. In an ambiguous
+//! struct ([`Reader::is_ambiguous`]) it gets an error instead.
 
 use std::ptr;
 
@@ -57,7 +57,8 @@ pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> 
     }
 }
 
-/// Methods that read plain numbers. An integer may have been written with another width.
+/// Methods that read plain numbers. An integer may have been written with another integer
+/// type.
 macro_rules! numbers {
     ($($method:ident $visit:ident $type:ty, $tag:ident;)*) => {
         $(
@@ -124,7 +125,8 @@ macro_rules! texts {
     )*};
 }
 
-/// Methods that return an error, because they need a self-describing format.
+/// Methods that return an error, because they need a format that says which type comes
+/// next.
 macro_rules! unserved {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Refusal> {
@@ -300,8 +302,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         }
         let shape = self.shape()?;
         let known = self.shapes[shape].variants;
-        // The check is skipped for a `Deserialize` that was written by hand and lists no
-        // variants.
+        // A `Deserialize` that was written by hand may list no variants. Then there is
+        // nothing to check.
         if !variants.is_empty() && !known.is_some_and(|known| ptr::eq(known, variants)) {
             self.find_variant(shape, name, variants)?;
         }

@@ -35,9 +35,9 @@ pub(super) struct Reader<'de> {
     /// unknown.
     pub(super) has_failed: bool,
     /// `true` once the reader has met a struct whose reading type lists more field names
-    /// than were written. This list also contains the aliases of the fields, and does not
-    /// say which names belong to one field. If two written names belong to one field, a
-    /// read by position puts values into wrong fields.
+    /// than were written. The list of the reading type also contains the aliases of the
+    /// fields, and does not say which names belong to one field. If two written names
+    /// belong to one field, a read by position puts values into wrong fields.
     pub(super) is_ambiguous: bool,
     /// `true` if the reader reads the fields of such an ambiguous struct by their names,
     /// and not by position.
@@ -110,7 +110,7 @@ impl<'de> Reader<'de> {
             self.has_failed = true;
         } else if self.rest.len() == before {
             // The writer writes at least one byte for each value. Without this check, a
-            // list could claim any length, because reading its elements takes no bytes.
+            // list whose elements read no bytes could claim any length.
             return Err(self.fail("its `Deserialize` reads nothing of a part that was written"));
         }
         read
@@ -163,7 +163,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Reads the number of a shape, and checks that this shape exists.
+    /// Reads the index of a shape, and checks that a shape with this index exists.
     #[inline]
     pub(super) fn shape(&mut self) -> Result<usize, Refusal> {
         let shape = usize::from(u16::from_ne_bytes(self.array()?));
@@ -186,8 +186,8 @@ impl<'de> Reader<'de> {
         std::str::from_utf8(bytes).map_err(|_| self.fail("text that is not UTF-8"))
     }
 
-    /// Reads the bytes of the numbers behind a [`tag::PACKED`]. Returns `None` if the tag
-    /// of the numbers is not `wanted`.
+    /// Reads the bytes of the numbers behind a [`tag::PACKED`]. Reads nothing, and returns
+    /// `None`, if the tag of the numbers is not `wanted`.
     #[inline]
     pub(super) fn packed_bytes(
         &mut self,
@@ -204,8 +204,9 @@ impl<'de> Reader<'de> {
         self.take(count.saturating_mul(width)).map(Some)
     }
 
-    /// Reads a sequence of elements with any of the tags for sequences. `count` is the
-    /// number of elements, if the reading type requires a certain number.
+    /// Reads the elements of a sequence that begins with `tag`, which may be any of the
+    /// tags for sequences. `count` is the number of elements, if the reading type requires
+    /// a certain number.
     #[inline]
     pub(super) fn elements<V: Visitor<'de>>(
         &mut self,

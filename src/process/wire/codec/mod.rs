@@ -5,7 +5,8 @@
 //! Each part of the encoding begins with a tag, which names the serde call that wrote the
 //! part. The format identifies fields and variants by name. A `Deserialize` that asks for
 //! another type gets an error, except in the cases that `deserializer.rs` lists. In a
-//! format without tags, such a `Deserialize` would get a wrong value.
+//! format without tags, a `Deserialize` that asks for another type would get a wrong
+//! value.
 //!
 //! | file | holds |
 //! |---|---|
@@ -41,7 +42,8 @@ use self::refusal::Refusal;
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
-/// The size, in bytes, above which the decoder checks that there is memory for a value.
+/// The size of an encoding, in bytes, above which the decoder checks that there is memory
+/// for the value.
 const LARGE: usize = 1 << 20;
 
 /// The reason why a value could not be encoded or decoded.
@@ -90,11 +92,11 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
 
 /// The size of a vector, in bytes, from which on [`keep`] moves the vector. A call with a
 /// moved vector needs additional messages (`LongTask` and `Fetch` in `message.rs`), and
-/// copying a shorter vector takes less time than these.
+/// copying a shorter vector takes less time than these messages.
 const LONG: usize = 64 << 10;
 
-/// Moves a long vector of primitive numbers into the encoding, without a copy. Returns any
-/// other value, which the caller encodes by [`encode`].
+/// Moves a long vector of primitive numbers into the encoding, without a copy, and returns
+/// `None`. Returns any other value, which the caller then encodes by [`encode`].
 pub(crate) fn keep<T>(value: T, out: &mut Encoded) -> Option<T> {
     if block_of(&value).is_none_or(|block| block.bytes.len() < LONG) {
         return Some(value);
@@ -115,8 +117,9 @@ fn put_head(tag: u8, count: usize, out: &mut Vec<u8>) {
     put_length(out, count);
 }
 
-/// Returns the vector that [`keep`] has moved, without a copy. Returns the numbers if
-/// `head` does not say that they are a `T`. [`decode`] may be able to read such bytes.
+/// Returns the vector that [`keep`] has moved, without a copy. Returns the numbers as an
+/// error if `head` does not say that they are the numbers of a `T`. [`decode`] may still
+/// be able to read the same bytes as a `T`.
 fn kept<T>(head: &[u8], numbers: Numbers) -> Result<T, Numbers> {
     let tag = head.get(2).copied().unwrap_or_default();
     let mut expected = Vec::with_capacity(head.len());
@@ -131,7 +134,7 @@ fn kept<T>(head: &[u8], numbers: Numbers) -> Result<T, Numbers> {
     }
 }
 
-/// Like [`decode`], for an encoding that may end with the memory of a vector.
+/// Like [`decode`], for an encoding that may end with a vector that [`keep`] has moved.
 ///
 /// # Errors
 ///

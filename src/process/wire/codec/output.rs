@@ -1,9 +1,10 @@
 //! [`Writer`]: writes the tagged bytes of a value, and then the shapes that the value uses.
 //!
-//! The bytes of a struct or variant begin with the number of its *shape*. A shape holds the
-//! name of a struct or variant and the names of its fields. The writer writes each shape
-//! once, after the value. The reader compares the names in the shapes with the names that
-//! the reading type has, so that each field is read as the field that was written.
+//! In the bytes of a struct or variant, the index of its *shape* follows the tag. A shape
+//! holds the name of a struct or variant and the names of its fields. The writer writes
+//! each shape once, after the value. The reader compares the names in the shapes with the
+//! names that the reading type has, so that each field is read as the field that was
+//! written.
 
 use std::mem::needs_drop;
 use std::ptr;
@@ -118,7 +119,8 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Writes the tag and the shape of a variant that has no named fields.
+    /// Writes the tag of a variant that has no named fields, and the index of the
+    /// variant's shape.
     #[inline]
     pub(super) fn variant(&mut self, tag: u8, name: &'static str) -> Result<(), Refusal> {
         let is_known = |shape: &Shape| ptr::eq(shape.name, name) && shape.fields.is_empty();
@@ -128,7 +130,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Returns the number of a shape. Adds the shape if no equal shape was added before.
+    /// Returns the index of the shape with this name and these fields. Adds the shape if
+    /// no equal shape was added before.
     #[cold]
     pub(super) fn add(
         &mut self,

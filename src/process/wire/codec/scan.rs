@@ -30,8 +30,8 @@ pub(super) fn take_text<'de>(rest: &mut &'de [u8]) -> Result<&'de str, Refusal> 
     text.map_err(|_| Refusal::new("text that is not UTF-8"))
 }
 
-/// Returns the names of a shape's fields. The reader has checked the bytes of these names
-/// before.
+/// Returns the names of a shape's fields. The reader has already checked the bytes of
+/// these names.
 pub(super) fn names(mut fields: &[u8]) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || take_text(&mut fields).ok())
 }

@@ -8,7 +8,8 @@ use serde::ser::{self, Serialize};
 use super::output::{Shape, Writer, number, put_length};
 use super::refusal::{Refusal, USE_JSON};
 
-/// The largest number of fields for whose names memory is allocated before they come.
+/// The largest number of field names for which memory is allocated before the first field
+/// is written.
 const MOST_EXPECTED: usize = 32;
 
 impl<'a> Writer<'a> {
@@ -128,10 +129,10 @@ impl ser::SerializeMap for Parts<'_, '_> {
 pub(super) struct Fields<'e, 'a> {
     writer: &'e mut Writer<'a>,
     name: &'static str,
-    /// The position of the shape's number in the output.
+    /// The position in the output of the index of this struct's or variant's shape.
     at: usize,
-    /// The index of a shape that is already in the writer's list and begins with the fields
-    /// that were written so far, or `usize::MAX`.
+    /// The index of a shape that is already in the writer's list and begins with the
+    /// fields that were written so far, or `usize::MAX` if there is no such shape.
     likely: usize,
     count: usize,
     /// The names of the fields that were written so far, if `likely` is `usize::MAX`.
@@ -155,8 +156,8 @@ impl Fields<'_, '_> {
         self.writer.value(value)
     }
 
-    /// Gives up the shape `likely`, and copies the names of the fields written so far from
-    /// that shape into `own_names`.
+    /// Stops the comparison with the shape `likely`, and copies the names of the fields
+    /// written so far from that shape into `own_names`.
     #[cold]
     fn leave_likely(&mut self) {
         if let Some(likely) = self.writer.shapes.get(self.likely) {

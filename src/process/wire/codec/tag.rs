@@ -18,9 +18,9 @@
 //! STRUCT_VARIANT      | shape u16 | fields
 //! ```
 //!
-//! A newtype struct is encoded as its value. A length or a count is encoded with seven bits
-//! in each byte, and the eighth bit says if another byte follows. A `shape` is an index
-//! into the list of names behind the whole value (`output.rs`).
+//! A newtype struct is encoded as its value. A length or a count is encoded with seven
+//! bits in each byte, and the eighth bit says if another byte follows. A `shape` is an
+//! index into the list of shapes behind the whole value (`output.rs`).
 
 macro_rules! tags {
     ($($name:ident $text:literal)*) => {

@@ -25,7 +25,7 @@ fn assert_arrives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T)
     assert_eq!(carried::<T, T>(&value), Ok(value));
 }
 
-/// An order in the format of a web service, which does not write absent values.
+/// An order in the format of a web service. The service does not write absent values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -176,8 +176,8 @@ fn whatever_is_skipped_a_struct_arrives_equal_or_is_an_error() {
     each_attribute! { second }
 }
 
-/// The fields of the enum's variant have the same attributes as the struct's fields in the
-/// test before this one.
+/// The test gives each of two fields of an enum's variant each serde attribute that makes
+/// the writer and the reader of a variant differ.
 #[test]
 fn whatever_is_skipped_a_variant_arrives_equal_or_is_an_error() {
     each_attribute! { second_of_a_variant }
@@ -313,7 +313,8 @@ fn the_types_of_std_arrive() {
     assert!(carried::<_, f64>(&f64::NAN).unwrap().is_nan());
 }
 
-/// The test writes a value of one type and reads it as a value of another type.
+/// The test writes a value of one type and reads it as a value of another type. Only some
+/// pairs of types are allowed.
 #[test]
 fn what_is_the_same_by_another_name_is_read() {
     assert_eq!(carried(&7_u8), Ok(7_u64));
@@ -339,8 +340,8 @@ fn what_is_the_same_by_another_name_is_read() {
     assert!(carried::<_, Duration>(&BTreeMap::from([("secs", 1), ("nanos", 2)])).is_err());
 }
 
-/// A `Deserialize` that was written by hand ignores an error, so the meaning of the next
-/// bytes is unknown.
+/// A `Deserialize` that was written by hand ignores an error. The decoder must then return
+/// an error, because the meaning of the next bytes is unknown.
 #[test]
 fn an_error_that_is_passed_over_is_an_error() {
     #[derive(Debug, PartialEq)]
@@ -386,7 +387,8 @@ fn a_count_that_is_wrong_is_an_error() {
     }
 }
 
-/// serde reads an unknown variant name as the variant with the attribute `other`.
+/// serde would read an unknown variant name as the variant with the attribute `other`. The
+/// decoder must return an error instead.
 #[test]
 fn a_variant_that_only_the_writer_knows_is_not_another_one() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -442,7 +444,8 @@ fn variants_of_one_name_are_not_taken_for_each_other() {
 }
 
 /// The first struct in the list writes all its announced fields, and the second struct
-/// writes fewer fields than it announces.
+/// writes fewer fields than it announces. The decoder must return an error for the second
+/// struct.
 #[test]
 fn a_struct_that_has_fewer_fields_the_second_time_is_not_read_as_the_first() {
     struct Shrinking(usize);
@@ -491,7 +494,8 @@ fn a_value_that_reads_nothing_does_not_change_the_next() {
 
 #[test]
 fn a_count_whose_bytes_overflow_is_an_error() {
-    // The encoded count is 2^61, and each element of the list has eight bytes.
+    // The encoded count is 2^61, and each element has eight bytes, so all elements would
+    // take 2^64 bytes.
     let count = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
     let bytes = [&[0, tag::PACKED, tag::U64][..], &count].concat();
     let read = decode::<Vec<u64>>(&bytes);

@@ -76,8 +76,8 @@ fn bytes_of<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecFault> {
     encoded.map(|()| bytes.to_vec())
 }
 
-/// Returns values of type `All`. Each of the first [`NUMBERED`] values holds the number `n`
-/// in another of its `Picky` fields.
+/// Returns values of type `All`. The first [`NUMBERED`] values contain `Picky(n)`, each in
+/// a different place.
 fn all_with(n: u8) -> [All; 9] {
     let with = |change: fn(&mut All, Picky)| {
         let mut all = All {
@@ -125,7 +125,8 @@ fn the_reason_is_what_the_values_own_code_says_wherever_it_is() {
     }
 }
 
-/// serde makes the error's text from the description of the expected values.
+/// If serde finds a value invalid, the error contains serde's description of the expected
+/// values.
 #[test]
 fn the_reason_of_serde_is_told_too() {
     let zero = bytes_of(&0_u8).unwrap();
@@ -169,7 +170,8 @@ fn types_that_hold_themselves_come_back() {
     assert_eq!(bytes_of(&tree(1)).unwrap_err().reason, "one is not written");
 }
 
-/// The text of an error may contain the text of another error.
+/// A `Serialize` may add words to the error of a part of its value. The reason then
+/// contains all these words.
 #[test]
 fn words_around_words_stay() {
     struct Outer;
@@ -547,8 +549,8 @@ fn no_combination_of_skipped_fields_makes_another_value() {
     }
 }
 
-/// A writer numbers all variants of an enum, but a reader numbers only the variants that it
-/// does not skip.
+/// serde's writer numbers all variants of an enum, but serde's reader numbers only the
+/// variants that it does not skip. So the codec must identify a variant by its name.
 #[test]
 fn a_variant_behind_a_skipped_one_arrives() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -571,7 +573,8 @@ fn a_variant_behind_a_skipped_one_arrives() {
     assert!(fourth.reason.contains("unknown variant `Fourth`"));
 }
 
-/// The writing type and the reading type differ in their serde calls.
+/// The decoder returns an error if the writing type and the reading type differ in their
+/// serde calls.
 #[test]
 fn what_is_written_in_another_shape_is_an_error() {
     fn differ<W: Serialize, R: DeserializeOwned + fmt::Debug>(written: W) {
@@ -605,7 +608,8 @@ fn what_is_written_in_another_shape_is_an_error() {
     differ::<_, Result<(), ()>>(Some(()));
 }
 
-/// A `Serialize` that was written by hand announces a wrong number of elements.
+/// The encoder returns an error if a `Serialize` that was written by hand announces a
+/// wrong number of elements.
 #[test]
 fn a_list_that_lies_about_its_length_is_an_error() {
     struct Lies;
@@ -622,6 +626,7 @@ fn a_list_that_lies_about_its_length_is_an_error() {
 }
 
 /// A `Serialize` that was written by hand announces more fields than memory has room for.
+/// The encoder must not allocate memory for all of them.
 #[test]
 fn a_struct_that_lies_about_the_number_of_its_fields_needs_no_memory_for_them() {
     struct Lies(usize);
@@ -643,7 +648,7 @@ fn a_struct_that_lies_about_the_number_of_its_fields_needs_no_memory_for_them() 
 }
 
 /// A visitor that was written by hand takes the first element of a list and ignores the
-/// other elements.
+/// other elements. The decoder must return an error.
 #[test]
 fn elements_that_are_not_read_are_an_error() {
     #[derive(Debug)]
@@ -674,7 +679,8 @@ fn elements_that_are_not_read_are_an_error() {
     }
 }
 
-/// The test decodes blocks with wrong lengths and wrong tags.
+/// The decoder must not allocate the memory that a block with a wrong length or a wrong
+/// tag claims.
 #[test]
 fn no_block_makes_it_allocate_what_it_claims() {
     for width in 0..=255 {
@@ -695,9 +701,9 @@ fn no_block_makes_it_allocate_what_it_claims() {
     }
 }
 
-/// A bool is only a tag, and the elements of a packed list have no tags. So a few bytes
-/// could claim a list of any length, which the decoder once read until there was no memory
-/// left.
+/// A bool is only a tag, and the elements of a packed list have no tags. So a packed list
+/// of bools would need no bytes for its elements, and could claim any length. The decoder
+/// must not read such a list to its end.
 #[test]
 fn a_list_whose_elements_take_no_bytes_is_not_read_to_its_end() {
     thread_local! {
@@ -729,7 +735,8 @@ mod halves;
 #[cfg(feature = "json")]
 mod json;
 
-/// One of the aliases of a field may be the name of another field.
+/// One of the aliases of a field may be the name of another field. The decoder must return
+/// an error, so that it does not read the wrong field.
 #[test]
 fn a_field_that_is_written_for_old_readers_is_not_taken_for_an_alias() {
     #[derive(Serialize, Deserialize)]
