@@ -2,20 +2,20 @@
 //! panic.
 //!
 //! [`catch`] runs a task's function. [`contain`] and [`contain_drop`] run a callback or a
-//! user's `Drop`. These two functions catch a panic, so that the panic does not end the
+//! user's `Drop`. All three functions catch panics, so that a panic does not end the
 //! worker. Only the panic hook knows the location of a panic. [`watch_panics`] therefore
 //! installs a hook, which records the location and then calls the program's own hook.
 //!
 //! # Finding the note of a panic
 //!
 //! The panic hook also runs for the panics that a task catches itself, and [`catch`] never
-//! gets these panics. Each `catch` therefore keeps a note of each panic inside it. When it
-//! has caught a payload, it looks for the note that matches this payload. A note matches a
-//! payload if both have the same type and the same text at the same address. Each formatted
-//! text has a different address, but two panics with the same string literal may have the
-//! same address. If several notes match, `catch` takes the note of the panic that was
-//! raised with the fewest frames on the stack. The panics that a task has caught itself
-//! were raised deeper in the stack.
+//! gets these panics. Each `catch` therefore keeps a [`Note`] of each panic inside it,
+//! which the hook writes. A `catch` that has caught a payload looks for the note that
+//! matches this payload. A note matches a payload if both have the same type and the same
+//! text at the same address. Each formatted text has a different address, but two panics
+//! with the same string literal may have the same address. If several notes match, `catch`
+//! takes the note of the panic that was raised with the fewest frames on the stack. The
+//! panics that a task has caught itself were raised deeper in the stack.
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -92,7 +92,7 @@ impl Panic {
     pub(crate) fn mark_read(&self) {
         // ORDERING: `Relaxed` is enough, because no other data is published with the flag.
         // The flag is loaded at the end of a scope, and the end of a task publishes the
-        // task's writes to the thread that waits there.
+        // task's writes to the thread that waits for the scope.
         self.0.is_read.store(true, Ordering::Relaxed);
     }
 
@@ -120,7 +120,7 @@ impl Panic {
         }))
     }
 
-    /// Returns the message, or `Box<dyn Any>` for a payload that is not text.
+    /// Returns the message, or the text `Box<dyn Any>` if the payload is not text.
     ///
     /// ```
     /// use concurrent_futures::Panic;
@@ -195,8 +195,9 @@ impl Panic {
 
     /// Resumes the panic in the calling thread.
     ///
-    /// The first call on any of the clones resumes the panic with the original payload.
-    /// Later calls resume the panic with the message. The panic hook does not run again.
+    /// The first call of `resume`, on any clone of this `Panic`, resumes the panic with the
+    /// original payload. Later calls resume the panic with the message as its payload. The
+    /// panic hook does not run again.
     ///
     /// # Panics
     ///
@@ -220,8 +221,8 @@ impl Panic {
     }
 }
 
-// A `Panic` is unwind safe, because its only mutable part is the payload, which a thread
-// moves out as a whole under a lock.
+// A `Panic` is unwind safe, because its only mutable parts are an atomic flag and the
+// payload, which a thread moves out as a whole under a lock.
 impl UnwindSafe for Panic {}
 impl RefUnwindSafe for Panic {}
 
@@ -276,8 +277,8 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
 
 /// Runs a task's function. If the function panics, the panic hook records the task's name.
 pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
-    /// Restores the name of the outer task when it is dropped, even if the inner task
-    /// panics.
+    /// A guard whose drop restores the name of the outer task (a task that waits on this
+    /// thread for the inner task), even if the inner task panics.
     struct Outer(Option<Arc<str>>);
     impl Drop for Outer {
         fn drop(&mut self) {
@@ -317,10 +318,11 @@ pub(crate) fn contain_drop<T>(value: T) {
 /// A value of the user whose `Drop` may panic: dropping the `Contained` catches the
 /// panic.
 ///
-/// If a struct owns two values of the user, and the `Drop` of the first panics, the second
-/// is dropped while the thread unwinds, and a second panic would abort the program. So a
-/// struct of this crate wraps such a value in a `Contained` if it owns a second one, or may
-/// be dropped while the panic of a task unwinds.
+/// If a struct owns two values of the user, and the `Drop` of the first value panics, the
+/// second value is dropped while the thread unwinds. A panic of the second `Drop` would
+/// then abort the program. So a struct of this crate wraps its values of the user in
+/// `Contained` if it owns two of them, or if it may be dropped while the panic of a task
+/// unwinds.
 pub(crate) struct Contained<T>(Option<T>);
 
 impl<T> Contained<T> {
@@ -412,7 +414,8 @@ const MOST_NOTES: usize = 32;
 thread_local! {
     /// The name of the task that this thread runs, if the task has a name.
     static TASK: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
-    /// The notes of the panics inside each [`catch`], in the order of the panics.
+    /// The notes of the panics inside each [`catch`] that this thread is in, in the order
+    /// of the panics.
     static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };
     /// The number of notes in [`NOTES`].
     static COUNT: Cell<usize> = const { Cell::new(0) };
@@ -428,8 +431,8 @@ thread_local! {
 /// program's hook.
 pub(crate) fn watch_panics() {
     static CHAINED: Once = Once::new();
-    // A panicking thread must not change the hook. In this case the next new executor or
-    // promise installs the hook.
+    // A panicking thread must not change the hook. If this thread is panicking, the next
+    // new executor or promise installs the hook.
     if CHAINED.is_completed() || std::thread::panicking() {
         return;
     }

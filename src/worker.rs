@@ -180,7 +180,7 @@ thread_local! {
 /// ```
 pub fn current_worker() -> Option<Worker> {
     // `try_with` fails if the thread is ending and has dropped its thread locals. No task
-    // runs on such a thread.
+    // runs on such a thread, so it has no current worker.
     CURRENT
         .try_with(|current| current.borrow().clone())
         .unwrap_or(None)
@@ -206,8 +206,8 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let outer = self.outer.take();
-        // `try_with` fails only while the thread ends. No code asks for the current worker
-        // then.
+        // `try_with` fails only while the thread ends. Then `current_worker` returns
+        // `None`, and there is nothing to restore.
         let _ = CURRENT.try_with(|current| current.replace(outer));
     }
 }

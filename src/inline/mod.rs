@@ -36,8 +36,8 @@ use crate::worker::{self, PoolKind, Worker};
 /// ```
 pub struct InlineExecutor {
     state: Mutex<ExecutorState>,
-    /// The process that created the executor. In a forked child the executor's lock may be
-    /// held for ever.
+    /// The process that created the executor. In a forked child, the executor's lock may be
+    /// held for ever by a thread that only the parent has.
     origin: Origin,
 }
 
@@ -72,7 +72,8 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Spawn`] if there is no memory to detect forks.
+    /// Returns [`Error::Spawn`] if the system has no memory for the handler by which the
+    /// executor detects that its process forked.
     pub fn new() -> Result<Self, Error> {
         watch_panics();
         Ok(Self {
@@ -81,7 +82,7 @@ impl InlineExecutor {
         })
     }
 
-    /// Runs `f(args)` before it returns.
+    /// Runs `f(args)`, and then returns its future, which is done.
     ///
     /// A panic of `f` becomes the future's error, as on every executor.
     ///
@@ -144,8 +145,8 @@ impl InlineExecutor {
         };
         self.end(outcome.is_err());
         let completion = Completion::new(NO_POOL);
-        // No other thread has the task yet. So `settle` cannot refuse the outcome, and the
-        // notification is empty.
+        // No other thread has the task yet. So `settle` accepts the outcome, and the
+        // notification that it returns has no callbacks.
         let _ = completion.settle(outcome);
         Ok(TaskFuture::new(completion))
     }
@@ -165,7 +166,7 @@ impl InlineExecutor {
 
     fn end(&self, failed: bool) {
         if !self.origin.is_here() {
-            // The call forked, and this is the child.
+            // The call forked the process, and this is the child.
             return;
         }
         let mut state = self.state.lock();
@@ -177,7 +178,7 @@ impl InlineExecutor {
         }
     }
 
-    /// Runs `f()` before it returns: [`submit`](Self::submit) without arguments.
+    /// Runs `f()`, and then returns its future: [`submit`](Self::submit) without arguments.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;
@@ -198,7 +199,7 @@ impl InlineExecutor {
         self.submit(|()| f(), ())
     }
 
-    /// Runs `f` on each item before it returns; see
+    /// Runs `f` on each item, and then returns the results; see
     /// [`Executor::map`](crate::Executor::map).
     ///
     /// ```
@@ -223,8 +224,8 @@ impl InlineExecutor {
         map::eager(MapOptions::new(), self.max_workers(), items, submit)
     }
 
-    /// Like [`map`](Self::map), with options. The chunk size has no effect, because this
-    /// executor runs each item as one task.
+    /// Like [`map`](Self::map), with [`MapOptions`]. The chunk size has no effect, because
+    /// this executor runs each item as one task.
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, MapOptions};
@@ -259,7 +260,7 @@ impl InlineExecutor {
     }
 
     /// Returns a view of this executor. Each task that is submitted through the view has
-    /// these options; see [`With`].
+    /// the given options; see [`With`].
     ///
     /// ```
     /// use concurrent_futures::{InlineExecutor, TaskOptions};

@@ -8,7 +8,7 @@ use crate::map::{Map, MapOptions};
 use crate::panic::named;
 
 impl With<'_, InlineExecutor> {
-    /// [`InlineExecutor::submit`] with the options of the view.
+    /// Like [`InlineExecutor::submit`], but with the options of this view.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, InlineExecutor};
@@ -34,7 +34,7 @@ impl With<'_, InlineExecutor> {
         }
     }
 
-    /// [`InlineExecutor::try_submit`] with the options of the view.
+    /// Like [`InlineExecutor::try_submit`], but with the options of this view.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, InlineExecutor};
@@ -76,7 +76,7 @@ impl With<'_, InlineExecutor> {
         })
     }
 
-    /// [`InlineExecutor::spawn`] with the options of the view.
+    /// Like [`InlineExecutor::spawn`], but with the options of this view.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, InlineExecutor};
@@ -98,7 +98,8 @@ impl With<'_, InlineExecutor> {
         self.submit(|()| f(), ())
     }
 
-    /// [`InlineExecutor::map`] with the options of the view for each item.
+    /// Like [`InlineExecutor::map`], but the task of each item has the options of this
+    /// view.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, InlineExecutor};
@@ -123,8 +124,7 @@ impl With<'_, InlineExecutor> {
             .map(|item| named(name.clone(), || f(item)), items)
     }
 
-    /// [`InlineExecutor::map_with`] with the options of the view for each
-    /// item.
+    /// Like [`InlineExecutor::map_with`], but each task has the options of this view.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, TaskOptions, InlineExecutor};

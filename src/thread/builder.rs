@@ -12,7 +12,8 @@ use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::{Contained, watch_panics};
 use crate::sys::stack;
 
-/// The number of pools created so far, which is used in thread names.
+/// The number of pools that have got a default name prefix so far. The prefix of the
+/// next such pool contains this number.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Configures and builds a [`ThreadPoolExecutor`].
@@ -52,7 +53,8 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Spawn`] if there is no memory for the handler that detects forks.
+    /// Returns [`Error::Spawn`] if the system has no memory for the handler by which a pool
+    /// detects that its process forked.
     pub fn new() -> Result<Self, Error> {
         Self::builder().build()
     }
@@ -104,8 +106,8 @@ impl ThreadPoolExecutorBuilder {
 
     /// Sets the largest number of threads. The pool starts threads on demand.
     ///
-    /// The default is `min(32, available_parallelism + 4)`, as in Python, because tasks are
-    /// expected to wait now and then.
+    /// The default is `min(32, available_parallelism + 4)`, as in Python. The 4 extra
+    /// threads are for tasks that wait, for example for input.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -120,8 +122,8 @@ impl ThreadPoolExecutorBuilder {
 
     /// Sets the first part of the threads' names, which are `prefix_0`, `prefix_1`...
     ///
-    /// By default, and if `prefix` is empty, the prefix is `ThreadPoolExecutor-N`, where
-    /// each pool has another number `N`.
+    /// By default, and if `prefix` is empty, the prefix is `ThreadPoolExecutor-N`, with a
+    /// different number `N` for each pool.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -138,10 +140,10 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// Sets the number of bytes of stack that each task may use. A task that a worker
-    /// runs while another task on this worker waits for it may use as many bytes. The
-    /// default is the stack size of `std::thread`. The stack of a thread is twice as
-    /// large as this number; only the used pages take memory.
+    /// Sets the number of bytes of stack that each task may use. If a worker runs a task
+    /// inside the wait of another task, each of the two tasks may use this number of bytes.
+    /// The default is the stack size of `std::thread`. The stack of each thread is twice as
+    /// large as this number, but only its used pages take memory.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -156,7 +158,7 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// Has each worker call `f` with a clone of `args` before its first task.
+    /// Makes each worker call `f` with a clone of `args` before the worker's first task.
     ///
     /// If `f` panics or returns an `Err`, the pool is broken: pending tasks and each later
     /// `submit` fail with [`Error::Broken`].
@@ -192,7 +194,7 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// Has each worker call `f` when it ends, after its last task.
+    /// Makes each worker call `f` after the worker's last task, before the worker ends.
     ///
     /// A worker whose initializer failed does not call `f`. A panic of `f` is caught.
     ///
@@ -219,9 +221,9 @@ impl ThreadPoolExecutorBuilder {
     ///
     /// A task that an idle or new worker can take at once does not count as waiting. When
     /// the queue is full, `submit` waits for room, and `try_submit` returns
-    /// [`Error::QueueFull`]. The pool's own tasks and callbacks never wait for room, so the
-    /// tasks that they submit may exceed the capacity. Cancelling a task makes room at
-    /// once, but the queue may keep a small entry of the task for a while.
+    /// [`Error::QueueFull`]. A `submit` inside one of the pool's own tasks or callbacks
+    /// never waits for room, so the queue may exceed its capacity. Cancelling a task makes
+    /// room at once, but a small entry of the cancelled task may stay in the queue.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -236,7 +238,7 @@ impl ThreadPoolExecutorBuilder {
         self
     }
 
-    /// Has each task record the times when it was queued, started and finished; see
+    /// Makes each task record the times when it was queued, started and finished; see
     /// [`Timing`](crate::Timing). By default tasks record no times, because reading the
     /// clock costs more than running a small task.
     ///
@@ -267,9 +269,9 @@ impl ThreadPoolExecutorBuilder {
     /// # Errors
     ///
     /// Returns [`Error::InvalidArgument`] if `max_workers` or `queue_capacity` is 0, if
-    /// the prefix has a NUL byte, or if the stack is larger than a quarter of the address
-    /// space. Returns [`Error::Spawn`] if there is no memory for the handler that detects
-    /// forks.
+    /// `thread_name_prefix` contains a NUL byte, or if `stack_size` is larger than a
+    /// quarter of the address space. Returns [`Error::Spawn`] if the system has no memory
+    /// for the handler by which a pool detects that its process forked.
     pub fn build(self) -> Result<ThreadPoolExecutor, Error> {
         watch_panics();
         let max_workers = self.max_workers.unwrap_or_else(default_workers);

@@ -1,21 +1,23 @@
 //! [`Deque`]: a double-ended queue of tasks, with a fixed capacity and one owner.
 //!
-//! The owner pushes and pops at the bottom. Any thread may take from the top; a thread that
-//! does so is called a *thief*. The algorithm is that of Chase and Lev, with the fences of
-//! Lê, Pop, Cohen and Zappa Nardelli ("Correct and efficient work-stealing for weak memory
-//! models", 2013). The deque does not grow, so no memory has to be reclaimed while another
-//! thread may still read it. Tasks that do not fit go to the pool's queue.
+//! The owner (a worker, or the thread that holds the queue's lock) pushes and pops at the
+//! bottom. Any thread may take a task from the top, and is then called a *thief*. The
+//! algorithm is that of Chase and Lev, with the fences of Lê, Pop, Cohen and Zappa
+//! Nardelli ("Correct and efficient work-stealing for weak memory models", 2013). The
+//! deque never grows, so it never frees an array that another thread may still be reading.
+//! Tasks that do not fit into a worker's deque go to the pool's queue.
 //!
 //! # Why each task is taken once
 //!
-//! Each task has an index. Indexes only grow, and the task's place in the array is the
-//! index modulo the capacity. A thread takes the task at the top by advancing `top` with a
-//! compare-and-swap, so each index is taken once. The owner overwrites a place only after
-//! `top` has passed the index of the task there. The owner takes a task from the bottom
-//! without a compare-and-swap, unless the task is the last one. For this, the owner first
-//! lowers `bottom`, and then reads `top`. A thief first reads `top`, and then reads
-//! `bottom`. Owner and thief each have a fence between their two steps, so at least one of
-//! the two sees the other's change.
+//! Each task has an index, the value of `bottom` at its push. Indexes only grow, and the
+//! task's place in the array is the index modulo the capacity. A thread takes the task at
+//! the top by advancing `top` with a compare-and-swap, so each index is taken once. The
+//! owner overwrites a place only after `top` has passed the index of the task there. The
+//! owner takes a task from the bottom without a compare-and-swap, unless only one task is
+//! left. To take a task, the owner first lowers `bottom`, and then reads `top`. A thief
+//! first reads `top`, and then reads `bottom`. Owner and thief each execute a fence
+//! between these two steps. So the thief sees the lowered `bottom`, or the owner sees at
+//! least the `top` that the thief has read.
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
@@ -64,9 +66,9 @@ impl Deque {
     /// Returns the number of tasks, which other threads may change at any time.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        // ORDERING: `top` is read first. So the result may include a task that was taken
-        // meanwhile, but never misses a task that was pushed before. Acquire sees the
-        // pushes of the counted tasks.
+        // ORDERING: `top` is read first. So the result may include a task that is taken
+        // during this call, but misses no task that was pushed before the call. Acquire
+        // makes the counted tasks visible to this thread.
         let top = self.top.0.load(Ordering::Acquire);
         let len = self.bottom.load(Ordering::Acquire).wrapping_sub(top);
         if len > CAPACITY { 0 } else { len }
@@ -75,8 +77,9 @@ impl Deque {
     /// Returns the number of tasks that the owner can still push.
     #[inline]
     pub(super) fn room(&self) -> usize {
-        // ORDERING: only the owner writes `bottom`. Acquire on `top` lets the owner
-        // overwrite the places that `top` has passed.
+        // ORDERING: relaxed is enough for `bottom`, because only the owner, which calls
+        // this function, writes it. Acquire on `top` orders the thieves' reads of the
+        // places that `top` has passed before the owner's writes to these places.
         let top = self.top.0.load(Ordering::Acquire);
         CAPACITY - self.bottom.load(Ordering::Relaxed).wrapping_sub(top)
     }
@@ -99,13 +102,13 @@ impl Deque {
             let empty = || AtomicPtr::new(null_mut());
             std::iter::repeat_with(empty).take(CAPACITY).collect()
         });
-        // ORDERING: only the owner writes `bottom`.
+        // ORDERING: relaxed is enough: only the owner, this thread, writes `bottom`.
         let bottom = self.bottom.load(Ordering::Relaxed);
         let task = task.into_raw().as_ptr();
         // ORDERING: the fence below publishes the task.
         places[bottom % CAPACITY].store(task, Ordering::Relaxed);
-        // ORDERING: release lets a thread that sees the new `bottom`, or a later value
-        // stored by `pop`, see the task.
+        // ORDERING: release: a thread that reads the new `bottom`, or a later value that
+        // `pop` stored, also sees the task.
         fence(Ordering::Release);
         (self.bottom).store(bottom.wrapping_add(1), Ordering::Relaxed);
         Ok(())
@@ -118,10 +121,10 @@ impl Deque {
     /// The caller is the owner.
     #[inline]
     pub(super) unsafe fn pop(&self) -> Option<Task> {
-        // ORDERING: only the owner writes `bottom`.
+        // ORDERING: relaxed is enough: only the owner, this thread, writes `bottom`.
         let bottom = self.bottom.load(Ordering::Relaxed);
-        // ORDERING: relaxed is enough, because `top` only grows, and can be greater than
-        // `bottom` only inside a `pop` of the owner.
+        // ORDERING: relaxed is enough, because `top` only grows. An old value never makes
+        // the deque look empty while it has a task, and `top` is read again below.
         if bottom == self.top.0.load(Ordering::Relaxed) {
             return None;
         }
@@ -142,32 +145,35 @@ impl Deque {
         task.filter(|_| is_won).map(Self::take)
     }
 
-    /// Takes the given task, if it is the newest.
+    /// Takes the given task, if it is the newest task of the deque.
     ///
     /// # Safety
     ///
     /// The caller is the owner.
     #[inline]
     pub(super) unsafe fn pop_if(&self, task: &Task) -> Option<Task> {
-        // ORDERING: only the owner writes `bottom` and the places.
+        // ORDERING: relaxed is enough, because only the owner, this thread, writes `bottom`
+        // and the places.
         let bottom = self.bottom.load(Ordering::Relaxed);
         let is_empty = bottom == self.top.0.load(Ordering::Relaxed);
         let newest = (!is_empty).then(|| self.pointer_at(bottom.wrapping_sub(1)))??;
         if newest.addr().get() != task.address() {
             return None;
         }
-        // SAFETY: the caller is the owner. If the given task was stolen meanwhile, no older
-        // task is in the deque, so `pop` returns `None`.
+        // SAFETY: the caller is the owner. If a thief takes the given task meanwhile, the
+        // deque is empty, because thieves take the oldest task first. Then `pop` returns
+        // `None`.
         unsafe { self.pop() }
     }
 
     /// Takes the oldest task.
     pub(super) fn steal(&self) -> Stolen {
-        // ORDERING: acquire keeps the read of the place after this read of `top`.
+        // ORDERING: acquire keeps the read of the task's place after this read of `top`.
         let top = self.top.0.load(Ordering::Acquire);
         // ORDERING: pairs with the fence in `pop`.
         fence(Ordering::SeqCst);
-        // ORDERING: acquire sees the task that was pushed before this value of `bottom`.
+        // ORDERING: acquire makes the tasks visible that were pushed before this `bottom`
+        // was stored.
         let bottom = self.bottom.load(Ordering::Acquire);
         if distance(top, bottom) <= 0 {
             return Stolen::Empty;
@@ -179,12 +185,13 @@ impl Deque {
         task.map_or(Stolen::Empty, |task| Stolen::Task(Self::take(task)))
     }
 
-    /// Takes the oldest task, and returns it with the number of remaining tasks. Calls
-    /// `on_conflict` when another thread has taken that task first, and more tasks remain.
-    /// Needs no fence, because it is used only for a deque whose owner never calls `pop`.
+    /// Takes the oldest task, and returns it with the number of remaining tasks. If another
+    /// thread takes that task first, calls `on_conflict` if more tasks remain, and tries
+    /// again. Needs no fence, because it is used only for a deque whose owner never calls
+    /// `pop`.
     pub(super) fn take_oldest(&self, on_conflict: impl Fn()) -> Option<(Task, usize)> {
         loop {
-            // ORDERING: acquire on both for the same reasons as in `steal`.
+            // ORDERING: acquire on both loads, for the same reasons as in `steal`.
             let top = self.top.0.load(Ordering::Acquire);
             let bottom = self.bottom.load(Ordering::Acquire);
             let left = bottom.wrapping_sub(top);
@@ -208,7 +215,7 @@ impl Deque {
         let next = top.wrapping_add(1);
         // ORDERING: release keeps the read of the place before this exchange, because the
         // owner may overwrite the place after the exchange. Sequential consistency orders
-        // the exchange with the fences, as in the paper.
+        // the exchange with the fences, as in the paper named at the head of this file.
         let exchanged =
             (self.top.0).compare_exchange(top, next, Ordering::SeqCst, Ordering::Relaxed);
         exchanged.is_ok()
@@ -217,7 +224,8 @@ impl Deque {
     #[inline]
     fn pointer_at(&self, index: usize) -> Option<NonNull<()>> {
         let places = self.places.get()?;
-        // ORDERING: the caller has read `bottom` with acquire, or is the owner.
+        // ORDERING: relaxed is enough, because the caller has read `bottom` with acquire,
+        // or is the owner and has written the place itself.
         NonNull::new(places[index % CAPACITY].load(Ordering::Relaxed))
     }
 
@@ -235,7 +243,7 @@ impl Deque {
     }
 }
 
-/// Returns the difference of two indexes, which may have wrapped around.
+/// Returns `to - from` for two indexes, each of which may have wrapped around.
 fn distance(from: usize, to: usize) -> isize {
     to.wrapping_sub(from) as isize
 }

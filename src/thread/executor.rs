@@ -16,18 +16,19 @@ use crate::panic::Contained;
 /// Runs calls on a thread pool.
 ///
 /// The pool starts a thread when a task is submitted and no worker is idle, and never has
-/// more than `max_workers` threads. Tasks that are submitted from outside the pool start in
-/// the order of their submission. Tasks that a task of the pool submits go to the worker of
-/// the submitting task. That worker takes the newest of them first, and other workers
-/// without tasks take the oldest. A task that waits for another task of the same pool may
-/// run that task itself.
+/// more than `max_workers` threads. Tasks that are submitted from outside the pool start
+/// in the order of their submission. A task that another task of the pool submits goes to
+/// the worker that runs the submitting task. That worker takes the newest of these tasks
+/// first, and other workers without tasks take the oldest. A task that waits for another
+/// task of the same pool may run that task itself.
 ///
 /// **Dropping the pool** calls [`shutdown`](Self::shutdown), which waits until all
 /// submitted tasks are done. So a block that owns a pool ends only after the pool's tasks.
 /// A drop on one of the pool's own workers, or inside one of its callbacks, does not wait.
 /// If you have called a shutdown method before, dropping the pool does nothing. If that
-/// shutdown did not wait, the end of `main` ends the running tasks. In async code the drop
-/// blocks the runtime, and may hang for ever: see [In async code](crate#in-async-code).
+/// shutdown did not wait, tasks that still run when `main` returns end with the process.
+/// In async code the drop blocks the runtime, and may hang for ever: see [In async
+/// code](crate#in-async-code).
 ///
 /// **A task may wait for a task of the same pool.** If the awaited task has not begun, the
 /// waiting thread runs it inside the wait. So tasks that wait for each other cannot starve
@@ -39,8 +40,8 @@ use crate::panic::Contained;
 /// `into_result` and `exception`. Other cycles are not found, and hang as they would with
 /// plain threads. These are cycles through the end of a [`scope`](Self::scope),
 /// [`wait()`](crate::wait()), [`as_completed`](crate::as_completed), an `.await`, a
-/// channel, a lock, or a task that has not begun, for example when all workers of two pools
-/// wait for tasks of the other pool.
+/// channel, a lock, or a task that has not begun, for example when all workers of each of
+/// two pools wait for tasks of the other pool.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -114,9 +115,9 @@ impl ThreadPoolExecutor {
     /// runtime in async code; see
     /// [`queue_capacity`](crate::ThreadPoolExecutorBuilder::queue_capacity) and
     /// [`try_submit`](Self::try_submit). Submitting an `async fn` runs nothing, because the
-    /// pool never polls [the future that it returns](crate#in-async-code). A task may run
-    /// [inside the wait of another task](crate#in-a-task-that-waits), and then shares that
-    /// task's thread locals and locks.
+    /// pool never polls [the future that the `async fn` returns](crate#in-async-code). A
+    /// task may run [inside the wait of another task](crate#in-a-task-that-waits), and then
+    /// shares that task's thread locals and locks.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -223,8 +224,8 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`submit`](Self::submit). Then the tasks that were already
-    /// submitted are cancelled.
+    /// Returns the errors of [`submit`](Self::submit). On an error, the tasks that this
+    /// call has already submitted are cancelled.
     pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
     where
         F: Fn(A) -> R + Send + Sync + 'static,
@@ -240,7 +241,7 @@ impl ThreadPoolExecutor {
         )
     }
 
-    /// Like [`map`](Self::map), with [`MapOptions`]. Each chunk is one task.
+    /// Like [`map`](Self::map), with [`MapOptions`]. Each chunk of items is one task.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -300,7 +301,7 @@ impl ThreadPoolExecutor {
     }
 
     /// Returns a view of this executor. Each task that is submitted through the view has
-    /// these options; see [`With`].
+    /// the given options; see [`With`].
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, TaskOptions};
@@ -332,7 +333,8 @@ impl ThreadPoolExecutor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// Refuses new tasks. Cancels pending tasks and waits if `options` says so.
+    /// Refuses new tasks. Depending on `options`, also cancels the pending tasks, and waits
+    /// until all threads have ended.
     ///
     /// May be called from any thread, any number of times. A call inside one of the pool's
     /// own tasks or callbacks does not wait.
@@ -359,7 +361,8 @@ impl ThreadPoolExecutor {
         self.pool.shutdown(options)
     }
 
-    /// Returns a snapshot of the pool's counts, under one short lock.
+    /// Returns the pool's counts. Counts that change during the call may not match each
+    /// other.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

@@ -2,46 +2,49 @@
 //!
 //! # The rule
 //!
-//! A worker is *free*, that is, available to a new task, unless the flag in its slot (the
-//! part of its state that other threads see, `slots.rs`) says that the worker is busy. A
-//! free worker searches for a task, sleeps, or was just started. If more tasks are queued
-//! than workers are free, and fewer than `max_workers` workers exist, the pool starts one
-//! more worker. A new worker can become necessary at three events: a task is queued, a
-//! worker begins a task, or a worker starts to run callbacks.
+//! Each worker has a slot (`slots.rs`), the part of its state that other threads see. A
+//! worker is *free*, that is, available to a new task, unless the flag in its slot says
+//! that the worker is busy. A free worker searches for a task, sleeps, or was just
+//! started. If more tasks are queued than workers are free, and fewer than `max_workers`
+//! workers exist, the pool starts one more worker. A new worker can become necessary when
+//! a task is queued, when a worker begins a task, and when a worker starts to run
+//! callbacks.
 //!
 //! # Why a worker is started whenever the rule asks for one
 //!
-//! At each of the three events, a thread makes its own change (to the length of a queue, or
-//! to a flag), executes a sequentially consistent fence, and then reads all lengths and
-//! flags. If several threads do this at the same time, the thread with the last fence sees
-//! the changes of all other threads. A pool that already has `max_workers` workers skips
-//! this check and its fence.
+//! A thread that queues a task, begins a task, or starts to run callbacks first makes its
+//! own change, to the length of a queue or to a busy flag. Then it executes a sequentially
+//! consistent fence, and reads the lengths of all queues and the flags of all workers. If
+//! several threads do this at the same time, the thread with the last fence sees the
+//! changes of all other threads. If the pool already has `max_workers` workers, the thread
+//! skips the fence and the reads.
 //!
-//! A thread reads the flags before the lengths, and a worker takes a task before it sets
-//! its busy flag. So a task that a worker is taking is either counted together with a free
-//! worker, or not counted at all. For this reason, a loop of `submit` and `result` never
+//! The thread reads the flags before the lengths, and a worker takes a task before it sets
+//! its busy flag. So if the thread counts a task that a worker is just taking, it also
+//! counts this worker as free. For this reason, a loop of `submit` and `result` never
 //! needs a second worker.
 //!
-//! A worker counts as free as soon as it is started, under the pool's lock. So two threads
-//! that see the same missing worker do not start two workers.
+//! A worker is started under the lock of the pool's state, and counts as free at once. So
+//! if two threads see that one worker is missing, only one of them starts a worker.
 //!
 //! # One thread at a time
 //!
 //! Starting a thread costs the starting thread 20 us, and when the new thread runs, other
 //! workers may have done the tasks that it was started for. So at most one thread is
-//! starting at any time. Further workers that the rule asks for meanwhile are *planned*:
-//! a planned worker counts like a started worker, but does not reduce `growth_left`, the
+//! starting at any time. Further workers that the rule asks for meanwhile are *planned*. A
+//! planned worker has no thread, but counts as free. It does not reduce `growth_left`, the
 //! number of workers that may still be started. A new thread first drops all planned
 //! workers, and then applies the rule again. If more workers are still needed, it starts
 //! the next thread and plans the other workers. A submitting thread that counted on a
 //! planned worker made its change before it read the flags. The new thread changes the
-//! flags of the planned workers before it reads the lengths. Both have a fence in
-//! between, so at least one of the two sees the other's change.
+//! flags of the planned workers before it reads the lengths. Both threads execute a fence
+//! in between. So the submitting thread sees that the planned worker is gone, or the new
+//! thread sees the queued task.
 //!
 //! # A pool without workers
 //!
-//! The first task is queued only after the first worker was started. So a pool that cannot
-//! start a thread refuses the task.
+//! A pool queues its first task only after it has started its first worker. If the pool
+//! cannot start a thread, it refuses the task.
 
 use std::io;
 use std::sync::Arc;
@@ -56,9 +59,9 @@ impl Pool {
     /// Returns `true` if more workers may be started.
     #[inline]
     pub(super) fn may_grow(&self) -> bool {
-        // ORDERING: `growth_left` is reduced only under the lock, where it is read again.
-        // `growth_left` grows only when a worker leaves, and `leave` then checks for queued
-        // tasks itself.
+        // ORDERING: relaxed is enough, because `growth_left` is reduced only under the lock
+        // of the pool's state, where it is read again. `growth_left` grows only when a
+        // worker leaves, and `leave` then checks for queued tasks itself.
         self.growth_left.load(Ordering::Relaxed) != 0
     }
 
@@ -68,7 +71,8 @@ impl Pool {
         slots.filter(|slot| !slot.is_busy()).count()
     }
 
-    /// Starts a worker if the rule asks for one. Called after the caller's own change.
+    /// Starts a worker if the rule at the head of this file asks for one. The caller has
+    /// already queued a task, or set a busy flag.
     #[inline]
     pub(super) fn grow_if_needed(self: &Arc<Self>) {
         if !self.may_grow() {
@@ -82,7 +86,7 @@ impl Pool {
     }
 
     fn is_short(&self) -> bool {
-        // Read the flags before the lengths.
+        // Read the workers' busy flags before the lengths of the queues.
         let free = self.free();
         self.queued() > free
     }
@@ -111,7 +115,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Spawn`], or the reason why the pool is closed.
+    /// Returns [`Error::Spawn`] if no thread can be started, or the reason why the pool is
+    /// closed.
     #[cold]
     pub(super) fn start_first_worker(self: &Arc<Self>) -> Result<(), Error> {
         let mut state = self.state.lock();
@@ -128,8 +133,8 @@ impl Pool {
         self.growth_left.load(Ordering::Relaxed) > state.planned.len()
     }
 
-    /// Starts a worker, or plans a worker while another thread is starting. Called only if
-    /// one more worker is allowed, or if the pool has no worker.
+    /// Starts a worker. While another thread is starting, only plans it (see the head of
+    /// this file). Called only if one more worker is allowed.
     ///
     /// # Errors
     ///
@@ -149,12 +154,13 @@ impl Pool {
 
     /// Makes a slot visible to the other threads.
     fn count_slot(&self, index: usize) {
-        // ORDERING: release publishes the slot to the threads that read the new number.
+        // ORDERING: release publishes the slot to the threads that read the new value of
+        // `started`.
         self.started.fetch_max(index + 1, Ordering::Release);
     }
 
-    /// Drops all planned workers, and applies the rule again. A new worker calls this
-    /// function first of all.
+    /// Drops all planned workers, and applies the rule at the head of this file again. A
+    /// new worker calls this function first of all.
     pub(super) fn start_planned(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.is_starting = false;
@@ -166,11 +172,12 @@ impl Pool {
         }
         // ORDERING: the fence of the rule at the head of this file.
         fence(Ordering::SeqCst);
-        // Read the flags before the lengths.
+        // Read the workers' busy flags before the lengths of the queues.
         let free = self.free();
         let queued = self.queued();
         // In a closed pool, `free` may be too high, because a worker may have become busy
-        // without a fence (see `start_if_queued`).
+        // without a fence (see `start_if_queued`). So start at least one worker if a task
+        // is queued.
         let least = usize::from(queued > 0 && !self.queue.is_open());
         for _ in 0..queued.saturating_sub(free).max(least) {
             // If no thread can be started, the tasks wait until a worker is free.
@@ -189,8 +196,8 @@ impl Pool {
     fn start_thread(self: &Arc<Self>, state: &mut PoolState, index: usize) -> Result<(), Error> {
         let number = state.started;
         let name = format!("{}_{number}", self.config.thread_name_prefix);
-        // Twice the stack of a task, so that a task that runs inside a wait seldom needs
-        // another stack segment (`completion/stack.rs`).
+        // Twice the stack of a task, so that a task that runs inside the wait of another
+        // task seldom needs another stack segment (`completion/stack.rs`).
         let stack_size = 2 * self.config.stack_size;
         let thread = thread::Builder::new().name(name.clone());
         let thread = thread.stack_size(stack_size);
@@ -198,8 +205,8 @@ impl Pool {
         match spawn(thread, move || worker::main(pool, index, number, &name)) {
             Ok(thread) => {
                 self.threads.lock().extend(thread);
-                // The slot is counted only after the thread was started. Otherwise a pool
-                // that has no thread would accept the next task.
+                // The slot is counted only after its thread was started, because a pool
+                // accepts tasks as soon as a slot is counted (`Pool::admit`).
                 self.count_slot(index);
                 state.started += 1;
                 state.is_starting = true;
@@ -239,9 +246,9 @@ impl Pool {
         self.start_if_queued();
     }
 
-    /// Starts a worker if a task is queued and one more worker is allowed. Free workers do
-    /// not count here, because a worker may have become busy without a fence while the pool
-    /// could not grow.
+    /// Starts a worker if a task is queued and one more worker is allowed. Does not rely on
+    /// workers that seem free: while the pool could not grow, such a worker may have become
+    /// busy without a fence.
     pub(super) fn start_if_queued(self: &Arc<Self>) {
         // ORDERING: the fence of the rule at the head of this file.
         fence(Ordering::SeqCst);

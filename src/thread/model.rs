@@ -27,13 +27,13 @@ impl Job<()> for Never {
 
 /// Creates a task that the model only passes between threads.
 fn task() -> Task {
-    // SAFETY: the job borrows nothing.
+    // SAFETY: the job and its value borrow nothing, and both are `Send`.
     let (_, task) = unsafe { Completion::with_job(NO_POOL, Never) };
     task
 }
 
 /// Creates a pool with `workers` free workers, whose steps the model's threads do. If
-/// `grows`, the pool may start one more worker.
+/// `grows` is `true`, the pool may start one more worker.
 fn pool_of(workers: usize, grows: bool) -> Arc<Pool> {
     let pool = Pool::new(Config::of_workers(workers + usize::from(grows)));
     let pool = pool.expect("there is memory");
@@ -48,7 +48,7 @@ fn pool_of(workers: usize, grows: bool) -> Arc<Pool> {
     pool
 }
 
-/// Puts a worker that is only a slot to sleep.
+/// Adds a worker, which has a slot but no thread, to the list of sleepers.
 fn lie_down(pool: &Pool, index: usize) {
     let rest = pool.queue.rest(index, &pool.slots, &mut false, true);
     assert_eq!(rest, Rest::Sleep);
@@ -65,8 +65,8 @@ fn steal(deque: &Deque) -> Option<Task> {
     }
 }
 
-/// Takes a task of a queue that contains one. The call may have to wait for another thread
-/// that is moving the task to the front.
+/// Takes a task from a queue that contains at least one task. May have to wait while
+/// another thread moves tasks to the queue's front.
 fn take(queue: &Queue, slots: &Slots) -> Task {
     loop {
         match queue.take(slots, &mut false) {
@@ -170,7 +170,8 @@ fn a_task_is_not_overtaken_by_one_that_was_pushed_later() {
     });
 }
 
-/// A worker pushes a task to its own deque while another worker goes to sleep.
+/// A worker pushes a task to its own deque while another worker goes to sleep. The
+/// other worker must find the task, or be woken for it.
 #[test]
 fn a_task_is_not_slept_past() {
     loom::model(|| {
@@ -179,13 +180,13 @@ fn a_task_is_not_slept_past() {
         let sleeping = thread::spawn(move || sleeper.next().is_some());
         let pusher = WorkerThread::new(Arc::clone(&pool), 0);
         enter(&pusher, || assert!(pool.push(task()).is_ok()));
-        // The pushing worker does nothing more, as if its task were blocked.
+        // The pushing worker never takes the task itself.
         assert!(sleeping.join().expect("no panic"));
     });
 }
 
-/// A searching worker that takes a task stops searching. It leaves another task, pushed
-/// during its search, to the next worker, which it has to wake.
+/// A searching worker takes one task and stops searching. If another task was pushed
+/// during the search, the searching worker must wake the next worker for that task.
 #[test]
 fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
     loom::model(|| {
@@ -205,7 +206,7 @@ fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
 }
 
 /// A searching worker that is about to sleep may see tasks. It then leaves the list of
-/// sleepers, takes one task, and has to wake the next worker for another.
+/// sleepers, takes one task, and must wake the next worker for the other task.
 #[test]
 fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
     loom::model(|| {
@@ -226,8 +227,8 @@ fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
     });
 }
 
-/// A worker begins a task while another task is queued: at least one of the two threads
-/// sees the change of the other.
+/// A worker begins a task while another thread queues a task. At least one of the two
+/// threads must see the change of the other, and start a second worker.
 #[test]
 fn a_worker_is_started_when_the_last_free_one_turns_busy() {
     loom::model(|| {
@@ -240,7 +241,8 @@ fn a_worker_is_started_when_the_last_free_one_turns_busy() {
     });
 }
 
-/// A loop of `submit` and `result` needs only one worker.
+/// A loop of `submit` and `result` needs only one worker, because the worker is free again
+/// before each `submit`.
 #[test]
 fn no_worker_is_started_while_one_is_free() {
     loom::model(|| {
@@ -273,8 +275,8 @@ fn a_task_is_refused_or_taken_before_the_worker_leaves() {
     });
 }
 
-/// Another worker saw no task and leaves, while this worker holds stolen tasks and begins
-/// one of them. The remaining tasks then need a new worker, which the pool may start.
+/// Worker 1 saw no task and leaves, while worker 0 has stolen tasks and begins one of
+/// them. The pool must then start a new worker for the task that remains.
 #[test]
 fn a_stolen_task_is_not_left_alone_when_the_last_free_worker_leaves() {
     loom::model(|| {
@@ -291,8 +293,9 @@ fn a_stolen_task_is_not_left_alone_when_the_last_free_worker_leaves() {
     });
 }
 
-/// A stale entry (one whose task has ended) does not count as a queued task. A task that is
-/// pushed while another thread removes a stale entry must still count as queued.
+/// A thread takes a stale entry (an entry whose task has ended) out of the queue, and
+/// later subtracts it from the count of stale entries. A task that another thread pushes
+/// in between must still get a worker.
 #[test]
 fn a_task_that_is_pushed_while_the_queue_is_cleared_gets_a_worker() {
     loom::model(|| {
@@ -319,8 +322,8 @@ fn a_task_that_is_pushed_while_the_queue_is_cleared_gets_a_worker() {
 }
 
 /// A *planned* worker counts as free before its thread is started (`growth.rs`). A new
-/// thread drops a planned worker that a task counts on, and the pool must start or plan
-/// another.
+/// thread drops the planned worker while a task is pushed that relies on this worker. The
+/// pool must then start another worker.
 #[test]
 fn a_task_that_counts_on_a_planned_worker_gets_another() {
     loom::model(|| {

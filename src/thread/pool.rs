@@ -9,28 +9,30 @@
 //! # Stale entries
 //!
 //! A task that is cancelled leaves a *stale* entry in its queue: an entry whose task no
-//! longer waits to run. So does a task that a waiting worker runs inline, that is, inside
-//! its wait, unless this task was the newest in the worker's own deque. The pool counts
-//! stale entries, because they must not count as queued tasks. The worker that takes a
-//! stale entry drops it. After every 256 stale entries the pool checks if they are more
-//! than half of the queue. If so, it removes the stale entries from the back of the
-//! queue. Stale entries in a worker's own deque stay until they are taken or move to the
-//! queue.
+//! longer waits to run. A task that a waiting worker runs inline, that is, inside its
+//! wait, also leaves a stale entry, unless the task was the newest in the worker's own
+//! deque. The pool counts stale entries, and subtracts them from the number of queued
+//! tasks. The worker that takes a stale entry drops it. Whenever the count of stale
+//! entries rises to a multiple of 256, the pool checks if they are more than half of the
+//! queue. If so, the pool removes the stale entries from the queue's back, the part that a
+//! lock protects (`queue.rs`). Stale entries in a worker's own deque stay until they are
+//! taken or move to the queue.
 //!
 //! # The life of a pool
 //!
-//! The queue accepts a task only while it is open and the pool has a worker. Workers
-//! leave when the queue is closed and no queue or deque has an entry. So a pool that is
-//! dropped has no entries. An entry is dropped only when no thread is ending its task. So
-//! the pool exists as long as a thread withdraws a task, that is, ends it without a call,
-//! and this thread may access the pool through a raw pointer.
+//! The queue accepts a task only while it is open and the pool has a worker. Each worker
+//! has a reference to the pool, and leaves only when the queue is closed and no queue or
+//! deque has an entry. So the pool exists as long as it has an entry. An entry is dropped
+//! only when no thread is ending its task. So the pool also exists while a thread
+//! *withdraws* a task, that is, ends the task without a call. This thread may therefore
+//! access the pool through a raw pointer.
 //!
 //! # Counts
 //!
-//! Each worker counts its tasks in its slot, and counts the end of a task before other
-//! threads can see that end. So a task that a thread has seen done is counted as done.
-//! [`Pool::stats`] adds up counts that may change meanwhile, so `queued` and `running` are
-//! exact only while no task is submitted, begun, or ended.
+//! Each worker counts its tasks in its slot (`slots.rs`), and counts the end of a task
+//! before other threads can see that end. So a task that a thread has seen done is counted
+//! as done. [`Pool::stats`] adds up counts that may change meanwhile, so `queued` and
+//! `running` are exact only while no task is submitted, begun, or ended.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -88,26 +90,26 @@ pub(super) struct Pool {
     pub(super) config: Config,
     pub(super) queue: Queue,
     pub(super) slots: Slots,
-    /// The number of slots that have or had a worker.
+    /// The number of slots (`slots.rs`) that have or had a worker.
     pub(super) started: AtomicUsize,
     /// The number of workers that may still be started.
     pub(super) growth_left: AtomicUsize,
     pub(super) state: Mutex<PoolState>,
     /// Notified when the last worker ends, and when a thread has ended all queued tasks.
     pub(super) ended: Condvar,
-    /// The number of tasks that were admitted and have not begun. Used for bounded queues
-    /// only.
+    /// The number of tasks that were admitted and have not begun. Counted only if the queue
+    /// has a capacity.
     pub(super) admitted: Mutex<usize>,
     pub(super) capacity: QueueCapacity,
     /// Held by a thread that ends all queued tasks. No user code runs under this lock.
     pub(super) ending: Mutex<()>,
-    /// The threads that were not joined yet. The lock is held while they are joined.
+    /// The worker threads that were not joined yet. The lock is held while they are joined.
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     /// The number of entries in the queues whose task is no longer pending. The number may
     /// be negative for a moment.
     stale: AtomicI64,
     cancelled: AtomicU64,
-    /// The number of tasks that failed without being called.
+    /// The number of tasks that failed without a call, because the pool broke.
     failed: AtomicU64,
 }
 
@@ -124,10 +126,10 @@ pub(super) struct PoolState {
     pub(super) clearing: usize,
     /// The indexes of the slots whose worker has left.
     pub(super) vacant: Vec<usize>,
-    /// `true` while a started thread has not yet processed the planned workers.
+    /// `true` while a started thread has not yet called `start_planned`.
     pub(super) is_starting: bool,
-    /// The slot indexes of the workers that count already, but whose threads were not
-    /// started (`growth.rs`).
+    /// The slot indexes of the *planned* workers, which count as workers, but have no
+    /// threads yet (`growth.rs`).
     pub(super) planned: Vec<usize>,
 }
 
@@ -171,7 +173,8 @@ impl Pool {
 
     #[inline]
     pub(super) fn started(&self) -> usize {
-        // ORDERING: acquire sees the slots that were added before.
+        // ORDERING: acquire pairs with the release in `count_slot`, so this thread sees the
+        // counted slots.
         self.started.load(Ordering::Acquire)
     }
 
@@ -212,7 +215,8 @@ impl Pool {
             queued: self.queued(),
             running: usize::try_from(begun - finished - failed).unwrap_or(usize::MAX),
             finished,
-            // ORDERING: a thread that has seen the task's end has acquired this count.
+            // ORDERING: relaxed is enough, because a thread that has seen a task's end has
+            // thereby acquired the count of that end.
             failed: failed + self.failed.load(Ordering::Relaxed),
             cancelled: self.cancelled.load(Ordering::Relaxed),
             broken: matches!(state.closed, Some(Error::Broken(_))),
@@ -221,7 +225,7 @@ impl Pool {
     }
 
     pub(super) fn count_stale(&self, change: i64) -> i64 {
-        // ORDERING: the number publishes nothing else.
+        // ORDERING: relaxed is enough, because `stale` publishes no other data.
         self.stale.fetch_add(change, Ordering::Relaxed) + change
     }
 
@@ -233,19 +237,20 @@ impl Pool {
         } else {
             &self.failed
         };
-        // ORDERING: the end of the task publishes the count.
+        // ORDERING: relaxed is enough, because the end of the task publishes the count.
         count.fetch_add(1, Ordering::Relaxed);
         self.unqueue();
         self.add_stale();
     }
 
-    /// Counts one more stale entry, and removes stale entries from the queue if they are
-    /// more than half of it.
+    /// Counts one more stale entry. If the count is a multiple of [`SWEEP`], and more than
+    /// half of the queue, removes the stale entries from the queue's back.
     pub(super) fn add_stale(&self) {
         let stale = self.count_stale(1).unsigned_abs();
         if stale % SWEEP == 0 && stale > self.queue.len() as u64 / 2 {
-            // Subtract the removed entries before they leave the queue. Otherwise `queued`
-            // would be too low for a moment, and a queued task might get no worker.
+            // Subtract the removed entries from `stale` before they leave the queue.
+            // Otherwise `queued` would be too low for a moment, and a queued task might get
+            // no worker.
             self.queue.remove_done(|swept| {
                 self.count_stale(-i64::try_from(swept).unwrap_or(i64::MAX));
             });
@@ -260,8 +265,8 @@ impl Pool {
     }
 
     /// Like [`unqueue`](Self::unqueue), but also calls `begin`, which marks the task's
-    /// worker busy. Both happen in one step under the lock, so a submitting thread never
-    /// sees the worker free and the place in the queue free at once.
+    /// worker busy. Both happen in one step under the lock. So a submitting thread never
+    /// sees the worker still free and the task's place in the queue already free.
     #[inline]
     pub(super) fn unqueue_with(&self, begin: impl FnOnce()) {
         if self.config.queue_capacity.is_none() {
@@ -286,8 +291,7 @@ impl Pool {
     }
 }
 
-/// The number of stale entries after which the pool checks if stale entries are most of the
-/// queue.
+/// The number of stale entries between two checks if stale entries are most of the queue.
 const SWEEP: u64 = 256;
 
 impl Drop for Pool {

@@ -7,18 +7,20 @@
 //! under a lock, and the *front*, a deque of fixed size with the oldest tasks. When the
 //! front is empty, a worker fills it from the back under the lock. Workers take tasks from
 //! the front without the lock, by one compare-and-swap per task. So while many tasks are
-//! queued, workers need the submitters' lock only once in 257 tasks. (Rejected: batches for
-//! single workers. Batches cost a little less, but a task may then start after younger
-//! tasks, and a program whose tasks wait for each other in the order of submission hangs.)
+//! queued, workers take the lock, which submitting threads also need, only once per 257
+//! tasks: 256 fill the front, and the worker keeps one. (Rejected: workers that take
+//! several tasks at once. This costs a little less per task, but a task may then start
+//! after younger tasks, and a program in which tasks wait for older tasks can hang.)
 //!
 //! # Sleeping and searching
 //!
 //! The lock of the queue's back also protects the list of sleeping workers, and the flag
-//! that says that a worker searches for tasks. So a submitting thread takes one lock, and
-//! executes a fence only if the pool may have to start a worker. The submitting thread
-//! pushes a task and reads the list of sleepers in one step under the lock. A worker reads
-//! the queue for the last time and joins the list of sleepers in one step as well. `idle`
-//! is an atomic copy for threads that read without the lock:
+//! that says that a worker searches for tasks. So a submitting thread takes only this
+//! lock, and executes a fence only if the pool may have to start a worker. The submitting
+//! thread pushes a task and reads the list of sleepers in one step under the lock. A
+//! worker that goes to sleep also reads the queue for the last time and joins the list of
+//! sleepers in one step under the lock. `idle` is an atomic copy of the number of sleepers
+//! and of the flag, for threads that do not hold the lock:
 //!
 //! | bits of `idle` | meaning |
 //! |---|---|
@@ -31,20 +33,22 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! *For a task in the queue:* the push and the reading of the sleepers are one step under
-//! the lock.
+//! *For a task in the queue:* a thread pushes the task and reads the list of sleepers in
+//! one step under the lock. A worker reads the queue and joins the list in one step under
+//! the lock. So the worker sees the task, or the pushing thread sees the sleeper.
 //!
-//! *For a task in a worker's own deque:* this worker pushes the task, executes a fence, and
-//! then reads `idle`. A worker that goes to sleep writes `idle`, executes a fence, and then
-//! reads all deques. So at least one of the two workers sees the write of the other.
+//! *For a task in a worker's own deque:* this worker pushes the task, executes a fence,
+//! and then reads `idle`. A worker that goes to sleep writes `idle`, executes a fence, and
+//! then reads all deques. So the pushing worker sees the sleeper, or the other worker sees
+//! the task.
 //!
 //! A thread that sees SEARCHING wakes no worker, because it relies on the searcher. So the
 //! searcher must find that thread's task. When its search ends, with a task or with sleep,
 //! the searcher writes `idle`, executes a fence, and then reads the queue and all deques
-//! (`WorkerThread::pass_on` after a task, `search_on` before a sleep), so the argument
-//! above holds. The searcher takes one task, and wakes the next worker if more tasks
-//! remain. The searcher does the same if it joined the sleepers, then saw a task, and left
-//! the sleepers again.
+//! (`WorkerThread::pass_on` after a task, `search_on` before a sleep). So the argument for
+//! a task in a worker's own deque holds here too. The searcher takes one task, and wakes
+//! the next worker if more tasks remain. The searcher does the same if it joined the
+//! sleepers, then saw a task, and left the sleepers again.
 
 use std::collections::VecDeque;
 
@@ -68,29 +72,30 @@ pub(super) enum Gate {
 #[repr(C, align(128))]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
-    /// The length of the back, for workers without a task. It is in the lock's cache line,
-    /// which submitting threads write anyway.
+    /// The length of the queue's back, which workers without a task read. It is in the
+    /// lock's cache line, which submitting threads write anyway.
     back_len: AtomicUsize,
     /// A copy of [`Inner::idle`] for threads that do not hold the lock.
     idle: Line<AtomicU32>,
-    /// Written under the lock.
+    /// The [`Gate`] as a number, written only under the lock.
     gate: Line<AtomicU8>,
     /// The oldest tasks. Tasks are pushed to the front only under the lock.
     front: Deque,
 }
 
 /// A value in 128 bytes of its own: two cache lines of 64 bytes, because some CPUs fetch
-/// lines in pairs. CPUs read this value for each task, and a write to another field does
-/// not evict it from their caches.
+/// lines in pairs. CPUs read this value for each task, and no write to another field
+/// evicts the value from their caches.
 #[repr(align(128))]
 struct Line<T>(T);
 
 /// The state under the lock. Together with the lock and `back_len` it fills one cache line
-/// of 64 bytes. If the queue is empty and a worker searches, a submitted task moves only
-/// this line of the queue from the submitting thread to the worker.
+/// of 64 bytes. If the queue is empty and a worker searches, only this cache line of the
+/// queue moves from the submitting thread's CPU to the worker's CPU.
 struct Inner {
     back: Back,
-    /// The number of sleepers, and the searching flag, as in the table above.
+    /// The number of sleepers, and the flag SEARCHING, as in the table at the head of this
+    /// file.
     idle: u32,
     /// The index, plus 1, of the worker that went to sleep last. The number is 0 if no
     /// worker sleeps.
@@ -103,9 +108,9 @@ const _: () = assert!(std::mem::offset_of!(Queue, idle) <= 128 && size_of::<Mute
 
 /// The back of the queue.
 struct Back {
-    /// The oldest task. It lies here, and not in the buffer of `younger`, so that a worker
-    /// that takes the only task needs only the cache line of the lock. If there is no
-    /// oldest task, `younger` is empty.
+    /// The oldest task of the back. It lies here, and not in the buffer of `younger`, so
+    /// that a worker that takes the only task needs only the cache line of the lock. If
+    /// there is no oldest task, `younger` is empty.
     oldest: Option<Task>,
     younger: VecDeque<Task>,
 }
@@ -134,7 +139,7 @@ impl Back {
         }
     }
 
-    /// Replaces all tasks.
+    /// Replaces all tasks of the back with `tasks`.
     fn put(&mut self, tasks: Vec<Task>) {
         self.younger = tasks.into();
         self.oldest = self.younger.pop_front();
@@ -153,9 +158,9 @@ pub(super) enum Rest {
     Work,
     /// The queue is closed and empty.
     Closed,
-    /// The worker searches from now on.
+    /// The worker is the searcher from now on.
     Search,
-    /// The worker counts as a sleeper.
+    /// The worker was added to the list of sleepers.
     Sleep,
 }
 
@@ -193,21 +198,23 @@ impl Queue {
         self.gate() == Gate::Open
     }
 
-    /// Sets `idle` and its copy.
+    /// Sets [`Inner::idle`], and its copy for threads that do not hold the lock.
     fn set_idle(&self, inner: &mut Inner, idle: u32) {
         inner.idle = idle;
         // ORDERING: the fences of the callers, or the lock, order this store.
         self.idle.0.store(idle, Ordering::Relaxed);
     }
 
-    /// Appends a task. Returns `true` if the pool needs no new worker for the task: at
-    /// least as many workers sleep or search as there are tasks in the back. For tasks in
-    /// the front, a worker checks the need for more workers when it begins a task.
+    /// Appends a task. Returns `true` if the pool needs no new worker for the task, because
+    /// at least as many workers sleep or search as there are tasks in the back. Tasks in
+    /// the front are not counted here: a worker that begins a task checks if they need more
+    /// workers.
     ///
     /// # Errors
     ///
-    /// Returns the task if the queue is closed. If `overflow` is `true`, the task comes
-    /// from a worker's own full deque, and even a closed queue accepts it.
+    /// Returns the task if the queue is closed and `overflow` is `false`. If `overflow` is
+    /// `true`, the task comes from a worker's full deque, and even a closed queue accepts
+    /// the task.
     pub(super) fn push(&self, task: Task, slots: &Slots, overflow: bool) -> Result<bool, Task> {
         let mut inner = self.inner.lock();
         if self.gate() != Gate::Open && !overflow {
@@ -235,7 +242,8 @@ impl Queue {
             return None;
         }
         let slot = slots.get(inner.sleeper as usize - 1);
-        // ORDERING: `next` is read and written only under the lock.
+        // ORDERING: relaxed is enough, because `next` of a worker in the list is accessed
+        // only under the lock.
         inner.sleeper = slot.next.load(Ordering::Relaxed);
         self.set_idle(inner, (inner.idle - 1) | SEARCHING);
         Some(slot)
@@ -244,7 +252,8 @@ impl Queue {
     /// Wakes a sleeper, unless a worker searches.
     #[inline]
     pub(super) fn wake_one(&self, slots: &Slots) {
-        // ORDERING: the fences of the callers order this load.
+        // ORDERING: callers that rely on this wake-up have executed a fence (`pass_on`,
+        // `announce_own_task`).
         if is_asleep(self.idle.0.load(Ordering::Relaxed)) {
             self.wake_sleeper(slots);
         }
@@ -260,12 +269,13 @@ impl Queue {
 
     /// Returns the number of tasks.
     pub(super) fn len(&self) -> usize {
-        // ORDERING: acquire, and the front is read last. So a task that moves to the front
-        // meanwhile may be counted twice, but is never missed.
+        // ORDERING: acquire keeps the read of the front after this read of the back. So a
+        // task that moves to the front meanwhile may be counted twice, but is never missed.
         self.back_len.load(Ordering::Acquire) + self.front.len()
     }
 
-    /// Takes the oldest task. A searcher that gets a task stops searching.
+    /// Takes the oldest task. If the caller is the searcher (`is_searching`) and gets a
+    /// task, its search ends.
     pub(super) fn take(&self, slots: &Slots, is_searching: &mut bool) -> Option<Task> {
         loop {
             // A searcher does not yield, because submitting threads rely on its search.
@@ -313,21 +323,21 @@ impl Queue {
             let Some(task) = inner.back.pop() else {
                 break;
             };
-            // SAFETY: only a thread that holds the lock pushes to the front, so this thread
-            // is the owner.
+            // SAFETY: only a thread that holds the lock pushes to the front. This thread
+            // holds the lock, so it is the owner.
             if let Err(task) = unsafe { self.front.push(task) } {
-                // This does not happen, because callers fill only an empty front. The code
-                // is here so that a mistake would lose no task.
+                // The push never fails, because callers fill only an empty front. Even if a
+                // caller made a mistake, no task is lost here.
                 inner.back.push_front(task);
                 break;
             }
         }
-        // ORDERING: release. This store comes after the pushes to the front, because `len`
-        // reads the length of the back first.
+        // ORDERING: release keeps this store after the pushes to the front. Because `len`
+        // reads the length of the back first, it misses no task.
         self.back_len.store(inner.back.len(), Ordering::Release);
     }
 
-    /// Takes all tasks.
+    /// Takes all tasks out of the queue.
     pub(super) fn take_all(&self) -> Vec<Task> {
         let mut inner = self.inner.lock();
         let front = std::iter::from_fn(|| self.front.take_oldest(|| ()));
@@ -337,8 +347,8 @@ impl Queue {
         tasks
     }
 
-    /// Removes the tasks that are done from the back. Calls `count` with the number of
-    /// removed tasks before other threads can see the shorter length.
+    /// Removes from the queue's back all tasks that are done. Calls `count` with the number
+    /// of removed tasks before other threads can see the shorter length.
     pub(super) fn remove_done(&self, count: impl FnOnce(usize)) {
         let mut inner = self.inner.lock();
         let is_done = |task: &Task| task.state().done();
@@ -357,8 +367,9 @@ impl Queue {
         self.set_idle(&mut inner, idle);
     }
 
-    /// Answers the worker with this index, which has found no task. The worker becomes the
-    /// searcher if no worker searches, and if this worker has not searched just now.
+    /// Tells the worker with this index, which has found no task, to search, to sleep or to
+    /// leave. The worker becomes the searcher if no worker searches, unless it has just
+    /// searched.
     pub(super) fn rest(
         &self,
         index: usize,
@@ -459,7 +470,7 @@ mod tests {
         let (queue, slots) = (Queue::new(), Slots::new());
         let mut remaining = Vec::new();
         for number in 0..7 {
-            // SAFETY: the job borrows nothing.
+            // SAFETY: the job and its value borrow nothing, and both are `Send`.
             let (handle, task) = unsafe { Completion::with_job(NO_POOL, Nothing) };
             let address = task.address();
             assert!(queue.push(task, &slots, false).is_ok());

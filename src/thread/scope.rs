@@ -1,10 +1,10 @@
 //! [`Scope`]: tasks that borrow from the block that waits for them.
 //!
-//! The API is that of [`std::thread::scope`]. The closure must accept every lifetime
-//! `'scope`, so no value whose type contains `'scope` can leave the closure. This file
-//! makes the scope wait for its tasks, even if the closure panics. The argument that
-//! borrowed data outlives the tasks is in `completion/cell.rs` and
-//! `completion/scope_end.rs`.
+//! The API is that of [`std::thread::scope`]. The closure that
+//! [`ThreadPoolExecutor::scope`] calls must accept every lifetime `'scope`, so no value
+//! whose type contains `'scope` can leave the closure. This file makes the scope wait for
+//! its tasks, even if the closure panics. The argument that borrowed data outlives the
+//! tasks is in `completion/cell.rs` and `completion/scope_end.rs`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -106,9 +106,9 @@ impl ThreadPoolExecutor {
     ///
     /// # Panics
     ///
-    /// Panics with the panic of `f` if `f` panicked. Otherwise, panics with the panic of
-    /// the first task that panicked and whose outcome was not read. In both cases the panic
-    /// is raised only after all tasks have ended.
+    /// Resumes the panic of `f`, if `f` panicked. Otherwise, resumes the first panic of a
+    /// task whose outcome was not read. In both cases the panic is raised only after all
+    /// tasks have ended.
     pub fn scope<'env, F, R>(&self, f: F) -> R
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,

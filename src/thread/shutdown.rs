@@ -1,9 +1,9 @@
 //! Shutting down a pool, or breaking it when an initializer fails.
 //!
 //! The shutdown closes the queue under the queue's lock, so the pool either queues a
-//! submitted task before that, or refuses the task. A task that a worker pushes to its own
-//! deque during the shutdown is not lost, because the worker empties its deque before it
-//! ends.
+//! submitted task before the closing, or refuses the task. A task that a worker pushes to
+//! its own deque during the shutdown is not lost, because the worker empties its deque
+//! before it ends.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,9 +32,9 @@ impl Pool {
         let waits = options.waits() && !self.is_in_own_code();
         if options.cancels_pending() {
             if waits {
-                // Run these notifications now, not after the callback that this thread may
-                // be inside: `join` below waits for the workers, and a worker may wait for
-                // these callbacks.
+                // Run the callbacks of the cancelled tasks now, not after the callback that
+                // this thread may be inside: `join` below waits for the workers, and a
+                // worker may wait for these callbacks.
                 without_callback_queue(|| run_notifications(self.clear(None, Task::cancel)));
             } else {
                 run_notifications(self.clear(None, Task::cancel));
@@ -104,8 +104,8 @@ impl Pool {
     pub(super) fn fail_unqueued(self: &Arc<Self>, task: &Task) {
         let closed = self.refusal();
         let notification = task.fail(closed);
-        // A worker that waits for the task's scope may be ending the task, and that worker
-        // still accesses the pool.
+        // A worker that waits for the task's scope may be ending the task, and still
+        // accesses the pool meanwhile. So wait for that worker.
         task.wait_for_ending();
         self.count_stale(-1);
         self.start_if_queued();
@@ -113,8 +113,9 @@ impl Pool {
     }
 
     /// Ends all queued tasks and the task `taken`, which the calling thread took from a
-    /// queue. Returns the notifications, which the caller runs after all these tasks have
-    /// ended, because a callback may wait for another of these tasks.
+    /// queue. Returns the tasks' notifications (their wakers, drops and callbacks). The
+    /// caller runs them after all these tasks have ended, because a callback may wait for
+    /// another of these tasks.
     pub(super) fn clear(
         self: &Arc<Self>,
         taken: Option<Task>,
@@ -138,8 +139,8 @@ impl Pool {
         }
         let end = |task: Task| {
             let notification = end(&task);
-            // Another thread may be ending the task, and that thread still accesses the
-            // pool.
+            // Another thread may be ending the task, and still accesses the pool meanwhile.
+            // So wait for that thread.
             task.wait_for_ending();
             self.count_stale(-1);
             notification

@@ -11,8 +11,9 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, park, unpark_all};
 pub(super) const SEARCH: u32 = 1;
 pub(super) const CLOSED: u32 = 2;
 
-/// The shared state of one worker. The first cache line is written by the worker, by the
-/// threads that start or wake it, and by other workers that leave the list of sleepers.
+/// The shared state of one worker. The fields before `own` are written by the worker, by
+/// the threads that start or wake it, and by other workers that leave the list of sleepers
+/// and so change `next`.
 #[repr(align(128))]
 pub(super) struct Slot {
     /// `true` if the worker is not available to a new task, or if the slot has no worker.
@@ -20,7 +21,7 @@ pub(super) struct Slot {
     /// The signal that woke the worker, or 0.
     signal: AtomicU32,
     /// The index, plus 1, of the worker that went to sleep before this worker. Protected by
-    /// the queue's lock.
+    /// the queue's lock while this worker is in the list of sleepers.
     pub(super) next: AtomicU32,
     begun: AtomicU64,
     finished: AtomicU64,
@@ -66,7 +67,7 @@ impl Slot {
         add_one(if failed { &self.failed } else { &self.finished });
     }
 
-    /// Returns the numbers of tasks that the worker began, finished and failed.
+    /// Returns three counts of the worker's tasks: begun, finished, and failed.
     pub(super) fn counts(&self) -> (u64, u64, u64) {
         // ORDERING: `begun` is read last, so that each task counted as ended is also
         // counted as begun. A thread that has seen a result has acquired the counts made
@@ -91,7 +92,8 @@ impl Slot {
     /// Sleeps until a signal is set, and returns the signal.
     pub(super) fn sleep(&self) -> u32 {
         loop {
-            // ORDERING: acquire sees the tasks that were queued before the signal was set.
+            // ORDERING: acquire makes the tasks visible that were queued before the signal
+            // was set.
             let signal = self.signal.load(Ordering::Acquire);
             if signal != 0 {
                 return signal;
@@ -122,8 +124,8 @@ fn add_one(number: &AtomicU64) {
     number.store(number.load(Ordering::Relaxed) + 1, Ordering::Release);
 }
 
-/// The number of slots in the first segment. Each further segment has twice as many slots
-/// as the segment before it.
+/// The number of slots in the first segment of [`Slots`]. Each further segment has twice
+/// as many slots as the segment before it.
 const FIRST: usize = 8;
 
 /// The slots of a pool, by index. Slots are allocated in segments as workers start, and
@@ -141,8 +143,8 @@ impl Slots {
         }
     }
 
-    /// Returns the slot with this index, and allocates the slot's segment if it does not
-    /// exist yet.
+    /// Returns the slot with this index. Allocates the slot's segment if it does not exist
+    /// yet.
     pub(super) fn get(&self, index: usize) -> &Arc<Slot> {
         let segment = (index / FIRST + 1).ilog2();
         let first = FIRST * ((1 << segment) - 1);
@@ -154,7 +156,7 @@ impl Slots {
         &self.segments[segment as usize].get_or_init(make)[index - first]
     }
 
-    /// Returns the first `count` slots.
+    /// Returns the first `count` slots, or all allocated slots if they are fewer.
     pub(super) fn iter(&self, count: usize) -> impl Iterator<Item = &Slot> {
         let made = self.segments.iter().map_while(OnceLock::get);
         made.flat_map(|segment| segment.iter())

@@ -100,9 +100,9 @@ impl Pool {
             return Ok(completion);
         };
         if matches!(error, Error::Broken(_)) {
-            // The task was admitted before the pool broke, and may be the task for which
-            // the worker that broke the pool was started. So the task fails like the queued
-            // tasks.
+            // The pool broke after it had admitted the task. The worker whose initializer
+            // broke the pool may even have been started for this task. So the task fails
+            // like the queued tasks.
             self.fail_unqueued(completion.task());
             return Ok(completion);
         }
@@ -113,8 +113,9 @@ impl Pool {
                 self.unqueue();
                 Err((error, job))
             }
-            // A worker that waits for the scope has begun the task, and has counted a stale
-            // queue entry (one that is left behind), although the task has no queue entry.
+            // A worker that waits for the scope has begun the task, and has counted the
+            // task's queue entry as stale (left behind). But the task has no queue entry,
+            // so subtract it.
             None => {
                 self.count_stale(-1);
                 self.start_if_queued();
@@ -158,7 +159,8 @@ impl Pool {
             // A task that a free worker will take needs no room in the queue.
             let is_full = self.capacity.is_exceeded(*admitted, self.free());
             // The pool's own tasks and callbacks never wait for room in the queue. The
-            // queue may have no room until they return, so the wait could last for ever.
+            // queue may have no room until these tasks and callbacks return, so the wait
+            // could last for ever.
             if !is_full || self.is_in_own_code() {
                 return Ok(());
             }
@@ -219,7 +221,7 @@ fn refused<F, A>((error, call): (Error, Call<F, A>)) -> TrySubmitError<F, A> {
     TrySubmitError { error, call }
 }
 
-/// A submitted call of the user, as the job of its task.
+/// A call that the user submitted. The call's task stores it as its job ([`Job`]).
 struct Call<F, A> {
     /// The task's pool, which exists as long as a thread may end the task without a call
     /// (`pool.rs`).
@@ -263,8 +265,9 @@ mod tests {
     use crate::error::BrokenPart;
     use crate::executor::ShutdownOptions;
 
-    /// The moment between a result and its callbacks is too short for a test from outside.
-    /// So this test creates a worker without a thread and calls its hooks itself.
+    /// A queued task relies on a free worker, which then begins to run callbacks. The pool
+    /// must start another worker. This moment is too short for a test from outside, so the
+    /// test creates a worker without a thread and calls the worker's hooks itself.
     #[test]
     fn a_task_that_counted_on_a_worker_that_turns_to_callbacks_gets_another() {
         let pool = Pool::new(Config::of_workers(2));

@@ -1,6 +1,7 @@
 //! The methods of `With<ThreadPoolExecutor>`, which submit tasks with options to a pool.
 //!
-//! A task's name is passed with the call, as one more argument.
+//! The name of a task is passed to [`call`], together with the user's function and
+//! arguments.
 
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use crate::executor::{TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
 use crate::panic::{Contained, named};
 
-/// A task's name, with the function and the arguments of the user. This tuple is the one
-/// argument of the function that the task runs, [`call`].
+/// A task's name, with the function and the arguments of the user. The task runs [`call`]
+/// with this tuple as its only argument.
 type Named<F, A> = (Option<Arc<str>>, Contained<F>, Contained<A>);
 
 fn call<F: FnOnce(A) -> R, A, R>((name, f, args): Named<F, A>) -> R {
@@ -24,7 +25,7 @@ fn with_name<F, A>(name: Option<Arc<str>>, f: F, args: A) -> Named<F, A> {
 }
 
 impl With<'_, ThreadPoolExecutor> {
-    /// [`ThreadPoolExecutor::submit`] with the options of the view.
+    /// Like [`ThreadPoolExecutor::submit`], but with the options of this view.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -55,7 +56,7 @@ impl With<'_, ThreadPoolExecutor> {
         }
     }
 
-    /// [`ThreadPoolExecutor::try_submit`] with the options of the view.
+    /// Like [`ThreadPoolExecutor::try_submit`], but with the options of this view.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -101,7 +102,7 @@ impl With<'_, ThreadPoolExecutor> {
             })
     }
 
-    /// [`ThreadPoolExecutor::spawn`] with the options of the view.
+    /// Like [`ThreadPoolExecutor::spawn`], but with the options of this view.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -123,7 +124,8 @@ impl With<'_, ThreadPoolExecutor> {
         self.submit(|()| f(), ())
     }
 
-    /// [`ThreadPoolExecutor::map`] with the options of the view for each item.
+    /// Like [`ThreadPoolExecutor::map`], but the task of each item has the options of this
+    /// view.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -149,8 +151,7 @@ impl With<'_, ThreadPoolExecutor> {
             .map(move |item| named(name.clone(), || f(item)), items)
     }
 
-    /// [`ThreadPoolExecutor::map_with`] with the options of the view for each
-    /// item.
+    /// Like [`ThreadPoolExecutor::map_with`], but each task has the options of this view.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, TaskOptions, ThreadPoolExecutor};

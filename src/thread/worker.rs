@@ -21,7 +21,7 @@ pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
     enter(&this, || run(&this));
     let pool = Arc::clone(&this.pool);
     if !pool.is_here() {
-        // A task forked, and this is the child process, which ends when its only thread
+        // A task forked the process, and this is the child, which ends when its only thread
         // ends. The queued tasks belong to the parent process, so the child does not drop
         // them.
         #[expect(clippy::mem_forget, reason = "nothing of the pool is the fork's")]
@@ -74,8 +74,8 @@ fn work(this: &WorkerThread) {
     }
 }
 
-/// A guard whose drop removes the worker from the pool's count, also on unwind. So
-/// `shutdown` never waits for a thread that has ended.
+/// A guard whose drop removes the worker from the pool's count, even if the thread
+/// unwinds. So `shutdown` never waits for a thread that has ended.
 struct Leaving<'a>(&'a WorkerThread);
 
 impl Drop for Leaving<'_> {
@@ -88,8 +88,8 @@ fn initialize(pool: &Pool) -> Result<(), Error> {
     match &pool.config().initializer {
         Some(initializer) => {
             // This may be the pool's only worker. Then no task of the pool can end before
-            // the initializer returns, so the initializer must not wait for a task. The
-            // mark makes such a wait return an error.
+            // the initializer returns, so the initializer must not wait for a task.
+            // `mark_collector_of` makes such a wait return an error.
             mark_collector_of(pool.id());
             let initialized = catch(initializer);
             mark_collector_of(NO_POOL);

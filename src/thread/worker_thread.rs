@@ -6,10 +6,10 @@
 //! Now and then a worker takes the oldest task of the queue or of its own deque first, so
 //! that no task waits for ever.
 //!
-//! If there is no task, the worker searches for a moment, unless another worker searches
-//! already, and then goes to sleep. Longer searches, and several searchers at once, were
-//! slower, because the searchers only took tasks away from other workers. The duties of a
-//! searching worker are described in `queue.rs`.
+//! If there is no task, the worker *searches*, that is, polls the queues for a moment,
+//! unless another worker searches already. Then it goes to sleep. With longer searches, or
+//! several searchers at once, the pool was slower, because the searchers only took tasks
+//! away from other workers. The duties of a searching worker are described in `queue.rs`.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -24,8 +24,8 @@ use crate::completion::{NO_POOL, PoolId, Task, is_notifying_for};
 use crate::sync::{Ordering, fence, local, yield_now};
 use crate::sys::spin;
 
-/// Once in this number of calls of `next`, a worker first tries the oldest task of the
-/// queue or of its own deque.
+/// In one of this many calls of `next`, a worker first tries to take the oldest task of
+/// the queue or of its own deque, so that no task waits for ever.
 const FAIR: u32 = 61;
 
 /// The largest number of further tasks that a worker moves to its own deque when it steals
@@ -60,7 +60,7 @@ impl WorkerThread {
     /// the deque is full, first moves half of its tasks to the queue, the oldest first.
     #[inline]
     pub(super) fn push(&self, task: Task) {
-        // SAFETY: the current thread is this worker's, so it owns the deque.
+        // SAFETY: the current thread is the thread of the worker, which owns the deque.
         let Err(task) = (unsafe { self.slot().own.push(task) }) else {
             return;
         };
@@ -69,7 +69,7 @@ impl WorkerThread {
                 let _ = self.pool.queue.push(oldest, &self.pool.slots, true);
             }
         }
-        // SAFETY: the current thread is this worker's, so it owns the deque.
+        // SAFETY: the current thread is the thread of the worker, which owns the deque.
         if let Err(task) = unsafe { self.slot().own.push(task) } {
             let _ = self.pool.queue.push(task, &self.pool.slots, true);
         }
@@ -78,7 +78,7 @@ impl WorkerThread {
     /// Takes the given task out of the worker's own deque, if it is the newest there.
     #[inline]
     pub(super) fn pop_if(&self, task: &Task) -> Option<Task> {
-        // SAFETY: the current thread is this worker's, so it owns the deque.
+        // SAFETY: the current thread is the thread of the worker, which owns the deque.
         unsafe { self.slot().own.pop_if(task) }
     }
 
@@ -92,7 +92,7 @@ impl WorkerThread {
                 return Some(task);
             }
         }
-        // SAFETY: the current thread is this worker's, so it owns the deque.
+        // SAFETY: the current thread is the thread of the worker, which owns the deque.
         let own = unsafe { self.slot().own.pop() };
         own.or_else(|| self.search(false))
     }
@@ -107,15 +107,16 @@ impl WorkerThread {
         }
     }
 
-    /// Looks for a task in all queues. `is_searching` is `true` if this worker is the
-    /// pool's searcher already; if not, the worker asks to become the searcher when it has
-    /// found no task.
+    /// Takes a task from the queue or from another worker's deque. Waits for a task if
+    /// there is none. `is_searching` is `true` if this worker is the pool's searcher
+    /// already. If it is not, and it finds no task, it tries to become the searcher before
+    /// it sleeps.
     pub(super) fn search(&self, is_searching: bool) -> Option<Task> {
         self.search_on(is_searching, false)
     }
 
-    /// Continues a search. If `has_searched` is `true` and the worker finds no task, it
-    /// goes to sleep without another search.
+    /// Does the work of [`search`](Self::search). If `has_searched` is `true` and the
+    /// worker finds no task, it goes to sleep without another search.
     pub(super) fn search_on(&self, mut is_searching: bool, mut has_searched: bool) -> Option<Task> {
         let (queue, slots) = (&self.pool.queue, &self.pool.slots);
         // `true` if threads that pushed tasks may have relied on this worker's search.
@@ -154,7 +155,7 @@ impl WorkerThread {
                         continue;
                     }
                     // Either no task was left after this worker's search, or another thread
-                    // is about to wake this worker.
+                    // is about to wake this worker. So this worker need not wake another.
                     must_pass_on = false;
                     is_searching = self.slot().sleep() == SEARCH;
                     has_searched = false;
@@ -163,7 +164,7 @@ impl WorkerThread {
         }
     }
 
-    /// Polls for a moment until a task is queued or the queue is closed.
+    /// Polls for a moment. Returns early if a task is queued or the queue is closed.
     fn poll(&self) {
         spin::poll(|| self.pool.has_tasks() || !self.pool.queue.is_open());
     }
@@ -198,8 +199,8 @@ impl WorkerThread {
         })
     }
 
-    /// Moves half of the victim's remaining tasks, and not more than [`BATCH`], to this
-    /// worker's deque. The oldest moved task is popped first.
+    /// Moves half of the remaining tasks of `victim`, but at most [`BATCH`] tasks, to this
+    /// worker's deque. This worker will pop the oldest moved task first.
     fn steal_more(&self, victim: &Slot) {
         let wanted = (victim.own.len() / 2)
             .min(BATCH)
@@ -252,7 +253,8 @@ pub(super) fn enter<R>(worker: &WorkerThread, f: impl FnOnce() -> R) -> R {
 pub(super) fn with_current<R>(pool: &Pool, f: impl FnOnce(&WorkerThread) -> R) -> Option<R> {
     let worker = CURRENT.try_with(Cell::get).ok()?;
     let worker = NonNull::new(worker.cast_mut())?;
-    // SAFETY: `enter`, which borrows the worker, is on this thread's stack below this call.
+    // SAFETY: the call of `enter` that set the pointer has not returned, and borrows the
+    // worker.
     let worker = unsafe { worker.as_ref() };
     ptr::eq(&raw const *worker.pool, pool).then(|| f(worker))
 }
