@@ -20,11 +20,11 @@ use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
 pub(crate) struct CompletionSet<F: Waitable> {
-    /// The numbers of the tasks that were already done when they were added.
+    /// The indices (in `entries`) of the tasks that were already done when they were added.
     ready: VecDeque<usize>,
     arrivals: Receiver<usize>,
     sender: Sender<usize>,
-    /// The tasks, indexed by their numbers. A free slot is `None`.
+    /// The tasks. The number of a task is its index in this list. A free slot is `None`.
     entries: Vec<Option<Entry<F>>>,
     free: Vec<usize>,
     /// The ids of those tasks in `entries` that a caller could add twice. An id is the
@@ -33,14 +33,14 @@ pub(crate) struct CompletionSet<F: Waitable> {
     ids: HashSet<usize, BuildHasherDefault<AddressHasher>>,
     /// The number of tasks in `entries`.
     len: usize,
-    /// The numbers of the tasks that the thread `waiter` may be able to run inline, and has
-    /// not yet tried to run.
+    /// The indices (in `entries`) of the tasks that the thread `waiter` may be able to run
+    /// inline (inside its wait), and has not yet tried to run.
     not_tried_inline: BTreeSet<usize>,
     /// The thread that waited last. The set stores the thread, because different threads
     /// can run different tasks inline.
     waiter: InlineRunner,
-    /// The number of a task that could end while this thread waits, as the last check of
-    /// all tasks has found. The next check begins with this task.
+    /// The index (in `entries`) of the task that `all_need_this_thread` found last: a task
+    /// that can end while the waiting thread blocks. The next check begins with this task.
     elsewhere: usize,
     /// The process that created the set. In a forked child no task number arrives, because
     /// the tasks run only in the parent process.
@@ -95,7 +95,7 @@ impl Hasher for AddressHasher {
     }
 }
 
-/// The waker of the task with the number `number`.
+/// The waker of the task with the index `number` in the set.
 struct ArrivalWaker {
     sender: Sender<usize>,
     number: usize,
@@ -143,8 +143,8 @@ impl<F: Waitable> CompletionSet<F> {
             if item.target().poll(&mut key, &waker) {
                 self.arrive(number);
             } else if item.target().may_run_inline() || self.waiter != InlineRunner::current() {
-                // The number is also added if `waiter` is another thread, because that
-                // thread may be able to run the task inline.
+                // Add the number also if `waiter` is another thread, because that thread
+                // may be able to run the task inline.
                 self.not_tried_inline.insert(number);
             }
         }
@@ -156,7 +156,7 @@ impl<F: Waitable> CompletionSet<F> {
         true
     }
 
-    /// Puts the number of a task that is already done behind the numbers that have arrived.
+    /// Puts the index of a task that is already done behind the indices that have arrived.
     fn arrive(&mut self, number: usize) {
         if self.arrivals.is_empty() {
             self.ready.push_back(number);
@@ -171,7 +171,7 @@ impl<F: Waitable> CompletionSet<F> {
         self.len
     }
 
-    /// Waits for the next task that is done, and returns its number.
+    /// Waits for the next task that is done, and returns the index of the task in the set.
     ///
     /// Without a deadline, a worker that calls this method first runs the pending tasks of
     /// its own pool inline.
@@ -197,16 +197,16 @@ impl<F: Waitable> CompletionSet<F> {
             if let Some(number) = self.try_next() {
                 return Ok(number);
             }
-            // `note_waiter` is called only when no number has arrived, because it may have
-            // to check all tasks.
+            // `note_waiter` is called only when no task has arrived, because it may have to
+            // check all tasks.
             self.note_waiter();
             if let Some(number) = self.not_tried_inline.pop_first() {
                 if let Some(item) = self.item(number) {
                     item.target().run_inline();
                 }
             } else if self.all_need_this_thread() {
-                // A number may have arrived in the meantime, because another thread may
-                // have cancelled a task after this check.
+                // A task may have arrived meanwhile, because another thread may have
+                // cancelled a task after `all_need_this_thread` checked the task.
                 return self.try_next().ok_or(NotDone::Deadlock);
             } else {
                 return self.arrivals.recv().or(Err(NotDone::Deadlock));
@@ -214,8 +214,8 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// If another thread waited last, collects the numbers of all tasks that the calling
-    /// thread can run inline.
+    /// If another thread waited last, stores in `not_tried_inline` the indices of all tasks
+    /// that the calling thread can run inline.
     fn note_waiter(&mut self) {
         let us = InlineRunner::current();
         if std::mem::replace(&mut self.waiter, us) == us {
@@ -230,8 +230,8 @@ impl<F: Waitable> CompletionSet<F> {
     }
 
     /// Returns `true` if no task can end while this thread waits. The check begins with the
-    /// task that could end at the last check, because checking all tasks of a large set is
-    /// slow, and one task that can end is enough.
+    /// task that the last check found able to end, because checking all tasks of a large
+    /// set is slow, and one task that can end is enough.
     fn all_need_this_thread(&mut self) -> bool {
         let (before, from) = self.entries.split_at(self.elsewhere);
         let is_elsewhere = |entry: &Option<Entry<F>>| {
@@ -269,7 +269,7 @@ impl<F: Waitable> CompletionSet<F> {
         self.take(number)
     }
 
-    /// Returns the number of a task that is already done, without waiting.
+    /// Returns the index of a task that is already done, without waiting.
     pub(crate) fn try_next(&mut self) -> Option<usize> {
         if !self.origin.is_here() {
             return None;
@@ -282,7 +282,7 @@ impl<F: Waitable> CompletionSet<F> {
         Some(&self.entries.get(number)?.as_ref()?.item)
     }
 
-    /// Removes the task with this number, and returns the future of the task.
+    /// Removes the task with the index `number`, and returns the future of the task.
     pub(crate) fn take(&mut self, number: usize) -> Option<F> {
         let entry = self.entries.get_mut(number)?.take()?;
         self.free.push(number);

@@ -20,8 +20,8 @@ use crate::waitable::Waitable;
 /// Use the channel in [`crossbeam_channel::select!`] together with the program's own
 /// channels. The channel is disconnected when all futures have arrived. A worker that waits
 /// for tasks of its own pool must call [`Completions::recv`]. Only this method runs such
-/// tasks on the waiting worker itself. Otherwise all workers might wait, so that none could
-/// run the tasks.
+/// tasks on the waiting worker itself. If each worker waited in another way, no worker
+/// would be left to run the tasks.
 ///
 /// ```
 /// use concurrent_futures::crossbeam_channel::{select, unbounded};
@@ -59,9 +59,9 @@ where
             sender: sender.clone(),
             number,
         }));
-        // The waker may run before the entry is inserted into `waiting`. This thread holds
-        // the lock from the poll to the insertion, so a waker that looks for the entry
-        // finds it.
+        // Another thread may call the waker before the entry is inserted into `waiting`.
+        // The waker then waits for the lock, which this thread holds from the poll to the
+        // insertion, and so finds the entry.
         let mut waiting = all.waiting.lock();
         let mut key = WakerKey::default();
         if item.target().poll(&mut key, &waker) {
@@ -77,10 +77,12 @@ where
 
 /// The futures that have not arrived.
 struct Waiting<F> {
-    /// The entries of the futures, by the numbers of the futures.
+    /// The entries of the futures. The key is the future's index in the argument of
+    /// `completions`.
     entries: BTreeMap<usize, Entry<F>>,
-    /// The threads that have called `recv`, each with a task number. The thread has tried
-    /// to run all tasks with smaller numbers inline, which means inside its own wait.
+    /// The threads that have called `recv`, each with an index. The thread has tried to run
+    /// the tasks of all futures with smaller indices inline, which means inside its own
+    /// wait.
     tried_inline: Vec<(InlineRunner, usize)>,
 }
 
@@ -93,7 +95,7 @@ impl<F> Default for Waiting<F> {
     }
 }
 
-/// The waker of the task with the number `number`.
+/// The waker of the task whose future has the index `number`.
 struct ArrivalWaker<F> {
     waiting: Arc<Mutex<Waiting<F>>>,
     sender: Sender<F>,
@@ -241,8 +243,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
             // runs while the entry is removed.
             return Some(entry.leave());
         };
-        // The waker will find the entry, because the task is not done and the waker runs
-        // only when the task is done.
+        // The waker will find the entry: the task is not done, so the waker has not yet
+        // run.
         waiting.entries.insert(number, entry);
         None
     }

@@ -10,10 +10,9 @@ use std::fmt;
 /// ```
 ///
 /// A task moves in the direction of the arrows. It skips `Running` if its promise gets an
-/// outcome without a start, or if its pool breaks before the task has begun. A cancelled
-/// task has only one state.
-/// In Python a cancelled task has two states, and Python's `wait` hangs if a task stays in
-/// the first of the two (python/cpython#92001).
+/// outcome before `Promise::start` was called, or if its pool breaks before the task has
+/// begun. There is only one state for a cancelled task. Python has two, and Python's `wait`
+/// hangs if a task stays in the first of them (python/cpython#92001).
 ///
 /// ```
 /// use concurrent_futures::{Error, State, promise};

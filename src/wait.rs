@@ -63,8 +63,8 @@ pub struct Waited<F> {
 /// After a timeout, the result shows which tasks are done.
 ///
 /// A wait without a time limit also ends if no remaining task can end while this thread
-/// waits. A task cannot end meanwhile if this thread runs the task itself, a callback of
-/// the task's process pool, or the initializer of the task's thread pool. A wait in a
+/// waits. A task cannot end during the wait if this thread runs the task itself, a callback
+/// of the task's process pool, or the initializer of the task's thread pool. A wait in a
 /// forked child also ends at once, because the tasks of the parent process never end there.
 /// In both cases, `not_done` has the futures of the tasks that are not done. The
 /// [`result`](crate::TaskFuture::result) of such a future returns the error that says why
@@ -134,15 +134,15 @@ pub fn wait_until<F: Waitable>(
     let mut is_enough = false;
     while left > 0 && !is_enough {
         let numbers: Vec<usize> = match completion_set.next(deadline) {
-            // The code takes all numbers that have arrived, so that the result contains all
-            // tasks that have ended so far.
+            // The code takes the numbers of all tasks that have arrived, so that the result
+            // contains all tasks that have ended so far.
             Ok(number) => std::iter::once(number)
                 .chain(std::iter::from_fn(|| completion_set.try_next()))
                 .collect(),
             Err(NotDone::TimedOut) => break,
             Err(NotDone::Deadlock) => {
-                // In a forked child no number arrives, so the code searches for the tasks
-                // that were done before the fork.
+                // In a forked child no task number arrives, so the code searches for the
+                // tasks that were done before the fork.
                 let is_done = |number: &usize| {
                     let item = completion_set.item(*number);
                     !ended[*number] && item.is_some_and(|item| item.target().done())

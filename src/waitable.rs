@@ -55,8 +55,8 @@ pub trait Target {
     /// Removes the waker that `key` identifies from the task.
     fn forget(&self, key: &mut WakerKey);
 
-    /// Returns `true` if the task is not done and cannot be done while the calling
-    /// thread blocks.
+    /// Returns `true` if the task is not done and cannot end while the calling thread
+    /// blocks.
     fn needs_this_thread(&self) -> bool;
 
     /// Returns `true` if the task has not begun and the calling thread is a worker of

@@ -4,23 +4,24 @@
 //! # The notifier
 //!
 //! The thread that ends a task runs the task's [`Notification`] (the user code that must
-//! run then), or names another thread that will. If the task has callbacks, the thread that
-//! will run the notification becomes the task's *notifier*: it runs the callbacks. The
-//! ending thread records the notifier together with the final state, under the lock of the
-//! task's rare box (`rare.rs`), which holds the list of callbacks. A callback that is added
-//! while the task has a notifier is appended to the list, and the notifier runs it. A
-//! thread that adds a callback after the callbacks are done becomes the notifier itself. A
-//! notifier resigns under the lock, when it finds the list empty. So no callback is missed.
-//! If there is a notifier, it finds the callback in the list. If there is none, either the
-//! task has not ended, and its end finds the callback, or the adding thread becomes the
-//! notifier.
+//! run then), or names another thread that will run it. If the task has callbacks, the
+//! thread that will run the notification becomes the task's *notifier*: it runs the
+//! callbacks. The ending thread records the notifier together with the final state, under
+//! the lock of the task's rare box (`rare.rs`), which holds the list of callbacks. A
+//! callback that is added while the task has a notifier is appended to the list, and the
+//! notifier runs it. A thread that adds a callback after the callbacks are done becomes the
+//! notifier itself. A notifier resigns under the lock, when it finds the list empty. So no
+//! callback is missed. If there is a notifier, it finds the callback in the list. If there
+//! is none, either the task has not ended, and its end finds the callback, or the adding
+//! thread becomes the notifier.
 //!
 //! # Why never nested
 //!
-//! The reason, and a first exception, are in `nested_callbacks.rs`. The second exception: a
-//! callback may wait for callbacks of another task that its own thread has queued to run
-//! later. Then the callbacks of that other task, and no others, run inside the waiting
-//! callback, because otherwise the wait would never end ([`Task::notify_now`]).
+//! The head of `nested_callbacks.rs` says why no callback runs inside another, and names a
+//! first exception. The second exception: a callback may wait for the callbacks of another
+//! task, which the callback's own thread has queued to run later. Then the callbacks of
+//! that other task, and no others, run inside the waiting callback, because otherwise the
+//! wait would never end ([`Task::notify_now`]).
 
 use std::cell::RefCell;
 
@@ -45,7 +46,7 @@ impl Task {
     }
 
     /// Runs `callback` after all other callbacks. Only `then`, which consumes the task's
-    /// future, adds such a callback, so a task has at most one.
+    /// future, adds such a callback, so a task has at most one such callback.
     pub(crate) fn set_last(&self, callback: Callback) {
         let Some(mut rare) = self.rare() else {
             return contain_drop(callback);
@@ -55,8 +56,8 @@ impl Task {
     }
 
     fn notify_if_done(&self, mut rare: MutexGuard<'_, RareFields>) {
-        // UNNOTIFIED is set under the lock. So the end of the task either comes later and
-        // finds the callback, or came before and is seen here.
+        // UNNOTIFIED is set under the rare box's lock. So the end of the task either comes
+        // later and finds the callback, or came before and is seen here.
         if self.set(UNNOTIFIED).is_done() && rare.notifier.is_none() {
             rare.notifier = Some(thread_id());
             drop(rare);
@@ -66,8 +67,8 @@ impl Task {
 
     /// Called before a wait for this task's callbacks. If the current thread is inside a
     /// callback and has queued this task's callbacks to run afterwards, runs this task's
-    /// callbacks now. If these complete other tasks, the callbacks of those tasks are
-    /// queued as usual.
+    /// callbacks now. If these callbacks complete other tasks, the callbacks of those tasks
+    /// are queued as usual.
     ///
     /// # Errors
     ///
@@ -147,13 +148,15 @@ fn is_notifying_here(is_it: impl Fn(&(PoolId, usize)) -> bool) -> bool {
     is_there.unwrap_or(false)
 }
 
-/// Returns `true` if the current thread runs a callback of a task of that pool.
+/// Returns `true` if a [`NotifyingFor`] of a task of the pool `pool_id` exists on the
+/// current thread.
 pub(crate) fn is_notifying_for(pool_id: PoolId) -> bool {
     is_notifying_here(|task| task.0 == pool_id)
 }
 
-/// A guard. While the guard exists, the current thread counts as running the task's
-/// callbacks.
+/// A guard. While it exists, the current thread counts as running the task's callbacks. The
+/// guard also exists while the thread runs the task's
+/// [`Finalizer`](super::rare::Finalizer).
 pub(super) struct NotifyingFor;
 
 impl NotifyingFor {

@@ -2,21 +2,22 @@
 //! task's memory.
 //!
 //! A task is one piece of memory (`memory.rs`): a header, and behind it one storage that
-//! holds the job first and the outcome later. Job and outcome each begin at the first
-//! address behind the header that their own alignment allows. So the future, which knows
-//! the type of the value but not the type of the job, finds the outcome. Only the table of
-//! functions in the header knows both types.
+//! first holds the job (the function with its arguments) and later the outcome. Job and
+//! outcome each begin at the first address behind the header that their own alignment
+//! allows. So the future, which knows the type of the value but not the type of the job,
+//! finds the outcome. Only the table of functions in the header knows both types.
 //!
 //! # The owner of the storage
 //!
 //! The task's word (`word.rs`) shows the contents and the owner of the storage:
 //!
-//! * *The job* of a pending task belongs to no thread. The thread whose compare-and-swap
-//!   ends the pending state (or sets the flag ENDING, as the first step of an end without a
-//!   call) owns the job from then on. That thread calls the job or, if it has set ENDING,
-//!   drops it or takes it out of the storage. A remote task, which a worker in another
-//!   process runs, keeps its job in the storage until the task ends: its pool *claims* the
-//!   task, and may have to send the job's encoded call more than once (`remote_end.rs`).
+//! * *The job* of a pending task belongs to no thread. A thread that will call the job owns
+//!   the job once its compare-and-swap has made the task running. A thread that will end
+//!   the task without a call owns the job once it has set the flag ENDING; it then drops
+//!   the job or takes the job out of the storage. A remote task, which a worker in another
+//!   process runs, keeps its job in the storage until the task ends, because the pool may
+//!   have to send the job's encoded call more than once. Only the pool that has *claimed*
+//!   the task reads the call (`remote_end.rs`).
 //! * *The outcome* is written by the owner of the job, before the transition to a final
 //!   state. After the transition, threads only read the outcome, until the owner of the
 //!   value moves it out or drops it. The owner is the future, once the callbacks are done.
@@ -39,9 +40,9 @@
 //!   value was dropped or belongs to the future. The future's type has the scope's
 //!   lifetime, so no safe code can use the future after the scope. A leaked future leaks
 //!   its value.
-//! * After that, only a queue entry or a thread's own reference to the task may remain.
-//!   Such a reference only reads the word and frees memory, and never touches borrowed
-//!   data.
+//! * After the drop of the scope guard, only a queue entry or a thread's own reference to
+//!   the task may remain. Such a reference only reads the word and frees memory, and never
+//!   touches borrowed data.
 
 use std::alloc::handle_alloc_error;
 use std::mem::ManuallyDrop;
@@ -107,8 +108,9 @@ const HEADER: usize = size_of::<Header<()>>();
 // the word shows which thread owns them. The other fields are atomics, or are never
 // changed.
 unsafe impl<X: Send> Send for TaskWith<X> {}
-// SAFETY: the argument for `Send` holds for shared references too. A value is lent to
-// several threads only through a future, which is `Sync` only if the value is.
+// SAFETY: also through shared references, only the owner that the word shows uses job and
+// value. A value is lent to several threads only through a future, which is `Sync` only if
+// the value is.
 unsafe impl<X: Send + Sync> Sync for TaskWith<X> {}
 
 impl<X> TaskWith<X> {
@@ -133,9 +135,9 @@ impl<X> TaskWith<X> {
             birth: Birth::new(memory.place),
             storage: UnsafeCell::new(()),
         };
-        // SAFETY: `header` points to fresh memory of that layout.
+        // SAFETY: `header` points to fresh memory of the layout `layout`.
         unsafe { header.write(contents) };
-        // SAFETY: the memory has that layout, with a header of `HEADER` bytes.
+        // SAFETY: the memory has the layout for a `J`, behind a header of `HEADER` bytes.
         let place = unsafe { job_of::<J, HEADER>(header.cast()) };
         // SAFETY: `place` is the address of the job in this fresh memory.
         unsafe { place.write(job) };
@@ -186,14 +188,16 @@ impl<X> TaskWith<X> {
     /// Sets a flag, and returns the word as it was before.
     #[inline]
     pub(super) fn set(&self, flag: Flag) -> Word {
-        // ORDERING: acquire and release for the same reasons as in `update`.
+        // ORDERING: release publishes this thread's earlier writes. Acquire sees the writes
+        // that other threads published.
         Word::from_bits(self.atomic().fetch_or(flag.bits(), Ordering::AcqRel))
     }
 
     /// Clears a flag, and returns the word as it was before.
     #[inline]
     pub(super) fn clear(&self, flag: Flag) -> Word {
-        // ORDERING: acquire and release for the same reasons as in `update`.
+        // ORDERING: release publishes this thread's earlier writes. Acquire sees the writes
+        // that other threads published.
         Word::from_bits(self.atomic().fetch_and(!flag.bits(), Ordering::AcqRel))
     }
 
@@ -483,9 +487,9 @@ impl<X> Drop for TaskWith<X> {
             // the last reference.
             word = Word::from_bits(self.atomic().fetch_sub(REFERENCE, Ordering::AcqRel));
         }
-        // If the load above shows only one reference, it has acquired the writes of all
-        // other threads. Then no other thread can reach the task, and no read-modify-write
-        // is needed.
+        // If the load above shows only one reference, the load has acquired the writes of
+        // all other threads. Then no other thread can reach the task, so this thread need
+        // not subtract from the word.
         if word.references() == 1 {
             // SAFETY: this is the last reference.
             unsafe { Self::free(self.as_ptr(), word) };

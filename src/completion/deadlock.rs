@@ -8,19 +8,20 @@
 //!
 //! # Why every cycle of waits is found
 //!
-//! All waits without a deadline are in one list. Before such a wait begins, the waiting
-//! thread follows the chain that starts at the awaited task, with the help of the list. The
-//! thread enters its own wait in the list only if this walk does not come back to the
-//! thread itself. Walk and entry are one step under the list's lock. Only entering a wait
-//! can close a cycle, because a thread that waits begins no task and ends none. So the last
-//! wait of a cycle finds the other waits in the list.
+//! All waits for a single task without a deadline are in one list. Before such a wait
+//! begins, the waiting thread follows the chain that starts at the awaited task, with the
+//! help of the list. The thread enters its own wait in the list only if this walk does not
+//! come back to the thread itself. The thread holds the list's lock from the start of the
+//! walk until it has entered its wait. Only entering a wait can close a cycle, because a
+//! thread that waits begins no task and ends none. So the last wait of a cycle finds the
+//! other waits in the list.
 //!
 //! # Why a wait that closes no cycle is never refused
 //!
 //! When [`enter`] refuses a wait, the last step of the walk has found a task that is held
-//! up by the entering thread itself. This thread does not work on that task now, so the
-//! thread that waits for that task still waits. The same holds for each earlier step of the
-//! walk.
+//! up by the entering thread itself. The entering thread does not work on that task now, so
+//! the thread that waits for the task stays blocked. For the same reason, each thread at an
+//! earlier step of the walk stays blocked too.
 //!
 //! # Waits inside waits
 //!
@@ -37,12 +38,13 @@
 //!
 //! # Cycles that are not found
 //!
-//! Some cycles are not found. These are cycles through a wait that cannot return an error
-//! (the end of a scope, `wait`, `as_completed`), and cycles through an `.await`. A cycle
-//! through a promise is found only if `Promise::run` sets the promise, because otherwise
-//! the thread that will set it is unknown. A cycle through a task that has not begun is not
-//! found, because any worker might begin the task. A wait for several tasks checks only if
-//! all of them need the waiting thread itself (`needs_this_thread`), and then ends.
+//! Cycles are not found if they go through an `.await`, or through a wait that cannot
+//! return an error (the end of a scope, `wait`, `as_completed`). A cycle through a promise
+//! is found only if `Promise::run` sets the promise, because otherwise the thread that will
+//! set it is unknown. A cycle through a task that has not begun is not found, because any
+//! worker might begin the task. A wait for several tasks does not use the list. It ends
+//! early only if none of the tasks can end while the waiting thread blocks
+//! (`needs_this_thread`).
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -54,14 +56,14 @@ use crate::error::Error;
 use crate::sync::{Mutex, ThreadId, global, thread_id};
 
 global! {
-    /// The waits without a deadline that are in progress.
+    /// The waits for a single task, without a deadline, that are in progress.
     static WAITS: Mutex<Waits> = Mutex::new(Waits { entries: Vec::new(), last: 0 });
 }
 
 struct Waits {
     /// The entries in the order in which the waits were entered.
     entries: Vec<Wait>,
-    /// The number of the latest entry.
+    /// The unique number of the newest entry.
     last: u64,
 }
 
@@ -91,16 +93,17 @@ fn held_up_by(task: &Task, until: Until) -> Option<ThreadId> {
     word.runner().or_else(notifier)
 }
 
-/// A guard of an entered wait, with the entry's number. Dropping the guard removes the
-/// entry from the list. The guard borrows the task as long as the entry is in the list.
+/// A guard of an entered wait, with the unique number of the wait's entry in the list.
+/// Dropping the guard removes the entry from the list. The guard borrows the task as long
+/// as the entry is in the list.
 #[derive(Debug)]
 pub(super) struct Entered<'a> {
     number: u64,
     task: PhantomData<&'a Task>,
 }
 
-/// Enters the calling thread's wait for `task`. The wait must end before the returned guard
-/// is dropped.
+/// Enters the calling thread's wait for `task` in the list of waits. The wait must end
+/// before the returned guard is dropped.
 ///
 /// # Errors
 ///
@@ -116,7 +119,8 @@ pub(super) fn enter(task: &Task, until: Until) -> Result<Entered<'_>, Error> {
         let next = waits.newest_of(thread);
         held_up = next.and_then(|wait| held_up_by(&wait.task, wait.until));
         if held_up == Some(thread) {
-            // The thread itself works on the task that it waits for, so it is not blocked.
+            // The thread `thread` itself works on the task that it waits for, so it is not
+            // blocked.
             break;
         }
     }

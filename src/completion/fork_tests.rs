@@ -14,8 +14,8 @@ fn watched<T: Send + 'static>() -> Completion<T> {
     Completion::new(new_pool_id())
 }
 
-/// A thread of the parent process held the lock of the task's rare box at the fork, as a
-/// thread that settles a task does.
+/// A thread of the parent process holds the lock of the task's rare box at the fork. In the
+/// child no operation on the task hangs.
 #[test]
 fn a_task_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     let task = watched::<String>();
@@ -46,7 +46,8 @@ fn a_task_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     assert_eq!(task.state(), State::Pending);
 }
 
-/// A thread of the parent process held the lock of the list of waits at the fork.
+/// A thread of the parent process holds the lock of the list of waits at the fork. In the
+/// child a wait for a task of the child still ends.
 #[test]
 fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
     Origin::new().expect("there is memory");
@@ -65,7 +66,8 @@ fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
     drop(locked);
 }
 
-/// A thread of the parent process held the lock of a scope's list at the fork.
+/// A thread of the parent process holds the lock of a scope's list at the fork. In the
+/// child the wait for the scope's end returns.
 #[test]
 fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     Origin::new().expect("there is memory");

@@ -9,7 +9,8 @@ use super::pool_id::{NO_POOL, PoolId};
 use super::worker_hooks::WorkerHooks;
 use crate::sync::{ThreadId, local, thread_id};
 
-/// The pool's id, and the hooks.
+/// The id of the pool whose tasks the thread may run in its waits, and the worker's hooks.
+/// For any other thread, `NO_POOL` and `None`.
 type Registered = (PoolId, Option<NonNull<dyn WorkerHooks>>);
 
 local! {
@@ -23,7 +24,7 @@ local! {
 pub(crate) struct InlineRunner(ThreadId, PoolId);
 
 impl InlineRunner {
-    /// Returns the current thread.
+    /// Returns the current thread, with the pool whose tasks it can run inline.
     pub(crate) fn current() -> Self {
         let registered = REGISTERED.try_with(Cell::get).ok();
         let registered = registered.filter(|(_, hooks)| hooks.is_some());
@@ -57,19 +58,19 @@ pub(crate) fn as_inline_worker<R>(
     f()
 }
 
-/// Returns `true` if the current thread is registered as an inline worker of that pool.
+/// Returns `true` if a wait on the current thread may run tasks of the pool `pool_id`.
 #[inline]
 pub(super) fn is_registered_for(pool_id: PoolId) -> bool {
     with_hooks(pool_id, |_| ()).is_some()
 }
 
-/// Calls `f` with the hooks of the current thread, if the thread is registered as an inline
-/// worker of that pool.
+/// Calls `f` with the hooks of the current thread, if a wait on this thread may run tasks
+/// of the pool `pool_id`.
 #[inline]
 pub(super) fn with_hooks<R>(pool_id: PoolId, f: impl FnOnce(&dyn WorkerHooks) -> R) -> Option<R> {
     let registered = REGISTERED.try_with(Cell::get).ok()?;
     let hooks = registered.1.filter(|_| registered.0 == pool_id)?;
-    // SAFETY: `as_inline_worker`, which borrows the hooks, is on this thread's stack, below
-    // this call.
+    // SAFETY: `as_inline_worker`, which borrows the hooks, has not yet returned, because
+    // its `f` led to this call.
     Some(f(unsafe { hooks.as_ref() }))
 }

@@ -7,7 +7,8 @@ use super::scope_guard::ScopeGuard;
 use crate::encoded::EncodedCall;
 use crate::panic::contain_drop;
 
-/// The functions of a pool whose workers are other processes. Each gets the id of the pool.
+/// The functions of a pool whose workers are other processes. Each function gets the id of
+/// the pool.
 pub(crate) struct Remote {
     /// Calls the closure several times, and reads between the calls the answers that the
     /// workers of the pool have sent. Returns `true` as soon as the closure returns `true`.
@@ -19,7 +20,8 @@ pub(crate) struct Remote {
     pub(crate) recall: fn(PoolId, usize) -> bool,
 }
 
-/// A submitted call, in the form that its executor gave it.
+/// A submitted call: the function and its arguments, in the form in which the executor
+/// stores them.
 pub(crate) trait Job<T>: Sized {
     /// The functions of the task's pool if the task is *remote*, that is, if a worker in
     /// another process makes the call. `None` if a thread of this process makes the call.
@@ -40,8 +42,8 @@ pub(crate) trait Job<T>: Sized {
     }
 
     /// Takes the [`ScopeGuard`] out of the job of a task in a scope. The scope may end as
-    /// soon as the guard is dropped, so the caller drops it after everything else of the
-    /// task.
+    /// soon as the guard is dropped, so the caller drops the guard last, after the task's
+    /// job, value and callbacks.
     fn take_guard(&mut self) -> Option<ScopeGuard> {
         None
     }
@@ -136,7 +138,7 @@ impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
     }
 }
 
-/// A job for tests. Its task counts as one that a worker in another process runs.
+/// A job for tests. Its task counts as remote, as if a worker in another process ran it.
 #[cfg(test)]
 pub(super) struct Travels(pub(super) Option<EncodedCall>);
 

@@ -2,14 +2,15 @@
 //! of memory.
 //!
 //! With one allocation per task, `malloc` and `free` took half of the time of a thread that
-//! submits 200,000 empty tasks and reads their results (W1 of `benches/peers`). In a block,
-//! taking the memory of a task is an addition, and freeing it increments one counter. Each
-//! task is placed behind the task before it. Freed memory is used again only when the block
-//! is full and all its tasks are freed.
+//! submits 200,000 empty tasks and reads their results (the benchmark W1 of
+//! `benches/peers`). In a block, taking the memory of a task is an addition, and freeing it
+//! increments one counter. Each task is placed behind the task before it. Freed memory is
+//! used again only when the block is full and all its tasks are freed.
 //!
 //! As long as a future or a queue entry refers to one task of a block, the whole block
-//! stays allocated. So a block is small: it has 512 bytes, in which about 10 small
-//! tasks fit. (Measured: with blocks of 16 KiB, W1 was no faster than with 1 KiB.)
+//! stays allocated. So a block is small: it has 512 bytes, in which about 10 small tasks
+//! fit. (Larger blocks do not help: blocks of 16 KiB did not make W1 faster than blocks of
+//! 1 KiB.)
 //!
 //! # Who frees a block
 //!
@@ -35,9 +36,9 @@
 //!
 //! # Code that runs inside
 //!
-//! The global allocator may be code of the user, which may create a task itself. So each
-//! change to [`Blocks`] calls the allocator only before the first step or after the last
-//! step of the change.
+//! The global allocator may be code of the user, which may create a task itself. So a
+//! function that changes the fields of [`Blocks`] calls the allocator only before it
+//! changes the first field or after it has changed the last.
 //!
 //! # A forked child
 //!
@@ -59,7 +60,7 @@ const UNIT: usize = 8;
 const UNITS: usize = if cfg!(concurrent_futures_loom) { 2 } else { 61 };
 
 /// The size of the largest task that may share a block, in bytes: about a quarter of a
-/// block. So the unused end of a block is shorter than that.
+/// block. So less than a quarter of a block stays unused at its end.
 const LARGEST: usize = UNITS / 4 * UNIT;
 
 /// Memory for one task.
@@ -69,7 +70,7 @@ pub(super) struct Memory {
 }
 
 /// The place of a task in its block: the distance from the start of the block, in units.
-/// The number is 0 for a task that has an allocation of its own.
+/// The place is 0 for a task that has an allocation of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(pub(super) u8);
 
@@ -80,8 +81,8 @@ const _: () = assert!(END <= u8::MAX as usize, "each place fits into a `Place`")
 /// The start of a block. The units for tasks follow.
 #[repr(align(8))]
 struct Block {
-    /// The number of freed tasks. The owner, when it leaves, subtracts the number of tasks
-    /// that it took. The result may wrap around.
+    /// The number of freed tasks. When the owning thread leaves the block, it subtracts the
+    /// number of tasks that it took. The result may wrap around.
     freed: AtomicUsize,
     /// A cell of size 0 through which loom models check the accesses to the tasks.
     tasks: UnsafeCell<()>,
@@ -90,7 +91,7 @@ struct Block {
 /// The place of the first task in a block.
 const FIRST: usize = size_of::<Block>().div_ceil(UNIT);
 
-/// The place behind a block.
+/// The place behind the last unit of a block.
 const END: usize = FIRST + UNITS;
 
 const LAYOUT: Layout = match Layout::from_size_align(END * UNIT, align_of::<Block>()) {
@@ -123,7 +124,7 @@ pub(super) fn allocate(layout: Layout) -> Option<Memory> {
 
 /// Returns `true` if a task of this layout may share a block. In a loom model, and with the
 /// `cfg` `concurrent_futures_no_blocks`, each task has an allocation of its own, so that
-/// loom or a tool that checks memory sees the use of freed tasks.
+/// loom, or a tool that checks memory, reports each use of a freed task.
 #[inline]
 fn is_shareable(layout: Layout) -> bool {
     let has_blocks = !cfg!(any(concurrent_futures_loom, concurrent_futures_no_blocks));
@@ -153,7 +154,8 @@ pub(super) unsafe fn free(start: NonNull<u8>, place: Place, layout: Layout) {
     // the block or uses it again.
     let before = freed.fetch_add(1, Ordering::Release);
     if before.wrapping_add(1) == 0 {
-        // SAFETY: the owner has left, and this was the last task.
+        // SAFETY: the sum is 0 only after the owner has left the block, and this was the
+        // last task.
         unsafe { free_block(block) };
     }
 }
@@ -162,11 +164,11 @@ pub(super) unsafe fn free(start: NonNull<u8>, place: Place, layout: Layout) {
 ///
 /// # Safety
 ///
-/// The owner has left, and all tasks of the block are freed.
+/// The owner has left the block, and all tasks of the block are freed.
 #[cold]
 unsafe fn free_block(block: NonNull<Block>) {
-    // ORDERING: acquire pairs with the release of the owner, and of the threads that freed
-    // the block's tasks.
+    // ORDERING: acquire pairs with the release in `replace`, by the owner, and in `free`,
+    // by the threads that freed the block's tasks.
     fence(Ordering::Acquire);
     // SAFETY: no other thread uses the block.
     unsafe { block.as_ref() }.tasks.with_mut(|_| ());
@@ -179,9 +181,9 @@ pub(super) struct Blocks {
     /// The block from which the thread takes memory. The pointer is null before the first
     /// task, and after the thread has left its last block.
     current: Cell<*mut Block>,
-    /// The place of the next task in the block.
+    /// The place of the next task in the current block.
     next: Cell<usize>,
-    /// The number of tasks that were taken from the block.
+    /// The number of tasks whose memory was taken from the current block.
     taken: Cell<usize>,
 }
 
@@ -199,8 +201,8 @@ impl Blocks {
     #[inline]
     pub(super) fn take(&self, size: usize) -> Option<Memory> {
         let units = size.div_ceil(UNIT);
-        // This is a loop, because the allocator may itself create tasks (see the head of
-        // this file).
+        // This is a loop, because the allocator, which `add_block` calls, may itself create
+        // tasks, and these may fill the new block.
         while self.next.get() + units > END {
             self.add_block()?;
         }
@@ -216,8 +218,9 @@ impl Blocks {
         })
     }
 
-    /// Continues at the start of a block: the same block if all its tasks are freed, and a
-    /// new one if not.
+    /// Continues at the start of the current block if all its tasks are freed, and
+    /// otherwise at the start of a new block. Returns `None` if there is no memory for a
+    /// new block.
     #[cold]
     fn add_block(&self) -> Option<()> {
         if self.is_unused() {
@@ -232,14 +235,14 @@ impl Blocks {
             freed: AtomicUsize::new(0),
             tasks: UnsafeCell::new(()),
         };
-        // SAFETY: the memory of the block is new, and has room for its start.
+        // SAFETY: the memory is new, and has room for a `Block`.
         unsafe { block.write(new) };
         self.replace(block.as_ptr(), FIRST);
         Some(())
     }
 
-    /// Returns `true` if there is a block and all its tasks are freed. In this case, sets
-    /// the block's counter back to 0.
+    /// Returns `true` if there is a current block and all its tasks are freed. In this
+    /// case, sets the block's counter back to 0.
     fn is_unused(&self) -> bool {
         // SAFETY: the owner has not left the block, so the block exists.
         let Some(block) = (unsafe { self.current.get().as_ref() }) else {
@@ -249,7 +252,7 @@ impl Blocks {
         let is_unused = block.freed.load(Ordering::Acquire) == self.taken.get();
         if is_unused {
             block.tasks.with_mut(|_| ());
-            // ORDERING: no other thread has a task of the block.
+            // ORDERING: no other thread has a task of the block, so relaxed is enough.
             block.freed.store(0, Ordering::Relaxed);
         }
         is_unused
@@ -366,7 +369,7 @@ mod tests {
     }
 
     /// The destructor of a thread local may create a task after the thread has dropped its
-    /// blocks.
+    /// blocks. Such a task has an allocation of its own.
     #[test]
     fn a_thread_without_its_thread_locals_has_memory_for_tasks() {
         struct Last(Cell<Option<Sender<Place>>>);

@@ -3,13 +3,14 @@
 //! # The two ends
 //!
 //! * The *worker's end*, [`Task`], is held by an executor's queue and has no type
-//!   parameters. The worker's end runs the task, or ends the task without a call. The task
-//!   of a promise has no job, and the promise ends it.
+//!   parameters. An executor runs the task through this end, or ends the task without
+//!   calling its job (the function with its arguments). The task of a promise has no job:
+//!   the promise ends the task.
 //! * The *caller's end*, `TaskFuture`, waits, reads and cancels. Each task has one
 //!   `TaskFuture` (the task's *handle*), which is not `Clone`. So only its owner can move
 //!   the value out, and [`Completion::take`] is sound.
 //!
-//! Both ends are references to one piece of memory (`cell.rs`), and neither end knows its
+//! Both ends refer to the same piece of memory (`cell.rs`), and neither end knows its
 //! executor.
 //!
 //! # The transitions
@@ -28,26 +29,27 @@
 //! before a worker starts it), the pool *releases* the task: it is pending and unclaimed
 //! again. So a claimed task can be cancelled only after its pool has released it.
 //!
-//! Each transition is one compare-and-swap on the task's word (`word.rs` has the table of
-//! the bits), except in a detached task: its future was dropped, and no other thread can
-//! reach it. A thread that ends a task without calling its job sets the flag ENDING first.
-//! If the task has a rare box (`rare.rs`), which holds callbacks and wakers, the thread
-//! holds the box's lock during the transition. After the transition, the same thread does
-//! the steps in the last column of this table, in this order and without a lock.
-//! (`settle_quietly` leaves the notification to another thread.)
+//! Each transition is one compare-and-swap on the task's *word*: 64 bits with the state and
+//! the flags (`word.rs` has the table). A detached task is the exception: its future was
+//! dropped and no other thread can reach it, so a plain store changes its word. A thread
+//! that ends a task without calling its job sets the flag ENDING first. If the task has a
+//! rare box (`rare.rs`), which holds callbacks and wakers, the thread holds the box's lock
+//! during the transition. After the transition, the same thread does the steps in the last
+//! column of this table, in this order and without a lock. (`settle_quietly` leaves the
+//! notification to another thread.)
 //!
 //! | transition | made by | what follows |
 //! |---|---|---|
 //! | `start` | a worker, a promise, a waiting worker | calls the job, if there is one |
 //! | `finish` (`finish_unwatched`, `end`) | the worker that called the job | wakes waiters; runs the notification |
-//! | `settle` | a promise, the collector of a process pool | the same |
-//! | `fail` | a pool that broke, if the task is pending | the same |
-//! | `cancel` | any thread, if the task is pending | the same |
+//! | `settle` | a promise, or a process pool with its worker's answer | as after `finish` |
+//! | `fail` | a pool that broke, if the task is pending | as after `finish` |
+//! | `cancel` | any thread, if the task is pending | as after `finish` |
 //!
 //! *Waiters* are threads in `wait`. The [`Notification`] is the user code that must run
-//! when a task ends: wakers, the `Drop` of a job that was not called and of an unwanted
-//! value (see below), and the callbacks in the order in which they were added
-//! (`callbacks.rs`).
+//! when a task ends: first the wakers, then the `Drop` of a job that was not called, then
+//! the `Drop` of an unwanted value (see below), and last the callbacks in the order in
+//! which they were added (`callbacks.rs`).
 //!
 //! # Done, and callbacks done
 //!
@@ -136,7 +138,7 @@ unsafe impl<T: Send> Sync for Completion<T> {}
 // A `Completion` never pins the value, which moves in and out.
 impl<T> Unpin for Completion<T> {}
 
-/// An outcome that was refused because the task had already ended, with the task's state.
+/// The outcome that a task refused because it had already ended, and the task's state.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T: 'static> Completion<T> {
@@ -158,7 +160,7 @@ impl<T> Completion<T> {
     /// into a scope, and the borrowed data lives until [`ScopeTasks::wait`] has returned.
     /// Either the job is `Send`, or no other thread gets the task.
     pub(crate) unsafe fn with_job<J: Job<T>>(pool_id: PoolId, job: J) -> (Self, Task) {
-        // SAFETY: the caller's promise is the one that `Task::new` demands.
+        // SAFETY: the caller of this function promises what `Task::new` demands.
         let (task, worker) = unsafe { Task::new::<J, T>(pool_id, job) };
         let value = PhantomData;
         (Self { task, value }, worker)
@@ -181,7 +183,8 @@ impl<T> Completion<T> {
         Some(job)
     }
 
-    /// Converts a reference to a task into a `Completion` whose value is a `T`.
+    /// Converts a reference to a task, whose value is a `T`, into a reference to a
+    /// `Completion`.
     pub(crate) fn of_task(task: &Task) -> &Self {
         let task: *const Task = task;
         // SAFETY: `Completion` is `#[repr(transparent)]` over `Task`.
@@ -215,7 +218,7 @@ impl<T> Completion<T> {
 
     /// Like [`settle`](Self::settle) with a value, for a task that has no callback and no
     /// waker. If another thread adds a callback or a waker meanwhile, the thread `notifier`
-    /// has to run the notification.
+    /// must run the returned notification.
     ///
     /// # Errors
     ///
@@ -231,9 +234,10 @@ impl<T> Completion<T> {
         if rare.is_some_and(|rare| calls(&rare)) || self.begin_ending().is_err() {
             return Err(value);
         }
-        // SAFETY: as in `settle`.
+        // SAFETY: this thread set ENDING just now, and no thread of this process calls the
+        // job.
         unsafe { self.drop_job() };
-        // SAFETY: as in `settle`.
+        // SAFETY: the job was dropped, so the storage is empty. The value is a `T`.
         unsafe { self.write_outcome(Ok(value)) };
         let notification = self.end_for(FINISHED, None, Some(notifier));
         Ok(JoblessNotification::new(notification))
@@ -281,9 +285,9 @@ impl<T> Completion<T> {
         unsafe { self.take_outcome() }
     }
 
-    /// Gives up the value for a future that is dropped: clears HANDLE, and releases the
-    /// reference. Drops the value now if all callbacks have run. Otherwise the thread that
-    /// runs the callbacks drops the value.
+    /// Gives up the value when the future is dropped: clears the flag HANDLE, and releases
+    /// the future's reference. Drops the value now if all callbacks have run. Otherwise the
+    /// thread that runs the callbacks drops the value.
     ///
     /// # Safety
     ///
@@ -305,8 +309,8 @@ impl<T> Completion<T> {
         let released = match released {
             Ok(word) => word,
             Err(_) => {
-                // In a forked child in which the rare box is locked for ever, this thread
-                // leaks the value.
+                // This is a forked child, and the lock of the rare box was held at the
+                // fork. That lock is never released, so the value is leaked.
                 let Some(_rare) = self.task.known_rare() else {
                     return;
                 };

@@ -124,7 +124,9 @@ fn remote() -> Completion<usize> {
     unsafe { Completion::with_job(NO_POOL, Travels(Some(call))) }.0
 }
 
-/// The pool sends the task to a worker, which dies. A second worker runs the task.
+/// The pool claims the task for a worker, which dies. The pool releases the task, and
+/// claims it again for a second worker. The task can be cancelled only while it is not
+/// claimed.
 #[test]
 fn a_claimed_task_is_not_cancelled_and_a_released_one_may_be() {
     loom::model(|| {
@@ -135,13 +137,13 @@ fn a_claimed_task_is_not_cancelled_and_a_released_one_may_be() {
                 return false;
             }
             assert_eq!(other.state(), State::Pending, "it does not run yet");
-            // SAFETY: claimed just now.
+            // SAFETY: this thread claimed the task just now.
             assert!(unsafe { other.claimed_call() }.is_some());
             other.release();
             if !other.claim() {
                 return false;
             }
-            // SAFETY: claimed just now.
+            // SAFETY: this thread claimed the task just now.
             assert!(unsafe { other.take_claimed_call() }.is_some());
             worker(&other, 7);
             true
@@ -172,8 +174,8 @@ fn of_two_that_settle_one_is_refused() {
     });
 }
 
-/// Ends a task in the way of a process pool's thread that has read the value from a worker,
-/// but must not run user code.
+/// Ends a task as a process pool does: with `settle_quietly`, which runs no user code, or
+/// with `settle` if the task has a callback or a waker.
 fn end_quietly(task: &Completion<usize>) {
     assert!(task.claim(), "it is pending");
     task.start();
@@ -249,8 +251,8 @@ fn the_value_is_given_away_behind_every_callback() {
             writer.write(1);
         }));
         task.wait(Until::CallbacksDone, None).expect("it ends");
-        // SAFETY: the callbacks are done, and this thread has the only handle. loom's cell
-        // fails the model if a callback still reads the value.
+        // SAFETY: the callbacks are done, and this thread has the only handle. The
+        // `UnsafeCell` of loom fails the model if a callback still reads the value.
         let value = unsafe { task.take() };
         assert_eq!(value.expect("it ended well"), 7);
         assert_eq!(log.read(), 1);
@@ -502,7 +504,8 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
 }
 
 /// Another thread enters a second task into the scope, ends it, and then ends the first
-/// task. Meanwhile this thread waits for the scope, and so adds up the scope's count.
+/// task. Meanwhile this thread waits for the scope, and so adds up the scope's count. The
+/// wait returns only after both tasks have ended.
 #[test]
 fn the_end_of_a_scope_counts_each_task_once() {
     fn cancel(task: &Task) {
@@ -529,7 +532,8 @@ fn the_end_of_a_scope_counts_each_task_once() {
     });
 }
 
-/// Runs one of two tasks that wait for each other, on the calling thread.
+/// Runs the task `ours`, which waits for the task `theirs`, on the calling thread. Returns
+/// `true` if the wait succeeded, and `false` if it was refused.
 fn run_and_wait(ours: &Completion<usize>, theirs: &Completion<usize>) -> bool {
     ours.start();
     ours.runs_here();
@@ -684,7 +688,7 @@ fn a_circle_through_a_finalizer_is_found() {
 
 /// This thread runs a task, for which another thread waits. This thread waits for a remote
 /// task, and may run that task's [`Finalizer`] inside the wait. This closes no cycle of
-/// waits.
+/// waits, so no wait is refused.
 #[test]
 fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     with_two_preemptions(|| {
@@ -701,8 +705,8 @@ fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     });
 }
 
-/// A callback waits for the callbacks of two tasks. The callback may run the first task
-/// itself, and it completes the second task itself.
+/// A callback waits for the callbacks of the tasks `helped` and `promised`. It may run
+/// `helped` itself, and it completes `promised` itself. Both waits end inside the callback.
 #[test]
 fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
     loom::model(|| {
@@ -773,7 +777,8 @@ fn the_last_of_a_block_frees_it() {
     });
 }
 
-/// The owner uses a block again only after another thread has freed all its tasks.
+/// The owner of a block uses the block again only after another thread has freed all the
+/// block's tasks.
 #[test]
 fn a_block_is_used_again_when_its_tasks_are_freed() {
     loom::model(|| {
@@ -792,7 +797,7 @@ fn a_block_is_used_again_when_its_tasks_are_freed() {
             }
         });
         let next = take();
-        // ORDERING: as above.
+        // ORDERING: relaxed, so that only the counter of the block orders the two threads.
         let is_in_use = in_use.load(Ordering::Relaxed) > 0;
         assert!(next.0.start != first || !is_in_use);
         next.free();

@@ -66,7 +66,8 @@ fn set_has_queue(has_queue: bool) {
     let _ = HAS_QUEUE.try_with(|place| place.set(has_queue));
 }
 
-/// Runs the callbacks of a task, now or after the callback that the thread is inside.
+/// Runs the callbacks of a task. If the thread is inside a callback, they run after that
+/// callback, and otherwise now.
 pub(super) fn run_or_enqueue(callbacks: Callbacks) {
     let mut callbacks = Some(callbacks);
     // A thread that is ending may have destroyed its queue already. On such a thread the
@@ -113,7 +114,8 @@ fn next_queued() -> Option<Callbacks> {
     })
 }
 
-/// Takes the callbacks of the task with this address out of the current thread's queues.
+/// Takes the callbacks of the task with the address `task` out of the current thread's
+/// queues.
 pub(super) fn take_queued(task: usize) -> Option<Callbacks> {
     let found = QUEUES.try_with(|queues| {
         let queues = &mut *queues.borrow_mut();

@@ -65,8 +65,8 @@ impl Notification {
             || (self.drops_value && self.task.as_ref().is_some_and(is_foreign))
     }
 
-    /// Runs the user code. The callbacks run now, or after the callback that the current
-    /// thread is inside.
+    /// Runs the user code. If the current thread is inside a callback, the task's callbacks
+    /// run after that callback, and otherwise now.
     pub(crate) fn notify(self) {
         self.wakers.wake();
         if let Some(job) = self.job {

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The number of a pool. The number has only 32 bits, because each task stores one. The
-/// numbers repeat after about 4 billion pools.
+/// The number of a pool. The number has only 32 bits, because each task stores its pool's
+/// number. The numbers repeat after about 4 billion pools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PoolId(u32);
 

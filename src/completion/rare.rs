@@ -3,9 +3,9 @@
 //!
 //! # Why nothing is missed
 //!
-//! A thread that attaches something (a callback, a waker) takes the box's lock, and sets
-//! the flag RARE in the task's word (`word.rs`) under the lock. From then on the task
-//! starts and ends only under the lock. A start or an end without the lock is a
+//! A thread that attaches something (a callback, a waker) takes the lock of the task's rare
+//! box, and sets the flag RARE in the task's word (`word.rs`) under the lock. From then on
+//! the task starts and ends only under this lock. A start or an end without the lock is a
 //! compare-and-swap on a word without RARE, so it came before RARE was set, and the
 //! attaching thread sees it. So while a thread holds the lock that [`Task::rare`] returned,
 //! the task neither starts nor ends.
@@ -32,7 +32,7 @@ pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
 /// A callback that gets the task, and does not know the type of the task's future.
 pub(crate) type Callback = Box<dyn FnOnce(&Task) + Send>;
 
-/// The fields of the rare box, which its lock guards.
+/// The fields of the rare box, which the box's lock guards.
 #[derive(Default)]
 pub(super) struct RareFields {
     /// The callbacks that have not yet run, in the order of adding.
@@ -44,7 +44,8 @@ pub(super) struct RareFields {
     /// callback returns.
     pub(super) notifier: Option<ThreadId>,
     pub(super) wakers: Wakers,
-    /// The number of threads that wait without a deadline. Used for remote tasks only.
+    /// The number of threads that wait for the task without a deadline. Used for remote
+    /// tasks only.
     pub(super) waiters: u32,
     /// The finalizer that the pool handed to the waiting threads, until one of them takes
     /// it. Used for remote tasks only.
@@ -94,8 +95,8 @@ impl Task {
     #[cold]
     fn make_rare(&self) -> *mut Rare {
         let new = Box::into_raw(Box::new(Rare(Mutex::new(RareFields::default()))));
-        // ORDERING: the release publishes the box; the acquire of a failure pairs with
-        // the release of the thread that won.
+        // ORDERING: the release publishes the box; the acquire of a failure pairs with the
+        // release of the thread that attached its box first.
         let exchanged = self.attached().compare_exchange(
             ptr::null_mut(),
             new,
@@ -121,8 +122,9 @@ impl Task {
         }
     }
 
-    /// Returns `true` in a forked child if the rare box's lock is held for ever, so that
-    /// the child can make no transition of the task.
+    /// Returns `true` in a forked child if another thread held the rare box's lock at the
+    /// fork. The lock is then never released, so the child can make no transition of the
+    /// task.
     pub(super) fn is_locked_for_ever(&self) -> bool {
         !self.is_here() && self.rare_if_any().is_none() && self.word().has(RARE)
     }
@@ -131,8 +133,8 @@ impl Task {
         if self.is_here() {
             return Some(fields.lock());
         }
-        // A thread of the child itself holds the lock only for a moment, so a lock that
-        // stays held is held for ever.
+        // A thread of the child itself holds the lock only for a moment. So a lock that
+        // stays held was held at the fork, and is never released.
         const TRIES: u32 = 1000;
         (0..TRIES).find_map(|_| {
             let fields = fields.try_lock();

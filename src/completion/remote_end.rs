@@ -48,7 +48,8 @@ impl RemoteEnd {
     /// Takes the encoded call of a claimed task. The pool cannot send the task again after
     /// this.
     pub(crate) fn take_call(&mut self) -> Option<EncodedCall> {
-        // SAFETY: as in `call`.
+        // SAFETY: this `RemoteEnd` has claimed the task, and `&mut self` shows that the
+        // call is not lent.
         let call = (self.is_claimed).then(|| unsafe { self.task.take_claimed_call() });
         call.flatten()
     }
@@ -59,7 +60,7 @@ impl RemoteEnd {
         &self.task
     }
 
-    /// Like [`end`](Self::end), and consumes the reference.
+    /// Like [`end`](Self::end), but consumes the `RemoteEnd`.
     pub(crate) fn into_task(self) -> Task {
         self.task
     }

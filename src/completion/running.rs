@@ -12,9 +12,10 @@ use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
 use super::worker_hooks::WorkerHooks;
 use crate::error::Error;
 
-/// Runs a task *inline* if it can ([`Task::run_inline`]), that is, on this thread, which is
-/// about to wait for the task. The wait cannot return an error: if too little stack is
-/// left, the task stays pending, and another worker may run it.
+/// Runs a task *inline* if possible ([`Task::run_inline`]), that is, on this thread, which
+/// is about to wait for the task. If too little stack is left, the task stays pending, and
+/// another worker may run the task. The lack of stack is ignored, because the caller's wait
+/// cannot return an error.
 pub(crate) fn run_inline(task: &Task) {
     let _ = task.run_inline();
 }
@@ -35,15 +36,16 @@ impl Task {
         false
     }
 
-    /// Returns `true` if the calling thread could run the task inline now.
+    /// Returns `true` if the calling thread could run the task now instead of waiting for
+    /// it.
     #[inline]
     pub(crate) fn may_run_inline(&self) -> bool {
         is_registered_for(self.pool_id()) && self.word().is_free()
     }
 
     /// Runs a pending task on the calling thread, which is about to wait for the task, if
-    /// the thread is a worker of the task's pool. Without this, all workers might wait at
-    /// the same time, and no worker could run the tasks that they wait for.
+    /// the thread is a worker of the task's pool. Without such runs, all workers might wait
+    /// at the same time, and no worker could run the tasks that they wait for.
     ///
     /// The waiting worker runs only the awaited task, because an unrelated task might want
     /// a lock that the waiting task holds (rayon-rs/rayon#592). A wait with a deadline runs
@@ -265,7 +267,8 @@ mod tests {
         }
     }
 
-    /// A caller that submits a task after it read a result must find the worker free.
+    /// A caller that submits a task after it has read a result must find the worker free.
+    /// So when the worker becomes free (`call_returned`), the future has no result yet.
     #[test]
     fn a_worker_is_free_before_anybody_knows_the_result() {
         struct Looks(Completion<Says>, Sender<&'static str>);

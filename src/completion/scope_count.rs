@@ -1,25 +1,28 @@
 //! [`ScopeCount`]: the number of tasks of a scope that have not ended.
 //!
-//! Each thread counts in a cache line that it shares with few other threads. It adds one to
-//! the line when it enters a task into the scope, and subtracts one when it ends a task. A
-//! task may enter at one line and leave at another, so only the sum of all lines is the
-//! number of tasks.
+//! The count is spread over several *lines*: counters that each have a cache line. Each
+//! thread uses one line, which it shares with few other threads. The thread adds one task
+//! to the line when it enters a task into the scope, and subtracts one task when it ends a
+//! task. A task may enter at one line and leave at another, so only the sum of all lines is
+//! the number of tasks.
 //!
 //! The sum is needed once, by the thread that waits for the end of the scope. That thread
-//! *freezes* each line: it sets FROZEN in the line and adds the line's value to the sum. A
-//! thread that finds FROZEN when it changes a line was too late for the sum, so it changes
-//! `left` as well. So each task that enters or leaves is counted once, in the sum or in
-//! `left`. The waiting thread adds the sum to `left` last. From then on `left` is the
-//! number of tasks, and the thread that brings `left` to 0 wakes the waiting thread.
+//! *freezes* each line: it sets the flag FROZEN in the line and adds the line's value to
+//! the sum. A thread that finds FROZEN when it changes a line was too late for the sum, so
+//! it changes the counter `left` as well. So each task that enters or leaves is counted
+//! once, in the sum or in `left`. The waiting thread adds the sum to `left` last. From then
+//! on `left` is the number of tasks, and the thread that brings `left` to 0 wakes the
+//! waiting thread.
 //!
 //! # The last touch
 //!
 //! The scope may be freed as soon as another thread can see that the last task has left. So
 //! changing the count is the last access to the scope by a thread whose task leaves. That
 //! thread wakes a sleeping waiter by a key that it computed from the scope's address,
-//! without an access to the scope. Before a line is frozen, the last access is the change
-//! of the line. After that, the change of the line is not in the sum, so the task still
-//! counts until the thread changes `left`.
+//! without an access to the scope. If the thread's line is not yet frozen, the change of
+//! the line is the last access. If the line is frozen, the sum does not contain this
+//! change. So the task counts until the thread changes `left`, and that change is the last
+//! access.
 
 use std::ptr::NonNull;
 
@@ -36,7 +39,8 @@ const FROZEN: i64 = 1;
 
 pub(super) struct ScopeCount {
     lines: [Line; LINES],
-    /// The number of tasks, once the waiting thread has added the sum of the lines.
+    /// The number of tasks that have not ended, once the waiting thread has added the sum
+    /// of the lines.
     left: AtomicI64,
     /// The panics of tasks that ended. The owner of a task's future may have read some of
     /// these panics since.
@@ -56,7 +60,7 @@ pub(super) fn line_of_thread() -> usize {
 
 /// Returns the address by which the thread that waits for the scope parks. The address is
 /// not inside the scope, because at the time of the wake-up the scope may be freed, and its
-/// memory may hold another lock.
+/// memory may contain a lock whose waiters park by the same address.
 fn key(scope: *const ScopeCount) -> usize {
     static KEYS: [u8; 64] = [0; 64];
     let key = scope.addr() / align_of::<ScopeCount>() % KEYS.len();
@@ -75,8 +79,9 @@ impl ScopeCount {
 
     /// Counts one more task.
     pub(super) fn enter(&self) {
-        // ORDERING: relaxed is enough, because the calling task, or the block of the scope,
-        // keeps the scope open until it has submitted the new task.
+        // ORDERING: relaxed is enough, because the new task is submitted by the scope's
+        // closure or by another task of the scope. The scope cannot end before that task or
+        // closure does.
         let line = &self.lines[line_of_thread()].0;
         if line.fetch_add(TASK, Ordering::Relaxed) & FROZEN != 0 {
             self.left.fetch_add(1, Ordering::Relaxed);
@@ -104,7 +109,8 @@ impl ScopeCount {
         }
     }
 
-    /// Freezes the lines. Called once, by the thread that waits.
+    /// Freezes the lines, and adds their sum to `left`. Called once, by the thread that
+    /// waits for the end of the scope.
     pub(super) fn freeze(&self) {
         let freeze = |line: &Line| {
             // ORDERING: acquire sees the writes of the tasks that have left.
@@ -138,13 +144,14 @@ impl ScopeCount {
         self.panics.lock().push(panic);
     }
 
-    /// Returns the first panic that was not read.
+    /// Returns the first stored panic that was not read through its future.
     pub(super) fn unread_panic(&self) -> Option<Panic> {
         let panics = self.panics.lock();
         panics.iter().find(|panic| !panic.is_read()).cloned()
     }
 
-    /// Returns the number of tasks, which other threads may change at any time.
+    /// Returns the number of tasks that have not ended. Other threads may change it at any
+    /// time.
     pub(super) fn tasks(&self) -> i64 {
         // ORDERING: the number is only shown in `Debug` output.
         let in_line = |line: &Line| line.0.load(Ordering::Relaxed) >> 1;

@@ -29,7 +29,8 @@ use crate::sys::fork::forget;
 pub(crate) struct ScopeTasks {
     count: ScopeCount,
     lists: [List; LINES],
-    /// The number of tasks that were added to marked lists.
+    /// The number of tasks that were added to lists after the waiting thread had marked
+    /// them.
     late: AtomicU64,
 }
 
@@ -79,8 +80,8 @@ impl ScopeTasks {
     /// waits for the scope may run the task.
     pub(crate) fn add(&self, task: Task) {
         let mut list = self.lists[line_of_thread()].0.lock();
-        // Remove ended tasks from the newest on: in fork-join code the newest tasks have
-        // usually ended, and they are still in the cache.
+        // Remove ended tasks, beginning with the newest: in fork-join code the newest tasks
+        // have usually ended, and they are still in the cache.
         while list.tasks.back().is_some_and(|task| task.state().done()) {
             list.tasks.pop_back();
         }
@@ -92,8 +93,8 @@ impl ScopeTasks {
         let is_late = list.is_marked;
         drop(list);
         if is_late {
-            // ORDERING: release publishes the new list. The waiter is woken only after
-            // this.
+            // ORDERING: release publishes the added task. The waiting thread is woken only
+            // afterwards.
             self.late.fetch_add(1, Ordering::Release);
             self.count.wake();
         }
@@ -101,10 +102,11 @@ impl ScopeTasks {
 
     /// Waits until all tasks have ended. Called once. Before this function blocks, it calls
     /// `run_inline` once with each task, so that a waiting worker runs the tasks that have
-    /// not begun. Tasks that are added during the wait are run the same way.
+    /// not begun. The function does so also with each task that is added during the wait.
     ///
-    /// In a forked child it returns at once. No thread of the child can reach what the
-    /// tasks borrow, and the lists of tasks are never dropped there.
+    /// In a forked child, this function returns at once. This is sound, because no thread
+    /// of the child uses what the tasks borrow, and the child never drops the lists of
+    /// tasks.
     pub(crate) fn wait(&self, run_inline: impl Fn(&Task)) {
         if !self.count.origin.is_here() {
             return;
@@ -115,8 +117,9 @@ impl ScopeTasks {
             list.0.lock().is_marked = true;
         }
         loop {
-            // ORDERING: acquire. This load comes before the lists are read: if a task is
-            // added to a list that was already read, `late` changes.
+            // ORDERING: acquire keeps this load before the reads of the lists. If a task is
+            // added to a list that was already read, `late` changes, and this thread does
+            // not sleep.
             let late = self.late.load(Ordering::Acquire);
             while !self.count.is_over() {
                 let Some(task) = self.next_untried() else {
@@ -141,7 +144,8 @@ impl ScopeTasks {
         lists.find_map(|list| list.0.lock().tasks.pop_front())
     }
 
-    /// Returns the locked list, for a test that forks while the list is locked.
+    /// Returns the lock guard of the calling thread's list, for a test that forks while the
+    /// list is locked.
     #[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
     pub(super) fn lock_for_ever(&self) -> impl Drop + '_ {
         self.lists[line_of_thread()].0.lock()

@@ -9,8 +9,8 @@ use crate::sys::fork::Origin;
 
 pub(crate) struct ScopeGuard {
     scope: NonNull<ScopeCount>,
-    /// The process that created the scope. The guard has a copy because in a forked child
-    /// the scope may be freed already.
+    /// The process that created the scope. The guard has its own copy, because in a forked
+    /// child the scope may be freed already.
     origin: Origin,
 }
 

@@ -4,16 +4,16 @@
 //! wait for another task, and so on. In a debug build a chain of 1,000 such tasks would
 //! overflow the thread's stack and end the program. So before a thread runs a task inside a
 //! wait, it switches to another stack segment if too little of the current stack is left
-//! (`stacker`).
+//! (with the crate `stacker`).
 //!
 //! A task of a thread pool gets as much stack inside a wait as at the bottom of a worker's
-//! stack: the pool's stack size. So that a shallow wait needs no segment, which costs a
-//! system call, the threads of a pool have stacks of twice that size. Only the pages that a
-//! thread uses take memory.
+//! stack: the pool's stack size. The switch to a new segment costs a system call. So that a
+//! shallow wait needs no segment, the threads of a pool have stacks of twice the pool's
+//! stack size. Only the pages that a thread uses take memory.
 //!
-//! Two alternatives were rejected. A limit on the depth of such waits would make programs
-//! fail that could continue. A new thread for the task would not have the worker's thread
-//! locals, which the pool's initializer may have set.
+//! Two alternatives were rejected. With a limit on the depth of waits inside waits,
+//! programs would fail that could continue. A new thread for the task would not have the
+//! worker's thread locals, which the pool's initializer may have set.
 
 pub(crate) use crate::sys::stack::NoStack;
 

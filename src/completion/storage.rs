@@ -37,8 +37,8 @@ pub(super) struct Types {
     pub(super) drop_outcome: unsafe fn(NonNull<()>),
 }
 
-/// Returns the offset of a value with the alignment `align` behind a header of `header`
-/// bytes.
+/// Returns the offset of a value that has the alignment `align` and lies behind a header of
+/// `header` bytes.
 const fn behind(header: usize, align: usize) -> usize {
     header.next_multiple_of(align)
 }

@@ -148,8 +148,8 @@ impl Task {
         // SAFETY: this thread set ENDING just now.
         let job = unsafe { self.withdraw() };
         // Call the job's pool before the transition, because a thread pool may be freed
-        // once the task has ended. Until then the task's queue entry keeps the pool alive:
-        // a worker that takes the entry waits until ENDING is cleared.
+        // once the task has ended. Until the task ends, its queue entry keeps the pool
+        // alive: a worker that takes the entry waits until ENDING is cleared.
         job.on_withdrawn(cancelled);
         Some(job)
     }
@@ -184,14 +184,15 @@ impl Task {
         }
     }
 
-    /// Enters a final state, and wakes the waiters. For `FINISHED`, the outcome is already
-    /// in the storage. The calling thread has set ENDING, or is the runner.
+    /// Enters a final state, and wakes the threads that wait for the task. For `FINISHED`,
+    /// the outcome is already in the storage. The calling thread has set ENDING, or is the
+    /// runner.
     pub(super) fn end(&self, phase: Phase, job: Option<Box<dyn Withdrawn>>) -> Notification {
         self.end_for(phase, job, None)
     }
 
-    /// Like [`end`](Self::end). The thread `notifier` will run the notification. If
-    /// `notifier` is `None`, the calling thread will.
+    /// Like [`end`](Self::end), but the thread `notifier` must run the returned
+    /// notification. If `notifier` is `None`, the calling thread must run it.
     pub(super) fn end_for(
         &self,
         phase: Phase,
@@ -223,7 +224,7 @@ impl Task {
         if let Some(timing) = &mut rare.timing {
             timing.finish();
         }
-        // If the task has callbacks, it has a notifier from here on.
+        // If the task has callbacks, record the notifier: the thread that must run them.
         let has_callbacks = rare.has_callbacks();
         rare.notifier = has_callbacks.then(|| notifier.unwrap_or_else(thread_id));
         let mut notification = Notification::new(job);

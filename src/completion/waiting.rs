@@ -2,16 +2,17 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! A waiter sets the flag WAITER in the task's word. If the word does not yet show the
-//! awaited state, the waiter parks by the task's address. The thread that ends the task
-//! does so by a read-modify-write on the same word. If the end comes first, the waiter sees
-//! the final state. If WAITER comes first, the ending thread sees WAITER and wakes all
-//! threads that are parked by this address. Before a waiter sleeps, it reads the word once
-//! more under the lock of the parking lot's bucket, and the unparking thread takes that
-//! lock as well. The same argument holds for "callbacks done" and for a finalizer (the
-//! closure that decodes the answer of a worker process and ends the task) that a pool hands
-//! to a waiter, because both are flags of the same word. A waker is stored and taken under
-//! the lock of the rare box.
+//! A thread that waits (a *waiter*) sets the flag WAITER in the task's word (`word.rs`). If
+//! the word does not yet show the awaited state, the waiter parks, with the task's address
+//! as the key. The thread that ends the task changes the same word by a read-modify-write.
+//! If the end comes first, the waiter sees the final state. If WAITER comes first, the
+//! ending thread sees WAITER and wakes all threads that are parked by the task's address.
+//! Before a waiter sleeps, it reads the word once more under the lock of the parking lot's
+//! bucket, and the unparking thread takes that lock as well. The argument also holds for
+//! the end of the callbacks and for a finalizer (the closure that decodes the answer of a
+//! worker process and ends the task) that a pool hands to a waiter, because UNNOTIFIED and
+//! FINALIZER are flags of the same word. A waker is stored and taken under the lock of the
+//! rare box.
 
 use std::cell::Cell;
 use std::task::Waker;
@@ -36,16 +37,16 @@ local! {
     static COLLECTOR_OF: Cell<PoolId> = Cell::new(NO_POOL)
 }
 
-/// Marks the current thread as the collector of that pool: a thread that may be the only
-/// one that can complete the pool's tasks, so that it must never block on one of them. A
-/// process pool marks the thread that decodes its answers. A thread pool marks a worker
-/// while its initializer runs.
+/// Marks the current thread as the *collector* of the pool `pool_id`. Perhaps no other
+/// thread can complete the pool's tasks, so the collector must never block until one of
+/// these tasks ends. A process pool marks the thread that decodes its answers. A thread
+/// pool marks a worker while its initializer runs.
 pub(crate) fn mark_collector_of(pool_id: PoolId) {
     COLLECTOR_OF.with(|pool| pool.set(pool_id));
 }
 
-/// Returns `true` if the current thread is the collector of that pool. A wait for one of
-/// the pool's tasks could then be a wait for this thread itself.
+/// Returns `true` if the current thread is the collector of the pool `pool_id`. If it
+/// waited for one of the pool's tasks, it might wait for itself.
 #[inline]
 pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
     pool_id != NO_POOL
@@ -56,11 +57,11 @@ pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
 
 /// A guard of a thread that waits without a deadline for a remote task, which a worker in
 /// another process runs. While the guard exists, the pool may [hand](Task::hand_to_waiter)
-/// the task's finalizer to the waiting thread, so that the pool need not wake its
-/// collector. A waiter with a deadline is not counted, because the finalizer runs user
-/// code, which could run past the deadline. The guards are counted, and the finalizer is
-/// handed over, under the lock of the task's rare box. So a waiter finds the finalizer in
-/// its loop, or at the latest when it stops waiting.
+/// the task's [`Finalizer`] to the waiting thread, and then need not wake its collector. A
+/// thread that waits with a deadline has no guard, because the finalizer runs user code,
+/// which could run past the deadline. The guards are counted, and the finalizer is handed
+/// over, under the lock of the task's rare box. So a waiting thread finds the finalizer
+/// during its wait, or at the latest when it drops the guard.
 pub(super) struct Waiter<'a>(&'a Task);
 
 impl<'a> Waiter<'a> {
@@ -88,10 +89,10 @@ impl Drop for Waiter<'_> {
 }
 
 impl Task {
-    /// Blocks until the task has reached `until`. Without a deadline, the calling thread
-    /// runs a finalizer that the pool has handed to the task's waiters. If the calling
-    /// thread is a worker of the task's pool, it also runs the task inline if the task has
-    /// not begun.
+    /// Blocks until the task has reached `until`. A calling thread without a deadline also
+    /// works for the task. If the thread is a worker of the task's pool and the task has
+    /// not begun, the thread runs the task. If the pool hands the task's [`Finalizer`] to
+    /// the waiting threads, one of them runs it.
     ///
     /// # Errors
     ///
@@ -180,8 +181,8 @@ impl Task {
             word.has(FINALIZER) || until.reached(word)
         };
         // During `remote.poll` the workers do not wake this process, because the poll reads
-        // their answers. The finalizer is user code, which may itself wait, so it runs only
-        // after `remote.poll` has returned.
+        // their answers. The finalizer calls user code, which may itself wait, so the
+        // finalizer runs only after `remote.poll` has returned.
         while (remote.poll)(self.pool_id(), &is_there) {
             if until.reached(self.word()) {
                 return true;
@@ -211,7 +212,8 @@ impl Task {
         Ok(())
     }
 
-    /// Runs the finalizer, unless another waiter has taken it.
+    /// Runs the finalizer that the pool handed to the waiting threads, unless another of
+    /// them has taken it.
     fn run_handed_finalizer(&self) {
         let Some(mut rare) = self.rare() else {
             return;
@@ -235,7 +237,7 @@ impl Task {
             }
         };
         // The `Deserialize` of the task's value may wait for another task, whose
-        // `Deserialize` may wait again, and so on.
+        // `Deserialize` may wait again, and so on. Such a chain needs much stack.
         if with_stack(LEAST, &mut run).is_err() {
             // No more stack can be allocated. The finalizer must run on this stack, because
             // no other thread can run it.
@@ -249,7 +251,7 @@ impl Task {
         until.reached(self.word())
     }
 
-    /// Returns `true` if the task is not done and cannot be done while the calling thread
+    /// Returns `true` if the task is not done and cannot end while the calling thread
     /// blocks. This is the case if the calling thread runs the task, if the calling thread
     /// is the collector of the task's pool, or if this process is a fork of the task's
     /// process.
@@ -260,9 +262,10 @@ impl Task {
         !word.is_done() && (runs_here() || comes_here())
     }
 
-    /// Returns `true` if the calling thread, which polls an `.await` of this task, would
-    /// block for ever if it blocked until the `.await` ends. Returns `false` inside a
-    /// waker, because a waker does not block.
+    /// Called when the calling thread polls an `.await` of this task. Returns `true` if the
+    /// task, or its callbacks, cannot end unless the calling thread continues. A thread
+    /// that blocks until then, as `block_on` does, would block for ever. Returns `false`
+    /// inside a waker, because a waker does not block.
     pub(crate) fn await_would_deadlock(&self) -> bool {
         !is_waking() && (self.is_notifying_here() || self.needs_this_thread())
     }
@@ -279,8 +282,8 @@ impl Task {
         let Some(mut rare) = self.rare().filter(|_| self.is_here()) else {
             return true;
         };
-        // Check again under the lock: a later transition that ends this wait finds the
-        // waker.
+        // Check again under the lock: a transition that comes after this check needs the
+        // lock, and so finds the waker.
         if self.is(until) {
             return true;
         }

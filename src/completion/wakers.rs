@@ -12,7 +12,8 @@ local! {
 }
 
 /// Returns `true` while this thread calls a waker. Some runtimes poll the future inside the
-/// waker: such a poll must return `Pending`, because it would deadlock if it blocked.
+/// waker. Such a poll must return `Pending` and not the error `WouldDeadlock`, because a
+/// waker does not block.
 pub(super) fn is_waking() -> bool {
     WAKING.try_with(Cell::get).unwrap_or(false)
 }
@@ -27,8 +28,8 @@ pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The wakers that pending `.await`s of a task have registered. Usually a task has none or
-/// one.
+/// The wakers that pending `.await`s of a task have registered. Usually a task has at most
+/// one waker.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
     stored: Vec<(u64, Waker)>,

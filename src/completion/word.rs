@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | pending | 000 | the job | `start`, `claim`, or a final transition after ENDING |
 //! | claimed | 001 | the job, for the claiming thread alone | `start`, `release`, `settle` |
-//! | running | 010 | nothing while the job runs, then the outcome; or the job of a task that `settle` ends | the runner, or `settle` |
+//! | running | 010 | nothing while a thread of this process runs the job, then the outcome; but the job, if `settle` ends the task | the runner, or `settle` |
 //! | finished | 100 | the outcome, until it is moved out or dropped | - |
 //! | cancelled | 101 | nothing | - |
 //!
@@ -18,15 +18,15 @@
 //!
 //! | flag | set by | meaning | cleared by |
 //! |---|---|---|---|
-//! | WAITER | a thread that is about to park | the thread that ends the task has to unpark the task's address | never: a stale WAITER costs one needless unpark |
+//! | WAITER | a thread that is about to park | the thread that ends the task must unpark the threads that parked by the task's address | never: a stale WAITER costs one needless unpark |
 //! | RARE | a thread that attaches something, under the rare box's lock | the task starts and ends under that lock | never |
-//! | UNNOTIFIED | a thread that adds a callback, under the lock | a callback is queued or runs | the notifier, under the lock |
+//! | UNNOTIFIED | a thread that adds a callback, under the rare box's lock | a callback is queued or runs | the thread that runs the callbacks, under the rare box's lock |
 //! | HANDLE | the creation of the task | the future exists and owns the value | the drop of the future |
 //! | ENDING | a thread that ends a task which no thread of this process runs | only that thread may use the storage | that thread's transition to a final state |
-//! | FINALIZER | a thread that hands a finalizer to a waiter, under the lock | a waiter must run the finalizer | the thread that takes the finalizer |
+//! | FINALIZER | a thread that hands a finalizer (`rare.rs`) to a waiter, under the rare box's lock | a waiter must run the finalizer | the thread that takes the finalizer |
 //!
-//! The *runner* is the number of the thread that runs the task's function, or that decodes
-//! its value, or 0.
+//! The *runner* is the id of the thread that runs the task's function or decodes the task's
+//! value. The runner is 0 if there is no such thread.
 
 use std::fmt;
 
@@ -159,13 +159,14 @@ impl Word {
         Self(self.0 & LOW_HALF | u64::from(bits) << RUNNER)
     }
 
-    /// Returns the word that this pending or claimed task has when it runs.
+    /// Returns this word, changed from pending or claimed to running, with this runner.
     #[inline]
     pub(super) fn started_by(self, runner: Option<ThreadId>) -> Self {
         self.in_phase(RUNNING).with_runner(runner)
     }
 
-    /// Returns the word of this task in that final state.
+    /// Returns this word, changed to the final state `phase`, without ENDING and without a
+    /// runner.
     #[inline]
     pub(super) fn ended_as(self, phase: Phase) -> Self {
         self.without(ENDING).in_phase(phase).with_runner(None)
@@ -181,7 +182,7 @@ impl Word {
         (self.0 & LOW_HALF) / REFERENCE
     }
 
-    /// Returns the word with one reference less.
+    /// Returns this word with one reference less.
     #[inline]
     pub(super) fn released(self) -> Self {
         Self(self.0 - REFERENCE)
