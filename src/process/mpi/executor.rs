@@ -195,7 +195,7 @@ impl MpiPoolExecutor {
     /// use concurrent_futures::{Error, MapOptions, MpiPoolExecutor};
     ///
     /// let sum: Result<u64, Error> = MpiPoolExecutor::run(|executor| {
-    ///     let chunks = MapOptions::new().chunksize(100);
+    ///     let chunks = MapOptions::new().chunk_size(100);
     ///     executor.map_with(chunks, |n: u64| n, 0..1000)?.sum()
     /// })?;
     /// assert_eq!(sum?, 499_500);

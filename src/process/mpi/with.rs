@@ -118,7 +118,7 @@ impl With<'_, MpiPoolExecutor> {
     ///
     /// MpiPoolExecutor::run(|executor| {
     ///     let view = executor.with(TaskOptions::new().name("square"));
-    ///     let pairs = MapOptions::new().chunksize(2);
+    ///     let pairs = MapOptions::new().chunk_size(2);
     ///     let squares = view.map_with(pairs, |n: i32| n * n, [1, 2, 3, 4])?;
     ///     assert_eq!(squares.sum::<Result<i32, _>>()?, 30);
     ///     Ok::<(), Error>(())
