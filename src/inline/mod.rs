@@ -220,7 +220,8 @@ impl InlineExecutor {
         R: Send + 'static,
         I: IntoIterator<Item = A>,
     {
-        let submit = map::one_by_one(|item| self.submit(&f, item));
+        let f = Contained::new(f);
+        let submit = map::one_by_one(|item| self.submit(f.get(), item));
         map::eager(MapOptions::new(), self.max_workers(), items, submit)
     }
 

@@ -5,7 +5,7 @@ use super::{InlineExecutor, InlineFuture};
 use crate::error::Error;
 use crate::executor::{TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
-use crate::panic::named;
+use crate::panic::{Contained, named};
 
 impl With<'_, InlineExecutor> {
     /// Like [`InlineExecutor::submit`], but with the options of this view.
@@ -119,9 +119,10 @@ impl With<'_, InlineExecutor> {
         R: Send + 'static,
         I: IntoIterator<Item = A>,
     {
+        let f = Contained::new(f);
         let name = self.options.in_process()?;
         self.executor
-            .map(|item| named(name.clone(), || f(item)), items)
+            .map(|item| named(name.clone(), || f.get()(item)), items)
     }
 
     /// Like [`InlineExecutor::map_with`], but each task has the options of this view.
@@ -153,8 +154,9 @@ impl With<'_, InlineExecutor> {
         I: IntoIterator<Item = A>,
         I::IntoIter: 'a,
     {
+        let f = Contained::new(f);
         let name = self.options.in_process()?;
-        let f = move |item| named(name.clone(), || f(item));
+        let f = move |item| named(name.clone(), || f.get()(item));
         self.executor.map_with(options, f, items)
     }
 }

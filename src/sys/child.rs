@@ -17,8 +17,10 @@ use rustix::process::{
 
 use super::current_process::move_above_stdio;
 
-/// Lets `waitpid` also find threads that are not the first of their process.
-const ALL_THREADS: u32 = libc::__WALL as u32;
+/// Makes `waitpid` find no ordinary child, but still traced threads. If `/proc` belongs to
+/// another PID namespace, the numbers there may be those of the program's own children,
+/// whose ends are not for this crate.
+const NO_CHILDREN: u32 = libc::__WCLONE as u32;
 
 /// Makes the kernel send SIGTERM to the command's process when the thread that started
 /// the process ends, so at the latest when this process ends. With this setting, std
@@ -97,21 +99,23 @@ impl Handle {
         self.signal(Signal::CONT)
     }
 
-    /// Reaps the threads of the child that have ended and that this process traces. A thread
-    /// that calls `ptrace(PTRACE_TRACEME)` makes its parent trace it, and the kernel reports
-    /// the end of the child only after these threads are reaped. This process must not have
-    /// waited for the child yet.
-    pub(crate) fn reap_traced_threads(&self) {
+    /// Reaps the threads of the child that have ended and that this process traces. Returns
+    /// `true` if a signal has stopped such a thread. This process must not have waited for
+    /// the child yet.
+    ///
+    /// A thread that calls `ptrace(PTRACE_TRACEME)` makes its parent trace it. The kernel
+    /// reports the end of the child only after these threads are reaped, and stops such a
+    /// thread at each signal until its tracer lets it go on.
+    pub(crate) fn reap_traced_threads(&self) -> bool {
         let pid = self.pid.as_raw_nonzero();
         // An error means that the child has ended, or that `/proc` is not there.
         let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
         let names = threads.into_iter().flatten().flatten();
         let numbers = names.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
-        for thread in numbers.filter(|thread| *thread != pid.get()) {
-            let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(ALL_THREADS);
-            // An error means that this process does not trace the thread.
-            let _ = waitpid(Pid::from_raw(thread), options);
-        }
+        numbers
+            .filter(|thread| *thread != pid.get())
+            .filter_map(Pid::from_raw)
+            .fold(false, |found, thread| reap_if_traced(thread) || found)
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
@@ -126,6 +130,15 @@ impl Handle {
             sent => Ok(sent?),
         }
     }
+}
+
+/// Reaps a thread that this process traces if it has ended. Returns `true` if a signal has
+/// stopped it.
+fn reap_if_traced(thread: Pid) -> bool {
+    let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(NO_CHILDREN);
+    // An error means that this process does not trace the thread.
+    let waited = waitpid(Some(thread), options);
+    matches!(waited, Ok(Some((_, status))) if status.stopped())
 }
 
 /// The number of a signal. `Display` shows the signal's name.
@@ -208,6 +221,18 @@ mod tests {
             let status = child.wait().unwrap();
             assert_eq!(SignalName(status.signal().unwrap()).to_string(), "SIGKILL");
         }
+    }
+
+    /// In another PID namespace the threads of a child may have the numbers of processes.
+    #[test]
+    fn the_search_for_threads_reaps_no_ordinary_child() {
+        let mut child = child();
+        child.kill().unwrap();
+        let handle = Handle::open(child.id()).unwrap();
+        let pidfd = handle.pidfd().unwrap();
+        assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None), Ok(1));
+        assert!(!reap_if_traced(handle.pid));
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
 
     #[test]

@@ -101,8 +101,9 @@ pub(crate) fn ensure_stdio_open() {
     }
 }
 
-/// Writes a line to the standard error. Does not wait: a process that ends must not depend on
-/// another process that reads. The text is lost if the pipe, socket or terminal has no room.
+/// Writes a line to the standard error. Does not wait, because a process that ends must not
+/// depend on another process that reads. (The exception is a terminal of another user.) The
+/// text is lost if the pipe, socket or terminal has no room.
 pub(crate) fn say(text: &str) {
     let line = format!("concurrent-futures: {text}\n");
     write_without_waiting(stderr(), line.as_bytes());
@@ -125,15 +126,16 @@ fn write_without_waiting(output: BorrowedFd<'_>, bytes: &[u8]) {
     // The offset that means: write where `write` would.
     let here = u64::MAX;
     let nowait = ReadWriteFlags::NOWAIT;
-    match pwritev2(output, &[io::IoSlice::new(bytes)], here, nowait) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-        _ => return,
+    // An error says that the output has no room, or that it cannot be told not to wait: an old
+    // kernel, a file, which never makes a process wait for another, or a terminal of another
+    // user.
+    if pwritev2(output, &[io::IoSlice::new(bytes)], here, nowait).is_err() {
+        write_if_ready(output, bytes);
     }
-    write_if_ready(output, bytes);
 }
 
-/// Writes to a file, which never makes a process wait for another, or to a pipe on a kernel
-/// that cannot be told not to wait.
+/// Writes to an output that has room. A terminal may have less room than it needs, and then
+/// makes this process wait.
 fn write_if_ready(output: BorrowedFd<'_>, bytes: &[u8]) {
     let mut ready = [PollFd::new(&output, PollFlags::OUT)];
     let without_wait = Timespec {

@@ -146,9 +146,10 @@ impl With<'_, ThreadPoolExecutor> {
         R: Send + 'static,
         I: IntoIterator<Item = A>,
     {
+        let f = Contained::new(f);
         let name = self.options.in_process()?;
         self.executor
-            .map(move |item| named(name.clone(), || f(item)), items)
+            .map(move |item| named(name.clone(), || f.get()(item)), items)
     }
 
     /// Like [`ThreadPoolExecutor::map_with`], but each task has the options of this view.
@@ -181,8 +182,9 @@ impl With<'_, ThreadPoolExecutor> {
         I: IntoIterator<Item = A>,
         I::IntoIter: 'a,
     {
+        let f = Contained::new(f);
         let name = self.options.in_process()?;
-        let f = move |item| named(name.clone(), || f(item));
+        let f = move |item| named(name.clone(), || f.get()(item));
         self.executor.map_with(options, f, items)
     }
 }

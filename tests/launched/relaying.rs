@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio, exit};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ list! {
     what_a_dying_task_has_printed_arrives,
     a_failed_start_is_no_dead_worker,
     a_path_that_env_would_misread_is_refused,
+    a_ctrl_c_before_the_worker_begins_does_nothing_to_it,
 }
 
 /// The first argument of this program if it is to pass bytes on.
@@ -44,6 +46,11 @@ pub(crate) fn be_a_relay() {
     }
     let how = words.next().unwrap();
     let how = how.to_str().unwrap();
+    if how == "blocks and sends SIGINT" {
+        block_and_send_sigint();
+        let error = Command::new(words.next().unwrap()).args(words).exec();
+        panic!("{error}");
+    }
     let mut child = Command::new(words.next().unwrap())
         .args(words)
         .stdin(Stdio::piped())
@@ -59,6 +66,19 @@ pub(crate) fn be_a_relay() {
     });
     pass_on(how, true, &mut from_child, &mut io::stdout());
     exit(child.wait().unwrap().code().unwrap_or(255));
+}
+
+/// Leaves a SIGINT pending, also for the program that takes the place of this one.
+fn block_and_send_sigint() {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the function only writes to the set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: the set was written.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGINT) };
+    // SAFETY: the set was written; null says that the old one is not wanted.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) };
+    // SAFETY: takes a number.
+    assert_eq!(unsafe { libc::raise(libc::SIGINT) }, 0);
 }
 
 fn pass_on(how: &str, is_up: bool, from: &mut impl Read, to: &mut impl Write) {
@@ -250,4 +270,9 @@ fn a_path_that_env_would_misread_is_refused() {
     let launcher = Launcher::command(["nice"]).program("/a=b/program");
     let built = ProcessPoolExecutor::builder().launcher(launcher).build();
     assert!(matches!(built, Err(Error::InvalidArgument(_))));
+}
+
+fn a_ctrl_c_before_the_worker_begins_does_nothing_to_it() {
+    let pool = pool(relay("blocks and sends SIGINT"));
+    assert_eq!(*pool.submit(double, 4).unwrap().result().unwrap(), 8);
 }

@@ -95,15 +95,26 @@ impl Process {
     /// Kills the process with `SIGKILL`. Ends the whole MPI job if the process is a rank of
     /// one, because MPI has no other way to end a rank.
     ///
-    /// If a task has asked to be traced, the process has ended only after a second call.
+    /// If a task has asked to be traced, the process ends only after
+    /// [`reap_traced_threads`](Self::reap_traced_threads).
     pub(super) fn kill(&self) -> io::Result<()> {
         match self {
-            Self::Child(child) => child.if_not_reaped(|handle| {
-                handle.reap_traced_threads();
-                handle.kill()
-            }),
+            Self::Child(child) => child.if_not_reaped(Handle::kill).unwrap_or(Ok(())),
             #[cfg(feature = "mpi")]
             Self::Rank(rank) => rank.mpi.abort(),
+        }
+    }
+
+    /// Reaps the threads of the process that have asked to be traced and have ended, because
+    /// the kernel reports the end of the process only then. Returns `true` if a signal has
+    /// stopped such a thread.
+    pub(super) fn reap_traced_threads(&self) -> bool {
+        match self {
+            Self::Child(child) => child
+                .if_not_reaped(Handle::reap_traced_threads)
+                .unwrap_or(false),
+            #[cfg(feature = "mpi")]
+            Self::Rank(_) => false,
         }
     }
 
@@ -127,7 +138,7 @@ impl Process {
     /// job if the process is a rank.
     pub(super) fn terminate(&self) -> io::Result<()> {
         match self {
-            Self::Child(child) => child.if_not_reaped(Handle::terminate),
+            Self::Child(child) => child.if_not_reaped(Handle::terminate).unwrap_or(Ok(())),
             #[cfg(feature = "mpi")]
             Self::Rank(rank) => rank.mpi.abort(),
         }
@@ -145,11 +156,9 @@ impl Process {
 }
 
 impl ChildProcess {
-    fn if_not_reaped(&self, act: impl Fn(&Handle) -> io::Result<()>) -> io::Result<()> {
-        match &*self.child.lock() {
-            Some(_) => act(&self.handle),
-            None => Ok(()),
-        }
+    /// Returns the result of the closure, or `None` if the process was reaped.
+    fn if_not_reaped<R>(&self, act: impl Fn(&Handle) -> R) -> Option<R> {
+        self.child.lock().is_some().then(|| act(&self.handle))
     }
 
     fn try_wait(&self) -> io::Result<Option<End>> {

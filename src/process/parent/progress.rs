@@ -105,8 +105,8 @@ impl Progress {
 }
 
 /// The times at which the supervisor asks a worker with a task if the worker waits for a
-/// message. The intervals grow, because long tasks are common, and tasks that destroy a
-/// message are rare.
+/// message, and looks for threads of the worker that asked to be traced. The intervals grow,
+/// because long tasks are common, and such tasks, or tasks that destroy a message, are rare.
 #[derive(Debug)]
 pub(super) struct Checks {
     next: Instant,

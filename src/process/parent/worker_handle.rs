@@ -130,8 +130,9 @@ pub(super) struct WorkerHandle {
     /// The time limit in which the worker has to start a task or to send the remaining
     /// bytes of a frame. `None` while it has to do neither.
     pub(super) progress: Option<Progress>,
-    /// The times of the checks that find a destroyed message about the task in flight.
-    /// `None` if no task is in flight, or if the worker shares no memory.
+    /// The times of the checks that find a destroyed message about the task in flight, or a
+    /// thread that is stopped because it asked to be traced. `None` if no task is in flight,
+    /// or if the worker is no child of this process.
     checks: Option<Checks>,
     /// `true` if the worker has answered the last check that it waits for a message.
     says_waiting: bool,
@@ -225,7 +226,8 @@ impl WorkerHandle {
         self.take_limit = None;
         self.progress = self.progress_from(now);
         self.says_waiting = false;
-        self.checks = self.end.is_shared().then(|| Checks::from(now));
+        let is_child = self.launched.is_none() && !self.is_rank();
+        self.checks = is_child.then(|| Checks::from(now));
     }
 
     /// Starts the time limit in which this idle worker has to take an offer, if one stays
@@ -313,8 +315,9 @@ impl WorkerHandle {
         if !self.is_being_killed() {
             self.kill_reason = Some(kill_reason);
         }
-        // Then the supervisor calls this function again: a thread of the process that asked to
-        // be traced may have to be reaped first.
+        // The supervisor calls this function again if the process has not ended by then: a
+        // thread that asked to be traced may have to be reaped.
+        self.process.reap_traced_threads();
         let again = Instant::now().checked_add(KILL_LIMIT);
         self.deadline = again.filter(|_| !self.is_rank());
         if let (true, Some(KillReason::Misbehaved(what))) = (self.is_rank(), &self.kill_reason) {

@@ -150,8 +150,6 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
 }
 
 fn refuse_to_be_a_parent() -> ! {
-    // An output whose reader has gone must not end the process before it has said why.
-    signals::ignore_broken_pipes();
     current_process::flush();
     report(&format!(
         "came to make such a pool itself before it became one; call \

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use concurrent_futures::{Executor, InlineExecutor, MapOptions, TaskOptions};
+use concurrent_futures::{InlineExecutor, MapOptions, TaskOptions};
 
 use super::*;
 
@@ -135,33 +135,50 @@ fn a_map_whose_function_panics_and_captured_a_bomb_ends_no_program() {
     assert_eq!(drops.load(Ordering::Relaxed), 2);
 }
 
-/// The iterator's panic leaves the drop of the map.
+/// The iterator's panic leaves the map, or the drop of a map with a buffer.
 #[test]
-fn a_buffered_map_drops_bombs_in_its_function_and_its_iterator() {
-    fn drop_map<X: Executor>(executor: &X, buffered: impl FnOnce(&X, Bomb, Bomb)) {
+fn a_map_drops_bombs_in_its_function_and_its_iterator() {
+    fn explode(map: impl FnOnce(Bomb, Bomb)) {
         let drops = Arc::new(AtomicUsize::new(0));
         let bomb = || Bomb(Arc::clone(&drops));
         let (captured, in_iterator) = (bomb(), bomb());
-        let dropping = AssertUnwindSafe(|| buffered(executor, captured, in_iterator));
+        let dropping = AssertUnwindSafe(|| map(captured, in_iterator));
         assert!(catch_unwind(dropping).is_err());
         assert_eq!(drops.load(Ordering::Relaxed), 2);
     }
-    let options = MapOptions::new().buffer_size(1);
-    let uses = |bomb: &Bomb, n| Arc::strong_count(&bomb.0) + n;
-    drop_map(
-        &ThreadPoolExecutor::with_max_workers(1).unwrap(),
-        |executor, captured, in_iterator| {
-            let items = (0..9).map(move |n| uses(&in_iterator, n));
-            drop(executor.map_with(options, move |n| uses(&captured, n), items));
-        },
+    macro_rules! explode {
+        ($($executor:ident.$map:ident($($options:ident)?);)*) => { $(
+            explode(|captured, in_iterator| {
+                let uses = |bomb: &Bomb, n: usize| Arc::strong_count(&bomb.0) + n;
+                let items = (0..9).map(move |n| uses(&in_iterator, n));
+                let function = move |n| uses(&captured, n);
+                drop($executor.$map($($options,)? function, items));
+            });
+        )* };
+    }
+    let buffered = MapOptions::new().buffer_size(1);
+    let threads = ThreadPoolExecutor::with_max_workers(1).unwrap();
+    let inline = InlineExecutor::new().unwrap();
+    let (named, refused) = (
+        TaskOptions::new().name("bombs"),
+        TaskOptions::new().retries(1),
     );
-    drop_map(
-        &InlineExecutor::new().unwrap(),
-        |executor, captured, in_iterator| {
-            let items = (0..9).map(move |n| uses(&in_iterator, n));
-            drop(executor.map_with(options, move |n| uses(&captured, n), items));
-        },
-    );
+    let (threads_named, inline_named) = (threads.with(named.clone()), inline.with(named));
+    let (threads_refused, inline_refused) = (threads.with(refused.clone()), inline.with(refused));
+    explode! {
+        threads.map();
+        threads.map_with(buffered);
+        threads_named.map();
+        threads_named.map_with(buffered);
+        threads_refused.map();
+        threads_refused.map_with(buffered);
+        inline.map();
+        inline.map_with(buffered);
+        inline_named.map();
+        inline_named.map_with(buffered);
+        inline_refused.map();
+        inline_refused.map_with(buffered);
+    }
 }
 
 #[test]

@@ -616,6 +616,26 @@ fn a_task_is_sent_again_however_many_workers_end_before_they_read_it() {
     pool.shutdown(ShutdownOptions::new());
 }
 
+/// A worker that has begun a task shows that workers can start.
+#[test]
+fn failed_starts_count_only_in_a_row() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let first = started(&pool, &mut worker);
+    let task = queued(&pool);
+    // The test holds the lock all the time, so that the supervisor starts no real worker.
+    let mut state = pool.lock();
+    (1..=4).for_each(|number| send_to_a_worker_that_ends(&pool, &mut state, number));
+    end(&pool, &mut state, 0);
+    (5..=8).for_each(|number| send_to_a_worker_that_ends(&pool, &mut state, number));
+    assert!(!state.is_broken());
+    send_to_a_worker_that_ends(&pool, &mut state, 9);
+    assert!(state.is_broken());
+    drop(state);
+    assert!(matches!(outcome(&task), Err(Error::Broken(_))));
+    assert!(matches!(outcome(&first), Err(Error::WorkerDied(_))));
+    pool.shutdown(ShutdownOptions::new());
+}
+
 /// If the pool did not break after failed starts, it would start workers for ever.
 #[test]
 fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
