@@ -2,9 +2,10 @@
 //! one after the other, so that each race has a known order.
 //!
 //! The pool has no supervisor thread (`supervisor.rs`). Instead, the test makes the pool
-//! read messages, look at the offers (`offers.rs`), and handle the end of a worker. The
-//! process of a worker only sleeps: the test itself sends and receives at the worker's end
-//! of the transport. No method of the two types waits for a message.
+//! read messages, find the offers (tasks in shared memory, `offers.rs`) that were taken,
+//! and handle the end of a worker. The process of a worker only sleeps: the test itself
+//! sends and receives at the worker's end of the transport. No method of the two types
+//! waits for a message.
 
 use std::array;
 use std::io::ErrorKind;
@@ -172,7 +173,8 @@ impl PoolByHand {
         self.with(|state| self.pool.read_replies(state, worker.number));
     }
 
-    /// Makes the pool assign the tasks of the offers that workers have taken.
+    /// Makes the pool find the offers that workers have taken, and assign the tasks of
+    /// these offers to these workers.
     pub(super) fn scan(&self) {
         self.with(|state| self.pool.assign_taken(state));
     }
@@ -187,7 +189,8 @@ impl PoolByHand {
         self.pool.worker_ended(&mut state, worker.number, end);
     }
 
-    /// Returns the number of each offer that no worker has taken, and of its task.
+    /// Returns two numbers for each offer that no worker has taken: the number of the
+    /// offer, and the number of its task.
     pub(super) fn open(&self) -> Vec<(u64, u64)> {
         self.with(|state| {
             let offered = state.offered.as_ref().expect("it has offers");
@@ -204,7 +207,8 @@ impl PoolByHand {
         self.with(|state| of(&state.workers[&worker.number]))
     }
 
-    /// Returns the reason why the pool kills the worker, or `None` if it does not.
+    /// Returns the reason why the pool kills the worker, or `None` if the pool does not
+    /// kill it.
     pub(super) fn kill_reason(&self, worker: &WorkerByHand) -> Option<KillReason> {
         self.with(|state| state.workers[&worker.number].kill_reason.clone())
     }
@@ -213,8 +217,8 @@ impl PoolByHand {
         self.with(|state| state.idle.contains(&worker.number))
     }
 
-    /// Checks that this task has succeeded, that it is the only one that the pool has
-    /// finished, and that no task is left.
+    /// Checks that this task has succeeded, that the pool has finished no other task, and
+    /// that no task runs or waits.
     pub(super) fn assert_ran(&self, task: &Task) {
         assert_eq!(task.error().map(|error| error.to_string()), None);
         let counts = self.with(|state| (state.finished, state.running, state.count_waiting()));
@@ -270,7 +274,7 @@ pub(super) struct WorkerByHand {
     receiver: WorkerReceiver,
     rings: Rings,
     offers: OfferMemory,
-    /// The bytes of the offer that the worker has taken last.
+    /// The encoded call of the offer that the worker has taken last.
     call: Vec<u8>,
     messages: Assembler,
 }
@@ -311,8 +315,9 @@ impl WorkerByHand {
         }
     }
 
-    /// Takes the oldest open offer, records it, and returns its number. Then the worker has
-    /// neither sent a message about it nor looked for the pool's messages again.
+    /// Takes the oldest open offer, records its number in the worker's memory, and returns
+    /// this number. Sends no message about the offer, and does not look again for messages
+    /// of the pool. Returns `None` if no offer is open.
     pub(super) fn take(&mut self) -> Option<u64> {
         match self.receive()? {
             Received::Offer(offer) => Some(offer),
@@ -331,8 +336,9 @@ impl WorkerByHand {
         (header.kind, header.task)
     }
 
-    /// Begins the task of an offer that the worker has taken, and returns `true`. Declines
-    /// it and returns `false` if the pool has revoked the offer or has sent a message.
+    /// Begins the task of an offer that the worker has taken, and returns `true`. If the
+    /// pool has revoked the offer or has sent a message, gives the offer back (sends
+    /// `Declined`) and returns `false`.
     pub(super) fn begin(&mut self, offer: u64) -> bool {
         if !self.receiver.is_still_taken(offer) {
             self.say(Kind::Declined, offer);
@@ -357,8 +363,9 @@ impl WorkerByHand {
         self.sender.send_all(bytes).unwrap();
     }
 
-    /// Returns the kind, the number and the payload's length of the pool's next message, or
-    /// `None` if there is none. Panics if there is no message, but an open offer.
+    /// Returns the kind, the task number and the payload's length of the pool's next
+    /// message, or `None` if no message has arrived. Panics if no message has arrived and
+    /// an offer is open.
     pub(super) fn message(&mut self) -> Option<(Kind, u64, usize)> {
         loop {
             if let Some(frame) = self.messages.next().unwrap() {
@@ -371,8 +378,8 @@ impl WorkerByHand {
         }
     }
 
-    /// Sets the worker's record of the last offer that it has taken: the offer's number
-    /// plus one, or 0 if the worker has taken no offer, or has not recorded it yet.
+    /// Sets the worker's record of the last offer that it has taken. The record is the
+    /// offer's number plus one, or 0 if the worker has recorded no offer yet.
     pub(super) fn record(&self, taken: u64) {
         self.rings.overwrite_taken(taken);
     }
@@ -382,7 +389,7 @@ impl WorkerByHand {
         self.rings.overwrite_taken(NONSENSE);
     }
 
-    /// Overwrites the status of an offer.
+    /// Overwrites the status of an offer: the word that says which worker has taken it.
     pub(super) fn overwrite_status(&self, offer: u64) {
         self.offers.overwrite_status(offer, NONSENSE);
     }

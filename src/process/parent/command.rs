@@ -5,8 +5,8 @@
 //! output. Its error output is a pipe (`error_output.rs`). The command runs in a process
 //! group of its own, so that Ctrl-C in a terminal reaches this process alone, which decides
 //! what happens to its workers. If the pool kills the command, it does not kill the rest of
-//! this group: `srun`, for example, has a child process that must live on, because it ends
-//! the worker after `srun` has ended.
+//! this group: `srun`, for example, has a child process that must live on, because this
+//! child ends the worker after `srun` has ended.
 //!
 //! If this process is killed, the command reads end-of-file, passes it on, and ends after
 //! its worker has ended. While the network is down, a command such as `ssh` would wait long
@@ -76,7 +76,8 @@ pub(super) fn start(
     }
 }
 
-/// Returns the words that start this program as a worker. They follow the command's own.
+/// Returns the words that start this program as a worker. They follow the words of the
+/// launcher's command.
 fn words_of_program(
     launcher: &Launcher,
     staged: Option<&StagedProgram>,
@@ -93,8 +94,8 @@ fn words_of_program(
     })
 }
 
-/// Returns the path of this program, for a launcher without a path set by the user. The
-/// builder has checked a path that the user has set.
+/// Returns the path of this program, for a launcher for which the user has set no path. If
+/// the user has set a path, the builder has already checked it.
 fn own_program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
     let bytes = path.as_os_str().as_bytes();
@@ -118,7 +119,7 @@ fn own_program() -> io::Result<PathBuf> {
     Err(StartFailure::wrap(kind.into(), what, advice))
 }
 
-/// Quotes a word for a POSIX shell, unless the shell reads the word as it is.
+/// Quotes a word for a POSIX shell. Returns a word of harmless characters as it is.
 fn quoted(word: &OsStr) -> OsString {
     let bytes = word.as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(byte);

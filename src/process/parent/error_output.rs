@@ -2,13 +2,15 @@
 //!
 //! A thread copies the lines of the command to the error output of this process, where a
 //! user expects the output of tasks. The [`ErrorOutput`] keeps the last lines for the error
-//! that says why a worker has ended: `ssh`, for example, reports an unknown host there.
+//! that says why a worker has ended: `ssh`, for example, reports an unknown host in these
+//! lines.
 //!
-//! The thread reads the pipe under a lock and without waiting. So at the end of the command
-//! the pool's supervisor thread can itself read the bytes that this thread has not read
-//! yet. This thread then copies these bytes too. It ends at the end-of-file. A process that
-//! the command left behind may keep the pipe open, so the thread also ends when the pool
-//! drops the [`ErrorOutput`], after it has copied the bytes that are there.
+//! The thread reads the pipe under a lock, and its reads never wait for bytes. So when the
+//! command has ended, the pool's supervisor thread can itself read the bytes that the
+//! copying thread has not read yet. The copying thread then copies these bytes too, and
+//! ends at the end-of-file. A process that the command left behind may keep the pipe open.
+//! So when the pool drops the [`ErrorOutput`], the thread copies the bytes that have
+//! arrived, and ends.
 
 use std::io::{self, Read};
 use std::process::ChildStderr;
@@ -33,7 +35,8 @@ const LINES: usize = 4;
 /// The stack size of the thread, in bytes.
 const STACK: usize = 128 << 10;
 
-/// The number of bytes above which the thread copies a line before the line has ended.
+/// The largest number of bytes for which the thread waits for the end of a line. It copies
+/// a longer line in parts.
 const LONGEST_LINE: usize = 8192;
 
 #[derive(Debug)]
@@ -59,7 +62,7 @@ struct Output {
 }
 
 impl ErrorOutput {
-    /// Starts the thread.
+    /// Starts the thread that copies the output of the command.
     ///
     /// # Errors
     ///
@@ -92,8 +95,9 @@ impl ErrorOutput {
         last_lines(&String::from_utf8_lossy(&output.last))
     }
 
-    /// Makes the thread copy the remaining bytes and then end. Returns the thread: the pool
-    /// has to wait for it, because the end of the program would end the thread too early.
+    /// Makes the thread copy the remaining bytes and then end. Returns the thread, for
+    /// which the pool has to wait: if the program ended earlier, the remaining bytes would
+    /// get lost.
     pub(super) fn end(mut self) -> Option<JoinHandle<()>> {
         self.thread.take()
     }
@@ -105,7 +109,7 @@ impl Drop for ErrorOutput {
     }
 }
 
-/// Returns the last lines of a text that are not empty, or `None` if there are none.
+/// Returns the last non-empty lines of a text, or `None` if the text has no such line.
 pub(super) fn last_lines(text: &str) -> Option<String> {
     let lines = text.lines().map(str::trim_end);
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
@@ -114,13 +118,14 @@ pub(super) fn last_lines(text: &str) -> Option<String> {
 }
 
 impl Shared {
-    /// Waits for bytes, and copies them. Returns `true` after the last ones.
+    /// Waits for bytes, and copies them. Returns `true` if no more bytes will follow.
     fn copy_next(&self, watched: &impl std::os::fd::AsFd) -> bool {
         let mut polled = [
             PollFd::new(watched, PollFlags::IN),
             PollFd::new(&self.ended, PollFlags::IN),
         ];
-        // An error, for example after a signal, is ignored: the read below does not wait.
+        // An error of `poll`, for example after a signal, is ignored: the read below does
+        // not wait.
         let _ = poll(&mut polled, None);
         let is_ended = !polled[1].revents().is_empty();
         let mut output = self.output.lock();

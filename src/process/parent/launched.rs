@@ -4,39 +4,41 @@
 //! # The connection
 //!
 //! The connection may fail without a sign: a cable is pulled out, a host loses its power.
-//! So each launcher has a *silence limit*, in which the pool sends each of its workers five
-//! `Ping`s. The worker answers each at once, also while a task runs. The pool leaves a
-//! `Ping` out only while other bytes wait to be sent. If the pool has received nothing for
-//! the whole limit, it takes the connection for lost, and kills the command. Bytes that the
-//! command has accepted from the pool also count as a sign of life, because a `Ping` behind
-//! a long call arrives late. The limit counts checks and not only the time ([`Progress`]):
-//! if this process was stopped for a while, the worker still has its remaining checks.
+//! So each launcher has a *silence limit*: a time in which the pool sends five `Ping`s to
+//! each worker of the launcher. A worker answers each `Ping` at once, even while it runs a
+//! task. The pool leaves a `Ping` out only while other bytes wait to be sent. If the pool
+//! has received nothing for the whole limit, it takes the connection for lost, and kills
+//! the launcher's command. Bytes that the command has accepted from the pool also count as
+//! a sign of life, because a `Ping` behind a long call arrives late. The limit is over only
+//! after a number of checks ([`Progress`]). So if this process was stopped for a while, the
+//! pool still makes the remaining checks, one after the other.
 //!
-//! The worker ends itself if the pool is silent for as long (`worker/connection.rs`).
+//! The worker ends itself if it receives nothing from the pool for the silence limit
+//! (`worker/connection.rs`).
 //!
 //! # What a lost connection leaves open
 //!
 //! A command that relays the bytes, such as `ssh`, may end before it has passed on all
 //! messages of its worker. Then the pool does not know if a task that it has sent through
 //! the command has begun. It sends such a task to no other worker, unless the task has
-//! retries. If the worker itself holds the other end of the pool's socket (`is_direct`), as
-//! behind `nice`, no message can be lost.
+//! retries. No message can be lost if the worker itself holds the other end of the pool's
+//! socket (`is_direct`). This is so if the command becomes the worker, as `nice` does.
 //!
 //! # The depth
 //!
 //! A worker on a distant host has several tasks at once (`sent_ahead.rs`), so that it need
 //! not wait for its next task. The user may set the number of these tasks, the *depth*, for
 //! the launcher. Otherwise the depth follows from two measured times: the time of a *trip*,
-//! in which a message and its answer travel, and the mean time of a task. It is then one
-//! more than the number of tasks that the worker can run during a trip. If tasks take long
-//! compared to a trip, the pool sends them one at a time, as to any other worker.
+//! in which a message and its answer travel, and the mean time of a task. The depth is then
+//! one more than the number of tasks that the worker can run during a trip. If tasks take
+//! long compared to a trip, the pool sends them one at a time, as to any other worker.
 //!
 //! # The stages of a start
 //!
 //! | stage | ends with | if it fails, the error says |
 //! |---|---|---|
 //! | connect | the greeting (`greeting.rs`), or the request for the program | the end of the command, and its last lines |
-//! | copy, if the program was requested (`staging.rs`) | the greeting | the same |
+//! | copy, if the program was requested (`staging.rs`) | the greeting | as for connect |
 //! | begin | `Ready` | the worker's reason, or the end of the command |
 //! | initialize | `Initialized` | as for any worker |
 
@@ -63,7 +65,8 @@ pub(super) struct Launched {
     silence_limit: Duration,
     silence: Progress,
     next_ping: Instant,
-    /// `true` if no other process relays the bytes, or if MPI does, which loses none.
+    /// `true` if no message of the worker can get lost: no other process relays the bytes,
+    /// or MPI relays them.
     pub(super) is_direct: bool,
     pub(super) trips: Trips,
     /// The number of tasks that the worker has at once, if the user has set it.
@@ -72,14 +75,16 @@ pub(super) struct Launched {
     task_time: Option<Duration>,
 }
 
-/// The number of `Ping`s that the pool sends within the silence limit.
+/// The number of `Ping`s that the pool sends within the silence limit, the time after which
+/// it takes a silent connection for lost.
 const PINGS: u32 = 5;
 
 /// The largest number of tasks that a worker has at once if the launcher sets none.
 const MOST_IN_FLIGHT: usize = 16;
 
-/// If a task takes longer than this many trips, the pool sends no tasks ahead: the worker
-/// then waits for its next task only for a small part of the time.
+/// If a task takes longer than this number of trips (a message to the worker and its
+/// answer), the pool sends the worker one task at a time. Such a worker waits for its next
+/// task only for a small part of the time.
 const WORTH: u128 = 8;
 
 /// A new time moves a mean by the difference between the two, divided by this number.
@@ -94,12 +99,13 @@ fn mean(before: Option<Duration>, now: Duration) -> Duration {
 pub(super) struct Trips {
     number: u64,
     begun: Option<Instant>,
-    /// The mean time of the last trips.
+    /// The mean time from a `Ping` to its `Pong`.
     time: Option<Duration>,
 }
 
 impl Trips {
-    /// Begins a trip, and returns its number.
+    /// Begins to measure a trip, from a `Ping` to its `Pong`. Returns the number of the
+    /// trip.
     pub(super) fn begin(&mut self, now: Instant) -> u64 {
         self.number += 1;
         self.begun = Some(now);
@@ -271,7 +277,8 @@ mod tests {
         // Bytes that arrive do not delay the next `Ping`.
         launched.has_moved(at(5));
         assert_eq!(launched.check(at(5), true), Silence::Ping);
-        // A command that still connects may be silent, because its start has another limit.
+        // A command that still connects may be silent, because its start has a time limit
+        // of its own.
         assert!((6..20).all(|second| launched.check(at(second), false) == Silence::None));
     }
 }

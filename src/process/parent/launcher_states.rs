@@ -19,9 +19,10 @@
 //! failures do not count any more if the last of them is longer ago than `PATIENCE`.
 //!
 //! The pool does not leave a launcher out because of failed starts while one of its workers
-//! is ready: they may have failed only because the other side allows no more workers. But
-//! the pool leaves a launcher out at once if its command cannot be run here, or if a worker
-//! says that it cannot begin, for example because it is another build of the program.
+//! is ready: the starts may have failed only because the other side allows no more workers.
+//! But the pool leaves a launcher out at once if its command cannot be run here, or if a
+//! worker says that it cannot begin, for example because it is another build of the
+//! program.
 //!
 //! A launcher that copies the program starts its first worker alone. The other workers
 //! follow when the first one is ready, and find the copy.
@@ -49,7 +50,7 @@ pub(super) struct LauncherStates(Vec<LauncherState>);
 #[derive(Debug)]
 pub(super) struct LauncherState {
     pub(super) name: String,
-    /// The largest number of living workers.
+    /// The largest number of workers that the launcher may have at a time.
     workers: usize,
     /// The number of workers that were started and have not ended.
     living: usize,
@@ -76,7 +77,7 @@ impl LauncherState {
         }
     }
 
-    /// Returns `true` unless the launcher pauses.
+    /// Returns `true` unless the launcher pauses after a failed start.
     fn is_due(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|at| at <= now)
     }
@@ -117,7 +118,8 @@ impl LauncherStates {
         due.fold(0, |sum, state| sum.saturating_add(state.room()))
     }
 
-    /// Returns the earliest end of a pause of a launcher with room. It may be in the past.
+    /// Returns the earliest end of a pause among the launchers that may have one more
+    /// worker. This time may be in the past.
     pub(super) fn next_pause(&self) -> Option<Instant> {
         let with_room = self.0.iter().filter(|state| state.room() > 0);
         with_room.filter_map(|state| state.not_before).min()
@@ -127,7 +129,7 @@ impl LauncherStates {
     pub(super) fn next(&self, now: Instant) -> Option<usize> {
         let states = self.0.iter().enumerate();
         let due = states.filter(|(_, state)| state.room() > 0 && state.is_due(now));
-        // The fractions are compared without a division.
+        // Compares the fractions `living / workers` of two launchers without a division.
         let emptiest = due.min_by(|(_, one), (_, other)| {
             let share = |a: &LauncherState, b: &LauncherState| a.living as u128 * b.workers as u128;
             share(one, other).cmp(&share(other, one))
@@ -189,8 +191,8 @@ impl LauncherStates {
         self.0[index].left_out.get_or_insert_with(|| why.to_owned());
     }
 
-    /// Returns the reasons why all launchers are left out. Returns `None` if one of them is
-    /// not, or if there are no launchers.
+    /// Returns the reasons why all launchers are left out. Returns `None` if a launcher is
+    /// not left out, or if there are no launchers.
     pub(super) fn why_none_is_left(&self) -> Option<String> {
         let reasons = self.0.iter().map(|state| {
             let why = state.left_out.as_deref()?;

@@ -14,8 +14,9 @@ pub(super) struct OfferedTasks {
     pub(super) offers: PoolOffers,
     /// The tasks in the order of their offers, except those that the pool has assigned.
     pub(super) tasks: VecDeque<Offer>,
-    /// The offers that the pool has assigned to workers before any message of the workers
-    /// about them. The workers may still copy the calls, so the slots stay in use.
+    /// The offers that the pool has assigned to workers before it has read a message about
+    /// them. The workers may still copy the calls, so the slots (the memory of the calls)
+    /// stay in use.
     unread: Vec<u64>,
 }
 
@@ -78,9 +79,8 @@ impl OfferedTasks {
         self.tasks.push_back(Offer { number, task });
     }
 
-    /// Returns `true` if a message of this worker that it has taken the task with this
-    /// number can be true: the status of the task's offer names the worker, or was
-    /// overwritten.
+    /// Returns `true` if this worker may have taken the task with this number: the status
+    /// of the task's offer names the worker, or was overwritten.
     pub(super) fn may_begin(&self, task: u64, worker: usize) -> bool {
         let mut offers = self.tasks.iter();
         let offer = offers.find(|offer| offer.task.entry.number == task);

@@ -38,8 +38,8 @@ use crate::process::transport::{PoolOffers, SCRIBBLED};
 const HELD_BACK: usize = 64;
 
 /// Returns `true` if the worker has no task as far as the pool knows, so it may have taken
-/// an offer. So may a worker that is starting as far as the pool knows, because its message
-/// `Ready` may have been destroyed.
+/// an offer. A worker that, as far as the pool knows, is still starting may have taken an
+/// offer too, because its message `Ready` may have been destroyed.
 fn may_have_taken(handle: &WorkerHandle) -> bool {
     matches!(handle.activity, WorkerState::Idle | WorkerState::Starting)
 }
@@ -158,8 +158,9 @@ impl Pool {
         }
     }
 
-    /// Makes a claimed task pending again ([`recall`]). The caller then cancels the task,
-    /// so the task does not go back into the queue. Returns `false` if a worker keeps it.
+    /// Makes a task that was offered or sent pending again ([`recall`]). The caller then
+    /// cancels the task, so the task does not go back into the queue. Returns `false` if a
+    /// worker keeps it.
     fn recall(&self, task: usize) -> bool {
         let mut state = self.lock();
         // The future of a task that waits for a retry shows the task as running, so the
@@ -259,7 +260,7 @@ impl Pool {
         }
         let has_limit = |handle: &&mut WorkerHandle| handle.take_limit.is_some();
         for handle in state.workers.values_mut().filter(has_limit) {
-            // The limit is met: a worker that sleeps again has found no offer.
+            // A worker that sleeps again has found no offer, so it has met its time limit.
             if handle.is_asleep() {
                 handle.take_limit = None;
             }
@@ -295,8 +296,8 @@ impl Pool {
         scribbled: &[u64],
         taken: &[(usize, u64)],
     ) {
-        // A worker that took one of these offers, and has recorded a later one, has sent a
-        // message about the first before. So the pool reads the messages first.
+        // If a worker took one of these offers and has recorded a later one, it has sent a
+        // message about the earlier offer in between. So the pool reads the messages first.
         for (number, _) in taken {
             self.read_replies(state, *number);
         }
@@ -331,13 +332,15 @@ impl Pool {
             };
             let is_assigned = self.assign_unread(state, number, *offer);
             if let Some(handle) = state.workers.get_mut(&number).filter(|_| !is_assigned) {
-                // To the pool the worker still has an earlier task. So its answer to that
-                // task is lost: the worker took this offer after it. The offer stays in the
-                // list until the pool handles the worker's end.
+                // As far as the pool knows, the worker still has an earlier task. But the
+                // worker took this offer after its answer to the earlier task, so this
+                // answer is lost. The offer stays in the list until the pool handles the
+                // worker's end.
                 handle.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
             }
         }
-        // Begins with the newest, so that the oldest one comes first in the queue again.
+        // Begins with the newest offer, so that the task of the oldest offer comes first in
+        // the queue again.
         for offer in untaken.iter().rev() {
             let offered = state.offered.as_mut();
             let is_it = |_: &PoolOffers, other: &Offer| other.number == *offer;

@@ -1,6 +1,6 @@
 //! A thread that waits for a task polls: it reads the workers' messages itself for a short
-//! time, before it sleeps. So a short task needs no wake-up of the supervisor, the thread
-//! that reads the messages at other times, and none of the waiting thread.
+//! time, before it sleeps. So a short task wakes neither the waiting thread nor the
+//! supervisor, the thread that reads the messages at other times.
 //!
 //! While a thread polls, the workers do not wake the supervisor. The polling thread runs no
 //! user code meanwhile, because user code might take any time. Before the last thread stops
@@ -19,8 +19,9 @@
 //!
 //! # Idle workers
 //!
-//! The pool does not arm idle workers that take no offers (`offers.rs`), because it expects
-//! no message of such a worker. The pool arms an idle worker when it sends a task to it.
+//! The pool does not ask an idle worker that takes no offers (`offers.rs`) to wake the
+//! supervisor, because it expects no message of such a worker. The pool asks for the
+//! wake-up when it sends a task to the worker.
 
 use super::pool::Pool;
 use super::pool_state::PoolState;
@@ -39,7 +40,8 @@ pub(super) fn poll(pool: PoolId, is_there: &dyn Fn() -> bool) -> bool {
         return spin::poll(is_there);
     };
     if pool.config.has_ranks() {
-        // The supervisor looks for the messages of ranks. A second thread would not help.
+        // The supervisor itself looks again and again for the messages of MPI ranks, so a
+        // second thread would not help.
         return is_there();
     }
     pool.begin_polling();

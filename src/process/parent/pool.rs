@@ -74,8 +74,8 @@ pub(in crate::process) struct Pool {
     pub(super) starter: Starter,
     pub(super) ranks: Ranks,
     pub(super) state: Mutex<PoolState>,
-    /// Notified when the collector ends, and when the last task is settled after that: its
-    /// notifications have run.
+    /// Notified when the collector ends, and, if it has ended, when the last task is
+    /// settled: the callbacks and wakers of the task have run.
     pub(super) threads_ended: Condvar,
     pub(super) capacity: QueueCapacity,
     /// Notified when a recall, which asks a worker to give a task back, has ended
@@ -266,7 +266,8 @@ impl Pool {
                 retry_at = state.launchers.next_pause();
             }
         }
-        // The supervisor has to wake up, so that its next sleep ends with this pause.
+        // The supervisor has to wake up, so that its next sleep ends when the launcher's
+        // pause ends.
         state.needs_wakeup |= retry_at.is_some() && state.retry_at.is_none();
         state.retry_at = retry_at;
         self.send_ahead(state);
@@ -282,8 +283,8 @@ impl Pool {
             state.idle.pop();
             if let Some(handle) = state.workers.get_mut(&number) {
                 if state.is_asleep && state.pollers == 0 {
-                    // No message has arrived: without offers, an idle worker sends none
-                    // through shared memory.
+                    // The result is ignored. No message can have arrived, because without
+                    // offers an idle worker sends none through shared memory.
                     handle.arm();
                 }
                 handle.send_task(InFlight::new(entry));

@@ -16,7 +16,7 @@ use crate::encoded::EncodedCall;
 use crate::error::Error;
 use crate::sync::ThreadId;
 
-/// The state of the supervisor and the collector.
+/// The state of the pool's two threads, the supervisor and the collector.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Threads {
     #[default]
@@ -25,16 +25,16 @@ pub(super) enum Threads {
     Ended,
 }
 
-/// A message to the collector.
+/// A message to the collector, the thread of the pool that runs user code.
 pub(super) enum Event {
-    /// The closure that decodes a worker's answer, ends the task and runs its callbacks, as
-    /// far as this is still to do (the task's `Finalizer`).
+    /// The task's `Finalizer`. It does what is still to do after a worker's answer: it may
+    /// decode the answer, end the task, and run the task's callbacks.
     Answered(Finalizer),
-    /// A *claimed* task, which the pool has offered or sent, and the error with which it
-    /// fails.
+    /// A task that the pool has offered or sent to a worker, and the error with which the
+    /// task fails.
     Failed(QueuedTask, Error),
     /// Queued tasks that fail with the same error. The collector ends all tasks of this
-    /// event before it runs the first notification.
+    /// event before it runs the callbacks and wakers of any of them.
     Refused(Vec<QueuedTask>, Error),
     /// A task that was cancelled while it was queued. The collector drops the queue's entry
     /// of this task, because the drop may run user code.
@@ -84,13 +84,14 @@ pub(super) struct PoolState {
     pub(super) offered: Option<OfferedTasks>,
     /// The states of the launchers. Empty if this process starts the workers itself.
     pub(super) launchers: LauncherStates,
-    /// The threads that still copy the error output of launched workers
-    /// (`error_output.rs`), for workers that have ended.
+    /// The threads that may still copy the error output of launchers' commands
+    /// (`error_output.rs`) whose workers have ended.
     pub(super) copying: Vec<JoinHandle<()>>,
-    /// The requests to give tasks back (recalls) for whose outcomes threads wait.
+    /// The *recalls* (requests to workers to give tasks back) for whose outcomes threads
+    /// wait.
     pub(super) recalls: Recalls,
-    /// `true` while a shutdown takes back the tasks that were sent ahead. Meanwhile the
-    /// pool sends no queued task to a worker.
+    /// `true` while a shutdown takes back the tasks that were sent ahead, to workers that
+    /// still had another task. Meanwhile the pool sends no queued task to a worker.
     pub(super) holds_queue: bool,
     /// The number of queued tasks that wait for a retry.
     pub(super) retries_queued: usize,
@@ -98,8 +99,8 @@ pub(super) struct PoolState {
     /// The number of tasks that a worker has answered and that have no outcome yet, because
     /// their answers are not decoded yet.
     pub(super) unread: usize,
-    /// The number of tasks that have been answered or have failed, and whose notifications
-    /// have not run yet, plus the number of tasks that the pool is cancelling.
+    /// The number of tasks that have been answered or have failed, and whose callbacks and
+    /// wakers have not run yet, plus the number of tasks that the pool is cancelling.
     pub(super) unsettled: usize,
     pub(super) finished: u64,
     pub(super) failed: u64,
@@ -114,13 +115,16 @@ pub(super) struct PoolState {
     /// The number of tasks that were submitted since the supervisor's last sleep began,
     /// each while the pool had other tasks.
     pub(super) submitted: usize,
-    /// `true` while the supervisor naps because a thread submits a burst of tasks.
+    /// `true` while the supervisor takes naps (short sleeps in which it reads no messages),
+    /// because a thread submits a *burst*: many tasks in a row.
     pub(super) is_burst: bool,
-    /// The number of times in a row that the pool, in a burst, has woken no worker.
+    /// The number of times in a row that the pool has made offers and has woken no worker,
+    /// because the supervisor's nap in a burst is soon over.
     pub(super) held_back: usize,
     /// `true` while the supervisor sleeps.
     pub(super) is_asleep: bool,
-    /// `true` if the pool has sent or offered a task since the supervisor's last round.
+    /// `true` if the pool has sent or offered a task since the last round of the
+    /// supervisor's loop.
     pub(super) was_active: bool,
     /// `true` if the supervisor's sleep has a timeout, after which the supervisor checks
     /// the workers' progress.
@@ -194,7 +198,7 @@ impl PoolState {
         self.fail(entry, Error::Killed(end));
     }
 
-    /// Makes a claimed task fail with an error.
+    /// Makes a task fail that the pool has, at least once, offered or sent to a worker.
     pub(super) fn fail(&mut self, entry: QueuedTask, error: Error) {
         if entry.has_begun {
             self.running -= 1;
@@ -204,7 +208,7 @@ impl PoolState {
         self.send_event(Event::Failed(entry, error));
     }
 
-    /// Puts a claimed task at the head of the queue.
+    /// Puts a task that the pool has taken out of the queue back at the queue's head.
     pub(super) fn put_at_head(&mut self, task: InFlight) {
         let InFlight { mut entry, .. } = task;
         if entry.has_begun {
@@ -219,7 +223,8 @@ impl PoolState {
     /// Sends an event to the collector.
     pub(super) fn send_event(&mut self, event: Event) {
         if let Some(collector) = &self.collector {
-            // The caller has already counted the tasks of the other events in `unsettled`.
+            // The caller has already counted the task of an `Answered` event in
+            // `unsettled`. The remaining events end no task.
             let fails = matches!(event, Event::Failed(..) | Event::Refused(..));
             self.unsettled += usize::from(fails);
             // An error is ignored, because the channel refuses an event only after the

@@ -19,7 +19,8 @@ pub(super) enum Process {
     Rank(TakenRank),
 }
 
-/// A rank that is a worker of a pool. Dropping this value lets other pools take the rank.
+/// A rank (a process of an MPI job) that is a worker of a pool. Dropping this value lets
+/// other pools take the rank.
 #[cfg(feature = "mpi")]
 pub(super) struct TakenRank {
     pub(super) mpi: &'static Mpi,

@@ -14,17 +14,18 @@
 //! progress. The supervisor checks a worker a few times, and kills the worker if no byte
 //! was sent or received between these checks. The limit to take an offer does not depend on
 //! bytes: it ends when the worker has taken an offer, or sleeps because it has found none.
-//! Its last check does not count while no offer is open, because other workers may have
-//! taken the offers.
+//! The last check of this limit does not count while no offer is open, because other
+//! workers may have taken the offers.
 //!
-//! If a launcher's command has started the worker, the limit is longer by the silence limit
-//! (`launched.rs`), because the connection may be down for that long.
+//! If a launcher's command has started the worker, the limit is longer by the launcher's
+//! *silence limit*: the time for which the connection may be down (`launched.rs`).
 //!
-//! The limit counts checks as well as time. If this process and its workers are frozen
-//! together and later thawed, most of the checks still remain, and the supervisor does not
-//! kill the workers. After the first check, a worker counts as *late*: an idle worker that
-//! is late does not count as awake (`offers.rs`). If the pool can make no further offer,
-//! the supervisor also kills a worker that is late to copy the call of its offer.
+//! A limit is over only after a number of checks, with a pause before each of them. If this
+//! process and its workers are frozen together and later thawed, most of the checks still
+//! remain, and the supervisor does not kill the workers. After the first check, a worker
+//! counts as *late*: an idle worker that is late does not count as awake (`offers.rs`). If
+//! the pool can make no further offer, the supervisor also kills a worker that is late to
+//! copy the call of its offer.
 //!
 //! The `Checks` are for a worker that has a task: a message about the task may have been
 //! destroyed in the shared memory (`transport/mod.rs`). A check does not harm a worker
@@ -38,7 +39,7 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 /// The number of checks without progress after which the supervisor kills the worker.
 const CHECKS: u32 = 5;
 
-/// The time that all these checks take together.
+/// The time that [`CHECKS`] checks without progress take together.
 pub(super) const LIMIT: Duration = INTERVAL.saturating_mul(CHECKS);
 
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Progress {
         Self::within(LIMIT, now)
     }
 
-    /// Returns a limit of another length.
+    /// Returns a time limit of the length `limit`.
     pub(super) fn within(limit: Duration, now: Instant) -> Self {
         let interval = limit / CHECKS;
         Self {
@@ -131,7 +132,8 @@ impl Checks {
         self.next
     }
 
-    /// Returns `true` if a check is due and `may_be_made` is set. The caller then makes it.
+    /// Returns `true` if a check is due and `may_be_made` is set. The caller then makes
+    /// this check.
     pub(super) fn is_due(&mut self, now: Instant, may_be_made: bool) -> bool {
         if now < self.next {
             return false;

@@ -2,13 +2,13 @@
 //! task ends.
 //!
 //! The pool calls `claim` when it offers the task's call, or sends it to a worker. From
-//! then on the task can be cancelled only after the pool has recalled it. The pool calls
-//! `begin` when the worker reports that it has started the task. At the task's end the pool
-//! calls either `answered` or `failed`. If the worker ends before it starts the task, the
-//! pool calls `release`. The task may then be claimed again or cancelled. `failed` runs
-//! user code, and so does the closure (the `Finalizer`) that `answered` may return. All
-//! other methods only take the task's own lock for a moment, so the pool may call them
-//! while it holds its own lock.
+//! then on the task can be cancelled only after the pool has recalled it (has taken it
+//! back). The pool calls `begin` when the worker reports that it has started the task. At
+//! the task's end the pool calls either `answered` or `failed`. If the worker ends before
+//! it starts the task, the pool calls `release`. The task may then be claimed again or
+//! cancelled. `failed` runs user code, and so does the closure (the `Finalizer`) that
+//! `answered` may return. All other methods only take the task's own lock for a moment, so
+//! the pool may call them while it holds its own lock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,13 +38,14 @@ pub(super) trait RemoteValue: Send {
     fn failed(&self, task: &Task, error: Error) -> Option<Notification>;
 }
 
-/// The rest of the work after a worker's answer.
+/// The work that [`QueuedTask::answered`] leaves to other threads.
 pub(super) enum Answered {
-    /// The task has ended. The collector has to run its notification, if there is one.
+    /// The task has ended. If there is a finalizer, the collector has to run it: it runs
+    /// the user code that the task's end calls for.
     Ended(Option<Finalizer>),
     /// The task has not ended. The collector has to run this finalizer, which decodes the
-    /// answer and ends the task. If there is none, a thread that waits for the task does
-    /// this.
+    /// answer and ends the task. If there is no finalizer, a thread that waits for the task
+    /// decodes the answer and ends the task.
     Left(Option<Finalizer>),
 }
 
@@ -92,14 +93,15 @@ impl QueuedTask {
 
     /// Ends the task with the worker's answer, or leaves the end to another thread. This
     /// method decodes a small answer itself if that runs no user code, and if the task has
-    /// no callback and no waker. A thread that waits for the task decodes another small
-    /// answer. If no thread waits, or the answer is large, the collector decodes it.
+    /// no callback and no waker. Any other small answer is decoded by a thread that waits
+    /// for the task. If no thread waits, or if the answer is large, the collector decodes
+    /// the answer.
     pub(super) fn answered(self, answer: Answer<Encoded>, collector: Option<ThreadId>) -> Answered {
         let (task, name) = (self.task.into_task(), self.settings.name);
         self.value.answered(task, answer, name, collector)
     }
 
-    /// Makes a claimed task fail with an error.
+    /// Makes a task that the pool has offered or sent to a worker fail with an error.
     pub(super) fn failed(&mut self, error: Error) -> Option<Notification> {
         self.value.failed(self.task.end(), error)
     }
@@ -116,8 +118,8 @@ impl QueuedTask {
     }
 }
 
-/// The number of bytes of a call above which freeing the call takes longer than a waiting
-/// thread should wait.
+/// The largest call, in bytes, that is freed at once. Freeing a larger call takes long, and
+/// a thread may be waiting for the task.
 const LARGE: usize = 64 << 10;
 
 /// A task that was offered or sent to a worker.
@@ -150,8 +152,9 @@ impl InFlight {
         call.is_none_or(|call| self.written >= call.len())
     }
 
-    /// Returns `true` if the worker has read a part of the call. The transport to a dead
-    /// worker accepts `capacity` bytes, until its buffer is full.
+    /// Returns `true` if the worker must have read a part of the call: the pool has written
+    /// more than the `capacity` bytes that the transport accepts if the worker reads
+    /// nothing.
     pub(super) fn was_being_read(&self, capacity: usize) -> bool {
         self.written > capacity
     }
@@ -162,8 +165,8 @@ impl InFlight {
         call.is_some_and(|call| call.len() > LARGE)
     }
 
-    /// Takes the call of a task that has begun, if the pool will not send the call again, and
-    /// the call has memory of its own.
+    /// Takes the call out of a task that has begun, so that the call can be freed. Returns
+    /// `None` if the pool may send the call again, or if the call has no memory of its own.
     pub(super) fn take_unneeded_call(&mut self) -> Option<EncodedCall> {
         let is_sent_again = self.started.is_none() || self.entry.settings.retries > 0;
         match self.entry.task.call() {

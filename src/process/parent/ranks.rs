@@ -18,8 +18,8 @@ use crate::process::transport::Mpi;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::sys::patience::Patience;
 
-/// The length of the pauses up to which the supervisor goes on looking for messages
-/// although no rank may send one: the next task may come soon.
+/// While the supervisor's pauses are shorter than this time, it goes on looking for
+/// messages even if no rank may send one, because the next task may come soon.
 const LINGERING: Duration = Duration::from_millis(1);
 
 /// The state of the supervisor's wait for the messages of ranks. `mpi` is `None` if the
@@ -43,13 +43,14 @@ impl Ranks {
 
     /// Returns `true` if a thread that sends a message to a rank must wake the supervisor.
     pub(super) fn must_wake(&self) -> bool {
-        // ORDERING: a wrong value delays a message by one pause at most. The supervisor
-        // decides to stop looking under the pool's lock, which the calling thread holds.
+        // ORDERING: `Relaxed` is enough. The supervisor stops looking for messages only
+        // under the pool's lock, which the calling thread holds. During a pause in `poll`,
+        // a wrong value delays a message by this pause at most.
         self.mpi.is_some() && !self.is_alert.load(Ordering::Relaxed)
     }
 
-    /// Chooses how the supervisor waits: returns `true` if it has to look for messages. The
-    /// supervisor holds the pool's lock.
+    /// Decides if the supervisor has to look for messages of ranks while it waits. Returns
+    /// `true` if it has to. The supervisor holds the pool's lock.
     pub(super) fn begin_wait(&self, state: &PoolState) -> bool {
         let is_quiet = |handle: &WorkerHandle| matches!(handle.activity, WorkerState::Idle);
         let looks = self.mpi.is_some()

@@ -15,12 +15,13 @@
 //! | the task | the worker sends | and the task |
 //! |---|---|---|
 //! | waits in the worker's queue | `Recalled` | will not run there |
-//! | was taken by the task thread | `Started`, before or after it reads `Recall` | runs there |
+//! | was taken by the worker's task thread | `Started`, before or after it reads `Recall` | runs there |
 //!
 //! So each recall ends: with one of the two messages, or with the end of the worker. If the
-//! connection is down, the pool kills the worker after it has received nothing for the
-//! silence limit. If the worker ends before it has sent one of the messages, the task has
-//! not begun, unless a command may have lost the message. For both see `launched.rs`.
+//! connection is down, the pool kills the worker: it does so when it has received nothing
+//! for the launcher's silence limit. If the worker ends and neither message has arrived,
+//! the task has not begun, unless the launcher's command may have lost a message.
+//! `launched.rs` describes the silence limit and the loss of messages.
 //!
 //! # Reasons for a recall
 //!
@@ -29,7 +30,7 @@
 //!   waits behind a long one while a worker is idle.
 //! * A thread cancels a task that was sent. The thread waits until the recall has ended.
 //! * A thread kills the worker's task, or the task runs too long. The pool kills the worker
-//!   when the other tasks are back, or after [`RECALL_LIMIT`].
+//!   when the tasks that were sent ahead are back, or after [`RECALL_LIMIT`].
 //! * A thread shuts the pool down and cancels the pending tasks. It waits for at most
 //!   [`RECALL_LIMIT`]: a task that was not recalled by then may run.
 
@@ -43,8 +44,8 @@ use super::worker_timeouts::RECALL_LIMIT;
 use crate::sync::MutexGuard;
 
 impl WorkerHandle {
-    /// Returns `true` if the pool may send one more task ahead to the worker. `most` is the
-    /// largest number of tasks that the worker may run in its life.
+    /// Returns `true` if the pool may send the worker one more task behind its current
+    /// task. `most` is the largest number of tasks that the worker may run in its life.
     fn has_room_ahead(&self, most: Option<u64>) -> bool {
         let tasks = 1 + self.ahead.len();
         let depth = self
@@ -56,7 +57,8 @@ impl WorkerHandle {
         is_busy && !is_last && tasks < depth && self.kill_reason.is_none() && !self.write_failed
     }
 
-    /// Takes a task that the worker has given back.
+    /// Removes a task that the worker has given back from the worker's tasks, and returns
+    /// it.
     fn take_recalled(&mut self, task: u64) -> Option<InFlight> {
         if self
             .in_flight()
@@ -73,7 +75,7 @@ impl WorkerHandle {
 }
 
 impl PoolState {
-    /// Returns the number of tasks that were sent ahead.
+    /// Returns the number of tasks that were sent to workers behind their current tasks.
     pub(super) fn count_ahead(&self) -> usize {
         match self.launchers.is_empty() {
             true => 0,
@@ -114,7 +116,8 @@ impl PoolState {
 }
 
 impl Pool {
-    /// Sends queued tasks ahead, if all workers are busy and no more can start now.
+    /// Sends queued tasks to workers that still have another task, if all workers are busy
+    /// and no more can start now.
     pub(super) fn send_ahead(&self, state: &mut PoolState) {
         if state.launchers.is_empty() || state.queue.is_empty() {
             return;
@@ -153,7 +156,8 @@ impl Pool {
         can_start || state.count_starting() > 0 || !state.idle.is_empty()
     }
 
-    /// Recalls tasks that were sent ahead, so that idle workers get them.
+    /// Asks the worker with the most tasks sent ahead to give half of them back, so that
+    /// idle workers get them.
     pub(super) fn recall_for_idle(&self, state: &mut PoolState) {
         if state.launchers.is_empty() || state.idle.is_empty() || !state.queue.is_empty() {
             return;
@@ -197,8 +201,9 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Recalls a task that was sent to a launched worker, and waits until the worker has
-    /// given it back or has begun it. Returns `true` if the task is pending again.
+    /// Asks a worker that a launcher has started to give a task back, and waits until the
+    /// worker has given the task back or has begun it. Returns `true` if the task is
+    /// pending again.
     pub(super) fn recall_sent(&self, state: &mut MutexGuard<'_, PoolState>, task: usize) -> bool {
         let is_it = |entry: &QueuedTask| entry.task.id() == task && !entry.has_begun;
         let mut workers = state.workers.values_mut();
@@ -225,9 +230,9 @@ impl Pool {
         }
     }
 
-    /// Recalls all tasks that were sent ahead, and waits until each of them has begun or is
-    /// back in the queue. Waits until `deadline` at the latest, and for at most
-    /// [`RECALL_LIMIT`].
+    /// Asks the workers to give back all tasks that were sent ahead, and waits until each
+    /// of these tasks has begun or is back in the queue. Waits until `deadline` at the
+    /// latest, and for at most [`RECALL_LIMIT`].
     pub(super) fn recall_all(
         &self,
         state: &mut MutexGuard<'_, PoolState>,

@@ -83,8 +83,8 @@ impl Pool {
         let mut state = self.state.lock();
         self.drain_replies(&mut state);
         let is_it = |entry: &QueuedTask| entry.task.id() == task;
-        // A task that waits for a retry may be offered. Such a task goes back into the
-        // queue, where the code below finds it.
+        // If the task waits for a retry, and is offered to the workers, it goes back into
+        // the queue, where the code below finds it.
         if let Some(task) = Self::take_back(&mut state, is_it) {
             state.put_back(task);
         }
@@ -128,7 +128,8 @@ impl Pool {
         // The deadline is computed first, so that it also limits the steps below.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
-        // A callback of this pool does not wait: the pool ends only after the callback.
+        // A shutdown by a callback of this pool does not wait, because the pool ends only
+        // after the callback.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits, deadline);
         if waits {
@@ -183,8 +184,8 @@ impl Pool {
         pending
     }
 
-    /// Cancels pending tasks. All tasks are cancelled before the first notification runs,
-    /// because a callback may wait for another of these tasks.
+    /// Cancels pending tasks. All tasks are cancelled before the first callback or waker
+    /// runs, because a callback may wait for another of these tasks.
     fn cancel(&self, pending: &mut [QueuedTask]) {
         let cancelled = pending.iter_mut().map(|entry| entry.task.cancel());
         let notifications: Vec<_> = cancelled.collect();

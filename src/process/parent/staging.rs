@@ -1,10 +1,11 @@
 //! [`StagedProgram`] and [`Copying`]: the copy of this program's file that a launcher's command
 //! makes on the other side ([`Launcher::stage`]).
 //!
-//! In place of the program, a script follows the words of the command. It is for the shell
-//! of the other side, which is the host or container where the worker will run. So one
-//! command with one connection copies the program and starts the worker. A second command
-//! could not reach a container that the first one has created.
+//! The words that follow the launcher's command are a script with its arguments, and not
+//! the name of the program. The script is for the shell of the *other side*: the host or
+//! container where the worker will run. So one command with one connection copies the
+//! program and starts the worker. A second command could not reach a container that the
+//! first one has created.
 //!
 //! | the script | the pool |
 //! |---|---|
@@ -13,18 +14,19 @@
 //! | has got all pieces: gives the file its name, and becomes the program | waits for the greeting |
 //! | gets no more bytes: removes the file, prints an error, and exits | handles the end of the command |
 //!
-//! The script requests each piece, because the pool cannot see which bytes have reached the
-//! other side: the command and the network buffer bytes. So the time limit applies to each
-//! piece, and a slow connection has enough time for all pieces. It also does no harm if a
-//! program in the script, such as `head`, tries to read more than one piece, because the
-//! pool sends nothing else until the next request or the greeting.
+//! The script requests each piece of the file separately, because the pool cannot see which
+//! bytes have reached the other side: the command and the network buffer bytes. So each
+//! piece has the whole time limit, and a slow connection has enough time for all pieces. It
+//! does no harm if a program in the script, such as `head`, tries to read more than one
+//! piece, because the pool sends nothing else until the next request or the greeting.
 //!
 //! # The name of the copy
 //!
 //! The name contains a hash of the file's bytes, so two builds never replace each other's
 //! file, and the pool need not compare contents. A copy gets this name only when it is
 //! complete. Until then a random number, new for each start, follows the name, because
-//! several hosts may write to one folder. The worker checks its build too (`program.rs`).
+//! several hosts may write to one folder. The worker also checks that it is the same build
+//! as the pool's program (`program.rs`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -40,9 +42,9 @@ use crate::error::StartFailure;
 use crate::process::launcher::Launcher;
 use crate::sys::current_process::PROGRAM;
 
-/// The script for the shell of the other side. A login shell of any kind may read the
-/// script first. So it has no newline and no `!`, and its only backslash stands in front of
-/// a digit, where each such shell keeps it.
+/// The script for the shell of the host or container where the worker will run. A login
+/// shell of any kind may read the script first. So it has no newline and no `!`, and its
+/// only backslash stands in front of a digit, where each kind of shell keeps the backslash.
 ///
 /// Its arguments are the assignment of the variable that makes the program a worker, the path
 /// of the copy or an empty word, the name of the program, the hash, the length of the file,
@@ -57,7 +59,8 @@ const SCRIPT: &str = concat!(
     "cf_d=${cf_p%/*}; cf_f=$cf_p-$4; cf_t=$cf_f.$6; ",
     "cf_fail() { rm -f \"$cf_t\" 2>/dev/null; echo \"the program could not be copied to $cf_f$1\" >&2; exit 1; }; ",
     "cf_size() { echo $(($(wc -c <\"$1\"))); }; ",
-    // Some shells run a program for another kind of machine as if it were a script.
+    // Some shells run a program for another kind of machine as if it were a script. So this
+    // script compares the kinds of the machines first.
     "[ \"$(uname -m)\" = \"$8\" ] || cf_fail \": this machine is $(uname -m), and the program is for $8\"; ",
     "if [ -d \"$cf_f\" ]; then cf_fail \": that is a folder\"; fi; ",
     "if [ -x \"$cf_f\" ] && [ -O \"$cf_f\" ] && [ \"$(cf_size \"$cf_f\")\" -eq \"$5\" ]; then ",
@@ -155,7 +158,7 @@ impl StagedProgram {
     }
 }
 
-/// The copy that one command may make.
+/// The state of the copy that one command may make.
 #[derive(Debug)]
 pub(super) struct Copying {
     program: Arc<StagedProgram>,
@@ -173,8 +176,9 @@ impl Copying {
         }
     }
 
-    /// Permits the next piece, because the other side has requested it. Returns `false` if
-    /// the last piece was not sent completely, or if no piece is left.
+    /// Permits the pool to send the next piece, because the script has requested it.
+    /// Returns `false` if the previous piece was not sent completely, or if no piece is
+    /// left.
     pub(super) fn request(&mut self) -> bool {
         let may_request = !self.has_unsent() && self.requested < self.program.length;
         if may_request {

@@ -2,11 +2,11 @@
 //!
 //! The starter uses `std::process::Command` without `pre_exec`, so that `Command` calls
 //! `posix_spawn`. A `fork` of a parent process with much memory would take fifty times as
-//! long. A worker of this host runs `/proc/self/exe`, which names the parent's program even
-//! after another file has replaced that program on disk. The worker gets its end of the
-//! channel as its standard input. The parent therefore needs no inheritable descriptor, which
-//! a program that another thread starts would inherit too. Such a worker inherits the
-//! parent's standard output and standard error.
+//! long as `posix_spawn`. A worker on this host runs `/proc/self/exe`, which names the
+//! parent's program even after another file has replaced that program on disk. The worker
+//! gets its end of the channel as its standard input. The parent therefore needs no
+//! inheritable descriptor, which a program that another thread starts would inherit too. A
+//! worker on this host inherits the parent's standard output and standard error.
 //!
 //! If the pool has launchers, the starter runs a launcher's command instead (`command.rs`).
 
@@ -195,7 +195,8 @@ impl Starter {
     fn rings(&self) -> io::Result<Option<(Rings, OwnedFd)>> {
         match self.transport {
             Transport::Socket => Ok(None),
-            // If the pool has offers, a worker without shared memory would get no task.
+            // If the pool has offers (tasks in shared memory), a worker without shared
+            // memory would get no task.
             _ if self.offers.is_some() => Rings::create().map(Some),
             Transport::Shared => Rings::create().map(Some),
             Transport::Automatic => Ok(Rings::create().ok()),

@@ -141,7 +141,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
         let begun = Instant::now();
         let happened = sleep(pool, &watched, wake_at, may_spin, rest, looks);
         // If a message has arrived during a nap, or during a sleep that was about as short,
-        // the next messages may arrive as soon.
+        // the next messages may also arrive soon.
         naps = begun.elapsed() < 2 * NAP && happened.iter().any(|happened| happened.message);
         state = pool.lock();
         state.is_asleep = false;

@@ -101,7 +101,8 @@ where
 
     /// Ends the task with a small value of a plain type (decoded without user code), if the
     /// task has no callback and no waker. The calling thread holds the pool's lock, and
-    /// must not run user code. So the collector runs the notification, if it has user code.
+    /// must not run user code. So the method returns the notification of the task's end:
+    /// the collector runs it if it has user code. Returns `None` if the task has not ended.
     fn end_plain(
         &self,
         task: &Task,

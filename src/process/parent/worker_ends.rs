@@ -9,21 +9,21 @@
 //! The pool may put a task back any number of times. However, the task fails if three
 //! workers died while they read the task's call. A worker counts as reading a call if the
 //! pool has written more bytes of the call than the worker's transport holds. If the worker
-//! had started its task, or if the pool cannot know that, the pool retries the task if the
-//! task has retries left, and makes the task fail otherwise. If the pool killed the worker,
-//! the task fails with `Killed`, `TimeLimit` or the cause for which the pool broke. In all
-//! other cases the task fails with `WorkerDied`.
+//! had started its task, or may have started it without the pool's knowledge, the pool
+//! retries the task. If the task has no retries left, it fails. If the pool killed the
+//! worker, the task fails with `Killed`, `TimeLimit` or the cause for which the pool broke.
+//! In all other cases the task fails with `WorkerDied`.
 //!
 //! # Breaking
 //!
 //! A pool breaks if an initializer fails, if a worker runs another program, if five workers
 //! in a row die before they begin a task, or if a worker cannot be started while the pool
 //! has no other worker. A pool that has other workers tries again later to start a worker.
-//! A pool with launchers breaks if an initializer fails, or when it no longer uses
-//! any of them (`launcher_states.rs`). A broken pool refuses tasks with the cause of the break, and
-//! all its queued tasks fail. If a task ends its worker, only this task fails, and the pool
-//! does not break. With [`OnWorkerDeath::BreakPool`], the first death of a worker breaks the
-//! pool, and the pool kills its other workers.
+//! A pool with launchers breaks if an initializer fails, or when it no longer uses any of
+//! its launchers (`launcher_states.rs`). A broken pool refuses tasks with the cause of the
+//! break, and all its queued tasks fail. If a task ends its worker, only this task fails,
+//! and the pool does not break. With [`OnWorkerDeath::BreakPool`], the first death of a
+//! worker breaks the pool, and the pool kills its other workers.
 
 use std::time::Instant;
 
@@ -149,9 +149,10 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Handles the tasks that an ended worker has taken without the pool's knowledge. For
-    /// the pool, the worker still ran an earlier task. But the worker had ended that task: its
-    /// answer was destroyed, or the pool has not read the answer because it kills the worker.
+    /// Handles the tasks that an ended worker has taken without the pool's knowledge. As
+    /// far as the pool knows, the worker still ran an earlier task. But the worker had
+    /// ended the earlier task, and its answer was destroyed, or the pool has ignored the
+    /// answer because it kills the worker.
     fn requeue_taken(
         &self,
         state: &mut PoolState,

@@ -83,25 +83,29 @@ pub(super) enum KillReason {
 /// A frame that waits in the outbox.
 enum Outgoing {
     Frame(Arc<Encoded>),
-    /// The call of the task with this number. The task is in flight to this worker.
+    /// The call of the task with this number. The task is the worker's current task, or was
+    /// sent ahead.
     Call(u64),
 }
 
 /// The first messages to a new worker. The pool sends them only after it has stored the
-/// worker's handle, because the worker may take offers as soon as it has read `Hello`.
+/// worker's handle, because the worker may take offers (tasks in shared memory) as soon as
+/// it has read `Hello`.
 pub(super) struct FirstMessages {
     /// The frame of [`Hello`](crate::process::wire::message::Hello).
     pub(super) hello: Vec<u8>,
     /// The file of the memory for messages. It is sent together with `Hello`.
     pub(super) rings: Option<OwnedFd>,
-    /// The files of the memory for offers. They are sent together with `Hello`.
+    /// The files of the memory from which the workers take offered tasks. They are sent
+    /// together with `Hello`.
     pub(super) offers: Option<Arc<[OwnedFd; 2]>>,
     /// The frame with the call of the initializer.
     pub(super) initialize: Option<Arc<Encoded>>,
 }
 
 pub(super) struct WorkerHandle {
-    /// The process has two owners, because the supervisor watches it without the lock.
+    /// The process is in an `Arc`, because the supervisor watches it without the pool's
+    /// lock.
     pub(super) process: Arc<Process>,
     end: ParentEnd,
     /// The first messages to the worker, or `None` once they were sent.
@@ -114,7 +118,8 @@ pub(super) struct WorkerHandle {
     sent: usize,
     /// `true` if the last write found no room. The supervisor then waits for room.
     is_full: bool,
-    /// `true` while the pool keeps frames in the outbox, to send them with later ones.
+    /// `true` while the pool keeps frames in the outbox, to send them together with later
+    /// frames.
     is_corked: bool,
     /// `true` if the last read from the socket found no bytes.
     pub(super) is_drained: bool,
@@ -134,7 +139,8 @@ pub(super) struct WorkerHandle {
     /// thread that is stopped because it asked to be traced. `None` if no task is in flight,
     /// or if the worker is no child of this process.
     checks: Option<Checks>,
-    /// `true` if the worker has answered the last check that it waits for a message.
+    /// `true` if the worker, when the pool asked it, has answered that it waits for a
+    /// message.
     says_waiting: bool,
     /// `true` if a write to the socket failed. The parent sends no more frames to the
     /// worker after that.
@@ -153,19 +159,20 @@ pub(super) struct WorkerHandle {
     pub(super) has_begun: bool,
     /// The number of the task that the worker has begun last, or 0.
     pub(super) last_begun: u64,
-    /// The time limit in which this worker, while it is idle, has to take an offer if one
-    /// stays open. `None` while it does not have to take an offer.
+    /// The time limit in which this idle worker has to take an offer (a task in shared
+    /// memory), if one stays open. `None` while the worker does not have to take an offer.
     pub(super) take_limit: Option<Progress>,
     /// The launcher of the worker, and the state of the connection to the worker. `None` if
     /// this process has started the worker itself.
     pub(super) launched: Option<Launched>,
-    /// The copy of the program to the other side, until the worker's greeting has arrived.
-    /// The pool sends no frame before that. `None` if the launcher copies nothing.
+    /// The state of the copy of this program to the worker's host or container. Until the
+    /// worker's greeting (the first bytes that the worker itself sends) has arrived, the
+    /// pool sends no frame. `None` after the greeting, or if the launcher copies nothing.
     pub(super) copying: Option<Copying>,
 }
 
 /// Returns all tasks of a worker: the task that it has begun or begins next, and then the
-/// tasks that were sent ahead.
+/// tasks that were sent behind this task.
 fn all_tasks<'a>(
     activity: &'a mut WorkerState,
     ahead: &'a mut VecDeque<InFlight>,
@@ -220,7 +227,7 @@ impl WorkerHandle {
     }
 
     /// Makes a task the worker's current task, and starts the time limit for its start. The
-    /// worker has the task, or the caller is about to send it.
+    /// worker has the task already, or the caller is about to send the task.
     pub(super) fn expect_start(&mut self, in_flight: InFlight, now: Instant) {
         self.activity = WorkerState::Busy(in_flight);
         self.take_limit = None;
@@ -230,8 +237,9 @@ impl WorkerHandle {
         self.checks = is_child.then(|| Checks::from(now));
     }
 
-    /// Starts the time limit in which this idle worker has to take an offer, if one stays
-    /// open. If `wakes` is set and the worker sleeps, wakes the worker and returns `true`.
+    /// Starts the time limit in which this idle worker has to take an offer (a task in
+    /// shared memory), if one stays open. If `wakes` is set and the worker sleeps, wakes
+    /// the worker and returns `true`.
     pub(super) fn expect_take(&mut self, wakes: bool) -> bool {
         if self.take_limit.is_none() {
             self.take_limit = Some(Progress::from(Instant::now()));
@@ -244,8 +252,9 @@ impl WorkerHandle {
         self.end.is_asleep()
     }
 
-    /// Returns `true` if the worker does not sleep, and is not late to take an offer. The
-    /// caller has made its offers before this call, so a worker that is awake finds them.
+    /// Returns `true` if the worker does not sleep, and has not missed the first check of
+    /// its time limit to take an offer. The caller has made its offers before this call, so
+    /// a worker that is awake finds them.
     pub(super) fn is_awake(&self) -> bool {
         let take_limit = self.take_limit.as_ref();
         !self.is_asleep() && !take_limit.is_some_and(Progress::is_late)
@@ -332,9 +341,9 @@ impl WorkerHandle {
         }
     }
 
-    /// Like [`kill`](Self::kill), for a reason that concerns only the worker's task. A
-    /// launched worker first gives back the tasks that were sent ahead: otherwise the pool
-    /// would not know if these tasks have begun.
+    /// Like [`kill`](Self::kill), for a reason that concerns only the worker's task. If
+    /// messages of the worker may get lost, the worker first gives back the tasks that were
+    /// sent ahead: otherwise the pool would not know if these tasks have begun.
     pub(super) fn kill_task(&mut self, kill_reason: KillReason) {
         let knows_all = self.knows_what_has_begun();
         if self.is_being_killed() || knows_all || self.ahead.is_empty() {
@@ -370,8 +379,8 @@ impl WorkerHandle {
             .find(|other| other.entry.number == task)
     }
 
-    /// Takes the task in flight and sets the worker's state to `Idle`. Does nothing if no
-    /// task is in flight.
+    /// Takes the worker's current task and sets the worker's state to `Idle`. Returns
+    /// `None` and keeps the state if the worker has no current task.
     pub(super) fn take_in_flight(&mut self) -> Option<InFlight> {
         self.checks = None;
         match std::mem::replace(&mut self.activity, WorkerState::Idle) {

@@ -25,7 +25,8 @@ impl Pool {
         while let Some(handle) = state.workers.get_mut(&number) {
             let offered = state.offered.as_ref();
             let may_begin = |task| offered.is_some_and(|offered| offered.may_begin(task, number));
-            // Each answer may let the pool send one more task. `uncork` sends these tasks together.
+            // Each answer may let the pool send one more task. `cork` keeps these tasks,
+            // and `uncork` sends them together.
             handle.cork();
             match handle.read_replies(&mut budget, &may_begin) {
                 Ok(Some(reply)) => self.on_reply(state, number, reply, now),
@@ -43,9 +44,9 @@ impl Pool {
             return;
         };
         // The pool ignores the answers of a worker that it is killing, because a task must
-        // end with `Killed` after `kill` has returned `true`. The pool does not ignore
-        // `Started`, because it would otherwise send the started task to another worker, nor
-        // `Recalled`, for which it may wait before it kills the worker.
+        // end with `Killed` after `kill` has returned `true`. But the pool needs `Started`:
+        // otherwise it would send the started task to another worker. It also needs
+        // `Recalled`, because it may wait for this message before it kills the worker.
         let is_needed = matches!(reply, Reply::Started(_) | Reply::Recalled(_));
         if handle.is_being_killed() && !is_needed {
             return;
@@ -85,7 +86,8 @@ impl Pool {
                 if matches!(handle.activity, WorkerState::Leaving) => {}
             Reply::Refused(why) if handle.launched.is_some() => {
                 match handle.is_rank() {
-                    // A kill would end the whole MPI job. `Exit` makes the rank leave.
+                    // Killing an MPI rank would end the whole MPI job. `Exit` makes the
+                    // rank leave the pool.
                     true => handle.send_exit(),
                     false => handle.kill(KillReason::Misbehaved(why.clone())),
                 }
@@ -100,7 +102,8 @@ impl Pool {
             }
             Reply::InitializeFailed(failure) => {
                 match handle.is_rank() {
-                    // The rank waits for its last message, which is `Exit`.
+                    // An MPI rank waits for its last message from the pool, which is
+                    // `Exit`.
                     true => handle.send_exit(),
                     false => handle.leave(),
                 }
@@ -130,8 +133,8 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        // The task may also be one that was sent ahead, if its worker has ended before the
-        // pool has read the answer of the worker's current task.
+        // The task may be one that was sent ahead, behind the worker's current task: the
+        // worker may have ended before the pool has read the answer of the current task.
         match handle.task_mut(task) {
             Some(in_flight) if in_flight.started.is_none() => {
                 in_flight.started = Some(now);
@@ -155,8 +158,8 @@ impl Pool {
                 handle.has_begun = true;
                 handle.last_begun = task;
                 handle.progress = None;
-                // If `kill_task` has delayed the kill of the worker, the deadline is that
-                // of the kill.
+                // If `kill_task` has delayed the kill of the worker, the deadline is the
+                // time of the kill, and stays.
                 if !handle.is_being_killed() {
                     handle.deadline = limit.and_then(|limit| now.checked_add(limit));
                 }
@@ -228,7 +231,7 @@ impl Pool {
         // The pool sends the next task before it handles the answer, because the worker is
         // waiting for its next task.
         self.dispatch(state);
-        // No task becomes done here while the collector runs user code, or has to run some.
+        // While the collector runs user code, or has to run some, this thread ends no task.
         let collector = state.collector_thread.filter(|_| state.unsettled == 0);
         let rest = match in_flight.entry.answered(answer, collector) {
             Answered::Ended(rest) => {

@@ -39,8 +39,9 @@ impl Pool {
     /// pool has launchers. Returns `None` if the supervisor has to start no worker now. The
     /// supervisor reports the result of the start by
     /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started). The
-    /// statuses of the offers hold a short code for a worker (`transport/offers.rs`), so
-    /// this method skips a number with the code of a living worker.
+    /// status of an offer names a worker by a short code, which several numbers share
+    /// (`transport/offers.rs`). So this method skips a number whose code is that of a
+    /// living worker.
     pub(super) fn next_start(&self, state: &mut PoolState) -> Option<(usize, Option<usize>)> {
         if state.to_spawn == 0 {
             return None;
@@ -101,13 +102,15 @@ impl Pool {
         let now = Instant::now();
         let is_shortage = Shortage::of(&error).is_some();
         if let Some(index) = launcher.filter(|_| are_ranks_busy(&error)) {
-            // The pool tries again soon, because another pool will give a rank back.
+            // All MPI ranks are workers of other pools. The pool tries again soon, because
+            // another pool will give a rank back.
             state.launchers.ended(index, false, None, now);
             state.not_before = now.checked_add(RANKS_BUSY);
             return;
         }
         if let Some(index) = launcher {
-            // A shortage in this process says nothing about the launcher.
+            // A shortage of resources, such as descriptors, in this process says nothing
+            // about the launcher.
             let why = (!is_shortage).then(|| error.to_string());
             state.launchers.ended(index, false, why.as_deref(), now);
             if let Some(why) = why {
@@ -121,9 +124,9 @@ impl Pool {
             state.not_before = now.checked_add(SHORTAGE);
             return;
         }
-        // Two failed starts belong to one shortage if the time between the two is less than
-        // half of the limit. Half of the limit is a long time, because a start may take
-        // long before it fails.
+        // Two failed starts belong to one shortage if the time between them is less than
+        // half of `SHORTAGE_LIMIT`. This time is long, because a start may take long before
+        // it fails.
         let recent = state
             .shortage
             .filter(|(_, last)| now - *last < SHORTAGE_LIMIT / 2);
@@ -142,8 +145,8 @@ impl Pool {
             return;
         };
         handle.activity = WorkerState::Idle;
-        // The first trip of a `Ping` begins only now, so it does not include the
-        // initializer.
+        // The first `Ping` is sent only now, so the measured time until its answer does not
+        // include the initializer.
         handle.send_ping();
         state.idle.push(number);
         self.dispatch(state);
@@ -154,7 +157,7 @@ impl Pool {
         }
     }
 
-    /// Breaks the pool if it has launchers, and all of them are left out.
+    /// Breaks the pool if it has launchers, and may start no more workers by any of them.
     pub(super) fn break_down_without_launchers(&self, state: &mut PoolState) {
         if let Some(why) = state.launchers.why_none_is_left() {
             let cause = io::ErrorKind::NotConnected.into();

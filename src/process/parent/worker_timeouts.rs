@@ -15,7 +15,7 @@ pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 /// exiting ends within this time, but one whose task closed the socket does not end.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The time after which the pool kills a worker once more whose process has not ended.
+/// The time between two kills of a worker whose process has not ended after the first kill.
 pub(super) const KILL_LIMIT: Duration = Duration::from_millis(100);
 
 /// The time that a launcher's command may take to end after the pool has closed its
@@ -23,6 +23,6 @@ pub(super) const KILL_LIMIT: Duration = Duration::from_millis(100);
 /// most.
 pub(super) const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
 
-/// The longest time for which a shutdown, or the kill of one task, waits for the tasks that
-/// a launched worker has to give back.
+/// The longest time for which a shutdown, or the kill of one task, waits until workers have
+/// given back the tasks that they have not begun.
 pub(super) const RECALL_LIMIT: Duration = Duration::from_secs(1);

@@ -11,8 +11,8 @@ use super::*;
 use crate::error::BrokenPart;
 use crate::process::wire::frame::Kind;
 
-/// The record does not name the offer, so the pool offers the task again: the worker has
-/// not taken the offer, or will decline it.
+/// The worker's own record of its last offer does not name this offer, so the pool offers
+/// the task again: the worker has not taken the offer, or will decline it.
 #[test]
 fn a_worker_declines_an_offer_that_was_revoked_before_it_has_recorded_it() {
     let (pool, [mut late, mut other]) = PoolByHand::new();
@@ -31,8 +31,8 @@ fn a_worker_declines_an_offer_that_was_revoked_before_it_has_recorded_it() {
     pool.assert_ran(&task);
 }
 
-/// The record names the offer, so the pool assigns the task to the worker, and waits for
-/// its message about the task.
+/// The worker's own record of its last offer names this offer, so the pool assigns the task
+/// to the worker, and waits for the worker's message about the task.
 #[test]
 fn a_worker_declines_an_offer_that_was_revoked_after_it_has_recorded_it() {
     let (pool, [mut late, mut other]) = PoolByHand::new();
@@ -64,7 +64,8 @@ fn a_worker_declines_an_offer_before_the_pool_sees_that_its_status_was_overwritt
     pool.assert_ran(&task);
 }
 
-/// One worker has taken the oldest of these offers.
+/// One worker has taken the oldest of the offers whose statuses were overwritten. The pool
+/// must offer the other tasks again in their old order.
 #[test]
 fn offers_whose_statuses_were_overwritten_keep_their_order() {
     let (pool, [mut taker, mut other]) = PoolByHand::new();
@@ -82,8 +83,8 @@ fn offers_whose_statuses_were_overwritten_keep_their_order() {
     assert!(tasks.iter().all(|task| task.error().is_none()));
 }
 
-/// The pool cannot know if this worker has taken the offer, because neither the status nor
-/// the record says so.
+/// The pool cannot know if this worker has taken the offer, because neither the offer's
+/// status nor the worker's record of its last offer says so.
 #[test]
 fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed() {
     let (pool, [mut guilty, mut other]) = PoolByHand::new();
@@ -92,8 +93,8 @@ fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed()
     guilty.begin_unsaid(1);
     guilty.overwrite_record();
     guilty.overwrite_status(offer);
-    // The pool must not reset the record, because an offer is not open: the worker may run
-    // its task.
+    // The pool must not reset the record, because the only offer is not open: the worker
+    // may be running the task of this offer.
     pool.read(&guilty);
     pool.scan();
     assert!(matches!(
@@ -107,8 +108,9 @@ fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed()
     assert!(task.died());
 }
 
-/// The first task overwrote its worker's memory and ended. The pool reset the record, so the
-/// worker is no suspect when the task of another worker does the same.
+/// The first task overwrote its worker's record of the last offer, and ended. The pool
+/// reset this record, so it does not suspect the worker when the task of another worker
+/// overwrites another record.
 #[test]
 fn a_worker_whose_record_was_reset_is_not_killed_for_the_task_of_another() {
     let (pool, [mut early, mut guilty]) = PoolByHand::new();
@@ -132,9 +134,9 @@ fn a_worker_whose_record_was_reset_is_not_killed_for_the_task_of_another() {
     assert!(second.died());
 }
 
-/// Returns a pool, two workers whose records were overwritten, and the second task with its
-/// offer. The first worker has ended the first task. The second worker has begun the second
-/// task, and has sent no message about that.
+/// Returns a pool, two workers whose records of their last offers were overwritten, and the
+/// second task with its offer. The first worker has ended the first task. The second worker
+/// has begun the second task, and has sent no message about that.
 fn with_an_overwritten_record() -> (PoolByHand, [WorkerByHand; 2], Task, u64) {
     let (pool, [mut early, mut guilty]) = PoolByHand::new();
     let first = pool.submit();
@@ -144,7 +146,7 @@ fn with_an_overwritten_record() -> (PoolByHand, [WorkerByHand; 2], Task, u64) {
     let offer = guilty.take().unwrap();
     early.overwrite_record();
     early.say(Kind::Returned, 1);
-    // The pool does not reset the record, because the second offer is not open.
+    // The pool does not reset the overwritten record, because the second offer is not open.
     pool.read(&early);
     assert!(first.error().is_none());
     guilty.begin_unsaid(2);
@@ -173,8 +175,8 @@ fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
     assert_eq!(pool.open(), [], "it may have begun");
 }
 
-/// An overwritten record is no reason for a kill if the pool knows of all tasks that the
-/// worker has begun.
+/// The pool does not kill a worker whose record of its last offer was overwritten, if the
+/// pool knows of all tasks that the worker has begun.
 #[test]
 fn a_worker_that_has_begun_nothing_is_not_killed_for_a_task() {
     let (pool, [early, guilty], second, offer) = with_an_overwritten_record();
@@ -186,8 +188,9 @@ fn a_worker_that_has_begun_nothing_is_not_killed_for_a_task() {
     assert_eq!(pool.open(), [], "it may have begun");
 }
 
-/// Before a fix, the pool killed this worker when a later task of another worker overwrote
-/// the status of an offer.
+/// Before a fix, a worker's overwritten record of its last offer stayed overwritten. The
+/// pool then killed this worker when a later task of another worker overwrote the status of
+/// an offer.
 #[test]
 fn a_record_that_a_task_has_overwritten_is_mended_after_it() {
     let (pool, [mut mended, mut other]) = PoolByHand::new();
@@ -220,7 +223,7 @@ fn a_task_whose_status_was_overwritten_is_cancelled_only_after_a_look() {
     assert_eq!(pool.with(|state| state.count_waiting()), 0);
 }
 
-/// Before a fix, the pool killed the idle worker for a task that another one had begun.
+/// Before a fix, the pool killed the idle worker for a task that another worker had begun.
 #[test]
 fn an_idle_worker_is_not_killed_for_an_offer_whose_worker_is_known() {
     let (pool, [idle, mut guilty]) = PoolByHand::new();

@@ -90,7 +90,7 @@ fn an_offer_that_is_declined_twice_goes_back_once() {
 }
 
 /// A task of the worker has forged the message `Declined`, or has copied the bytes of an
-/// earlier one.
+/// earlier one. The pool must ignore the message.
 #[test]
 fn a_worker_cannot_decline_what_it_has_not_taken() {
     let (pool, [mut forges, mut other]) = PoolByHand::new();
@@ -149,7 +149,8 @@ fn a_task_that_has_begun_cannot_be_declined() {
     assert!(task.died());
 }
 
-/// The pool must not rely on a record, which may name another offer, or may be overwritten.
+/// The pool must not rely on a worker's own record of its last offer. The record may name
+/// another offer, or may be overwritten.
 #[test]
 fn the_status_of_an_offer_says_who_has_taken_it_and_not_the_record() {
     let (pool, [first, mut second, mut third]) = PoolByHand::new();
@@ -202,7 +203,8 @@ fn a_long_task_whose_worker_dies_before_it_has_the_call_runs_elsewhere() {
     }
 }
 
-/// Otherwise the parent would send the call of a task to a worker that does not expect it.
+/// If the pool accepted such a message, it would send the call of a task to a worker that
+/// does not expect the call.
 #[test]
 fn a_worker_cannot_ask_twice_for_a_call_or_for_that_of_another() {
     for is_others in [false, true] {
@@ -306,7 +308,7 @@ fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
 }
 
 /// Before a fix, the declined task waited until its worker was killed: the pool looked only
-/// at the worker's record, which named a later offer.
+/// at the worker's own record of its last offer, which was a later offer.
 #[test]
 fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
     let (pool, [mut held, mut other]) = PoolByHand::new();
@@ -348,7 +350,8 @@ fn no_two_living_workers_look_the_same_in_the_offers() {
     assert!(!task.is_done());
 }
 
-/// The worker has taken the offer just before the pool told it to exit.
+/// The worker has taken the offer just before the pool told it to exit. Another worker must
+/// run the offer's task.
 #[test]
 fn a_worker_that_is_told_to_exit_declines_the_offer_that_it_has_taken() {
     let (pool, [mut leaving, mut other]) = PoolByHand::new();
@@ -382,7 +385,8 @@ fn a_long_task_can_be_killed_whose_worker_asks_for_the_call_behind_the_hold() {
     assert!(matches!(task.error(), Some(Error::Killed(_))));
 }
 
-/// The memory of the offers has room for 8 calls of this length.
+/// The memory of the offers has room for 8 calls of this length. When tasks have begun, the
+/// pool must use the room of their calls for the remaining tasks.
 #[test]
 fn room_is_used_as_soon_as_the_tasks_before_have_begun() {
     let (pool, mut workers) = PoolByHand::new::<14>();
@@ -402,8 +406,8 @@ fn room_is_used_as_soon_as_the_tasks_before_have_begun() {
     drop(tasks);
 }
 
-/// A worker that has declined an offer has copied the call, so the pool can use the slot
-/// for another one.
+/// A worker that has declined an offer has copied the call, so the pool can use the *slot*
+/// (the place of the call in memory) for another call.
 #[test]
 fn a_declined_offer_keeps_no_slot() {
     let (pool, [mut worker, mut other]) = PoolByHand::new();
@@ -473,8 +477,8 @@ fn after_a_nap_each_offer_has_a_worker() {
     });
 }
 
-/// Before a fix, such a task never ended: a thread that had seen the task before its first
-/// start took its offer back in order to cancel the task.
+/// Before a fix, a task that waited for a retry might never end: a thread that had seen the
+/// task before its first start took its offer back in order to cancel the task.
 #[test]
 fn a_task_that_waits_for_a_retry_is_not_recalled() {
     let (pool, [mut dies, mut lives]) = PoolByHand::new();

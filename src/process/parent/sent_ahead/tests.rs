@@ -25,7 +25,7 @@ use crate::sys::{channel, current_process};
 /// The time that a test waits for a cancel.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A pool with one launched worker, which the test plays.
+/// A pool with one worker, which the test plays as if a launcher had started it.
 struct Played {
     pool: Arc<Pool>,
     worker: UnixStream,
@@ -181,7 +181,7 @@ fn a_worker_gives_back_only_what_was_recalled() {
 }
 
 /// The pool cannot parse the second task's `Started`, because a malformed message comes
-/// before it.
+/// before it. Nevertheless the pool must not run this task again.
 #[test]
 fn a_task_that_has_begun_unread_is_not_begun_again() {
     let (mut played, [_first, second, _third]) = Played::with_tasks::<3>();
@@ -208,7 +208,8 @@ fn a_task_that_the_worker_gave_back_goes_to_an_idle_one() {
     assert!(tasks[2].cancel().is_some(), "it is pending");
 }
 
-/// A worker that this process has started itself does not know `Recall`, and would end.
+/// A worker that this process has started itself does not know `Recall`, and would end if
+/// it received one.
 #[test]
 fn a_worker_that_no_launcher_has_started_is_not_asked_to_give_a_task_back() {
     let (played, [_first, second]) = Played::with_tasks::<2>();
@@ -232,6 +233,7 @@ fn what_a_relay_may_have_lost_is_not_begun_again() {
 }
 
 /// The process that relays the bytes on another host may have the same id as this process.
+/// So the pool must compare the hosts too.
 #[test]
 fn a_process_of_another_host_is_not_taken_for_this_one() {
     let (played, tasks) = Played::with_tasks_by::<3>("another host", std::process::id());
@@ -267,7 +269,8 @@ fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
     );
 }
 
-/// Before the worker reads the recall, it ends the first task and begins the second one.
+/// Before the worker reads the recall, it ends the first task and begins the second one. So
+/// it gives no task back, and the pool must kill it after a time limit.
 #[test]
 fn a_kill_does_not_wait_for_ever_for_a_task_that_has_begun() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<2>();

@@ -68,6 +68,7 @@ fn a_worker_that_is_held_reads_this_before_it_takes_an_offer() {
 }
 
 /// The worker has looked for messages just before `Hold` arrives, and then takes the offer.
+/// It must give the offer back when it finds `Hold`.
 #[test]
 fn an_offer_that_a_held_worker_has_taken_is_declined() {
     let (pool, [mut late, mut other], tasks) = pool_with_a_late_task();
@@ -104,7 +105,8 @@ fn a_task_that_a_held_worker_has_taken_runs_elsewhere_after_the_kill() {
     }
 }
 
-/// The worker has taken the first task, and has sent no message about it.
+/// The worker has taken the first task, and has sent no message about it. The pool must
+/// find out which task the worker has taken.
 #[test]
 fn a_task_that_was_taken_in_silence_can_be_killed_and_only_it() {
     let (pool, [mut first, mut other]) = PoolByHand::new();
@@ -120,7 +122,7 @@ fn a_task_that_was_taken_in_silence_can_be_killed_and_only_it() {
 }
 
 /// Both workers were awake when the pool made the offer, so both have a time limit to take
-/// it.
+/// it. The limit must not end a worker if the other worker has taken the offer.
 #[test]
 fn a_worker_that_takes_no_offer_is_killed_only_while_one_is_open() {
     for is_taken in [false, true] {
@@ -177,7 +179,8 @@ fn a_worker_that_keeps_no_slot_of_the_offers_has_its_whole_time_limit() {
     drop((taken, more));
 }
 
-/// The pool has not yet read the worker's `Started` when the time limit is over.
+/// The pool has not yet read the worker's `Started` when the time limit is over. It must
+/// read this message before it decides to kill the worker.
 #[test]
 fn a_worker_that_begins_a_task_at_the_last_moment_is_not_killed() {
     for is_assigned in [false, true] {

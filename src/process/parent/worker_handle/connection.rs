@@ -12,8 +12,8 @@ use crate::error::StartStage;
 use crate::process::wire::frame::{Kind, bare};
 
 impl WorkerHandle {
-    /// Records that bytes of a launched worker have arrived, or that the worker's command
-    /// has accepted bytes.
+    /// Records that bytes of a worker that a launcher has started have arrived, or that the
+    /// launcher's command has accepted bytes.
     pub(super) fn connection_moved(&mut self) {
         let is_greeted = self.end.is_greeted();
         let Some(launched) = &mut self.launched else {
@@ -22,15 +22,16 @@ impl WorkerHandle {
         launched.has_moved(Instant::now());
         if is_greeted && launched.stage != StartStage::Begun {
             launched.stage = StartStage::Begun;
-            // The next stage of the start begins.
+            // The command has started the program, so the next step of the start gets a new
+            // time limit.
             self.extend_start();
             self.copying = None;
             self.flush();
         }
     }
 
-    /// Starts the time limit of the next step of a launched worker's start. Does nothing
-    /// after the start.
+    /// Starts the time limit of the next step in the start of a worker, if a launcher
+    /// starts the worker. Does nothing after the start.
     pub(super) fn extend_start(&mut self) {
         let limit = self.launched.as_ref().map(|launched| launched.start_limit);
         let limit = limit.filter(|_| matches!(self.activity, WorkerState::Starting));
@@ -39,11 +40,12 @@ impl WorkerHandle {
         }
     }
 
-    /// Checks the connection of a launched worker, and kills a worker whose connection has
-    /// been silent for too long.
+    /// Checks the connection to a worker that a launcher has started. Kills the worker if
+    /// the connection has been silent for too long.
     pub(in crate::process::parent) fn check_connection(&mut self, now: Instant) {
         // The pool sends no message after `Exit`. If the worker is a rank of an MPI job,
-        // the rank would take the message for one of the next pool whose worker it becomes.
+        // the rank would take the message for a message of the pool whose worker it becomes
+        // next.
         let is_ready = self.is_ready && !matches!(self.activity, WorkerState::Leaving);
         if self.is_being_killed() {
             return;
@@ -64,8 +66,9 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends a `Ping`, which a launched worker answers at once. The answer shows that the
-    /// connection works, and how long a message and its answer travel.
+    /// Sends a `Ping` if a launcher has started the worker. The worker answers at once. The
+    /// answer shows that the connection works, and how long a message and its answer
+    /// travel.
     pub(in crate::process::parent) fn send_ping(&mut self) {
         if let Some(launched) = &mut self.launched {
             let ping = bare(Kind::Ping, launched.trips.begin(Instant::now()));
@@ -74,8 +77,9 @@ impl WorkerHandle {
     }
 
     /// Closes the connection of a command that has not started the program yet, and starts
-    /// the time limit in which the command has to end. The pool does not kill it at once:
-    /// `bwrap`, for example, leaves a process behind if it is killed during its own start.
+    /// the time limit in which the command has to end. The pool does not kill the command
+    /// at once: `bwrap`, for example, leaves a process behind if it is killed during its
+    /// own start.
     pub(in crate::process::parent) fn hang_up(&mut self) {
         if let Some(launched) = self.launched.as_mut() {
             if !std::mem::replace(&mut launched.is_hung_up, true) {
@@ -86,15 +90,15 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns `true` if the worker is launched, and its command has not started the
-    /// program yet.
+    /// Returns `true` if a launcher's command starts the worker, and the command has not
+    /// started the program yet.
     pub(in crate::process::parent) fn connects(&self) -> bool {
         let stage = self.stage();
         stage.is_some_and(|stage| stage != StartStage::Begun) && !self.is_being_killed()
     }
 
-    /// Returns the stage that the start of a launched worker has reached, or `None` if the
-    /// worker is not launched.
+    /// Returns the stage that the start of the worker has reached, or `None` if no launcher
+    /// has started the worker.
     pub(super) fn stage(&self) -> Option<StartStage> {
         self.launched.as_ref().map(|launched| launched.stage)
     }
@@ -120,8 +124,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns `true` if no message of the worker can get lost. Then a task whose `Started`
-    /// has not arrived when the worker has ended has not begun.
+    /// Returns `true` if no message of the worker can get lost. In this case, a task whose
+    /// `Started` has not arrived by the end of the worker has not begun.
     pub(in crate::process::parent) fn knows_what_has_begun(&self) -> bool {
         self.launched
             .as_ref()

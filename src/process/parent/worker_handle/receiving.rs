@@ -14,17 +14,17 @@ use crate::process::wire::message::{FOREIGN_BYTES, LONGEST_HOST, Reply};
 use crate::sys::spin::is_elsewhere;
 
 impl WorkerHandle {
-    /// Returns the number, plus one, of the last *offer* that the worker has taken: a task
-    /// in shared memory that any worker may take. The worker keeps this record in its
-    /// shared memory. If a task has overwritten the record, the returned number is
-    /// meaningless.
+    /// Returns the number, plus one, of the last *offer* that the worker has taken. An
+    /// offer is a task in shared memory that any worker may take. The worker keeps this
+    /// record in its shared memory. If a task has overwritten the record, the returned
+    /// number is meaningless.
     pub(in crate::process::parent) fn taken(&self) -> u64 {
         self.end.taken()
     }
 
-    /// Resets the record that [`taken`](Self::taken) returns if `is_possible` rejects it,
-    /// because an earlier task of the worker has then overwritten it. The worker must have
-    /// no task now.
+    /// Resets the record that [`taken`](Self::taken) returns, if `is_possible` returns
+    /// `false` for it: then an earlier task of the worker has overwritten the record. The
+    /// caller calls this only if the worker has no task.
     pub(in crate::process::parent) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         self.end.mend_taken(is_possible);
     }
@@ -36,8 +36,9 @@ impl WorkerHandle {
     }
 
     /// Returns `true` if the supervisor (the thread that reads the workers' messages)
-    /// should check again a few times before it sleeps: an answer may be on its way from
-    /// another CPU, or the worker has received or sent only a part of a long message.
+    /// should look for messages a few more times before it sleeps: an answer may be on its
+    /// way from another CPU, or the worker has received or sent only a part of a long
+    /// message.
     pub(in crate::process::parent) fn should_spin(&self) -> bool {
         let is_inside = self.has_unsent() || !self.inbox.is_between_frames();
         matches!(self.activity, WorkerState::Busy(_))
@@ -110,8 +111,8 @@ impl WorkerHandle {
                     let is_all = count < size && self.end.is_emptied_by_a_read();
                     self.inbox.advance(count);
                     self.connection_moved();
-                    // A read of this length is a `Pong` as a rule, the answer to a `Ping`.
-                    // It shows no progress of the task or of another message.
+                    // A read of exactly `HEADER` bytes is usually a `Pong`, the answer to a
+                    // `Ping`. A `Pong` shows no progress of the task or of another message.
                     if self.launched.is_none() || count != HEADER {
                         self.has_moved();
                     }
@@ -198,7 +199,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns the time of the next check.
+    /// Returns the time at which the pool next asks the worker if it waits for a message.
     pub(in crate::process::parent) fn next_check(&self) -> Option<Instant> {
         self.checks.as_ref().map(Checks::next)
     }

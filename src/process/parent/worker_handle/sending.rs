@@ -18,7 +18,8 @@ use crate::process::transport::SCRIBBLED;
 use crate::process::wire::frame::{HEADER, Kind, bare};
 use crate::process::wire::message::FOREIGN_BYTES;
 
-/// The largest number of bytes of short frames that one write sends to a launched worker.
+/// The largest number of bytes of short frames that one write sends to a worker that a
+/// launcher has started.
 const MOST_GATHERED: usize = 16 << 10;
 
 /// Returns the next bytes of a frame after the first `sent` ones, as far as they lie in one
@@ -95,8 +96,8 @@ impl WorkerHandle {
     }
 
     /// Asks the worker to give back the last `count` of the tasks that were sent ahead.
-    /// Recalls the last one first: each returned task goes to the head of the pool's queue,
-    /// which then has the tasks in their old order.
+    /// Recalls the last task first. Each returned task goes to the head of the pool's
+    /// queue, so the queue then has the tasks in their old order.
     pub(in crate::process::parent) fn recall_last(&mut self, count: usize) {
         let ahead = self.ahead.iter().rev().map(|task| task.entry.number);
         let last: Vec<u64> = ahead.take(count).collect();
@@ -239,9 +240,10 @@ impl WorkerHandle {
         self.copying = None;
     }
 
-    /// Copies the short frames at the head of a launched worker's outbox into one buffer,
-    /// because the worker's command handles each write separately. Returns `false` if the
-    /// outbox has fewer than two frames, or if the first one is long.
+    /// Copies the short frames at the head of the outbox into one buffer, if a launcher has
+    /// started the worker: a launcher's command handles each write separately. Returns
+    /// `false` if no launcher has started the worker, if the outbox has fewer than two
+    /// frames, or if the first frame is long.
     fn gather(&self, into: &mut Vec<u8>) -> bool {
         into.clear();
         if self.launched.is_none() || self.outbox.len() < 2 {
@@ -281,8 +283,9 @@ impl WorkerHandle {
                 self.outbox.pop_front();
                 self.sent = 0;
             }
-            // A frame of this length may be a `Ping`. To have sent it shows no progress,
-            // because the socket has room for a `Ping` even if the command reads nothing.
+            // A frame of exactly `HEADER` bytes may be a `Ping`. A sent `Ping` shows no
+            // progress, because the socket has room for a `Ping` even if the command reads
+            // nothing.
             if self.launched.is_none() || length != HEADER {
                 self.connection_moved();
                 self.has_moved();
@@ -290,20 +293,22 @@ impl WorkerHandle {
         }
     }
 
-    /// Keeps the frames for a launched worker in the outbox until [`uncork`](Self::uncork),
-    /// because other frames may follow at once, and one write can send them together.
+    /// Keeps the frames in the outbox until [`uncork`](Self::uncork), if a launcher has
+    /// started the worker. More frames may follow at once, and one write can then send all
+    /// of them.
     pub(in crate::process::parent) fn cork(&mut self) {
         self.is_corked = self.launched.is_some();
     }
 
-    /// Ends what [`cork`](Self::cork) began, and sends the frames in the outbox.
+    /// Sends the frames that [`cork`](Self::cork) has kept in the outbox.
     pub(in crate::process::parent) fn uncork(&mut self) {
         if std::mem::take(&mut self.is_corked) {
             self.flush();
         }
     }
 
-    /// Sends the next piece of the program if the other side has requested it.
+    /// Sends the next piece of the program's file if the launcher's command has requested
+    /// it.
     pub(super) fn send_requested_piece(&mut self) {
         while self.copying.is_some() && self.end.take_request() {
             if !self.copying.as_mut().is_some_and(Copying::request) {

@@ -112,8 +112,8 @@ fn an_answer_before_the_end_counts() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The system has no descriptors for processes. The parent notices the death even if a
-/// child of the worker holds the worker's socket open.
+/// On a system without descriptors for processes, the parent must notice the death even if
+/// a child of the worker holds the worker's socket open.
 #[test]
 fn without_a_descriptor_a_death_is_seen_all_the_same() {
     for is_held_open in [false, true] {
@@ -276,7 +276,8 @@ fn a_worker_that_does_not_take_up_its_task_is_ended() {
     ));
 }
 
-/// The test's worker behaves like a process that is stopped while it sends an answer.
+/// The test's worker behaves like a process that is stopped while it sends an answer. The
+/// pool must kill such a worker.
 #[test]
 fn a_worker_that_leaves_a_message_half_said_is_ended() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -292,6 +293,7 @@ fn a_worker_that_leaves_a_message_half_said_is_ended() {
 }
 
 /// The worker sends the bytes of one message one by one, each byte within the time limit.
+/// So the pool must not kill the worker.
 #[test]
 fn a_slow_message_is_waited_for() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -317,7 +319,8 @@ fn a_slow_message_is_waited_for() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The idle worker sends a whole message, or a part of a message.
+/// The idle worker sends a whole message, or a part of a message. The pool must kill it,
+/// because it has no task to report about.
 #[test]
 fn a_word_of_an_idle_worker_ends_it() {
     for bytes in [&bare(Kind::Started, 1)[..], &bare(Kind::Ready, 0)[..3]] {
@@ -335,6 +338,7 @@ fn a_word_of_an_idle_worker_ends_it() {
 }
 
 /// After the worker's end, a process that it started may write to the socket without end.
+/// The pool must nevertheless stop reading.
 #[test]
 fn an_ended_worker_is_not_listened_to_for_ever() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -395,7 +399,7 @@ fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
 }
 
 /// The pool has told the worker to exit. The worker then sends a message by which workers
-/// report a failed start.
+/// report a failed start. This message must not break the pool.
 #[test]
 fn a_leaving_worker_cannot_break_the_pool() {
     let panicked = InitializeFailure::Panicked(WirePanic {
@@ -420,7 +424,8 @@ fn a_leaving_worker_cannot_break_the_pool() {
 }
 
 /// The first shortage of resources ended long before the second began, although the pool
-/// started no worker between the two shortages.
+/// started no worker between the two shortages. So the second shortage must get its own
+/// time limit.
 #[test]
 fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -448,7 +453,7 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
 }
 
 /// The worker was stopped. It resumes, and begins its task, at the moment at which the pool
-/// decides to kill it.
+/// decides to kill it. So the task must not run again.
 #[test]
 fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -466,7 +471,7 @@ fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
 }
 
 /// A task has written bytes to its worker's socket, so the pool cannot parse the stream.
-/// The worker may nevertheless have begun its next task.
+/// The worker may nevertheless have begun its next task, which must not run again.
 #[test]
 fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
     let mut whole = bare(Kind::Returned, 9);
@@ -584,7 +589,8 @@ fn end(pool: &Pool, state: &mut PoolState, number: usize) {
     pool.worker_ended(state, number, end);
 }
 
-/// Adds a worker, to which the pool sends the queued task, and which ends before it reads it.
+/// Adds a worker. The pool sends it the queued task, and the worker ends before it reads
+/// the task.
 fn send_to_a_worker_that_ends(pool: &Pool, state: &mut PoolState, number: usize) {
     let (ours, childs) = channel::pair().unwrap();
     let mut worker = UnixStream::from(childs);
@@ -597,7 +603,8 @@ fn send_to_a_worker_that_ends(pool: &Pool, state: &mut PoolState, number: usize)
     end(pool, state, number);
 }
 
-/// The pool cannot blame the task, because no worker has read it.
+/// The pool cannot blame the task, because no worker has read it. So the task must not
+/// fail.
 #[test]
 fn a_task_is_sent_again_however_many_workers_end_before_they_read_it() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -684,8 +691,8 @@ fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     assert!(state.is_broken());
 }
 
-/// The worker takes longer to read its call than the pool lets a worker live that makes no
-/// progress.
+/// The worker reads its call slowly, and takes longer than the time limit for a worker
+/// without progress. The pool must not kill it, because each read is progress.
 #[test]
 fn a_large_call_that_is_read_slowly_is_waited_for() {
     use std::io::Read;
