@@ -2,27 +2,27 @@
 //!
 //! A worker process may write to its ring (a queue of bytes in memory that it shares with
 //! the parent, `ring.rs`) by mistake, because it runs the user's code, which may corrupt
-//! memory. The checksum finds such a write. The checksum does not protect against a process
-//! that forges records on purpose, because that process knows the key as well.
+//! memory. The checksum shows that a record was changed. It does not protect against a
+//! process that forges records on purpose, because this process also knows the key.
 //!
 //! The checksum is a sum of products, as in the hash function NH: each 64-bit word is
 //! combined by XOR with a number of its own, and then the two words of each pair are
 //! multiplied. So the CPU needs one multiplication for two words, and can begin a product
 //! before the previous sum is known. If words change, then the sum stays the same with a
-//! probability of about 2^-64, because the numbers depend on the key. Two properties are
-//! needed for this:
+//! probability of about 2^-64, because the numbers depend on the key. The probability is
+//! so small because of two more properties:
 //!
-//! * The sum has 128 bits. In a sum of 64 bits the changes of the top bits of two words
-//!   would cancel out, for example the changes of the signs of two floating-point numbers.
-//! * The numbers have no regular distances, so that regular changes of words in a row do not
-//!   cancel out.
+//! * The sum has 128 bits. In a sum of 64 bits, the changes of the top bits of two words
+//!   would cancel out, for example the changed signs of two floating-point numbers.
+//! * The numbers with which the words are combined have no regular distances, so that
+//!   regular changes of neighbouring words do not cancel out.
 
 /// An odd number without a pattern in its bits: 2^64 divided by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Returns a number that depends on all bits of `key` and of `position`, which is the
-/// position of a record in its ring, for example. The function is the last step of the
-/// random number generator SplitMix64.
+/// Returns a number that depends on all bits of `key` and of `position`: the position of
+/// a record in its ring, or the number of a task (`rings.rs`). The number is computed as
+/// in the random number generator SplitMix64.
 pub(super) fn mask(key: u64, position: u64) -> u64 {
     mix(key.wrapping_add(position.wrapping_mul(STEP)))
 }
@@ -33,8 +33,8 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Returns the *sealed* form of a number, which depends on the key. A word that a task
-/// writes by mistake is almost never the sealed form of an expected number.
+/// Returns the *sealed* form of a number, a word that depends on number and key. A word
+/// that a task writes by mistake is almost never the sealed form of an expected number.
 pub(super) fn seal(key: u64, number: u64) -> u64 {
     (number ^ key).wrapping_mul(STEP).rotate_left(32)
 }
@@ -44,11 +44,11 @@ pub(super) fn unseal(key: u64, sealed: u64) -> u64 {
     sealed.rotate_left(32).wrapping_mul(INVERSE) ^ key
 }
 
-/// The inverse of `STEP`: their product is 1.
+/// The number whose product with `STEP` is 1, in arithmetic with 64 bits.
 const INVERSE: u64 = {
     let mut inverse = STEP;
-    // An odd number is its own inverse in the lowest 3 bits. Each step doubles the number
-    // of correct low bits.
+    // An odd number is its own inverse modulo 8, so the lowest 3 bits are correct before
+    // the loop. Each step of the loop doubles how many low bits are correct.
     while inverse.wrapping_mul(STEP) != 1 {
         inverse = inverse.wrapping_mul(2u64.wrapping_sub(STEP.wrapping_mul(inverse)));
     }
@@ -147,8 +147,9 @@ mod tests {
             let sealed = seal(42, number);
             assert_eq!(unseal(42, sealed), number);
             for bit in 0..64 {
-                // In the status of an offer (`offers.rs`) the upper 48 bits are the offer's
-                // number.
+                // In the status of an offer (`offers.rs`), the upper 48 bits are the
+                // offer's number. A changed bit must give a number far from the current
+                // offers.
                 let far = unseal(42, sealed ^ 1 << bit) >> 16;
                 assert!(
                     far.abs_diff(number >> 16) > 1 << 20,

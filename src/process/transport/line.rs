@@ -21,8 +21,7 @@ pub(super) enum Line {
 }
 
 impl Line {
-    /// Returns the largest number of bytes that can be sent before the worker reads one of
-    /// them.
+    /// Returns the largest number of bytes that can be sent before the worker reads any.
     pub(super) fn capacity(&self) -> usize {
         match self {
             Self::Socket(_) => channel::capacity(),
@@ -35,8 +34,8 @@ impl Line {
     ///
     /// # Errors
     ///
-    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room, and the errors
-    /// of the socket.
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room, and the
+    /// errors of the socket.
     pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Socket(channel) => channel.send_now(bytes),
@@ -59,9 +58,9 @@ impl Line {
         }
     }
 
-    /// Sends the first bytes through a socket, together with files. Ignores an error: if
-    /// the worker has ended already, the pool learns the reason from the exit status of its
-    /// process. Does nothing if the worker is a rank of MPI.
+    /// Sends the first message through a socket, together with files. Ignores an error:
+    /// if the worker has ended already, the pool learns the reason from the exit status
+    /// of the worker's process. Does nothing if the worker is a rank of MPI.
     pub(super) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
         match self {
             Self::Socket(channel) => {
@@ -98,7 +97,8 @@ impl Line {
         }
     }
 
-    /// Returns `true` if bytes have arrived through MPI, which `poll` does not report.
+    /// Returns `true` if bytes have arrived through MPI, and `false` for a socket.
+    /// (`poll` reports the bytes of a socket.)
     pub(super) fn has_arrived(&self) -> bool {
         match self {
             Self::Socket(_) => false,
@@ -107,7 +107,8 @@ impl Line {
         }
     }
 
-    /// Returns `true` if MPI has room for bytes. (`poll` reports the room of a socket.)
+    /// Returns `true` if MPI has room for bytes, and `false` for a socket. (`poll`
+    /// reports the room of a socket.)
     pub(super) fn has_room(&self) -> bool {
         match self {
             Self::Socket(_) => false,

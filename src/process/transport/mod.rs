@@ -6,32 +6,32 @@
 //! | *socket* | through the socket that connects the two processes | by the bytes |
 //! | *command* | through the standard input and output of a command, such as `ssh`, that has started the worker | by the bytes |
 //! | *MPI* | through messages of MPI (`mpi/messages.rs`) to a process that MPI has started, with the feature `mpi` | it looks for messages from time to time |
-//! | *shared* | through two rings, which are queues of bytes (`ring.rs`) in memory that both processes map (`rings.rs`), and short calls through the *offers*, a queue for all workers (`offers.rs`) | by a byte in the socket, only if it sleeps |
+//! | *shared* | through two rings, which are queues of bytes (`ring.rs`) in memory that both processes map (`rings.rs`). Short calls travel through the *offers*, a queue from which all workers of the pool take calls (`offers.rs`) | by a byte in the socket, only if it sleeps |
 //!
 //! Except with MPI, the parent's end has a socket. The socket's end-of-file says that the
 //! other process has closed its end or has ended, and `poll` can wait for the socket
 //! together with other descriptors. The first message, `Hello`, travels through the socket,
 //! together with the descriptors of the shared memory's files. All other messages of the
-//! shared transport travel through the rings, with two exceptions: the calls that a worker
-//! takes from the offers, and the message `Refused` of a process that has not mapped the
-//! memory, because it cannot become a worker.
+//! shared transport travel through the rings, with two exceptions. A call that a worker
+//! takes from the offers does not travel through a ring. A process that cannot become a
+//! worker has not mapped the memory, so it sends its message `Refused` through the socket.
 //!
 //! # Messages that are lost
 //!
-//! A worker that overwrites the shared memory by mistake may destroy a message so that the
-//! message looks as if it had not been sent. So if a worker has had a task for long, the
-//! pool asks it from time to time through the socket (`CHECK`): does it wait for a message?
-//! A worker that waits answers through the socket (`WAITING`). If it waits although the
-//! pool has sent the whole task and has not received the task's answer, one of these
-//! messages is lost, and the pool kills the worker.
+//! A worker that overwrites the shared memory by mistake may destroy a message, and the
+//! receiver then does not see that there was a message. So if a worker has had a task for
+//! a long time, the pool sends it the byte `CHECK` through the socket from time to time.
+//! A worker that waits for a message answers with the byte `WAITING`. If the pool has
+//! sent the whole task by then and has not received the task's answer, the task or the
+//! answer is lost, and the pool kills the worker.
 //!
 //! # The two ends
 //!
 //! [`ParentEnd`] sends and receives bytes by the same methods on all transports.
 //! [`WorkerSender`] and [`WorkerReceiver`] are the worker's end of the socket and of the
 //! shared memory. A worker that a command has started has a `Connection` instead
-//! (`worker/connection.rs`). Two of its threads take turns to receive from it
-//! (`receiver_role.rs`). No transport knows frames or futures.
+//! (`worker/connection.rs`). Two threads of this worker take turns to receive from the
+//! connection (`receiver_role.rs`). A transport does not know the frames in the bytes.
 
 #[cfg(not(concurrent_futures_loom))]
 mod line;

@@ -5,11 +5,12 @@
 //! # Threads
 //!
 //! [`Mpi::start`] starts MPI with `MPI_THREAD_SERIALIZED`: any thread may call MPI, but
-//! only one at a time. So each call is made under the lock `Mpi::messages`. No send and no
-//! receive waits, because the bytes of a long message may arrive only while the sender of
-//! the message calls MPI too. A thread that has to wait calls [`progress`](Mpi::progress)
-//! again and again, because most implementations of MPI move bytes only inside of calls
-//! ([`Patience`](crate::sys::patience::Patience) says how often).
+//! only one at a time. So a thread holds the lock `Mpi::messages` while it calls MPI. No
+//! call waits until MPI has sent or received a message, because the bytes of a long
+//! message may arrive only while the message's sender calls MPI too. A thread that has to
+//! wait calls [`progress`](Mpi::progress) again and again, because most implementations
+//! of MPI move bytes only inside of calls ([`Patience`](crate::sys::patience::Patience)
+//! says how often).
 
 mod messages;
 
@@ -34,17 +35,17 @@ static JOB: OnceLock<Mpi> = OnceLock::new();
 /// The MPI job of this process.
 pub(crate) struct Mpi {
     communicator: Communicator,
-    /// The process that has started MPI. A fork of it cannot use MPI.
+    /// The pid of the process that has started MPI. A fork of this process cannot use MPI.
     process: u32,
     rank: usize,
     messages: Mutex<Messages>,
 }
 
-/// Keeps Open MPI from yielding the CPU inside of calls, as it does if a host has more
-/// ranks than cores. The other threads of this process would have to wait for the lock
-/// meanwhile. A thread that waits for a message yields between its calls instead. Does
-/// nothing if the user has set the variable of Open MPI, or if this process has several
-/// threads already.
+/// Keeps Open MPI from yielding the CPU inside of calls, as Open MPI does if a host has
+/// more ranks than cores. During such a yield, the thread would hold the lock
+/// `Mpi::messages`, for which the other threads of this process wait. A thread that waits
+/// for a message yields between its calls of MPI instead. Does nothing if the user has
+/// set the variable of Open MPI, or if this process has several threads already.
 fn keep_from_yielding() {
     const VARIABLE: &str = "OMPI_MCA_mpi_yield_when_idle";
     if std::env::var_os(VARIABLE).is_none() {
@@ -64,11 +65,11 @@ impl fmt::Debug for Mpi {
 /// communicators, so other code of the program gets none of this crate's messages.
 struct Communicator(MPI_Comm);
 
-// SAFETY: a communicator is a handle for any thread of its process. Under the lock of `Mpi`,
-// one thread at a time uses it.
+// SAFETY: any thread of its process may use a communicator. Because of the lock
+// `Mpi::messages`, only one thread at a time uses it.
 unsafe impl Send for Communicator {}
 
-// SAFETY: as above.
+// SAFETY: the reason is the same as for `Send`.
 unsafe impl Sync for Communicator {}
 
 impl Mpi {
@@ -77,8 +78,8 @@ impl Mpi {
     ///
     /// # Errors
     ///
-    /// Returns the reason as a text if MPI was started already, or if this MPI does not allow
-    /// calls from several threads.
+    /// Returns the reason as a text if MPI was started already, or if this implementation
+    /// of MPI does not allow calls from several threads.
     pub(crate) fn start() -> Result<&'static Self, &'static str> {
         let mut is_started = 0;
         // SAFETY: MPI allows this call at any time. The pointer is valid.
@@ -89,7 +90,7 @@ impl Mpi {
             );
         }
         keep_from_yielding();
-        // SAFETY: a constant of the library.
+        // SAFETY: this only reads a constant of the MPI library.
         let asked = unsafe { RSMPI_THREAD_SERIALIZED };
         let mut level = 0;
         // SAFETY: MPI was not started, and allows null in place of the arguments of `main`.
@@ -105,9 +106,9 @@ impl Mpi {
         // SAFETY: MPI was started, and all ranks make this call.
         unsafe { MPI_Comm_dup(world, &raw mut communicator) };
         let (mut rank, mut size) = (0, 0);
-        // SAFETY: the communicator is valid, and so is the pointer.
+        // SAFETY: the communicator and the pointer are valid.
         unsafe { MPI_Comm_rank(communicator, &raw mut rank) };
-        // SAFETY: as above.
+        // SAFETY: the communicator and the pointer are valid.
         unsafe { MPI_Comm_size(communicator, &raw mut size) };
         let number = |n: c_int| usize::try_from(n).unwrap_or(0);
         let job = Self {
@@ -119,7 +120,7 @@ impl Mpi {
         Ok(JOB.get_or_init(|| job))
     }
 
-    /// Returns the job of this process, if it takes new pools.
+    /// Returns the MPI job of this process, if the job takes new pools.
     pub(crate) fn running() -> Option<&'static Self> {
         JOB.get()
             .filter(|job| job.is_here() && !job.messages.lock().is_closing)
@@ -135,7 +136,7 @@ impl Mpi {
         self.messages.lock().is_closing = true;
     }
 
-    /// Returns the number of this rank.
+    /// Returns the number of this process among the ranks of the job.
     pub(crate) fn rank(&self) -> usize {
         self.rank
     }
@@ -146,7 +147,7 @@ impl Mpi {
     }
 
     /// Takes, for a pool, a rank that is no worker of any pool. Returns `None` if there is
-    /// no such rank.
+    /// none.
     pub(crate) fn take_rank(&self) -> Option<usize> {
         let mut messages = self.messages.lock();
         if messages.is_over {
@@ -160,13 +161,13 @@ impl Mpi {
         Some(rank)
     }
 
-    /// Gives back a rank that has been taken and is no worker any more.
+    /// Gives back a rank that a pool has taken, and that is no longer its worker.
     pub(crate) fn give_back(&self, rank: usize) {
         self.messages.lock().streams[rank].is_taken = false;
     }
 
-    /// Waits until MPI has sent all bytes, and then leaves the job. The thread that has started
-    /// MPI calls this method.
+    /// Waits until MPI has sent all bytes, and then leaves the job. The thread that has
+    /// started MPI calls this method.
     pub(crate) fn finish(&self) {
         loop {
             let mut messages = self.messages.lock();

@@ -13,20 +13,21 @@ use super::offers::{Offers, Status, Taker, code, space, words};
 use super::rings::Part;
 use crate::sys::shared_memory::{SharedMemory, reserve};
 
-/// The largest number of offers at the same time. This many tasks, even if they are empty,
-/// keep the workers busy for longer than the parent needs to wake up and to offer more.
+/// The largest number of offers at the same time. While the workers run this many tasks,
+/// even empty tasks, the parent has enough time to wake up and to offer more.
 const SLOTS: usize = 256;
 
-/// The number of words of space for calls that are longer than a slot. Half of a CPU's
-/// cache can hold this space.
+/// The number of words of space for calls that are longer than a slot. The space fits
+/// into half of a CPU's cache.
 const SPACE: usize = (512 << 10) / 8;
 
 /// The number of words of space that the parent reserves at a time. A new pool has reserved
-/// none, because most calls fit into a slot, and the kernel needs time to make pages.
+/// no space, because most calls fit into a slot, and the kernel needs time to make pages.
 const RESERVED: usize = (64 << 10) / 8;
 
 /// The number of bytes of the longest call that the parent offers as a whole. In place of a
-/// longer call, the parent offers a short message that makes a worker ask for the call.
+/// longer call, the parent offers a short message. The worker that takes this message asks
+/// the parent for the call.
 const LONGEST: usize = 64 << 10;
 
 /// The memory of a pool's offers, as one process maps it.
@@ -44,7 +45,8 @@ impl OfferMemory {
     ///
     /// # Errors
     ///
-    /// Returns an error if the files are not such a memory, or cannot be mapped.
+    /// Returns an error if a file is not sealed or has another size, or if this process
+    /// cannot map it.
     pub(crate) fn open([calls, statuses]: &[OwnedFd; 2], key: u64) -> io::Result<Self> {
         Ok(Self {
             calls: Part::whole(SharedMemory::open_to_read(calls, words(SLOTS, SPACE))?),
@@ -112,21 +114,21 @@ impl PoolOffers {
     }
 
     /// Returns `true` if one more call, even the longest, fits beside the offers that are
-    /// in use: those from `oldest` on, or none.
+    /// in use. These are the offers from `oldest` on. `None` means that no offer is in use.
     pub(crate) fn has_room(&self, oldest: Option<u64>) -> bool {
         let has_space = |oldest| self.place(LONGEST / 8, oldest).is_some();
         self.has_slot(oldest) && oldest.is_none_or(has_space)
     }
 
-    /// Returns `true` if a slot is free beside the offers that are in use: those from
-    /// `oldest` on, or none.
+    /// Returns `true` if a slot is free beside the offers that are in use: the offers
+    /// from `oldest` on, or no offer.
     pub(crate) fn has_slot(&self, oldest: Option<u64>) -> bool {
         oldest.is_none_or(|oldest| self.offers.next() - oldest < self.offers.slots())
     }
 
-    /// Offers a call to the workers, and returns the number of the offer. Returns `None` if
-    /// there is no space for the call. `oldest` is the oldest offer that is in use. The
-    /// caller has checked that a slot is free.
+    /// Offers a call to the workers, and returns the number of the offer. Returns `None`
+    /// if there is no space for the call. `oldest` is the oldest offer that is in use, if
+    /// there is one. The caller has checked that a slot is free.
     pub(crate) fn offer(&mut self, call: &[u8], oldest: Option<u64>) -> Option<u64> {
         let offer = self.offers.next();
         let words = space(call.len());
@@ -186,8 +188,8 @@ impl PoolOffers {
         Some(())
     }
 
-    /// Tells the workers that no offer before `oldest` is open, or with `None`, that none
-    /// is open.
+    /// Tells the workers that no offer before `oldest` is open, or with `None`, that no
+    /// offer is open.
     pub(crate) fn set_oldest(&self, oldest: Option<u64>) {
         self.offers.set_oldest(oldest.unwrap_or(self.offers.next()));
     }
@@ -218,9 +220,9 @@ impl PoolOffers {
         code(worker) != code(other)
     }
 
-    /// Returns `true` if a task has overwritten the status of an offer, also if the pool
-    /// has revoked the offer for this reason. The caller asks only about an offer that the
-    /// pool has not assigned to a worker yet.
+    /// Returns `true` if a task has overwritten the status of an offer, even if the pool
+    /// has already revoked the offer for this reason. The caller asks only about an offer
+    /// that the pool has not assigned to a worker yet.
     pub(crate) fn is_scribbled(&self, offer: u64) -> bool {
         matches!(
             self.offers.status(offer),
@@ -229,7 +231,8 @@ impl PoolOffers {
     }
 
     /// Returns `false` if no worker can have written the number `taken` into the word
-    /// `TAKEN` of its own memory (`rings.rs`), so that a task must have overwritten it.
+    /// `TAKEN` of its own memory (`rings.rs`), because the pool has not made so many
+    /// offers. Then a task must have overwritten the word.
     pub(crate) fn is_possible(&self, taken: u64) -> bool {
         taken <= self.offers.next()
     }

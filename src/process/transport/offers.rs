@@ -13,34 +13,36 @@
 //!
 //! | the status of offer `n` | means | written by |
 //! |---|---|---|
-//! | `n`, open | a worker may take the task | the parent, after the call |
+//! | `n`, open | a worker may take the task | the parent, after it has written the call |
 //! | `n`, a worker | this worker has taken the task | the worker, by a compare-and-swap |
 //! | `n`, recalled | no worker may take the task any more | the parent, by a compare-and-swap |
 //!
-//! So if a task is cancelled, a worker has either taken its offer before the recall, or can
-//! never take it. The parent uses a slot again only after it has recalled the offer, or
-//! after the worker that took the offer has ended or has sent a message through its ring.
-//! The worker sends this message after it has copied the bytes.
+//! So if a task is cancelled, and the parent recalls its offer, then either a worker has
+//! taken the offer before, or no worker can ever take it. The parent uses a slot again only
+//! after it has recalled the slot's offer, or after the worker that took the offer has
+//! ended or has sent a message through its ring. The worker sends this message only after
+//! it has copied the bytes of the call.
 //!
 //! # Why no wake-up is lost
 //!
-//! A worker that finds no offer sets the flag `RECEIVER_SLEEPS` of the ring from the parent
-//! (`ring.rs`), and looks for an offer once more before it sleeps. The parent publishes an
-//! offer, and then reads the flags of the workers that it takes for idle. `SeqCst` fences
-//! stand between the two steps of each side, so at least one side sees what the other side
-//! wrote.
+//! A worker that finds no offer sets the flag `RECEIVER_SLEEPS` of the ring from the
+//! parent (`ring.rs`), and looks for an offer once more before it sleeps. The parent
+//! publishes an offer, and then reads the flags of the workers that it believes to be
+//! idle. `SeqCst` fences stand between the two steps of each side, so at least one side
+//! sees what the other side wrote.
 //!
 //! # A process that writes to the statuses by mistake
 //!
 //! Statuses are [sealed](super::checksum::seal) numbers, so a word that a task has
-//! overwritten is almost never a valid status of any offer. A worker that finds such a
-//! word takes neither this offer nor a later one, and wakes the parent. The parent cannot
-//! know if a worker had taken this offer. So the parent *revokes* the offer: it marks the
-//! offer as recalled, and then reads from each worker's own memory which offer that
-//! worker has taken last (`rings.rs`). After a worker has taken an offer, it writes the
-//! offer's number there, and then reads the status once more. A `SeqCst` fence stands
-//! between the two steps of each side, so at least one side sees what the other wrote. A
-//! worker that sees the recall tells the parent that it does not begin the task.
+//! overwritten is almost never a valid status of any offer. A worker that finds such a word
+//! takes neither this offer nor a later one, and wakes the parent. The parent cannot know
+//! if a worker had taken this offer. So the parent *revokes* the offer: it marks the offer
+//! as recalled, and then reads from each worker's own memory which offer that worker has
+//! taken last (`rings.rs`). After a worker has taken an offer, it writes the offer's number
+//! into its own memory, and then reads the status once more. A `SeqCst` fence stands
+//! between the two steps of the parent, and another between the two steps of the worker. So
+//! at least one of the two sees what the other wrote. A worker that sees that its offer was
+//! recalled tells the parent that it does not begin the task.
 
 use std::ops::Deref;
 
@@ -58,20 +60,20 @@ const LONGEST: usize = 8 * (SLOT - 1);
 /// The number of words in front of the slots: two cache lines.
 const FRONT: usize = 16;
 
-/// The index of the number of the next offer.
+/// The index of the word that holds the number of the next offer.
 const NEXT: usize = 0;
 
-/// The index of the number of the oldest offer that may be open. The workers seldom need
-/// it, so it has a cache line of its own.
+/// The index of the word that holds the number of the oldest offer that may be open. The
+/// workers seldom read this word, so it has a cache line of its own.
 const OLDEST: usize = 8;
 
-/// The codes in the status of an offer that no worker has taken: it is open, or the parent
-/// has recalled it. The codes of the workers lie between these two numbers.
+/// The codes in the status of an offer that is open, or that the parent has recalled. The
+/// codes of the workers lie between `OPEN` and `RECALLED`.
 const OPEN: u64 = 0;
 const RECALLED: u64 = 0xffff;
 
-/// Returns the number of words of the memory *calls* with this number of slots, and with
-/// this number of words of space.
+/// Returns the size of the memory *calls*, in words. The memory has room for this many
+/// slots, and for this many words of space behind the slots.
 pub(super) const fn words(slots: usize, space: usize) -> usize {
     FRONT + SLOT * slots + space
 }
@@ -84,7 +86,8 @@ pub(super) fn space(length: usize) -> usize {
     }
 }
 
-/// The two memories of the offers. A clone refers to the same memory.
+/// The two memories of the offers, and the key of the statuses. A clone refers to the
+/// same memories.
 #[derive(Clone, Debug)]
 struct Memory<W> {
     calls: W,
@@ -105,8 +108,8 @@ pub(crate) enum Status {
     Later,
 }
 
-/// Returns the code by which a status names the worker with this number. The pool gives a
-/// new worker no number with the code of a living worker.
+/// Returns the code by which a status names the worker with this number. Several numbers
+/// have the same code, but no two workers that live at the same time.
 pub(super) fn code(worker: usize) -> u64 {
     worker as u64 % (RECALLED - 1) + 1
 }
@@ -116,10 +119,11 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         self.statuses.len() as u64
     }
 
-    /// Returns the number of the next offer, and acquires all offers before.
+    /// Returns the number of the next offer, and acquires all earlier offers.
     fn next(&self) -> u64 {
-        // ORDERING: the fence pairs with the store in `offer`. A worker may only read the
-        // calls, and memory that is not writable allows no other ordering than `Relaxed`.
+        // ORDERING: the fence pairs with the store of `NEXT` in `Offers::offer`. The load
+        // itself is `Relaxed`, because a worker maps the calls as memory that it can only
+        // read, and from such memory only a `Relaxed` load is allowed.
         let next = self.calls[NEXT].load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         next
@@ -167,11 +171,11 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         seal(self.key, n << 16 | by)
     }
 
-    /// Takes an open offer for the owner with the code `by`. Returns `false` if it is not
-    /// open.
+    /// Changes the status of an offer from open to the code `by`, which is the code of a
+    /// worker or `RECALLED`. Returns `false` if the offer is not open.
     fn take(&self, n: u64, by: u64) -> bool {
         let (before, after) = (self.word(n, OPEN), self.word(n, by));
-        // ORDERING: `Relaxed`, as in `status`.
+        // ORDERING: `Relaxed` is enough, for the reason given in `status`.
         let taken = self.status_word(n).compare_exchange(
             before,
             after,
@@ -191,8 +195,8 @@ pub(super) struct Offers<W> {
 }
 
 impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
-    /// Returns the offers in these memories, which must hold zeros. All processes must have
-    /// the same key.
+    /// Returns the offers in these memories, which must hold zeros. All processes must use
+    /// the same `key` for the statuses.
     pub(super) fn new(calls: W, statuses: W, key: u64) -> Self {
         let memory = Memory {
             calls,
@@ -235,7 +239,8 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
             .status_word(n)
             .store(memory.word(n, OPEN), Ordering::Relaxed);
         self.next = n + 1;
-        // ORDERING: publishes the slot and the status. Pairs with the fence in `next`.
+        // ORDERING: publishes the slot and the status. Pairs with the fence in
+        // `Memory::next`.
         memory.calls[NEXT].store(self.next, Ordering::Release);
         // ORDERING: orders the offer before the loads of the workers' flags. Pairs with the
         // fence in `Memory::set_flag` of `ring.rs`.
@@ -244,7 +249,7 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
 
     /// Tells the workers that no offer before `oldest` is open.
     pub(super) fn set_oldest(&self, oldest: u64) {
-        // ORDERING: `Relaxed` is enough, as in `oldest`.
+        // ORDERING: `Relaxed` is enough, as in `Memory::oldest`.
         self.memory.calls[OLDEST].store(oldest, Ordering::Relaxed);
     }
 
@@ -259,14 +264,15 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
     }
 
     /// Marks an offer as recalled, after a task has overwritten its status. A worker that
-    /// has taken the offer either has already recorded this by `Rings::take`, or does not
-    /// begin the task.
+    /// has taken the offer either has already recorded the offer's number by
+    /// `Rings::take`, or does not begin the task.
     pub(super) fn revoke(&self, n: u64) {
         let word = self.memory.word(n, RECALLED);
         // ORDERING: the fence orders the store before the caller's loads of what each
-        // worker has taken. It pairs with the fence in `Taker::is_still_taken`. A store in
-        // place of the swap would be enough, but loom does not know that such a store comes
-        // after the worker's compare-and-swap, whose result the store overwrites.
+        // worker has taken. It pairs with the fence in `Taker::is_still_taken`. A store
+        // would be enough in place of the swap. But the model checker `loom` would not
+        // know that a store that overwrites the result of the worker's compare-and-swap
+        // comes after the compare-and-swap.
         self.memory.status_word(n).swap(word, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
@@ -295,7 +301,7 @@ pub(super) enum Found {
 }
 
 impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
-    /// Returns the side of the worker that has this code in the statuses.
+    /// Returns the side of the offers that belongs to the worker with this code.
     pub(super) fn new(calls: W, statuses: W, key: u64, code: u64) -> Self {
         Self {
             memory: Memory {
@@ -334,8 +340,8 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
         }
         call.clear();
         let slot = self.memory.slot(n);
-        // ORDERING: `find` has acquired the slot, and the parent writes to it only after
-        // the worker's next message.
+        // ORDERING: `Relaxed` is enough: `find` has acquired the slot, and the parent
+        // writes to the slot again only after the worker's next message.
         let number = |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed));
         let length = number(&slot[0]).unwrap_or(0);
         let from = match space(length) {
@@ -355,8 +361,8 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
     /// Before this call the worker has written the offer's number into its own memory
     /// (`Rings::take`).
     pub(super) fn is_still_taken(&self, n: u64) -> bool {
-        // ORDERING: orders the store that precedes this call before the load of the status.
-        // Pairs with the fence in `Offers::revoke`.
+        // ORDERING: orders the earlier store in `Rings::take` before the load of the
+        // status. Pairs with the fence in `Offers::revoke`.
         fence(Ordering::SeqCst);
         self.memory.status(n) == Status::By(self.code)
     }

@@ -17,10 +17,10 @@ use crate::sys::channel::Channel;
 /// The parent's end of the transport to one worker.
 pub(crate) struct ParentEnd {
     line: Line,
-    /// The shared memory, or `None` if all bytes travel through the line.
+    /// The shared memory, or `None` if all bytes travel through `line`.
     shared: Option<Shared>,
     /// The search for the greeting: fixed bytes that a worker sends first if a command has
-    /// started it. `None` if no greeting is still to come.
+    /// started it. `None` once the greeting has arrived, and for a worker that sends none.
     greeting: Option<Search>,
     /// The search for the *requests*, by which the command asks for the program's file
     /// before the greeting. `None` if no request may come.
@@ -33,14 +33,14 @@ struct Shared {
     rings: Rings,
     sender: Sender<Part>,
     receiver: Receiver<Part>,
-    /// The bytes of a refusal that `receive_now` has not returned yet. A process that
-    /// cannot become a worker sends its refusal through the socket, because it has not
-    /// mapped the shared memory.
+    /// The bytes of the message `Refused` that `receive_now` has not returned yet. A
+    /// process that cannot become a worker sends this message through the socket, because
+    /// it has not mapped the shared memory.
     refusal: Option<VecDeque<u8>>,
     /// `true` once bytes have arrived in the shared memory. From then on the socket brings
     /// no message. So the pool ignores bytes that a task writes to its worker's socket by
-    /// mistake. The pool may read such bytes only while a later task runs, and must not
-    /// blame that task for them.
+    /// mistake. The pool may read these bytes when a later task already runs, and must not
+    /// blame the later task for them.
     has_begun: bool,
     /// `true` if the socket has reached its end.
     is_closed: bool,
@@ -100,12 +100,12 @@ impl ParentEnd {
         self.line.send_with_files(bytes, files);
     }
 
-    /// Makes the other end read end-of-file.
+    /// Makes the worker's end of the socket read end-of-file. Does nothing with MPI.
     pub(crate) fn close_sending(&self) {
         self.line.close_sending();
     }
 
-    /// Returns `true` unless the greeting is still to come.
+    /// Returns `false` while this end waits for the worker's greeting.
     pub(crate) fn is_greeted(&self) -> bool {
         self.greeting.is_none()
     }
@@ -125,8 +125,7 @@ impl ParentEnd {
         text.filter(|text| !text.is_empty())
     }
 
-    /// Returns the largest number of bytes that can be sent before the worker reads one of
-    /// them.
+    /// Returns the largest number of bytes that can be sent before the worker reads any.
     pub(crate) fn capacity(&self) -> usize {
         match &self.shared {
             Some(_) => RING_BYTES,
@@ -139,9 +138,9 @@ impl ParentEnd {
     /// # Errors
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room. When the
-    /// worker has made room, the socket becomes readable with shared memory, and otherwise
-    /// writable. Returns [`InvalidData`](io::ErrorKind::InvalidData) if a task has
-    /// overwritten the shared memory, and the errors of the socket.
+    /// worker has made room, the socket becomes readable if the bytes travel through shared
+    /// memory, and otherwise writable. Returns [`InvalidData`](io::ErrorKind::InvalidData)
+    /// if a task has overwritten the shared memory, and the errors of the socket.
     pub(crate) fn send_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(shared) = &mut self.shared else {
             return self.line.send_now(bytes);
@@ -161,10 +160,10 @@ impl ParentEnd {
     ///
     /// # Errors
     ///
-    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived. Returns
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if a task has overwritten the shared
-    /// memory, or if a command has written much text and no greeting, and the errors of the
-    /// socket.
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived.
+    /// Returns [`InvalidData`](io::ErrorKind::InvalidData) if a task has overwritten the
+    /// shared memory, or if a command has written much text and no greeting. Also returns
+    /// the errors of the socket.
     pub(crate) fn receive_now(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.greeting.is_some() {
             return self.receive_greeting(into);
@@ -217,9 +216,10 @@ impl ParentEnd {
         self.line.receive_now(into)
     }
 
-    /// Reads the wake-ups out of the socket, after `poll` has reported the socket. Returns
-    /// `true` if the worker has answered a [`check`](Self::check): it waits for a message.
-    /// Does nothing if messages travel through the socket.
+    /// Reads the bytes that have woken this process out of the socket, after `poll` has
+    /// reported the socket. Returns `true` if the worker has answered a
+    /// [`check`](Self::check), and so waits for a message. Does nothing if messages travel
+    /// through the socket.
     pub(crate) fn read_wakeups(&mut self) -> bool {
         let Some(shared) = self.shared.as_mut().filter(|shared| !shared.is_closed) else {
             return false;
@@ -256,8 +256,8 @@ impl ParentEnd {
         self.shared.is_some()
     }
 
-    /// Returns `true` if the messages travel through a socket. A read of a socket that does
-    /// not fill the buffer has read all bytes that had arrived.
+    /// Returns `true` if the messages travel through a socket. If a read of a socket does
+    /// not fill the buffer, then it has read all bytes that had arrived.
     pub(crate) fn is_emptied_by_a_read(&self) -> bool {
         self.shared.is_none() && !self.is_rank()
     }
@@ -270,36 +270,36 @@ impl ParentEnd {
     }
 
     /// Returns `true` if the worker may have begun another task after the task `last`, even
-    /// if no message says so. The caller asks after the worker has ended.
+    /// if no message says so. The caller calls this method after the worker has ended.
     pub(crate) fn may_have_begun_after(&self, last: u64) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| !shared.rings.is_last_begun(last))
     }
 
-    /// Returns the number of the last offer that the worker has taken, plus one. The number
-    /// makes no sense if a task has overwritten it.
+    /// Returns the number of the last offer that the worker has taken, plus one, or 0 if
+    /// the worker has taken none. The number makes no sense if a task has overwritten it.
     pub(crate) fn taken(&self) -> u64 {
         self.shared
             .as_ref()
             .map_or(0, |shared| shared.rings.taken())
     }
 
-    /// Makes [`taken`](Self::taken) return 0 if `is_possible` says that a task has
-    /// overwritten its number.
+    /// Makes [`taken`](Self::taken) return 0 if `is_possible` returns `false` for the
+    /// number: then a task has overwritten the number.
     pub(crate) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         if let Some(shared) = &self.shared {
             shared.rings.mend_taken(is_possible);
         }
     }
 
-    /// Returns `true` if the worker sleeps. The caller must have made an offer before,
-    /// because the check needs the fence of `Offers::offer`.
+    /// Returns `true` if the worker sleeps. The caller must have made an offer before
+    /// this call, because the check needs the fence at the end of `Offers::offer`.
     pub(crate) fn is_asleep(&self) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| shared.sender.bell().is_asleep())
     }
 
-    /// Wakes the worker if it sleeps, and returns `true` if it did.
+    /// Wakes the worker if it sleeps. Returns `true` if the worker slept.
     pub(crate) fn wake_if_asleep(&self) -> bool {
         let shared = self.shared.as_ref();
         let is_asleep = shared.is_some_and(|shared| shared.sender.bell().must_wake());
@@ -336,15 +336,15 @@ impl ParentEnd {
         }
     }
 
-    /// Takes the request of [`arm`](Self::arm) back.
+    /// Takes back the request that [`arm`](Self::arm) has made to the worker.
     pub(crate) fn disarm(&mut self) {
         if let Some(shared) = &self.shared {
             shared.receiver.next().wakes_up();
         }
     }
 
-    /// Returns a copy of what a thread needs to wait for the worker's bytes, and for room
-    /// if `is_full` is set.
+    /// Returns a copy of the data with which a thread waits for the worker's bytes. If
+    /// `is_full` is set, the thread also waits for room.
     pub(crate) fn watch(&self, is_full: bool) -> Watch {
         let shared = self.shared.as_ref();
         Watch {
@@ -364,14 +364,15 @@ pub(crate) struct Watch {
     line: Line,
     /// `true` if unsent bytes wait for room.
     is_full: bool,
-    /// The place of the next record, or `None` if the bytes travel through the line.
+    /// The place of the next record, or `None` if the bytes travel through `line`.
     next: Option<Next<Part>>,
     /// The room for which unsent bytes wait in the shared memory.
     room: Option<Room<Part>>,
 }
 
 impl Watch {
-    /// Returns the descriptor that `poll` watches, or `None` if the worker is a rank of MPI.
+    /// Returns the descriptor that `poll` watches, or `None` if the worker is a rank of
+    /// MPI.
     pub(crate) fn descriptor(&self) -> Option<&Channel> {
         self.line.descriptor()
     }

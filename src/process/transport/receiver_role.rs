@@ -1,26 +1,26 @@
 //! [`ReceiverRole`]: decides which of two threads of a worker receives.
 //!
 //! A worker that a command such as `ssh` has started must see the end of its connection
-//! soon, even while a task runs. So besides the *task thread*, which runs the tasks, it has
-//! a second thread, the *reader*. But if the reader received a request (a task, for
-//! example) for the waiting task thread, it would have to wake the task thread, which takes
-//! longer than a short task. So the task thread receives its messages itself, and the
-//! reader becomes the receiver only if a request keeps the task thread busy for a while:
+//! soon, even while a task runs. So besides the *task thread*, which runs the tasks, it
+//! has a second thread, the *reader*. But a reader that receives a request (a task, for
+//! example) has to wake the task thread that waits for the request. This wake-up takes
+//! longer than a short task. So the task thread receives its messages itself. The reader
+//! becomes the receiver only if a request keeps the task thread busy for a while:
 //!
 //! | receiver | the task thread | the reader |
 //! |---|---|---|
 //! | none | runs the requests that have arrived | pauses. If the task thread still runs the same request, becomes the receiver. If the task thread has taken other requests, and nothing was received in the pause, receives what has arrived |
 //! | task thread | waits for messages | sleeps until the task thread takes a request |
-//! | reader | runs a long request, or waits for the next one | waits for messages. After each message, gives the role up if a request waits, or if the task thread has taken another request |
+//! | reader | runs a long request, or waits for the next request | waits for messages. After each message, gives the role up if a request waits, or if the task thread has taken another request |
 //!
-//! So the worker receives each message within two pauses, however many requests are in
-//! front of it. While short requests come one by one, the reader only pauses. While no
-//! requests come, the reader sleeps. When the reader gives the role up, a task thread that
-//! waits for a request becomes the receiver.
+//! So the worker receives each message within two pauses of the reader, even if many
+//! requests wait in front of the message. While short requests come one after the other,
+//! the reader only pauses. While no requests come, the reader sleeps. When the reader gives
+//! the role up, a task thread that waits for a request becomes the receiver.
 //!
-//! One lock protects the role and the queue of requests. So a thread that receives a
-//! *recall*, by which the parent asks for a request back, finds the request either in the
-//! queue or taken.
+//! One lock protects the receiver's role and the queue of requests. By a *recall* the
+//! parent asks for a request back. Because of the lock, a thread that receives a recall
+//! either finds the request in the queue, or knows that the task thread has taken it.
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -40,7 +40,7 @@ struct State<Q> {
     receiver: Option<Receiver>,
     /// The number of requests that the task thread has taken.
     taken: u64,
-    /// The number of times that the task thread has received.
+    /// The number of times that the task thread has received messages.
     received: u64,
     is_reader_asleep: bool,
 }
@@ -80,14 +80,14 @@ impl<Q> ReceiverRole<Q> {
         act(&mut self.state.lock().queue)
     }
 
-    /// Takes a request out of the queue by `pop`, if there is one. The task thread calls this
-    /// method.
+    /// Takes a request out of the queue by `pop`, if there is one. The task thread calls
+    /// this method.
     pub(crate) fn try_next<T>(&self, pop: impl Fn(&mut Q) -> Option<T>) -> Option<T> {
         self.take(&mut self.state.lock(), pop)
     }
 
-    /// Like [`try_next`](Self::try_next), but waits until there is a request. `receive` waits
-    /// for the next messages.
+    /// Like [`try_next`](Self::try_next), but waits until there is a request. The closure
+    /// `receive` waits for the next messages, and puts them into the queue.
     pub(crate) fn next<T>(&self, pop: impl Fn(&mut Q) -> Option<T>, receive: impl Fn(Wait)) -> T {
         let mut state = self.state.lock();
         loop {
@@ -114,9 +114,9 @@ impl<Q> ReceiverRole<Q> {
         Some(request)
     }
 
-    /// Waits for one pause. Then receives if the task thread has not received in the pause,
-    /// or sleeps if the task thread still waits for messages. The reader calls this method
-    /// again and again.
+    /// Calls `pause`. Then sleeps if the task thread waits for messages and took no request
+    /// in the pause. Receives if the task thread is busy and did not receive in the pause.
+    /// The reader calls this method again and again.
     pub(crate) fn stand_by(
         &self,
         pause: impl FnOnce(),
@@ -156,7 +156,7 @@ impl<Q> ReceiverRole<Q> {
         self.given_up.notify_one();
     }
 
-    /// Makes a thread the receiver, and calls `receive` without the lock.
+    /// Makes a thread the receiver, and releases the lock while it calls `receive`.
     fn receive_as<'a>(
         &'a self,
         receiver: Receiver,

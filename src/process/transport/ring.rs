@@ -2,8 +2,7 @@
 //!
 //! The [`Sender`] writes *records* into the ring, and the [`Receiver`] reads the records in
 //! the same order. A record is a piece of the byte stream. A record may hold several
-//! messages, or a part of one. This file holds what both ends share: the memory, and the
-//! protocol.
+//! messages, or a part of one message. This file holds what both ends share.
 //!
 //! # The memory
 //!
@@ -12,22 +11,24 @@
 //! | line | word | written by | means |
 //! |---|---|---|---|
 //! | 0 | `FREED` | receiver | the number of lines that the receiver has read since the start |
-//! | 1 | `RECEIVER_SLEEPS` | both | `ASLEEP` while the receiver sleeps until a record arrives, `NAPPING` while it sleeps for a short time, in which only an idle sender has to wake it |
+//! | 1 | `RECEIVER_SLEEPS` | both | `ASLEEP` while the receiver sleeps until a record arrives, `NAPPING` while it sleeps for a short time; only a sender that is idle wakes a receiver that naps |
 //! | 1 | `SENDER_SLEEPS` | both | while the sender sleeps: the value of `FREED` for which it waits |
-//! | from 2 | the records | sender | the record at position `p` begins in line `2 + p % capacity` |
+//! | from 2 | the records | sender | a record in front of which `p` lines were written since the start begins in line `2 + p % n`, if the ring has `n` lines for records |
 //!
-//! A record begins with a line:
+//! A record fills one or more whole lines. Words behind the payload, up to the end of the
+//! last line, mean nothing:
 //!
 //! ```text
-//! | mark u64 | checksum u64 | length bytes, then zeros up to the end of the line |
+//! | mark u64 | checksum u64 | payload, then zeros up to the end of a word | unused words |
 //! ```
 //!
-//! The *mark* is the length of the record's bytes, combined by XOR with a
-//! [mask](super::checksum::mask) of the ring's key and the record's position. The receiver
-//! removes the mask again. If the result is no possible length, the record has not been
-//! written yet: the line still holds zeros, or bytes of a record that the receiver has
-//! already read. So the sender writes no word outside of the record to announce it, and a
-//! small record moves to the other CPU as one cache line.
+//! The *mark* is the length of the payload in bytes, combined by XOR with a
+//! [mask](super::checksum::mask). The mask is a number that depends on the ring's key and
+//! on the record's position `p`. The receiver removes the mask again. If the result is
+//! not a possible length, the record has not been written yet: the line still holds
+//! zeros, or bytes of a record that the receiver has already read. So the sender writes
+//! no word outside of the record to announce it, and a small record moves to the other
+//! CPU as one cache line.
 //!
 //! # The steps, and why no wake-up is lost
 //!
@@ -39,24 +40,25 @@
 //! | reads `RECEIVER_SLEEPS`; if it is `ASLEEP`, sets it to 0 and wakes the receiver | reads the mark again, and sleeps only if there is still no record |
 //!
 //! The two fences are `SeqCst`, so at least one of the two sides sees what the other side
-//! wrote before its fence. Either the sender sees that the receiver sleeps, or the receiver
-//! sees the record. The argument for a sender that waits for room is the same, with `FREED`
-//! in place of the mark and `SENDER_SLEEPS` in place of `RECEIVER_SLEEPS`. Only the side
-//! that changes a flag to 0 wakes the other side.
+//! wrote before its fence. Either the sender sees that the receiver sleeps, or the
+//! receiver sees the record. The argument for a sender that waits for room is the same,
+//! with `FREED` in place of the mark and `SENDER_SLEEPS` in place of `RECEIVER_SLEEPS`.
+//! The thread that changes the flag of a sleeping side to 0 has to wake that side, so
+//! each sleep is ended by one wake-up.
 //!
 //! A sender without room waits until half of the ring is free, so that a long stream needs
 //! few wake-ups. The receiver wakes the sender when `FREED` has reached the value for which
-//! the sender waits. The receiver reaches this value, because it reads all records.
+//! the sender waits. `FREED` reaches this value, because the receiver reads all records.
 //!
 //! # A process that writes to the ring's memory by mistake
 //!
 //! Each side keeps its own position in private memory, and copies each word out of the ring
-//! before it checks the word. An impossible number of freed lines is an error. A record
-//! whose bytes or length were changed does not fit its
-//! [checksum](super::checksum::Checksum), which is keyed and contains the record's
-//! position. So a record that the sender wrote earlier to the same lines does not fit
-//! either. If a mark was overwritten so that its length is impossible, the receiver sees no
-//! record. The parent notices such a loss by a question to the worker (`transport/mod.rs`).
+//! before it checks the word. An impossible value of `FREED` is an error. A record whose
+//! bytes or length were changed does not fit its [checksum](super::checksum::Checksum),
+//! which is keyed and contains the record's position. So the receiver does not take an
+//! earlier record in the same lines for a new record. If a mark was overwritten so that its
+//! length is impossible, the receiver sees no record. The parent notices the lost record
+//! when it asks the worker if the worker waits for a message (`transport/mod.rs`).
 
 mod receiver;
 mod sender;
@@ -89,12 +91,12 @@ const NAPPING: u64 = 2;
 /// The number of words in a record in front of the payload: mark and checksum.
 const HEAD: usize = 2;
 
-/// The largest payload of a record, in bytes. With smaller records the other process begins
-/// to read a long stream earlier, and with larger records a byte costs less time.
+/// The largest payload of a record, in bytes. With smaller records, the receiver begins to
+/// read a long stream earlier; with larger records, each byte costs less time.
 const LARGEST: usize = (32 << 10) - 8 * HEAD;
 
-/// The least number of bytes in each piece of a long message except the last piece. A
-/// sender that finds room for less waits.
+/// The smallest payload, in bytes, of a record that holds a part of the bytes to send. Only
+/// the record with the last part may be smaller. A sender that finds less room waits.
 const SMALLEST_PIECE: usize = 4 << 10;
 
 /// The number of words that a ring for `bytes` bytes of records needs.
@@ -106,8 +108,8 @@ pub(super) const fn words(bytes: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scribbled;
 
-/// The words of a ring, the number of lines for records, which is a power of two, and the
-/// key.
+/// The memory of a ring: its words, the number of its lines for records (a power of two),
+/// and the key of its checksums.
 #[derive(Clone, Debug)]
 struct Memory<W> {
     words: W,
@@ -139,8 +141,8 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         [&records[start..start + first], &records[..count - first]]
     }
 
-    /// Sets a flag of a side that is about to sleep. After this method that side must check
-    /// once more if it has to sleep.
+    /// Sets the flag of the calling side, which is about to sleep. After this call, the
+    /// caller must look once more for what it waits for.
     fn set_flag(&self, flag: usize, value: u64) {
         // ORDERING: the fence orders the store before the next loads of this thread. It
         // pairs with the fence in `wakes`.
@@ -148,11 +150,12 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         fence(Ordering::SeqCst);
     }
 
-    /// Returns `true` if the other side's flag is one of `values`, and this call has
-    /// cleared the flag, so that the caller has to wake the other side.
+    /// Clears the flag of the other side, if the flag's value is one of `values`. Returns
+    /// `true` if this call has cleared the flag: then the caller has to wake the other
+    /// side.
     fn wakes(&self, flag: usize, values: RangeInclusive<u64>) -> bool {
         // ORDERING: the fence orders what this side has published before the load of the
-        // flag. It pairs with the fence in `set_flag`. The exchange publishes nothing: it
+        // flag. It pairs with the fence in `set_flag`. The swap publishes nothing: it
         // only chooses one thread that wakes the other side.
         fence(Ordering::SeqCst);
         let value = self.words[flag].load(Ordering::Relaxed);

@@ -6,16 +6,16 @@
 //!
 //! # The task that the worker has begun
 //!
-//! After a worker has ended, the pool must know if the worker had begun its task, because a
-//! task must not run twice. The worker reports the start of a task twice: first by the word
-//! `BEGUN`, which holds the [`mask`] of the number of the last task that the worker has
-//! begun, and then by the message `Started`. The task itself may overwrite the word and the
-//! message before it ends its process. So the pool assumes that a task has begun, unless
-//! `BEGUN` holds exactly the number of the previous task.
+//! After a worker has ended, the pool must know if the worker had begun its task, because
+//! a task must not run twice. The worker reports the start of a task in two ways. It
+//! first writes the [`mask`] of the task's number into the word `BEGUN`, and then sends
+//! the message `Started`. The task itself may overwrite the word and the message before
+//! it ends its process. So the pool assumes that a task has begun, unless `BEGUN` still
+//! holds the mask of the previous task's number.
 //!
-//! The word `TAKEN` holds the [sealed](seal) number of the last *offer* (a call in memory
-//! from which all workers of the pool take their tasks, `offers.rs`) that the worker has
-//! taken, plus one.
+//! The word `TAKEN` says which *offer* the worker has taken last. An offer is a call in
+//! memory from which all workers of the pool take their tasks (`offers.rs`). The word
+//! holds the offer's number plus one, in [sealed](seal) form.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -33,11 +33,12 @@ use crate::sys::shared_memory::SharedMemory;
 /// CPU: rings of 1 MiB and more are slower.
 pub(super) const RING_BYTES: usize = 256 << 10;
 
-/// The index of the word that holds the number of the task that the worker has begun last.
+/// The index of the word that holds the mask of the number of the task that the worker
+/// has begun last.
 const BEGUN: usize = 0;
 
-/// The index of the word that holds the number of the last offer that the worker has taken,
-/// plus one.
+/// The index of the word that holds, in sealed form, the number of the last offer that
+/// the worker has taken, plus one.
 const TAKEN: usize = 1;
 
 /// The number of words in front of the rings: one cache line.
@@ -50,7 +51,7 @@ const WORDS: usize = FRONT + 2 * RING;
 #[derive(Clone, Debug)]
 pub(crate) struct Rings {
     memory: Arc<SharedMemory>,
-    /// The key of the checksums. Only the two processes know the key.
+    /// The key of the checksums. Only the parent and the worker know the key.
     key: u64,
 }
 
@@ -76,7 +77,8 @@ impl Rings {
     ///
     /// # Errors
     ///
-    /// Returns an error if the file is not such a memory, or cannot be mapped.
+    /// Returns an error if the file is not sealed or has another size, or if this process
+    /// cannot map it.
     pub(crate) fn open(file: &OwnedFd, key: u64) -> io::Result<Self> {
         let memory = Arc::new(SharedMemory::open(file, WORDS)?);
         Ok(Self { memory, key })
@@ -87,8 +89,8 @@ impl Rings {
     }
 
     /// Returns the key of the ring that carries bytes to the worker. The keys of the two
-    /// rings differ, so that a record that a task copies to the other ring does not fit its
-    /// checksum.
+    /// rings differ, so that a record that a task copies from one ring to the other does
+    /// not fit its checksum.
     pub(super) fn key_to_worker(&self) -> u64 {
         self.key
     }
@@ -129,16 +131,19 @@ impl Rings {
 
     /// Records that this worker has taken an offer.
     pub(super) fn take(&self, offer: u64) {
-        // ORDERING: publishes the messages about the previous offer.
-        // `Taker::is_still_taken` has a fence between this store and its load.
+        // ORDERING: publishes the messages that the worker has sent about its previous
+        // offer. The fence in `Taker::is_still_taken` stands between this store and the
+        // load of the offer's status.
         self.memory.words()[TAKEN].store(seal(self.key, offer + 1), Ordering::Release);
     }
 
-    /// Makes [`taken`](Self::taken) return 0 if the word `TAKEN` holds an impossible
-    /// number. Changes nothing if the worker writes to the word at the same time.
+    /// Makes [`taken`](Self::taken) return 0 if `is_possible` returns `false` for the
+    /// number in the word `TAKEN`. Changes nothing if the worker writes to the word at the
+    /// same time.
     pub(super) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         let word = &self.memory.words()[TAKEN];
-        // ORDERING: `Relaxed` is enough, because the worker has no task at this time.
+        // ORDERING: `Relaxed` is enough, because the worker has no task at this time, so
+        // the word publishes no message.
         let bits = word.load(Ordering::Relaxed);
         if !is_possible(unseal(self.key, bits)) {
             let none = seal(self.key, 0);
@@ -147,17 +152,19 @@ impl Rings {
     }
 
     /// Returns the number of the last offer that the worker has taken, plus one, or 0 if
-    /// there is none. The number makes no sense if a task has overwritten the word.
+    /// the worker has taken none. The number makes no sense if a task has overwritten
+    /// `TAKEN`.
     pub(super) fn taken(&self) -> u64 {
-        // ORDERING: acquires the messages about the previous offer. `Offers::revoke` has a
-        // fence between its store and this load.
+        // ORDERING: acquires the messages that the worker has sent about its previous
+        // offer. The fence in `Offers::revoke` stands between the change of the offer's
+        // status and this load.
         unseal(self.key, self.memory.words()[TAKEN].load(Ordering::Acquire))
     }
 }
 
 #[cfg(test)]
 impl Rings {
-    /// Makes [`taken`](Self::taken) return this number.
+    /// Overwrites the word `TAKEN`, so that [`taken`](Self::taken) returns this number.
     pub(crate) fn overwrite_taken(&self, taken: u64) {
         self.memory.words()[TAKEN].store(seal(self.key, taken), Ordering::Relaxed);
     }
@@ -171,7 +178,7 @@ impl Rings {
         Self { memory, key }
     }
 
-    /// Returns the word that a task overwrites in a test.
+    /// Returns the word `TAKEN`, so that a task of a test can overwrite it.
     pub(super) fn taken_word(&self) -> &AtomicU64 {
         &self.memory.words()[TAKEN]
     }

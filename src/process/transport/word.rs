@@ -1,6 +1,6 @@
 //! [`word_of`]: a word of shared memory made of bytes.
 
-/// Returns up to 8 bytes as a word, with zeros in place of missing bytes.
+/// Returns the first 8 bytes as a 64-bit word, with zeros in place of missing bytes.
 #[inline]
 pub(super) fn word_of(bytes: &[u8]) -> u64 {
     let mut eight = [0; 8];

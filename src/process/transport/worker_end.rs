@@ -2,7 +2,8 @@
 //! parent. The methods wait as long as they have to.
 //!
 //! A task may close the socket's descriptor, and open another file that gets the same
-//! number. So both types check the descriptor each time before they use it.
+//! descriptor number. So both types check, each time before they use the descriptor, that
+//! it still refers to the socket.
 
 use std::hint::spin_loop;
 use std::io;
@@ -16,9 +17,9 @@ use super::{CHECK, WAITING, WAKE_UP};
 use crate::sys::channel::Channel;
 use crate::sys::spin;
 
-/// Returns the sending and the receiving half of a worker's end. `worker` is the worker's
-/// number in the pool. With `offers`, the memory of the pool's *offers* (calls that any
-/// worker may take, `offers.rs`), the worker can take offers.
+/// Returns the sending and the receiving half of a worker's end of the transport. `worker`
+/// is the worker's number in the pool. With `offers`, the memory of the pool's *offers*
+/// (calls that any worker may take, `offers.rs`), the worker can take offers.
 pub(crate) fn ends(
     channel: &'static Channel,
     rings: Option<Rings>,
@@ -50,20 +51,20 @@ pub(crate) fn ends(
     )
 }
 
-/// The sending half of a worker's end.
+/// The sending half of a worker's end of the transport.
 pub(crate) struct WorkerSender {
     channel: &'static Channel,
     shared: Option<(Rings, Sender<Part>)>,
-    /// The least time that closing a descriptor takes. A task that took less time
-    /// cannot have closed one.
+    /// A time that is too short to close a descriptor. A task that took less time has
+    /// closed no descriptor.
     time_to_close: Duration,
-    /// The number of tasks in a row after which the socket's descriptor was not checked.
+    /// The number of tasks since the last check of the socket's descriptor.
     unchecked: u32,
 }
 
-/// The largest number of tasks in a row after which the socket's descriptor is not checked.
-/// After so many tasks, the worker measures the time to close a descriptor anew, because a
-/// CPU changes its speed.
+/// The largest number of short tasks in a row after which the worker does not check the
+/// socket's descriptor. After one more task, the worker checks the descriptor, and
+/// measures anew how long it takes to close one, because a CPU changes its speed.
 const UNCHECKED: u32 = 1024;
 
 impl WorkerSender {
@@ -74,13 +75,14 @@ impl WorkerSender {
         }
     }
 
-    /// Returns `false` if the worker cannot wake the parent any more, because a task that
-    /// took the time `took` has closed the socket's descriptor. The check takes as long as
-    /// a short task, so this method leaves it out if the task was too short to close a
-    /// descriptor. Only if the parent sleeps, and so must be woken through the descriptor,
-    /// does the method also check that the descriptor still is the same file. If a thread
-    /// that a task has left behind closes the descriptor, the worker ends when it next
-    /// wakes the parent, or the parent ends the worker.
+    /// Returns `false` if the last task, which took the time `took`, has closed the
+    /// socket's descriptor: then the worker cannot wake the parent any more. A check of the
+    /// descriptor takes as long as a short task, so this method makes no check if the task
+    /// was too short to close a descriptor. If the parent sleeps, the worker has to wake it
+    /// through the socket. Only then the method also checks that the descriptor still
+    /// refers to the same file. A thread that a task has left behind may close the
+    /// descriptor later. Then the worker ends when it next wakes the parent, or the parent
+    /// ends it.
     pub(crate) fn can_wake_after(&mut self, took: Duration) -> bool {
         if self.unchecked == UNCHECKED {
             self.time_to_close = self.channel.time_to_close();
@@ -94,7 +96,7 @@ impl WorkerSender {
         self.channel.is_open() && (!is_asleep || self.channel.is_intact())
     }
 
-    /// Sends all bytes, and waits for room.
+    /// Sends all bytes. Waits when there is no room for more bytes.
     ///
     /// # Errors
     ///
@@ -130,12 +132,13 @@ impl WorkerSender {
 /// found nothing.
 ///
 /// A check reads the words that the parent writes next. A worker that reads these words
-/// without pauses takes their cache lines from the parent again and again, while the parent
-/// collects the last answer and writes the next call. With 5 pauses a round trip takes 1.15
-/// us in place of 1.55 us (P2 of `benches/peers`), and a burst takes the same time.
+/// without pauses takes their cache lines from the parent again and again, while the
+/// parent collects the last answer and writes the next call. With 5 pauses, a round trip
+/// (a call and its answer) takes 1.15 us, and without pauses 1.55 us (P2 of
+/// `benches/peers`). A burst of many calls takes the same time with and without pauses.
 const PAUSES_BETWEEN_CHECKS: u32 = 5;
 
-/// The receiving half of a worker's end.
+/// The receiving half of a worker's end of the transport.
 pub(crate) struct WorkerReceiver {
     channel: &'static Channel,
     shared: Option<Shared>,
@@ -212,15 +215,17 @@ impl WorkerReceiver {
         }
     }
 
-    /// Returns `false` if the parent has revoked the offer that the worker has taken, or
-    /// has sent a message that the worker has not read: then the parent may be about to
-    /// kill the worker.
+    /// Returns `false` if the parent has revoked the offer that the worker has taken,
+    /// because a task has overwritten the offer's status. Also returns `false` if the
+    /// parent has sent a message that the worker has not read, because the parent may then
+    /// be about to kill the worker.
     pub(crate) fn is_still_taken(&self, offer: u64) -> bool {
         let Some(shared) = &self.shared else {
             return false;
         };
         let offers = shared.offers.as_ref();
-        // The check of the status has a fence, which comes before the check of the ring.
+        // `Taker::is_still_taken` begins with a fence. The fence also orders the store in
+        // `Rings::take` before the check of the ring.
         offers.is_some_and(|offers| offers.is_still_taken(offer)) && !shared.ring.next().is_there()
     }
 }
@@ -251,7 +256,7 @@ impl Shared {
                     self.reported = Some(offer);
                     wake(channel)?;
                 }
-                // A message that was sent before the offer comes first.
+                // A message that the parent has sent before the offer comes first.
                 Found::Open(_) if self.ring.next().is_there() => return Ok(None),
                 Found::Open(offer) => {
                     if offers.take(offer, call) {
@@ -281,8 +286,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Announces that the worker is about to sleep. Returns `false` if it must not sleep,
-    /// because something has arrived.
+    /// Announces to the parent that the worker is about to sleep. Returns `false` if bytes
+    /// or an offer have arrived: then the worker must not sleep.
     fn may_sleep(&mut self, takes_offers: bool) -> bool {
         self.ring.next().may_sleep() && !self.has_arrived(takes_offers)
     }
@@ -324,7 +329,8 @@ mod tests {
     use super::*;
     use crate::sys::channel;
 
-    /// A CPU that was slow when the worker began may be fast later.
+    /// A CPU that was slow when the worker began may be fast later. So the worker measures
+    /// the time to close a descriptor again after [`UNCHECKED`] tasks without a check.
     #[test]
     fn the_time_that_closing_takes_is_measured_again() {
         let (_ours, theirs) = channel::pair().unwrap();

@@ -25,7 +25,7 @@ pub(super) enum Output {
 }
 
 impl Output {
-    /// Records that the worker begins a task.
+    /// Records, for the parent, that the worker begins a task.
     pub(super) fn begin(&self, task: u64) {
         match self {
             Self::Direct(sender) => sender.begin(task),
@@ -63,8 +63,8 @@ pub(super) struct Answers {
     /// The parent, or `None` if a command or MPI has started this process.
     parent: Option<&'static Parent>,
     pub(super) output: Output,
-    /// The identity of the worker process. A child that a task has forked compares its own
-    /// identity with this one, and ends.
+    /// The identity of the worker process. A child that a task has forked compares its
+    /// own identity with this identity, and ends.
     origin: Origin,
     buffer: Vec<u8>,
 }
@@ -91,8 +91,8 @@ impl Answers {
             lost("the function that it is to call is not in this program");
         }
         let took = begun.elapsed();
-        // The request is freed before the answer is sent, because the parent may measure
-        // this process's memory after the answer.
+        // The memory of the request is freed before the answer is sent, because the memory
+        // that this process uses may be measured after the answer.
         drop(work);
         if !self.origin.is_here() {
             // The task has forked, and this process is the forked child, which must not

@@ -1,18 +1,19 @@
 //! [`Connection`]: the connection of a worker that a command such as `ssh` has started.
 //!
 //! Such a worker cannot watch its parent's process, which may run on another machine. So
-//! one of its threads receives at least once in two milliseconds, even while tasks run: the
-//! task thread between short tasks, and otherwise a second thread, the *reader*
-//! (`transport/receiver_role.rs`). The thread that receives
+//! one of the worker's threads receives at least once in two milliseconds, even while
+//! tasks run. Between short tasks, the thread that runs them receives (the *task
+//! thread*). During a long task, a second thread receives (the *reader*,
+//! `transport/receiver_role.rs`). The thread that receives
 //!
 //! * ends the process at the end-of-file of the connection, and also if nothing arrives for
 //!   the *silence limit*, in which the parent sends several `Ping`s;
 //! * answers each `Ping`;
-//! * removes a task from the queue when the parent asks for the task back (`Recall`), and
-//!   answers the `Recall` only if the task was in the queue: then the task thread has not
-//!   begun the task, and will not;
-//! * puts all other messages into a queue, from which the task thread takes them in the
-//!   order of their arrival.
+//! * removes a task from the queue of requests when the parent asks for the task back
+//!   (`Recall`). It answers the `Recall` only if the task was in the queue, because then
+//!   the task thread has not begun the task, and never will;
+//! * puts all other messages into the queue of requests, from which the task thread takes
+//!   them in the order of their arrival.
 //!
 //! # The two senders
 //!
@@ -45,8 +46,8 @@ pub(super) const MOST_KEPT: usize = 4096;
 /// latest when it has received the worker's greeting.
 pub(super) const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
-/// The time after which the reader receives if one task keeps the task thread busy. A reply
-/// may be late by two of these pauses.
+/// The pause after which the reader receives if one task keeps the task thread busy. A
+/// reply may be late by two pauses.
 const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) struct Connection {
@@ -54,7 +55,7 @@ pub(super) struct Connection {
     /// The answers that this process will send with its next message. Locked while a thread
     /// sends.
     sending: Mutex<Vec<u8>>,
-    /// The replies that have not been sent yet.
+    /// The replies to `Ping` and `Recall` that have not been sent yet.
     replies: Mutex<Vec<u8>>,
     requests: ReceiverRole<RequestQueue>,
     /// Locked by the thread that receives.
@@ -109,9 +110,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Begins to handle the messages behind the first one. `bytes` holds the bytes that
-    /// have already arrived. From now on the process ends if nothing arrives for the time
-    /// `silence`.
+    /// Begins to handle the messages that follow the parent's first message. `bytes`
+    /// holds the bytes that have already arrived. From now on the process ends if nothing
+    /// arrives for the time `silence`.
     pub(super) fn begin(&self, bytes: Assembler, silence: Duration) {
         let mut arrived = self.arrived.lock();
         *arrived = Arrived { bytes, silence };
@@ -143,7 +144,7 @@ impl Connection {
         }
     }
 
-    /// Receives bytes. Returns `false` if none have arrived within `limit`.
+    /// Receives bytes. Returns `false` if no bytes have arrived within `limit`.
     pub(super) fn receive_into(&self, bytes: &mut Assembler, limit: Duration) -> bool {
         match self.channel.wait_for_bytes(limit) {
             Ok(true) => {}
@@ -152,7 +153,8 @@ impl Connection {
         }
         let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
         match self.channel.receive(spare) {
-            // A task may have replaced the input by another file.
+            // The number of a closed descriptor may belong to a file that a task has
+            // opened.
             Ok(0) if !self.channel.is_intact() => end_without_descriptor(),
             Ok(0) => end_with_channel(None),
             Ok(count) => bytes.advance(count),
@@ -187,7 +189,8 @@ impl Remote for Connection {
         sent.and_then(|()| self.send_replies())
     }
 
-    /// Keeps a short answer if the next task has arrived: one system call then sends both.
+    /// Keeps a short answer if the next request has already arrived. One system call then
+    /// sends the answer together with the next message.
     fn send_answer(&self, parts: &[&[u8]]) -> io::Result<()> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         let is_last = || self.requests.with_queue(|queue| queue.is_empty());
@@ -202,8 +205,9 @@ impl Remote for Connection {
         if let Some(request) = self.requests.try_next(RequestQueue::pop) {
             return Ok(request);
         }
-        // This thread may have kept an answer for the `Started` of the next task, and the
-        // parent may have taken that task back since.
+        // This thread may have kept an answer, in order to send it together with the
+        // message `Started` of the next task. If the parent has taken that task back
+        // since, the answer must be sent now.
         self.send(&[])?;
         let receive = |wait| self.receive(wait);
         Ok(self.requests.next(RequestQueue::pop, receive))
@@ -258,7 +262,8 @@ mod tests {
         }
     }
 
-    /// The initializer may have arrived together with the first message.
+    /// The initializer may have arrived together with the first message. Then the worker
+    /// must run it even if no more bytes arrive.
     #[test]
     fn messages_that_have_come_with_the_first_one_need_no_others() {
         let (_parents, workers) = pair().unwrap();
@@ -297,7 +302,8 @@ mod tests {
         let connection = Connection::new(Channel::new(workers));
         connection.on_message(task(2));
         connection.send_answer(&[b"answer"]).unwrap();
-        // The parent recalls the task for which the answer was kept.
+        // The parent recalls the task with whose message `Started` the answer was to be
+        // sent.
         let recall = || Frame {
             kind: Kind::Recall,
             ..task(2)

@@ -7,8 +7,8 @@
 //! variables and the working folder for the tasks.
 //!
 //! The worker first moves the connection to other descriptors, so that what a task prints
-//! goes to the error output and not between the messages. Then it sends the greeting, which
-//! separates its messages from what a login shell has printed.
+//! goes to the error output and not between the messages. Then it sends the greeting:
+//! fixed bytes that separate its messages from what a login shell has printed.
 
 use std::env::set_current_dir;
 
@@ -31,7 +31,8 @@ use crate::sys::parent::Peer;
 use crate::sys::signals;
 use crate::worker::{PoolKind, Worker};
 
-/// The stack size of the reader, in bytes. This size is enough to run a signal handler.
+/// The stack size of the *reader*, in bytes. The reader is the thread that receives
+/// messages while a task runs. This size is enough to run a signal handler.
 const READER_STACK: usize = 256 << 10;
 
 /// Runs a worker process to its end.
@@ -57,7 +58,7 @@ pub(super) fn run() -> ! {
         refuse(connection, &why);
     }
     signals::ignore_interrupts();
-    // Comes last: a signal that is pending arrives at once.
+    // This call comes last, because a signal that was blocked until now arrives at once.
     signals::unblock_all();
     watch_panics();
     // The worker sends no refusal, because the pool would then start no more workers by

@@ -5,15 +5,15 @@
 //!
 //! A parent starts its own program with a *marker* in the environment (`marker.rs`). The
 //! marker names the entry at which the process becomes a worker, and the parent's pid.
-//! Descriptor 0 of the process is its end of the channel to the parent. There are two *entries*: the
-//! *hook*, which runs before `main` (feature `worker-hook`), and [`init`].
+//! Descriptor 0 of the process is its end of the channel to the parent. There are two
+//! *entries*: the *hook*, which runs before `main` (feature `worker-hook`), and [`init`].
 //!
 //! # The startup role
 //!
-//! The entry that runs first checks the marker, once. The entry then removes the marker
-//! from the environment, so that the programs that a task starts do not see it. (The entry
-//! removes the marker only if the process has one thread, because another thread could be
-//! reading the environment.)
+//! The entry that runs first checks the marker. The entry then removes the marker from the
+//! environment, so that the programs that a task starts do not see it. (The entry removes
+//! the marker only if the process has one thread, because another thread might read the
+//! environment.)
 //!
 //! | role | marker | maker of the socket on descriptor 0 | what happens |
 //! |---|---|---|---|
@@ -28,18 +28,24 @@
 //! | elsewhere | says `elsewhere` | any, or no socket | becomes a worker in [`init`] |
 //!
 //! A command such as `ssh` starts a process with the role *elsewhere* (`elsewhere.rs`).
-//! This process cannot know its parent. So it becomes a worker only in a program that calls
-//! [`init`], and it checks only its own rights, the loader, and that descriptor 0 is no
-//! terminal. The marker is an environment variable and not an argument, because many
-//! programs pass on arguments that a stranger has chosen, and few programs pass on such
-//! variables.
+//! This process cannot see the process of its parent. So it becomes a worker only in a
+//! program that calls [`init`]. It checks only that it has no more rights than its
+//! caller, that it was not started through the loader, and that descriptor 0 is no
+//! terminal. The marker is an environment variable and not an argument. Many programs
+//! start other programs with arguments that a stranger has chosen, but few with variables
+//! that a stranger has chosen.
 //!
-//! There are four *checks*. This process has no more rights than its caller (setuid,
-//! capabilities). The parent runs as the same user as this process. The user did not start
-//! this process through the loader (`ld.so ./program`). The parent runs the same executable
-//! file as this process. A check whose data cannot be read counts as failed. So an attacker
-//! cannot make a program call addresses that the attacker has chosen: an attacker who
-//! passes the checks already runs this program as this user.
+//! If the marker names the parent, the process becomes a worker only if it passes four
+//! *checks*:
+//!
+//! * This process has no more rights than its caller (setuid, capabilities).
+//! * The parent runs as the same user as this process.
+//! * The user did not start this process through the loader (`ld.so ./program`).
+//! * The parent runs the same executable file as this process.
+//!
+//! A check whose data cannot be read counts as failed. So an attacker cannot make a
+//! program call addresses that the attacker has chosen: an attacker who passes the checks
+//! already runs this program as this user.
 //!
 //! If a shared library contains a copy of this crate, this copy contains no entry, and does
 //! not remove the marker. Only the copy in the main program reads the marker.
@@ -51,13 +57,13 @@
 //! orphan, refused, or worker. An orphan or a refused process exits before `main` or in
 //! [`init`]. A process with the role worker becomes a worker before `main` or in [`init`].
 //! A process with a marker runs the rest of `main` only if it never reaches its entry, or
-//! if its role is rejected. Such a process cannot start workers: a pool calls
+//! if it has the role rejected. Such a process cannot start workers: a pool calls
 //! [`entry_point`] before it starts workers, and this call ends the process with a message.
 //! So a process that was started as a worker never starts another process that runs `main`.
 //!
 //! A process that a launcher's command has started runs `main` as usual if its program
 //! never calls [`init`]. Only a program that has called `init` can have a pool with
-//! launchers, so the process then runs another program than the pool does.
+//! launchers, so a program without that call is not the program of the pool.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -165,7 +171,8 @@ fn refuse(why: &str) -> ! {
     let words = refused(&format!("no worker can begin: {why}"));
     // An error is ignored, because a parent that has ended needs no answer.
     let _ = Channel::take_stdin().and_then(|channel| channel.send_all(&words));
-    // An error output whose reader has gone must not end the process by a signal.
+    // Without this call, a write to an error output that no process reads would end this
+    // process by a signal.
     signals::ignore_broken_pipes();
     report(why);
     ExitCode::CannotBegin.end()
@@ -177,8 +184,8 @@ fn report(why: &str) {
     ));
 }
 
-/// Makes this process a worker if a process pool has started it as a worker. `init` is the
-/// entry in `main`.
+/// Makes this process a worker if a process pool has started it as a worker. A program
+/// calls `init` at the start of `main`.
 pub(crate) fn init() {
     // A call of `init` after the first pool was made does not count, because a worker would
     // run all the code before the call.
@@ -380,8 +387,8 @@ mod hook {
         HOOK_RAN.store(true, Ordering::Relaxed);
         if let StartupRole::AsWorker(EntryPoint::Hook, parent) = enter() {
             let given = InitArgs(count, arguments, environment);
-            // The later constructors run first, because tasks may need data that these
-            // constructors set up.
+            // The constructors that come after this one run first, because tasks may need
+            // data that these constructors set up.
             // SAFETY: the loader has called `before_main` with these arguments, and
             // `before_main` does not return to the loader after this call.
             unsafe { run_after(before_main, given) };

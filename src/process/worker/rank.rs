@@ -1,10 +1,10 @@
 //! [`run`]: the workers in a rank of an MPI job, one after the other.
 //!
-//! The main thread of the rank (a process of the job) has started MPI, and runs the tasks.
-//! It looks for messages before each task and while it waits for a task. A second thread,
-//! the *helper*, looks for messages during a long task, so that the parent can take back
-//! the tasks that wait behind it (`parent/sent_ahead.rs`). The helper sleeps while no task
-//! runs.
+//! The main thread of the rank (a process of the job) has started MPI, and runs the
+//! tasks. It looks for messages before each task and while it waits for a task. A second
+//! thread, the *helper*, looks for messages during a long task, so that the parent can
+//! take back the tasks that wait behind the long task (`parent/sent_ahead.rs`). The
+//! helper sleeps while no task runs.
 
 use std::io;
 use std::thread::{self, JoinHandle, sleep, yield_now};
@@ -33,8 +33,8 @@ use crate::worker::{PoolKind, Worker};
 /// The number of the rank that submits the tasks.
 const PARENT: usize = 0;
 
-/// The shortest time between two rounds of the helper, which looks for messages once per
-/// round.
+/// The shortest time between two rounds of the helper, the thread that looks for messages
+/// once per round during a long task.
 const HELPER_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The number of rounds without a running task, in a row, after which the helper sleeps
@@ -44,11 +44,11 @@ const HELPER_LOOKS: u32 = 20;
 /// The stack size of the helper, in bytes. This size is enough to run a signal handler.
 const HELPER_STACK: usize = 256 << 10;
 
-/// Runs the workers of this rank, one for each pool that takes the rank, until rank 0 ends the
-/// job. Then ends the process.
+/// Runs the workers of this rank, one for each pool that takes the rank. Ends the process
+/// when rank 0 ends the job.
 pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
-    // If the call fails, the pauses between two looks for messages are longer, which does
-    // no harm.
+    // If the call fails, the pauses between looks for messages are longer, which is
+    // harmless.
     let _ = current_process::use_short_timer_slack();
     watch_panics();
     // The connection is leaked, because two threads use it until the process ends.
@@ -68,8 +68,8 @@ pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
 /// Runs the worker of one pool, and tells rank 0 when the worker has left the pool.
 ///
 /// The last message that a pool sends to a worker is `Exit`. A worker that leaves for
-/// another reason waits for this message too. Otherwise the rank would take a late message
-/// of this pool for a message of the next pool.
+/// another reason waits for `Exit` too. Otherwise the rank would take a late message of
+/// its old pool for a message of the next pool.
 fn work(connection: &'static RankConnection, hello: &Hello) {
     let left = match prepare(connection, hello) {
         Ok(task_thread) => task_thread.serve(),
@@ -135,7 +135,7 @@ struct Arrived {
     requests: RequestQueue,
 }
 
-/// The helper's view of the task thread.
+/// The progress of the task thread, as the helper sees it.
 #[derive(Default)]
 struct TaskProgress {
     /// The number of tasks that have begun.
@@ -256,7 +256,7 @@ impl RankConnection {
         }
     }
 
-    /// Sends the kept answers, and the parts of a message behind them.
+    /// Sends the kept answers, and then the parts of a message.
     fn send_with_kept(&self, parts: &[&[u8]]) {
         let mut kept = self.kept.lock();
         let kept_and_parts: Vec<&[u8]> = [&kept[..]]
@@ -295,8 +295,9 @@ impl Remote for RankConnection {
         if let Some(request) = request {
             return Ok(request);
         }
-        // This thread may have kept an answer for the `Started` of the next task, and the
-        // parent may have taken that task back since.
+        // This thread may have kept an answer, in order to send it together with the
+        // message `Started` of the next task. If the parent has taken that task back
+        // since, the answer must be sent now.
         self.send_with_kept(&[]);
         Ok(self.wait_for_request())
     }

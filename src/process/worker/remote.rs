@@ -4,7 +4,7 @@ use std::io;
 
 use crate::process::wire::frame::Frame;
 
-/// The connection as the *task thread*, which runs the tasks, sees it.
+/// The methods of a connection that the *task thread*, which runs the tasks, calls.
 pub(super) trait Remote: Sync {
     /// Sends the parts of one message.
     ///
@@ -13,15 +13,16 @@ pub(super) trait Remote: Sync {
     /// Returns the errors of the connection.
     fn send(&self, parts: &[&[u8]]) -> io::Result<()>;
 
-    /// Sends the parts of an answer. If the next task has arrived already, this method may
-    /// keep the answer, and the message `Started` of that task then takes it along.
+    /// Sends the parts of an answer. If the next task has arrived already, this method
+    /// may keep the answer, in order to send it together with the message `Started` of
+    /// that task.
     ///
     /// # Errors
     ///
     /// Returns the errors of the connection.
     fn send_answer(&self, parts: &[&[u8]]) -> io::Result<()>;
 
-    /// Waits for the next request.
+    /// Returns the next request, and waits until it arrives.
     ///
     /// # Errors
     ///

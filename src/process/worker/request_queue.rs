@@ -19,9 +19,10 @@ impl RequestQueue {
     }
 
     /// Handles a message. Returns the reply to a `Ping`. A `Recall`, by which the parent
-    /// asks for a task back, removes the task from the queue, and gets a reply only if the
-    /// task thread has not taken the task before: otherwise the task's `Started` is the
-    /// reply. All other messages wait for the task thread.
+    /// asks for a task back, removes the task from the queue, and gets a reply only if
+    /// the task was in the queue. If the task thread has taken the task before, the
+    /// task's message `Started` tells this to the parent. All other messages wait in the
+    /// queue for the task thread.
     pub(super) fn sort_in(&mut self, frame: Frame) -> Option<[u8; HEADER]> {
         match frame.kind {
             Kind::Ping => Some(bare(Kind::Pong, frame.task)),
@@ -36,8 +37,7 @@ impl RequestQueue {
         }
     }
 
-    /// Removes a task from the queue. Returns `false` if the task thread has already taken
-    /// it.
+    /// Removes a task from the queue. Returns `false` if the task thread has taken it.
     fn take_back(&mut self, task: u64) -> bool {
         let is_it = |request: &Frame| request.kind == Kind::Task && request.task == task;
         let at = self.0.iter().position(is_it);

@@ -13,7 +13,7 @@ use crate::sys::spin::is_elsewhere;
 #[expect(clippy::large_enum_variant, reason = "a worker has one of them")]
 pub(super) enum Input {
     /// The transport of a worker that the parent process has started, and the bytes that
-    /// have arrived.
+    /// have arrived and that the worker has not handled yet.
     Direct(WorkerReceiver, Assembler),
     /// The connection of a worker that a command or MPI has started.
     Elsewhere(&'static dyn Remote),
@@ -91,8 +91,8 @@ impl Requests {
         }
     }
 
-    /// Returns `false` if the parent has revoked the offer that the worker has taken, or may
-    /// be about to kill the worker.
+    /// Returns `false` if the parent has taken back the offer that the worker has taken, or
+    /// if the parent may be about to kill the worker.
     pub(super) fn is_still_taken(&self, offer: u64) -> bool {
         match &self.input {
             Input::Direct(receiver, _) => receiver.is_still_taken(offer),

@@ -2,16 +2,16 @@
 //! answers them, until the parent sends `Exit` or ends.
 //!
 //! A worker that its parent process has started has three threads. The main thread reads
-//! `Hello`, the parent's first message, and starts the other two threads. The *task thread* has the worker's name and a
-//! large stack, and runs one task at a time. The *watcher* waits for the parent to end, and
-//! the main thread waits for the task thread to end. When the wait of the watcher or of the
-//! main thread is over, that thread ends the process at once, whatever the other threads
-//! do.
+//! `Hello`, the parent's first message, and starts the other two threads. The *task thread*
+//! has the worker's name and a large stack, and runs one task at a time. The *watcher*
+//! waits for the parent to end, and the main thread waits for the task thread to end. When
+//! the watcher sees that the parent has ended, or the main thread sees that the task thread
+//! has ended, this thread ends the process at once, whatever the other threads do.
 //!
 //! A task may damage its own process: it may close descriptors, lower limits, or end
 //! threads. So the worker checks before each use of the channel that the descriptor still
 //! refers to the channel. The watcher and the waiting main thread take no lock and allocate
-//! no memory, because a killed thread may still hold the allocator's lock.
+//! no memory, because a thread that a task has ended may still hold the allocator's lock.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -48,8 +48,7 @@ const STACK: usize = 8 << 20;
 /// The stack size of the watcher, in bytes. This size is enough to run a signal handler.
 const WATCHER_STACK: usize = 256 << 10;
 
-/// The state of the task thread. The main thread waits until this state shows the end of
-/// the task thread.
+/// Lets the main thread wait for the end of the task thread.
 static TASK_THREAD: Life = Life::new();
 
 /// Everything that the task thread needs.
@@ -75,7 +74,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if entry_point == EntryPoint::Hook {
         signals::ignore_broken_pipes();
     }
-    // Comes last: a signal that is pending arrives at once.
+    // This call comes last, because a signal that was blocked until now arrives at once.
     signals::unblock_all();
     watch_panics();
     let channel = match Channel::take_stdin() {
@@ -145,8 +144,8 @@ pub(super) enum Left {
 }
 
 impl TaskThread {
-    /// Starts the task thread, and another thread that watches the connection to the parent.
-    /// Waits for the end of the task thread, and ends the process.
+    /// Starts the task thread, and another thread that watches the connection to the
+    /// parent. Waits for the end of the task thread, and ends the process.
     pub(super) fn run_beside(
         self,
         name: &str,
@@ -168,7 +167,8 @@ impl TaskThread {
                 end(entry_point)
             }
         };
-        // The watcher starts second, because the parent waits for a message of the task thread.
+        // The task thread starts before the watcher, because the parent waits for a
+        // message of the task thread.
         let watcher = thread::Builder::new().name(name.to_owned());
         let threads = thread.spawn(serves).and_then(|_| {
             let watcher = watcher.stack_size(stack_size).spawn(watches);
@@ -274,22 +274,24 @@ impl TaskThread {
                     let mut started = bare(Kind::Started, task);
                     set_cpu(&mut started, current_process::cpu());
                     // An error is ignored, because an earlier task may have closed the
-                    // socket. With shared memory the parent still reads the message, at the
-                    // latest when this worker ends because it cannot send the answer.
+                    // socket. With shared memory the parent still reads the message. If
+                    // the worker cannot send the answer either, it ends, and the parent
+                    // reads the message then at the latest.
                     let _ = answers.output.send(&[&started]);
                     let (_, took) = answers.answer(task, work);
                     if !answers.output.is_left_open(took) {
-                        // The worker must not begin another task. The parent would learn of
-                        // that task's start too late for a time limit, and the worker could
-                        // not wait for room for a long answer.
+                        // The worker must not begin another task, because it cannot wake
+                        // the parent. The parent would learn too late that the task has
+                        // begun, and so begin its time limit too late. The worker also
+                        // could not wait for room for a long answer.
                         end_without_descriptor();
                     }
                     requests.takes_offers = self.takes_offers;
                 }
                 Request::LongTask(task) => {
                     answers.send(&[&bare(Kind::Fetch, task)]);
-                    // The parent sends the call of this task next. Until then the worker takes
-                    // no other call from the shared memory.
+                    // The parent sends the call of this task next. Until then the worker
+                    // takes no other call from the shared memory.
                     requests.takes_offers = false;
                 }
                 Request::Initialize(work) => {
@@ -304,11 +306,11 @@ impl TaskThread {
                 Request::Hold => requests.is_held = true,
                 Request::Release => requests.is_held = false,
                 Request::Exit => {
-                    // `answers` may have kept an answer, to send it with the next message.
+                    // The connection may have kept an answer for its next message.
                     answers.send(&[]);
                     return Left::WhenTold;
                 }
-                // A `RequestQueue` handles these messages in the workers that may get them.
+                // A worker that may get these messages has a `RequestQueue` for them.
                 Request::Ping | Request::Recall(_) => {
                     lost("its parent sent a message for another kind of worker")
                 }

@@ -1,12 +1,12 @@
 //! [`Messages`]: the streams of bytes between this rank and the others, as messages of MPI.
 //!
-//! Each pair of ranks has two streams of bytes, one in each direction. A piece of a stream
-//! is one MPI message, and MPI keeps the messages between two ranks in their order. An empty
-//! message says that its sender is no worker any more. Then the stream is at its end, until
-//! another pool takes the rank.
+//! Each pair of ranks has two streams of bytes, one in each direction. A piece of a
+//! stream is one MPI message, and MPI keeps the messages between two ranks in their
+//! order. An empty message says that its sender is no worker any more. Then the stream is
+//! at its end, until another pool takes the rank.
 //!
-//! MPI reads the bytes of a send, and writes those of a receive, until the request (MPI's
-//! handle of the operation) is complete. So [`Messages`] owns these bytes until then.
+//! MPI reads the bytes of a send, and writes the bytes of a receive, until the request
+//! (MPI's handle of the operation) is complete. Until then [`Messages`] owns these bytes.
 
 use std::collections::VecDeque;
 use std::ffi::c_int;
@@ -27,11 +27,12 @@ const TAG: c_int = 0;
 /// The largest number of bytes of one message, which MPI counts by an `int`.
 const LONGEST: usize = 1 << 20;
 
-/// The limit of unsent bytes to one rank. While MPI has not sent this number of bytes,
-/// [`Mpi::send_now`] takes no more bytes to this rank.
+/// The limit of unsent bytes to one rank. While so many bytes to a rank or more are
+/// unsent, [`Mpi::send_now`] takes no more bytes for this rank.
 pub(in crate::process::transport) const MOST_UNSENT: usize = 4 << 20;
 
-/// The number of buffers that are kept for the next messages, and the largest capacity of each.
+/// The largest number of buffers that are kept for the next messages, and the largest
+/// capacity of a kept buffer.
 const KEPT: usize = 64;
 const LONGEST_KEPT: usize = 16 << 10;
 
@@ -48,9 +49,9 @@ pub(super) struct Unsent {
 /// A message that MPI has announced, and that it may still be receiving.
 pub(super) struct Arrived {
     bytes: Vec<u8>,
-    /// The receive, or `None` once it is complete.
+    /// MPI's handle of the receive, or `None` once the receive is complete.
     request: Option<MPI_Request>,
-    /// The number of bytes that the pool or the worker has taken.
+    /// The number of bytes that [`Mpi::receive_now`] has already returned.
     taken: usize,
 }
 
@@ -76,7 +77,7 @@ unsafe impl Send for Messages {}
 #[derive(Default)]
 pub(super) struct Stream {
     arrived: VecDeque<Arrived>,
-    /// The number of bytes that MPI has not sent yet.
+    /// The number of bytes to the other rank that MPI has not sent yet.
     unsent: usize,
     /// `true` once the other rank has said that it is no worker any more.
     pub(super) has_left: bool,
@@ -108,13 +109,13 @@ impl Mpi {
         }
     }
 
-    /// Sends the first [`LONGEST`] of the bytes at most, as one message, and returns their
-    /// number. There must be bytes.
+    /// Sends at most the first [`LONGEST`] bytes, as one message, and returns how many it
+    /// has sent. `bytes` must not be empty, because an empty message ends the stream.
     ///
     /// # Errors
     ///
-    /// Returns [`WouldBlock`](ErrorKind::WouldBlock) if [`MOST_UNSENT`] bytes are unsent, or
-    /// if this rank has left the job.
+    /// Returns [`WouldBlock`](ErrorKind::WouldBlock) if [`MOST_UNSENT`] bytes are unsent,
+    /// or if this rank has left the job.
     pub(crate) fn send_now(&self, to: usize, bytes: &[u8]) -> io::Result<usize> {
         let mut messages = self.messages.lock();
         if messages.is_over || messages.streams[to].unsent >= MOST_UNSENT {
@@ -133,18 +134,19 @@ impl Mpi {
         !messages.is_over && messages.streams[to].unsent < MOST_UNSENT
     }
 
-    /// Receives the messages that have arrived, and frees the buffers of those that MPI has
-    /// sent. Returns `true` if a message has arrived.
+    /// Receives the messages that have arrived, and frees the buffers of the messages
+    /// that MPI has sent. Returns `true` if a message has arrived.
     pub(crate) fn progress(&self) -> bool {
         let mut messages = self.messages.lock();
         let has_arrived = messages.progress(&self.communicator);
-        // A thread that calls this method again and again would otherwise take the lock again
-        // before a thread that waits for the lock.
+        // `unlock_fair` hands the lock to a thread that waits for it. Otherwise a thread
+        // that calls this method again and again could take the lock first.
         MutexGuard::unlock_fair(messages);
         has_arrived
     }
 
-    /// Returns `true` if bytes or the last message of a rank have arrived. Does not call MPI.
+    /// Returns `true` if bytes or the last message of a rank have arrived. Does not call
+    /// MPI.
     pub(crate) fn has_arrived(&self, from: usize) -> bool {
         let messages = self.messages.lock();
         let stream = &messages.streams[from];
@@ -152,8 +154,8 @@ impl Mpi {
         first.map_or(stream.has_left, |first| first.request.is_none())
     }
 
-    /// Copies bytes that have arrived, and returns their number. 0 means that the other rank
-    /// is no worker any more. Does not call MPI.
+    /// Copies bytes that have arrived, and returns their number. 0 means that the other
+    /// rank is no worker any more. Does not call MPI.
     ///
     /// # Errors
     ///
@@ -217,16 +219,16 @@ impl Messages {
     }
 
     fn send(&mut self, communicator: &Communicator, to: usize, bytes: Vec<u8>) {
-        // The numbers fit: a message is not longer than `LONGEST`, and MPI counts ranks by an
-        // `int`.
+        // The numbers fit: a message is not longer than `LONGEST`, and MPI counts ranks
+        // by an `int`.
         let (length, rank) = (bytes.len() as c_int, to as c_int);
-        // SAFETY: a constant of the library.
+        // SAFETY: this only reads a constant of the MPI library.
         let mut request = unsafe { RSMPI_REQUEST_NULL };
-        // SAFETY: a constant of the library.
+        // SAFETY: this only reads a constant of the MPI library.
         let bytes_type = unsafe { RSMPI_UINT8_T };
         let start = bytes.as_ptr().cast();
-        // SAFETY: `start` points to `length` bytes, which live, unchanged, until the request is
-        // complete: `Unsent` owns them.
+        // SAFETY: `start` points to `length` bytes, which live, unchanged, until the
+        // request is complete: `Unsent` owns them.
         unsafe {
             MPI_Isend(
                 start,
@@ -240,7 +242,8 @@ impl Messages {
         };
         self.streams[to].unsent += bytes.len();
         self.unsent.push_back(Unsent { to, request, bytes });
-        // MPI copies a short message at once, so the buffer of that message is free already.
+        // MPI copies a short message at once, so the buffer of that message is free
+        // already.
         self.test_sends();
     }
 
@@ -270,8 +273,7 @@ impl Messages {
         is_any
     }
 
-    /// Marks, in each stream, the messages that are complete, up to the first one that is
-    /// not.
+    /// Marks, in each stream, the complete messages up to the first incomplete message.
     fn test_receives(&mut self) {
         for stream in &mut self.streams {
             if self.receiving == 0 {
@@ -289,16 +291,16 @@ impl Messages {
         }
     }
 
-    /// Receives one message if one has arrived.
+    /// Receives one message, if a message has arrived. Returns `false` if none has arrived.
     fn receive_one(&mut self, communicator: &Communicator) -> bool {
-        // SAFETY: constants of the library.
+        // SAFETY: this only reads constants of the MPI library.
         let (from_any, any_tag) = unsafe { (RSMPI_ANY_SOURCE, RSMPI_ANY_TAG) };
-        // SAFETY: a constant of the library.
+        // SAFETY: this only reads a constant of the MPI library.
         let mut message = unsafe { RSMPI_MESSAGE_NULL };
         let mut status = MaybeStatus::default();
         let mut is_there = 0;
-        // `MPI_Improbe` of Open MPI looks for a message first, and then makes progress. So only
-        // a second call finds a message that this progress has brought.
+        // `MPI_Improbe` of Open MPI looks for a message first, and then makes progress.
+        // So only a second call finds a message that this progress has brought.
         for _ in 0..2 {
             // SAFETY: the communicator and the pointers are valid.
             unsafe {
@@ -318,7 +320,7 @@ impl Messages {
         if is_there == 0 {
             return false;
         }
-        // SAFETY: a constant of the library.
+        // SAFETY: this only reads a constant of the MPI library.
         let bytes_type = unsafe { RSMPI_UINT8_T };
         let mut length = 0;
         // SAFETY: `MPI_Improbe` has written the status.
@@ -327,11 +329,12 @@ impl Messages {
         let count = length as usize;
         let mut bytes = self.buffer();
         bytes.resize(count, 0);
-        // SAFETY: a constant of the library.
+        // SAFETY: this only reads a constant of the MPI library.
         let mut request = unsafe { RSMPI_REQUEST_NULL };
         let start = bytes.as_mut_ptr().cast();
-        // SAFETY: MPI has announced the message with this length, and the buffer is as long. The
-        // bytes live, and are not read, until the request is complete: `Arrived` owns them.
+        // SAFETY: MPI has announced the message with this length, and the buffer is as
+        // long. The bytes live, and are not read, until the request is complete:
+        // `Arrived` owns them.
         unsafe {
             MPI_Imrecv(
                 start,
@@ -361,9 +364,9 @@ impl Messages {
 /// Returns `true` if a send or a receive is complete.
 fn is_complete(request: &mut MPI_Request) -> bool {
     let mut is_complete = 0;
-    // SAFETY: a constant of the library.
+    // SAFETY: this only reads a constant of the MPI library.
     let ignored = unsafe { RSMPI_STATUS_IGNORE };
-    // SAFETY: the request is that of a send or a receive that was not complete before.
+    // SAFETY: the request belongs to a send or a receive that was not complete before.
     unsafe { MPI_Test(request, &raw mut is_complete, ignored) };
     is_complete != 0
 }
@@ -384,7 +387,8 @@ impl MaybeStatus {
 
     /// Returns the number of the rank that has sent the message.
     fn source(&self) -> usize {
-        // SAFETY: a status has numbers only, for which zeros are valid too.
+        // SAFETY: a status consists of numbers. MPI has written them, or they are still
+        // the zeros of `default`, which are valid numbers too.
         let status = unsafe { self.0.assume_init_ref() };
         usize::try_from(status.MPI_SOURCE).unwrap_or(0)
     }

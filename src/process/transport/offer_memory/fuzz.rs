@@ -4,9 +4,9 @@
 //! The pool does what `parent/offers.rs` does, without the rest of the pool. The driver
 //! checks that each task begins at most once, that a task that was recalled never begins,
 //! that the bytes of a call are right, and that the pool forgets no task that has not
-//! begun. If tasks write valid statuses, or the number of another offer as the one that
-//! their worker has taken, the driver checks only that each step ends without a misuse of
-//! memory.
+//! begun. In some runs the tasks also forge: they write valid statuses, or overwrite the
+//! number of the offer that their worker has taken with another possible number. In these
+//! runs the driver checks only that each step ends and does not misuse memory.
 
 mod workers;
 
@@ -48,10 +48,11 @@ impl Mapped {
         }
     }
 
-    /// Returns the offers as a new pool has them. The space behind the slots may hold the calls
-    /// of earlier runs.
+    /// Returns offers in the state in which a new pool has them. The space behind the
+    /// slots may hold the calls of earlier runs.
     fn offers(&self, key: u64) -> PoolOffers {
-        // The run before has written to these slots only. Few runs use all slots.
+        // The previous run has written only to the first `slots` slots. Few runs use all
+        // slots, so it takes less time to clear only these.
         let next = self.calls[0].load(Ordering::Relaxed);
         let slots = SLOTS.min(next as usize);
         let used = &self.calls[..words(slots, 0)];
@@ -74,8 +75,8 @@ struct Task {
     length: usize,
     begun: u32,
     is_recalled: bool,
-    /// `true` once the pool knows that the task has begun, or has given it up because it may
-    /// have begun.
+    /// `true` once the pool knows that the task has begun, or has given the task up
+    /// because it may have begun.
     is_settled: bool,
 }
 
@@ -96,7 +97,7 @@ struct Driver {
     /// The offers that the pool has not assigned to a worker, from the oldest on.
     offered: Vec<u64>,
     /// The assigned offers whose calls the workers may not have copied yet: the pool has
-    /// read no message about that.
+    /// not read a worker's message about the offer.
     unread: Vec<u64>,
     /// `true` if a task may write a valid status over the status of an offer, or a possible
     /// number over the number of the offer that its worker has taken.
@@ -169,7 +170,8 @@ impl Driver {
             let call: Vec<u8> = (0..length).map(|place| byte_at(task, place)).collect();
             let offer = match self.offers.offer(&call, oldest) {
                 Some(offer) => offer,
-                // Stands for the message by which a pool makes the worker ask for the call.
+                // Stands for the short message that a pool offers in place of a call for
+                // which there is no space. The message makes the worker ask for the call.
                 None => self.offers.offer_in_slot(&call[..8.min(length)]),
             };
             assert_eq!(offer, self.task_of.len() as u64, "offers are numbered");
@@ -273,8 +275,8 @@ impl Driver {
         }
     }
 
-    /// Assigns the tasks whose offers were taken, and revokes the offers whose statuses were
-    /// overwritten.
+    /// Assigns the tasks whose offers were taken, and revokes the offers whose statuses
+    /// were overwritten.
     fn scan(&mut self, input: &mut Input<'_>) {
         let (mut taken, mut scribbled) = (Vec::new(), Vec::new());
         for offer in self.offered.clone() {
@@ -343,7 +345,8 @@ impl Driver {
         }
     }
 
-    /// Kills an idle worker whose own memory was overwritten.
+    /// Kills an idle worker if the number of its last offer was overwritten by an
+    /// impossible number. Returns the worker's index.
     fn next_guilty(&mut self) -> Option<usize> {
         let offers = &self.offers;
         let is_guilty = |worker: &Worker| {
@@ -356,8 +359,8 @@ impl Driver {
         Some(at)
     }
 
-    /// Ends the tasks of a killed worker. The pool does not run them again, because they may
-    /// have begun.
+    /// Ends the tasks of a killed worker. The pool does not run them again, because they
+    /// may have begun.
     fn bury(&mut self, worker: usize) {
         self.read(worker);
         if let Some((offer, false)) = self.workers[worker].assigned.take() {
@@ -445,7 +448,7 @@ fn run(mapped: &Mapped, data: &[u8]) {
                 driver.offer();
             }
             9 => {
-                // As many as a pool offers at the same time, and more.
+                // Several such steps submit more tasks than a pool offers at the same time.
                 (0..8 * number).for_each(|more| driver.submit(more));
                 driver.offer();
             }

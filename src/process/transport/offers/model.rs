@@ -1,4 +1,5 @@
-//! Models of the offers, for `loom` to run in every order that threads allow.
+//! Models of the offers, whose threads the model checker `loom` runs in every possible
+//! order.
 
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ fn take(worker: &mut Taker<&[AtomicU64]>) -> Option<u8> {
     }
 }
 
-/// Two workers take offers, and the parent recalls one of them.
+/// Two workers take offers, and the parent recalls an offer. Each offer is taken or
+/// recalled at most once.
 #[test]
 fn each_offer_is_taken_or_recalled_and_only_once() {
     loom::model(|| {
@@ -56,7 +58,7 @@ fn each_offer_is_taken_or_recalled_and_only_once() {
             .chain(recalled)
             .collect();
         all.sort_unstable();
-        // A worker may have looked before the offers were there.
+        // Offers may be left, because a worker may have looked before they were there.
         assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
         for n in [0, 1] {
             let left = parent.status(n) == Status::Open;
@@ -65,7 +67,8 @@ fn each_offer_is_taken_or_recalled_and_only_once() {
     });
 }
 
-/// The only slot is used again after the worker has reported that it has copied the call.
+/// The parent uses the only slot again after the worker has reported that it has copied
+/// the call, or after a recall. So the worker takes no call twice, and none too late.
 #[test]
 fn a_slot_is_used_again_only_when_its_call_was_copied() {
     loom::model(|| {
@@ -83,7 +86,7 @@ fn a_slot_is_used_again_only_when_its_call_was_copied() {
         };
         let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         parent.offer(b"a", 0);
-        // ORDERING: like the load of the mark.
+        // ORDERING: like the load of the mark of this message in the parent.
         if said[0].load(Ordering::Acquire) == 1 || parent.recall(0) {
             parent.offer(b"b", 0);
         }
@@ -94,7 +97,8 @@ fn a_slot_is_used_again_only_when_its_call_was_copied() {
     });
 }
 
-/// A worker that finds nothing sleeps, unless an offer comes at the same time.
+/// A worker that is about to sleep looks for an offer, while the parent makes an offer.
+/// Either the worker finds the offer, or the parent sees that it must wake the worker.
 #[test]
 fn no_worker_sleeps_beside_an_offer_without_being_woken() {
     loom::model(|| {
@@ -117,8 +121,8 @@ fn no_worker_sleeps_beside_an_offer_without_being_woken() {
     });
 }
 
-/// A status is overwritten while a worker takes the offer. The parent revokes the offer, and
-/// runs the task elsewhere unless the worker has shown that it has taken the offer.
+/// A status is overwritten while a worker takes the offer. The parent revokes the offer,
+/// and runs the task elsewhere unless the worker has recorded that it has taken the offer.
 #[test]
 fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
     loom::model(|| {
@@ -151,8 +155,8 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
     });
 }
 
-/// The worker stops for ever after any of its steps: the parent always knows if the offer
-/// is still open, and can recall it then.
+/// The worker may stop for ever before it takes the offer that it has found. Then the
+/// parent can recall the offer. If the parent cannot, the worker has taken the offer.
 #[test]
 fn a_worker_that_stops_holds_no_offer_that_it_has_not_taken() {
     loom::model(|| {

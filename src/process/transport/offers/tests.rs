@@ -48,7 +48,7 @@ fn each_offer_is_taken_once_and_the_oldest_first() {
     let longer = [8; LONGEST + 1];
     let calls = [&b""[..], b"1", b"12345678", &longest, &longer];
     for lap in 0..10 {
-        // One offer at a time, since there are fewer slots than calls.
+        // The calls are offered one at a time, because there are fewer slots than calls.
         for call in calls {
             parent.offer(call, 0);
             let [first, second] = &mut workers;

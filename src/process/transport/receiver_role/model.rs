@@ -1,5 +1,4 @@
-//! A model of the two threads of a worker, for `loom` to run in every order that threads
-//! allow.
+//! A model of a worker's two threads, which the model checker `loom` runs in every order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +15,8 @@ struct Wire {
     is_closed: bool,
 }
 
-/// A recall. The thread that receives it also answers it.
+/// The message by which the parent asks for a request back. The thread that receives the
+/// message also answers it.
 const RECALL: u32 = 100;
 
 /// The end of the connection.
@@ -53,9 +53,11 @@ impl Connection {
         self.sent.notify_one();
     }
 
-    /// Receives one message. Two threads that receive at once would mix the bytes up.
+    /// Receives one message. Checks that no other thread receives at the same time,
+    /// because the two threads would mix up the bytes.
     fn receive(&self, wait: Wait) {
-        // ORDERING: the lock of the role orders the calls of this function.
+        // ORDERING: `Relaxed` is enough, because the lock in `ReceiverRole` orders the
+        // calls of this function.
         let was_receiving = self.is_receiving.swap(true, Ordering::Relaxed);
         assert!(!was_receiving, "two threads receive");
         let mut wire = self.wire.lock();
@@ -71,7 +73,7 @@ impl Connection {
         } else {
             self.role.with_queue(|queue| queue.extend(message));
         }
-        // ORDERING: as above.
+        // ORDERING: `Relaxed` is enough, as for the other access to this word.
         self.is_receiving.store(false, Ordering::Relaxed);
     }
 
@@ -88,8 +90,8 @@ impl Connection {
     }
 }
 
-/// The first request ends only when the recall behind it was received, and only then is the
-/// next request sent.
+/// The first request runs until the recall behind it is received. Only then the second
+/// request is sent. So the reader must receive the recall meanwhile.
 #[test]
 fn a_message_is_received_while_a_request_runs_and_no_wake_up_is_lost() {
     loom::model(|| {
@@ -111,7 +113,7 @@ fn a_message_is_received_while_a_request_runs_and_no_wake_up_is_lost() {
         let reader = {
             let (connection, is_over) = (connection.clone(), is_over);
             thread::spawn(move || {
-                // ORDERING: as above.
+                // ORDERING: `Relaxed` is enough, as for the other access to this word.
                 while !is_over.load(Ordering::Relaxed) {
                     connection
                         .role

@@ -1,9 +1,9 @@
-//! The driver of the fuzz target `ring`: one process that holds both ends of a ring, and
-//! overwrites words of the ring as the other process might do by mistake.
+//! The driver of the fuzz target `ring`: it holds both ends of a ring in one process, and
+//! overwrites words of the ring, as a task might do by mistake.
 //!
-//! The driver checks that, whatever is overwritten, the received bytes are the sent bytes,
-//! in order, and nothing panics. As long as nothing is overwritten, there is also no error,
-//! each byte arrives, and no wake-up is lost.
+//! The driver checks that the received bytes are the sent bytes, in order, and that
+//! nothing panics, whatever words are overwritten. As long as nothing is overwritten,
+//! there is also no error, each byte arrives, and no wake-up is lost.
 
 use std::cell::Cell;
 
@@ -48,8 +48,8 @@ impl Change {
 /// change while one of the two ends is at work.
 struct Words {
     words: Vec<AtomicU64>,
-    /// The next change: the number of accesses before it, the index of the word, and the
-    /// new value.
+    /// The next change: the number of accesses before the change, the index of the changed
+    /// word, and its new value.
     change: Cell<Option<(u8, usize, Change)>>,
 }
 
@@ -233,7 +233,7 @@ impl Driver<'_> {
     }
 
     /// Gives the overwritten words their former values. Some of these values are out of
-    /// date.
+    /// date, because an end has written to the word since.
     fn restore(&mut self) {
         for (at, before) in self.before.drain(..).rev() {
             self.words.words[at].store(before, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Models of a ring, for `loom` to run in every order that threads allow.
+//! Models of a ring, whose threads the model checker `loom` runs in every possible order.
 //!
 //! A process of the model is a thread, and a process sleeps until its bell rings. The bell
 //! takes the place of the socket: if it rings before the sleep, the sleep ends at once.
@@ -25,7 +25,7 @@ impl Bell {
         self.1.notify_one();
     }
 
-    /// Sleeps until the bell has rung. A bell that never rings is a deadlock of the model.
+    /// Sleeps until the bell has rung. If the bell never rings, `loom` reports a deadlock.
     fn sleep(&self) {
         let mut has_rung = self.0.lock();
         while !std::mem::take(&mut *has_rung) {
@@ -61,8 +61,8 @@ fn send(sender: &mut Sender<&[AtomicU64]>, bytes: [u8; 8], bell: &Bell, wake: im
     }
 }
 
-/// The receiver sleeps while no record is there, and the sender sleeps while the only line
-/// is in use.
+/// The receiver sleeps while there is no record, and the sender sleeps while the only line
+/// is in use. A lost wake-up would be a deadlock.
 #[test]
 fn two_messages_through_one_line_arrive_and_no_wake_up_is_lost() {
     loom::model(|| {
@@ -85,8 +85,9 @@ fn two_messages_through_one_line_arrive_and_no_wake_up_is_lost() {
     });
 }
 
-/// The process of the sender ends before it wakes the receiver. Instead the end of the
-/// process rings the bell, as the end of a real process closes its socket.
+/// The process of the sender ends before it wakes the receiver. The end of the process
+/// rings the bell in its place, as the end of a real process closes its socket. Then the
+/// receiver must get the whole record.
 #[test]
 fn a_record_of_a_process_that_has_ended_is_whole_or_absent() {
     loom::model(|| {

@@ -14,7 +14,7 @@ use crate::sync::{AtomicU64, Ordering};
 pub(in crate::process::transport) struct Receiver<W> {
     pub(super) next: Next<W>,
     /// The payload of the last record, if the caller's buffer was shorter, and the number
-    /// of the payload's bytes that the caller has got.
+    /// of the payload's bytes that the caller has received.
     spilled: (Vec<u8>, usize),
 }
 
@@ -25,10 +25,10 @@ pub(in crate::process::transport) struct Next<W> {
     pub(super) memory: Memory<W>,
     /// The number of lines that were read since the start.
     pub(super) position: u64,
-    /// The mask of the record.
+    /// The mask that the record's mark contains (`ring.rs`).
     mask: u64,
-    /// `true` if the receiver has bytes of an earlier record that its caller has not got
-    /// yet.
+    /// `true` if the receiver has bytes of an earlier record that its caller has not
+    /// received yet.
     has_spilled: bool,
 }
 
@@ -55,8 +55,8 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
 
     /// Announces that the receiver does not sleep any more.
     pub(in crate::process::transport) fn wakes_up(&self) {
-        // ORDERING: `Relaxed` is enough, because a sender that still reads the old value wakes
-        // the receiver once more, which does no harm.
+        // ORDERING: `Relaxed` is enough, because a sender that still reads the old value
+        // wakes the receiver once more, which does no harm.
         self.memory.words[RECEIVER_SLEEPS].store(0, Ordering::Relaxed);
     }
 
@@ -75,9 +75,9 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
     fn copy(&self, into: &mut [u8]) -> Result<(), Scribbled> {
         let memory = &self.memory;
         let mut checksum = Checksum::new(self.mask, into.len());
-        // ORDERING: the loads of payload and checksum follow the load of the mark in
-        // `length`. That load acquires payload and checksum. The store of `FREED` in `free`
-        // lets the sender overwrite the record.
+        // ORDERING: `Relaxed` is enough for the loads of payload and checksum. The load of
+        // the mark in `length` has acquired payload and checksum, and the sender overwrites
+        // them only after the store of `FREED` in `free`.
         let pieces = memory.payload(self.position, into.len());
         let mut rest = into;
         for piece in pieces {

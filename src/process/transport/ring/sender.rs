@@ -17,7 +17,8 @@ pub(in crate::process::transport) struct Sender<W> {
     pub(super) memory: Memory<W>,
     /// The number of lines that were written since the start.
     pub(super) position: u64,
-    /// The value of `FREED` that the sender has read last.
+    /// The value of `FREED` that the sender has read last: the number of lines that the
+    /// receiver has read since the start.
     freed: u64,
 }
 
@@ -78,11 +79,13 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         Ok(!room.is_there())
     }
 
-    /// Returns the room for which a sender waits after it has found too little room.
+    /// Returns the room for which a sender waits after it has found too little: half of the
+    /// ring.
     pub(in crate::process::transport) fn room_wanted(&self) -> Room<W> {
         Room {
             memory: self.memory.clone(),
-            // In a ring of one line, half is 0 lines: the sender waits until the ring is empty.
+            // In a ring of one line, `lines / 2` is 0: the sender waits until the ring is
+            // empty.
             freed: self.position.saturating_sub(self.memory.lines as u64 / 2),
         }
     }
@@ -103,13 +106,13 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
 
     /// Returns the number of lines that are free as far as the sender knows.
     fn room(&self) -> usize {
-        // The conversion loses nothing: `read_freed` has checked the difference.
+        // The conversion loses nothing: at most `lines` lines are written and not freed.
         self.memory.lines - (self.position - self.freed) as usize
     }
 
     fn read_freed(&mut self) -> Result<(), Scribbled> {
-        // ORDERING: pairs with the store in `Receiver::free`. The sender writes to the
-        // freed lines after the receiver has read them.
+        // ORDERING: pairs with the store in `Next::free`. So the sender writes to the
+        // freed lines only after the receiver has read them.
         let freed = self.memory.words[FREED].load(Ordering::Acquire);
         let is_possible = (self.freed..=self.position).contains(&freed);
         if !is_possible {
@@ -136,7 +139,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
                 }
                 checksum.add(pair);
             };
-            // Chunks of exactly 16 bytes make the loop three times as fast.
+            // The loop over chunks of exactly 16 bytes is three times as fast as a loop
+            // that also handles a shorter last chunk.
             let (pairs, last) = (piece.chunks_exact(2), bytes.chunks_exact(16));
             let last_bytes = last.remainder();
             pairs.zip(last).for_each(&mut put);
@@ -147,13 +151,13 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         }
         let first = memory.index(self.position);
         memory.words[first + 1].store(checksum.finish(), Ordering::Relaxed);
-        // ORDERING: publishes the record. Pairs with the load in `Receiver::length`.
+        // ORDERING: publishes the record. Pairs with the load in `Next::length`.
         memory.words[first].store(mask ^ payload.len() as u64, Ordering::Release);
         self.position += lines(payload.len()) as u64;
     }
 }
 
-/// The means to wake a ring's receiver although no record was written.
+/// Wakes a ring's receiver although no record was written.
 #[derive(Clone, Debug)]
 pub(in crate::process::transport) struct Bell<W>(Memory<W>);
 
@@ -165,8 +169,8 @@ impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
         self.0.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
     }
 
-    /// Returns `true` if the receiver sleeps and this call has cleared its flag, so that
-    /// the caller has to wake the receiver.
+    /// Clears the flag of the receiver, if the receiver sleeps. Returns `true` if this
+    /// call has cleared the flag: then the caller has to wake the receiver.
     pub(in crate::process::transport) fn must_wake(&self) -> bool {
         self.0.wakes(RECEIVER_SLEEPS, ASLEEP..=ASLEEP)
     }
@@ -182,7 +186,7 @@ impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
 #[derive(Clone, Debug)]
 pub(in crate::process::transport) struct Room<W> {
     memory: Memory<W>,
-    /// The value of `FREED` with which half of the ring is free.
+    /// The value that `FREED` must reach. Then half of the ring is free.
     freed: u64,
 }
 

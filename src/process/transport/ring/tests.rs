@@ -19,7 +19,8 @@ fn ends(memory: &[AtomicU64]) -> Ends<'_> {
     (Sender::new(memory, KEY), Receiver::new(memory, KEY))
 }
 
-/// Returns `count` bytes without a period of 2^n bytes.
+/// Returns `count` bytes whose values repeat after 251 bytes. The length of a line is no
+/// multiple of 251, so bytes from a wrong line are noticed.
 fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|n| (n % 251) as u8).collect()
 }
@@ -76,7 +77,7 @@ fn bytes_arrive_as_they_were_sent_whatever_their_number_and_the_buffer() {
         LARGEST + 1,
         700_001,
     ];
-    // Several laps, so that records lie across the end of the ring.
+    // The stream goes around the ring several times, so some records lie across its end.
     for lap in 0..7 {
         for length in lengths {
             transfer(&mut sender, &mut receiver, &bytes(length + lap), 64 << 10);
@@ -131,8 +132,8 @@ fn a_receiver_that_sleeps_is_woken_once_and_one_that_does_not_is_not() {
     assert_eq!(woken, 1);
 }
 
-/// The receiver once looked for the bytes of such a record behind the end of the memory,
-/// and panicked.
+/// An earlier receiver looked for the bytes of such a record behind the end of the
+/// memory, and panicked.
 #[test]
 fn a_mark_that_tells_of_more_bytes_than_the_ring_has_is_no_record() {
     let memory = memory(4);
@@ -178,7 +179,7 @@ fn each_changed_word_of_a_record_is_noticed() {
             match (changed, received) {
                 // The bytes behind the payload mean nothing.
                 (_, Ok(500)) if is_padding => assert_eq!(into[..], payload[..]),
-                // A destroyed mark is no record.
+                // The receiver sees no record if the mark was destroyed.
                 (0, Ok(0)) | (_, Err(Scribbled)) => {}
                 other => panic!("{other:?}, bit {bit}"),
             }
@@ -214,7 +215,8 @@ fn a_position_that_makes_no_sense_is_refused() {
     }
 }
 
-/// Two threads exchange many messages of all sizes, and sleep by parking.
+/// A thread sends pieces of many sizes to another thread. A thread that has to wait is
+/// parked until the other thread unparks it, so a lost wake-up would block the test.
 #[test]
 fn a_stream_between_two_threads_loses_nothing() {
     let memory = memory(64);

@@ -219,8 +219,8 @@ fn what_was_printed_is_written_out_at_the_end() {
     assert_eq!(worker.printed(), ["rust and c", ""]);
 }
 
-/// If the worker began in `main`, the standard library prints a message about the
-/// overflow.
+/// A worker that began in `main` ends with a message of the standard library about the
+/// overflow. A worker that began before `main` ends without this message.
 #[test]
 fn an_overflow_of_the_stack_ends_the_worker() {
     fn for_ever(n: u64) -> u64 {
@@ -308,7 +308,7 @@ fn a_worker_is_a_worker() {
 
 /// Because of the number in the section's name, LLVM's linker puts the function `runs`
 /// behind the hook, in which the worker begins. GNU's linker puts `runs` in front of the
-/// hook, and then this test cannot fail.
+/// hook, and then this test always passes.
 #[test]
 fn what_runs_before_main_has_run_before_tasks() {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -359,7 +359,7 @@ fn a_panic_has_its_place_and_the_worker_goes_on() {
 }
 
 /// The recursion fits into the usual stack of `main`, but not into the default stack of
-/// the standard library's threads.
+/// the standard library's threads. So a task must have the larger stack.
 #[test]
 fn tasks_have_a_stack_of_decent_size() {
     fn deep(levels: u32) -> u64 {

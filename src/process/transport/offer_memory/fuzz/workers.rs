@@ -118,7 +118,7 @@ impl Driver {
         if worker.at != At::Running {
             return;
         }
-        // Most often, the task overwrites the status of an offer in use.
+        // In half of the cases, the task overwrites the status of one of the oldest offers.
         let next = self.offers.offers.next();
         let oldest = self.offered.first().copied().unwrap_or(next);
         let offer = match place % 4 {
@@ -135,8 +135,8 @@ impl Driver {
         };
         let word: &AtomicU64 = &self.statuses[(offer % SLOTS as u64) as usize];
         let before = word.swap(value, Ordering::Relaxed);
-        // Undoes the change if the new status is valid for any offer of this slot, because
-        // a late worker believes the status of an old offer too.
+        // Undoes the change if the new status is valid for any offer of this slot, even
+        // an old offer, because a worker that is late still looks at old offers.
         let slots = SLOTS as u64;
         let mut all = (offer % slots..=next + slots).step_by(SLOTS);
         if !self.forges && all.any(|n| self.offers.offers.status(n) != Status::Scribbled) {
@@ -144,7 +144,7 @@ impl Driver {
         }
     }
 
-    /// Returns a valid status.
+    /// Returns a valid status of an offer whose number is near the next offer's number.
     fn valid(&self, input: &mut Input<'_>) -> u64 {
         let next = self.offers.offers.next();
         let number = (next + 300).saturating_sub(u64::from(input.u16() % 1000));
