@@ -1,5 +1,5 @@
-//! [`Encoded`]: the bytes of an encoded value, or of a frame with such a value. And
-//! [`EncodedCall`]: the frame of a call.
+//! [`Encoded`]: the bytes of an encoded value, or of a frame with such a value.
+//! [`EncodedCall`] is a frame with a call. (A *frame* is a message between processes.)
 
 use crate::sys::numbers::Numbers;
 
@@ -8,7 +8,7 @@ use crate::sys::numbers::Numbers;
 /// last bytes. They stay in the memory of that vector, so that they need not be copied.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
-    /// All bytes except those of `numbers`, which come last.
+    /// The bytes before the bytes of `numbers`, or all bytes if `numbers` is `None`.
     pub(crate) bytes: Vec<u8>,
     /// The numbers of a long vector. They are in a box, because few values have such
     /// numbers, and a small `Encoded` is cheaper to move.

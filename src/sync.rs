@@ -9,8 +9,8 @@
 //! lock's guard.
 //!
 //! Both a program and a model use std's `Arc`, because the models do not check the
-//! reference counts of an `Arc`. The models check the reference count of a task, which is
-//! in the task's state word.
+//! reference counts of an `Arc`. A task is not in an `Arc`: its reference count is a part
+//! of the task's state word, so the models check this count.
 
 #[cfg(not(concurrent_futures_loom))]
 pub(crate) use self::real::{
@@ -44,7 +44,8 @@ macro_rules! local {
     };
 }
 
-/// A macro for a `static`. Each forked child and each run of a model has its own value.
+/// A macro for a `static`. Each forked child, and each run of a model, has its own value
+/// of the `static`.
 #[cfg(not(concurrent_futures_loom))]
 macro_rules! global {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
@@ -63,7 +64,7 @@ macro_rules! global {
 
 pub(crate) use {global, local};
 
-/// The number of a thread. A thread number has only 32 bits, because it shares a 64-bit
+/// The number that identifies a thread. It has only 32 bits, because it shares a 64-bit
 /// word with a task's state. The numbers repeat after about 4 billion threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadId(NonZeroU32);
@@ -82,7 +83,7 @@ local! {
     static THREAD_ID: Cell<u32> = Cell::new(0)
 }
 
-/// Returns the number of the calling thread.
+/// Returns the number that identifies the calling thread.
 #[inline]
 pub(crate) fn thread_id() -> ThreadId {
     let known = THREAD_ID.try_with(Cell::get).unwrap_or(0);
@@ -184,8 +185,9 @@ mod model {
     pub(crate) use loom::thread::yield_now;
 
     loom::lazy_static! {
-        /// The lock and the condition variable with which [`park`] sleeps in a model. One
-        /// pair for all keys is enough, because `park` may return spuriously.
+        /// The lock and the condition variable with which [`park`] sleeps in a model. All
+        /// keys share them, so [`unpark_all`] also wakes threads with other keys. That is
+        /// allowed, because `park` may return spuriously.
         static ref BUCKET: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
     }
 

@@ -12,8 +12,8 @@ use serde::ser::{self, Serialize, Serializer};
 /// are nested deeper, so that its recursion does not overflow the stack.
 const MOST_LEVELS: u16 = 127;
 
-/// The largest number of nested calls of `serialize`. `Some` and newtype structs are such
-/// calls too, but add no level in JSON, so `MOST_LEVELS` does not limit their depth.
+/// The largest number of nested calls of `serialize`. `Some` and newtype structs also make
+/// nested calls, but add no list or object in JSON. So `MOST_LEVELS` does not limit them.
 const MOST_CALLS: u16 = 512;
 
 #[derive(Clone, Copy, Default)]
@@ -25,8 +25,9 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// Returns the `Check` of a value inside this one, with `levels` further lists and
-    /// objects around it. Refuses the value if it is nested too deep.
+    /// Returns the `Check` for a value inside the current value. In JSON, `levels` more
+    /// lists and objects surround the inner value. Refuses the inner value if it is nested
+    /// too deep.
     fn inside(self, levels: u16) -> Result<Self, Refused> {
         let inner = Self {
             levels: self.levels + levels,
@@ -83,8 +84,8 @@ fn finite(is_finite: bool) -> Result<Written, Refused> {
     }
 }
 
-/// Refuses an integer of more than 64 bits, because serde_json gives such an integer to
-/// an `untagged` type as an `f64`, which may be another number.
+/// Refuses an integer of more than 64 bits, because serde_json passes such an integer to
+/// an `untagged` type as an `f64`, and the conversion may change the number.
 fn narrow(has_64_bits: bool) -> Result<Written, Refused> {
     if has_64_bits {
         Ok(Something)

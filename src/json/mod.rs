@@ -13,26 +13,27 @@ use self::check::Check;
 
 /// A value that travels to another process as JSON.
 ///
-/// A process pool encodes values in a fast format of its own. To decode a value, its
-/// `Deserialize` must know in advance what comes, and no field may be left out. So types
-/// with `#[serde(flatten)]`, `untagged`, `tag = ".."` or `skip_serializing_if`, and
-/// `serde_json::Value`, are refused with [`Error::Encode`] or [`Error::Decode`]. In this
-/// wrapper values of such types arrive, at the cost of encoding and decoding JSON.
+/// A process pool encodes values in a fast format of its own. The `Deserialize` of a
+/// value must know in advance the types of the encoded parts, and no field may be left
+/// out. So types with `#[serde(flatten)]`, `untagged`, `tag = ".."` or
+/// `skip_serializing_if`, and `serde_json::Value`, are refused with [`Error::Encode`] or
+/// [`Error::Decode`]. Inside this wrapper, values of these types can travel, at the cost
+/// of encoding and decoding JSON.
 ///
 /// A value that JSON cannot express is refused when it is encoded: a number that is
 /// infinite or NaN, an integer outside of `i64` and `u64`, a `Some` of nothing
 /// (`Some(None)`, `Some(())`), map keys that are not text, numbers or `bool`, and a
 /// value that is nested more than 127 levels deep.
 ///
-/// All other values arrive as serde reads them from any JSON. A field with
+/// All other values arrive as serde reads them from JSON. A field with
 /// `#[serde(skip)]` arrives as its default. A variant with `skip_deserializing` arrives
 /// as the variant that is marked `other`. For an `untagged` enum, serde takes the first
 /// variant that fits: `B(7)` of `enum { A(u32), B(u64) }` arrives as `A(7)`. To prevent
-/// this, give the variants different fields, or the enum a `tag`. A variant of an
-/// `untagged` enum that holds an `i128` or `u128` never fits.
+/// this, give the variants different fields, or the enum a `tag`. In an `untagged` enum,
+/// a variant that contains an `i128` or `u128` never fits.
 ///
 /// The wrapper needs the feature `json`. In a thread pool the wrapper changes nothing.
-/// A format for people (serde's `is_human_readable`) writes the value without the
+/// A human-readable format (serde's `is_human_readable`) writes the value without the
 /// wrapper.
 ///
 /// ```

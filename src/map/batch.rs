@@ -17,7 +17,8 @@ use crate::waitable::{Target, Waitable, sealed};
 /// The items of one task of a map.
 pub(crate) enum Batch<A> {
     One(A),
-    /// A chunk. The chunk has a timer if the map chooses the chunk sizes automatically.
+    /// A chunk of one or more items. The chunk has a timer if the map chooses the chunk
+    /// sizes automatically.
     Many(ContainedVec<A>, Option<ChunkTimer>),
 }
 
@@ -32,7 +33,7 @@ impl<A> Batch<A> {
 
 /// Cuts the items of a map into batches. Each call of the returned function submits one
 /// batch, and returns two values: how many items the batch has, and the batch's [`Part`] or
-/// the error of the submission. Returns `None` if no items remain.
+/// the error of the submission. It returns `None` if no items remain.
 pub(super) fn batches<A, R>(
     options: MapOptions,
     workers: usize,
@@ -47,8 +48,9 @@ pub(super) fn batches<A, R>(
             Some(1) => Batch::One(items.next()?),
             Some(size) => Batch::Many(draw(&mut drawn, &mut items, size)?, None),
             None => {
-                // Ask for the number of remaining items before each chunk: an iterator that
-                // filters knows only an upper bound, which may become more exact.
+                // Read the upper bound before each chunk, because it may become more exact.
+                // For example, an iterator that filters does not know how many items remain
+                // before it has filtered them.
                 let remaining = items.size_hint().1;
                 if sizes.gives_way(measurement.get()) {
                     yield_now();
@@ -64,8 +66,8 @@ pub(super) fn batches<A, R>(
 }
 
 /// Returns the next `size` items, or all remaining items if there are fewer. Returns `None`
-/// if no items remain. If the user's iterator panics, the items before it stay in `drawn`,
-/// and the next chunk begins with them.
+/// if no items remain. If the user's iterator panics, the items that it has yielded before
+/// stay in `drawn`, and the next chunk begins with these items.
 fn draw<A>(
     drawn: &mut ContainedVec<A>,
     items: &mut impl Iterator<Item = A>,
@@ -140,8 +142,8 @@ impl<R: 'static> Part<R> {
     /// `error`.
     pub(super) fn refused(error: Error, items: usize) -> Self {
         let completion = Completion::new(NO_POOL);
-        // `settle` cannot fail and no callback has to run, because no other thread has the
-        // completion yet.
+        // `settle` cannot fail and no callback has to run, because no other code has a
+        // reference to the completion yet.
         let _ = completion.settle(Ok(()));
         Self::new(TaskFuture::<(), Nowhere>::new(completion), move |_| {
             (0..items).map(|_| Err(error.clone())).collect()
@@ -188,7 +190,7 @@ impl<R> Waitable for Part<R> {
 
 impl<R> sealed::Sealed for Part<R> {}
 
-/// The type argument for the executor of a refused part, which has no executor.
+/// The executor type of a refused batch's future. No executor runs this batch.
 enum Nowhere {}
 
 /// The operations on the future of a part. The trait hides the type of this future.
@@ -217,8 +219,8 @@ where
 
     fn wait(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        // The code does not call `result_timeout`, because a task may itself have failed
-        // with `Error::Timeout`.
+        // `result_timeout` returns `Error::Timeout` in two cases: after a timeout, and for
+        // a task that itself failed with this error.
         !matches!(
             self.future.exception_timeout(left),
             Err(Error::Timeout { .. })

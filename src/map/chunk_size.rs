@@ -8,30 +8,31 @@
 //!   same chunk. If the pool begins no chunk, because the pool is busy with other tasks,
 //!   the size doubles after each [`PATIENCE`] chunks. So a large map on a busy pool has
 //!   fewer tasks than items.
-//! * Then as many items as run for [`AIM`], but not more items than have been measured. So
-//!   a few short items at the beginning do not lead to a large chunk.
-//! * Towards the end, at most a part of the remaining items, so that all workers end at
-//!   about the same time. This is the rule of guided self-scheduling.
+//! * Then as many items as run for the time [`AIM`], but not more items than the ended
+//!   chunks had together. So a few short items at the beginning do not lead to a large
+//!   chunk.
+//! * Always at most a fixed fraction of the remaining items ([`PARTS`]). So the chunks
+//!   become smaller towards the end, and all workers end at about the same time. This is
+//!   the rule of guided self-scheduling.
 
 use super::measured::{AIM, Measured};
 
 /// The largest number of items of a chunk, which limits the memory of a chunk.
 const LARGEST: usize = 4096;
 
-/// The number of chunks of one size that a map submits to a pool that begins none of them,
-/// before the map doubles the size. The number is larger than the number of chunks that a
-/// map can submit while the first worker starts.
+/// The number of chunks after which a map doubles the chunk size if the pool has begun no
+/// chunk. While the first worker starts, a map submits fewer chunks than this number.
 const PATIENCE: usize = 4096;
 
-/// The number of chunks after which the map lets other threads run for the first time if no
-/// chunk has ended.
+/// The number of submitted chunks after which the map first lets other threads run, if no
+/// chunk has ended yet.
 const FIRST_YIELD: usize = 16;
 
 /// The number of equal parts for each worker into which the map divides the remaining
-/// items. The next chunk has at most as many items as one part, but at least one. With four
-/// parts instead of two, a map makes about twice as many small chunks at its end, but no
-/// chunk of two workers has more than an eighth of the items, even if the measured items
-/// were much shorter than the other items.
+/// items. The next chunk has at most as many items as one part, but at least one item. For
+/// example, with two workers no chunk has more than an eighth of the remaining items. So no
+/// chunk runs far too long if the remaining items run longer than the measured items. With
+/// two parts instead of four, a map would make about half as many small chunks at its end.
 const PARTS: usize = 4;
 
 /// The sizes of the chunks of one map.
@@ -52,8 +53,8 @@ impl ChunkSizes {
     }
 
     /// Returns the size of the next chunk. `remaining` is the largest possible number of
-    /// remaining items, or `None` if this number is unknown. The iterator of items may
-    /// report a wrong number, which makes chunks only smaller or larger.
+    /// remaining items, or `None` if this number is unknown. If the iterator of items
+    /// reports a wrong number, only the sizes of the chunks change.
     pub(super) fn next(&mut self, remaining: Option<usize>, measured: Measured) -> usize {
         self.submitted = self.submitted.saturating_add(1);
         let size = match measured {
@@ -71,9 +72,9 @@ impl ChunkSizes {
 
     /// Returns `true` if the map should let other threads run before it submits the next
     /// chunk, because no chunk has ended yet. The system may have put the first worker on
-    /// the CPU of the submitting thread, where the worker would otherwise wait for some
-    /// milliseconds. The answer is `true` at most nine times for a map, because each time
-    /// may cost milliseconds if other programs use the CPU.
+    /// the CPU of the submitting thread. Without a yield of this thread, the worker waits
+    /// for some milliseconds. The result is `true` at most nine times for a map, because
+    /// each yield may cost milliseconds if other programs use the CPU.
     pub(super) fn gives_way(&self, measured: Measured) -> bool {
         let is_measured = matches!(measured, Measured::Ended { .. });
         let at = FIRST_YIELD..=PATIENCE;

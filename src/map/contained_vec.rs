@@ -5,7 +5,7 @@ use crate::panic::contain_drop;
 /// A list that drops its values one by one, and catches the panic of each value's `Drop`.
 ///
 /// If the `Drop` of a value in a `Vec` panics, the `Vec` drops the other values while it
-/// unwinds, and a second panic would abort the program.
+/// unwinds, and a second panic then aborts the program.
 pub(crate) struct ContainedVec<T>(Vec<T>);
 
 impl<T> ContainedVec<T> {
@@ -21,7 +21,8 @@ impl<T> ContainedVec<T> {
         self.0.len()
     }
 
-    /// Appends values. If the user's iterator panics, the list has the values before it.
+    /// Appends values. If the iterator panics, the list keeps the values that the iterator
+    /// has yielded before.
     pub(super) fn extend(&mut self, values: impl Iterator<Item = T>) {
         self.0.extend(values);
     }

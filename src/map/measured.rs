@@ -1,11 +1,12 @@
 //! [`Measured`]: the run time of a map's items, measured on the chunks that have ended.
 //! [`ChunkTimer`] measures one chunk.
 //!
-//! A thread of a pool publishes the run time of each chunk that it has run. The parent of
-//! worker processes publishes the run times that the workers send. The thread that submits
-//! the map's next chunk reads the mean. Only whole chunks are measured, because reading a
-//! clock takes longer than a short item. No lock protects the mean, so a map in a forked
-//! process cannot wait for a lock whose owner does not exist in that process.
+//! In a thread pool, each thread publishes the run times of its chunks. In a process pool,
+//! the parent process publishes the run times that the workers send. The thread that
+//! submits the map's next chunk reads the mean run time of an item. Only whole chunks are
+//! measured, because reading a clock takes longer than a short item. The mean is an atomic
+//! number without a lock. In a forked child a lock could stay locked for ever, because the
+//! thread that had locked it exists only in the parent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +17,18 @@ use crate::sync::{AtomicU64, Ordering};
 /// task is about a tenth of this time in a process pool, and much less in a thread pool.
 pub(super) const AIM: u32 = 200_000;
 
-/// The weight of the old mean in a new mean. The last chunk has the weight 1. With these
-/// weights, the last few chunks determine the mean.
+/// The weight of the old mean when a chunk changes the mean. The chunk's run time per item
+/// has the weight 1. With these weights, the last few chunks determine the mean.
 const OLD_WEIGHT: u64 = 3;
 
-/// The largest factor by which the last chunk may exceed the old mean. A longer run time
-/// counts as this factor times the old mean. A single chunk that is slow only because the
-/// system took the CPU away then changes the mean little. Twenty slow chunks in a row still
-/// raise even a mean of 0 to more than half of [`AIM`].
+/// The largest factor by which the last chunk's run time per item may exceed the old mean.
+/// A longer run time counts as this factor times the old mean. So the mean changes little
+/// if a single chunk is slow because other programs use the CPU. Twenty slow chunks in a
+/// row still raise even a mean of 0 to more than half of [`AIM`].
 const SLOWER: u64 = 4;
 
-/// The smallest mean that counts as the old mean, in nanoseconds, so that a mean of 0 can
-/// grow.
+/// The smallest old mean, in nanoseconds, to which the factor [`SLOWER`] is applied. In
+/// that product a smaller old mean counts as this number, so that a mean of 0 can grow.
 const LEAST: u64 = 50;
 
 /// The state of a map's measurement.
@@ -57,8 +58,8 @@ impl Measured {
         }
     }
 
-    /// Returns the state after one more chunk of `items` items has ended, which ran for
-    /// `nanoseconds`.
+    /// Returns the state after one more chunk has ended, which had `items` items and ran
+    /// for `nanoseconds`.
     pub(super) fn end(self, items: u32, nanoseconds: u64) -> Self {
         let items = items.max(1);
         let each = (nanoseconds / u64::from(items)).min(u64::from(AIM));
@@ -76,8 +77,8 @@ impl Measured {
         }
     }
 
-    /// Packs the state into a number: 0, 1, or the items in the upper half and the mean in
-    /// the lower half.
+    /// Packs the state into a number: 0 for `NothingBegan`, and 1 for `NothingEnded`. For
+    /// `Ended`, the upper half of the number is `items`, and the lower half is `mean`.
     fn to_bits(self) -> u64 {
         match self {
             Self::NothingBegan => 0,
@@ -110,8 +111,9 @@ impl Measurement {
 
     pub(super) fn get(&self) -> Measured {
         // ORDERING: `Relaxed` is enough, because no other data is published with the
-        // number. The load pairs with the update in `update`. After the result of a chunk
-        // has been read, the ordering of the result makes the chunk's update visible here.
+        // number. The load pairs with the update in `update`. A thread that has read the
+        // result of a chunk also sees the chunk's update here, because the update happens
+        // before the result is published.
         Measured::from_bits(self.0.load(Ordering::Relaxed))
     }
 

@@ -1,9 +1,9 @@
 //! [`Map`]: an iterator over the results of one function for many items, in the order of
 //! the items.
 //!
-//! This module depends on no executor, because its functions take a function that submits
-//! one batch, the items of one task. [`batch`] cuts the items into batches. [`Unordered`] yields the results in the
-//! order in which the tasks end.
+//! This module depends on no executor: its functions take a function that submits one
+//! batch, the items of one task. The module [`batch`] cuts the items into batches. The
+//! iterator [`Unordered`] yields the results in the order in which the tasks end.
 
 mod batch;
 mod chunk_size;
@@ -52,15 +52,16 @@ pub struct Map<'a, R> {
     /// The futures of the submitted batches whose results the map has not read yet, in the
     /// order of the items.
     parts: VecDeque<Part<R>>,
-    /// The number of batches that the map still has to submit: one for each part that it has
-    /// read. It stays 1 or more if the user's iterator panics.
+    /// The number of batches that the map still has to submit, to take the place of the
+    /// batches that it has read. If the user's iterator panics, this number is still 1 or
+    /// more, so a later call of `next` submits the batch.
     to_submit: usize,
-    /// The number of parts that the map has submitted so far.
+    /// The number of batches that the map has submitted so far.
     submitted: u32,
     /// The number of items that the map has submitted so far.
     drawn: usize,
-    /// The results of the part that was read last, without those that `next` has already
-    /// returned.
+    /// The results of the last batch that the map has read, without the results that `next`
+    /// has already returned.
     ready: std::vec::IntoIter<(usize, Result<R, Error>)>,
     /// The function that submits the next batch, or `None` if the map has no buffer or no
     /// items remain.
@@ -147,7 +148,7 @@ impl<'a, R: 'static> Map<'a, R> {
         }
     }
 
-    /// Submits batches until the map has `size` parts whose results are not read yet.
+    /// Submits batches until the map has `size` unread batches, or until no items remain.
     fn fill(
         &mut self,
         size: usize,
@@ -169,15 +170,15 @@ impl<'a, R: 'static> Map<'a, R> {
         self.parts.push_back(part);
     }
 
-    /// Waits for the results of a part, and submits one more batch to take the place of
-    /// this part.
+    /// Waits for the results of a batch, and submits one more batch to take the place of
+    /// this batch.
     fn read(&mut self, part: Part<R>) {
         self.ready = part.take().collect::<Vec<_>>().into_iter();
         self.to_submit += 1;
         self.refill();
     }
 
-    /// Submits the batches that take the place of the parts that were read. If the executor
+    /// Submits new batches in place of the batches that the map has read. If the executor
     /// refuses a batch, the error becomes the result of each item of the batch.
     fn refill(&mut self) {
         while let Some(more) = self.more.as_mut().filter(|_| self.to_submit > 0) {
@@ -197,8 +198,8 @@ impl<'a, R: 'static> Map<'a, R> {
 impl<R> Map<'_, R> {
     /// Cancels the tasks that have not begun, and ends the iterator.
     fn give_up(&mut self) {
-        // The loop begins with the last part, because the workers begin the first parts
-        // during the loop.
+        // Cancels the last batch first, because the workers may meanwhile begin the first
+        // batches.
         while let Some(part) = self.parts.pop_back() {
             part.cancel();
         }
@@ -225,7 +226,8 @@ impl<R: 'static> Iterator for Map<'_, R> {
             if let Some((_, result)) = self.ready.next() {
                 return Some(result);
             }
-            // Nothing is in flight although items may remain: the user's iterator has panicked.
+            // No submitted batch is left. If the user's iterator has panicked, items may
+            // remain, and `refill` submits the next batch.
             if self.parts.is_empty() {
                 self.refill();
             }

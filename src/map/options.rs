@@ -73,9 +73,9 @@ impl MapOptions {
     /// 4,096 chunks.
     ///
     /// Without a [buffer](Self::buffer_size), the map has submitted most items when the
-    /// first items have run, so the run time of the first items decides. With a buffer, the
-    /// chunk sizes follow a run time that changes. The [`Executor`](crate::Executor)s that
-    /// submit each item as one task, for example
+    /// first items have run, so most chunk sizes follow from the run time of the first
+    /// items. With a buffer, the chunk sizes also follow the run time of later items. The
+    /// [`Executor`](crate::Executor)s that submit each item as one task, for example
     /// [`InlineExecutor`](crate::InlineExecutor), make no chunks.
     ///
     /// ```
@@ -97,9 +97,9 @@ impl MapOptions {
     ///
     /// With a buffer, the map takes new items from the iterator of items only when the
     /// caller takes results, so the iterator may be endless. The returned iterator borrows
-    /// the executor. Before the map returns a result, it takes one more item from the
-    /// iterator of items. If that iterator waits for the result before it yields the item,
-    /// the map hangs.
+    /// the executor. Before the map returns a result, it may take the items of one more
+    /// task from the iterator of items. If that iterator waits for the result before it
+    /// yields these items, the map hangs.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};

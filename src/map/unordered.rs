@@ -12,7 +12,8 @@ use crate::error::Error;
 ///
 /// **Dropping the iterator** cancels the tasks that have not begun. When the time limit of
 /// [`MapOptions::timeout`](crate::MapOptions::timeout) has passed, the iterator yields
-/// [`Error::Timeout`] and ends. The index of this error is the number of submitted items.
+/// [`Error::Timeout`] and ends. In place of an item's index, the error comes with the
+/// number of submitted items.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -41,7 +42,8 @@ impl<R: 'static> Iterator for Unordered<'_, R> {
                 return Some(result);
             }
             self.take_parts();
-            // Nothing is in flight although items may remain: the user's iterator has panicked.
+            // No submitted batch is left. If the user's iterator has panicked, items may
+            // remain, and `refill` submits the next batch.
             if self.completion_set.len() == 0 {
                 self.map.refill();
                 self.take_parts();

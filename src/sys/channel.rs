@@ -6,8 +6,8 @@
 //! child later moves its socket away from descriptor 0 ([`Channel::take_stdin`]).
 //!
 //! If a command such as `ssh` starts the worker, the command gets the socket as its
-//! descriptors 0 and 1, and passes the bytes on. The worker's end then has a descriptor for
-//! each direction, which may be pipes ([`Channel::take_stdio`]).
+//! descriptors 0 and 1, and passes the bytes on. The worker's end then has one descriptor
+//! for each direction. These two descriptors may be pipes ([`Channel::take_stdio`]).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -40,7 +40,7 @@ const MOST_FILES: usize = 3;
 /// One end of a channel. When this end is dropped, the other end reads end-of-file.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    /// The socket, or the descriptor to receive from.
+    /// The descriptor to receive from. If `output` is `None`, it is a socket.
     input: Checked,
     /// The descriptor to send to, or `None` if the channel also sends to `input`.
     output: Option<Checked>,
@@ -61,8 +61,8 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
     Ok((Channel::of_socket(move_above_stdio(ours)?), childs))
 }
 
-/// Returns an upper bound for the number of unread bytes in a channel, or the usual bound
-/// on Linux if the system does not report it.
+/// Returns an upper bound for the number of unread bytes in a channel. This is the usual
+/// bound on Linux if the system does not report the bound.
 pub(crate) fn capacity() -> usize {
     let size = pair().and_then(|(_, childs)| Ok(socket_send_buffer_size(&childs)?));
     size.unwrap_or(212_992)
@@ -82,8 +82,8 @@ impl Channel {
         }
     }
 
-    /// Moves the end of the channel from descriptor 0 to a higher number, and opens an
-    /// empty input as descriptor 0.
+    /// Moves the worker's end of the channel from descriptor 0 to a higher number, and
+    /// opens an empty input as descriptor 0.
     ///
     /// # Errors
     ///
@@ -113,13 +113,14 @@ impl Channel {
         })
     }
 
-    /// Returns `true` if the channel's descriptors still refer to the same files.
+    /// Returns `true` if the channel's descriptors still refer to the files to which they
+    /// referred when the channel was created.
     pub(crate) fn is_intact(&self) -> bool {
         self.descriptors().all(Checked::is_intact)
     }
 
-    /// Returns `true` if the channel's descriptors are open, even if they refer to other
-    /// files.
+    /// Returns `true` if the channel's descriptors are open, even if they now refer to
+    /// other files.
     pub(crate) fn is_open(&self) -> bool {
         self.descriptors().all(Checked::is_open)
     }
@@ -128,8 +129,8 @@ impl Channel {
         [&self.input].into_iter().chain(&self.output)
     }
 
-    /// Returns a time that is too short to close a descriptor. After a task that took
-    /// less time, the worker need not check its descriptors.
+    /// Returns a time that is too short to close a descriptor. A task that took less time
+    /// cannot have closed the channel's descriptors, so the worker need not check them.
     pub(crate) fn time_to_close(&self) -> Duration {
         self.input.time_to_close()
     }
@@ -147,8 +148,8 @@ impl Channel {
         Ok(retry_on_intr(|| send(&self.input, bytes, flags))?)
     }
 
-    /// Like [`send_now`](Self::send_now), but first checks that no task of this process has
-    /// closed the channel's descriptor.
+    /// Sends bytes like [`send_now`](Self::send_now), but first checks that no task of this
+    /// process has closed the channel's descriptor.
     ///
     /// # Errors
     ///
@@ -161,7 +162,7 @@ impl Channel {
 
     /// Makes the other end read end-of-file.
     pub(crate) fn close_sending(&self) {
-        // An error means that the other end is closed.
+        // An error means that the other end is already closed.
         let _ = shutdown(&self.input, Shutdown::Write);
     }
 
@@ -170,7 +171,7 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// Returns an error if the bytes or the descriptors cannot be sent as a whole.
+    /// Returns an error if this call cannot send all the bytes and all the descriptors.
     pub(crate) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -187,8 +188,8 @@ impl Channel {
         }
     }
 
-    /// Like [`receive`](Self::receive), and also returns the descriptors that came with the
-    /// bytes.
+    /// Receives bytes like [`receive`](Self::receive), and also returns the descriptors
+    /// that came with the bytes.
     ///
     /// # Errors
     ///
@@ -231,8 +232,8 @@ impl Channel {
             };
             match (sent, &self.output) {
                 (Ok(sent), _) => bytes = &bytes[sent..],
-                // The program that started this process may share the file of this
-                // descriptor, and may have set O_NONBLOCK on it.
+                // The program that started this process may share the open file of `output`
+                // and may have set O_NONBLOCK on it. Then `write` does not wait for room.
                 (Err(Errno::AGAIN), Some(output)) => wait_for(output, PollFlags::OUT)?,
                 (Err(error), _) => return Err(error.into()),
             }
@@ -247,7 +248,8 @@ impl Channel {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived. Returns
     /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the other process closed its
-    /// end before it had read all bytes. Only one call returns this error.
+    /// end before it had read all bytes. Only one call returns this error, and the later
+    /// calls return 0 bytes.
     pub(crate) fn receive_now(&self, into: &mut [u8]) -> io::Result<usize> {
         self.receive_with(into, RecvFlags::DONTWAIT)
     }
@@ -307,11 +309,10 @@ impl AsFd for Channel {
 
 /// Returns a copy of a standard descriptor, with a higher number.
 fn move_high(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    // The channel gets a high number, because the program may close or reuse all low
-    // numbers.
+    // The copy gets a high number, because the program may close or reuse all low numbers.
     let high = fcntl_dupfd_cloexec(descriptor, HIGH);
-    // The channel never gets the number of a standard descriptor (0 to 2), even if that
-    // descriptor is closed.
+    // If no high number is available, the copy gets any number except 0 to 2, because
+    // these are the numbers of the standard descriptors.
     Ok(high.or_else(|_| fcntl_dupfd_cloexec(descriptor, 3))?)
 }
 

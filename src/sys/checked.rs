@@ -48,8 +48,8 @@ impl Checked {
     }
 
     /// Returns half of the shortest time in which this process has closed a copy of the
-    /// descriptor. Code that takes less time closes no descriptor. Returns 0 if the process
-    /// cannot open a copy.
+    /// descriptor. Code that has run for less time cannot have closed the descriptor.
+    /// Returns 0 if the process cannot open a copy.
     pub(crate) fn time_to_close(&self) -> Duration {
         let close = |_| {
             // The copy never gets the number of a standard descriptor.
@@ -62,7 +62,8 @@ impl Checked {
         times.min().flatten().unwrap_or_default()
     }
 
-    /// Returns `Ok` if the descriptor still refers to the same file.
+    /// Returns `Ok` if the descriptor still refers to the same file as at the call of
+    /// [`new`](Self::new).
     ///
     /// # Errors
     ///

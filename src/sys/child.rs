@@ -23,9 +23,9 @@ use super::current_process::move_above_stdio;
 const NO_CHILDREN: u32 = libc::__WCLONE as u32;
 
 /// Makes the kernel send SIGTERM to the command's process when the thread that started
-/// the process ends, so at the latest when this process ends. With this setting, std
-/// starts the command by `fork`, which copies the page tables of this process. So the
-/// start takes longer the more memory this process has.
+/// that process ends. This thread ends at the latest when the current process ends. With
+/// this setting, std starts the command by `fork`, which copies the page tables of the
+/// current process. So the start takes longer if the current process has more memory.
 pub(crate) fn terminate_with_parent(command: &mut Command) {
     let parent = getpid();
     let asks = move || {

@@ -3,10 +3,11 @@
 //! These functions are called constructors. A program has an array with the addresses of
 //! its constructors, and the program's dynamic section points to this array. If one
 //! constructor does not return, the loader does not run the later constructors, which may
-//! initialize a C++ library or a registry. The worker hook, a constructor of this crate,
-//! does not return if the process is to become a worker there. In this case the hook first
-//! runs the later constructors itself. A program that is linked statically at a fixed
-//! address has no dynamic section, so this crate cannot find the program's constructors.
+//! initialize a C++ library or a registry. The worker hook is a constructor of this crate.
+//! If the process becomes a worker in the hook, the hook runs the worker's tasks and does
+//! not return. Before these tasks, the hook itself runs the later constructors. A program
+//! that is linked statically at a fixed address has no dynamic section, so this crate
+//! cannot find the program's constructors.
 
 use std::ffi::{c_char, c_int};
 use std::mem::transmute;
@@ -28,7 +29,7 @@ pub(crate) struct InitArgs(
 );
 
 /// Returns the constructors of the main program that the loader would run after `own`, in
-/// the same order.
+/// the loader's order.
 pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
     let own = (own as *const ()).addr();
     let array = Image::current().constructors();

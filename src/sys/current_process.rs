@@ -82,13 +82,13 @@ pub(crate) fn move_above_stdio(descriptor: OwnedFd) -> io::Result<OwnedFd> {
 
 /// Opens `/dev/null` as descriptors 1 and 2 if these descriptors are closed. Otherwise the
 /// next opened files would get these numbers, and messages would be written to these files.
-/// (The standard library does the same before `main`, but a worker may never get there: it
-/// may already run in the worker hook, a function that the loader calls before `main`.)
+/// (The standard library also does this before `main`. But a worker may never reach `main`,
+/// because it may run in the worker hook, a function that the loader calls earlier.)
 pub(crate) fn ensure_stdio_open() {
     let is_closed = |out| fcntl_getfd(out) == Err(Errno::BADF);
     let null = || {
         open("/dev/null", OFlags::RDWR, Mode::empty()).and_then(|null| {
-            // The new descriptor may itself have the number 1 or 2.
+            // The new descriptor may itself have the number 1 or 2, but its copy has not.
             fcntl_dupfd_cloexec(null, 3)
         })
     };
@@ -110,7 +110,8 @@ pub(crate) fn say(text: &str) {
 }
 
 fn write_without_waiting(output: BorrowedFd<'_>, bytes: &[u8]) {
-    // `output` itself must not be made non-blocking, because other processes share it.
+    // Opens a terminal again, because only the new descriptor may be non-blocking: other
+    // processes share the open file of `output`.
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let again = || {
         open(
@@ -123,7 +124,7 @@ fn write_without_waiting(output: BorrowedFd<'_>, bytes: &[u8]) {
         let _ = write(terminal, bytes);
         return;
     }
-    // The offset that means: write where `write` would.
+    // With this offset, `pwritev2` writes at the file's current position, like `write`.
     let here = u64::MAX;
     let nowait = ReadWriteFlags::NOWAIT;
     // An error says that the output has no room, or that it cannot be told not to wait: an old
@@ -187,7 +188,8 @@ mod tests {
         assert!(!has_more_rights_than_its_caller());
     }
 
-    /// Writes more than `output` has room for, by a function that does not wait.
+    /// Passes more bytes to `write` than `output` has room for. Panics if `write` waits for
+    /// a reader.
     fn fill(output: OwnedFd, write: fn(BorrowedFd<'_>, &[u8])) {
         let (sender, filled) = std::sync::mpsc::channel();
         std::thread::spawn(move || {

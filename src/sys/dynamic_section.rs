@@ -23,7 +23,7 @@ pub(super) fn array_of(dynamic: &[[usize; 2]]) -> Option<(usize, usize)> {
 ///
 /// # Safety
 ///
-/// The bytes must be mapped for reading, and must not change any more.
+/// The `bytes` bytes at `address` must be mapped for reading, and must not change any more.
 pub(super) unsafe fn slice_at<T>(address: usize, bytes: usize) -> &'static [T] {
     let address: *const T = std::ptr::with_exposed_provenance(address);
     if address.is_null() || !address.is_aligned() {

@@ -24,8 +24,8 @@ mod count {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// The number of forks between the process that first called [`Origin::new`], which is
-    /// this process or an ancestor, and this process.
+    /// The number of forks from the process that first called [`Origin::new`] down to this
+    /// process, or 0 if this process itself made that first call.
     static FORKS: AtomicU32 = AtomicU32::new(0);
 
     /// The identity of the process in which this value was created. Comparing this value
@@ -74,8 +74,9 @@ mod count {
             Self(FORKS.load(Ordering::Relaxed))
         }
 
-        /// Returns the identity as a number. A forked child's number is its parent's plus 1
-        /// if [`new`](Self::new) was called before the fork, and else the same.
+        /// Returns the identity as a number. If [`new`](Self::new) was called before a
+        /// fork, the child's number is the parent's number plus 1. Otherwise the two
+        /// numbers are equal.
         #[inline]
         pub(crate) fn bits(self) -> u32 {
             self.0
@@ -146,8 +147,9 @@ impl<T: Send + Sync> PerProcess<T> {
         }
     }
 
-    /// Creates the value of this process in place of `old`, which is null or the parent's
-    /// value, unless another thread does so first.
+    /// Replaces `old` by a new value for this process, and returns the new value. `old` is
+    /// null or the parent's value. If another thread has replaced `old` first, returns the
+    /// value of that thread.
     #[cold]
     fn renew(&self, old: *mut Owned<T>) -> &Owned<T> {
         let new = Box::into_raw(Box::new(Owned {
@@ -178,7 +180,7 @@ impl<T: Send + Sync> Deref for PerProcess<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // ORDERING: pairs with the release in `renew`.
+        // ORDERING: pairs with the release in `renew`, so this thread sees the whole value.
         let current = self.current.load(Ordering::Acquire);
         // SAFETY: the pointer is null, or points to a published value, which is never
         // freed.

@@ -64,8 +64,9 @@ impl Image {
         &self.build_id
     }
 
-    /// Returns a hash of the program headers. A worker compares this hash with that of its
-    /// parent, in addition to the build id, which some linkers do not write.
+    /// Returns a hash of the program headers. A worker compares this hash with the hash of
+    /// its parent. A comparison of the build ids is not enough, because some linkers write
+    /// no build id.
     pub(crate) fn headers(&self) -> u64 {
         self.headers
     }
@@ -178,8 +179,8 @@ impl fmt::Debug for Image {
     }
 }
 
-/// Reads the first image, which is the main program, and ends the iteration. The C
-/// library calls this function from `dl_iterate_phdr`.
+/// Reads the first record, which describes the main program, and returns 1 to get no more
+/// records. The C library calls this function from `dl_iterate_phdr`.
 unsafe extern "C" fn first(
     info: *mut libc::dl_phdr_info,
     _size: libc::size_t,
@@ -190,14 +191,14 @@ unsafe extern "C" fn first(
     let headers = if info.dlpi_phdr.is_null() {
         &[]
     } else {
-        // SAFETY: the record contains the address and number of the headers, which stay
-        // mapped.
+        // SAFETY: the record contains the address of the array of headers and the array's
+        // length, and the headers stay mapped.
         unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) }
     };
     let found = Image::of(info.dlpi_addr as usize, headers);
     let image: *mut Option<Image> = data.cast();
-    // SAFETY: `image` points to the variable of `Image::read`, which only this call uses
-    // now.
+    // SAFETY: `data` points to an `Option<Image>` of the caller of `dl_iterate_phdr`, and
+    // no other code uses that variable during this call.
     unsafe { *image = Some(found) };
     1
 }
@@ -272,8 +273,8 @@ mod tests {
         found as usize
     }
 
-    /// The loader may report a record without headers for a program whose headers are not
-    /// in memory.
+    /// For a program whose headers are not in memory, the loader may report a record
+    /// without headers. The image of such a program has no code.
     #[test]
     fn a_record_without_headers_is_an_image_without_code() {
         // SAFETY: all fields of `dl_phdr_info` are numbers or pointers that may be null.

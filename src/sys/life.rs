@@ -4,9 +4,9 @@
 //! without running this code: a seccomp filter with `SECCOMP_RET_KILL_THREAD` kills a
 //! single thread, and the system call `exit` ends the calling thread at once. So a `Life`
 //! gives the kernel the address of a word (set_tid_address(2)). When the thread ends, the
-//! kernel sets the word to 0, and wakes one thread that waits on the word. The kernel knows
-//! only one word for each thread, and the C library uses it to join the thread. So a thread
-//! with a `Life` must not be joined.
+//! kernel sets the word to 0, and wakes one thread that waits on the word. The kernel
+//! stores only one such address for each thread, and a `Life` replaces the address with
+//! which the C library joins the thread. So a thread with a `Life` must not be joined.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,15 +29,15 @@ impl Life {
         unsafe { libc::syscall(libc::SYS_set_tid_address, self.0.as_ptr()) };
     }
 
-    /// Waits until the thread has ended. This function must not allocate, because the other
-    /// thread may have ended inside the allocator while it held the allocator's locks.
+    /// Waits until the thread has ended. This function must not allocate, because the ended
+    /// thread may still hold the allocator's locks.
     pub(crate) fn wait_until_over(&self) {
         // ORDERING: `Relaxed` is enough, because the waiting thread reads no data that the
-        // other thread has written.
+        // ended thread has written.
         while self.0.load(Ordering::Relaxed) != 0 {
-            // The futex must not be process-private, because the kernel wakes only waiters
-            // of shared futexes here. An error means a signal or a changed word, so the
-            // loop reads the word again.
+            // The futex must not be process-private, because at the end of a thread the
+            // kernel wakes only waiters of shared futexes. An error means a signal or a
+            // changed word, so the loop reads the word again.
             let _ = futex::wait(&self.0, futex::Flags::empty(), 1, None);
         }
     }

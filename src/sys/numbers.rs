@@ -1,9 +1,9 @@
 //! [`Numbers`]: a vector of primitive numbers whose type is known only at run time.
 //!
-//! A long vector becomes a `Numbers` while it travels from one process to another. The
-//! sending process takes the memory of the caller's vector. The receiving process fills the
-//! memory of the vector that the receiving caller gets. So neither process copies the
-//! numbers from one buffer of its own to another.
+//! A long vector becomes a `Numbers` while it travels from one process to another. In the
+//! sending process, the `Numbers` takes over the memory of the caller's vector. In the
+//! receiving process, the memory of the `Numbers` becomes the memory of the vector that the
+//! caller gets. So no process copies the numbers from one buffer of its own to another.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, realloc};
 use std::fmt;
@@ -15,8 +15,8 @@ use bytemuck::Pod;
 #[cfg(target_os = "linux")]
 use rustix::mm::{Advice, madvise};
 
-/// A vector of primitive numbers. While this process is still receiving the numbers, the
-/// last ones are missing or 0.
+/// A vector of primitive numbers. While this process is still receiving the numbers, those
+/// that have not arrived are missing or 0.
 pub(crate) struct Numbers {
     /// The allocation, which has room for `capacity` bytes, or a dangling pointer if the
     /// capacity is 0. The memory was allocated with the layout of an array of `element`.
@@ -34,7 +34,7 @@ unsafe impl Send for Numbers {}
 unsafe impl Sync for Numbers {}
 
 impl Numbers {
-    /// Returns an empty vector of numbers of this size in bytes, or `None` if no primitive
+    /// Returns an empty vector of numbers of `size` bytes each, or `None` if no primitive
     /// number has this size.
     pub(crate) fn new(size: u8) -> Option<Self> {
         let element = match size {
@@ -53,7 +53,7 @@ impl Numbers {
         Self::empty(Layout::new::<u8>())
     }
 
-    /// Returns `true` if there are primitive numbers of this size in bytes.
+    /// Returns `true` if there is a primitive number type of `size` bytes.
     pub(crate) fn is_size(size: u8) -> bool {
         Self::new(size).is_some()
     }
@@ -72,7 +72,7 @@ impl Numbers {
         self.element.size() as u8
     }
 
-    /// Takes the memory of a vector.
+    /// Converts a vector to a `Numbers` with the same memory.
     ///
     /// # Panics
     ///
@@ -89,8 +89,9 @@ impl Numbers {
         empty
     }
 
-    /// Returns the vector, without a copy. Returns an error if numbers of type `N` have
-    /// another layout. Drops the bytes at the end if they are too few for one number.
+    /// Returns the numbers as a vector, without a copy. Returns `self` as the error if the
+    /// type `N` has another layout than the numbers. Drops the bytes at the end if they are
+    /// too few for one number.
     pub(crate) fn into_vec<N: Pod>(self) -> Result<Vec<N>, Self> {
         if self.element != Layout::new::<N>() {
             return Err(self);
@@ -121,8 +122,8 @@ impl Numbers {
     }
 
     /// Makes the vector `length` bytes long. `length` must be a multiple of the size of a
-    /// number, and not less than before. The new bytes are zeros. Returns `false` and
-    /// changes nothing if there is not enough memory.
+    /// number, and at least the current length. The new bytes are zeros. Returns `false`
+    /// and changes nothing if there is not enough memory.
     ///
     /// If the vector was empty and is large, the system allocates its pages only when they
     /// are written.
@@ -133,18 +134,20 @@ impl Numbers {
         if is_larger && !self.reserve(length) {
             return false;
         }
-        // The allocator has zeroed the allocation of a vector that was empty.
+        // If the vector was empty, `reserve` has zeroed the new allocation.
         if !(is_larger && self.length == 0) {
             // SAFETY: the allocation has at least `length` bytes.
             let new = unsafe { self.start.as_ptr().add(self.length) };
-            // SAFETY: `new` is followed by the remaining bytes of the allocation.
+            // SAFETY: the allocation has at least `length` bytes. `self.length` of these
+            // bytes are before `new`.
             unsafe { new.write_bytes(0, length - self.length) };
         }
         self.length = length;
         true
     }
 
-    /// Makes the allocation larger. If the vector was empty, the allocation is zeroed.
+    /// Makes the allocation larger. If the vector was empty, all bytes of the allocation
+    /// are 0. Returns `false` if there is not enough memory.
     fn reserve(&mut self, capacity: usize) -> bool {
         let (Some(old), Some(new)) = (self.layout(self.capacity), self.layout(capacity)) else {
             return false;
@@ -167,9 +170,10 @@ impl Numbers {
     }
 
     /// Asks the system to use huge pages for the numbers. The caller is about to write all
-    /// of them, and with pages of 4 KiB, making the pages takes longer than writing the
-    /// numbers. If the vector grows later, `realloc` copies all numbers, because the system
-    /// can move memory to another address only if all of it has one kind of pages.
+    /// numbers. With pages of 4 KiB, the system takes longer to make the pages than the
+    /// caller takes to write the numbers. If the vector grows later, `realloc` copies all
+    /// numbers, because the system can move an allocation to another address only if all
+    /// its pages are of one kind.
     pub(crate) fn ask_for_huge_pages(&mut self) {
         #[cfg(target_os = "linux")]
         ask_for_huge_pages(self.start, self.length);

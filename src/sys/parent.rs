@@ -63,8 +63,8 @@ impl Peer {
         (failed == 0).then_some(Self { pid, uid: peer.uid })
     }
 
-    /// Returns the process that created the socket on descriptors 0 and 1, or `None` if
-    /// these are not one Unix socket.
+    /// Returns the process that created the socket on descriptors 0 and 1, or `None` if the
+    /// two descriptors do not refer to the same Unix socket.
     pub(crate) fn of_stdio() -> Option<Self> {
         let file = |descriptor| fstat(descriptor).map(|file| (file.st_dev, file.st_ino));
         let is_same = file(stdin()).ok()? == file(stdout()).ok()?;
@@ -165,8 +165,8 @@ impl Parent {
     /// parent thread is the thread that started this process. SIGKILL also ends a stopped
     /// process. Returns `false` if the parent process has already ended.
     pub(crate) fn die_with_parent(&self) -> bool {
-        // An error is ignored, because the signal is only an additional protection, which
-        // the kernel removes when this process changes its user.
+        // An error is ignored, because the signal is only an additional protection. For
+        // example, the kernel cancels the request when this process changes its user.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         self.lives()
     }
@@ -196,13 +196,14 @@ impl Parent {
     /// the events of the channel, or no events if the parent has ended.
     ///
     /// A task may close or replace the descriptors of this process. If a descriptor was
-    /// replaced, this function does not poll the descriptor, but checks the parent at
-    /// regular intervals. So a task cannot hide the end of the parent, and cannot make this
-    /// function report the end too early. This function must not allocate memory, because
-    /// another thread may have ended while it held the allocator's locks.
+    /// closed or replaced, this function does not poll the descriptor, but checks at
+    /// regular intervals if the parent still exists. So a task cannot hide the end of the
+    /// parent, and cannot make this function report that end too early. This function must
+    /// not allocate memory, because another thread may have ended while it held the
+    /// allocator's locks.
     fn wait(&self, channel: &Channel, events: PollFlags) -> PollFlags {
-        /// The time between two checks of the parent if `poll` cannot watch both
-        /// descriptors.
+        /// The time between two checks of the parent's existence, while `poll` cannot
+        /// watch both descriptors.
         const LOOK: Timespec = Timespec {
             tv_sec: 0,
             tv_nsec: 200_000_000,
@@ -225,9 +226,9 @@ impl Parent {
                 return seen;
             }
             if found != Ok(0) && found != Err(rustix::io::Errno::INTR) {
-                // Either a task has closed or replaced a descriptor, or the limit on
-                // descriptors is too low for `poll`. The loop sleeps before it polls again,
-                // because a failing `poll` returns at once.
+                // A task has closed or replaced a descriptor, or `poll` has failed because
+                // the limit on descriptors is too low. The loop sleeps before it polls
+                // again, because the next `poll` may also return at once.
                 let _ = poll(&mut [], Some(&LOOK));
             }
         }

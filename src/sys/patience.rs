@@ -2,35 +2,35 @@
 //!
 //! MPI has no descriptor that the system call `poll` could watch. A thread that polls
 //! without pauses answers at once, but takes a CPU from the tasks. So the pauses grow with
-//! the time of the wait:
+//! the time for which the thread has waited:
 //!
-//! | waited | pause |
+//! | time waited so far | next pause |
 //! |---|---|
-//! | less than 100 us | yields |
-//! | longer | a 32nd of the wait, at least 20 us and at most 5 ms |
+//! | less than 100 us | none, the thread only yields |
+//! | longer | a 32nd of the time waited, at least 20 us and at most 5 ms |
 //!
-//! So the thread sees a message late by at most a 32nd of its wait, or by 20 us in a short
-//! wait. A thread that waits for ever takes about 1 % of a CPU.
+//! The delay until the thread sees a message is at most one pause. A thread that waits for
+//! ever takes about 1 % of a CPU.
 
 use std::time::{Duration, Instant};
 
-/// The time for which a waiting thread only yields.
+/// The time at the beginning of a wait during which the thread only yields.
 const YIELDS: Duration = Duration::from_micros(100);
 
-/// The wait so far, divided by this number, is the length of the next pause.
+/// The time waited so far, divided by this number, is the length of the next pause.
 const PART: u32 = 32;
 
 const SHORTEST: Duration = Duration::from_micros(20);
 const LONGEST: Duration = Duration::from_millis(5);
 
-/// The time for which a thread has waited.
+/// The start of a thread's current wait, from which the length of the next pause follows.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     since: Option<Instant>,
 }
 
 impl Patience {
-    /// Records that a message has arrived.
+    /// Records that a message has arrived, so that a new wait begins.
     pub(crate) fn begin_anew(&mut self) {
         self.since = None;
     }

@@ -22,7 +22,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::current_process::move_above_stdio;
 
-/// The seals that forbid changes of the file's size, and further seals.
+/// The seals that fix the file's size, and the seal that forbids to add seals later.
 const SEALS: SealFlags = SealFlags::SHRINK
     .union(SealFlags::GROW)
     .union(SealFlags::SEAL);
@@ -40,20 +40,21 @@ unsafe impl Send for SharedMemory {}
 unsafe impl Sync for SharedMemory {}
 
 impl SharedMemory {
-    /// Creates shared memory with this number of 64-bit words, all zero. Also returns the
+    /// Creates shared memory of `words` 64-bit words, which are all 0. Also returns the
     /// memory's file, which another process needs for [`open`](Self::open).
     ///
     /// # Errors
     ///
     /// Returns an error if the system is short of memory or descriptors, or does not allow
-    /// this process to create such a file.
+    /// this process to create a file in memory of this size.
     pub(crate) fn create(words: usize) -> io::Result<(Self, OwnedFd)> {
         Self::create_with(words, words, SealFlags::empty())
     }
 
     /// Creates shared memory to which only this process can write. The other processes map
-    /// it by [`open_to_read`](Self::open_to_read). This process may write only the first
-    /// `reserved` words until [`reserve`] has allocated the pages of more words.
+    /// the memory by [`open_to_read`](Self::open_to_read). This process may write to the
+    /// first `reserved` words. Before it writes to further words, it must call [`reserve`],
+    /// which allocates the pages of these words.
     ///
     /// # Errors
     ///
@@ -71,8 +72,8 @@ impl SharedMemory {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = move_above_stdio(memfd_create(c"concurrent-futures", flags)?)?;
         let bytes = 8 * words as u64;
-        // If the file were larger than the limit of the user (`ulimit -f`), the kernel
-        // would end this process by SIGXFSZ instead of returning an error.
+        // The kernel does not return an error to a process that makes a file larger than
+        // the user's limit (`ulimit -f`), but ends the process by SIGXFSZ.
         if getrlimit(Resource::Fsize)
             .current
             .is_some_and(|most| most < bytes)
@@ -81,15 +82,14 @@ impl SharedMemory {
         }
         ftruncate(&file, bytes)?;
         reserve(&file, reserved)?;
-        // The memory is mapped before it is sealed, because no mapping that is made after
-        // the seal `FUTURE_WRITE` may write.
+        // The memory is mapped before it is sealed, because after the seal `FUTURE_WRITE`
+        // the file can only be mapped for reading.
         let memory = Self::map(&file, words, ProtFlags::READ | ProtFlags::WRITE)?;
         fcntl_add_seals(&file, SEALS | more_seals)?;
         Ok((memory, file))
     }
 
-    /// Maps the file of shared memory that another process has created with this number of
-    /// words.
+    /// Maps the file of shared memory that another process has created with `words` words.
     ///
     /// # Errors
     ///
@@ -99,9 +99,9 @@ impl SharedMemory {
         Self::open_with(file, words, ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    /// Like [`open`](Self::open), for memory that this process can only read. A write to
-    /// one of its words ends this process. Each atomic access except a `Relaxed` load may
-    /// also end it.
+    /// Maps memory like [`open`](Self::open), but only for reading. A write to one of the
+    /// memory's words ends this process. Each atomic access except a `Relaxed` load may
+    /// also end this process.
     ///
     /// # Errors
     ///
@@ -128,8 +128,9 @@ impl SharedMemory {
 
     /// Returns the words of the memory. Another process may change each word at any time.
     pub(crate) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping begins at a page, has this length, and is unmapped only by
-        // `drop`. All accesses to it are atomic, and each bit pattern is a valid word.
+        // SAFETY: the mapping begins at a page, has `self.words` words, and is unmapped
+        // only by `drop`. All accesses to it are atomic, and each bit pattern is a valid
+        // word.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 }

@@ -13,8 +13,8 @@ pub(crate) enum Shortage {
 }
 
 impl Shortage {
-    /// Returns the resource that was lacking when `error` occurred. Returns `None` if
-    /// `error` has another cause: the same call would fail again later.
+    /// Returns the resource whose lack caused `error`. Returns `None` if `error` has
+    /// another cause, because then the same call would also fail later.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             ErrorKind::WouldBlock => Some(Self::Threads),
@@ -23,7 +23,7 @@ impl Shortage {
         }
     }
 
-    /// Returns the shortage for error codes that have no [`io::ErrorKind`].
+    /// Returns the shortage for an error code that has no [`io::ErrorKind`] of its own.
     #[cfg(target_os = "linux")]
     fn of_code(code: i32) -> Option<Self> {
         match code {

@@ -9,21 +9,23 @@ pub(crate) fn ignore_broken_pipes() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
-/// Lets this thread, and the threads and programs that it starts from now on, get all
-/// signals. A process inherits the blocked signals of the thread that started it.
+/// Unblocks all signals for this thread, and for the threads and programs that it starts
+/// from now on. A process inherits the blocked signals of the thread that started it.
 pub(crate) fn unblock_all() {
     let mut none = MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: the function only writes to `none`, and cannot fail.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
-    // SAFETY: `none` was written above, and null says that the old set is not wanted.
+    // SAFETY: `none` was written above, and with null the function does not return the old
+    // set.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
 }
 
 /// Makes SIGINT do nothing in this process.
 ///
-/// This function installs a handler that does nothing, instead of ignoring SIGINT. Programs
-/// that a task starts would inherit an ignored SIGINT and survive Ctrl-C. If this process
-/// already ignores SIGINT, this function changes nothing.
+/// This function installs a handler that does nothing, instead of ignoring SIGINT. If this
+/// process ignored SIGINT, the programs that a task starts would ignore SIGINT too, and
+/// would survive Ctrl-C. If this process already ignores SIGINT, this function changes
+/// nothing.
 pub(crate) fn ignore_interrupts() {
     extern "C" fn nothing(_signal: libc::c_int) {}
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();

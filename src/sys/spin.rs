@@ -1,6 +1,6 @@
 //! Spinning: a thread that waits without a deadline checks several times for its result
 //! before it sleeps. The thread pauses between the first checks, and yields between the
-//! later ones.
+//! later checks.
 //!
 //! Waking a sleeping thread from another CPU takes many times as long as an empty task. But
 //! an idle thread must not use CPU time, so a thread spins only for a short time before it
@@ -8,15 +8,15 @@
 //!
 //! # Two ends of a channel
 //!
-//! The two processes at the ends of a channel wait for each other once per task. If the
-//! processes run on different CPUs, the awaited frame often arrives soon, and spinning is
-//! worthwhile. If both processes share a CPU, the sender cannot run while the receiver
-//! spins. So each frame (a message) contains the number of the CPU on which its sender
+//! The two processes at the ends of a channel wait for each other's frames (messages) once
+//! per task. If the processes run on different CPUs, the awaited frame often arrives soon,
+//! and spinning is worthwhile. If both processes share a CPU, the sender cannot run while
+//! the receiver spins. So each frame contains the number of the CPU on which its sender
 //! ran. A worker that waits for its next request spins if the last frame came from
-//! another CPU. The supervisor, the pool's thread that reads the workers' replies, spins
-//! under the same condition while it waits for busy workers. An old or forged CPU number
-//! does no harm, because the number only decides if a thread spins. A frame that arrives
-//! after the last check ends the sleep as usual.
+//! another CPU. The supervisor, the pool's thread that reads the workers' replies, also
+//! spins if the last frame came from another CPU, while it waits for busy workers. An old
+//! or forged CPU number does no harm, because the number only decides if a thread spins.
+//! A frame that arrives after the last check wakes the sleeping thread as usual.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) use self::channel::{is_elsewhere, spin};
@@ -27,37 +27,41 @@ use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 /// The largest number of checks before the first yield. After each check the thread pauses
-/// with one `spin_loop`, which takes 40 ns on the CPU of the measurements.
+/// with one `spin_loop`, which takes 40 ns on the CPU on which these times were measured.
 ///
 /// If the awaited thread runs on another CPU, a thread that pauses sees the result sooner
-/// than a thread that yields. With 20 pauses instead of 5 a round trip takes 0.8 of the
-/// time. If both threads share a CPU, the awaited thread runs only during yields,
-/// so each pause wastes time.
+/// than a thread that yields. With 20 pauses instead of 5, a round trip (the submission of
+/// one task and the wait for its result) takes 0.8 of the time. If both threads share a
+/// CPU, the awaited thread runs only during yields, so each pause wastes time.
 const PAUSES: u32 = 20;
 
-/// The number of checks before the first yield if the previous poll did not end during its
-/// pauses. On one CPU, 5 checks make a round trip an eighth longer than 1 check does.
+/// The number of checks before the first yield if the previous poll found no result during
+/// its pauses. If both threads share a CPU, a task takes an eighth longer from its
+/// submission to its result with 5 checks than with 1 check.
 const FEW_PAUSES: u32 = 1;
 
-/// While polls do not end during their pauses, one in `RETRY_PAUSES` polls still makes all
-/// [`PAUSES`], because the threads may have moved to different CPUs.
+/// The number of polls of which one makes all [`PAUSES`], while no poll finds a result
+/// during its pauses. This one poll finds out if the threads now run on different CPUs. The
+/// other polls make only [`FEW_PAUSES`].
 const RETRY_PAUSES: u32 = 16;
 
 /// The largest number of times that a thread yields before it sleeps. Waking a sleeping
-/// thread costs the waking thread 5 to 13 us. In `benches/threads.rs` 24 yields make a
-/// burst (many tasks that a thread submits in a row) a third faster, and a round trip
-/// several times faster. 64 yields are no better.
+/// thread costs the waking thread 5 to 13 us. In `benches/threads.rs`, many tasks that a
+/// thread submits in a row end a third sooner with 24 yields than without yields. A single
+/// task ends several times sooner. 64 yields are no better than 24.
 const YIELDS: u32 = 24;
 
-/// The largest number of times that a worker yields after it has lost the race for a task
-/// to another worker, if more tasks remain. The *searcher*, the one worker that polls for a
-/// task before it sleeps, does not yield, because submitting threads rely on its search.
+/// The largest number of times that a worker yields if another worker has just taken the
+/// task that it tried to take, and more tasks remain. The *searcher*, the one worker that
+/// polls for a task before it sleeps, does not yield, because submitting threads rely on
+/// its search.
 ///
 /// Two workers often try to take the same task only if tasks are tiny. Then a cache line
 /// moves between the workers once per task, which costs more than the tasks: two workers
-/// take twice as long for a burst of empty tasks as one worker. After some yields the other
+/// take twice as long for many empty tasks as one worker. After some yields the other
 /// worker has taken several tasks without a conflict, or the submitting thread has run.
-/// With 4 yields a burst takes 0.6 of the time (W1 of `benches/peers`); 16 are no better.
+/// With 4 yields instead of none, two workers take 0.6 of the time (W1 of `benches/peers`).
+/// 16 yields are no better than 4.
 const CONFLICT_YIELDS: u32 = 4;
 
 /// The duration above which a yield is *long*. During a long yield, another thread used the
@@ -68,8 +72,9 @@ const CONFLICT_YIELDS: u32 = 4;
 /// task.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
-/// The number of waits after a long yield that must find their results already there. If
-/// fewer do, the yield was not worth its time.
+/// The number of waits, after a thread's long yield and before it would yield again, that
+/// must find their results already there. If fewer waits do, the long yield was not worth
+/// its time.
 const WORTH: u32 = 8;
 
 /// The number of times that a thread sleeps without yielding after its first long yield
@@ -82,8 +87,8 @@ const MOST_SKIPPED: u32 = 1024;
 /// The record of one thread's pauses, which decides how often the thread pauses.
 #[derive(Clone, Copy)]
 struct Pauses {
-    /// The number of polls that found nothing during their pauses, since the last poll that
-    /// ended during its pauses. A poll that ends at its first check changes nothing.
+    /// The number of polls that found no result during their pauses, since the last poll
+    /// that did. A poll that finds its result at the first check does not count.
     missed: u32,
 }
 
@@ -92,8 +97,8 @@ struct Pauses {
 struct Yields {
     /// The number of coming polls in which the thread does not yield.
     to_skip: u32,
-    /// The last start value of `to_skip`, or 0 after a long yield that was worth its
-    /// time, and after a poll whose yields were all short.
+    /// The value to which `to_skip` was set after the last long yield. It is 0 if that long
+    /// yield was worth its time, or if a later poll had only short yields.
     skipped: u32,
     /// `true` if the last yield was long, and it is not yet known if the yield was worth
     /// its time.
@@ -228,7 +233,8 @@ mod channel {
     use crate::sys::current_process;
 
     /// The number of times that a thread checks a channel before it sleeps. Six checks are
-    /// too few for bursts with one worker, and sixty checks gain little more.
+    /// too few if one worker gets many tasks in a row, and sixty checks gain little more
+    /// than twenty.
     const SPINS: u32 = 20;
 
     /// Returns `true` if the calling thread runs on another CPU than `cpu`, the CPU on
@@ -255,7 +261,8 @@ mod channel {
 mod tests {
     use super::*;
 
-    /// Two threads that share a CPU never see each other's results during a pause.
+    /// Two threads that share a CPU never see each other's results during a pause. So their
+    /// polls soon make fewer pauses.
     #[test]
     fn polls_that_end_during_no_pause_get_fewer_pauses() {
         let mut pauses = Pauses { missed: 0 };

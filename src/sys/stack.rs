@@ -22,7 +22,7 @@ pub(crate) fn asked_size() -> Option<usize> {
 }
 
 /// The largest stack size of a task, in bytes. The stack of a pool's thread is twice as
-/// large, and must have at most `isize::MAX` bytes.
+/// large as the stack size of its tasks, and must have at most `isize::MAX` bytes.
 pub(crate) const LARGEST: usize = isize::MAX as usize / 2;
 
 /// The error if there is no memory for an additional stack segment. The function that
@@ -42,8 +42,8 @@ pub(crate) fn has_left(bytes: usize) -> bool {
 ///
 /// # Errors
 ///
-/// Returns [`NoStack`] if there is no memory for an additional segment. `f` did not run if
-/// the result is `NoStack`.
+/// Returns [`NoStack`] if there is no memory for an additional segment. In this case `f`
+/// did not run.
 #[inline]
 pub(crate) fn with_at_least<R>(bytes: usize, f: impl FnOnce() -> R) -> Result<R, NoStack> {
     if has_left(bytes) {

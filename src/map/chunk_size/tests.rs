@@ -1,8 +1,9 @@
-//! Tests of the sizes, without an executor and without a clock.
+//! Tests of the chunk sizes, without an executor and without a clock.
 
 use super::*;
 
-/// Returns the measurement after 1,000 items that ran for `nanoseconds` each have ended.
+/// Returns the measurement after one chunk of 1,000 items, if each item ran for
+/// `nanoseconds`.
 fn known(nanoseconds: u64) -> Measured {
     Measured::NothingEnded.end(1000, 1000 * nanoseconds)
 }

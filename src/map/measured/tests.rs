@@ -1,4 +1,4 @@
-//! Tests of the mean, without a clock.
+//! Tests of the mean run time of an item, without a clock.
 
 use super::*;
 

@@ -21,14 +21,16 @@ use crate::process::transport::Mpi;
 use crate::process::wire::message::exit;
 use crate::process::worker::rank;
 
-/// The [`Launcher::silence_limit`] of a rank: so long that the pool never takes a silent
-/// rank for lost. MPI itself notices the death of a rank.
+/// The [`Launcher::silence_limit`] of a rank, after which a pool takes a silent worker for
+/// lost. The limit is so long that it never passes, because MPI itself notices the death of
+/// a rank.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The number of pools made so far. The next pool has this number in its name.
+/// The number of pools of ranks that were made so far. The name of the next pool ends with
+/// this number.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
-/// Configures a pool of ranks, and runs it.
+/// Configures and starts a pool whose workers are the ranks of an MPI job.
 ///
 /// ```no_run
 /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -55,8 +57,8 @@ impl MpiPoolExecutor {
     /// Each rank has to call `run` once, from its main thread, and must not start MPI in
     /// another way. In the other ranks `run` does not return. When the closure has returned
     /// or panicked, and all tasks are done, `run` ends the processes of the other ranks. In
-    /// rank 0 it then returns the closure's value, or resumes the closure's panic. MPI
-    /// cannot be used any more after that.
+    /// rank 0, `run` then returns the closure's value, or resumes the closure's panic.
+    /// After that, MPI cannot be used any more.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -215,8 +217,8 @@ impl MpiPoolExecutorBuilder {
             rank::run(mpi);
         }
         let ran = self.run_in_first(f);
-        // A child that the closure has forked may return from the closure too. The child is
-        // no part of the job, and must not end it.
+        // If the closure forks this process, the child may also return from the closure.
+        // The child is no part of the MPI job, and must not end the job.
         if mpi.is_here() {
             end_job(mpi);
         }
@@ -230,7 +232,8 @@ impl MpiPoolExecutorBuilder {
     ) -> Result<thread::Result<R>, Error> {
         let executor = self.build()?;
         let ran = catch_unwind(AssertUnwindSafe(|| f(&executor)));
-        // The closure may have shut the pool down without waiting.
+        // The closure may have shut the pool down without a wait for its tasks. This call
+        // waits.
         executor.shutdown_with(ShutdownOptions::new());
         Ok(ran)
     }
@@ -253,10 +256,10 @@ impl MpiPoolExecutorBuilder {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::InvalidArgument`] if a number is 0, and the error of an initializer
-    /// that cannot be sent to the ranks. Returns [`Error::Unsupported`] outside of `run`,
-    /// in a task, or if the job has only one rank. Returns [`Error::Spawn`] if the system
-    /// has no descriptor left.
+    /// Returns [`Error::InvalidArgument`] if an option is 0, and the error of an
+    /// initializer that cannot be sent to the ranks. Returns [`Error::Unsupported`] outside
+    /// of `run`, in a task, or if the job has only one rank. Returns [`Error::Spawn`] if
+    /// the system has no descriptor left.
     pub fn build(self) -> Result<MpiPoolExecutor, Error> {
         refuse_zeros(&[
             ("max_workers", self.max_workers.map(|n| n as u64)),
@@ -305,9 +308,9 @@ impl MpiPoolExecutorBuilder {
     }
 }
 
-/// Ends the job. First waits for the tasks of the pools that the closure has left behind,
-/// and ends these pools. Then no rank is a worker any more, and each rank ends when it gets
-/// `Exit`.
+/// Ends the MPI job. First waits for the tasks of all pools that still exist, and ends
+/// these pools. Then no rank is a worker any more, and each rank ends when it gets the
+/// message `Exit`.
 fn end_job(mpi: &Mpi) {
     mpi.close();
     end_pools_of_ranks();

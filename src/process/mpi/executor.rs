@@ -40,9 +40,9 @@ use crate::process::submitter::Submitter;
 /// Functions and values travel as in a
 /// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor#): all ranks run the same file, `f`
 /// captures nothing, and arguments and results can be serialized. Futures, errors,
-/// callbacks and maps are the same too. The pool sends several short tasks to a rank at
-/// once. A task that has not begun can still be cancelled, and the pool may move it to
-/// another rank that has nothing to do.
+/// callbacks and maps also work as in that pool. The pool of ranks sends several short
+/// tasks to a rank at once. A task that has not begun can still be cancelled, and the pool
+/// may move it to another rank that has nothing to do.
 ///
 /// **A rank that dies ends the job.** That is how MPI works: a task that aborts, or that
 /// calls `exit`, ends all ranks, rank 0 included. So the pool can neither kill a task, nor
@@ -56,8 +56,8 @@ use crate::process::submitter::Submitter;
 ///
 /// **Waiting.** A rank that waits for a task looks for messages from time to time, because
 /// any other wait with MPI takes a whole CPU. The waiting rank takes about 1 % of a CPU. It
-/// notices a task late by about a thirtieth of the time that it has waited, but by at most
-/// 5 milliseconds.
+/// notices a new task after a delay of at most about a thirtieth of the time that it has
+/// waited, and at most 5 milliseconds.
 ///
 /// **Dropping** the executor that `run` lends is not possible. Dropping an executor that
 /// [`build`](crate::MpiPoolExecutorBuilder::build) has made calls
@@ -72,7 +72,7 @@ pub struct MpiPoolExecutor {
 ///
 /// [`running`](TaskFuture::running) is `true` from the moment at which the rank reports the
 /// start of the task until the rank answers. `cancel` returns `true` if no rank has begun
-/// the task. To find out, it asks the rank to which the task was sent.
+/// the task. If the task was sent to a rank, `cancel` first asks this rank.
 ///
 /// ```no_run
 /// use concurrent_futures::{Error, MpiFuture, MpiPoolExecutor};

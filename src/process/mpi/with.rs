@@ -28,8 +28,8 @@ impl With<'_, MpiPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::InvalidArgument`] for a time limit or retries, and the errors of
-    /// [`MpiPoolExecutor::submit`].
+    /// Returns [`Error::InvalidArgument`] if the view's options have a time limit or
+    /// retries, and the errors of [`MpiPoolExecutor::submit`].
     ///
     /// # Panics
     ///
@@ -57,8 +57,8 @@ impl With<'_, MpiPoolExecutor> {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::InvalidArgument`] for a time limit or retries, and the errors of
-    /// [`MpiPoolExecutor::try_submit`].
+    /// Returns [`Error::InvalidArgument`] if the view's options have a time limit or
+    /// retries, and the errors of [`MpiPoolExecutor::try_submit`].
     ///
     /// # Panics
     ///
