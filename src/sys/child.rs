@@ -115,7 +115,9 @@ impl Handle {
         numbers
             .filter(|thread| *thread != pid.get())
             .filter_map(Pid::from_raw)
-            .fold(false, |found, thread| reap_if_traced(thread) || found)
+            .filter(|thread| reap_if_traced(*thread))
+            .count()
+            > 0
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
