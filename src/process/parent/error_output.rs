@@ -241,7 +241,15 @@ mod tests {
         writer.write_all(b"o").unwrap();
         output.read();
         assert_eq!(output.take_lines(false), b"");
+        assert_eq!(output.take_lines(true), b"two", "the command has ended");
+        writer.write_all(&[b'.'; LONGEST_LINE + 1]).unwrap();
+        output.read();
+        assert_eq!(output.take_lines(false).len(), LONGEST_LINE + 1);
+        writer.write_all(b"two").unwrap();
         drop(writer);
+        // A process that another test starts has the writer until it becomes its program.
+        let mut closed = [PollFd::new(&output.pipe, PollFlags::HUP)];
+        assert_eq!(poll(&mut closed, None), Ok(1));
         output.read();
         assert_eq!(output.take_lines(false), b"two");
     }
