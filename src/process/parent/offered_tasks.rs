@@ -102,6 +102,13 @@ impl OfferedTasks {
         newest.take_while(may_be_taken).count()
     }
 
+    /// Returns `true` if there are `count` offers that no worker has taken.
+    pub(super) fn has_open(&self, count: usize) -> bool {
+        let first = self.tasks.len().checked_sub(count);
+        // The workers take the oldest offers first.
+        first.is_some_and(|first| self.offers.is_open(self.tasks[first].number))
+    }
+
     /// Returns `true` if the task of this offer is not assigned to a worker yet.
     pub(super) fn has(&self, offer: u64) -> bool {
         self.tasks.iter().any(|other| other.number == offer)

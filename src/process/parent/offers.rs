@@ -26,16 +26,17 @@ use std::time::Instant;
 
 use super::offered_tasks::{Offer, OfferedTasks};
 use super::pool::Pool;
-use super::pool_state::{Event, PoolState};
+use super::pool_state::{BURST, Event, PoolState};
 use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use crate::completion::PoolId;
 use crate::error::Error;
 use crate::process::transport::{PoolOffers, SCRIBBLED};
 
-/// The largest number of times in a row that the pool wakes no worker in a *burst*: while
-/// one thread submits many tasks in a row (`polling.rs`).
-const HELD_BACK: usize = 64;
+/// In a *burst* (one thread submits many tasks in a row, `polling.rs`), the number of open
+/// offers at which the pool wakes a further worker. The number is twice [`BURST`], because
+/// the workers' answers, which free their offers, are read once in `BURST` tasks.
+const BACKLOG: usize = 2 * BURST;
 
 /// Returns `true` if the worker has no task as far as the pool knows, so it may have taken
 /// an offer. A worker that, as far as the pool knows, is still starting may have taken an
@@ -125,24 +126,25 @@ impl Pool {
     /// the pool knows that, it calls this function again.
     ///
     /// In a burst of tiny tasks one worker may be as fast as the submitting thread, and the
-    /// wake-up of a second one takes longer than several tasks. So while one worker is
-    /// awake or busy, the pool wakes a further worker only once for many offers. If the
-    /// first worker is busy with a long task, the offers do not wait for it: the
-    /// supervisor's nap (a short sleep, `supervisor.rs`) is soon over, and then the pool
-    /// wakes a worker for each offer.
+    /// wake-up of a second one takes longer than several tasks. So while one worker is awake
+    /// or busy, the pool wakes a further worker only if the offers pile up. If the first
+    /// worker is busy with a long task, the offers do not wait for it: either they pile up,
+    /// or the burst ends, and then the pool wakes a worker for each offer ([`end_burst`]).
+    ///
+    /// [`end_burst`]: Self::end_burst
     fn wake_for_offers(state: &mut PoolState) {
         let idle = &state.idle;
         let workers = &mut state.workers;
         let is_awake = |number: &&usize| workers.get(number).is_some_and(|w| w.is_awake());
-        if state.is_burst && state.held_back < HELD_BACK {
+        let offered = state.offered.as_ref();
+        // A queue beside offered tasks means that the memory for offers is full.
+        let is_backlog = state.queued > 0 || offered.is_some_and(|it| it.has_open(BACKLOG));
+        if state.is_burst && !is_backlog {
             let is_any_busy = idle.len() < workers.len();
             if is_any_busy || idle.iter().any(|number| is_awake(&number)) {
-                state.held_back += 1;
                 return;
             }
         }
-        state.held_back = 0;
-        let offered = state.offered.as_ref();
         let open = offered.map_or(0, |offered| offered.count_open(idle.len()));
         if open == 0 {
             return;
@@ -155,6 +157,13 @@ impl Pool {
             if let Some(handle) = workers.get_mut(number) {
                 to_wake -= usize::from(handle.expect_take(to_wake > 0));
             }
+        }
+    }
+
+    /// Ends a burst, and wakes the workers for which the burst's offers have waited.
+    pub(super) fn end_burst(state: &mut PoolState) {
+        if std::mem::take(&mut state.is_burst) {
+            Self::wake_for_offers(state);
         }
     }
 

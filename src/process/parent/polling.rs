@@ -24,14 +24,10 @@
 //! wake-up when it sends a task to the worker.
 
 use super::pool::Pool;
-use super::pool_state::PoolState;
+use super::pool_state::{BURST, PoolState};
 use super::worker_handle::WorkerState;
 use crate::completion::PoolId;
 use crate::sys::spin;
-
-/// The number of tasks that make a burst. A task counts only if a thread submitted it after
-/// the supervisor's last sleep began, and while the pool had other tasks.
-pub(super) const BURST: usize = 64;
 
 /// Polls until the closure returns `true`, but only for a short time. Returns the last
 /// result of the closure.

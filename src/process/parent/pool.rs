@@ -48,7 +48,7 @@ use std::time::Instant;
 
 use super::launcher_states::LauncherStates;
 use super::offered_tasks::OfferedTasks;
-use super::pool_state::{Event, PoolState, Threads};
+use super::pool_state::{BURST, Event, PoolState, Threads};
 use super::queued_task::{InFlight, QueuedTask};
 use super::ranks::Ranks;
 use super::staging::StagedProgram;
@@ -234,7 +234,8 @@ impl Pool {
     /// Begins a round of the supervisor's loop. The supervisor holds the lock.
     pub(super) fn begin_round(&self, state: &mut PoolState) {
         state.needs_wakeup = false;
-        state.is_burst = false;
+        // If the burst is over, `dispatch` wakes the workers that it has let sleep.
+        state.is_burst &= state.submitted >= BURST;
         if state.not_before.is_some_and(|at| at <= Instant::now()) {
             state.not_before = None;
         }

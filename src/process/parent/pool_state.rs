@@ -16,6 +16,10 @@ use crate::encoded::EncodedCall;
 use crate::error::Error;
 use crate::sync::ThreadId;
 
+/// The number of tasks that make a burst. A task counts only if a thread submitted it after
+/// the supervisor's last sleep began, and while the pool had other tasks.
+pub(super) const BURST: usize = 64;
+
 /// The state of the pool's two threads, the supervisor and the collector.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Threads {
@@ -118,9 +122,6 @@ pub(super) struct PoolState {
     /// `true` while the supervisor takes naps (short sleeps in which it reads no messages),
     /// because a thread submits a *burst*: many tasks in a row.
     pub(super) is_burst: bool,
-    /// The number of times in a row that the pool has made offers and has woken no worker,
-    /// because the supervisor's nap in a burst is soon over.
-    pub(super) held_back: usize,
     /// `true` while the supervisor sleeps.
     pub(super) is_asleep: bool,
     /// `true` if the pool has sent or offered a task since the last round of the

@@ -21,9 +21,8 @@ use rustix::io::Errno;
 
 use super::launched::Launched;
 use super::offered_tasks::OfferedTasks;
-use super::polling::BURST;
 use super::pool::Pool;
-use super::pool_state::PoolState;
+use super::pool_state::{BURST, PoolState};
 use super::process_handle::Process;
 use super::progress::{self, Progress};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
@@ -84,6 +83,8 @@ pub(super) fn main(pool: &Arc<Pool>) {
     loop {
         pool.begin_round(&mut state);
         if let Some((number, launcher)) = pool.next_start(&mut state) {
+            // The start of a process takes longer than a nap.
+            Pool::end_burst(&mut state);
             drop(state);
             let started = pool.starter().start(number, launcher);
             #[cfg(feature = "mpi")]
@@ -179,7 +180,7 @@ fn watch(state: &PoolState) -> Vec<Watched> {
 
 /// The messages that end a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
+pub(super) enum Rest {
     /// Any message.
     UntilMessage,
     /// A wake-up by a worker that finds no offer. The sleep ends after [`NAP`] at the
@@ -194,7 +195,7 @@ enum Rest {
 
 /// Chooses the messages that end the sleep that now begins. `naps` says that the next
 /// messages may arrive soon.
-fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
+pub(super) fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
     let submitted = std::mem::take(&mut state.submitted);
     let rest = match state.pollers {
         0 if submitted >= BURST && state.offered.is_some() => Rest::Burst,
@@ -202,10 +203,13 @@ fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
         0 => Rest::UntilMessage,
         _ => Rest::UntilPolled,
     };
-    // In a burst, an offer may wait without a wake-up until the nap ends
+    // In a burst, an offer may wait without a wake-up until the supervisor's nap ends
     // (`wake_for_offers`). While a thread polls there is no nap, so no offer may wait for
     // the end of one.
-    state.is_burst = rest == Rest::Burst;
+    match rest {
+        Rest::Burst => state.is_burst = true,
+        _ => Pool::end_burst(state),
+    }
     rest
 }
 
@@ -214,7 +218,8 @@ fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
 struct Happened {
     /// The worker's socket can be read or written.
     socket: bool,
-    /// A message may have arrived, or there may be room for one.
+    /// Bytes of the worker may have arrived in shared memory or through MPI, or unsent bytes
+    /// for the worker may have room there.
     message: bool,
     /// The worker's process may have ended.
     end: bool,

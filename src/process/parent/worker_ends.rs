@@ -10,9 +10,10 @@
 //! workers died while they read the task's call. A worker counts as reading a call if the
 //! pool has written more bytes of the call than the worker's transport holds. If the worker
 //! had started its task, or may have started it without the pool's knowledge, the pool
-//! retries the task. If the task has no retries left, it fails. If the pool killed the
-//! worker, the task fails with `Killed`, `TimeLimit` or the cause for which the pool broke.
-//! In all other cases the task fails with `WorkerDied`.
+//! retries the task if it has retries left. A pool that ends all its workers, is broken, or
+//! breaks on a worker's death retries no task. If the pool killed the worker, the task fails
+//! with `Killed`, `TimeLimit` or the cause for which the pool broke. In all other cases the
+//! task fails with `WorkerDied`.
 //!
 //! # Breaking
 //!

@@ -6,7 +6,7 @@
 //! an offer that it has taken *declines* it.
 
 use super::super::by_hand::PoolByHand;
-use super::super::polling::BURST;
+use super::super::supervisor::begin_rest;
 use super::*;
 use crate::error::BrokenPart;
 use crate::process::settings::TaskSettings;
@@ -455,7 +455,7 @@ fn a_burst_wakes_a_second_worker_for_many_offers_together() {
     pool.with(|state| state.is_burst = true);
     let mut tasks = vec![pool.submit()];
     assert_eq!(asleep(), 1, "one worker has to be awake");
-    for _ in 0..HELD_BACK {
+    while tasks.len() < BACKLOG - 1 {
         tasks.push(pool.submit());
         assert_eq!(asleep(), 1);
     }
@@ -474,6 +474,28 @@ fn after_a_nap_each_offer_has_a_worker() {
     pool.with(|state| {
         pool.pool.begin_round(state);
         assert!(state.workers.values().all(|handle| !handle.is_asleep()));
+    });
+}
+
+/// The supervisor stops taking naps then, so no later round wakes the worker.
+#[test]
+fn a_burst_that_a_waiting_thread_ends_leaves_no_offer_without_a_worker() {
+    let (pool, [mut first, mut second]) = PoolByHand::new();
+    assert!(first.message().is_none() && second.message().is_none());
+    let _tasks: Vec<_> = (0..=BURST)
+        .map(|n| {
+            pool.with(|state| state.is_burst = n > 0);
+            pool.submit()
+        })
+        .collect();
+    pool.with(|state| {
+        pool.pool.begin_round(state);
+        assert!(state.is_burst, "more tasks have come");
+        assert!(state.workers.values().any(WorkerHandle::is_asleep));
+        state.pollers = 1;
+        begin_rest(state, false);
+        assert!(!state.workers.values().any(WorkerHandle::is_asleep));
+        state.pollers = 0;
     });
 }
 
@@ -498,7 +520,7 @@ fn a_task_that_waits_for_a_retry_is_not_recalled() {
 }
 
 #[test]
-fn a_burst_holds_back_wake_ups_in_a_row_only() {
+fn a_burst_wakes_a_worker_each_time_that_offers_pile_up() {
     let (pool, [mut busy, mut idle]) = PoolByHand::new();
     let _long = pool.submit();
     let offer = busy.take().unwrap();
@@ -507,7 +529,7 @@ fn a_burst_holds_back_wake_ups_in_a_row_only() {
     for _ in 0..2 {
         assert!(idle.message().is_none(), "it sleeps");
         pool.with(|state| state.is_burst = true);
-        for _ in 0..HELD_BACK {
+        for _ in 1..BACKLOG {
             let _task = pool.submit();
             assert!(pool.with(|state| state.workers[&idle.number].is_asleep()));
         }
