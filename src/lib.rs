@@ -166,8 +166,10 @@
 //! * in a task, a wait on the channel of [`completions`] by `select!`, or by `recv_timeout`
 //!   in a loop, for tasks that only the waiting worker could run: of the channel's methods,
 //!   only [`recv`](Completions::recv) and [`iter`](Completions::iter) run tasks inline;
-//! * in an initializer of a thread pool or a callback of a process pool, a wait for another
-//!   task of that pool at the end of a scope, on a channel or on a lock;
+//! * in an initializer of a thread pool, a wait for a task of the same pool through the end
+//!   of a scope, a channel or a lock;
+//! * in a callback of a task of a process pool, a wait for a task of the same pool through a
+//!   channel or a lock;
 //! * a wait for a queued task while all workers wait for queued tasks, for example if all
 //!   workers of pool A wait for queued tasks of pool B, and the reverse.
 //!

@@ -4,8 +4,8 @@
 //! guarantees. Each driver is beside the code that it tests, and a unit test runs it with
 //! fixed inputs.
 
-/// Tests a ring (a queue of bytes in shared memory) while the other process overwrites its
-/// words.
+/// Tests a ring (a queue of bytes in shared memory), and overwrites its words as the other
+/// process might do by mistake.
 pub fn ring(data: &[u8]) {
     super::transport::drive_ring(data);
 }

@@ -78,7 +78,8 @@ impl Pool {
         if !self.may_grow() {
             return;
         }
-        // ORDERING: the fence of the rule at the head of this file.
+        // ORDERING: the caller's change comes before this fence, and the reads come after it, as
+        // the section "Why a worker is started whenever the rule asks for one" needs it.
         fence(Ordering::SeqCst);
         if self.is_short() {
             self.grow();
@@ -170,7 +171,8 @@ impl Pool {
         for index in std::mem::take(&mut state.planned) {
             self.drop_worker(&mut state, index);
         }
-        // ORDERING: the fence of the rule at the head of this file.
+        // ORDERING: the caller's change comes before this fence, and the reads come after it, as
+        // the section "Why a worker is started whenever the rule asks for one" needs it.
         fence(Ordering::SeqCst);
         // Read the workers' busy flags before the lengths of the queues.
         let free = self.free();
@@ -250,7 +252,8 @@ impl Pool {
     /// workers that seem free: while the pool could not grow, such a worker may have become
     /// busy without a fence.
     pub(super) fn start_if_queued(self: &Arc<Self>) {
-        // ORDERING: the fence of the rule at the head of this file.
+        // ORDERING: the caller's change comes before this fence, and the reads come after it, as
+        // the section "Why a worker is started whenever the rule asks for one" needs it.
         fence(Ordering::SeqCst);
         if self.queued() == 0 {
             return;

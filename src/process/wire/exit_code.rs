@@ -2,7 +2,8 @@
 //!
 //! A worker that cannot continue often cannot send a message, so the parent learns only
 //! the worker's exit code. A task may also end its process with one of these codes. So
-//! the text for a code only says in which case the worker itself uses the code.
+//! the text that [`ExitCode::explain`] adds to an error says when a worker ends itself with
+//! this code, and does not claim that this has happened.
 
 use crate::sys::current_process;
 

@@ -213,8 +213,9 @@ pub(crate) fn init() {
 }
 
 fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
-    // ORDERING: `Relaxed` is enough, because the threads that read `IS_WORKER` are started
-    // after this store.
+    // ORDERING: `Relaxed` is enough, because the worker's threads are started after this
+    // store. A thread that the program has started before reads `IS_WORKER` only in order to
+    // end a process that makes a pool too early.
     IS_WORKER.store(true, Ordering::Relaxed);
     serve::run(entry_point, parent)
 }

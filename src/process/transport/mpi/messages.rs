@@ -134,8 +134,8 @@ impl Mpi {
         !messages.is_over && messages.streams[to].unsent < MOST_UNSENT
     }
 
-    /// Receives the messages that have arrived, and frees the buffers of the messages
-    /// that MPI has sent. Returns `true` if a message has arrived.
+    /// Begins to receive up to [`MOST_AT_ONCE`] messages, and frees or keeps the buffers of
+    /// the messages that MPI has sent. Returns `true` if a message has arrived.
     pub(crate) fn progress(&self) -> bool {
         let mut messages = self.messages.lock();
         let has_arrived = messages.progress(&self.communicator);

@@ -75,8 +75,8 @@ struct Task {
     length: usize,
     begun: u32,
     is_recalled: bool,
-    /// `true` once the pool knows that the task has begun, or has given the task up
-    /// because it may have begun.
+    /// `true` once the pool has read that the task has begun. Also `true` once the pool has
+    /// given up the task of a killed worker, because the task may have begun.
     is_settled: bool,
 }
 
