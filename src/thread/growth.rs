@@ -102,12 +102,17 @@ impl Pool {
     }
 
     /// Starts workers until `tasks` workers are free, or `max_workers` exist, or no thread
-    /// can be started.
-    pub(super) fn start_workers_for(self: &Arc<Self>, tasks: usize) {
-        while self.may_grow() && tasks > self.free() {
-            let mut state = self.state.lock();
-            if !self.has_room(&state) || self.start_worker(&mut state).is_err() {
-                return;
+    /// can be started. Returns the number of free workers. The caller counts them under the
+    /// lock of the state, because a new thread drops the planned workers under this lock.
+    pub(super) fn start_workers_for(
+        self: &Arc<Self>,
+        state: &mut PoolState,
+        tasks: usize,
+    ) -> usize {
+        loop {
+            let free = self.free();
+            if tasks <= free || !self.has_room(state) || self.start_worker(state).is_err() {
+                return free;
             }
         }
     }

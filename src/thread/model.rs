@@ -344,3 +344,28 @@ fn a_task_that_counts_on_a_planned_worker_gets_another() {
         assert_eq!((state.workers, state.planned.len()), (3, 0));
     });
 }
+
+/// A new thread drops the planned workers, which count as free, while a task is admitted to a
+/// bounded queue that has room for one task. The pool may start a worker for each of the
+/// others, so it must not refuse the task.
+#[test]
+fn a_task_is_not_refused_while_planned_workers_are_dropped() {
+    loom::model(|| {
+        let mut config = Config::of_workers(3);
+        config.queue_capacity = Some(1);
+        let pool = Pool::new(config).expect("there is memory");
+        pool.slots.get(0).set_busy(false);
+        // ORDERING: no other thread exists yet.
+        pool.started.store(1, Ordering::Relaxed);
+        pool.growth_left.store(2, Ordering::Relaxed);
+        {
+            let mut state = pool.state.lock();
+            (state.workers, state.is_starting) = (1, true);
+        }
+        assert!((0..3).all(|_| pool.submit(|()| (), (), false).is_ok()));
+        let new = Arc::clone(&pool);
+        let looking = thread::spawn(move || new.start_planned());
+        assert!(pool.submit(|()| (), (), false).is_ok());
+        looking.join().expect("no panic");
+    });
+}

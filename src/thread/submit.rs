@@ -151,13 +151,15 @@ impl Pool {
     fn admit_to_bounded_queue(self: &Arc<Self>, waits: bool) -> Result<(), Error> {
         let mut admitted = self.admitted.lock();
         loop {
-            if let Some(closed) = &self.state.lock().closed {
+            let mut state = self.state.lock();
+            if let Some(closed) = &state.closed {
                 return Err(closed.clone());
             }
             *admitted += 1;
-            self.start_workers_for(*admitted);
+            let free = self.start_workers_for(&mut state, *admitted);
+            drop(state);
             // A task that a free worker will take needs no room in the queue.
-            let is_full = self.capacity.is_exceeded(*admitted, self.free());
+            let is_full = self.capacity.is_exceeded(*admitted, free);
             // The pool's own tasks and callbacks never wait for room in the queue. The
             // queue may have no room until these tasks and callbacks return, so the wait
             // could last for ever.
