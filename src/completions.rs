@@ -80,9 +80,8 @@ struct Waiting<F> {
     /// The entries of the futures. The key is the future's index in the argument of
     /// `completions`.
     entries: BTreeMap<usize, Entry<F>>,
-    /// The threads that have called `recv`, each with an index. The thread has tried to run
-    /// the tasks of all futures with smaller indices inline, which means inside its own
-    /// wait.
+    /// For each thread that has looked for tasks to run inline (inside its own `recv`): the
+    /// index of the first future whose task it has not tried to run yet.
     tried_inline: Vec<(InlineRunner, usize)>,
 }
 

@@ -175,7 +175,7 @@ impl Panic {
 
     /// Returns the task's name, which [`TaskOptions::name`](crate::TaskOptions::name)
     /// sets. Returns `None` if the task has no name, or if this crate's panic hook did
-    /// not run for this panic.
+    /// not run for this panic on the task's thread.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor, TaskOptions};

@@ -37,9 +37,8 @@ local! {
     static COLLECTOR_OF: Cell<PoolId> = Cell::new(NO_POOL)
 }
 
-/// Marks the current thread as the *collector* of the pool `pool_id`. Perhaps no other
-/// thread can complete the pool's tasks, so the collector must never block until one of
-/// these tasks ends. A process pool marks the thread that decodes its answers. A thread
+/// Marks the current thread as the *collector* of the pool `pool_id`: a thread that must not
+/// wait for the pool's tasks, because perhaps no other thread can complete them. A process pool marks the thread that decodes its answers. A thread
 /// pool marks a worker while its initializer runs.
 pub(crate) fn mark_collector_of(pool_id: PoolId) {
     COLLECTOR_OF.with(|pool| pool.set(pool_id));

@@ -65,7 +65,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 
 /// Runs calls on workers, and returns a future for each call.
 ///
-/// The trait is for code that is generic over the executor. Each executor also has the
+/// The trait is for code that is generic over the executor. Each executor of this crate also has the
 /// trait's methods as inherent methods, some with weaker bounds. A program with one kind of
 /// executor therefore need not import the trait.
 ///

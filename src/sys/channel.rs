@@ -29,7 +29,8 @@ use rustix::stdio::{dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 use super::checked::Checked;
 use super::current_process::move_above_stdio;
 
-/// The smallest descriptor number to which a child process moves its end of the channel.
+/// The smallest descriptor number to which a child process moves its end of the channel, if
+/// such a number is free.
 /// The number is below the usual limit of 1024 descriptors, and above the descriptors that
 /// most programs open.
 const HIGH: i32 = 1000;

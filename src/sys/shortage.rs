@@ -13,8 +13,8 @@ pub(crate) enum Shortage {
 }
 
 impl Shortage {
-    /// Returns the resource whose lack caused `error`. Returns `None` if `error` has
-    /// another cause, because then the same call would also fail later.
+    /// Returns the resource whose lack caused `error`. Returns `None` if `error` does
+    /// not show a shortage of these resources.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             ErrorKind::WouldBlock => Some(Self::Threads),

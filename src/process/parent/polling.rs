@@ -21,7 +21,7 @@
 //!
 //! The pool does not ask an idle worker that takes no offers (`offers.rs`) to wake the
 //! supervisor, because it expects no message of such a worker. The pool asks for the
-//! wake-up when it sends a task to the worker.
+//! wake-up when it sends a task to the worker, if the supervisor sleeps and no thread polls.
 
 use super::pool::Pool;
 use super::pool_state::{BURST, PoolState};

@@ -143,7 +143,7 @@ impl Pool {
     }
 
     /// Makes the pool refuse tasks from now on, and cancels the pending tasks if
-    /// `cancels_pending` is set. `waits` says that the caller waits for the workers later.
+    /// `cancels_pending` is set. `waits` is `true` if the caller waits for the end of the pool later.
     fn close(&self, cancels_pending: bool, waits: bool, deadline: Option<Instant>) {
         let mut state = self.state.lock();
         let mut pending = self.refuse_tasks(&mut state, cancels_pending);

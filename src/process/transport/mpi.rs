@@ -146,8 +146,8 @@ impl Mpi {
         self.messages.lock().streams.len()
     }
 
-    /// Takes, for a pool, a rank that is no worker of any pool. Returns `None` if there is
-    /// none.
+    /// Takes, for a pool, another rank that is no worker of any pool. Returns `None` if there
+    /// is none, or if the job is over.
     pub(crate) fn take_rank(&self) -> Option<usize> {
         let mut messages = self.messages.lock();
         if messages.is_over {

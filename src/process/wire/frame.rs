@@ -106,8 +106,8 @@ pub(crate) struct Header {
     /// The payload's length, which the sender claims. The length is at most the largest
     /// capacity of a `Vec`.
     pub(crate) length: usize,
-    /// The length in bytes of the payload in front of the vector's numbers, and the size
-    /// in bytes of each number. `None` if the payload does not end with numbers.
+    /// If the payload ends with the numbers of a vector: the length in bytes of the part in
+    /// front of them, and the size in bytes of each number. Otherwise `None`.
     pub(crate) numbers: Option<(usize, u8)>,
 }
 

@@ -345,8 +345,8 @@ impl Driver {
         }
     }
 
-    /// Kills an idle worker if the number of its last offer was overwritten by an
-    /// impossible number. Returns the worker's index.
+    /// Kills the first idle worker whose word `TAKEN` (the number of the last offer that it
+    /// took) was overwritten with an impossible number. Returns the worker's index.
     fn next_guilty(&mut self) -> Option<usize> {
         let offers = &self.offers;
         let is_guilty = |worker: &Worker| {

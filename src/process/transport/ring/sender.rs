@@ -71,7 +71,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
     ///
     /// # Errors
     ///
-    /// Returns an error if `FREED`, which the receiver writes, holds an impossible number.
+    /// Returns an error if the word `FREED`, in which the receiver counts the lines that it
+    /// has read, holds a smaller number than before, or more than were written.
     pub(in crate::process::transport) fn may_sleep(&mut self) -> Result<bool, Scribbled> {
         let room = self.room_wanted();
         self.memory.set_flag(SENDER_SLEEPS, room.freed);

@@ -129,7 +129,8 @@ impl ser::SerializeMap for Parts<'_, '_> {
 pub(super) struct Fields<'e, 'a> {
     writer: &'e mut Writer<'a>,
     name: &'static str,
-    /// The position in the output of the index of this struct's or variant's shape.
+    /// The position in the output at which `finish` writes the index of the shape: the name
+    /// and the field names of this struct or variant.
     at: usize,
     /// The index of a shape that is already in the writer's list and begins with the
     /// fields that were written so far, or `usize::MAX` if there is no such shape.
