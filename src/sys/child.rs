@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::ptr;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, kill_process, pidfd_open,
@@ -17,10 +18,10 @@ use rustix::process::{
 
 use super::current_process::move_above_stdio;
 
-/// Makes `waitpid` find no ordinary child, but still traced threads. If `/proc` belongs to
-/// another PID namespace, the numbers there may be those of the program's own children,
-/// whose ends are not for this crate.
-const NO_CHILDREN: u32 = libc::__WCLONE as u32;
+/// Makes `waitpid` find only threads that the current thread traces. If `/proc` belongs to
+/// another PID namespace, the numbers there may be those of the program's own children, whose
+/// ends are not for this crate. And another thread of the program may trace the worker.
+const TRACED_BY_THIS_THREAD: u32 = (libc::__WCLONE | libc::__WNOTHREAD) as u32;
 
 /// Makes the kernel send SIGTERM to the command's process when the thread that started
 /// that process ends. This thread ends at the latest when the current process ends. With
@@ -99,25 +100,23 @@ impl Handle {
         self.signal(Signal::CONT)
     }
 
-    /// Reaps the threads of the child that have ended and that this process traces. Returns
-    /// `true` if a signal has stopped such a thread. This process must not have waited for
-    /// the child yet.
+    /// Stops tracing the threads of the child that the current thread traces: reaps those that
+    /// have ended, and lets those go on that a signal has stopped. This process must not have
+    /// waited for the child yet.
     ///
-    /// A thread that calls `ptrace(PTRACE_TRACEME)` makes its parent trace it. The kernel
-    /// reports the end of the child only after these threads are reaped, and stops such a
-    /// thread at each signal until its tracer lets it go on.
-    pub(crate) fn reap_traced_threads(&self) -> bool {
-        let pid = self.pid.as_raw_nonzero();
+    /// A thread that calls `ptrace(PTRACE_TRACEME)` makes the thread that started its process
+    /// trace it. The kernel reports the end of the child only after its traced threads are
+    /// reaped, and stops a traced thread at each signal until its tracer lets it go on.
+    pub(crate) fn release_traced_threads(&self) {
+        let pid = self.pid.as_raw_nonzero().get();
         // An error means that the child has ended, or that `/proc` is not there.
         let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
         let names = threads.into_iter().flatten().flatten();
         let numbers = names.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
         numbers
-            .filter(|thread| *thread != pid.get())
+            .filter(|thread| *thread != pid)
             .filter_map(Pid::from_raw)
-            .filter(|thread| reap_if_traced(*thread))
-            .count()
-            > 0
+            .for_each(release_if_traced);
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
@@ -134,13 +133,24 @@ impl Handle {
     }
 }
 
-/// Reaps a thread that this process traces if it has ended. Returns `true` if a signal has
-/// stopped it.
-fn reap_if_traced(thread: Pid) -> bool {
-    let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(NO_CHILDREN);
-    // An error means that this process does not trace the thread.
-    let waited = waitpid(Some(thread), options);
-    matches!(waited, Ok(Some((_, status))) if status.stopped())
+/// Stops tracing a thread that has ended, or that a signal has stopped. The signal then has
+/// its usual effect.
+fn release_if_traced(thread: Pid) {
+    let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(TRACED_BY_THIS_THREAD);
+    // An error means that the current thread does not trace this thread.
+    let Ok(Some((_, status))) = waitpid(Some(thread), options) else {
+        return;
+    };
+    let Some(signal) = status.stopping_signal() else {
+        return;
+    };
+    let (number, unused) = (
+        thread.as_raw_nonzero().get(),
+        ptr::null_mut::<libc::c_void>(),
+    );
+    // SAFETY: the request reads only the numbers of the thread and of the signal. An error
+    // means that the thread was killed meanwhile.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, number, unused, signal) };
 }
 
 /// The number of a signal. `Display` shows the signal's name.
@@ -233,7 +243,7 @@ mod tests {
         let handle = Handle::open(child.id()).unwrap();
         let pidfd = handle.pidfd().unwrap();
         assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None), Ok(1));
-        assert!(!reap_if_traced(handle.pid));
+        release_if_traced(handle.pid);
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
 

@@ -27,6 +27,7 @@ list! {
     a_failed_start_is_no_dead_worker,
     a_path_that_env_would_misread_is_refused,
     a_ctrl_c_before_the_worker_begins_does_nothing_to_it,
+    a_task_that_asks_to_be_traced_and_aborts_fails_alone,
 }
 
 /// The first argument of this program if it is to pass bytes on.
@@ -274,5 +275,21 @@ fn a_path_that_env_would_misread_is_refused() {
 
 fn a_ctrl_c_before_the_worker_begins_does_nothing_to_it() {
     let pool = pool(relay("blocks and sends SIGINT"));
+    assert_eq!(*pool.submit(double, 4).unwrap().result().unwrap(), 8);
+}
+
+/// The worker is a child of this process: `nice` becomes the worker.
+fn a_task_that_asks_to_be_traced_and_aborts_fails_alone() {
+    let aborts = |()| -> () {
+        // SAFETY: asks the parent to trace this thread; the other arguments are not read.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) }, 0);
+        std::process::abort()
+    };
+    let pool = pool(Launcher::command(["nice"]));
+    let end = pool.submit(aborts, ()).unwrap().exception().unwrap();
+    assert!(
+        matches!(&end, Error::WorkerDied(death) if death.signal() == Some("SIGABRT")),
+        "{end}"
+    );
     assert_eq!(*pool.submit(double, 4).unwrap().result().unwrap(), 8);
 }

@@ -337,7 +337,7 @@ alone! {
             ("return", ""),
             ("return, and be killed", ""),
             ("linger", "a kill ended the task"),
-            ("abort", "asked to be traced"),
+            ("abort", "SIGABRT"),
             ("exit", "exited with code 3"),
             ("exit, and keep all open", "exited with code 3"),
         ] {
@@ -356,6 +356,15 @@ alone! {
                 _ => assert_goes_on(&executor),
             }
         }
+    }
+
+    /// A pool breaks if five workers in a row do not start.
+    fn an_initializer_that_asks_to_be_traced_and_aborts_breaks_the_pool() {
+        let builder = ProcessPoolExecutor::builder().initializer(be_traced, "abort".to_owned());
+        let executor = builder.build().unwrap();
+        let future = executor.submit(double, 4).unwrap();
+        let end = future.exception_timeout(LIMIT).unwrap();
+        assert!(matches!(end, Some(Error::Broken(_))), "{end:?}");
     }
 
     fn a_task_that_closes_the_standard_descriptors_takes_nothing_from_its_worker() {

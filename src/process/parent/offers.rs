@@ -127,7 +127,7 @@ impl Pool {
     ///
     /// In a burst of tiny tasks one worker may be as fast as the submitting thread, and the
     /// wake-up of a second one takes longer than several tasks. So while one worker is awake
-    /// or busy, the pool wakes a further worker only if the offers pile up. If the first
+    /// or busy, the pool wakes further workers only if the offers pile up. If the first
     /// worker is busy with a long task, the offers do not wait for it: either they pile up,
     /// or the burst ends, and then the pool wakes a worker for each offer ([`end_burst`]).
     ///
@@ -137,7 +137,8 @@ impl Pool {
         let workers = &mut state.workers;
         let is_awake = |number: &&usize| workers.get(number).is_some_and(|w| w.is_awake());
         let offered = state.offered.as_ref();
-        // A queue beside offered tasks means that the memory for offers is full.
+        // A queue beside offered tasks means that the memory for offers is full. (A task that
+        // is being cancelled counts as queued for a moment.)
         let is_backlog = state.queued > 0 || offered.is_some_and(|it| it.has_open(BACKLOG));
         if state.is_burst && !is_backlog {
             let is_any_busy = idle.len() < workers.len();

@@ -97,7 +97,7 @@ impl Process {
     /// one, because MPI has no other way to end a rank.
     ///
     /// If a task has asked to be traced, the process ends only after
-    /// [`reap_traced_threads`](Self::reap_traced_threads).
+    /// [`release_traced_threads`](Self::release_traced_threads).
     pub(super) fn kill(&self) -> io::Result<()> {
         match self {
             Self::Child(child) => child.if_not_reaped(Handle::kill).unwrap_or(Ok(())),
@@ -106,16 +106,14 @@ impl Process {
         }
     }
 
-    /// Reaps the threads of the process that have asked to be traced and have ended, because
-    /// the kernel reports the end of the process only then. Returns `true` if a signal has
-    /// stopped such a thread.
-    pub(super) fn reap_traced_threads(&self) -> bool {
+    /// Stops tracing the threads of the process that have asked to be traced, if they have
+    /// ended or a signal has stopped them ([`Handle::release_traced_threads`]). Only the
+    /// supervisor's thread, which has started the process, can do that.
+    pub(super) fn release_traced_threads(&self) {
         match self {
-            Self::Child(child) => child
-                .if_not_reaped(Handle::reap_traced_threads)
-                .unwrap_or(false),
+            Self::Child(child) => drop(child.if_not_reaped(Handle::release_traced_threads)),
             #[cfg(feature = "mpi")]
-            Self::Rank(_) => false,
+            Self::Rank(_) => {}
         }
     }
 

@@ -83,8 +83,6 @@ pub(super) fn main(pool: &Arc<Pool>) {
     loop {
         pool.begin_round(&mut state);
         if let Some((number, launcher)) = pool.next_start(&mut state) {
-            // The start of a process takes longer than a nap.
-            Pool::end_burst(&mut state);
             drop(state);
             let started = pool.starter().start(number, launcher);
             #[cfg(feature = "mpi")]
@@ -203,7 +201,7 @@ pub(super) fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
         0 => Rest::UntilMessage,
         _ => Rest::UntilPolled,
     };
-    // In a burst, an offer may wait without a wake-up until the supervisor's nap ends
+    // In a burst, an offer may wait without a wake-up until the supervisor's next nap ends
     // (`wake_for_offers`). While a thread polls there is no nap, so no offer may wait for
     // the end of one.
     match rest {

@@ -136,8 +136,8 @@ pub(super) struct WorkerHandle {
     /// bytes of a frame. `None` while it has to do neither.
     pub(super) progress: Option<Progress>,
     /// The times of the checks that find a destroyed message about the task in flight, or a
-    /// thread that is stopped because it asked to be traced. `None` if no task is in flight,
-    /// or if the worker is no child of this process.
+    /// thread that is stopped because it asked to be traced. `None` if the worker runs no
+    /// user code, or is a rank of MPI.
     checks: Option<Checks>,
     /// `true` if the worker, when the pool asked it, has answered that it waits for a
     /// message.
@@ -233,8 +233,12 @@ impl WorkerHandle {
         self.take_limit = None;
         self.progress = self.progress_from(now);
         self.says_waiting = false;
-        let is_child = self.launched.is_none() && !self.is_rank();
-        self.checks = is_child.then(|| Checks::from(now));
+        self.begin_checks(now);
+    }
+
+    /// Begins the [`Checks`], because the worker begins to run user code.
+    pub(super) fn begin_checks(&mut self, now: Instant) {
+        self.checks = (!self.is_rank()).then(|| Checks::from(now));
     }
 
     /// Starts the time limit in which this idle worker has to take an offer (a task in
@@ -326,7 +330,7 @@ impl WorkerHandle {
         }
         // The supervisor calls this function again if the process has not ended by then: a
         // thread that asked to be traced may have to be reaped.
-        self.process.reap_traced_threads();
+        self.process.release_traced_threads();
         let again = Instant::now().checked_add(KILL_LIMIT);
         self.deadline = again.filter(|_| !self.is_rank());
         if let (true, Some(KillReason::Misbehaved(what))) = (self.is_rank(), &self.kill_reason) {
@@ -377,6 +381,13 @@ impl WorkerHandle {
     pub(super) fn unstarted(&self, task: u64) -> Option<&InFlight> {
         self.all_unstarted()
             .find(|other| other.entry.number == task)
+    }
+
+    /// Sets the worker's state to `Idle`, because its initializer has returned, or the pool
+    /// has none.
+    pub(super) fn end_initializer(&mut self) {
+        self.checks = None;
+        self.activity = WorkerState::Idle;
     }
 
     /// Takes the worker's current task and sets the worker's state to `Idle`. Returns

@@ -69,8 +69,9 @@ impl Pool {
                     launched.is_direct = is_direct || is_rank;
                     state.launchers.is_ready(launched.launcher);
                 }
-                if !self.starter.initializes() {
-                    self.worker_initialized(state, number);
+                match self.starter.initializes() {
+                    true => handle.begin_checks(now),
+                    false => self.worker_initialized(state, number),
                 }
             }
             Reply::Initialized => self.worker_initialized(state, number),

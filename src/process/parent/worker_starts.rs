@@ -57,6 +57,8 @@ impl Pool {
             }
         }
         state.starting = 1;
+        // The start of a process takes longer than the nap for which offers may wait.
+        Self::end_burst(state);
         let is_free = |number: &usize| {
             let mut others = state.workers.keys();
             others.all(|other| PoolOffers::can_tell_apart(*number, *other))
@@ -144,7 +146,7 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        handle.activity = WorkerState::Idle;
+        handle.end_initializer();
         // The first `Ping` is sent only now, so the measured time until its answer does not
         // include the initializer.
         handle.send_ping();

@@ -477,6 +477,35 @@ fn after_a_nap_each_offer_has_a_worker() {
     });
 }
 
+/// Few large calls fill the memory for offers, long before there are many offers.
+#[test]
+fn a_burst_of_large_calls_wakes_a_second_worker() {
+    let (pool, [mut first, mut second]) = PoolByHand::new();
+    assert!(first.message().is_none() && second.message().is_none());
+    pool.with(|state| state.is_burst = true);
+    let mut tasks = Vec::new();
+    while pool.with(|state| state.queued == 0) {
+        tasks.push(pool.submit_under(TaskSettings::default(), 60 << 10));
+        assert!(tasks.len() < BACKLOG / 2);
+    }
+    pool.with(|state| assert!(!state.workers.values().any(WorkerHandle::is_asleep)));
+}
+
+#[test]
+fn offers_of_a_burst_do_not_wait_for_the_start_of_a_process() {
+    let (pool, [mut first, mut second]) = PoolByHand::new();
+    assert!(first.message().is_none() && second.message().is_none());
+    pool.with(|state| state.is_burst = true);
+    let _tasks = [pool.submit(), pool.submit()];
+    pool.with(|state| {
+        assert!(state.workers.values().any(WorkerHandle::is_asleep));
+        state.to_spawn = 1;
+        assert!(pool.pool.next_start(state).is_some());
+        assert!(!state.workers.values().any(WorkerHandle::is_asleep));
+        (state.to_spawn, state.starting) = (0, 0);
+    });
+}
+
 /// The supervisor stops taking naps then, so no later round wakes the worker.
 #[test]
 fn a_burst_that_a_waiting_thread_ends_leaves_no_offer_without_a_worker() {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::super::progress::Checks;
 use super::super::worker_timeouts::SILENCE_LIMIT;
-use super::{KillReason, WorkerHandle, WorkerState};
+use super::{WorkerHandle, WorkerState};
 use crate::error::StartStage;
 use crate::process::transport::{SCRIBBLED, Watch};
 use crate::process::wire::frame::{HEADER, Kind, holds};
@@ -180,21 +180,18 @@ impl WorkerHandle {
         self.says_waiting |= self.end.read_wakeups();
     }
 
-    /// Makes the next check if it is due ([`Checks`]). Asks the worker to say if it waits for
-    /// a message, and kills it if a signal has stopped a thread that asked to be traced: no
-    /// other process lets that thread go on. The pool does not ask before it has sent the
-    /// whole call, because until then the worker rightly waits for the rest.
+    /// Makes the next check if it is due ([`Checks`]): lets threads go on that are stopped
+    /// because they asked to be traced, and asks the worker to say if it waits for a message.
+    /// The pool does not ask before it has sent the whole call, because until then the worker
+    /// rightly waits for the rest.
     pub(in crate::process::parent) fn check_if_due(&mut self, now: Instant) {
-        let is_sent = !self.has_unsent();
-        let checks = self.checks.as_mut();
-        if !checks.is_some_and(|checks| checks.is_due(now, is_sent)) {
+        if self.next_check().is_none_or(|at| now < at) {
             return;
         }
-        if self.process.reap_traced_threads() {
-            let what = "its task asked to be traced (ptrace), and then got a signal";
-            return self.kill(KillReason::Misbehaved(what.to_owned()));
-        }
-        if self.end.is_shared() {
+        self.process.release_traced_threads();
+        let may_ask = self.end.is_shared() && !self.has_unsent();
+        let checks = self.checks.as_mut();
+        if checks.is_some_and(|checks| checks.is_due(now, may_ask)) {
             self.end.check();
         }
     }
