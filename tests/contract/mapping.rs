@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use concurrent_futures::{Error, Executor, Future, MapOptions, ShutdownOptions};
+use concurrent_futures::{Error, Executor, Future, Map, MapOptions, ShutdownOptions};
 
 use crate::fixture::{Busy, Fixture, Gate, Tracked, divide, double, hold, values};
 
@@ -250,17 +250,26 @@ fn an_iterator_of_items_that_panics_leaves_the_executor_whole<X: Fixture>() {
     assert_eq!((report.running, report.finished + report.cancelled), (0, 9));
 }
 
+/// The function that returns the next result of a map.
+type Next<'a> = dyn FnMut() -> Option<Result<i64, Error>> + 'a;
+
+/// Checks a map that returns its results in the order of the items, and an unordered one.
+fn in_both_orders<'a>(
+    map: impl Fn() -> Result<Map<'a, i64>, Error>,
+    check: impl Fn(&mut Next<'_>),
+) {
+    let mut ordered = map().expect("it is open");
+    check(&mut || ordered.next());
+    let mut unordered = map().expect("it is open").unordered();
+    check(&mut || unordered.next().map(|(_, result)| result));
+}
+
 fn a_buffered_map_goes_on_after_its_iterator_panicked<X: Fixture>() {
     let executor = X::executor(1);
     for buffer in [1, 3] {
         let items = || (0..8).inspect(|n| assert_ne!(*n, 4, "one item less"));
         let map = || executor.map_with(MapOptions::new().buffer_size(buffer), double, items());
-        let mut ordered = map().expect("it is open");
-        let mut unordered = map().expect("it is open").unordered();
-        let mut next_unordered = || unordered.next().map(|(_, result)| result);
-        let nexts: [&mut dyn FnMut() -> Option<Result<i64, Error>>; 2] =
-            [&mut || ordered.next(), &mut next_unordered];
-        for next in nexts {
+        in_both_orders(map, |next| {
             let (mut doubled, mut panics) = (Vec::new(), 0);
             loop {
                 match catch_unwind(AssertUnwindSafe(&mut *next)) {
@@ -270,7 +279,7 @@ fn a_buffered_map_goes_on_after_its_iterator_panicked<X: Fixture>() {
                 }
             }
             assert_eq!((doubled, panics), (vec![0, 2, 4, 6, 10, 12, 14], 1));
-        }
+        });
     }
 }
 
@@ -299,16 +308,11 @@ fn a_buffered_map_whose_iterator_only_panics_keeps_no_result_back<X: Fixture>() 
     let executor = X::executor(1);
     let items = || (0..).inspect(|n| assert!(*n < 6, "no more items"));
     let map = || executor.map_with(MapOptions::new().buffer_size(3), double, items());
-    let mut ordered = map().expect("it is open");
-    let mut unordered = map().expect("it is open").unordered();
-    let mut next_unordered = || unordered.next().map(|(_, result)| result);
-    let nexts: [&mut dyn FnMut() -> Option<Result<i64, Error>>; 2] =
-        [&mut || ordered.next(), &mut next_unordered];
-    for next in nexts {
+    in_both_orders(map, |next| {
         let calls = (0..20).filter_map(|_| catch_unwind(AssertUnwindSafe(&mut *next)).ok());
         let doubled = calls.map(|result| result.expect("more items").expect("it runs"));
         assert!(doubled.eq([0, 2, 4, 6, 8, 10]));
-    }
+    });
 }
 
 fn sizes_and_limits_may_be_as_large_as_can_be<X: Fixture>() {
