@@ -139,8 +139,8 @@ impl Pool {
         let offered = state.offered.as_ref();
         // A queue beside offered tasks means that the memory for offers is full. (A task that
         // is being cancelled counts as queued for a moment.)
-        let is_backlog = state.queued > 0 || offered.is_some_and(|it| it.has_open(BACKLOG));
-        if state.is_burst && !is_backlog {
+        let is_backlog = || state.queued > 0 || offered.is_some_and(|it| it.has_open(BACKLOG));
+        if state.is_burst && !is_backlog() {
             let is_any_busy = idle.len() < workers.len();
             if is_any_busy || idle.iter().any(|number| is_awake(&number)) {
                 return;
