@@ -232,7 +232,9 @@ fn an_idle_worker_is_not_killed_for_an_offer_whose_worker_is_known() {
     assert!(guilty.begin(offer));
     guilty.overwrite_record();
     guilty.overwrite_status(offer);
+    // By these two words the idle worker may have begun a task.
     idle.overwrite_record();
+    idle.begin_unsaid(1 << 40);
     pool.scan();
     assert_eq!(pool.kill_reason(&idle), None);
     assert_eq!(pool.task_of(&guilty), Some(1));
