@@ -20,11 +20,12 @@ impl QueueCapacity {
         }
     }
 
-    /// Returns `true` if `queued` tasks exceed the limit. The first `counted_on` tasks do
+    /// Returns `true` if `queued` tasks exceed the limit. The first `counted_on()` tasks do
     /// not count against the limit, because a worker is available for each of these tasks.
-    pub(crate) fn is_exceeded(&self, queued: usize, counted_on: usize) -> bool {
+    /// An unbounded queue does not count them.
+    pub(crate) fn is_exceeded(&self, queued: usize, counted_on: impl FnOnce() -> usize) -> bool {
         self.limit
-            .is_some_and(|limit| queued > limit.saturating_add(counted_on))
+            .is_some_and(|limit| queued > limit.saturating_add(counted_on()))
     }
 
     /// Waits until the queue may no longer be full. The caller then checks the queue again.

@@ -159,7 +159,7 @@ impl Pool {
             let free = self.start_workers_for(&mut state, *admitted);
             drop(state);
             // A task that a free worker will take needs no room in the queue.
-            let is_full = self.capacity.is_exceeded(*admitted, free);
+            let is_full = self.capacity.is_exceeded(*admitted, || free);
             // The pool's own tasks and callbacks never wait for room in the queue. The
             // queue may have no room until these tasks and callbacks return, so the wait
             // could last for ever.

@@ -56,7 +56,7 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
                 pool.settled(1);
             }
             Event::Refused(mut entries, error) => {
-                let fail = |entry: &mut QueuedTask| entry.task.fail(error.clone());
+                let fail = |entry: &mut Box<QueuedTask>| entry.task.fail(error.clone());
                 let notifications: Vec<_> = entries.iter_mut().filter_map(fail).collect();
                 run_notifications(notifications);
                 contain_drop(entries);

@@ -253,26 +253,37 @@ impl Pool {
         if state.closed.is_some() {
             self.retire_idle_workers(state);
         }
-        let waiting = state.count_waiting();
-        let coming = state.count_starting() + state.idle.len();
-        let may_move = state.count_offered() + state.count_ahead() > 0;
-        let has_tasks = !state.queue.is_empty() || may_move;
-        let mut retry_at = None;
-        if has_tasks && waiting > coming {
-            let startable = self.count_startable(state);
-            let more = (waiting - coming).min(startable);
-            state.to_spawn += more;
-            state.needs_wakeup |= more > 0;
-            if startable == 0 && state.count_workers() < self.config.max_workers {
-                retry_at = state.launchers.next_pause();
-            }
-        }
+        let retry_at = match state.count_workers() < self.config.max_workers {
+            true => self.plan_starts(state),
+            false => None,
+        };
         // The supervisor has to wake up, so that its next sleep ends when the launcher's
         // pause ends.
         state.needs_wakeup |= retry_at.is_some() && state.retry_at.is_none();
         state.retry_at = retry_at;
         self.send_ahead(state);
         self.recall_for_idle(state);
+    }
+
+    /// Counts the workers to spawn for the waiting tasks, while the pool has fewer workers
+    /// than it may have. If none can start before a launcher's pause ends, returns the time
+    /// of that end.
+    fn plan_starts(&self, state: &mut PoolState) -> Option<Instant> {
+        let waiting = state.count_waiting();
+        let coming = state.count_starting() + state.idle.len();
+        let may_move = state.count_offered() + state.count_ahead() > 0;
+        let has_tasks = !state.queue.is_empty() || may_move;
+        if !has_tasks || waiting <= coming {
+            return None;
+        }
+        let startable = self.count_startable(state);
+        let more = (waiting - coming).min(startable);
+        state.to_spawn += more;
+        state.needs_wakeup |= more > 0;
+        match startable {
+            0 => state.launchers.next_pause(),
+            _ => None,
+        }
     }
 
     fn send_to_idle_workers(&self, state: &mut PoolState) {
@@ -297,7 +308,7 @@ impl Pool {
     }
 
     /// Takes the next task out of the queue. The caller then offers or sends its call.
-    pub(super) fn next_task(&self, state: &mut PoolState) -> Option<QueuedTask> {
+    pub(super) fn next_task(&self, state: &mut PoolState) -> Option<Box<QueuedTask>> {
         while let Some(mut entry) = state.queue.pop_front() {
             // A queue that was long frees its memory when it is empty again.
             if state.queue.is_empty() && state.queue.capacity() > KEPT {

@@ -36,13 +36,13 @@ pub(super) enum Event {
     Answered(Finalizer),
     /// A task that the pool has offered or sent to a worker, and the error with which the
     /// task fails.
-    Failed(QueuedTask, Error),
+    Failed(Box<QueuedTask>, Error),
     /// Queued tasks that fail with the same error. The collector ends all tasks of this
     /// event before it runs the callbacks and wakers of any of them.
-    Refused(Vec<QueuedTask>, Error),
+    Refused(VecDeque<Box<QueuedTask>>, Error),
     /// A task that was cancelled while it was queued. The collector drops the queue's entry
     /// of this task, because the drop may run user code.
-    Stale(QueuedTask),
+    Stale(Box<QueuedTask>),
     /// The large call of a task that a worker has begun. The collector frees the call,
     /// because freeing much memory takes milliseconds.
     Unneeded(EncodedCall),
@@ -59,7 +59,7 @@ pub(super) struct PoolState {
     /// supervisor is starting.
     pub(super) stopped: Option<KillReason>,
     pub(super) threads: Threads,
-    pub(super) queue: VecDeque<QueuedTask>,
+    pub(super) queue: VecDeque<Box<QueuedTask>>,
     pub(super) workers: BTreeMap<usize, WorkerHandle>,
     /// The numbers of the workers that wait for a task. The last worker in the list was
     /// busy most recently.
@@ -184,23 +184,24 @@ impl PoolState {
 
     /// Takes the tasks that have not begun out of the queue. Tasks that wait for a retry
     /// stay in the queue.
-    pub(super) fn take_pending(&mut self) -> Vec<QueuedTask> {
+    pub(super) fn take_pending(&mut self) -> VecDeque<Box<QueuedTask>> {
         let entries = std::mem::take(&mut self.queue).into_iter();
-        let (begun, pending): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.has_begun);
-        self.queue = begun.into();
+        let (begun, pending): (VecDeque<_>, VecDeque<_>) =
+            entries.partition(|entry| entry.has_begun);
+        self.queue = begun;
         pending
     }
 
     /// Makes a task that waited for a retry fail with `Killed`. The caller has taken the
     /// task out of the queue.
-    pub(super) fn kill_queued(&mut self, entry: QueuedTask) {
+    pub(super) fn kill_queued(&mut self, entry: Box<QueuedTask>) {
         self.retries_queued -= 1;
         let end = entry.end(None, None);
         self.fail(entry, Error::Killed(end));
     }
 
     /// Makes a task fail that the pool has, at least once, offered or sent to a worker.
-    pub(super) fn fail(&mut self, entry: QueuedTask, error: Error) {
+    pub(super) fn fail(&mut self, entry: Box<QueuedTask>, error: Error) {
         if entry.has_begun {
             self.running -= 1;
         }

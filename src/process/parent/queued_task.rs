@@ -49,7 +49,8 @@ pub(super) enum Answered {
     Left(Option<Finalizer>),
 }
 
-/// A task that waits for a worker.
+/// A task that waits for a worker. It is in a box from its submission on, because it moves
+/// several times: from the queue to the offers or to a worker, and to its end.
 pub(super) struct QueuedTask {
     pub(super) task: RemoteEnd,
     /// The operations that depend on the type of the task's value. For a single call the
@@ -73,8 +74,8 @@ impl QueuedTask {
         value: Box<dyn RemoteValue>,
         number: u64,
         settings: TaskSettings,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             task: RemoteEnd::new(task),
             value,
             number,
@@ -82,7 +83,7 @@ impl QueuedTask {
             has_begun: false,
             send_attempts: 0,
             times_begun: 0,
-        }
+        })
     }
 
     /// Marks the task as running, because a worker has started it.
@@ -126,7 +127,7 @@ const LARGE: usize = 64 << 10;
 pub(super) struct InFlight {
     /// The number of the task's offer, or `None` if the pool sends the task.
     pub(super) offer: Option<u64>,
-    pub(super) entry: QueuedTask,
+    pub(super) entry: Box<QueuedTask>,
     pub(super) started: Option<Instant>,
     /// The number of bytes of the encoded call that were sent to the worker.
     pub(super) written: usize,
@@ -136,7 +137,7 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// Creates the entry of a task that the caller is about to offer or to send.
-    pub(super) fn new(entry: QueuedTask) -> Self {
+    pub(super) fn new(entry: Box<QueuedTask>) -> Self {
         Self {
             offer: None,
             entry,

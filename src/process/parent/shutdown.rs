@@ -1,6 +1,7 @@
 //! Shutting down, killing or breaking a pool, and killing a single task. The pool kills a
 //! task by killing the worker that runs the task.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::pool::Pool;
@@ -167,18 +168,22 @@ impl Pool {
     /// the pending tasks out of the queue. The caller then unlocks the state and passes
     /// these tasks to [`cancel`](Self::cancel). Until these tasks are cancelled, they count
     /// as unsettled, so that another thread does not take the pool for finished.
-    fn refuse_tasks(&self, state: &mut PoolState, takes_pending: bool) -> Vec<QueuedTask> {
+    fn refuse_tasks(
+        &self,
+        state: &mut PoolState,
+        takes_pending: bool,
+    ) -> VecDeque<Box<QueuedTask>> {
         state.close(Error::ShutDown);
         self.capacity.notify_all();
         if takes_pending {
             state.recall_offers();
             Self::take_pending(state)
         } else {
-            Vec::new()
+            VecDeque::new()
         }
     }
 
-    fn take_pending(state: &mut PoolState) -> Vec<QueuedTask> {
+    fn take_pending(state: &mut PoolState) -> VecDeque<Box<QueuedTask>> {
         let pending = state.take_pending();
         state.unsettled += pending.len();
         pending
@@ -186,7 +191,7 @@ impl Pool {
 
     /// Cancels pending tasks. All tasks are cancelled before the first callback or waker
     /// runs, because a callback may wait for another of these tasks.
-    fn cancel(&self, pending: &mut [QueuedTask]) {
+    fn cancel(&self, pending: &mut VecDeque<Box<QueuedTask>>) {
         let cancelled = pending.iter_mut().map(|entry| entry.task.cancel());
         let notifications: Vec<_> = cancelled.collect();
         self.settled(pending.len());

@@ -134,7 +134,7 @@ impl Pool {
         Ok(completion)
     }
 
-    fn enqueue(self: &Arc<Self>, entry: QueuedTask, waits: bool) -> Result<(), Error> {
+    fn enqueue(self: &Arc<Self>, entry: Box<QueuedTask>, waits: bool) -> Result<(), Error> {
         let mut state = self.state.lock();
         loop {
             if let Some(closed) = &state.closed {
@@ -163,14 +163,14 @@ impl Pool {
     /// capacity if a worker will run it without delay: an idle worker, a starting worker,
     /// or a worker that the pool may still start.
     fn is_full(&self, state: &PoolState) -> bool {
-        let to_start = match state.launchers.is_empty() {
-            true => self
-                .config
-                .max_workers
-                .saturating_sub(state.count_workers()),
-            false => self.count_startable(state),
+        let max_workers = self.config.max_workers;
+        let counted_on = || {
+            let to_start = match state.launchers.is_empty() {
+                true => max_workers.saturating_sub(state.count_workers()),
+                false => self.count_startable(state),
+            };
+            state.idle.len() + state.count_starting() + to_start
         };
-        let counted_on = state.idle.len() + state.count_starting() + to_start;
         let waiting = state.queued + state.count_offered() + state.count_ahead();
         self.capacity.is_exceeded(waiting + 1, counted_on)
     }
