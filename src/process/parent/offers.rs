@@ -32,6 +32,7 @@ use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use crate::completion::PoolId;
 use crate::error::Error;
 use crate::process::transport::{PoolOffers, SCRIBBLED};
+use crate::sys::current_process;
 
 /// In a *burst* (one thread submits many tasks in a row, `polling.rs`), the number of open
 /// offers at which the pool wakes a further worker. The number is twice [`BURST`], because
@@ -151,12 +152,20 @@ impl Pool {
             return;
         }
         let mut to_wake = open.saturating_sub(idle.iter().filter(is_awake).count());
-        for (at, number) in idle.iter().rev().enumerate() {
-            if at >= open && to_wake == 0 {
-                break;
-            }
-            if let Some(handle) = workers.get_mut(number) {
-                to_wake -= usize::from(handle.expect_take(to_wake > 0));
+        let mut expected = 0;
+        // A worker that wakes up on the CPU of this thread stops this thread, which may be
+        // about to submit more tasks. So the workers that ran on another CPU come first.
+        let here = current_process::cpu();
+        for is_here in [false, true] {
+            for number in idle.iter().rev() {
+                if expected >= open && to_wake == 0 {
+                    return;
+                }
+                let handle = workers.get_mut(number);
+                if let Some(handle) = handle.filter(|it| (it.cpu() == here) == is_here) {
+                    to_wake -= usize::from(handle.expect_take(to_wake > 0));
+                    expected += 1;
+                }
             }
         }
     }

@@ -15,7 +15,7 @@
 //! the memory of the tasks stay in the cache of one CPU. The supervisor takes short naps
 //! meanwhile, and no worker wakes it. After each nap it reads the messages that have
 //! arrived since. So a message that arrives after the end of a burst waits for the length
-//! of one nap at most.
+//! of one nap at most. If a thread begins to poll, the burst is over at once.
 //!
 //! # Idle workers
 //!
@@ -56,6 +56,9 @@ impl Pool {
         for handle in state.workers.values_mut() {
             handle.disarm();
         }
+        // The thread has stopped submitting tasks, so the burst's offers need not wait for
+        // the end of the supervisor's nap.
+        Self::end_burst(&mut state);
     }
 
     /// Reads the messages that have arrived through shared memory. Does nothing if another

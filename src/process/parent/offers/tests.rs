@@ -5,12 +5,15 @@
 //! of the last offer that it has taken in memory of its own. A worker that does not begin
 //! an offer that it has taken *declines* it.
 
-use super::super::by_hand::PoolByHand;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::super::by_hand::{PoolByHand, WorkerByHand};
+use super::super::polling;
 use super::super::supervisor::begin_rest;
 use super::*;
 use crate::error::BrokenPart;
 use crate::process::settings::TaskSettings;
-use crate::process::wire::frame::Kind;
+use crate::process::wire::frame::{Kind, bare, set_cpu};
 
 /// The state of a dead worker's record of the offer that it has taken.
 #[derive(Clone, Copy, Debug)]
@@ -526,6 +529,48 @@ fn a_burst_that_a_waiting_thread_ends_leaves_no_offer_without_a_worker() {
         assert!(!state.workers.values().any(WorkerHandle::is_asleep));
         state.pollers = 0;
     });
+}
+
+/// The thread has stopped submitting tasks then, so no worker has to wait for the end of
+/// the supervisor's nap.
+#[test]
+fn a_thread_that_waits_for_a_task_ends_the_burst() {
+    let (pool, [mut first, mut second]) = PoolByHand::new();
+    assert!(first.message().is_none() && second.message().is_none());
+    pool.with(|state| state.is_burst = true);
+    let _tasks = [pool.submit(), pool.submit()];
+    let are_awake = || pool.with(|state| !state.workers.values().any(WorkerHandle::is_asleep));
+    assert!(!are_awake());
+    assert!(polling::poll(pool.pool.id(), &are_awake));
+}
+
+/// A worker that wakes up on the CPU of the submitting thread would stop this thread.
+#[test]
+fn a_worker_that_ran_on_another_cpu_is_woken_first() {
+    let (pool, [mut here, mut elsewhere]) = PoolByHand::new();
+    // The thread stays on its CPU, as far as it may run there at all.
+    let cpu = current_process::cpu();
+    let mut cpus = CpuSet::new();
+    cpus.set(usize::try_from(cpu).unwrap() - 1);
+    sched_setaffinity(None, &cpus).unwrap();
+    // The worker that sent the last message comes first if both ran on the same CPU.
+    for (worker, cpu) in [(&mut elsewhere, cpu + 1), (&mut here, cpu)] {
+        let task = pool.submit();
+        let offer = worker.take().unwrap();
+        assert!(worker.begin(offer));
+        let mut returned = bare(Kind::Returned, worker.task());
+        set_cpu(&mut returned, cpu);
+        worker.send(&returned);
+        pool.read(worker);
+        assert!(task.error().is_none());
+        assert!(worker.message().is_none(), "it sleeps");
+    }
+    let is_asleep =
+        |worker: &WorkerByHand| pool.with(|state| state.workers[&worker.number].is_asleep());
+    let _task = pool.submit();
+    assert!(is_asleep(&here) && !is_asleep(&elsewhere));
+    let _task = pool.submit();
+    assert!(!is_asleep(&here));
 }
 
 /// Before a fix, a task that waited for a retry might never end: a thread that had seen the

@@ -35,6 +35,12 @@ impl WorkerHandle {
         self.end.may_have_begun_after(self.last_begun)
     }
 
+    /// Returns the number, plus one, of the CPU on which the worker sent its last message, or
+    /// 0 if the CPU is unknown.
+    pub(in crate::process::parent) fn cpu(&self) -> u32 {
+        self.inbox.cpu()
+    }
+
     /// Returns `true` if the supervisor (the thread that reads the workers' messages)
     /// should look for messages a few more times before it sleeps: an answer may be on its
     /// way from another CPU, or the worker has received or sent only a part of a long
