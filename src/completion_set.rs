@@ -248,10 +248,11 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Removes and returns the next task that is done. If no task can end while this thread
-    /// waits, returns a task that is not done. The `result` of that task returns the error
-    /// that says why the task cannot end. In a forked child, where no number arrives, tasks
-    /// that are done come first. Returns `None` if the deadline passed or the set is empty.
+    /// Removes and returns the next task that is done. Returns `None` if no task is done by
+    /// the deadline, or if the set is empty. If there is no deadline, and no task can end
+    /// while this thread waits, returns a task that is not done. The `result` of that task
+    /// returns the error that says why the task cannot end. In a forked child, where no
+    /// number arrives, tasks that are done come first.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         let number = match self.next(deadline) {
             Ok(number) => number,

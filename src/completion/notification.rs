@@ -86,7 +86,8 @@ impl Notification {
     }
 }
 
-/// A notification without a job, which may run on another thread.
+/// A notification that has no job. So another thread than the one that ended the task can
+/// run it.
 #[must_use = "as a `Notification`"]
 pub(crate) struct JoblessNotification(Notification);
 

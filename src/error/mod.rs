@@ -108,7 +108,8 @@ pub enum Error {
     InvalidState(State),
     /// An argument is out of range. The text names the argument and the allowed values.
     InvalidArgument(Arc<String>),
-    /// The operating system refused to start a worker.
+    /// No worker could be started, or the pool could not get something else that it needs:
+    /// memory, a descriptor, or a thread of its own. The error contains the cause.
     Spawn(Arc<io::Error>),
     /// The platform or the build of the program does not support the operation. The
     /// text says what is missing.

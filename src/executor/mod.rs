@@ -155,7 +155,8 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::QueueFull`], and the errors of [`submit`](Self::submit).
+    /// Returns [`Error::QueueFull`] if the queue is full, and the errors of
+    /// [`submit`](Self::submit).
     #[expect(clippy::type_complexity, reason = "what comes back is what went in")]
     fn try_submit<A, R>(
         &self,

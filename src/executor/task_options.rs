@@ -86,8 +86,8 @@ impl TaskOptions {
         self
     }
 
-    /// Sets the number of times that the pool may begin the task again after the death of
-    /// the task's worker. Set retries only for a task that may run twice.
+    /// Sets how many times the pool may begin the task again if the task's worker dies. Set
+    /// retries only for a task that may run twice.
     ///
     /// ```
     /// use concurrent_futures::TaskOptions;

@@ -2,8 +2,8 @@
 //! runtime.
 //!
 //! [`TaskAwait`] and [`TaskAwaitRef`] register a waker with the task. Their `Drop` removes
-//! the waker. A worker that polls a pending task of its own pool runs the task inside the
-//! poll, as in a wait without a time limit. If too little stack is left for the task, the
+//! the waker. A worker of a thread pool that polls a pending task of its own pool runs the
+//! task inside the poll, as in a wait without a time limit. If too little stack is left for the task, the
 //! poll returns [`Error::WouldDeadlock`].
 
 use std::fmt;

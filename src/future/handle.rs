@@ -447,7 +447,7 @@ impl<T, E> TaskFuture<T, E> {
         // `into_completion` makes the callback the owner of the value.
         self.into_completion().set_last(Box::new(move |task| {
             // SAFETY: `then` has consumed the handle. This callback is the task's last
-            // callback, and runs once.
+            // callback, and runs at most once.
             let outcome = unsafe { Completion::<T>::of_task(task).take() };
             callback(outcome.inspect_err(Error::mark_read));
         }));

@@ -31,8 +31,8 @@ const FIRST_YIELD: usize = 16;
 /// The number of equal parts for each worker into which the map divides the remaining
 /// items. The next chunk has at most as many items as one part, but at least one item. For
 /// example, with two workers no chunk has more than an eighth of the remaining items. So no
-/// chunk runs far too long if the remaining items run longer than the measured items. With
-/// two parts instead of four, a map would make about half as many small chunks at its end.
+/// chunk runs far too long if the remaining items run longer than the measured items. The
+/// price is more small chunks at the end of a map: about twice as many as with two parts.
 const PARTS: usize = 4;
 
 /// The sizes of the chunks of one map.

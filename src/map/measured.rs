@@ -5,8 +5,8 @@
 //! the parent process publishes the run times that the workers send. The thread that
 //! submits the map's next chunk reads the mean run time of an item. Only whole chunks are
 //! measured, because reading a clock takes longer than a short item. The mean is an atomic
-//! number without a lock. In a forked child a lock could stay locked for ever, because the
-//! thread that had locked it exists only in the parent.
+//! number, and not a number behind a lock. In a forked child a lock could stay locked for
+//! ever, because the thread that had locked it exists only in the parent.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -127,10 +127,10 @@ pub struct ProcessPoolExecutor {
 ///
 /// [`running`](TaskFuture::running) is `true` from the moment at which the worker reports
 /// the start of the task until the worker answers. `cancel` returns `true` if no worker has
-/// taken the task. With [`Transport::Socket`](crate::Transport::Socket), `cancel` returns
-/// `true` only if the task was not yet sent to a worker. If a [`Launcher`](crate::Launcher)
-/// has started the worker, `cancel` asks the worker to give the task back, and returns
-/// `true` if the task has not begun.
+/// taken the task. With [`Transport::Socket`](crate::Transport::Socket) or
+/// `max_tasks_per_child`, a worker has taken a task as soon as the pool has sent the task to
+/// it. A worker that a [`Launcher`](crate::Launcher) has started is an exception: `cancel`
+/// asks this worker to give the task back, and returns `true` if the task has not begun.
 ///
 /// ```
 /// use concurrent_futures::{ProcessFuture, ProcessPoolExecutor};

@@ -99,7 +99,8 @@ pub enum OnWorkerDeath {
 ///
 /// The tasks behave in the same way on each transport, with one exception: a task that was
 /// sent through a socket cannot be cancelled any more, unless a
-/// [`Launcher`](crate::Launcher) has started its worker.
+/// [`Launcher`](crate::Launcher) has started its worker. (The same is true on each transport
+/// if `max_tasks_per_child` is set.)
 ///
 /// ```
 /// use concurrent_futures::{ProcessPoolExecutor, Transport};

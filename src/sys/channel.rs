@@ -168,7 +168,7 @@ impl Channel {
     }
 
     /// Sends the first bytes of a new channel together with descriptors of up to three
-    /// files. The caller sends only a few bytes, so the channel has room for all of them.
+    /// files. The caller must send only a few bytes, for which a new channel has room.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
-//! The functions that the loader runs before `main`.
+//! The functions that the startup code, which the C library contains, runs before `main`.
 //!
 //! These functions are called constructors. A program has an array with the addresses of
 //! its constructors, and the program's dynamic section points to this array. If one
-//! constructor does not return, the loader does not run the later constructors, which may
-//! initialize a C++ library or a registry. The worker hook is a constructor of this crate.
+//! constructor does not return, the startup code does not run the later constructors, which
+//! may initialize a C++ library. The worker hook is a constructor of this crate.
 //! If the process becomes a worker in the hook, the hook runs the worker's tasks and does
 //! not return. Before these tasks, the hook itself runs the later constructors. A program
 //! that is linked statically at a fixed address has no dynamic section, so this crate
@@ -14,13 +14,13 @@ use std::mem::transmute;
 
 use super::image::Image;
 
-/// A function that the loader calls. The GNU C library passes the program's arguments and
+/// A function that the startup code calls. The GNU C library passes the program's arguments and
 /// environment to the function. Other C libraries pass nothing.
 pub(crate) type Constructor =
     unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-/// The arguments that the loader passed to a constructor. The constructor passes them on to
-/// the later constructors.
+/// The arguments that the startup code passed to a constructor. The constructor passes them
+/// on to the later constructors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InitArgs(
     pub(crate) c_int,
@@ -28,8 +28,8 @@ pub(crate) struct InitArgs(
     pub(crate) *const *const c_char,
 );
 
-/// Returns the constructors of the main program that the loader would run after `own`, in
-/// the loader's order.
+/// Returns the constructors of the main program that the startup code would run after
+/// `own`, in the same order.
 pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
     let own = (own as *const ()).addr();
     let array = Image::current().constructors();
@@ -40,7 +40,7 @@ pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
     functions.map(|address| {
         let address: *const () = std::ptr::with_exposed_provenance(*address);
         // SAFETY: each entry of the array is the address of a `Constructor`, which the
-        // loader would call.
+        // startup code would call.
         unsafe { transmute::<*const (), Constructor>(address) }
     })
 }
@@ -51,17 +51,17 @@ pub(crate) fn are_known() -> bool {
     !Image::current().constructors().is_empty()
 }
 
-/// Runs the constructors that the loader would run after `own`. The constructor `own` calls
-/// this function if `own` does not return to the loader.
+/// Runs the constructors that the startup code would run after `own`. The constructor `own`
+/// calls this function if `own` does not return to the startup code.
 ///
 /// # Safety
 ///
-/// The loader must have called `own` with the arguments `given`, and `own` must not return
-/// to the loader.
+/// The startup code must have called `own` with the arguments `given`, and `own` must not
+/// return to the startup code.
 pub(crate) unsafe fn run_after(own: Constructor, given: InitArgs) {
     for constructor in after(own) {
-        // SAFETY: the caller promises that `own` does not return to the loader, so the
-        // loader does not run `constructor` a second time.
+        // SAFETY: the caller promises that `own` does not return to the startup code, so
+        // that code does not run `constructor` a second time.
         unsafe { constructor(given.0, given.1, given.2) };
     }
 }

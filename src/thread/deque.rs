@@ -5,7 +5,8 @@
 //! algorithm is that of Chase and Lev, with the fences of Lê, Pop, Cohen and Zappa
 //! Nardelli ("Correct and efficient work-stealing for weak memory models", 2013). The
 //! deque never grows, so it never frees an array that another thread may still be reading.
-//! Tasks that do not fit into a worker's deque go to the pool's queue.
+//! A worker whose deque is full moves the older half of its tasks to the pool's queue
+//! (`WorkerThread::push`).
 //!
 //! # Why each task is taken once
 //!

@@ -86,8 +86,8 @@ pub struct ThreadPoolExecutor {
     pool: Arc<Pool>,
 }
 
-/// The future of a task of a [`ThreadPoolExecutor`], or of a
-/// [`promise`](crate::promise()).
+/// The future of a task of a [`ThreadPoolExecutor`], or the future that
+/// [`promise`](crate::promise()) returns.
 ///
 /// ```
 /// use concurrent_futures::{ThreadFuture, ThreadPoolExecutor};
@@ -173,7 +173,8 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::QueueFull`], and the errors of [`submit`](Self::submit).
+    /// Returns [`Error::QueueFull`] if the queue is full, and the errors of
+    /// [`submit`](Self::submit).
     pub fn try_submit<F, A, R>(
         &self,
         f: F,

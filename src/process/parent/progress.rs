@@ -1,5 +1,6 @@
-//! [`Progress`]: a time limit for what a worker has to do at once. [`Checks`]: the times at
-//! which the pool asks a worker with a task if it waits for a message.
+//! [`Progress`]: a time limit for a step that takes a worker only a moment, unless the
+//! worker is stopped or its stream is corrupt. [`Checks`]: the times at which the pool asks
+//! a worker with a task if it waits for a message.
 //!
 //! A `Progress` limits the time of a worker
 //!

@@ -137,7 +137,8 @@ impl Pool {
                 return;
             };
             // A task that waits for a retry is not sent ahead: its future shows it as
-            // running, and a task that was sent ahead has to be pending.
+            // running, and a task that was sent ahead has to be pending. The tasks behind it
+            // wait too, so that the order stays.
             if entry.has_begun {
                 return state.put_at_head(InFlight::new(entry));
             }

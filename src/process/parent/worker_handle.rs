@@ -155,9 +155,10 @@ pub(super) struct WorkerHandle {
     pub(super) deadline: Option<Instant>,
     /// The number of tasks that the worker has answered.
     pub(super) done: u64,
-    /// `true` once the worker has begun its first task.
+    /// `true` once the pool knows that the worker has begun its first task.
     pub(super) has_begun: bool,
-    /// The number of the task that the worker has begun last, or 0.
+    /// The number of the last task that the pool knows the worker has begun, or 0 if it
+    /// knows of none. The worker may have begun a later one already (`may_have_begun`).
     pub(super) last_begun: u64,
     /// The time limit in which this idle worker has to take an offer (a task in shared
     /// memory), if one stays open. `None` while the worker does not have to take an offer.

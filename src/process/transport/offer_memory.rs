@@ -204,7 +204,8 @@ impl PoolOffers {
         self.offers.revoke(offer);
     }
 
-    /// Returns `true` if the offer is open: neither taken by a worker nor recalled.
+    /// Returns `true` if the status of the offer says that the offer is open: neither taken
+    /// by a worker nor recalled. Returns `false` if a task has overwritten the status.
     pub(crate) fn is_open(&self, offer: u64) -> bool {
         self.offers.status(offer) == Status::Open
     }

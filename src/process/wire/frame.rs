@@ -1,5 +1,5 @@
-//! Frames: a frame is a sequence of bytes with a header in front. This file does not
-//! interpret the payload of a frame.
+//! Frames: a frame is a sequence of bytes with a header in front. This file does not decode
+//! the payload of a frame (`message.rs` does).
 //!
 //! ```text
 //! | kind u16 | size u8 | head u8 | cpu u32 | task u64 | length u64 | payload: length bytes |

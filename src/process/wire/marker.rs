@@ -26,8 +26,8 @@ impl EntryPoint {
 /// no special meaning in a shell.
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 
-/// Returns the name and the value of the environment variable of a worker that this process
-/// starts. The value contains the id of this process.
+/// Returns the marker for a worker that this process starts: the name and the value of the
+/// variable. The value contains the entry point and the id of this process.
 pub(crate) fn marker(entry_point: EntryPoint) -> (&'static str, String) {
     (
         VARIABLE,

@@ -187,8 +187,9 @@ fn report(why: &str) {
 /// Makes this process a worker if a process pool has started it as a worker. A program
 /// calls `init` at the start of `main`.
 pub(crate) fn init() {
-    // A call of `init` after the first pool was made does not count, because a worker would
-    // run all the code before the call.
+    // `INIT_CALLED` stays `false` if this process has already tried to make a process pool.
+    // A worker runs the same `main`, so it would try to make that pool before it reached
+    // this call, and would end there.
     // ORDERING: `Relaxed` is enough, because `POOL_WANTED` publishes no other data.
     if current_process::is_main_thread() && !POOL_WANTED.load(Ordering::Relaxed) {
         // ORDERING: `Relaxed` is enough, because `INIT_CALLED` publishes no other data.
@@ -390,8 +391,8 @@ mod hook {
             let given = InitArgs(count, arguments, environment);
             // The constructors that come after this one run first, because tasks may need
             // data that these constructors set up.
-            // SAFETY: the loader has called `before_main` with these arguments, and
-            // `before_main` does not return to the loader after this call.
+            // SAFETY: the startup code has called `before_main` with these arguments, and
+            // `before_main` does not return to that code after this call.
             unsafe { run_after(before_main, given) };
             become_worker(EntryPoint::Hook, parent);
         }

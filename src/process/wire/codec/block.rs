@@ -103,8 +103,8 @@ macro_rules! numbers {
             Err(value)
         }
 
-        /// Moves numbers into a value of type `T`. Returns the numbers if `T` is not a vector
-        /// of numbers with this tag.
+        /// Moves numbers into a value of type `T`. Returns the numbers as the error if `T` is
+        /// not the type of vector that the tag `found` stands for.
         pub(super) fn from_numbers<T>(found: u8, numbers: Numbers) -> Result<T, Numbers> {
             $(if found == tag::$tag && typeid::of::<T>() == typeid::of::<Vec<$number>>() {
                 return numbers.into_vec::<$number>().map(moved::<Vec<$number>, T>);
