@@ -363,6 +363,13 @@ impl WorkerByHand {
         self.sender.send_all(bytes).unwrap();
     }
 
+    /// Fills the shared memory for messages to the pool with bytes of a message that never
+    /// ends. Wakes a supervisor that sleeps.
+    pub(super) fn fill_memory(&mut self) {
+        let error = self.sender.send_all(&vec![0; 4 << 20]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
+
     /// Returns the kind, the task number and the payload's length of the pool's next
     /// message, or `None` if no message has arrived. Panics if no message has arrived and
     /// an offer is open.

@@ -185,11 +185,12 @@ fn watch(state: &PoolState) -> Vec<Watched> {
 pub(super) enum Rest {
     /// Any message.
     UntilMessage,
-    /// A wake-up by a worker that finds no offer. The sleep ends after [`NAP`] at the
-    /// latest.
+    /// A wake-up by a worker that finds no offer, or that waits for room or for a long call.
+    /// The sleep ends after [`NAP`] at the latest.
     Nap,
-    /// No message, because the thread that submits a burst of tasks reads the messages
-    /// (`polling.rs`). The sleep ends after [`NAP`] at the latest.
+    /// A wake-up by a worker that waits for room or for a long call. The thread that submits
+    /// a burst of tasks reads the other messages (`polling.rs`). The sleep ends after
+    /// [`NAP`] at the latest.
     Burst,
     /// No message: a thread polls, and asks for wake-ups when it stops (`polling.rs`).
     UntilPolled,
@@ -285,8 +286,9 @@ fn sleep(
     if !is_found {
         match rest {
             Rest::UntilMessage => watches().for_each(Watch::arm),
-            Rest::Nap => watches().for_each(Watch::nap),
-            Rest::UntilPolled | Rest::Burst => {}
+            Rest::Nap => watches().for_each(|watch| watch.nap(false)),
+            Rest::Burst => watches().for_each(|watch| watch.nap(true)),
+            Rest::UntilPolled => {}
         }
         if is_any_ready() {
             limit = Some(Duration::ZERO);

@@ -405,10 +405,11 @@ impl Watch {
     }
 
     /// Announces to the worker that this thread is about to sleep for a short time, in
-    /// which the worker has to wake it only if it has no task.
-    pub(crate) fn nap(&self) {
+    /// which the worker has to wake it only if it waits for this thread, or if it has no task
+    /// (not in a burst).
+    pub(crate) fn nap(&self, in_burst: bool) {
         if let Some(next) = &self.next {
-            next.may_nap();
+            next.may_nap(in_burst);
         }
     }
 

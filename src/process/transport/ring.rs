@@ -11,7 +11,7 @@
 //! | line | word | written by | means |
 //! |---|---|---|---|
 //! | 0 | `FREED` | receiver | the number of lines that the receiver has read since the start |
-//! | 1 | `RECEIVER_SLEEPS` | both | `ASLEEP` while the receiver sleeps until a record arrives, `NAPPING` while it sleeps for a short time; only a sender that is idle wakes a receiver that naps |
+//! | 1 | `RECEIVER_SLEEPS` | both | `ASLEEP` while the receiver sleeps until a record arrives, `NAPPING` or `NAPPING_IN_BURST` while it sleeps for a short time |
 //! | 1 | `SENDER_SLEEPS` | both | while the sender sleeps: the value of `FREED` for which it waits |
 //! | from 2 | the records | sender | a record in front of which `p` lines were written since the start begins in line `2 + p % n`, if the ring has `n` lines for records |
 //!
@@ -84,9 +84,12 @@ const RECEIVER_SLEEPS: usize = LINE;
 const SENDER_SLEEPS: usize = LINE + 1;
 
 /// The values of `RECEIVER_SLEEPS` while the receiver sleeps. A sender that only looks for
-/// `ASLEEP` does not wake a napping receiver.
+/// `ASLEEP` does not wake a napping receiver: it naps to read many records at once. A sender
+/// that waits for this receiver, because it needs room or an answer, wakes it from each nap.
+/// A sender that is idle ends only a `NAPPING`.
 const ASLEEP: u64 = 1;
 const NAPPING: u64 = 2;
+const NAPPING_IN_BURST: u64 = 3;
 
 /// The number of words in a record in front of the payload: mark and checksum.
 const HEAD: usize = 2;

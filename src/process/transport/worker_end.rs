@@ -117,6 +117,10 @@ impl WorkerSender {
             if left.is_empty() {
                 return Ok(());
             }
+            // A parent that naps would read nothing, and free no room, until its nap ends.
+            if sender.bell().must_wake_from_nap(true) {
+                self::wake(self.channel)?;
+            }
             let room = sender.room_wanted();
             if !spin::poll(|| room.is_there())
                 && sender.may_sleep().map_err(scribbled)?
@@ -187,8 +191,7 @@ impl WorkerReceiver {
         };
         loop {
             if spins && !shared.has_arrived(takes_offers) {
-                // A parent that naps expects a worker without a task to wake it.
-                shared.wake_parent(channel)?;
+                shared.wake_parent(channel, takes_offers)?;
                 spin::poll(|| {
                     let has_arrived = shared.has_arrived(takes_offers);
                     if !has_arrived {
@@ -200,7 +203,7 @@ impl WorkerReceiver {
             if let Some(received) = shared.receive(channel, into, call, takes_offers)? {
                 return Ok(received);
             }
-            shared.wake_parent(channel)?;
+            shared.wake_parent(channel, takes_offers)?;
             if shared.may_sleep(takes_offers) {
                 let mut bytes = [0; 64];
                 let count = channel.receive(&mut bytes)?;
@@ -279,8 +282,10 @@ impl Shared {
         self.ring.next().is_there() || offers.is_some_and(is_there)
     }
 
-    fn wake_parent(&self, channel: &Channel) -> io::Result<()> {
-        if self.bell.must_wake_from_nap() {
+    /// Wakes a parent that naps, because the worker has no task. A worker that takes no
+    /// offers waits for a message of the parent, for example for a long call.
+    fn wake_parent(&self, channel: &Channel, takes_offers: bool) -> io::Result<()> {
+        if self.bell.must_wake_from_nap(!takes_offers) {
             return wake(channel);
         }
         Ok(())
@@ -325,24 +330,4 @@ fn scribbled(_: Scribbled) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::channel;
-
-    /// A CPU that was slow when the worker began may be fast later. So the worker measures
-    /// the time to close a descriptor again after [`UNCHECKED`] tasks without a check.
-    #[test]
-    fn the_time_that_closing_takes_is_measured_again() {
-        let (_ours, theirs) = channel::pair().unwrap();
-        let channel = Box::leak(Box::new(Channel::new(theirs)));
-        let (mut sender, _) = ends(channel, None, None, 0);
-        sender.time_to_close = Duration::MAX;
-        for _ in 0..UNCHECKED {
-            assert!(sender.can_wake_after(Duration::ZERO));
-            assert_eq!(sender.time_to_close, Duration::MAX);
-        }
-        assert!(sender.can_wake_after(Duration::ZERO));
-        assert_ne!(sender.time_to_close, Duration::MAX);
-        assert_eq!(sender.unchecked, 0);
-    }
-}
+mod tests;

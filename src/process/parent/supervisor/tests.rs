@@ -228,6 +228,26 @@ fn a_nap_is_over_by_itself() {
     }
 }
 
+/// A large answer needs the shared memory many times. If it waited each time until the nap is
+/// over, it would take several times as long.
+#[test]
+fn a_worker_without_room_ends_a_nap_in_a_burst() {
+    // The worker may send between two naps. Then it does not have to wake the supervisor.
+    let is_woken = || {
+        let (pool, [mut worker]) = PoolByHand::new();
+        let watched = watch(&pool.pool.lock());
+        let worker = thread::spawn(move || worker.fill_memory());
+        let mut happened = Vec::new();
+        while !worker.is_finished() {
+            happened.extend(sleep(&pool.pool, &watched, None, false, Rest::Burst, false));
+        }
+        happened.extend(sleep(&pool.pool, &watched, None, false, Rest::Burst, false));
+        worker.join().unwrap();
+        happened.iter().any(|happened| happened.socket)
+    };
+    assert!((0..1000).any(|_| is_woken()));
+}
+
 /// A thread *polls* if it reads the workers' messages itself while it waits for a task.
 /// Meanwhile the supervisor takes no naps.
 #[test]

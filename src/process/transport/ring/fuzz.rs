@@ -171,7 +171,7 @@ impl Driver<'_> {
         let next = self.receiver.next();
         let may_sleep = match flag {
             ASLEEP => next.may_sleep(),
-            _ => next.may_nap(),
+            _ => next.may_nap(flag == NAPPING_IN_BURST),
         };
         if may_sleep {
             self.receiver_sleeps = Some(flag);
@@ -187,15 +187,19 @@ impl Driver<'_> {
 
     fn ring_bell(&mut self, input: &mut Input<'_>) {
         let bell = self.sender.bell();
-        let (flag, rings) = match input.byte() % 2 {
-            0 => (ASLEEP, bell.must_wake()),
-            _ => (NAPPING, bell.must_wake_from_nap()),
+        let (flags, rings) = match input.byte() % 3 {
+            0 => (ASLEEP..=ASLEEP, bell.must_wake()),
+            1 => (NAPPING..=NAPPING, bell.must_wake_from_nap(false)),
+            _ => (NAPPING..=NAPPING_IN_BURST, bell.must_wake_from_nap(true)),
         };
         let is_asleep = bell.is_asleep();
         if !self.is_clean {
             return;
         }
-        assert_eq!(rings, self.receiver_sleeps == Some(flag), "flag {flag}");
+        let sleeps = self
+            .receiver_sleeps
+            .is_some_and(|flag| flags.contains(&flag));
+        assert_eq!(rings, sleeps, "flags {flags:?}");
         if rings {
             self.receiver_wakes_up();
         }
@@ -252,7 +256,7 @@ impl Driver<'_> {
                 self.receive(&mut into[..count]);
             }
             6 => self.receiver_sleeps(ASLEEP),
-            7 => self.receiver_sleeps(NAPPING),
+            7 => self.receiver_sleeps([NAPPING, NAPPING_IN_BURST][usize::from(input.byte() % 2)]),
             8 => {
                 let sleeps = self.sender.may_sleep();
                 assert!(sleeps.is_ok() || !self.is_clean);

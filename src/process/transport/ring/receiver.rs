@@ -5,7 +5,8 @@ use std::ops::Deref;
 
 use super::super::checksum::{Checksum, mask};
 use super::{
-    ASLEEP, FREED, LARGEST, Memory, NAPPING, RECEIVER_SLEEPS, SENDER_SLEEPS, Scribbled, lines,
+    ASLEEP, FREED, LARGEST, Memory, NAPPING, NAPPING_IN_BURST, RECEIVER_SLEEPS, SENDER_SLEEPS,
+    Scribbled, lines,
 };
 use crate::sync::{AtomicU64, Ordering};
 
@@ -45,11 +46,12 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
         !self.is_there()
     }
 
-    /// Announces that the receiver is about to sleep for a short time, in which only an
-    /// idle sender has to wake it. Returns `false` if bytes have arrived already: then the
-    /// receiver must not sleep.
-    pub(in crate::process::transport) fn may_nap(&self) -> bool {
-        self.memory.set_flag(RECEIVER_SLEEPS, NAPPING);
+    /// Announces that the receiver is about to sleep for a short time, in which only a
+    /// sender that waits for it has to wake it, or one that is idle (not in a burst). Returns
+    /// `false` if bytes have arrived already: then the receiver must not sleep.
+    pub(in crate::process::transport) fn may_nap(&self, in_burst: bool) -> bool {
+        let flag = if in_burst { NAPPING_IN_BURST } else { NAPPING };
+        self.memory.set_flag(RECEIVER_SLEEPS, flag);
         !self.is_there()
     }
 

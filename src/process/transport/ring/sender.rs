@@ -6,8 +6,8 @@ use std::ops::Deref;
 use super::super::checksum::{Checksum, mask};
 use super::super::word::word_of;
 use super::{
-    ASLEEP, FREED, HEAD, LARGEST, LINE_BYTES, Memory, NAPPING, RECEIVER_SLEEPS, SENDER_SLEEPS,
-    SMALLEST_PIECE, Scribbled, lines,
+    ASLEEP, FREED, HEAD, LARGEST, LINE_BYTES, Memory, NAPPING, NAPPING_IN_BURST, RECEIVER_SLEEPS,
+    SENDER_SLEEPS, SMALLEST_PIECE, Scribbled, lines,
 };
 use crate::sync::{AtomicU64, Ordering};
 
@@ -177,9 +177,14 @@ impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
     }
 
     /// Like [`must_wake`](Self::must_wake), but for a receiver that naps (sleeps for a
-    /// short time). Only a caller that is idle calls this method.
-    pub(in crate::process::transport) fn must_wake_from_nap(&self) -> bool {
-        self.0.wakes(RECEIVER_SLEEPS, NAPPING..=NAPPING)
+    /// short time). The caller is idle, or waits for the receiver (`is_waited_for`).
+    pub(in crate::process::transport) fn must_wake_from_nap(&self, is_waited_for: bool) -> bool {
+        let last = if is_waited_for {
+            NAPPING_IN_BURST
+        } else {
+            NAPPING
+        };
+        self.0.wakes(RECEIVER_SLEEPS, NAPPING..=last)
     }
 }
 

@@ -1,0 +1,74 @@
+use std::os::unix::net::UnixStream;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::super::parent_end::{ParentEnd, Watch};
+use super::*;
+use crate::sys::channel;
+
+/// Returns the parent's end and the worker's end of a transport by shared memory. No method
+/// of the worker's end sleeps until the parent wakes it.
+fn transport() -> (ParentEnd, (WorkerSender, WorkerReceiver)) {
+    let (rings, file) = Rings::create().unwrap();
+    let (ours, theirs) = channel::pair().unwrap();
+    let socket = UnixStream::from(theirs);
+    socket.set_nonblocking(true).unwrap();
+    let channel = Box::leak(Box::new(Channel::new(socket.into())));
+    let theirs = Rings::open(&file, rings.key()).unwrap();
+    let parent = ParentEnd::new(ours, Some(rings));
+    (parent, ends(channel, Some(theirs), None, 0))
+}
+
+/// Returns `true` if the worker has woken the parent.
+fn is_woken(watch: &Watch) -> bool {
+    let socket = watch.descriptor().expect("it has a socket");
+    let now = Timespec::default();
+    poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&now)).unwrap() > 0
+}
+
+/// A CPU that was slow when the worker began may be fast later. So the worker measures
+/// the time to close a descriptor again after [`UNCHECKED`] tasks without a check.
+#[test]
+fn the_time_that_closing_takes_is_measured_again() {
+    let (_ours, theirs) = channel::pair().unwrap();
+    let channel = Box::leak(Box::new(Channel::new(theirs)));
+    let (mut sender, _) = ends(channel, None, None, 0);
+    sender.time_to_close = Duration::MAX;
+    for _ in 0..UNCHECKED {
+        assert!(sender.can_wake_after(Duration::ZERO));
+        assert_eq!(sender.time_to_close, Duration::MAX);
+    }
+    assert!(sender.can_wake_after(Duration::ZERO));
+    assert_ne!(sender.time_to_close, Duration::MAX);
+    assert_eq!(sender.unchecked, 0);
+}
+
+/// Otherwise each part of a large answer waits until the nap of the parent (a short sleep in
+/// which it lets messages gather) is over.
+#[test]
+fn a_worker_without_room_wakes_a_parent_that_naps() {
+    for in_burst in [false, true] {
+        let (mut parent, (mut sender, _)) = transport();
+        let watch = parent.watch(false);
+        watch.nap(in_burst);
+        // The ring is full then, and the worker would sleep.
+        let sent = sender.send_all(&vec![1; 1 << 20]);
+        assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(is_woken(&watch), "in a burst: {in_burst}");
+        assert!(parent.receive_now(&mut [0; 1 << 16]).unwrap() > 0);
+    }
+}
+
+/// An idle worker would wake the parent after each task of a burst of tiny tasks.
+#[test]
+fn only_an_idle_worker_leaves_a_parent_alone_that_naps_in_a_burst() {
+    for (in_burst, takes_offers) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (parent, (_sender, mut receiver)) = transport();
+        let watch = parent.watch(false);
+        watch.nap(in_burst);
+        let received = receiver.receive(&mut [0; 64], &mut Vec::new(), takes_offers, false);
+        assert_eq!(received.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let wakes = !(in_burst && takes_offers);
+        assert_eq!(is_woken(&watch), wakes, "{in_burst} {takes_offers}");
+    }
+}
