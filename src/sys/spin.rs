@@ -15,7 +15,8 @@
 //! ran. A worker that waits for its next request spins if the last frame came from
 //! another CPU. The supervisor, the pool's thread that reads the workers' replies, also
 //! spins if the last frame came from another CPU, while it waits for busy workers. An old
-//! or forged CPU number does no harm, because the number only decides if a thread spins.
+//! or forged CPU number does no harm, because the number only decides if a thread spins,
+//! and which sleeping worker the parent wakes first.
 //! A frame that arrives after the last check wakes the sleeping thread as usual.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]

@@ -152,20 +152,25 @@ impl Pool {
             return;
         }
         let mut to_wake = open.saturating_sub(idle.iter().filter(is_awake).count());
-        let mut expected = 0;
-        // A worker that wakes up on the CPU of this thread stops this thread, which may be
-        // about to submit more tasks. So the workers that ran on another CPU come first.
+        // A worker that wakes up on the CPU of this thread keeps this thread from running,
+        // which may be about to submit more tasks. So the pool first wakes the workers that,
+        // as far as it knows, ran on another CPU.
         let here = current_process::cpu();
         for is_here in [false, true] {
             for number in idle.iter().rev() {
-                if expected >= open && to_wake == 0 {
-                    return;
+                if to_wake == 0 {
+                    break;
                 }
                 let handle = workers.get_mut(number);
                 if let Some(handle) = handle.filter(|it| (it.cpu() == here) == is_here) {
-                    to_wake -= usize::from(handle.expect_take(to_wake > 0));
-                    expected += 1;
+                    to_wake -= usize::from(handle.wake_if_asleep());
                 }
+            }
+        }
+        // A worker that counts as awake may be stopped. Only its time limit shows that.
+        for number in idle {
+            if let Some(handle) = workers.get_mut(number).filter(|it| !it.is_asleep()) {
+                handle.expect_take();
             }
         }
     }

@@ -13,9 +13,10 @@
 //! A thread that submits many tasks in a row reads the workers' messages too, once in
 //! [`BURST`] tasks: it then reads many messages at a time, and the messages, the lock and
 //! the memory of the tasks stay in the cache of one CPU. The supervisor takes short naps
-//! meanwhile, and no worker wakes it. After each nap it reads the messages that have
-//! arrived since. So a message that arrives after the end of a burst waits for the length
-//! of one nap at most. If a thread begins to poll, the burst is over at once.
+//! meanwhile, and only a worker that waits for the parent wakes it. The supervisor reads
+//! the messages after a nap in which fewer tasks were submitted than make a burst, and after
+//! a few naps in any case. So a message that arrives after the end of a burst waits for the
+//! length of two naps at most. If a thread begins to poll, the burst is over at once.
 //!
 //! # Idle workers
 //!
@@ -58,6 +59,7 @@ impl Pool {
         }
         // The thread has stopped submitting tasks, so the burst's offers need not wait for
         // the end of the supervisor's nap.
+        state.submitted = 0;
         Self::end_burst(&mut state);
     }
 
@@ -91,6 +93,17 @@ impl Pool {
         if state.submitted % BURST == 0 {
             self.read_all_arrived(state);
         }
+    }
+
+    /// Returns `true` if a burst goes on after a nap of the supervisor: as many tasks as make
+    /// a burst were submitted since the nap began, and no thread polls.
+    pub(super) fn burst_goes_on(&self) -> bool {
+        let mut state = self.lock();
+        let goes_on = state.pollers == 0 && state.submitted >= BURST;
+        if goes_on {
+            state.submitted = 0;
+        }
+        goes_on
     }
 
     /// Reads the messages that have arrived in shared memory. Returns `true` if there were

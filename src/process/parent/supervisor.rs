@@ -51,12 +51,19 @@ pub(super) const STACK: usize = 2 << 20;
 
 /// The length of a *nap*: a short sleep of the supervisor while many short tasks run.
 /// During a nap the workers need not wake the supervisor, and after it the supervisor reads
-/// many messages at once. A nap delays a message by at most this time.
-///
-/// After a nap, the supervisor stops a worker or a submitting thread on its CPU for 15 to
-/// 20 us. With naps of 100 us, a burst of tasks takes 1.07 of the time on two workers and
-/// two CPUs, and a `map` over short items 1.04 (P1 and P8 of `benches/peers`).
-const NAP: Duration = Duration::from_micros(400);
+/// many messages at once. A nap delays a message by at most its length.
+const NAP: Duration = Duration::from_micros(100);
+
+/// The length of a nap while more tasks wait than fit into the memory for offers. Then no
+/// worker is soon without a task, and each task has waited much longer than the nap. After
+/// a nap, the supervisor needs a CPU for 15 to 20 us, which a worker could use. With short
+/// naps, a `map` over many short items takes 1.04 times as long (P8 of `benches/peers`).
+const LONG_NAP: Duration = Duration::from_micros(400);
+
+/// The largest number of naps in a row while a burst goes on. Between these naps, the
+/// supervisor only looks if the burst goes on. With one nap, a burst on two workers and two
+/// CPUs takes 1.07 times as long (P1 of `benches/peers`).
+const NAPS_IN_BURST: usize = 4;
 
 /// The longest time for which a pool that ends waits until the error output of its launched
 /// workers was copied.
@@ -145,7 +152,8 @@ pub(super) fn main(pool: &Arc<Pool>) {
         let happened = sleep(pool, &watched, wake_at, may_spin, rest, looks);
         // If a message has arrived during a nap, or during a sleep that was about as short,
         // the next messages may also arrive soon.
-        naps = begun.elapsed() < 2 * NAP && happened.iter().any(|happened| happened.message);
+        let nap = rest.limit().unwrap_or(NAP);
+        naps = begun.elapsed() < 2 * nap && happened.iter().any(|happened| happened.message);
         state = pool.lock();
         state.is_asleep = false;
         for (worker, happened) in watched.iter().zip(happened) {
@@ -186,14 +194,25 @@ pub(super) enum Rest {
     /// Any message.
     UntilMessage,
     /// A wake-up by a worker that finds no offer, or that waits for room or for a long call.
-    /// The sleep ends after [`NAP`] at the latest.
-    Nap,
+    /// The sleep ends after this time at the latest.
+    Nap(Duration),
     /// A wake-up by a worker that waits for room or for a long call. The thread that submits
     /// a burst of tasks reads the other messages (`polling.rs`). The sleep ends after
-    /// [`NAP`] at the latest.
+    /// [`NAP`], or while the burst goes on, after [`NAPS_IN_BURST`] naps.
     Burst,
     /// No message: a thread polls, and asks for wake-ups when it stops (`polling.rs`).
     UntilPolled,
+}
+
+impl Rest {
+    /// Returns the length of a nap.
+    fn limit(self) -> Option<Duration> {
+        match self {
+            Self::Nap(limit) => Some(limit),
+            Self::Burst => Some(NAP),
+            Self::UntilMessage | Self::UntilPolled => None,
+        }
+    }
 }
 
 /// Chooses the messages that end the sleep that now begins. `naps` says that the next
@@ -202,7 +221,8 @@ pub(super) fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
     let submitted = std::mem::take(&mut state.submitted);
     let rest = match state.pollers {
         0 if submitted >= BURST && state.offered.is_some() => Rest::Burst,
-        0 if naps && state.count_offered() > 0 => Rest::Nap,
+        0 if naps && state.queued > 0 && state.offered.is_some() => Rest::Nap(LONG_NAP),
+        0 if naps && state.count_offered() > 0 => Rest::Nap(NAP),
         0 => Rest::UntilMessage,
         _ => Rest::UntilPolled,
     };
@@ -242,8 +262,8 @@ fn sleep(
     // or is not to be watched.
     let nothing = || PollFd::from_borrowed_fd(pool.wake_fd.as_fd(), PollFlags::empty());
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
-    if matches!(rest, Rest::Nap | Rest::Burst) {
-        limit = Some(limit.map_or(NAP, |limit| limit.min(NAP)));
+    if let Some(nap) = rest.limit() {
+        limit = Some(limit.map_or(nap, |limit| limit.min(nap)));
     }
     for worker in watched {
         let mut flags = PollFlags::empty();
@@ -278,7 +298,7 @@ fn sleep(
     let is_any_ready = || watched.iter().any(is_ready);
     let is_found = may_spin
         && !looks
-        && !matches!(rest, Rest::Nap | Rest::Burst)
+        && rest.limit().is_none()
         && match watches().any(Watch::sends_by_socket) {
             true => spin(|| poll(&mut polled, Some(&NOW)).ok().filter(|n| *n > 0)).is_some(),
             false => spin::poll(is_any_ready),
@@ -286,14 +306,23 @@ fn sleep(
     if !is_found {
         match rest {
             Rest::UntilMessage => watches().for_each(Watch::arm),
-            Rest::Nap => watches().for_each(|watch| watch.nap(false)),
+            Rest::Nap(_) => watches().for_each(|watch| watch.nap(false)),
             Rest::Burst => watches().for_each(|watch| watch.nap(true)),
             Rest::UntilPolled => {}
         }
-        if is_any_ready() {
+        // In a burst the submitting thread reads the messages.
+        if rest != Rest::Burst && is_any_ready() {
             limit = Some(Duration::ZERO);
         }
-        let slept = pool.ranks.poll(&mut polled, limit, looks, &is_any_ready);
+        let mut slept = pool.ranks.poll(&mut polled, limit, looks, &is_any_ready);
+        if rest == Rest::Burst {
+            let is_due = || wake_at.is_some_and(|at| at <= Instant::now());
+            let mut naps = 1;
+            while naps < NAPS_IN_BURST && slept == Ok(0) && !is_due() && pool.burst_goes_on() {
+                slept = pool.ranks.poll(&mut polled, limit, looks, &is_any_ready);
+                naps += 1;
+            }
+        }
         watches().for_each(Watch::wakes_up);
         if let Err(error) = slept {
             // `poll` fails if the system is short of memory, or if the process's limit of

@@ -243,13 +243,16 @@ impl WorkerHandle {
     }
 
     /// Starts the time limit in which this idle worker has to take an offer (a task in
-    /// shared memory), if one stays open. If `wakes` is set and the worker sleeps, wakes
-    /// the worker and returns `true`.
-    pub(super) fn expect_take(&mut self, wakes: bool) -> bool {
+    /// shared memory), if one stays open.
+    pub(super) fn expect_take(&mut self) {
         if self.take_limit.is_none() {
             self.take_limit = Some(Progress::from(Instant::now()));
         }
-        wakes && self.end.wake_if_asleep()
+    }
+
+    /// Wakes the worker if it sleeps, and then returns `true`.
+    pub(super) fn wake_if_asleep(&mut self) -> bool {
+        self.end.wake_if_asleep()
     }
 
     /// Returns `true` if the worker sleeps.

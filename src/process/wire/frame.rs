@@ -12,8 +12,8 @@
 //!
 //! `cpu` is the number of the CPU on which the sender ran, plus one, or 0 if the CPU is
 //! unknown. `cpu` only decides if the receiver polls for the next frame before it sleeps
-//! (`sys/spin.rs`), so the receiver accepts any value of `cpu`. All numbers of a header
-//! are little-endian.
+//! (`sys/spin.rs`), and which worker the parent wakes first (`offers.rs`). So the receiver
+//! accepts any value of `cpu`. All numbers of a header are little-endian.
 //!
 //! The receiver checks `kind`, `size`, `head` and `length`, because another process sent
 //! them. A `length` may still be wrong, so a long payload gets its memory only as its

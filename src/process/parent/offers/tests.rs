@@ -9,7 +9,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::super::by_hand::{PoolByHand, WorkerByHand};
 use super::super::polling;
-use super::super::supervisor::begin_rest;
+use super::super::supervisor::{Rest, begin_rest};
 use super::*;
 use crate::error::BrokenPart;
 use crate::process::settings::TaskSettings;
@@ -541,7 +541,9 @@ fn a_thread_that_waits_for_a_task_ends_the_burst() {
     let _tasks = [pool.submit(), pool.submit()];
     let are_awake = || pool.with(|state| !state.workers.values().any(WorkerHandle::is_asleep));
     assert!(!are_awake());
+    pool.with(|state| state.submitted = BURST);
     assert!(polling::poll(pool.pool.id(), &are_awake));
+    pool.with(|state| assert_ne!(begin_rest(state, false), Rest::Burst));
 }
 
 /// A worker that wakes up on the CPU of the submitting thread would stop this thread.
@@ -571,6 +573,34 @@ fn a_worker_that_ran_on_another_cpu_is_woken_first() {
     assert!(is_asleep(&here) && !is_asleep(&elsewhere));
     let _task = pool.submit();
     assert!(!is_asleep(&here));
+}
+
+/// A stopped worker counts as awake until its time limit shows that it is late. Before a fix,
+/// a worker that slept got the time limit in its place, so no worker took the offer.
+#[test]
+fn each_idle_worker_that_is_awake_has_a_time_limit_to_take_an_offer() {
+    for stopped_first in [false, true] {
+        let (pool, [mut stopped, mut asleep]) = PoolByHand::new();
+        let mut workers = [(&mut stopped, false), (&mut asleep, true)];
+        if !stopped_first {
+            workers.reverse();
+        }
+        for (worker, sleeps) in workers {
+            let _task = pool.submit();
+            pool.run_next(worker);
+            assert!(!sleeps || worker.message().is_none());
+        }
+        let _task = pool.submit();
+        let limits = [&stopped, &asleep].map(|worker| {
+            let is_limited = |handle: &WorkerHandle| handle.take_limit.is_some();
+            pool.with(|state| is_limited(&state.workers[&worker.number]))
+        });
+        assert_eq!(limits, [true, false], "{stopped_first}");
+    }
+    let (pool, [mut woken]) = PoolByHand::new();
+    assert!(woken.message().is_none(), "it sleeps");
+    let _task = pool.submit();
+    pool.with(|state| assert!(state.workers[&woken.number].take_limit.is_some()));
 }
 
 /// Before a fix, a task that waited for a retry might never end: a thread that had seen the

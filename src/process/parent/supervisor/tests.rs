@@ -213,7 +213,7 @@ fn a_worker_that_begins_a_task_at_the_last_moment_is_not_killed() {
 /// No message ends these naps, so their own time limit must.
 #[test]
 fn a_nap_is_over_by_itself() {
-    for rest in [Rest::Nap, Rest::Burst] {
+    for rest in [Rest::Nap(NAP), Rest::Burst] {
         let (pool, []) = PoolByHand::new();
         let (over, is_over) = mpsc::channel();
         let sleeper = Arc::clone(&pool.pool);
@@ -226,6 +226,59 @@ fn a_nap_is_over_by_itself() {
         sleeper.join().unwrap();
         assert_eq!(is_over, Ok(()), "{rest:?}");
     }
+}
+
+/// The supervisor has to read the messages, for example if the submitting thread is not fast
+/// enough, however long a burst takes.
+#[test]
+fn naps_in_a_burst_that_goes_on_are_over_too() {
+    for _ in 0..20 {
+        let (pool, []) = PoolByHand::new();
+        let sleeper = Arc::clone(&pool.pool);
+        let sleeper = thread::spawn(move || {
+            sleep(&sleeper, &[], None, false, Rest::Burst, false);
+        });
+        let mut naps = 0;
+        while !sleeper.is_finished() && naps <= NAPS_IN_BURST {
+            pool.with(|state| {
+                naps += usize::from(state.submitted == 0);
+                state.submitted = BURST;
+            });
+        }
+        pool.pool.wake_fd.wake();
+        sleeper.join().unwrap();
+        assert!(naps <= NAPS_IN_BURST);
+    }
+}
+
+#[test]
+fn a_burst_goes_on_while_many_tasks_are_submitted_and_no_thread_polls() {
+    let (pool, []) = PoolByHand::new();
+    let goes_on = |submitted, pollers| {
+        pool.with(|state| (state.submitted, state.pollers) = (submitted, pollers));
+        pool.pool.burst_goes_on()
+    };
+    assert!(goes_on(BURST, 0));
+    assert!(
+        !pool.pool.burst_goes_on(),
+        "each nap needs tasks of its own"
+    );
+    assert!(!goes_on(BURST, 1) && !goes_on(BURST - 1, 0));
+    pool.with(|state| (state.submitted, state.pollers) = (0, 0));
+}
+
+/// While so many tasks wait, no worker is soon without one.
+#[test]
+fn naps_are_longer_while_the_memory_for_offers_is_full() {
+    let (pool, [_worker]) = PoolByHand::new();
+    let mut tasks = vec![pool.submit()];
+    let nap = || pool.with(|state| begin_rest(state, true));
+    assert_eq!(nap(), Rest::Nap(NAP));
+    while pool.with(|state| state.queued == 0) {
+        tasks.push(pool.submit());
+        pool.with(|state| state.submitted = 0);
+    }
+    assert_eq!(nap(), Rest::Nap(LONG_NAP));
 }
 
 /// A large answer needs the shared memory many times. If it waited each time until the nap is
@@ -265,7 +318,7 @@ fn there_is_no_burst_while_a_thread_polls() {
     pool.with(|state| {
         assert_eq!(begin_rest(state, false), Rest::Burst);
         assert!(state.is_burst);
-        assert_eq!(begin_rest(state, true), Rest::Nap, "the burst is over");
+        assert_eq!(begin_rest(state, true), Rest::Nap(NAP), "the burst is over");
         assert!(!state.is_burst);
     });
     drop((tasks, more));

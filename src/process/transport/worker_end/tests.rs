@@ -1,3 +1,6 @@
+//! Tests of the wake-ups by which a worker ends a nap of its parent (a short sleep in which
+//! messages gather), and of the checks of the worker's socket.
+
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -43,8 +46,7 @@ fn the_time_that_closing_takes_is_measured_again() {
     assert_eq!(sender.unchecked, 0);
 }
 
-/// Otherwise each part of a large answer waits until the nap of the parent (a short sleep in
-/// which it lets messages gather) is over.
+/// Otherwise each part of a large answer would wait until the parent's nap is over.
 #[test]
 fn a_worker_without_room_wakes_a_parent_that_naps() {
     for in_burst in [false, true] {
