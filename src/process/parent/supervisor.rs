@@ -152,8 +152,9 @@ pub(super) fn main(pool: &Arc<Pool>) {
         let happened = sleep(pool, &watched, wake_at, may_spin, rest, looks);
         // If a message has arrived during a nap, or during a sleep that was about as short,
         // the next messages may also arrive soon.
-        let nap = rest.limit().unwrap_or(NAP);
-        naps = begun.elapsed() < 2 * nap && happened.iter().any(|happened| happened.message);
+        let is_short = || begun.elapsed() < 2 * NAP;
+        let may_nap = rest.limit().is_some() || is_short();
+        naps = may_nap && happened.iter().any(|happened| happened.message);
         state = pool.lock();
         state.is_asleep = false;
         for (worker, happened) in watched.iter().zip(happened) {
@@ -205,7 +206,7 @@ pub(super) enum Rest {
 }
 
 impl Rest {
-    /// Returns the length of a nap.
+    /// Returns the length of the nap, or `None` if the rest is no nap.
     fn limit(self) -> Option<Duration> {
         match self {
             Self::Nap(limit) => Some(limit),
@@ -291,10 +292,9 @@ fn sleep(
     }
     let watches = || watched.iter().map(|worker| &worker.watch);
     // `poll` reports neither room nor bytes in shared memory, and nothing of an MPI rank.
-    let is_ready = |worker: &Watched| {
-        let watch = &worker.watch;
-        worker.can_flush || watch.has_room() || !worker.is_malformed && watch.has_bytes()
-    };
+    let can_send = |worker: &Watched| worker.can_flush || worker.watch.has_room();
+    let is_ready =
+        |worker: &Watched| can_send(worker) || !worker.is_malformed && worker.watch.has_bytes();
     let is_any_ready = || watched.iter().any(is_ready);
     let is_found = may_spin
         && !looks
@@ -310,8 +310,12 @@ fn sleep(
             Rest::Burst => watches().for_each(|watch| watch.nap(true)),
             Rest::UntilPolled => {}
         }
-        // In a burst the submitting thread reads the messages.
-        if rest != Rest::Burst && is_any_ready() {
+        let is_over = match rest {
+            // The submitting thread reads the messages.
+            Rest::Burst => watched.iter().any(can_send),
+            _ => is_any_ready(),
+        };
+        if is_over {
             limit = Some(Duration::ZERO);
         }
         let mut slept = pool.ranks.poll(&mut polled, limit, looks, &is_any_ready);
