@@ -120,7 +120,8 @@ impl Panic {
         }))
     }
 
-    /// Returns the message, or the text `Box<dyn Any>` if the payload is not text.
+    /// Returns the message, or the text `Box<dyn Any>` if the payload is neither a
+    /// `&'static str` nor a `String`.
     ///
     /// ```
     /// use concurrent_futures::Panic;

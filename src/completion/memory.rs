@@ -55,8 +55,8 @@ use crate::sync::{AtomicUsize, Ordering, UnsafeCell, alloc, dealloc, fence, loca
 const UNIT: usize = 8;
 
 /// The number of units for tasks in a block. With the counter and the two words that
-/// `malloc` may add, a block has 512 bytes. The number is small in loom models, so that a
-/// model can fill a block.
+/// `malloc` may add, a block has 512 bytes. In loom models a block has only 2 units, so that a
+/// model can fill it.
 const UNITS: usize = if cfg!(concurrent_futures_loom) { 2 } else { 61 };
 
 /// The size of the largest task that may share a block, in bytes: about a quarter of a

@@ -162,7 +162,8 @@ impl Task {
         }
     }
 
-    /// Sets ENDING on a task that is not done.
+    /// Sets ENDING on a task that is not done. If another thread is ending the task, first
+    /// waits until that thread has finished.
     ///
     /// # Errors
     ///

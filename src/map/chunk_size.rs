@@ -11,9 +11,10 @@
 //! * Then as many items as run for the time [`AIM`], but not more items than the ended
 //!   chunks had together. So a few short items at the beginning do not lead to a large
 //!   chunk.
-//! * Always at most a fixed fraction of the remaining items ([`PARTS`]). So the chunks
-//!   become smaller towards the end, and all workers end at about the same time. This is
-//!   the rule of guided self-scheduling.
+//! * If the number of remaining items is known: at most a fixed fraction of it ([`PARTS`]),
+//!   but at least one item. So the chunks become smaller towards the end, and all workers
+//!   finish their last chunks at about the same time. This is the rule of guided
+//!   self-scheduling.
 
 use super::measured::{AIM, Measured};
 

@@ -227,8 +227,8 @@ mod tests {
                 let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
                 assert_eq!(poll(&mut fds, None), Ok(1));
             }
-            // The child has ended, but this process has not yet waited for the child. So
-            // `terminate` must return no error.
+            // The child has ended, or SIGKILL is about to end it, but this process has not yet
+            // waited for the child. So `terminate` must return no error.
             handle.terminate().unwrap();
             let status = child.wait().unwrap();
             assert_eq!(SignalName(status.signal().unwrap()).to_string(), "SIGKILL");

@@ -22,7 +22,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::current_process::move_above_stdio;
 
-/// The seals that fix the file's size, and the seal that forbids to add seals later.
+/// The seals that fix the file's size, and the seal that prevents adding further seals.
 const SEALS: SealFlags = SealFlags::SHRINK
     .union(SealFlags::GROW)
     .union(SealFlags::SEAL);
@@ -36,7 +36,7 @@ pub(crate) struct SharedMemory {
 
 // SAFETY: the value only owns a mapping, whose words are atomics. Any thread may unmap it.
 unsafe impl Send for SharedMemory {}
-// SAFETY: a shared reference only gives access to atomics.
+// SAFETY: through a shared reference, the memory can be accessed only as atomics.
 unsafe impl Sync for SharedMemory {}
 
 impl SharedMemory {

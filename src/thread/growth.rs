@@ -24,8 +24,9 @@
 //! counts this worker as free. For this reason, a loop of `submit` and `result` never
 //! needs a second worker.
 //!
-//! A worker is started under the lock of the pool's state, and counts as free at once. So
-//! if two threads see that one worker is missing, only one of them starts a worker.
+//! A worker is started under the lock of the pool's state, and counts as free at once. The
+//! starting thread checks once more under this lock if a worker is missing. So if two
+//! threads see that one worker is missing, only one of them starts a worker.
 //!
 //! # One thread at a time
 //!

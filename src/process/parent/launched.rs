@@ -99,7 +99,7 @@ fn mean(before: Option<Duration>, now: Duration) -> Duration {
 pub(super) struct Trips {
     number: u64,
     begun: Option<Instant>,
-    /// The mean time from a `Ping` to its `Pong`.
+    /// The moving mean of the measured times, or `None` before the first trip has ended.
     time: Option<Duration>,
 }
 

@@ -190,8 +190,8 @@ impl Pool {
         }
     }
 
-    /// Handles the tasks that the pool had sent ahead to an ended worker, while the worker had
-    /// another task. The reason why the pool killed the worker is also a reason to end these
+    /// Queues the tasks again, or makes them fail, that an ended worker still had behind its
+    /// current task (`sent_ahead.rs`). The reason why the pool killed the worker is also a reason to end these
     /// tasks only if the pool stops all its workers.
     fn requeue_ahead(&self, state: &mut PoolState, handle: &mut WorkerHandle, death: &DeathParts) {
         let reason = handle

@@ -274,7 +274,8 @@ impl WorkerHandle {
         self.progress = self.progress_from(Instant::now());
     }
 
-    /// Returns the time limit of the worker for a step that begins now.
+    /// Returns the time limit for a step that the worker begins at `now`, or `None` if the
+    /// worker is a rank, which has no time limits.
     fn progress_from(&self, now: Instant) -> Option<Progress> {
         match &self.launched {
             _ if self.is_rank() => None,

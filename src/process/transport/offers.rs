@@ -67,9 +67,12 @@ const NEXT: usize = 0;
 /// workers seldom read this word, so it has a cache line of its own.
 const OLDEST: usize = 8;
 
-/// The codes in the status of an offer that is open, or that the parent has recalled. The
-/// codes of the workers lie between `OPEN` and `RECALLED`.
+/// A status consists of the offer's number and a 16-bit *code*. This code means that a
+/// worker may take the offer.
 const OPEN: u64 = 0;
+
+/// This code means that the parent has recalled the offer. Each code between `OPEN` and
+/// `RECALLED` means a worker that has taken the offer.
 const RECALLED: u64 = 0xffff;
 
 /// Returns the size of the memory *calls*, in words. The memory has room for this many
@@ -153,8 +156,9 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
     }
 
     fn status(&self, n: u64) -> Status {
-        // ORDERING: `Relaxed` is enough, because a status publishes nothing: it only gives
-        // the offer to one process. The number of the next offer publishes the call.
+        // ORDERING: `Relaxed` is enough, because a status publishes nothing: it only says
+        // which process has the offer. The parent publishes the call by its store of `NEXT`
+        // (`Offers::offer`).
         let bits = unseal(self.key, self.status_word(n).load(Ordering::Relaxed));
         let (number, by) = (bits >> 16, bits & 0xffff);
         let laps = number.wrapping_sub(n);

@@ -308,9 +308,13 @@ impl WorkerHandle {
     }
 
     /// Updates `progress`, the time limit of what the worker has to do next, after a read.
-    /// If a frame is incomplete, the limit starts, unless one runs already. If no frame is
-    /// incomplete, there is no limit any more, unless the worker still has to start its
-    /// task.
+    /// If a frame is incomplete, the limit starts, unless one runs already. Otherwise the
+    /// limit ends, except if the worker still has to start its task.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if an idle worker has sent a part of a frame, unless a launcher has
+    /// started the worker.
     fn watch_progress(&mut self) -> Result<(), String> {
         let is_inside = !self.inbox.is_between_frames();
         if is_inside && matches!(self.activity, WorkerState::Idle) && self.launched.is_none() {

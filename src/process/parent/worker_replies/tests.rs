@@ -85,7 +85,8 @@ fn outcome(task: &Completion<()>) -> Result<(), Error> {
     unsafe { task.lend() }.copied()
 }
 
-/// After `kill` has returned `true`, the task must end with `Killed`.
+/// If an answer arrives after the pool has decided to kill the worker for `Pool::kill`, the
+/// task must still end with `Killed`, because `Pool::kill` returns `true`.
 #[test]
 fn an_answer_after_a_kill_does_not_count() {
     let (pool, mut worker) = pool_with_a_dummy();

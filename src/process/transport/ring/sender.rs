@@ -199,8 +199,8 @@ pub(in crate::process::transport) struct Room<W> {
 impl<W: Deref<Target = [AtomicU64]>> Room<W> {
     /// Returns `true` if half of the ring is free.
     pub(in crate::process::transport) fn is_there(&self) -> bool {
-        // ORDERING: `Relaxed` is enough, because the sender reads `FREED` once more before
-        // it writes.
+        // ORDERING: `Relaxed` is enough, because the result is only a hint: the sender writes
+        // only to lines that `read_freed` has found free, and that load is `Acquire`.
         self.memory.words[FREED].load(Ordering::Relaxed) >= self.freed
     }
 }

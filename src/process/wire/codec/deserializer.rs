@@ -17,8 +17,10 @@
 //! type has aliases for a name, the written name may be one of these aliases. If a vector
 //! of `u8` is read as text or bytes, the visitor gets bytes. Every other difference is an
 //! error. The reader also returns an error if a visitor does not read all parts. A visitor
-//! that asks for more parts than were written gets the end of the list. In an ambiguous
-//! struct ([`Reader::is_ambiguous`]) it gets an error instead.
+//! that asks for more parts than were written gets the end of the list. An exception is
+//! a struct for which the reading type lists more names than were written. These may be
+//! aliases or further fields, so the struct is *ambiguous* ([`Reader::is_ambiguous`]). If
+//! its visitor asks by position for more fields than were written, it gets an error.
 
 use std::ptr;
 
