@@ -16,7 +16,7 @@
 //! meanwhile, and only a worker that waits for the parent wakes it. The supervisor reads
 //! the messages after a nap in which fewer tasks were submitted than make a burst, and after
 //! a few naps in any case. So a message that arrives after the end of a burst waits for the
-//! length of two naps at most. If a thread begins to poll, the burst is over at once.
+//! length of two short naps at most. If a thread begins to poll, the burst is over at once.
 //!
 //! # Idle workers
 //!
@@ -58,7 +58,7 @@ impl Pool {
             handle.disarm();
         }
         // The thread has stopped submitting tasks, so the burst's offers need not wait for
-        // the end of the supervisor's nap.
+        // the end of the supervisor's nap, and the supervisor's next sleep is for no burst.
         state.submitted = 0;
         Self::end_burst(&mut state);
     }
@@ -101,7 +101,8 @@ impl Pool {
         let mut state = self.lock();
         let goes_on = state.pollers == 0 && state.submitted >= BURST;
         if goes_on {
-            state.submitted = 0;
+            // The rest of the tasks counts for the next read and the next nap.
+            state.submitted %= BURST;
         }
         goes_on
     }

@@ -17,7 +17,8 @@ use crate::error::Error;
 use crate::sync::ThreadId;
 
 /// The number of tasks that make a burst. A task counts only if a thread submitted it after
-/// the supervisor's last sleep began, and while the pool had other tasks.
+/// the supervisor's last nap or sleep began, after a thread began to poll for the last time,
+/// and while the pool had other tasks.
 pub(super) const BURST: usize = 64;
 
 /// The state of the pool's two threads, the supervisor and the collector.
@@ -116,8 +117,7 @@ pub(super) struct PoolState {
     pub(super) needs_wakeup: bool,
     /// The number of threads that poll: they wait for a task and read messages meanwhile.
     pub(super) pollers: usize,
-    /// The number of tasks that were submitted since the supervisor's last sleep began,
-    /// each while the pool had other tasks.
+    /// The number of tasks that count for a burst ([`BURST`]).
     pub(super) submitted: usize,
     /// `true` while the supervisor takes naps (short sleeps in which it reads no messages),
     /// because a thread submits a *burst*: many tasks in a row.

@@ -51,11 +51,12 @@ pub(super) const STACK: usize = 2 << 20;
 
 /// The length of a *nap*: a short sleep of the supervisor while many short tasks run.
 /// During a nap the workers need not wake the supervisor, and after it the supervisor reads
-/// many messages at once. A nap delays a message by at most its length.
+/// many messages at once (in a burst, after a few naps). A nap delays a message by at most
+/// its length.
 const NAP: Duration = Duration::from_micros(100);
 
-/// The length of a nap while more tasks wait than fit into the memory for offers. Then no
-/// worker is soon without a task, and each task has waited much longer than the nap. After
+/// The length of a nap while more tasks wait than fit into the memory for offers. Then a
+/// worker is seldom soon without a task, and most tasks have waited longer than the nap. After
 /// a nap, the supervisor needs a CPU for 15 to 20 us, which a worker could use. With short
 /// naps, a `map` over many short items takes 1.04 times as long (P8 of `benches/peers`).
 const LONG_NAP: Duration = Duration::from_micros(400);
@@ -189,6 +190,19 @@ fn watch(state: &PoolState) -> Vec<Watched> {
         .collect()
 }
 
+// `poll` reports neither room nor bytes in shared memory, and nothing of an MPI rank.
+impl Watched {
+    /// Returns `true` if there is room for unsent bytes.
+    fn can_send(&self) -> bool {
+        self.can_flush || self.watch.has_room()
+    }
+
+    /// Returns `true` if bytes have arrived, or if there is room for unsent bytes.
+    fn is_ready(&self) -> bool {
+        self.can_send() || !self.is_malformed && self.watch.has_bytes()
+    }
+}
+
 /// The messages that end a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
@@ -213,6 +227,17 @@ impl Rest {
             Self::Burst => Some(NAP),
             Self::UntilMessage | Self::UntilPolled => None,
         }
+    }
+
+    /// Returns `true` if the rest, which the supervisor has just announced to the workers,
+    /// must end at once.
+    fn is_over(self, watched: &[Watched]) -> bool {
+        let is_over = |worker: &Watched| match self {
+            // The submitting thread reads the messages.
+            Self::Burst => worker.can_send() || worker.watch.is_awaited(),
+            _ => worker.is_ready(),
+        };
+        watched.iter().any(is_over)
     }
 }
 
@@ -291,11 +316,7 @@ fn sleep(
         }
     }
     let watches = || watched.iter().map(|worker| &worker.watch);
-    // `poll` reports neither room nor bytes in shared memory, and nothing of an MPI rank.
-    let can_send = |worker: &Watched| worker.can_flush || worker.watch.has_room();
-    let is_ready =
-        |worker: &Watched| can_send(worker) || !worker.is_malformed && worker.watch.has_bytes();
-    let is_any_ready = || watched.iter().any(is_ready);
+    let is_any_ready = || watched.iter().any(Watched::is_ready);
     let is_found = may_spin
         && !looks
         && rest.limit().is_none()
@@ -310,12 +331,7 @@ fn sleep(
             Rest::Burst => watches().for_each(|watch| watch.nap(true)),
             Rest::UntilPolled => {}
         }
-        let is_over = match rest {
-            // The submitting thread reads the messages.
-            Rest::Burst => watched.iter().any(can_send),
-            _ => is_any_ready(),
-        };
-        if is_over {
+        if rest.is_over(watched) {
             limit = Some(Duration::ZERO);
         }
         let mut slept = pool.ranks.poll(&mut polled, limit, looks, &is_any_ready);
@@ -354,7 +370,7 @@ fn sleep(
             let ended = happened(&pair[1]) || worker.process.descriptor().is_none();
             Happened {
                 socket: happened(&pair[0]),
-                message: is_ready(worker),
+                message: worker.is_ready(),
                 end: ended,
             }
         })

@@ -252,7 +252,12 @@ impl WorkerHandle {
 
     /// Wakes the worker if it sleeps, and then returns `true`.
     pub(super) fn wake_if_asleep(&mut self) -> bool {
-        self.end.wake_if_asleep()
+        let is_woken = self.end.wake_if_asleep();
+        if is_woken {
+            // The worker has found no offer before it slept, so it has met this limit.
+            self.take_limit = None;
+        }
+        is_woken
     }
 
     /// Returns `true` if the worker sleeps.

@@ -404,13 +404,19 @@ impl Watch {
         }
     }
 
-    /// Announces to the worker that this thread is about to sleep for a short time, in
-    /// which the worker has to wake it only if it waits for this thread, or if it has no task
-    /// (not in a burst).
+    /// Announces to the worker that this thread is about to sleep for a short time. In this
+    /// time the worker has to wake it only if the worker waits for this thread, and outside
+    /// a burst also if the worker has no task.
     pub(crate) fn nap(&self, in_burst: bool) {
         if let Some(next) = &self.next {
             next.may_nap(in_burst);
         }
+    }
+
+    /// Returns `true` if the worker sleeps until this process has read some of its bytes. The
+    /// thread has called [`nap`](Self::nap) before.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.next.as_ref().is_some_and(Next::is_awaited)
     }
 
     /// Announces to the worker that this thread does not sleep any more.

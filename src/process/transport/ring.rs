@@ -85,8 +85,8 @@ const SENDER_SLEEPS: usize = LINE + 1;
 
 /// The values of `RECEIVER_SLEEPS` while the receiver sleeps. A sender that only looks for
 /// `ASLEEP` does not wake a napping receiver: it naps to read many records at once. A sender
-/// that waits for this receiver, because it needs room or an answer, wakes it from each nap.
-/// A sender that is idle ends only a `NAPPING`.
+/// that begins to wait for this receiver, for room or for an answer, ends each nap. A sender
+/// that is idle ends only a `NAPPING`.
 const ASLEEP: u64 = 1;
 const NAPPING: u64 = 2;
 const NAPPING_IN_BURST: u64 = 3;

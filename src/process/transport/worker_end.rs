@@ -118,14 +118,14 @@ impl WorkerSender {
                 return Ok(());
             }
             // A parent that naps would read nothing, and free no room, until its nap ends.
-            if sender.bell().must_wake_from_nap(true) {
-                self::wake(self.channel)?;
-            }
+            wake_from_nap(&sender.bell(), self.channel, true)?;
             let room = sender.room_wanted();
-            if !spin::poll(|| room.is_there())
-                && sender.may_sleep().map_err(scribbled)?
-                && self.channel.receive(&mut [0; 64])? == 0
-            {
+            if spin::poll(|| room.is_there()) || !sender.may_sleep().map_err(scribbled)? {
+                continue;
+            }
+            // The nap may have begun since. A nap that begins from now on ends at once.
+            wake_from_nap(&sender.bell(), self.channel, true)?;
+            if self.channel.receive(&mut [0; 64])? == 0 {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
@@ -191,7 +191,7 @@ impl WorkerReceiver {
         };
         loop {
             if spins && !shared.has_arrived(takes_offers) {
-                shared.wake_parent(channel, takes_offers)?;
+                wake_from_nap(&shared.bell, channel, !takes_offers)?;
                 spin::poll(|| {
                     let has_arrived = shared.has_arrived(takes_offers);
                     if !has_arrived {
@@ -203,7 +203,7 @@ impl WorkerReceiver {
             if let Some(received) = shared.receive(channel, into, call, takes_offers)? {
                 return Ok(received);
             }
-            shared.wake_parent(channel, takes_offers)?;
+            wake_from_nap(&shared.bell, channel, !takes_offers)?;
             if shared.may_sleep(takes_offers) {
                 let mut bytes = [0; 64];
                 let count = channel.receive(&mut bytes)?;
@@ -282,15 +282,6 @@ impl Shared {
         self.ring.next().is_there() || offers.is_some_and(is_there)
     }
 
-    /// Wakes a parent that naps, because the worker has no task. A worker that takes no
-    /// offers waits for a message of the parent, for example for a long call.
-    fn wake_parent(&self, channel: &Channel, takes_offers: bool) -> io::Result<()> {
-        if self.bell.must_wake_from_nap(!takes_offers) {
-            return wake(channel);
-        }
-        Ok(())
-    }
-
     /// Announces to the parent that the worker is about to sleep. Returns `false` if bytes
     /// or an offer have arrived: then the worker must not sleep.
     fn may_sleep(&mut self, takes_offers: bool) -> bool {
@@ -309,6 +300,15 @@ fn receive_by_socket(channel: &Channel, into: &mut [u8], spins: bool) -> io::Res
         }
     }
     channel.receive(into)
+}
+
+/// Wakes a parent that naps. The worker has no task, or it waits for the parent
+/// (`is_waited_for`): for room, or for a message, for example a long call.
+fn wake_from_nap(bell: &Bell<Part>, channel: &Channel, is_waited_for: bool) -> io::Result<()> {
+    match bell.must_wake_from_nap(is_waited_for) {
+        true => wake(channel),
+        false => Ok(()),
+    }
 }
 
 /// Wakes the parent.

@@ -9,6 +9,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::super::by_hand::{PoolByHand, WorkerByHand};
 use super::super::polling;
+use super::super::progress::Progress;
 use super::super::supervisor::{Rest, begin_rest};
 use super::*;
 use crate::error::BrokenPart;
@@ -597,10 +598,17 @@ fn each_idle_worker_that_is_awake_has_a_time_limit_to_take_an_offer() {
         });
         assert_eq!(limits, [true, false], "{stopped_first}");
     }
+    // The time limit of a worker that is woken begins anew.
     let (pool, [mut woken]) = PoolByHand::new();
     assert!(woken.message().is_none(), "it sleeps");
+    let before = Progress::from(Instant::now());
+    let next_check = before.next_check();
+    pool.with(|state| state.workers.get_mut(&woken.number).unwrap().take_limit = Some(before));
     let _task = pool.submit();
-    pool.with(|state| assert!(state.workers[&woken.number].take_limit.is_some()));
+    pool.with(|state| {
+        let limit = state.workers[&woken.number].take_limit.as_ref();
+        assert!(limit.is_some_and(|limit| limit.next_check() > next_check));
+    });
 }
 
 /// Before a fix, a task that waited for a retry might never end: a thread that had seen the

@@ -228,6 +228,27 @@ fn a_nap_is_over_by_itself() {
     }
 }
 
+/// A worker that had filled its memory before the nap began does not wake the supervisor.
+#[test]
+fn no_nap_in_a_burst_begins_while_a_worker_waits_for_room() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    let is_over = |rest: Rest| {
+        let watched = watch(&pool.pool.lock());
+        watched[0].watch.nap(true);
+        rest.is_over(&watched)
+    };
+    assert!(!is_over(Rest::Burst) && !is_over(Rest::Nap(NAP)));
+    worker.say(Kind::Returned, 1);
+    assert!(
+        !is_over(Rest::Burst),
+        "the submitting thread reads the message"
+    );
+    assert!(is_over(Rest::Nap(NAP)));
+    pool.with(|state| state.workers.get_mut(&0).unwrap().disarm());
+    worker.fill_memory();
+    assert!(is_over(Rest::Burst));
+}
+
 /// The supervisor has to read the messages, for example if the submitting thread is not fast
 /// enough, however long a burst takes.
 #[test]

@@ -46,13 +46,22 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
         !self.is_there()
     }
 
-    /// Announces that the receiver is about to sleep for a short time, in which only a
-    /// sender that waits for it has to wake it, or one that is idle (not in a burst). Returns
-    /// `false` if bytes have arrived already: then the receiver must not sleep.
+    /// Announces that the receiver is about to sleep for a short time. In this time only a
+    /// sender that waits for the receiver has to wake it, and outside a burst an idle sender
+    /// too. Returns `false` if bytes have arrived already: then the receiver must not sleep,
+    /// except in a burst.
     pub(in crate::process::transport) fn may_nap(&self, in_burst: bool) -> bool {
         let flag = if in_burst { NAPPING_IN_BURST } else { NAPPING };
         self.memory.set_flag(RECEIVER_SLEEPS, flag);
         !self.is_there()
+    }
+
+    /// Returns `true` if the sender sleeps until there is room. Before the call, the receiver
+    /// has announced its own sleep, so a sender that falls asleep later wakes the receiver.
+    pub(in crate::process::transport) fn is_awaited(&self) -> bool {
+        // ORDERING: the fence in `set_flag` orders this load after the announcement. It pairs
+        // with the fences of a sender that sets its flag, and then reads the receiver's.
+        self.memory.words[SENDER_SLEEPS].load(Ordering::Relaxed) != 0
     }
 
     /// Announces that the receiver does not sleep any more.
