@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, unbounded};
+
 use super::super::by_hand::{pool_without_threads, waiting_process};
 use super::super::launched::Launched;
 use super::super::launcher_states::LauncherStates;
+use super::super::pool_state::{Event, Threads};
 use super::super::process_handle::Process;
 use super::super::task::One;
 use super::*;
@@ -25,9 +28,12 @@ use crate::sys::{channel, current_process};
 /// The time that a test waits for a cancel.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A pool with one worker, which the test plays as if a launcher had started it.
+/// A pool with one worker, which the test plays as if a launcher had started it. The pool has
+/// no threads, which would read the worker's messages, or replace the worker, at any time.
 struct Played {
     pool: Arc<Pool>,
+    /// The events that a collector would handle.
+    _events: Receiver<Event>,
     worker: UnixStream,
     process: Arc<Process>,
 }
@@ -65,9 +71,13 @@ impl Played {
         state.launchers = LauncherStates::new(&[launcher]);
         state.launchers.starts(0);
         state.workers.insert(0, handle);
+        let (sender, events) = unbounded();
+        state.collector = Some(sender);
+        state.threads = Threads::Up;
         drop(state);
         let mut played = Self {
             pool,
+            _events: events,
             worker: theirs.into(),
             process,
         };
