@@ -263,6 +263,8 @@ fn a_cancel_whose_worker_may_have_begun_the_task_returns_false() {
 fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<3>();
     played.kill_first();
+    let are_recalled = |handle: &WorkerHandle| handle.ahead.iter().all(|task| task.is_recalled);
+    assert!(are_recalled(&played.pool.lock().workers[&0]));
     played.say(Kind::Recalled, 3);
     assert_eq!(played.process.try_wait().unwrap(), None);
     played.say(Kind::Recalled, 2);
