@@ -135,7 +135,7 @@ impl Pool {
     /// [`end_burst`]: Self::end_burst
     fn wake_for_offers(state: &mut PoolState) {
         let idle = &state.idle;
-        let workers = &mut state.workers;
+        let workers = &state.workers;
         let is_awake = |number: &&usize| workers.get(number).is_some_and(|w| w.is_awake());
         let offered = state.offered.as_ref();
         // A queue beside offered tasks means that the memory for offers is full. (A task that
@@ -151,26 +151,36 @@ impl Pool {
         if open == 0 {
             return;
         }
-        let mut to_wake = open.saturating_sub(idle.iter().filter(is_awake).count());
-        // A worker that wakes up on the CPU of this thread keeps this thread from running,
-        // which may be about to submit more tasks. So the pool first wakes the workers that,
-        // as far as it knows, ran on another CPU.
+        let to_wake = open.saturating_sub(idle.iter().filter(is_awake).count());
+        Self::wake_sleeping(state, to_wake);
+        // A worker that counts as awake may be stopped. Only its time limit shows that.
+        for number in &state.idle {
+            let handle = state.workers.get_mut(number);
+            if let Some(handle) = handle.filter(|it| !it.is_asleep()) {
+                handle.expect_take();
+            }
+        }
+    }
+
+    /// Wakes this many idle workers that sleep, or all of them if there are fewer.
+    ///
+    /// A worker that wakes up on the CPU of this thread keeps this thread from running, which
+    /// may be about to submit more tasks. So the workers that, as far as the pool knows, ran
+    /// on another CPU come first.
+    fn wake_sleeping(state: &mut PoolState, mut to_wake: usize) {
+        if to_wake == 0 {
+            return;
+        }
         let here = current_process::cpu();
         for is_here in [false, true] {
-            for number in idle.iter().rev() {
-                if to_wake == 0 {
-                    break;
-                }
-                let handle = workers.get_mut(number);
+            for number in state.idle.iter().rev() {
+                let handle = state.workers.get_mut(number);
                 if let Some(handle) = handle.filter(|it| (it.cpu() == here) == is_here) {
                     to_wake -= usize::from(handle.wake_if_asleep());
                 }
-            }
-        }
-        // A worker that counts as awake may be stopped. Only its time limit shows that.
-        for number in idle {
-            if let Some(handle) = workers.get_mut(number).filter(|it| !it.is_asleep()) {
-                handle.expect_take();
+                if to_wake == 0 {
+                    return;
+                }
             }
         }
     }

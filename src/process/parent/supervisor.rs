@@ -153,8 +153,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
         let happened = sleep(pool, &watched, wake_at, may_spin, rest, looks);
         // If a message has arrived during a nap, or during a sleep that was about as short,
         // the next messages may also arrive soon.
-        let is_short = || begun.elapsed() < 2 * NAP;
-        let may_nap = rest.limit().is_some() || is_short();
+        let may_nap = rest.limit().is_some() || begun.elapsed() < 2 * NAP;
         naps = may_nap && happened.iter().any(|happened| happened.message);
         state = pool.lock();
         state.is_asleep = false;

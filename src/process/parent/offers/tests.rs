@@ -443,6 +443,14 @@ fn a_thread_that_submits_a_burst_reads_what_the_workers_have_said() {
     assert_eq!(pool.with(|state| state.submitted), BURST);
 }
 
+/// Returns a pool in a burst, and its two workers, which sleep.
+fn in_a_burst() -> (PoolByHand, [WorkerByHand; 2]) {
+    let (pool, [mut first, mut second]) = PoolByHand::new();
+    assert!(first.message().is_none() && second.message().is_none());
+    pool.with(|state| state.is_burst = true);
+    (pool, [first, second])
+}
+
 /// A wake-up takes longer than several tiny tasks, so the pool wakes as few workers as it
 /// can.
 #[test]
@@ -471,9 +479,7 @@ fn a_burst_wakes_a_second_worker_for_many_offers_together() {
 /// until the supervisor's nap (its short sleep during a burst) is over.
 #[test]
 fn after_a_nap_each_offer_has_a_worker() {
-    let (pool, [mut first, mut second]) = PoolByHand::new();
-    assert!(first.message().is_none() && second.message().is_none());
-    pool.with(|state| state.is_burst = true);
+    let (pool, _workers) = in_a_burst();
     let _tasks = [pool.submit(), pool.submit()];
     pool.with(|state| {
         pool.pool.begin_round(state);
@@ -484,9 +490,7 @@ fn after_a_nap_each_offer_has_a_worker() {
 /// Few large calls fill the memory for offers, long before there are many offers.
 #[test]
 fn a_burst_of_large_calls_wakes_a_second_worker() {
-    let (pool, [mut first, mut second]) = PoolByHand::new();
-    assert!(first.message().is_none() && second.message().is_none());
-    pool.with(|state| state.is_burst = true);
+    let (pool, _workers) = in_a_burst();
     let mut tasks = Vec::new();
     while pool.with(|state| state.queued == 0) {
         tasks.push(pool.submit_under(TaskSettings::default(), 60 << 10));
@@ -497,9 +501,7 @@ fn a_burst_of_large_calls_wakes_a_second_worker() {
 
 #[test]
 fn offers_of_a_burst_do_not_wait_for_the_start_of_a_process() {
-    let (pool, [mut first, mut second]) = PoolByHand::new();
-    assert!(first.message().is_none() && second.message().is_none());
-    pool.with(|state| state.is_burst = true);
+    let (pool, _workers) = in_a_burst();
     let _tasks = [pool.submit(), pool.submit()];
     pool.with(|state| {
         assert!(state.workers.values().any(WorkerHandle::is_asleep));
@@ -536,9 +538,7 @@ fn a_burst_that_a_waiting_thread_ends_leaves_no_offer_without_a_worker() {
 /// the supervisor's nap.
 #[test]
 fn a_thread_that_waits_for_a_task_ends_the_burst() {
-    let (pool, [mut first, mut second]) = PoolByHand::new();
-    assert!(first.message().is_none() && second.message().is_none());
-    pool.with(|state| state.is_burst = true);
+    let (pool, _workers) = in_a_burst();
     let _tasks = [pool.submit(), pool.submit()];
     let are_awake = || pool.with(|state| !state.workers.values().any(WorkerHandle::is_asleep));
     assert!(!are_awake());
