@@ -9,17 +9,17 @@ use crate::waitable::Waitable;
 
 /// Yields each future when its task ends. Futures that are already done come first.
 ///
-/// The items are futures, references to futures, or pairs of a key and a future, see
-/// [`Waitable`]. The key of a pair tells the caller which future is done. A future that the
-/// caller passes twice is yielded once.
+/// The items of `futures` are futures, references to futures, or pairs of a key and a
+/// future, see [`Waitable`]. The key of a pair tells the caller which future is done. A
+/// future that the caller passes twice is yielded once.
 ///
 /// If the wait has no time limit, and no remaining task can end while the calling thread
 /// waits, the iterator yields the remaining futures, although their tasks are not done. A
-/// task cannot end while a thread waits if the same thread runs the task itself, a callback
+/// task cannot end during the wait if the calling thread runs the task itself, a callback
 /// of the task's process pool, or the initializer of the task's thread pool. In a forked
 /// child, where the tasks of the parent process never end, the iterator also yields futures
 /// that are not done. The [`result`](crate::TaskFuture::result) of a future that is not
-/// done returns the reason, in most cases [`Error::WouldDeadlock`].
+/// done returns an error that says why, in most cases [`Error::WouldDeadlock`].
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};

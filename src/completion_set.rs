@@ -2,10 +2,11 @@
 //!
 //! Each task has a number, which is its index in the set. The set registers a waker with
 //! each task that is not done. When the task ends, the waker sends the task's number over a
-//! channel. If a task is already done when it is added, the set puts the task's number into
-//! a queue. Each number arrives exactly once. A thread waits by receiving from the channel.
-//! If the thread is a worker, it first runs the pending tasks of its own pool *inline*,
-//! which means on its own stack. Dropping the set removes the wakers from the tasks.
+//! channel. If a task is already done when it is added, the set itself puts the task's
+//! number into a queue or into the channel. A thread takes the numbers from the queue, and
+//! then waits for numbers from the channel. If the thread is a worker, it first runs the
+//! set's pending tasks of its own pool *inline*, which means on its own stack. Dropping the
+//! set removes the wakers from the tasks.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -20,7 +21,8 @@ use crate::sys::fork::Origin;
 use crate::waitable::Waitable;
 
 pub(crate) struct CompletionSet<F: Waitable> {
-    /// The indices (in `entries`) of the tasks that were already done when they were added.
+    /// The indices (in `entries`) of tasks that were already done when they were added. If
+    /// the channel `arrivals` is not empty at that time, it gets the index instead.
     ready: VecDeque<usize>,
     arrivals: Receiver<usize>,
     sender: Sender<usize>,
@@ -39,11 +41,12 @@ pub(crate) struct CompletionSet<F: Waitable> {
     /// The thread that waited last. The set stores the thread, because different threads
     /// can run different tasks inline.
     waiter: InlineRunner,
-    /// The index (in `entries`) of the task that `all_need_this_thread` found last: a task
-    /// that can end while the waiting thread blocks. The next check begins with this task.
+    /// The index (in `entries`) of the task at which `all_need_this_thread` begins its next
+    /// search: the last task that it found to be able to end while the waiting thread
+    /// blocks.
     elsewhere: usize,
-    /// The process that created the set. In a forked child no task number arrives, because
-    /// the tasks run only in the parent process.
+    /// The process that created the set. In a forked child of this process no task number
+    /// arrives, because the tasks run only in the parent process.
     origin: Origin,
 }
 
@@ -52,8 +55,8 @@ pub(crate) struct CompletionSet<F: Waitable> {
 pub(crate) enum NotDone {
     /// The deadline passed.
     TimedOut,
-    /// No task can end, because each task ends only if the waiting thread goes on, or
-    /// because this process is a forked child.
+    /// No task can end: each task needs the waiting thread in order to end, or this process
+    /// is a forked child, in which the tasks do not run.
     Deadlock,
 }
 
@@ -88,8 +91,9 @@ impl Hasher for AddressHasher {
     }
 
     fn write_usize(&mut self, address: usize) {
-        // The multiplication by the golden ratio spreads the bits in which addresses differ
-        // over the high bits. The hash table uses both the high bits and the low bits.
+        // The factor is 2^64 divided by the golden ratio. The product spreads the bits in
+        // which addresses differ over the high bits, and the shift copies the high bits to
+        // the low bits. The hash table uses both.
         let mixed = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = mixed ^ (mixed >> 32);
     }
@@ -173,8 +177,8 @@ impl<F: Waitable> CompletionSet<F> {
 
     /// Waits for the next task that is done, and returns the index of the task in the set.
     ///
-    /// Without a deadline, a worker that calls this method first runs the pending tasks of
-    /// its own pool inline.
+    /// If a worker calls this method without a deadline, it first runs the set's pending
+    /// tasks of its own pool inline, until a task is done.
     ///
     /// # Errors
     ///
@@ -229,9 +233,10 @@ impl<F: Waitable> CompletionSet<F> {
             .collect();
     }
 
-    /// Returns `true` if no task can end while this thread waits. The check begins with the
-    /// task that the last check found able to end, because checking all tasks of a large
-    /// set is slow, and one task that can end is enough.
+    /// Returns `true` if no task can end while this thread waits. The search for a task
+    /// that can end begins with the task `elsewhere`, which the last search found. In most
+    /// calls this task can still end, so the method does not visit all tasks of a large
+    /// set.
     fn all_need_this_thread(&mut self) -> bool {
         let (before, from) = self.entries.split_at(self.elsewhere);
         let is_elsewhere = |entry: &Option<Entry<F>>| {
@@ -248,11 +253,11 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Removes and returns the next task that is done. Returns `None` if no task is done by
-    /// the deadline, or if the set is empty. If there is no deadline, and no task can end
-    /// while this thread waits, returns a task that is not done. The `result` of that task
-    /// returns the error that says why the task cannot end. In a forked child, where no
-    /// number arrives, tasks that are done come first.
+    /// Removes the next task that is done, and returns its future. Returns `None` if no
+    /// task is done by the deadline, or if the set is empty. If there is no deadline, and
+    /// no task can end while this thread waits, returns a future that is not done. The
+    /// `result` of that future returns the error that says why the task cannot end. In a
+    /// forked child, where no number arrives, the futures that are done come first.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         let number = match self.next(deadline) {
             Ok(number) => number,
@@ -295,8 +300,8 @@ impl<F: Waitable> CompletionSet<F> {
         Some(entry.leave())
     }
 
-    /// Removes and returns all tasks. The tasks are in the order in which they were added
-    /// if no task was removed before.
+    /// Removes all tasks, and returns the index and the future of each task. The list is in
+    /// the order in which the tasks were added if no task was removed before.
     pub(crate) fn take_all(&mut self) -> Vec<(usize, F)> {
         let numbers = 0..self.entries.len();
         numbers

@@ -19,9 +19,9 @@ use crate::waitable::Waitable;
 ///
 /// Use the channel in [`crossbeam_channel::select!`] together with the program's own
 /// channels. The channel is disconnected when all futures have arrived. A worker that waits
-/// for tasks of its own pool must call [`Completions::recv`]. Only this method runs such
-/// tasks on the waiting worker itself. If each worker waited in another way, no worker
-/// would be left to run the tasks.
+/// for tasks of its own pool must call [`Completions::recv`] or [`Completions::iter`]. Only
+/// these methods run the awaited tasks on the waiting worker itself. If all workers wait
+/// in another way, no worker is left to run the tasks.
 ///
 /// ```
 /// use concurrent_futures::crossbeam_channel::{select, unbounded};
@@ -94,7 +94,8 @@ impl<F> Default for Waiting<F> {
     }
 }
 
-/// The waker of the task whose future has the index `number`.
+/// The waker of the task whose future has the index `number` in the argument of
+/// `completions`.
 struct ArrivalWaker<F> {
     waiting: Arc<Mutex<Waiting<F>>>,
     sender: Sender<F>,
@@ -138,12 +139,12 @@ pub struct Completions<F: Waitable + Send + 'static> {
 impl<F: Waitable + Send + 'static> Completions<F> {
     /// Waits for the next future, as [`Receiver::recv`] does. If the calling thread is a
     /// worker, the method first runs those tasks that belong to this worker's pool and have
-    /// not begun.
+    /// not begun, one by one, until a future has arrived.
     ///
     /// If no task can end while this thread waits, the method returns a future that is not
     /// done. The `result` of this future returns the error that says why. No task can end,
-    /// for example, if `recv` is called in the only remaining task, in a callback of the
-    /// tasks' process pool, or in a forked child.
+    /// for example, if the only remaining task itself calls `recv`, or if `recv` is called
+    /// in a callback of the tasks' process pool or in a forked child.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -163,7 +164,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     ///
     /// # Errors
     ///
-    /// Returns [`RecvError`] if all futures have arrived.
+    /// Returns [`RecvError`] if all futures have arrived. In a forked child, the method may
+    /// return `RecvError` earlier, because it does not wait there.
     pub fn recv(&self) -> Result<F, RecvError> {
         loop {
             if let Ok(future) = self.receiver.try_recv() {
@@ -218,8 +220,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         });
         let first = waiting.tried_inline[at].1;
         let mut left = waiting.entries.range(first..);
-        // The search does not remove the entries of tasks that this thread cannot run,
-        // because another thread may search for these entries at the same time.
+        // The entries of tasks that this thread cannot run stay in the list, because
+        // another thread may be able to run these tasks.
         let found = left.find(|(_, entry)| entry.item.target().may_run_inline());
         let found = found.map(|(number, _)| *number);
         waiting.tried_inline[at].1 = found.map_or(usize::MAX, |number| number + 1);
@@ -229,8 +231,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     }
 
     /// Runs the entry's task inline if the task has not begun and this thread is a worker
-    /// that can run the task. Returns the future if the task is done afterwards, and
-    /// otherwise puts the entry back.
+    /// that can run the task. Returns the future if the task is done afterwards, or if
+    /// `locked` returns `None`. Otherwise puts the entry back.
     fn run_inline(&self, number: usize, entry: Entry<F>) -> Option<F> {
         // The lock of the entries is not held while the task runs, because the task's waker
         // takes the lock.
@@ -242,8 +244,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
             // runs while the entry is removed.
             return Some(entry.leave());
         };
-        // The waker will find the entry: the task is not done, so the waker has not yet
-        // run.
+        // The waker will find the entry: the task was not done when this thread already
+        // held the lock, and the waker needs the lock to look for the entry.
         waiting.entries.insert(number, entry);
         None
     }

@@ -42,14 +42,14 @@ impl Encoded {
 }
 
 /// The length in bytes of the longest frame that an [`EncodedCall`] stores without an
-/// allocation. The call of a function with three numbers has this length.
+/// allocation. For example, the call of a function with three `u64` has 70 bytes.
 const IN_PLACE: usize = 71;
 
 /// The frame of a call for another process. The parent encodes the frame once, and sends it
 /// unchanged.
 pub(crate) enum EncodedCall {
-    /// A short frame, which is stored without an allocation. Most calls are short, and many
-    /// calls may wait in a queue.
+    /// A short frame, which is stored without an allocation. Most frames are short, so most
+    /// of the calls in a queue need no allocation.
     InPlace {
         bytes: [u8; IN_PLACE],
         length: u8,

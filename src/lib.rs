@@ -15,10 +15,9 @@
 //! }
 //! ```
 //!
-//! The next program makes these calls through an executor that runs each call at once, in
-//! the calling thread.
-//! [`submit`] takes the function and its argument, and returns a future. [`result`] lends
-//! the value that the function returned:
+//! The next program makes the calls of the first program through an executor that runs each
+//! call at once, in the calling thread. [`submit`] takes the function and its argument, and
+//! returns a future. [`result`] lends the value that the function returned:
 //!
 //! ```
 //! use concurrent_futures::InlineExecutor as PoolExecutor;
@@ -42,8 +41,8 @@
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
-//! The last program makes these calls on a thread pool. `submit` now returns before the
-//! call is done, the calls run in parallel, and the block ends when all calls are done:
+//! The last program makes the calls on a thread pool. `submit` now returns before its call
+//! is done, the calls run in parallel, and the block ends when all calls are done:
 //!
 //! ```
 //! use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
@@ -69,8 +68,8 @@
 //! # In other processes
 //!
 //! With `ProcessPoolExecutor` in the `use` line, each call runs in another process. The
-//! pool starts the same program again as a worker. The program needs no code of its own to
-//! run as a worker. A worker does not run `main`, so an initializer sets up
+//! pool starts the same program again as a worker. By default, the program needs no code of
+//! its own to run as a worker. A worker does not run `main`, so an initializer sets up
 //! [loggers](recipes#logging-in-workers) and [state](recipes#state-that-each-worker-keeps)
 //! in the worker. If a task crashes its process, only the future of this task fails:
 //!
@@ -96,8 +95,8 @@
 //!
 //! # In async code
 //!
-//! Futures can be awaited on any runtime. All other waits block their thread. The waits
-//! that block are `result`, [`wait()`], the items of a map, `shutdown`, the drop of a pool,
+//! Futures can be awaited on any runtime. All other waits block their thread. Examples of
+//! such waits are `result`, [`wait()`], the items of a map, `shutdown`, the drop of a pool,
 //! the end of a scope, and `submit`, `spawn` or `map` on a full bounded queue. In a task of
 //! an async runtime, a blocking wait blocks a thread of the runtime. The wait hangs for
 //! ever if the awaited task needs the blocked thread. In async code, submit tasks with
@@ -168,14 +167,16 @@
 //!   only [`recv`](Completions::recv) and [`iter`](Completions::iter) run tasks inline;
 //! * in an initializer of a thread pool, a wait for a task of the same pool through the end
 //!   of a scope, a channel or a lock;
-//! * in a callback of a task of a process pool, a wait for a task of the same pool through a
-//!   channel or a lock;
+//! * in a callback of a task of a process pool, a wait for a task of the same pool through
+//!   a channel or a lock;
 //! * a wait for a queued task while all workers wait for queued tasks, for example if all
-//!   workers of pool A wait for queued tasks of pool B, and the reverse.
+//!   workers of pool A wait for tasks in pool B's queue, and all workers of pool B wait for
+//!   tasks in pool A's queue.
 //!
 //! [`wait()`], [`wait_until`], [`as_completed`], [`completions`] and unordered maps block
-//! with `std::thread::park`. A call of one of these functions may consume the token of an
-//! `unpark` that the program itself has called, or may leave its own token set.
+//! with `std::thread::park`. A call of one of these functions may consume the token that
+//! the program itself has set by `unpark`. The call may also leave the token set, so that
+//! the program's next `park` returns at once.
 //!
 //! # After a fork
 //!
@@ -222,8 +223,8 @@
 //!   of a process pool on the same host. Without this feature, and for a [`Launcher`],
 //!   `main` must begin with [`init()`].
 //! * `json`: adds the wrapper `Json`.
-//! * `mpi`: adds `MpiPoolExecutor`, whose workers are the ranks of an MPI job. Building it
-//!   needs an MPI library with `mpicc`, and libclang. It works only on Linux.
+//! * `mpi`: adds `MpiPoolExecutor`, whose workers are the ranks of an MPI job. The build
+//!   needs an MPI library with `mpicc`, and libclang. The feature works only on Linux.
 //!
 //! The crate is tested on Linux on x86-64. On other Linux targets the crate should work but
 //! is not tested. On other platforms the thread pool and the inline executor should work

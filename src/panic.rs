@@ -9,13 +9,13 @@
 //! # Finding the note of a panic
 //!
 //! The panic hook also runs for the panics that a task catches itself, and [`catch`] never
-//! gets these panics. Each `catch` therefore keeps a [`Note`] of each panic inside it,
-//! which the hook writes. A `catch` that has caught a payload looks for the note that
-//! matches this payload. A note matches a payload if both have the same type and the same
-//! text at the same address. Each formatted text has a different address, but two panics
+//! gets these panics. The hook therefore writes a [`Note`] of each panic inside a `catch`.
+//! A `catch` that has caught a payload looks for the note that matches this payload. A note
+//! matches a payload if both have the same type and the same text at the same address. Two
+//! formatted texts that exist at the same time have different addresses, but two panics
 //! with the same string literal may have the same address. If several notes match, `catch`
-//! takes the note of the panic that was raised with the fewest frames on the stack. The
-//! panics that a task has caught itself were raised deeper in the stack.
+//! takes the note of the panic that was raised at the smallest depth of the stack. A panic
+//! that the task caught itself was usually raised at a greater depth.
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -91,8 +91,8 @@ impl Panic {
     /// Records that the program has read this panic as a task's outcome.
     pub(crate) fn mark_read(&self) {
         // ORDERING: `Relaxed` is enough, because no other data is published with the flag.
-        // The flag is loaded at the end of a scope, and the end of a task publishes the
-        // task's writes to the thread that waits for the scope.
+        // `ScopeCount` loads the flag at the end of a scope. If a task of the scope stored
+        // the flag, the end of this task publishes the store to the thread that loads it.
         self.0.is_read.store(true, Ordering::Relaxed);
     }
 
@@ -135,9 +135,9 @@ impl Panic {
 
     /// Returns the location of the panic in the form `file:line:column`.
     ///
-    /// Returns `None` if this crate's panic hook did not run for this panic, because the
-    /// program replaced the hook after it had created the executor, or because
-    /// `resume_unwind` raised the panic.
+    /// Returns `None` if this crate's panic hook did not record this panic. This is the
+    /// case if the program replaced the hook after it had created the executor, if
+    /// `resume_unwind` raised the panic, or if this crate did not run the panicking code.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor};
@@ -376,8 +376,8 @@ impl Note {
     }
 }
 
-/// Returns the type of a payload, and the address of its text, or 0 if the payload is
-/// not text.
+/// Returns the type of a payload, and the address of its text. The address is 0 if the
+/// payload is not text.
 fn identity(payload: &(dyn Any + Send)) -> (TypeId, usize) {
     let text = payload.downcast_ref::<&'static str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -427,8 +427,8 @@ thread_local! {
 
 /// Installs the panic hook that records locations, if the process has not installed it yet.
 ///
-/// The constructors of executors and promises call this function. A task does not call this
-/// function, because the task would have to wait while another thread is inside the
+/// The constructors of executors and promises call this function. The code that runs a task
+/// does not call it, because installing a hook waits while another thread is inside the
 /// program's hook.
 pub(crate) fn watch_panics() {
     static CHAINED: Once = Once::new();

@@ -39,7 +39,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Creates a report with this message and no cause.
+    /// Creates a report with the text `message` and no cause.
     ///
     /// ```
     /// use concurrent_futures::Report;

@@ -9,10 +9,11 @@ use std::fmt;
 ///    └──────▶ Cancelled
 /// ```
 ///
-/// A task moves in the direction of the arrows. It skips `Running` if its promise gets an
-/// outcome before `Promise::start` was called, or if its pool breaks before the task has
-/// begun. There is only one state for a cancelled task. Python has two, and Python's `wait`
-/// hangs if a task stays in the first of them (python/cpython#92001).
+/// A task moves in the direction of the arrows. It skips `Running`, for example, if its
+/// promise gets an outcome before `Promise::start` was called, or if its pool breaks before
+/// the task has begun. A cancelled task has one state here. Python has two, `CANCELLED`
+/// and `CANCELLED_AND_NOTIFIED`, and Python's `wait` hangs if a task stays in `CANCELLED`
+/// (python/cpython#92001).
 ///
 /// ```
 /// use concurrent_futures::{Error, State, promise};

@@ -3,9 +3,10 @@
 /// Submits a call with up to eight arguments.
 ///
 /// The macro passes several arguments as a tuple. For example, `submit!(executor, f, a, b)`
-/// expands to `executor.submit(|(a, b)| f(a, b), (a, b))`. `f` is the name of a function,
-/// or a closure. A closure that captures variables, or a variable that holds a function,
-/// works only with a thread pool or an inline executor.
+/// expands to `executor.submit(move |(a, b)| f(a, b), (a, b))`. `f` is the name of a
+/// function, or a closure. A closure that captures variables works only with a thread pool
+/// or an inline executor. A variable that holds a function also works only there, unless
+/// the call has exactly one argument.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, submit};

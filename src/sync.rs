@@ -130,8 +130,8 @@ mod real {
         may_sleep: impl FnOnce() -> bool,
         deadline: Option<Instant>,
     ) -> bool {
-        // SAFETY: the key is the address of memory of this crate, and none of the closures
-        // panics or parks.
+        // SAFETY: the key is the address of memory of this crate. No closure panics or
+        // parks: all callers pass a `may_sleep` that only reads atomics.
         let parked = unsafe {
             parking_lot_core::park(
                 key,
@@ -152,8 +152,8 @@ mod real {
         unsafe { parking_lot_core::unpark_all(key, DEFAULT_UNPARK_TOKEN) };
     }
 
-    /// std's `UnsafeCell` with the API of `loom`'s `UnsafeCell`, which lends a pointer to a
-    /// closure.
+    /// std's `UnsafeCell` with the API of `loom`'s `UnsafeCell`: each access calls a
+    /// closure with a pointer to the value.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
@@ -211,7 +211,7 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
-    /// The real guard, or `None` while a wait on a condition variable has the guard.
+    /// The guard of `loom`, or `None` while a wait on a condition variable has this guard.
     #[derive(Debug)]
     pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 

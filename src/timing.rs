@@ -58,7 +58,8 @@ impl Timing {
     }
 
     /// Returns the time at which the worker called the task's function, or `None` if the
-    /// worker has not called the function.
+    /// worker has not called the function. If the worker is another process, returns the
+    /// time at which the pool learned of the call.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

@@ -24,14 +24,14 @@ use crate::waitable::Waitable;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReturnWhen {
-    /// The wait ends when one task is done or cancelled.
+    /// The wait ends when one task has finished or was cancelled.
     FirstCompleted,
     /// The wait ends when one task fails, for example by a panic or because its pool is
     /// broken, or when all tasks are done. As in Python, a cancelled task does not count as
     /// failed. A task that returns an `Err` does not count as failed either. To wait for an
     /// `Err`, use [`wait_until`].
     FirstException,
-    /// The wait ends when all tasks are done or cancelled.
+    /// The wait ends when each task has finished or was cancelled.
     AllCompleted,
 }
 
@@ -58,15 +58,15 @@ pub struct Waited<F> {
 
 /// Waits for several futures at once, for `timeout` at most.
 ///
-/// The items are futures, references to futures, or pairs of a key and a future, see
-/// [`Waitable`]. A future that the caller passes twice counts once. A timeout is no error.
-/// After a timeout, the result shows which tasks are done.
+/// The items of `futures` are futures, references to futures, or pairs of a key and a
+/// future, see [`Waitable`]. A future that the caller passes twice counts once. A timeout
+/// is no error. After a timeout, the result shows which tasks are done.
 ///
 /// A wait without a time limit also ends if no remaining task can end while this thread
 /// waits. A task cannot end during the wait if this thread runs the task itself, a callback
-/// of the task's process pool, or the initializer of the task's thread pool. A wait in a
-/// forked child also ends at once, because the tasks of the parent process never end there.
-/// In both cases, `not_done` has the futures of the tasks that are not done. The
+/// of the task's process pool, or the initializer of the task's thread pool. In a forked
+/// child, the wait does not wait for tasks of the parent process, which never end there. In
+/// both cases, `not_done` has the futures of the tasks that are not done. The
 /// [`result`](crate::TaskFuture::result) of such a future returns the error that says why
 /// the task cannot end, in most cases [`Error::WouldDeadlock`](crate::Error).
 ///
@@ -101,7 +101,8 @@ pub fn wait<F: Waitable>(
 ///
 /// The waiting thread calls `enough` once for each future that is done, in the order in
 /// which the tasks end. The argument of `enough` is the item that the caller passed for
-/// this future.
+/// this future. In a forked child, the thread also calls `enough` for each future of the
+/// parent process that is not done.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, wait_until};
@@ -141,8 +142,8 @@ pub fn wait_until<F: Waitable>(
                 .collect(),
             Err(NotDone::TimedOut) => break,
             Err(NotDone::Deadlock) => {
-                // In a forked child no task number arrives, so the code searches for the
-                // tasks that were done before the fork.
+                // If this process was forked during the wait, no task number arrives here.
+                // So the code searches for the tasks that were done before the fork.
                 let is_done = |number: &usize| {
                     let item = completion_set.item(*number);
                     !ended[*number] && item.is_some_and(|item| item.target().done())

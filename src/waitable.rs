@@ -48,8 +48,8 @@ pub trait Target {
     /// task has no error.
     fn failed(&self) -> bool;
 
-    /// Returns `true` if the task is done. Otherwise registers `waker`, which is woken when
-    /// the task is done.
+    /// Returns `true` if the task is done, or if this process is a fork of the task's
+    /// process. Otherwise registers `waker`, which is woken when the task is done.
     fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool;
 
     /// Removes the waker that `key` identifies from the task.
@@ -64,8 +64,8 @@ pub trait Target {
     fn may_run_inline(&self) -> bool;
 
     /// Runs the task on the calling thread if the task has not begun and the calling thread
-    /// is a worker of the task's pool. The caller then waits for the task without a time
-    /// limit.
+    /// is a worker of the task's pool. Only a thread that waits without a time limit calls
+    /// this method, because the task may run for any time.
     fn run_inline(&self);
 }
 

@@ -28,8 +28,8 @@ pub enum PoolKind {
     Threads,
     /// A process pool: the worker is another process, which runs the same program.
     Processes,
-    /// A pool of the ranks of an MPI job (feature `mpi`): the worker is a rank, which runs
-    /// the same program.
+    /// A pool of the ranks (processes) of an MPI job (feature `mpi`): the worker is a rank,
+    /// which runs the same program.
     Mpi,
 }
 
@@ -78,8 +78,8 @@ impl Worker {
         }
     }
 
-    /// Adds the name of the host. Only a worker that a command such as `ssh`, or an MPI
-    /// job, has started gets this name.
+    /// Adds the name of the worker's host. A worker has this name only if a launcher's
+    /// command, such as `ssh`, or an MPI job has started the worker.
     pub(crate) fn on_host(self, host: &str) -> Self {
         let host = Some(host.into());
         Self { host, ..self }
@@ -100,7 +100,7 @@ impl Worker {
     }
 
     /// Returns the worker's number in its pool. The pool numbers its workers from 0 in
-    /// the order in which they start.
+    /// the order in which they start. A process pool may leave out some numbers.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, current_worker};

@@ -3,25 +3,26 @@
 //!
 //! # The notifier
 //!
-//! The thread that ends a task runs the task's [`Notification`] (the user code that must
-//! run then), or names another thread that will run it. If the task has callbacks, the
-//! thread that will run the notification becomes the task's *notifier*: it runs the
-//! callbacks. The ending thread records the notifier together with the final state, under
-//! the lock of the task's rare box (`rare.rs`), which holds the list of callbacks. A
-//! callback that is added while the task has a notifier is appended to the list, and the
-//! notifier runs it. A thread that adds a callback after the callbacks are done becomes the
-//! notifier itself. A notifier resigns under the lock, when it finds the list empty. So no
-//! callback is missed. If there is a notifier, it finds the callback in the list. If there
-//! is none, either the task has not ended, and its end finds the callback, or the adding
-//! thread becomes the notifier.
+//! The thread that ends a task runs the task's
+//! [`Notification`](super::notification::Notification) (the user code that must run then),
+//! or names another thread that will run it. If the task has callbacks, the thread that
+//! will run the notification becomes the task's *notifier*: it runs the callbacks. The
+//! ending thread records the notifier together with the final state, under the lock of the
+//! task's rare box (`rare.rs`), which holds the list of callbacks. A callback that is added
+//! while the task has a notifier is appended to the list, and the notifier runs it. A
+//! thread that adds a callback after the callbacks are done becomes the notifier itself. A
+//! notifier resigns under the lock, when it finds the list empty. So no callback is
+//! missed. If there is a notifier, it finds the callback in the list. Without a notifier
+//! there are two cases: if the task has not ended, the thread that ends the task finds the
+//! callback; otherwise the adding thread becomes the notifier.
 //!
 //! # Why never nested
 //!
 //! The head of `nested_callbacks.rs` says why no callback runs inside another, and names a
-//! first exception. The second exception: a callback may wait for the callbacks of another
-//! task, which the callback's own thread has queued to run later. Then the callbacks of
-//! that other task, and no others, run inside the waiting callback, because otherwise the
-//! wait would never end ([`Task::notify_now`]).
+//! first exception. The second exception: a callback waits for the callbacks of another
+//! task, but the thread of the waiting callback has itself queued these callbacks to run
+//! later. Then the callbacks of that other task, and no others, run inside the waiting
+//! callback, because otherwise the wait would never end ([`Task::notify_now`]).
 
 use std::cell::RefCell;
 
@@ -35,8 +36,8 @@ use crate::sync::{MutexGuard, local, thread_id};
 use crate::sys::fork::Origin;
 
 impl Task {
-    /// Runs `callback` once the task is done. If all earlier callbacks have run already,
-    /// runs `callback` at once.
+    /// Adds a callback, which runs when the task is done. If the task is done and all its
+    /// earlier callbacks have run, runs `callback` now, on the calling thread.
     pub(crate) fn add_callback(&self, callback: Callback) {
         let Some(mut rare) = self.rare() else {
             return contain_drop(callback);
@@ -45,8 +46,9 @@ impl Task {
         self.notify_if_done(rare);
     }
 
-    /// Runs `callback` after all other callbacks. Only `then`, which consumes the task's
-    /// future, adds such a callback, so a task has at most one such callback.
+    /// Adds the callback that runs after all other callbacks. Only `then` calls this
+    /// function. Because `then` consumes the task's future, a task has at most one last
+    /// callback.
     pub(crate) fn set_last(&self, callback: Callback) {
         let Some(mut rare) = self.rare() else {
             return contain_drop(callback);
@@ -56,8 +58,9 @@ impl Task {
     }
 
     fn notify_if_done(&self, mut rare: MutexGuard<'_, RareFields>) {
-        // UNNOTIFIED is set under the rare box's lock. So the end of the task either comes
-        // later and finds the callback, or came before and is seen here.
+        // UNNOTIFIED is set under the rare box's lock. So if the task ends later, the
+        // ending thread finds the callback. If the task ended before, this thread sees the
+        // end here.
         if self.set(UNNOTIFIED).is_done() && rare.notifier.is_none() {
             rare.notifier = Some(thread_id());
             drop(rare);
@@ -72,8 +75,8 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// Returns [`NoStack`] if too little stack is left and no more can be allocated. Then
-    /// the callbacks stay queued.
+    /// Returns [`NoStack`] if too little stack is left and no more can be allocated. In
+    /// this case the callbacks stay queued.
     pub(crate) fn notify_now(&self) -> Result<(), NoStack> {
         let notifier = self.rare_if_any().and_then(|rare| rare.notifier);
         if notifier.is_none_or(|notifier| notifier != thread_id()) {
@@ -92,7 +95,8 @@ impl Task {
         ran
     }
 
-    /// Returns `true` if the current thread is inside one of this task's callbacks.
+    /// Returns `true` if the current thread is inside one of this task's callbacks or
+    /// inside its [`Finalizer`](super::rare::Finalizer).
     pub(crate) fn is_notifying_here(&self) -> bool {
         is_notifying_here(|task| task.1 == self.address())
     }

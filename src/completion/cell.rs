@@ -2,10 +2,10 @@
 //! task's memory.
 //!
 //! A task is one piece of memory (`memory.rs`): a header, and behind it one storage that
-//! first holds the job (the function with its arguments) and later the outcome. Job and
-//! outcome each begin at the first address behind the header that their own alignment
-//! allows. So the future, which knows the type of the value but not the type of the job,
-//! finds the outcome. Only the table of functions in the header knows both types.
+//! first holds the job (the function with its arguments) and later the outcome. Behind the
+//! header, job and outcome each begin at the first address that their own alignment allows.
+//! So the future, which knows the type of the value but not the type of the job, finds the
+//! outcome. Only the table of functions in the header knows both types.
 //!
 //! # The owner of the storage
 //!
@@ -25,8 +25,8 @@
 //!   final transition, or the thread that ran the last callback.
 //!
 //! So dropping the last reference to a task only frees memory and runs no user code. The
-//! one exception is a task that never ends, for example in a forked child: the last
-//! reference drops the task's job as well.
+//! one exception is a task that never ends, for example in a forked child: dropping its
+//! last reference also drops its job.
 //!
 //! # Tasks that borrow
 //!
@@ -108,9 +108,9 @@ const HEADER: usize = size_of::<Header<()>>();
 // the word shows which thread owns them. The other fields are atomics, or are never
 // changed.
 unsafe impl<X: Send> Send for TaskWith<X> {}
-// SAFETY: also through shared references, only the owner that the word shows uses job and
-// value. A value is lent to several threads only through a future, which is `Sync` only if
-// the value is.
+// SAFETY: even with shared references to a task, a thread uses job or value only if the
+// word shows this thread as the owner. A value is lent to several threads only through a
+// future, which is `Sync` only if the value is.
 unsafe impl<X: Send + Sync> Sync for TaskWith<X> {}
 
 impl<X> TaskWith<X> {
@@ -119,8 +119,8 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// If job or value borrow, the job has a scope guard. Job and value are `Send`, or no
-    /// other thread gets the task.
+    /// If job or value borrow data, the job has a scope guard. Job and value are `Send`, or
+    /// no other thread gets the task.
     pub(super) unsafe fn new<J: Job<T>, T>(pool_id: PoolId, job: J) -> (Self, Self) {
         let layout = TypesOf::<J, T, HEADER>::LAYOUT;
         let Some(memory) = allocate(layout) else {
@@ -137,7 +137,8 @@ impl<X> TaskWith<X> {
         };
         // SAFETY: `header` points to fresh memory of the layout `layout`.
         unsafe { header.write(contents) };
-        // SAFETY: the memory has the layout for a `J`, behind a header of `HEADER` bytes.
+        // SAFETY: the memory was allocated with the layout for a `J` behind a header of
+        // `HEADER` bytes.
         let place = unsafe { job_of::<J, HEADER>(header.cast()) };
         // SAFETY: `place` is the address of the job in this fresh memory.
         unsafe { place.write(job) };
@@ -201,7 +202,8 @@ impl<X> TaskWith<X> {
         Word::from_bits(self.atomic().fetch_and(!flag.bits(), Ordering::AcqRel))
     }
 
-    /// Returns the pointer to the attached `X`, which came from `Box::into_raw`.
+    /// Returns the pointer to the attached `X`. The pointer is null, or came from
+    /// `Box::into_raw`.
     pub(super) fn attached(&self) -> &AtomicPtr<X> {
         &self.header().attached
     }
@@ -216,7 +218,8 @@ impl<X> TaskWith<X> {
         self.remote().is_some()
     }
 
-    /// Returns the functions of the task's pool if another process runs the task.
+    /// Returns the functions of the task's pool if a worker in another process runs the
+    /// task.
     pub(super) fn remote(&self) -> Option<&'static Remote> {
         self.header().types.remote
     }
@@ -240,9 +243,9 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The caller started the task, and calls this once.
+    /// The caller started the task, and calls this function once.
     pub(super) unsafe fn call(&self) -> Called {
-        // SAFETY: the caller started the task, and calls this once.
+        // SAFETY: the caller started the task, and calls this function once.
         let called = unsafe { (self.header().types.call)(self.as_ptr()) };
         self.header().storage.with_mut(|_| ());
         called
@@ -252,10 +255,11 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The caller has set ENDING on a pending task, and calls this once.
+    /// The caller has set the flag ENDING on a pending task, and calls this function once.
     pub(super) unsafe fn withdraw(&self) -> Box<dyn Withdrawn> {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: the caller has set ENDING on a pending task, and calls this once.
+        // SAFETY: the caller has set ENDING on a pending task, and calls this function
+        // once.
         unsafe { (self.header().types.withdraw)(self.as_ptr()) }
     }
 
@@ -263,13 +267,14 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The job is a `J`. The caller has set ENDING on a pending task, and calls this once.
+    /// The job is a `J`. The caller has set the flag ENDING on a pending task, and calls
+    /// this function once.
     pub(super) unsafe fn job<J>(&self) -> J {
         self.header().storage.with_mut(|_| ());
         // SAFETY: the caller promises that the job is a `J`.
         let place = unsafe { job_of::<J, HEADER>(self.as_ptr()) };
-        // SAFETY: the caller has set ENDING, so the job is in the storage and belongs to
-        // the caller.
+        // SAFETY: the caller has set ENDING on a pending task, so the job is in the storage
+        // and belongs to the caller.
         unsafe { place.read() }
     }
 
@@ -277,20 +282,21 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The caller has set ENDING, on a task whose job was not called, and calls this
-    /// once.
+    /// The caller has set the flag ENDING on a task whose job was not called, and calls
+    /// this function once.
     pub(super) unsafe fn drop_job(&self) {
         self.header().storage.with_mut(|_| ());
         // SAFETY: the caller has set ENDING, and the job was not called.
         unsafe { (self.header().types.drop_job)(self.as_ptr()) };
     }
 
-    /// Returns the encoded call of a remote task, or `None` if the call was taken.
+    /// Returns the encoded call of a [remote](Job::REMOTE) task, or `None` if the call was
+    /// taken.
     ///
     /// # Safety
     ///
-    /// The caller has claimed the task. The task is neither released nor ended, and its
-    /// call is not taken, as long as the returned reference is alive.
+    /// The caller has claimed the task. As long as the returned reference is alive, the
+    /// caller does not end the claim, and does not take the call.
     pub(super) unsafe fn claimed_call(&self) -> Option<&EncodedCall> {
         self.header().storage.with(|_| ());
         // SAFETY: the caller has claimed the task.
@@ -299,12 +305,12 @@ impl<X> TaskWith<X> {
         Some(unsafe { call.as_ref() })
     }
 
-    /// Takes the encoded call of a remote task.
+    /// Takes the encoded call of a [remote](Job::REMOTE) task.
     ///
     /// # Safety
     ///
-    /// The caller has claimed the task, and has no reference to the call. The task is
-    /// neither released nor ended meanwhile.
+    /// The caller has claimed the task, does not end the claim meanwhile, and has no
+    /// reference to the encoded call.
     pub(super) unsafe fn take_claimed_call(&self) -> Option<EncodedCall> {
         self.header().storage.with_mut(|_| ());
         // SAFETY: the caller has claimed the task, and promises that it has the only access
@@ -316,7 +322,7 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The caller has set ENDING, and the job was moved out of the storage.
+    /// The caller has set the flag ENDING, and the job was moved out of the storage.
     pub(super) unsafe fn write_error(&self, error: Error) {
         self.header().storage.with_mut(|_| ());
         // SAFETY: the caller has set ENDING, and the job was moved out of the storage.
@@ -340,7 +346,7 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The task is finished. The caller owns the value, and calls this once.
+    /// The task is finished. The caller owns the value, and calls this function once.
     pub(super) unsafe fn drop_outcome(&self) {
         self.header().storage.with_mut(|_| ());
         // SAFETY: the task is finished and the caller owns the value.
@@ -356,8 +362,8 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The task's value is a `T`. The caller has set ENDING, and the job was moved out of
-    /// the storage or dropped.
+    /// The task's value is a `T`. The caller has set the flag ENDING, and the job was moved
+    /// out of the storage or dropped.
     pub(super) unsafe fn write_outcome<T>(&self, outcome: Result<T, Error>) {
         // SAFETY: the caller promises that the task's value is a `T`.
         let place = unsafe { outcome_of::<T, HEADER>(self.as_ptr()) };
@@ -388,7 +394,7 @@ impl<X> TaskWith<X> {
     /// # Safety
     ///
     /// The task's value is a `T`, and the caller has seen that the task is finished. The
-    /// caller owns the value, and calls this once.
+    /// caller owns the value, and calls this function once.
     pub(super) unsafe fn take_outcome<T>(&self) -> Result<T, Error> {
         // SAFETY: the caller promises that the task's value is a `T`.
         let place = unsafe { outcome_of::<T, HEADER>(self.as_ptr()) };
@@ -396,11 +402,12 @@ impl<X> TaskWith<X> {
         (self.header().storage).with_mut(|_| unsafe { place.read() })
     }
 
-    /// Forgets the reference, which the caller has already subtracted from the word.
+    /// Forgets the reference without subtracting it from the word.
     ///
     /// # Safety
     ///
-    /// The word counts one reference less than exist.
+    /// The caller has already subtracted the reference from the word, or keeps the counted
+    /// reference as a pointer.
     #[expect(clippy::mem_forget, reason = "the word does not count it any more")]
     #[inline]
     pub(super) unsafe fn forget_reference(self) {
@@ -450,7 +457,7 @@ impl<X> TaskWith<X> {
     #[inline]
     pub(crate) fn into_raw(self) -> NonNull<()> {
         let pointer = self.as_ptr();
-        // SAFETY: the word still counts this reference, and `from_raw` restores it.
+        // SAFETY: the reference stays counted, and becomes the returned pointer.
         unsafe { self.forget_reference() };
         pointer
     }
@@ -483,13 +490,13 @@ impl<X> Drop for TaskWith<X> {
         let mut word = self.word();
         if word.references() > 1 {
             // ORDERING: release publishes the writes made through this reference to the
-            // thread that drops the last reference. Acquire is for the case that this is
-            // the last reference.
+            // thread that drops the last reference. If this is the last reference, acquire
+            // sees the writes of the other threads.
             word = Word::from_bits(self.atomic().fetch_sub(REFERENCE, Ordering::AcqRel));
         }
-        // If the load above shows only one reference, the load has acquired the writes of
-        // all other threads. Then no other thread can reach the task, so this thread need
-        // not subtract from the word.
+        // If the load above shows only one reference, this load has acquired the writes of
+        // all other threads. Then no other thread can reach the task, so the subtraction is
+        // left out.
         if word.references() == 1 {
             // SAFETY: this is the last reference.
             unsafe { Self::free(self.as_ptr(), word) };

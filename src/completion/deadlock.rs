@@ -1,27 +1,27 @@
 //! Deadlock detection: a wait that would close a cycle of waits is refused.
 //!
-//! A task that has begun, but has not reached the state that a wait demands, is *held up
-//! by* a thread: the thread that runs the task's function or, after the function, its
-//! callbacks. That thread may itself wait for a task that is held up by another thread, and
-//! so on. If the last thread of such a chain is the thread that is about to wait, none of
-//! these threads would ever continue.
+//! A task that has begun in this process, but has not reached the state that a wait
+//! demands, is *held up by* a thread: the thread that runs the task's function or, after
+//! the function, the task's callbacks. That thread may itself wait for a task that is held
+//! up by another thread, and so on. If the last thread of this chain is the thread that is
+//! about to wait, the wait would block all threads of the chain for ever.
 //!
 //! # Why every cycle of waits is found
 //!
-//! All waits for a single task without a deadline are in one list. Before such a wait
-//! begins, the waiting thread follows the chain that starts at the awaited task, with the
-//! help of the list. The thread enters its own wait in the list only if this walk does not
-//! come back to the thread itself. The thread holds the list's lock from the start of the
-//! walk until it has entered its wait. Only entering a wait can close a cycle, because a
-//! thread that waits begins no task and ends none. So the last wait of a cycle finds the
-//! other waits in the list.
+//! All waits without a deadline for a single task are in one list. Before a thread begins
+//! such a wait, it follows the chain that starts at the awaited task. The list shows for
+//! which task each thread of the chain waits. The thread enters its own wait in the list
+//! only if this walk does not come back to the thread itself. The thread holds the list's
+//! lock from the start of the walk until it has entered its wait. Only entering a wait can
+//! close a cycle, because a thread that is blocked in a wait begins no task and ends none.
+//! So the thread that enters the last wait of a cycle finds the other waits in the list.
 //!
 //! # Why a wait that closes no cycle is never refused
 //!
 //! When [`enter`] refuses a wait, the last step of the walk has found a task that is held
-//! up by the entering thread itself. The entering thread does not work on that task now, so
-//! the thread that waits for the task stays blocked. For the same reason, each thread at an
-//! earlier step of the walk stays blocked too.
+//! up by the entering thread itself. The entering thread is about to block, so it does not
+//! end that task, and the thread that waits for the task stays blocked. For the same
+//! reason, each thread at an earlier step of the walk stays blocked too.
 //!
 //! # Waits inside waits
 //!
@@ -29,9 +29,9 @@
 //! callback, waker or `Drop`) waits as well. These waits are nested on the thread's stack,
 //! and the thread is blocked only in the innermost wait. So the walk follows a thread's
 //! *newest* entry. A thread that waits for a task of a process pool may run the task's
-//! finalizer (the closure that decodes the answer and ends the task) inside that wait. Such
-//! a thread is not blocked. The walk then finds that the task is held up by the thread that
-//! waits for it, and stops, because that thread is at work.
+//! finalizer (the closure that decodes the answer and ends the task) inside that wait.
+//! Meanwhile the thread is not blocked. A walk that comes to this thread finds that it
+//! waits for a task that it holds up itself, and stops there.
 //!
 //! Each entry has a unique number. So at the end of a wait, the thread removes exactly the
 //! entry of this wait.
@@ -40,10 +40,10 @@
 //!
 //! Cycles are not found if they go through an `.await`, or through a wait that cannot
 //! return an error (the end of a scope, `wait`, `as_completed`). A cycle through a promise
-//! is found only if `Promise::run` sets the promise, because otherwise the thread that will
-//! set it is unknown. A cycle through a task that has not begun is not found, because any
-//! worker might begin the task. A wait for several tasks does not use the list. It ends
-//! early only if none of the tasks can end while the waiting thread blocks
+//! is found only if `Promise::run` sets the promise, because otherwise it is unknown which
+//! thread will set the promise. A cycle through a task that has not begun is not found,
+//! because any worker might begin the task. A wait for several tasks does not use the list.
+//! It ends early only if none of the tasks can end while the waiting thread blocks
 //! (`needs_this_thread`).
 
 use std::marker::PhantomData;
@@ -68,7 +68,8 @@ struct Waits {
 }
 
 impl Waits {
-    /// Returns the wait that the thread is blocked in, if the thread waits.
+    /// Returns the innermost wait of the thread, if the list contains a wait of this
+    /// thread.
     fn newest_of(&self, thread: ThreadId) -> Option<&Wait> {
         self.entries.iter().rfind(|wait| wait.waiter == thread)
     }
@@ -83,7 +84,7 @@ struct Wait {
 }
 
 /// Returns the thread that runs the task or its callbacks. Returns `None` if the task has
-/// reached `until`, or has not begun.
+/// reached `until`, or if no thread of this process runs the task or its callbacks.
 fn held_up_by(task: &Task, until: Until) -> Option<ThreadId> {
     let word: Word = task.word();
     if until.reached(word) {
@@ -93,9 +94,9 @@ fn held_up_by(task: &Task, until: Until) -> Option<ThreadId> {
     word.runner().or_else(notifier)
 }
 
-/// A guard of an entered wait, with the unique number of the wait's entry in the list.
-/// Dropping the guard removes the entry from the list. The guard borrows the task as long
-/// as the entry is in the list.
+/// A guard of a wait that is in the list, with the unique number of the wait's entry.
+/// Dropping the guard removes the entry from the list. Until then the guard borrows the
+/// task.
 #[derive(Debug)]
 pub(super) struct Entered<'a> {
     number: u64,

@@ -72,7 +72,7 @@ fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
 fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     Origin::new().expect("there is memory");
     let scope_tasks = ScopeTasks::new();
-    // SAFETY: `scope_tasks` does not move until the scope has been waited for.
+    // SAFETY: `scope_tasks` does not move before `wait` has returned.
     let job = unsafe { scope_tasks.enter(NoJob) };
     // SAFETY: the job borrows nothing.
     let (task, worker) = unsafe { Completion::<u8>::with_job(NO_POOL, job) };
@@ -91,7 +91,8 @@ fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     scope_tasks.wait(run_inline);
 }
 
-/// The parent's scope has stored a panic, whose payload the child must not drop.
+/// A scope of the parent process has stored a panic. The child drops the scope, but not the
+/// payload of the panic, which belongs to the parent.
 #[test]
 fn the_panics_of_a_scope_are_not_dropped_in_a_fork() {
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -10,16 +10,16 @@ use super::worker_hooks::WorkerHooks;
 use crate::sync::{ThreadId, local, thread_id};
 
 /// The id of the pool whose tasks the thread may run in its waits, and the worker's hooks.
-/// For any other thread, `NO_POOL` and `None`.
+/// For a thread that may run no tasks in its waits: `NO_POOL` and `None`.
 type Registered = (PoolId, Option<NonNull<dyn WorkerHooks>>);
 
 local! {
     static REGISTERED: Cell<Registered> = Cell::new((NO_POOL, None))
 }
 
-/// A thread, with the pool whose tasks it can run inline, that is, inside its waits.
-/// During the pool's initializer a worker's thread can run no tasks inline. After that it
-/// can run the tasks of its pool.
+/// A thread, with the pool whose tasks it can run inline, that is, inside its waits. A
+/// worker's thread can run no tasks inline during the pool's initializer, and can run the
+/// tasks of its pool afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InlineRunner(ThreadId, PoolId);
 
@@ -70,7 +70,7 @@ pub(super) fn is_registered_for(pool_id: PoolId) -> bool {
 pub(super) fn with_hooks<R>(pool_id: PoolId, f: impl FnOnce(&dyn WorkerHooks) -> R) -> Option<R> {
     let registered = REGISTERED.try_with(Cell::get).ok()?;
     let hooks = registered.1.filter(|_| registered.0 == pool_id)?;
-    // SAFETY: `as_inline_worker`, which borrows the hooks, has not yet returned, because
-    // its `f` led to this call.
+    // SAFETY: `as_inline_worker` borrows the hooks until it returns, and has not yet
+    // returned, because its `f` led to this call.
     Some(f(unsafe { hooks.as_ref() }))
 }

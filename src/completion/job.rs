@@ -15,8 +15,8 @@ pub(crate) struct Remote {
     /// A thread that waits for a task of the pool calls this function before it sleeps.
     pub(crate) poll: fn(PoolId, &dyn Fn() -> bool) -> bool,
     /// Makes a claimed task (one that the pool has offered or sent to workers) pending
-    /// again if no worker has taken it. The second argument is the task's address. Returns
-    /// `true` if the task is pending again.
+    /// again, if no worker has taken it or its worker gives it back. The second argument is
+    /// the task's address. Returns `true` if the task is pending again.
     pub(crate) recall: fn(PoolId, usize) -> bool,
 }
 
@@ -121,7 +121,7 @@ pub(super) trait Withdrawn {
     fn drop_contained(self: Box<Self>);
 }
 
-/// A job, with the type of the value that it would have returned.
+/// A job that will not be called, with the type of the job's value.
 pub(super) struct WithdrawnJob<J, T>(pub(super) J, pub(super) PhantomData<T>);
 
 impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
@@ -138,7 +138,7 @@ impl<J: Job<T>, T> Withdrawn for WithdrawnJob<J, T> {
     }
 }
 
-/// A job for tests. Its task counts as remote, as if a worker in another process ran it.
+/// A job for tests. Its task counts as remote: no thread of this process calls the job.
 #[cfg(test)]
 pub(super) struct Travels(pub(super) Option<EncodedCall>);
 

@@ -3,23 +3,23 @@
 //!
 //! With one allocation per task, `malloc` and `free` took half of the time of a thread that
 //! submits 200,000 empty tasks and reads their results (the benchmark W1 of
-//! `benches/peers`). In a block, taking the memory of a task is an addition, and freeing it
-//! increments one counter. Each task is placed behind the task before it. Freed memory is
-//! used again only when the block is full and all its tasks are freed.
+//! `benches/peers`). In a block, taking memory for a task is an addition, and freeing this
+//! memory increments one counter. Each task is placed behind the task before it. Freed
+//! memory is used again only when the block is full and all its tasks are freed.
 //!
-//! As long as a future or a queue entry refers to one task of a block, the whole block
-//! stays allocated. So a block is small: it has 512 bytes, in which about 10 small tasks
-//! fit. (Larger blocks do not help: blocks of 16 KiB did not make W1 faster than blocks of
-//! 1 KiB.)
+//! The whole block stays allocated as long as a future or a queue entry refers to one of
+//! its tasks. So a block is small: it has 512 bytes, in which about 10 small tasks fit.
+//! (Larger blocks do not help: blocks of 16 KiB did not make W1 faster than blocks of 1
+//! KiB.)
 //!
 //! # Who frees a block
 //!
-//! The *owner* of a block is the thread that takes memory from it. The owner counts the
-//! tasks that it took, in a field that no other thread sees. The block's field `freed`
-//! counts the tasks that all threads have freed. When the block is full, or when the thread
-//! ends, the owner *leaves* the block: it subtracts its own count from `freed`. After that,
-//! `freed` is 0 minus the number of tasks in use. The thread whose step changes `freed` to
-//! 0 frees the block:
+//! The *owner* of a block is the thread that takes memory from it. In a field that no other
+//! thread sees, the owner counts the tasks for which it took memory. The block's field
+//! `freed` counts the freed tasks, whichever thread freed them. When the block is full, or
+//! when the thread ends, the owner *leaves* the block: it subtracts its own count from
+//! `freed`. After that, `freed` is 0 minus the number of tasks in use. The thread whose
+//! step changes `freed` to 0 frees the block:
 //!
 //! | step | `freed` after the step | who frees the block |
 //! |---|---|---|
@@ -55,8 +55,8 @@ use crate::sync::{AtomicUsize, Ordering, UnsafeCell, alloc, dealloc, fence, loca
 const UNIT: usize = 8;
 
 /// The number of units for tasks in a block. With the counter and the two words that
-/// `malloc` may add, a block has 512 bytes. In loom models a block has only 2 units, so that a
-/// model can fill it.
+/// `malloc` may add, a block has 512 bytes. In loom models a block has only 2 units, so
+/// that a model can fill the block.
 const UNITS: usize = if cfg!(concurrent_futures_loom) { 2 } else { 61 };
 
 /// The size of the largest task that may share a block, in bytes: about a quarter of a
@@ -81,8 +81,8 @@ const _: () = assert!(END <= u8::MAX as usize, "each place fits into a `Place`")
 /// The start of a block. The units for tasks follow.
 #[repr(align(8))]
 struct Block {
-    /// The number of freed tasks. When the owning thread leaves the block, it subtracts the
-    /// number of tasks that it took. The result may wrap around.
+    /// The number of freed tasks. When the thread that owns the block leaves it, the thread
+    /// subtracts the number of tasks for which it took memory. The result may wrap around.
     freed: AtomicUsize,
     /// A cell of size 0 through which loom models check the accesses to the tasks.
     tasks: UnsafeCell<()>,
@@ -109,8 +109,8 @@ local! {
 #[inline]
 pub(super) fn allocate(layout: Layout) -> Option<Memory> {
     if is_shareable(layout) {
-        // Allocate memory for this task alone if the thread has already dropped its thread
-        // locals, and its blocks with them, or if there is no memory for a block.
+        // If the thread has already dropped its thread locals, and with them its blocks, or
+        // if there is no memory for a block, allocate memory for this task alone.
         let memory = BLOCKS.try_with(|blocks| blocks.take(layout.size()));
         if let Ok(Some(memory)) = memory {
             return Some(memory);
@@ -147,15 +147,15 @@ pub(super) unsafe fn free(start: NonNull<u8>, place: Place, layout: Layout) {
     let distance = usize::from(place.0) * UNIT;
     // SAFETY: `take` returned an address at this distance from the start of the block.
     let block = unsafe { start.byte_sub(distance) }.cast::<Block>();
-    // SAFETY: the block exists as long as one of its tasks does.
+    // SAFETY: the block exists as long as one of its tasks exists.
     let Block { freed, tasks } = unsafe { block.as_ref() };
     tasks.with(|_| ());
     // ORDERING: release publishes the last accesses to the task to the thread that frees
     // the block or uses it again.
     let before = freed.fetch_add(1, Ordering::Release);
     if before.wrapping_add(1) == 0 {
-        // SAFETY: the sum is 0 only after the owner has left the block, and this was the
-        // last task.
+        // SAFETY: the sum is 0 only if the owner has left the block and all its tasks are
+        // freed.
         unsafe { free_block(block) };
     }
 }
@@ -176,7 +176,7 @@ unsafe fn free_block(block: NonNull<Block>) {
     unsafe { dealloc(block.as_ptr().cast(), LAYOUT) };
 }
 
-/// The state of one thread as the owner of its blocks.
+/// The current block of one thread, and the thread's position in this block.
 pub(super) struct Blocks {
     /// The block from which the thread takes memory. The pointer is null before the first
     /// task, and after the thread has left its last block.
@@ -248,7 +248,8 @@ impl Blocks {
         let Some(block) = (unsafe { self.current.get().as_ref() }) else {
             return false;
         };
-        // ORDERING: acquire pairs with the release of the threads that freed the tasks.
+        // ORDERING: acquire pairs with the release in `free`, by the threads that freed the
+        // tasks.
         let is_unused = block.freed.load(Ordering::Acquire) == self.taken.get();
         if is_unused {
             block.tasks.with_mut(|_| ());
@@ -298,7 +299,8 @@ mod tests {
     }
 
     fn give_back(memory: &Memory, layout: Layout) {
-        // SAFETY: each test gives memory back once, with its layout.
+        // SAFETY: each test gives memory back once, with the layout with which it took the
+        // memory.
         unsafe { free(memory.start, memory.place, layout) };
     }
 
@@ -385,7 +387,8 @@ mod tests {
         thread_local! { static LAST: Last = const { Last(Cell::new(None)) } }
         let (sender, places) = channel();
         let thread = thread::spawn(move || {
-            // The first thread local that is used is dropped last.
+            // The thread local that is used first is dropped last, so `LAST` is dropped
+            // after the blocks.
             LAST.with(|last| last.0.set(Some(sender)));
             let task = take(SMALL);
             assert_ne!(task.place, NO_BLOCK);

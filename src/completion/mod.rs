@@ -7,11 +7,11 @@
 //!   calling its job (the function with its arguments). The task of a promise has no job:
 //!   the promise ends the task.
 //! * The *caller's end*, `TaskFuture`, waits, reads and cancels. Each task has one
-//!   `TaskFuture` (the task's *handle*), which is not `Clone`. So only its owner can move
-//!   the value out, and [`Completion::take`] is sound.
+//!   `TaskFuture`, the task's *handle*. A handle is not `Clone`, so only the owner of the
+//!   handle can move the value out, which makes [`Completion::take`] sound.
 //!
-//! Both ends refer to the same piece of memory (`cell.rs`), and neither end knows its
-//! executor.
+//! Both ends refer to the same piece of memory (`cell.rs`). The code of this module is the
+//! same for all executors.
 //!
 //! # The transitions
 //!
@@ -33,10 +33,10 @@
 //! the flags (`word.rs` has the table). A detached task is the exception: its future was
 //! dropped and no other thread can reach it, so a plain store changes its word. A thread
 //! that ends a task without calling its job sets the flag ENDING first. If the task has a
-//! rare box (`rare.rs`), which holds callbacks and wakers, the thread holds the box's lock
-//! during the transition. After the transition, the same thread does the steps in the last
-//! column of this table, in this order and without a lock. (`settle_quietly` leaves the
-//! notification to another thread.)
+//! rare box (`rare.rs`), which holds callbacks and wakers, the thread that makes a
+//! transition holds the box's lock meanwhile. After the transition, this thread does the
+//! steps in the last column of the table below, from left to right and without a lock.
+//! (`settle_quietly` leaves the notification to another thread.)
 //!
 //! | transition | made by | what follows |
 //! |---|---|---|
@@ -135,14 +135,14 @@ unsafe impl<T: Send> Send for Completion<T> {}
 // requires `T: Sync`.
 unsafe impl<T: Send> Sync for Completion<T> {}
 
-// A `Completion` never pins the value, which moves in and out.
+// A `Completion` never pins the value: the value may move in and out.
 impl<T> Unpin for Completion<T> {}
 
 /// The outcome that a task refused because it had already ended, and the task's state.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T: 'static> Completion<T> {
-    /// Creates a task that [`settle`](Self::settle) ends.
+    /// Creates a task without a job, which [`settle`](Self::settle) ends.
     pub(crate) fn new(pool_id: PoolId) -> Self {
         // SAFETY: `NoJob` is empty, so it borrows nothing and is `Send`. The value borrows
         // nothing because `T: 'static`, and reaches another thread only through a
@@ -152,7 +152,8 @@ impl<T: 'static> Completion<T> {
 }
 
 impl<T> Completion<T> {
-    /// Creates a task with a job. Returns the caller's end and the worker's.
+    /// Creates a task with a job. Returns the task's two ends: the caller's and the
+    /// worker's.
     ///
     /// # Safety
     ///
@@ -175,10 +176,11 @@ impl<T> Completion<T> {
     /// the task.
     pub(crate) unsafe fn take_job<J: Job<T>>(&self) -> Option<J> {
         self.begin_ending_of_pending().ok()?;
-        // SAFETY: the caller promises that the job is a `J`, and this thread set ENDING
-        // just now.
+        // SAFETY: the caller promises that the job is a `J`, and `begin_ending_of_pending`
+        // set the flag ENDING.
         let job = unsafe { self.job::<J>() };
-        // The notification is empty, because nothing is attached to the task.
+        // The notification is empty, because no callback and no waker was added to the
+        // task.
         drop(self.end(CANCELLED, None));
         Some(job)
     }
@@ -207,8 +209,8 @@ impl<T> Completion<T> {
         if let Err(state) = self.begin_ending() {
             return Err((state, outcome));
         }
-        // SAFETY: this thread set ENDING just now, and no thread of this process calls the
-        // job.
+        // SAFETY: `begin_ending` has set the flag ENDING, and no thread of this process
+        // calls the job.
         unsafe { self.drop_job() };
         // SAFETY: the job was dropped, so the storage is empty. The value of a
         // `Completion<T>` is a `T`.
@@ -217,8 +219,8 @@ impl<T> Completion<T> {
     }
 
     /// Like [`settle`](Self::settle) with a value, for a task that has no callback and no
-    /// waker. If another thread adds a callback or a waker meanwhile, the thread `notifier`
-    /// must run the returned notification.
+    /// waker. The thread `notifier` must run the returned notification, because another
+    /// thread may add a callback or a waker meanwhile.
     ///
     /// # Errors
     ///
@@ -234,8 +236,8 @@ impl<T> Completion<T> {
         if rare.is_some_and(|rare| calls(&rare)) || self.begin_ending().is_err() {
             return Err(value);
         }
-        // SAFETY: this thread set ENDING just now, and no thread of this process calls the
-        // job.
+        // SAFETY: `begin_ending` has set the flag ENDING, and no thread of this process
+        // calls the job.
         unsafe { self.drop_job() };
         // SAFETY: the job was dropped, so the storage is empty. The value is a `T`.
         unsafe { self.write_outcome(Ok(value)) };
@@ -243,7 +245,8 @@ impl<T> Completion<T> {
         Ok(JoblessNotification::new(notification))
     }
 
-    /// Lends the outcome. Returns an error if there is no outcome yet.
+    /// Lends the value. Returns the task's error if the task has failed or was cancelled,
+    /// and another error if the task is not done.
     ///
     /// # Safety
     ///
@@ -264,8 +267,8 @@ impl<T> Completion<T> {
 
     /// Returns `true` if the task finished with an error.
     pub(crate) fn failed(&self) -> bool {
-        // SAFETY: the reference ends with this line. `self` is borrowed from the only
-        // handle, and the value is moved out only by a call that consumes this handle.
+        // SAFETY: the reference ends with this line. `self` is borrowed from the task's
+        // only handle, and only a call that consumes the handle moves the value out.
         self.state() == State::Finished && unsafe { self.lend() }.is_err()
     }
 
@@ -286,8 +289,9 @@ impl<T> Completion<T> {
     }
 
     /// Gives up the value when the future is dropped: clears the flag HANDLE, and releases
-    /// the future's reference. Drops the value now if all callbacks have run. Otherwise the
-    /// thread that runs the callbacks drops the value.
+    /// the future's reference. Drops the value now if the task is done and all its
+    /// callbacks have run. Otherwise the thread that ends the task, or that runs its last
+    /// callback, drops the value.
     ///
     /// # Safety
     ///
@@ -309,8 +313,9 @@ impl<T> Completion<T> {
         let released = match released {
             Ok(word) => word,
             Err(_) => {
-                // This is a forked child, and the lock of the rare box was held at the
-                // fork. That lock is never released, so the value is leaked.
+                // The task has a rare box, so clear HANDLE under the box's lock. In a
+                // forked child, a lock that was held at the fork is never released. Then
+                // the value is leaked.
                 let Some(_rare) = self.task.known_rare() else {
                     return;
                 };

@@ -1,7 +1,8 @@
-//! Models of the core. `loom` runs each model in every order of the threads' steps.
+//! Models of the core. `loom` runs each model in every order of the threads' steps that
+//! needs at most three preemptions.
 //!
-//! `ci/loom` runs the models. They contain no waits with a deadline: a model has no clock,
-//! and a wait that times out changes nothing in the task except the flag WAITER.
+//! `ci/loom` runs the models. The models contain no waits with a deadline: a model has no
+//! clock, and a wait that times out changes nothing in the task except the flag WAITER.
 
 use std::alloc::Layout;
 use std::sync::Arc;
@@ -52,14 +53,14 @@ fn worker(task: &Completion<usize>, value: usize) {
     }
 }
 
-/// Lends the value and copies it. Used for tasks whose value no thread takes.
+/// Lends the value and copies it. No thread takes the value meanwhile.
 fn read(task: &Completion<usize>) -> Result<usize, Error> {
     // SAFETY: the reference ends with this line, and no other thread of the model takes the
     // value before that.
     unsafe { task.lend() }.copied()
 }
 
-/// A log of at most four numbers, in the order of writing.
+/// A log of digits, in the order in which the threads write them.
 #[derive(Default)]
 struct Log {
     digits: AtomicUsize,
@@ -71,7 +72,7 @@ impl Log {
     }
 
     fn write(&self, digit: usize) {
-        // ORDERING: the models check that only one thread writes at a time.
+        // ORDERING: if two threads write at a time, one digit is lost, and the model fails.
         let before = self.digits.load(Ordering::Acquire);
         self.digits.store(before * 10 + digit, Ordering::Release);
     }
@@ -283,7 +284,7 @@ fn the_last_callback_comes_behind_one_that_a_callback_adds() {
     });
 }
 
-/// A job of a thread pool, which counts its calls.
+/// A job that counts its calls, for tasks that threads of the model run.
 struct CountCalls(Arc<AtomicUsize>);
 
 impl Job<usize> for CountCalls {
@@ -311,7 +312,7 @@ fn on_a_worker(task: Task) -> JoinHandle<()> {
     })
 }
 
-/// Runs `f` on a thread whose waits run tasks of `NO_POOL` inline.
+/// Runs `f` on the calling thread. A wait inside `f` may run a task of `NO_POOL` inline.
 fn waiting_worker<R>(f: impl FnOnce() -> R) -> R {
     as_inline_worker(NO_POOL, &AnySeat, f)
 }
@@ -360,7 +361,7 @@ fn in_a_scope(scope_tasks: &ScopeTasks, job: Drops) -> (Completion<Drops>, Task)
 }
 
 /// The future is dropped while the task ends. One of the two threads drops the value, and
-/// the last of them frees the memory (the model checker counts frees).
+/// the last of them frees the memory (`loom` reports memory that is never freed).
 #[test]
 fn a_value_is_dropped_once_with_its_future_or_behind_it() {
     loom::model(|| {
@@ -385,13 +386,15 @@ impl Job<usize> for Told {
     }
 
     fn on_withdrawn(&self, _cancelled: bool) {
-        // ORDERING: relaxed, because the model checks that other threads see this store.
+        // ORDERING: relaxed, so that only the task's word makes this store visible to the
+        // worker.
         self.0.store(1, Ordering::Relaxed);
     }
 }
 
-/// Checks that no thread accesses the pool once its queue is empty, because the pool may be
-/// freed then.
+/// A thread cancels a task while a worker takes the task's queue entry. The cancelling
+/// thread tells the pool (`on_withdrawn`) before the worker drops the entry, because the
+/// pool may be freed afterwards.
 #[test]
 fn an_entry_is_let_go_behind_the_last_look_at_its_pool() {
     loom::model(|| {
@@ -405,13 +408,14 @@ fn an_entry_is_let_go_behind_the_last_look_at_its_pool() {
             cancelled
         });
         let ran = entry.run(&AnySeat);
-        // ORDERING: relaxed, because the model checks that this load sees the store.
+        // ORDERING: relaxed, so that only the task's word makes the store visible to this
+        // load.
         assert!(ran || told.load(Ordering::Relaxed) == 1);
         assert_ne!(cancelling.join().expect("no panic"), ran);
     });
 }
 
-/// A callback is added while a task without callbacks ends: the callback runs once.
+/// A thread adds a callback while a task without callbacks ends: the callback runs once.
 #[test]
 fn what_is_attached_while_a_task_ends_is_not_missed() {
     loom::model(|| {
@@ -428,7 +432,8 @@ fn what_is_attached_while_a_task_ends_is_not_missed() {
     });
 }
 
-/// A waker is removed while the task ends: the waker is either woken or removed.
+/// A thread removes its waker while the task ends. Afterwards the task no longer stores the
+/// waker.
 #[test]
 fn an_await_that_is_dropped_leaves_no_waker_behind() {
     loom::model(|| {
@@ -504,8 +509,8 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
 }
 
 /// Another thread enters a second task into the scope, ends it, and then ends the first
-/// task. Meanwhile this thread waits for the scope, and so adds up the scope's count. The
-/// wait returns only after both tasks have ended.
+/// task. Meanwhile this thread waits for the scope, and so adds up the lines of the scope's
+/// count. The wait returns only after both tasks have ended.
 #[test]
 fn the_end_of_a_scope_counts_each_task_once() {
     fn cancel(task: &Task) {
@@ -687,8 +692,8 @@ fn a_circle_through_a_finalizer_is_found() {
 }
 
 /// This thread runs a task, for which another thread waits. This thread waits for a remote
-/// task, and may run that task's [`Finalizer`] inside the wait. This closes no cycle of
-/// waits, so no wait is refused.
+/// task, and may run that task's [`Finalizer`] inside the wait. These waits form no cycle,
+/// so no wait is refused.
 #[test]
 fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     with_two_preemptions(|| {
@@ -705,8 +710,9 @@ fn one_that_does_the_rest_inside_its_wait_closes_no_circle() {
     });
 }
 
-/// A callback waits for the callbacks of the tasks `helped` and `promised`. It may run
-/// `helped` itself, and it completes `promised` itself. Both waits end inside the callback.
+/// A callback waits for the callbacks of the tasks `helped` and `promised`. The callback
+/// may run `helped` inside its wait, and it completes `promised` itself. Both waits end
+/// inside the callback.
 #[test]
 fn a_wait_inside_a_callback_is_not_for_what_comes_behind_it() {
     loom::model(|| {

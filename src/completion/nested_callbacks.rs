@@ -47,7 +47,8 @@ impl Callbacks {
 struct CallbackQueues {
     /// The callbacks that run next. `Some` while the thread runs callbacks.
     queue: Option<VecDeque<Callbacks>>,
-    /// The queues that a [`Suspended`] guard has set aside, the innermost last.
+    /// The queues that [`Suspended`] guards have set aside, from the outermost to the
+    /// innermost.
     suspended: Vec<VecDeque<Callbacks>>,
 }
 
@@ -70,8 +71,8 @@ fn set_has_queue(has_queue: bool) {
 /// callback, and otherwise now.
 pub(super) fn run_or_enqueue(callbacks: Callbacks) {
     let mut callbacks = Some(callbacks);
-    // A thread that is ending may have destroyed its queue already. On such a thread the
-    // callbacks are nested.
+    // A thread that is ending may have destroyed its queue already. Such a thread runs the
+    // callbacks at once, even inside another callback.
     let _ = QUEUES.try_with(|queues| {
         if let Some(queue) = &mut queues.borrow_mut().queue {
             queue.extend(callbacks.take());
@@ -93,7 +94,8 @@ pub(super) fn run_with_callback_queue(callbacks: impl FnOnce()) {
     });
     set_has_queue(is_outermost.is_ok());
     contain(callbacks);
-    // Only the outermost call runs the queue, because callbacks would be nested otherwise.
+    // Only the outermost call runs the queued callbacks, because they would be nested
+    // otherwise.
     if matches!(is_outermost, Ok(true)) {
         while let Some(next) = next_queued() {
             contain(|| next.run());
@@ -133,7 +135,8 @@ pub(super) fn take_queued(task: usize) -> Option<Callbacks> {
     found.unwrap_or(None)
 }
 
-/// Puts back callbacks that [`take_queued`] has taken: they go to the front of the queue.
+/// Puts callbacks that [`take_queued`] has taken at the front of the thread's innermost
+/// queue.
 pub(super) fn put_back(callbacks: Callbacks) {
     let _ = QUEUES.try_with(|queues| {
         let queues = &mut *queues.borrow_mut();
@@ -143,7 +146,7 @@ pub(super) fn put_back(callbacks: Callbacks) {
     });
 }
 
-/// Runs code that a callback on this stack waits for. If the code completes tasks, their
+/// Runs code for which a callback of this thread waits. If the code completes tasks, their
 /// callbacks run at once, as they would on another thread.
 #[inline]
 pub(crate) fn without_callback_queue<R>(f: impl FnOnce() -> R) -> R {

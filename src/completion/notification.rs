@@ -1,7 +1,7 @@
-//! [`Notification`]: all the user code that must run when a task ends. Wakers are first,
-//! then the `Drop` of a job that was not called and of an unwanted value, then the
-//! callbacks. Each callback runs once. The callbacks run in the order in which they were
-//! added, and no callback runs inside another.
+//! [`Notification`]: all the user code that must run when a task ends. The wakers run
+//! first, then the `Drop` of a job that was not called, then the `Drop` of a value whose
+//! future was dropped, and last the callbacks. Each callback runs once. The callbacks run
+//! in the order in which they were added, and no callback runs inside another.
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use super::scope_guard::ScopeGuard;
 use super::wakers::Wakers;
 use crate::panic::contain;
 
-/// The user code that has to run because a task ended. The order of the fields matters,
-/// because Rust drops them in this order.
+/// The user code that has to run because a task ended. Rust drops the fields in this order,
+/// so the scope guard is dropped last.
 #[must_use = "callbacks and wakers wait for it, and so does `into_result`"]
 pub(crate) struct Notification {
     /// The task, if `drops_value` or `has_callbacks` is `true`.
@@ -21,11 +21,11 @@ pub(crate) struct Notification {
     /// The job, if it was not called.
     job: Option<Box<dyn Withdrawn>>,
     pub(super) wakers: Wakers,
-    /// `true` if the future was dropped and the task has no callbacks: then the value
-    /// belongs to the thread that ended the task.
+    /// `true` if the task finished without a future and without callbacks: then this
+    /// notification must drop the value.
     drops_value: bool,
     /// `true` if the task has callbacks. The thread that runs this notification must run
-    /// them.
+    /// the callbacks.
     has_callbacks: bool,
     /// The guard of a task in a scope. The guard must be dropped last.
     pub(super) scope_guard: Option<ScopeGuard>,
@@ -54,8 +54,8 @@ impl Notification {
     /// Returns `true` if there is user code to call.
     pub(crate) fn is_due(&self) -> bool {
         let is_foreign = |task: &Task| {
-            // SAFETY: the value belongs to this thread, and only `notify`, which runs
-            // later, drops it.
+            // SAFETY: the closure is called only if `drops_value` is `true`. Then the value
+            // belongs to this thread, and only `notify`, which runs later, drops the value.
             let error = unsafe { task.error() };
             task.value_needs_drop() || error.is_some()
         };
@@ -76,8 +76,8 @@ impl Notification {
             return;
         };
         if self.drops_value {
-            // SAFETY: the task finished without a future and without a notifier, so the
-            // value belongs to this thread.
+            // SAFETY: the task finished without a future and without callbacks, so the
+            // value belongs to the thread that runs this notification.
             unsafe { task.drop_outcome() };
         }
         if self.has_callbacks {
@@ -86,8 +86,8 @@ impl Notification {
     }
 }
 
-/// A notification that has no job. So another thread than the one that ended the task can
-/// run it.
+/// A notification without a job. Any thread can run it, not only the thread that ended the
+/// task.
 #[must_use = "as a `Notification`"]
 pub(crate) struct JoblessNotification(Notification);
 
@@ -113,9 +113,9 @@ impl JoblessNotification {
     }
 }
 
-/// Runs the notifications of tasks that ended together. All callbacks are queued before the
-/// first callback runs, because a callback may wait for the callbacks of another of these
-/// tasks.
+/// Runs the notifications of tasks that ended together. Queues the callbacks of all these
+/// tasks before the first callback runs, because a callback of one task may wait for the
+/// callbacks of another.
 pub(crate) fn run_notifications(all: impl IntoIterator<Item = Notification>) {
     let notify = |notification: Notification| contain(|| notification.notify());
     run_with_callback_queue(|| all.into_iter().for_each(notify));

@@ -3,12 +3,12 @@
 //!
 //! # Why nothing is missed
 //!
-//! A thread that attaches something (a callback, a waker) takes the lock of the task's rare
-//! box, and sets the flag RARE in the task's word (`word.rs`) under the lock. From then on
-//! the task starts and ends only under this lock. A start or an end without the lock is a
-//! compare-and-swap on a word without RARE, so it came before RARE was set, and the
-//! attaching thread sees it. So while a thread holds the lock that [`Task::rare`] returned,
-//! the task neither starts nor ends.
+//! A thread that attaches a callback, a waker or another rare field takes the lock of the
+//! task's rare box, and sets the flag RARE in the task's word (`word.rs`) under the lock.
+//! From then on the task starts and ends only under this lock. A start or an end without
+//! the lock is a compare-and-swap on a word without RARE, so it happened before RARE was
+//! set, and the attaching thread sees the new state. So while a thread holds the lock that
+//! [`Task::rare`] returned, no other thread starts or ends the task.
 
 use std::collections::VecDeque;
 use std::ptr;
@@ -29,26 +29,27 @@ pub(crate) type Task = TaskWith<Rare>;
 /// notification.
 pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
 
-/// A callback that gets the task, and does not know the type of the task's future.
+/// A callback, which is called with the task. The callback has the same type for all types
+/// of futures.
 pub(crate) type Callback = Box<dyn FnOnce(&Task) + Send>;
 
 /// The fields of the rare box, which the box's lock guards.
 #[derive(Default)]
 pub(super) struct RareFields {
-    /// The callbacks that have not yet run, in the order of adding.
+    /// The callbacks that have not yet run, in the order in which they were added.
     pub(super) callbacks: VecDeque<Callback>,
     /// The callback that runs after all other callbacks, including those that callbacks
     /// add.
     pub(super) last: Option<Callback>,
-    /// The thread that runs the callbacks now, or that will run them when its current
-    /// callback returns.
+    /// The thread that runs the callbacks now or will run them later, once the task is
+    /// done.
     pub(super) notifier: Option<ThreadId>,
     pub(super) wakers: Wakers,
     /// The number of threads that wait for the task without a deadline. Used for remote
     /// tasks only.
     pub(super) waiters: u32,
-    /// The finalizer that the pool handed to the waiting threads, until one of them takes
-    /// it. Used for remote tasks only.
+    /// The finalizer that the pool handed to the waiting threads, until one of these
+    /// threads takes it. Used for remote tasks only.
     pub(super) finalizer: Option<Finalizer>,
     pub(super) timing: Option<Timing>,
 }
@@ -83,8 +84,8 @@ impl Task {
 
     /// Locks the rare box of a task whose word has RARE; see [`rare`](Self::rare).
     pub(super) fn known_rare(&self) -> Option<MutexGuard<'_, RareFields>> {
-        // ORDERING: the pointer never changes once RARE is set, and reading RARE in the
-        // word acquired the pointer.
+        // ORDERING: relaxed is enough, because the pointer never changes once RARE is set,
+        // and the load of the word with RARE acquired the pointer.
         let rare = self.attached().load(Ordering::Relaxed);
         // SAFETY: the pointer came from `Box::into_raw`, and the box is freed with the
         // task.
@@ -95,8 +96,8 @@ impl Task {
     #[cold]
     fn make_rare(&self) -> *mut Rare {
         let new = Box::into_raw(Box::new(Rare(Mutex::new(RareFields::default()))));
-        // ORDERING: the release publishes the box; the acquire of a failure pairs with the
-        // release of the thread that attached its box first.
+        // ORDERING: release publishes the new box. If the exchange fails, acquire pairs
+        // with the release of the thread that attached its box first.
         let exchanged = self.attached().compare_exchange(
             ptr::null_mut(),
             new,
@@ -106,7 +107,7 @@ impl Task {
         match exchanged {
             Ok(_) => new,
             Err(other) => {
-                // SAFETY: the exchange failed, so no other thread has the pointer.
+                // SAFETY: the exchange failed, so no other thread has the pointer `new`.
                 drop(unsafe { Box::from_raw(new) });
                 other
             }
@@ -123,8 +124,8 @@ impl Task {
     }
 
     /// Returns `true` in a forked child if another thread held the rare box's lock at the
-    /// fork. The lock is then never released, so the child can make no transition of the
-    /// task.
+    /// fork. The lock is then never released in the child, so the child cannot start or end
+    /// the task.
     pub(super) fn is_locked_for_ever(&self) -> bool {
         !self.is_here() && self.rare_if_any().is_none() && self.word().has(RARE)
     }
@@ -133,8 +134,8 @@ impl Task {
         if self.is_here() {
             return Some(fields.lock());
         }
-        // A thread of the child itself holds the lock only for a moment. So a lock that
-        // stays held was held at the fork, and is never released.
+        // A thread of the child holds the lock only for a moment. So if no try succeeds,
+        // the lock was held at the fork, and is never released.
         const TRIES: u32 = 1000;
         (0..TRIES).find_map(|_| {
             let fields = fields.try_lock();

@@ -37,16 +37,16 @@ impl RemoteEnd {
 
     /// Returns the encoded call of a claimed task, unless the call was taken.
     pub(crate) fn call(&self) -> Option<&EncodedCall> {
-        // SAFETY: this `RemoteEnd` has claimed the task, so no other `RemoteEnd` has.
-        // Ending the task, releasing it and taking its call need `&mut self`, so none of
-        // them happens while the call is lent. The other methods only read a claimed task,
+        // SAFETY: this `RemoteEnd` has claimed the task, so no other `RemoteEnd` has. The
+        // methods that end or release the task, or take its call, need `&mut self`, so none
+        // of them runs while the call is lent. The other methods only read a claimed task,
         // or mark it as running.
         let call = self.is_claimed.then(|| unsafe { self.task.claimed_call() });
         call.flatten()
     }
 
-    /// Takes the encoded call of a claimed task. The pool cannot send the task again after
-    /// this.
+    /// Takes the encoded call of a claimed task. Afterwards the pool cannot send the task
+    /// to a worker again.
     pub(crate) fn take_call(&mut self) -> Option<EncodedCall> {
         // SAFETY: this `RemoteEnd` has claimed the task, and `&mut self` shows that the
         // call is not lent.
@@ -54,7 +54,8 @@ impl RemoteEnd {
         call.flatten()
     }
 
-    /// Ends the claim, and returns the task. The caller must settle the task.
+    /// Ends the claim, and returns the task. The caller must
+    /// [settle](super::Completion::settle) the task.
     pub(crate) fn end(&mut self) -> &Task {
         self.is_claimed = false;
         &self.task

@@ -66,7 +66,7 @@ impl Task {
     fn run_inline_if_pending(&self) -> Result<(), NoStack> {
         let ran = with_hooks(self.pool_id(), |hooks| {
             with_stack(hooks.stack_size().max(LEAST), || {
-                // A worker thread that forked is no worker in the child.
+                // In a forked child this thread is no worker, so it runs nothing.
                 if !self.is_here() {
                     return;
                 }
@@ -74,9 +74,9 @@ impl Task {
                 let leaves_entry = popped.is_none();
                 if self.start_here() {
                     let task = popped.unwrap_or_else(|| self.clone());
-                    // Run the task's callbacks at once, not after the callback that this
-                    // thread may be inside: that callback waits for the task's callbacks,
-                    // so they would never run.
+                    // This thread may be inside a callback that waits for the task's
+                    // callbacks. So run the task's callbacks at once, not after that
+                    // callback, which would never return.
                     outside_wakers(|| {
                         without_callback_queue(|| task.run_started(hooks, leaves_entry));
                     });
@@ -90,8 +90,8 @@ impl Task {
 
     /// Drops a queue entry whose task is no longer pending.
     fn let_go_of_entry(self, hooks: &(impl WorkerHooks + ?Sized)) {
-        // Another thread that is ending the task still uses the pool, so wait for that
-        // thread.
+        // Another thread may still be ending the task, and use the pool meanwhile. Wait for
+        // that thread.
         self.wait_for_ending();
         hooks.entry_was_stale();
     }
@@ -117,7 +117,7 @@ impl Task {
             hooks.callbacks_started();
         }
         notification.notify();
-        // This process may be a child that a callback forked.
+        // Report nothing in a child process that a callback forked.
         if is_due && task.is_here() {
             hooks.callbacks_finished();
         }
@@ -128,7 +128,7 @@ impl Task {
     ///
     /// # Safety
     ///
-    /// The caller started the task, and calls this once.
+    /// The caller started the task, and calls this function once.
     #[inline]
     unsafe fn call_job(
         &self,
@@ -138,7 +138,7 @@ impl Task {
         // The worker counts as busy from here until `call_returned` (`thread/hooks.rs`).
         hooks.begin(leaves_entry);
         // Runs the user's function, and writes the outcome (`storage.rs`).
-        // SAFETY: the caller started the task, and calls this once.
+        // SAFETY: the caller started the task, and calls this function once.
         let (failed, scope_guard) = unsafe { self.call() };
         if !self.is_here() {
             // The job forked, and this is the child. The task ends only in the parent
@@ -176,21 +176,21 @@ impl Task {
         drop(scope_guard);
     }
 
-    /// Stores the panic that is the task's outcome in the task's scope, if the task is in a
-    /// scope.
+    /// If the task is in a scope and its outcome is a panic, stores the panic in the scope.
     #[cold]
     fn keep_panic(&self, scope_guard: Option<&ScopeGuard>) {
-        // SAFETY: the outcome was written, and still belongs to this thread.
+        // SAFETY: `call` has written the outcome, and the task has not ended, so the
+        // outcome still belongs to this thread.
         let error = unsafe { self.error() };
         if let (Some(scope_guard), Some(Error::Panicked(panic))) = (scope_guard, error) {
             scope_guard.panicked(panic.clone());
         }
     }
 
-    /// `Running -> Finished` for a task whose future exists, if no thread waits for the
-    /// task and no rare box (callbacks, wakers, times) is attached. The same write to the
-    /// task's [`Word`] releases the worker's reference, so this thread does not touch the
-    /// task afterwards. Returns the task unchanged if these conditions do not hold.
+    /// `Running -> Finished`, if the task's future exists, no thread waits for the task,
+    /// and no rare box (callbacks, wakers, times) is attached. Otherwise returns the task
+    /// unchanged. The write to the task's [`Word`] that finishes the task also releases the
+    /// worker's reference, so this thread does not touch the task afterwards.
     #[inline]
     fn finish_unwatched(self) -> Option<Self> {
         let finish = |word: Word| {
@@ -298,8 +298,8 @@ mod tests {
         assert!(events.try_iter().eq(["dropped"]));
     }
 
-    /// The worker counts as busy during the drop, because the `Drop` of a value may take
-    /// long.
+    /// The worker counts as busy while it drops a value without a future, because the
+    /// `Drop` may take long.
     #[test]
     fn a_worker_is_busy_while_it_drops_an_unwanted_value() {
         let (sender, events) = channel();

@@ -17,12 +17,12 @@
 //! # The last touch
 //!
 //! The scope may be freed as soon as another thread can see that the last task has left. So
-//! changing the count is the last access to the scope by a thread whose task leaves. That
-//! thread wakes a sleeping waiter by a key that it computed from the scope's address,
-//! without an access to the scope. If the thread's line is not yet frozen, the change of
-//! the line is the last access. If the line is frozen, the sum does not contain this
-//! change. So the task counts until the thread changes `left`, and that change is the last
-//! access.
+//! changing the count is the last access to the scope by a thread whose task leaves. To
+//! wake the waiting thread, the leaving thread needs no access to the scope, because it
+//! computes the key for the wake-up from the scope's address. If the thread's line is not
+//! yet frozen, the change of the line is the last access. If the line is frozen, the sum
+//! does not contain this change. Then the task counts until the thread changes `left` as
+//! well, so the change of `left` is the last access.
 
 use std::ptr::NonNull;
 
@@ -59,8 +59,9 @@ pub(super) fn line_of_thread() -> usize {
 }
 
 /// Returns the address by which the thread that waits for the scope parks. The address is
-/// not inside the scope, because at the time of the wake-up the scope may be freed, and its
-/// memory may contain a lock whose waiters park by the same address.
+/// not inside the scope, because the scope may be freed before the wake-up. Its memory may
+/// then contain a lock, and threads that wait for that lock park by an address in this
+/// memory.
 fn key(scope: *const ScopeCount) -> usize {
     static KEYS: [u8; 64] = [0; 64];
     let key = scope.addr() / align_of::<ScopeCount>() % KEYS.len();
@@ -95,7 +96,8 @@ impl ScopeCount {
     /// The task was [entered](Self::enter). The caller does not use the scope afterwards,
     /// because the scope may be freed.
     pub(super) unsafe fn leave(this: NonNull<Self>) {
-        // SAFETY: the scope exists until the task has left.
+        // SAFETY: the caller promises that the task was entered, and the scope exists until
+        // the task has left.
         let scope = unsafe { this.as_ref() };
         let (line, left) = (&scope.lines[line_of_thread()].0, &scope.left);
         // ORDERING: release publishes the task's writes to the thread that waits.
@@ -109,31 +111,31 @@ impl ScopeCount {
         }
     }
 
-    /// Freezes the lines, and adds their sum to `left`. Called once, by the thread that
-    /// waits for the end of the scope.
+    /// Freezes the lines, and adds their sum to `left`. The thread that waits for the end
+    /// of the scope calls this function once.
     pub(super) fn freeze(&self) {
         let freeze = |line: &Line| {
             // ORDERING: acquire sees the writes of the tasks that have left.
             line.0.fetch_or(FROZEN, Ordering::Acquire) >> 1
         };
         let sum: i64 = self.lines.iter().map(freeze).sum();
-        // ORDERING: pairs with the change of `left` in `leave`.
+        // ORDERING: acquire and release pair with the change of `left` in `leave`.
         self.left.fetch_add(sum, Ordering::AcqRel);
     }
 
-    /// Returns `true` if no task remains. Called after [`freeze`](Self::freeze).
+    /// Returns `true` if no task remains. Must be called after [`freeze`](Self::freeze).
     pub(super) fn is_over(&self) -> bool {
         // ORDERING: acquire sees the writes of the tasks that have left.
         self.left.load(Ordering::Acquire) == 0
     }
 
     /// Blocks until no task remains or [`wake`](Self::wake) is called. Returns at once if
-    /// `may_sleep` returns `false`. May also return spuriously.
+    /// `may_sleep` returns `false`. The function may also return although tasks remain.
     pub(super) fn sleep(&self, may_sleep: impl Fn() -> bool) {
         park(key(self), || !self.is_over() && may_sleep(), None);
     }
 
-    /// Wakes the thread that waits.
+    /// Wakes the thread that waits for the end of the scope.
     pub(super) fn wake(&self) {
         unpark_all(key(self));
     }
@@ -150,8 +152,8 @@ impl ScopeCount {
         panics.iter().find(|panic| !panic.is_read()).cloned()
     }
 
-    /// Returns the number of tasks that have not ended. Other threads may change it at any
-    /// time.
+    /// Returns the number of tasks that have not ended. Other threads may change this
+    /// number at any time.
     pub(super) fn tasks(&self) -> i64 {
         // ORDERING: the number is only shown in `Debug` output.
         let in_line = |line: &Line| line.0.load(Ordering::Relaxed) >> 1;

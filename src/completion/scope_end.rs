@@ -10,10 +10,10 @@
 //!
 //! The scope keeps lists of its tasks, because a worker that waits for the end of the scope
 //! runs the tasks that have not begun. The worker goes list by list, and runs each list in
-//! the order of submission. A thread adds tasks to one list, which it shares with few other
-//! threads. The waiting worker marks each list, under the list's lock, before it reads the
-//! list. A thread that adds a task to a marked list wakes the waiting worker. So the
-//! waiting worker sees each task, including tasks that are added later.
+//! the order of submission. Each thread adds its tasks to one of the lists, which it shares
+//! with few other threads. The waiting worker marks each list, under the list's lock,
+//! before it reads the list. A thread that adds a task to a marked list wakes the waiting
+//! worker. So the waiting worker sees each task, including tasks that are added later.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,15 +29,14 @@ use crate::sys::fork::forget;
 pub(crate) struct ScopeTasks {
     count: ScopeCount,
     lists: [List; LINES],
-    /// The number of tasks that were added to lists after the waiting thread had marked
-    /// them.
+    /// The number of tasks that were added to marked lists, that is, during the wait.
     late: AtomicU64,
 }
 
 #[repr(align(128))]
 struct List(Mutex<Untried>);
 
-/// The tasks that the thread that waits for the scope has not yet tried to run.
+/// The contents of one list: tasks that the waiting thread has not yet tried to run.
 struct Untried {
     /// The tasks in the order of submission. Some of them may have ended.
     tasks: VecDeque<Task>,
@@ -66,13 +65,14 @@ impl ScopeTasks {
         }
     }
 
-    /// Counts one more task, and returns the job for that task.
+    /// Counts one more task, and returns the task's job with a [`ScopeGuard`] attached.
     ///
     /// # Safety
     ///
     /// The scope does not move until [`wait`](Self::wait) has returned.
     pub(crate) unsafe fn enter<J>(&self, job: J) -> Scoped<J> {
-        // SAFETY: the caller promises that the scope, and so its count, does not move.
+        // SAFETY: the caller promises that the scope, which contains the count, does not
+        // move.
         Scoped::new(job, unsafe { ScopeGuard::new(&self.count) })
     }
 
@@ -100,9 +100,9 @@ impl ScopeTasks {
         }
     }
 
-    /// Waits until all tasks have ended. Called once. Before this function blocks, it calls
-    /// `run_inline` once with each task, so that a waiting worker runs the tasks that have
-    /// not begun. The function does so also with each task that is added during the wait.
+    /// Waits until all tasks have ended. Must be called only once. Before this function
+    /// blocks, it calls `run_inline` with the tasks that may not have begun, also with
+    /// tasks that are added during the wait. So a waiting worker runs these tasks.
     ///
     /// In a forked child, this function returns at once. This is sound, because no thread
     /// of the child uses what the tasks borrow, and the child never drops the lists of
@@ -165,8 +165,8 @@ impl Drop for ScopeTasks {
         if self.count.origin.is_here() {
             return;
         }
-        // This is a forked child: a thread of the parent may have been changing a list at
-        // the fork, so the list may be inconsistent.
+        // In a forked child, do not drop the tasks: a thread of the parent may have been
+        // changing a list at the fork, so the list may be inconsistent.
         for list in &mut self.lists {
             forget(&mut list.0.get_mut().tasks);
         }

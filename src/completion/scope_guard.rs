@@ -22,7 +22,7 @@ impl ScopeGuard {
     ///
     /// # Safety
     ///
-    /// The `ScopeCount` does not move until the scope has been waited for.
+    /// The `ScopeCount` does not move before the wait for the scope's end has returned.
     pub(super) unsafe fn new(scope: &ScopeCount) -> Self {
         scope.enter();
         let origin = scope.origin;

@@ -74,7 +74,7 @@ pub(super) unsafe fn outcome_of<T, const HEADER: usize>(
     unsafe { task.byte_add(offset) }.cast()
 }
 
-/// The types of a task's job and value, from which a [`Types`] is made.
+/// The types of a task's job and value. The constant `TYPES` is the [`Types`] for them.
 pub(super) struct TypesOf<J, T, const HEADER: usize>(PhantomData<(J, T)>);
 
 impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
@@ -128,7 +128,8 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
     }
 
     unsafe fn withdraw(task: NonNull<()>) -> Box<dyn Withdrawn> {
-        // SAFETY: the caller ends the task, so the job belongs to the caller.
+        // SAFETY: the caller has set ENDING on a pending task, so the job belongs to the
+        // caller.
         let job = unsafe { Self::job(task).read() };
         let job: Box<dyn Withdrawn + '_> = Box::new(WithdrawnJob(job, PhantomData::<T>));
         // SAFETY: only the lifetime changes. The data that the job borrows lives until the

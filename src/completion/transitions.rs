@@ -1,10 +1,10 @@
 //! The transitions of a task. The call of its job is in `running.rs`.
 //!
 //! A transition is one compare-and-swap on the task's word. If the task has a rare box
-//! (`rare.rs`), which holds callbacks and wakers, the thread holds the box's lock during
-//! the transition; only `claim` and `release` need no lock. After a final transition the
-//! thread wakes the threads that wait for the task, and runs the [`Notification`], without
-//! any lock (see the table in `mod.rs`).
+//! (`rare.rs`), which holds callbacks and wakers, the thread that makes the transition
+//! holds the box's lock meanwhile. Only `claim` and `release` need no lock. After a final
+//! transition, this thread wakes the threads that wait for the task, and runs the
+//! [`Notification`], without any lock (see the table in `mod.rs`).
 
 use super::job::Withdrawn;
 use super::notification::Notification;
@@ -22,7 +22,8 @@ use crate::timing::Timing;
 const RECALLS: usize = 3;
 
 impl Task {
-    /// Starts recording the task's times. Called before any other thread has the task.
+    /// Starts recording the task's times. Must be called before another thread gets the
+    /// task.
     pub(crate) fn record_timing(&self) {
         if let Some(mut rare) = self.rare() {
             rare.timing = Some(Timing::queued_now());
@@ -43,8 +44,9 @@ impl Task {
         word.is_free() || word.is(CLAIMED)
     }
 
-    /// `Pending | Claimed -> Running`, for a task that `settle` ends. Returns `false` if
-    /// the task already runs or has ended.
+    /// `Pending | Claimed -> Running`, for a task that
+    /// [`settle`](super::Completion::settle) ends. Returns `false` if the task already runs
+    /// or has ended.
     pub(crate) fn start(&self) -> bool {
         self.start_by(None, Self::can_start)
     }
@@ -88,7 +90,7 @@ impl Task {
 
     /// `Pending -> Claimed`: claims a task that a worker in another process will run, so
     /// that the pool may offer or send the task's call to workers. A claimed task does not
-    /// run yet, and can be cancelled only after its pool has recalled it. Returns `false`
+    /// run yet, and can be cancelled only after its pool has released it. Returns `false`
     /// if the task is no longer pending.
     pub(super) fn claim(&self) -> bool {
         let claimed = self.update(|word| word.is_free().then(|| word.in_phase(CLAIMED)));
@@ -101,8 +103,8 @@ impl Task {
         let _ = self.update(|word| word.is(CLAIMED).then(|| word.in_phase(PENDING)));
     }
 
-    /// `Pending -> Cancelled`. A claimed task becomes pending first if its pool can recall
-    /// it from its worker. Returns `None` if the task cannot become pending, or if this
+    /// `Pending -> Cancelled`. If the task is claimed, first asks the task's pool to make
+    /// it pending again. Returns `None` if the task cannot become pending, or if this
     /// process is a forked child and the task belongs to a pool of the parent.
     pub(crate) fn cancel(&self) -> Option<Notification> {
         if (self.pool_id() != NO_POOL && !self.is_here()) || self.is_locked_for_ever() {
@@ -124,7 +126,8 @@ impl Task {
     }
 
     /// `Pending -> Finished` with an error. Returns `None` if the task is no longer
-    /// pending, because then only the task's runner may end the task.
+    /// pending, because only its runner or its process pool may end a running or claimed
+    /// task.
     pub(crate) fn fail(&self, error: Error) -> Option<Notification> {
         let job = self.withdraw_pending(false)?;
         // SAFETY: `withdraw_pending` set ENDING and moved the job out of the storage.
@@ -132,12 +135,13 @@ impl Task {
         Some(self.end(FINISHED, Some(job)))
     }
 
-    /// Sets ENDING on a pending task. Returns an error if the task is no longer pending.
+    /// Sets the flag ENDING on a pending task. Returns an error if the task is no longer
+    /// pending.
     pub(super) fn begin_ending_of_pending(&self) -> Result<Word, Word> {
         self.update(|word| word.is_free().then(|| word.with(ENDING)))
     }
 
-    /// Sets ENDING on a pending task, and takes its job.
+    /// Sets the flag ENDING on a pending task, and takes the task's job out of the storage.
     fn withdraw_pending(&self, cancelled: bool) -> Option<Box<dyn Withdrawn>> {
         if self.begin_ending_of_pending().is_err() {
             // Another thread may be cancelling the task. Wait for that thread, so that the
@@ -145,7 +149,7 @@ impl Task {
             self.wait_for_ending();
             return None;
         }
-        // SAFETY: this thread set ENDING just now.
+        // SAFETY: `begin_ending_of_pending` has set the flag ENDING.
         let job = unsafe { self.withdraw() };
         // Call the job's pool before the transition, because a thread pool may be freed
         // once the task has ended. Until the task ends, its queue entry keeps the pool
@@ -154,8 +158,8 @@ impl Task {
         Some(job)
     }
 
-    /// Waits while another thread is ending the task. That thread needs only a moment, and
-    /// takes no lock except its pool's.
+    /// Waits while another thread is ending the task. That thread needs only a moment,
+    /// because it runs no user code meanwhile.
     pub(crate) fn wait_for_ending(&self) {
         while self.is_here() && self.word().has(ENDING) {
             yield_now();
@@ -168,7 +172,8 @@ impl Task {
     /// # Errors
     ///
     /// Returns the state of the task if the task is done. In a forked child, returns
-    /// `Running` for a task that another thread was ending at the fork.
+    /// `Running` if another thread was ending the task, or had locked the task's rare box,
+    /// at the fork.
     pub(super) fn begin_ending(&self) -> Result<(), State> {
         if self.is_locked_for_ever() {
             return Err(State::Running);
@@ -193,7 +198,7 @@ impl Task {
     }
 
     /// Like [`end`](Self::end), but the thread `notifier` must run the returned
-    /// notification. If `notifier` is `None`, the calling thread must run it.
+    /// notification. If `notifier` is `None`, the calling thread must run the notification.
     pub(super) fn end_for(
         &self,
         phase: Phase,
@@ -219,7 +224,8 @@ impl Task {
         notifier: Option<ThreadId>,
     ) -> Notification {
         let Some(mut rare) = self.known_rare() else {
-            // This is a forked child, and no thread of the child waits for the task.
+            // In a forked child the box may stay locked for ever. Then the state does not
+            // change, and no thread of the child waits for the task.
             return Notification::new(job);
         };
         if let Some(timing) = &mut rare.timing {
@@ -238,7 +244,7 @@ impl Task {
         notification.with_task(self, drops_value, has_callbacks)
     }
 
-    /// Wakes the threads parked on the task if the given word has WAITER.
+    /// Wakes the threads that wait for the task, if `word` has the flag WAITER.
     #[inline]
     pub(super) fn wake_waiters(&self, word: Word) {
         if word.has(WAITER) && self.is_here() {

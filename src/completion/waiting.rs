@@ -7,12 +7,13 @@
 //! as the key. The thread that ends the task changes the same word by a read-modify-write.
 //! If the end comes first, the waiter sees the final state. If WAITER comes first, the
 //! ending thread sees WAITER and wakes all threads that are parked by the task's address.
-//! Before a waiter sleeps, it reads the word once more under the lock of the parking lot's
-//! bucket, and the unparking thread takes that lock as well. The argument also holds for
-//! the end of the callbacks and for a finalizer (the closure that decodes the answer of a
-//! worker process and ends the task) that a pool hands to a waiter, because UNNOTIFIED and
-//! FINALIZER are flags of the same word. A waker is stored and taken under the lock of the
-//! rare box.
+//! Before a waiter sleeps, it reads the word once more under a lock inside `park`, and the
+//! waking thread takes that lock as well. So no wake-up falls between this read and the
+//! sleep. The argument also holds for the end of the callbacks, because UNNOTIFIED is a
+//! flag of the task's word. The argument also holds if a pool hands a waiter a finalizer
+//! (the closure that decodes the answer of a worker process and ends the task), because
+//! FINALIZER is a flag of the task's word. No wake-up by a waker is lost, because wakers
+//! are stored and taken under the lock of the task's rare box (`rare.rs`).
 
 use std::cell::Cell;
 use std::task::Waker;
@@ -37,15 +38,16 @@ local! {
     static COLLECTOR_OF: Cell<PoolId> = Cell::new(NO_POOL)
 }
 
-/// Marks the current thread as the *collector* of the pool `pool_id`: a thread that must not
-/// wait for the pool's tasks, because perhaps no other thread can complete them. A process pool marks the thread that decodes its answers. A thread
-/// pool marks a worker while its initializer runs.
+/// Marks the current thread as the *collector* of the pool `pool_id`: a thread that must
+/// not wait for the pool's tasks, because perhaps no other thread can complete them. A
+/// process pool marks the thread that decodes the answers of its workers. A thread pool
+/// marks a worker while its initializer runs.
 pub(crate) fn mark_collector_of(pool_id: PoolId) {
     COLLECTOR_OF.with(|pool| pool.set(pool_id));
 }
 
-/// Returns `true` if the current thread is the collector of the pool `pool_id`. If it
-/// waited for one of the pool's tasks, it might wait for itself.
+/// Returns `true` if the current thread is the collector of the pool `pool_id`. A collector
+/// that waits for a task of its pool may wait for itself.
 #[inline]
 pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
     pool_id != NO_POOL
@@ -56,11 +58,12 @@ pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
 
 /// A guard of a thread that waits without a deadline for a remote task, which a worker in
 /// another process runs. While the guard exists, the pool may [hand](Task::hand_to_waiter)
-/// the task's [`Finalizer`] to the waiting thread, and then need not wake its collector. A
-/// thread that waits with a deadline has no guard, because the finalizer runs user code,
-/// which could run past the deadline. The guards are counted, and the finalizer is handed
-/// over, under the lock of the task's rare box. So a waiting thread finds the finalizer
-/// during its wait, or at the latest when it drops the guard.
+/// the task's [`Finalizer`] to the waiting thread, and then need not wake its collector
+/// (the pool's thread that otherwise runs finalizers). A thread that waits with a deadline
+/// has no guard, because the finalizer runs user code, which could run past the deadline.
+/// The lock of the task's rare box protects both the number of guards and the handed
+/// finalizer. So a waiting thread finds the finalizer during its wait, or at the latest
+/// when it drops the guard.
 pub(super) struct Waiter<'a>(&'a Task);
 
 impl<'a> Waiter<'a> {
@@ -88,10 +91,10 @@ impl Drop for Waiter<'_> {
 }
 
 impl Task {
-    /// Blocks until the task has reached `until`. A calling thread without a deadline also
-    /// works for the task. If the thread is a worker of the task's pool and the task has
-    /// not begun, the thread runs the task. If the pool hands the task's [`Finalizer`] to
-    /// the waiting threads, one of them runs it.
+    /// Blocks until the task has reached `until`. A thread that waits without a deadline
+    /// also works for the task. If the thread is a worker of the task's pool and the task
+    /// has not begun, the thread runs the task. If the pool hands the task's [`Finalizer`]
+    /// to the waiting threads, one of these threads runs the finalizer.
     ///
     /// # Errors
     ///
@@ -196,7 +199,7 @@ impl Task {
     /// # Errors
     ///
     /// Returns the finalizer if no thread waits for the task, or if the task has callbacks
-    /// or wakers, which the waiting thread should not have to run.
+    /// or wakers, because the waiting thread should not run these.
     pub(crate) fn hand_to_waiter(&self, finalizer: Finalizer) -> Result<(), Finalizer> {
         let Some(mut rare) = self.rare_if_any() else {
             return Err(finalizer);
@@ -211,8 +214,8 @@ impl Task {
         Ok(())
     }
 
-    /// Runs the finalizer that the pool handed to the waiting threads, unless another of
-    /// them has taken it.
+    /// Runs the finalizer that the pool handed to the waiting threads, unless another
+    /// waiting thread has taken it.
     fn run_handed_finalizer(&self) {
         let Some(mut rare) = self.rare() else {
             return;
@@ -225,8 +228,8 @@ impl Task {
         }
     }
 
-    /// Runs a finalizer outside the thread's callback queue, so that the callbacks of the
-    /// tasks that the finalizer completes run at once.
+    /// Runs a finalizer. If the finalizer completes tasks, their callbacks run at once,
+    /// even if this thread is inside a callback and would otherwise queue them.
     fn finalize(&self, finalizer: Finalizer) {
         let _here = NotifyingFor::enter(self);
         let mut finalizer = Some(finalizer);
@@ -251,9 +254,9 @@ impl Task {
     }
 
     /// Returns `true` if the task is not done and cannot end while the calling thread
-    /// blocks. This is the case if the calling thread runs the task, if the calling thread
-    /// is the collector of the task's pool, or if this process is a fork of the task's
-    /// process.
+    /// blocks. There are three cases: the calling thread runs the task, the calling thread
+    /// is the collector of the task's pool (see [`mark_collector_of`]), or this process is
+    /// a fork of the task's process.
     pub(crate) fn needs_this_thread(&self) -> bool {
         let word = self.word();
         let runs_here = || word.runner() == Some(thread_id());
@@ -263,15 +266,15 @@ impl Task {
 
     /// Called when the calling thread polls an `.await` of this task. Returns `true` if the
     /// task, or its callbacks, cannot end unless the calling thread continues. A thread
-    /// that blocks until then, as `block_on` does, would block for ever. Returns `false`
-    /// inside a waker, because a waker does not block.
+    /// that blocks until the `.await` is ready, as in `block_on`, would block for ever.
+    /// Returns `false` inside a waker, because a waker does not block.
     pub(crate) fn await_would_deadlock(&self) -> bool {
         !is_waking() && (self.is_notifying_here() || self.needs_this_thread())
     }
 
     /// Returns `true` if the task has reached `until`. Otherwise stores `waker`, which is
-    /// woken when the task makes progress. Returns `true` also in a fork of the task's
-    /// process, where the task makes no progress.
+    /// woken when the task ends or its callbacks are done. Returns `true` also in a fork of
+    /// the task's process, where the task makes no progress.
     pub(crate) fn poll(&self, until: Until, key: &mut WakerKey, waker: &Waker) -> bool {
         if self.is(until) || !self.is_here() {
             return true;

@@ -18,8 +18,8 @@ pub(super) fn is_waking() -> bool {
     WAKING.try_with(Cell::get).unwrap_or(false)
 }
 
-/// Runs a task inside a wait, which may itself be inside a waker. Polls inside the task do
-/// not count as polls inside that waker.
+/// Runs a task inside a wait. If this wait is itself inside a waker, polls inside the task
+/// do not count as polls inside the waker.
 #[inline]
 pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     let outer = WAKING.try_with(|waking| waking.replace(false));
@@ -42,7 +42,7 @@ pub(super) struct Wakers {
 pub struct WakerKey(Option<u64>);
 
 impl Wakers {
-    /// Takes all wakers out. A future that is polled again stores its waker again.
+    /// Takes all wakers out. If an `.await` is polled again, it stores its waker again.
     pub(super) fn take(&mut self) -> Self {
         Self {
             stored: std::mem::take(&mut self.stored),

@@ -7,9 +7,9 @@
 //!
 //! | state | bits | the storage holds | transitions out of the state |
 //! |---|---|---|---|
-//! | pending | 000 | the job | `start`, `claim`, or a final transition after ENDING |
-//! | claimed | 001 | the job, for the claiming thread alone | `start`, `release`, `settle` |
-//! | running | 010 | nothing while a thread of this process runs the job, then the outcome; but the job, if `settle` ends the task | the runner, or `settle` |
+//! | pending | 000 | the job | `start`, `claim`, or, once ENDING is set, a final transition |
+//! | claimed | 001 | the job, which only the claiming pool may use | `start`, `release`, `settle` |
+//! | running | 010 | if a thread of this process calls the job: nothing, and after the call the outcome; if `settle` ends the task: the job | the runner, or `settle` |
 //! | finished | 100 | the outcome, until it is moved out or dropped | - |
 //! | cancelled | 101 | nothing | - |
 //!
@@ -19,14 +19,14 @@
 //! | flag | set by | meaning | cleared by |
 //! |---|---|---|---|
 //! | WAITER | a thread that is about to park | the thread that ends the task must unpark the threads that parked by the task's address | never: a stale WAITER costs one needless unpark |
-//! | RARE | a thread that attaches something, under the rare box's lock | the task starts and ends under that lock | never |
-//! | UNNOTIFIED | a thread that adds a callback, under the rare box's lock | a callback is queued or runs | the thread that runs the callbacks, under the rare box's lock |
+//! | RARE | a thread that first uses the task's rare box (`rare.rs`), under the box's lock | the task starts and ends only under the box's lock | never |
+//! | UNNOTIFIED | a thread that adds a callback, under the rare box's lock | the task has callbacks that have not returned | the thread that runs the callbacks, under the rare box's lock |
 //! | HANDLE | the creation of the task | the future exists and owns the value | the drop of the future |
-//! | ENDING | a thread that ends a task which no thread of this process runs | only that thread may use the storage | that thread's transition to a final state |
+//! | ENDING | a thread that ends a task without calling its job | only that thread may use the storage | that thread's transition to a final state |
 //! | FINALIZER | a thread that hands a finalizer (`rare.rs`) to a waiter, under the rare box's lock | a waiter must run the finalizer | the thread that takes the finalizer |
 //!
 //! The *runner* is the id of the thread that runs the task's function or decodes the task's
-//! value. The runner is 0 if there is no such thread.
+//! value. The runner is 0 if no thread does so now.
 
 use std::fmt;
 

@@ -3,8 +3,8 @@
 use super::rare::Task;
 use super::stack::LEAST;
 
-/// The calls by which a worker that runs a task reports to its pool whether the worker is
-/// free or busy.
+/// The calls by which a worker that runs a task tells its pool if the worker is free or
+/// busy.
 ///
 /// A worker becomes free *before* other threads can see the outcome, so that a caller that
 /// acts on the result finds the worker free. The worker becomes busy again while it runs
@@ -25,7 +25,8 @@ pub(crate) trait WorkerHooks {
     /// if the task's entry is still in a queue.
     fn begin(&self, leaves_entry: bool);
 
-    /// Called when the worker has taken a queue entry whose task is no longer pending.
+    /// Called when the worker has taken a task out of a queue and the task is no longer
+    /// pending. The worker does not run this task.
     fn entry_was_stale(&self) {}
 
     /// Called when the task's function has returned or panicked.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Information on the end of a worker's process, and on the task that the worker was
-/// running.
+/// Information on the end of a worker's process, and on the task that the worker ran or was
+/// about to run.
 ///
 /// [`Error::WorkerDied`](crate::Error::WorkerDied) contains a `WorkerDeath`. All clones of
 /// a `WorkerDeath` share one allocation. A `WorkerDeath` is only a pointer to this
@@ -37,7 +37,8 @@ pub(crate) struct Place {
     /// The name of the worker's host, if the worker has sent it.
     pub(crate) host: Option<String>,
     pub(crate) stage: StartStage,
-    /// The last lines that the launcher's command has written to its standard error.
+    /// The last lines that the launcher's command has written to its standard error, or
+    /// else to its standard output before the worker's first message.
     pub(crate) last_lines: Option<String>,
 }
 
@@ -84,14 +85,15 @@ pub(crate) enum Loss {
     Ended,
 }
 
-/// The end of a process, as the system reports it to the parent process.
+/// The end of a worker's process, as the system reports it to the parent process. For a
+/// launcher's worker, this is the end of the launcher's command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Exited(i32),
     /// A signal ended the process. The text is the name of the signal.
     Signalled(String),
-    /// The pool does not know how the process ended, because other code in the parent
-    /// process reaped the worker.
+    /// The pool does not know how the process ended, because the parent process ignores
+    /// `SIGCHLD`, or because other code in the parent process reaped the process.
     Unknown,
 }
 
@@ -100,14 +102,15 @@ impl WorkerDeath {
         Self(Arc::new(parts))
     }
 
-    /// Returns the id of the worker's process, on the worker's host.
+    /// Returns the id that the worker's process had on the worker's host. If a launcher's
+    /// worker ended before it sent this id, returns the id of the launcher's command.
     pub fn pid(&self) -> u32 {
         self.0.pid
     }
 
     /// Returns the name that the worker's host gives itself. Returns `None` if no
-    /// [`Launcher`](crate::Launcher) has started the worker, or if the worker's program had
-    /// not begun.
+    /// [`Launcher`](crate::Launcher) has started the worker, or if the worker ended before
+    /// it sent this name.
     pub fn host(&self) -> Option<&str> {
         self.0.place.as_ref()?.host.as_deref()
     }
@@ -140,8 +143,9 @@ impl WorkerDeath {
         })
     }
 
-    /// Returns the exit code of the process. Returns `None` if a signal ended the
-    /// process, or if the pool does not know how the process ended.
+    /// Returns the exit code of the worker's process, or of the launcher's command if a
+    /// launcher has started the worker. Returns `None` if a signal ended this process, or
+    /// if the pool does not know how it ended.
     pub fn exit_code(&self) -> Option<i32> {
         match &self.0.end {
             End::Exited(code) => Some(*code),
@@ -149,7 +153,8 @@ impl WorkerDeath {
         }
     }
 
-    /// Returns the name of the signal that ended the process, for example `SIGSEGV`.
+    /// Returns the name of the signal that ended the worker's process (or the launcher's
+    /// command), for example `SIGSEGV`.
     pub fn signal(&self) -> Option<&str> {
         match &self.0.end {
             End::Signalled(name) => Some(name),

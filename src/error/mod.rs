@@ -66,8 +66,9 @@ use crate::state::State;
 pub enum Error {
     /// The task was cancelled before it began, and never runs.
     Cancelled,
-    /// The time limit of a wait passed before the task ended. The task continues to run. If
-    /// the time limit of a map passes, the map cancels its tasks that have not begun.
+    /// The time limit of a wait passed before the task ended. The wait does not end the
+    /// task. But if the time limit of a map passes, the map cancels its tasks that have not
+    /// begun.
     Timeout {
         /// The number of awaited tasks that had not ended when the time limit passed.
         unfinished: u32,
@@ -102,7 +103,8 @@ pub enum Error {
     /// process might not have it. The text shows the function's type and address.
     NotShippable(Arc<String>),
     /// The wait would never end, because the awaited task waits for the waiting thread,
-    /// directly or through other tasks.
+    /// directly or through other tasks. Or the wait might never end, because the waiting
+    /// worker has too little stack left to run the awaited task itself.
     WouldDeadlock,
     /// The operation is not allowed in the current state of the task.
     InvalidState(State),
@@ -114,8 +116,9 @@ pub enum Error {
     /// The platform or the build of the program does not support the operation. The
     /// text says what is missing.
     Unsupported(Arc<String>),
-    /// An error of an executor that another crate implements. [`Error::other`] creates this
-    /// variant.
+    /// Any other error, for example of an initializer, of an executor that another crate
+    /// implements, or of a forked child that uses a pool of its parent process.
+    /// [`Error::other`] creates this variant.
     Other(Arc<Box<dyn std::error::Error + Send + Sync>>),
 }
 
@@ -179,8 +182,8 @@ impl Error {
     }
 }
 
-// An `Error` is unwind safe, because a [`Panic`] is unwind safe, and because the methods of
-// `Error` change no other data and only lend the error inside `Other`.
+// An `Error` is unwind safe: its methods change only the flag of a [`Panic`], which is
+// unwind safe itself, and they only lend the error inside `Other`.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 

@@ -7,8 +7,8 @@ use std::io;
 
 use crate::sys::shortage::Shortage;
 
-/// The reason why a worker could not be started. This crate finds the reason itself if the
-/// system's error message is missing or misleading.
+/// The reason why a worker could not be started. This crate creates a `StartFailure` if the
+/// system reports no error, or reports a misleading error.
 #[derive(Debug)]
 pub(crate) struct StartFailure {
     what: String,

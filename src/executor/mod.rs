@@ -38,9 +38,9 @@ use crate::map::{self, Map, MapOptions};
 /// self-describing format (`flatten`, `untagged`, `skip_serializing_if`,
 /// `serde_json::Value`). Such types work inside the wrapper `Json` of the feature `json`. A
 /// `String` or a vector of primitive numbers is copied as one block, so `serde_bytes` is
-/// not needed. The fastest transfer is that of a vector of primitive numbers that has at
-/// least 64 KiB and is the whole argument of `submit` or the whole result: the pool sends
-/// the vector's memory without a copy.
+/// not needed. If a vector of primitive numbers has at least 64 KiB, and is the whole
+/// argument of `submit` or the whole result, the pool does not even copy the numbers before
+/// it sends them.
 ///
 /// A value that contains a struct with `#[serde(alias)]` is decoded twice, first by
 /// position and then by name, so that no field is mistaken for another field. The result of
@@ -65,9 +65,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 
 /// Runs calls on workers, and returns a future for each call.
 ///
-/// The trait is for code that is generic over the executor. Each executor of this crate also has the
-/// trait's methods as inherent methods, some with weaker bounds. A program with one kind of
-/// executor therefore need not import the trait.
+/// The trait is for code that is generic over the executor. Each executor of this crate
+/// also has the trait's methods as inherent methods, some with weaker bounds. A program
+/// with one kind of executor therefore need not import the trait.
 ///
 /// Any crate may implement the trait: [`promise`](crate::promise()) creates the futures,
 /// and the documentation of `promise` has an example of an executor. A reference `&E` to an
@@ -129,8 +129,8 @@ pub trait Executor {
     /// # Errors
     ///
     /// Returns [`Error::ShutDown`] after a shutdown, [`Error::Broken`] if the pool is
-    /// broken, or [`Error::Spawn`] if no worker can be started. After an error, `f` does
-    /// not run.
+    /// broken, or another error, for example [`Error::Spawn`] if no worker can be started.
+    /// After an error, `f` does not run.
     fn submit<A, R>(&self, f: fn(A) -> R, args: A) -> Result<Self::Future<R>, Error>
     where
         A: Portable,

@@ -7,8 +7,8 @@ use crate::sync::{Condvar, MutexGuard};
 pub(crate) struct QueueCapacity {
     /// The largest number of queued tasks, or `None` if the queue is unbounded.
     limit: Option<usize>,
-    /// Notified when the queue may no longer be full, and when the pool begins to refuse
-    /// tasks.
+    /// The condition variable that a thread notifies when the queue may no longer be full,
+    /// and when the pool begins to refuse tasks.
     not_full: Condvar,
 }
 
@@ -20,9 +20,9 @@ impl QueueCapacity {
         }
     }
 
-    /// Returns `true` if `queued` tasks exceed the limit. The first `counted_on()` tasks do
-    /// not count against the limit, because a worker is available for each of these tasks.
-    /// An unbounded queue does not count them.
+    /// Returns `true` if `queued` tasks exceed the limit. `counted_on` returns the number
+    /// of tasks for which a worker is available. These tasks do not count against the
+    /// limit. If the queue is unbounded, the method does not call `counted_on`.
     pub(crate) fn is_exceeded(&self, queued: usize, counted_on: impl FnOnce() -> usize) -> bool {
         self.limit
             .is_some_and(|limit| queued > limit.saturating_add(counted_on()))

@@ -32,8 +32,8 @@ pub struct TrySubmitError<F, A> {
 
 impl<F, A> TrySubmitError<F, A> {
     /// Drops the function and its arguments, catches a panic of their `Drop`, and returns
-    /// the error. The methods of threads, scopes and the inline executor that do not
-    /// give a refused call back to the caller use `drop_call`.
+    /// the error. The `submit` and `spawn` of thread pools, scopes and inline executors use
+    /// this method, because they do not give a refused call back to the caller.
     pub(crate) fn drop_call(self) -> Error {
         let (f, args) = self.call;
         contain_drop(f);

@@ -63,8 +63,8 @@ impl ShutdownOptions {
         self
     }
 
-    /// Sets whether the shutdown cancels the tasks that have not begun. The callbacks
-    /// of these tasks run in the calling thread.
+    /// Sets whether the shutdown cancels the tasks that have not begun. The callbacks of
+    /// these tasks run in the thread that shuts down the executor.
     ///
     /// ```
     /// use concurrent_futures::ShutdownOptions;
@@ -122,8 +122,7 @@ impl ShutdownOptions {
         self.timeout
     }
 
-    /// Returns the time at which a wait that begins now ends, or `None` if the wait has
-    /// no limit.
+    /// Returns the deadline of a wait that begins now, or `None` if the wait has no limit.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.limit()
             .and_then(|limit| Instant::now().checked_add(limit))
@@ -153,7 +152,7 @@ impl Default for ShutdownOptions {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// The number of tasks that returned.
+    /// The number of tasks that returned, including the tasks that returned an `Err`.
     pub finished: u64,
     /// The number of tasks that ended with an error, for example because they panicked or
     /// because their worker died. Cancelled tasks are not included.
@@ -162,8 +161,8 @@ pub struct ShutdownReport {
     pub cancelled: u64,
     /// The number of tasks that still run.
     pub running: usize,
-    /// The number of tasks that still wait for a worker. These tasks run after the shutdown
-    /// has returned.
+    /// The number of tasks that still wait for a worker. These tasks may run after the
+    /// shutdown has returned.
     pub queued: usize,
 }
 

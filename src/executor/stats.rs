@@ -41,7 +41,8 @@ pub struct Stats {
     pub replaced: u64,
     /// The process ids of the workers. The list is empty for a thread pool, because its
     /// workers share one process. A worker that a [`Launcher`](crate::Launcher) has started
-    /// on another host is listed by its id on that host.
+    /// on another host is listed by its id on that host, or, while the worker starts, by
+    /// the id of the launcher's command.
     pub pids: Vec<u32>,
     /// The launchers of a process pool, in the order of the calls of
     /// [`launcher`](crate::ProcessPoolExecutorBuilder::launcher). The list is empty for a
@@ -78,8 +79,9 @@ pub struct LauncherStats {
     /// The process ids of the launcher's workers that have started. Each id is the id that
     /// the process has on its own host.
     pub pids: Vec<u32>,
-    /// The number of starts that have failed in a row. The count restarts when a worker of
-    /// this launcher begins its first task, or if minutes pass before the next failure.
+    /// The number of starts that have failed in a row. The count becomes 0 when a worker of
+    /// this launcher begins its first task. A failure that comes two minutes or more after
+    /// the previous failure counts as the first.
     pub failed_starts: u32,
     /// The reason why the pool starts no more workers by this launcher, or `None` if the
     /// pool still uses the launcher.

@@ -13,8 +13,8 @@ use crate::error::Error;
 /// An executor never ignores an option: `submit` returns an error if the executor does not
 /// support the option. The thread pool and the inline executor support only the name. These
 /// two have no time limits, because Rust cannot end a function that runs in this process.
-/// They have no retries, because none of their tasks is lost by the death of a worker. An
-/// MPI pool also supports only the name. A
+/// They have no retries, because a task can be lost only if its worker is another process.
+/// An MPI pool also supports only the name. A
 /// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) supports all options.
 ///
 /// ```

@@ -3,8 +3,8 @@
 //!
 //! [`TaskAwait`] and [`TaskAwaitRef`] register a waker with the task. Their `Drop` removes
 //! the waker. A worker of a thread pool that polls a pending task of its own pool runs the
-//! task inside the poll, as in a wait without a time limit. If too little stack is left for the task, the
-//! poll returns [`Error::WouldDeadlock`].
+//! task inside the poll, as in a wait without a time limit. If too little stack is left for
+//! the task, the poll returns [`Error::WouldDeadlock`].
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,14 +18,15 @@ use crate::state::State;
 /// The async future of `future.await`, which owns the [`TaskFuture`] and returns the task's
 /// value.
 ///
-/// A `TaskAwait` is ready when the task is done and the task's callbacks have run. A
-/// `TaskAwait` is ready with [`Error::WouldDeadlock`] if the task cannot be done while the
-/// polling thread waits. A poll returns this error if the polling thread runs the task
-/// itself, one of the task's callbacks, a callback of the task's process pool, or an
-/// initializer of the task's thread pool. Some async runtimes poll inside the call of a
-/// waker. A poll inside that call is pending in these cases, because the waker returns and
-/// does not block the thread. Dropping the `TaskAwait` has no effect on the task. A poll
-/// after the poll that returned the value is ready with [`Error::InvalidState`].
+/// A `TaskAwait` is ready when the task is done and the task's callbacks have run. A poll
+/// returns [`Error::WouldDeadlock`] if the task or its callbacks cannot end while the
+/// polling thread waits. That is so if the polling thread runs the task itself, one of the
+/// task's callbacks, a callback of the task's process pool, or an initializer of the task's
+/// thread pool. Some async runtimes poll inside the call of a waker. A poll inside a waker
+/// returns `Pending` instead of this error, because a waker does not block the thread.
+/// Dropping the `TaskAwait` also drops the [`TaskFuture`], which does not cancel the task.
+/// A poll after the poll that returned the task's value or error returns
+/// [`Error::InvalidState`].
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -45,10 +46,10 @@ pub struct TaskAwait<T, E> {
 /// The async future of `(&future).await`, which borrows the [`TaskFuture`] and lends the
 /// task's value.
 ///
-/// A `TaskAwaitRef` is ready when the task is done. A `TaskAwaitRef` is ready with
-/// [`Error::WouldDeadlock`] in the same cases as a [`TaskAwait`], except in the task's own
-/// callbacks, because the task is already done when its callbacks run. Dropping the
-/// `TaskAwaitRef` has no effect on the task.
+/// A `TaskAwaitRef` is ready when the task is done. A poll returns [`Error::WouldDeadlock`]
+/// in the same cases as a poll of a [`TaskAwait`], except in the task's own callbacks,
+/// because the task is already done when its callbacks run. Dropping the `TaskAwaitRef` has
+/// no effect on the task.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -113,8 +114,8 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
                 let taken = future.try_into_result();
                 Poll::Ready(taken.unwrap_or_else(|_| Err(Error::forked_task())))
             }
-            // SAFETY: `poll` has returned `true` for `Until::CallbacksDone`, so the
-            // callbacks are done.
+            // SAFETY: `poll` has returned `true` for `Until::CallbacksDone`, and this
+            // process is not a forked child, so the callbacks are done.
             Some(future) => Poll::Ready(unsafe { future.take() }),
             None => Poll::Pending,
         }

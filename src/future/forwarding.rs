@@ -1,5 +1,6 @@
-//! The trait implementations of [`TaskFuture`]. They call its inherent methods, and the
-//! methods of its [`Completion`], which is the future's reference to its task.
+//! The trait implementations of [`TaskFuture`]. The implementations call the inherent
+//! methods of `TaskFuture`, and the methods of [`Completion`], the future's reference to
+//! its task.
 
 use std::task::Waker;
 use std::time::Duration;

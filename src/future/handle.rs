@@ -18,20 +18,23 @@ use crate::timing::Timing;
 /// of this type. A `TaskFuture` has the size of one pointer. A `TaskFuture` is `Send` if
 /// the task's value is `Send`, and `Sync` if the value is `Send` and `Sync`.
 ///
-/// **Dropping the future** does not cancel the task. If the task is done, dropping the
-/// future also drops the value. If the task is not done, the worker drops the value when
-/// the task is done. The worker catches a panic of the value's `Drop`.
+/// **Dropping the future** does not cancel the task. If the task and its callbacks are
+/// done, dropping the future also drops the value. Otherwise the thread that ends the task,
+/// or that runs its last callback, drops the value. In both cases a panic of the value's
+/// `Drop` is caught.
 ///
 /// **Memory.** Small tasks that the same thread submits share blocks of 512 bytes of
-/// memory. On 64-bit systems a task is small if its function and arguments
-/// together have at most 80 bytes, its result has at most 88 bytes, and none of them has an
-/// alignment above 8. As long as a future exists, its whole block stays allocated. To keep
-/// many small results, move them out with [`into_result`](Self::into_result).
+/// memory. On 64-bit systems a task that
+/// [`ThreadPoolExecutor::submit`](crate::ThreadPoolExecutor::submit) creates is small if
+/// the function and the arguments together have at most 80 bytes, the value has at most 80
+/// bytes, and none of them has an alignment above 8. As long as a future exists, the whole
+/// block with its task stays allocated. To keep many small values, move them out with
+/// [`into_result`](Self::into_result).
 ///
 /// **Awaiting** the future, or a reference to it, works on any async runtime. To functions
 /// that need a [`std::future::Future`], such as `join_all` and `tokio::spawn`, pass
 /// `future.into_future()`, which is a [`TaskAwait`](crate::TaskAwait). Dropping the
-/// `TaskAwait` has no effect on the task.
+/// `TaskAwait` does not cancel the task.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -151,8 +154,9 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Like [`result`](Self::result), but waits for `timeout` at most.
     ///
-    /// A timeout ends the wait, but does not end the task. A timeout of zero does not wait.
-    /// A timeout that exceeds the range of the clock waits for ever.
+    /// A timeout ends the wait, but does not end the task. With a timeout of zero, the
+    /// method does not wait. With a timeout that exceeds the range of the clock, the wait
+    /// has no limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -340,7 +344,8 @@ impl<T, E> TaskFuture<T, E> {
     /// Drops the future without cancelling the task.
     ///
     /// The method does the same as dropping the future, but the call shows the intent. If
-    /// the task of a detached future panics, only the panic hook reports the panic.
+    /// the task of a detached future panics, the panic hook reports the panic. If the task
+    /// is in a [`Scope`](crate::Scope), the end of the scope also resumes the panic.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -423,12 +428,14 @@ impl<T, E> TaskFuture<T, E> {
         }));
     }
 
-    /// Passes the outcome to `callback` when the task is done and all other callbacks
-    /// have run.
+    /// Passes the outcome (the value or the error) to `callback` when the task is done and
+    /// all other callbacks have run.
     ///
-    /// `callback` runs in the same thread as the other callbacks. `callback` owns the
-    /// value, so the value need not be `Sync` or `Clone`. To get a future for the result of
-    /// `callback`, let `callback` set a [`promise`](crate::promise()).
+    /// `callback` runs in the thread that ends or cancels the task. If the task and its
+    /// callbacks are already done, `callback` runs at once in the calling thread.
+    /// `callback` owns the value, so the value need not be `Sync` or `Clone`. To get a
+    /// future for the result of `callback`, let `callback` set a
+    /// [`promise`](crate::promise()).
     ///
     /// ```
     /// use std::cell::Cell;
@@ -459,7 +466,8 @@ impl<T, E> Drop for TaskFuture<T, E> {
         // SAFETY: `drop` runs once, and no code reads the field `completion` after `drop`.
         let completion = unsafe { ManuallyDrop::take(&mut self.completion) };
         // SAFETY: `self` is the task's only handle. All references to the outcome borrowed
-        // the handle, so none exists any more, except in a callback of the task.
+        // the handle, so no such reference exists any more, except in a callback of the
+        // task.
         unsafe { completion.release_handle() };
     }
 }

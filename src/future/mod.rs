@@ -19,14 +19,15 @@ use crate::waitable::Waitable;
 /// A handle to a submitted task. Its methods wait for the task, read the task's result, or
 /// cancel the task.
 ///
-/// The futures of all executors implement this trait, and also have each of its methods as
-/// an inherent method. Therefore only code that is generic over the executor needs to
-/// import the trait. The trait is sealed. `dyn Future<Output = T>` has the methods that are
-/// not generic and take `&self`. [`boxed_into_result`] consumes a `Box<dyn Future>`.
+/// The futures of all executors implement this trait, and have its methods, except
+/// [`boxed_into_result`], also as inherent methods. Therefore only code that is generic
+/// over the executor needs to import the trait. The trait is sealed. A `dyn Future` has the
+/// methods that are not generic and take `&self`. [`boxed_into_result`] consumes a `Box<dyn
+/// Future>`.
 ///
 /// The trait follows Python's `concurrent.futures.Future`. A [`std::future::Future`] runs
 /// only when it is polled. A future of this trait is eager: the task runs even if no thread
-/// waits for the task. `.await` also works on the future, see [`TaskFuture`].
+/// waits for the task. `.await` works on a [`TaskFuture`].
 ///
 /// ```
 /// use concurrent_futures::{Error, Executor, Future, InlineExecutor, ThreadPoolExecutor};
@@ -86,7 +87,8 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Timeout`], or the error of the task.
+    /// Returns [`Error::Timeout`] if the task is not done within `timeout`, and the error
+    /// of the task if the task has no value.
     fn result_timeout(&self, timeout: Duration) -> Result<&Self::Output, Error>;
 
     /// Waits for the task and returns the task's value; see [`TaskFuture::into_result`].
@@ -125,8 +127,8 @@ pub trait Future: Waitable {
     /// Returns the error of the task, if the task has no value.
     fn boxed_into_result(self: Box<Self>) -> Result<Self::Output, Error>;
 
-    /// Returns the value if the task is done, and otherwise returns the future; see
-    /// [`TaskFuture::try_into_result`].
+    /// Returns the outcome (the value or the error) if the task and its callbacks are done,
+    /// and otherwise returns the future; see [`TaskFuture::try_into_result`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};

@@ -20,8 +20,8 @@ use crate::worker::{self, PoolKind, Worker};
 
 /// Runs each call at once, on the thread that submits the call.
 ///
-/// Makes a program that uses executors synchronous, for tests, debugging and comparison. A
-/// future is done when `submit` returns it.
+/// With this executor, a program that uses executors becomes synchronous, for tests,
+/// debugging and comparison. A future is done when `submit` returns it.
 ///
 /// **Dropping the executor** does nothing, because all its tasks are done.
 ///
@@ -110,7 +110,8 @@ impl InlineExecutor {
         }
     }
 
-    /// Like [`submit`](Self::submit), but returns the call if it is refused.
+    /// Like [`submit`](Self::submit), but returns `f` and `args` if the executor refuses
+    /// the call.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor};
@@ -146,7 +147,7 @@ impl InlineExecutor {
         self.end(outcome.is_err());
         let completion = Completion::new(NO_POOL);
         // No other thread has the task yet. So `settle` accepts the outcome, and the
-        // notification that it returns has no callbacks.
+        // returned notification has no callbacks.
         let _ = completion.settle(outcome);
         Ok(TaskFuture::new(completion))
     }
@@ -275,7 +276,8 @@ impl InlineExecutor {
         With::new(self, options)
     }
 
-    /// Refuses tasks from now on. Does not wait, because all earlier tasks are done.
+    /// Refuses tasks from now on. Does not wait, not even for a call that another thread
+    /// makes at the moment.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor};
@@ -308,7 +310,7 @@ impl InlineExecutor {
         self.stats().into()
     }
 
-    /// Returns counts of the tasks so far. The only worker is the submitting thread.
+    /// Returns counts of the tasks so far. The submitting thread counts as the only worker.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;

@@ -1,8 +1,8 @@
 //! [`Check`]: a serializer that writes nothing, and refuses each value that JSON would
 //! change into another value.
 //!
-//! JSON writes `null` for an infinite number, and writes `null` for both `Some(None)`
-//! and `None`. A reader of JSON may read an integer of more than 64 bits as a float.
+//! serde_json writes `null` for an infinite number, for `Some(None)` and for `None`. A
+//! reader of JSON may read an integer of more than 64 bits as a float.
 
 use std::fmt::{self, Display};
 
@@ -12,13 +12,14 @@ use serde::ser::{self, Serialize, Serializer};
 /// are nested deeper, so that its recursion does not overflow the stack.
 const MOST_LEVELS: u16 = 127;
 
-/// The largest number of nested calls of `serialize`. `Some` and newtype structs also make
-/// nested calls, but add no list or object in JSON. So `MOST_LEVELS` does not limit them.
+/// The largest number of nested calls of `serialize`. A `Some` or a newtype struct also
+/// makes a nested call, but adds no list or object to the JSON. So `MOST_LEVELS` does not
+/// limit the number of nested calls.
 const MOST_CALLS: u16 = 512;
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct Check {
-    /// The number of lists and objects around the value.
+    /// The number of JSON lists and objects around the value.
     levels: u16,
     /// The number of calls of `serialize` that are on the stack.
     calls: u16,
@@ -96,7 +97,7 @@ fn narrow(has_64_bits: bool) -> Result<Written, Refused> {
     }
 }
 
-/// Defines the methods for the types that JSON writes without a change.
+/// Defines the methods for the types whose values JSON can always express.
 macro_rules! something {
     ($($method:ident($type:ty);)*) => {$(
         fn $method(self, _: $type) -> Result<Written, Refused> {

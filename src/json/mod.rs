@@ -13,12 +13,12 @@ use self::check::Check;
 
 /// A value that travels to another process as JSON.
 ///
-/// A process pool encodes values in a fast format of its own. The `Deserialize` of a
-/// value must know in advance the types of the encoded parts, and no field may be left
-/// out. So types with `#[serde(flatten)]`, `untagged`, `tag = ".."` or
-/// `skip_serializing_if`, and `serde_json::Value`, are refused with [`Error::Encode`] or
-/// [`Error::Decode`]. Inside this wrapper, values of these types can travel, at the cost
-/// of encoding and decoding JSON.
+/// A process pool encodes values in a fast format of its own. With this format, a value's
+/// `Deserialize` must know the types of the value's parts in advance, and its `Serialize`
+/// must not leave out a field. So types with `#[serde(flatten)]`, `untagged`, `tag = ".."`
+/// or `skip_serializing_if`, and `serde_json::Value`, are refused with [`Error::Encode`] or
+/// [`Error::Decode`]. Inside a `Json`, values of these types can travel, at the cost of
+/// encoding and decoding JSON.
 ///
 /// A value that JSON cannot express is refused when it is encoded: a number that is
 /// infinite or NaN, an integer outside of `i64` and `u64`, a `Some` of nothing
@@ -32,9 +32,9 @@ use self::check::Check;
 /// this, give the variants different fields, or the enum a `tag`. In an `untagged` enum,
 /// a variant that contains an `i128` or `u128` never fits.
 ///
-/// The wrapper needs the feature `json`. In a thread pool the wrapper changes nothing.
-/// A human-readable format (serde's `is_human_readable`) writes the value without the
-/// wrapper.
+/// The wrapper needs the feature `json`. In a thread pool the wrapper has no effect,
+/// because the values are not encoded. A human-readable format (serde's
+/// `is_human_readable`) writes the value without the wrapper.
 ///
 /// ```
 /// use concurrent_futures::{Error, Json, ProcessPoolExecutor};

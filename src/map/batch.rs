@@ -33,7 +33,7 @@ impl<A> Batch<A> {
 
 /// Cuts the items of a map into batches. Each call of the returned function submits one
 /// batch, and returns two values: how many items the batch has, and the batch's [`Part`] or
-/// the error of the submission. It returns `None` if no items remain.
+/// the error of the submission. The returned function returns `None` if no items remain.
 pub(super) fn batches<A, R>(
     options: MapOptions,
     workers: usize,
@@ -48,9 +48,9 @@ pub(super) fn batches<A, R>(
             Some(1) => Batch::One(items.next()?),
             Some(size) => Batch::Many(draw(&mut drawn, &mut items, size)?, None),
             None => {
-                // Read the upper bound before each chunk, because it may become more exact.
-                // For example, an iterator that filters does not know how many items remain
-                // before it has filtered them.
+                // Read the upper bound before each chunk, because the bound may become more
+                // exact. For example, an iterator that filters does not know how many items
+                // remain before it has filtered them.
                 let remaining = items.size_hint().1;
                 if sizes.gives_way(measurement.get()) {
                     yield_now();
@@ -93,8 +93,8 @@ where
     }
 }
 
-/// Calls `f` for each item of a chunk, and measures the chunk if the chunk has a timer. If
-/// `f` panics for one item, `f` is still called for the other items.
+/// Calls `f` for each item of a chunk, and measures the run time of the chunk if the chunk
+/// has a timer. If `f` panics for one item, `f` is still called for the other items.
 pub(crate) fn each<A, R>(
     f: impl Fn(A) -> R,
     items: ContainedVec<A>,
@@ -219,8 +219,8 @@ where
 
     fn wait(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        // `result_timeout` returns `Error::Timeout` in two cases: after a timeout, and for
-        // a task that itself failed with this error.
+        // `exception_timeout` returns `Err(Error::Timeout)` only after a timeout. If the
+        // task itself failed with this error, the method returns `Ok`.
         !matches!(
             self.future.exception_timeout(left),
             Err(Error::Timeout { .. })

@@ -4,17 +4,17 @@
 //! therefore follows from the chunks that have already ended ([`Measured`]), and from the
 //! number of remaining items:
 //!
-//! * One item, until a chunk has ended. So no long item waits for another long item of the
-//!   same chunk. If the pool begins no chunk, because the pool is busy with other tasks,
-//!   the size doubles after each [`PATIENCE`] chunks. So a large map on a busy pool has
-//!   fewer tasks than items.
+//! * One item, until a chunk has ended. So no long item waits for another long item in its
+//!   chunk. If the pool begins no chunk, because the pool is busy with other tasks, the
+//!   size doubles after each [`PATIENCE`] chunks. So a large map on a busy pool has fewer
+//!   tasks than items.
 //! * Then as many items as run for the time [`AIM`], but not more items than the ended
 //!   chunks had together. So a few short items at the beginning do not lead to a large
 //!   chunk.
-//! * If the number of remaining items is known: at most a fixed fraction of it ([`PARTS`]),
-//!   but at least one item. So the chunks become smaller towards the end, and all workers
-//!   finish their last chunks at about the same time. This is the rule of guided
-//!   self-scheduling.
+//! * If the number of remaining items is known: at most a fixed fraction of this number
+//!   ([`PARTS`]), but at least one item. So the chunks become smaller towards the end, and
+//!   all workers finish their last chunks at about the same time. This is the rule of
+//!   guided self-scheduling.
 
 use super::measured::{AIM, Measured};
 
@@ -33,7 +33,8 @@ const FIRST_YIELD: usize = 16;
 /// items. The next chunk has at most as many items as one part, but at least one item. For
 /// example, with two workers no chunk has more than an eighth of the remaining items. So no
 /// chunk runs far too long if the remaining items run longer than the measured items. The
-/// price is more small chunks at the end of a map: about twice as many as with two parts.
+/// price is more small chunks at the end of a map: about twice as many as with two parts
+/// for each worker.
 const PARTS: usize = 4;
 
 /// The sizes of the chunks of one map.
@@ -73,9 +74,9 @@ impl ChunkSizes {
 
     /// Returns `true` if the map should let other threads run before it submits the next
     /// chunk, because no chunk has ended yet. The system may have put the first worker on
-    /// the CPU of the submitting thread. Without a yield of this thread, the worker waits
-    /// for some milliseconds. The result is `true` at most nine times for a map, because
-    /// each yield may cost milliseconds if other programs use the CPU.
+    /// the CPU of the submitting thread. Unless the submitting thread yields, the worker
+    /// waits for some milliseconds. The result is `true` at most nine times for a map,
+    /// because each yield may cost milliseconds if other programs use the CPU.
     pub(super) fn gives_way(&self, measured: Measured) -> bool {
         let is_measured = matches!(measured, Measured::Ended { .. });
         let at = FIRST_YIELD..=PATIENCE;

@@ -5,15 +5,15 @@
 //! the parent process publishes the run times that the workers send. The thread that
 //! submits the map's next chunk reads the mean run time of an item. Only whole chunks are
 //! measured, because reading a clock takes longer than a short item. The mean is an atomic
-//! number, and not a number behind a lock. In a forked child a lock could stay locked for
-//! ever, because the thread that had locked it exists only in the parent.
+//! number without a lock. In a forked child a lock could stay locked for ever, because the
+//! thread that had locked it exists only in the parent.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// The run time of a chunk, in nanoseconds, that a map tries to reach. The overhead of a
+/// The run time, in nanoseconds, that a map tries to give each chunk. The overhead of a
 /// task is about a tenth of this time in a process pool, and much less in a thread pool.
 pub(super) const AIM: u32 = 200_000;
 
@@ -27,8 +27,8 @@ const OLD_WEIGHT: u64 = 3;
 /// row still raise even a mean of 0 to more than half of [`AIM`].
 const SLOWER: u64 = 4;
 
-/// The smallest old mean, in nanoseconds, to which the factor [`SLOWER`] is applied. In
-/// that product a smaller old mean counts as this number, so that a mean of 0 can grow.
+/// The smallest number of nanoseconds that is multiplied by [`SLOWER`]. A smaller old mean
+/// counts as this number in the product, so that a mean of 0 can grow.
 const LEAST: u64 = 50;
 
 /// The state of a map's measurement.

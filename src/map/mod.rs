@@ -1,8 +1,8 @@
 //! [`Map`]: an iterator over the results of one function for many items, in the order of
 //! the items.
 //!
-//! This module depends on no executor: its functions take a function that submits one
-//! batch, the items of one task. The module [`batch`] cuts the items into batches. The
+//! This module depends on no executor: each executor passes a function that submits one
+//! *batch*, the items of one task. The module [`batch`] cuts the items into batches. The
 //! iterator [`Unordered`] yields the results in the order in which the tasks end.
 
 mod batch;
@@ -70,8 +70,8 @@ pub struct Map<'a, R> {
 }
 
 /// A function that submits the next batch. It returns how many items the batch has, and the
-/// future of their results ([`Part`]) or the error of the submission. It returns `None` if no
-/// items remain.
+/// future of their results ([`Part`]) or the error of the submission. It returns `None` if
+/// no items remain.
 type More<'a, R> = Box<dyn FnMut() -> Option<(usize, Result<Part<R>, Error>)> + 'a>;
 
 /// Submits all items before it returns, so that the returned iterator borrows neither the
@@ -198,8 +198,7 @@ impl<'a, R: 'static> Map<'a, R> {
 impl<R> Map<'_, R> {
     /// Cancels the tasks that have not begun, and ends the iterator.
     fn give_up(&mut self) {
-        // Cancels the last batch first, because the workers may meanwhile begin the first
-        // batches.
+        // Cancel the last batch first, because the workers begin the first batches first.
         while let Some(part) = self.parts.pop_back() {
             part.cancel();
         }
@@ -226,8 +225,8 @@ impl<R: 'static> Iterator for Map<'_, R> {
             if let Some((_, result)) = self.ready.next() {
                 return Some(result);
             }
-            // No submitted batch is left. If the user's iterator has panicked, items may
-            // remain, and `refill` submits the next batch.
+            // After the last submitted batch, items may still remain if the user's iterator
+            // has panicked. Then `refill` submits the next batch.
             if self.parts.is_empty() {
                 self.refill();
             }

@@ -42,8 +42,8 @@ impl<R: 'static> Iterator for Unordered<'_, R> {
                 return Some(result);
             }
             self.take_parts();
-            // No submitted batch is left. If the user's iterator has panicked, items may
-            // remain, and `refill` submits the next batch.
+            // After the last submitted batch, items may still remain if the user's iterator
+            // has panicked. Then `refill` submits the next batch.
             if self.completion_set.len() == 0 {
                 self.map.refill();
                 self.take_parts();

@@ -1,5 +1,5 @@
-//! Replaces the process pool on systems without process pools. This `Pool` has the same
-//! methods as the `Pool` in `parent/`, but `Pool::new` always fails.
+//! Replaces the process pool on systems without process pools. This `Pool` has the methods
+//! of the `Pool` in `parent/` that the public API calls, but `Pool::new` always fails.
 
 use std::sync::Arc;
 

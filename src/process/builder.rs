@@ -19,7 +19,8 @@ use crate::error::Error;
 use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
 
-/// The number of process pools made so far. The next pool has this number in its name.
+/// The number of process pools made so far. The name of the next pool ends with this
+/// number.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Configures and builds a [`ProcessPoolExecutor`].
@@ -119,8 +120,8 @@ impl ProcessPoolExecutorBuilder {
 
     /// Sets the largest number of worker processes. The pool starts processes on demand.
     ///
-    /// The default is `available_parallelism`, as in Python, because tasks are expected to
-    /// keep a core busy.
+    /// The default is `available_parallelism`, as in Python, because each task is expected
+    /// to keep a core busy.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -220,8 +221,8 @@ impl ProcessPoolExecutorBuilder {
     /// has died. [`TaskOptions`](crate::TaskOptions) override the number. The default is
     /// 0. Set retries only for tasks that may run twice.
     ///
-    /// Only a worker's death is a reason for a retry: a task that was killed, or that ran
-    /// too long, is not run again.
+    /// Only a worker's death is a reason for a retry: a task that was killed, or that
+    /// reached its time limit, is not run again.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -332,8 +333,8 @@ impl ProcessPoolExecutorBuilder {
     ///
     /// A task does not count as waiting if an idle worker or a new worker can take it at
     /// once. When the limit is reached, `submit` waits for room, and `try_submit` returns
-    /// [`Error::QueueFull`]. Callbacks of the pool's own tasks never wait for room, so the
-    /// tasks that they submit may exceed the limit.
+    /// [`Error::QueueFull`]. A callback of one of the pool's tasks never waits for room, so
+    /// the tasks that the callback submits may exceed the limit.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -382,15 +383,16 @@ impl ProcessPoolExecutorBuilder {
     /// # Errors
     ///
     /// Returns [`Error::InvalidArgument`] if `max_workers`, `max_tasks_per_child` or
-    /// `queue_capacity` is 0, if the name of a variable is empty or contains `=` or a NUL
-    /// byte, if the value of a variable contains a NUL byte, or if the folder's name is
-    /// empty or contains a NUL byte. Returns [`Error::InvalidArgument`] also if a setting
-    /// of a launcher is invalid (such as an empty command or 0 workers), or if there are
-    /// launchers and the transport is [`Transport::Shared`]. Returns [`Error::Encode`] or
-    /// [`Error::NotShippable`] if the initializer cannot be sent to workers. Returns
-    /// [`Error::Unsupported`] if this program cannot be started as a worker, or if there
-    /// are launchers and `main` has not called [`init`](crate::init). Returns
-    /// [`Error::Spawn`] if the system has no descriptor left.
+    /// `queue_capacity` is 0, if the name of a variable ([`env`](Self::env)) is empty or
+    /// contains `=` or a NUL byte, if the value of a variable contains a NUL byte, or if
+    /// the path of [`current_dir`](Self::current_dir) is empty or contains a NUL byte.
+    /// Returns [`Error::InvalidArgument`] also if a setting of a launcher is invalid (such
+    /// as an empty command or 0 workers), or if there are launchers and the transport is
+    /// [`Transport::Shared`]. Returns [`Error::Encode`] or [`Error::NotShippable`] if the
+    /// initializer cannot be sent to workers. Returns [`Error::Unsupported`] if this
+    /// program cannot be started as a worker, or if there are launchers and `main` has not
+    /// called [`init`](crate::init). Returns [`Error::Spawn`] if the system has no
+    /// descriptor left.
     pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
         watch_panics();
         refuse_zeros(&[

@@ -20,13 +20,13 @@ use crate::map::{Map, MapOptions};
 /// If a worker dies, its task fails with [`Error::WorkerDied`], which describes the death.
 /// A new worker replaces the dead worker.
 ///
-/// Functions are sent to workers as addresses, and values as bytes. So `f` must be a
-/// function or a closure that captures nothing, and arguments and results must be
-/// serializable. [`Portable`] lists the types that can be sent, and the types that need a
-/// wrapper. Strings, and vectors of primitive numbers, are copied as blocks of bytes. A
-/// vector of primitive numbers takes the least time if it is the whole argument or the
-/// whole result. A task prints to the standard output of this process. The standard input
-/// of a task is empty.
+/// Functions are sent to workers as addresses, and values as bytes. So
+/// [`submit`](Self::submit) takes a function, or a closure that captures nothing, and
+/// arguments and results must be serializable. [`Portable`] lists the types that can be
+/// sent, and the types that need a wrapper. Strings, and vectors of primitive numbers, are
+/// copied as blocks of bytes. A vector of primitive numbers travels faster as the whole
+/// argument or the whole result than as a part of another value. A task prints to the
+/// standard output of this process. The standard input of a task is empty.
 ///
 /// The pool starts a worker when a task is submitted and no worker is idle. The pool never
 /// has more than `max_workers` workers. Your program needs no extra code to have workers:
@@ -90,13 +90,13 @@ use crate::map::{Map, MapOptions};
 /// **Callbacks**, and the `Deserialize` of results, run on one thread of the pool. While a
 /// callback or a `Deserialize` runs, no other task of the pool becomes done. If a callback
 /// waits without a time limit for an unfinished task of the pool, the wait returns
-/// [`Error::WouldDeadlock`]. In a callback, `wait`, `as_completed` and `completions` also
-/// return the future of an unfinished task of the pool, and `result` of this future
-/// returns [`Error::WouldDeadlock`]. There is one exception to the use of the pool's
-/// thread. A thread that waits for a task, and has set no time limit for the wait, may
-/// decode a small value itself. The `Deserialize` then sees the thread locals of the
-/// waiting thread, and hangs if it takes a lock that the waiting thread holds. If a task
-/// creates a process pool, that pool is separate and has its own workers.
+/// [`Error::WouldDeadlock`]. In a callback, `wait`, `as_completed` and `completions`
+/// without a time limit do not wait for such a task: they return its future, and `result`
+/// of this future returns [`Error::WouldDeadlock`]. The `Deserialize` of a small result may
+/// run on another thread: a thread that waits for the task without a time limit may decode
+/// the result itself. The `Deserialize` then sees the thread locals of the waiting thread,
+/// and hangs if it takes a lock that the waiting thread holds. If a task creates a process
+/// pool, the new pool has its own workers.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -167,9 +167,10 @@ impl ProcessPoolExecutor {
     /// # Errors
     ///
     /// Returns [`Error::ShutDown`] or [`Error::Broken`] if the pool accepts no tasks,
-    /// [`Error::Encode`] if `args` cannot be encoded, [`Error::NotShippable`] if `f` is not
-    /// code of the main program, and [`Error::Spawn`] if the pool cannot start its own
-    /// threads. If `submit` returns an error, the call does not run.
+    /// [`Error::Encode`] if `args` cannot be encoded, [`Error::NotShippable`] if `f` is
+    /// code of a shared library and not of the main program, and [`Error::Spawn`] if the
+    /// pool cannot start its own threads. If `submit` returns an error, the call does not
+    /// run.
     ///
     /// # Panics
     ///
@@ -364,8 +365,8 @@ impl ProcessPoolExecutor {
     /// Sends `SIGTERM` to all workers, and shuts the pool down like
     /// [`kill_workers`](Self::kill_workers).
     ///
-    /// A task may have a handler for `SIGTERM`, or ignore `SIGTERM`. If such a task
-    /// returns, its future gets the returned value.
+    /// A task may have a handler for `SIGTERM`, or ignore `SIGTERM`. If a task that handles
+    /// or ignores `SIGTERM` returns, its future gets the returned value.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -415,7 +416,7 @@ impl ProcessPoolExecutor {
         Submitter::new(&self.pool)
     }
 
-    /// Returns the submitter of a view ([`With`]) with these options.
+    /// Returns the [`Submitter`] of a view ([`With`]) that has these options.
     pub(super) fn submitter_with(&self, options: &TaskOptions) -> Submitter<'_> {
         Submitter::with(&self.pool, options)
     }

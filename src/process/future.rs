@@ -32,8 +32,9 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
         let completion = self.completion();
         let pool = find(completion.pool_id());
         let kill = || pool.is_some_and(|pool| pool.kill(completion.address()));
-        // The second `cancel` is necessary, because the task's worker may die between the
-        // first `cancel` and `kill`. The pool then puts the task back into the queue.
+        // A worker that has taken the task may die between the first `cancel` and `kill`,
+        // before the task begins. The pool then puts the task back into the queue, where
+        // only the second `cancel` can end it.
         let is_ended = self.cancel() || kill() || self.cancel();
         is_ended
             || matches!(

@@ -1,17 +1,17 @@
 //! The drivers that the fuzz targets of `fuzz/` call, one for each target.
 //!
-//! A driver takes any bytes as its input, and panics if the tested code does not do what it
-//! guarantees. Each driver is beside the code that it tests, and a unit test runs it with
-//! fixed inputs.
+//! A driver takes any bytes as its input, and panics if the tested code breaks one of its
+//! guarantees. The source of a driver is beside the code that the driver tests. A unit test
+//! runs the driver with fixed inputs.
 
-/// Tests a ring (a queue of bytes in shared memory), and overwrites its words as the other
-/// process might do by mistake.
+/// Tests a ring (a queue of bytes in shared memory), and overwrites words of this memory as
+/// a task might do by mistake.
 pub fn ring(data: &[u8]) {
     super::transport::drive_ring(data);
 }
 
-/// Tests the offers (the calls in shared memory that the workers take) while a worker
-/// overwrites the words that say which worker has taken each offer.
+/// Tests the offers (calls in shared memory, each of which any worker may take). Tasks
+/// overwrite the words that workers can write to, such as the statuses of the offers.
 pub fn offers(data: &[u8]) {
     super::transport::drive_offers(data);
 }

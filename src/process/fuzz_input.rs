@@ -1,7 +1,7 @@
 //! [`Input`]: the bytes that tell a driver of a fuzz target what to do.
 
-/// The bytes that a driver has not read yet. A number is completed with zeros if too few
-/// bytes are left.
+/// The bytes that a driver has not read yet. If too few bytes are left for a number, zeros
+/// take the place of the missing bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Input<'a>(&'a [u8]);
 
@@ -60,8 +60,8 @@ impl<'a> Input<'a> {
     }
 
     /// Returns a number that depends on all bytes that are left. A driver uses the number
-    /// as the key of the checksums in a shared memory. So a checksum that the fuzzer has
-    /// found to be valid with one input is not valid with another input.
+    /// as the key of the checksums in shared memory. So a checksum that is valid in the run
+    /// with one input is not valid in the run with another input.
     pub(super) fn key(&self) -> u64 {
         let step = |key: u64, byte: &u8| {
             (key.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x517c_c1b7_2722_0a95)

@@ -24,18 +24,18 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// |---|---|
 /// | `["ssh", "node1"]` | on the host `node1` |
 /// | `["srun", "-n1", "-u"]` | as steps of a Slurm job, or as jobs of their own |
-/// | `["docker", "run", "-i", "--rm", "image"]` | in a container each |
+/// | `["docker", "run", "-i", "--rm", "image"]` | each in a container of its own |
 /// | `["kubectl", "exec", "-i", "pod", "--"]` | in a pod |
 /// | `["bwrap", "--dev-bind", "/", "/", "--unshare-net"]` | in a sandbox without a network |
 /// | `["nice"]` | here, with a lower priority |
 ///
-/// The command has to connect its standard input and output with those of the program, and
-/// to pass all bytes on unchanged, because the pool's messages travel through them. The
-/// command has to end when the program that it starts has ended: otherwise the pool kills
-/// the command five seconds later. What a task prints goes to the command's error output,
-/// and from there to the error output of this process. This crate neither encrypts the
-/// messages nor checks that they arrive unchanged. If the network is not safe, the command
-/// has to encrypt and check the messages, as `ssh` does.
+/// The pool's messages travel through the standard input and output of the command. So the
+/// command has to connect these with the input and output of the program, and to pass all
+/// bytes on unchanged. The command has to end when the program that it starts has ended:
+/// otherwise the pool kills the command five seconds later. What a task prints goes to the
+/// command's error output, and from there to the error output of this process. This crate
+/// neither encrypts the messages nor checks that they arrive unchanged. If the network is
+/// not safe, the command has to encrypt and check the messages, as `ssh` does.
 ///
 /// The command has no terminal, so it must not ask for a password: use keys, and
 /// `-o BatchMode=yes` with `ssh`. The command runs in a process group of its own. To kill a
@@ -43,9 +43,10 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// connection.
 ///
 /// A process that a launcher starts becomes a worker in [`init`](crate::init), so `main`
-/// has to call `init` first. The other side needs the same build of the program
-/// ([`program`](Self::program)) and `env` in its search path, or `sh` and a place for a
-/// copy of the program ([`stage`](Self::stage)).
+/// has to call `init` first. The other side, which is the host or container of the worker,
+/// needs `env` in its search path and the same build of the program
+/// ([`program`](Self::program)), or `sh` and a place for a copy of the program
+/// ([`stage`](Self::stage)).
 ///
 /// If the connection to a worker ends, the worker ends too. The task that the worker had
 /// begun fails with [`Error::WorkerDied`], or is begun again if it has retries. The pool
@@ -85,7 +86,7 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Creates a launcher that starts one worker by the command with these words.
+    /// Creates a launcher that starts one worker. The command consists of these words.
     ///
     /// ```
     /// use concurrent_futures::Launcher;
@@ -178,15 +179,16 @@ impl Launcher {
     /// and a hash of the program's bytes, so another build gets another file. If
     /// [`program`](Self::program) sets a path, the copy has this path with the hash
     /// appended; choose a folder in which no other user may write. A command that copies a
-    /// program to the cache also removes each copy in the same folder from which no worker
-    /// was started for a month.
+    /// program to the cache also removes old copies from the cache: a copy is old if it was
+    /// not used to start a worker for a month.
     ///
     /// The other side needs a POSIX shell, which runs as `sh`, and its usual programs
     /// (`head`, `wc`, `find`). The other side must be a machine of the same kind (`uname
-    /// -m`), and have the loader and the shared libraries that the program needs. If these
-    /// are missing, the shell says "not found". The first worker of the launcher starts
-    /// alone, so that the program is copied once. The whole copy has no time limit, but
-    /// each mebibyte must arrive within the [`start_limit`](Self::start_limit).
+    /// -m`), and have the loader and the shared libraries that the program needs. If the
+    /// loader is missing, the shell says "not found"; if a library is missing, the loader
+    /// names the library. The first worker of the launcher starts alone, so that the
+    /// program is copied once. The whole copy has no time limit, but each mebibyte must
+    /// arrive within the [`start_limit`](Self::start_limit).
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
@@ -252,12 +254,12 @@ impl Launcher {
     }
 
     /// Sets the time after which a worker counts as lost if nothing has arrived from it.
-    /// The worker ends itself if nothing has arrived from the pool for the same time. The
-    /// default is 30 seconds.
+    /// Also sets the time after which the worker ends itself if nothing has arrived from
+    /// the pool. The default is 30 seconds.
     ///
     /// Five times in this period the pool sends a few bytes to each worker. The worker
-    /// answers them even while it runs a task. If this process is stopped for longer than
-    /// this period, the workers end.
+    /// answers these bytes even while it runs a task. If this process is stopped for longer
+    /// than this period, the workers end.
     ///
     /// ```
     /// use std::time::Duration;
@@ -300,8 +302,8 @@ impl Launcher {
 
     /// Returns an error if a setting of the launcher is invalid.
     pub(super) fn check(&self) -> Result<(), Error> {
-        // The command `env`, which starts the program, would take a path with a `=` for
-        // the assignment of a variable.
+        // The pool starts the program by the command `env`, which takes a path with a `=`
+        // for the assignment of a variable.
         let has_sign = |path: &PathBuf| path.as_os_str().as_encoded_bytes().contains(&b'=');
         let has_nul = |word: &OsStr| word.as_encoded_bytes().contains(&0);
         let program = self.program.iter().map(|program| program.as_os_str());
@@ -342,8 +344,8 @@ impl Launcher {
     }
 }
 
-/// The shortest limit that [`Launcher::silence_limit`] accepts. A busy machine may keep a
-/// process from running for almost this time.
+/// The shortest limit that [`Launcher::silence_limit`] accepts. On a busy machine, a
+/// process may have to wait for almost a second until it runs.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

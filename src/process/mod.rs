@@ -2,15 +2,16 @@
 //!
 //! * The API: `executor.rs`, `builder.rs`, `launcher.rs`, `future.rs`, `with.rs`, and
 //!   `mpi/`, a process pool whose workers are the ranks of an MPI job. `settings.rs` holds
-//!   the settings of tasks and pools. `submitter.rs` holds the code by which both kinds of
-//!   process pool submit calls.
+//!   the settings of tasks and pools. `submitter.rs` holds the code by which `executor.rs`
+//!   and `mpi/` submit calls.
 //! * `parent/`: the pool itself, in the user's process.
 //! * `worker/`: the worker process, which runs the same program as the parent.
-//! * `wire/`: the data that the two processes exchange, as bytes.
+//! * `wire/`: the data that the parent and a worker exchange, as bytes.
 //! * `transport/`: the ways in which these bytes travel.
 //!
-//! `parent/` imports from the other three folders, and `worker/` imports from `wire/` and
-//! `transport/`. On systems without process pools, `absent.rs` replaces these four folders.
+//! `parent/` imports from `worker/`, `wire/` and `transport/`, and `worker/` imports from
+//! `wire/` and `transport/`. On systems without process pools, `absent.rs` replaces these
+//! four folders.
 
 mod builder;
 mod executor;
@@ -31,8 +32,8 @@ mod wire;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod worker;
 
-// The entry points of the fuzzer, and the input of the drivers that it and some unit tests
-// run.
+// `fuzz` holds the entry points of the fuzzer. `fuzz_input` is the input of the drivers,
+// which the fuzzer and some unit tests run.
 #[cfg(concurrent_futures_fuzz)]
 pub mod fuzz;
 #[cfg(all(
@@ -60,9 +61,9 @@ pub use self::settings::{OnWorkerDeath, Transport};
 /// `main`, and most programs do not need this function. If `main` calls `init` first, the
 /// process becomes a worker in `init` instead. A worker that begins in `init` has run all
 /// code that runs before `main`, and prints a message if a task overflows its stack. A
-/// worker that begins before `main` does neither. Without the feature, a program that uses
-/// a `ProcessPoolExecutor` has to call `init`. A program whose workers are started by a
-/// [`Launcher`] has to call `init` too.
+/// worker that begins before `main` prints no such message, and may not have run all of
+/// this code. Without the feature, a program that uses a `ProcessPoolExecutor` has to call
+/// `init`. A program whose workers are started by a [`Launcher`] has to call `init` too.
 ///
 /// In a process that was not started as a worker, `init` returns at once. After the main
 /// thread has called `init`, the processes that this process starts as workers become

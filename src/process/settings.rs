@@ -46,7 +46,8 @@ pub(super) struct Config {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) current_dir: Option<PathBuf>,
     pub(super) transport: Transport,
-    /// The commands that start the workers. Empty if the pool starts the workers itself.
+    /// The commands that start the workers. Empty if the pool starts the workers itself. A
+    /// pool of MPI ranks has one launcher, whose limits apply but whose command never runs.
     pub(super) launchers: Vec<Launcher>,
     /// The MPI job whose ranks are the workers, or `None` if the workers are no ranks.
     #[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
@@ -89,8 +90,8 @@ pub enum OnWorkerDeath {
     /// is the default.
     #[default]
     FailTask,
-    /// The pool breaks, as Python's process pool does, and all other unfinished tasks end
-    /// with [`Error::Broken`](crate::Error::Broken).
+    /// The task fails as with `FailTask`. The pool breaks, as Python's process pool does,
+    /// and all other unfinished tasks end with [`Error::Broken`](crate::Error::Broken).
     BreakPool,
 }
 
@@ -99,8 +100,8 @@ pub enum OnWorkerDeath {
 ///
 /// The tasks behave in the same way on each transport, with one exception: a task that was
 /// sent through a socket cannot be cancelled any more, unless a
-/// [`Launcher`](crate::Launcher) has started its worker. (The same is true on each transport
-/// if `max_tasks_per_child` is set.)
+/// [`Launcher`](crate::Launcher) has started its worker. (If `max_tasks_per_child` is set,
+/// this exception holds for each transport.)
 ///
 /// ```
 /// use concurrent_futures::{ProcessPoolExecutor, Transport};
@@ -116,7 +117,7 @@ pub enum OnWorkerDeath {
 pub enum Transport {
     /// Shared memory where the system allows it, and sockets elsewhere. `Automatic` is the
     /// default. The environment variable `CONCURRENT_FUTURES_TRANSPORT` with the value
-    /// `socket` or `shared` chooses one of the two instead.
+    /// `socket` or `shared` chooses sockets or shared memory instead.
     #[default]
     Automatic,
     /// Sockets. A worker shares no memory with this process, so it cannot overwrite the
@@ -131,8 +132,9 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Returns this transport. In place of `Automatic`, returns the transport that the
-    /// environment variable chooses, if it chooses a transport.
+    /// Returns this transport. If it is `Automatic`, returns the transport that the
+    /// environment variable `CONCURRENT_FUTURES_TRANSPORT` names, or `Automatic` if the
+    /// variable names no transport.
     pub(super) fn chosen(self) -> Self {
         if self != Self::Automatic {
             return self;

@@ -23,7 +23,7 @@ impl<'a> Submitter<'a> {
         Self { pool, settings }
     }
 
-    /// Returns the submitter of a view ([`With`](crate::With)) with these options.
+    /// Returns the submitter of a view ([`With`](crate::With)) that has these options.
     pub(super) fn with(pool: &'a Arc<Pool>, options: &TaskOptions) -> Self {
         let settings = pool.config().settings.with(options);
         Self { pool, settings }

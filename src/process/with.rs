@@ -73,7 +73,8 @@ impl With<'_, ProcessPoolExecutor> {
         self.submitter().try_submit(f, args)
     }
 
-    /// Calls [`ProcessPoolExecutor::map`] with the options of the view for each item.
+    /// Calls [`ProcessPoolExecutor::map`]. The task of each item has the options of the
+    /// view.
     ///
     /// ```
     /// use concurrent_futures::{ProcessPoolExecutor, TaskOptions};
@@ -100,8 +101,8 @@ impl With<'_, ProcessPoolExecutor> {
         self.submitter().map(f, items)
     }
 
-    /// Calls [`ProcessPoolExecutor::map_with`] with the options of the view for each task.
-    /// Each chunk of items is one task, so a time limit applies to a whole chunk.
+    /// Calls [`ProcessPoolExecutor::map_with`]. Each task has the options of the view. A
+    /// chunk of items is one task, so a time limit applies to the whole chunk.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ProcessPoolExecutor, TaskOptions};

@@ -6,8 +6,9 @@
 //! child later moves its socket away from descriptor 0 ([`Channel::take_stdin`]).
 //!
 //! If a command such as `ssh` starts the worker, the command gets the socket as its
-//! descriptors 0 and 1, and passes the bytes on. The worker's end then has one descriptor
-//! for each direction. These two descriptors may be pipes ([`Channel::take_stdio`]).
+//! descriptors 0 and 1, and passes the bytes on to the worker and back. The worker's end
+//! then has one descriptor for each direction. These two descriptors may be pipes
+//! ([`Channel::take_stdio`]).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -41,9 +42,10 @@ const MOST_FILES: usize = 3;
 /// One end of a channel. When this end is dropped, the other end reads end-of-file.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    /// The descriptor to receive from. If `output` is `None`, it is a socket.
+    /// The descriptor to receive from. It is a socket if `output` is `None`, and otherwise
+    /// it may be a pipe.
     input: Checked,
-    /// The descriptor to send to, or `None` if the channel also sends to `input`.
+    /// The descriptor to send to, or `None` if the channel sends to `input` too.
     output: Option<Checked>,
 }
 
@@ -62,8 +64,8 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
     Ok((Channel::of_socket(move_above_stdio(ours)?), childs))
 }
 
-/// Returns an upper bound for the number of unread bytes in a channel. This is the usual
-/// bound on Linux if the system does not report the bound.
+/// Returns an upper bound for the number of unread bytes in a channel. If the system does
+/// not report the bound, returns the usual bound on Linux.
 pub(crate) fn capacity() -> usize {
     let size = pair().and_then(|(_, childs)| Ok(socket_send_buffer_size(&childs)?));
     size.unwrap_or(212_992)
@@ -88,7 +90,7 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// Returns an error if descriptor 0 is closed, or if the system has no other descriptor
+    /// Returns an error if descriptor 0 is closed, or if the system has no free descriptor
     /// left.
     pub(crate) fn take_stdin() -> io::Result<Self> {
         let moved = move_high(stdin())?;
@@ -102,8 +104,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// Returns an error if one of the three descriptors is closed, or if the system has no
-    /// other descriptor left.
+    /// Returns an error if one of the descriptors 0 to 2 is closed, or if the system has no
+    /// free descriptor left.
     pub(crate) fn take_stdio() -> io::Result<Self> {
         let (input, output) = (move_high(stdin())?, move_high(stdout())?);
         dup2_stdin(empty_input()?)?;
@@ -136,8 +138,8 @@ impl Channel {
         self.input.time_to_close()
     }
 
-    /// Sends as many bytes as the channel has room for, without waiting. A successful call
-    /// sends at least one byte.
+    /// Sends as many of the bytes as the channel has room for, and does not wait. A
+    /// successful call sends at least one byte.
     ///
     /// # Errors
     ///
@@ -150,7 +152,7 @@ impl Channel {
     }
 
     /// Sends bytes like [`send_now`](Self::send_now), but first checks that no task of this
-    /// process has closed the channel's descriptor.
+    /// process has closed or replaced the channel's descriptor.
     ///
     /// # Errors
     ///
@@ -168,7 +170,7 @@ impl Channel {
     }
 
     /// Sends the first bytes of a new channel together with descriptors of up to three
-    /// files. The caller must send only a few bytes, for which a new channel has room.
+    /// files. The caller must send only so few bytes that a new channel has room for them.
     ///
     /// # Errors
     ///
@@ -280,7 +282,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// Returns `EBADF` if the channel's descriptor was closed, and the errors of `poll`.
+    /// Returns `EBADF` if the channel's descriptor was closed or replaced, and the errors
+    /// of `poll`.
     pub(crate) fn wait_for_bytes(&self, limit: Duration) -> io::Result<bool> {
         self.input.check()?;
         let deadline = Instant::now() + limit;
@@ -308,12 +311,12 @@ impl AsFd for Channel {
     }
 }
 
-/// Returns a copy of a standard descriptor, with a higher number.
+/// Returns a copy of a standard descriptor, with a high number if one is free.
 fn move_high(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // The copy gets a high number, because the program may close or reuse all low numbers.
     let high = fcntl_dupfd_cloexec(descriptor, HIGH);
-    // If no high number is available, the copy gets any number except 0 to 2, because
-    // these are the numbers of the standard descriptors.
+    // If no high number is free, the copy gets another number, but none of the numbers 0 to
+    // 2, which belong to the standard descriptors.
     Ok(high.or_else(|_| fcntl_dupfd_cloexec(descriptor, 3))?)
 }
 

@@ -4,8 +4,8 @@
 //! descriptors from 3 on. The next file that the process opens then gets the number of a
 //! closed descriptor. So the number alone does not identify the file, and this type
 //! compares the inode as well. Each socket has its own inode. But all eventfds and similar
-//! files share one inode, and before Linux 6.9 pidfds share it too. The check cannot tell
-//! these files apart.
+//! files share one inode, which before Linux 6.9 is also the inode of each pidfd. The check
+//! cannot tell these files apart.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +20,8 @@ const TRIES: u32 = 4;
 /// A descriptor together with the identity of its file.
 ///
 /// Dropping the value closes the descriptor. If other code may have closed the descriptor
-/// already, the value must be leaked, because the drop could close a file of other code.
+/// already, the value must be leaked, because the drop could close a file that the other
+/// code has opened since.
 #[derive(Debug)]
 pub(crate) struct Checked {
     descriptor: OwnedFd,
@@ -41,15 +42,16 @@ impl Checked {
         fstat(&self.descriptor).ok().map(identity) == self.file && self.file.is_some()
     }
 
-    /// Returns `true` if the descriptor has not been closed, or if another file now has the
-    /// same number. This check takes a third of the time of [`is_intact`](Self::is_intact).
+    /// Returns `true` if the descriptor is open, even if it was closed and another file now
+    /// has the same number. This check takes a third of the time of
+    /// [`is_intact`](Self::is_intact).
     pub(crate) fn is_open(&self) -> bool {
         fcntl_getfd(&self.descriptor).is_ok()
     }
 
-    /// Returns half of the shortest time in which this process has closed a copy of the
-    /// descriptor. Code that has run for less time cannot have closed the descriptor.
-    /// Returns 0 if the process cannot open a copy.
+    /// Closes some copies of the descriptor, and returns half of the shortest time in which
+    /// a copy was closed. Code that has run for less time cannot have closed the
+    /// descriptor. Returns 0 if the process cannot open a copy.
     pub(crate) fn time_to_close(&self) -> Duration {
         let close = |_| {
             // The copy never gets the number of a standard descriptor.

@@ -18,20 +18,23 @@ use rustix::process::{
 
 use super::current_process::move_above_stdio;
 
-/// Makes `waitpid` find only threads that the current thread traces. If `/proc` belongs to
-/// another PID namespace, the numbers there may be those of the program's own children, whose
-/// ends are not for this crate. And another thread of the program may trace the worker.
+/// Makes `waitpid` find only threads that the current thread traces. Other children must
+/// not be found, because this crate must not take their exit statuses from the program. If
+/// `/proc` belongs to another PID namespace, a thread's number there may be the pid of such
+/// a child. Another thread of the program may also trace the worker, and waits for the
+/// worker's threads itself.
 const TRACED_BY_THIS_THREAD: u32 = (libc::__WCLONE | libc::__WNOTHREAD) as u32;
 
 /// Makes the kernel send SIGTERM to the command's process when the thread that started
-/// that process ends. This thread ends at the latest when the current process ends. With
-/// this setting, std starts the command by `fork`, which copies the page tables of the
-/// current process. So the start takes longer if the current process has more memory.
+/// that process ends. The starting thread ends at the latest when the current process ends.
+/// With this setting, std starts the command by `fork`, which copies the page tables of the
+/// current process. So the more memory the current process has, the longer the start takes.
 pub(crate) fn terminate_with_parent(command: &mut Command) {
     let parent = getpid();
     let asks = move || {
         set_parent_process_death_signal(Some(Signal::TERM))?;
-        // The kernel sends no signal if the parent had already ended before the call above.
+        // If the parent had already ended before the call above, the kernel sends no
+        // signal.
         match getppid() == Some(parent) {
             true => Ok(()),
             false => Err(io::ErrorKind::BrokenPipe.into()),
@@ -42,7 +45,7 @@ pub(crate) fn terminate_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(asks) };
 }
 
-/// A handle to a child process for which this process has not yet waited.
+/// A handle to a child process for which the current process has not waited yet.
 ///
 /// Dropping the handle does not affect the child.
 #[derive(Debug)]
@@ -100,16 +103,17 @@ impl Handle {
         self.signal(Signal::CONT)
     }
 
-    /// Stops tracing the threads of the child that the current thread traces: reaps those that
-    /// have ended, and lets those go on that a signal has stopped. This process must not have
-    /// waited for the child yet.
+    /// Stops tracing the threads of the child that the current thread traces. Reaps the
+    /// threads that have ended, and lets the threads go on that a signal has stopped. This
+    /// process must not have waited for the child yet.
     ///
     /// A thread that calls `ptrace(PTRACE_TRACEME)` makes the thread that started its process
-    /// trace it. The kernel reports the end of the child only after its traced threads are
-    /// reaped, and stops a traced thread at each signal until its tracer lets it go on.
+    /// trace it. The kernel reports the end of the child only after the traced threads of
+    /// the child were reaped. At each signal, the kernel stops a traced thread until the
+    /// tracing thread lets it go on.
     pub(crate) fn release_traced_threads(&self) {
         let pid = self.pid.as_raw_nonzero().get();
-        // An error means that the child has ended, or that `/proc` is not there.
+        // An error means that the child has ended, or that `/proc` is not mounted.
         let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
         let names = threads.into_iter().flatten().flatten();
         let numbers = names.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
@@ -125,8 +129,8 @@ impl Handle {
             None => kill_process(self.pid, signal),
         };
         match sent {
-            // `SRCH` is a success here: the child has already ended, and the signal is
-            // meant to end the child.
+            // `SRCH` is no error here: it means that the child has already ended, and the
+            // caller wants the child to end.
             Err(rustix::io::Errno::SRCH) => Ok(()),
             sent => Ok(sent?),
         }
@@ -235,7 +239,8 @@ mod tests {
         }
     }
 
-    /// In another PID namespace the threads of a child may have the numbers of processes.
+    /// If `/proc` belongs to another PID namespace, the number of a thread may be the pid
+    /// of a child of this process. The search must not reap this child.
     #[test]
     fn the_search_for_threads_reaps_no_ordinary_child() {
         let mut child = child();

@@ -2,12 +2,12 @@
 //!
 //! These functions are called constructors. A program has an array with the addresses of
 //! its constructors, and the program's dynamic section points to this array. If one
-//! constructor does not return, the startup code does not run the later constructors, which
-//! may initialize a C++ library. The worker hook is a constructor of this crate.
-//! If the process becomes a worker in the hook, the hook runs the worker's tasks and does
-//! not return. Before these tasks, the hook itself runs the later constructors. A program
-//! that is linked statically at a fixed address has no dynamic section, so this crate
-//! cannot find the program's constructors.
+//! constructor does not return, the startup code does not run the later constructors. A
+//! later constructor may initialize a C++ library, for example. The worker hook is a
+//! constructor of this crate. If the process becomes a worker in the hook, the hook runs
+//! the worker's tasks and does not return. Before these tasks, the hook itself runs the
+//! later constructors. A program that is linked statically at a fixed address has no
+//! dynamic section, so this crate cannot find the program's constructors.
 
 use std::ffi::{c_char, c_int};
 use std::mem::transmute;
@@ -19,8 +19,8 @@ use super::image::Image;
 pub(crate) type Constructor =
     unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-/// The arguments that the startup code passed to a constructor. The constructor passes them
-/// on to the later constructors.
+/// The arguments that the startup code passed to a constructor. The constructor passes
+/// these arguments on to the later constructors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InitArgs(
     pub(crate) c_int,
@@ -45,7 +45,7 @@ pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
     })
 }
 
-/// Returns `true` if this program's constructors can be found.
+/// Returns `true` if this crate can find the program's constructors.
 #[cfg(test)]
 pub(crate) fn are_known() -> bool {
     !Image::current().constructors().is_empty()
@@ -61,7 +61,7 @@ pub(crate) fn are_known() -> bool {
 pub(crate) unsafe fn run_after(own: Constructor, given: InitArgs) {
     for constructor in after(own) {
         // SAFETY: the caller promises that `own` does not return to the startup code, so
-        // that code does not run `constructor` a second time.
+        // the startup code does not run `constructor` a second time.
         unsafe { constructor(given.0, given.1, given.2) };
     }
 }

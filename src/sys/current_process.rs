@@ -16,12 +16,12 @@ use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 use rustix::system::uname;
 use rustix::thread::set_current_timer_slack;
 
-/// The path of this process's program, valid even if the file was removed or replaced.
+/// The path of this process's program. It stays valid if the program's file is removed or
+/// replaced.
 pub(crate) const PROGRAM: &str = "/proc/self/exe";
 
 /// Returns `true` if the program was started with rights that its caller does not have
-/// (setuid, capabilities). A program with such rights must not trust its arguments and
-/// environment.
+/// (setuid, capabilities). Such a program must not trust its arguments and environment.
 pub(crate) fn has_more_rights_than_its_caller() -> bool {
     // SAFETY: `getauxval` takes any number, and returns a number.
     (unsafe { libc::getauxval(libc::AT_SECURE) }) != 0
@@ -51,12 +51,12 @@ pub(crate) fn set_variables(variables: &[(OsString, OsString)]) -> bool {
     can_set
 }
 
-/// Limits to 1 us the time by which the kernel may prolong a sleep of the current thread.
-/// The kernel's default is 50 us.
+/// Sets the time by which the kernel may prolong a sleep of the current thread to 1 us. The
+/// kernel's default is 50 us.
 ///
 /// # Errors
 ///
-/// Returns the error of the system call. The limit is then unchanged.
+/// Returns the error of the system call. In this case the call has changed nothing.
 pub(crate) fn use_short_timer_slack() -> io::Result<()> {
     Ok(set_current_timer_slack(NonZeroU64::new(1000))?)
 }
@@ -88,7 +88,8 @@ pub(crate) fn ensure_stdio_open() {
     let is_closed = |out| fcntl_getfd(out) == Err(Errno::BADF);
     let null = || {
         open("/dev/null", OFlags::RDWR, Mode::empty()).and_then(|null| {
-            // The new descriptor may itself have the number 1 or 2, but its copy has not.
+            // The new descriptor may itself get the number 1 or 2. Its copy gets a higher
+            // number.
             fcntl_dupfd_cloexec(null, 3)
         })
     };
@@ -101,17 +102,17 @@ pub(crate) fn ensure_stdio_open() {
     }
 }
 
-/// Writes a line to the standard error. Does not wait, because a process that ends must not
-/// depend on another process that reads. (The exception is a terminal of another user.) The
-/// text is lost if the pipe, socket or terminal has no room.
+/// Writes a line to the standard error. Does not wait for room, because a process that ends
+/// must not depend on the process that reads the output. (It may wait if the output is a
+/// terminal of another user.) The text is lost if the pipe, socket or terminal has no room.
 pub(crate) fn say(text: &str) {
     let line = format!("concurrent-futures: {text}\n");
     write_without_waiting(stderr(), line.as_bytes());
 }
 
 fn write_without_waiting(output: BorrowedFd<'_>, bytes: &[u8]) {
-    // Opens a terminal again, because only the new descriptor may be non-blocking: other
-    // processes share the open file of `output`.
+    // Opens a terminal a second time. Only the new descriptor may be non-blocking, because
+    // other processes share the open file of `output`.
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let again = || {
         open(
@@ -127,16 +128,16 @@ fn write_without_waiting(output: BorrowedFd<'_>, bytes: &[u8]) {
     // With this offset, `pwritev2` writes at the file's current position, like `write`.
     let here = u64::MAX;
     let nowait = ReadWriteFlags::NOWAIT;
-    // An error says that the output has no room, or that it cannot be told not to wait: an old
-    // kernel, a file, which never makes a process wait for another, or a terminal of another
-    // user.
+    // An error means that the output has no room, or that `NOWAIT` does not work: on an old
+    // kernel, for a file, or for a terminal of another user. (A write to a file never waits
+    // for another process.)
     if pwritev2(output, &[io::IoSlice::new(bytes)], here, nowait).is_err() {
         write_if_ready(output, bytes);
     }
 }
 
-/// Writes to an output that has room. A terminal may have less room than it needs, and then
-/// makes this process wait.
+/// Writes to an output if it has room. A terminal may have room for only a part of the
+/// bytes, and then the write waits.
 fn write_if_ready(output: BorrowedFd<'_>, bytes: &[u8]) {
     let mut ready = [PollFd::new(&output, PollFlags::OUT)];
     let without_wait = Timespec {

@@ -6,7 +6,8 @@ use std::slice;
 /// Returns two values of the dynamic section: the link address of the array of constructors
 /// (the functions that run before `main`), and the length of this array in bytes.
 ///
-/// The section is a list of pairs of a tag and a value. The tag 0 ends the list.
+/// The section is a list of pairs, each of a tag and a value. A pair with the tag 0 ends
+/// the list.
 pub(super) fn array_of(dynamic: &[[usize; 2]]) -> Option<(usize, usize)> {
     const INIT_ARRAY: usize = 25;
     const INIT_ARRAY_SIZE: usize = 27;

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Empties a collection in a forked child without dropping the items, which belong to the
 /// parent. A drop could read inconsistent data, because another thread of the parent may
-/// have been changing the collection at the fork. Dropping the parent's thread handles
+/// have been changing the collection at the fork. A drop of the parent's thread handles
 /// could also detach threads of the child, because threads of the child may have the same
-/// ids.
+/// ids as threads of the parent.
 pub(crate) fn forget<T: Default>(collection: &mut T) {
     let collection = std::mem::take(collection);
     #[expect(clippy::mem_forget, reason = "what is in it belongs to the parent")]
@@ -28,17 +28,17 @@ mod count {
     /// process, or 0 if this process itself made that first call.
     static FORKS: AtomicU32 = AtomicU32::new(0);
 
-    /// The identity of the process in which this value was created. Comparing this value
-    /// with the current process needs no system call, so several comparisons per task cost
-    /// little.
+    /// The identity of the process in which this value was created. A comparison of this
+    /// value with that of the current process needs no system call, so several comparisons
+    /// per task cost little.
     ///
     /// The C library's `fork` calls a handler in the child, and this handler counts the
     /// fork. `_Fork`, `vfork`, and the raw system calls `fork` and `clone` do not call the
     /// handler, so these forks are not counted. After an uncounted fork of a process with
     /// several threads, the child may only call functions that a signal handler may call.
-    /// So this child may neither submit a task nor return from a task. Fork handlers that
-    /// were registered before the counting handler run before the counting handler, and
-    /// still see the parent's count.
+    /// So a child of an uncounted fork may neither submit a task nor return from a task.
+    /// In the child, fork handlers run in the order of their registration. A handler that
+    /// was registered before the counting handler still sees the parent's count.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Origin(u32);
 
@@ -69,8 +69,8 @@ mod count {
         /// equal identities if [`new`](Self::new) was not called before the fork.
         #[inline]
         pub(crate) fn current() -> Self {
-            // ORDERING: `Relaxed` is enough, because the count changes only at a fork, when
-            // the child has one thread.
+            // ORDERING: `Relaxed` is enough, because the count changes only in a forked
+            // child that still has one thread.
             Self(FORKS.load(Ordering::Relaxed))
         }
 
@@ -148,8 +148,8 @@ impl<T: Send + Sync> PerProcess<T> {
     }
 
     /// Replaces `old` by a new value for this process, and returns the new value. `old` is
-    /// null or the parent's value. If another thread has replaced `old` first, returns the
-    /// value of that thread.
+    /// null or the parent's value. If another thread has already replaced `old`, returns
+    /// the value of that thread.
     #[cold]
     fn renew(&self, old: *mut Owned<T>) -> &Owned<T> {
         let new = Box::into_raw(Box::new(Owned {
@@ -196,8 +196,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::sys::current_process::{end_now, has_one_thread};
 
-    /// An `Origin` created in a child also differs from the origins of the child's own
-    /// forks.
+    /// The origin of a forked child differs from the parent's origin, and also from the
+    /// origins of the child's own forks.
     #[test]
     fn a_fork_is_told_apart() {
         let origin = Origin::new().unwrap();
@@ -219,8 +219,8 @@ pub(crate) mod tests {
         Origin::new().unwrap();
         let mut number = NUMBER.lock().unwrap();
         *number = 2;
-        // The child inherits the old lock in the locked state, and no thread of the child
-        // unlocks the old lock.
+        // The child gets a copy of the parent's locked lock, and no thread of the child
+        // unlocks this copy.
         let is_new = is_true_in_a_fork(|| {
             let number = NUMBER.try_lock().is_ok_and(|number| *number == 1);
             number && ptr::from_ref(&*NUMBER) == ptr::from_ref(&*NUMBER)

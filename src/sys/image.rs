@@ -58,15 +58,15 @@ impl Image {
         self.code.iter().any(|segment| segment.contains(&link))
     }
 
-    /// Returns the build id that the linker gave this program. The id is empty if the
-    /// program has none.
+    /// Returns the build id that the linker gave this program, or no bytes if the program
+    /// has no build id.
     pub(crate) fn build_id(&self) -> &[u8] {
         &self.build_id
     }
 
-    /// Returns a hash of the program headers. A worker compares this hash with the hash of
-    /// its parent. A comparison of the build ids is not enough, because some linkers write
-    /// no build id.
+    /// Returns a hash of the program headers. A worker compares this hash with its parent's
+    /// hash, in order to find out if both run the same program. A comparison of the build
+    /// ids is not enough, because some linkers write no build id.
     pub(crate) fn headers(&self) -> u64 {
         self.headers
     }
@@ -76,8 +76,8 @@ impl Image {
     pub(crate) fn is_run_by_loader(&self) -> bool {
         // SAFETY: `getauxval` takes any number, and returns a number.
         let loader = unsafe { libc::getauxval(libc::AT_BASE) };
-        // The system reports the loader's address, unless the loader itself was started as
-        // the program.
+        // The kernel reports the address of the loader as `AT_BASE`. The address is 0 if
+        // the user started the loader as the program.
         self.has_loader && loader == 0
     }
 
@@ -93,8 +93,8 @@ impl Image {
         // SAFETY: `first` has the type of the callback, and `data` points to an
         // `Option<Image>` that lives longer than the call.
         unsafe { libc::dl_iterate_phdr(Some(first), data.cast()) };
-        // If the program headers cannot be found, the image has no code, and no function
-        // can be sent to a worker.
+        // If the program headers cannot be found, the image has no code. Then this process
+        // can send no function to a worker.
         image.unwrap_or(Self {
             bias: 0,
             code: Vec::new(),
@@ -134,7 +134,7 @@ impl Image {
             match header.p_type {
                 libc::PT_LOAD if header.p_flags & libc::PF_X != 0 => image.code.push(segment),
                 libc::PT_NOTE if mapped(at, segment.len()) && image.build_id.is_empty() => {
-                    // SAFETY: the segment is mapped, and no code writes to notes.
+                    // SAFETY: the segment is mapped, and no code writes to ELF notes.
                     let notes: &[u8] = unsafe { slice_at(at, segment.len()) };
                     image.build_id = build_id(notes).unwrap_or_default().to_vec();
                 }
@@ -179,8 +179,9 @@ impl fmt::Debug for Image {
     }
 }
 
-/// Reads the first record, which describes the main program, and returns 1 to get no more
-/// records. The C library calls this function from `dl_iterate_phdr`.
+/// Reads the first record, which describes the main program. Returns 1, so that the C
+/// library passes no further record. The C library calls this function from
+/// `dl_iterate_phdr`.
 unsafe extern "C" fn first(
     info: *mut libc::dl_phdr_info,
     _size: libc::size_t,

@@ -5,8 +5,9 @@
 //! single thread, and the system call `exit` ends the calling thread at once. So a `Life`
 //! gives the kernel the address of a word (set_tid_address(2)). When the thread ends, the
 //! kernel sets the word to 0, and wakes one thread that waits on the word. The kernel
-//! stores only one such address for each thread, and a `Life` replaces the address with
-//! which the C library joins the thread. So a thread with a `Life` must not be joined.
+//! stores only one such address for each thread. The C library needs this address in order
+//! to join the thread, and a `Life` replaces it. So a thread with a `Life` must not be
+//! joined.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,13 +17,13 @@ use rustix::thread::futex;
 pub(crate) struct Life(AtomicU32);
 
 impl Life {
-    /// Creates a value that belongs to no thread yet.
+    /// Creates a `Life` that belongs to no thread yet.
     pub(crate) const fn new() -> Self {
         Self(AtomicU32::new(1))
     }
 
-    /// Registers this value for the calling thread. After this call the thread must not be
-    /// joined.
+    /// Makes this value belong to the calling thread. After this call the thread must not
+    /// be joined.
     pub(crate) fn begin(&'static self) {
         // SAFETY: the word is `'static`, and the kernel may write to the word at any time
         // because the word is atomic.
@@ -36,8 +37,9 @@ impl Life {
         // ended thread has written.
         while self.0.load(Ordering::Relaxed) != 0 {
             // The futex must not be process-private, because at the end of a thread the
-            // kernel wakes only waiters of shared futexes. An error means a signal or a
-            // changed word, so the loop reads the word again.
+            // kernel wakes only waiters of shared futexes. The call returns an error after
+            // a signal, or if the word has already changed. In both cases the loop reads
+            // the word again.
             let _ = futex::wait(&self.0, futex::Flags::empty(), 1, None);
         }
     }

@@ -19,7 +19,8 @@ use rustix::mm::{Advice, madvise};
 /// that have not arrived are missing or 0.
 pub(crate) struct Numbers {
     /// The allocation, which has room for `capacity` bytes, or a dangling pointer if the
-    /// capacity is 0. The memory was allocated with the layout of an array of `element`.
+    /// capacity is 0. The memory was allocated with the layout of an array of numbers that
+    /// have the layout `element`.
     start: NonNull<u8>,
     /// The number of initialized bytes at the start of the allocation.
     length: usize,
@@ -28,14 +29,14 @@ pub(crate) struct Numbers {
     element: Layout,
 }
 
-// SAFETY: the value owns its memory, which holds numbers.
+// SAFETY: the value owns its memory, and any thread may use numbers.
 unsafe impl Send for Numbers {}
 // SAFETY: a shared reference only reads the memory.
 unsafe impl Sync for Numbers {}
 
 impl Numbers {
     /// Returns an empty vector of numbers of `size` bytes each, or `None` if no primitive
-    /// number has this size.
+    /// number type has this size.
     pub(crate) fn new(size: u8) -> Option<Self> {
         let element = match size {
             1 => Layout::new::<u8>(),
@@ -90,8 +91,8 @@ impl Numbers {
     }
 
     /// Returns the numbers as a vector, without a copy. Returns `self` as the error if the
-    /// type `N` has another layout than the numbers. Drops the bytes at the end if they are
-    /// too few for one number.
+    /// layout of `N` is not the layout of the numbers. Drops the bytes at the end if they
+    /// are too few for one number.
     pub(crate) fn into_vec<N: Pod>(self) -> Result<Vec<N>, Self> {
         if self.element != Layout::new::<N>() {
             return Err(self);
@@ -103,8 +104,8 @@ impl Numbers {
         let [length, capacity] = [this.length, this.capacity].map(|bytes| bytes / size_of::<N>());
         // SAFETY: the allocation has the layout of an array of `capacity` numbers of type
         // `N`, because its capacity is a multiple of their size. The first `length` numbers
-        // are initialized, and any bytes are a number because `N` is `Pod`. `ManuallyDrop`
-        // leaves the memory to the vector.
+        // are initialized, and each bit pattern is a valid number because `N` is `Pod`.
+        // `this` is a `ManuallyDrop`, so only the vector frees the memory.
         Ok(unsafe { Vec::from_raw_parts(this.start.as_ptr().cast(), length, capacity) })
     }
 
@@ -114,7 +115,7 @@ impl Numbers {
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
-    /// Returns the bytes of the numbers.
+    /// Returns the bytes of the numbers, for writing.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the first `length` bytes of the allocation are initialized, and the
         // allocation belongs to this value alone.
@@ -125,7 +126,7 @@ impl Numbers {
     /// number, and at least the current length. The new bytes are zeros. Returns `false`
     /// and changes nothing if there is not enough memory.
     ///
-    /// If the vector was empty and is large, the system allocates its pages only when they
+    /// If the vector was empty and becomes large, the system makes its pages only when they
     /// are written.
     #[must_use]
     pub(crate) fn grow(&mut self, length: usize) -> bool {
@@ -170,10 +171,10 @@ impl Numbers {
     }
 
     /// Asks the system to use huge pages for the numbers. The caller is about to write all
-    /// numbers. With pages of 4 KiB, the system takes longer to make the pages than the
-    /// caller takes to write the numbers. If the vector grows later, `realloc` copies all
-    /// numbers, because the system can move an allocation to another address only if all
-    /// its pages are of one kind.
+    /// numbers. With pages of 4 KiB instead, the system takes longer to make the pages than
+    /// the caller takes to write the numbers. The disadvantage is that `realloc` copies all
+    /// numbers if the vector grows later. The system can move pages to another address
+    /// without a copy only if all pages of the allocation are of one kind.
     pub(crate) fn ask_for_huge_pages(&mut self) {
         #[cfg(target_os = "linux")]
         ask_for_huge_pages(self.start, self.length);
@@ -217,7 +218,8 @@ fn ask_for_huge_pages(start: NonNull<u8>, length: usize) {
     // SAFETY: the range belongs to an allocation of this process, and the advice changes no
     // byte of it.
     let advised = unsafe { madvise(start.cast(), huge, Advice::LinuxHugepage) };
-    // A system without huge pages refuses the advice. Then the writes only take longer.
+    // A system without huge pages refuses the advice. Then the caller's writes only take
+    // longer.
     let _ = advised;
 }
 

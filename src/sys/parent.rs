@@ -39,9 +39,9 @@ impl Peer {
         if socket_domain(stdin) != Ok(AddressFamily::UNIX) {
             return None;
         }
-        // The function that rustix has for `SO_PEERCRED` requires a pid other than 0. But
-        // the kernel reports the pid 0 for a socket that is not connected. So this method
-        // calls `getsockopt` itself.
+        // The kernel reports the pid 0 for a socket that is not connected. But rustix's
+        // function for `SO_PEERCRED` requires a pid other than 0, so this method calls
+        // `getsockopt` itself.
         let mut peer = libc::ucred {
             pid: 0,
             uid: 0,
@@ -77,7 +77,7 @@ impl Peer {
         self.uid == geteuid().as_raw()
     }
 
-    /// Returns `true` if the process that created the socket is known to have ended.
+    /// Returns `true` if the process that created the socket has certainly ended.
     pub(crate) fn has_ended(self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         let Some(pid) = pid else {
@@ -94,8 +94,9 @@ impl Peer {
     }
 }
 
-/// Returns the pid of the parent process. After the parent has ended, the result is another
-/// pid. The result is 0 if the parent is in another PID namespace.
+/// Returns the pid of the parent process. After the parent has ended, the result is the pid
+/// of the process that has adopted this process. The result is 0 if the parent is in
+/// another PID namespace.
 fn parent_pid() -> u32 {
     Pid::as_raw(getppid()).unsigned_abs()
 }
@@ -115,7 +116,8 @@ fn runs_our_program(number: u32) -> io::Result<bool> {
             return Err(error);
         }
         // The link `exe` of a process is missing if the first thread of the process has
-        // ended. But each other thread of the process has the same link.
+        // ended. But each other thread of the process still has such a link, to the same
+        // file.
         let mut threads = fs::read_dir(whole.join("task"))?;
         let other = threads.find_map(|thread| file(&thread.ok()?.path().join("exe")).ok());
         other.ok_or(error)
@@ -123,9 +125,8 @@ fn runs_our_program(number: u32) -> io::Result<bool> {
     Ok(ours == theirs)
 }
 
-/// Returns the number under which `/proc` shows the parent process. This number differs
-/// from the parent's pid if this process is in a new PID namespace and `/proc` shows an
-/// older namespace.
+/// Returns the number under which `/proc` shows the parent process. This number may differ
+/// from the parent's pid if `/proc` shows another PID namespace than that of this process.
 fn number_of_parent() -> io::Result<u32> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
@@ -161,9 +162,9 @@ impl Parent {
         parent_pid() == self.pid
     }
 
-    /// Makes the kernel kill this process with SIGKILL when the parent thread ends. The
-    /// parent thread is the thread that started this process. SIGKILL also ends a stopped
-    /// process. Returns `false` if the parent process has already ended.
+    /// Makes the kernel kill this process with SIGKILL when the thread that started this
+    /// process ends. SIGKILL also ends a stopped process. Returns `false` if the parent
+    /// process has already ended.
     pub(crate) fn die_with_parent(&self) -> bool {
         // An error is ignored, because the signal is only an additional protection. For
         // example, the kernel cancels the request when this process changes its user.
@@ -193,14 +194,14 @@ impl Parent {
     }
 
     /// Waits until the channel has one of `events`, or until the parent has ended. Returns
-    /// the events of the channel, or no events if the parent has ended.
+    /// the events of the channel. Returns no events if the parent has ended.
     ///
     /// A task may close or replace the descriptors of this process. If a descriptor was
     /// closed or replaced, this function does not poll the descriptor, but checks at
-    /// regular intervals if the parent still exists. So a task cannot hide the end of the
-    /// parent, and cannot make this function report that end too early. This function must
-    /// not allocate memory, because another thread may have ended while it held the
-    /// allocator's locks.
+    /// regular intervals if the parent still exists. So a task can neither hide the end of
+    /// the parent, nor make this function report the end too early. This function must not
+    /// allocate memory, because another thread may have ended while it held the allocator's
+    /// locks.
     fn wait(&self, channel: &Channel, events: PollFlags) -> PollFlags {
         /// The time between two checks of the parent's existence, while `poll` cannot
         /// watch both descriptors.
@@ -228,7 +229,7 @@ impl Parent {
             if found != Ok(0) && found != Err(rustix::io::Errno::INTR) {
                 // A task has closed or replaced a descriptor, or `poll` has failed because
                 // the limit on descriptors is too low. The loop sleeps before it polls
-                // again, because the next `poll` may also return at once.
+                // again, because otherwise it might poll again and again without a pause.
                 let _ = poll(&mut [], Some(&LOOK));
             }
         }

@@ -1,16 +1,16 @@
 //! [`Patience`]: the pauses of a thread that must poll for messages again and again.
 //!
 //! MPI has no descriptor that the system call `poll` could watch. A thread that polls
-//! without pauses answers at once, but takes a CPU from the tasks. So the pauses grow with
-//! the time for which the thread has waited:
+//! without pauses sees each message at once, but takes a CPU from the tasks. So the pauses
+//! grow with the time for which the thread has waited:
 //!
 //! | time waited so far | next pause |
 //! |---|---|
 //! | less than 100 us | none, the thread only yields |
 //! | longer | a 32nd of the time waited, at least 20 us and at most 5 ms |
 //!
-//! The delay until the thread sees a message is at most one pause. A thread that waits for
-//! ever takes about 1 % of a CPU.
+//! The thread sees a message at most one pause after the message has arrived. A thread that
+//! waits for ever takes about 1 % of a CPU.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,8 @@ const PART: u32 = 32;
 const SHORTEST: Duration = Duration::from_micros(20);
 const LONGEST: Duration = Duration::from_millis(5);
 
-/// The start of a thread's current wait, from which the length of the next pause follows.
+/// The time at which a thread's current wait began, from which the length of the next pause
+/// follows.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     since: Option<Instant>,

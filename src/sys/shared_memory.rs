@@ -2,9 +2,9 @@
 //!
 //! The memory belongs to a file that has no name (memfd_create(2)). The file is sealed, so
 //! no process can make it shorter: a read behind the end of a mapped file would end this
-//! process by SIGBUS. All pages are allocated before they are written. So the call that
-//! creates or reserves the memory reports a shortage of memory as an error, and no write
-//! causes a signal later.
+//! process by SIGBUS. All pages are allocated before they are written. So if there is too
+//! little memory, the call that creates or reserves it returns an error, and no later write
+//! causes a signal.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,7 +34,8 @@ pub(crate) struct SharedMemory {
     words: usize,
 }
 
-// SAFETY: the value only owns a mapping, whose words are atomics. Any thread may unmap it.
+// SAFETY: the value only owns a mapping, whose words are atomics. Any thread may unmap the
+// memory.
 unsafe impl Send for SharedMemory {}
 // SAFETY: through a shared reference, the memory can be accessed only as atomics.
 unsafe impl Sync for SharedMemory {}
@@ -53,13 +54,14 @@ impl SharedMemory {
 
     /// Creates shared memory to which only this process can write. The other processes map
     /// the memory by [`open_to_read`](Self::open_to_read). This process may write to the
-    /// first `reserved` words. Before it writes to further words, it must call [`reserve`],
-    /// which allocates the pages of these words.
+    /// first `reserved` words. Before this process writes to further words, it must call
+    /// [`reserve`], which allocates the pages of these words.
     ///
     /// # Errors
     ///
     /// Returns the errors of [`create`](Self::create). Returns an error if the kernel is
-    /// older than Linux 5.1, because older kernels do not support such memory.
+    /// older than Linux 5.1, because older kernels have no seal that lets only one process
+    /// write.
     pub(crate) fn create_to_read(words: usize, reserved: usize) -> io::Result<(Self, OwnedFd)> {
         Self::create_with(words, reserved, SealFlags::FUTURE_WRITE)
     }
@@ -89,7 +91,8 @@ impl SharedMemory {
         Ok((memory, file))
     }
 
-    /// Maps the file of shared memory that another process has created with `words` words.
+    /// Maps the file of a shared memory of `words` words, which another process has
+    /// created.
     ///
     /// # Errors
     ///
@@ -100,8 +103,8 @@ impl SharedMemory {
     }
 
     /// Maps memory like [`open`](Self::open), but only for reading. A write to one of the
-    /// memory's words ends this process. Each atomic access except a `Relaxed` load may
-    /// also end this process.
+    /// memory's words ends this process. Even an atomic load may end this process, unless
+    /// its ordering is `Relaxed`.
     ///
     /// # Errors
     ///
@@ -152,7 +155,7 @@ pub(crate) fn reserve(file: &OwnedFd, words: usize) -> io::Result<()> {
 impl Drop for SharedMemory {
     fn drop(&mut self) {
         // SAFETY: this value owns the mapping, and no reference to its words is left. An
-        // error would only mean that the memory stays mapped.
+        // error is ignored, because it only means that the memory stays mapped.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), 8 * self.words) };
     }
 }

@@ -6,15 +6,15 @@ use std::io::{self, ErrorKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shortage {
     Descriptors,
-    /// Processes or threads. The system returns the same error if it lacks memory for a
+    /// Processes or threads. The system also reports this shortage if it lacks memory for a
     /// thread's stack.
     Threads,
     Memory,
 }
 
 impl Shortage {
-    /// Returns the resource whose lack caused `error`. Returns `None` if `error` does
-    /// not show a shortage of these resources.
+    /// Returns the resource whose lack caused `error`. Returns `None` if `error` has
+    /// another cause.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             ErrorKind::WouldBlock => Some(Self::Threads),
@@ -23,7 +23,7 @@ impl Shortage {
         }
     }
 
-    /// Returns the shortage for an error code that has no [`io::ErrorKind`] of its own.
+    /// Returns the shortage for an error code that no [`io::ErrorKind`] names.
     #[cfg(target_os = "linux")]
     fn of_code(code: i32) -> Option<Self> {
         match code {

@@ -5,18 +5,19 @@ use std::ptr;
 
 /// Makes this process ignore SIGPIPE, as std's runtime does before `main`.
 pub(crate) fn ignore_broken_pipes() {
-    // SAFETY: `SIG_IGN` installs no function.
+    // SAFETY: with `SIG_IGN`, the call installs no function as a handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// Unblocks all signals for this thread, and for the threads and programs that it starts
-/// from now on. A process inherits the blocked signals of the thread that started it.
+/// from now on. A new process inherits the set of blocked signals from the thread that
+/// starts it.
 pub(crate) fn unblock_all() {
     let mut none = MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: the function only writes to `none`, and cannot fail.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
-    // SAFETY: `none` was written above, and with null the function does not return the old
-    // set.
+    // SAFETY: `none` was written above. The null pointer says that this call needs no copy
+    // of the old set.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut()) };
 }
 

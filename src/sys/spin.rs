@@ -12,12 +12,11 @@
 //! per task. If the processes run on different CPUs, the awaited frame often arrives soon,
 //! and spinning is worthwhile. If both processes share a CPU, the sender cannot run while
 //! the receiver spins. So each frame contains the number of the CPU on which its sender
-//! ran. A worker that waits for its next request spins if the last frame came from
-//! another CPU. The supervisor, the pool's thread that reads the workers' replies, also
-//! spins if the last frame came from another CPU, while it waits for busy workers. An old
-//! or forged CPU number does no harm, because the number only decides if a thread spins,
-//! and which sleeping worker the parent wakes first.
-//! A frame that arrives after the last check wakes the sleeping thread as usual.
+//! ran. A worker that waits for its next request spins if the last frame came from another
+//! CPU. So does the *supervisor*, the pool's thread that reads the workers' replies, while
+//! it waits for busy workers. A wrong CPU number does no harm, because the number only
+//! decides if a thread spins, and which sleeping worker the parent wakes first. A frame
+//! that arrives after the last check wakes the sleeping thread as usual.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) use self::channel::{is_elsewhere, spin};
@@ -49,51 +48,52 @@ const RETRY_PAUSES: u32 = 16;
 /// The largest number of times that a thread yields before it sleeps. Waking a sleeping
 /// thread costs the waking thread 5 to 13 us. In `benches/threads.rs`, many tasks that a
 /// thread submits in a row end a third sooner with 24 yields than without yields. A single
-/// task ends several times sooner. 64 yields are no better than 24.
+/// task ends several times sooner with 24 yields than without. 64 yields are no better than
+/// 24.
 const YIELDS: u32 = 24;
 
-/// The largest number of times that a worker yields if another worker has just taken the
-/// task that it tried to take, and more tasks remain. The *searcher*, the one worker that
-/// polls for a task before it sleeps, does not yield, because submitting threads rely on
-/// its search.
+/// The largest number of times that a worker yields after it has tried to take a task that
+/// another worker was faster to take, if more tasks remain. The *searcher*, the one worker
+/// that polls for a task before it sleeps, does not yield, because submitting threads rely
+/// on its search.
 ///
 /// Two workers often try to take the same task only if tasks are tiny. Then a cache line
 /// moves between the workers once per task, which costs more than the tasks: two workers
-/// take twice as long for many empty tasks as one worker. After some yields the other
-/// worker has taken several tasks without a conflict, or the submitting thread has run.
-/// With 4 yields instead of none, two workers take 0.6 of the time (W1 of `benches/peers`).
-/// 16 yields are no better than 4.
+/// need twice as much time for many empty tasks as one worker alone. After some yields the
+/// other worker has taken several tasks without a conflict, or the submitting thread has
+/// run. With 4 yields instead of none, two workers need only 0.6 of their time (W1 of
+/// `benches/peers`). 16 yields are no better than 4.
 const CONFLICT_YIELDS: u32 = 4;
 
-/// The duration above which a yield is *long*. During a long yield, another thread used the
-/// CPU for a time slice of milliseconds. If a thread waits for one result at a time,
-/// sleeping is better than a long yield, because the kernel prefers a woken thread to a
-/// thread that has yielded. If many results arrive during the yield, the long yield is
-/// better, because waking the thread for each result costs the worker as much as a short
-/// task.
+/// The duration above which a yield is *long*. During a long yield, another thread has used
+/// the CPU for a time slice, which lasts some milliseconds. If a thread waits for one
+/// result at a time, sleeping is better than a long yield, because the kernel prefers a
+/// woken thread to a thread that has yielded. If many results arrive during the yield, the
+/// long yield is better, because waking the thread for each result costs the worker as much
+/// as a short task.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
-/// The number of waits, after a thread's long yield and before it would yield again, that
-/// must find their results already there. If fewer waits do, the long yield was not worth
-/// its time.
+/// The smallest number of waits that make a long yield worth its time: waits between the
+/// long yield and the thread's next yield that find their results already there.
 const WORTH: u32 = 8;
 
-/// The number of times that a thread sleeps without yielding after its first long yield
-/// that was not worth its time. Each further long yield that was not worth its time makes
-/// the number eight times larger, up to `MOST_SKIPPED`. The number grows because each yield
-/// costs a time slice while all cores are busy.
+/// The number of times that a thread sleeps without yielding, after its first long yield
+/// that was not worth its time ([`WORTH`]). Each further long yield that was not worth its
+/// time makes the number eight times larger, up to `MOST_SKIPPED`. The number grows because
+/// each long yield costs a time slice, as long as all cores are busy.
 const LEAST_SKIPPED: u32 = 16;
 const MOST_SKIPPED: u32 = 1024;
 
-/// The record of one thread's pauses, which decides how often the thread pauses.
+/// The record of one thread's pauses. It decides how often the thread pauses.
 #[derive(Clone, Copy)]
 struct Pauses {
     /// The number of polls that found no result during their pauses, since the last poll
-    /// that did. A poll that finds its result at the first check does not count.
+    /// that found a result there. A poll that finds its result at the first check does not
+    /// count.
     missed: u32,
 }
 
-/// The record of one thread's yields, which decides if the thread yields.
+/// The record of one thread's yields. It decides if the thread yields.
 #[derive(Clone, Copy)]
 struct Yields {
     /// The number of coming polls in which the thread does not yield.
@@ -188,8 +188,8 @@ impl Yields {
     }
 }
 
-/// Yields to the worker that has just taken the task which the calling worker was about to
-/// take, and to the submitting threads. Does nothing in a loom model.
+/// Yields to the submitting threads, and to the worker that has just taken the task that
+/// the calling worker wanted to take. Does nothing in a loom model.
 pub(crate) fn give_way() {
     if cfg!(concurrent_futures_loom) {
         return;
@@ -234,8 +234,8 @@ mod channel {
     use crate::sys::current_process;
 
     /// The number of times that a thread checks a channel before it sleeps. Six checks are
-    /// too few if one worker gets many tasks in a row, and sixty checks gain little more
-    /// than twenty.
+    /// too few if one worker gets many tasks in a row. Sixty checks are hardly better than
+    /// twenty.
     const SPINS: u32 = 20;
 
     /// Returns `true` if the calling thread runs on another CPU than `cpu`, the CPU on
@@ -262,8 +262,8 @@ mod channel {
 mod tests {
     use super::*;
 
-    /// Two threads that share a CPU never see each other's results during a pause. So their
-    /// polls soon make fewer pauses.
+    /// If two threads share a CPU, a thread that pauses never sees a result of the other
+    /// thread. So the polls of these threads soon make fewer pauses.
     #[test]
     fn polls_that_end_during_no_pause_get_fewer_pauses() {
         let mut pauses = Pauses { missed: 0 };

@@ -2,12 +2,13 @@
 
 use std::sync::OnceLock;
 
-/// The minimum size of an additional stack segment, in bytes. Only the used pages of a
+/// The smallest size of an additional stack segment, in bytes. Only the used pages of a
 /// segment take memory.
 const PIECE: usize = 4 << 20;
 
 /// Returns the stack size, in bytes, that `std` gives to a thread by default: 2 MiB, or the
-/// value that the variable `RUST_MIN_STACK` had at the first call, as in `std`.
+/// value that the variable `RUST_MIN_STACK` had at the first call, if it is at most
+/// [`LARGEST`].
 pub(crate) fn default_size() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();
     *SIZE.get_or_init(|| {
@@ -25,8 +26,8 @@ pub(crate) fn asked_size() -> Option<usize> {
 /// large as the stack size of its tasks, and must have at most `isize::MAX` bytes.
 pub(crate) const LARGEST: usize = isize::MAX as usize / 2;
 
-/// The error if there is no memory for an additional stack segment. The function that
-/// needed the segment did not run.
+/// The error of a call for which there is no memory for an additional stack segment. The
+/// function that needed the segment did not run.
 #[derive(Debug)]
 pub(crate) struct NoStack;
 

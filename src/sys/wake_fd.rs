@@ -17,8 +17,8 @@ impl WakeFd {
         Ok(Self(move_above_stdio(eventfd(0, flags)?)?))
     }
 
-    /// Wakes the sleeping thread. This call never blocks: if the counter of the `eventfd`
-    /// is full, the write fails, and the descriptor stays readable.
+    /// Wakes the thread that sleeps in `poll`. This call never waits: if the counter of the
+    /// `eventfd` is full, the write fails, and the descriptor stays readable.
     pub(crate) fn wake(&self) {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }

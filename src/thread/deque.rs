@@ -1,24 +1,25 @@
 //! [`Deque`]: a double-ended queue of tasks, with a fixed capacity and one owner.
 //!
-//! The owner (a worker, or the thread that holds the queue's lock) pushes and pops at the
-//! bottom. Any thread may take a task from the top, and is then called a *thief*. The
-//! algorithm is that of Chase and Lev, with the fences of Lê, Pop, Cohen and Zappa
-//! Nardelli ("Correct and efficient work-stealing for weak memory models", 2013). The
-//! deque never grows, so it never frees an array that another thread may still be reading.
-//! A worker whose deque is full moves the older half of its tasks to the pool's queue
-//! (`WorkerThread::push`).
+//! The owner pushes and pops at the bottom. The owner is a worker, or for the front of the
+//! pool's queue (`queue.rs`) the thread that holds the queue's lock. Any thread may take a
+//! task from the top, and is then called a *thief*. The algorithm is that of Chase and Lev,
+//! with the fences of Lê, Pop, Cohen and Zappa Nardelli ("Correct and efficient
+//! work-stealing for weak memory models", 2013). The deque never grows, so it never frees
+//! an array that another thread may still be reading. A worker whose deque is full moves
+//! the older half of its tasks to the pool's queue (`WorkerThread::push`).
 //!
 //! # Why each task is taken once
 //!
-//! Each task has an index, the value of `bottom` at its push. Indexes only grow, and the
-//! task's place in the array is the index modulo the capacity. A thread takes the task at
-//! the top by advancing `top` with a compare-and-swap, so each index is taken once. The
-//! owner overwrites a place only after `top` has passed the index of the task there. The
-//! owner takes a task from the bottom without a compare-and-swap, unless only one task is
-//! left. To take a task, the owner first lowers `bottom`, and then reads `top`. A thief
-//! first reads `top`, and then reads `bottom`. Owner and thief each execute a fence
-//! between these two steps. So the thief sees the lowered `bottom`, or the owner sees at
-//! least the `top` that the thief has read.
+//! Each task has an index, the value of `bottom` at its push. The task's place in the array
+//! is the index modulo the capacity. A thread takes the task at the top by advancing `top`
+//! with a compare-and-swap. `top` only grows, so each index is taken at the top at most
+//! once. The owner overwrites a place only after the task there was taken. The owner takes
+//! a task from the bottom without a compare-and-swap, unless only one task is left. To take
+//! a task, the owner first lowers `bottom`, and then reads `top`. A thief first reads
+//! `top`, and then reads `bottom`. Owner and thief each execute a fence between these two
+//! steps. Suppose that both try to take one task. Then the thief sees the lowered `bottom`
+//! and takes nothing, or the owner sees that no other task is left and also uses a
+//! compare-and-swap.
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
@@ -43,7 +44,7 @@ pub(super) struct Deque {
 }
 
 /// The index of the oldest task. It has its own cache line, because thieves write it often,
-/// and the owner seldom.
+/// but the owner seldom writes it.
 #[repr(align(128))]
 struct Top(AtomicUsize);
 
@@ -79,8 +80,8 @@ impl Deque {
     #[inline]
     pub(super) fn room(&self) -> usize {
         // ORDERING: relaxed is enough for `bottom`, because only the owner, which calls
-        // this function, writes it. Acquire on `top` orders the thieves' reads of the
-        // places that `top` has passed before the owner's writes to these places.
+        // this function, writes it. Acquire on `top` pairs with the release in `advance`: a
+        // thief has read a place before the owner overwrites the place.
         let top = self.top.0.load(Ordering::Acquire);
         CAPACITY - self.bottom.load(Ordering::Relaxed).wrapping_sub(top)
     }
@@ -108,8 +109,8 @@ impl Deque {
         let task = task.into_raw().as_ptr();
         // ORDERING: the fence below publishes the task.
         places[bottom % CAPACITY].store(task, Ordering::Relaxed);
-        // ORDERING: release: a thread that reads the new `bottom`, or a later value that
-        // `pop` stored, also sees the task.
+        // ORDERING: release makes the task visible to each thread that reads the new
+        // `bottom`, or a later value that `pop` stored.
         fence(Ordering::Release);
         (self.bottom).store(bottom.wrapping_add(1), Ordering::Relaxed);
         Ok(())
@@ -124,8 +125,8 @@ impl Deque {
     pub(super) unsafe fn pop(&self) -> Option<Task> {
         // ORDERING: relaxed is enough: only the owner, this thread, writes `bottom`.
         let bottom = self.bottom.load(Ordering::Relaxed);
-        // ORDERING: relaxed is enough, because `top` only grows. An old value never makes
-        // the deque look empty while it has a task, and `top` is read again below.
+        // ORDERING: relaxed is enough, because `top` only grows. With an old value the
+        // deque never looks empty while it has a task, and `top` is read again below.
         if bottom == self.top.0.load(Ordering::Relaxed) {
             return None;
         }
@@ -139,7 +140,8 @@ impl Deque {
         if left > 0 {
             return self.task_at(bottom);
         }
-        // At most one task remains. The owner takes it from the top like a thief.
+        // At most one task remains. The owner takes this task from the top, as a thief
+        // does.
         let task = self.pointer_at(bottom);
         let is_won = left == 0 && self.advance(top);
         self.bottom.store(bottom.wrapping_add(1), Ordering::Relaxed);
@@ -171,7 +173,7 @@ impl Deque {
     pub(super) fn steal(&self) -> Stolen {
         // ORDERING: acquire keeps the read of the task's place after this read of `top`.
         let top = self.top.0.load(Ordering::Acquire);
-        // ORDERING: pairs with the fence in `pop`.
+        // ORDERING: pairs with the fence in `pop` (see the head of this file).
         fence(Ordering::SeqCst);
         // ORDERING: acquire makes the tasks visible that were pushed before this `bottom`
         // was stored.
@@ -187,12 +189,13 @@ impl Deque {
     }
 
     /// Takes the oldest task, and returns it with the number of remaining tasks. If another
-    /// thread takes that task first, calls `on_conflict` if more tasks remain, and tries
-    /// again. Needs no fence, because it is used only for a deque whose owner never calls
-    /// `pop`.
+    /// thread takes that task first, tries again. Calls `on_conflict` before the new
+    /// attempt if more tasks remain. This function needs no fence, because it is called
+    /// only for a deque whose owner never calls `pop`.
     pub(super) fn take_oldest(&self, on_conflict: impl Fn()) -> Option<(Task, usize)> {
         loop {
-            // ORDERING: acquire on both loads, for the same reasons as in `steal`.
+            // ORDERING: acquire on `top` keeps the read of the place after this load.
+            // Acquire on `bottom` makes the pushed tasks visible.
             let top = self.top.0.load(Ordering::Acquire);
             let bottom = self.bottom.load(Ordering::Acquire);
             let left = bottom.wrapping_sub(top);
@@ -235,11 +238,11 @@ impl Deque {
         self.pointer_at(index).map(Self::take)
     }
 
-    /// Returns the task of an index that the caller has taken.
+    /// Returns the task at this address. The caller has taken the task's index.
     #[inline]
     fn take(task: NonNull<()>) -> Task {
-        // SAFETY: `push` stored the pointer, which came from `into_raw`, and each index is
-        // taken once.
+        // SAFETY: `push` stored the pointer, which came from `into_raw`, and each pushed
+        // task is taken once (see the head of this file).
         unsafe { Task::from_raw(task) }
     }
 }

@@ -16,32 +16,33 @@ use crate::panic::Contained;
 /// Runs calls on a thread pool.
 ///
 /// The pool starts a thread when a task is submitted and no worker is idle, and never has
-/// more than `max_workers` threads. Tasks that are submitted from outside the pool start
-/// in the order of their submission. A task that another task of the pool submits goes to
-/// the worker that runs the submitting task. That worker takes the newest of these tasks
-/// first, and other workers without tasks take the oldest. A task that waits for another
-/// task of the same pool may run that task itself.
+/// more than `max_workers` threads. Tasks that are submitted from outside the pool start in
+/// the order of their submission. A task that another task of the pool submits goes to the
+/// worker that runs the submitting task. Each worker first takes the newest task that its
+/// own tasks submitted. Other workers that have no tasks take the oldest of these tasks. A
+/// task that waits for another task of the same pool may run that task itself.
 ///
 /// **Dropping the pool** calls [`shutdown`](Self::shutdown), which waits until all
 /// submitted tasks are done. So a block that owns a pool ends only after the pool's tasks.
-/// A drop on one of the pool's own workers, or inside one of its callbacks, does not wait.
-/// If you have called a shutdown method before, dropping the pool does nothing. If that
-/// shutdown did not wait, tasks that still run when `main` returns end with the process.
-/// In async code the drop blocks the runtime, and may hang for ever: see [In async
+/// A drop on one of the pool's own workers, or inside one of the pool's callbacks, does not
+/// wait. If you have called a shutdown method before, dropping the pool does nothing. If
+/// that shutdown did not wait, tasks that still run when `main` returns end with the
+/// process. In async code the drop blocks the runtime, and may hang for ever: see [In async
 /// code](crate#in-async-code).
 ///
 /// **A task may wait for a task of the same pool.** If the awaited task has not begun, the
-/// waiting thread runs it inside the wait. So tasks that wait for each other cannot starve
-/// the pool. The waiting thread runs no other task, so no unrelated task runs under a lock
-/// that the waiting task holds. The two tasks share the thread's state: its thread locals,
-/// and the locks held during the wait. A wait with a timeout runs no task, and relies on
-/// another worker to run the awaited task. A task that waits for itself, or in a cycle of
-/// any number of tasks and threads, gets [`Error::WouldDeadlock`] from `result`,
-/// `into_result` and `exception`. Other cycles are not found, and hang as they would with
-/// plain threads. These are cycles through the end of a [`scope`](Self::scope),
-/// [`wait()`](crate::wait()), [`as_completed`](crate::as_completed), an `.await`, a
-/// channel, a lock, or a task that has not begun, for example when all workers of each of
-/// two pools wait for tasks of the other pool.
+/// waiting thread runs it inside the wait. So the pool makes progress even while all its
+/// workers wait for tasks that have not begun. The waiting thread runs no other task, so no
+/// unrelated task runs under a lock that the waiting task holds. The waiting task and the
+/// awaited task share the thread's state: its thread locals, and the locks held during the
+/// wait. A wait with a timeout runs no task, and relies on another worker to run the
+/// awaited task. A task that waits for itself, or in a cycle of any number of tasks and
+/// threads, gets [`Error::WouldDeadlock`] from `result`, `into_result` and `exception`. A
+/// cycle hangs, as with plain threads, if it goes through the end of a
+/// [`scope`](Self::scope), [`wait()`](crate::wait()),
+/// [`as_completed`](crate::as_completed), an `.await`, a channel, a lock, or a task that
+/// has not begun. A cycle of the last kind exists, for example, if all workers of each of
+/// two pools wait for queued tasks of the other pool.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -146,8 +147,8 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// Like [`submit`](Self::submit), but never waits, and returns the call if it is
-    /// refused.
+    /// Like [`submit`](Self::submit), but never waits, and returns `f` and `args` if the
+    /// pool refuses the call.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -225,8 +226,8 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`submit`](Self::submit). On an error, the tasks that this
-    /// call has already submitted are cancelled.
+    /// Returns the errors of [`submit`](Self::submit). On an error, `map` cancels the tasks
+    /// that it has already submitted and that have not begun.
     pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
     where
         F: Fn(A) -> R + Send + Sync + 'static,
@@ -379,7 +380,7 @@ impl ThreadPoolExecutor {
         self.pool.stats()
     }
 
-    /// Returns the largest number of threads.
+    /// Returns the largest number of threads that the pool may have.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

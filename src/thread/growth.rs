@@ -4,18 +4,17 @@
 //!
 //! Each worker has a slot (`slots.rs`), the part of its state that other threads see. A
 //! worker is *free*, that is, available to a new task, unless the flag in its slot says
-//! that the worker is busy. A free worker searches for a task, sleeps, or was just
-//! started. If more tasks are queued than workers are free, and fewer than `max_workers`
-//! workers exist, the pool starts one more worker. A new worker can become necessary when
-//! a task is queued, when a worker begins a task, and when a worker starts to run
-//! callbacks.
+//! that the worker is busy. A free worker looks for a task, sleeps, or was just started. If
+//! more tasks are queued than workers are free, and fewer than `max_workers` workers exist,
+//! the pool starts one more worker. A new worker can become necessary when a task is
+//! queued, when a worker begins a task, and when a worker starts to run callbacks.
 //!
 //! # Why a worker is started whenever the rule asks for one
 //!
 //! A thread that queues a task, begins a task, or starts to run callbacks first makes its
 //! own change, to the length of a queue or to a busy flag. Then it executes a sequentially
 //! consistent fence, and reads the lengths of all queues and the flags of all workers. If
-//! several threads do this at the same time, the thread with the last fence sees the
+//! several threads make changes at the same time, the thread with the last fence sees the
 //! changes of all other threads. If the pool already has `max_workers` workers, the thread
 //! skips the fence and the reads.
 //!
@@ -30,17 +29,17 @@
 //!
 //! # One thread at a time
 //!
-//! Starting a thread costs the starting thread 20 us, and when the new thread runs, other
-//! workers may have done the tasks that it was started for. So at most one thread is
-//! starting at any time. Further workers that the rule asks for meanwhile are *planned*. A
-//! planned worker has no thread, but counts as free. It does not reduce `growth_left`, the
-//! number of workers that may still be started. A new thread first drops all planned
-//! workers, and then applies the rule again. If more workers are still needed, it starts
-//! the next thread and plans the other workers. A submitting thread that counted on a
-//! planned worker made its change before it read the flags. The new thread changes the
-//! flags of the planned workers before it reads the lengths. Both threads execute a fence
-//! in between. So the submitting thread sees that the planned worker is gone, or the new
-//! thread sees the queued task.
+//! Starting a thread costs the starting thread 20 us. When the new thread runs, other
+//! workers may already have done the tasks for which it was started. So at most one thread
+//! is starting at any time. If the rule asks for more workers meanwhile, these workers are
+//! *planned*. A planned worker has no thread, but counts as free. It does not reduce
+//! `growth_left`, the number of workers that may still be started. A new thread first drops
+//! all planned workers, and then applies the rule again. If more workers are still needed,
+//! it starts the next thread and plans the other workers. A submitting thread that counted
+//! on a planned worker had queued its task before it read the flags. The new thread changes
+//! the flags of the planned workers before it reads the lengths. Both threads execute a
+//! fence in between. So the submitting thread sees that the planned worker is gone, or the
+//! new thread sees the queued task.
 //!
 //! # A pool without workers
 //!
@@ -61,8 +60,8 @@ impl Pool {
     #[inline]
     pub(super) fn may_grow(&self) -> bool {
         // ORDERING: relaxed is enough, because `growth_left` is reduced only under the lock
-        // of the pool's state, where it is read again. `growth_left` grows only when a
-        // worker leaves, and `leave` then checks for queued tasks itself.
+        // of the pool's state, and `has_room` reads it again under this lock. `growth_left`
+        // grows only when a worker leaves, and `leave` then checks for queued tasks itself.
         self.growth_left.load(Ordering::Relaxed) != 0
     }
 
@@ -103,8 +102,9 @@ impl Pool {
     }
 
     /// Starts workers until `tasks` workers are free, or `max_workers` exist, or no thread
-    /// can be started. Returns the number of free workers. The caller counts them under the
-    /// lock of the state, because a new thread drops the planned workers under this lock.
+    /// can be started. Returns the number of free workers. The caller holds the lock of the
+    /// pool's state, so that no new thread drops the planned workers, which count as free,
+    /// meanwhile.
     pub(super) fn start_workers_for(
         self: &Arc<Self>,
         state: &mut PoolState,
@@ -140,12 +140,12 @@ impl Pool {
         self.growth_left.load(Ordering::Relaxed) > state.planned.len()
     }
 
-    /// Starts a worker. While another thread is starting, only plans it (see the head of
-    /// this file). Called only if one more worker is allowed.
+    /// Starts a worker. While another thread is starting, only plans the worker (see the
+    /// head of this file). Called only if one more worker is allowed.
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Spawn`].
+    /// Returns [`Error::Spawn`] if the system starts no thread.
     pub(super) fn start_worker(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
         let index = state.vacant.pop().unwrap_or_else(|| self.started());
         // The worker counts as free from here on.
@@ -177,7 +177,7 @@ impl Pool {
         for index in std::mem::take(&mut state.planned) {
             self.drop_worker(&mut state, index);
         }
-        // ORDERING: the caller's change comes before this fence, and the reads come after it, as
+        // ORDERING: the flags changed before this fence, and the reads come after it, as
         // the section "Why a worker is started whenever the rule asks for one" needs it.
         fence(Ordering::SeqCst);
         // Read the workers' busy flags before the lengths of the queues.

@@ -55,9 +55,9 @@ impl WorkerHooks for NestedHooks<'_> {
 
     fn entry_was_stale(&self) {
         self.0.pool.count_stale(-1);
-        // The stale entry left the deque before it was subtracted from the count of stale
-        // entries. So `queued` was too low for a moment, and a task that was pushed in this
-        // moment may need another worker.
+        // The stale entry (`pool.rs`) left the deque before it was subtracted from the
+        // count of stale entries. So `queued` was too low for a moment, and a task that was
+        // pushed in this moment may need another worker.
         self.0.pool.grow_if_needed();
     }
 

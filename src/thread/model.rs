@@ -2,7 +2,7 @@
 //! threads' steps.
 //!
 //! `ci/loom` runs the models. A model starts no worker threads of the pool: the model's own
-//! threads do the steps of workers, and a sleeping worker is only a slot.
+//! threads do the steps of workers, and a sleeping worker is only a slot (`slots.rs`).
 
 use std::sync::Arc;
 
@@ -104,7 +104,8 @@ fn each_task_of_a_deque_is_popped_or_stolen_once() {
     });
 }
 
-/// Checks that the owner may overwrite a place as soon as a thief has taken the task there.
+/// The owner of a full deque pushes a task while a thief takes the oldest task. Both tasks
+/// have the same place in the array. The thief must still get the oldest task.
 #[test]
 fn a_place_is_used_again_behind_its_thief() {
     loom::model(|| {
@@ -205,8 +206,9 @@ fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
     });
 }
 
-/// A searching worker that is about to sleep may see tasks. It then leaves the list of
-/// sleepers, takes one task, and must wake the next worker for the other task.
+/// Two tasks are pushed while a searching worker goes to sleep. If this worker has joined
+/// the list of sleepers and then sees the tasks, it leaves the list and takes one task. It
+/// must then wake the next worker for the other task.
 #[test]
 fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
     loom::model(|| {
@@ -228,7 +230,7 @@ fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
 }
 
 /// A worker begins a task while another thread queues a task. At least one of the two
-/// threads must see the change of the other, and start a second worker.
+/// threads must see the other thread's change, and start a second worker.
 #[test]
 fn a_worker_is_started_when_the_last_free_one_turns_busy() {
     loom::model(|| {
@@ -345,9 +347,9 @@ fn a_task_that_counts_on_a_planned_worker_gets_another() {
     });
 }
 
-/// A new thread drops the planned workers, which count as free, while a task is admitted to a
-/// bounded queue that has room for one task. The pool may start a worker for each of the
-/// others, so it must not refuse the task.
+/// Four tasks are submitted to a pool that may have three workers, and whose queue has room
+/// for one task. So the pool must accept all four tasks, although a new thread drops the
+/// planned workers, which count as free, while the fourth task is submitted.
 #[test]
 fn a_task_is_not_refused_while_planned_workers_are_dropped() {
     loom::model(|| {

@@ -9,30 +9,31 @@
 //! # Stale entries
 //!
 //! A task that is cancelled leaves a *stale* entry in its queue: an entry whose task no
-//! longer waits to run. A task that a waiting worker runs inline, that is, inside its
-//! wait, also leaves a stale entry, unless the task was the newest in the worker's own
-//! deque. The pool counts stale entries, and subtracts them from the number of queued
-//! tasks. The worker that takes a stale entry drops it. Whenever the count of stale
-//! entries rises to a multiple of 256, the pool checks if they are more than half of the
-//! queue. If so, the pool removes the stale entries from the queue's back, the part that a
-//! lock protects (`queue.rs`). Stale entries in a worker's own deque stay until they are
-//! taken or move to the queue.
+//! longer waits to run. A task that a waiting worker runs inline, that is, inside its wait,
+//! also leaves a stale entry, unless the task was the newest in the worker's own deque. The
+//! pool counts stale entries: the number of queued tasks is the number of entries minus the
+//! number of stale entries. The worker that takes a stale entry drops it. Whenever the
+//! count of stale entries rises to a multiple of 256, the pool checks if they are more than
+//! half of the queue. If so, the pool removes the stale entries from the queue's back, the
+//! part that a lock protects (`queue.rs`). Stale entries in a worker's own deque stay until
+//! they are taken or move to the queue.
 //!
 //! # The life of a pool
 //!
 //! The queue accepts a task only while it is open and the pool has a worker. Each worker
 //! has a reference to the pool, and leaves only when the queue is closed and no queue or
-//! deque has an entry. So the pool exists as long as it has an entry. An entry is dropped
-//! only when no thread is ending its task. So the pool also exists while a thread
-//! *withdraws* a task, that is, ends the task without a call. This thread may therefore
-//! access the pool through a raw pointer.
+//! deque has an entry. So the pool exists as long as a queue or deque has an entry. An
+//! entry is dropped only when no thread is ending its task. So the pool also exists while a
+//! thread *withdraws* a task, that is, ends the task without a call. This thread may
+//! therefore access the pool through a raw pointer.
 //!
 //! # Counts
 //!
 //! Each worker counts its tasks in its slot (`slots.rs`), and counts the end of a task
-//! before other threads can see that end. So a task that a thread has seen done is counted
-//! as done. [`Pool::stats`] adds up counts that may change meanwhile, so `queued` and
-//! `running` are exact only while no task is submitted, begun, or ended.
+//! before other threads can see that end. So if a thread has seen that a task is done, the
+//! counts include the end of this task. [`Pool::stats`] adds up counts that may change
+//! meanwhile, so `queued` and `running` are exact only while no task is submitted, begun,
+//! or ended.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -97,16 +98,17 @@ pub(super) struct Pool {
     pub(super) state: Mutex<PoolState>,
     /// Notified when the last worker ends, and when a thread has ended all queued tasks.
     pub(super) ended: Condvar,
-    /// The number of tasks that were admitted and have not begun. Counted only if the queue
-    /// has a capacity.
+    /// The number of tasks that the pool has accepted (`Pool::admit`) and that have not
+    /// begun. Counted only if the queue has a capacity.
     pub(super) admitted: Mutex<usize>,
     pub(super) capacity: QueueCapacity,
     /// Held by a thread that ends all queued tasks. No user code runs under this lock.
     pub(super) ending: Mutex<()>,
-    /// The worker threads that were not joined yet. The lock is held while they are joined.
+    /// The worker threads that were not joined yet. A thread that joins them holds this
+    /// lock until they have ended.
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
-    /// The number of entries in the queues whose task is no longer pending. The number may
-    /// be negative for a moment.
+    /// The number of stale entries (see the head of this file). It may be negative for a
+    /// moment.
     stale: AtomicI64,
     cancelled: AtomicU64,
     /// The number of tasks that failed without a call, because the pool broke.
@@ -229,8 +231,8 @@ impl Pool {
         self.stale.fetch_add(change, Ordering::Relaxed) + change
     }
 
-    /// Counts a task that ended without a call. The task's entry is still in a queue, or
-    /// the calling thread holds the entry.
+    /// Counts a task that ends without a call, because it was cancelled or the pool broke.
+    /// The task's entry is still in a queue, or the calling thread holds the entry.
     pub(super) fn on_withdrawn(&self, cancelled: bool) {
         let count = if cancelled {
             &self.cancelled
@@ -244,13 +246,13 @@ impl Pool {
     }
 
     /// Counts one more stale entry. If the count is a multiple of [`SWEEP`], and more than
-    /// half of the queue, removes the stale entries from the queue's back.
+    /// half of the queue's length, removes the stale entries from the queue's back.
     pub(super) fn add_stale(&self) {
         let stale = self.count_stale(1).unsigned_abs();
         if stale % SWEEP == 0 && stale > self.queue.len() as u64 / 2 {
-            // Subtract the removed entries from `stale` before they leave the queue.
-            // Otherwise `queued` would be too low for a moment, and a queued task might get
-            // no worker.
+            // Subtract the removed entries from `stale` before they leave the queue. In the
+            // reverse order, `queued` is too low for a moment, and a queued task may get no
+            // worker.
             self.queue.remove_done(|swept| {
                 self.count_stale(-i64::try_from(swept).unwrap_or(i64::MAX));
             });
@@ -265,8 +267,9 @@ impl Pool {
     }
 
     /// Like [`unqueue`](Self::unqueue), but also calls `begin`, which marks the task's
-    /// worker busy. Both happen in one step under the lock. So a submitting thread never
-    /// sees the worker still free and the task's place in the queue already free.
+    /// worker busy. The call and the count happen in one step under the lock of `admitted`.
+    /// So a submitting thread never sees that the task has left its place in the queue but
+    /// the worker is still free.
     #[inline]
     pub(super) fn unqueue_with(&self, begin: impl FnOnce()) {
         if self.config.queue_capacity.is_none() {
@@ -291,7 +294,8 @@ impl Pool {
     }
 }
 
-/// The number of stale entries between two checks if stale entries are most of the queue.
+/// The number of new stale entries after which the pool checks again if stale entries are
+/// more than half of the queue.
 const SWEEP: u64 = 256;
 
 impl Drop for Pool {

@@ -9,27 +9,27 @@
 //! the front without the lock, by one compare-and-swap per task. So while many tasks are
 //! queued, workers take the lock, which submitting threads also need, only once per 257
 //! tasks: 256 fill the front, and the worker keeps one. (Rejected: workers that take
-//! several tasks at once. This costs a little less per task, but a task may then start
-//! after younger tasks, and a program in which tasks wait for older tasks can hang.)
+//! several tasks at once. A worker then needs a little less time per task, but a task may
+//! start after younger tasks. Then a program in which tasks wait for older tasks can hang.)
 //!
 //! # Sleeping and searching
 //!
-//! The lock of the queue's back also protects the list of sleeping workers, and the flag
-//! that says that a worker searches for tasks. So a submitting thread takes only this
-//! lock, and executes a fence only if the pool may have to start a worker. The submitting
-//! thread pushes a task and reads the list of sleepers in one step under the lock. A
-//! worker that goes to sleep also reads the queue for the last time and joins the list of
-//! sleepers in one step under the lock. `idle` is an atomic copy of the number of sleepers
-//! and of the flag, for threads that do not hold the lock:
+//! The lock of the queue's back also protects the list of sleeping workers (*sleepers*),
+//! and the flag SEARCHING, which says that a worker searches for tasks. So a submitting
+//! thread takes only this lock, and executes a fence only if the pool may have to start a
+//! worker. The submitting thread pushes a task and reads the list of sleepers in one step
+//! under the lock. A worker that goes to sleep also reads the queue for the last time and
+//! joins the list of sleepers in one step under the lock. `idle` is an atomic copy of the
+//! number of sleepers and of the flag SEARCHING, for threads that do not hold the lock:
 //!
 //! | bits of `idle` | meaning |
 //! |---|---|
 //! | 0 to 30 | the number of workers that sleep |
 //! | 31, SEARCHING | a worker searches for tasks, or was woken to search |
 //!
-//! At most one worker searches. A thread that adds a task wakes one sleeper, and only if no
-//! worker searches. A worker that takes a task from the queue, and a searcher that takes
-//! any task, wakes the next sleeper if more tasks remain.
+//! At most one worker searches: the *searcher*. A thread that adds a task wakes one sleeper
+//! if no worker searches. A worker that takes a task from the queue, and a searcher that
+//! takes any task, wakes the next sleeper if more tasks remain.
 //!
 //! # Why no wake-up is lost
 //!
@@ -37,18 +37,18 @@
 //! one step under the lock. A worker reads the queue and joins the list in one step under
 //! the lock. So the worker sees the task, or the pushing thread sees the sleeper.
 //!
-//! *For a task in a worker's own deque:* this worker pushes the task, executes a fence,
-//! and then reads `idle`. A worker that goes to sleep writes `idle`, executes a fence, and
-//! then reads all deques. So the pushing worker sees the sleeper, or the other worker sees
-//! the task.
+//! *For a task in a worker's own deque:* the owner of the deque pushes the task, executes a
+//! fence, and then reads `idle`. A worker that goes to sleep writes `idle`, executes a
+//! fence, and then reads all deques. So the owner sees the sleeper, or the worker that goes
+//! to sleep sees the task.
 //!
 //! A thread that sees SEARCHING wakes no worker, because it relies on the searcher. So the
 //! searcher must find that thread's task. When its search ends, with a task or with sleep,
 //! the searcher writes `idle`, executes a fence, and then reads the queue and all deques
 //! (`WorkerThread::pass_on` after a task, `search_on` before a sleep). So the argument for
-//! a task in a worker's own deque holds here too. The searcher takes one task, and wakes
-//! the next worker if more tasks remain. The searcher does the same if it joined the
-//! sleepers, then saw a task, and left the sleepers again.
+//! a task in a worker's own deque holds here too. A searcher that has taken a task wakes
+//! the next worker if more tasks remain. It does so even if it had joined the list of
+//! sleepers, then saw a task, and left the list again.
 
 use std::collections::VecDeque;
 
@@ -84,8 +84,8 @@ pub(super) struct Queue {
 }
 
 /// A value in 128 bytes of its own: two cache lines of 64 bytes, because some CPUs fetch
-/// lines in pairs. CPUs read this value for each task, and no write to another field
-/// evicts the value from their caches.
+/// lines in pairs. Threads read the value for each task. A write to a neighbouring field
+/// does not evict the value from the caches of these threads' CPUs.
 #[repr(align(128))]
 struct Line<T>(T);
 
@@ -97,7 +97,7 @@ struct Inner {
     /// The number of sleepers, and the flag SEARCHING, as in the table at the head of this
     /// file.
     idle: u32,
-    /// The index, plus 1, of the worker that went to sleep last. The number is 0 if no
+    /// The index, plus 1, of the worker that went to sleep last. The field is 0 if no
     /// worker sleeps.
     sleeper: u32,
 }
@@ -110,7 +110,7 @@ const _: () = assert!(std::mem::offset_of!(Queue, idle) <= 128 && size_of::<Mute
 struct Back {
     /// The oldest task of the back. It lies here, and not in the buffer of `younger`, so
     /// that a worker that takes the only task needs only the cache line of the lock. If
-    /// there is no oldest task, `younger` is empty.
+    /// `oldest` is `None`, `younger` is empty.
     oldest: Option<Task>,
     younger: VecDeque<Task>,
 }
@@ -201,14 +201,16 @@ impl Queue {
     /// Sets [`Inner::idle`], and its copy for threads that do not hold the lock.
     fn set_idle(&self, inner: &mut Inner, idle: u32) {
         inner.idle = idle;
-        // ORDERING: the fences of the callers, or the lock, order this store.
+        // ORDERING: relaxed is enough for threads that hold the lock. For other threads,
+        // the fences of `WorkerThread::pass_on` and `search_on`, after this call, order the
+        // store.
         self.idle.0.store(idle, Ordering::Relaxed);
     }
 
     /// Appends a task. Returns `true` if the pool needs no new worker for the task, because
     /// at least as many workers sleep or search as there are tasks in the back. Tasks in
-    /// the front are not counted here: a worker that begins a task checks if they need more
-    /// workers.
+    /// the front are not counted here: a worker that begins a task checks if the tasks that
+    /// remain need more workers.
     ///
     /// # Errors
     ///
@@ -235,8 +237,8 @@ impl Queue {
         Ok(len <= coming as usize)
     }
 
-    /// Takes one sleeper out of the list. The caller then wakes this worker as the
-    /// searcher. Returns `None` if a worker searches already, or if no worker sleeps.
+    /// Takes one worker out of the list of sleepers. The caller then wakes this worker as
+    /// the searcher. Returns `None` if a worker searches already, or if no worker sleeps.
     fn choose<'a>(&self, inner: &mut Inner, slots: &'a Slots) -> Option<&'a Slot> {
         if !is_asleep(inner.idle) {
             return None;
@@ -267,7 +269,8 @@ impl Queue {
         }
     }
 
-    /// Returns the number of tasks.
+    /// Returns the number of queued tasks, including tasks that were cancelled in the
+    /// queue.
     pub(super) fn len(&self) -> usize {
         // ORDERING: acquire keeps the read of the front after this read of the back. So a
         // task that moves to the front meanwhile may be counted twice, but is never missed.
@@ -275,7 +278,7 @@ impl Queue {
     }
 
     /// Takes the oldest task. If the caller is the searcher (`is_searching`) and gets a
-    /// task, its search ends.
+    /// task, its search ends, and `is_searching` becomes `false`.
     pub(super) fn take(&self, slots: &Slots, is_searching: &mut bool) -> Option<Task> {
         loop {
             // A searcher does not yield, because submitting threads rely on its search.
@@ -326,8 +329,8 @@ impl Queue {
             // SAFETY: only a thread that holds the lock pushes to the front. This thread
             // holds the lock, so it is the owner.
             if let Err(task) = unsafe { self.front.push(task) } {
-                // The push never fails, because callers fill only an empty front. Even if a
-                // caller made a mistake, no task is lost here.
+                // The push never fails, because callers fill only an empty front. If it
+                // fails all the same, the task stays in the back and is not lost.
                 inner.back.push_front(task);
                 break;
             }
@@ -367,8 +370,9 @@ impl Queue {
         self.set_idle(&mut inner, idle);
     }
 
-    /// Tells the worker with this index, which has found no task, to search, to sleep or to
-    /// leave. The worker becomes the searcher if no worker searches, unless it has just
+    /// Tells the worker with this index, which has found no task, to look again, to search,
+    /// to sleep or to leave ([`Rest`]). The worker becomes the searcher if no worker
+    /// searches and `has_searched` is `false`, that is, unless this worker has just
     /// searched.
     pub(super) fn rest(
         &self,
@@ -438,15 +442,15 @@ impl Queue {
         drop(inner);
         while sleeper != 0 {
             let slot = slots.get(sleeper as usize - 1);
-            // Read `next` before the worker is woken, because the woken worker may go to
-            // sleep again and change `next`.
+            // Read `next` while the worker still sleeps, because then no thread changes
+            // `next`.
             sleeper = slot.next.load(Ordering::Relaxed);
             slot.wake(CLOSED);
         }
     }
 }
 
-/// Returns `true` if a worker sleeps and none searches.
+/// Returns `true` if a worker sleeps and no worker searches.
 #[inline]
 fn is_asleep(idle: u32) -> bool {
     idle != 0 && idle & SEARCHING == 0

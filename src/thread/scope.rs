@@ -3,8 +3,8 @@
 //! The API is that of [`std::thread::scope`]. The closure that
 //! [`ThreadPoolExecutor::scope`] calls must accept every lifetime `'scope`, so no value
 //! whose type contains `'scope` can leave the closure. This file makes the scope wait for
-//! its tasks, even if the closure panics. The argument that borrowed data outlives the
-//! tasks is in `completion/cell.rs` and `completion/scope_end.rs`.
+//! its tasks, even if the closure panics. The reasons why borrowed data outlives the tasks
+//! are in `completion/cell.rs` and `completion/scope_end.rs`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,7 +19,8 @@ use crate::executor::TrySubmitError;
 use crate::future::TaskFuture;
 use crate::panic::contain_drop;
 
-/// A scope for tasks that borrow. [`ThreadPoolExecutor::scope`] creates and lends it.
+/// A scope for tasks that borrow local data. [`ThreadPoolExecutor::scope`] creates the
+/// scope and lends it to a closure.
 ///
 /// A task of the scope may submit more tasks to the scope. A scope has no `map`, so for
 /// many items, use the `map` of an iterator:
@@ -56,8 +57,8 @@ use crate::panic::contain_drop;
 pub struct Scope<'scope, 'env: 'scope> {
     pool: Arc<Pool>,
     scope_tasks: ScopeTasks,
-    /// The type is invariant in both lifetimes. Otherwise a task could borrow data that
-    /// does not live as long as the scope.
+    /// The markers make `Scope` invariant in both lifetimes. Otherwise a task could borrow
+    /// data that does not live as long as the scope.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
@@ -81,11 +82,11 @@ pub struct Scope<'scope, 'env: 'scope> {
 pub type ScopedFuture<'scope, 'env, T> = TaskFuture<T, Scope<'scope, 'env>>;
 
 impl ThreadPoolExecutor {
-    /// Lends `f` a [`Scope`] for tasks that borrow, and returns when all tasks of the scope
-    /// have ended.
+    /// Lends `f` a [`Scope`] for tasks that borrow local data, and returns when all tasks
+    /// of the scope have ended.
     ///
     /// A task has ended when its callbacks have run and its function and arguments were
-    /// dropped. Its value was dropped as well, unless the future owns the value. If a
+    /// dropped. If the task's future was dropped, the task's value was dropped too. If a
     /// worker of this pool waits at the end of the scope, this worker itself runs the tasks
     /// that have not begun.
     ///
@@ -172,7 +173,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// Like [`submit`](Self::submit), but never waits for room in a bounded queue, and
-    /// returns the call if it is refused.
+    /// returns `f` and `args` if the pool refuses the call.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -244,8 +245,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         A: Send + 'scope,
         R: Send + 'scope,
     {
-        // SAFETY: the borrowed data outlives `'scope`, which ends only after
-        // `ThreadPoolExecutor::scope` has waited for the scope's tasks.
+        // SAFETY: the borrowed data outlives `'scope`, and `&'scope self` keeps the scope
+        // in place. `'scope` ends only after `ThreadPoolExecutor::scope` has waited for the
+        // scope's tasks.
         unsafe { self.pool.submit_to(&self.scope_tasks, f, args, waits) }
     }
 }

@@ -1,7 +1,7 @@
 //! Shutting down a pool, or breaking it when an initializer fails.
 //!
-//! The shutdown closes the queue under the queue's lock, so the pool either queues a
-//! submitted task before the closing, or refuses the task. A task that a worker pushes to
+//! The shutdown closes the queue under the queue's lock. A task that is submitted at the
+//! same time is queued before that moment, or is refused. A task that a worker pushes to
 //! its own deque during the shutdown is not lost, because the worker empties its deque
 //! before it ends.
 
@@ -28,7 +28,8 @@ impl Pool {
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
         self.close(Error::ShutDown, Gate::ShutDown);
-        // A wait inside one of the pool's own tasks or callbacks would be a deadlock.
+        // A wait inside one of the pool's own tasks or callbacks never ends, because it is
+        // a wait for that task or callback itself.
         let waits = options.waits() && !self.is_in_own_code();
         if options.cancels_pending() {
             if waits {
@@ -66,8 +67,8 @@ impl Pool {
     }
 
     /// Waits until all threads have ended, and until other threads have ended the tasks
-    /// that they took out of the queues. With a deadline, waits only until all workers have
-    /// left the pool; their threads may still be ending.
+    /// that they took out of the queues. With a deadline, waits until the deadline at most,
+    /// and does not wait for the threads of workers that have left the pool.
     fn join(&self, deadline: Option<Instant>) {
         let has_ended = |state: &PoolState| state.workers == 0 && state.clearing == 0;
         join(&self.state, &self.ended, has_ended, &self.threads, deadline);
@@ -114,15 +115,15 @@ impl Pool {
 
     /// Ends all queued tasks and the task `taken`, which the calling thread took from a
     /// queue. Returns the tasks' notifications (their wakers, drops and callbacks). The
-    /// caller runs them after all these tasks have ended, because a callback may wait for
-    /// another of these tasks.
+    /// caller runs the notifications after all these tasks have ended, because a callback
+    /// may wait for another of these tasks.
     pub(super) fn clear(
         self: &Arc<Self>,
         taken: Option<Task>,
         end: impl Fn(&Task) -> Option<Notification>,
     ) -> Vec<Notification> {
         self.state.lock().clearing += 1;
-        // Two threads may clear the pool at the same time. The lock keeps each thread from
+        // Two threads may call `clear` at the same time. The lock keeps each thread from
         // running notifications while the other thread is still ending the tasks that it
         // took.
         let ending = self.ending.lock();

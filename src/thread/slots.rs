@@ -11,22 +11,24 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, park, unpark_all};
 pub(super) const SEARCH: u32 = 1;
 pub(super) const CLOSED: u32 = 2;
 
-/// The shared state of one worker. The fields before `own` are written by the worker, by
-/// the threads that start or wake it, and by other workers that leave the list of sleepers
-/// and so change `next`.
+/// The state that one worker shares with other threads. The worker, and the threads that
+/// start or wake the worker, write the fields before `own`. Another worker that leaves the
+/// queue's list of sleeping workers may also write `next`.
 #[repr(align(128))]
 pub(super) struct Slot {
     /// `true` if the worker is not available to a new task, or if the slot has no worker.
     busy: AtomicBool,
     /// The signal that woke the worker, or 0.
     signal: AtomicU32,
-    /// The index, plus 1, of the worker that went to sleep before this worker. Protected by
-    /// the queue's lock while this worker is in the list of sleepers.
+    /// The index, plus 1, of the worker that went to sleep before this worker. The queue's
+    /// lock protects this field while this worker is in the queue's list of sleeping
+    /// workers.
     pub(super) next: AtomicU32,
     begun: AtomicU64,
     finished: AtomicU64,
     failed: AtomicU64,
-    /// The worker's own deque, with the tasks that its tasks submitted.
+    /// The worker's own deque, with tasks that the worker's tasks submitted or that the
+    /// worker took from other workers' deques.
     pub(super) own: Deque,
 }
 
@@ -70,8 +72,8 @@ impl Slot {
     /// Returns three counts of the worker's tasks: begun, finished, and failed.
     pub(super) fn counts(&self) -> (u64, u64, u64) {
         // ORDERING: `begun` is read last, so that each task counted as ended is also
-        // counted as begun. A thread that has seen a result has acquired the counts made
-        // before it.
+        // counted as begun. A thread that has seen the result of a task also sees the
+        // counts that the worker made before that result.
         let finished = self.finished.load(Ordering::Acquire);
         let failed = self.failed.load(Ordering::Acquire);
         (self.begun.load(Ordering::Acquire), finished, failed)

@@ -44,8 +44,9 @@ impl Pool {
     ///
     /// # Safety
     ///
-    /// All borrowed data lives until [`ScopeTasks::wait`] has returned. No future of the
-    /// scope outlives that call. The scope does not move before `wait` has returned.
+    /// The data that `f`, `args` and the task's value borrow lives until
+    /// [`ScopeTasks::wait`] has returned. No future of the scope outlives that call. The
+    /// scope does not move before `wait` has returned.
     pub(super) unsafe fn submit_to<F, A, R>(
         self: &Arc<Self>,
         scope_tasks: &ScopeTasks,
@@ -70,12 +71,12 @@ impl Pool {
         queued.map_err(|(error, scoped)| refused((error, scoped.into_job())))
     }
 
-    /// Creates a task for a job that [`admit`](Self::admit) has admitted, and queues the
-    /// task.
+    /// Creates a task for a job (a function with its arguments) that [`admit`](Self::admit)
+    /// has admitted, and queues the task.
     ///
     /// # Errors
     ///
-    /// Returns the job if the pool was closed meanwhile.
+    /// Returns the job, with the reason, if the pool was shut down meanwhile.
     ///
     /// # Safety
     ///
@@ -115,7 +116,7 @@ impl Pool {
             }
             // A worker that waits for the scope has begun the task, and has counted the
             // task's queue entry as stale (left behind). But the task has no queue entry,
-            // so subtract it.
+            // so subtract one from the count of stale entries.
             None => {
                 self.count_stale(-1);
                 self.start_if_queued();
@@ -205,8 +206,8 @@ impl Pool {
     /// Wakes or starts another worker for a task in the current worker's own deque.
     #[inline]
     fn announce_own_task(self: &Arc<Self>) {
-        // ORDERING: pairs with the fences of a worker that goes to sleep, of a worker that
-        // ends its search, and of a worker that checks if the pool must grow.
+        // ORDERING: pairs with the fences of a worker that goes to sleep (`search_on`),
+        // ends its search (`pass_on`), or checks if the pool must grow (`grow_if_needed`).
         fence(Ordering::SeqCst);
         self.queue.wake_one(&self.slots);
         self.grow_if_needed();
@@ -223,7 +224,7 @@ fn refused<F, A>((error, call): (Error, Call<F, A>)) -> TrySubmitError<F, A> {
     TrySubmitError { error, call }
 }
 
-/// A call that the user submitted. The call's task stores it as its job ([`Job`]).
+/// A call that the user submitted. The task of the call stores the `Call` as its [`Job`].
 struct Call<F, A> {
     /// The task's pool, which exists as long as a thread may end the task without a call
     /// (`pool.rs`).
@@ -296,14 +297,15 @@ mod tests {
     }
 
     /// The pool breaks after a task was admitted and before the task is queued. The
-    /// submitting thread must not run callbacks of other tasks, which may want a lock that
-    /// the submitting thread holds.
+    /// submitting thread must not run callbacks of other tasks, because these callbacks may
+    /// want a lock that the submitting thread holds.
     #[test]
     fn a_submit_to_a_pool_that_just_broke_ends_its_own_task_alone() {
         let pool = Pool::new(Config::of_workers(1));
         let pool = pool.expect("there is memory");
         let (sender, told) = channel();
-        // The pool has no worker, and starts none. The test queues the tasks itself.
+        // The pool has no worker, and may not start a worker. The test queues the tasks
+        // itself.
         // ORDERING: the test uses only one thread here.
         pool.growth_left.store(0, Ordering::Relaxed);
         let call = |n: i32| Call {

@@ -1,7 +1,7 @@
 //! The methods of `With<ThreadPoolExecutor>`, which submit tasks with options to a pool.
 //!
-//! The name of a task is passed to [`call`], together with the user's function and
-//! arguments.
+//! `submit` and `try_submit` submit the function [`call`], whose argument contains the
+//! task's name, the user's function and the user's arguments.
 
 use std::sync::Arc;
 

@@ -31,8 +31,8 @@ pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
     drop(inside);
     drop(leaving);
     drop(this);
-    // Dropping the last reference to the pool also drops the initializer, which is user
-    // code.
+    // Dropping the last reference to the pool also drops the initializer and the exit hook,
+    // whose `Drop` is user code.
     contain_drop(pool);
 }
 
@@ -68,7 +68,8 @@ fn work(this: &WorkerThread) {
             pool.fail_queued(this, task);
         } else {
             // `run` returns `false` if the task was cancelled in the queue, or if a waiting
-            // worker ran the task inline.
+            // worker ran the task inline. In both cases `run` has only dropped the queue's
+            // entry.
             task.run(this);
         }
     }

@@ -6,10 +6,11 @@
 //! Now and then a worker takes the oldest task of the queue or of its own deque first, so
 //! that no task waits for ever.
 //!
-//! If there is no task, the worker *searches*, that is, polls the queues for a moment,
-//! unless another worker searches already. Then it goes to sleep. With longer searches, or
-//! several searchers at once, the pool was slower, because the searchers only took tasks
-//! away from other workers. The duties of a searching worker are described in `queue.rs`.
+//! If there is no task, and no other worker searches, the worker *searches*: it polls the
+//! queues for a moment. A worker that still finds no task goes to sleep. With longer
+//! searches, or several searchers at once, the pool was slower, because the searchers only
+//! took tasks away from other workers. The duties of a searching worker are described in
+//! `queue.rs`.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -24,7 +25,7 @@ use crate::completion::{NO_POOL, PoolId, Task, is_notifying_for};
 use crate::sync::{Ordering, fence, local, yield_now};
 use crate::sys::spin;
 
-/// In one of this many calls of `next`, a worker first tries to take the oldest task of
+/// In one of every `FAIR` calls of `next`, a worker first tries to take the oldest task of
 /// the queue or of its own deque, so that no task waits for ever.
 const FAIR: u32 = 61;
 
@@ -56,8 +57,8 @@ impl WorkerThread {
         &self.slot
     }
 
-    /// Pushes a task, which a task on this worker submitted, to the worker's own deque. If
-    /// the deque is full, first moves half of its tasks to the queue, the oldest first.
+    /// Pushes a task to the worker's own deque. If the deque is full, first moves the older
+    /// half of the deque's tasks to the pool's queue.
     #[inline]
     pub(super) fn push(&self, task: Task) {
         // SAFETY: the current thread is the thread of the worker, which owns the deque.
@@ -75,7 +76,8 @@ impl WorkerThread {
         }
     }
 
-    /// Takes the given task out of the worker's own deque, if it is the newest there.
+    /// Takes the given task out of the worker's own deque, if it is the newest task in the
+    /// deque.
     #[inline]
     pub(super) fn pop_if(&self, task: &Task) -> Option<Task> {
         // SAFETY: the current thread is the thread of the worker, which owns the deque.
@@ -109,8 +111,8 @@ impl WorkerThread {
 
     /// Takes a task from the queue or from another worker's deque. Waits for a task if
     /// there is none. `is_searching` is `true` if this worker is the pool's searcher
-    /// already. If it is not, and it finds no task, it tries to become the searcher before
-    /// it sleeps.
+    /// already. A worker that is not the searcher, and finds no task, tries to become the
+    /// searcher before it sleeps.
     pub(super) fn search(&self, is_searching: bool) -> Option<Task> {
         self.search_on(is_searching, false)
     }
@@ -149,13 +151,16 @@ impl WorkerThread {
                     has_searched = true;
                 }
                 Rest::Sleep => {
-                    // ORDERING: pairs with the fence of `Pool::announce_own_task`.
+                    // ORDERING: pairs with the fence of `Pool::announce_own_task`. The
+                    // pushing worker sees that this worker sleeps, or this worker sees the
+                    // pushed task.
                     fence(Ordering::SeqCst);
                     if self.pool.has_tasks() && queue.get_up(self.index, slots) {
                         continue;
                     }
                     // Either no task was left after this worker's search, or another thread
-                    // is about to wake this worker. So this worker need not wake another.
+                    // is about to wake this worker. So this worker need not wake another
+                    // worker.
                     must_pass_on = false;
                     is_searching = self.slot().sleep() == SEARCH;
                     has_searched = false;
@@ -169,8 +174,9 @@ impl WorkerThread {
         spin::poll(|| self.pool.has_tasks() || !self.pool.queue.is_open());
     }
 
-    /// Wakes another worker if tasks remain. Called after the end of a search, because
-    /// threads that pushed tasks during the search relied on the search and woke no worker.
+    /// Wakes another worker if tasks remain. Called after a steal, and after the end of a
+    /// search: threads that pushed tasks during the search relied on the search and woke no
+    /// worker.
     pub(super) fn pass_on(&self) {
         // ORDERING: pairs with the fence of `Pool::announce_own_task`. Either the pushing
         // worker sees that the search has ended, or this worker sees the pushed task.
@@ -225,8 +231,8 @@ local! {
 }
 
 local! {
-    /// The pool whose worker this thread is. The value is never cleared, because the
-    /// destructors of thread locals also count as code of the pool.
+    /// The id of the pool of which this thread is a worker. The value is never cleared,
+    /// because the destructors of thread locals also count as code of the pool.
     static WORKER_OF: Cell<PoolId> = Cell::new(NO_POOL)
 }
 

@@ -21,9 +21,9 @@ use crate::process::transport::Mpi;
 use crate::process::wire::message::exit;
 use crate::process::worker::rank;
 
-/// The [`Launcher::silence_limit`] of a rank, after which a pool takes a silent worker for
-/// lost. The limit is so long that it never passes, because MPI itself notices the death of
-/// a rank.
+/// The [`Launcher::silence_limit`] of a rank: the time after which a pool counts a worker
+/// as lost if nothing has arrived from it. This time is so long that it never passes. The
+/// pool needs no limit, because MPI itself notices the death of a rank.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The number of pools of ranks that were made so far. The name of the next pool ends with
@@ -120,8 +120,8 @@ impl MpiPoolExecutorBuilder {
 
     /// Sets a function that each rank runs before its first task; see
     /// [`ProcessPoolExecutorBuilder::initializer`](crate::ProcessPoolExecutorBuilder::initializer).
-    /// The pool makes a rank its worker, and lets it run the function, only when a
-    /// submitted task needs one more worker.
+    /// A rank becomes a worker of the pool, and runs the function, only when a submitted
+    /// task needs one more worker.
     ///
     /// ```no_run
     /// use std::sync::OnceLock;
@@ -218,7 +218,7 @@ impl MpiPoolExecutorBuilder {
         }
         let ran = self.run_in_first(f);
         // If the closure forks this process, the child may also return from the closure.
-        // The child is no part of the MPI job, and must not end the job.
+        // The child is not a rank of the MPI job, so it must not end the job.
         if mpi.is_here() {
             end_job(mpi);
         }
@@ -299,8 +299,8 @@ impl MpiPoolExecutorBuilder {
             mpi: Some(mpi),
             initialize: self.initialize.transpose()?,
         })?;
-        // Another thread may end the job meanwhile. Then `end_job` finds this pool and ends
-        // it, or `running` returns `None` here.
+        // While this function makes the pool, another thread may end the job. Then either
+        // `end_job` finds the pool and ends it, or `running` returns `None` here.
         match Mpi::running() {
             Some(_) => Ok(MpiPoolExecutor::from_pool(pool)),
             None => Err(Error::unsupported("the MPI job is about to end")),

@@ -13,12 +13,13 @@ use crate::map::{Map, MapOptions};
 use crate::process::parent::Pool;
 use crate::process::submitter::Submitter;
 
-/// Runs calls in the ranks of an MPI job, with the feature `mpi`.
+/// Runs calls in the ranks (the processes) of an MPI job. This type needs the feature
+/// `mpi`.
 ///
-/// `mpirun -n 17 program` starts 17 processes, which MPI calls ranks. Each of them calls
-/// [`run`](Self::run). Rank 0 runs the closure, which gets an executor with 16 workers. The
-/// other ranks are these workers: in them `run` does not return. Under Slurm, `srun
-/// --mpi=pmix -n 17 program` does the same if Slurm has been built with PMIx.
+/// `mpirun -n 17 program` starts 17 ranks. Each rank calls [`run`](Self::run). Rank 0 runs
+/// the closure, which gets an executor with 16 workers. The other ranks are these workers:
+/// in them `run` does not return. Under Slurm, `srun --mpi=pmix -n 17 program` does the
+/// same if Slurm has been built with PMIx.
 ///
 /// ```no_run
 /// use concurrent_futures::MpiPoolExecutor;
@@ -38,11 +39,11 @@ use crate::process::submitter::Submitter;
 /// ```
 ///
 /// Functions and values travel as in a
-/// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor#): all ranks run the same file, `f`
-/// captures nothing, and arguments and results can be serialized. Futures, errors,
-/// callbacks and maps also work as in that pool. The pool of ranks sends several short
-/// tasks to a rank at once. A task that has not begun can still be cancelled, and the pool
-/// may move it to another rank that has nothing to do.
+/// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor#): all ranks run the same file, a
+/// called closure captures nothing, and arguments and results can be serialized. Futures,
+/// errors, callbacks and maps also work as in that pool. The pool of ranks sends several
+/// short tasks to a rank at once. A task that has not begun can still be cancelled, and the
+/// pool may move it to another rank that has nothing to do.
 ///
 /// **A rank that dies ends the job.** That is how MPI works: a task that aborts, or that
 /// calls `exit`, ends all ranks, rank 0 included. So the pool can neither kill a task, nor
@@ -52,16 +53,16 @@ use crate::process::submitter::Submitter;
 /// **Building** needs an MPI (Open MPI, MPICH, or another with `mpicc`) and libclang, with
 /// which the build reads the MPI's header files. The MPI library has to support
 /// `MPI_THREAD_SERIALIZED`. Inside of `run` only this crate may call MPI. Other code of the
-/// program must not, because only one thread may call MPI at a time.
+/// program must not call MPI, because only one thread may call MPI at a time.
 ///
 /// **Waiting.** A rank that waits for a task looks for messages from time to time, because
 /// any other wait with MPI takes a whole CPU. The waiting rank takes about 1 % of a CPU. It
 /// notices a new task after a delay of at most about a thirtieth of the time that it has
 /// waited, and at most 5 milliseconds.
 ///
-/// **Dropping** the executor that `run` lends is not possible. Dropping an executor that
-/// [`build`](crate::MpiPoolExecutorBuilder::build) has made calls
-/// [`shutdown`](Self::shutdown).
+/// **Dropping** the executor is not possible in the closure of `run`, which only borrows
+/// it. Dropping an executor that [`build`](crate::MpiPoolExecutorBuilder::build) has made
+/// calls [`shutdown`](Self::shutdown).
 ///
 /// The idea comes from `mpi4py.futures.MPIPoolExecutor`.
 pub struct MpiPoolExecutor {
@@ -72,7 +73,7 @@ pub struct MpiPoolExecutor {
 ///
 /// [`running`](TaskFuture::running) is `true` from the moment at which the rank reports the
 /// start of the task until the rank answers. `cancel` returns `true` if no rank has begun
-/// the task. If the task was sent to a rank, `cancel` first asks this rank.
+/// the task. If the task was sent to a rank, `cancel` asks this rank to give the task back.
 ///
 /// ```no_run
 /// use concurrent_futures::{Error, MpiFuture, MpiPoolExecutor};

@@ -3,8 +3,9 @@
 //! MPI calls the processes of a job *ranks*. Rank 0 has the pool (`parent/`), and each
 //! other rank is one of its workers (`worker/rank.rs`). The parent and the workers exchange
 //! the same messages as in any other process pool, but through MPI
-//! (`transport/mpi/messages.rs`). So this folder only starts and ends the job. The pool's
-//! API leaves out what MPI cannot do: no rank can be killed alone, or started again.
+//! (`transport/mpi/messages.rs`). So this folder holds only the API, and the start and end
+//! of the job. The API leaves out what MPI cannot do: no rank can be killed alone, or
+//! started again.
 
 mod builder;
 mod executor;

@@ -82,7 +82,7 @@ impl With<'_, MpiPoolExecutor> {
         }
     }
 
-    /// Calls [`MpiPoolExecutor::map`] with the options of the view for each item.
+    /// Calls [`MpiPoolExecutor::map`]. The task of each item has the options of the view.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor, TaskOptions};
@@ -111,7 +111,7 @@ impl With<'_, MpiPoolExecutor> {
         self.submitter()?.map(f, items)
     }
 
-    /// Calls [`MpiPoolExecutor::map_with`] with the options of the view for each task.
+    /// Calls [`MpiPoolExecutor::map_with`]. Each task has the options of the view.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MapOptions, MpiPoolExecutor, TaskOptions};

@@ -34,7 +34,7 @@ use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Frame, Kind, bare};
 use crate::sys::channel::{self, Channel};
 
-/// The longest time for which a test waits for the end of a task or of a process.
+/// The longest time for which a test waits for the end of a task or a process.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A word with which a test overwrites shared memory, as a task may do by mistake.
@@ -225,7 +225,8 @@ impl PoolByHand {
         assert_eq!(counts, (1, 0, 0));
     }
 
-    /// Lets a worker take the oldest offer and run its task. Returns the task's number.
+    /// Lets a worker take the oldest open offer and run the offer's task. Returns the
+    /// task's number.
     pub(super) fn run_next(&self, worker: &mut WorkerByHand) -> u64 {
         let offer = worker.take().expect("an offer is open");
         let task = worker.task();
@@ -330,7 +331,8 @@ impl WorkerByHand {
         self.request().1
     }
 
-    /// Returns the kind of the call that the worker has taken last, and the task's number.
+    /// Returns the kind of the frame that the worker has taken last, and the number of its
+    /// task.
     pub(super) fn request(&self) -> (Kind, u64) {
         let (header, _) = Frame::only(&self.call).unwrap();
         (header.kind, header.task)

@@ -4,8 +4,8 @@
 //! ends, user code runs: the `Deserialize` of its value, its wakers, its callbacks, and the
 //! `Drop` of a value that no thread takes. The collector runs this user code, so that the
 //! supervisor, the thread that reads the workers' messages, never waits for it. While the
-//! collector runs user code, another task becomes done only if a thread waits for it or
-//! cancels it. If this user code waits for a task of the same pool without a time limit,
+//! collector runs user code, another task becomes done only if a thread waits for the task
+//! or cancels it. If this user code waits for a task of the same pool without a time limit,
 //! the wait returns `WouldDeadlock`.
 //!
 //! While a callback on the collector's thread waits, the collector handles no further

@@ -4,16 +4,16 @@
 //! The command gets one end of a socket pair as its standard input and as its standard
 //! output. Its error output is a pipe (`error_output.rs`). The command runs in a process
 //! group of its own, so that Ctrl-C in a terminal reaches this process alone, which decides
-//! what happens to its workers. If the pool kills the command, it does not kill the rest of
-//! this group: `srun`, for example, has a child process that must live on, because this
-//! child ends the worker after `srun` has ended.
+//! what happens to its workers. If the pool kills the command, it does not kill the other
+//! processes of this group: `srun`, for example, has a child process that must live on,
+//! because this child ends the worker after `srun` has ended.
 //!
 //! If this process is killed, the command reads end-of-file, passes it on, and ends after
 //! its worker has ended. While the network is down, a command such as `ssh` would wait long
 //! for the worker's end. So if a shell reads the words that follow the command, as with
 //! `ssh`, [`start`] asks the kernel to terminate the command when this process ends.
-//! [`start`] does not ask for this with other commands: `bwrap`, for example, leaves a
-//! process behind if it is terminated during its own start.
+//! [`start`] does not do this for other commands: `bwrap`, for example, leaves a process
+//! behind if it is terminated during its own start.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -38,8 +38,8 @@ use crate::sys::shortage::Shortage;
 ///
 /// # Errors
 ///
-/// Returns an error if the launcher's first word is no program, or the system lacks a
-/// resource.
+/// Returns an error if the first word of the launcher's command names no program, or if the
+/// system lacks a resource.
 pub(super) fn start(
     launcher: &Launcher,
     staged: Option<&StagedProgram>,
@@ -119,7 +119,8 @@ fn own_program() -> io::Result<PathBuf> {
     Err(StartFailure::wrap(kind.into(), what, advice))
 }
 
-/// Quotes a word for a POSIX shell. Returns a word of harmless characters as it is.
+/// Quotes a word for a POSIX shell. Does not quote a word in which no character is special
+/// for a shell.
 fn quoted(word: &OsStr) -> OsString {
     let bytes = word.as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(byte);

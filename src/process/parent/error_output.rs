@@ -26,10 +26,10 @@ use rustix::stdio::stderr;
 use crate::sync::Mutex;
 use crate::sys::wake_fd::WakeFd;
 
-/// The number of bytes at the end of the output that are kept for an error.
+/// The largest number of bytes that are kept for an error: the last bytes of the output.
 const KEPT: usize = 2048;
 
-/// The largest number of lines in an error.
+/// The largest number of lines of the output that an error contains.
 const LINES: usize = 4;
 
 /// The stack size of the thread, in bytes.
@@ -56,7 +56,7 @@ struct Shared {
 struct Output {
     pipe: ChildStderr,
     is_at_end: bool,
-    /// The bytes that were read and not copied yet.
+    /// The bytes that were read from the pipe and not copied yet.
     to_copy: Vec<u8>,
     last: Vec<u8>,
 }
@@ -138,14 +138,15 @@ impl Shared {
     }
 }
 
-/// Writes to the error output of this process. An error is ignored, because there is no other
-/// place for these bytes.
+/// Writes to the error output of this process. An error is ignored, because there is no
+/// other place for these bytes.
 fn write_to_stderr(mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match write(stderr(), bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR) => {}
-            // Another program may have made the file, such as a terminal, nonblocking.
+            // Another program may have made the file behind the error output, such as a
+            // terminal, nonblocking.
             Err(Errno::AGAIN) => {
                 let _ = poll(
                     &mut [PollFd::from_borrowed_fd(stderr(), PollFlags::OUT)],
@@ -247,7 +248,8 @@ mod tests {
         assert_eq!(output.take_lines(false).len(), LONGEST_LINE + 1);
         writer.write_all(b"two").unwrap();
         drop(writer);
-        // A process that another test starts has the writer until it becomes its program.
+        // A child process of another test may also hold the writer until its `exec`. So the
+        // test waits until all copies of the writer are closed.
         let mut closed = [PollFd::new(&output.pipe, PollFlags::HUP)];
         assert_eq!(poll(&mut closed, None), Ok(1));
         output.read();

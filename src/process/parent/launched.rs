@@ -5,13 +5,14 @@
 //!
 //! The connection may fail without a sign: a cable is pulled out, a host loses its power.
 //! So each launcher has a *silence limit*: a time in which the pool sends five `Ping`s to
-//! each worker of the launcher. A worker answers each `Ping` at once, even while it runs a
-//! task. The pool leaves a `Ping` out only while other bytes wait to be sent. If the pool
-//! has received nothing for the whole limit, it takes the connection for lost, and kills
-//! the launcher's command. Bytes that the command has accepted from the pool also count as
-//! a sign of life, because a `Ping` behind a long call arrives late. The limit is over only
-//! after a number of checks ([`Progress`]). So if this process was stopped for a while, the
-//! pool still makes the remaining checks, one after the other.
+//! each ready worker of the launcher. A worker answers each `Ping` at once, even while it
+//! runs a task. The pool sends no `Ping` while other bytes wait to be sent. If the pool has
+//! received nothing for the whole limit, it takes the connection for lost, and kills the
+//! launcher's command. Bytes that the command has accepted from the pool also count as a
+//! sign of life, because a `Ping` behind a long call arrives late. The limit is over only
+//! after a number of checks with a pause before each ([`Progress`]). So if this process was
+//! stopped for a while, the pool still makes the remaining checks before it kills the
+//! command.
 //!
 //! The worker ends itself if it receives nothing from the pool for the silence limit
 //! (`worker/connection.rs`).
@@ -20,9 +21,10 @@
 //!
 //! A command that relays the bytes, such as `ssh`, may end before it has passed on all
 //! messages of its worker. Then the pool does not know if a task that it has sent through
-//! the command has begun. It sends such a task to no other worker, unless the task has
-//! retries. No message can be lost if the worker itself holds the other end of the pool's
-//! socket (`is_direct`). This is so if the command becomes the worker, as `nice` does.
+//! the command has begun. The pool sends such a task to no other worker, unless the task
+//! has retries. No message can be lost if the worker itself holds the other end of the
+//! pool's socket (`is_direct`). This is so if the command becomes the worker, as `nice`
+//! does.
 //!
 //! # The depth
 //!
@@ -30,8 +32,9 @@
 //! not wait for its next task. The user may set the number of these tasks, the *depth*, for
 //! the launcher. Otherwise the depth follows from two measured times: the time of a *trip*,
 //! in which a message and its answer travel, and the mean time of a task. The depth is then
-//! one more than the number of tasks that the worker can run during a trip. If tasks take
-//! long compared to a trip, the pool sends them one at a time, as to any other worker.
+//! one more than the number of tasks that the worker can run during a trip, but at most
+//! [`MOST_IN_FLIGHT`]. If tasks take long compared to a trip, the pool sends them one at a
+//! time, as to any other worker.
 //!
 //! # The stages of a start
 //!
@@ -52,7 +55,8 @@ use crate::process::launcher::Launcher;
 pub(super) struct Launched {
     /// The index of the launcher.
     pub(super) launcher: usize,
-    /// The error output of the command. `None` for a rank of an MPI job, which has none.
+    /// The error output of the launcher's command. `None` for a rank of an MPI job, which
+    /// no command has started.
     pub(super) errors: Option<ErrorOutput>,
     /// The pid of the worker on its host, and the host's name. They are 0 and empty until
     /// the worker has sent `Ready`.
@@ -87,7 +91,8 @@ const MOST_IN_FLIGHT: usize = 16;
 /// task only for a small part of the time.
 const WORTH: u128 = 8;
 
-/// A new time moves a mean by the difference between the two, divided by this number.
+/// A new measured time moves the mean by the difference between the time and the mean,
+/// divided by this number.
 const WEIGHT: u32 = 8;
 
 fn mean(before: Option<Duration>, now: Duration) -> Duration {
@@ -172,7 +177,8 @@ impl Launched {
         })
     }
 
-    /// Records that bytes have arrived, or that the command has taken bytes.
+    /// Records that bytes of the worker have arrived, or that the launcher's command has
+    /// accepted bytes. The silence limit then begins anew.
     pub(super) fn has_moved(&mut self, now: Instant) {
         self.silence = Progress::within(self.silence_limit, now);
     }
@@ -188,7 +194,9 @@ impl Launched {
         self.silence.next_check().min(self.next_ping)
     }
 
-    /// Checks the connection. Silence is an error only after the worker has sent `Ready`.
+    /// Checks the connection. `is_ready` says that the worker has sent `Ready` and was not
+    /// told to exit: only then does the worker get `Ping`s, and only then is silence an
+    /// error.
     pub(super) fn check(&mut self, now: Instant, is_ready: bool) -> Silence {
         if self.silence.is_given_up_if(now, is_ready) {
             return Silence::Lost;

@@ -6,7 +6,7 @@
 //!
 //! | state | may start a worker | after a failed start | when a worker begins its first task |
 //! |---|---|---|---|
-//! | untried: no worker ever began a task | at once, then after a pause | left out after `FIRST_STARTS` failures in a row | becomes proven |
+//! | untried: none of its workers ever began a task | at once, then after a pause | left out after `FIRST_STARTS` failures in a row | becomes proven |
 //! | proven | at once, then after a pause | left out after at least `FIRST_STARTS` failures in a row, over at least the time `PATIENCE` | stays proven, and earlier failures do not count any more |
 //! | left out | never | - | - |
 //!
@@ -15,8 +15,8 @@
 //! settings, so the pool gives it up soon. A proven launcher is likely to work again after
 //! a while: a network that is down comes back.
 //!
-//! A start has failed if the worker ends before it was idle or had begun a task. Earlier
-//! failures do not count any more if the last of them is longer ago than `PATIENCE`.
+//! A start has failed if the worker ends before it was idle or had begun a task. After a
+//! time of `PATIENCE` without a failed start, the earlier failures do not count any more.
 //!
 //! The pool does not leave a launcher out because of failed starts while one of its workers
 //! is ready: the starts may have failed only because the other side allows no more workers.
@@ -27,8 +27,9 @@
 //! A launcher that copies the program starts its first worker alone. The other workers
 //! follow when the first one is ready, and find the copy.
 //!
-//! Among the launchers that may start a worker, the pool chooses the one that runs the
-//! smallest fraction of its largest number of workers, so that all hosts fill up evenly.
+//! For each launcher that may start a worker, the pool divides the number of its workers by
+//! the largest number that it may have. It chooses the launcher with the smallest quotient,
+//! so that all hosts fill up evenly.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,8 @@ pub(super) struct LauncherState {
     is_proven: bool,
     /// `true` if the launcher copies the program, and no worker has sent `Ready` yet.
     starts_alone: bool,
-    /// The number of failed starts in a row, and the times of the first and the last one.
+    /// The number of failed starts in a row, and the times of the first and the last of
+    /// these failures.
     pub(super) failures: u32,
     failing: Option<(Instant, Instant)>,
     /// The earliest time of the next start.
@@ -77,7 +79,7 @@ impl LauncherState {
         }
     }
 
-    /// Returns `true` unless the launcher pauses after a failed start.
+    /// Returns `false` while the launcher pauses after a failed start.
     fn is_due(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|at| at <= now)
     }
@@ -125,7 +127,8 @@ impl LauncherStates {
         with_room.filter_map(|state| state.not_before).min()
     }
 
-    /// Chooses the launcher of the next worker, or `None` if no launcher may start one now.
+    /// Returns the index of the launcher that starts the next worker, or `None` if no
+    /// launcher may start a worker now.
     pub(super) fn next(&self, now: Instant) -> Option<usize> {
         let states = self.0.iter().enumerate();
         let due = states.filter(|(_, state)| state.room() > 0 && state.is_due(now));
@@ -157,8 +160,9 @@ impl LauncherStates {
         state.not_before = None;
     }
 
-    /// Counts a worker that has ended. `was_ready` says if it had sent `Ready`. `failure`
-    /// is the reason why its start failed, or `None` if the start did not fail.
+    /// Counts a worker that has ended. `was_ready` says if the worker had sent `Ready`.
+    /// `failure` is the reason why the worker's start failed, or `None` if the start did
+    /// not fail.
     pub(super) fn ended(
         &mut self,
         index: usize,
@@ -258,8 +262,8 @@ mod tests {
             (states.next(now), states.count_startable(now)),
             (Some(0), 2)
         );
-        // The copy of the program is still there after the worker's end, so workers may start
-        // at the same time.
+        // The copy of the program is still there after the worker's end, so workers may
+        // start at the same time.
         states.ended(0, true, None, now);
         assert_eq!(
             (states.next(now), states.count_startable(now)),
@@ -338,7 +342,8 @@ mod tests {
             states.ended(0, false, NO_WAY, now);
         }
         assert_eq!(states.0[0].left_out, None);
-        // A worker that still starts does not keep its launcher from being left out.
+        // Only a ready worker keeps its launcher from being left out, and not a worker that
+        // is still starting.
         states.starts(0);
         states.ended(0, true, NO_WAY, now);
         assert_eq!(states.0[0].left_out.as_deref(), NO_WAY);

@@ -14,9 +14,9 @@ pub(super) struct OfferedTasks {
     pub(super) offers: PoolOffers,
     /// The tasks in the order of their offers, except those that the pool has assigned.
     pub(super) tasks: VecDeque<Offer>,
-    /// The offers that the pool has assigned to workers before it has read a message about
-    /// them. The workers may still copy the calls, so the slots (the memory of the calls)
-    /// stay in use.
+    /// The offers whose tasks the pool has assigned to workers before it has read the
+    /// workers' messages about the offers. The workers may still copy the calls, so the
+    /// slots (the memory of the calls) stay in use.
     unread: Vec<u64>,
 }
 
@@ -91,7 +91,8 @@ impl OfferedTasks {
     }
 
     /// Returns the number of offers that no worker has taken, but at most `most`. The
-    /// workers take the oldest offers first, so this method counts from the newest.
+    /// workers take the oldest offers first, so this method counts from the newest offer
+    /// on.
     pub(super) fn count_open(&self, most: usize) -> usize {
         let newest = self.tasks.iter().rev().take(most);
         let may_be_taken = |offer: &&Offer| {
@@ -102,7 +103,7 @@ impl OfferedTasks {
         newest.take_while(may_be_taken).count()
     }
 
-    /// Returns `true` if there are `count` offers that no worker has taken.
+    /// Returns `true` if there are at least `count` offers that no worker has taken.
     pub(super) fn has_open(&self, count: usize) -> bool {
         let first = self.tasks.len().checked_sub(count);
         // The workers take the oldest offers first.

@@ -9,15 +9,15 @@
 //!
 //! The pool learns which worker has taken an offer from this worker's next message, or
 //! earlier, from the offer's *status*, a word in the memory that the worker sets when it
-//! takes the offer. It then *assigns* the task to the worker: the task is in flight to this
-//! worker, as if the pool had sent it. Until then the task counts as queued, and the worker
-//! as idle.
+//! takes the offer. The pool then *assigns* the task to the worker: the task becomes the
+//! worker's current task, as if the pool had sent it. Until then the task counts as queued,
+//! and the worker as idle.
 //!
 //! | the worker that has taken an offer | sends |
 //! |---|---|
 //! | begins the task | `Started` |
 //! | asks for a call that is too long for an offer, and begins when the call has arrived | `Fetch` |
-//! | finds that the pool has revoked the offer, because its status was overwritten, or has sent a message meanwhile, which may be `Hold` (take no offers) | `Declined` |
+//! | finds that the pool has revoked the offer (because the offer's status was overwritten), or that a message of the pool has arrived (it may be `Hold`: take no offers) | `Declined` |
 //!
 //! Without shared memory, and in a pool with `max_tasks_per_child`, nothing is offered. The
 //! pool then sends each task to a worker that it knows to be idle.
@@ -35,8 +35,8 @@ use crate::process::transport::{PoolOffers, SCRIBBLED};
 use crate::sys::current_process;
 
 /// In a *burst* (one thread submits many tasks in a row, `polling.rs`), the number of open
-/// offers at which the pool wakes a further worker. The number is twice [`BURST`], because
-/// the workers' answers, which free their offers, are read once in `BURST` tasks.
+/// offers at which the pool wakes a further worker. While there are fewer open offers, the
+/// workers that are awake may still keep up with the submitting thread.
 const BACKLOG: usize = 2 * BURST;
 
 /// Returns `true` if the worker has no task as far as the pool knows, so it may have taken
@@ -46,8 +46,8 @@ fn may_have_taken(handle: &WorkerHandle) -> bool {
     matches!(handle.activity, WorkerState::Idle | WorkerState::Starting)
 }
 
-/// Makes a task that was offered or sent pending again, if no worker has it or its worker
-/// gives it back.
+/// Takes back a task that the pool has offered or sent, so that the task is pending again.
+/// Returns `false` if a worker has the task and does not give it back.
 pub(super) fn recall(pool: PoolId, task: usize) -> bool {
     super::find(pool).is_some_and(|pool| pool.recall(task))
 }
@@ -109,8 +109,9 @@ impl Pool {
         Self::wake_for_offers(state);
     }
 
-    /// Offers the next tasks if the pool has assigned all offered tasks. Their calls may
-    /// have used all the memory for offers, which is free again only now.
+    /// Offers the next tasks if the pool has assigned all offered tasks. The calls of the
+    /// assigned tasks may have used all the memory for offers, which is free again only
+    /// now.
     pub(super) fn offer_if_none(&self, state: &mut PoolState) {
         let offered = state.offered.as_ref();
         if state.queued > 0 && offered.is_some_and(|offered| offered.len() == 0) {
@@ -124,13 +125,14 @@ impl Pool {
     /// offer does not count as awake.
     ///
     /// A worker that counts as idle may have taken an offer and not said so yet. As soon as
-    /// the pool knows that, it calls this function again.
+    /// the pool learns that the offer is taken, it calls this function again.
     ///
     /// In a burst of tiny tasks one worker may be as fast as the submitting thread, and the
-    /// wake-up of a second one takes longer than several tasks. So while one worker is awake
-    /// or busy, the pool wakes further workers only if the offers pile up. If the first
-    /// worker is busy with a long task, the offers do not wait for it: either they pile up,
-    /// or the burst ends, and then the pool wakes a worker for each offer ([`end_burst`]).
+    /// wake-up of a second worker takes longer than several tasks. So while one worker is
+    /// awake or busy, the pool wakes further workers only if the offers pile up. If the
+    /// first worker is busy with a long task, the offers do not wait for it: either they
+    /// pile up, or the burst ends, and then the pool wakes a worker for each offer
+    /// ([`end_burst`]).
     ///
     /// [`end_burst`]: Self::end_burst
     fn wake_for_offers(state: &mut PoolState) {
@@ -138,8 +140,8 @@ impl Pool {
         let workers = &state.workers;
         let is_awake = |number: &&usize| workers.get(number).is_some_and(|w| w.is_awake());
         let offered = state.offered.as_ref();
-        // A queue beside offered tasks means that the memory for offers is full. (A task that
-        // is being cancelled counts as queued for a moment.)
+        // If tasks are queued although other tasks are offered, the memory for offers is
+        // full. (For a moment, a task that is being cancelled counts as queued too.)
         let is_backlog = || state.queued > 0 || offered.is_some_and(|it| it.has_open(BACKLOG));
         if state.is_burst && !is_backlog() {
             let is_any_busy = idle.len() < workers.len();
@@ -153,7 +155,8 @@ impl Pool {
         }
         let to_wake = open.saturating_sub(idle.iter().filter(is_awake).count());
         Self::wake_sleeping(state, to_wake);
-        // A worker that counts as awake may be stopped. Only its time limit shows that.
+        // A worker that counts as awake may be stopped. Only a time limit to take an offer
+        // can show that.
         for number in &state.idle {
             let handle = state.workers.get_mut(number);
             if let Some(handle) = handle.filter(|it| !it.is_asleep()) {
@@ -164,9 +167,9 @@ impl Pool {
 
     /// Wakes this many idle workers that sleep, or all of them if there are fewer.
     ///
-    /// A worker that wakes up on the CPU of this thread keeps this thread from running, which
-    /// may be about to submit more tasks. So the workers that, as far as the pool knows, ran
-    /// on another CPU come first.
+    /// A worker that wakes up on the CPU of the calling thread keeps this thread from
+    /// running, although it may be about to submit more tasks. So the workers that, as far
+    /// as the pool knows, ran on another CPU come first.
     fn wake_sleeping(state: &mut PoolState, mut to_wake: usize) {
         if to_wake == 0 {
             return;
@@ -185,16 +188,16 @@ impl Pool {
         }
     }
 
-    /// Ends a burst, and wakes the workers for which the burst's offers have waited.
+    /// Ends a burst, and wakes workers for the offers that have waited during the burst.
     pub(super) fn end_burst(state: &mut PoolState) {
         if std::mem::take(&mut state.is_burst) {
             Self::wake_for_offers(state);
         }
     }
 
-    /// Makes a task that was offered or sent pending again ([`recall`]). The caller then
+    /// Takes back a task that the pool has offered or sent ([`recall`]). The caller then
     /// cancels the task, so the task does not go back into the queue. Returns `false` if a
-    /// worker keeps it.
+    /// worker keeps the task, or if the task waits for a retry.
     fn recall(&self, task: usize) -> bool {
         let mut state = self.lock();
         // The future of a task that waits for a retry shows the task as running, so the
@@ -266,7 +269,8 @@ impl Pool {
     }
 
     /// Assigns the tasks of taken offers to the workers that have taken them, except to a
-    /// worker that has a task already. Revokes the offers whose statuses were overwritten.
+    /// worker that has a task already. If the statuses of some offers were overwritten,
+    /// revokes these offers instead.
     pub(super) fn assign_taken(&self, state: &mut PoolState) {
         let Some(offered) = &state.offered else {
             return;
@@ -330,8 +334,9 @@ impl Pool {
         scribbled: &[u64],
         taken: &[(usize, u64)],
     ) {
-        // If a worker took one of these offers and has recorded a later one, it has sent a
-        // message about the earlier offer in between. So the pool reads the messages first.
+        // If a worker took one of these offers and has recorded a later offer, it has sent
+        // a message about the earlier offer in between. So the pool reads the messages
+        // first.
         for (number, _) in taken {
             self.read_replies(state, *number);
         }
@@ -400,10 +405,11 @@ impl Pool {
         }
     }
 
-    /// Kills each worker that has no task as far as the pool knows, whose record of its
-    /// last offer was overwritten, and that may have begun a task without a message about
-    /// it. Returns the numbers of these workers. Each of them may run a task whose offer's
-    /// status was overwritten. The pool cannot know which of them does, so it kills all.
+    /// Kills the *suspects*, and returns their numbers: the workers that may run a task
+    /// whose offer's status was overwritten. As far as the pool knows, a suspect has no
+    /// task. But its record of its last offer was overwritten, and it may have begun a task
+    /// without a message about it. The pool cannot know which suspect runs the task, so it
+    /// kills all of them.
     fn kill_suspects(state: &mut PoolState) -> Vec<usize> {
         let Some(offered) = &state.offered else {
             return Vec::new();
@@ -423,10 +429,10 @@ impl Pool {
         suspects
     }
 
-    /// Keeps a worker that the pool is about to kill for its current task from taking a
-    /// further offer, and reads the worker's messages. Then returns the result of the
-    /// closure, which says if the reason for the kill still holds: the worker may have
-    /// ended the task. If the result is `false`, lets the worker take offers again.
+    /// Prepares the kill of a worker: keeps the worker from taking a further offer, and
+    /// reads its messages, because it may have ended its task meanwhile. Then returns the
+    /// result of the closure `is_it`, which says if the reason for the kill still holds. If
+    /// the result is `false`, lets the worker take offers again.
     ///
     /// The worker takes no offer while a message to it is unread, and looks for messages
     /// once more after it has taken an offer (`worker_end.rs`).
@@ -463,7 +469,7 @@ impl Pool {
     }
 
     /// Puts a task that its worker has declined back into the queue. The table at the top
-    /// of this file lists the reasons of the worker.
+    /// of this file says when a worker declines a task.
     pub(super) fn declined(&self, state: &mut PoolState, number: usize, offer: u64) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
@@ -479,9 +485,9 @@ impl Pool {
             task
         } else {
             // The pool has not seen yet that the worker has taken the offer, or that the
-            // status was overwritten. So the offer is in the list, unless the pool has
-            // revoked it. The worker's record alone is not enough: it may already name a
-            // later offer.
+            // status was overwritten. So the offer is still in the list of offered tasks,
+            // unless the pool has revoked it. The worker's record alone does not show which
+            // offer was declined: it may already name a later offer.
             let taken = handle.taken();
             let is_it = |offers: &PoolOffers, other: &Offer| {
                 let is_recorded = taken == other.number + 1;

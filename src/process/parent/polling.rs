@@ -3,10 +3,10 @@
 //! supervisor, the thread that reads the messages at other times.
 //!
 //! While a thread polls, the workers do not wake the supervisor. The polling thread runs no
-//! user code meanwhile, because user code might take any time. Before the last thread stops
-//! polling, it arms the workers again if the supervisor sleeps: it asks them to wake the
-//! supervisor, and then reads the messages that they sent before it asked. If the
-//! supervisor is awake, the supervisor arms the workers itself before it sleeps.
+//! user code meanwhile, because user code might take any time. If the supervisor sleeps
+//! when the last polling thread stops, this thread *arms* the workers: it asks them to wake
+//! the supervisor, and then reads the messages that they had sent before. If the supervisor
+//! is awake, the supervisor arms the workers itself before it sleeps.
 //!
 //! # Bursts
 //!
@@ -14,15 +14,16 @@
 //! [`BURST`] tasks: it then reads many messages at a time, and the messages, the lock and
 //! the memory of the tasks stay in the cache of one CPU. The supervisor takes short naps
 //! meanwhile, and only a worker that waits for the parent wakes it. The supervisor reads
-//! the messages after a nap in which fewer tasks were submitted than make a burst, and after
-//! a few naps in any case. So a message that arrives after the end of a burst waits for the
-//! length of two short naps at most. If a thread begins to poll, the burst is over at once.
+//! the messages after a nap in which fewer tasks were submitted than make a burst, and
+//! after a few naps in any case. So a message that arrives after the end of a burst waits
+//! for the length of two short naps at most. If a thread begins to poll, the burst is over
+//! at once.
 //!
 //! # Idle workers
 //!
 //! The pool does not ask an idle worker that takes no offers (`offers.rs`) to wake the
-//! supervisor, because it expects no message of such a worker. The pool asks for the
-//! wake-up when it sends a task to the worker, if the supervisor sleeps and no thread polls.
+//! supervisor, because it expects no message of this worker. The pool asks for the wake-up
+//! when it sends a task to the worker, if the supervisor sleeps and no thread polls.
 
 use super::pool::Pool;
 use super::pool_state::{BURST, PoolState};
@@ -57,8 +58,9 @@ impl Pool {
         for handle in state.workers.values_mut() {
             handle.disarm();
         }
-        // The thread has stopped submitting tasks, so the burst's offers need not wait for
-        // the end of the supervisor's nap, and the supervisor's next sleep is for no burst.
+        // The thread now waits instead of submitting tasks, so the burst is over: the
+        // offers must not wait for the end of the supervisor's nap, and the supervisor must
+        // not begin another nap for this burst.
         state.submitted = 0;
         Self::end_burst(&mut state);
     }
@@ -81,10 +83,10 @@ impl Pool {
         }
     }
 
-    /// Counts a task that was submitted while the pool had others, and reads the messages
-    /// that have arrived if many tasks were submitted in a row. A task that was the pool's
-    /// only one does not count: a thread that waits for each of its tasks before it submits
-    /// the next one polls anyway.
+    /// Counts a submitted task, and reads the messages that have arrived after each
+    /// [`BURST`] counted tasks. `was_alone` says that the pool had no other task. Such a
+    /// task does not count: a thread that waits for each of its tasks before it submits the
+    /// next one polls anyway.
     pub(super) fn count_submitted(&self, state: &mut PoolState, was_alone: bool) {
         if was_alone {
             return;
@@ -95,20 +97,21 @@ impl Pool {
         }
     }
 
-    /// Returns `true` if a burst goes on after a nap of the supervisor: as many tasks as make
-    /// a burst were submitted since the nap began, and no thread polls.
+    /// Returns `true` if a burst goes on after a nap of the supervisor: as many tasks as
+    /// make a burst were submitted since the nap began, and no thread polls.
     pub(super) fn burst_goes_on(&self) -> bool {
         let mut state = self.lock();
         let goes_on = state.pollers == 0 && state.submitted >= BURST;
         if goes_on {
-            // The rest of the tasks counts for the next read and the next nap.
+            // The tasks beyond a multiple of `BURST` count for the next read and the next
+            // nap.
             state.submitted %= BURST;
         }
         goes_on
     }
 
-    /// Reads the messages that have arrived in shared memory. Returns `true` if there were
-    /// any.
+    /// Reads the messages that have arrived in shared memory. Returns `true` if there was a
+    /// message.
     fn read_all_arrived(&self, state: &mut PoolState) -> bool {
         let arrived = |state: &PoolState, from: usize| {
             let mut workers = state.workers.range(from..);

@@ -32,12 +32,13 @@
 //!
 //! # Why nothing is lost
 //!
-//! Each task is in the queue, offered, sent to or taken by one worker, or with the
-//! collector. Only a thread that holds the lock moves a task from one of these places to
-//! another. The supervisor ends only when the pool refuses tasks and has neither a task nor
-//! a worker left. The collector ends after the supervisor. When a worker ends, the pool
-//! puts the worker's task back into the queue, or makes the task fail. The supervisor kills
-//! a worker that does not finish its start or its exit in time.
+//! Each task that has not ended is in one of these places: in the queue, in an offer, with
+//! one worker, or, after the worker's answer, with the collector or a waiting thread. Only
+//! a thread that holds the lock moves a task from one place to another. The supervisor ends
+//! only when the pool refuses tasks and has neither an unanswered task nor a worker left.
+//! The collector ends after the supervisor. When a worker ends, the pool puts the worker's
+//! task back into the queue, or makes the task fail. The supervisor kills a worker that
+//! does not finish its start or its exit in time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -74,8 +75,8 @@ pub(in crate::process) struct Pool {
     pub(super) starter: Starter,
     pub(super) ranks: Ranks,
     pub(super) state: Mutex<PoolState>,
-    /// Notified when the collector ends, and, if it has ended, when the last task is
-    /// settled: the callbacks and wakers of the task have run.
+    /// Notified when the collector ends. Also notified later, when the last task is
+    /// *settled* (its callbacks and wakers have run), if another thread settles that task.
     pub(super) threads_ended: Condvar,
     pub(super) capacity: QueueCapacity,
     /// Notified when a recall, which asks a worker to give a task back, has ended
@@ -234,7 +235,9 @@ impl Pool {
     /// Begins a round of the supervisor's loop. The supervisor holds the lock.
     pub(super) fn begin_round(&self, state: &mut PoolState) {
         state.needs_wakeup = false;
-        // If the burst is over, `dispatch` wakes the workers that it has let sleep.
+        // In a burst (many tasks in a row), `dispatch` lets workers sleep although there
+        // are offers. If the burst is over, the call of `dispatch` below wakes these
+        // workers.
         state.is_burst &= state.submitted >= BURST;
         if state.not_before.is_some_and(|at| at <= Instant::now()) {
             state.not_before = None;
@@ -242,8 +245,8 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Offers tasks, or sends them to idle workers. Retires workers that are not needed any
-    /// more, and counts the workers to spawn ("The rule" at the top of this file).
+    /// Offers tasks, or sends them to idle workers. Retires the idle workers of a closed
+    /// pool, and counts the workers to spawn ("The rule" at the top of this file).
     pub(super) fn dispatch(&self, state: &mut PoolState) {
         if state.offered.is_some() {
             self.offer_tasks(state);
@@ -257,17 +260,17 @@ impl Pool {
             true => self.plan_starts(state),
             false => None,
         };
-        // The supervisor has to wake up, so that its next sleep ends when the launcher's
-        // pause ends.
+        // The supervisor has to wake up and read `retry_at`. Its next sleep then ends at
+        // this time, when the pause of a launcher ends.
         state.needs_wakeup |= retry_at.is_some() && state.retry_at.is_none();
         state.retry_at = retry_at;
         self.send_ahead(state);
         self.recall_for_idle(state);
     }
 
-    /// Counts the workers to spawn for the waiting tasks, while the pool has fewer workers
-    /// than it may have. If none can start before a launcher's pause ends, returns the time
-    /// of that end.
+    /// Adds to `to_spawn` one worker for each waiting task for which there is no starting
+    /// or idle worker, as far as workers may start now. If none may start now, returns the
+    /// time at which the first pause of a launcher ends.
     fn plan_starts(&self, state: &mut PoolState) -> Option<Instant> {
         let waiting = state.count_waiting();
         let coming = state.count_starting() + state.idle.len();
@@ -329,7 +332,8 @@ impl Pool {
         None
     }
 
-    /// Tells the idle workers to exit if no task waits for a worker.
+    /// If no task waits for a worker, tells the idle workers to exit, and closes the
+    /// connection to each launcher's command that has not started its worker yet.
     fn retire_idle_workers(&self, state: &mut PoolState) {
         if state.count_waiting() > 0 {
             return;
@@ -352,7 +356,7 @@ impl Pool {
             // No task is left for this worker.
             handle.hang_up();
         }
-        // The supervisor has to wake up: it ends if there is no worker any more.
+        // The supervisor has to wake up, because it ends if no worker is left.
         state.needs_wakeup = true;
     }
 
@@ -383,13 +387,15 @@ impl Pool {
         self.wake_supervisor_if_needed(state);
     }
 
-    /// Subtracts one queued task, and notifies one thread that waits for capacity.
+    /// Subtracts 1 from the number of queued tasks, and notifies one thread that waits
+    /// because the queue is full.
     pub(super) fn unqueue(&self, state: &mut PoolState) {
         state.queued -= 1;
         self.capacity.notify_one();
     }
 
-    /// Counts a queued task that was cancelled, or that failed because its pool broke.
+    /// Counts a task as cancelled, or as failed because the pool broke. The task no longer
+    /// counts as queued.
     pub(super) fn on_withdrawn(&self, cancelled: bool) {
         let mut state = self.state.lock();
         self.unqueue(&mut state);

@@ -16,9 +16,9 @@ use crate::encoded::EncodedCall;
 use crate::error::Error;
 use crate::sync::ThreadId;
 
-/// The number of tasks that make a burst. A task counts only if a thread submitted it after
-/// the supervisor's last nap or sleep began, after a thread began to poll for the last time,
-/// and while the pool had other tasks.
+/// The number of submitted tasks that make a burst. The count begins anew when the
+/// supervisor begins a nap or a sleep, and when a thread begins to poll. A task that is
+/// submitted while the pool has no other task does not count.
 pub(super) const BURST: usize = 64;
 
 /// The state of the pool's two threads, the supervisor and the collector.
@@ -32,8 +32,9 @@ pub(super) enum Threads {
 
 /// A message to the collector, the thread of the pool that runs user code.
 pub(super) enum Event {
-    /// The task's `Finalizer`. It does what is still to do after a worker's answer: it may
-    /// decode the answer, end the task, and run the task's callbacks.
+    /// The `Finalizer` of a task that a worker has answered: a closure that runs the task's
+    /// callbacks. If the answer is not decoded yet, the closure first decodes it and ends
+    /// the task.
     Answered(Finalizer),
     /// A task that the pool has offered or sent to a worker, and the error with which the
     /// task fails.
@@ -41,13 +42,13 @@ pub(super) enum Event {
     /// Queued tasks that fail with the same error. The collector ends all tasks of this
     /// event before it runs the callbacks and wakers of any of them.
     Refused(VecDeque<Box<QueuedTask>>, Error),
-    /// A task that was cancelled while it was queued. The collector drops the queue's entry
-    /// of this task, because the drop may run user code.
+    /// The pool's entry of a pending task that was cancelled, or that a thread is about to
+    /// cancel. The collector drops the entry, because the drop may run user code.
     Stale(Box<QueuedTask>),
     /// The large call of a task that a worker has begun. The collector frees the call,
     /// because freeing much memory takes milliseconds.
     Unneeded(EncodedCall),
-    /// The supervisor's last event: it says that the supervisor ends.
+    /// The last event that the supervisor sends, before it ends.
     Ended,
 }
 
@@ -75,9 +76,9 @@ pub(super) struct PoolState {
     /// The time at which the pause of a launcher ends, if tasks wait for a worker that this
     /// launcher may start then.
     pub(super) retry_at: Option<Instant>,
-    /// The times of the first and the last of the recent failed starts, which count as one
-    /// shortage of resources, such as descriptors or memory. They are recorded only while
-    /// the pool has no worker.
+    /// The times of the first and the last of several starts that failed in a row for lack
+    /// of resources, such as descriptors or memory. The pool records these times only while
+    /// it has no worker.
     pub(super) shortage: Option<(Instant, Instant)>,
     /// The number of workers that have ended and that the pool has not replaced yet.
     pub(super) ended: u64,
@@ -92,11 +93,11 @@ pub(super) struct PoolState {
     /// The threads that may still copy the error output of launchers' commands
     /// (`error_output.rs`) whose workers have ended.
     pub(super) copying: Vec<JoinHandle<()>>,
-    /// The *recalls* (requests to workers to give tasks back) for whose outcomes threads
-    /// wait.
+    /// The *recalls* (requests by which the pool asks workers to give tasks back) for whose
+    /// outcomes threads wait.
     pub(super) recalls: Recalls,
-    /// `true` while a shutdown takes back the tasks that were sent ahead, to workers that
-    /// still had another task. Meanwhile the pool sends no queued task to a worker.
+    /// `true` while a shutdown takes back the tasks that were *sent ahead* (to workers that
+    /// still had another task). Meanwhile the pool sends no queued task to a worker.
     pub(super) holds_queue: bool,
     /// The number of queued tasks that wait for a retry.
     pub(super) retries_queued: usize,
@@ -105,7 +106,8 @@ pub(super) struct PoolState {
     /// their answers are not decoded yet.
     pub(super) unread: usize,
     /// The number of tasks that have been answered or have failed, and whose callbacks and
-    /// wakers have not run yet, plus the number of tasks that the pool is cancelling.
+    /// wakers have not run yet, plus the number of tasks that the pool is cancelling. The
+    /// tasks of one [`Event::Refused`] count as one task.
     pub(super) unsettled: usize,
     pub(super) finished: u64,
     pub(super) failed: u64,
@@ -113,7 +115,8 @@ pub(super) struct PoolState {
     pub(super) collector: Option<Sender<Event>>,
     /// The id of the collector's thread, or `None` before that thread runs.
     pub(super) collector_thread: Option<ThreadId>,
-    /// `true` if the thread that unlocks the state has to wake the supervisor.
+    /// `true` if the thread that holds the lock has to wake the supervisor after it unlocks
+    /// the state.
     pub(super) needs_wakeup: bool,
     /// The number of threads that poll: they wait for a task and read messages meanwhile.
     pub(super) pollers: usize,
@@ -138,7 +141,8 @@ impl PoolState {
         self.to_spawn + self.workers.len()
     }
 
-    /// Returns the number of workers that are starting or are yet to be started.
+    /// Returns the number of workers that are starting or that the supervisor has yet to
+    /// start.
     pub(super) fn count_starting(&self) -> usize {
         let starts = |handle: &&WorkerHandle| {
             matches!(handle.activity, WorkerState::Starting) && handle.kill_reason.is_none()
@@ -151,7 +155,8 @@ impl PoolState {
         self.offered.as_ref().map_or(0, OfferedTasks::len)
     }
 
-    /// Returns the number of waiting tasks: queued, offered, sent ahead, or to be retried.
+    /// Returns the number of tasks that wait: in the queue, in offers, behind a worker's
+    /// current task, or for a retry.
     pub(super) fn count_waiting(&self) -> usize {
         self.queued + self.count_offered() + self.count_ahead() + self.retries_queued
     }
@@ -169,8 +174,8 @@ impl PoolState {
     /// supervisor if its sleep has no timeout after which it checks the workers' progress.
     pub(super) fn became_active(&mut self) {
         self.was_active = true;
-        // Further calls request no further wake-up: one is enough, even if the supervisor
-        // needs a while before it runs.
+        // Further calls request no further wake-up: one wake-up is enough, even if some
+        // time passes before the supervisor runs.
         self.needs_wakeup |= !std::mem::replace(&mut self.is_watched, true);
     }
 
@@ -226,7 +231,7 @@ impl PoolState {
     pub(super) fn send_event(&mut self, event: Event) {
         if let Some(collector) = &self.collector {
             // The caller has already counted the task of an `Answered` event in
-            // `unsettled`. The remaining events end no task.
+            // `unsettled`. All other events besides `Failed` and `Refused` end no task.
             let fails = matches!(event, Event::Failed(..) | Event::Refused(..));
             self.unsettled += usize::from(fails);
             // An error is ignored, because the channel refuses an event only after the

@@ -93,8 +93,8 @@ impl Process {
         }
     }
 
-    /// Kills the process with `SIGKILL`. Ends the whole MPI job if the process is a rank of
-    /// one, because MPI has no other way to end a rank.
+    /// Kills the process with `SIGKILL`. If the process is a rank of an MPI job, ends the
+    /// whole job, because MPI has no other way to end a rank.
     ///
     /// If a task has asked to be traced, the process ends only after
     /// [`release_traced_threads`](Self::release_traced_threads).
@@ -108,7 +108,8 @@ impl Process {
 
     /// Stops tracing the threads of the process that have asked to be traced, if they have
     /// ended or a signal has stopped them ([`Handle::release_traced_threads`]). Only the
-    /// supervisor's thread, which has started the process, can do that.
+    /// supervisor's thread can do that, because it has started the process and so traces
+    /// these threads.
     pub(super) fn release_traced_threads(&self) {
         match self {
             Self::Child(child) => drop(child.if_not_reaped(Handle::release_traced_threads)),

@@ -15,22 +15,22 @@
 //! progress. The supervisor checks a worker a few times, and kills the worker if no byte
 //! was sent or received between these checks. The limit to take an offer does not depend on
 //! bytes: it ends when the worker has taken an offer, or sleeps because it has found none.
-//! The last check of this limit does not count while no offer is open, because other
-//! workers may have taken the offers.
+//! The last check of the limit to take an offer does not count while no offer is open,
+//! because other workers may have taken the offers.
 //!
 //! If a launcher's command has started the worker, the limit is longer by the launcher's
 //! *silence limit*: the time for which the connection may be down (`launched.rs`).
 //!
-//! A limit is over only after a number of checks, with a pause before each of them. If this
-//! process and its workers are frozen together and later thawed, most of the checks still
-//! remain, and the supervisor does not kill the workers. After the first check, a worker
-//! counts as *late*: an idle worker that is late does not count as awake (`offers.rs`). If
-//! the pool can make no further offer, the supervisor also kills a worker that is late to
-//! copy the call of its offer.
+//! A `Progress` is over only after a number of checks, with a pause before each check. If
+//! this process and its workers are frozen together and later thawed, most of the checks
+//! still remain, and the supervisor does not kill the workers. After the first check, a
+//! worker counts as *late*: an idle worker that is late does not count as awake
+//! (`offers.rs`). If the pool can make no further offer, the supervisor also kills a worker
+//! that is late to copy the call of its offer.
 //!
-//! The `Checks` are for a worker that has a task: a message about the task may have been
+//! The `Checks` are for a worker that runs user code: a message of the worker may have been
 //! destroyed in the shared memory (`transport/mod.rs`). A check does not harm a worker
-//! whose task still runs: it only asks, and the worker itself says if it waits.
+//! whose task still runs: the pool only asks, and the worker itself says if it waits.
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ impl Progress {
         self.is_given_up_if(now, true)
     }
 
-    /// Like [`is_given_up`](Self::is_given_up), but does not count the last check unless
+    /// Like [`is_given_up`](Self::is_given_up), but counts the last check only if
     /// `is_needed` is set.
     pub(super) fn is_given_up_if(&mut self, now: Instant, is_needed: bool) -> bool {
         if now < self.next_check {
@@ -107,8 +107,9 @@ impl Progress {
 }
 
 /// The times at which the supervisor asks a worker with a task if the worker waits for a
-/// message, and looks for threads of the worker that asked to be traced. The intervals grow,
-/// because long tasks are common, and such tasks, or tasks that destroy a message, are rare.
+/// message, and looks for threads of the worker that asked to be traced. The intervals
+/// grow, because long tasks are common. Tasks that ask to be traced or that destroy a
+/// message are rare.
 #[derive(Debug)]
 pub(super) struct Checks {
     next: Instant,
@@ -120,7 +121,7 @@ const FIRST_CHECK: Duration = Duration::from_millis(500);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(8);
 
 impl Checks {
-    /// Returns the times of the checks of a task that the worker gets now.
+    /// Returns the times of the checks of a worker that begins to run user code now.
     pub(super) fn from(now: Instant) -> Self {
         Self {
             next: now + FIRST_CHECK,

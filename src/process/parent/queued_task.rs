@@ -40,8 +40,8 @@ pub(super) trait RemoteValue: Send {
 
 /// The work that [`QueuedTask::answered`] leaves to other threads.
 pub(super) enum Answered {
-    /// The task has ended. If there is a finalizer, the collector has to run it: it runs
-    /// the user code that the task's end calls for.
+    /// The task has ended. If there is a finalizer, the collector has to call it, because
+    /// the finalizer runs the task's callbacks and wakers.
     Ended(Option<Finalizer>),
     /// The task has not ended. The collector has to run this finalizer, which decodes the
     /// answer and ends the task. If there is no finalizer, a thread that waits for the task
@@ -49,8 +49,9 @@ pub(super) enum Answered {
     Left(Option<Finalizer>),
 }
 
-/// A task that waits for a worker. It is in a box from its submission on, because it moves
-/// several times: from the queue to the offers or to a worker, and to its end.
+/// The pool's entry of a task, from the submission to the end of the task. The entry is in
+/// a box, because it moves several times: from the queue to the offers or to a worker, and
+/// then to the collector.
 pub(super) struct QueuedTask {
     pub(super) task: RemoteEnd,
     /// The operations that depend on the type of the task's value. For a single call the
@@ -92,11 +93,12 @@ impl QueuedTask {
         self.value.begin();
     }
 
-    /// Ends the task with the worker's answer, or leaves the end to another thread. This
-    /// method decodes a small answer itself if that runs no user code, and if the task has
-    /// no callback and no waker. Any other small answer is decoded by a thread that waits
-    /// for the task. If no thread waits, or if the answer is large, the collector decodes
-    /// the answer.
+    /// Ends the task with the worker's answer, or leaves the end to another thread. If the
+    /// decoding of a small answer runs no user code, and the task has no callback and no
+    /// waker, this method decodes the answer itself. But it does not if `collector`, the
+    /// thread of the collector, is `None`. Any other small answer is decoded by a thread
+    /// that waits for the task. If no thread waits, or if the answer is large, the
+    /// collector decodes the answer.
     pub(super) fn answered(self, answer: Answer<Encoded>, collector: Option<ThreadId>) -> Answered {
         let (task, name) = (self.task.into_task(), self.settings.name);
         self.value.answered(task, answer, name, collector)
@@ -107,8 +109,9 @@ impl QueuedTask {
         self.value.failed(self.task.end(), error)
     }
 
-    /// Returns the details for the error of a task that the pool ends. The caller gives the
-    /// worker's pid and the run time if a worker has the task.
+    /// Returns the details for the error of a task that the pool ends. If a worker has the
+    /// task, `pid` is the id of the worker's process, and `ran_for` is the time for which
+    /// the task has run.
     pub(super) fn end(&self, pid: Option<u32>, ran_for: Option<Duration>) -> TaskEnd {
         TaskEnd::new(TaskEndParts {
             task: self.settings.name.clone(),
@@ -119,8 +122,8 @@ impl QueuedTask {
     }
 }
 
-/// The largest call, in bytes, that is freed at once. Freeing a larger call takes long, and
-/// a thread may be waiting for the task.
+/// The length in bytes of the longest call that the pool frees at once. The collector frees
+/// a longer call, because that takes long, and a thread may be waiting for the task.
 const LARGE: usize = 64 << 10;
 
 /// A task that was offered or sent to a worker.

@@ -1,8 +1,8 @@
 //! [`Ranks`]: the workers of a pool that are ranks of an MPI job.
 //!
 //! A rank is a process that MPI has started. MPI has no descriptor that shows the arrival
-//! of a message. So, as long as a rank may send one, the supervisor does not sleep, but
-//! looks for messages again and again, with pauses that grow ([`Patience`]). A rank may
+//! of a message. So, as long as a rank may send a message, the supervisor does not sleep,
+//! but looks for messages again and again, with pauses that grow ([`Patience`]). A rank may
 //! send messages while it starts, has a task, or leaves the pool. At other times the
 //! supervisor sleeps as in any other pool, and the thread that sends the next message to a
 //! rank wakes it.
@@ -19,7 +19,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::sys::patience::Patience;
 
 /// While the supervisor's pauses are shorter than this time, it goes on looking for
-/// messages even if no rank may send one, because the next task may come soon.
+/// messages even if no rank may send a message, because the next task may come soon.
 const LINGERING: Duration = Duration::from_millis(1);
 
 /// The state of the supervisor's wait for the messages of ranks. `mpi` is `None` if the
@@ -49,8 +49,8 @@ impl Ranks {
         self.mpi.is_some() && !self.is_alert.load(Ordering::Relaxed)
     }
 
-    /// Decides if the supervisor has to look for messages of ranks while it waits. Returns
-    /// `true` if it has to. The supervisor holds the pool's lock.
+    /// Returns `true` if the supervisor has to look for messages of ranks while it waits.
+    /// The supervisor holds the pool's lock during this call.
     pub(super) fn begin_wait(&self, state: &PoolState) -> bool {
         let is_quiet = |handle: &WorkerHandle| matches!(handle.activity, WorkerState::Idle);
         let looks = self.mpi.is_some()

@@ -1,7 +1,7 @@
 //! [`Recalls`]: the list of the recalls for whose outcomes threads wait (`sent_ahead.rs`).
 
-/// The recalls for whose outcomes threads wait, because they cancel tasks. A *recall* asks
-/// a worker to give back a task that the worker has not begun.
+/// The recalls for whose outcomes threads wait in order to cancel tasks. A *recall* asks a
+/// worker to give back a task that the worker has not begun.
 #[derive(Debug, Default)]
 pub(super) struct Recalls(Vec<Recall>);
 

@@ -1,11 +1,13 @@
-//! Tasks that are sent ahead: a launched worker gets its next tasks while it still runs one.
+//! Tasks that are sent ahead: a launched worker gets its next tasks while it still runs
+//! one.
 //!
 //! A launched worker, which a launcher's command has started, may run on another host. A
 //! message to another host travels for a while. If a worker gets its next task only after
-//! its last answer has arrived, it has nothing to do in between. So the pool sends tasks
-//! ahead, as many as [`Launched::depth`](super::launched::Launched::depth) says, once all
-//! workers are busy and no more can start. A task that was sent ahead has not begun: its
-//! future is pending, it counts as queued, and the pool can take it back.
+//! its last answer has arrived, it has nothing to do in between. So once all workers are
+//! busy and no more workers can start, the pool sends tasks ahead, until each worker has as
+//! many tasks as [`Launched::depth`](super::launched::Launched::depth) says. A task that
+//! was sent ahead has not begun: its future is pending, it counts as queued, and the pool
+//! can take it back.
 //!
 //! # The recall
 //!
@@ -18,10 +20,10 @@
 //! | was taken by the worker's task thread | `Started`, before or after it reads `Recall` | runs there |
 //!
 //! So each recall ends: with one of the two messages, or with the end of the worker. If the
-//! connection is down, the pool kills the worker: it does so when it has received nothing
-//! for the launcher's silence limit. If the worker ends and neither message has arrived,
-//! the task has not begun, unless the launcher's command may have lost a message.
-//! `launched.rs` describes the silence limit and the loss of messages.
+//! connection is down, the pool kills the worker after it has received nothing for the time
+//! of the launcher's silence limit. If the worker ends and neither message has arrived, the
+//! task has not begun, unless the launcher's command may have lost a message. `launched.rs`
+//! describes the silence limit and the loss of messages.
 //!
 //! # Reasons for a recall
 //!
@@ -29,8 +31,9 @@
 //!   recalls the last half of these tasks, and puts them back into the queue. So no task
 //!   waits behind a long one while a worker is idle.
 //! * A thread cancels a task that was sent. The thread waits until the recall has ended.
-//! * A thread kills the worker's task, or the task runs too long. The pool kills the worker
-//!   when the tasks that were sent ahead are back, or after [`RECALL_LIMIT`].
+//! * A thread kills the worker's task, or the task runs too long. If messages of the worker
+//!   may get lost, the pool kills the worker only when the tasks that were sent ahead are
+//!   back, or after [`RECALL_LIMIT`].
 //! * A thread shuts the pool down and cancels the pending tasks. It waits for at most
 //!   [`RECALL_LIMIT`]: a task that was not recalled by then may run.
 
@@ -57,8 +60,8 @@ impl WorkerHandle {
         is_busy && !is_last && tasks < depth && self.kill_reason.is_none() && !self.write_failed
     }
 
-    /// Removes a task that the worker has given back from the worker's tasks, and returns
-    /// it.
+    /// Removes and returns a task of the worker, because the worker has given the task
+    /// back.
     fn take_recalled(&mut self, task: u64) -> Option<InFlight> {
         if self
             .in_flight()
@@ -83,9 +86,9 @@ impl PoolState {
         }
     }
 
-    /// Makes the next task that was sent ahead to a worker the worker's current task. The
-    /// worker has ended its last task, or has given it back. Returns `false` if no task was
-    /// sent ahead.
+    /// Makes the first of the tasks that were sent ahead to a worker the worker's current
+    /// task, because the worker has ended its last task or has given it back. Returns
+    /// `false` if no task was sent ahead.
     pub(super) fn begin_next(&mut self, number: usize, now: Instant) -> bool {
         let Some(handle) = self.workers.get_mut(&number) else {
             return false;
@@ -100,8 +103,8 @@ impl PoolState {
     }
 
     /// Handles a task that its worker has given back, or that had not begun when its worker
-    /// ended. A thread that waits for the recall can then cancel the task. If there is no
-    /// such thread, the task goes back into the queue.
+    /// ended. If a thread waits for the task's recall, this thread can now cancel the task.
+    /// Otherwise the task goes back into the queue.
     pub(super) fn take_back_or_requeue(&mut self, mut task: InFlight) {
         task.is_recalled = false;
         if !task.entry.has_begun && self.recalls.end(task.entry.number, true) {
@@ -137,8 +140,8 @@ impl Pool {
                 return;
             };
             // A task that waits for a retry is not sent ahead: its future shows it as
-            // running, and a task that was sent ahead has to be pending. The tasks behind it
-            // wait too, so that the order stays.
+            // running, and a task that was sent ahead has to be pending. The tasks behind
+            // it wait too, so that all tasks keep their order.
             if entry.has_begun {
                 return state.put_at_head(InFlight::new(entry));
             }
@@ -157,8 +160,8 @@ impl Pool {
         can_start || state.count_starting() > 0 || !state.idle.is_empty()
     }
 
-    /// Asks the worker with the most tasks sent ahead to give half of them back, so that
-    /// idle workers get them.
+    /// If a worker is idle and no task is queued, asks the worker with the most tasks sent
+    /// ahead to give back half of these tasks, so that idle workers get them.
     pub(super) fn recall_for_idle(&self, state: &mut PoolState) {
         if state.launchers.is_empty() || state.idle.is_empty() || !state.queue.is_empty() {
             return;

@@ -15,7 +15,8 @@ use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
-    /// Breaks the pool: it refuses tasks from now on, and its queued tasks fail.
+    /// Breaks the pool: it refuses tasks from now on, and its queued tasks and the tasks of
+    /// its open offers fail.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
@@ -30,7 +31,8 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Reads the last answers of all workers, and then kills or terminates the workers.
+    /// Reads the answers that have arrived, and then kills all workers, or terminates them
+    /// if `kill_reason` is `Terminated`.
     pub(super) fn stop(&self, state: &mut PoolState, kill_reason: KillReason) {
         state.stopped = Some(kill_reason.clone());
         self.drain_replies(state);
@@ -76,7 +78,8 @@ impl Pool {
         self.cancel(&mut pending);
     }
 
-    /// Kills the worker that runs a task, and returns `true` if the kill ends the task.
+    /// Kills the worker that has a task, or takes the task out of the queue if it waits for
+    /// a retry. Returns `true` if the kill ends the task.
     pub(in crate::process) fn kill(&self, task: usize) -> bool {
         if !self.is_here() {
             return false;
@@ -84,8 +87,8 @@ impl Pool {
         let mut state = self.state.lock();
         self.drain_replies(&mut state);
         let is_it = |entry: &QueuedTask| entry.task.id() == task;
-        // If the task waits for a retry, and is offered to the workers, it goes back into
-        // the queue, where the code below finds it.
+        // If the task is offered to the workers, it first goes back into the queue. If it
+        // waits for a retry, the code below finds it there.
         if let Some(task) = Self::take_back(&mut state, is_it) {
             state.put_back(task);
         }
@@ -137,14 +140,15 @@ impl Pool {
             self.join(deadline);
         }
         let (mut stats, unread) = self.stats_and_unread();
-        // A task whose value is being decoded counts as running, because a pool is finished
-        // only when the outcomes of all its tasks are known.
+        // A task whose value is still being decoded counts as running, because a shut-down
+        // pool has finished only when all its tasks have outcomes.
         stats.running += unread;
         stats.into()
     }
 
     /// Makes the pool refuse tasks from now on, and cancels the pending tasks if
-    /// `cancels_pending` is set. `waits` is `true` if the caller waits for the end of the pool later.
+    /// `cancels_pending` is set. `waits` is `true` if the caller waits for the end of the
+    /// pool later.
     fn close(&self, cancels_pending: bool, waits: bool, deadline: Option<Instant>) {
         let mut state = self.state.lock();
         let mut pending = self.refuse_tasks(&mut state, cancels_pending);
@@ -189,8 +193,8 @@ impl Pool {
         pending
     }
 
-    /// Cancels pending tasks. All tasks are cancelled before the first callback or waker
-    /// runs, because a callback may wait for another of these tasks.
+    /// Cancels pending tasks. No callback or waker runs before all of these tasks are
+    /// cancelled, because a callback may wait for another of them.
     fn cancel(&self, pending: &mut VecDeque<Box<QueuedTask>>) {
         let cancelled = pending.iter_mut().map(|entry| entry.task.cancel());
         let notifications: Vec<_> = cancelled.collect();
@@ -227,7 +231,8 @@ impl Pool {
         );
     }
 
-    /// Returns `true` if the pool is closed and has neither a task nor a worker left.
+    /// Returns `true` if the pool is closed and has neither an unanswered task nor a worker
+    /// left.
     pub(super) fn is_finished(&self, state: &PoolState) -> bool {
         state.closed.is_some()
             && state.queue.is_empty()

@@ -1,32 +1,33 @@
-//! [`StagedProgram`] and [`Copying`]: the copy of this program's file that a launcher's command
-//! makes on the other side ([`Launcher::stage`]).
+//! [`StagedProgram`] and [`Copying`]: the copy of this program's file that a launcher's
+//! command makes on the other side ([`Launcher::stage`]).
 //!
 //! The words that follow the launcher's command are a script with its arguments, and not
 //! the name of the program. The script is for the shell of the *other side*: the host or
 //! container where the worker will run. So one command with one connection copies the
 //! program and starts the worker. A second command could not reach a container that the
-//! first one has created.
+//! first command has created.
 //!
 //! | the script | the pool |
 //! |---|---|
 //! | finds the copy, and becomes the program (by `exec`) | waits for the worker's greeting (`greeting.rs`) |
-//! | finds no copy, or only a part of one: sends the request (`greeting.rs`) | sends the next piece of the file, and nothing else |
+//! | finds no complete copy: requests a piece of the file (`greeting.rs`) | sends the next piece of the file, and nothing else |
 //! | has got all pieces: gives the file its name, and becomes the program | waits for the greeting |
 //! | gets no more bytes: removes the file, prints an error, and exits | handles the end of the command |
 //!
 //! The script requests each piece of the file separately, because the pool cannot see which
-//! bytes have reached the other side: the command and the network buffer bytes. So each
-//! piece has the whole time limit, and a slow connection has enough time for all pieces. It
-//! does no harm if a program in the script, such as `head`, tries to read more than one
-//! piece, because the pool sends nothing else until the next request or the greeting.
+//! bytes have reached the other side: the command and the network buffer bytes. So the time
+//! limit of the start begins anew with each piece, and a slow connection has enough time
+//! for all pieces. It does no harm if a program in the script, such as `head`, tries to
+//! read more than one piece, because the pool sends nothing else until the next request or
+//! the greeting.
 //!
 //! # The name of the copy
 //!
 //! The name contains a hash of the file's bytes, so two builds never replace each other's
 //! file, and the pool need not compare contents. A copy gets this name only when it is
-//! complete. Until then a random number, new for each start, follows the name, because
-//! several hosts may write to one folder. The worker also checks that it is the same build
-//! as the pool's program (`program.rs`).
+//! complete. Until then a random number follows the name. The number is new for each start,
+//! because several hosts may write to one folder. The worker also checks that it is the
+//! same build as the pool's program (`program.rs`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -43,12 +44,13 @@ use crate::process::launcher::Launcher;
 use crate::sys::current_process::PROGRAM;
 
 /// The script for the shell of the host or container where the worker will run. A login
-/// shell of any kind may read the script first. So it has no newline and no `!`, and its
-/// only backslash stands in front of a digit, where each kind of shell keeps the backslash.
+/// shell of any kind may read the script first. So the script has no newline and no `!`,
+/// and its backslashes stand only in front of a digit and of an `n`, where each kind of
+/// shell keeps the backslash.
 ///
-/// Its arguments are the assignment of the variable that makes the program a worker, the path
-/// of the copy or an empty word, the name of the program, the hash, the length of the file,
-/// the number of this copy, the length of a piece, and the kind of this machine.
+/// Its arguments are the assignment of the variable that makes the program a worker, the
+/// path of the copy or an empty word, the name of the program, the hash, the length of the
+/// file, the number of this copy, the length of a piece, and the kind of this machine.
 const SCRIPT: &str = concat!(
     // The prefix `cf_` makes the names unusual: assigning to an exported variable would
     // change it for the program.
@@ -82,7 +84,7 @@ const SCRIPT: &str = concat!(
 /// The number of bytes of the file that the script requests at once.
 const REQUESTED: u64 = 1 << 20;
 
-/// The number of bytes that are hashed or sent by one system call.
+/// The largest number of bytes that one system call reads in order to hash or to send them.
 const PIECE: usize = 64 << 10;
 
 /// The file of this program.
@@ -197,7 +199,7 @@ impl Copying {
         self.sent == self.program.length
     }
 
-    /// Returns the next bytes to send, or none if all requested bytes were sent.
+    /// Returns the next bytes to send, or an empty vector if all requested bytes were sent.
     ///
     /// # Errors
     ///

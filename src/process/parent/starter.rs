@@ -5,8 +5,9 @@
 //! long as `posix_spawn`. A worker on this host runs `/proc/self/exe`, which names the
 //! parent's program even after another file has replaced that program on disk. The worker
 //! gets its end of the channel as its standard input. The parent therefore needs no
-//! inheritable descriptor, which a program that another thread starts would inherit too. A
-//! worker on this host inherits the parent's standard output and standard error.
+//! inheritable descriptor. If it had one, a program that another thread starts would
+//! inherit this descriptor too. A worker on this host inherits the parent's standard output
+//! and standard error.
 //!
 //! If the pool has launchers, the starter runs a launcher's command instead (`command.rs`).
 
@@ -80,8 +81,8 @@ impl Starter {
         }
     }
 
-    /// Starts a worker, by the launcher with the index `launcher` if this is set. The
-    /// worker waits for its first messages ([`WorkerHandle::send_first`]).
+    /// Starts a worker. If `launcher` is set, the launcher with this index starts the
+    /// worker. The worker waits for its first messages ([`WorkerHandle::send_first`]).
     pub(super) fn start(&self, number: usize, launcher: Option<usize>) -> io::Result<WorkerHandle> {
         #[cfg(feature = "mpi")]
         if let (Some(mpi), Some(index)) = (self.mpi, launcher) {
@@ -203,8 +204,8 @@ impl Starter {
         }
     }
 
-    /// Adds the cause to the error of a failed start. The system does not name the cause:
-    /// it returns the same error for a missing folder and for a missing program.
+    /// Adds the cause to the error of a failed start. The system's error does not name the
+    /// cause: it is the same for a missing folder and for a missing program.
     fn explain(&self, error: io::Error) -> io::Error {
         if Shortage::of(&error).is_some() {
             return error;

@@ -68,8 +68,8 @@ impl Pool {
         Call::one(f).map_err(not_shippable)
     }
 
-    /// Queues one task that calls `f` for each of the items. If `timer` is set, it gets the
-    /// task's run time.
+    /// Queues one task that calls `f` for each of the items. If `timer` is set, this timer
+    /// gets the task's run time.
     pub(in crate::process) fn submit_chunk<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,
@@ -159,9 +159,9 @@ impl Pool {
         Ok(())
     }
 
-    /// Returns `true` if a bounded queue is full. A task does not count against the
-    /// capacity if a worker will run it without delay: an idle worker, a starting worker,
-    /// or a worker that the pool may still start.
+    /// Returns `true` if a bounded queue is full. As many waiting tasks as there are idle
+    /// workers, starting workers and workers that the pool may still start do not count
+    /// against the capacity.
     fn is_full(&self, state: &PoolState) -> bool {
         let max_workers = self.config.max_workers;
         let counted_on = || {

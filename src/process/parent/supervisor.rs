@@ -34,8 +34,8 @@ use crate::sys::current_process::use_short_timer_slack;
 use crate::sys::spin::{self, spin};
 
 /// The time between two checks of a worker's process on a system that has no descriptor for
-/// a process. The first interval applies to a worker whose socket is closed, the second
-/// interval to any other worker.
+/// a process. The first interval is for a worker whose socket is closed, and the second
+/// interval is for any other worker.
 const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
 /// The largest number of times that the supervisor reads the socket of a worker that has
@@ -43,27 +43,29 @@ const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_
 /// to [`IO_BUDGET`](super::worker_handle::IO_BUDGET).
 const READS_TO_THE_END: usize = 100;
 
-/// The reason why the pool kills a worker that does not begin its task, or takes no offer.
+/// The reason why the pool kills a worker that does not begin its task, or that takes no
+/// offer although an offer stays open.
 const NOT_TAKEN_UP: &str = "it did not take up a task that it was sent; was it stopped (SIGSTOP)?";
 
 /// The stack size of the supervisor's thread, in bytes. None of its functions recurses.
 pub(super) const STACK: usize = 2 << 20;
 
 /// The length of a *nap*: a short sleep of the supervisor while many short tasks run.
-/// During a nap the workers need not wake the supervisor, and after it the supervisor reads
-/// many messages at once (in a burst, after a few naps). A nap delays a message by at most
-/// its length.
+/// During a nap the workers need not wake the supervisor. After the nap, or in a burst
+/// after a few naps, the supervisor reads many messages at once. A nap delays a message by
+/// at most its length.
 const NAP: Duration = Duration::from_micros(100);
 
-/// The length of a nap while more tasks wait than fit into the memory for offers. Then a
-/// worker is seldom soon without a task, and most tasks have waited longer than the nap. After
-/// a nap, the supervisor needs a CPU for 15 to 20 us, which a worker could use. With short
-/// naps, a `map` over many short items takes 1.04 times as long (P8 of `benches/peers`).
+/// The length of a nap while more tasks wait than fit into the memory for offers. Then the
+/// workers find tasks without the supervisor for a while, and most tasks have waited longer
+/// than the nap. After each nap, the supervisor needs a CPU for 15 to 20 us, which a worker
+/// could use. With naps of the length [`NAP`], a `map` over many short items takes 1.04
+/// times as long (P8 of `benches/peers`).
 const LONG_NAP: Duration = Duration::from_micros(400);
 
 /// The largest number of naps in a row while a burst goes on. Between these naps, the
-/// supervisor only looks if the burst goes on. With one nap, a burst on two workers and two
-/// CPUs takes 1.07 times as long (P1 of `benches/peers`).
+/// supervisor only checks if the burst goes on. With one nap instead of up to four, a burst
+/// on two workers and two CPUs takes 1.07 times as long (P1 of `benches/peers`).
 const NAPS_IN_BURST: usize = 4;
 
 /// The longest time for which a pool that ends waits until the error output of its launched
@@ -151,8 +153,8 @@ pub(super) fn main(pool: &Arc<Pool>) {
         drop(state);
         let begun = Instant::now();
         let happened = sleep(pool, &watched, wake_at, may_spin, rest, looks);
-        // If a message has arrived during a nap, or during a sleep that was about as short,
-        // the next messages may also arrive soon.
+        // If a message has arrived during a nap, or during a sleep that was about as short
+        // as a nap, the next messages may also arrive soon.
         let may_nap = rest.limit().is_some() || begun.elapsed() < 2 * NAP;
         naps = may_nap && happened.iter().any(|happened| happened.message);
         state = pool.lock();
@@ -166,7 +168,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
 }
 
 /// Waits until the last error output of the workers was copied, but not for longer than
-/// [`COPY_LIMIT`]: the copy may block, if nothing reads this process's error output.
+/// [`COPY_LIMIT`]: the copy may block if no process reads this process's error output.
 fn wait_for_copies(copying: &[JoinHandle<()>]) {
     let deadline = Instant::now() + COPY_LIMIT;
     while copying.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
@@ -189,7 +191,8 @@ fn watch(state: &PoolState) -> Vec<Watched> {
         .collect()
 }
 
-// `poll` reports neither room nor bytes in shared memory, and nothing of an MPI rank.
+// These methods look for room and bytes in shared memory, and for messages of MPI ranks.
+// The system call `poll` reports none of these.
 impl Watched {
     /// Returns `true` if there is room for unsent bytes.
     fn can_send(&self) -> bool {
@@ -207,12 +210,12 @@ impl Watched {
 pub(super) enum Rest {
     /// Any message.
     UntilMessage,
-    /// A wake-up by a worker that finds no offer, or that waits for room or for a long call.
-    /// The sleep ends after this time at the latest.
+    /// A wake-up by a worker that finds no offer, or that waits for room or for a long
+    /// call. The sleep ends after this time at the latest.
     Nap(Duration),
-    /// A wake-up by a worker that waits for room or for a long call. The thread that submits
-    /// a burst of tasks reads the other messages (`polling.rs`). The sleep ends after
-    /// [`NAP`], or while the burst goes on, after [`NAPS_IN_BURST`] naps.
+    /// A wake-up by a worker that waits for room or for a long call. The thread that
+    /// submits a burst of tasks reads all other messages (`polling.rs`). The sleep ends
+    /// after [`NAP`], or while the burst goes on, after [`NAPS_IN_BURST`] naps.
     Burst,
     /// No message: a thread polls, and asks for wake-ups when it stops (`polling.rs`).
     UntilPolled,
@@ -228,11 +231,11 @@ impl Rest {
         }
     }
 
-    /// Returns `true` if the rest, which the supervisor has just announced to the workers,
-    /// must end at once.
+    /// Returns `true` if the rest must end at once. The supervisor has just told the
+    /// workers which messages end the rest.
     fn is_over(self, watched: &[Watched]) -> bool {
         let is_over = |worker: &Watched| match self {
-            // The submitting thread reads the messages.
+            // Messages do not end this rest, because the submitting thread reads them.
             Self::Burst => worker.can_send() || worker.watch.is_awaited(),
             _ => worker.is_ready(),
         };
@@ -253,7 +256,7 @@ pub(super) fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
     };
     // In a burst, an offer may wait without a wake-up until the supervisor's next nap ends
     // (`wake_for_offers`). While a thread polls there is no nap, so no offer may wait for
-    // the end of one.
+    // the end of a nap.
     match rest {
         Rest::Burst => state.is_burst = true,
         _ => Pool::end_burst(state),
@@ -266,8 +269,8 @@ pub(super) fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
 struct Happened {
     /// The worker's socket can be read or written.
     socket: bool,
-    /// Bytes of the worker may have arrived in shared memory or through MPI, or unsent bytes
-    /// for the worker may have room there.
+    /// Bytes of the worker may have arrived in shared memory or through MPI, or unsent
+    /// bytes for the worker may have room there.
     message: bool,
     /// The worker's process may have ended.
     end: bool,
@@ -283,8 +286,8 @@ fn sleep(
     looks: bool,
 ) -> Vec<Happened> {
     let mut polled = vec![PollFd::new(&pool.wake_fd, PollFlags::IN)];
-    // Returns an entry that reports nothing, in place of a descriptor that does not exist
-    // or is not to be watched.
+    // Returns an entry that reports nothing. It stands in the place of a descriptor that
+    // does not exist or that `poll` must not watch.
     let nothing = || PollFd::from_borrowed_fd(pool.wake_fd.as_fd(), PollFlags::empty());
     let mut limit = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
     if let Some(nap) = rest.limit() {
@@ -344,8 +347,8 @@ fn sleep(
         }
         watches().for_each(Watch::wakes_up);
         if let Err(error) = slept {
-            // `poll` fails if the system is short of memory, or if the process's limit of
-            // descriptors was lowered.
+            // `poll` fails if a signal has arrived, if the system is short of memory, or if
+            // the process's limit of descriptors was lowered.
             if error != Errno::INTR {
                 thread::sleep(POLL_INTERVALS[0]);
             }
@@ -421,8 +424,8 @@ fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
 }
 
 impl Pool {
-    /// Kills each worker whose deadline has passed or that makes no progress, and checks
-    /// each worker whose messages may have been destroyed.
+    /// Kills each worker whose deadline has passed or that makes no progress. Makes the
+    /// checks that are due, of the connections and for destroyed messages.
     fn kill_overdue(&self, state: &mut PoolState) {
         let has_limit = |handle: &WorkerHandle| {
             handle.deadline.is_some()
@@ -449,7 +452,8 @@ impl Pool {
             let keeps_slot = is_full && offer.is_some_and(is_kept);
             let progress = handle.progress.as_mut();
             // A worker that was stopped before it copied its call keeps its offer's slot
-            // (the memory). If no other slot is free, the pool can make no offers.
+            // (the memory). If no other slot is free, the pool can make no offers, so it
+            // kills this worker already after the first check.
             let is_over = |progress: &mut Progress| {
                 progress.is_given_up(now) || keeps_slot && progress.is_late()
             };

@@ -22,12 +22,12 @@ use crate::process::wire::codec::{self, CodecFault};
 use crate::process::wire::message::FOREIGN_BYTES;
 use crate::sync::ThreadId;
 
-/// The largest value, in bytes, that the waiting thread may decode instead of the
-/// collector. The collector decodes larger values, because a `Deserialize` may recurse, and
-/// the collector has a large stack.
+/// The length in bytes of the largest encoded value that a thread which waits for the task
+/// may decode. The collector decodes larger values, because a `Deserialize` may recurse,
+/// and the collector has a large stack.
 const SMALL: usize = 32;
 
-/// The job of a task that runs in another process. The task keeps it until the task ends.
+/// The job of a task that runs in another process. The task keeps its job until it ends.
 pub(super) struct RemoteJob {
     pub(super) pool: PoolId,
     /// The encoded call, or `None` once the call is not needed any more.
@@ -99,10 +99,12 @@ where
         Completion::of_task(task)
     }
 
-    /// Ends the task with a small value of a plain type (decoded without user code), if the
-    /// task has no callback and no waker. The calling thread holds the pool's lock, and
-    /// must not run user code. So the method returns the notification of the task's end:
-    /// the collector runs it if it has user code. Returns `None` if the task has not ended.
+    /// Ends the task if its value is small and of a plain type (a type that is decoded
+    /// without user code), and if the task has no callback and no waker. The calling thread
+    /// holds the pool's lock, and must not run user code. So this method returns the
+    /// notification of the task's end: if another thread has just added a callback or a
+    /// waker, the collector runs the notification. Returns `None` if the task has not
+    /// ended.
     fn end_plain(
         &self,
         task: &Task,
@@ -118,8 +120,8 @@ where
 
     /// Decodes the answer, and ends the task.
     fn finish(&self, task: &Task, answer: Answer<Encoded>, name: Option<Arc<str>>) {
-        // Marks this thread as the task's worker. If the value's `Deserialize` waits for the
-        // task itself, the wait returns an error for the deadlock.
+        // Marks this thread as the task's worker. If the value's `Deserialize` waits for
+        // this very task, the wait then returns an error instead of a deadlock.
         task.runs_here();
         // The value's `Deserialize` is user code, which may panic.
         let decode = |mut bytes, name: Option<&_>| self.decoder.decode(&mut bytes, name);
@@ -219,7 +221,8 @@ fn decoded<T>(decoded: Result<T, CodecFault>) -> Result<T, Error> {
 /// The outcomes of the items of a *chunk*, which is one task for several items of a map.
 pub(super) type Results<R> = ContainedVec<Result<R, Error>>;
 
-/// The decoder for the outcomes of a chunk. A failed item does not make others fail.
+/// The decoder for the outcomes of a chunk ([`Results`]). If one item fails, the other
+/// items keep their values.
 pub(super) struct OfChunk {
     /// The number of items in the chunk.
     pub(super) items: usize,
@@ -257,8 +260,8 @@ impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
         }
     }
 
-    /// Publishes the run time of the chunk before a thread decodes the chunk's results, so
-    /// that the map can use it for the sizes of the chunks that it submits meanwhile.
+    /// Publishes the run time of the chunk before a thread decodes the chunk's results. So
+    /// the map can already use this time to choose the sizes of its next chunks.
     fn answered(&self, answer: &Answer<Encoded>) {
         if let (Some(timer), Answer::Returned(bytes)) = (&self.timer, answer) {
             if let Some(time) = run_time(&bytes.bytes) {

@@ -1,5 +1,6 @@
-//! The functions that handle the ends of workers: what becomes of the worker's tasks, and of
-//! the pool. The supervisor, the pool's thread that reads the workers' replies, calls them.
+//! The functions that handle the ends of workers: what becomes of the worker's tasks, and
+//! of the pool. The supervisor, the pool's thread that reads the workers' replies, calls
+//! them.
 //!
 //! # The tasks of the worker
 //!
@@ -7,13 +8,13 @@
 //! that worker. If the worker had not started its task, the pool puts the task back to the
 //! head of the queue, because the worker may have been dead when the pool sent the task.
 //! The pool may put a task back any number of times. However, the task fails if three
-//! workers died while they read the task's call. A worker counts as reading a call if the
-//! pool has written more bytes of the call than the worker's transport holds. If the worker
-//! had started its task, or may have started it without the pool's knowledge, the pool
-//! retries the task if it has retries left. A pool that ends all its workers, is broken, or
-//! breaks on a worker's death retries no task. If the pool killed the worker, the task fails
-//! with `Killed`, `TimeLimit` or the cause for which the pool broke. In all other cases the
-//! task fails with `WorkerDied`.
+//! workers died while they were reading the task's call. A worker counts as reading a call
+//! if the pool has written more bytes of the call than the worker's transport holds. If the
+//! worker had started its task, or may have started it without the pool's knowledge, the
+//! pool retries the task if it has retries left. A pool that ends all its workers, is
+//! broken, or breaks on a worker's death retries no task. If the pool killed the worker for
+//! a `kill`, a time limit or a break of the pool, the task fails with `Killed`, `TimeLimit`
+//! or the cause of the break. In all other cases the task fails with `WorkerDied`.
 //!
 //! # Breaking
 //!
@@ -44,7 +45,8 @@ const FAILED_STARTS: u32 = 5;
 const SEND_ATTEMPTS: u32 = 3;
 
 impl Pool {
-    /// Handles the end of a worker's process. The caller has read all replies of the worker.
+    /// Handles the end of a worker's process. The caller has read all replies of the
+    /// worker.
     pub(super) fn worker_ended(&self, state: &mut PoolState, number: usize, end: End) {
         self.assign_taken(state);
         let handle = state.workers.get_mut(&number);
@@ -61,15 +63,15 @@ impl Pool {
         self.capacity.notify_one();
         let is_death = match &handle.kill_reason {
             None => !matches!(handle.activity, WorkerState::Leaving),
-            // A worker that the pool killed because its exit took too long does not count
-            // as dead.
+            // If the pool killed the worker because its exit took too long, this end does
+            // not count as a death.
             Some(KillReason::Misbehaved(_)) => !matches!(handle.activity, WorkerState::Leaving),
             Some(_) => false,
         };
         let moment = self.moment_of(&handle);
         let in_flight = handle.take_in_flight();
-        // A worker that was idle, or has read a part of a call, had started successfully, so
-        // its end does not count as a failed start.
+        // If the worker was idle once, or has read a part of a call, it had started
+        // successfully. So its end does not count as a failed start.
         let was_reading = in_flight
             .as_ref()
             .is_some_and(|in_flight| in_flight.was_being_read(handle.capacity()));
@@ -152,8 +154,8 @@ impl Pool {
 
     /// Handles the tasks that an ended worker has taken without the pool's knowledge. As
     /// far as the pool knows, the worker still ran an earlier task. But the worker had
-    /// ended the earlier task, and its answer was destroyed, or the pool has ignored the
-    /// answer because it kills the worker.
+    /// ended the earlier task. The answer of the earlier task was destroyed, or the pool
+    /// has ignored this answer because it is killing the worker.
     fn requeue_taken(
         &self,
         state: &mut PoolState,
@@ -183,16 +185,17 @@ impl Pool {
                 ..death.clone()
             };
             let (reason, capacity) = (handle.kill_reason.clone(), handle.capacity());
-            // The reason why the pool killed the worker is also a reason to end this task only
-            // if the pool stops all its workers.
+            // The pool killed the worker for an earlier task. The reason concerns this task
+            // too only if the pool stops all its workers.
             let reason = reason.filter(|_| state.stopped.is_some());
             self.requeue_or_fail(state, task, reason, &death, capacity, true);
         }
     }
 
-    /// Queues the tasks again, or makes them fail, that an ended worker still had behind its
-    /// current task (`sent_ahead.rs`). The reason why the pool killed the worker is also a reason to end these
-    /// tasks only if the pool stops all its workers.
+    /// Handles the tasks that an ended worker still had behind its current task
+    /// (`sent_ahead.rs`): puts them back into the queue, or makes them fail. If the pool
+    /// killed the worker, the reason concerns these tasks too only if the pool stops all
+    /// its workers.
     fn requeue_ahead(&self, state: &mut PoolState, handle: &mut WorkerHandle, death: &DeathParts) {
         let reason = handle
             .kill_reason
@@ -229,9 +232,9 @@ impl Pool {
     }
 
     /// Requeues the task of a worker that has ended, or makes the task fail. `capacity` is
-    /// the number of bytes that fit into the worker's transport. If `knows_what_has_begun` is
-    /// `false`, a task that the worker has got may have begun although the worker's message
-    /// `Started` has not arrived.
+    /// the number of bytes that fit into the worker's transport. If `knows_what_has_begun`
+    /// is `false`, a task that the worker has got may have begun although the worker's
+    /// message `Started` has not arrived.
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,

@@ -52,8 +52,9 @@ use crate::process::transport::ParentEnd;
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::message;
 
-/// The number of bytes that one call may read from one worker, or write to one worker. The
-/// limit keeps one worker's long answer from delaying the answers of the other workers.
+/// The number of bytes that one call of `Pool::read_replies` may read from a worker, or
+/// that one call of [`WorkerHandle::flush`] may write to a worker. The limit keeps one
+/// worker's long answer from delaying the answers of the other workers.
 pub(super) const IO_BUDGET: usize = 1 << 20;
 
 /// The state of a worker.
@@ -67,14 +68,14 @@ pub(super) enum WorkerState {
 /// The reason why the pool kills a worker's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KillReason {
-    /// The caller killed the worker's task, or all workers of the pool.
+    /// The user killed the worker's task, or all workers of the pool.
     Killed,
-    /// The caller asked all workers of the pool to end. The pool accepts an answer that a
-    /// worker sends before it ends.
+    /// The user asked all workers of the pool to end. The pool still accepts an answer that
+    /// a worker sends before it ends.
     Terminated,
     /// The worker's task ran longer than its time limit.
     TimedOut,
-    /// The pool broke while the worker was alive.
+    /// The pool broke because another worker had died (`OnWorkerDeath::BreakPool`).
     Broken,
     /// The worker broke the protocol, as the text describes.
     Misbehaved(String),
@@ -88,8 +89,8 @@ enum Outgoing {
     Call(u64),
 }
 
-/// The first messages to a new worker. The pool sends them only after it has stored the
-/// worker's handle, because the worker may take offers (tasks in shared memory) as soon as
+/// The first messages to a new worker. The pool stores the worker's handle before it sends
+/// these messages, because the worker may take offers (tasks in shared memory) as soon as
 /// it has read `Hello`.
 pub(super) struct FirstMessages {
     /// The frame of [`Hello`](crate::process::wire::message::Hello).
@@ -104,8 +105,8 @@ pub(super) struct FirstMessages {
 }
 
 pub(super) struct WorkerHandle {
-    /// The process is in an `Arc`, because the supervisor watches it without the pool's
-    /// lock.
+    /// The process is in an `Arc`, because the supervisor watches the process without the
+    /// pool's lock.
     pub(super) process: Arc<Process>,
     end: ParentEnd,
     /// The first messages to the worker, or `None` once they were sent.
@@ -135,12 +136,12 @@ pub(super) struct WorkerHandle {
     /// The time limit in which the worker has to start a task or to send the remaining
     /// bytes of a frame. `None` while it has to do neither.
     pub(super) progress: Option<Progress>,
-    /// The times of the checks that find a destroyed message about the task in flight, or a
+    /// The times of the checks that find a destroyed message about the worker's task, or a
     /// thread that is stopped because it asked to be traced. `None` if the worker runs no
-    /// user code, or is a rank of MPI.
+    /// user code, or is a rank of an MPI job.
     checks: Option<Checks>,
-    /// `true` if the worker, when the pool asked it, has answered that it waits for a
-    /// message.
+    /// `true` if the pool has asked the worker if it waits for a message, and the worker
+    /// has said yes.
     says_waiting: bool,
     /// `true` if a write to the socket failed. The parent sends no more frames to the
     /// worker after that.
@@ -157,18 +158,21 @@ pub(super) struct WorkerHandle {
     pub(super) done: u64,
     /// `true` once the pool knows that the worker has begun its first task.
     pub(super) has_begun: bool,
-    /// The number of the last task that the pool knows the worker has begun, or 0 if it
-    /// knows of none. The worker may have begun a later one already (`may_have_begun`).
+    /// The number of the last task of which the pool knows that the worker has begun it, or
+    /// 0 if there is no such task. The worker may have begun a later task already
+    /// (`may_have_begun`).
     pub(super) last_begun: u64,
     /// The time limit in which this idle worker has to take an offer (a task in shared
-    /// memory), if one stays open. `None` while the worker does not have to take an offer.
+    /// memory), if an offer stays open. `None` while the worker does not have to take an
+    /// offer.
     pub(super) take_limit: Option<Progress>,
     /// The launcher of the worker, and the state of the connection to the worker. `None` if
     /// this process has started the worker itself.
     pub(super) launched: Option<Launched>,
-    /// The state of the copy of this program to the worker's host or container. Until the
-    /// worker's greeting (the first bytes that the worker itself sends) has arrived, the
-    /// pool sends no frame. `None` after the greeting, or if the launcher copies nothing.
+    /// The progress of the copy of this program's file to the worker's host or container.
+    /// Until the worker's greeting (the first bytes that the worker itself sends) has
+    /// arrived, the pool sends no frame. `None` after the greeting, or if the launcher
+    /// copies nothing.
     pub(super) copying: Option<Copying>,
 }
 
@@ -243,7 +247,7 @@ impl WorkerHandle {
     }
 
     /// Starts the time limit in which this idle worker has to take an offer (a task in
-    /// shared memory), if one stays open.
+    /// shared memory), if an offer stays open. A limit that runs already goes on.
     pub(super) fn expect_take(&mut self) {
         if self.take_limit.is_none() {
             self.take_limit = Some(Progress::from(Instant::now()));
@@ -254,7 +258,8 @@ impl WorkerHandle {
     pub(super) fn wake_if_asleep(&mut self) -> bool {
         let is_woken = self.end.wake_if_asleep();
         if is_woken {
-            // The worker has found no offer before it slept, so it has met this limit.
+            // The worker found no offer before it slept, so it has met the limit to take
+            // one.
             self.take_limit = None;
         }
         is_woken
@@ -319,8 +324,8 @@ impl WorkerHandle {
         self.set_deadline_in(EXIT_LIMIT);
     }
 
-    /// Returns `true` if the pool is killing the worker's process. The pool ignores the
-    /// messages of a worker that it is killing.
+    /// Returns `true` if the pool is killing the worker's process. Meanwhile the pool
+    /// handles only the worker's messages `Started` and `Recalled`.
     pub(super) fn is_being_killed(&self) -> bool {
         !matches!(self.kill_reason, None | Some(KillReason::Terminated))
     }
@@ -338,8 +343,9 @@ impl WorkerHandle {
         if !self.is_being_killed() {
             self.kill_reason = Some(kill_reason);
         }
-        // The supervisor calls this function again if the process has not ended by then: a
-        // thread that asked to be traced may have to be reaped.
+        // The supervisor calls this method again if the process has not ended after
+        // `KILL_LIMIT`: a thread of the process that asked to be traced may have to be
+        // reaped.
         self.process.release_traced_threads();
         let again = Instant::now().checked_add(KILL_LIMIT);
         self.deadline = again.filter(|_| !self.is_rank());
@@ -393,8 +399,8 @@ impl WorkerHandle {
             .find(|other| other.entry.number == task)
     }
 
-    /// Sets the worker's state to `Idle`, because its initializer has returned, or the pool
-    /// has none.
+    /// Sets the worker's state to `Idle`, because its initializer has returned, or because
+    /// the pool has no initializer.
     pub(super) fn end_initializer(&mut self) {
         self.checks = None;
         self.activity = WorkerState::Idle;

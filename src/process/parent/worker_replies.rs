@@ -1,5 +1,5 @@
 //! The functions that read and handle the replies of workers. The supervisor calls these
-//! functions, and so does each other thread that needs the replies at once (`polling.rs`,
+//! functions. Other threads that need the replies at once call them too (`polling.rs`,
 //! `stats.rs`, `offers.rs`).
 
 use std::time::Instant;
@@ -61,11 +61,13 @@ impl Pool {
                 // The initializer has no deadline, because it is user code.
                 handle.deadline = None;
                 if let Some(launched) = &mut handle.launched {
-                    // Another host may have a process with the same id.
+                    // The ids of two processes can be compared only on one host: another
+                    // host may have a process with the id of this process.
                     let is_here = process.host == current_process::host();
                     (launched.pid, launched.host) = (process.pid, process.host);
                     let is_direct = is_here && process.maker == std::process::id();
-                    // MPI loses no message of a rank, because the whole job ends if a rank dies.
+                    // MPI loses no message of a rank, because the whole job ends if a rank
+                    // dies.
                     launched.is_direct = is_direct || is_rank;
                     state.launchers.is_ready(launched.launcher);
                 }
@@ -134,13 +136,14 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
-        // The task may be one that was sent ahead, behind the worker's current task: the
-        // worker may have ended before the pool has read the answer of the current task.
+        // The task may be one that was sent ahead, behind the worker's current task: if the
+        // worker has ended, the answer of the current task may be lost or unread.
         match handle.task_mut(task) {
             Some(in_flight) if in_flight.started.is_none() => {
                 in_flight.started = Some(now);
                 in_flight.is_recalled = false;
-                // Before the supervisor sleeps, it lets the collector free a large call.
+                // The supervisor must wake up: before it sleeps again, it lets the
+                // collector free a large call.
                 let has_large_call = in_flight.has_large_call();
                 state.needs_wakeup |= has_large_call;
                 if !has_large_call {
@@ -204,8 +207,8 @@ impl Pool {
         let Some(mut in_flight) = is_its.then(|| handle.take_in_flight()).flatten() else {
             return;
         };
-        // A large call takes long to free, and a thread may wait for the task. So the call is
-        // taken out before the end of the task, which would free it.
+        // A large call takes long to free, and a thread may wait for the task. So this
+        // method takes the call out before the end of the task, which would free the call.
         let has_large_call = in_flight.has_large_call();
         let call = has_large_call.then(|| in_flight.entry.task.take_call());
         handle.deadline = None;
@@ -213,7 +216,8 @@ impl Pool {
         if let (Some(launched), Some(started)) = (&mut handle.launched, in_flight.started) {
             launched.task_took(now.saturating_duration_since(started));
         }
-        // A worker that the pool has asked to end may have taken one more offer before that.
+        // The pool may have asked the worker to end after the worker has taken one more
+        // offer. So this worker gets `Exit` only if the pool has no offers.
         let has_offers = state
             .offered
             .as_ref()
@@ -232,7 +236,8 @@ impl Pool {
         // The pool sends the next task before it handles the answer, because the worker is
         // waiting for its next task.
         self.dispatch(state);
-        // While the collector runs user code, or has to run some, this thread ends no task.
+        // While the collector runs user code, or still has to run user code, this thread
+        // ends no task itself.
         let collector = state.collector_thread.filter(|_| state.unsettled == 0);
         let rest = match in_flight.entry.answered(answer, collector) {
             Answered::Ended(rest) => {

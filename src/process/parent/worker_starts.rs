@@ -3,7 +3,8 @@
 //! A start has two steps. The supervisor calls [`Pool::worker_started`] as soon as the
 //! worker's process exists, or [`Pool::not_started`] if the process could not be created.
 //! The pool calls [`Pool::worker_initialized`] when the worker says that it can begin
-//! tasks. If the worker ends in between, the start has failed (`worker_ends.rs`).
+//! tasks. If the worker ends between the two steps, the start has failed
+//! (`worker_ends.rs`).
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -51,13 +52,14 @@ impl Pool {
             Some(index) => state.launchers.starts(index),
             None if state.launchers.is_empty() => {}
             None => {
-                // All launchers that have room for a worker are in a pause.
+                // Each launcher that may have one more worker pauses after a failed start.
                 state.to_spawn = 0;
                 return None;
             }
         }
         state.starting = 1;
-        // The start of a process takes longer than the nap for which offers may wait.
+        // In a burst, offers may wait until the supervisor's nap is over. They must not
+        // wait for the start of a process, which takes longer than a nap.
         Self::end_burst(state);
         let is_free = |number: &usize| {
             let mut others = state.workers.keys();
@@ -141,7 +143,8 @@ impl Pool {
         }
     }
 
-    /// Makes a worker that can begin tasks idle, and gives it a task if one waits.
+    /// Counts a worker as idle, because it can now begin tasks. If a task waits, gives it
+    /// to an idle worker.
     pub(super) fn worker_initialized(&self, state: &mut PoolState, number: usize) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
@@ -159,7 +162,7 @@ impl Pool {
         }
     }
 
-    /// Breaks the pool if it has launchers, and may start no more workers by any of them.
+    /// Breaks the pool if it has launchers and does not use any of them any more.
     pub(super) fn break_down_without_launchers(&self, state: &mut PoolState) {
         if let Some(why) = state.launchers.why_none_is_left() {
             let cause = io::ErrorKind::NotConnected.into();

@@ -12,15 +12,16 @@ pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The time after which the pool kills a worker whose socket was closed. A worker that is
-/// exiting ends within this time, but one whose task closed the socket does not end.
+/// exiting ends within this time, but a worker whose task has closed the socket does not
+/// end by itself.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The time between two kills of a worker whose process has not ended after the first kill.
 pub(super) const KILL_LIMIT: Duration = Duration::from_millis(100);
 
-/// The time that a launcher's command may take to end after the pool has closed its
-/// connection before the start of the program. The end of a pool waits for this time at
-/// most.
+/// The time that a launcher's command may take to end after the pool has closed the
+/// connection to it, if the command has not started the program by then. The end of a pool
+/// waits for this time at most.
 pub(super) const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
 
 /// The longest time for which a shutdown, or the kill of one task, waits until workers have

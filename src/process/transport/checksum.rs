@@ -20,9 +20,9 @@
 /// An odd number without a pattern in its bits: 2^64 divided by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Returns a number that depends on all bits of `key` and of `position`: the position of
-/// a record in its ring, or the number of a task (`rings.rs`). The number is computed as
-/// in the random number generator SplitMix64.
+/// Returns a number that depends on all bits of `key` and of `position`. `position` is the
+/// position of a record in its ring, or the number of a task (`rings.rs`). The number is
+/// computed as in the random number generator SplitMix64.
 pub(super) fn mask(key: u64, position: u64) -> u64 {
     mix(key.wrapping_add(position.wrapping_mul(STEP)))
 }
@@ -33,7 +33,7 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Returns the *sealed* form of a number, a word that depends on number and key. A word
+/// Returns the *sealed* form of `number`: a word that depends on `number` and `key`. A word
 /// that a task writes by mistake is almost never the sealed form of an expected number.
 pub(super) fn seal(key: u64, number: u64) -> u64 {
     (number ^ key).wrapping_mul(STEP).rotate_left(32)
@@ -55,7 +55,7 @@ const INVERSE: u64 = {
     inverse
 };
 
-/// The checksum of the words that were added so far.
+/// The checksum of a record, as far as the record's words were added.
 #[derive(Debug)]
 pub(super) struct Checksum {
     sum: u128,
@@ -148,8 +148,8 @@ mod tests {
             assert_eq!(unseal(42, sealed), number);
             for bit in 0..64 {
                 // In the status of an offer (`offers.rs`), the upper 48 bits are the
-                // offer's number. A changed bit must give a number far from the current
-                // offers.
+                // offer's number. A changed bit must give the number of an offer that is
+                // far from the current offers.
                 let far = unseal(42, sealed ^ 1 << bit) >> 16;
                 assert!(
                     far.abs_diff(number >> 16) > 1 << 20,

@@ -14,14 +14,15 @@ use crate::sys::channel::{self, Channel};
 #[derive(Clone)]
 pub(super) enum Line {
     Socket(Arc<Channel>),
-    /// The streams of bytes between this process and the worker, which are two processes
-    /// (*ranks*) of an MPI job.
+    /// The streams of bytes between this process and a worker, if both are processes
+    /// (*ranks*) of an MPI job. The number is the worker's rank.
     #[cfg(feature = "mpi")]
     Rank(&'static Mpi, usize),
 }
 
 impl Line {
-    /// Returns the largest number of bytes that can be sent before the worker reads any.
+    /// Returns the largest number of bytes that can be sent through the socket before the
+    /// worker reads any. With MPI, returns the limit of unsent bytes instead.
     pub(super) fn capacity(&self) -> usize {
         match self {
             Self::Socket(_) => channel::capacity(),
@@ -30,7 +31,8 @@ impl Line {
         }
     }
 
-    /// Sends as many bytes as there is room for, and returns their number, which is not 0.
+    /// Sends at least one byte, and at most as many as there is room for. Returns how many
+    /// bytes it has sent.
     ///
     /// # Errors
     ///
@@ -58,9 +60,10 @@ impl Line {
         }
     }
 
-    /// Sends the first message through a socket, together with files. Ignores an error:
-    /// if the worker has ended already, the pool learns the reason from the exit status
-    /// of the worker's process. Does nothing if the worker is a rank of MPI.
+    /// Sends the first message through a socket, together with files. Ignores an error,
+    /// because an error means that the worker has ended, and the pool learns the reason
+    /// from the exit status of the worker's process. Does nothing if the worker is a rank
+    /// of MPI.
     pub(super) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
         match self {
             Self::Socket(channel) => {
@@ -73,8 +76,9 @@ impl Line {
 
     /// Wakes a worker that sleeps until something arrives in the shared memory.
     pub(super) fn wake(&self) {
-        // An error is ignored. A socket that is full of unread wake-ups wakes the worker
-        // too. If the worker has ended, the pool notices the end of its process.
+        // An error is ignored. If the socket is full, the bytes in it that the worker has
+        // not read wake the worker too. If the worker has ended, the pool notices the end
+        // of its process.
         let _ = self.send_now(&[WAKE_UP]);
     }
 

@@ -13,17 +13,18 @@
 //! together with other descriptors. The first message, `Hello`, travels through the socket,
 //! together with the descriptors of the shared memory's files. All other messages of the
 //! shared transport travel through the rings, with two exceptions. A call that a worker
-//! takes from the offers does not travel through a ring. A process that cannot become a
-//! worker has not mapped the memory, so it sends its message `Refused` through the socket.
+//! takes from the offers does not travel through a ring. A process that has to end before
+//! it has mapped the memory, because it cannot become a worker, sends its message `Refused`
+//! through the socket.
 //!
 //! # Messages that are lost
 //!
-//! A worker that overwrites the shared memory by mistake may destroy a message, and the
-//! receiver then does not see that there was a message. So if a worker has had a task for
-//! a long time, the pool sends it the byte `CHECK` through the socket from time to time.
-//! A worker that waits for a message answers with the byte `WAITING`. If the pool has
-//! sent the whole task by then and has not received the task's answer, the task or the
-//! answer is lost, and the pool kills the worker.
+//! A task that overwrites the shared memory by mistake may destroy a message, and the
+//! receiver then does not see that there was a message. So if a worker has had a task for a
+//! long time, the pool sends the worker the byte `CHECK` through the socket from time to
+//! time. A worker that waits for a message answers with the byte `WAITING`. The pool sends
+//! `CHECK` only after it has sent the whole task. So if it receives `WAITING` and no answer
+//! to the task, the task or the answer is lost, and the pool kills the worker.
 //!
 //! # The two ends
 //!
@@ -31,7 +32,8 @@
 //! [`WorkerSender`] and [`WorkerReceiver`] are the worker's end of the socket and of the
 //! shared memory. A worker that a command has started has a `Connection` instead
 //! (`worker/connection.rs`). Two threads of this worker take turns to receive from the
-//! connection (`receiver_role.rs`). A transport does not know the frames in the bytes.
+//! connection (`receiver_role.rs`). A transport only carries bytes: it does not know where
+//! a frame, which holds one message, begins or ends.
 
 #[cfg(not(concurrent_futures_loom))]
 mod line;
@@ -71,12 +73,12 @@ pub(super) use self::offer_memory::fuzz::drive as drive_offers;
 pub(super) use self::ring::fuzz::drive as drive_ring;
 
 #[cfg(not(concurrent_futures_loom))]
-/// The error text for shared memory that a task has overwritten.
+/// The text of the error that reports that a task has overwritten the shared memory.
 pub(super) const SCRIBBLED: &str = "the memory that it shares with its parent was overwritten; a task may write only to memory of \
      its own";
 
 /// The byte in the socket that wakes the other process. No message begins with this byte,
-/// with `CHECK` or with `WAITING`.
+/// with `CHECK` or with `WAITING`, so each of these bytes can be told from a message.
 #[cfg(not(concurrent_futures_loom))]
 const WAKE_UP: u8 = 0;
 

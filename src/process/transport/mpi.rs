@@ -66,7 +66,8 @@ impl fmt::Debug for Mpi {
 struct Communicator(MPI_Comm);
 
 // SAFETY: any thread of its process may use a communicator. Because of the lock
-// `Mpi::messages`, only one thread at a time uses it.
+// `Mpi::messages`, only one thread at a time uses it, except in `Mpi::abort`, which ends
+// the process.
 unsafe impl Send for Communicator {}
 
 // SAFETY: the reason is the same as for `Send`.
@@ -100,7 +101,7 @@ impl Mpi {
                 "this MPI allows calls from one thread only (it has no `MPI_THREAD_SERIALIZED`)",
             );
         }
-        // SAFETY: a constant of the library, which MPI has set at its start.
+        // SAFETY: this only reads a constant, which MPI has set at its start.
         let world = unsafe { RSMPI_COMM_WORLD };
         let mut communicator = world;
         // SAFETY: MPI was started, and all ranks make this call.
@@ -120,7 +121,7 @@ impl Mpi {
         Ok(JOB.get_or_init(|| job))
     }
 
-    /// Returns the MPI job of this process, if the job takes new pools.
+    /// Returns the MPI job of this process, if a new pool may use the job.
     pub(crate) fn running() -> Option<&'static Self> {
         JOB.get()
             .filter(|job| job.is_here() && !job.messages.lock().is_closing)
@@ -146,8 +147,8 @@ impl Mpi {
         self.messages.lock().streams.len()
     }
 
-    /// Takes, for a pool, another rank that is no worker of any pool. Returns `None` if there
-    /// is none, or if the job is over.
+    /// Takes, for a pool, a rank that is neither this rank nor a worker of a pool. Returns
+    /// `None` if there is no such rank, or if this rank has left the job.
     pub(crate) fn take_rank(&self) -> Option<usize> {
         let mut messages = self.messages.lock();
         if messages.is_over {
@@ -161,13 +162,13 @@ impl Mpi {
         Some(rank)
     }
 
-    /// Gives back a rank that a pool has taken, and that is no longer its worker.
+    /// Gives back a rank that is no longer a worker of the pool that had taken it.
     pub(crate) fn give_back(&self, rank: usize) {
         self.messages.lock().streams[rank].is_taken = false;
     }
 
-    /// Waits until MPI has sent all bytes, and then leaves the job. The thread that has
-    /// started MPI calls this method.
+    /// Waits until MPI has sent all bytes, and then leaves the job. Only the thread that
+    /// has started MPI may call this method.
     pub(crate) fn finish(&self) {
         loop {
             let mut messages = self.messages.lock();

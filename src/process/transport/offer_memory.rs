@@ -21,8 +21,9 @@ const SLOTS: usize = 256;
 /// into half of a CPU's cache.
 const SPACE: usize = (512 << 10) / 8;
 
-/// The number of words of space that the parent reserves at a time. A new pool has reserved
-/// no space, because most calls fit into a slot, and the kernel needs time to make pages.
+/// The number of words of space for which the parent reserves memory at a time. A new pool
+/// has reserved none, because most calls fit into a slot, and the kernel needs time to make
+/// pages.
 const RESERVED: usize = (64 << 10) / 8;
 
 /// The number of bytes of the longest call that the parent offers as a whole. In place of a
@@ -55,7 +56,7 @@ impl OfferMemory {
         })
     }
 
-    /// Returns the side of the offers that belongs to the worker with this number.
+    /// Returns the [`Taker`] with which the worker with this number takes offers.
     pub(super) fn taker(self, worker: usize) -> Taker<Part> {
         Taker::new(self.calls, self.statuses, self.key, code(worker))
     }
@@ -79,8 +80,8 @@ pub(crate) struct PoolOffers {
     /// The offers whose calls are longer than a slot, from the oldest on, each with the
     /// range of the words that it uses in the space behind the slots.
     allotted: VecDeque<(u64, Range<usize>)>,
-    /// The number of words at the start of the space that the parent has reserved, and so
-    /// may write.
+    /// The number of words, at the start of the space, whose pages exist. The parent may
+    /// write only to these words.
     reserved: usize,
 }
 
@@ -120,8 +121,8 @@ impl PoolOffers {
         self.has_slot(oldest) && oldest.is_none_or(has_space)
     }
 
-    /// Returns `true` if a slot is free beside the offers that are in use: the offers
-    /// from `oldest` on, or no offer.
+    /// Returns `true` if a slot is free beside the offers that are in use. These are the
+    /// offers from `oldest` on. `None` means that no offer is in use.
     pub(crate) fn has_slot(&self, oldest: Option<u64>) -> bool {
         oldest.is_none_or(|oldest| self.offers.next() - oldest < self.offers.slots())
     }
@@ -157,8 +158,8 @@ impl PoolOffers {
         offer
     }
 
-    /// Returns the index of the first of `words` words in a row that no offer from `oldest`
-    /// on uses, or `None` if the space has no such words.
+    /// Searches the space for `words` words in a row that no offer from `oldest` on uses.
+    /// Returns the index of the first of these words, or `None` if there are no such words.
     fn place(&self, words: usize, oldest: u64) -> Option<usize> {
         let given_back = self.allotted.partition_point(|(offer, _)| *offer < oldest);
         let mut in_use = self.allotted.range(given_back..).map(|(_, space)| space);
@@ -194,7 +195,8 @@ impl PoolOffers {
         self.offers.set_oldest(oldest.unwrap_or(self.offers.next()));
     }
 
-    /// Takes an offer back. Returns `false` if a worker has taken it.
+    /// Takes an offer back. Returns `false` if the offer is no longer open, for example
+    /// because a worker has taken it.
     pub(crate) fn recall(&self, offer: u64) -> bool {
         self.offers.recall(offer)
     }
@@ -211,7 +213,7 @@ impl PoolOffers {
     }
 
     /// Returns `true` if the status of the offer says that the worker with this number has
-    /// taken it.
+    /// taken the offer.
     pub(crate) fn is_taken_by(&self, offer: u64, worker: usize) -> bool {
         self.offers.status(offer) == Status::By(code(worker))
     }
@@ -231,9 +233,9 @@ impl PoolOffers {
         )
     }
 
-    /// Returns `false` if no worker can have written the number `taken` into the word
-    /// `TAKEN` of its own memory (`rings.rs`), because the pool has not made so many
-    /// offers. Then a task must have overwritten the word.
+    /// Returns `true` if the pool has made at least `taken` offers. A worker writes the
+    /// number of its last offer, plus one, into its word `TAKEN` (`rings.rs`). If that word
+    /// holds a number that is not possible, a task has overwritten the word.
     pub(crate) fn is_possible(&self, taken: u64) -> bool {
         taken <= self.offers.next()
     }

@@ -34,15 +34,16 @@
 //! # A process that writes to the statuses by mistake
 //!
 //! Statuses are [sealed](super::checksum::seal) numbers, so a word that a task has
-//! overwritten is almost never a valid status of any offer. A worker that finds such a word
-//! takes neither this offer nor a later one, and wakes the parent. The parent cannot know
-//! if a worker had taken this offer. So the parent *revokes* the offer: it marks the offer
-//! as recalled, and then reads from each worker's own memory which offer that worker has
-//! taken last (`rings.rs`). After a worker has taken an offer, it writes the offer's number
-//! into its own memory, and then reads the status once more. A `SeqCst` fence stands
-//! between the two steps of the parent, and another between the two steps of the worker. So
-//! at least one of the two sees what the other wrote. A worker that sees that its offer was
-//! recalled tells the parent that it does not begin the task.
+//! overwritten is almost never a valid status of any offer. A worker that finds an
+//! overwritten status takes neither this offer nor a later offer, and wakes the parent. The
+//! parent cannot know if a worker had taken the offer before its status was overwritten. So
+//! the parent *revokes* the offer: it marks the offer as recalled, and then reads from each
+//! worker's own memory which offer that worker has taken last (`rings.rs`). After a worker
+//! has taken an offer, it writes the offer's number into its own memory, and then reads the
+//! status once more. A `SeqCst` fence stands between the two steps of the parent, and
+//! another between the two steps of the worker. So at least one of the two processes sees
+//! what the other process wrote. A worker that sees that its offer was recalled tells the
+//! parent that it does not begin the task.
 
 use std::ops::Deref;
 
@@ -67,16 +68,16 @@ const NEXT: usize = 0;
 /// workers seldom read this word, so it has a cache line of its own.
 const OLDEST: usize = 8;
 
-/// A status consists of the offer's number and a 16-bit *code*. This code means that a
-/// worker may take the offer.
+/// A status consists of the offer's number and a 16-bit *code*. The code `OPEN` means that
+/// a worker may take the offer.
 const OPEN: u64 = 0;
 
-/// This code means that the parent has recalled the offer. Each code between `OPEN` and
-/// `RECALLED` means a worker that has taken the offer.
+/// The code `RECALLED` means that the parent has recalled the offer. Each code between
+/// `OPEN` and `RECALLED` stands for a worker, which has taken the offer.
 const RECALLED: u64 = 0xffff;
 
-/// Returns the size of the memory *calls*, in words. The memory has room for this many
-/// slots, and for this many words of space behind the slots.
+/// Returns the size, in words, of the memory *calls* with `slots` slots, and with `space`
+/// words behind the slots.
 pub(super) const fn words(slots: usize, space: usize) -> usize {
     FRONT + SLOT * slots + space
 }
@@ -112,7 +113,7 @@ pub(crate) enum Status {
 }
 
 /// Returns the code by which a status names the worker with this number. Several numbers
-/// have the same code, but no two workers that live at the same time.
+/// have the same code, but workers that live at the same time have different codes.
 pub(super) fn code(worker: usize) -> u64 {
     worker as u64 % (RECALLED - 1) + 1
 }
@@ -122,7 +123,8 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         self.statuses.len() as u64
     }
 
-    /// Returns the number of the next offer, and acquires all earlier offers.
+    /// Returns the number of the next offer. After this call, this thread sees the calls of
+    /// all earlier offers.
     fn next(&self) -> u64 {
         // ORDERING: the fence pairs with the store of `NEXT` in `Offers::offer`. The load
         // itself is `Relaxed`, because a worker maps the calls as memory that it can only
@@ -156,9 +158,9 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
     }
 
     fn status(&self, n: u64) -> Status {
-        // ORDERING: `Relaxed` is enough, because a status publishes nothing: it only says
-        // which process has the offer. The parent publishes the call by its store of `NEXT`
-        // (`Offers::offer`).
+        // ORDERING: `Relaxed` is enough, because a status publishes no other data: it only
+        // says which process has the offer. The parent publishes the call by its store of
+        // `NEXT` (`Offers::offer`).
         let bits = unseal(self.key, self.status_word(n).load(Ordering::Relaxed));
         let (number, by) = (bits >> 16, bits & 0xffff);
         let laps = number.wrapping_sub(n);
@@ -262,7 +264,8 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         self.memory.status(n)
     }
 
-    /// Takes an offer back. Returns `false` if a worker has taken it.
+    /// Takes an offer back. Returns `false` if the offer is no longer open, for example
+    /// because a worker has taken it.
     pub(super) fn recall(&self, n: u64) -> bool {
         self.memory.take(n, RECALLED)
     }
@@ -274,9 +277,9 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         let word = self.memory.word(n, RECALLED);
         // ORDERING: the fence orders the store before the caller's loads of what each
         // worker has taken. It pairs with the fence in `Taker::is_still_taken`. A store
-        // would be enough in place of the swap. But the model checker `loom` would not
-        // know that a store that overwrites the result of the worker's compare-and-swap
-        // comes after the compare-and-swap.
+        // would be enough in place of the swap. But the model checker `loom` does not order
+        // a store after a compare-and-swap of the worker, even if the store overwrites the
+        // result of the compare-and-swap.
         self.memory.status_word(n).swap(word, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
@@ -287,7 +290,7 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
 pub(super) struct Taker<W> {
     memory: Memory<W>,
     code: u64,
-    /// The number of the oldest offer that may be open. The offers before it were taken or
+    /// The number of the oldest offer that may be open. All older offers were taken or
     /// recalled.
     cursor: u64,
 }
@@ -300,7 +303,7 @@ pub(super) enum Found {
     /// The offer with this number is open.
     Open(u64),
     /// The status of the offer with this number was overwritten. The worker takes no later
-    /// offer before the parent knows which worker has taken this offer.
+    /// offer until the parent knows what became of this offer.
     Scribbled(u64),
 }
 
@@ -336,8 +339,8 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
         Found::Nothing
     }
 
-    /// Takes an open offer, and copies its bytes into `call`. Returns `false` if another
-    /// process was faster.
+    /// Takes an open offer, and copies its bytes into `call`. Returns `false` if the offer
+    /// is no longer open.
     pub(super) fn take(&mut self, n: u64, call: &mut Vec<u8>) -> bool {
         if !self.memory.take(n, self.code) {
             return false;
@@ -352,7 +355,7 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
             0 => &slot[1..],
             _ => self.memory.space(number(&slot[1]).unwrap_or(0)),
         };
-        // Only the parent can write the length, so it is no larger than the memory.
+        // The buffer never gets larger than the memory from which the call is copied.
         call.resize(8 * length.div_ceil(8).min(from.len()), 0);
         for (bytes, word) in call.chunks_exact_mut(8).zip(from) {
             bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
@@ -362,7 +365,7 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
     }
 
     /// Returns `false` if the parent has revoked the offer that the worker has taken.
-    /// Before this call the worker has written the offer's number into its own memory
+    /// Before this call the worker must have written the offer's number into its own memory
     /// (`Rings::take`).
     pub(super) fn is_still_taken(&self, n: u64) -> bool {
         // ORDERING: orders the earlier store in `Rings::take` before the load of the

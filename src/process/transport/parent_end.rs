@@ -20,7 +20,8 @@ pub(crate) struct ParentEnd {
     /// The shared memory, or `None` if all bytes travel through `line`.
     shared: Option<Shared>,
     /// The search for the greeting: fixed bytes that a worker sends first if a command has
-    /// started it. `None` once the greeting has arrived, and for a worker that sends none.
+    /// started it. `None` once the greeting has arrived, and for a worker that sends no
+    /// greeting.
     greeting: Option<Search>,
     /// The search for the *requests*, by which the command asks for the program's file
     /// before the greeting. `None` if no request may come.
@@ -34,8 +35,8 @@ struct Shared {
     sender: Sender<Part>,
     receiver: Receiver<Part>,
     /// The bytes of the message `Refused` that `receive_now` has not returned yet. A
-    /// process that cannot become a worker sends this message through the socket, because
-    /// it has not mapped the shared memory.
+    /// process that cannot become a worker sends this message through the socket, if it has
+    /// not mapped the shared memory yet.
     refusal: Option<VecDeque<u8>>,
     /// `true` once bytes have arrived in the shared memory. From then on the socket brings
     /// no message. So the pool ignores bytes that a task writes to its worker's socket by
@@ -69,7 +70,7 @@ impl ParentEnd {
 
     /// Returns the end of a transport through the standard input and output of a command,
     /// which may write other text before the worker's greeting. `may_request` says that the
-    /// command may request the program's file first.
+    /// command may request the program's file before the greeting.
     pub(crate) fn through_command(channel: Channel, may_request: bool) -> Self {
         Self {
             greeting: Some(Search::new(GREETING)),
@@ -126,6 +127,7 @@ impl ParentEnd {
     }
 
     /// Returns the largest number of bytes that can be sent before the worker reads any.
+    /// With MPI, returns the limit of unsent bytes instead.
     pub(crate) fn capacity(&self) -> usize {
         match &self.shared {
             Some(_) => RING_BYTES,
@@ -133,7 +135,8 @@ impl ParentEnd {
         }
     }
 
-    /// Sends as many bytes as there is room for, and returns their number, which is not 0.
+    /// Sends at least one byte, and at most as many as there is room for. Returns how many
+    /// bytes it has sent.
     ///
     /// # Errors
     ///
@@ -187,7 +190,8 @@ impl ParentEnd {
         }
     }
 
-    /// Receives bytes up to the greeting, and returns bytes that have arrived behind it.
+    /// Receives bytes up to the greeting. Copies the bytes that have arrived behind the
+    /// greeting into `into`, and returns their number.
     fn receive_greeting(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while let Some(search) = &mut self.greeting {
             let count = self.line.receive_now(into)?;
@@ -216,10 +220,10 @@ impl ParentEnd {
         self.line.receive_now(into)
     }
 
-    /// Reads the bytes that have woken this process out of the socket, after `poll` has
-    /// reported the socket. Returns `true` if the worker has answered a
-    /// [`check`](Self::check), and so waits for a message. Does nothing if messages travel
-    /// through the socket.
+    /// Reads, from the socket, the bytes by which the worker has woken this process. The
+    /// caller calls this method after `poll` has reported the socket. Returns `true` if the
+    /// worker has answered a [`check`](Self::check), and so waits for a message. Does
+    /// nothing if messages travel through the socket.
     pub(crate) fn read_wakeups(&mut self) -> bool {
         let Some(shared) = self.shared.as_mut().filter(|shared| !shared.is_closed) else {
             return false;
@@ -256,8 +260,8 @@ impl ParentEnd {
         self.shared.is_some()
     }
 
-    /// Returns `true` if the messages travel through a socket. If a read of a socket does
-    /// not fill the buffer, then it has read all bytes that had arrived.
+    /// Returns `true` if the messages travel through a socket. A read of a socket that does
+    /// not fill the buffer has read all bytes that had arrived.
     pub(crate) fn is_emptied_by_a_read(&self) -> bool {
         self.shared.is_none() && !self.is_rank()
     }
@@ -270,7 +274,8 @@ impl ParentEnd {
     }
 
     /// Returns `true` if the worker may have begun another task after the task `last`, even
-    /// if no message says so. The caller calls this method after the worker has ended.
+    /// if it has sent no message about that task. The caller calls this method after the
+    /// worker has ended.
     pub(crate) fn may_have_begun_after(&self, last: u64) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| !shared.rings.is_last_begun(last))
@@ -285,7 +290,7 @@ impl ParentEnd {
     }
 
     /// Makes [`taken`](Self::taken) return 0 if `is_possible` returns `false` for the
-    /// number: then a task has overwritten the number.
+    /// number that `taken` returns now, because then a task has overwritten this number.
     pub(crate) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         if let Some(shared) = &self.shared {
             shared.rings.mend_taken(is_possible);
@@ -377,8 +382,9 @@ impl Watch {
         self.line.descriptor()
     }
 
-    /// Returns `true` if unsent bytes need room in the socket, for which `poll` then waits.
-    /// With shared memory the worker wakes this process when the ring has room.
+    /// Returns `true` if the bytes to the worker travel through a socket, for whose room
+    /// `poll` can wait. With shared memory the worker wakes this process when the ring has
+    /// room.
     pub(crate) fn sends_by_socket(&self) -> bool {
         self.next.is_none() && self.line.descriptor().is_some()
     }
@@ -404,17 +410,19 @@ impl Watch {
         }
     }
 
-    /// Announces to the worker that this thread is about to sleep for a short time. In this
-    /// time the worker has to wake it only if the worker waits for this thread, and outside
-    /// a burst also if the worker has no task.
+    /// Announces to the worker that this thread is about to *nap*: to sleep for a short
+    /// time. During the nap, the worker wakes this thread if the worker waits for room, or
+    /// for a message such as a long call. A worker that waits for an offer wakes this
+    /// thread too, except in a burst (while a thread submits many tasks in a row).
     pub(crate) fn nap(&self, in_burst: bool) {
         if let Some(next) = &self.next {
             next.may_nap(in_burst);
         }
     }
 
-    /// Returns `true` if the worker sleeps until this process has read some of its bytes. The
-    /// thread has called [`nap`](Self::nap) before.
+    /// Returns `true` if the worker has announced that it sleeps until this process has
+    /// read some of the worker's bytes. The caller must have called [`nap`](Self::nap)
+    /// before.
     pub(crate) fn is_awaited(&self) -> bool {
         self.next.as_ref().is_some_and(Next::is_awaited)
     }

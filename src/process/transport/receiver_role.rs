@@ -18,8 +18,8 @@
 //! the reader only pauses. While no requests come, the reader sleeps. When the reader gives
 //! the role up, a task thread that waits for a request becomes the receiver.
 //!
-//! One lock protects the receiver's role and the queue of requests. By a *recall* the
-//! parent asks for a request back. Because of the lock, a thread that receives a recall
+//! One lock protects the queue of requests and the choice of the receiver. By a *recall*
+//! the parent asks for a request back. Because of the lock, a thread that receives a recall
 //! either finds the request in the queue, or knows that the task thread has taken it.
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -80,8 +80,8 @@ impl<Q> ReceiverRole<Q> {
         act(&mut self.state.lock().queue)
     }
 
-    /// Takes a request out of the queue by `pop`, if there is one. The task thread calls
-    /// this method.
+    /// Takes a request out of the queue by `pop`, if the queue has a request. The task
+    /// thread calls this method.
     pub(crate) fn try_next<T>(&self, pop: impl Fn(&mut Q) -> Option<T>) -> Option<T> {
         self.take(&mut self.state.lock(), pop)
     }
@@ -115,8 +115,8 @@ impl<Q> ReceiverRole<Q> {
     }
 
     /// Calls `pause`. Then sleeps if the task thread waits for messages and took no request
-    /// in the pause. Receives if the task thread is busy and did not receive in the pause.
-    /// The reader calls this method again and again.
+    /// in the pause. Receives if the task thread runs a request and received nothing in the
+    /// pause. The reader calls this method again and again.
     pub(crate) fn stand_by(
         &self,
         pause: impl FnOnce(),
@@ -156,7 +156,8 @@ impl<Q> ReceiverRole<Q> {
         self.given_up.notify_one();
     }
 
-    /// Makes a thread the receiver, and releases the lock while it calls `receive`.
+    /// Makes the calling thread the receiver, and releases the lock during the call of
+    /// `receive`.
     fn receive_as<'a>(
         &'a self,
         receiver: Receiver,
@@ -177,7 +178,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns the `Wait`s with which the reader has received after this pause.
+    /// Lets the reader stand by, and calls `during_pause` in the reader's pause. Returns
+    /// the [`Wait`] of each time that the reader has then received.
     fn received(during_pause: impl FnOnce(&ReceiverRole<VecDeque<u32>>)) -> Vec<Wait> {
         let role = ReceiverRole::new(VecDeque::from([1, 2, 3]));
         let received = RefCell::new(Vec::new());

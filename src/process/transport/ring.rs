@@ -13,7 +13,7 @@
 //! | 0 | `FREED` | receiver | the number of lines that the receiver has read since the start |
 //! | 1 | `RECEIVER_SLEEPS` | both | `ASLEEP` while the receiver sleeps until a record arrives, `NAPPING` or `NAPPING_IN_BURST` while it sleeps for a short time |
 //! | 1 | `SENDER_SLEEPS` | both | while the sender sleeps: the value of `FREED` for which it waits |
-//! | from 2 | the records | sender | a record in front of which `p` lines were written since the start begins in line `2 + p % n`, if the ring has `n` lines for records |
+//! | from 2 | the records | sender | a record behind `p` earlier lines of records begins in line `2 + p % n`, where `n` is the number of the ring's lines for records |
 //!
 //! A record fills one or more whole lines. Words behind the payload, up to the end of the
 //! last line, mean nothing:
@@ -24,11 +24,11 @@
 //!
 //! The *mark* is the length of the payload in bytes, combined by XOR with a
 //! [mask](super::checksum::mask). The mask is a number that depends on the ring's key and
-//! on the record's position `p`. The receiver removes the mask again. If the result is
-//! not a possible length, the record has not been written yet: the line still holds
-//! zeros, or bytes of a record that the receiver has already read. So the sender writes
-//! no word outside of the record to announce it, and a small record moves to the other
-//! CPU as one cache line.
+//! on the record's position `p`. The receiver combines the mark with the mask again. If the
+//! result is not a possible length, the record has not been written yet: the line still
+//! holds zeros, or bytes of a record that the receiver has already read. So the sender
+//! writes no word outside of the record to announce it, and a small record moves to the
+//! other CPU as one cache line.
 //!
 //! # The steps, and why no wake-up is lost
 //!
@@ -83,10 +83,11 @@ const FREED: usize = 0;
 const RECEIVER_SLEEPS: usize = LINE;
 const SENDER_SLEEPS: usize = LINE + 1;
 
-/// The values of `RECEIVER_SLEEPS` while the receiver sleeps. A sender that only looks for
-/// `ASLEEP` does not wake a napping receiver: it naps to read many records at once. A sender
-/// that begins to wait for this receiver, for room or for an answer, ends each nap. A sender
-/// that is idle ends only a `NAPPING`.
+/// The values of `RECEIVER_SLEEPS` while the receiver sleeps. A receiver *naps* (sleeps for
+/// a short time) in order to read many records at once. So a sender that has written a
+/// record wakes the receiver only from `ASLEEP`. A sender that begins to wait, for room or
+/// for an answer, wakes the receiver from each nap. A sender that has nothing to do wakes
+/// the receiver only from `NAPPING`.
 const ASLEEP: u64 = 1;
 const NAPPING: u64 = 2;
 const NAPPING_IN_BURST: u64 = 3;
@@ -98,8 +99,9 @@ const HEAD: usize = 2;
 /// read a long stream earlier; with larger records, each byte costs less time.
 const LARGEST: usize = (32 << 10) - 8 * HEAD;
 
-/// The smallest payload, in bytes, of a record that holds a part of the bytes to send. Only
-/// the record with the last part may be smaller. A sender that finds less room waits.
+/// The smallest payload, in bytes, of a record after which more bytes are still to be sent.
+/// Only the record with the last bytes may be smaller. A sender that has room only for a
+/// smaller payload waits for more room.
 const SMALLEST_PIECE: usize = 4 << 10;
 
 /// The number of words that a ring for `bytes` bytes of records needs.
@@ -107,7 +109,7 @@ pub(super) const fn words(bytes: usize) -> usize {
     LINE * CONTROL_LINES + bytes / 8
 }
 
-/// The error of a ring whose words make no sense, because a process has overwritten them.
+/// The error of a ring with impossible words, which a process has written by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scribbled;
 
@@ -129,13 +131,14 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
 
     /// Returns the index of the first word of the record at `position`.
     fn index(&self, position: u64) -> usize {
-        // The conversion loses nothing: the remainder is less than `lines`.
+        // The conversion loses nothing, because the result is less than `lines`, a `usize`.
         let line = (position & (self.lines as u64 - 1)) as usize;
         LINE * (CONTROL_LINES + line)
     }
 
-    /// Returns the words of a record's payload, in two pieces: the second piece is not
-    /// empty if the payload goes on at the start of the ring.
+    /// Returns the words of a record's payload, in two pieces. If the record reaches beyond
+    /// the end of the ring, the second piece is the part at the start of the ring.
+    /// Otherwise the second piece is empty.
     fn payload(&self, position: u64, length: usize) -> [&[AtomicU64]; 2] {
         let records = &self.words[LINE * CONTROL_LINES..];
         let start = self.index(position) - LINE * CONTROL_LINES + HEAD;

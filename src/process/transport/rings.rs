@@ -30,7 +30,7 @@ use super::ring::words;
 use crate::sys::shared_memory::SharedMemory;
 
 /// The number of bytes for records in each ring. The ring should fit into the cache of a
-/// CPU: rings of 1 MiB and more are slower.
+/// CPU: rings of 1 MiB and more are slower than rings of this size.
 pub(super) const RING_BYTES: usize = 256 << 10;
 
 /// The index of the word that holds the mask of the number of the task that the worker
@@ -51,7 +51,8 @@ const WORDS: usize = FRONT + 2 * RING;
 #[derive(Clone, Debug)]
 pub(crate) struct Rings {
     memory: Arc<SharedMemory>,
-    /// The key of the checksums. Only the parent and the worker know the key.
+    /// The key of the checksums and of the words `BEGUN` and `TAKEN`. Only the parent and
+    /// the worker know the key.
     key: u64,
 }
 
@@ -138,12 +139,12 @@ impl Rings {
     }
 
     /// Makes [`taken`](Self::taken) return 0 if `is_possible` returns `false` for the
-    /// number in the word `TAKEN`. Changes nothing if the worker writes to the word at the
-    /// same time.
+    /// number that `taken` returns now. Changes nothing if the worker writes to the word at
+    /// the same time.
     pub(super) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         let word = &self.memory.words()[TAKEN];
-        // ORDERING: `Relaxed` is enough, because the worker has no task at this time, so
-        // the word publishes no message.
+        // ORDERING: `Relaxed` is enough, because the worker has no task at this time, and
+        // the parent has read all its messages.
         let bits = word.load(Ordering::Relaxed);
         if !is_possible(unseal(self.key, bits)) {
             let none = seal(self.key, 0);
@@ -172,7 +173,7 @@ impl Rings {
 
 #[cfg(any(test, concurrent_futures_fuzz))]
 impl Rings {
-    /// Returns the same memory with another key.
+    /// Returns this memory with another key.
     pub(super) fn with_key(&self, key: u64) -> Self {
         let memory = Arc::clone(&self.memory);
         Self { memory, key }

@@ -18,8 +18,8 @@ use crate::sys::channel::Channel;
 use crate::sys::spin;
 
 /// Returns the sending and the receiving half of a worker's end of the transport. `worker`
-/// is the worker's number in the pool. With `offers`, the memory of the pool's *offers*
-/// (calls that any worker may take, `offers.rs`), the worker can take offers.
+/// is the worker's number in the pool. `offers` is the memory of the pool's *offers*: calls
+/// that any worker may take (`offers.rs`). Without `offers` the worker takes none.
 pub(crate) fn ends(
     channel: &'static Channel,
     rings: Option<Rings>,
@@ -58,13 +58,14 @@ pub(crate) struct WorkerSender {
     /// A time that is too short to close a descriptor. A task that took less time has
     /// closed no descriptor.
     time_to_close: Duration,
-    /// The number of tasks since the last check of the socket's descriptor.
+    /// The number of tasks that the worker has run since the last check of the socket's
+    /// descriptor.
     unchecked: u32,
 }
 
-/// The largest number of short tasks in a row after which the worker does not check the
-/// socket's descriptor. After one more task, the worker checks the descriptor, and
-/// measures anew how long it takes to close one, because a CPU changes its speed.
+/// The largest number of short tasks that the worker runs in a row without a check of the
+/// socket's descriptor. After one more task, the worker checks the descriptor. It also
+/// measures anew how long it takes to close a descriptor, because a CPU changes its speed.
 const UNCHECKED: u32 = 1024;
 
 impl WorkerSender {
@@ -78,11 +79,11 @@ impl WorkerSender {
     /// Returns `false` if the last task, which took the time `took`, has closed the
     /// socket's descriptor: then the worker cannot wake the parent any more. A check of the
     /// descriptor takes as long as a short task, so this method makes no check if the task
-    /// was too short to close a descriptor. If the parent sleeps, the worker has to wake it
-    /// through the socket. Only then the method also checks that the descriptor still
-    /// refers to the same file. A thread that a task has left behind may close the
-    /// descriptor later. Then the worker ends when it next wakes the parent, or the parent
-    /// ends it.
+    /// was too short to close a descriptor. A check that the descriptor still refers to the
+    /// same file takes even longer. So the method makes this check only if the parent
+    /// sleeps, because then the worker has to wake the parent through the socket. A thread
+    /// that a task has left behind may close the descriptor later. Then the worker ends
+    /// when it next wakes the parent, or the parent ends the worker.
     pub(crate) fn can_wake_after(&mut self, took: Duration) -> bool {
         if self.unchecked == UNCHECKED {
             self.time_to_close = self.channel.time_to_close();
@@ -117,13 +118,15 @@ impl WorkerSender {
             if left.is_empty() {
                 return Ok(());
             }
-            // A parent that naps would read nothing, and free no room, until its nap ends.
+            // Without a wake-up, a parent that naps would read nothing, and free no room,
+            // until its nap is over.
             wake_from_nap(&sender.bell(), self.channel, true)?;
             let room = sender.room_wanted();
             if spin::poll(|| room.is_there()) || !sender.may_sleep().map_err(scribbled)? {
                 continue;
             }
-            // The nap may have begun since. A nap that begins from now on ends at once.
+            // A nap may have begun after the wake-up above. A nap that begins from now on
+            // ends at once, because the parent sees that this worker waits for room.
             wake_from_nap(&sender.bell(), self.channel, true)?;
             if self.channel.receive(&mut [0; 64])? == 0 {
                 return Err(io::ErrorKind::BrokenPipe.into());
@@ -132,8 +135,8 @@ impl WorkerSender {
     }
 }
 
-/// The number of CPU pauses (`spin_loop`) that a polling worker makes after a check that
-/// found nothing.
+/// The number of CPU pauses (`spin_loop`) that a worker makes after each check that has
+/// found neither bytes nor an offer.
 ///
 /// A check reads the words that the parent writes next. A worker that reads these words
 /// without pauses takes their cache lines from the parent again and again, while the
@@ -154,8 +157,8 @@ struct Shared {
     offers: Option<Taker<Part>>,
     /// The last offer whose overwritten status the worker has reported to the parent.
     reported: Option<u64>,
-    /// The means to find out if the parent *naps* (sleeps for a short time) and this worker
-    /// has to wake it.
+    /// Finds out if the parent *naps* (sleeps for a short time) and this worker has to wake
+    /// the parent.
     bell: Bell<Part>,
 }
 
@@ -169,10 +172,10 @@ pub(crate) enum Received {
 }
 
 impl WorkerReceiver {
-    /// Waits for bytes or an offer. Copies the bytes into `into`, or the bytes of the offer
-    /// into `call`. Bytes that have arrived come before offers. The worker takes an offer
-    /// only if `takes_offers` is set. If `spins` is set, the method checks several times
-    /// before it sleeps.
+    /// Waits for bytes or an offer. Copies the bytes that the parent has sent to this
+    /// worker into `into`, or the bytes of the offer into `call`. Bytes that have arrived
+    /// come before offers. The worker takes an offer only if `takes_offers` is set. If
+    /// `spins` is set, the method checks several times before it sleeps.
     ///
     /// # Errors
     ///
@@ -259,7 +262,7 @@ impl Shared {
                     self.reported = Some(offer);
                     wake(channel)?;
                 }
-                // A message that the parent has sent before the offer comes first.
+                // A message that the parent has sent before it made the offer comes first.
                 Found::Open(_) if self.ring.next().is_there() => return Ok(None),
                 Found::Open(offer) => {
                     if offers.take(offer, call) {
@@ -302,8 +305,9 @@ fn receive_by_socket(channel: &Channel, into: &mut [u8], spins: bool) -> io::Res
     channel.receive(into)
 }
 
-/// Wakes a parent that naps. The worker has no task, or it waits for the parent
-/// (`is_waited_for`): for room, or for a message, for example a long call.
+/// Wakes a parent that naps. `is_waited_for` says that the worker waits for the parent: for
+/// room, or for a message such as a long call. Otherwise the worker has no task, and does
+/// not end a nap in a burst.
 fn wake_from_nap(bell: &Bell<Part>, channel: &Channel, is_waited_for: bool) -> io::Result<()> {
     match bell.must_wake_from_nap(is_waited_for) {
         true => wake(channel),

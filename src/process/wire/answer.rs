@@ -48,8 +48,7 @@ pub(super) fn write_run_time(time: Duration, out: &mut Vec<u8>) {
 }
 
 /// Reads the run time of a chunk from the payload of the chunk's answer, or returns `None`
-/// if the payload is too short. The run time may have any value, because another process
-/// sent it.
+/// if the payload is too short. The run time may be wrong, because another process sent it.
 pub(crate) fn run_time(returned: &[u8]) -> Option<Duration> {
     let (_, nanoseconds) = returned.split_last_chunk::<RUN_TIME>()?;
     Some(Duration::from_nanos(u64::from_le_bytes(*nanoseconds)))
@@ -120,8 +119,9 @@ impl InitializeFailure {
         let open = FrameWriter::begin(out, Kind::InitializeFailed, 0);
         let item = ItemWriter::begin(out);
         match self {
-            // No `Kind` means that the initializer returned an error. The kind `Item`
-            // stands for this case, because the other two cases have kinds of their own.
+            // There is no [`Kind`] for an error that an initializer has returned, so the
+            // kind `Item` stands for this error. The other two cases have kinds of their
+            // own.
             Self::Error(report) => {
                 append_payload(out, report);
                 item.close(out, Kind::Item);

@@ -8,13 +8,14 @@ use crate::sys::numbers::Numbers;
 /// The size of the buffer `Assembler::read_buf`, in bytes.
 const READ_CHUNK: usize = 64 << 10;
 
-/// The length in bytes of the longest [`Part`] whose buffer the assembler allocates as a
-/// whole before the first byte has arrived. The system adds pages to this memory only
-/// when bytes are written. A longer buffer begins with [`FIRST`] bytes, and doubles when
-/// it is full. A shorter buffer does the same if its allocation as a whole fails. So a
-/// worker without enough memory for a long call ends only after it has read a part of
-/// the call. The pool counts such deaths, and makes the task fail after a few
-/// (`parent/worker_ends.rs`).
+/// The length in bytes of the longest [`Part`] of a payload whose buffer the assembler
+/// allocates as a whole, before the first byte of the part has arrived. The system adds
+/// pages to the buffer only when bytes are written to it. The buffer of a longer part
+/// begins with [`FIRST`] bytes, and doubles when it is full. The buffer of a shorter part
+/// does the same if it cannot be allocated as a whole. So a worker without enough memory
+/// for a long call ends only after it has read a part of the call. The pool counts the
+/// workers that end while they read a call, and makes the call's task fail after a few of
+/// them (`parent/worker_ends.rs`).
 const AHEAD: usize = 1 << 30;
 
 /// The initial length in bytes of a buffer that is not allocated as a whole.
@@ -22,9 +23,9 @@ const FIRST: usize = 1 << 20;
 
 /// Assembles frames from bytes that arrive in pieces.
 ///
-/// The bytes are first read into a buffer of fixed size. The assembler copies small frames
-/// out of that buffer. If the payload of a larger frame is not yet complete, the remaining
-/// bytes are read directly into the frame's own buffers.
+/// The caller first reads the bytes into a buffer of fixed size. The assembler copies small
+/// frames out of this buffer. If the payload of a larger frame is not yet complete, the
+/// caller reads the remaining bytes directly into the frame's own buffers.
 ///
 /// The caller repeats three steps. The caller calls [`next`](Self::next) until it returns
 /// `None`, reads bytes into [`spare_buffer`](Self::spare_buffer), and reports their number
@@ -36,7 +37,8 @@ pub(crate) struct Assembler {
     /// of a frame.
     start: usize,
     end: usize,
-    /// The frame whose header has arrived, but whose payload is incomplete.
+    /// The frame whose header has arrived, but whose payload is incomplete, or `None` if
+    /// there is no such frame.
     partial: Option<Partial>,
     /// The bytes of the last header that has arrived. The payload of its frame may be
     /// incomplete.
@@ -50,7 +52,8 @@ pub(crate) struct Assembler {
 struct Partial {
     header: Header,
     bytes: Part,
-    /// The numbers of a vector at the end of the payload, or `None` if there are none.
+    /// The numbers of a vector at the end of the payload, or `None` if the payload does not
+    /// end with numbers.
     numbers: Option<Part>,
 }
 
@@ -120,9 +123,9 @@ impl Part {
     /// Returns the unused end of the buffer, into which the next bytes are read.
     fn spare(&mut self) -> Result<&mut [u8], ProtocolError> {
         if self.buffer.bytes().len() == self.got && !self.grow() {
-            // The method returns an error and does not abort the program. If an answer is
-            // too large for the parent's memory, the parent kills the worker, and only the
-            // answer's task fails.
+            // A failed allocation becomes an error, and does not abort the program. So if
+            // an answer is too large for the parent's memory, the parent kills the worker,
+            // and only the answer's task fails.
             return Err(ProtocolError::new(format!(
                 "a frame of {} bytes, for which there is no memory",
                 self.wanted
@@ -140,8 +143,8 @@ impl Part {
         self.buffer.grow(self.wanted.min(longer))
     }
 
-    /// Copies the first of `bytes` into the buffer, but at most as many as this part
-    /// lacks. Returns the number of copied bytes.
+    /// Copies bytes from the front of `bytes` into the buffer, but at most as many as are
+    /// missing in this part. Returns the number of copied bytes.
     fn copy(&mut self, bytes: &[u8]) -> Result<usize, ProtocolError> {
         let count = bytes.len().min(self.missing());
         let mut copied = 0;
@@ -191,8 +194,8 @@ impl Assembler {
                 return partial.current().spare();
             }
         } else {
-            // This moves only the bytes of an incomplete header, because `next` has
-            // returned `None`.
+            // `copy_within` moves at most an incomplete header, because `next` has returned
+            // `None`.
             self.read_buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -223,8 +226,8 @@ impl Assembler {
     /// [`spare_buffer`](Self::spare_buffer).
     pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.partial {
-            // The bytes are in one of the payload's buffers, because `spare_buffer` returns
-            // such a buffer while `read_buf` is empty.
+            // The caller has read the bytes into a buffer of the payload, because
+            // `spare_buffer` returns a buffer of the payload while `read_buf` is empty.
             Some(partial) if self.end == 0 && partial.missing() > 0 => {
                 let part = partial.current();
                 part.got = (part.got + count).min(part.buffer.bytes().len());
@@ -300,7 +303,7 @@ mod tests {
         out
     }
 
-    /// Returns all frames that an assembler makes of `bytes` if they arrive in pieces of
+    /// Returns all frames that an assembler makes of `bytes`, which arrive in pieces of
     /// `piece` bytes.
     fn assemble(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, ProtocolError> {
         let mut assembler = Assembler::new();
@@ -378,9 +381,9 @@ mod tests {
         }
     }
 
-    /// The assembler refuses a header with a wrong size of the numbers, with too many
-    /// bytes in front of the numbers, with an incomplete number, or with no number. It
-    /// also refuses numbers in a kind of message that never has numbers.
+    /// The assembler refuses a header with a wrong size of the numbers, with too many bytes
+    /// in front of the numbers, with an incomplete number, or with no number. It also
+    /// refuses numbers in a frame of any kind except `Task` and `Returned`.
     #[test]
     fn wrong_numbers_are_refused() {
         let good = |kind| {
@@ -401,8 +404,9 @@ mod tests {
         assert!(Frame::only(&good(Kind::Returned)).is_err());
     }
 
-    /// A header claims a payload that is too long, so the assembler takes the `Started`
-    /// frame behind the header for payload. `leftover` must still contain this frame.
+    /// A header claims a longer payload than its sender has sent. So the assembler takes
+    /// the `Started` frame behind the header for a part of the payload. The bytes that
+    /// `leftover` returns must still contain the `Started` frame.
     #[test]
     fn what_is_left_over_holds_a_frame_that_was_taken_for_payload() {
         let mut assembler = Assembler::new();

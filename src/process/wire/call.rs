@@ -1,10 +1,10 @@
 //! [`Call`]: a function in a form that another process of the same program can call.
 //!
-//! A `fn(A) -> R` is sent as two link addresses ([`Image`]): the address of the function,
-//! and the address of a *trampoline*. The compiler makes one trampoline for each pair of
-//! `A` and `R`. A trampoline decodes the arguments, calls the function, and encodes the
-//! value. All trampolines have the same type, so the worker can call any trampoline
-//! without knowing `A` and `R`:
+//! A `fn(A) -> R` is sent as two link addresses (addresses in the program's file, see
+//! [`Image`]): the address of the function, and the address of a *trampoline*. The compiler
+//! makes one trampoline for each pair of `A` and `R`. A trampoline decodes the arguments,
+//! calls the function, and encodes the value. All trampolines have the same type, so the
+//! worker can call any trampoline without knowing `A` and `R`:
 //!
 //! ```text
 //! parent, types known                worker, types unknown
@@ -12,11 +12,10 @@
 //! task_frame(call, &args) ─ bytes ─────────────────▶ A ─▶ f ─▶ R ─▶ bytes
 //! ```
 //!
-//! Two other ways to identify a function were rejected. The first is the function's
-//! type: the worker would have to create a value of this type. The type may belong to a
-//! closure that has captured a zero-sized value, and perhaps only certain code may
-//! create that value. The second is the function's name: two closures in one function
-//! have the same name.
+//! Two other ways to identify a function were rejected. The first is the function's type:
+//! the worker would have to create a value of this type. But the type may be a closure's,
+//! and the closure may have captured a zero-sized value that only certain code may create.
+//! The second is the function's name: two closures in one function have the same name.
 
 use std::any::type_name;
 use std::fmt;
@@ -58,8 +57,8 @@ type Trampoline = unsafe fn(function: usize, task: u64, args: Args<'_>, out: &mu
 /// such numbers.
 pub(crate) type Args<'a> = (&'a [u8], Option<Box<Numbers>>);
 
-/// The error for a function that another process might not have, because the function is
-/// not part of the main program but of a shared library.
+/// The error for a function of a shared library. A worker might not have the function,
+/// because only the main program is the same in all processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotShippable {
     /// The type of the function. The error shows the type, because the function's name is
@@ -100,7 +99,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// Returns an error in the same case as [`one`](Self::one).
+    /// Returns an error if `f` is not code of the main program.
     pub(crate) fn each<A, R>(f: fn(A) -> R) -> Result<Self, NotShippable>
     where
         A: DeserializeOwned + 'static,
@@ -113,7 +112,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// Returns an error in the same case as [`one`](Self::one).
+    /// Returns an error if `f` is not code of the main program.
     pub(crate) fn initializer<A, O>(f: fn(A) -> O) -> Result<Self, NotShippable>
     where
         A: DeserializeOwned,
@@ -154,8 +153,8 @@ impl Call {
 
     /// Runs the call, and appends its answer to `out` as one whole frame.
     ///
-    /// Returns `false`, and runs nothing, if the addresses are not code of this
-    /// program.
+    /// Returns `false`, and runs nothing, if one of the two addresses is not in the code of
+    /// this program.
     ///
     /// # Safety
     ///
@@ -168,8 +167,8 @@ impl Call {
             return false;
         };
         let trampoline: *const () = std::ptr::with_exposed_provenance(trampoline);
-        // SAFETY: the caller promises that a process of this program made the call, so the
-        // address is the address of a trampoline.
+        // SAFETY: the caller promises that `one`, `each` or `initializer` made the call in
+        // a process of this program, so the address is the address of a trampoline.
         let trampoline = unsafe { transmute::<*const (), Trampoline>(trampoline) };
         // SAFETY: the caller promises that `one`, `each` or `initializer` made the call, so
         // the function has the type for which the trampoline was made.
@@ -332,7 +331,7 @@ where
     let f = unsafe { function_at::<A, R>(function) };
     let open = FrameWriter::begin(&mut out.bytes, Kind::Returned, task);
     let start = Instant::now();
-    // `flatten` skips malformed items, which get no answer. The parent writes only
+    // `flatten` skips a malformed item, so this item gets no answer. The parent writes only
     // well-formed items.
     for (_, args) in Items::within(args.0).flatten() {
         let open = ItemWriter::begin(&mut out.bytes);

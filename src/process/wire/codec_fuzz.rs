@@ -1,9 +1,9 @@
 //! The driver of the fuzz target `codec`: decodes any bytes as values of several types, and
 //! encodes and decodes any values.
 //!
-//! The driver panics if a value that it has decoded or made does not arrive unchanged.
-//! The fuzzer also reports a panic of the codec, a decoding that does not end, and a
-//! decoding that takes too much memory.
+//! The driver encodes and decodes each value that it has made or decoded, and panics if it
+//! gets another value. The fuzzer also reports a panic of the codec, a decoding that does
+//! not end, and a decoding that takes too much memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
@@ -23,8 +23,8 @@ trait Made: Sized {
     fn make(input: &mut Input<'_>, depth: u32) -> Self;
 }
 
-/// Returns the length of a text or list. Most lengths are below `most`. A few are
-/// longer, so that their encoding may have two bytes.
+/// Returns the length of a text or list. Most lengths are below `most`. Some lengths are
+/// larger, so that the encoding of such a length may have two bytes.
 fn length(input: &mut Input<'_>, most: usize) -> usize {
     match input.byte() {
         long @ 240.. => usize::from(input.byte()) + usize::from(long - 240),
@@ -207,7 +207,8 @@ fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
     out
 }
 
-/// Decodes bytes. If the bytes hold a value, checks that the value arrives unchanged.
+/// Decodes bytes. If the bytes hold a value, checks that this value stays the same when it
+/// is encoded and decoded.
 fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     if let Ok(value) = decode::<T>(bytes) {
         round::<T>(&value);
@@ -223,8 +224,9 @@ fn round<T: Serialize + DeserializeOwned>(value: &T) -> Vec<u8> {
     bytes
 }
 
-/// Like [`read`], for hash maps and hash sets, which do not write their elements in the
-/// same order each time.
+/// Does the same as [`read`] for hash maps and hash sets. Compares the values and not the
+/// encodings, because these collections do not write their elements in the same order each
+/// time.
 fn read_unordered<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
     if let Ok(value) = decode::<T>(bytes) {
         assert_eq!(decode(&encoded(&value)).as_ref(), Ok(&value));
@@ -250,7 +252,8 @@ fn read_all(bytes: &[u8]) {
     read_unordered::<HashSet<i64>>(bytes);
 }
 
-/// Makes a value, encodes it, and decodes the bytes as they are and with changes.
+/// Makes a value, encodes it, and decodes the bytes. Then changes some of the bytes, and
+/// decodes them again, also as values of other types.
 fn change<T: Made + Serialize + DeserializeOwned>(input: &mut Input<'_>) {
     let mut bytes = round(&T::make(input, DEPTH));
     for _ in 0..input.byte() % 4 {

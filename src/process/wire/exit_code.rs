@@ -1,9 +1,9 @@
 //! [`ExitCode`]: the exit codes with which a worker ends if it cannot continue.
 //!
-//! A worker that cannot continue often cannot send a message, so the parent learns only
-//! the worker's exit code. A task may also end its process with one of these codes. So
-//! the text that [`ExitCode::explain`] adds to an error says when a worker ends itself with
-//! this code, and does not claim that this has happened.
+//! A worker that cannot continue often cannot send a message, so the parent learns only the
+//! worker's exit code. A task may also end its process with one of these codes. So the text
+//! of [`ExitCode::explain`] in an error says in which case a worker ends itself with the
+//! code, and does not claim that this case has occurred.
 
 use crate::sys::current_process;
 
@@ -17,8 +17,8 @@ pub(crate) enum ExitCode {
     /// The bytes from the parent make no sense, the connection has failed, or the system
     /// has refused a resource.
     CannotGoOn = 71,
-    /// The connection to the parent was closed or shut down, although the parent exists.
-    /// A task in the worker's process has probably done this.
+    /// The connection to the parent was closed or shut down, although the parent exists. A
+    /// task in the worker's process has probably closed the connection.
     Closed = 72,
     /// The worker's thread that runs tasks has ended.
     NoTaskThread = 73,
@@ -33,8 +33,8 @@ impl ExitCode {
         current_process::end_now(self as i32)
     }
 
-    /// Returns the text that explains an exit code in an error, or `None` if a worker
-    /// itself never ends with this code.
+    /// Returns the text that explains an exit code in an error, or `None` if no worker ends
+    /// itself with this code.
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
         const ALL: [(ExitCode, &str); 5] = [
             (

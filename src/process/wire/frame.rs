@@ -16,12 +16,12 @@
 //! accepts any value of `cpu`. All numbers of a header are little-endian.
 //!
 //! The receiver checks `kind`, `size`, `head` and `length`, because another process sent
-//! them. A `length` may still be wrong, so a long payload gets its memory only as its
-//! bytes arrive. If the encoded arguments or the encoded value in a payload are
-//! malformed, only the frame's task fails, because the header still says where the next
-//! frame begins. Any other malformed payload is a [`ProtocolError`], like a malformed
-//! header. This file does no I/O. The caller gives the arriving bytes to the `Assembler`
-//! (`assembler.rs`) in pieces of any size.
+//! them. A `length` may still be wrong, so a long payload takes up memory only as its bytes
+//! arrive. If the encoded arguments or the encoded value in a payload are malformed, only
+//! the frame's task fails, because the header still says where the next frame begins. Any
+//! other malformed payload is a [`ProtocolError`], like a malformed header. This file does
+//! no I/O. The caller gives the arriving bytes to the `Assembler` (`assembler.rs`) in
+//! pieces of any size.
 
 use std::fmt;
 
@@ -101,18 +101,21 @@ pub(crate) struct Header {
     pub(crate) kind: Kind,
     /// The number of the CPU on which the sender ran, plus one, or 0 if the CPU is unknown.
     pub(crate) cpu: u32,
-    /// The number of the frame's task, or 0 if the frame belongs to no task.
+    /// The number of the frame's task. In some kinds, another number takes its place, for
+    /// example the number of an offer in `Declined`. It is 0 if the frame has no such
+    /// number.
     pub(crate) task: u64,
     /// The payload's length, which the sender claims. The length is at most the largest
     /// capacity of a `Vec`.
     pub(crate) length: usize,
     /// If the payload ends with the numbers of a vector: the length in bytes of the part in
-    /// front of them, and the size in bytes of each number. Otherwise `None`.
+    /// front of the numbers, and the size in bytes of each number. Otherwise `None`.
     pub(crate) numbers: Option<(usize, u8)>,
 }
 
 impl Header {
-    /// Returns the header of a frame that this process has made.
+    /// Returns the header of a frame that this process has made, or `None` if the header is
+    /// malformed.
     pub(crate) fn of(frame: &[u8]) -> Option<Self> {
         Self::parse(*frame.first_chunk()?).ok()
     }
@@ -217,7 +220,9 @@ impl FrameWriter {
         self.put_length(out, 0);
     }
 
-    /// Like [`close`](Self::close), for a frame whose payload may end with numbers.
+    /// Writes the length of the payload into the frame's header. If the payload ends with
+    /// numbers, also writes the size of a number, and the length of the part in front of
+    /// them.
     ///
     /// # Panics
     ///
@@ -308,8 +313,8 @@ impl Frame {
 pub(crate) fn holds(bytes: &[u8], kind: Kind, task: u64) -> bool {
     let mut wanted = bare(kind, task);
     bytes.windows(HEADER).any(|window| {
-        // The frame's CPU field may have any value, so the loop copies that value into
-        // `wanted` before it compares.
+        // The CPU field of the wanted frame may have any value, so the closure copies the
+        // field from the window before it compares the two.
         wanted[4..8].copy_from_slice(&window[4..8]);
         window == wanted
     })

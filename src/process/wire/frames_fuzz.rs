@@ -1,9 +1,10 @@
 //! The driver of the fuzz target `frames`: reads any bytes, in pieces of any size, as
 //! frames and messages.
 //!
-//! The driver checks that nothing panics, and that no buffer is larger than both
-//! [`AHEAD`] and the bytes that have arrived. The frames must not depend on the pieces.
-//! Some kinds of messages are written and read again, and must be the same message.
+//! The driver checks that nothing panics, and that the assembler allocates no buffer that
+//! is larger than [`AHEAD`] and also larger than the bytes that have arrived. The frames
+//! must not depend on the sizes of the pieces. The driver writes some kinds of messages
+//! anew, and checks that the written bytes are read as an equal message.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::sys::numbers::Numbers;
 /// many bytes have arrived.
 const AHEAD: usize = 1 << 30;
 
-/// An upper limit, in bytes, for the sizes that the driver reads from its input.
+/// The upper limit, in bytes, for each size that the driver reads from its input.
 const LONGEST: usize = 300_000;
 
 fn text(input: &mut Input<'_>) -> String {
@@ -213,7 +214,7 @@ fn assemble(
         }
         let arrived = bytes.len() - left.len();
         assert_eq!(assembler.is_between_frames(), behind == arrived);
-        // If more bytes are left over, they are compared only at the end, to save time.
+        // To save time, 1000 or more left-over bytes are compared only at the end.
         if arrived - behind < 1000 {
             assert_eq!(assembler.leftover(), &bytes[behind..arrived]);
         }
@@ -277,8 +278,8 @@ fn copy(frame: &Frame) -> Frame {
     }
 }
 
-/// Reads a frame as a [`Request`] and as a [`Reply`]. Some kinds of messages are then
-/// written and read again, and must be the same message.
+/// Reads a frame as a [`Request`] and as a [`Reply`]. Writes some kinds of messages anew,
+/// and checks that the written bytes are read as an equal message.
 fn read(frame: &Frame) {
     match Request::of(copy(frame)) {
         Ok(Request::Hello(hello)) => {
@@ -325,7 +326,7 @@ fn read(frame: &Frame) {
     read_returned(&frame.payload.bytes);
 }
 
-/// Reads a payload as the answers of a chunk.
+/// Reads a payload as the answers for the items of a chunk.
 fn read_returned(payload: &[u8]) {
     let count = answers(payload).count();
     assert!(count <= payload.len() / HEAD + 1, "more answers than bytes");

@@ -5,32 +5,33 @@
 //! and keeps its end for an error message. The worker's messages begin after the
 //! greeting.
 //!
-//! The command may have to copy the program to the other side first. If the copy is not
-//! there yet, requests for the program's file come before the greeting
+//! The command may have to copy the program to the other side first. If the other side has
+//! no copy yet, requests for the program's file come before the greeting
 //! (`parent/staging.rs`).
 
 use std::collections::VecDeque;
 
-/// The greeting. Its first byte does not appear again within the greeting. So a search
-/// that finds a wrong byte only has to compare this byte with the greeting's first byte,
-/// and never has to step back to earlier bytes.
+/// The greeting. Its first byte does not appear again within the greeting. So if a search
+/// has found a part of the greeting and then finds a wrong byte, the greeting can begin
+/// again only at this byte, and not at an earlier one.
 pub(crate) const GREETING: &[u8] = b"\0concurrent-futures worker, wire 1\n";
 
 /// The request for the program's file. Its first byte does not appear again within the
 /// request.
 pub(crate) const REQUEST: &[u8] = b"\0concurrent-futures copier, wire 1\n";
 
-/// The number of skipped bytes that the parent keeps for an error message.
+/// The largest number of skipped bytes that the parent keeps for an error message.
 const KEPT: usize = 1024;
 
-/// The number of bytes in front of the greeting after which the parent gives up.
+/// The largest number of bytes in front of the greeting. If more bytes arrive without the
+/// greeting, the search fails with [`NoGreeting`].
 const MOST_SKIPPED: usize = 1 << 20;
 
 /// The search for the greeting, or for the request, in the bytes of a worker.
 #[derive(Debug)]
 pub(crate) struct Search {
     wanted: &'static [u8],
-    /// The number of bytes at the start of `wanted` with which the searched bytes end.
+    /// The length of the longest start of `wanted` with which the searched bytes end.
     matched: usize,
     skipped: usize,
     /// The last skipped bytes, at most [`KEPT`].

@@ -1,9 +1,9 @@
 //! [`Hello`]: the first message to a worker.
 //!
-//! The message does not use the codec. The codec asks how much stack is left. On the
-//! main thread of a process, the C library has to read the list of all memory mappings
-//! to answer this. That takes as long as everything else that a worker does with this
-//! message.
+//! The message does not use the codec, because the codec asks how much stack is left. On
+//! the main thread of a process, the C library has to read the list of all memory mappings
+//! to answer this question. To read the list takes as long as everything else that a worker
+//! does with this message.
 //!
 //! ```text
 //! | version, build id and name: for each a length u64 and the bytes |
@@ -11,12 +11,12 @@
 //! | u8: RINGS, OFFERS, OFFERS_LATER, ELSEWHERE |
 //! ```
 //!
-//! The *rings* are memory that the parent shares with one worker. The *offers* are tasks
-//! in memory that it shares with all workers (`transport/mod.rs`). A *key* is a random
-//! number from which the processes compute their checks of such a memory. The checks
-//! detect that a task has written to the memory by mistake. The descriptors of the
-//! memories' files come with the message: first the one file of the rings, if there are
-//! rings, then the two files of the offers, if there are offers.
+//! The *rings* are memory that the parent shares with one worker. The *offers* are tasks in
+//! memory that the parent shares with all workers (`transport/mod.rs`). A *key* is a random
+//! number from which the processes compute the check values in one of these memories. A
+//! wrong check value shows that a task has written to the memory by mistake. The
+//! descriptors of the memories' files come with the message: first the one file of the
+//! rings, if there are rings, then the two files of the offers, if there are offers.
 //!
 //! If a command such as `ssh` has started the worker, these fields follow:
 //!
@@ -41,7 +41,8 @@ const OFFERS: u8 = 2;
 const OFFERS_LATER: u8 = 4;
 const ELSEWHERE: u8 = 8;
 
-/// The first message to a worker: the parent's program, and the worker's number and name.
+/// The first message to a worker: the parent's program, and the number, name and settings
+/// of the worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     /// The parent's program. The worker must run the same program, so that an address names

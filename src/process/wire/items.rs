@@ -1,11 +1,12 @@
 //! [`Items`]: the parts of the payload of a chunk's task, one for each item of the chunk.
 //!
-//! A chunk is a group of items of a map, and is one task. The payload of the chunk's
-//! call consists of the encoded items. The payload of the answer consists of the answers
-//! for the items in the same order, and of the chunk's run time. Each part begins with a
-//! word of 64 bits: the lowest byte is the part's [`Kind`], and the other bytes are the
-//! number of bytes that follow. The header of a frame is three times as long as this
-//! word, and writing such a header would take longer than writing a short item.
+//! A chunk is a group of items of a map, and is one task. The arguments of the chunk's call
+//! are the encoded items. The payload of the chunk's answer consists of the answers for the
+//! items in the same order, and of the chunk's run time. Each item and each answer is a
+//! *part*, which begins with a word of 64 bits: the lowest byte is the part's [`Kind`], and
+//! the other bytes are the number of bytes that follow. The header of a frame is three
+//! times as long as this word, and writing such a header would take longer than writing a
+//! short item.
 
 use super::frame::{Kind, ProtocolError};
 

@@ -23,27 +23,27 @@
 //!
 //! An *offer* is a `Task` or `LongTask` in memory from which all workers of the pool take
 //! their tasks (`parent/offers.rs`). A `LongTask` stands for a call that is too long for
-//! this memory. The worker that takes it asks for the call by `Fetch`, and the parent sends
-//! the call as a `Task` to this worker alone.
+//! this memory. The worker that takes the `LongTask` asks for the call by `Fetch`, and the
+//! parent sends the call as a `Task` to this worker alone.
 //!
-//! Between `Hold` and `Release` a worker takes no offers. The parent sends `Hold` before
-//! it kills a worker because of the worker's current task, for instance at a time limit.
-//! The current task may end before the kill. Without `Hold` the worker could then take
-//! another task, and the kill would end that other task. By `Declined` a worker gives an
-//! offer back. It does so if the parent has revoked the offer, or has sent a message,
-//! perhaps `Hold`, while the worker took the offer.
+//! Between `Hold` and `Release` a worker takes no offers. The parent sends `Hold` before it
+//! kills a worker because of the worker's current task, for instance at a time limit. The
+//! current task may end before the kill. Without `Hold` the worker could then take another
+//! task, and the kill would end that other task. By `Declined` a worker gives an offer
+//! back. A worker declines an offer if the parent has revoked the offer, or has sent a
+//! message, perhaps `Hold`, while the worker took the offer.
 //!
-//! Only a worker that MPI or a command such as `ssh` has started gets `Ping` and
-//! `Recall`. `Ping` and `Pong` show that the connection works. Such a worker may have
-//! several tasks at once. It runs the first task, and the others wait. By `Recall` the
-//! parent takes back a task that has not begun. If the task has begun, the worker does
-//! not answer `Recall`, because it has already sent the task's `Started`, or is about to
-//! send it. The `Ready` of such a worker contains the worker's pid and the name of its
-//! host.
+//! Only a worker that MPI or a command such as `ssh` has started gets `Ping` and `Recall`.
+//! `Ping` and `Pong` show that the connection works. A worker that gets these messages may
+//! have several tasks at once: it runs the first task, and the others wait. By `Recall` the
+//! parent takes back a task that has not begun. If the task has begun, the worker does not
+//! answer `Recall`, because the parent learns this from the task's `Started`, which the
+//! worker has sent or is about to send. The `Ready` of a worker that gets `Ping` and
+//! `Recall` contains the worker's pid and the name of its host.
 //!
-//! A chunk is a group of items of a map, and is one task. Its arguments are the items
-//! (`items.rs`). Its value consists of an answer for each item, and of the run time of the
-//! chunk, as a `u64` of nanoseconds.
+//! A chunk is a group of items of a map, and is one task. The arguments of this task are
+//! the items (`items.rs`). Its value consists of an answer for each item, and of the run
+//! time of the chunk, as a `u64` of nanoseconds.
 
 pub(crate) use super::hello::{Elsewhere, Hello};
 
@@ -55,7 +55,7 @@ use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
 /// The advice in an error about malformed bytes from a worker. A task of the worker has
-/// probably written these bytes to the worker's descriptor.
+/// probably written these bytes to the descriptor by which the worker sends its messages.
 pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has opened itself";
 
 /// Returns the frame of the message `Exit`, which makes a worker exit.
@@ -164,7 +164,7 @@ pub(crate) enum Reply {
     /// The worker gives back the offer with this number, and does not begin the offer's
     /// task.
     Declined(u64),
-    /// The answer to the `Ping` with this number.
+    /// The worker's answer to the `Ping` with this number.
     Pong(u64),
     /// The worker has given the task back, and does not begin it.
     Recalled(u64),

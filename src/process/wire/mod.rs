@@ -5,8 +5,8 @@ pub(crate) mod answer;
 pub(crate) mod assembler;
 pub(crate) mod call;
 pub(crate) mod codec;
-// The codec's tests are a module of their own, because `benches/values.rs` includes the
-// module `codec` without tests.
+// The codec's tests are beside the module `codec` and not inside it, because
+// `benches/values.rs` includes the module and cannot include the tests.
 #[cfg(any(test, concurrent_futures_fuzz))]
 pub(super) mod codec_fuzz;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::sys::image::Image;
 pub(crate) struct Program {
     /// This crate's version.
     pub(crate) version: String,
-    /// The linker's id of the build, which may be empty.
+    /// The id that the linker gave to this build, which may be empty.
     pub(crate) build_id: Vec<u8>,
     /// A hash of the program headers of the executable file.
     pub(crate) headers: u64,

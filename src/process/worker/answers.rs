@@ -13,7 +13,8 @@ use crate::sys::current_process;
 use crate::sys::fork::Origin;
 use crate::sys::parent::Parent;
 
-/// The largest answer buffer, in bytes, that the worker keeps for the next answer.
+/// The largest capacity, in bytes, of an answer's buffer that the worker keeps for the next
+/// answer.
 const KEPT: usize = 1 << 20;
 
 /// The connection by which a worker sends to its parent.
@@ -25,7 +26,8 @@ pub(super) enum Output {
 }
 
 impl Output {
-    /// Records, for the parent, that the worker begins a task.
+    /// Records that the worker begins a task: for the parent, or for the second thread of a
+    /// rank of MPI.
     pub(super) fn begin(&self, task: u64) {
         match self {
             Self::Direct(sender) => sender.begin(task),
@@ -33,7 +35,7 @@ impl Output {
         }
     }
 
-    /// Returns `false` if the worker cannot send its next answer, because its last task has
+    /// Returns `false` if the worker cannot send its next answer, because the last task has
     /// closed a descriptor of the connection. `took` is the run time of that task.
     pub(super) fn is_left_open(&mut self, took: Duration) -> bool {
         match self {
@@ -58,7 +60,7 @@ impl Output {
     }
 }
 
-/// The worker's sending side.
+/// The sending side of a worker.
 pub(super) struct Answers {
     /// The parent, or `None` if a command or MPI has started this process.
     parent: Option<&'static Parent>,
@@ -91,12 +93,12 @@ impl Answers {
             lost("the function that it is to call is not in this program");
         }
         let took = begun.elapsed();
-        // The memory of the request is freed before the answer is sent, because the memory
-        // that this process uses may be measured after the answer.
+        // The memory of the request is freed before the answer is sent. So a program that
+        // measures the memory of this process after the answer does not count the request.
         drop(work);
         if !self.origin.is_here() {
-            // The task has forked, and this process is the forked child, which must not
-            // send an answer.
+            // The task has forked, and this process is the child, which must not send an
+            // answer.
             current_process::end_now(0);
         }
         let Encoded { mut bytes, numbers } = answer;

@@ -19,11 +19,11 @@
 //!
 //! The task thread and the reader send through the same descriptor. A thread holds a lock
 //! from the first byte of a message to the last, so that the bytes of two messages do not
-//! mix. The task thread may wait for room while it holds the lock. The reader must not wait
-//! for the lock, because at that time only the reader sees the end of the connection. So a
+//! mix. The task thread may hold the lock while it waits for room. Meanwhile only the
+//! reader sees the end of the connection, so the reader must not wait for the lock. So a
 //! thread puts its replies to `Ping` and `Recall` into a list. After a thread has released
 //! the lock, it sends the replies in the list if it can take the lock again at once. If it
-//! cannot, the thread that now holds the lock will look at the list.
+//! cannot, another thread holds the lock, and that thread looks at the list afterwards.
 
 use std::io;
 use std::thread;
@@ -42,12 +42,12 @@ use crate::sys::channel::Channel;
 /// The size in bytes of the longest answer that is kept and sent with the next message.
 pub(super) const MOST_KEPT: usize = 4096;
 
-/// The time in which the first message has to arrive. The parent sends this message at the
-/// latest when it has received the worker's greeting.
+/// The time in which the parent's first message has to arrive. The parent sends this
+/// message as soon as it has received the worker's greeting, or earlier.
 pub(super) const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
 /// The pause after which the reader receives if one task keeps the task thread busy. A
-/// reply may be late by two pauses.
+/// message may wait for two pauses until a thread receives it.
 const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) struct Connection {
@@ -55,14 +55,15 @@ pub(super) struct Connection {
     /// The answers that this process will send with its next message. Locked while a thread
     /// sends.
     sending: Mutex<Vec<u8>>,
-    /// The replies to `Ping` and `Recall` that have not been sent yet.
+    /// The list of the replies to `Ping` and `Recall` that have not been sent yet.
     replies: Mutex<Vec<u8>>,
     requests: ReceiverRole<RequestQueue>,
     /// Locked by the thread that receives.
     arrived: Mutex<Arrived>,
 }
 
-/// The bytes that have arrived, and the longest time in which nothing may arrive.
+/// The bytes that have arrived, and the time without new bytes after which the process
+/// ends.
 struct Arrived {
     bytes: Assembler,
     silence: Duration,
@@ -98,7 +99,8 @@ impl Connection {
         sent
     }
 
-    /// Sends the replies that were not sent yet, unless another thread sends at the moment.
+    /// Sends the replies that were not sent yet, unless another thread is sending. In this
+    /// case that thread sends the replies.
     fn send_replies(&self) -> io::Result<()> {
         while !self.replies.lock().is_empty() {
             let Some(mut kept) = self.sending.try_lock() else {
@@ -153,8 +155,8 @@ impl Connection {
         }
         let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
         match self.channel.receive(spare) {
-            // The number of a closed descriptor may belong to a file that a task has
-            // opened.
+            // A task may have closed the descriptor. Then the number may belong to another
+            // file, which is at its end.
             Ok(0) if !self.channel.is_intact() => end_without_descriptor(),
             Ok(0) => end_with_channel(None),
             Ok(count) => bytes.advance(count),
@@ -206,8 +208,8 @@ impl Remote for Connection {
             return Ok(request);
         }
         // This thread may have kept an answer, in order to send it together with the
-        // message `Started` of the next task. If the parent has taken that task back
-        // since, the answer must be sent now.
+        // message `Started` of the next task. If the parent has taken that task back since,
+        // there is no such message, and the answer must be sent now.
         self.send(&[])?;
         let receive = |wait| self.receive(wait);
         Ok(self.requests.next(RequestQueue::pop, receive))
@@ -262,8 +264,8 @@ mod tests {
         }
     }
 
-    /// The initializer may have arrived together with the first message. Then the worker
-    /// must run it even if no more bytes arrive.
+    /// The next message, with the initializer for example, may have arrived together with
+    /// the first message. The worker must handle it even if no more bytes arrive.
     #[test]
     fn messages_that_have_come_with_the_first_one_need_no_others() {
         let (_parents, workers) = pair().unwrap();

@@ -1,10 +1,10 @@
 //! The start of a worker that a command such as `ssh` has started.
 //!
 //! The descriptors 0 and 1 of the process are the connection to the parent, and descriptor
-//! 2 is the command's error output. The process knows nothing else about the pool. It was
-//! started by a login shell, for example, or by the daemon of a batch system, and has the
-//! environment of that program. So the pool's first message brings the environment
-//! variables and the working folder for the tasks.
+//! 2 is the command's error output. The process knows nothing else about the pool. It has
+//! the environment of the program that started it, for example a login shell or the daemon
+//! of a batch system. So the pool's first message brings the environment variables and the
+//! working folder for the tasks.
 //!
 //! The worker first moves the connection to other descriptors, so that what a task prints
 //! goes to the error output and not between the messages. Then it sends the greeting:
@@ -61,8 +61,9 @@ pub(super) fn run() -> ! {
     // This call comes last, because a signal that was blocked until now arrives at once.
     signals::unblock_all();
     watch_panics();
-    // The worker sends no refusal, because the pool would then start no more workers by
-    // this command, and the host may have enough memory for the next worker.
+    // The worker does not send `Refused`, because after that message the pool would start
+    // no more workers by this command. But the host may have enough memory for the next
+    // worker.
     let origin = Origin::new()
         .unwrap_or_else(|error| lost(&format!("it cannot watch for forks ({error}); free memory")));
     let host = current_process::host();
@@ -85,7 +86,8 @@ pub(super) fn refuse_to_begin(why: &str) -> ! {
     refuse(connect(), why)
 }
 
-/// Moves the connection away from the standard descriptors, and sends the greeting.
+/// Moves the connection from the descriptors 0 and 1 to other descriptors, and sends the
+/// greeting.
 fn connect() -> &'static Connection {
     current_process::ensure_stdio_open();
     let channel = Channel::take_stdio().unwrap_or_else(|error| {

@@ -9,7 +9,7 @@ use crate::process::wire::frame::ProtocolError;
 use crate::sys::current_process;
 use crate::sys::parent::Parent;
 
-/// Ends the process with a message, because the worker cannot continue.
+/// Ends the process, because the worker cannot continue, and prints `why` as the reason.
 pub(super) fn lost(why: &str) -> ! {
     end_saying(ExitCode::CannotGoOn, why)
 }
@@ -20,10 +20,10 @@ pub(super) fn end_saying(code: ExitCode, why: &str) -> ! {
     code.end()
 }
 
-/// Ends the process after one end of the channel was closed. Either the parent has closed
-/// its end or has ended, or a task has closed the worker's end. `parent` is `None` if a
-/// command or MPI has started this process. In this case the exit code is 0, because the
-/// worker cannot see if the parent lives.
+/// Ends the process after an end of the channel was closed: by the parent, by the end of
+/// the parent, or by a task in this process. `parent` is `None` if a command or MPI has
+/// started this process. Then the exit code is always 0, because the worker cannot see if
+/// the parent lives.
 pub(super) fn end_with_channel(parent: Option<&Parent>) -> ! {
     if parent.is_some_and(Parent::lives) {
         // The worker prints no message, because the parent may be about to end.

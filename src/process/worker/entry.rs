@@ -5,7 +5,7 @@
 //!
 //! A parent starts its own program with a *marker* in the environment (`marker.rs`). The
 //! marker names the entry at which the process becomes a worker, and the parent's pid.
-//! Descriptor 0 of the process is its end of the channel to the parent. There are two
+//! Descriptor 0 of the new process is its end of the channel to the parent. There are two
 //! *entries*: the *hook*, which runs before `main` (feature `worker-hook`), and [`init`].
 //!
 //! # The startup role
@@ -29,11 +29,11 @@
 //!
 //! A command such as `ssh` starts a process with the role *elsewhere* (`elsewhere.rs`).
 //! This process cannot see the process of its parent. So it becomes a worker only in a
-//! program that calls [`init`]. It checks only that it has no more rights than its
-//! caller, that it was not started through the loader, and that descriptor 0 is no
-//! terminal. The marker is an environment variable and not an argument. Many programs
-//! start other programs with arguments that a stranger has chosen, but few with variables
-//! that a stranger has chosen.
+//! program that calls [`init`]. It checks only that it has no more rights than its caller,
+//! that it was not started through the loader, and that descriptor 0 is no terminal. The
+//! marker is an environment variable and not an argument, so that a stranger can seldom
+//! choose it. Many programs start other programs with arguments that a stranger has chosen,
+//! but few with variables that a stranger has chosen.
 //!
 //! If the marker names the parent, the process becomes a worker only if it passes four
 //! *checks*:
@@ -47,8 +47,9 @@
 //! program call addresses that the attacker has chosen: an attacker who passes the checks
 //! already runs this program as this user.
 //!
-//! If a shared library contains a copy of this crate, this copy contains no entry, and does
-//! not remove the marker. Only the copy in the main program reads the marker.
+//! If a shared library contains a copy of this crate, this copy ignores the marker: it
+//! makes no process a worker, and does not remove the marker. Only the copy in the main
+//! program acts on the marker.
 //!
 //! # Why `main` never works twice
 //!
@@ -56,14 +57,15 @@
 //! parent as descriptor 0. The marker names the parent. So the role of the process is
 //! orphan, refused, or worker. An orphan or a refused process exits before `main` or in
 //! [`init`]. A process with the role worker becomes a worker before `main` or in [`init`].
-//! A process with a marker runs the rest of `main` only if it never reaches its entry, or
-//! if it has the role rejected. Such a process cannot start workers: a pool calls
-//! [`entry_point`] before it starts workers, and this call ends the process with a message.
-//! So a process that was started as a worker never starts another process that runs `main`.
+//! So a process that a pool has started on its own host runs all of `main` only if it never
+//! reaches its entry. Neither such a process nor a process with the role rejected can start
+//! workers: a pool calls [`entry_point`] before it starts workers, and this call ends the
+//! process with a message. So a process that was started as a worker never starts another
+//! process that runs `main`.
 //!
 //! A process that a launcher's command has started runs `main` as usual if its program
-//! never calls [`init`]. Only a program that has called `init` can have a pool with
-//! launchers, so a program without that call is not the program of the pool.
+//! never calls [`init`]. This program is not the program of the pool, because only a
+//! program that has called `init` can have a pool with launchers.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -96,8 +98,8 @@ impl fmt::Display for NoEntryPoint {
 /// Returns the entry at which the processes that this process starts become workers. A pool
 /// must call this function before it starts workers.
 ///
-/// Ends the process with a message if the process was started as a worker but has not
-/// become a worker.
+/// If this process was started as a worker but has not become a worker, this function ends
+/// it with a message.
 ///
 /// # Errors
 ///
@@ -116,7 +118,7 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
         StartupRole::AsWorker(entry_point, _) if IS_WORKER.load(Ordering::Relaxed) => {
             return Ok(*entry_point);
         }
-        // ORDERING: as above.
+        // ORDERING: `Relaxed` is enough, as in the arm above.
         StartupRole::Elsewhere(_) if IS_WORKER.load(Ordering::Relaxed) => {
             return Ok(EntryPoint::Init);
         }
@@ -127,8 +129,8 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
     // ORDERING: `Relaxed` is enough, because `POOL_WANTED` publishes no other data.
     POOL_WANTED.store(true, Ordering::Relaxed);
     // ORDERING: `Relaxed` is enough, because `HOOK_RAN` and `INIT_CALLED` publish no other
-    // data. The hook sets `HOOK_RAN` before `main`, and `init` sets `INIT_CALLED` at the
-    // start of `main`.
+    // data. The hook sets `HOOK_RAN` before `main`, and `init` sets `INIT_CALLED` on the
+    // main thread.
     let (hook_ran, init_called) = (
         HOOK_RAN.load(Ordering::Relaxed),
         INIT_CALLED.load(Ordering::Relaxed),
@@ -188,8 +190,8 @@ fn report(why: &str) {
 /// calls `init` at the start of `main`.
 pub(crate) fn init() {
     // `INIT_CALLED` stays `false` if this process has already tried to make a process pool.
-    // A worker runs the same `main`, so it would try to make that pool before it reached
-    // this call, and would end there.
+    // A worker of that pool would run the same `main`. It would try to make the pool before
+    // it reached this call, and would end there.
     // ORDERING: `Relaxed` is enough, because `POOL_WANTED` publishes no other data.
     if current_process::is_main_thread() && !POOL_WANTED.load(Ordering::Relaxed) {
         // ORDERING: `Relaxed` is enough, because `INIT_CALLED` publishes no other data.
@@ -215,8 +217,8 @@ pub(crate) fn init() {
 
 fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     // ORDERING: `Relaxed` is enough, because the worker's threads are started after this
-    // store. A thread that the program has started before reads `IS_WORKER` only in order to
-    // end a process that makes a pool too early.
+    // store. A thread that the program has started before the worker began reads
+    // `IS_WORKER` only in order to end a process that makes a pool too early.
     IS_WORKER.store(true, Ordering::Relaxed);
     serve::run(entry_point, parent)
 }
@@ -227,11 +229,12 @@ fn become_worker_elsewhere() -> ! {
     elsewhere::run()
 }
 
-/// `true` once the hook has run, which shows that the hook is part of this program.
+/// `true` once the hook has run. So it is `true` in `main` if the hook is part of this
+/// program.
 static HOOK_RAN: AtomicBool = AtomicBool::new(false);
 /// `true` once [`init`] was called on the main thread. A call on another thread (in a
-/// libtest test, for example) does not count, because a worker process would run arbitrary
-/// code before it reached this call of `init`.
+/// libtest test, for example) does not count, because a worker process would run much other
+/// code before it reached that call.
 static INIT_CALLED: AtomicBool = AtomicBool::new(false);
 /// `true` once this process has called [`entry_point`] in order to make a pool.
 static POOL_WANTED: AtomicBool = AtomicBool::new(false);
@@ -259,7 +262,8 @@ fn startup_role() -> &'static StartupRole {
     })
 }
 
-/// Returns the role of this process, and removes the marker from the environment.
+/// Returns the role of this process. Removes the marker from the environment if the process
+/// has one thread.
 fn enter() -> &'static StartupRole {
     let role = startup_role();
     if std::env::var_os(VARIABLE).is_some()
@@ -295,12 +299,14 @@ fn role_by(marker: &OsStr) -> StartupRole {
         }
         return StartupRole::Rejected;
     };
-    // At this point it is certain that the parent has started this process as a worker.
+    // The marker names the maker of the socket, which is the parent. So the parent has
+    // started this process as a worker.
     if !parent.die_with_parent() {
         current_process::end_now(0);
     }
     let failed_check = failed_check(peer, &parent);
-    // If the parent has ended, the checks above may have read the data of another process.
+    // If the parent has ended, another process may have got its pid, and the checks above
+    // may have read the data of that process.
     if !parent.lives() {
         current_process::end_now(0);
     }
@@ -389,8 +395,8 @@ mod hook {
         HOOK_RAN.store(true, Ordering::Relaxed);
         if let StartupRole::AsWorker(EntryPoint::Hook, parent) = enter() {
             let given = InitArgs(count, arguments, environment);
-            // The constructors that come after this one run first, because tasks may need
-            // data that these constructors set up.
+            // The constructors (functions that run before `main`) behind this hook run now,
+            // because tasks may need data that these constructors set up.
             // SAFETY: the startup code has called `before_main` with these arguments, and
             // `before_main` does not return to that code after this call.
             unsafe { run_after(before_main, given) };
@@ -406,8 +412,8 @@ mod tests {
     use super::*;
     use crate::sys::channel::pair;
 
-    /// Calls `entry_point` in a process that [`who_was_started_as_a_worker_makes_no_pool`]
-    /// starts.
+    /// Checks the result of `entry_point`, also in the processes that
+    /// [`who_was_started_as_a_worker_makes_no_pool`] starts.
     #[test]
     fn asks_for_a_way() {
         let entry_point = entry_point();

@@ -1,10 +1,10 @@
 //! [`run`]: the workers in a rank of an MPI job, one after the other.
 //!
 //! The main thread of the rank (a process of the job) has started MPI, and runs the
-//! tasks. It looks for messages before each task and while it waits for a task. A second
-//! thread, the *helper*, looks for messages during a long task, so that the parent can
-//! take back the tasks that wait behind the long task (`parent/sent_ahead.rs`). The
-//! helper sleeps while no task runs.
+//! tasks. It looks for messages after each task and while it waits for a task. A second
+//! thread, the *helper*, looks for messages during a long task, so that the parent can take
+//! back the tasks that wait behind the long task (`parent/sent_ahead.rs`). The helper
+//! sleeps while no task runs.
 
 use std::io;
 use std::thread::{self, JoinHandle, sleep, yield_now};
@@ -37,18 +37,18 @@ const PARENT: usize = 0;
 /// once per round during a long task.
 const HELPER_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The number of rounds without a running task, in a row, after which the helper sleeps
-/// until a task begins.
+/// The number of rounds in a row without a running task after which the helper sleeps until
+/// a task begins.
 const HELPER_LOOKS: u32 = 20;
 
 /// The stack size of the helper, in bytes. This size is enough to run a signal handler.
 const HELPER_STACK: usize = 256 << 10;
 
-/// Runs the workers of this rank, one for each pool that takes the rank. Ends the process
-/// when rank 0 ends the job.
+/// Runs the workers of this rank: one for each pool that takes the rank, one after the
+/// other. Ends the process when rank 0 ends the job.
 pub(in crate::process) fn run(mpi: &'static Mpi) -> ! {
-    // If the call fails, the pauses between looks for messages are longer, which is
-    // harmless.
+    // If the call fails, the pauses in which a thread waits for messages are a little
+    // longer, which does no harm.
     let _ = current_process::use_short_timer_slack();
     watch_panics();
     // The connection is leaked, because two threads use it until the process ends.
@@ -135,7 +135,7 @@ struct Arrived {
     requests: RequestQueue,
 }
 
-/// The progress of the task thread, as the helper sees it.
+/// The state that the task thread and the helper share.
 #[derive(Default)]
 struct TaskProgress {
     /// The number of tasks that have begun.
@@ -199,7 +199,7 @@ impl RankConnection {
         let spare = bytes.spare_buffer().unwrap_or_else(end_at_error);
         match self.mpi.receive_now(PARENT, spare) {
             Ok(0) => lost("rank 0 has left the job before this rank"),
-            // The only possible error says that nothing has arrived.
+            // The only error that `receive_now` returns means that no bytes have arrived.
             received => received.ok(),
         }
     }
@@ -222,7 +222,8 @@ impl RankConnection {
         }
     }
 
-    /// Looks for messages during long tasks, until the worker leaves its pool.
+    /// Runs the helper: looks for messages during long tasks, until the worker leaves its
+    /// pool.
     fn help(&self) {
         let mut last = 0;
         let mut idle = 0;
@@ -271,7 +272,7 @@ impl RankConnection {
 impl Remote for RankConnection {
     fn send(&self, parts: &[&[u8]]) -> io::Result<()> {
         self.send_with_kept(parts);
-        // MPI sends a long answer piece by piece, and only inside of calls to MPI.
+        // MPI sends a long answer piece by piece, and only while a thread calls MPI.
         while !self.mpi.has_room(PARENT) {
             self.mpi.progress();
             yield_now();
@@ -296,8 +297,8 @@ impl Remote for RankConnection {
             return Ok(request);
         }
         // This thread may have kept an answer, in order to send it together with the
-        // message `Started` of the next task. If the parent has taken that task back
-        // since, the answer must be sent now.
+        // message `Started` of the next task. If the parent has taken that task back since,
+        // there is no such message, and the answer must be sent now.
         self.send_with_kept(&[]);
         Ok(self.wait_for_request())
     }

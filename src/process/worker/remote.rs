@@ -4,7 +4,7 @@ use std::io;
 
 use crate::process::wire::frame::Frame;
 
-/// The methods of a connection that the *task thread*, which runs the tasks, calls.
+/// The methods that the *task thread*, the thread that runs the tasks, calls.
 pub(super) trait Remote: Sync {
     /// Sends the parts of one message.
     ///
@@ -13,9 +13,9 @@ pub(super) trait Remote: Sync {
     /// Returns the errors of the connection.
     fn send(&self, parts: &[&[u8]]) -> io::Result<()>;
 
-    /// Sends the parts of an answer. If the next task has arrived already, this method
-    /// may keep the answer, in order to send it together with the message `Started` of
-    /// that task.
+    /// Sends the parts of an answer. If the next task has arrived already, this method may
+    /// keep the answer, so that the message `Started` of the next task is sent together
+    /// with the answer.
     ///
     /// # Errors
     ///
@@ -29,7 +29,7 @@ pub(super) trait Remote: Sync {
     /// Returns the errors of the connection if this method cannot send a kept answer.
     fn next(&self) -> io::Result<Frame>;
 
-    /// Records that the task thread begins a task.
+    /// Records, for the second thread of the worker, that the task thread begins a task.
     fn begin(&self);
 
     /// Returns `false` if a task has closed a descriptor of the connection.

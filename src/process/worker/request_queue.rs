@@ -20,9 +20,9 @@ impl RequestQueue {
 
     /// Handles a message. Returns the reply to a `Ping`. A `Recall`, by which the parent
     /// asks for a task back, removes the task from the queue, and gets a reply only if
-    /// the task was in the queue. If the task thread has taken the task before, the
-    /// task's message `Started` tells this to the parent. All other messages wait in the
-    /// queue for the task thread.
+    /// the task was in the queue. If the task thread has taken the task before, the parent
+    /// learns this from the task's message `Started`. Each other message waits in the queue
+    /// until the task thread takes it.
     pub(super) fn sort_in(&mut self, frame: Frame) -> Option<[u8; HEADER]> {
         match frame.kind {
             Kind::Ping => Some(bare(Kind::Pong, frame.task)),

@@ -12,8 +12,8 @@ use crate::sys::spin::is_elsewhere;
 /// The connection by which a worker receives from its parent.
 #[expect(clippy::large_enum_variant, reason = "a worker has one of them")]
 pub(super) enum Input {
-    /// The transport of a worker that the parent process has started, and the bytes that
-    /// have arrived and that the worker has not handled yet.
+    /// The transport of a worker that the parent process has started, and the arrived bytes
+    /// that the worker has not handled yet.
     Direct(WorkerReceiver, Assembler),
     /// The connection of a worker that a command or MPI has started.
     Elsewhere(&'static dyn Remote),
@@ -28,8 +28,8 @@ pub(super) struct Requests {
     /// offers to all workers, in memory that they share (`transport/offers.rs`).
     call: Vec<u8>,
     pub(super) takes_offers: bool,
-    /// `true` between the messages `Hold` and `Release`. Meanwhile the parent may be about
-    /// to kill this process, so the worker takes no offer.
+    /// `true` between the messages `Hold` and `Release`. In this time the parent may be
+    /// about to kill this process, so the worker takes no offer.
     pub(super) is_held: bool,
     /// The number of the CPU on which the last request was sent, plus one, or 0 if unknown.
     cpu: u32,
@@ -38,8 +38,8 @@ pub(super) struct Requests {
 /// A request from the parent.
 pub(super) struct Received {
     pub(super) request: Request,
-    /// The number of the offer, or `None` if the parent has sent the request to this worker
-    /// alone.
+    /// The number of the offer that holds the request, or `None` if the parent has sent the
+    /// request to this worker alone.
     pub(super) offer: Option<u64>,
 }
 
@@ -56,7 +56,8 @@ impl Requests {
         }
     }
 
-    /// Waits for the next request. Returns `None` if the parent has ended.
+    /// Waits for the next request. Returns `None` if the parent has ended or has closed its
+    /// end of the channel.
     pub(super) fn next(&mut self) -> Option<Received> {
         let (receiver, bytes) = match &mut self.input {
             Input::Direct(receiver, bytes) => (receiver, bytes),
@@ -71,8 +72,8 @@ impl Requests {
                 self.cpu = bytes.cpu();
                 return Some(Received::of(frame, None));
             }
-            // While a message is incomplete, its rest is on its way, so the worker checks
-            // several times for the rest before it sleeps.
+            // If only a part of a message has arrived, the rest is on its way, so the
+            // worker checks for the rest several times before it sleeps.
             let is_inside = !bytes.is_between_frames();
             let spins = is_inside || is_elsewhere(self.cpu);
             let spare_buffer = bytes.spare_buffer().unwrap_or_else(end_at_error);

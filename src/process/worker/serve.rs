@@ -4,9 +4,9 @@
 //! A worker that its parent process has started has three threads. The main thread reads
 //! `Hello`, the parent's first message, and starts the other two threads. The *task thread*
 //! has the worker's name and a large stack, and runs one task at a time. The *watcher*
-//! waits for the parent to end, and the main thread waits for the task thread to end. When
-//! the watcher sees that the parent has ended, or the main thread sees that the task thread
-//! has ended, this thread ends the process at once, whatever the other threads do.
+//! waits for the parent to end, and the main thread waits for the task thread to end. The
+//! first of these two threads whose wait is over ends the process at once, whatever the
+//! other threads do.
 //!
 //! A task may damage its own process: it may close descriptors, lower limits, or end
 //! threads. So the worker checks before each use of the channel that the descriptor still
@@ -51,7 +51,8 @@ const WATCHER_STACK: usize = 256 << 10;
 /// Lets the main thread wait for the end of the task thread.
 static TASK_THREAD: Life = Life::new();
 
-/// Everything that the task thread needs.
+/// The values that the task thread needs: the connection to the parent and the identity of
+/// the worker.
 pub(super) struct TaskThread {
     pub(super) entry_point: EntryPoint,
     /// The parent, or `None` if a command or MPI has started this process.
@@ -179,8 +180,8 @@ impl TaskThread {
             })
         });
         if let Err(error) = threads {
-            // The worker does not send `Refused`, because `Refused` would break the pool.
-            // The system may have enough threads for the next worker.
+            // The worker does not send `Refused`, because that message would break the
+            // pool, although the system may have enough threads for the next worker.
             lost(&format!(
                 "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and \
                  memory"
@@ -191,8 +192,8 @@ impl TaskThread {
     }
 }
 
-/// Returns the stack size of the task thread, in bytes. The size is larger than the
-/// default if the user has set a larger `RUST_MIN_STACK`.
+/// Returns the stack size of the task thread, in bytes: the default size, or
+/// `RUST_MIN_STACK` if the user has set this variable to a larger size.
 pub(crate) fn stack() -> usize {
     stack::asked_size().unwrap_or(0).max(STACK)
 }
@@ -208,8 +209,8 @@ fn cannot_map<T>(error: &io::Error) -> T {
     ))
 }
 
-/// Waits for the first message, and returns it with the files that came with it. Returns
-/// `None` if the parent has ended.
+/// Waits for the first message, and returns it together with the files that came with its
+/// bytes. Returns `None` if the parent has ended or has closed its end of the channel.
 fn receive_hello(
     channel: &Channel,
     parent: &Parent,
@@ -242,7 +243,8 @@ fn refuse(sender: &mut WorkerSender, why: &str) -> ! {
     current_process::end_now(0)
 }
 
-/// Ends the process if the task thread unwinds, because no other thread answers requests.
+/// Ends the process when the task thread drops this value, because no other thread answers
+/// requests.
 struct Unwinding;
 
 impl Drop for Unwinding {
@@ -281,9 +283,9 @@ impl TaskThread {
                     let (_, took) = answers.answer(task, work);
                     if !answers.output.is_left_open(took) {
                         // The worker must not begin another task, because it cannot wake
-                        // the parent. The parent would learn too late that the task has
-                        // begun, and so begin its time limit too late. The worker also
-                        // could not wait for room for a long answer.
+                        // the parent. The parent would learn too late that the next task
+                        // has begun, and so the time limit of this task would begin too
+                        // late. Nor could the worker wait for room for a long answer.
                         end_without_descriptor();
                     }
                     requests.takes_offers = self.takes_offers;
@@ -306,11 +308,13 @@ impl TaskThread {
                 Request::Hold => requests.is_held = true,
                 Request::Release => requests.is_held = false,
                 Request::Exit => {
-                    // The connection may have kept an answer for its next message.
+                    // The connection may have kept an answer in order to send it with the
+                    // next message. This call sends the answer.
                     answers.send(&[]);
                     return Left::WhenTold;
                 }
-                // A worker that may get these messages has a `RequestQueue` for them.
+                // Only a worker that a command or MPI has started gets these messages, and
+                // its `RequestQueue` handles them.
                 Request::Ping | Request::Recall(_) => {
                     lost("its parent sent a message for another kind of worker")
                 }
@@ -320,10 +324,10 @@ impl TaskThread {
     }
 }
 
-/// Ends the process after writing out the buffered output.
+/// Writes out the buffered output, and ends the process.
 fn end(entry_point: EntryPoint) -> ! {
     match entry_point {
-        // `main` never ran, so the standard library has nothing to clean up.
+        // `main` never ran, so the standard library's runtime has nothing to clean up.
         EntryPoint::Hook => {
             current_process::flush();
             current_process::end_now(0)

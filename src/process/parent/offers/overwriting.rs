@@ -3,16 +3,17 @@
 //!
 //! An *offer* is a task in memory from which all workers take tasks. Its *status* says
 //! which worker has taken it. A worker that takes an offer *records* the offer's number in
-//! memory of its own. The pool *revokes* an offer whose status was overwritten: a worker
-//! that has not begun the offer's task *declines* it (`transport/offers.rs`).
+//! memory of its own. The pool *revokes* an offer whose status was overwritten. A worker
+//! that finds its offer revoked before it begins the task *declines* the offer: it does not
+//! run the task, and says so to the pool (`transport/offers.rs`).
 
 use super::super::by_hand::{PoolByHand, Task, WorkerByHand};
 use super::*;
 use crate::error::BrokenPart;
 use crate::process::wire::frame::Kind;
 
-/// The worker's own record of its last offer does not name this offer, so the pool offers
-/// the task again: the worker has not taken the offer, or will decline it.
+/// The worker's own record of its last offer does not name the revoked offer. So the worker
+/// has not taken this offer, or will decline it, and the pool must offer the task again.
 #[test]
 fn a_worker_declines_an_offer_that_was_revoked_before_it_has_recorded_it() {
     let (pool, [mut late, mut other]) = PoolByHand::new();
@@ -31,8 +32,8 @@ fn a_worker_declines_an_offer_that_was_revoked_before_it_has_recorded_it() {
     pool.assert_ran(&task);
 }
 
-/// The worker's own record of its last offer names this offer, so the pool assigns the task
-/// to the worker, and waits for the worker's message about the task.
+/// The worker's own record of its last offer names the revoked offer. So the pool must
+/// assign the task to the worker, and wait for the worker's message about the task.
 #[test]
 fn a_worker_declines_an_offer_that_was_revoked_after_it_has_recorded_it() {
     let (pool, [mut late, mut other]) = PoolByHand::new();
@@ -84,7 +85,7 @@ fn offers_whose_statuses_were_overwritten_keep_their_order() {
 }
 
 /// The pool cannot know if this worker has taken the offer, because neither the offer's
-/// status nor the worker's record of its last offer says so.
+/// status nor the worker's record of its last offer says so. So it must kill the worker.
 #[test]
 fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed() {
     let (pool, [mut guilty, mut other]) = PoolByHand::new();
@@ -109,8 +110,8 @@ fn a_worker_whose_record_was_overwritten_with_the_status_of_an_offer_is_killed()
 }
 
 /// The first task overwrote its worker's record of the last offer, and ended. The pool
-/// reset this record, so it does not suspect the worker when the task of another worker
-/// overwrites another record.
+/// reset this record. So it must not kill this worker when a task overwrites the record of
+/// another worker.
 #[test]
 fn a_worker_whose_record_was_reset_is_not_killed_for_the_task_of_another() {
     let (pool, [mut early, mut guilty]) = PoolByHand::new();
@@ -156,7 +157,7 @@ fn with_an_overwritten_record() -> (PoolByHand, [WorkerByHand; 2], Task, u64) {
 
 /// Before a fix, the pool killed only one of the two workers, the wrong one. The guilty
 /// worker then took the next task, and the pool could not read its messages, because
-/// earlier ones were destroyed.
+/// earlier messages were destroyed.
 #[test]
 fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
     let (pool, [early, guilty], second, offer) = with_an_overwritten_record();
@@ -175,8 +176,8 @@ fn all_workers_whose_records_were_overwritten_are_killed_for_a_task() {
     assert_eq!(pool.open(), [], "it may have begun");
 }
 
-/// The pool does not kill a worker whose record of its last offer was overwritten, if the
-/// pool knows of all tasks that the worker has begun.
+/// Both workers' records of their last offers were overwritten. The pool must not kill the
+/// first worker, because it knows of all tasks that this worker has begun.
 #[test]
 fn a_worker_that_has_begun_nothing_is_not_killed_for_a_task() {
     let (pool, [early, guilty], second, offer) = with_an_overwritten_record();
@@ -232,7 +233,8 @@ fn an_idle_worker_is_not_killed_for_an_offer_whose_worker_is_known() {
     assert!(guilty.begin(offer));
     guilty.overwrite_record();
     guilty.overwrite_status(offer);
-    // By these two words the idle worker may have begun a task.
+    // The next two steps make the memory of the idle worker say that it may have begun a
+    // task.
     idle.overwrite_record();
     idle.begin_unsaid(1 << 40);
     pool.scan();

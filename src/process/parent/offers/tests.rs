@@ -2,8 +2,8 @@
 //! task in memory from which all workers take tasks.
 //!
 //! The *status* of an offer says which worker has taken it. A worker *records* the number
-//! of the last offer that it has taken in memory of its own. A worker that does not begin
-//! an offer that it has taken *declines* it.
+//! of the last offer that it has taken in memory of its own. If a worker has taken an offer
+//! and does not begin its task, the worker *declines* the offer.
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -16,7 +16,7 @@ use crate::error::BrokenPart;
 use crate::process::settings::TaskSettings;
 use crate::process::wire::frame::{Kind, bare, set_cpu};
 
-/// The state of a dead worker's record of the offer that it has taken.
+/// The state in which a worker that dies leaves its own record of its last offer.
 #[derive(Clone, Copy, Debug)]
 enum Record {
     Made,
@@ -93,8 +93,8 @@ fn an_offer_that_is_declined_twice_goes_back_once() {
     assert_eq!(pool.with(|state| state.idle.len()), 2, "each once");
 }
 
-/// A task of the worker has forged the message `Declined`, or has copied the bytes of an
-/// earlier one. The pool must ignore the message.
+/// A task of the worker has forged the message `Declined`, or has repeated the bytes of an
+/// earlier message. The pool must ignore the message.
 #[test]
 fn a_worker_cannot_decline_what_it_has_not_taken() {
     let (pool, [mut forges, mut other]) = PoolByHand::new();
@@ -153,8 +153,8 @@ fn a_task_that_has_begun_cannot_be_declined() {
     assert!(task.died());
 }
 
-/// The pool must not rely on a worker's own record of its last offer. The record may name
-/// another offer, or may be overwritten.
+/// The pool must not rely on a worker's own record of its last offer: a task may have
+/// overwritten the record, also with the number of another offer.
 #[test]
 fn the_status_of_an_offer_says_who_has_taken_it_and_not_the_record() {
     let (pool, [first, mut second, mut third]) = PoolByHand::new();
@@ -207,8 +207,8 @@ fn a_long_task_whose_worker_dies_before_it_has_the_call_runs_elsewhere() {
     }
 }
 
-/// If the pool accepted such a message, it would send the call of a task to a worker that
-/// does not expect the call.
+/// The message `Fetch` asks for a call. If the pool accepted a wrong `Fetch`, it would send
+/// the call of a task to a worker that does not expect the call.
 #[test]
 fn a_worker_cannot_ask_twice_for_a_call_or_for_that_of_another() {
     for is_others in [false, true] {
@@ -312,13 +312,13 @@ fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
 }
 
 /// Before a fix, the declined task waited until its worker was killed: the pool looked only
-/// at the worker's own record of its last offer, which was a later offer.
+/// at the worker's own record of its last offer, which already named a later offer.
 #[test]
 fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
     let (pool, [mut held, mut other]) = PoolByHand::new();
     let tasks = [pool.submit(), pool.submit()];
     let offer = held.take().unwrap();
-    // The worker has received `Hold` (take no offers), and `Release` right after it.
+    // The worker behaves as if it had received `Hold` (take no offers), and then `Release`.
     held.say(Kind::Declined, offer);
     let next = held.take().unwrap();
     assert!(held.begin(next));
@@ -333,8 +333,8 @@ fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
     assert!(tasks.iter().all(|task| task.error().is_none()));
 }
 
-/// Before a fix, a status had the same code for the first worker, which still lived, and
-/// for the worker that the pool started after 65534 others.
+/// The status of an offer names a worker by a code. Before a fix, the first worker, which
+/// still lived, and the worker that the pool started after 65534 others had the same code.
 #[test]
 fn no_two_living_workers_look_the_same_in_the_offers() {
     let (pool, [first]) = PoolByHand::new();
@@ -390,7 +390,7 @@ fn a_long_task_can_be_killed_whose_worker_asks_for_the_call_behind_the_hold() {
 }
 
 /// The memory of the offers has room for 8 calls of this length. When tasks have begun, the
-/// pool must use the room of their calls for the remaining tasks.
+/// pool must use the memory of their calls for the remaining tasks.
 #[test]
 fn room_is_used_as_soon_as_the_tasks_before_have_begun() {
     let (pool, mut workers) = PoolByHand::new::<14>();
@@ -428,7 +428,7 @@ fn a_declined_offer_keeps_no_slot() {
 }
 
 /// During a burst, in which a thread submits many tasks in a row, the supervisor sleeps and
-/// reads no message.
+/// reads no messages. So the submitting thread must read them.
 #[test]
 fn a_thread_that_submits_a_burst_reads_what_the_workers_have_said() {
     let (pool, [mut worker]) = PoolByHand::new();
@@ -443,7 +443,8 @@ fn a_thread_that_submits_a_burst_reads_what_the_workers_have_said() {
     assert_eq!(pool.with(|state| state.submitted), BURST);
 }
 
-/// Returns a pool in a burst, and its two workers, which sleep.
+/// Returns a pool in a burst, in which a thread submits many tasks in a row, and the pool's
+/// two workers, which sleep.
 fn in_a_burst() -> (PoolByHand, [WorkerByHand; 2]) {
     let (pool, [mut first, mut second]) = PoolByHand::new();
     assert!(first.message().is_none() && second.message().is_none());
@@ -475,8 +476,8 @@ fn a_burst_wakes_a_second_worker_for_many_offers_together() {
     assert_eq!(asleep(), 0);
 }
 
-/// The worker that is awake may be busy for long. So the other offers must wait for it only
-/// until the supervisor's nap (its short sleep during a burst) is over.
+/// The worker that is awake may be busy for long. So the second offer must wait for this
+/// worker only until the supervisor's nap (its short sleep during a burst) is over.
 #[test]
 fn after_a_nap_each_offer_has_a_worker() {
     let (pool, _workers) = in_a_burst();
@@ -487,7 +488,8 @@ fn after_a_nap_each_offer_has_a_worker() {
     });
 }
 
-/// Few large calls fill the memory for offers, long before there are many offers.
+/// Few large calls fill the memory for offers, long before there are many offers. Then the
+/// pool must wake the second worker.
 #[test]
 fn a_burst_of_large_calls_wakes_a_second_worker() {
     let (pool, _workers) = in_a_burst();
@@ -512,7 +514,8 @@ fn offers_of_a_burst_do_not_wait_for_the_start_of_a_process() {
     });
 }
 
-/// The supervisor stops taking naps then, so no later round wakes the worker.
+/// While a thread waits and polls, the supervisor takes no naps. So the end of the burst
+/// must wake the second worker, because no end of a nap will wake it later.
 #[test]
 fn a_burst_that_a_waiting_thread_ends_leaves_no_offer_without_a_worker() {
     let (pool, [mut first, mut second]) = PoolByHand::new();
@@ -534,8 +537,8 @@ fn a_burst_that_a_waiting_thread_ends_leaves_no_offer_without_a_worker() {
     });
 }
 
-/// The thread has stopped submitting tasks then, so no worker has to wait for the end of
-/// the supervisor's nap.
+/// A thread that waits for a task submits no tasks meanwhile. So it must wake workers for
+/// all offers, and not leave this to the end of the supervisor's nap.
 #[test]
 fn a_thread_that_waits_for_a_task_ends_the_burst() {
     let (pool, _workers) = in_a_burst();
@@ -547,16 +550,18 @@ fn a_thread_that_waits_for_a_task_ends_the_burst() {
     pool.with(|state| assert_ne!(begin_rest(state, false), Rest::Burst));
 }
 
-/// A worker that wakes up on the CPU of the submitting thread would stop this thread.
+/// A worker that wakes up on the CPU of the submitting thread would keep this thread from
+/// running.
 #[test]
 fn a_worker_that_ran_on_another_cpu_is_woken_first() {
     let (pool, [mut here, mut elsewhere]) = PoolByHand::new();
-    // The thread stays on its CPU, as far as it may run there at all.
+    // Keeps this thread on its current CPU during the test.
     let cpu = current_process::cpu();
     let mut cpus = CpuSet::new();
     cpus.set(usize::try_from(cpu).unwrap() - 1);
     sched_setaffinity(None, &cpus).unwrap();
-    // The worker that sent the last message comes first if both ran on the same CPU.
+    // The worker `here` sends its message last. If the pool ignored the CPUs, it would wake
+    // this worker first.
     for (worker, cpu) in [(&mut elsewhere, cpu + 1), (&mut here, cpu)] {
         let task = pool.submit();
         let offer = worker.take().unwrap();
@@ -576,8 +581,9 @@ fn a_worker_that_ran_on_another_cpu_is_woken_first() {
     assert!(!is_asleep(&here));
 }
 
-/// A stopped worker counts as awake until its time limit shows that it is late. Before a fix,
-/// a worker that slept got the time limit in its place, so no worker took the offer.
+/// A stopped worker counts as awake until its time limit shows that it is late. Before a
+/// fix, a worker that slept got the time limit in place of the stopped worker, so no worker
+/// took the offer.
 #[test]
 fn each_idle_worker_that_is_awake_has_a_time_limit_to_take_an_offer() {
     for stopped_first in [false, true] {
@@ -612,7 +618,7 @@ fn each_idle_worker_that_is_awake_has_a_time_limit_to_take_an_offer() {
 }
 
 /// Before a fix, a task that waited for a retry might never end: a thread that had seen the
-/// task before its first start took its offer back in order to cancel the task.
+/// task before its first start took the task's new offer back, in order to cancel the task.
 #[test]
 fn a_task_that_waits_for_a_retry_is_not_recalled() {
     let (pool, [mut dies, mut lives]) = PoolByHand::new();

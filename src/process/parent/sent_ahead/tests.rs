@@ -28,8 +28,9 @@ use crate::sys::{channel, current_process};
 /// The time that a test waits for a cancel.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A pool with one worker, which the test plays as if a launcher had started it. The pool has
-/// no threads, which would read the worker's messages, or replace the worker, at any time.
+/// A pool with one worker. The test takes the steps of this worker itself, as if a launcher
+/// had started it. The pool has no threads: they would read messages or start workers at
+/// any time.
 struct Played {
     pool: Arc<Pool>,
     /// The events that a collector would handle.
@@ -158,7 +159,7 @@ fn tasks_of_an_ended_worker_stand_in_the_queue_in_their_order() {
 fn a_cancel_waits_for_the_worker() {
     let (mut played, [_first, second, third]) = Played::with_tasks::<3>();
     assert!(played.cancel(2, &second, |played| played.say(Kind::Recalled, 2)));
-    // The worker has begun the task before it read the recall.
+    // The worker has begun the third task before it reads the recall, so the cancel fails.
     assert!(!played.cancel(3, &third, |played| {
         let mut state = played.pool.lock();
         // The test ends the first task without the worker's messages about it, which do not
@@ -191,7 +192,7 @@ fn a_worker_gives_back_only_what_was_recalled() {
 }
 
 /// The pool cannot parse the second task's `Started`, because a malformed message comes
-/// before it. Nevertheless the pool must not run this task again.
+/// before it. Nevertheless the pool must not run the second task again.
 #[test]
 fn a_task_that_has_begun_unread_is_not_begun_again() {
     let (mut played, [_first, second, _third]) = Played::with_tasks::<3>();
@@ -242,8 +243,8 @@ fn what_a_relay_may_have_lost_is_not_begun_again() {
     drop(tasks);
 }
 
-/// The process that relays the bytes on another host may have the same id as this process.
-/// So the pool must compare the hosts too.
+/// A process on another host that relays the bytes may have the same id as this process. So
+/// the pool must compare the hosts too.
 #[test]
 fn a_process_of_another_host_is_not_taken_for_this_one() {
     let (played, tasks) = Played::with_tasks_by::<3>("another host", std::process::id());
@@ -258,7 +259,8 @@ fn a_cancel_whose_worker_may_have_begun_the_task_returns_false() {
     assert!(!played.cancel(2, &second, |played| played.end()));
 }
 
-/// If the pool killed the worker earlier, it would not know if the other tasks have begun.
+/// If the pool killed the worker before the other tasks are back, it would not know if
+/// these tasks have begun.
 #[test]
 fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<3>();

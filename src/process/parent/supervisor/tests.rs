@@ -122,7 +122,8 @@ fn a_task_that_was_taken_in_silence_can_be_killed_and_only_it() {
 }
 
 /// Both workers were awake when the pool made the offer, so both have a time limit to take
-/// it. The limit must not end a worker if the other worker has taken the offer.
+/// it. The pool must not kill a worker for this limit if the other worker has taken the
+/// offer.
 #[test]
 fn a_worker_that_takes_no_offer_is_killed_only_while_one_is_open() {
     for is_taken in [false, true] {
@@ -210,7 +211,7 @@ fn a_worker_that_begins_a_task_at_the_last_moment_is_not_killed() {
     }
 }
 
-/// No message ends these naps, so their own time limit must.
+/// No message arrives during these naps, so they must end when their time is over.
 #[test]
 fn a_nap_is_over_by_itself() {
     for rest in [Rest::Nap(NAP), Rest::Burst] {
@@ -228,7 +229,8 @@ fn a_nap_is_over_by_itself() {
     }
 }
 
-/// A worker that had filled its memory before the nap began does not wake the supervisor.
+/// A worker that filled its memory before the nap began does not wake the supervisor. So
+/// the supervisor must notice the full memory when it begins the nap.
 #[test]
 fn no_nap_in_a_burst_begins_while_a_worker_waits_for_room() {
     let (pool, [mut worker]) = PoolByHand::new();
@@ -249,8 +251,8 @@ fn no_nap_in_a_burst_begins_while_a_worker_waits_for_room() {
     assert!(is_over(Rest::Burst));
 }
 
-/// The supervisor has to read the messages, for example if the submitting thread is not fast
-/// enough, however long a burst takes.
+/// Even if a burst takes long, the supervisor must read the messages after a few naps: the
+/// submitting thread may be too slow to read all of them.
 #[test]
 fn naps_in_a_burst_that_goes_on_are_over_too() {
     for _ in 0..20 {
@@ -288,7 +290,8 @@ fn a_burst_goes_on_while_many_tasks_are_submitted_and_no_thread_polls() {
     pool.with(|state| (state.submitted, state.pollers) = (0, 0));
 }
 
-/// While so many tasks wait, no worker is soon without one.
+/// While so many tasks wait, no worker is soon without a task. So the supervisor must take
+/// long naps.
 #[test]
 fn naps_are_longer_while_the_memory_for_offers_is_full() {
     let (pool, [_worker]) = PoolByHand::new();
@@ -302,11 +305,12 @@ fn naps_are_longer_while_the_memory_for_offers_is_full() {
     assert_eq!(nap(), Rest::Nap(LONG_NAP));
 }
 
-/// A large answer needs the shared memory many times. If it waited each time until the nap is
-/// over, it would take several times as long.
+/// A large answer fills the shared memory many times. If the worker waited each time until
+/// the nap is over, the answer would take several times as long.
 #[test]
 fn a_worker_without_room_ends_a_nap_in_a_burst() {
-    // The worker may send between two naps. Then it does not have to wake the supervisor.
+    // The worker may send its bytes between two naps, and then need not wake the
+    // supervisor. So the test tries several times.
     let is_woken = || {
         let (pool, [mut worker]) = PoolByHand::new();
         let watched = watch(&pool.pool.lock());
@@ -323,7 +327,7 @@ fn a_worker_without_room_ends_a_nap_in_a_burst() {
 }
 
 /// A thread *polls* if it reads the workers' messages itself while it waits for a task.
-/// Meanwhile the supervisor takes no naps.
+/// Meanwhile the supervisor must take no naps.
 #[test]
 fn there_is_no_burst_while_a_thread_polls() {
     let (pool, [_worker]) = PoolByHand::new();
@@ -345,7 +349,8 @@ fn there_is_no_burst_while_a_thread_polls() {
     drop((tasks, more));
 }
 
-/// A thread that waits for each of its tasks reads the answers itself, without a nap.
+/// A thread that waits for each of its tasks reads the answers itself. So the supervisor
+/// must take no naps for these tasks.
 #[test]
 fn tasks_one_at_a_time_are_no_burst() {
     let (pool, [mut worker]) = PoolByHand::new();

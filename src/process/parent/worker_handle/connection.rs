@@ -12,8 +12,8 @@ use crate::error::StartStage;
 use crate::process::wire::frame::{Kind, bare};
 
 impl WorkerHandle {
-    /// Records that bytes of a worker that a launcher has started have arrived, or that the
-    /// launcher's command has accepted bytes.
+    /// Records that bytes have arrived from the worker, or that the launcher's command has
+    /// accepted bytes. Does nothing if no launcher has started the worker.
     pub(super) fn connection_moved(&mut self) {
         let is_greeted = self.end.is_greeted();
         let Some(launched) = &mut self.launched else {
@@ -30,8 +30,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Starts the time limit of the next step in the start of a worker, if a launcher
-    /// starts the worker. Does nothing after the start.
+    /// Starts the time limit for the next step of the worker's start. Does nothing after
+    /// the start, or if no launcher starts the worker.
     pub(super) fn extend_start(&mut self) {
         let limit = self.launched.as_ref().map(|launched| launched.start_limit);
         let limit = limit.filter(|_| matches!(self.activity, WorkerState::Starting));
@@ -43,9 +43,8 @@ impl WorkerHandle {
     /// Checks the connection to a worker that a launcher has started. Kills the worker if
     /// the connection has been silent for too long.
     pub(in crate::process::parent) fn check_connection(&mut self, now: Instant) {
-        // The pool sends no message after `Exit`. If the worker is a rank of an MPI job,
-        // the rank would take the message for a message of the pool whose worker it becomes
-        // next.
+        // The pool sends no message after `Exit`. A rank of an MPI job would take such a
+        // message for the first message of the pool whose worker it becomes next.
         let is_ready = self.is_ready && !matches!(self.activity, WorkerState::Leaving);
         if self.is_being_killed() {
             return;
@@ -67,7 +66,7 @@ impl WorkerHandle {
     }
 
     /// Sends a `Ping` if a launcher has started the worker. The worker answers at once. The
-    /// answer shows that the connection works, and how long a message and its answer
+    /// answer shows that the connection works, and for how long a message and its answer
     /// travel.
     pub(in crate::process::parent) fn send_ping(&mut self) {
         if let Some(launched) = &mut self.launched {
@@ -124,8 +123,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns `true` if no message of the worker can get lost. In this case, a task whose
-    /// `Started` has not arrived by the end of the worker has not begun.
+    /// Returns `true` if no message of the worker can get lost. Then, if the worker ends
+    /// and the `Started` of a task has not arrived, the task has not begun.
     pub(in crate::process::parent) fn knows_what_has_begun(&self) -> bool {
         self.launched
             .as_ref()

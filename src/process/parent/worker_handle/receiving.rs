@@ -14,10 +14,10 @@ use crate::process::wire::message::{FOREIGN_BYTES, LONGEST_HOST, Reply};
 use crate::sys::spin::is_elsewhere;
 
 impl WorkerHandle {
-    /// Returns the number, plus one, of the last *offer* that the worker has taken. An
-    /// offer is a task in shared memory that any worker may take. The worker keeps this
-    /// record in its shared memory. If a task has overwritten the record, the returned
-    /// number is meaningless.
+    /// Returns the worker's record of the last *offer* that it has taken: the offer's
+    /// number plus one. An offer is a task in shared memory that any worker may take. The
+    /// worker keeps the record in its own shared memory. If a task has overwritten the
+    /// record, the returned number is meaningless.
     pub(in crate::process::parent) fn taken(&self) -> u64 {
         self.end.taken()
     }
@@ -30,13 +30,14 @@ impl WorkerHandle {
     }
 
     /// Returns `true` if the worker may have begun a task whose `Started` the pool has not
-    /// read: the worker's shared memory does not name `last_begun` as the last task.
+    /// read. This is so if the last task that the worker's shared memory names is not
+    /// `last_begun`.
     pub(in crate::process::parent) fn may_have_begun(&self) -> bool {
         self.end.may_have_begun_after(self.last_begun)
     }
 
-    /// Returns the number, plus one, of the CPU on which the worker sent its last message, or
-    /// 0 if the CPU is unknown.
+    /// Returns the number, plus one, of the CPU on which the worker sent its last message,
+    /// or 0 if the CPU is unknown.
     pub(in crate::process::parent) fn cpu(&self) -> u32 {
         self.inbox.cpu()
     }
@@ -112,8 +113,8 @@ impl WorkerHandle {
                 Ok(count) => {
                     self.is_drained = false;
                     // A read of shared memory returns at most one record (a piece of a
-                    // message), and a read from a rank one message. So more may be there
-                    // after such a read, even if it has not filled the buffer.
+                    // message), and a read from a rank one message. So more bytes may be
+                    // there after such a read, even if the read has not filled the buffer.
                     let is_all = count < size && self.end.is_emptied_by_a_read();
                     self.inbox.advance(count);
                     self.connection_moved();
@@ -158,8 +159,8 @@ impl WorkerHandle {
         self.end.capacity()
     }
 
-    /// Returns what a thread needs to wait for the worker's messages without the pool's
-    /// lock.
+    /// Returns a [`Watch`], by which a thread waits for the worker's messages without the
+    /// pool's lock.
     pub(in crate::process::parent) fn watch(&self) -> Watch {
         self.end.watch(self.has_unsent() && self.is_full)
     }
@@ -187,9 +188,9 @@ impl WorkerHandle {
     }
 
     /// Makes the next check if it is due ([`Checks`]): lets threads go on that are stopped
-    /// because they asked to be traced, and asks the worker to say if it waits for a message.
-    /// The pool does not ask before it has sent the whole call, because until then the worker
-    /// rightly waits for the rest.
+    /// because they asked to be traced, and asks the worker to say if it waits for a
+    /// message. The pool does not ask the worker before it has sent the whole call, because
+    /// until then the worker has to wait for the rest of the call.
     pub(in crate::process::parent) fn check_if_due(&mut self, now: Instant) {
         if self.next_check().is_none_or(|at| now < at) {
             return;
@@ -202,7 +203,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns the time at which the pool next asks the worker if it waits for a message.
+    /// Returns the time of the next check ([`check_if_due`](Self::check_if_due)), or `None`
+    /// if no check is planned.
     pub(in crate::process::parent) fn next_check(&self) -> Option<Instant> {
         self.checks.as_ref().map(Checks::next)
     }
@@ -219,10 +221,10 @@ impl WorkerHandle {
 
     /// Returns the numbers of the tasks that the worker has begun although the pool has not
     /// parsed their `Started`. These are the tasks whose `Started` is among the bytes that
-    /// were not parsed as messages. The current task is one of them if the shared memory
-    /// says that the worker may have begun it. The pool calls this method once, after the
-    /// worker's process has ended, because it must not send a started task to another
-    /// worker.
+    /// were not parsed as messages. The current task also counts as begun if the shared
+    /// memory says that the worker may have begun it. The pool calls this method once,
+    /// after the worker's process has ended, because it must not send a started task to
+    /// another worker.
     pub(in crate::process::parent) fn started_unread(&mut self) -> Vec<u64> {
         let unstarted = self.all_unstarted().map(|task| task.entry.number);
         let unstarted: Vec<u64> = unstarted.collect();
@@ -261,7 +263,8 @@ impl WorkerHandle {
             Declined, Fetch, InitializeFailed, Initialized, Pong, Ready, Recalled, Refused, Started,
         };
         let may_come = match (&self.activity, kind) {
-            // The pool ignores the messages of a worker that is being killed.
+            // The pool ignores the answers of a worker that is being killed
+            // (`Pool::on_reply`).
             _ if self.is_being_killed() => true,
             (_, Pong) => self.launched.is_some() && self.is_ready,
             (_, Recalled) => self.unstarted(task).is_some_and(|task| task.is_recalled),
@@ -285,9 +288,9 @@ impl WorkerHandle {
             }
             _ => false,
         };
-        // These messages have no payload, except that a launched worker's `Ready` names the
-        // host. If a payload could arrive byte by byte, each byte would extend the worker's
-        // time limit.
+        // These kinds of messages have no payload, except that a launched worker's `Ready`
+        // names the worker's host. If a payload could arrive byte by byte, each byte would
+        // extend the worker's time limit.
         let is_start = matches!(kind, Ready | Initialized | Started);
         let is_bare = is_start || matches!(kind, Fetch | Declined | Pong | Recalled);
         let has_host = kind == Ready && self.launched.is_some() && length <= LONGEST_HOST;
@@ -307,9 +310,9 @@ impl WorkerHandle {
         Err(format!("{what}; {FOREIGN_BYTES}"))
     }
 
-    /// Updates `progress`, the time limit of what the worker has to do next, after a read.
-    /// If a frame is incomplete, the limit starts, unless one runs already. Otherwise the
-    /// limit ends, except if the worker still has to start its task.
+    /// Updates `progress` after a read. `progress` is the time limit for the next step of
+    /// the worker. If a frame is incomplete, the limit starts, unless it runs already.
+    /// Otherwise the limit ends, except if the worker still has to start its task.
     ///
     /// # Errors
     ///
@@ -333,8 +336,8 @@ impl WorkerHandle {
 
     fn on_eof(&mut self) {
         self.is_eof = true;
-        // The next check is before the deadline: it finds a process that has ended, but has a
-        // thread that asked to be traced.
+        // Plans a check before the deadline below. The check reaps threads that asked to be
+        // traced: until then the kernel does not report the end of their process.
         if let Some(checks) = &mut self.checks {
             *checks = Checks::from(Instant::now());
         }

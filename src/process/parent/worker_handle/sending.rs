@@ -22,10 +22,10 @@ use crate::process::wire::message::FOREIGN_BYTES;
 /// launcher has started.
 const MOST_GATHERED: usize = 16 << 10;
 
-/// Returns the next bytes of a frame after the first `sent` ones, as far as they lie in one
-/// piece of memory, and the length of the whole frame. Returns `None` if the frame is the
-/// call of a task that the worker does not have any more, or whose call the pool has freed
-/// because the task has begun.
+/// Returns the bytes of a frame behind its first `sent` bytes, as far as they lie in one
+/// piece of memory, and the length of the whole frame. The frame may be the call of a task.
+/// Returns `None` if the worker does not have this task any more, or if the pool has freed
+/// the call because the task has begun.
 fn unsent<'a>(
     outgoing: &'a Outgoing,
     sent: usize,
@@ -96,7 +96,7 @@ impl WorkerHandle {
     }
 
     /// Asks the worker to give back the last `count` of the tasks that were sent ahead.
-    /// Recalls the last task first. Each returned task goes to the head of the pool's
+    /// Asks for the last task first: each returned task goes to the head of the pool's
     /// queue, so the queue then has the tasks in their old order.
     pub(in crate::process::parent) fn recall_last(&mut self, count: usize) {
         let ahead = self.ahead.iter().rev().map(|task| task.entry.number);
@@ -121,9 +121,9 @@ impl WorkerHandle {
     /// [`release`](Self::release).
     pub(in crate::process::parent) fn hold(&mut self) {
         self.send(Arc::new(bare(Kind::Hold, 0).to_vec().into()));
-        // ORDERING: orders this message before the next reads of what the worker has sent.
-        // Pairs with the fence in `Taker::is_still_taken`, after which the worker looks for
-        // `Hold`.
+        // ORDERING: the fence orders the sending of `Hold` before the caller's next reads
+        // of the worker's messages. Pairs with the fence in `Taker::is_still_taken`, after
+        // which the worker looks for `Hold`.
         fence(Ordering::SeqCst);
     }
 
@@ -132,7 +132,7 @@ impl WorkerHandle {
         self.send(Arc::new(bare(Kind::Release, 0).to_vec().into()));
     }
 
-    /// Returns `true` if there are bytes that may be sent and are not sent yet.
+    /// Returns `true` if there are bytes that the pool may send now and has not sent yet.
     pub(in crate::process::parent) fn has_unsent(&self) -> bool {
         match &self.copying {
             Some(copying) => copying.has_unsent(),
@@ -151,7 +151,8 @@ impl WorkerHandle {
         self.has_unsent() && self.end.has_room()
     }
 
-    /// Sends what waits in the outbox, as far as there is room.
+    /// Sends the bytes that wait in the outbox, or the requested bytes of the program's
+    /// file, as far as there is room.
     pub(in crate::process::parent) fn flush(&mut self) {
         if self.is_corked {
             return;
@@ -241,9 +242,9 @@ impl WorkerHandle {
     }
 
     /// Copies the short frames at the head of the outbox into one buffer, if a launcher has
-    /// started the worker: a launcher's command handles each write separately. Returns
-    /// `false` if no launcher has started the worker, if the outbox has fewer than two
-    /// frames, or if the first frame is long.
+    /// started the worker. One write can then send all of them, and the launcher's command
+    /// handles each write separately. Returns `false` if no launcher has started the
+    /// worker, if the outbox has fewer than two frames, or if the first frame is long.
     fn gather(&self, into: &mut Vec<u8>) -> bool {
         into.clear();
         if self.launched.is_none() || self.outbox.len() < 2 {

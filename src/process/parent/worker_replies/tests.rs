@@ -24,8 +24,8 @@ use crate::process::wire::message::refused;
 use crate::sys::channel;
 use crate::sys::shared_memory::SharedMemory;
 
-/// Returns a pool whose only worker is a process that does nothing. Also returns the
-/// worker's end of the channel, through which the test sends messages.
+/// Returns a pool whose only worker is a dummy: a process that does nothing. Also returns
+/// the worker's end of the channel, through which the test sends messages.
 fn pool_with_a_dummy() -> (Arc<Pool>, UnixStream) {
     pool_with(waiting_process())
 }
@@ -61,7 +61,7 @@ fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Completion<()> {
         .unwrap()
 }
 
-/// Submits a task, and reports that the dummy worker has started it.
+/// Submits a task, and sends the message that the dummy worker has started the task.
 fn started(pool: &Arc<Pool>, worker: &mut UnixStream) -> Completion<()> {
     started_under(TaskSettings::default(), pool, worker)
 }
@@ -113,8 +113,8 @@ fn an_answer_before_the_end_counts() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// On a system without descriptors for processes, the parent must notice the death even if
-/// a child of the worker holds the worker's socket open.
+/// On a system without descriptors for processes, the parent must notice the death of a
+/// worker even if a child of the worker holds the worker's socket open.
 #[test]
 fn without_a_descriptor_a_death_is_seen_all_the_same() {
     for is_held_open in [false, true] {
@@ -152,7 +152,8 @@ fn a_limit_is_over_with_its_task() {
 }
 
 /// A worker takes offers (tasks in shared memory) as soon as it has read its first message.
-/// If it ran a task before the pool had its handle, `stats` would not count this task.
+/// If it ran a task before the pool had stored the worker's handle, `stats` would not count
+/// this task.
 #[test]
 #[cfg(feature = "worker-hook")]
 fn a_worker_hears_its_first_message_when_the_pool_has_its_handle() {
@@ -257,8 +258,8 @@ fn hurry(pool: &Pool) {
     pool.wake_fd.wake();
 }
 
-/// The test's worker behaves like a stopped process. The task does not fail, because the
-/// task did not cause the stop.
+/// The test's worker behaves like a stopped process, so the pool must kill the worker. The
+/// task must not fail for this, because the task did not cause the stop.
 #[test]
 fn a_worker_that_does_not_take_up_its_task_is_ended() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -320,8 +321,8 @@ fn a_slow_message_is_waited_for() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// The idle worker sends a whole message, or a part of a message. The pool must kill it,
-/// because it has no task to report about.
+/// The idle worker sends a whole message, or a part of a message. The pool must kill the
+/// worker, because it has no task about which it could send a message.
 #[test]
 fn a_word_of_an_idle_worker_ends_it() {
     for bytes in [&bare(Kind::Started, 1)[..], &bare(Kind::Ready, 0)[..3]] {
@@ -345,8 +346,8 @@ fn an_ended_worker_is_not_listened_to_for_ever() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
     let mut speaker = worker.try_clone().unwrap();
-    // The test kills the worker before the pool reads the messages, because the pool would
-    // otherwise kill the worker for these messages.
+    // The test kills the worker before the pool reads the messages below. Otherwise the
+    // pool would kill the worker for these messages.
     let mut state = pool.lock();
     let speaks = std::thread::spawn(move || {
         let words = bare(Kind::Ready, 0).repeat(1000);
@@ -424,9 +425,9 @@ fn a_leaving_worker_cannot_break_the_pool() {
     }
 }
 
-/// The first shortage of resources ended long before the second began, although the pool
-/// started no worker between the two shortages. So the second shortage must get its own
-/// time limit.
+/// A start failed for lack of resources an hour ago, and another start fails now. These are
+/// two shortages, although the pool started no worker in between. So the second shortage
+/// must get its own time limit.
 #[test]
 fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -454,7 +455,7 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
 }
 
 /// The worker was stopped. It resumes, and begins its task, at the moment at which the pool
-/// decides to kill it. So the task must not run again.
+/// decides to kill it. So the task may have run, and must not run again.
 #[test]
 fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -520,7 +521,8 @@ fn a_worker_that_begins_a_task_with_a_payload_is_given_up() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A message of a killed worker does not change the reason for the kill.
+/// If the pool finds a second reason to kill a worker, for example a wrong message, the
+/// first reason must stay.
 #[test]
 fn the_first_reason_to_kill_a_worker_stands() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -624,7 +626,8 @@ fn a_task_is_sent_again_however_many_workers_end_before_they_read_it() {
     pool.shutdown(ShutdownOptions::new());
 }
 
-/// A worker that has begun a task shows that workers can start.
+/// A worker that has begun a task shows that workers can start. So when this worker ends,
+/// the count of failed starts must begin anew.
 #[test]
 fn failed_starts_count_only_in_a_row() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -682,7 +685,8 @@ fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
     assert!(outcome(&task).is_err());
 }
 
-/// The pool does not wait, because an error such as a missing program lasts.
+/// The pool must not wait and try again, because an error such as a missing program does
+/// not end by itself.
 #[test]
 fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
     let (pool, _worker) = pool_with_a_dummy();
@@ -693,7 +697,7 @@ fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
 }
 
 /// The worker reads its call slowly, and takes longer than the time limit for a worker
-/// without progress. The pool must not kill it, because each read is progress.
+/// without progress. The pool must not kill the worker, because each read is progress.
 #[test]
 fn a_large_call_that_is_read_slowly_is_waited_for() {
     use std::io::Read;
@@ -723,8 +727,8 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     assert!(outcome(&task).is_err());
 }
 
-/// If the pool kept the call, the arguments of a long task would take memory in both
-/// processes.
+/// If the pool kept the call, the arguments of a long task would take memory both in this
+/// process and in the worker.
 #[test]
 fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
     use std::io::Read;
@@ -772,7 +776,7 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
 }
 
 /// If the worker lived on, it would read the rest of this call as the beginning of the next
-/// one.
+/// call.
 #[test]
 fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
     for retries in [0, 1] {

@@ -27,12 +27,12 @@ const TAG: c_int = 0;
 /// The largest number of bytes of one message, which MPI counts by an `int`.
 const LONGEST: usize = 1 << 20;
 
-/// The limit of unsent bytes to one rank. While so many bytes to a rank or more are
+/// The limit of unsent bytes to one rank. While at least so many bytes to a rank are
 /// unsent, [`Mpi::send_now`] takes no more bytes for this rank.
 pub(in crate::process::transport) const MOST_UNSENT: usize = 4 << 20;
 
-/// The largest number of buffers that are kept for the next messages, and the largest
-/// capacity of a kept buffer.
+/// The largest number of buffers that this rank keeps for the next messages, and the
+/// largest capacity of a kept buffer.
 const KEPT: usize = 64;
 const LONGEST_KEPT: usize = 16 << 10;
 
@@ -46,7 +46,7 @@ pub(super) struct Unsent {
     bytes: Vec<u8>,
 }
 
-/// A message that MPI has announced, and that it may still be receiving.
+/// A message that MPI has announced, and perhaps has not received completely.
 pub(super) struct Arrived {
     bytes: Vec<u8>,
     /// MPI's handle of the receive, or `None` once the receive is complete.
@@ -114,8 +114,8 @@ impl Mpi {
     ///
     /// # Errors
     ///
-    /// Returns [`WouldBlock`](ErrorKind::WouldBlock) if [`MOST_UNSENT`] bytes are unsent,
-    /// or if this rank has left the job.
+    /// Returns [`WouldBlock`](ErrorKind::WouldBlock) if at least [`MOST_UNSENT`] bytes to
+    /// the rank are unsent, or if this rank has left the job.
     pub(crate) fn send_now(&self, to: usize, bytes: &[u8]) -> io::Result<usize> {
         let mut messages = self.messages.lock();
         if messages.is_over || messages.streams[to].unsent >= MOST_UNSENT {
@@ -128,7 +128,7 @@ impl Mpi {
         Ok(count)
     }
 
-    /// Returns `true` if the bytes that MPI has not sent yet leave room for more.
+    /// Returns `true` if [`send_now`](Self::send_now) would take bytes for the rank `to`.
     pub(crate) fn has_room(&self, to: usize) -> bool {
         let messages = self.messages.lock();
         !messages.is_over && messages.streams[to].unsent < MOST_UNSENT
@@ -140,13 +140,14 @@ impl Mpi {
         let mut messages = self.messages.lock();
         let has_arrived = messages.progress(&self.communicator);
         // `unlock_fair` hands the lock to a thread that waits for it. Otherwise a thread
-        // that calls this method again and again could take the lock first.
+        // that calls this method again and again could take the lock again before the
+        // waiting thread.
         MutexGuard::unlock_fair(messages);
         has_arrived
     }
 
-    /// Returns `true` if bytes or the last message of a rank have arrived. Does not call
-    /// MPI.
+    /// Returns `true` if bytes of a rank have arrived, or the empty message that ends its
+    /// stream. Does not call MPI.
     pub(crate) fn has_arrived(&self, from: usize) -> bool {
         let messages = self.messages.lock();
         let stream = &messages.streams[from];
@@ -195,7 +196,8 @@ impl Mpi {
 }
 
 impl Messages {
-    /// Returns the streams of a job with `ranks` ranks.
+    /// Returns the state of a rank that has sent and received nothing yet, in a job with
+    /// `ranks` ranks.
     pub(super) fn new(ranks: usize) -> Self {
         Self {
             unsent: VecDeque::new(),
@@ -247,7 +249,7 @@ impl Messages {
         self.test_sends();
     }
 
-    /// Frees the buffers of the messages that MPI has sent.
+    /// Frees or keeps the buffers of the messages that MPI has sent.
     pub(super) fn test_sends(&mut self) {
         let mut index = 0;
         while let Some(unsent) = self.unsent.get_mut(index) {
@@ -273,7 +275,8 @@ impl Messages {
         is_any
     }
 
-    /// Marks, in each stream, the complete messages up to the first incomplete message.
+    /// Marks the messages that MPI has received completely, in each stream up to the first
+    /// message that is not complete.
     fn test_receives(&mut self) {
         for stream in &mut self.streams {
             if self.receiving == 0 {
@@ -325,7 +328,7 @@ impl Messages {
         let mut length = 0;
         // SAFETY: `MPI_Improbe` has written the status.
         unsafe { MPI_Get_count(status.pointer(), bytes_type, &raw mut length) };
-        // The number is not negative: all messages are of bytes.
+        // The length is not negative, because all messages consist of whole bytes.
         let count = length as usize;
         let mut bytes = self.buffer();
         bytes.resize(count, 0);
@@ -333,7 +336,7 @@ impl Messages {
         let mut request = unsafe { RSMPI_REQUEST_NULL };
         let start = bytes.as_mut_ptr().cast();
         // SAFETY: MPI has announced the message with this length, and the buffer is as
-        // long. The bytes live, and are not read, until the request is complete:
+        // long. Until the request is complete, the bytes live and are not read, because
         // `Arrived` owns them.
         unsafe {
             MPI_Imrecv(
@@ -347,7 +350,8 @@ impl Messages {
         let request = (!is_complete(&mut request)).then_some(request);
         let stream = &mut self.streams[status.source()];
         if count == 0 {
-            // MPI writes no bytes of an empty message, so nothing waits for the request.
+            // MPI writes no bytes of an empty message, so no buffer has to live until the
+            // request is complete.
             stream.has_left = true;
             return true;
         }

@@ -5,8 +5,9 @@
 //! checks that each task begins at most once, that a task that was recalled never begins,
 //! that the bytes of a call are right, and that the pool forgets no task that has not
 //! begun. In some runs the tasks also forge: they write valid statuses, or overwrite the
-//! number of the offer that their worker has taken with another possible number. In these
-//! runs the driver checks only that each step ends and does not misuse memory.
+//! number of the offer that their worker has taken with another possible number. In the
+//! runs with forged words the driver checks only that each step ends and does not misuse
+//! memory.
 
 mod workers;
 
@@ -23,7 +24,8 @@ const STEPS: usize = 600;
 /// The numbers of the workers in their pool.
 const WORKERS: [usize; 4] = [0, 1, 70_000, 65_533];
 
-/// The memories. All runs of a thread share them, because it takes long to map them.
+/// The memories of a pool and its workers. All runs of a thread share these memories,
+/// because it takes long to map them.
 struct Mapped {
     calls: Part,
     /// The calls as a worker maps them: memory that can only be read.
@@ -52,7 +54,7 @@ impl Mapped {
     /// slots may hold the calls of earlier runs.
     fn offers(&self, key: u64) -> PoolOffers {
         // The previous run has written only to the first `slots` slots. Few runs use all
-        // slots, so it takes less time to clear only these.
+        // slots, so it takes less time to clear only the used slots.
         let next = self.calls[0].load(Ordering::Relaxed);
         let slots = SLOTS.min(next as usize);
         let used = &self.calls[..words(slots, 0)];
@@ -180,7 +182,8 @@ impl Driver {
         }
     }
 
-    /// Removes an offer. Returns `false` if the pool has assigned or removed it before.
+    /// Removes an offer from the list of unassigned offers. Returns `false` if the offer is
+    /// not in the list.
     fn remove(&mut self, offer: u64) -> bool {
         let at = self.offered.iter().position(|other| *other == offer);
         if let Some(at) = at {
@@ -204,7 +207,8 @@ impl Driver {
         }
     }
 
-    /// Puts the tasks of all offers that no worker has taken back into the queue.
+    /// Recalls all offers that no worker has taken, and puts their tasks into the queue
+    /// again.
     fn recall_all(&mut self) {
         for offer in self.offered.clone().into_iter().rev() {
             if self.offers.recall(offer) {
@@ -230,7 +234,7 @@ impl Driver {
         true
     }
 
-    /// Reads what a worker has said.
+    /// Reads the messages of a worker.
     fn read(&mut self, worker: usize) {
         while let Some(said) = self.workers[worker].said.pop_front() {
             match said {
@@ -359,8 +363,8 @@ impl Driver {
         Some(at)
     }
 
-    /// Ends the tasks of a killed worker. The pool does not run them again, because they
-    /// may have begun.
+    /// Ends the tasks of a killed worker. The pool does not run these tasks again, because
+    /// they may have begun.
     fn bury(&mut self, worker: usize) {
         self.read(worker);
         if let Some((offer, false)) = self.workers[worker].assigned.take() {
@@ -385,8 +389,8 @@ impl Driver {
         self.queue.is_empty() && self.offered.is_empty() && self.workers.iter().all(rests)
     }
 
-    /// Makes steps until no step changes anything, and checks that the pool has forgotten
-    /// no task.
+    /// Makes steps until no step changes anything, and then checks that the pool has
+    /// forgotten no task.
     fn finish(&mut self) {
         for _ in 0..self.tasks.len() * 2 + 20 {
             if self.is_at_rest() {

@@ -58,7 +58,7 @@ fn each_offer_is_taken_or_recalled_and_only_once() {
             .chain(recalled)
             .collect();
         all.sort_unstable();
-        // Offers may be left, because a worker may have looked before they were there.
+        // Offers may be left, because a worker may have looked before the parent made them.
         assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
         for n in [0, 1] {
             let left = parent.status(n) == Status::Open;
@@ -68,7 +68,8 @@ fn each_offer_is_taken_or_recalled_and_only_once() {
 }
 
 /// The parent uses the only slot again after the worker has reported that it has copied
-/// the call, or after a recall. So the worker takes no call twice, and none too late.
+/// the call, or after a recall. So the worker takes each call at most once, and never the
+/// first call after the second.
 #[test]
 fn a_slot_is_used_again_only_when_its_call_was_copied() {
     loom::model(|| {
@@ -91,7 +92,7 @@ fn a_slot_is_used_again_only_when_its_call_was_copied() {
             parent.offer(b"b", 0);
         }
         let [first, second] = worker.join().expect("no panic");
-        // The worker may have looked before the offers were there.
+        // The worker may have looked before the parent made the offers.
         let all: Vec<u8> = first.into_iter().chain(second).collect();
         assert!(matches!(&all[..], b"" | b"a" | b"b" | b"ab"), "{all:?}");
     });
@@ -143,7 +144,7 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
                 worker.is_still_taken(0)
             })
         };
-        // `Offers::revoke` says why this is a swap and no store.
+        // This is a swap and not a store for the reason that `Offers::revoke` gives.
         statuses[0].swap(12345, Ordering::Relaxed);
         let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         parent.next = 1;
@@ -156,7 +157,8 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
 }
 
 /// The worker may stop for ever before it takes the offer that it has found. Then the
-/// parent can recall the offer. If the parent cannot, the worker has taken the offer.
+/// parent can recall the offer. If the parent cannot recall the offer, the worker has taken
+/// it.
 #[test]
 fn a_worker_that_stops_holds_no_offer_that_it_has_not_taken() {
     loom::model(|| {

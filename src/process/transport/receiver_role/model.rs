@@ -73,7 +73,7 @@ impl Connection {
         } else {
             self.role.with_queue(|queue| queue.extend(message));
         }
-        // ORDERING: `Relaxed` is enough, as for the other access to this word.
+        // ORDERING: `Relaxed` is enough, as for the swap above.
         self.is_receiving.store(false, Ordering::Relaxed);
     }
 
@@ -90,8 +90,8 @@ impl Connection {
     }
 }
 
-/// The first request runs until the recall behind it is received. Only then the second
-/// request is sent. So the reader must receive the recall meanwhile.
+/// The task thread runs the first request until the recall behind this request is received.
+/// So the reader has to receive the recall. Only then the second request is sent.
 #[test]
 fn a_message_is_received_while_a_request_runs_and_no_wake_up_is_lost() {
     loom::model(|| {
@@ -113,7 +113,7 @@ fn a_message_is_received_while_a_request_runs_and_no_wake_up_is_lost() {
         let reader = {
             let (connection, is_over) = (connection.clone(), is_over);
             thread::spawn(move || {
-                // ORDERING: `Relaxed` is enough, as for the other access to this word.
+                // ORDERING: `Relaxed` is enough, as for the store of the task thread.
                 while !is_over.load(Ordering::Relaxed) {
                     connection
                         .role

@@ -1,9 +1,9 @@
 //! The driver of the fuzz target `ring`: it holds both ends of a ring in one process, and
 //! overwrites words of the ring, as a task might do by mistake.
 //!
-//! The driver checks that the received bytes are the sent bytes, in order, and that
-//! nothing panics, whatever words are overwritten. As long as nothing is overwritten,
-//! there is also no error, each byte arrives, and no wake-up is lost.
+//! The driver checks that the received bytes are the sent bytes, in order, and that no
+//! overwritten word causes a panic. As long as no word was overwritten, it also checks that
+//! no error occurs, each byte arrives, and no wake-up is lost.
 
 use std::cell::Cell;
 
@@ -44,8 +44,8 @@ impl Change {
     }
 }
 
-/// The words of a ring. One word is overwritten at one of the next accesses, so a word may
-/// change while one of the two ends is at work.
+/// The words of a ring. The planned `change` happens at one of the next accesses to the
+/// words, so a word may change while a method of one of the two ends runs.
 struct Words {
     words: Vec<AtomicU64>,
     /// The next change: the number of accesses before the change, the index of the changed
@@ -88,8 +88,8 @@ struct Driver<'w> {
     words: &'w Words,
     sender: Sender<Shared<'w>>,
     receiver: Receiver<Shared<'w>>,
-    /// The number of bytes that were sent. After an error of the sender, the bytes that it
-    /// may have sent count too.
+    /// The number of bytes that were sent. After an error of the sender, it includes the
+    /// bytes that the sender may have sent before the error.
     sent: usize,
     received: usize,
     sender_has_failed: bool,
@@ -206,7 +206,7 @@ impl Driver<'_> {
         assert_eq!(is_asleep, self.receiver_sleeps == Some(ASLEEP));
     }
 
-    /// Returns the index of a word, most often of a word that is read or written soon.
+    /// Returns the index of a word. In most cases, an end reads or writes this word soon.
     fn choose(&self, input: &mut Input<'_>) -> usize {
         let sends = self.sender.memory.index(self.sender.position);
         let next = &self.receiver.next;

@@ -86,8 +86,8 @@ fn two_messages_through_one_line_arrive_and_no_wake_up_is_lost() {
 }
 
 /// The process of the sender ends before it wakes the receiver. The end of the process
-/// rings the bell in its place, as the end of a real process closes its socket. Then the
-/// receiver must get the whole record.
+/// rings the bell in place of the sender, as the end of a real process closes its socket.
+/// Then the receiver must get the whole record.
 #[test]
 fn a_record_of_a_process_that_has_ended_is_whole_or_absent() {
     loom::model(|| {

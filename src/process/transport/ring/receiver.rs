@@ -14,19 +14,19 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub(in crate::process::transport) struct Receiver<W> {
     pub(super) next: Next<W>,
-    /// The payload of the last record, if the caller's buffer was shorter, and the number
-    /// of the payload's bytes that the caller has received.
+    /// The payload of the last record that was longer than the caller's buffer, and the
+    /// number of its bytes that the caller has received.
     spilled: (Vec<u8>, usize),
 }
 
 /// The place of the record that a receiver reads next. A thread that waits for the record
-/// has its own copy.
+/// has a copy of this value.
 #[derive(Clone, Debug)]
 pub(in crate::process::transport) struct Next<W> {
     pub(super) memory: Memory<W>,
     /// The number of lines that were read since the start.
     pub(super) position: u64,
-    /// The mask that the record's mark contains (`ring.rs`).
+    /// The mask with which the record's mark is combined (`ring.rs`).
     mask: u64,
     /// `true` if the receiver has bytes of an earlier record that its caller has not
     /// received yet.
@@ -46,9 +46,10 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
         !self.is_there()
     }
 
-    /// Announces that the receiver is about to sleep for a short time. In this time only a
-    /// sender that waits for the receiver has to wake it, and outside a burst an idle sender
-    /// too. Returns `false` if bytes have arrived already: then the receiver must not sleep,
+    /// Announces that the receiver is about to *nap*: to sleep for a short time. During a
+    /// nap in a *burst*, while a thread submits many tasks in a row, only a sender that
+    /// waits for the receiver wakes it. During another nap, an idle sender wakes it too.
+    /// Returns `false` if bytes have arrived already: then the receiver must not sleep,
     /// except in a burst.
     pub(in crate::process::transport) fn may_nap(&self, in_burst: bool) -> bool {
         let flag = if in_burst { NAPPING_IN_BURST } else { NAPPING };
@@ -56,11 +57,13 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
         !self.is_there()
     }
 
-    /// Returns `true` if the sender sleeps until there is room. Before the call, the receiver
-    /// has announced its own sleep, so a sender that falls asleep later wakes the receiver.
+    /// Returns `true` if the sender has announced that it sleeps until there is room. The
+    /// caller must have announced the receiver's own sleep before, so that a sender that
+    /// falls asleep later wakes the receiver.
     pub(in crate::process::transport) fn is_awaited(&self) -> bool {
-        // ORDERING: the fence in `set_flag` orders this load after the announcement. It pairs
-        // with the fences of a sender that sets its flag, and then reads the receiver's.
+        // ORDERING: the fence in `set_flag` orders this load after the announcement. It
+        // pairs with the fences of a sender that sets its own flag, and then reads the flag
+        // of the receiver.
         self.memory.words[SENDER_SLEEPS].load(Ordering::Relaxed) != 0
     }
 
@@ -77,7 +80,8 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
         // ORDERING: pairs with the store in `Sender::write`, which publishes the record.
         let mark = self.memory.words[self.memory.index(self.position)].load(Ordering::Acquire);
         let length = usize::try_from(mark ^ self.mask).ok()?;
-        // A ring may be smaller than the largest record.
+        // The number of lines is checked too, because a ring may be smaller than the
+        // largest record.
         let is_possible = (1..=LARGEST).contains(&length) && lines(length) <= self.memory.lines;
         is_possible.then_some(length)
     }

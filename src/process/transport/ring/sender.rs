@@ -60,7 +60,7 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         Ok(sent)
     }
 
-    /// Returns the [`Bell`] that wakes the ring's receiver.
+    /// Returns a [`Bell`], which finds out if the ring's receiver has to be woken.
     pub(in crate::process::transport) fn bell(&self) -> Bell<W> {
         Bell(self.memory.clone())
     }
@@ -72,7 +72,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
     /// # Errors
     ///
     /// Returns an error if the word `FREED`, in which the receiver counts the lines that it
-    /// has read, holds a smaller number than before, or more than were written.
+    /// has read, holds a smaller number than before, or a larger number than that of the
+    /// written lines.
     pub(in crate::process::transport) fn may_sleep(&mut self) -> Result<bool, Scribbled> {
         let room = self.room_wanted();
         self.memory.set_flag(SENDER_SLEEPS, room.freed);
@@ -80,8 +81,7 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         Ok(!room.is_there())
     }
 
-    /// Returns the room for which a sender waits after it has found too little: half of the
-    /// ring.
+    /// Returns the room for which a sender without enough room waits: half of the ring.
     pub(in crate::process::transport) fn room_wanted(&self) -> Room<W> {
         Room {
             memory: self.memory.clone(),
@@ -158,13 +158,14 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
     }
 }
 
-/// Wakes a ring's receiver although no record was written.
+/// Finds out if a ring's receiver sleeps and has to be woken, although no record was
+/// written.
 #[derive(Clone, Debug)]
 pub(in crate::process::transport) struct Bell<W>(Memory<W>);
 
 impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
-    /// Returns `true` if the receiver sleeps. Before the call, the caller must publish what
-    /// the receiver looks for, and then execute a `SeqCst` fence.
+    /// Returns `true` if the receiver sleeps and does not only nap. Before the call, the
+    /// caller must publish what the receiver looks for, and then execute a `SeqCst` fence.
     pub(in crate::process::transport) fn is_asleep(&self) -> bool {
         // ORDERING: the caller's fence pairs with the fence in `set_flag`.
         self.0.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
@@ -177,7 +178,8 @@ impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
     }
 
     /// Like [`must_wake`](Self::must_wake), but for a receiver that naps (sleeps for a
-    /// short time). The caller is idle, or waits for the receiver (`is_waited_for`).
+    /// short time). `is_waited_for` says that the caller waits for the receiver. Otherwise
+    /// the caller is idle, and does not wake a receiver that naps in a burst.
     pub(in crate::process::transport) fn must_wake_from_nap(&self, is_waited_for: bool) -> bool {
         let last = if is_waited_for {
             NAPPING_IN_BURST
@@ -188,11 +190,12 @@ impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
     }
 }
 
-/// The room for which a sender waits. A thread that waits for the room has its own copy.
+/// The room for which a sender waits. A thread that waits for the room has a copy of this
+/// value.
 #[derive(Clone, Debug)]
 pub(in crate::process::transport) struct Room<W> {
     memory: Memory<W>,
-    /// The value that `FREED` must reach. Then half of the ring is free.
+    /// The value of `FREED` at which half of the ring is free.
     freed: u64,
 }
 

@@ -132,8 +132,8 @@ fn a_receiver_that_sleeps_is_woken_once_and_one_that_does_not_is_not() {
     assert_eq!(woken, 1);
 }
 
-/// An earlier receiver looked for the bytes of such a record behind the end of the
-/// memory, and panicked.
+/// A receiver that believed a mark with a length beyond the ring would look for the bytes
+/// behind the end of the memory, and panic.
 #[test]
 fn a_mark_that_tells_of_more_bytes_than_the_ring_has_is_no_record() {
     let memory = memory(4);
@@ -149,7 +149,8 @@ fn a_mark_that_tells_of_more_bytes_than_the_ring_has_is_no_record() {
     assert_eq!(receiver.receive(&mut [0; 64], never), Ok(10));
 }
 
-/// The user's bytes never look like the mark of a later record, because the mark is keyed.
+/// The user's bytes never look like the mark of a later record, because a mark depends on
+/// the ring's key.
 #[test]
 fn bytes_of_an_earlier_lap_are_no_record() {
     let memory = memory(4);
@@ -179,7 +180,8 @@ fn each_changed_word_of_a_record_is_noticed() {
             match (changed, received) {
                 // The bytes behind the payload mean nothing.
                 (_, Ok(500)) if is_padding => assert_eq!(into[..], payload[..]),
-                // The receiver sees no record if the mark was destroyed.
+                // If the changed mark holds no possible length, the receiver sees no
+                // record.
                 (0, Ok(0)) | (_, Err(Scribbled)) => {}
                 other => panic!("{other:?}, bit {bit}"),
             }

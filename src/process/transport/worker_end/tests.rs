@@ -9,8 +9,8 @@ use super::super::parent_end::{ParentEnd, Watch};
 use super::*;
 use crate::sys::channel;
 
-/// Returns the parent's end and the worker's end of a transport by shared memory. No method
-/// of the worker's end sleeps until the parent wakes it.
+/// Returns the parent's end and the worker's end of a transport by shared memory. A method
+/// of the worker's end that would sleep returns `WouldBlock` instead.
 fn transport() -> (ParentEnd, (WorkerSender, WorkerReceiver)) {
     let (rings, file) = Rings::create().unwrap();
     let (ours, theirs) = channel::pair().unwrap();
@@ -46,14 +46,15 @@ fn the_time_that_closing_takes_is_measured_again() {
     assert_eq!(sender.unchecked, 0);
 }
 
-/// Otherwise each part of a large answer would wait until the parent's nap is over.
+/// If the worker did not wake the parent, each part of a large answer would wait until the
+/// parent's nap is over.
 #[test]
 fn a_worker_without_room_wakes_a_parent_that_naps() {
     for in_burst in [false, true] {
         let (mut parent, (mut sender, _)) = transport();
         let watch = parent.watch(false);
         watch.nap(in_burst);
-        // The ring is full then, and the worker would sleep.
+        // The bytes do not fit into the ring, so the worker would sleep.
         let sent = sender.send_all(&vec![1; 1 << 20]);
         assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(is_woken(&watch), "in a burst: {in_burst}");
@@ -61,7 +62,8 @@ fn a_worker_without_room_wakes_a_parent_that_naps() {
     }
 }
 
-/// An idle worker would wake the parent after each task of a burst of tiny tasks.
+/// If an idle worker ended such naps too, it would wake the parent after each tiny task of
+/// a burst.
 #[test]
 fn only_an_idle_worker_leaves_a_parent_alone_that_naps_in_a_burst() {
     for (in_burst, takes_offers) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -179,8 +179,8 @@ fn values_that_do_not_cross_fail_their_own_task() {
     assert!(matches!(&answer, Answer::Undecodable(f) if f.type_name.ends_with("Picky")));
     let answer = answer_to(|p: Picky| p.0, &Picky(4));
     assert!(matches!(&answer, Answer::Panicked(note) if note.message == "four panics"));
-    // The answer is `Returned`, because the value is already encoded when its `Drop`
-    // panics.
+    // A value whose `Drop` panics still gets the answer `Returned`, because the value is
+    // already encoded when it is dropped.
     assert!(
         matches!(answer_to(make, &5), Answer::Returned(bytes) if codec::decode(&bytes.bytes) == Ok(5_u8))
     );
@@ -259,7 +259,8 @@ fn an_initializer_says_how_it_went() {
     ));
 }
 
-/// Returns the bytes of a frame, and the address of the numbers that the frame ends with.
+/// Returns the bytes of a frame, and the address of the numbers at the frame's end, if
+/// there are numbers.
 fn bytes_of(frame: &Encoded) -> (Vec<u8>, Option<usize>) {
     let numbers = frame.numbers.as_ref().map(|numbers| numbers.bytes());
     let all = [&frame.bytes, numbers.unwrap_or_default()].concat();
@@ -316,8 +317,8 @@ fn a_long_vector_that_a_custom_type_reads_is_decoded_from_a_copy() {
     let Encoded { bytes, numbers } = out;
     let wrapped: Wrapped = codec::decode_moved(&bytes, numbers).unwrap();
     assert_eq!(wrapped, Wrapped(vec![7; 20_000]));
-    // The decoder returns an error if bytes in front of the numbers are missing, or if
-    // the numbers have another type.
+    // The decoder must return an error if bytes in front of the numbers are missing, or if
+    // the numbers are read as numbers of another type.
     let numbers = || Some(Box::new(Numbers::from_vec(vec![7_u32; 20_000])));
     for cut in 0..bytes.len() {
         assert!(codec::decode_moved::<Vec<u32>>(&bytes[..cut], numbers()).is_err());

@@ -1,13 +1,14 @@
 //! Blocks: a block holds all numbers of a list as one sequence of bytes.
 //!
 //! The writer and the reader check the type of each value, and copy a vector of primitive
-//! numbers as one block. serde would write a `Vec<f64>` number by number, which takes 3 to
-//! 10 times as long as a copy, and a hundred times as long in a debug build.
+//! numbers as one block. Without blocks, serde would write a `Vec<f64>` number by number.
+//! This takes 3 to 10 times as long as a copy, and in a debug build a hundred times as
+//! long.
 //!
 //! A serde attribute such as `with` may hide the vector's type from the writer or from the
-//! reader. The reader can then still read the encoding, because a block has its own tag.
-//! The reader can read a block number by number, and can read a list of single numbers into
-//! a vector.
+//! reader. Then only one of the two uses a block. The reader still understands the
+//! encoding, because a block has its own tag: the reader can also read a block number by
+//! number, and can read a list of single numbers into a vector.
 
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, needs_drop, transmute_copy};
@@ -51,8 +52,9 @@ macro_rules! numbers {
         /// Returns the block of `value` if `value` is a vector of numbers.
         #[inline]
         pub(super) fn block_of<T: ?Sized>(value: &T) -> Option<Block<'_>> {
-            // For most types both arguments are constants. The compiler then evaluates the
-            // condition, and removes the code below it if the type cannot be a vector.
+            // For most types the two arguments of `is_no_vector` are constants. The
+            // compiler then evaluates the condition, and removes the code below it if the
+            // type cannot be a vector.
             if is_no_vector(size_of_val(value), needs_drop::<T>()) {
                 return None;
             }
@@ -63,7 +65,8 @@ macro_rules! numbers {
         }
 
         /// Reads the next block from `reader` as a vector of numbers. Returns `None` if `S`
-        /// is not the seed of such a vector, or if no block of these numbers comes next.
+        /// is not the seed of a vector of primitive numbers, or if the next block does not
+        /// hold numbers of the vector's type.
         #[inline]
         pub(super) fn read_vector<'de, S, R>(reader: &mut R) -> Option<Result<S::Value, R::Error>>
         where
@@ -93,8 +96,8 @@ macro_rules! numbers {
         pub(super) fn into_numbers<T>(value: T) -> Result<(u8, usize, Numbers), T> {
             $(if typeid::of::<T>() == typeid::of::<Vec<$number>>() {
                 let mut vector = moved::<T, Vec<$number>>(value);
-                // The vector's unused capacity would take memory until the task begins, or
-                // until the value is dropped.
+                // The unused capacity of the vector would take up memory as long as the
+                // numbers exist.
                 if vector.capacity() / 2 > vector.len() {
                     vector.shrink_to_fit();
                 }
@@ -154,8 +157,9 @@ fn downcast<T: ?Sized, U>(value: &T) -> Option<&U> {
 fn moved<T, U>(value: T) -> U {
     assert_eq!(typeid::of::<T>(), typeid::of::<U>());
     let value = ManuallyDrop::new(value);
-    // SAFETY: `T` and `U` differ at most in lifetimes, and one of them is a `Vec` of
-    // numbers, which has no lifetimes. `ManuallyDrop` keeps the original from being dropped.
+    // SAFETY: the type ids of `T` and `U` are equal, so the types differ at most in
+    // lifetimes. All callers pass a `Vec` of numbers as `T` or `U`, which has no lifetimes.
+    // `ManuallyDrop` keeps the original from being dropped.
     unsafe { transmute_copy::<ManuallyDrop<T>, U>(&value) }
 }
 
@@ -173,8 +177,8 @@ impl<'a> Block<'a> {
 /// if they are too few for one number.
 ///
 /// The function does not use `bytemuck`, because `bytemuck` first fills the vector with
-/// zeros. For 1 MiB, writing the zeros takes a tenth of the time in which the bytes reach
-/// another process.
+/// zeros. If the vector has 1 MiB, writing the zeros takes a tenth of the time in which the
+/// vector travels to another process.
 pub(super) fn numbers_of<N: Number>(bytes: &[u8]) -> Vec<N> {
     let count = bytes.len() / size_of::<N>();
     let mut numbers = Vec::<N>::with_capacity(count);

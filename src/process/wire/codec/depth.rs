@@ -1,23 +1,24 @@
 //! More stack for deeply nested values. The code that writes or reads a value calls itself
-//! once for each level of nesting.
+//! once for each level of nesting, so it needs stack for each level.
 
 use super::refusal::Refusal;
 use crate::sys::stack;
 
-/// The number of bytes of stack that are free before one level of a value is written. To
-/// write one level, including the value's `Serialize`, takes less stack than this.
+/// The least number of bytes of stack that must be free before the codec writes one level
+/// of a value. To write one level, including the value's `Serialize`, takes less stack than
+/// `LEAST`.
 pub(super) const LEAST: usize = 128 << 10;
 
-/// The number of bytes of stack that are free before one level of a small value is read.
-/// To read one level takes less stack than this. The reader knows the size of a part only
-/// when the part's `Deserialize` runs. In a debug build, copies of the part are already on
-/// the stack at that time, for example ten copies of a part of 64 KiB.
+/// The least number of bytes of stack that must be free before the codec reads one level of
+/// a small value. To read one level takes less stack than `LEAST_TO_READ`. The reader knows
+/// the size of a part only when the part's `Deserialize` runs. In a debug build, copies of
+/// the part are already on the stack by then, for example ten copies of a part of 64 KiB.
 const LEAST_TO_READ: usize = 1 << 20;
 
-/// The number of copies of a value for which the stack has room while the value is read.
-/// The number is large, because in a debug build each function that returns a value copies
-/// the value. In a measurement, the reading of a list whose parts have 2 KiB took the stack
-/// of eight to eleven copies for each part.
+/// The number of copies of a value that must fit on the stack while the value is read. The
+/// number is large, because in a debug build each function that returns a value copies the
+/// value. In a measurement with a list of parts of 2 KiB, the reading of each part took as
+/// much stack as eight to eleven copies of the part.
 const COPIES: usize = 24;
 
 /// Returns the number of bytes of stack that the decoder needs to read a value of `size`

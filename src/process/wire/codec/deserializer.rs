@@ -1,7 +1,7 @@
 //! The deserializer: reads a value from the bytes that the serializer (`serializer.rs`)
 //! wrote.
 //!
-//! A value can be read with another type than it was written with only in these cases:
+//! Only in these cases can a value be read as another type than the type that was written:
 //!
 //! | written | may be read as |
 //! |---|---|
@@ -17,10 +17,10 @@
 //! type has aliases for a name, the written name may be one of these aliases. If a vector
 //! of `u8` is read as text or bytes, the visitor gets bytes. Every other difference is an
 //! error. The reader also returns an error if a visitor does not read all parts. A visitor
-//! that asks for more parts than were written gets the end of the list. An exception is
-//! a struct for which the reading type lists more names than were written. These may be
-//! aliases or further fields, so the struct is *ambiguous* ([`Reader::is_ambiguous`]). If
-//! its visitor asks by position for more fields than were written, it gets an error.
+//! that asks for more parts than were written gets the end of the list. An exception is an
+//! *ambiguous* struct ([`Reader::is_ambiguous`]): the reading type lists more names than
+//! were written, and the additional names may be aliases or further fields. A visitor that
+//! asks by position for more fields of an ambiguous struct than were written gets an error.
 
 use std::ptr;
 
@@ -38,8 +38,8 @@ pub(super) fn read<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> 
     let mut reader = Reader::new(bytes)?;
     let mut value = reader.value(std::marker::PhantomData::<T>)?;
     if reader.is_ambiguous && !reader.has_failed {
-        // The first read has read the fields by position. It has shown that the reading
-        // type has as many fields as were written. The second read reads the fields by
+        // The first pass has read the fields by position, and has shown that the reading
+        // type has as many fields as were written. The second pass reads the fields by
         // name, and fails if two of the written names belong to one field.
         drop(value);
         reader = Reader::new(bytes)?;
@@ -127,8 +127,8 @@ macro_rules! texts {
     )*};
 }
 
-/// Methods that return an error, because they need a format that says which type comes
-/// next.
+/// Methods for a `Deserialize` that lets the format choose the type of the next value. They
+/// return an error, because the codec's format does not support this.
 macro_rules! unserved {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Refusal> {
@@ -304,8 +304,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         }
         let shape = self.shape()?;
         let known = self.shapes[shape].variants;
-        // A `Deserialize` that was written by hand may list no variants. Then there is
-        // nothing to check.
+        // A `Deserialize` that was written by hand may list no variants. Then there are no
+        // names with which to compare the variant.
         if !variants.is_empty() && !known.is_some_and(|known| ptr::eq(known, variants)) {
             self.find_variant(shape, name, variants)?;
         }
@@ -325,8 +325,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 }
 
-/// A variant of an enum. The reader reads the variant by its name, because the writer may
-/// number the variants differently.
+/// A variant of an enum. The reader identifies the variant by its name, because serde's
+/// writer and reader may number the variants differently.
 struct Variant<'d, 'de> {
     reader: &'d mut Reader<'de>,
     tag: u8,

@@ -17,8 +17,8 @@ pub(super) struct Shape<'de> {
     pub(super) count: usize,
     /// The names of the fields, each with its length in front.
     pub(super) fields: &'de [u8],
-    /// The fields of the reading type, once the reader has found that they fit the written
-    /// fields.
+    /// The field names of the reading type, once the reader has found that they contain the
+    /// written names in the same order.
     pub(super) fitting: Option<&'static [&'static str]>,
     /// The variants of the reading type, once the reader has found that exactly one variant
     /// has the written name.
@@ -28,23 +28,23 @@ pub(super) struct Shape<'de> {
 pub(super) struct Reader<'de> {
     pub(super) rest: &'de [u8],
     pub(super) shapes: Vec<Shape<'de>>,
-    /// The tag of the next value, if that value is an element of a packed list. The
-    /// elements of a packed list have no tags of their own.
+    /// The tag of the next value, if this value is an element of a packed list
+    /// ([`tag::PACKED`]). The elements of a packed list have no tags of their own.
     pub(super) packed: Option<u8>,
     /// `true` once a read has failed. After a failed read the meaning of the next bytes is
     /// unknown.
     pub(super) has_failed: bool,
     /// `true` once the reader has met a struct whose reading type lists more field names
     /// than were written. The list of the reading type also contains the aliases of the
-    /// fields, and does not say which names belong to one field. If two written names
-    /// belong to one field, a read by position puts values into wrong fields.
+    /// fields, and does not say which names belong to the same field. If two written names
+    /// belong to the same field, a read by position puts values into wrong fields.
     pub(super) is_ambiguous: bool,
-    /// `true` if the reader reads the fields of such an ambiguous struct by their names,
-    /// and not by position.
+    /// `true` if the reader reads the fields of an ambiguous struct
+    /// ([`is_ambiguous`](Self::is_ambiguous)) by their names, and not by position.
     pub(super) by_name: bool,
     /// The size in bytes of the largest type whose reading has begun so far. The size of a
-    /// type includes no value behind a `Box` or in a `Vec`. The type of such a value counts
-    /// when the reading of that value begins.
+    /// type includes no value behind a `Box` or in a `Vec`. The type of a value behind a
+    /// `Box` or in a `Vec` counts when the reading of that value begins.
     pub(super) largest: usize,
 }
 
@@ -205,8 +205,8 @@ impl<'de> Reader<'de> {
     }
 
     /// Reads the elements of a sequence that begins with `tag`, which may be any of the
-    /// tags for sequences. `count` is the number of elements, if the reading type requires
-    /// a certain number.
+    /// tags for sequences. `count` is the number of elements that the reading type
+    /// requires, or `None` if it accepts any number.
     #[inline]
     pub(super) fn elements<V: Visitor<'de>>(
         &mut self,
@@ -399,7 +399,7 @@ pub(super) struct Parts<'d, 'de> {
     left: usize,
     packed: Option<u8>,
     /// `true` if a type that asks for more parts than were written gets an error. Otherwise
-    /// the type gets the end of the list.
+    /// the type is told that the list has ended.
     is_exact: bool,
 }
 
@@ -421,7 +421,8 @@ impl<'de> Parts<'_, 'de> {
     }
 
     /// Returns the number of parts that are not read yet, but at most the number of
-    /// remaining bytes, because a collection may reserve memory for as many elements.
+    /// remaining bytes. A collection may reserve memory for as many elements as this number
+    /// says, and the count in the bytes may be wrong.
     #[inline]
     pub(super) fn hint(&self) -> Option<usize> {
         Some(self.left.min(self.reader.rest.len()))

@@ -1,18 +1,20 @@
 //! The codec: encodes values as bytes, and decodes these bytes. The codec does not know
 //! frames and tasks.
 //!
-//! The codec has its own format, because the decoded value must equal the encoded value.
-//! Each part of the encoding begins with a tag, which names the serde call that wrote the
-//! part. The format identifies fields and variants by name. A `Deserialize` that asks for
-//! another type gets an error, except in the cases that `deserializer.rs` lists. In a
-//! format without tags, a `Deserialize` that asks for another type would get a wrong
+//! The codec has its own format, so that a value is either decoded as it was, or not at
+//! all. Each part of the encoding begins with a tag, which names the serde call that wrote
+//! the part. The format identifies fields and variants by name. A `Deserialize` that asks
+//! for another type than was written gets an error, except in the cases that
+//! `deserializer.rs` lists. In a format without tags, this `Deserialize` would get a wrong
 //! value.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `tag` | the format |
-//! | `serializer`, `serialize_compound`, `output` | serde's calls as tagged bytes; structs and sequences while they are written; the bytes |
-//! | `deserializer`, `input`, `scan` | serde's calls answered from the bytes; their state and checks; counts and texts |
+//! | `serializer`, `output` | the calls of a `Serialize`, written as tagged bytes |
+//! | `serialize_compound` | the structs and sequences that are being written |
+//! | `deserializer`, `input` | the calls of a `Deserialize`, answered from the bytes, which are checked |
+//! | `scan` | the reading of counts and texts |
 //! | `block` | vectors of numbers, copied as they are |
 //! | `depth` | more stack for deep values |
 //! | `plain` | the types that need no user code |
@@ -42,16 +44,16 @@ use self::refusal::Refusal;
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
-/// The size of an encoding, in bytes, above which the decoder checks that there is memory
-/// for the value.
+/// The size of an encoding, in bytes. If an encoding is larger, the decoder first checks
+/// that there is memory for the value.
 const LARGE: usize = 1 << 20;
 
 /// The reason why a value could not be encoded or decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CodecFault {
     pub(crate) type_name: String,
-    /// The error text, which comes from the value's `Serialize` or `Deserialize`, or from
-    /// the codec.
+    /// The text of the error that the value's `Serialize` or `Deserialize`, or the codec,
+    /// has returned.
     pub(crate) reason: String,
 }
 
@@ -90,13 +92,14 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
     })
 }
 
-/// The size of a vector, in bytes, from which on [`keep`] moves the vector. A call with a
-/// moved vector needs additional messages (`LongTask` and `Fetch` in `message.rs`), and
-/// copying a shorter vector takes less time than these messages.
+/// The size in bytes of the shortest vector that [`keep`] moves. A call with a moved vector
+/// needs additional messages (`LongTask` and `Fetch` in `message.rs`), and copying a
+/// shorter vector takes less time than these messages.
 const LONG: usize = 64 << 10;
 
 /// Moves a long vector of primitive numbers into the encoding, without a copy, and returns
-/// `None`. Returns any other value, which the caller then encodes by [`encode`].
+/// `None`. Returns any other value unchanged. The caller then encodes this value by
+/// [`encode`].
 pub(crate) fn keep<T>(value: T, out: &mut Encoded) -> Option<T> {
     if block_of(&value).is_none_or(|block| block.bytes.len() < LONG) {
         return Some(value);
@@ -118,8 +121,9 @@ fn put_head(tag: u8, count: usize, out: &mut Vec<u8>) {
 }
 
 /// Returns the vector that [`keep`] has moved, without a copy. Returns the numbers as an
-/// error if `head` does not say that they are the numbers of a `T`. [`decode`] may still
-/// be able to read the same bytes as a `T`.
+/// error if `head`, the bytes in front of the numbers, does not say that they are the
+/// numbers of a `T`. [`decode`] may still be able to read head and numbers together as a
+/// `T`.
 fn kept<T>(head: &[u8], numbers: Numbers) -> Result<T, Numbers> {
     let tag = head.get(2).copied().unwrap_or_default();
     let mut expected = Vec::with_capacity(head.len());
@@ -134,7 +138,8 @@ fn kept<T>(head: &[u8], numbers: Numbers) -> Result<T, Numbers> {
     }
 }
 
-/// Like [`decode`], for an encoding that may end with a vector that [`keep`] has moved.
+/// Decodes a value like [`decode`], from an encoding that may end with a vector that
+/// [`keep`] has moved.
 ///
 /// # Errors
 ///

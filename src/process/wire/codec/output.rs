@@ -3,8 +3,8 @@
 //! In the bytes of a struct or variant, the index of its *shape* follows the tag. A shape
 //! holds the name of a struct or variant and the names of its fields. The writer writes
 //! each shape once, after the value. The reader compares the names in the shapes with the
-//! names that the reading type has, so that each field is read as the field that was
-//! written.
+//! names in the type that it reads, so that each written field is read as the field of the
+//! same name.
 
 use std::mem::needs_drop;
 use std::ptr;
@@ -26,7 +26,7 @@ pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) shapes: Vec<Shape>,
     /// `true` once a part of the value could not be written. The flag is needed because a
-    /// `Serialize` may ignore the error of a part.
+    /// `Serialize` may ignore the error of a part, and go on.
     pub(super) has_failed: bool,
 }
 
@@ -95,7 +95,8 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(block.bytes);
             return Ok(());
         }
-        // Only a value that owns heap memory, or a reference, can be deeply nested.
+        // Only a value that has drop code, or a value of the size of a reference, can be
+        // deeply nested.
         let may_go_deep = needs_drop::<T>() || size_of_val(value) == size_of::<usize>();
         let written = if may_go_deep {
             deeper(LEAST, || value.serialize(&mut *self))

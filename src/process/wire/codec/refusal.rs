@@ -7,11 +7,11 @@ use std::fmt::{self, Display};
 
 use serde::{de, ser};
 
-/// The advice in the error for a value that the codec's format cannot encode.
+/// The advice in the error for a value that the codec's format does not support.
 pub(super) const USE_JSON: &str =
     "wrap the value in `Json` (feature `json`), which says what comes";
 
-/// A refusal has the size of one pointer, so that the codec's results stay small.
+/// A refusal has the size of one pointer, so that each `Result` of the codec stays small.
 #[expect(
     clippy::box_collection,
     reason = "every result on the way is as large as this"

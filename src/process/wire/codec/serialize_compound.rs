@@ -45,7 +45,7 @@ impl<'a> Writer<'a> {
             likely: likely.unwrap_or(usize::MAX),
             count: 0,
             own_names: Vec::with_capacity(match likely {
-                // The user's `Serialize` may announce any number of fields.
+                // The user's `Serialize` may announce more fields than memory has room for.
                 None => count.min(MOST_EXPECTED),
                 Some(_) => 0,
             }),
@@ -129,8 +129,8 @@ impl ser::SerializeMap for Parts<'_, '_> {
 pub(super) struct Fields<'e, 'a> {
     writer: &'e mut Writer<'a>,
     name: &'static str,
-    /// The position in the output at which `finish` writes the index of the shape: the name
-    /// and the field names of this struct or variant.
+    /// The position in the output at which `finish` writes the index of the [`Shape`],
+    /// which holds the name and the field names of this struct or variant.
     at: usize,
     /// The index of a shape that is already in the writer's list and begins with the
     /// fields that were written so far, or `usize::MAX` if there is no such shape.
@@ -157,8 +157,8 @@ impl Fields<'_, '_> {
         self.writer.value(value)
     }
 
-    /// Stops the comparison with the shape `likely`, and copies the names of the fields
-    /// written so far from that shape into `own_names`.
+    /// Stops the comparison with the shape `likely`. Copies the names of the fields that
+    /// were written so far from this shape into `own_names`.
     #[cold]
     fn leave_likely(&mut self) {
         if let Some(likely) = self.writer.shapes.get(self.likely) {

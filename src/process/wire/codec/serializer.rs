@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use super::serialize_compound::{Fields, Parts};
 use super::tag;
 
-/// Methods that write a plain number as a tag and the bytes of the number.
+/// Methods that write a number as a tag and the bytes of the number.
 macro_rules! numbers {
     ($($method:ident $type:ty, $tag:ident;)*) => {$(
         #[inline]

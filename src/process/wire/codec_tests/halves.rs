@@ -1,5 +1,5 @@
 //! Tests of types whose `Serialize` and `Deserialize` do not fit together. A value must
-//! arrive equal, or the decoder must return an error.
+//! arrive equal, or the codec must return an error.
 
 #![expect(unreachable_patterns, reason = "each field has the same aliases")]
 
@@ -169,8 +169,8 @@ fn check_one<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
 }
 
 /// The test gives each of two fields each serde attribute that makes the writer and the
-/// reader of a struct differ. A third field may be skipped. The test has no more fields,
-/// because it would compile slowly.
+/// reader of a struct differ. A third field is written and read, or only written, or only
+/// read. With more fields, the test would compile too slowly.
 #[test]
 fn whatever_is_skipped_a_struct_arrives_equal_or_is_an_error() {
     each_attribute! { second }
@@ -240,7 +240,7 @@ fn other_names_of_fields_and_fields_of_neither_half_arrive() {
         port,
     };
     assert_arrives(vec![named(None), named(Some(3))]);
-    /// serde reads a `Checked` through an `Unchecked`, whose fields have other names.
+    /// serde reads a `Checked` through an `Unchecked`, which is a struct with another name.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(try_from = "Unchecked")]
     struct Checked {
@@ -313,8 +313,8 @@ fn the_types_of_std_arrive() {
     assert!(carried::<_, f64>(&f64::NAN).unwrap().is_nan());
 }
 
-/// The test writes a value of one type and reads it as a value of another type. Only some
-/// pairs of types are allowed.
+/// The test writes a value of one type and reads it as another type. The decoder must
+/// accept only the pairs of types that `deserializer.rs` lists.
 #[test]
 fn what_is_the_same_by_another_name_is_read() {
     assert_eq!(carried(&7_u8), Ok(7_u64));
@@ -340,8 +340,9 @@ fn what_is_the_same_by_another_name_is_read() {
     assert!(carried::<_, Duration>(&BTreeMap::from([("secs", 1), ("nanos", 2)])).is_err());
 }
 
-/// A `Deserialize` that was written by hand ignores an error. The decoder must then return
-/// an error, because the meaning of the next bytes is unknown.
+/// A `Deserialize` that was written by hand ignores the error of a part of its value. The
+/// decoder must still return an error, because the meaning of the bytes after the part is
+/// unknown.
 #[test]
 fn an_error_that_is_passed_over_is_an_error() {
     #[derive(Debug, PartialEq)]
@@ -474,8 +475,8 @@ fn a_struct_that_has_fewer_fields_the_second_time_is_not_read_as_the_first() {
     assert!(carried::<_, Vec<Whole>>(&[Shrinking(2), Shrinking(2)]).is_ok());
 }
 
-/// If the decoder allowed a value that reads nothing, the unread bytes of that value would
-/// become the tag `Some` of the next value.
+/// `Nothing` does not read its number of the vector, so without an error the last byte of
+/// the vector would become the tag `Some` of the next value.
 #[test]
 fn a_value_that_reads_nothing_does_not_change_the_next() {
     #[derive(Debug)]

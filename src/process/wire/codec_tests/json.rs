@@ -107,8 +107,8 @@ fn what_json_would_change_is_refused() {
     ));
 }
 
-/// A type that accepts any JSON value would get an integer of more than 64 bits as an
-/// `f64`. So `Json` refuses such an integer.
+/// A type that accepts any JSON value would read an integer of more than 64 bits as an
+/// `f64`. So `Json` must refuse to encode this integer.
 #[test]
 fn integers_of_more_than_64_bits_do_not_become_floats() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,8 +138,9 @@ fn a_format_for_people_has_the_value_alone() {
     assert_eq!(serde_json::from_str::<Json<u8>>("7").unwrap(), Json(7));
 }
 
-/// The `Serialize` of the nested value calls itself for each level, on the stack of the
-/// submitting thread. So `Json` must refuse the value before the stack overflows.
+/// The `Serialize` of a nested value calls itself for each level, on the stack of the
+/// submitting thread. So `Json` must return an error before a deeply nested value overflows
+/// the stack.
 #[test]
 fn a_value_that_json_nests_too_deep_is_refused_before_it_is_written() {
     #[derive(Debug, Serialize, Deserialize)]

@@ -1,5 +1,5 @@
-//! Tests that encode and decode values of every kind. Each value arrives unchanged, or the
-//! error gives the reason.
+//! Tests that encode and decode values of every kind. Each value must arrive unchanged, or
+//! the codec must return an error that gives the reason.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -125,8 +125,8 @@ fn the_reason_is_what_the_values_own_code_says_wherever_it_is() {
     }
 }
 
-/// If serde finds a value invalid, the error contains serde's description of the expected
-/// values.
+/// If serde finds a decoded value invalid, the error must contain serde's description of
+/// the expected values.
 #[test]
 fn the_reason_of_serde_is_told_too() {
     let zero = bytes_of(&0_u8).unwrap();
@@ -149,8 +149,8 @@ fn an_earlier_message_is_not_told_again() {
     assert!(fault.reason.contains("end early"), "{fault}");
 }
 
-/// A recursive type would not compile if the codec added a wrapper type at each level of a
-/// value.
+/// Recursive types must compile and arrive unchanged. They would not compile if the codec
+/// added a wrapper type at each level of a value.
 #[test]
 fn types_that_hold_themselves_come_back() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -207,8 +207,8 @@ fn what_is_left_over_is_an_error() {
     assert!(fault.reason.starts_with("2 bytes are left over"), "{fault}");
 }
 
-/// The decoder must not panic for any bytes. It must not allocate the memory that a wrong
-/// length claims.
+/// The decoder must not panic, whatever bytes it gets. If the bytes claim a wrong length,
+/// the decoder must not allocate memory of that length.
 #[test]
 fn no_bytes_panic() {
     let good = bytes_of(&all_with(9)[0]).unwrap();
@@ -239,12 +239,12 @@ fn arrives<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T) {
     let bytes = bytes_of(&value).unwrap_or_else(|fault| panic!("{fault}"));
     let read = decode::<T>(&bytes).unwrap_or_else(|fault| panic!("{fault}"));
     assert_eq!(read, value);
-    // The test also encodes the value as a part of a tuple, because the decoder reads such
-    // a part through a seed.
+    // The test also encodes the value as a part of a tuple, in which other parts stand in
+    // front of it and behind it.
     let bytes = bytes_of(&(1_u8, &value, [Some(&value)])).unwrap();
     let (one, inner, [again]) = decode::<(u8, T, [Option<T>; 1])>(&bytes).unwrap();
     assert_eq!((one, &inner, again.as_ref()), (1, &value, Some(&value)));
-    // The decoder must return an error if the bytes of the value are cut short.
+    // The decoder must return an error if the bytes of the tuple are cut short.
     for end in (0..bytes.len()).take(100) {
         assert!(decode::<(u8, T, [Option<T>; 1])>(&bytes[..end]).is_err());
     }
@@ -339,7 +339,7 @@ fn ordinary_types_of_every_sort_arrive() {
     arrives(serde_bytes_like::Bytes(vec![1, 2, 3]));
 }
 
-/// This module imitates the crate `serde_bytes`, whose two functions use serde's calls for
+/// Imitates the crate `serde_bytes`, which writes and reads a vector by serde's calls for
 /// bytes.
 mod serde_bytes_like {
     use super::*;
@@ -392,16 +392,18 @@ fn vectors_of_each_number_arrive_whole_wherever_they_are() {
     arrives((text.clone(), vec![text]));
 }
 
-/// The test checks the length of the encoding. It does not check the time of the copy,
-/// because the time depends on the build.
+/// The encoding of the vector must not be much longer than the vector, so it has no tag for
+/// each number. The test does not check the time of the copy, because the time depends on
+/// the build.
 #[test]
 fn vectors_of_numbers_are_copied() {
     let bytes = bytes_of(&(1_u8, vec![300_u64; 1000])).unwrap();
     assert!(bytes.len() < 8 * 1000 + 20, "as in memory");
 }
 
-/// The attribute `serialize_with` hides the vector's type from the writer only, and
-/// `deserialize_with` hides the type from the reader only.
+/// The attribute `serialize_with` hides a vector's type from the writer only, and
+/// `deserialize_with` hides the type from the reader only. Each vector must still arrive
+/// unchanged.
 #[test]
 fn vectors_that_one_side_does_not_recognize_arrive() {
     fn write<S: Serializer, T: Serialize>(list: &T, serializer: S) -> Result<S::Ok, S::Error> {
@@ -486,8 +488,9 @@ fn a_field_that_is_left_out_is_named() {
     says(&say, "the field `to` of `Say`");
 }
 
-/// The test gives each of three fields each serde attribute that makes only the writer or
-/// only the reader skip a field.
+/// The test gives three fields many combinations of the attributes that make only the
+/// writer, or only the reader, skip a field. Each value must arrive unchanged, or its error
+/// must recommend `Json`.
 #[test]
 fn no_combination_of_skipped_fields_makes_another_value() {
     macro_rules! skipped {
@@ -573,8 +576,8 @@ fn a_variant_behind_a_skipped_one_arrives() {
     assert!(fourth.reason.contains("unknown variant `Fourth`"));
 }
 
-/// The decoder returns an error if the writing type and the reading type differ in their
-/// serde calls.
+/// The second type of each pair makes other serde calls than the first type. So the decoder
+/// must not read a value of the first type as the second type.
 #[test]
 fn what_is_written_in_another_shape_is_an_error() {
     fn differ<W: Serialize, R: DeserializeOwned + fmt::Debug>(written: W) {
@@ -608,8 +611,8 @@ fn what_is_written_in_another_shape_is_an_error() {
     differ::<_, Result<(), ()>>(Some(()));
 }
 
-/// The encoder returns an error if a `Serialize` that was written by hand announces a
-/// wrong number of elements.
+/// A `Serialize` that was written by hand announces a wrong number of elements. The encoder
+/// must return an error.
 #[test]
 fn a_list_that_lies_about_its_length_is_an_error() {
     struct Lies;
@@ -647,8 +650,8 @@ fn a_struct_that_lies_about_the_number_of_its_fields_needs_no_memory_for_them() 
     }
 }
 
-/// A visitor that was written by hand takes the first element of a list and ignores the
-/// other elements. The decoder must return an error.
+/// A visitor that was written by hand reads the first element of a list, and leaves the
+/// other elements unread. The decoder must return an error.
 #[test]
 fn elements_that_are_not_read_are_an_error() {
     #[derive(Debug)]
@@ -701,9 +704,9 @@ fn no_block_makes_it_allocate_what_it_claims() {
     }
 }
 
-/// A bool is only a tag, and the elements of a packed list have no tags. So a packed list
-/// of bools would need no bytes for its elements, and could claim any length. The decoder
-/// must not read such a list to its end.
+/// A bool is only a tag, and the elements of a packed list ([`tag::PACKED`]) have no tags.
+/// So a packed list of bools would need no bytes for its elements, and could claim any
+/// length. The decoder must return an error before it has read the list to its end.
 #[test]
 fn a_list_whose_elements_take_no_bytes_is_not_read_to_its_end() {
     thread_local! {
@@ -759,8 +762,8 @@ fn a_field_that_is_written_for_old_readers_is_not_taken_for_an_alias() {
     );
 }
 
-/// The decoder reads the whole list twice, because the list's structs have aliases. It must
-/// not read the list once more for each struct.
+/// The structs of the list have aliases, so the decoder reads the whole list twice. It must
+/// not read the rest of the list twice at each struct, which would take exponential time.
 #[test]
 fn a_long_list_of_structs_with_aliases_arrives() {
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -784,10 +787,10 @@ fn a_long_list_of_structs_with_aliases_arrives() {
     assert_eq!(decode::<Node>(&bytes).unwrap(), list);
 }
 
-/// The decoder learns how many bytes of memory a part of a value takes only when the
-/// part's `Deserialize` runs. At that time the calling functions may already have reserved
-/// stack for copies of the part. The test therefore reads the part with different amounts
-/// of free stack.
+/// The decoder learns how many bytes of memory a part of a value takes only when the part's
+/// `Deserialize` runs. By then the calling functions may already have reserved stack for
+/// copies of the part. So the test reads the part with different amounts of free stack, and
+/// the stack must never overflow.
 #[test]
 fn a_large_part_deep_inside_a_value_finds_stack() {
     type Row = [[u64; 32]; 32];

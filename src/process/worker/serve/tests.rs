@@ -183,7 +183,8 @@ fn is_never_run() {
     panic!("this process should be a worker");
 }
 
-/// Calls `init` first, as `main` does in a program in which no worker begins before `main`.
+/// Calls `init`, as a program does at the start of `main`. In a process that was started as
+/// a worker, this call does not return.
 #[test]
 fn begins_with_init() {
     crate::process::init();
@@ -307,8 +308,8 @@ fn a_worker_is_a_worker() {
 }
 
 /// Because of the number in the section's name, LLVM's linker puts the function `runs`
-/// behind the hook, in which the worker begins. GNU's linker puts `runs` in front of the
-/// hook, and then this test always passes.
+/// behind the hook, so that the hook itself has to run it. GNU's linker puts `runs` in
+/// front of the hook, and then this test always passes.
 #[test]
 fn what_runs_before_main_has_run_before_tasks() {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -359,7 +360,8 @@ fn a_panic_has_its_place_and_the_worker_goes_on() {
 }
 
 /// The recursion fits into the usual stack of `main`, but not into the default stack of
-/// the standard library's threads. So a task must have the larger stack.
+/// the standard library's threads. So the test passes only if the stack of a task is larger
+/// than that default.
 #[test]
 fn tasks_have_a_stack_of_decent_size() {
     fn deep(levels: u32) -> u64 {
@@ -424,7 +426,8 @@ fn nonsense_ends_the_worker_and_nothing_else() {
         &bare(Kind::Task, 1),
         &bare(Kind::Started, 1),
         &{
-            // The call is invalid, because its addresses are not addresses of code.
+            // The call is invalid, because its addresses are not addresses of the program's
+            // code.
             let mut out = bare(Kind::Task, 1).to_vec();
             out[16] = 16;
             out.extend([0; 16]);

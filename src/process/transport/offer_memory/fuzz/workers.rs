@@ -28,7 +28,7 @@ pub(super) enum At {
     Killed,
 }
 
-/// A worker, with what the pool knows of it.
+/// A worker, together with the pool's record of it.
 pub(super) struct Worker {
     pub(super) number: usize,
     pub(super) taker: Taker<Part>,
@@ -52,7 +52,7 @@ impl Driver {
         }
     }
 
-    /// Lets a worker go one step further.
+    /// Lets a worker make one step.
     pub(super) fn step(&mut self, at: usize) {
         let worker = &mut self.workers[at];
         worker.at = match worker.at {
@@ -135,8 +135,9 @@ impl Driver {
         };
         let word: &AtomicU64 = &self.statuses[(offer % SLOTS as u64) as usize];
         let before = word.swap(value, Ordering::Relaxed);
-        // Undoes the change if the new status is valid for any offer of this slot, even
-        // an old offer, because a worker that is late still looks at old offers.
+        // If the tasks of this run do not forge, undoes the change if the new status is
+        // valid for any offer of this slot. Old offers count too, because a worker that is
+        // late still looks at them.
         let slots = SLOTS as u64;
         let mut all = (offer % slots..=next + slots).step_by(SLOTS);
         if !self.forges && all.any(|n| self.offers.offers.status(n) != Status::Scribbled) {
