@@ -65,10 +65,14 @@ pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
 }
 
 /// Returns an upper bound for the number of unread bytes in a channel. If the system does
-/// not report the bound, returns the usual bound on Linux.
+/// not report the size of a socket's send buffer, the bound follows from Linux's default
+/// size.
 pub(crate) fn capacity() -> usize {
     let size = pair().and_then(|(_, childs)| Ok(socket_send_buffer_size(&childs)?));
-    size.unwrap_or(212_992)
+    let size = size.unwrap_or(212_992);
+    // Linux accepts a further piece as long as the unread bytes do not fill the buffer. A
+    // piece has at most half of the buffer's size.
+    size + size / 2
 }
 
 impl Channel {
@@ -369,6 +373,17 @@ mod tests {
         };
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
         assert_eq!(childs.receive(&mut into).unwrap(), 8);
+    }
+
+    #[test]
+    fn a_channel_holds_no_more_unread_bytes_than_its_capacity() {
+        for piece in [4096, 65_536, 86_000, 100_000, 1 << 20] {
+            let (ours, _childs) = pair_of_channels();
+            let piece = vec![1; piece];
+            let sent: usize = std::iter::from_fn(|| ours.send_now(&piece).ok()).sum();
+            let capacity = capacity();
+            assert!(sent <= capacity, "{sent} of {capacity} bytes");
+        }
     }
 
     #[test]

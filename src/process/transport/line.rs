@@ -21,8 +21,8 @@ pub(super) enum Line {
 }
 
 impl Line {
-    /// Returns the largest number of bytes that can be sent through the socket before the
-    /// worker reads any. With MPI, returns the limit of unsent bytes instead.
+    /// Returns an upper bound for the number of bytes that can be sent through the socket
+    /// before the worker reads any. With MPI, returns the limit of unsent bytes instead.
     pub(super) fn capacity(&self) -> usize {
         match self {
             Self::Socket(_) => channel::capacity(),

@@ -126,7 +126,8 @@ impl ParentEnd {
         text.filter(|text| !text.is_empty())
     }
 
-    /// Returns the largest number of bytes that can be sent before the worker reads any.
+    /// Returns an upper bound for the number of bytes that can be sent before the worker
+    /// reads any.
     /// With MPI, returns the limit of unsent bytes instead.
     pub(crate) fn capacity(&self) -> usize {
         match &self.shared {

@@ -154,7 +154,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns the largest number of bytes that can be sent while the worker reads none.
+    /// Returns an upper bound for the number of bytes that can be sent before the worker
+    /// reads any.
     pub(in crate::process::parent) fn capacity(&self) -> usize {
         self.end.capacity()
     }
