@@ -179,9 +179,9 @@ thread_local! {
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
 pub fn current_worker() -> Option<Worker> {
-    // `try_with` fails if the thread is ending and has dropped its thread locals. No worker
-    // of a pool runs tasks on such a thread. A task that an `InlineExecutor` runs there, in
-    // the destructor of a thread local, sees no worker.
+    // `try_with` fails if the thread is ending and has dropped its thread locals. On such a
+    // thread only an `InlineExecutor` runs tasks, in the destructor of a thread local. Such a
+    // task sees no worker.
     CURRENT
         .try_with(|current| current.borrow().clone())
         .unwrap_or(None)

@@ -661,10 +661,10 @@ fn a_wait_inside_a_finalizer_leaves_the_wait_around_it_alone() {
     });
 }
 
-/// A thread runs the first task and waits for a remote task. The closure that ends the
-/// remote task (its [`Finalizer`]) waits for a third task. The thread that runs the third
-/// task waits for the first. One of these waits returns an error, no matter which thread
-/// runs the closure.
+/// Three tasks wait for each other. The thread that runs the first task waits inside this
+/// task for the second, which is remote. The closure that ends the second task (its
+/// [`Finalizer`]) waits for the third. The thread that runs the third task waits for the
+/// first. One of these waits returns an error, no matter which thread runs the closure.
 #[test]
 fn a_circle_through_a_finalizer_is_found() {
     with_two_preemptions(|| {

@@ -21,8 +21,8 @@ use crate::state::State;
 /// A `TaskAwait` is ready when the task is done and the task's callbacks have run. A poll
 /// returns [`Error::WouldDeadlock`] if the task or its callbacks cannot end while the
 /// polling thread waits. That is so if the polling thread runs the task itself, one of the
-/// task's callbacks, a callback of the task's process pool, or an initializer of the task's
-/// thread pool. Some async runtimes poll inside the call of a waker. A poll inside a waker
+/// task's callbacks, or an initializer of the task's thread pool. It is also so on the
+/// thread on which the task's process pool decodes values and runs callbacks. Some async runtimes poll inside the call of a waker. A poll inside a waker
 /// returns `Pending` instead of this error, because a waker does not block the thread.
 /// Dropping the `TaskAwait` also drops the [`TaskFuture`], which does not cancel the task.
 /// A poll after the poll that returned the task's value or error returns

@@ -52,8 +52,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// begun fails with [`Error::WorkerDied`], or is begun again if it has retries. The pool
 /// starts another worker by the same launcher, after a time that grows with each failed
 /// start. If the workers of a launcher cannot start, the pool does not use the launcher
-/// any more, and [`Stats::launchers`](crate::Stats::launchers) says why. The pool breaks
-/// when no launcher is left.
+/// any more, and [`Stats::launchers`](crate::Stats::launchers) says why. A pool that does
+/// not use any of its launchers any more breaks: it refuses tasks with [`Error::Broken`],
+/// and the tasks in its queue fail.
 ///
 /// A command such as `ssh` passes the bytes on. If such a command ends, the pool cannot
 /// know if a task that the pool sent a moment before has begun. That task fails too,

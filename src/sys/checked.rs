@@ -43,8 +43,7 @@ impl Checked {
     }
 
     /// Returns `true` if the descriptor is open, even if it was closed and another file now
-    /// has the same number. This check takes a third of the time of
-    /// [`is_intact`](Self::is_intact).
+    /// has the same number. This check takes less time than [`is_intact`](Self::is_intact).
     pub(crate) fn is_open(&self) -> bool {
         fcntl_getfd(&self.descriptor).is_ok()
     }

@@ -1,5 +1,5 @@
 //! Models of the thread pool's queues. `loom` runs each model in every order of the
-//! threads' steps.
+//! threads' steps that needs at most three preemptions.
 //!
 //! `ci/loom` runs the models. A model starts no worker threads of the pool: the model's own
 //! threads do the steps of workers, and a sleeping worker is only a slot (`slots.rs`).

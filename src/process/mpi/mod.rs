@@ -1,6 +1,6 @@
 //! [`MpiPoolExecutor`]: the process pool over the ranks of an MPI job.
 //!
-//! MPI calls the processes of a job *ranks*. Rank 0 has the pool (`parent/`), and each
+//! The processes of an MPI job are called *ranks*, after their numbers. Rank 0 has the pool (`parent/`), and each
 //! other rank is one of its workers (`worker/rank.rs`). The parent and the workers exchange
 //! the same messages as in any other process pool, but through MPI
 //! (`transport/mpi/messages.rs`). So this folder holds only the API, and the start and end

@@ -77,8 +77,9 @@ impl PoolState {
         }
     }
 
-    /// Puts a task that its worker does not run, or has not finished, back into the queue,
-    /// in front of all others. If the pool is broken or ends all its workers, the task
+    /// Puts a task back into the queue, in front of all others: an offered task that no
+    /// worker has taken, or a task that its worker has declined, has given back, or had not
+    /// finished when it ended. If the pool is broken or ends all its workers, the task
     /// fails instead, because the pool has already emptied its queue.
     pub(super) fn put_back(&mut self, task: InFlight) {
         let error = match &self.closed {

@@ -134,7 +134,8 @@ pub(super) struct InFlight {
     pub(super) started: Option<Instant>,
     /// The number of bytes of the encoded call that were sent to the worker.
     pub(super) written: usize,
-    /// `true` if the pool has asked the worker to give the task back.
+    /// `true` from the time at which the pool asks the worker to give the task back until
+    /// the worker gives it back or reports that it has begun it.
     pub(super) is_recalled: bool,
 }
 

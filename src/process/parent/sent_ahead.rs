@@ -27,7 +27,7 @@
 //!
 //! # Reasons for a recall
 //!
-//! * A worker is idle, no task is queued, and another worker has tasks ahead. The pool
+//! * A worker is idle, the pool's queue is empty, and another worker has tasks ahead. The pool
 //!   recalls the last half of these tasks, and puts them back into the queue. So no task
 //!   waits behind a long one while a worker is idle.
 //! * A thread cancels a task that was sent. The thread waits until the recall has ended.
@@ -160,8 +160,8 @@ impl Pool {
         can_start || state.count_starting() > 0 || !state.idle.is_empty()
     }
 
-    /// If a worker is idle and no task is queued, asks the worker with the most tasks sent
-    /// ahead to give back half of these tasks, so that idle workers get them.
+    /// If a worker is idle and the pool's queue is empty, asks the worker with the most
+    /// tasks sent ahead to give back half of these tasks, so that idle workers get them.
     pub(super) fn recall_for_idle(&self, state: &mut PoolState) {
         if state.launchers.is_empty() || state.idle.is_empty() || !state.queue.is_empty() {
             return;

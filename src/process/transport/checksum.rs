@@ -63,7 +63,7 @@ pub(super) struct Checksum {
 }
 
 impl Checksum {
-    /// Begins the checksum of a record with this mask and this length.
+    /// Begins the checksum of a record with this mask and this payload length in bytes.
     pub(super) fn new(mask: u64, length: usize) -> Self {
         Self {
             sum: u128::from(mask ^ length as u64),

@@ -1,5 +1,5 @@
-//! [`Mpi`]: the MPI job of this process, with its start, its ranks and its end. MPI calls
-//! the processes of a job *ranks*. `mpi/messages.rs` sends and receives the bytes between
+//! [`Mpi`]: the MPI job of this process, with its start, its ranks (the job's
+//! processes) and its end. `mpi/messages.rs` sends and receives the bytes between
 //! two ranks.
 //!
 //! # Threads

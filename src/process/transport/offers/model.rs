@@ -1,5 +1,5 @@
-//! Models of the offers, whose threads the model checker `loom` runs in every possible
-//! order.
+//! Models of the offers, whose threads the model checker `loom` runs in every order that
+//! needs at most three preemptions.
 
 use std::sync::Arc;
 

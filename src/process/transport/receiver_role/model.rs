@@ -1,4 +1,5 @@
-//! A model of a worker's two threads, which the model checker `loom` runs in every order.
+//! A model of a worker's two threads, which the model checker `loom` runs in every order
+//! that needs at most three preemptions.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Models of a ring, whose threads the model checker `loom` runs in every possible order.
+//! Models of a ring, whose threads the model checker `loom` runs in every order that needs
+//! at most three preemptions.
 //!
 //! A process of the model is a thread, and a process sleeps until its bell rings. The bell
 //! takes the place of the socket: if it rings before the sleep, the sleep ends at once.
