@@ -69,7 +69,10 @@ pub(crate) struct Entry<F> {
 impl<F: Waitable> Entry<F> {
     /// Removes the waker from the task, and returns the future.
     pub(crate) fn leave(mut self) -> F {
-        self.item.target().forget(&mut self.key);
+        // A task that is done has no waker any more.
+        if !self.item.target().done() {
+            self.item.target().forget(&mut self.key);
+        }
         self.item
     }
 }
@@ -144,7 +147,7 @@ impl<F: Waitable> CompletionSet<F> {
         } else {
             let sender = self.sender.clone();
             let waker = Waker::from(Arc::new(ArrivalWaker { sender, number }));
-            if item.target().poll(&mut key, &waker) {
+            if item.target().poll(&mut key, waker) {
                 self.arrive(number);
             } else if item.target().may_run_inline() || self.waiter != InlineRunner::current() {
                 // Add the number also if `waiter` is another thread, because that thread

@@ -64,7 +64,7 @@ where
         // insertion, and so finds the entry.
         let mut waiting = all.waiting.lock();
         let mut key = WakerKey::default();
-        if item.target().poll(&mut key, &waker) {
+        if item.target().poll(&mut key, waker) {
             drop(waiting);
             // `send` cannot fail, because this function still owns the receiver.
             let _ = sender.send(item);

@@ -50,7 +50,7 @@ pub trait Target {
 
     /// Returns `true` if the task is done, or if this process is a fork of the task's
     /// process. Otherwise registers `waker`, which is woken when the task is done.
-    fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool;
+    fn poll(&self, key: &mut WakerKey, waker: Waker) -> bool;
 
     /// Removes the waker that `key` identifies from the task.
     fn forget(&self, key: &mut WakerKey);

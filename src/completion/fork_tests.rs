@@ -26,7 +26,8 @@ fn a_task_that_is_locked_for_ever_stops_nothing_in_a_fork() {
         let _ = task.run_inline();
         task.add_callback(Box::new(|_| ()));
         task.set_last(Box::new(|_| ()));
-        let is_as_far_as_it_comes = task.poll(Until::CallbacksDone, &mut key, Waker::noop());
+        let is_as_far_as_it_comes =
+            task.poll(Until::CallbacksDone, &mut key, || Waker::noop().clone());
         task.forget(&mut key);
         // SAFETY: `task` is the only handle, and no reference to its value is alive.
         unsafe { task.clone().release_handle() };

@@ -442,7 +442,7 @@ fn an_await_that_is_dropped_leaves_no_waker_behind() {
         let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&wakes));
         let mut key = WakerKey::default();
-        let ready = task.poll(Until::Done, &mut key, &waker);
+        let ready = task.poll(Until::Done, &mut key, || waker.clone());
         assert!(!ready);
         let running = thread::spawn(move || worker(&other, 7));
         task.forget(&mut key);
@@ -615,7 +615,9 @@ fn a_poll_is_ready_or_its_waker_is_woken() {
         let running = thread::spawn(move || worker(&other, 7));
         let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&wakes));
-        let ready = task.poll(Until::CallbacksDone, &mut WakerKey::default(), &waker);
+        let ready = task.poll(Until::CallbacksDone, &mut WakerKey::default(), || {
+            waker.clone()
+        });
         running.join().expect("no panic");
         // ORDERING: the join orders this load after the writes.
         let woken = wakes.0.load(Ordering::Relaxed);

@@ -88,7 +88,7 @@ impl RemoteEnd {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests {
     use super::super::job::Travels;
     use super::super::{Completion, NO_POOL};

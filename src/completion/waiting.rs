@@ -272,15 +272,21 @@ impl Task {
         !is_waking() && (self.is_notifying_here() || self.needs_this_thread())
     }
 
-    /// Returns `true` if the task has reached `until`. Otherwise stores `waker`, which is
-    /// woken when the task ends or its callbacks are done. Returns `true` also in a fork of
-    /// the task's process, where the task makes no progress.
-    pub(crate) fn poll(&self, until: Until, key: &mut WakerKey, waker: &Waker) -> bool {
+    /// Returns `true` if the task has reached `until`. Otherwise stores the waker that
+    /// `waker` returns, which is woken when the task ends or its callbacks are done.
+    /// Returns `true` also in a fork of the task's process, where the task makes no
+    /// progress.
+    pub(crate) fn poll(
+        &self,
+        until: Until,
+        key: &mut WakerKey,
+        waker: impl FnOnce() -> Waker,
+    ) -> bool {
         if self.is(until) || !self.is_here() {
             return true;
         }
         // The clone and the drop of a waker are user code, so both happen outside the lock.
-        let fresh = waker.clone();
+        let fresh = waker();
         let Some(mut rare) = self.rare().filter(|_| self.is_here()) else {
             return true;
         };

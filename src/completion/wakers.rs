@@ -29,10 +29,12 @@ pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
 }
 
 /// The wakers that pending `.await`s of a task have registered. Usually a task has at most
-/// one waker.
+/// one waker, which needs no allocation here.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
-    stored: Vec<(u64, Waker)>,
+    first: Option<(u64, Waker)>,
+    /// Empty while there is no first waker.
+    more: Vec<(u64, Waker)>,
     next_key: u64,
 }
 
@@ -45,21 +47,22 @@ impl Wakers {
     /// Takes all wakers out. If an `.await` is polled again, it stores its waker again.
     pub(super) fn take(&mut self) -> Self {
         Self {
-            stored: std::mem::take(&mut self.stored),
+            first: self.first.take(),
+            more: std::mem::take(&mut self.more),
             next_key: self.next_key,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.stored.is_empty()
+        self.first.is_none()
     }
 
     pub(super) fn wake(self) {
-        if self.stored.is_empty() {
+        if self.is_empty() {
             return;
         }
         let outer = WAKING.try_with(|waking| waking.replace(true));
-        for (_, waker) in self.stored {
+        for (_, waker) in self.first.into_iter().chain(self.more) {
             contain(|| waker.wake());
         }
         let _ = WAKING.try_with(|waking| waking.set(outer.unwrap_or(false)));
@@ -69,14 +72,66 @@ impl Wakers {
     pub(super) fn store(&mut self, key: &mut WakerKey, waker: Waker) -> Option<Waker> {
         let old = self.remove(key);
         key.0 = Some(self.next_key);
-        self.stored.push((self.next_key, waker));
+        let stored = (self.next_key, waker);
+        match &mut self.first {
+            Some(_) => self.more.push(stored),
+            first => *first = Some(stored),
+        }
         self.next_key += 1;
         old
     }
 
     pub(super) fn remove(&mut self, key: &mut WakerKey) -> Option<Waker> {
         let key = key.0.take()?;
-        let at = self.stored.iter().position(|(stored, _)| *stored == key)?;
-        Some(self.stored.swap_remove(at).1)
+        if self
+            .first
+            .as_ref()
+            .is_some_and(|(stored, _)| *stored == key)
+        {
+            let removed = std::mem::replace(&mut self.first, self.more.pop());
+            return removed.map(|(_, waker)| waker);
+        }
+        let at = self.more.iter().position(|(stored, _)| *stored == key)?;
+        Some(self.more.swap_remove(at).1)
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct CountWakes(AtomicUsize);
+
+    impl Wake for CountWakes {
+        fn wake(self: Arc<Self>) {
+            // ORDERING: `Relaxed` is enough, because the test has one thread.
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_removed_waker_is_not_woken_and_each_other_is_woken_once() {
+        for removed in 0..4 {
+            let counts = [(); 4].map(|()| Arc::new(CountWakes::default()));
+            let mut wakers = Wakers::default();
+            let mut keys = [(); 4].map(|()| WakerKey::default());
+            for (key, count) in keys.iter_mut().zip(&counts) {
+                assert!(wakers.store(key, Arc::clone(count).into()).is_none());
+            }
+            assert!(wakers.remove(&mut keys[removed]).is_some());
+            assert!(wakers.remove(&mut keys[removed]).is_none());
+            wakers.take().wake();
+            assert!(wakers.is_empty());
+            for (number, count) in counts.iter().enumerate() {
+                // ORDERING: as above.
+                let woken = count.0.load(Ordering::Relaxed);
+                assert_eq!(woken, usize::from(number != removed), "waker {number}");
+            }
+        }
     }
 }

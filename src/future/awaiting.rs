@@ -102,10 +102,10 @@ impl<T, E> std::future::Future for TaskAwait<T, E> {
         if completion.run_inline().is_err() || completion.notify_now().is_err() {
             return Poll::Ready(Err(Error::WouldDeadlock));
         }
-        let callbacks_done =
-            future
-                .completion()
-                .poll(Until::CallbacksDone, &mut this.key, context.waker());
+        let waker = || context.waker().clone();
+        let callbacks_done = future
+            .completion()
+            .poll(Until::CallbacksDone, &mut this.key, waker);
         if !callbacks_done && future.completion().await_would_deadlock() {
             return Poll::Ready(Err(Error::WouldDeadlock));
         }
@@ -133,7 +133,7 @@ impl<'a, T, E> std::future::Future for TaskAwaitRef<'a, T, E> {
         }
         if future
             .completion()
-            .poll(Until::Done, &mut this.key, context.waker())
+            .poll(Until::Done, &mut this.key, || context.waker().clone())
         {
             return Poll::Ready(future.lend());
         }

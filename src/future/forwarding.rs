@@ -102,8 +102,8 @@ impl<T> Target for Completion<T> {
         Self::failed(self)
     }
 
-    fn poll(&self, key: &mut WakerKey, waker: &Waker) -> bool {
-        self.task().poll(Until::Done, key, waker)
+    fn poll(&self, key: &mut WakerKey, waker: Waker) -> bool {
+        self.task().poll(Until::Done, key, || waker)
     }
 
     fn forget(&self, key: &mut WakerKey) {
