@@ -15,11 +15,12 @@ use crate::waitable::Waitable;
 ///
 /// If the wait has no time limit, and no remaining task can end while the calling thread
 /// waits, the iterator yields the remaining futures, although their tasks are not done. A
-/// task cannot end during the wait if the calling thread runs the task itself, a callback
-/// of the task's process pool, or the initializer of the task's thread pool. In a forked
-/// child, where the tasks of the parent process never end, the iterator also yields futures
-/// that are not done. The [`result`](crate::TaskFuture::result) of a future that is not
-/// done returns an error that says why, in most cases [`Error::WouldDeadlock`].
+/// task counts as unable to end if the calling thread runs the task itself or the
+/// initializer of the task's thread pool, or if it is the thread in which the task's
+/// process pool runs callbacks. In a forked child, where the tasks of the parent process
+/// never end, the iterator also yields futures that are not done. The
+/// [`result`](crate::TaskFuture::result) of a future that is not done returns an error that
+/// says why, in most cases [`Error::WouldDeadlock`].
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
@@ -117,8 +118,9 @@ impl<F: Waitable> AsCompleted<F> {
         self.next_until(Instant::now().checked_add(timeout))
     }
 
-    /// Returns an iterator that yields each future as `Ok`. If a task has not ended within
-    /// `timeout` after this call, the last item is [`Error::Timeout`].
+    /// Returns an iterator that yields each future as `Ok`. If the iterator still waits for
+    /// a task when `timeout` after this call has passed, it yields [`Error::Timeout`] and
+    /// ends.
     ///
     /// ```
     /// use std::time::Duration;

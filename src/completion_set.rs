@@ -4,9 +4,9 @@
 //! each task that is not done. When the task ends, the waker sends the task's number over a
 //! channel. If a task is already done when it is added, the set itself puts the task's
 //! number into a queue or into the channel. A thread takes the numbers from the queue, and
-//! then waits for numbers from the channel. If the thread is a worker, it first runs the
-//! set's pending tasks of its own pool *inline*, which means on its own stack. Dropping the
-//! set removes the wakers from the tasks.
+//! then waits for numbers from the channel. A worker that waits without a deadline first
+//! runs the set's pending tasks of its own pool *inline*, which means inside its wait.
+//! Dropping the set removes the wakers from the tasks.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -38,8 +38,8 @@ pub(crate) struct CompletionSet<F: Waitable> {
     /// The indices (in `entries`) of the tasks that the thread `waiter` may be able to run
     /// inline (inside its wait), and has not yet tried to run.
     not_tried_inline: BTreeSet<usize>,
-    /// The thread that waited last. The set stores the thread, because different threads
-    /// can run different tasks inline.
+    /// The thread that created the set, and later the thread that last waited without a
+    /// deadline. Different threads can run different tasks inline.
     waiter: InlineRunner,
     /// The index (in `entries`) of the task at which `all_need_this_thread` begins its next
     /// search: the last task that it found to be able to end while the waiting thread
@@ -185,8 +185,9 @@ impl<F: Waitable> CompletionSet<F> {
     ///
     /// # Errors
     ///
-    /// Returns [`NotDone::TimedOut`] if no task is done by the deadline. Returns
-    /// [`NotDone::Deadlock`] if no task can end while this thread waits.
+    /// Returns [`NotDone::TimedOut`] if no task is done by the deadline. If there is no
+    /// deadline, or in a forked child, returns [`NotDone::Deadlock`] if no task can end
+    /// while this thread waits.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NotDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
             if let Some(number) = self.try_next() {
@@ -212,8 +213,8 @@ impl<F: Waitable> CompletionSet<F> {
                     item.target().run_inline();
                 }
             } else if self.all_need_this_thread() {
-                // A task may have arrived meanwhile, because another thread may have
-                // cancelled a task after `all_need_this_thread` checked the task.
+                // A task may have arrived meanwhile, because another thread may have ended
+                // a task after `all_need_this_thread` checked the task.
                 return self.try_next().ok_or(NotDone::Deadlock);
             } else {
                 return self.arrivals.recv().or(Err(NotDone::Deadlock));
@@ -257,10 +258,10 @@ impl<F: Waitable> CompletionSet<F> {
     }
 
     /// Removes the next task that is done, and returns its future. Returns `None` if no
-    /// task is done by the deadline, or if the set is empty. If there is no deadline, and
-    /// no task can end while this thread waits, returns a future that is not done. The
-    /// `result` of that future returns the error that says why the task cannot end. In a
-    /// forked child, where no number arrives, the futures that are done come first.
+    /// task is done by the deadline, or if the set is empty. If [`next`](Self::next)
+    /// returns [`NotDone::Deadlock`], and no task is done, returns a future that is not
+    /// done. The `result` of that future returns the error that says why the task cannot
+    /// end.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         let number = match self.next(deadline) {
             Ok(number) => number,

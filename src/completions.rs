@@ -138,13 +138,13 @@ pub struct Completions<F: Waitable + Send + 'static> {
 
 impl<F: Waitable + Send + 'static> Completions<F> {
     /// Waits for the next future, as [`Receiver::recv`] does. If the calling thread is a
-    /// worker, the method first runs those tasks that belong to this worker's pool and have
-    /// not begun, one by one, until a future has arrived.
+    /// worker, the method first runs the awaited tasks that belong to this worker's pool
+    /// and have not begun, one by one, until a future has arrived.
     ///
     /// If no task can end while this thread waits, the method returns a future that is not
     /// done. The `result` of this future returns the error that says why. No task can end,
-    /// for example, if the only remaining task itself calls `recv`, or if `recv` is called
-    /// in a callback of the tasks' process pool or in a forked child.
+    /// for example, if the only remaining task itself calls `recv`, if the thread in which
+    /// the tasks' process pool runs callbacks calls `recv`, or in a forked child.
     ///
     /// ```
     /// use std::sync::Arc;

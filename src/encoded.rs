@@ -4,8 +4,9 @@
 use crate::sys::numbers::Numbers;
 
 /// The bytes of an encoded value, or of a frame (a message between a parent process and a
-/// worker process). If the value is a long vector of primitive numbers, the numbers are the
-/// last bytes. They stay in the memory of that vector, so that they need not be copied.
+/// worker process). If the value is a long vector of primitive numbers, the numbers may
+/// stay in the memory of that vector, so that they need not be copied. They are then the
+/// last bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
     /// The bytes before the bytes of `numbers`, or all bytes if `numbers` is `None`.
@@ -48,8 +49,7 @@ const IN_PLACE: usize = 71;
 /// The frame of a call for another process. The parent encodes the frame once, and sends it
 /// unchanged.
 pub(crate) enum EncodedCall {
-    /// A short frame, which is stored without an allocation. Most frames are short, so most
-    /// of the calls in a queue need no allocation.
+    /// A short frame, which is stored without an allocation.
     InPlace {
         bytes: [u8; IN_PLACE],
         length: u8,

@@ -41,8 +41,8 @@
 //! # Ok::<(), concurrent_futures::Error>(())
 //! ```
 //!
-//! The last program makes the calls on a thread pool. `submit` now returns before its call
-//! is done, the calls run in parallel, and the block ends when all calls are done:
+//! The last program makes the calls on a thread pool. `submit` does not wait for its call,
+//! the calls run in parallel, and the block ends when all calls are done:
 //!
 //! ```
 //! use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
@@ -69,7 +69,7 @@
 //!
 //! With `ProcessPoolExecutor` in the `use` line, each call runs in another process. The
 //! pool starts the same program again as a worker. By default, the program needs no code of
-//! its own to run as a worker. A worker does not run `main`, so an initializer sets up
+//! its own to run as a worker. Such a worker does not run `main`, so an initializer sets up
 //! [loggers](recipes#logging-in-workers) and [state](recipes#state-that-each-worker-keeps)
 //! in the worker. If a task crashes its process, only the future of this task fails:
 //!
@@ -156,8 +156,9 @@
 //! means inside the wait. So both tasks use the thread locals of one thread. The waiting
 //! task keeps its locks during the wait, and the inline task must not take these locks.
 //!
-//! A wait returns [`Error::WouldDeadlock`] if the library detects that the wait would never
-//! end. The library does not detect the following waits, which hang:
+//! If the library detects that a wait would never end, the wait returns
+//! [`Error::WouldDeadlock`], or futures that are not done ([`wait()`], [`as_completed`],
+//! [`completions`]). The library does not detect the following waits, which can hang:
 //!
 //! * a cycle of tasks that wait for each other through [`wait()`], [`as_completed`],
 //!   [`completions`], an unordered map, an `.await`, the end of a scope, a channel or a
@@ -169,9 +170,8 @@
 //!   of a scope, a channel or a lock;
 //! * in a callback of a task of a process pool, a wait for a task of the same pool through
 //!   a channel or a lock;
-//! * a wait for a queued task while all workers wait for queued tasks, for example if all
-//!   workers of pool A wait for tasks in pool B's queue, and all workers of pool B wait for
-//!   tasks in pool A's queue.
+//! * waits of two pools for each other: all workers of pool A wait for tasks in pool B's
+//!   queue, and all workers of pool B wait for tasks in pool A's queue.
 //!
 //! [`wait()`], [`wait_until`], [`as_completed`], [`completions`] and unordered maps block
 //! with `std::thread::park`. A call of one of these functions may consume the token that
@@ -180,10 +180,10 @@
 //!
 //! # After a fork
 //!
-//! A child process that `fork` creates has no worker threads. In the child, each method of
-//! a pool, a scope or a future of the parent process returns an error or a default value at
-//! once. Dropping a pool, a scope or a future does not wait. For example, `submit` and
-//! `result` return an error, [`wait()`] returns the futures as `not_done`, and
+//! A child process that `fork` creates has no worker threads. In the child, a method of a
+//! pool, a scope or a future of the parent process does not wait, and neither does a drop.
+//! A method that would need a worker returns an error or a default value. For example,
+//! `submit` and `result` return an error, [`wait()`] returns the futures as `not_done`, and
 //! [`as_completed`] yields futures that are not done. A task that was done before the fork
 //! keeps its value. The child may create and use its own pools. But such a pool may hang or
 //! crash if other threads of the parent process waited at the time of the fork. Libraries

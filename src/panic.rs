@@ -1,10 +1,12 @@
 //! [`Panic`]: a caught panic, with its description, and with its payload to resume the
 //! panic.
 //!
-//! [`catch`] runs a task's function. [`contain`] and [`contain_drop`] run a callback or a
-//! user's `Drop`. All three functions catch panics, so that a panic does not end the
-//! worker. Only the panic hook knows the location of a panic. [`watch_panics`] therefore
-//! installs a hook, which records the location and then calls the program's own hook.
+//! [`catch`] runs a task's function, or other code of the user whose panic becomes an
+//! error. [`contain`] and [`contain_drop`] run callbacks, a user's `Drop`, and other code
+//! whose panic is discarded. All three functions catch panics, so that a panic does not end
+//! the worker. Only the panic hook knows the location of a panic. [`watch_panics`]
+//! therefore installs a hook, which records the location and then calls the program's own
+//! hook.
 //!
 //! # Finding the note of a panic
 //!
@@ -28,7 +30,7 @@ use std::sync::{Arc, Once};
 use crate::sync::Mutex;
 use crate::worker::current_worker;
 
-/// A panic that ended a task: its message, location and worker.
+/// A caught panic, for example of a task: its message, location and worker.
 ///
 /// [`Error::Panicked`](crate::Error::Panicked) contains a `Panic`. The program's panic hook
 /// runs as for any other panic. The message therefore also appears on standard error,
@@ -57,7 +59,7 @@ struct Inner {
     worker: Option<String>,
     task: Option<Arc<str>>,
     payload: Mutex<Option<Box<dyn Any + Send>>>,
-    /// `true` after the program has read the task's outcome.
+    /// `true` after the program has read this panic as a task's outcome.
     is_read: AtomicBool,
 }
 
@@ -136,7 +138,7 @@ impl Panic {
     /// Returns the location of the panic in the form `file:line:column`.
     ///
     /// Returns `None` if this crate's panic hook did not record this panic. This is the
-    /// case if the program replaced the hook after it had created the executor, if
+    /// case if the program replaced this hook by a hook that does not call it, if
     /// `resume_unwind` raised the panic, or if this crate did not run the panicking code.
     ///
     /// ```
@@ -197,8 +199,8 @@ impl Panic {
     /// Resumes the panic in the calling thread.
     ///
     /// The first call of `resume`, on any clone of this `Panic`, resumes the panic with the
-    /// original payload. Later calls resume the panic with the message as its payload. The
-    /// panic hook does not run again.
+    /// original payload. Later calls, and all calls for a panic of another process, resume
+    /// the panic with the message as its payload. The panic hook does not run again.
     ///
     /// # Panics
     ///
@@ -248,7 +250,7 @@ impl fmt::Display for Panic {
 }
 
 impl Panic {
-    /// Writes that `who` panicked, and then the location and the message of the panic.
+    /// Writes that `who` panicked, and then the panic's location, worker and message.
     pub(crate) fn describe(&self, who: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{who} panicked")?;
         if let Some(location) = self.location() {
@@ -268,7 +270,7 @@ impl Drop for Inner {
     }
 }
 
-/// Runs a task's function, and returns a panic of the function as an error.
+/// Runs `f`, for example a task's function, and returns a panic of `f` as an error.
 #[inline]
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     with_notes(true, || {
@@ -290,8 +292,8 @@ pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Runs `f`, a callback or a destructor, and discards its panic, which the panic hook
-/// has already reported.
+/// Runs `f`, for example a callback or a waker, and discards its panic, which the panic
+/// hook has usually reported.
 pub(crate) fn contain(f: impl FnOnce()) {
     let caught = with_notes(false, || catch_unwind(AssertUnwindSafe(f)));
     if let Err(payload) = caught {
@@ -321,9 +323,8 @@ pub(crate) fn contain_drop<T>(value: T) {
 ///
 /// If a struct owns two values of the user, and the `Drop` of the first value panics, the
 /// second value is dropped while the thread unwinds. A panic of the second `Drop` would
-/// then abort the program. So a struct of this crate wraps its values of the user in
-/// `Contained` if it owns two of them, or if it may be dropped while the panic of a task
-/// unwinds.
+/// then abort the program. `Contained` prevents this in structs and closures that own two
+/// values of the user, or that may be dropped while the panic of a task unwinds.
 pub(crate) struct Contained<T>(Option<T>);
 
 impl<T> Contained<T> {
@@ -427,13 +428,13 @@ thread_local! {
 
 /// Installs the panic hook that records locations, if the process has not installed it yet.
 ///
-/// The constructors of executors and promises call this function. The code that runs a task
-/// does not call it, because installing a hook waits while another thread is inside the
-/// program's hook.
+/// The constructors of executors and promises call this function, and so does the start of
+/// a worker process. The code that runs a task does not call it, because installing a hook
+/// waits while another thread is inside the program's hook.
 pub(crate) fn watch_panics() {
     static CHAINED: Once = Once::new();
-    // A panicking thread must not change the hook. If this thread is panicking, the next
-    // new executor or promise installs the hook.
+    // A panicking thread must not change the hook. If this thread is panicking, a later
+    // call of this function installs the hook.
     if CHAINED.is_completed() || std::thread::panicking() {
         return;
     }

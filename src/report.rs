@@ -9,10 +9,10 @@ use serde::ser::{Serialize, Serializer};
 /// The text of an error and of its chain of causes.
 ///
 /// Most errors cannot be sent to another process, but the text of an error can. A task that
-/// returns `Result<T, Report>` can use `?` on any error. The `Result` is
-/// [`Portable`](crate::Portable) if `T` is. Like `anyhow::Error`, a `Report` does not
-/// implement [`std::error::Error`], so that `?` can convert every error to a `Report`. The
-/// operator `?` also converts a `Report` to a boxed error.
+/// returns `Result<T, Report>` can use `?` on any type that implements
+/// [`std::error::Error`]. The `Result` is [`Portable`](crate::Portable) if `T` is. Like
+/// `anyhow::Error`, a `Report` does not itself implement [`std::error::Error`], so that `?`
+/// can convert all these types. The operator `?` also converts a `Report` to a boxed error.
 ///
 /// ```
 /// use concurrent_futures::{Report, ThreadPoolExecutor};
@@ -131,7 +131,7 @@ impl fmt::Display for Report {
 }
 
 /// Writes the message, and the causes on the lines below the message. If `main` returns a
-/// `Report`, Rust prints the report in this format.
+/// `Report` as its error, Rust prints the report in this format.
 impl fmt::Debug for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message())?;

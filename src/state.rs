@@ -25,9 +25,10 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// The task has not begun, and can still be cancelled.
+    /// The task has not begun. In most cases it can still be cancelled.
     Pending,
-    /// The task's function runs.
+    /// The task has begun and has not ended. A task that waits for a retry counts as
+    /// running.
     Running,
     /// The task has a value or an error.
     Finished,

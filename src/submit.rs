@@ -4,9 +4,9 @@
 ///
 /// The macro passes several arguments as a tuple. For example, `submit!(executor, f, a, b)`
 /// expands to `executor.submit(move |(a, b)| f(a, b), (a, b))`. `f` is the name of a
-/// function, or a closure. A closure that captures variables works only with a thread pool
-/// or an inline executor. A variable that holds a function also works only there, unless
-/// the call has exactly one argument.
+/// function, or a closure. A closure that captures variables works only with a thread pool,
+/// a scope or an inline executor. A variable that holds a function also works only there,
+/// unless the call has exactly one argument.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, submit};

@@ -2,11 +2,11 @@
 //! model checker `loom`.
 //!
 //! A *model* is a test that `loom` runs many times, each time with another order of the
-//! threads' steps (`--cfg concurrent_futures_loom`). All code that a model checks imports
-//! its locks, cells and thread locals from this module. This code therefore uses
-//! `parking_lot` in a program and `loom` in a model. The locks have the API of
-//! `parking_lot`: a lock is never poisoned, and a wait on a condition variable borrows the
-//! lock's guard.
+//! threads' steps (`--cfg concurrent_futures_loom`). The code that the models check imports
+//! its locks, atomics, `UnsafeCell` and thread locals from this module. This code therefore
+//! uses `parking_lot` and std in a program, and `loom` in a model. The locks have the API
+//! of `parking_lot`: a lock is never poisoned, and a wait on a condition variable borrows
+//! the lock's guard.
 //!
 //! Both a program and a model use std's `Arc`, because the models do not check the
 //! reference counts of an `Arc`. A task is not in an `Arc`: its reference count is a part
@@ -92,8 +92,8 @@ pub(crate) fn thread_id() -> ThreadId {
 
 #[cold]
 fn new_thread_id() -> ThreadId {
-    // Models also use std's atomic for the thread numbers, because no memory access depends
-    // on these numbers. In a model, `global!` makes all runs begin with the same number.
+    // Models also use std's atomic for the thread numbers, because the numbers only have to
+    // be unique. In a model, `global!` makes all runs begin with the same number.
     #[cfg(not(concurrent_futures_loom))]
     static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     #[cfg(concurrent_futures_loom)]
@@ -121,10 +121,10 @@ mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     use parking_lot_core::{DEFAULT_PARK_TOKEN, DEFAULT_UNPARK_TOKEN, ParkResult};
 
-    /// Blocks the calling thread until [`unpark_all`] is called with the same key. Does not
-    /// block if `may_sleep` returns `false`. The function calls `may_sleep` while it holds
-    /// the lock that `unpark_all` takes. The function may also return spuriously. Returns
-    /// `true` if the deadline has passed.
+    /// Blocks the calling thread until [`unpark_all`] is called with the same key, or until
+    /// the deadline. Does not block if `may_sleep` returns `false`. The function calls
+    /// `may_sleep` while it holds the lock that `unpark_all` takes. The function may also
+    /// return spuriously. Returns `true` if it has blocked until the deadline.
     pub(crate) fn park(
         key: usize,
         may_sleep: impl FnOnce() -> bool,
@@ -211,7 +211,8 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
-    /// The guard of `loom`, or `None` while a wait on a condition variable has this guard.
+    /// The guard of `loom`, or `None` during a wait on a condition variable, which takes
+    /// the guard.
     #[derive(Debug)]
     pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 ///
 /// Only the tasks of a pool that was built with
 /// [`record_timing`](crate::ThreadPoolExecutorBuilder::record_timing) have timestamps,
-/// because reading the clock costs more than running a small task.
+/// because reading the clock slows down small tasks.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -57,9 +57,9 @@ impl Timing {
         self.queued
     }
 
-    /// Returns the time at which the worker called the task's function, or `None` if the
-    /// worker has not called the function. If the worker is another process, returns the
-    /// time at which the pool learned of the call.
+    /// Returns the time at which a worker first called the task's function, or `None` if no
+    /// worker has called the function. If the worker is another process, returns the time
+    /// at which the pool learned of the call.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -107,8 +107,8 @@ impl Timing {
         Some(self.started? - self.queued)
     }
 
-    /// Returns the time for which the task's function ran, or `None` if the function has
-    /// not begun or has not ended.
+    /// Returns the time from [`started`](Self::started) to [`finished`](Self::finished), or
+    /// `None` if one of these times is `None`.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

@@ -35,8 +35,8 @@ pub enum ReturnWhen {
     AllCompleted,
 }
 
-/// The result of [`wait`]: two lists of futures. The futures in each list are in the order
-/// in which the caller passed them.
+/// The result of [`wait`] and [`wait_until`]: two lists of futures. The futures in each
+/// list are in the order in which the caller passed them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,7 +52,7 @@ pub enum ReturnWhen {
 pub struct Waited<F> {
     /// The futures of tasks that have finished or were cancelled.
     pub done: Vec<F>,
-    /// The futures of tasks that are pending or running.
+    /// The futures of tasks that were pending or running when the wait ended.
     pub not_done: Vec<F>,
 }
 
@@ -63,12 +63,13 @@ pub struct Waited<F> {
 /// is no error. After a timeout, the result shows which tasks are done.
 ///
 /// A wait without a time limit also ends if no remaining task can end while this thread
-/// waits. A task cannot end during the wait if this thread runs the task itself, a callback
-/// of the task's process pool, or the initializer of the task's thread pool. In a forked
-/// child, the wait does not wait for tasks of the parent process, which never end there. In
-/// both cases, `not_done` has the futures of the tasks that are not done. The
-/// [`result`](crate::TaskFuture::result) of such a future returns the error that says why
-/// the task cannot end, in most cases [`Error::WouldDeadlock`](crate::Error).
+/// waits. A task counts as unable to end if this thread runs the task itself or the
+/// initializer of the task's thread pool, or if it is the thread in which the task's
+/// process pool runs callbacks. In a forked child, the wait does not wait for tasks of the
+/// parent process, which never end there. In both cases, `not_done` has the futures of the
+/// tasks that are not done. The [`result`](crate::TaskFuture::result) of such a future
+/// returns the error that says why the task cannot end, in most cases
+/// [`Error::WouldDeadlock`](crate::Error).
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, wait};
@@ -97,12 +98,14 @@ pub fn wait<F: Waitable>(
 }
 
 /// Waits until `enough` returns `true` for a future that is done, or until all futures are
-/// done. The wait ends after `timeout` at the latest.
+/// done. The wait ends after `timeout` at the latest, and earlier in the cases in which
+/// [`wait`] does.
 ///
-/// The waiting thread calls `enough` once for each future that is done, in the order in
-/// which the tasks end. The argument of `enough` is the item that the caller passed for
-/// this future. In a forked child, the thread also calls `enough` for each future of the
-/// parent process that is not done.
+/// The waiting thread calls `enough` once for each future that is done before the wait
+/// ends. The futures that were done from the start come first, and the others follow in the
+/// order in which their tasks end. The argument of `enough` is the item that the caller
+/// passed for this future. In a forked child, the thread also calls `enough` for futures of
+/// the parent process that are not done.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, wait_until};

@@ -10,9 +10,9 @@ use crate::completion::WakerKey;
 /// The trait of the items that [`wait`](crate::wait), [`as_completed`](crate::as_completed)
 /// and [`completions`](crate::completions) take.
 ///
-/// Futures, references to futures, boxed futures, and pairs of a key and a future implement
-/// this trait. The key of a pair tells the caller which future is done. Futures with
-/// *different* outputs can be mixed as `&dyn Waitable`. The trait is sealed.
+/// Futures, pointers to futures (references, `Box`, `Rc`, `Arc`), and pairs of a key and a
+/// future implement this trait. The key of a pair tells the caller which future is done.
+/// Futures with *different* outputs can be mixed as `&dyn Waitable`. The trait is sealed.
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, Waitable, wait};
@@ -55,8 +55,8 @@ pub trait Target {
     /// Removes the waker that `key` identifies from the task.
     fn forget(&self, key: &mut WakerKey);
 
-    /// Returns `true` if the task is not done and cannot end while the calling thread
-    /// blocks.
+    /// Returns `true` if the task is not done and cannot, or perhaps cannot, end while the
+    /// calling thread blocks.
     fn needs_this_thread(&self) -> bool;
 
     /// Returns `true` if the task has not begun and the calling thread is a worker of

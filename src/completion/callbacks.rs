@@ -1,5 +1,5 @@
 //! The callbacks of a task. Each callback runs once. The callbacks run in the order in
-//! which they were added, and no callback runs inside another.
+//! which they were added, and, with the exceptions below, no callback runs inside another.
 //!
 //! # The notifier
 //!
@@ -18,11 +18,11 @@
 //!
 //! # Why never nested
 //!
-//! The head of `nested_callbacks.rs` says why no callback runs inside another, and names a
-//! first exception. The second exception: a callback waits for the callbacks of another
-//! task, but the thread of the waiting callback has itself queued these callbacks to run
-//! later. Then the callbacks of that other task, and no others, run inside the waiting
-//! callback, because otherwise the wait would never end ([`Task::notify_now`]).
+//! The head of `nested_callbacks.rs` says why a callback does not run inside another, and
+//! names the first two exceptions. The third exception: a callback waits for the callbacks
+//! of another task, but the thread of the waiting callback has itself queued these
+//! callbacks to run later. Then the callbacks of that other task, and no others, run inside
+//! the waiting callback, because otherwise the wait would never end ([`Task::notify_now`]).
 
 use std::cell::RefCell;
 

@@ -20,13 +20,14 @@
 //!   the task reads the call (`remote_end.rs`).
 //! * *The outcome* is written by the owner of the job, before the transition to a final
 //!   state. After the transition, threads only read the outcome, until the owner of the
-//!   value moves it out or drops it. The owner is the future, once the callbacks are done.
-//!   Without a future (the flag HANDLE is not set), the owner is the thread that made the
-//!   final transition, or the thread that ran the last callback.
+//!   value moves it out or drops it. The owner is the future, once the callbacks are done,
+//!   or the last callback, if `TaskFuture::then` added it. If the future was dropped (the
+//!   flag HANDLE is not set), the owner is the thread that runs the task's notification, or
+//!   the thread that ran the last callback.
 //!
 //! So dropping the last reference to a task only frees memory and runs no user code. The
 //! one exception is a task that never ends, for example in a forked child: dropping its
-//! last reference also drops its job.
+//! last reference also drops its job, if the job was not called.
 //!
 //! # Tasks that borrow
 //!
@@ -40,9 +41,9 @@
 //!   value was dropped or belongs to the future. The future's type has the scope's
 //!   lifetime, so no safe code can use the future after the scope. A leaked future leaks
 //!   its value.
-//! * After the drop of the scope guard, only a queue entry or a thread's own reference to
-//!   the task may remain. Such a reference only reads the word and frees memory, and never
-//!   touches borrowed data.
+//! * After the drop of the scope guard, besides the future only entries of queues and of
+//!   the scope's lists, or a thread's own reference to the task, may remain. Such a
+//!   reference only reads the word and frees memory, and never touches borrowed data.
 
 use std::alloc::handle_alloc_error;
 use std::mem::ManuallyDrop;
@@ -77,8 +78,8 @@ struct Header<X: 'static> {
 /// The process that created a task, and the place of the task's memory. The upper 24 bits
 /// are the lower 24 bits of the process's [`Origin`]; the lower 8 bits are the [`Place`].
 ///
-/// So a process mistakes another process's task for its own only after 2^24 forks, each
-/// made in the child of the fork before.
+/// So a forked child mistakes a task of its ancestor for its own only after 2^24 counted
+/// forks (see [`Origin`]), each made in the child of the fork before.
 #[derive(Clone, Copy)]
 struct Birth(u32);
 
@@ -225,8 +226,8 @@ impl<X> TaskWith<X> {
     }
 
     /// Returns `true` in the process that created the task, and `false` in a forked child.
-    /// In the child the task keeps the state it had at the fork, unless the child ends the
-    /// task through a promise.
+    /// In the child the task keeps the state it had at the fork, unless it is the task of a
+    /// promise and the child starts, ends or cancels it.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
         self.header().birth.is_here()
@@ -346,10 +347,11 @@ impl<X> TaskWith<X> {
     ///
     /// # Safety
     ///
-    /// The task is finished. The caller owns the value, and calls this function once.
+    /// The outcome is in the storage. The caller owns the outcome, and calls this function
+    /// once.
     pub(super) unsafe fn drop_outcome(&self) {
         self.header().storage.with_mut(|_| ());
-        // SAFETY: the task is finished and the caller owns the value.
+        // SAFETY: the outcome is in the storage, and the caller owns it.
         unsafe { (self.header().types.drop_outcome)(self.as_ptr()) };
     }
 
@@ -425,8 +427,8 @@ impl<X> TaskWith<X> {
         // SAFETY: this thread owns the header, and frees its memory below.
         let contents = unsafe { header.read() };
         // If the word still says that a task of a thread pool runs, this process was forked
-        // during the run. The job is then on a stack of the parent process, not in the
-        // storage.
+        // during the run. The job may then be gone from the storage already, so it is not
+        // dropped.
         if !word.is_done() && (!word.is(RUNNING) || contents.types.remote.is_some()) {
             // SAFETY: the job is in the storage, and no other thread has a reference.
             unsafe { (contents.types.drop_job)(task) };

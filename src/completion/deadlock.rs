@@ -1,20 +1,22 @@
 //! Deadlock detection: a wait that would close a cycle of waits is refused.
 //!
 //! A task that has begun in this process, but has not reached the state that a wait
-//! demands, is *held up by* a thread: the thread that runs the task's function or, after
-//! the function, the task's callbacks. That thread may itself wait for a task that is held
-//! up by another thread, and so on. If the last thread of this chain is the thread that is
-//! about to wait, the wait would block all threads of the chain for ever.
+//! demands, is *held up by* a thread: the thread that runs the task's function or decodes
+//! the task's value or, after that, runs the task's callbacks. That thread may itself wait
+//! for a task that is held up by another thread, and so on. If the last thread of this
+//! chain is the thread that is about to wait, the wait would block all threads of the chain
+//! for ever.
 //!
 //! # Why every cycle of waits is found
 //!
-//! All waits without a deadline for a single task are in one list. Before a thread begins
-//! such a wait, it follows the chain that starts at the awaited task. The list shows for
-//! which task each thread of the chain waits. The thread enters its own wait in the list
-//! only if this walk does not come back to the thread itself. The thread holds the list's
-//! lock from the start of the walk until it has entered its wait. Only entering a wait can
-//! close a cycle, because a thread that is blocked in a wait begins no task and ends none.
-//! So the thread that enters the last wait of a cycle finds the other waits in the list.
+//! All blocking waits without a deadline for a single task are in one list. Before a thread
+//! begins such a wait, it follows the chain that starts at the awaited task. The list shows
+//! for which task each thread of the chain waits. The thread enters its own wait in the
+//! list only if this walk does not come back to the thread itself. The thread holds the
+//! list's lock from the start of the walk until it has entered its wait. Only entering a
+//! wait can close a cycle, because a thread that is blocked in a wait begins no task and
+//! ends none. So the thread that enters the last wait of a cycle finds the other waits in
+//! the list.
 //!
 //! # Why a wait that closes no cycle is never refused
 //!
@@ -39,12 +41,12 @@
 //! # Cycles that are not found
 //!
 //! Cycles are not found if they go through an `.await`, or through a wait that cannot
-//! return an error (the end of a scope, `wait`, `as_completed`). A cycle through a promise
-//! is found only if `Promise::run` sets the promise, because otherwise it is unknown which
-//! thread will set the promise. A cycle through a task that has not begun is not found,
-//! because any worker might begin the task. A wait for several tasks does not use the list.
-//! It ends early only if none of the tasks can end while the waiting thread blocks
-//! (`needs_this_thread`).
+//! return an error (such as the end of a scope, `wait` or `as_completed`). A cycle through
+//! a promise is found only if `Promise::run` sets the promise, because otherwise it is
+//! unknown which thread will set the promise. A cycle through a task that has not begun is
+//! not found, because any worker might begin the task. A wait for several tasks does not
+//! use the list. It ends early only if none of the tasks can end while the waiting thread
+//! blocks (`needs_this_thread`).
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -83,8 +85,8 @@ struct Wait {
     until: Until,
 }
 
-/// Returns the thread that runs the task or its callbacks. Returns `None` if the task has
-/// reached `until`, or if no thread of this process runs the task or its callbacks.
+/// Returns the thread that holds up the task (see the head of this file). Returns `None` if
+/// the task has reached `until`, or if no thread of this process is known to hold it up.
 fn held_up_by(task: &Task, until: Until) -> Option<ThreadId> {
     let word: Word = task.word();
     if until.reached(word) {

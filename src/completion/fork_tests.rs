@@ -57,7 +57,7 @@ fn a_fork_waits_for_its_own_tasks_though_the_list_of_waits_was_locked() {
         let task = Completion::<u8>::new(NO_POOL);
         let worker = task.clone();
         let settles = std::thread::spawn(move || {
-            // The waiting thread most likely sleeps when this thread settles the task.
+            // Give the waiting thread time to begin its wait.
             std::thread::yield_now();
             worker.settle(Ok(1)).map(Notification::notify).is_ok()
         });

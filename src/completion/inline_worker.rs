@@ -18,8 +18,8 @@ local! {
 }
 
 /// A thread, with the pool whose tasks it can run inline, that is, inside its waits. A
-/// worker's thread can run no tasks inline during the pool's initializer, and can run the
-/// tasks of its pool afterwards.
+/// worker's thread can run the tasks of its pool inline while it runs tasks, but not during
+/// the pool's initializer or exit hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InlineRunner(ThreadId, PoolId);
 

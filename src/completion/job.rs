@@ -10,9 +10,11 @@ use crate::panic::contain_drop;
 /// The functions of a pool whose workers are other processes. Each function gets the id of
 /// the pool.
 pub(crate) struct Remote {
-    /// Calls the closure several times, and reads between the calls the answers that the
-    /// workers of the pool have sent. Returns `true` as soon as the closure returns `true`.
-    /// A thread that waits for a task of the pool calls this function before it sleeps.
+    /// Calls the closure repeatedly for a short time, and reads between the calls the
+    /// answers that the workers of the pool have sent. (A pool of MPI ranks calls the
+    /// closure only once, and reads no answers here.) Returns `true` as soon as the closure
+    /// returns `true`. A thread that waits without a deadline for a task of the pool calls
+    /// this function before it sleeps.
     pub(crate) poll: fn(PoolId, &dyn Fn() -> bool) -> bool,
     /// Makes a claimed task (one that the pool has offered or sent to workers) pending
     /// again, if no worker has taken it or its worker gives it back. The second argument is
@@ -26,7 +28,7 @@ pub(crate) trait Job<T>: Sized {
     /// The functions of the task's pool if the task is *remote*, that is, if a worker in
     /// another process makes the call. `None` if a thread of this process makes the call.
     /// The job of a remote task is not called in this process: `settle` ends the task with
-    /// the worker's decoded answer.
+    /// the worker's decoded answer or with an error.
     const REMOTE: Option<&'static Remote> = None;
 
     /// Runs the user's function.
@@ -59,8 +61,8 @@ pub(crate) trait Job<T>: Sized {
     }
 }
 
-/// The job of a promise. It is never called, because [`settle`](super::Completion::settle)
-/// ends the task of a promise.
+/// The job of a task that no worker runs, such as the task of a promise. It is never
+/// called: [`settle`](super::Completion::settle) or a cancel ends the task.
 #[derive(Debug)]
 pub(crate) struct NoJob;
 

@@ -183,7 +183,8 @@ pub(super) struct Blocks {
     current: Cell<*mut Block>,
     /// The place of the next task in the current block.
     next: Cell<usize>,
-    /// The number of tasks whose memory was taken from the current block.
+    /// The number of tasks whose memory was taken from the current block, since the thread
+    /// last began at the block's start.
     taken: Cell<usize>,
 }
 

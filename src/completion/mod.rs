@@ -18,7 +18,7 @@
 //! ```text
 //!               start                    finish, settle
 //!   Pending ─────────────▶ Running ─────────────────────▶ Finished
-//!      │  settle (a promise), fail (a pool that broke) ──────▲
+//!      │  settle, fail (a pool that broke) ──────────────────▲
 //!      └────────────▶ Cancelled
 //!           cancel
 //! ```
@@ -34,22 +34,23 @@
 //! dropped and no other thread can reach it, so a plain store changes its word. A thread
 //! that ends a task without calling its job sets the flag ENDING first. If the task has a
 //! rare box (`rare.rs`), which holds callbacks and wakers, the thread that makes a
-//! transition holds the box's lock meanwhile. After the transition, this thread does the
-//! steps in the last column of the table below, from left to right and without a lock.
-//! (`settle_quietly` leaves the notification to another thread.)
+//! transition holds the box's lock meanwhile. (`claim` and `release` need no lock.) After
+//! the transition, this thread does the steps in the last column of the table below, from
+//! left to right, without the box's lock. (`settle_quietly` may leave the notification to
+//! another thread.)
 //!
 //! | transition | made by | what follows |
 //! |---|---|---|
-//! | `start` | a worker, a promise, a waiting worker | calls the job, if there is one |
+//! | `start` | a worker, also inside a wait; a promise; a process pool | a worker's thread calls the job |
 //! | `finish` (`finish_unwatched`, `end`) | the worker that called the job | wakes waiters; runs the notification |
-//! | `settle` | a promise, or a process pool with its worker's answer | as after `finish` |
+//! | `settle` | a promise, an inline executor, or a process pool with an answer or an error | as after `finish` |
 //! | `fail` | a pool that broke, if the task is pending | as after `finish` |
 //! | `cancel` | any thread, if the task is pending | as after `finish` |
 //!
 //! *Waiters* are threads in `wait`. The [`Notification`] is the user code that must run
-//! when a task ends: first the wakers, then the `Drop` of a job that was not called, then
-//! the `Drop` of an unwanted value (see below), and last the callbacks in the order in
-//! which they were added (`callbacks.rs`).
+//! when a task ends: first the wakers, then the `Drop` of a job that was not called, and
+//! last the callbacks in the order in which they were added (`callbacks.rs`) or, if there
+//! are none, the `Drop` of an unwanted value (see below).
 //!
 //! # Done, and callbacks done
 //!
@@ -60,9 +61,9 @@
 //!
 //! The value belongs to the `TaskFuture`, which lends the value, moves it out, or drops it.
 //! If the future is dropped before all callbacks have run, the value is *unwanted*: the
-//! thread that ends the task, or that runs the task's last callback, drops the value. So
+//! thread that runs the task's notification, or its last callback, drops the value. So
 //! dropping the last reference to a task, at either end, only frees memory and runs no user
-//! code.
+//! code (`cell.rs` names one exception).
 
 mod callbacks;
 mod cell;
@@ -138,11 +139,13 @@ unsafe impl<T: Send> Sync for Completion<T> {}
 // A `Completion` never pins the value: the value may move in and out.
 impl<T> Unpin for Completion<T> {}
 
-/// The outcome that a task refused because it had already ended, and the task's state.
+/// The outcome that a task refused, in most cases because it had already ended, and the
+/// task's state.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T: 'static> Completion<T> {
-    /// Creates a task without a job, which [`settle`](Self::settle) ends.
+    /// Creates a task without a job. No worker runs the task: [`settle`](Self::settle) or a
+    /// cancel ends it.
     pub(crate) fn new(pool_id: PoolId) -> Self {
         // SAFETY: `NoJob` is empty, so it borrows nothing and is `Send`. The value borrows
         // nothing because `T: 'static`, and reaches another thread only through a
@@ -159,7 +162,7 @@ impl<T> Completion<T> {
     ///
     /// Either job and value borrow nothing, or the job was [entered](ScopeTasks::enter)
     /// into a scope, and the borrowed data lives until [`ScopeTasks::wait`] has returned.
-    /// Either the job is `Send`, or no other thread gets the task.
+    /// Either job and value are `Send`, or no other thread gets the task.
     pub(crate) unsafe fn with_job<J: Job<T>>(pool_id: PoolId, job: J) -> (Self, Task) {
         // SAFETY: the caller of this function promises what `Task::new` demands.
         let (task, worker) = unsafe { Task::new::<J, T>(pool_id, job) };
@@ -204,7 +207,9 @@ impl<T> Completion<T> {
     ///
     /// # Errors
     ///
-    /// Returns the outcome, with the task's state, if the task is done already.
+    /// Returns the outcome, with the task's state, if the task is done already, or, in a
+    /// forked child, if another thread was ending the task or had locked its rare box at
+    /// the fork.
     pub(crate) fn settle(&self, outcome: Result<T, Error>) -> Result<Notification, Refused<T>> {
         if let Err(state) = self.begin_ending() {
             return Err((state, outcome));
@@ -219,8 +224,9 @@ impl<T> Completion<T> {
     }
 
     /// Like [`settle`](Self::settle) with a value, for a task that has no callback and no
-    /// waker. The thread `notifier` must run the returned notification, because another
-    /// thread may add a callback or a waker meanwhile.
+    /// waker. Another thread may add a callback or a waker meanwhile. So if the returned
+    /// notification [is due](JoblessNotification::is_due), the thread `notifier` must run
+    /// it.
     ///
     /// # Errors
     ///
@@ -290,8 +296,8 @@ impl<T> Completion<T> {
 
     /// Gives up the value when the future is dropped: clears the flag HANDLE, and releases
     /// the future's reference. Drops the value now if the task is done and all its
-    /// callbacks have run. Otherwise the thread that ends the task, or that runs its last
-    /// callback, drops the value.
+    /// callbacks have run. Otherwise the thread that runs the task's notification, or its
+    /// last callback, drops the value.
     ///
     /// # Safety
     ///

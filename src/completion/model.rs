@@ -1,5 +1,5 @@
 //! Models of the core. `loom` runs each model in every order of the threads' steps that
-//! needs at most three preemptions.
+//! needs at most three preemptions, or two in the models that call `with_two_preemptions`.
 //!
 //! `ci/loom` runs the models. The models contain no waits with a deadline: a model has no
 //! clock, and a wait that times out changes nothing in the task except the flag WAITER.

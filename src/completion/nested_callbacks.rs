@@ -5,8 +5,11 @@
 //! A callback may complete another task (cancel the task, set a promise), whose callbacks
 //! may complete a third task, and so on. Nested calls would make the stack as deep as that
 //! chain is long. So a callback that completes other tasks only queues their callbacks. The
-//! thread runs the queued callbacks when the current callback has returned. A callback that
-//! is added to a task whose callbacks are done runs at once, even inside another callback.
+//! thread runs the queued callbacks when the callbacks of the current task have returned.
+//! There are two exceptions. A callback that is added to a task whose callbacks are done
+//! runs at once, even inside another callback. If a callback waits, and its thread itself
+//! ends tasks inside this wait, the callbacks of those tasks run inside the wait
+//! ([`without_callback_queue`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -45,7 +48,8 @@ impl Callbacks {
 }
 
 struct CallbackQueues {
-    /// The callbacks that run next. `Some` while the thread runs callbacks.
+    /// The callbacks that run next. `Some` while the thread runs callbacks, unless a
+    /// [`Suspended`] guard has set the queue aside.
     queue: Option<VecDeque<Callbacks>>,
     /// The queues that [`Suspended`] guards have set aside, from the outermost to the
     /// innermost.
@@ -146,8 +150,8 @@ pub(super) fn put_back(callbacks: Callbacks) {
     });
 }
 
-/// Runs code for which a callback of this thread waits. If the code completes tasks, their
-/// callbacks run at once, as they would on another thread.
+/// Runs code for which a callback of this thread may be waiting. If the code completes
+/// tasks, their callbacks run at once, as they would on another thread.
 #[inline]
 pub(crate) fn without_callback_queue<R>(f: impl FnOnce() -> R) -> R {
     if !HAS_QUEUE.try_with(Cell::get).unwrap_or(false) {

@@ -1,7 +1,7 @@
 //! [`Notification`]: all the user code that must run when a task ends. The wakers run
-//! first, then the `Drop` of a job that was not called, then the `Drop` of a value whose
-//! future was dropped, and last the callbacks. Each callback runs once. The callbacks run
-//! in the order in which they were added, and no callback runs inside another.
+//! first, then the `Drop` of a job that was not called, and last the callbacks
+//! (`callbacks.rs`). If the task has no callbacks and its future was dropped, the `Drop` of
+//! the value comes last.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::panic::contain;
 pub(crate) struct Notification {
     /// The task, if `drops_value` or `has_callbacks` is `true`.
     task: Option<Task>,
-    /// The job, if it was not called.
+    /// The job of a task that was cancelled, or that failed without a call.
     job: Option<Box<dyn Withdrawn>>,
     pub(super) wakers: Wakers,
     /// `true` if the task finished without a future and without callbacks: then this
@@ -86,8 +86,8 @@ impl Notification {
     }
 }
 
-/// A notification without a job. Any thread can run it, not only the thread that ended the
-/// task.
+/// A notification without a job. It is `Send`, because another thread than the one that
+/// ended the task may have to run it.
 #[must_use = "as a `Notification`"]
 pub(crate) struct JoblessNotification(Notification);
 

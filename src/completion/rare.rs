@@ -26,7 +26,7 @@ pub(crate) type Task = TaskWith<Rare>;
 
 /// The steps that a remote task (one that a worker in another process runs) still needs
 /// after its worker's answer: decoding the value, the final transition, and the
-/// notification.
+/// notification. If the task has already ended, only the notification is left.
 pub(crate) type Finalizer = Box<dyn FnOnce() + Send>;
 
 /// A callback, which is called with the task. The callback has the same type for all types
@@ -41,12 +41,11 @@ pub(super) struct RareFields {
     /// The callback that runs after all other callbacks, including those that callbacks
     /// add.
     pub(super) last: Option<Callback>,
-    /// The thread that runs the callbacks now or will run them later, once the task is
-    /// done.
+    /// `None` until the task is done. Then the thread that runs the callbacks or will run
+    /// them, until the callbacks are done.
     pub(super) notifier: Option<ThreadId>,
     pub(super) wakers: Wakers,
-    /// The number of threads that wait for the task without a deadline. Used for remote
-    /// tasks only.
+    /// The number of waits for the task without a deadline. Used for remote tasks only.
     pub(super) waiters: u32,
     /// The finalizer that the pool handed to the waiting threads, until one of these
     /// threads takes it. Used for remote tasks only.
@@ -135,7 +134,7 @@ impl Task {
             return Some(fields.lock());
         }
         // A thread of the child holds the lock only for a moment. So if no try succeeds,
-        // the lock was held at the fork, and is never released.
+        // the lock was almost certainly held at the fork, and is never released.
         const TRIES: u32 = 1000;
         (0..TRIES).find_map(|_| {
             let fields = fields.try_lock();

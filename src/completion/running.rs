@@ -13,16 +13,17 @@ use super::worker_hooks::WorkerHooks;
 use crate::error::Error;
 
 /// Runs a task *inline* if possible ([`Task::run_inline`]), that is, on this thread, which
-/// is about to wait for the task. If too little stack is left, the task stays pending, and
-/// another worker may run the task. The lack of stack is ignored, because the caller's wait
-/// cannot return an error.
+/// waits for the task's scope. If too little stack is left, the task stays pending, and
+/// another worker may run the task. The lack of stack is ignored, because the wait for a
+/// scope cannot return an error.
 pub(crate) fn run_inline(task: &Task) {
     let _ = task.run_inline();
 }
 
 impl Task {
     /// Runs a task that a worker took from a queue, and consumes the queue's reference to
-    /// the task. Returns `false` if the task is no longer pending.
+    /// the task. Returns `false` if the task is no longer pending, or if another thread is
+    /// ending it.
     pub(crate) fn run(self, hooks: &impl WorkerHooks) -> bool {
         if self.word().is_detached() {
             self.run_detached(hooks);
@@ -53,8 +54,8 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// Returns [`NoStack`] if too little stack is left and no more can be allocated. The
-    /// task is still pending then.
+    /// Returns [`NoStack`] if too little stack is left and no more can be allocated. This
+    /// thread has not begun the task then.
     #[inline]
     pub(crate) fn run_inline(&self) -> Result<(), NoStack> {
         if !self.may_run_inline() {
@@ -88,7 +89,7 @@ impl Task {
         ran.unwrap_or(Ok(()))
     }
 
-    /// Drops a queue entry whose task is no longer pending.
+    /// Drops a queue entry whose task another thread has begun, has ended, or is ending.
     fn let_go_of_entry(self, hooks: &(impl WorkerHooks + ?Sized)) {
         // Another thread may still be ending the task, and use the pool meanwhile. Wait for
         // that thread.
@@ -105,8 +106,8 @@ impl Task {
         let Some((_, scope_guard)) = called else {
             return;
         };
-        // `end` wakes the threads that wait for the task (`transitions.rs`). No thread
-        // waits for a task that `finish_unwatched` ends.
+        // `end` wakes the threads that wait for the task (`transitions.rs`). No thread is
+        // parked for a task that `finish_unwatched` ends.
         let Some(task) = self.finish_unwatched() else {
             return drop(scope_guard);
         };
@@ -123,8 +124,8 @@ impl Task {
         }
     }
 
-    /// Calls the job, and stores the job's panic in the task's scope. Returns `None` in a
-    /// child process that the job forked.
+    /// Calls the job, and stores the job's panic in the task's scope, if there is one.
+    /// Returns `None` in a child process that the job forked.
     ///
     /// # Safety
     ///
@@ -135,7 +136,8 @@ impl Task {
         hooks: &(impl WorkerHooks + ?Sized),
         leaves_entry: bool,
     ) -> Option<Called> {
-        // The worker counts as busy from here until `call_returned` (`thread/hooks.rs`).
+        // The worker counts as busy from here until `call_returned`, or longer if the task
+        // runs inside a wait (`thread/hooks.rs`).
         hooks.begin(leaves_entry);
         // Runs the user's function, and writes the outcome (`storage.rs`).
         // SAFETY: the caller started the task, and calls this function once.
@@ -187,10 +189,10 @@ impl Task {
         }
     }
 
-    /// `Running -> Finished`, if the task's future exists, no thread waits for the task,
-    /// and no rare box (callbacks, wakers, times) is attached. Otherwise returns the task
-    /// unchanged. The write to the task's [`Word`] that finishes the task also releases the
-    /// worker's reference, so this thread does not touch the task afterwards.
+    /// `Running -> Finished`, if the task's future exists, no thread may be parked for the
+    /// task, and no rare box (callbacks, wakers, times) is attached. Otherwise returns the
+    /// task unchanged. The write to the task's [`Word`] that finishes the task also
+    /// releases the worker's reference, so this thread does not touch the task afterwards.
     #[inline]
     fn finish_unwatched(self) -> Option<Self> {
         let finish = |word: Word| {

@@ -1,10 +1,10 @@
 //! [`ScopeCount`]: the number of tasks of a scope that have not ended.
 //!
 //! The count is spread over several *lines*: counters that each have a cache line. Each
-//! thread uses one line, which it shares with few other threads. The thread adds one task
-//! to the line when it enters a task into the scope, and subtracts one task when it ends a
-//! task. A task may enter at one line and leave at another, so only the sum of all lines is
-//! the number of tasks.
+//! thread uses one line, which it shares with some of the other threads. The thread adds
+//! one task to the line when it enters a task into the scope, and subtracts one task when
+//! it ends a task. A task may enter at one line and leave at another, so only the sum of
+//! all lines is the number of tasks.
 //!
 //! The sum is needed once, by the thread that waits for the end of the scope. That thread
 //! *freezes* each line: it sets the flag FROZEN in the line and adds the line's value to
@@ -45,8 +45,8 @@ pub(super) struct ScopeCount {
     /// The panics of tasks that ended. The owner of a task's future may have read some of
     /// these panics since.
     panics: Mutex<Vec<Panic>>,
-    /// The process that created the scope. A forked child has none of the threads that run
-    /// the tasks.
+    /// The process that created the scope. A forked child has none of the other threads
+    /// that run the tasks.
     pub(super) origin: Origin,
 }
 
@@ -60,8 +60,8 @@ pub(super) fn line_of_thread() -> usize {
 
 /// Returns the address by which the thread that waits for the scope parks. The address is
 /// not inside the scope, because the scope may be freed before the wake-up. Its memory may
-/// then contain a lock, and threads that wait for that lock park by an address in this
-/// memory.
+/// then contain a lock. Threads that wait for that lock park by an address in this memory,
+/// and the wake-up would reach them.
 fn key(scope: *const ScopeCount) -> usize {
     static KEYS: [u8; 64] = [0; 64];
     let key = scope.addr() / align_of::<ScopeCount>() % KEYS.len();

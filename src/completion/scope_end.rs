@@ -11,9 +11,10 @@
 //! The scope keeps lists of its tasks, because a worker that waits for the end of the scope
 //! runs the tasks that have not begun. The worker goes list by list, and runs each list in
 //! the order of submission. Each thread adds its tasks to one of the lists, which it shares
-//! with few other threads. The waiting worker marks each list, under the list's lock,
-//! before it reads the list. A thread that adds a task to a marked list wakes the waiting
-//! worker. So the waiting worker sees each task, including tasks that are added later.
+//! with some of the other threads. The waiting worker marks each list, under the list's
+//! lock, before it reads the list. A thread that adds a task to a marked list wakes the
+//! waiting worker. So the waiting worker sees each task, including tasks that are added
+//! later.
 
 use std::collections::VecDeque;
 use std::fmt;

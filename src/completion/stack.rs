@@ -1,13 +1,13 @@
 //! Stack space for tasks that run inside waits.
 //!
-//! A worker that waits for a task runs the task on the worker's own stack. That task may
-//! wait for another task, and so on. In a debug build a chain of 1,000 such tasks would
-//! overflow the thread's stack and end the program. So before a thread runs a task inside a
-//! wait, it switches to another stack segment if too little of the current stack is left
-//! (with the crate `stacker`).
+//! A worker that waits for a task that has not begun runs the task on the worker's own
+//! stack. That task may wait for another task, and so on. In a debug build a chain of 1,000
+//! such tasks would overflow the thread's stack and end the program. So before a thread
+//! runs a task inside a wait, it switches to another stack segment if too little of the
+//! current stack is left (with the crate `stacker`).
 //!
 //! A task of a thread pool has at least the pool's stack size, at the bottom of a worker's
-//! stack and also inside a wait. The switch to a new segment costs a system call. The
+//! stack and also inside a wait. The switch to a new segment costs system calls. The
 //! threads of a pool have stacks of twice the pool's stack size, so that the first of
 //! several nested waits usually needs no new segment. Only the pages that a thread uses
 //! take memory.
@@ -22,7 +22,7 @@ pub(crate) use crate::sys::stack::NoStack;
 use crate::sys::stack;
 
 /// The smallest free stack, in bytes, for user code inside a wait: a callback, a
-/// `Deserialize`, or a task of a pool whose threads have smaller stacks.
+/// `Deserialize`, or a task of a pool with a smaller stack size.
 pub(super) const LEAST: usize = 1 << 20;
 
 /// Runs `f` with at least `bytes` bytes of stack.

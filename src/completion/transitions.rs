@@ -4,7 +4,7 @@
 //! (`rare.rs`), which holds callbacks and wakers, the thread that makes the transition
 //! holds the box's lock meanwhile. Only `claim` and `release` need no lock. After a final
 //! transition, this thread wakes the threads that wait for the task, and runs the
-//! [`Notification`], without any lock (see the table in `mod.rs`).
+//! [`Notification`], without this lock (see the table in `mod.rs`).
 
 use super::job::Withdrawn;
 use super::notification::Notification;
@@ -18,7 +18,7 @@ use crate::state::State;
 use crate::sync::{ThreadId, thread_id, unpark_all, yield_now};
 use crate::timing::Timing;
 
-/// The number of times that `cancel` tries to make a claimed task pending.
+/// The largest number of times that `cancel` asks a pool to make a claimed task pending.
 const RECALLS: usize = 3;
 
 impl Task {
@@ -46,13 +46,13 @@ impl Task {
 
     /// `Pending | Claimed -> Running`, for a task that
     /// [`settle`](super::Completion::settle) ends. Returns `false` if the task already runs
-    /// or has ended.
+    /// or has ended, or if a thread is ending it.
     pub(crate) fn start(&self) -> bool {
         self.start_by(None, Self::can_start)
     }
 
     /// `Pending -> Running`: the calling thread must call the job next. Returns `false` if
-    /// the task is no longer pending.
+    /// the task is no longer pending, or if a thread is ending it.
     #[inline]
     pub(super) fn start_here(&self) -> bool {
         self.start_by(Some(thread_id()), Word::is_free)
@@ -91,7 +91,7 @@ impl Task {
     /// `Pending -> Claimed`: claims a task that a worker in another process will run, so
     /// that the pool may offer or send the task's call to workers. A claimed task does not
     /// run yet, and can be cancelled only after its pool has released it. Returns `false`
-    /// if the task is no longer pending.
+    /// if the task is no longer pending, or if a thread is ending it.
     pub(super) fn claim(&self) -> bool {
         let claimed = self.update(|word| word.is_free().then(|| word.in_phase(CLAIMED)));
         claimed.is_ok()
@@ -104,8 +104,9 @@ impl Task {
     }
 
     /// `Pending -> Cancelled`. If the task is claimed, first asks the task's pool to make
-    /// it pending again. Returns `None` if the task cannot become pending, or if this
-    /// process is a forked child and the task belongs to a pool of the parent.
+    /// it pending again. Returns `None` if the task does not become pending. In a forked
+    /// child, also returns `None` if the task belongs to a pool of the parent, or if
+    /// another thread held the lock of the task's rare box at the fork.
     pub(crate) fn cancel(&self) -> Option<Notification> {
         if (self.pool_id() != NO_POOL && !self.is_here()) || self.is_locked_for_ever() {
             return None;
@@ -136,7 +137,7 @@ impl Task {
     }
 
     /// Sets the flag ENDING on a pending task. Returns an error if the task is no longer
-    /// pending.
+    /// pending, or if another thread is ending it.
     pub(super) fn begin_ending_of_pending(&self) -> Result<Word, Word> {
         self.update(|word| word.is_free().then(|| word.with(ENDING)))
     }
@@ -144,8 +145,8 @@ impl Task {
     /// Sets the flag ENDING on a pending task, and takes the task's job out of the storage.
     fn withdraw_pending(&self, cancelled: bool) -> Option<Box<dyn Withdrawn>> {
         if self.begin_ending_of_pending().is_err() {
-            // Another thread may be cancelling the task. Wait for that thread, so that the
-            // task is cancelled when this function returns.
+            // Another thread may be ending the task. Wait for that thread, so that the task
+            // has ended when this function returns.
             self.wait_for_ending();
             return None;
         }
@@ -159,15 +160,16 @@ impl Task {
     }
 
     /// Waits while another thread is ending the task. That thread needs only a moment,
-    /// because it runs no user code meanwhile.
+    /// because it runs no user code meanwhile. In a forked child, where that thread may not
+    /// exist, returns at once.
     pub(crate) fn wait_for_ending(&self) {
         while self.is_here() && self.word().has(ENDING) {
             yield_now();
         }
     }
 
-    /// Sets ENDING on a task that is not done. If another thread is ending the task, first
-    /// waits until that thread has finished.
+    /// Sets ENDING on a task that is not done. If another thread is ending the task, waits
+    /// until the task is done, and then returns an error.
     ///
     /// # Errors
     ///
@@ -198,7 +200,8 @@ impl Task {
     }
 
     /// Like [`end`](Self::end), but the thread `notifier` must run the returned
-    /// notification. If `notifier` is `None`, the calling thread must run the notification.
+    /// notification if it is due. If `notifier` is `None`, the calling thread must run the
+    /// notification.
     pub(super) fn end_for(
         &self,
         phase: Phase,

@@ -39,9 +39,9 @@ local! {
 }
 
 /// Marks the current thread as the *collector* of the pool `pool_id`: a thread that must
-/// not wait for the pool's tasks, because perhaps no other thread can complete them. A
-/// process pool marks the thread that decodes the answers of its workers. A thread pool
-/// marks a worker while its initializer runs.
+/// not wait without a deadline for the pool's tasks, because perhaps no other thread can
+/// complete them. A process pool marks the thread that decodes the answers of its workers.
+/// A thread pool marks a worker while its initializer runs.
 pub(crate) fn mark_collector_of(pool_id: PoolId) {
     COLLECTOR_OF.with(|pool| pool.set(pool_id));
 }
@@ -62,8 +62,8 @@ pub(crate) fn is_collector_of(pool_id: PoolId) -> bool {
 /// (the pool's thread that otherwise runs finalizers). A thread that waits with a deadline
 /// has no guard, because the finalizer runs user code, which could run past the deadline.
 /// The lock of the task's rare box protects both the number of guards and the handed
-/// finalizer. So a waiting thread finds the finalizer during its wait, or at the latest
-/// when it drops the guard.
+/// finalizer. So one of the waiting threads finds the finalizer during its wait, or the
+/// last of them finds it when it drops its guard.
 pub(super) struct Waiter<'a>(&'a Task);
 
 impl<'a> Waiter<'a> {
@@ -98,10 +98,11 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// Returns `Timeout` at the deadline. Without a deadline, returns `WouldDeadlock` if
-    /// the task waits for the calling thread, directly or through other tasks
-    /// (`deadlock.rs`). In a fork of the task's process, returns an error at once unless
-    /// the task has reached `until`.
+    /// Returns `Timeout` at the deadline. Without a deadline, returns `WouldDeadlock` in
+    /// three cases: the task waits for the calling thread, directly or through other tasks
+    /// (`deadlock.rs`); the calling thread is the collector of the task's pool; or too
+    /// little stack is left to run the task or its callbacks. In a fork of the task's
+    /// process, returns an error at once unless the task has reached `until`.
     #[inline]
     pub(crate) fn wait(&self, until: Until, deadline: Option<Instant>) -> Result<(), Error> {
         if until.reached(self.word()) {
@@ -128,7 +129,7 @@ impl Task {
             }
         }
         if !self.is_here() {
-            // The task that ran inline forked, and this is the child.
+            // This is a forked child. The task that ran inline may have forked.
             return Err(Error::forked_task());
         }
         if until == Until::CallbacksDone {
@@ -150,7 +151,7 @@ impl Task {
                 return Ok(());
             }
             if !self.is_here() {
-                // The finalizer forked, and this is the child.
+                // This is a forked child. The finalizer may have forked.
                 return Err(Error::forked_task());
             }
             if is_open && word.has(FINALIZER) {
@@ -173,7 +174,9 @@ impl Task {
     }
 
     /// Polls the task's word for a moment. Between the polls the thread first pauses and
-    /// later yields (`spin.rs`). Returns `true` if the task reached `until`.
+    /// later yields (`spin.rs`). If the task is remote, the thread also reads the answers
+    /// of the pool's workers, and runs a finalizer that the pool hands to it. Returns
+    /// `true` if the task reached `until`.
     fn is_soon(&self, until: Until) -> bool {
         let Some(remote) = self.remote() else {
             return spin::poll(|| until.reached(self.word()));
@@ -198,8 +201,8 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// Returns the finalizer if no thread waits for the task, or if the task has callbacks
-    /// or wakers, because the waiting thread should not run these.
+    /// Returns the finalizer if no thread waits without a deadline for the task, or if the
+    /// task has callbacks or wakers, because the waiting thread should not run these.
     pub(crate) fn hand_to_waiter(&self, finalizer: Finalizer) -> Result<(), Finalizer> {
         let Some(mut rare) = self.rare_if_any() else {
             return Err(finalizer);
@@ -301,7 +304,7 @@ impl Task {
         false
     }
 
-    /// Removes the stored waker of an `.await` that is dropped.
+    /// Removes the stored waker that `key` identifies, if there is one.
     pub(crate) fn forget(&self, key: &mut WakerKey) {
         let mut rare = self.rare_if_any();
         let old = rare.as_mut().and_then(|rare| rare.wakers.remove(key));

@@ -28,8 +28,8 @@ pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The wakers that pending `.await`s of a task have registered. Usually a task has at most
-/// one waker, which needs no allocation here.
+/// The wakers that pending `.await`s of a task, and waits for several tasks, have
+/// registered. Usually a task has at most one waker, which needs no allocation here.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
     first: Option<(u64, Waker)>,
@@ -39,12 +39,13 @@ pub(super) struct Wakers {
 }
 
 /// Identifies a stored waker, so that the waker can be replaced or removed. The key is
-/// `None` until the first poll returns `Pending`.
+/// `None` before the first waker is stored, and after a waker was removed.
 #[derive(Debug, Default)]
 pub struct WakerKey(Option<u64>);
 
 impl Wakers {
-    /// Takes all wakers out. If an `.await` is polled again, it stores its waker again.
+    /// Takes all wakers out. If an `.await` is polled again and is not ready, it stores its
+    /// waker again.
     pub(super) fn take(&mut self) -> Self {
         Self {
             first: self.first.take(),

@@ -21,9 +21,9 @@
 //! | WAITER | a thread that is about to park | the thread that ends the task must unpark the threads that parked by the task's address | never: a stale WAITER costs one needless unpark |
 //! | RARE | a thread that first uses the task's rare box (`rare.rs`), under the box's lock | the task starts and ends only under the box's lock | never |
 //! | UNNOTIFIED | a thread that adds a callback, under the rare box's lock | the task has callbacks that have not returned | the thread that runs the callbacks, under the rare box's lock |
-//! | HANDLE | the creation of the task | the future exists and owns the value | the drop of the future |
+//! | HANDLE | the creation of the task | the future was not dropped: the value belongs to the future, or to the code that consumed it | the drop of the future |
 //! | ENDING | a thread that ends a task without calling its job | only that thread may use the storage | that thread's transition to a final state |
-//! | FINALIZER | a thread that hands a finalizer (`rare.rs`) to a waiter, under the rare box's lock | a waiter must run the finalizer | the thread that takes the finalizer |
+//! | FINALIZER | a thread that hands a finalizer (`rare.rs`) to a waiter, under the rare box's lock | a waiter must take the finalizer and run it | the waiter that looks for the finalizer |
 //!
 //! The *runner* is the id of the thread that runs the task's function or decodes the task's
 //! value. The runner is 0 if no thread does so now.

@@ -8,7 +8,8 @@ use super::stack::LEAST;
 ///
 /// A worker becomes free *before* other threads can see the outcome, so that a caller that
 /// acts on the result finds the worker free. The worker becomes busy again while it runs
-/// the callbacks and drops of the task.
+/// the callbacks and drops of the task. A worker that runs a task inside a wait stays busy
+/// all the time.
 pub(crate) trait WorkerHooks {
     /// Returns the number of bytes of stack that a task of the pool may use.
     fn stack_size(&self) -> usize {
@@ -22,7 +23,7 @@ pub(crate) trait WorkerHooks {
     }
 
     /// Called when a queued task is about to run on this thread. `leaves_entry` is `true`
-    /// if the task's entry is still in a queue.
+    /// if the worker has not taken the task's entry out of a queue.
     fn begin(&self, leaves_entry: bool);
 
     /// Called when the worker has taken a task out of a queue and the task is no longer

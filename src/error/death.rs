@@ -61,14 +61,14 @@ pub(crate) enum Moment {
     Starting,
     Initializing,
     Idle,
-    /// The parent process had sent a task to the worker, and the worker had not begun the
-    /// task.
+    /// The worker had a task, which the parent process had sent or the worker had taken
+    /// from shared memory, but had not begun the task.
     Sent,
     /// The worker was running a task, and had run the task for this time.
     Running(Duration),
 }
 
-/// The reason why the pool does not begin the worker's task again.
+/// The reason why the pool does not begin the task of the ended worker again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The task has no retries, or has used all its retries.
@@ -115,7 +115,8 @@ impl WorkerDeath {
         self.0.place.as_ref()?.host.as_deref()
     }
 
-    /// Returns the name of the [`Launcher`](crate::Launcher) that has started the worker.
+    /// Returns the name of the [`Launcher`](crate::Launcher) that has started the worker,
+    /// or `None` if no launcher has.
     pub fn launcher(&self) -> Option<&str> {
         Some(&self.0.place.as_ref()?.launcher)
     }
@@ -168,8 +169,8 @@ impl WorkerDeath {
         self.0.task.as_deref()
     }
 
-    /// Returns the number of times that a worker began the task, including the first time.
-    /// Returns 0 if no worker has begun the task, or if the worker that ended had no task.
+    /// Returns the number of times that a worker began the task, including the first time,
+    /// as far as the pool knows. Returns 0 if the worker that ended had no task.
     pub fn times_begun(&self) -> u32 {
         self.0.times_begun
     }

@@ -86,7 +86,7 @@ pub enum Error {
     WorkerDied(WorkerDeath),
     /// The pool cannot run tasks any more. The [`BrokenPool`] contains the cause.
     Broken(BrokenPool),
-    /// The executor was shut down before the call.
+    /// The executor was shut down, and refuses the call.
     ShutDown,
     /// The executor's queue is full, and the call, such as
     /// [`try_submit`](crate::Executor::try_submit), does not wait for room in the queue.
@@ -108,7 +108,8 @@ pub enum Error {
     WouldDeadlock,
     /// The operation is not allowed in the current state of the task.
     InvalidState(State),
-    /// An argument is out of range. The text names the argument and the allowed values.
+    /// An argument is out of range, or the executor does not support an option. The text
+    /// names the argument or the option, and says what is allowed.
     InvalidArgument(Arc<String>),
     /// No worker could be started, or the pool could not get something else that it needs:
     /// memory, a descriptor, or a thread of its own. The error contains the cause.
@@ -175,8 +176,8 @@ impl Error {
         Self::Unsupported(Arc::new(what.into()))
     }
 
-    /// Creates the error that `submit` on a broken pool returns. `self` is the error that
-    /// broke the pool, and `part` is the part of the pool that failed.
+    /// Creates the error of a broken pool and of the tasks in its queue. `self` is the
+    /// error that broke the pool, and `part` is the part of the pool that failed.
     pub(crate) fn broken(self, part: BrokenPart) -> Self {
         Self::Broken(BrokenPool::by(self, part))
     }

@@ -32,10 +32,10 @@ use crate::map::{self, Map, MapOptions};
 /// implements `Portable`. The inherent methods of the thread pool and the inline executor
 /// have weaker bounds.
 ///
-/// A value arrives in another process unchanged, or the task fails with an error. A field
-/// with `#[serde(skip)]` is an exception: the field is not encoded, and arrives with its
-/// default value. The process pool refuses types that serde can decode only from a
-/// self-describing format (`flatten`, `untagged`, `skip_serializing_if`,
+/// A value arrives in another process unchanged, or `submit` or the task fails with an
+/// error. A field with `#[serde(skip)]` is an exception: the field is not encoded, and
+/// arrives with its default value. The process pool refuses types that serde can decode
+/// only from a self-describing format (`flatten`, `untagged`, `skip_serializing_if`,
 /// `serde_json::Value`). Such types work inside the wrapper `Json` of the feature `json`. A
 /// `String` or a vector of primitive numbers is copied as one block, so `serde_bytes` is
 /// not needed. If a vector of primitive numbers has at least 64 KiB, and is the whole
@@ -187,7 +187,7 @@ pub trait Executor {
     /// # Errors
     ///
     /// Returns the errors of [`submit`](Self::submit). If the submission of an item fails,
-    /// `map` cancels the tasks that it has already submitted.
+    /// `map` cancels those of its tasks that have not begun.
     fn map<A, R, I>(&self, f: fn(A) -> R, items: I) -> Result<Map<'static, R>, Error>
     where
         A: Portable,
@@ -218,7 +218,8 @@ pub trait Executor {
     /// ```
     ///
     /// An executor may ignore the chunk size in `options` and submit each item as one task.
-    /// The chunk size does not change the results.
+    /// The chunk size does not change the values. But if a task fails as a whole, for
+    /// example because its worker dies, each item of its chunk gets this error.
     ///
     /// # Errors
     ///
@@ -264,7 +265,7 @@ pub trait Executor {
     ///
     /// Any thread may call this method, any number of times. A call in one of the
     /// executor's own tasks or callbacks does not wait, because the task or callback would
-    /// wait for itself.
+    /// wait for itself. An [`InlineExecutor`](crate::InlineExecutor) never waits.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor, Future, ShutdownOptions};
@@ -280,7 +281,7 @@ pub trait Executor {
     /// ```
     fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport;
 
-    /// Returns a cheap snapshot of the executor's counts.
+    /// Returns a snapshot of the executor's counts.
     ///
     /// ```
     /// use concurrent_futures::{Error, Executor, Future};
@@ -369,8 +370,8 @@ impl<E: Executor> Executor for &E {
     }
 }
 
-/// Implements [`Executor`] for a type whose inherent methods have the same names and weaker
-/// bounds.
+/// Implements [`Executor`] for a type whose inherent methods have the same names, and the
+/// same or weaker bounds.
 macro_rules! executor_by_inherent_methods {
     ($type:ty, $future:ident) => {
         impl crate::executor::Executor for $type {

@@ -21,14 +21,15 @@ impl QueueCapacity {
     }
 
     /// Returns `true` if `queued` tasks exceed the limit. `counted_on` returns the number
-    /// of tasks for which a worker is available. These tasks do not count against the
-    /// limit. If the queue is unbounded, the method does not call `counted_on`.
+    /// of tasks for which a worker is free or may be started. These tasks do not count
+    /// against the limit. If the queue is unbounded, the method does not call `counted_on`.
     pub(crate) fn is_exceeded(&self, queued: usize, counted_on: impl FnOnce() -> usize) -> bool {
         self.limit
             .is_some_and(|limit| queued > limit.saturating_add(counted_on()))
     }
 
-    /// Waits until the queue may no longer be full. The caller then checks the queue again.
+    /// Waits until the queue may no longer be full, or until the pool begins to refuse
+    /// tasks. The caller then checks both again.
     ///
     /// # Errors
     ///

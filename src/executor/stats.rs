@@ -28,7 +28,7 @@ pub struct Stats {
     pub idle: usize,
     /// The number of tasks that wait for a worker, or that a worker is about to begin.
     pub queued: usize,
-    /// The number of tasks whose function runs.
+    /// The number of tasks whose function runs, and of tasks that wait for a retry.
     pub running: usize,
     /// The number of tasks that returned, including the tasks that returned an `Err`.
     pub finished: u64,
@@ -39,10 +39,10 @@ pub struct Stats {
     pub cancelled: u64,
     /// The number of workers that the pool has started to replace workers that had ended.
     pub replaced: u64,
-    /// The process ids of the workers. The list is empty for a thread pool, because its
-    /// workers share one process. A worker that a [`Launcher`](crate::Launcher) has started
-    /// on another host is listed by its id on that host, or, while the worker starts, by
-    /// the id of the launcher's command.
+    /// The process ids of the workers. The list is empty for a thread pool and an inline
+    /// executor, because their workers are threads of this process. A worker that a
+    /// [`Launcher`](crate::Launcher) has started on another host is listed by its id on
+    /// that host, or, while the worker starts, by the id of the launcher's command.
     pub pids: Vec<u32>,
     /// The launchers of a process pool, in the order of the calls of
     /// [`launcher`](crate::ProcessPoolExecutorBuilder::launcher). The list is empty for a

@@ -1,6 +1,6 @@
-//! The trait implementations of [`TaskFuture`]. The implementations call the inherent
-//! methods of `TaskFuture`, and the methods of [`Completion`], the future's reference to
-//! its task.
+//! The traits [`Future`] and [`Waitable`] for [`TaskFuture`]. The implementations call the
+//! inherent methods of `TaskFuture`, and the methods of [`Completion`], the future's
+//! reference to its task.
 
 use std::task::Waker;
 use std::time::Duration;

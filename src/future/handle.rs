@@ -28,8 +28,8 @@ use crate::timing::Timing;
 /// [`ThreadPoolExecutor::submit`](crate::ThreadPoolExecutor::submit) creates is small if
 /// the function and the arguments together have at most 80 bytes, the value has at most 80
 /// bytes, and none of them has an alignment above 8. As long as a future exists, the whole
-/// block with its task stays allocated. To keep many small values, move them out with
-/// [`into_result`](Self::into_result).
+/// block that contains its task stays allocated. To keep many small values, move them out
+/// with [`into_result`](Self::into_result).
 ///
 /// **Awaiting** the future, or a reference to it, works on any async runtime. To functions
 /// that need a [`std::future::Future`], such as `join_all` and `tokio::spawn`, pass
@@ -96,9 +96,9 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Lends the outcome without marking a panic as read.
     fn peek(&self) -> Result<&T, Error> {
-        // SAFETY: only `take`, `then` and `drop` move the outcome out or drop it. They
-        // consume the task's only handle, which the returned reference borrows. Callbacks
-        // also borrow the handle, but return before the outcome is moved out or dropped.
+        // SAFETY: the outcome is moved out or dropped only when `take`, `then` or `drop`
+        // has consumed the task's only handle, which the returned reference borrows, and
+        // when the callbacks that get a `&TaskFuture` have returned.
         unsafe { self.completion.lend() }
     }
 
@@ -142,9 +142,11 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// Returns the task's error if the task has no value, for example
     /// [`Error::Cancelled`], [`Error::Panicked`] or [`Error::Broken`]. Returns
-    /// [`Error::WouldDeadlock`] if the task waits for the calling thread, directly or
-    /// through other tasks. If the task's function returns an `Err`, this `Err` is the
-    /// task's value, and the method returns `Ok(&Err(..))`.
+    /// [`Error::WouldDeadlock`] if the library [detects](crate#in-a-task-that-waits) that
+    /// the task waits for the calling thread, directly or through other tasks, or if this
+    /// thread has too little stack left to run the task itself. If the task's function
+    /// returns an `Err`, this `Err` is the task's value, and the method returns
+    /// `Ok(&Err(..))`.
     #[doc(alias = "join")]
     #[doc(alias = "get")]
     pub fn result(&self) -> Result<&T, Error> {
@@ -219,7 +221,7 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// Returns the future if the task is not done, or if the task's callbacks still run.
+    /// Returns the future if the task is not done, or if not all of its callbacks have run.
     pub fn try_into_result(self) -> Result<Result<T, Error>, Self> {
         if self.completion.is(Until::CallbacksDone) {
             // SAFETY: `is(Until::CallbacksDone)` has returned `true`, so the callbacks are
@@ -230,7 +232,8 @@ impl<T, E> TaskFuture<T, E> {
         }
     }
 
-    /// Waits for the task, and returns the task's error, or `None` if the task has a value.
+    /// Waits for the task, and returns the error of [`result`](Self::result), or `None` if
+    /// the task has a value.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -344,8 +347,8 @@ impl<T, E> TaskFuture<T, E> {
     /// Drops the future without cancelling the task.
     ///
     /// The method does the same as dropping the future, but the call shows the intent. If
-    /// the task of a detached future panics, the panic hook reports the panic. If the task
-    /// is in a [`Scope`](crate::Scope), the end of the scope also resumes the panic.
+    /// the task of a detached future panics, the panic hook reports the panic. The end of a
+    /// [`Scope`](crate::Scope) also resumes the first such panic of the scope's tasks.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -362,10 +365,11 @@ impl<T, E> TaskFuture<T, E> {
     /// Cancels the task if it has not begun.
     ///
     /// Returns `true` if this call or an earlier call cancelled the task. A cancelled task
-    /// never runs. A task that already runs is not cancelled, and continues to run. Before
-    /// `cancel` returns, it wakes the threads that wait for the task, drops the function
-    /// and its arguments, and runs the task's callbacks. If the caller is a callback of
-    /// another task, the callbacks of the cancelled task run after the caller has returned.
+    /// never runs. A task that already runs is not cancelled, and continues to run. The
+    /// call that cancels the task wakes the threads that wait for the task, drops the
+    /// function and its arguments, and runs the task's callbacks before it returns. If the
+    /// caller is a callback of another task, these callbacks run after the caller has
+    /// returned.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -397,11 +401,11 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// Each callback runs once, in the thread that ends or cancels the task. The callbacks
     /// run in the order in which they were added. If the task is already done, the callback
-    /// runs at once in the calling thread, or after the earlier callbacks if these still
-    /// run. If a callback panics, the panic hook reports the panic, and the other callbacks
-    /// still run. If a callback completes another task, the callbacks of that task run
-    /// after this callback has returned, so that a long chain of callbacks needs no deep
-    /// stack.
+    /// runs at once in the calling thread, or, if earlier callbacks still run, after these
+    /// in their thread. If a callback panics, the panic hook reports the panic, and the
+    /// other callbacks still run. If a callback completes another task, the callbacks of
+    /// that task run after this callback has returned, so that a long chain of callbacks
+    /// needs no deep stack.
     ///
     /// The value must be `Sync`, because the callback shares the value with the holder
     /// of the future. [`then`](Self::then) does not need a `Sync` value.

@@ -21,9 +21,9 @@ use crate::waitable::Waitable;
 ///
 /// The futures of all executors implement this trait, and have its methods, except
 /// [`boxed_into_result`], also as inherent methods. Therefore only code that is generic
-/// over the executor needs to import the trait. The trait is sealed. A `dyn Future` has the
-/// methods that are not generic and take `&self`. [`boxed_into_result`] consumes a `Box<dyn
-/// Future>`.
+/// over the executor, or uses a `dyn Future`, needs to import the trait. The trait is
+/// sealed. A `dyn Future` has the methods that are not generic and take `&self`.
+/// [`boxed_into_result`] consumes a `Box<dyn Future>`.
 ///
 /// The trait follows Python's `concurrent.futures.Future`. A [`std::future::Future`] runs
 /// only when it is polled. A future of this trait is eager: the task runs even if no thread
@@ -67,7 +67,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Returns the error of the task, if the task has no value.
+    /// Returns the errors of [`TaskFuture::result`].
     fn result(&self) -> Result<&Self::Output, Error>;
 
     /// Like [`result`](Self::result), but waits for `timeout` at most; see
@@ -87,8 +87,8 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Timeout`] if the task is not done within `timeout`, and the error
-    /// of the task if the task has no value.
+    /// Returns [`Error::Timeout`] if the task is not done within `timeout`, and the errors
+    /// of [`result`](Self::result).
     fn result_timeout(&self, timeout: Duration) -> Result<&Self::Output, Error>;
 
     /// Waits for the task and returns the task's value; see [`TaskFuture::into_result`].
@@ -106,7 +106,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Returns the error of the task, if the task has no value.
+    /// Returns the errors of [`TaskFuture::into_result`].
     fn into_result(self) -> Result<Self::Output, Error>
     where
         Self: Sized;
@@ -124,7 +124,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Returns the error of the task, if the task has no value.
+    /// Returns the errors of [`TaskFuture::into_result`].
     fn boxed_into_result(self: Box<Self>) -> Result<Self::Output, Error>;
 
     /// Returns the outcome (the value or the error) if the task and its callbacks are done,
@@ -142,13 +142,13 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Returns the future if the task is not done, or if the task's callbacks still run.
+    /// Returns the future if the task is not done, or if not all of its callbacks have run.
     fn try_into_result(self) -> Result<Result<Self::Output, Error>, Self>
     where
         Self: Sized;
 
-    /// Waits for the task, and returns the task's error if the task has no value; see
-    /// [`TaskFuture::exception`].
+    /// Waits for the task, and returns the error of [`result`](Self::result), if there is
+    /// one; see [`TaskFuture::exception`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};

@@ -23,18 +23,18 @@ use self::check::Check;
 /// A value that JSON cannot express is refused when it is encoded: a number that is
 /// infinite or NaN, an integer outside of `i64` and `u64`, a `Some` of nothing
 /// (`Some(None)`, `Some(())`), map keys that are not text, numbers or `bool`, and a
-/// value that is nested more than 127 levels deep.
+/// value that is nested more than 127 levels deep or inside more than 512 other values.
 ///
 /// All other values arrive as serde reads them from JSON. A field with
 /// `#[serde(skip)]` arrives as its default. A variant with `skip_deserializing` arrives
-/// as the variant that is marked `other`. For an `untagged` enum, serde takes the first
-/// variant that fits: `B(7)` of `enum { A(u32), B(u64) }` arrives as `A(7)`. To prevent
-/// this, give the variants different fields, or the enum a `tag`. In an `untagged` enum,
-/// a variant that contains an `i128` or `u128` never fits.
+/// as the variant that is marked `other`, if there is one. For an `untagged` enum, serde
+/// takes the first variant that fits: `B(7)` of `enum { A(u32), B(u64) }` arrives as
+/// `A(7)`. To prevent this, give the variants different fields, or the enum a `tag`. In an
+/// `untagged` enum, a variant that contains an `i128` or `u128` never fits.
 ///
 /// The wrapper needs the feature `json`. In a thread pool the wrapper has no effect,
 /// because the values are not encoded. A human-readable format (serde's
-/// `is_human_readable`) writes the value without the wrapper.
+/// `is_human_readable`) writes and reads the value without the wrapper.
 ///
 /// ```
 /// use concurrent_futures::{Error, Json, ProcessPoolExecutor};

@@ -127,7 +127,8 @@ impl<R: 'static> Part<R> {
         Self::new(future, |result| vec![result])
     }
 
-    /// Creates the part for a chunk of `items` items. The chunk's task calls [`each`].
+    /// Creates the part for a chunk of `items` items. In a thread pool, the chunk's task
+    /// calls [`each`].
     pub(crate) fn many<F>(future: F, items: usize) -> Self
     where
         F: Future<Output = ContainedVec<Result<R, Error>>> + Send + 'static,
@@ -168,7 +169,7 @@ impl<R> Part<R> {
     }
 
     /// Waits until the batch is done, but not longer than until the deadline. Returns
-    /// `true` if the batch is done.
+    /// `false` if the deadline has passed first. In a forked child, returns `true` at once.
     pub(super) fn wait(&self, deadline: Instant) -> bool {
         self.task.wait(deadline)
     }

@@ -1,8 +1,8 @@
 //! [`ChunkSizes`]: the sizes of the chunks of a map that chooses them automatically.
 //!
-//! A map submits its chunks before most of its items have run. The size of each chunk
-//! therefore follows from the chunks that have already ended ([`Measured`]), and from the
-//! number of remaining items:
+//! A map cannot know how long the items will run that it has not submitted yet. The size of
+//! each chunk therefore follows from the chunks that have already ended ([`Measured`]), and
+//! from the number of remaining items:
 //!
 //! * One item, until a chunk has ended. So no long item waits for another long item in its
 //!   chunk. If the pool begins no chunk, because the pool is busy with other tasks, the
@@ -22,7 +22,8 @@ use super::measured::{AIM, Measured};
 const LARGEST: usize = 4096;
 
 /// The number of chunks after which a map doubles the chunk size if the pool has begun no
-/// chunk. While the first worker starts, a map submits fewer chunks than this number.
+/// chunk. While the first worker starts, a map usually submits fewer chunks than this
+/// number.
 const PATIENCE: usize = 4096;
 
 /// The number of submitted chunks after which the map first lets other threads run, if no

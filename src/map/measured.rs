@@ -18,7 +18,7 @@ use crate::sync::{AtomicU64, Ordering};
 pub(super) const AIM: u32 = 200_000;
 
 /// The weight of the old mean when a chunk changes the mean. The chunk's run time per item
-/// has the weight 1. With these weights, the last few chunks determine the mean.
+/// has the weight 1. With these weights, the mean depends mostly on the last few chunks.
 const OLD_WEIGHT: u64 = 3;
 
 /// The largest factor by which the last chunk's run time per item may exceed the old mean.

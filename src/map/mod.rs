@@ -56,15 +56,15 @@ pub struct Map<'a, R> {
     /// batches that it has read. If the user's iterator panics, this number is still 1 or
     /// more, so a later call of `next` submits the batch.
     to_submit: usize,
-    /// The number of batches that the map has submitted so far.
+    /// The number of batches that the map has submitted so far, including a refused batch.
     submitted: u32,
-    /// The number of items that the map has submitted so far.
+    /// The number of items in these batches.
     drawn: usize,
     /// The results of the last batch that the map has read, without the results that `next`
     /// has already returned.
     ready: std::vec::IntoIter<(usize, Result<R, Error>)>,
-    /// The function that submits the next batch, or `None` if the map has no buffer or no
-    /// items remain.
+    /// The function that submits the next batch, or `None` if the map has no buffer, no
+    /// items remain, or the executor has refused a batch.
     more: Option<More<'a, R>>,
     deadline: Option<Instant>,
 }
@@ -125,7 +125,8 @@ impl<'a, R: 'static> Map<'a, R> {
     }
 
     /// Returns an iterator that yields the results in the order in which the tasks end,
-    /// each result with the index of its item.
+    /// each result with the index of its item. The results of tasks that ended before this
+    /// call come in the order of the items.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -179,7 +180,8 @@ impl<'a, R: 'static> Map<'a, R> {
     }
 
     /// Submits new batches in place of the batches that the map has read. If the executor
-    /// refuses a batch, the error becomes the result of each item of the batch.
+    /// refuses a batch, the error becomes the result of each item of the batch, and the map
+    /// submits no further batch.
     fn refill(&mut self) {
         while let Some(more) = self.more.as_mut().filter(|_| self.to_submit > 0) {
             match more() {
@@ -196,7 +198,8 @@ impl<'a, R: 'static> Map<'a, R> {
 }
 
 impl<R> Map<'_, R> {
-    /// Cancels the tasks that have not begun, and ends the iterator.
+    /// Cancels the tasks that have not begun, drops the results that are left, and ends the
+    /// iterator.
     fn give_up(&mut self) {
         // Cancel the last batch first, because the workers begin the first batches first.
         while let Some(part) = self.parts.pop_back() {

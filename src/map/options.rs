@@ -46,7 +46,8 @@ impl MapOptions {
         }
     }
 
-    /// Sets the number of items of each task. Larger chunks cost less for each item.
+    /// Sets the number of items of each task. The last task may have fewer items. Larger
+    /// chunks cost less for each item.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -62,19 +63,19 @@ impl MapOptions {
         self
     }
 
-    /// Chooses the chunk sizes automatically. The sizes follow the run time of the items,
-    /// so that short items share a task, and a long item is a task of its own.
+    /// Chooses the chunk sizes automatically. The sizes follow the measured run time of the
+    /// items: short items share tasks, and long items become tasks of their own.
     ///
     /// The map measures the chunks that have ended. A chunk has one item until the first
     /// chunk has ended, and then as many items as run for about 0.2 milliseconds, but at
-    /// most 4,096 items. If the iterator knows the number of its items, the chunks become
-    /// smaller towards the end, so that all workers end at about the same time. If the pool
-    /// is so busy with other tasks that it begins no chunk, the size doubles after each
-    /// 4,096 chunks.
+    /// most 4,096 items, and at most as many as the ended chunks had together. If the
+    /// iterator knows the number of its items, the chunks become smaller towards the end,
+    /// so that all workers end at about the same time. If the pool is so busy with other
+    /// tasks that it begins no chunk, the size doubles after each 4,096 chunks.
     ///
-    /// Without a [buffer](Self::buffer_size), the map has submitted most items when the
-    /// first items have run, so most chunk sizes follow from the run time of the first
-    /// items. With a buffer, the chunk sizes also follow the run time of later items. The
+    /// Without a [buffer](Self::buffer_size), the map may submit most items before many
+    /// items have run, so most chunk sizes may follow from the run time of the first items.
+    /// With a buffer, the chunk sizes also follow the run time of later items. The
     /// [`Executor`](crate::Executor)s that submit each item as one task, for example
     /// [`InlineExecutor`](crate::InlineExecutor), make no chunks.
     ///
@@ -93,9 +94,10 @@ impl MapOptions {
         self
     }
 
-    /// Limits the number of tasks whose results the caller has not taken yet.
+    /// Limits the number of submitted tasks whose results the iterator has not read yet.
+    /// The iterator reads all results of a task when the caller takes the first of them.
     ///
-    /// With a buffer, the map takes new items from the iterator of items only when the
+    /// With a buffer, the map takes further items from the iterator of items only when the
     /// caller takes results, so the iterator may be endless. The returned iterator borrows
     /// the executor. Before the map returns a result, it may take the items of one more
     /// task from the iterator of items. If that iterator waits for the result before it
@@ -115,10 +117,10 @@ impl MapOptions {
         self
     }
 
-    /// Limits the time for all items. The time begins with the call of `map_with`. If the
-    /// time is over and the next result is not available, the iterator returns
-    /// [`Error::Timeout`], cancels the tasks that have not begun, and ends. The iterator
-    /// still returns the available results after the time is over.
+    /// Limits the time for all items. The time begins with the call of `map_with`. When the
+    /// time is over, the iterator still returns results as long as the next result is
+    /// available. Then it returns [`Error::Timeout`], cancels the tasks that have not
+    /// begun, and ends.
     ///
     /// ```
     /// use std::time::Duration;

@@ -11,9 +11,9 @@ use crate::error::Error;
 /// tasks end, each result with the index of its item.
 ///
 /// **Dropping the iterator** cancels the tasks that have not begun. When the time limit of
-/// [`MapOptions::timeout`](crate::MapOptions::timeout) has passed, the iterator yields
-/// [`Error::Timeout`] and ends. In place of an item's index, the error comes with the
-/// number of submitted items.
+/// [`MapOptions::timeout`](crate::MapOptions::timeout) has passed and no result is
+/// available, the iterator yields [`Error::Timeout`] and ends. In place of an item's index,
+/// the error comes with the number of submitted items.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

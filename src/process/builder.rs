@@ -19,8 +19,7 @@ use crate::error::Error;
 use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
 
-/// The number of process pools made so far. The name of the next pool ends with this
-/// number.
+/// The number with which the name of the next process pool ends.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Configures and builds a [`ProcessPoolExecutor`].
@@ -65,7 +64,7 @@ impl ProcessPoolExecutor {
     /// # Errors
     ///
     /// Returns [`Error::Unsupported`] if processes cannot be started as workers, and
-    /// [`Error::Spawn`] if the system has no descriptor left.
+    /// [`Error::Spawn`] if the system is short of descriptors or memory.
     pub fn new() -> Result<Self, Error> {
         Self::builder().build()
     }
@@ -120,8 +119,9 @@ impl ProcessPoolExecutorBuilder {
 
     /// Sets the largest number of worker processes. The pool starts processes on demand.
     ///
-    /// The default is `available_parallelism`, as in Python, because each task is expected
-    /// to keep a core busy.
+    /// Without launchers ([`launcher`](Self::launcher)), the default is
+    /// `available_parallelism`, as in Python, because each task is expected to keep a core
+    /// busy.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -174,9 +174,9 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Sets the number of tasks after which a worker ends and a new worker replaces it. By
-    /// default a worker runs any number of tasks. The setting is for tasks that leak memory
-    /// or other resources.
+    /// Sets the number of tasks after which a worker ends. A new worker replaces it if more
+    /// tasks wait. By default a worker runs any number of tasks. The setting is for tasks
+    /// that leak memory or other resources.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -198,8 +198,9 @@ impl ProcessPoolExecutorBuilder {
     /// [`TaskOptions`](crate::TaskOptions) override the limit. By default there is no
     /// limit.
     ///
-    /// A task that reaches its time limit fails with [`Error::TimeLimit`], and the pool kills
-    /// the task's worker; see [`TaskOptions::time_limit`](crate::TaskOptions::time_limit).
+    /// A task that reaches its time limit fails with [`Error::TimeLimit`], and the pool
+    /// kills the task's worker; see
+    /// [`TaskOptions::time_limit`](crate::TaskOptions::time_limit).
     ///
     /// ```
     /// use std::time::Duration;
@@ -222,7 +223,8 @@ impl ProcessPoolExecutorBuilder {
     /// 0. Set retries only for tasks that may run twice.
     ///
     /// Only a worker's death is a reason for a retry: a task that was killed, or that
-    /// reached its time limit, is not run again.
+    /// reached its time limit, is not run again. With [`OnWorkerDeath::BreakPool`] no task
+    /// is run again.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -237,8 +239,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Sets the pool's reaction to a worker's death. By default only the worker's task
-    /// fails.
+    /// Sets the pool's reaction to a worker's death. By default only the task that the
+    /// worker ran fails.
     ///
     /// ```
     /// use concurrent_futures::{OnWorkerDeath, ProcessPoolExecutor};
@@ -254,8 +256,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Sets an environment variable for the workers. The workers inherit all other
-    /// variables from this process.
+    /// Sets an environment variable for the workers. Workers that no
+    /// [`launcher`](Self::launcher) starts inherit all other variables from this process.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -270,8 +272,9 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Sets the folder in which the workers start. The default is the current folder of
-    /// this process.
+    /// Sets the folder in which the workers run tasks. The default is the current folder of
+    /// this process at the start of the worker, or the folder in which the command of a
+    /// [`launcher`](Self::launcher) starts the worker.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -307,9 +310,10 @@ impl ProcessPoolExecutorBuilder {
     /// [`Launcher`]. A pool that has launchers starts no worker itself.
     ///
     /// For a pool with launchers, the default of [`max_workers`](Self::max_workers) is the
-    /// sum of the launchers' workers. The launched workers get the variables of
+    /// sum of the launchers' workers. The pool sends the launched workers the variables of
     /// [`env`](Self::env) and the folder of [`current_dir`](Self::current_dir), but no
-    /// other variables of this process.
+    /// other variables of this process. A command that runs here, such as `nice`, may pass
+    /// on the variables that it inherits.
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor, current_worker};
@@ -391,8 +395,9 @@ impl ProcessPoolExecutorBuilder {
     /// [`Transport::Shared`]. Returns [`Error::Encode`] or [`Error::NotShippable`] if the
     /// initializer cannot be sent to workers. Returns [`Error::Unsupported`] if this
     /// program cannot be started as a worker, or if there are launchers and `main` has not
-    /// called [`init`](crate::init). Returns [`Error::Spawn`] if the system has no
-    /// descriptor left.
+    /// called [`init`](crate::init). Returns [`Error::Spawn`] if the system is short of
+    /// descriptors or memory, if it refuses the shared memory of [`Transport::Shared`], or
+    /// if the program's file cannot be read for [`Launcher::stage`].
     pub fn build(self) -> Result<ProcessPoolExecutor, Error> {
         watch_panics();
         refuse_zeros(&[

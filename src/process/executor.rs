@@ -16,23 +16,27 @@ use crate::map::{Map, MapOptions};
 /// Runs calls in worker processes. Each worker runs the same program as this process.
 ///
 /// A process pool is for code that crashes, leaks memory, hangs, or does not support
-/// threads. A worker's failure affects neither this process nor the tasks of other workers.
-/// If a worker dies, its task fails with [`Error::WorkerDied`], which describes the death.
-/// A new worker replaces the dead worker.
+/// threads. By default a worker's failure affects neither this process nor the tasks of
+/// other workers. If a worker dies, the task that it runs fails with [`Error::WorkerDied`],
+/// which describes the death, or is run again if it has
+/// [retries](crate::ProcessPoolExecutorBuilder::retries). A new worker replaces the dead
+/// worker if more tasks wait.
 ///
 /// Functions are sent to workers as addresses, and values as bytes. So
 /// [`submit`](Self::submit) takes a function, or a closure that captures nothing, and
 /// arguments and results must be serializable. [`Portable`] lists the types that can be
 /// sent, and the types that need a wrapper. Strings, and vectors of primitive numbers, are
-/// copied as blocks of bytes. A vector of primitive numbers travels faster as the whole
-/// argument or the whole result than as a part of another value. A task prints to the
-/// standard output of this process. The standard input of a task is empty.
+/// copied as blocks of bytes. A vector of primitive numbers that has at least 64 KiB
+/// travels faster as the whole argument or the whole result than as a part of another
+/// value. A task prints to the standard output of this process, or in a worker of a
+/// [`Launcher`](crate::Launcher) to the error output of this process. The standard input of
+/// a task is empty.
 ///
 /// The pool starts a worker when a task is submitted and no worker is idle. The pool never
 /// has more than `max_workers` workers. Your program needs no extra code to have workers:
 /// any program that links this crate can be started as a worker, tests and examples
-/// included. If the feature `worker-hook` is off, `main` has to begin with
-/// `concurrent_futures::init()`.
+/// included. If the feature `worker-hook` is off, or if the pool has launchers, `main` has
+/// to begin with `concurrent_futures::init()`.
 ///
 /// **A worker has nothing that `main` set up**: a worker is the same program started again,
 /// and does not run `main`. In a worker, statics, loggers and panic hooks have the state
@@ -68,35 +72,43 @@ use crate::map::{Map, MapOptions};
 /// of the worker. [`current_dir`](crate::ProcessPoolExecutorBuilder::current_dir) sets
 /// another directory.
 ///
-/// **Signals.** A worker belongs to the process group of this process. A worker ignores
-/// SIGINT, which Ctrl-C sends to the whole group. If SIGTERM or SIGHUP is sent to the whole
-/// group, the workers end, and their tasks fail with [`Error::WorkerDied`], even if this
-/// process handles the signal. So send SIGTERM or SIGHUP to this process alone: the workers
-/// end when this process ends. A worker ignores SIGTERM or SIGHUP if this process ignored
-/// the same signal when the worker started. If this process ignores SIGCHLD, its workers
-/// ignore SIGCHLD too, and a task cannot wait for processes that the task starts.
+/// **Signals.** A worker that no launcher has started belongs to the process group of this
+/// process. Workers ignore SIGINT, which Ctrl-C sends to the whole group. If SIGTERM or
+/// SIGHUP is sent to the whole group, the workers end, and their tasks fail with
+/// [`Error::WorkerDied`], even if this process handles the signal. So send SIGTERM or
+/// SIGHUP to this process alone: the workers end when this process ends. A worker ignores
+/// SIGTERM or SIGHUP if this process ignored the same signal when the worker started. If
+/// this process ignores SIGCHLD, its workers ignore SIGCHLD too, and a task cannot wait for
+/// processes that the task starts.
 ///
 /// **Panics.** Printing the panic message and its backtrace is part of the task's run time,
 /// and counts against the task's time limit.
 ///
 /// **Dropping the pool** calls [`shutdown`](Self::shutdown), which waits until all
 /// submitted tasks are done. So a block in which a pool is created waits at its end for the
-/// pool's tasks. Dropping the pool inside one of the pool's callbacks does not wait. After
-/// an explicit shutdown the drop does nothing. If the explicit shutdown did not wait,
-/// unfinished tasks are killed when `main` returns. The workers end when this process ends,
-/// for any reason. In async code the drop blocks the runtime, and may hang for ever: see
+/// pool's tasks. Dropping the pool inside a callback of one of its tasks does not wait.
+/// After an explicit shutdown the drop does nothing, unless the pool has killed or
+/// terminated all its workers ([`kill_workers`](Self::kill_workers)): the drop then waits
+/// until they have ended. If the explicit shutdown did not wait, unfinished tasks are
+/// killed when `main` returns. The workers end when this process ends, for any reason. In
+/// async code the drop blocks the runtime, and may hang for ever: see
 /// [In async code](crate#in-async-code).
 ///
-/// **Callbacks**, and the `Deserialize` of results, run on one thread of the pool. While a
-/// callback or a `Deserialize` runs, no other task of the pool becomes done. If a callback
-/// waits without a time limit for an unfinished task of the pool, the wait returns
-/// [`Error::WouldDeadlock`]. In a callback, `wait`, `as_completed` and `completions`
-/// without a time limit do not wait for such a task: they return its future, and `result`
-/// of this future returns [`Error::WouldDeadlock`]. The `Deserialize` of a small result may
-/// run on another thread: a thread that waits for the task without a time limit may decode
-/// the result itself. The `Deserialize` then sees the thread locals of the waiting thread,
-/// and hangs if it takes a lock that the waiting thread holds. If a task creates a process
-/// pool, the new pool has its own workers.
+/// **Callbacks**, and the `Deserialize` of results, run on one thread of the pool, except
+/// in the cases below. While a callback or a `Deserialize` runs on this thread, another
+/// task of the pool becomes done only if a thread waits for the task or cancels it. If such
+/// a callback waits without a time limit for an unfinished task of the pool, the wait
+/// returns [`Error::WouldDeadlock`]. In such a callback, `wait`, `as_completed` and
+/// `completions` without a time limit do not wait for such a task: they return its future,
+/// and `result` of this future returns [`Error::WouldDeadlock`].
+///
+/// The callbacks of a cancelled task run on the thread that cancels it, and a callback that
+/// is added to a done task runs on the thread that adds it. The `Deserialize` of a small
+/// result may also run on another thread: a thread that waits for the task without a time
+/// limit may decode the result itself. The `Deserialize` then sees the thread locals of the
+/// waiting thread, and hangs if it takes a lock that the waiting thread holds.
+///
+/// If a task creates a process pool, the new pool has its own workers.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -125,12 +137,13 @@ pub struct ProcessPoolExecutor {
 
 /// The future of a task of a [`ProcessPoolExecutor`].
 ///
-/// [`running`](TaskFuture::running) is `true` from the moment at which the worker reports
-/// the start of the task until the worker answers. `cancel` returns `true` if no worker has
-/// taken the task. With [`Transport::Socket`](crate::Transport::Socket) or
-/// `max_tasks_per_child`, a worker has taken a task as soon as the pool has sent the task to
-/// it. A worker that a [`Launcher`](crate::Launcher) has started is an exception: `cancel`
-/// asks this worker to give the task back, and returns `true` if the task has not begun.
+/// [`running`](TaskFuture::running) is `true` from the time at which this process reads the
+/// worker's report of the start until the task is done, also while the task waits to be run
+/// again. `cancel` returns `true` if no worker has taken the task. With
+/// [`Transport::Socket`](crate::Transport::Socket) or `max_tasks_per_child`, a worker has
+/// taken a task as soon as the pool has sent the task to it. A worker that a
+/// [`Launcher`](crate::Launcher) has started is an exception: `cancel` asks this worker to
+/// give the task back, and returns `true` if the task has not begun.
 ///
 /// ```
 /// use concurrent_futures::{ProcessFuture, ProcessPoolExecutor};
@@ -168,9 +181,9 @@ impl ProcessPoolExecutor {
     ///
     /// Returns [`Error::ShutDown`] or [`Error::Broken`] if the pool accepts no tasks,
     /// [`Error::Encode`] if `args` cannot be encoded, [`Error::NotShippable`] if `f` is
-    /// code of a shared library and not of the main program, and [`Error::Spawn`] if the
-    /// pool cannot start its own threads. If `submit` returns an error, the call does not
-    /// run.
+    /// code of a shared library and not of the main program, [`Error::Spawn`] if the pool
+    /// cannot start its own threads, and [`Error::Other`] in a fork of the process that
+    /// made the pool. If `submit` returns an error, the call does not run.
     ///
     /// # Panics
     ///
@@ -250,7 +263,7 @@ impl ProcessPoolExecutor {
     /// of items is one task.
     ///
     /// If `f` panics for an item, or an item cannot be decoded, only this item fails. If
-    /// `f` ends the worker, all items of the chunk fail.
+    /// `f` ends the worker, all items of the chunk fail, unless the task has retries.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ProcessPoolExecutor};
@@ -324,8 +337,8 @@ impl ProcessPoolExecutor {
     /// Refuses new tasks. `options` say if pending tasks are cancelled, and if the call
     /// waits.
     ///
-    /// Any thread may call this method, any number of times. Inside a callback of the pool
-    /// the call does not wait.
+    /// Any thread may call this method, any number of times. Inside a callback of one of
+    /// the pool's tasks the call does not wait.
     ///
     /// ```
     /// use concurrent_futures::{ProcessPoolExecutor, ShutdownOptions};
@@ -342,9 +355,9 @@ impl ProcessPoolExecutor {
 
     /// Kills all workers at once, and shuts the pool down.
     ///
-    /// Running tasks end with [`Error::Killed`], pending tasks are cancelled, and new tasks
-    /// are refused. `kill_workers` does not wait until the processes have ended, but
-    /// [`shutdown`](Self::shutdown) does.
+    /// Tasks that run, or that were sent to a worker, end with [`Error::Killed`]. All other
+    /// pending tasks are cancelled, and new tasks are refused. `kill_workers` does not wait
+    /// until the processes have ended, but [`shutdown`](Self::shutdown) does.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};
@@ -382,8 +395,9 @@ impl ProcessPoolExecutor {
 
     /// Returns a snapshot of the pool's counts.
     ///
-    /// This call first reads pending messages of the workers, so that a task counts as
-    /// running from its first instruction.
+    /// This call first reads the messages that have arrived from the workers. So a task
+    /// counts as running from its first instruction, unless a
+    /// [`Launcher`](crate::Launcher) has started its worker.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;

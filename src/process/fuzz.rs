@@ -10,8 +10,9 @@ pub fn ring(data: &[u8]) {
     super::transport::drive_ring(data);
 }
 
-/// Tests the offers (calls in shared memory, each of which any worker may take). Tasks
-/// overwrite the words that workers can write to, such as the statuses of the offers.
+/// Tests the offers (calls in shared memory, each of which any worker may take). The tasks
+/// of the test overwrite words that workers can write to, such as the statuses of the
+/// offers.
 pub fn offers(data: &[u8]) {
     super::transport::drive_offers(data);
 }

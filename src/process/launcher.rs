@@ -32,10 +32,11 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// The pool's messages travel through the standard input and output of the command. So the
 /// command has to connect these with the input and output of the program, and to pass all
 /// bytes on unchanged. The command has to end when the program that it starts has ended:
-/// otherwise the pool kills the command five seconds later. What a task prints goes to the
-/// command's error output, and from there to the error output of this process. This crate
-/// neither encrypts the messages nor checks that they arrive unchanged. If the network is
-/// not safe, the command has to encrypt and check the messages, as `ssh` does.
+/// otherwise the pool kills the command, five seconds after it has told the worker to exit,
+/// or when the [`silence_limit`](Self::silence_limit) is over. What a task prints goes to
+/// the command's error output, and from there to the error output of this process. This
+/// crate neither encrypts the messages nor checks that they arrive unchanged. If the
+/// network is not safe, the command has to encrypt and check the messages, as `ssh` does.
 ///
 /// The command has no terminal, so it must not ask for a password: use keys, and
 /// `-o BatchMode=yes` with `ssh`. The command runs in a process group of its own. To kill a
@@ -49,12 +50,13 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// ([`stage`](Self::stage)).
 ///
 /// If the connection to a worker ends, the worker ends too. The task that the worker had
-/// begun fails with [`Error::WorkerDied`], or is begun again if it has retries. The pool
-/// starts another worker by the same launcher, after a time that grows with each failed
-/// start. If the workers of a launcher cannot start, the pool does not use the launcher
-/// any more, and [`Stats::launchers`](crate::Stats::launchers) says why. A pool that does
-/// not use any of its launchers any more breaks: it refuses tasks with [`Error::Broken`],
-/// and the tasks in its queue fail.
+/// begun fails with [`Error::WorkerDied`], or is begun again if it has retries. If tasks
+/// wait, the pool starts another worker. After a failed start the launcher pauses, for a
+/// time that grows from 0.1 to 5 seconds with each further failure. If the workers of a
+/// launcher cannot start, the pool does not use the launcher any more, and
+/// [`Stats::launchers`](crate::Stats::launchers) says why. A pool that does not use any of
+/// its launchers any more breaks: it refuses tasks with [`Error::Broken`], and the tasks in
+/// its queue fail.
 ///
 /// A command such as `ssh` passes the bytes on. If such a command ends, the pool cannot
 /// know if a task that the pool sent a moment before has begun. That task fails too,
@@ -87,7 +89,8 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Creates a launcher that starts one worker. The command consists of these words.
+    /// Creates a launcher that runs one worker at a time. The command consists of these
+    /// words.
     ///
     /// ```
     /// use concurrent_futures::Launcher;
@@ -188,8 +191,8 @@ impl Launcher {
     /// -m`), and have the loader and the shared libraries that the program needs. If the
     /// loader is missing, the shell says "not found"; if a library is missing, the loader
     /// names the library. The first worker of the launcher starts alone, so that the
-    /// program is copied once. The whole copy has no time limit, but each mebibyte must
-    /// arrive within the [`start_limit`](Self::start_limit).
+    /// program is copied once. The whole copy has no time limit, but it fails if it makes
+    /// no progress for the time of the [`start_limit`](Self::start_limit).
     ///
     /// ```
     /// use concurrent_futures::{Launcher, ProcessPoolExecutor};
@@ -237,8 +240,9 @@ impl Launcher {
     }
 
     /// Limits the time of each step of a worker's start. The first step ends when the
-    /// program runs on the other side, and the last when the worker is ready. Each mebibyte
-    /// of a copy ([`stage`](Self::stage)) is a step too. The default is 60 seconds.
+    /// program runs on the other side, and the last when the worker is ready. The
+    /// initializer has no limit. During a copy ([`stage`](Self::stage)) the limit begins
+    /// anew each time the copy makes progress. The default is 60 seconds.
     ///
     /// ```
     /// use std::time::Duration;

@@ -32,8 +32,8 @@ mod wire;
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod worker;
 
-// `fuzz` holds the entry points of the fuzzer. `fuzz_input` is the input of the drivers,
-// which the fuzzer and some unit tests run.
+// `fuzz` holds the entry points of the fuzzer, the *drivers*. `fuzz_input` is the input of
+// the drivers. Some unit tests run drivers too.
 #[cfg(concurrent_futures_fuzz)]
 pub mod fuzz;
 #[cfg(all(

@@ -47,7 +47,8 @@ pub(super) struct Config {
     pub(super) current_dir: Option<PathBuf>,
     pub(super) transport: Transport,
     /// The commands that start the workers. Empty if the pool starts the workers itself. A
-    /// pool of MPI ranks has one launcher, whose limits apply but whose command never runs.
+    /// pool of MPI ranks has one launcher, whose numbers of workers and of tasks in flight
+    /// apply, but whose command never runs.
     pub(super) launchers: Vec<Launcher>,
     /// The MPI job whose ranks are the workers, or `None` if the workers are no ranks.
     #[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
@@ -86,12 +87,13 @@ impl Config {
 #[non_exhaustive]
 pub enum OnWorkerDeath {
     /// The task that the worker ran fails with
-    /// [`Error::WorkerDied`](crate::Error::WorkerDied), and the pool continues. `FailTask`
-    /// is the default.
+    /// [`Error::WorkerDied`](crate::Error::WorkerDied), or is run again if it has retries,
+    /// and the pool continues. `FailTask` is the default.
     #[default]
     FailTask,
-    /// The task fails as with `FailTask`. The pool breaks, as Python's process pool does,
-    /// and all other unfinished tasks end with [`Error::Broken`](crate::Error::Broken).
+    /// The task fails with [`Error::WorkerDied`](crate::Error::WorkerDied), even if it has
+    /// retries. The pool breaks, as Python's process pool does: it refuses new tasks, and
+    /// all other unfinished tasks end with [`Error::Broken`](crate::Error::Broken).
     BreakPool,
 }
 
@@ -123,11 +125,11 @@ pub enum Transport {
     /// Sockets. A worker shares no memory with this process, so it cannot overwrite the
     /// messages of the pool, even on purpose.
     Socket,
-    /// Shared memory, which is faster. For each worker there are 520 KiB, which only this
-    /// process and that worker map. All workers map another 580 KiB. Workers can write to
-    /// 2 KiB of these 580 KiB, and only read the rest. If a task writes into shared memory
-    /// by mistake, the pool notices. The pool then ends the worker, or runs the affected
-    /// tasks on other workers.
+    /// Shared memory, which is faster. For each worker there are about 520 KiB, which only
+    /// this process and that worker map. All workers map about another 580 KiB. Workers can
+    /// write to 2 KiB of these 580 KiB, and only read the rest. If a task writes into
+    /// shared memory by mistake, the pool notices. The pool then ends the worker, or runs
+    /// the affected tasks on other workers.
     Shared,
 }
 

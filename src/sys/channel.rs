@@ -31,15 +31,15 @@ use super::checked::Checked;
 use super::current_process::move_above_stdio;
 
 /// The smallest descriptor number to which a child process moves its end of the channel, if
-/// such a number is free.
-/// The number is below the usual limit of 1024 descriptors, and above the descriptors that
-/// most programs open.
+/// such a number is free. The number is below the usual limit of 1024 descriptors, and
+/// above the descriptors that most programs open.
 const HIGH: i32 = 1000;
 
 /// The largest number of descriptors that [`Channel::send_with_files`] can send.
 const MOST_FILES: usize = 3;
 
-/// One end of a channel. When this end is dropped, the other end reads end-of-file.
+/// One end of a channel. When this end is dropped, the other end reads end-of-file, unless
+/// a fork of this process holds a copy of this end.
 #[derive(Debug)]
 pub(crate) struct Channel {
     /// The descriptor to receive from. It is a socket if `output` is `None`, and otherwise
@@ -324,7 +324,8 @@ fn move_high(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(high.or_else(|_| fcntl_dupfd_cloexec(descriptor, 3))?)
 }
 
-/// Waits without a time limit until `poll` reports one of the events for the descriptor.
+/// Waits without a time limit until `poll` reports one of the events for the descriptor, or
+/// until a signal arrives.
 fn wait_for(descriptor: &Checked, events: PollFlags) -> io::Result<()> {
     match poll(&mut [PollFd::new(descriptor, events)], None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),

@@ -50,7 +50,7 @@ impl Checked {
 
     /// Closes some copies of the descriptor, and returns half of the shortest time in which
     /// a copy was closed. Code that has run for less time cannot have closed the
-    /// descriptor. Returns 0 if the process cannot open a copy.
+    /// descriptor. Returns 0 if the process cannot open one of the copies.
     pub(crate) fn time_to_close(&self) -> Duration {
         let close = |_| {
             // The copy never gets the number of a standard descriptor.

@@ -107,10 +107,10 @@ impl Handle {
     /// threads that have ended, and lets the threads go on that a signal has stopped. This
     /// process must not have waited for the child yet.
     ///
-    /// A thread that calls `ptrace(PTRACE_TRACEME)` makes the thread that started its process
-    /// trace it. The kernel reports the end of the child only after the traced threads of
-    /// the child were reaped. At each signal, the kernel stops a traced thread until the
-    /// tracing thread lets it go on.
+    /// A thread that calls `ptrace(PTRACE_TRACEME)` makes the thread that started its
+    /// process trace it. The kernel reports the end of the child only after the traced
+    /// threads of the child were reaped. At each signal except SIGKILL, the kernel stops a
+    /// traced thread until the tracing thread lets it go on.
     pub(crate) fn release_traced_threads(&self) {
         let pid = self.pid.as_raw_nonzero().get();
         // An error means that the child has ended, or that `/proc` is not mounted.
@@ -231,8 +231,8 @@ mod tests {
                 let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
                 assert_eq!(poll(&mut fds, None), Ok(1));
             }
-            // The child has ended, or SIGKILL is about to end it, but this process has not yet
-            // waited for the child. So `terminate` must return no error.
+            // The child has ended, or SIGKILL is about to end it, but this process has not
+            // yet waited for the child. So `terminate` must return no error.
             handle.terminate().unwrap();
             let status = child.wait().unwrap();
             assert_eq!(SignalName(status.signal().unwrap()).to_string(), "SIGKILL");

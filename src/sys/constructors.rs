@@ -14,8 +14,8 @@ use std::mem::transmute;
 
 use super::image::Image;
 
-/// A function that the startup code calls. The GNU C library passes the program's arguments and
-/// environment to the function. Other C libraries pass nothing.
+/// A function that the startup code calls. The GNU C library passes the program's arguments
+/// and environment to the function. Other C libraries pass nothing.
 pub(crate) type Constructor =
     unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 

@@ -83,7 +83,7 @@ pub(crate) fn move_above_stdio(descriptor: OwnedFd) -> io::Result<OwnedFd> {
 /// Opens `/dev/null` as descriptors 1 and 2 if these descriptors are closed. Otherwise the
 /// next opened files would get these numbers, and messages would be written to these files.
 /// (The standard library also does this before `main`. But a worker may never reach `main`,
-/// because it may run in the worker hook, a function that the loader calls earlier.)
+/// because it may run in the worker hook, which the startup code calls earlier.)
 pub(crate) fn ensure_stdio_open() {
     let is_closed = |out| fcntl_getfd(out) == Err(Errno::BADF);
     let null = || {

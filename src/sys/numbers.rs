@@ -3,7 +3,8 @@
 //! A long vector becomes a `Numbers` while it travels from one process to another. In the
 //! sending process, the `Numbers` takes over the memory of the caller's vector. In the
 //! receiving process, the memory of the `Numbers` becomes the memory of the vector that the
-//! caller gets. So no process copies the numbers from one buffer of its own to another.
+//! caller gets. So a process seldom copies the numbers from one buffer of its own to
+//! another.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, realloc};
 use std::fmt;

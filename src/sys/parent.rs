@@ -26,7 +26,7 @@ use super::current_process::{PROGRAM, move_above_stdio};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// The pid of the process, or 0 if the process is in a PID namespace that this process
-    /// cannot see.
+    /// cannot see, or if the socket is not connected.
     pub(crate) pid: u32,
     uid: u32,
 }
@@ -71,8 +71,8 @@ impl Peer {
         Self::of_stdin().filter(|_| is_same)
     }
 
-    /// Returns `true` if the process that created the socket runs as the same user as this
-    /// process.
+    /// Returns `true` if the process that created the socket then ran as the user as whom
+    /// this process runs now.
     pub(crate) fn is_our_user(self) -> bool {
         self.uid == geteuid().as_raw()
     }

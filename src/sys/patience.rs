@@ -31,7 +31,7 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Records that a message has arrived, so that a new wait begins.
+    /// Ends the current wait. The next call of [`pause`](Self::pause) begins a new one.
     pub(crate) fn begin_anew(&mut self) {
         self.since = None;
     }

@@ -74,8 +74,8 @@ impl SharedMemory {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = move_above_stdio(memfd_create(c"concurrent-futures", flags)?)?;
         let bytes = 8 * words as u64;
-        // The kernel does not return an error to a process that makes a file larger than
-        // the user's limit (`ulimit -f`), but ends the process by SIGXFSZ.
+        // To a process that makes a file larger than its limit (`ulimit -f`), the kernel
+        // sends SIGXFSZ, which by default ends the process.
         if getrlimit(Resource::Fsize)
             .current
             .is_some_and(|most| most < bytes)

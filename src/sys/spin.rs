@@ -36,8 +36,8 @@ use std::time::{Duration, Instant};
 const PAUSES: u32 = 20;
 
 /// The number of checks before the first yield if the previous poll found no result during
-/// its pauses. If both threads share a CPU, a task takes an eighth longer from its
-/// submission to its result with 5 checks than with 1 check.
+/// its pauses. If both threads share a CPU, each further check makes the time from the
+/// submission of a task to its result longer.
 const FEW_PAUSES: u32 = 1;
 
 /// The number of polls of which one makes all [`PAUSES`], while no poll finds a result
@@ -132,8 +132,8 @@ pub(crate) fn waits_over_at_once() -> u32 {
 }
 
 impl Pauses {
-    /// Calls `is_there` several times, and pauses after each call. Returns `true` as soon
-    /// as `is_there` returns `true`.
+    /// Calls `is_there` up to [`PAUSES`] or [`FEW_PAUSES`] times, and pauses after each
+    /// call. Returns `true` as soon as `is_there` returns `true`.
     fn poll(&mut self, mut is_there: impl FnMut() -> bool) -> bool {
         let pauses = if self.missed % RETRY_PAUSES == 0 {
             PAUSES
@@ -206,7 +206,7 @@ pub(crate) fn give_way() {
 /// Calls `is_there` repeatedly for a short time until `is_there` returns `true`. Pauses
 /// between the first calls, and then yields to other threads between the calls. Returns the
 /// last result of `is_there`. In a loom model, this function calls `is_there` only once,
-/// because loom tries every order of the threads.
+/// because loom itself tries many orders of the threads.
 pub(crate) fn poll(mut is_there: impl FnMut() -> bool) -> bool {
     if cfg!(concurrent_futures_loom) {
         return is_there();
@@ -262,7 +262,7 @@ mod channel {
 mod tests {
     use super::*;
 
-    /// If two threads share a CPU, a thread that pauses never sees a result of the other
+    /// If two threads share a CPU, a thread that pauses seldom sees a result of the other
     /// thread. So the polls of these threads soon make fewer pauses.
     #[test]
     fn polls_that_end_during_no_pause_get_fewer_pauses() {

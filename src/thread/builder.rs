@@ -221,9 +221,10 @@ impl ThreadPoolExecutorBuilder {
     ///
     /// A task that an idle or new worker can take at once does not count as waiting. When
     /// the queue is full, `submit` waits for room, and `try_submit` returns
-    /// [`Error::QueueFull`]. A `submit` inside one of the pool's own tasks or callbacks
-    /// never waits for room, so the queue may exceed its capacity. Cancelling a task makes
-    /// room at once, but a small entry of the cancelled task may stay in the queue.
+    /// [`Error::QueueFull`]. A task that is submitted inside one of the pool's own tasks,
+    /// or inside a callback of such a task, needs no room, so the queue may exceed its
+    /// capacity. Cancelling a task makes room at once, but a small entry of the cancelled
+    /// task may stay in the queue.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

@@ -17,8 +17,8 @@
 //! a task from the bottom without a compare-and-swap, unless only one task is left. To take
 //! a task, the owner first lowers `bottom`, and then reads `top`. A thief first reads
 //! `top`, and then reads `bottom`. Owner and thief each execute a fence between these two
-//! steps. Suppose that both try to take one task. Then the thief sees the lowered `bottom`
-//! and takes nothing, or the owner sees that no other task is left and also uses a
+//! steps. Suppose that both try to take the same task. Then the thief sees the lowered
+//! `bottom` and takes nothing, or the owner sees that no other task is left and also uses a
 //! compare-and-swap.
 
 use std::ptr::{NonNull, null_mut};

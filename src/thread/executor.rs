@@ -15,34 +15,36 @@ use crate::panic::Contained;
 
 /// Runs calls on a thread pool.
 ///
-/// The pool starts a thread when a task is submitted and no worker is idle, and never has
-/// more than `max_workers` threads. Tasks that are submitted from outside the pool start in
-/// the order of their submission. A task that another task of the pool submits goes to the
-/// worker that runs the submitting task. Each worker first takes the newest task that its
-/// own tasks submitted. Other workers that have no tasks take the oldest of these tasks. A
-/// task that waits for another task of the same pool may run that task itself.
+/// The pool starts a thread when more tasks wait than workers are idle, and never has more
+/// than `max_workers` threads. Workers take tasks that are submitted from outside the pool
+/// in the order of their submission. A task that another task of the pool submits goes to
+/// the worker that runs the submitting task. Each worker usually first takes the newest
+/// task that its own tasks submitted. Other workers that have no tasks take the oldest of
+/// these tasks. A task that waits for another task of the same pool may run that task
+/// itself.
 ///
 /// **Dropping the pool** calls [`shutdown`](Self::shutdown), which waits until all
 /// submitted tasks are done. So a block that owns a pool ends only after the pool's tasks.
-/// A drop on one of the pool's own workers, or inside one of the pool's callbacks, does not
-/// wait. If you have called a shutdown method before, dropping the pool does nothing. If
-/// that shutdown did not wait, tasks that still run when `main` returns end with the
-/// process. In async code the drop blocks the runtime, and may hang for ever: see [In async
-/// code](crate#in-async-code).
+/// A drop on one of the pool's own workers, or inside a callback of one of the pool's
+/// tasks, does not wait. If you have called a shutdown method before, dropping the pool
+/// does nothing. If that shutdown did not wait, tasks that still run when `main` returns
+/// end with the process. In async code the drop blocks the runtime, and may hang for ever:
+/// see [In async code](crate#in-async-code).
 ///
 /// **A task may wait for a task of the same pool.** If the awaited task has not begun, the
 /// waiting thread runs it inside the wait. So the pool makes progress even while all its
-/// workers wait for tasks that have not begun. The waiting thread runs no other task, so no
-/// unrelated task runs under a lock that the waiting task holds. The waiting task and the
-/// awaited task share the thread's state: its thread locals, and the locks held during the
-/// wait. A wait with a timeout runs no task, and relies on another worker to run the
-/// awaited task. A task that waits for itself, or in a cycle of any number of tasks and
-/// threads, gets [`Error::WouldDeadlock`] from `result`, `into_result` and `exception`. A
-/// cycle hangs, as with plain threads, if it goes through the end of a
+/// workers wait for tasks of the pool that have not begun. The waiting thread runs no other
+/// task, so no unrelated task runs under a lock that the waiting task holds. The waiting
+/// task and the awaited task share the thread's state: its thread locals, and the locks
+/// that it holds during the wait. A wait with a timeout runs no task, and relies on another
+/// worker to run the awaited task. A task that waits for itself, or in a cycle of any
+/// number of tasks and threads, gets [`Error::WouldDeadlock`] from `result`, `into_result`
+/// and `exception`. A cycle hangs, as with plain threads, if it goes through a wait that
+/// the library [does not detect](crate#in-a-task-that-waits), for example the end of a
 /// [`scope`](Self::scope), [`wait()`](crate::wait()),
-/// [`as_completed`](crate::as_completed), an `.await`, a channel, a lock, or a task that
-/// has not begun. A cycle of the last kind exists, for example, if all workers of each of
-/// two pools wait for queued tasks of the other pool.
+/// [`as_completed`](crate::as_completed), an `.await`, a channel or a lock, or through a
+/// task that has not begun. A cycle of the last kind exists, for example, if all workers of
+/// each of two pools wait for queued tasks of the other pool.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -318,7 +320,7 @@ impl ThreadPoolExecutor {
     }
 
     /// Refuses new tasks, and waits until all submitted tasks are done and all threads
-    /// have ended.
+    /// have ended; see [`shutdown_with`](Self::shutdown_with).
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -339,7 +341,7 @@ impl ThreadPoolExecutor {
     /// until all threads have ended.
     ///
     /// May be called from any thread, any number of times. A call inside one of the pool's
-    /// own tasks or callbacks does not wait.
+    /// own tasks, or inside a callback of such a task, does not wait.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -4,10 +4,11 @@
 //!
 //! Each worker has a slot (`slots.rs`), the part of its state that other threads see. A
 //! worker is *free*, that is, available to a new task, unless the flag in its slot says
-//! that the worker is busy. A free worker looks for a task, sleeps, or was just started. If
-//! more tasks are queued than workers are free, and fewer than `max_workers` workers exist,
-//! the pool starts one more worker. A new worker can become necessary when a task is
-//! queued, when a worker begins a task, and when a worker starts to run callbacks.
+//! that the worker is busy. A free worker looks for a task, sleeps, was just started, or is
+//! about to end. If more tasks are queued than workers are free, and fewer than
+//! `max_workers` workers exist, the pool starts one more worker. A new worker can become
+//! necessary when a task is queued, when a worker begins a task, and when a worker starts
+//! to run callbacks.
 //!
 //! # Why a worker is started whenever the rule asks for one
 //!
@@ -16,7 +17,8 @@
 //! consistent fence, and reads the lengths of all queues and the flags of all workers. If
 //! several threads make changes at the same time, the thread with the last fence sees the
 //! changes of all other threads. If the pool already has `max_workers` workers, the thread
-//! skips the fence and the reads.
+//! skips the fence and the reads. So does a thread that adds a task to the pool's queue and
+//! sees under the queue's lock that enough workers sleep or search (`Queue::push`).
 //!
 //! The thread reads the flags before the lengths, and a worker takes a task before it sets
 //! its busy flag. So if the thread counts a task that a worker is just taking, it also
@@ -29,17 +31,17 @@
 //!
 //! # One thread at a time
 //!
-//! Starting a thread costs the starting thread 20 us. When the new thread runs, other
+//! Starting a thread costs the starting thread about 20 us. When the new thread runs, other
 //! workers may already have done the tasks for which it was started. So at most one thread
 //! is starting at any time. If the rule asks for more workers meanwhile, these workers are
 //! *planned*. A planned worker has no thread, but counts as free. It does not reduce
-//! `growth_left`, the number of workers that may still be started. A new thread first drops
-//! all planned workers, and then applies the rule again. If more workers are still needed,
-//! it starts the next thread and plans the other workers. A submitting thread that counted
-//! on a planned worker had queued its task before it read the flags. The new thread changes
-//! the flags of the planned workers before it reads the lengths. Both threads execute a
-//! fence in between. So the submitting thread sees that the planned worker is gone, or the
-//! new thread sees the queued task.
+//! `growth_left`, the number of workers that may still be started. If there are planned
+//! workers, a new thread first drops them all, and then applies the rule again. If more
+//! workers are still needed, it starts the next thread and plans the other workers. A
+//! submitting thread that counted on a planned worker had queued its task before it read
+//! the flags. The new thread changes the flags of the planned workers before it reads the
+//! lengths. Both threads execute a fence in between. So the submitting thread sees that the
+//! planned worker is gone, or the new thread sees the queued task.
 //!
 //! # A pool without workers
 //!
@@ -72,13 +74,13 @@ impl Pool {
     }
 
     /// Starts a worker if the rule at the head of this file asks for one. The caller has
-    /// already queued a task, or set a busy flag.
+    /// already made its change: for example, it has queued a task or set a busy flag.
     #[inline]
     pub(super) fn grow_if_needed(self: &Arc<Self>) {
         if !self.may_grow() {
             return;
         }
-        // ORDERING: the caller's change comes before this fence, and the reads come after it, as
+        // ORDERING: the caller's change comes before this fence and the reads after it, as
         // the section "Why a worker is started whenever the rule asks for one" needs it.
         fence(Ordering::SeqCst);
         if self.is_short() {
@@ -148,7 +150,7 @@ impl Pool {
     /// Returns [`Error::Spawn`] if the system starts no thread.
     pub(super) fn start_worker(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
         let index = state.vacant.pop().unwrap_or_else(|| self.started());
-        // The worker counts as free from here on.
+        // The worker counts as free as soon as its slot is counted (`count_slot`).
         self.slots.get(index).set_busy(false);
         state.workers += 1;
         if !state.is_starting {
@@ -166,8 +168,8 @@ impl Pool {
         self.started.fetch_max(index + 1, Ordering::Release);
     }
 
-    /// Drops all planned workers, and applies the rule at the head of this file again. A
-    /// new worker calls this function first of all.
+    /// If there are planned workers, drops them all, and applies the rule at the head of
+    /// this file again. A new worker calls this function first of all.
     pub(super) fn start_planned(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.is_starting = false;
@@ -236,7 +238,7 @@ impl Pool {
         state.workers -= 1;
     }
 
-    /// Removes a worker that ends. A worker calls this function last of all.
+    /// Removes a worker that ends. Its thread still releases its reference to the pool.
     pub(super) fn leave(self: &Arc<Self>, index: usize) {
         if !self.is_here() {
             return;
@@ -258,7 +260,7 @@ impl Pool {
     /// workers that seem free: while the pool could not grow, such a worker may have become
     /// busy without a fence.
     pub(super) fn start_if_queued(self: &Arc<Self>) {
-        // ORDERING: the caller's change comes before this fence, and the reads come after it, as
+        // ORDERING: the caller's change comes before this fence and the reads after it, as
         // the section "Why a worker is started whenever the rule asks for one" needs it.
         fence(Ordering::SeqCst);
         if self.queued() == 0 {

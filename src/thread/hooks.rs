@@ -32,8 +32,8 @@ impl WorkerHooks for WorkerThread {
     }
 }
 
-/// The hooks for a task that a worker runs inline, inside another task that waits for it.
-/// The worker stays busy all the time.
+/// The hooks for a task that a worker runs inline: inside another task, or a callback, that
+/// waits for it. The worker stays busy all the time.
 pub(super) struct NestedHooks<'a>(pub(super) &'a WorkerThread);
 
 impl WorkerHooks for NestedHooks<'_> {

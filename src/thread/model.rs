@@ -2,7 +2,8 @@
 //! threads' steps that needs at most three preemptions.
 //!
 //! `ci/loom` runs the models. A model starts no worker threads of the pool: the model's own
-//! threads do the steps of workers, and a sleeping worker is only a slot (`slots.rs`).
+//! threads do the steps of workers, and a worker that only sleeps is just a slot
+//! (`slots.rs`).
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ impl Job<()> for Never {
     fn on_withdrawn(&self, _cancelled: bool) {}
 }
 
-/// Creates a task that the model only passes between threads.
+/// Creates a task whose job no thread calls.
 fn task() -> Task {
     // SAFETY: the job and its value borrow nothing, and both are `Send`.
     let (_, task) = unsafe { Completion::with_job(NO_POOL, Never) };
@@ -151,8 +152,8 @@ fn tasks_of_the_queue_are_taken_in_order_and_once() {
     });
 }
 
-/// Two workers find the front of the queue empty. The worker that gets the lock second
-/// finds the front filled, and must take the next task from there.
+/// Two workers may find the front of the queue empty. The worker that gets the lock second
+/// then finds the front filled, and must take the next task from there.
 #[test]
 fn a_task_is_not_overtaken_by_one_that_was_pushed_later() {
     loom::model(|| {

@@ -13,19 +13,20 @@
 //! also leaves a stale entry, unless the task was the newest in the worker's own deque. The
 //! pool counts stale entries: the number of queued tasks is the number of entries minus the
 //! number of stale entries. The worker that takes a stale entry drops it. Whenever the
-//! count of stale entries rises to a multiple of 256, the pool checks if they are more than
-//! half of the queue. If so, the pool removes the stale entries from the queue's back, the
-//! part that a lock protects (`queue.rs`). Stale entries in a worker's own deque stay until
-//! they are taken or move to the queue.
+//! count of stale entries rises to a multiple of 256, the pool checks if the count is more
+//! than half of the queue's length. If so, the pool removes the entries of all tasks that
+//! are done from the queue's back, the part that a lock protects (`queue.rs`). All other
+//! stale entries stay until they are taken.
 //!
 //! # The life of a pool
 //!
-//! The queue accepts a task only while it is open and the pool has a worker. Each worker
-//! has a reference to the pool, and leaves only when the queue is closed and no queue or
-//! deque has an entry. So the pool exists as long as a queue or deque has an entry. An
-//! entry is dropped only when no thread is ending its task. So the pool also exists while a
-//! thread *withdraws* a task, that is, ends the task without a call. This thread may
-//! therefore access the pool through a raw pointer.
+//! The queue accepts a task only while it is open and the pool has a worker. (A closed
+//! queue still accepts tasks from a worker's full deque.) Each worker has a reference to
+//! the pool, and leaves only when the queue is closed and its own deque and the queue have
+//! no entry, and it sees no entry in another deque. So the pool exists as long as a queue
+//! or deque has an entry. An entry is dropped only when no thread is ending its task. So
+//! the pool also exists while a thread *withdraws* a task, that is, ends the task without a
+//! call. This thread may therefore access the pool through a raw pointer.
 //!
 //! # Counts
 //!
@@ -33,7 +34,7 @@
 //! before other threads can see that end. So if a thread has seen that a task is done, the
 //! counts include the end of this task. [`Pool::stats`] adds up counts that may change
 //! meanwhile, so `queued` and `running` are exact only while no task is submitted, begun,
-//! or ended.
+//! ended, or moved between the queues.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -62,7 +63,7 @@ pub(super) struct Config {
     pub(super) stack_size: usize,
     pub(super) initializer: Option<Initializer>,
     pub(super) on_worker_exit: Option<ExitHook>,
-    /// The largest number of queued tasks. `None` means no limit.
+    /// The limit of a [`QueueCapacity`], or `None` for no limit.
     pub(super) queue_capacity: Option<usize>,
     pub(super) record_timing: bool,
 }
@@ -86,7 +87,8 @@ impl Config {
 pub(super) struct Pool {
     /// The id that the pool's tasks store.
     pub(super) id: PoolId,
-    /// The process that created the pool. A forked child has none of the pool's threads.
+    /// The process that created the pool. A forked child has at most one of the pool's
+    /// threads: the thread that forked.
     pub(super) origin: Origin,
     pub(super) config: Config,
     pub(super) queue: Queue,
@@ -98,8 +100,8 @@ pub(super) struct Pool {
     pub(super) state: Mutex<PoolState>,
     /// Notified when the last worker ends, and when a thread has ended all queued tasks.
     pub(super) ended: Condvar,
-    /// The number of tasks that the pool has accepted (`Pool::admit`) and that have not
-    /// begun. Counted only if the queue has a capacity.
+    /// The number of tasks that the pool has accepted (`Pool::admit`) and that have neither
+    /// begun nor ended. Counted only if the queue has a capacity.
     pub(super) admitted: Mutex<usize>,
     pub(super) capacity: QueueCapacity,
     /// Held by a thread that ends all queued tasks. No user code runs under this lock.
@@ -186,7 +188,7 @@ impl Pool {
         self.queue.len() != 0 || slots.any(|slot| slot.own.len() != 0)
     }
 
-    /// Returns the number of tasks that have not begun.
+    /// Returns the number of tasks that wait in the queue and in the workers' deques.
     pub(super) fn queued(&self) -> usize {
         let own: usize = (self.slots.iter(self.started()))
             .map(|slot| slot.own.len())
@@ -232,7 +234,8 @@ impl Pool {
     }
 
     /// Counts a task that ends without a call, because it was cancelled or the pool broke.
-    /// The task's entry is still in a queue, or the calling thread holds the entry.
+    /// Counts one more stale entry, even if the task was never queued (`fail_unqueued`
+    /// subtracts this entry again).
     pub(super) fn on_withdrawn(&self, cancelled: bool) {
         let count = if cancelled {
             &self.cancelled
@@ -246,7 +249,7 @@ impl Pool {
     }
 
     /// Counts one more stale entry. If the count is a multiple of [`SWEEP`], and more than
-    /// half of the queue's length, removes the stale entries from the queue's back.
+    /// half of the queue's length, removes the tasks that are done from the queue's back.
     pub(super) fn add_stale(&self) {
         let stale = self.count_stale(1).unsigned_abs();
         if stale % SWEEP == 0 && stale > self.queue.len() as u64 / 2 {
@@ -267,9 +270,9 @@ impl Pool {
     }
 
     /// Like [`unqueue`](Self::unqueue), but also calls `begin`, which marks the task's
-    /// worker busy. The call and the count happen in one step under the lock of `admitted`.
-    /// So a submitting thread never sees that the task has left its place in the queue but
-    /// the worker is still free.
+    /// worker busy. If the queue has a capacity, the call and the count happen in one step
+    /// under the lock of `admitted`. So a submitting thread never sees that the task has
+    /// left its place in the queue but the worker is still free.
     #[inline]
     pub(super) fn unqueue_with(&self, begin: impl FnOnce()) {
         if self.config.queue_capacity.is_none() {
@@ -294,8 +297,8 @@ impl Pool {
     }
 }
 
-/// The number of new stale entries after which the pool checks again if stale entries are
-/// more than half of the queue.
+/// The step of the checks in `add_stale`: there is one check whenever the count of stale
+/// entries rises to a multiple of this number.
 const SWEEP: u64 = 256;
 
 impl Drop for Pool {

@@ -3,24 +3,27 @@
 //!
 //! # The order
 //!
-//! The queue is strictly first in, first out. It has two parts: the *back*, a `VecDeque`
-//! under a lock, and the *front*, a deque of fixed size with the oldest tasks. When the
-//! front is empty, a worker fills it from the back under the lock. Workers take tasks from
-//! the front without the lock, by one compare-and-swap per task. So while many tasks are
-//! queued, workers take the lock, which submitting threads also need, only once per 257
-//! tasks: 256 fill the front, and the worker keeps one. (Rejected: workers that take
-//! several tasks at once. A worker then needs a little less time per task, but a task may
-//! start after younger tasks. Then a program in which tasks wait for older tasks can hang.)
+//! The queue is strictly first in, first out. When a worker's own deque (`deque.rs`) is
+//! full, the older half of its tasks moves to the queue. The queue has two parts: the
+//! *back*, a `VecDeque` under a lock, and the *front*, a deque of fixed size with the
+//! oldest tasks. When the front is empty, a worker fills it from the back under the lock.
+//! Workers take tasks from the front without the lock, by one compare-and-swap per task. So
+//! while many tasks are queued and no worker sleeps, workers take the lock, which
+//! submitting threads also need, only once per 257 tasks: 256 fill the front, and the
+//! worker keeps one. (Rejected: workers that take several tasks at once. A worker then
+//! needs a little less time per task, but a task may start after younger tasks. Then a
+//! program in which tasks wait for older tasks can hang.)
 //!
 //! # Sleeping and searching
 //!
 //! The lock of the queue's back also protects the list of sleeping workers (*sleepers*),
-//! and the flag SEARCHING, which says that a worker searches for tasks. So a submitting
-//! thread takes only this lock, and executes a fence only if the pool may have to start a
-//! worker. The submitting thread pushes a task and reads the list of sleepers in one step
-//! under the lock. A worker that goes to sleep also reads the queue for the last time and
-//! joins the list of sleepers in one step under the lock. `idle` is an atomic copy of the
-//! number of sleepers and of the flag SEARCHING, for threads that do not hold the lock:
+//! and the flag SEARCHING, which says that a worker searches for tasks. So a thread that
+//! submits a task to an unbounded queue takes only this lock, and executes a fence only if
+//! the pool may have to start a worker. The submitting thread pushes a task and reads the
+//! list of sleepers in one step under the lock. A worker that goes to sleep also reads the
+//! queue and joins the list of sleepers in one step under the lock. `idle` is an atomic
+//! copy of the number of sleepers and of the flag SEARCHING, for threads that do not hold
+//! the lock:
 //!
 //! | bits of `idle` | meaning |
 //! |---|---|
@@ -28,8 +31,8 @@
 //! | 31, SEARCHING | a worker searches for tasks, or was woken to search |
 //!
 //! At most one worker searches: the *searcher*. A thread that adds a task wakes one sleeper
-//! if no worker searches. A worker that takes a task from the queue, and a searcher that
-//! takes any task, wakes the next sleeper if more tasks remain.
+//! if no worker searches. So does a worker that takes a task from the queue, if the queue
+//! has more tasks, and a searcher that takes any task, if any tasks remain.
 //!
 //! # Why no wake-up is lost
 //!
@@ -102,7 +105,6 @@ struct Inner {
     sleeper: u32,
 }
 
-// The lock, the state under it and `back_len` fill one cache line of 64 bytes.
 #[cfg(all(target_pointer_width = "64", not(concurrent_futures_loom)))]
 const _: () = assert!(std::mem::offset_of!(Queue, idle) <= 128 && size_of::<Mutex<Inner>>() <= 56);
 
@@ -269,8 +271,7 @@ impl Queue {
         }
     }
 
-    /// Returns the number of queued tasks, including tasks that were cancelled in the
-    /// queue.
+    /// Returns the number of the queue's entries, including stale entries (`pool.rs`).
     pub(super) fn len(&self) -> usize {
         // ORDERING: acquire keeps the read of the front after this read of the back. So a
         // task that moves to the front meanwhile may be counted twice, but is never missed.

@@ -1,6 +1,6 @@
 //! [`Scope`]: tasks that borrow from the block that waits for them.
 //!
-//! The API is that of [`std::thread::scope`]. The closure that
+//! The API follows [`std::thread::scope`]. The closure that
 //! [`ThreadPoolExecutor::scope`] calls must accept every lifetime `'scope`, so no value
 //! whose type contains `'scope` can leave the closure. This file makes the scope wait for
 //! its tasks, even if the closure panics. The reasons why borrowed data outlives the tasks

@@ -28,8 +28,8 @@ impl Pool {
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
         self.close(Error::ShutDown, Gate::ShutDown);
-        // A wait inside one of the pool's own tasks or callbacks never ends, because it is
-        // a wait for that task or callback itself.
+        // A wait inside one of the pool's own tasks never ends, because it is a wait for
+        // this task itself. A wait inside a callback of such a task may never end either.
         let waits = options.waits() && !self.is_in_own_code();
         if options.cancels_pending() {
             if waits {
@@ -74,7 +74,8 @@ impl Pool {
         join(&self.state, &self.ended, has_ended, &self.threads, deadline);
     }
 
-    /// Breaks the pool, because the initializer of the given worker failed.
+    /// Breaks the pool, because the initializer of the given worker failed: from now on the
+    /// pool refuses tasks with [`Error::Broken`], and the queued tasks fail.
     pub(super) fn break_down(self: &Arc<Self>, worker: &WorkerThread, cause: Error) {
         let broken = cause.broken(BrokenPart::Initializer);
         self.close(broken.clone(), Gate::Broken);
@@ -105,8 +106,8 @@ impl Pool {
     pub(super) fn fail_unqueued(self: &Arc<Self>, task: &Task) {
         let closed = self.refusal();
         let notification = task.fail(closed);
-        // A worker that waits for the task's scope may be ending the task, and still
-        // accesses the pool meanwhile. So wait for that worker.
+        // A thread that is ending the task still accesses the pool meanwhile. So wait for
+        // such a thread, if there is one.
         task.wait_for_ending();
         self.count_stale(-1);
         self.start_if_queued();
@@ -123,9 +124,9 @@ impl Pool {
         end: impl Fn(&Task) -> Option<Notification>,
     ) -> Vec<Notification> {
         self.state.lock().clearing += 1;
-        // Two threads may call `clear` at the same time. The lock keeps each thread from
-        // running notifications while the other thread is still ending the tasks that it
-        // took.
+        // Two threads may call `clear` at the same time. With the lock, the second thread
+        // waits until the first has ended the tasks that it took. So no notification of the
+        // two threads runs before these tasks have ended.
         let ending = self.ending.lock();
         let mut tasks = self.queue.take_all();
         tasks.splice(0..0, taken);

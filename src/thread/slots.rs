@@ -12,23 +12,23 @@ pub(super) const SEARCH: u32 = 1;
 pub(super) const CLOSED: u32 = 2;
 
 /// The state that one worker shares with other threads. The worker, and the threads that
-/// start or wake the worker, write the fields before `own`. Another worker that leaves the
-/// queue's list of sleeping workers may also write `next`.
+/// start, remove or wake the worker, write the fields before `own`. Another worker that
+/// leaves the queue's list of sleeping workers may also write `next`.
 #[repr(align(128))]
 pub(super) struct Slot {
     /// `true` if the worker is not available to a new task, or if the slot has no worker.
     busy: AtomicBool,
     /// The signal that woke the worker, or 0.
     signal: AtomicU32,
-    /// The index, plus 1, of the worker that went to sleep before this worker. The queue's
-    /// lock protects this field while this worker is in the queue's list of sleeping
-    /// workers.
+    /// The index, plus 1, of the next worker in the queue's list of sleeping workers, which
+    /// went to sleep before this worker; 0 at the end of the list. The queue's lock
+    /// protects this field while this worker is in the list.
     pub(super) next: AtomicU32,
     begun: AtomicU64,
     finished: AtomicU64,
     failed: AtomicU64,
-    /// The worker's own deque, with tasks that the worker's tasks submitted or that the
-    /// worker took from other workers' deques.
+    /// The worker's own deque, with tasks that were submitted on the worker's thread or
+    /// that the worker took from other workers' deques.
     pub(super) own: Deque,
 }
 

@@ -14,7 +14,8 @@ use crate::sync::{Ordering, fence};
 
 impl Pool {
     /// Creates a task for a call and queues the task. If the queue is full and `waits` is
-    /// `true`, waits for room in the queue.
+    /// `true`, waits for room in the queue, unless the caller is a task of the pool or a
+    /// callback of such a task.
     ///
     /// # Errors
     ///
@@ -80,8 +81,8 @@ impl Pool {
     ///
     /// # Safety
     ///
-    /// The caller keeps the promise of [`Completion::with_job`]: without a scope, job and
-    /// value borrow nothing, and both are `Send`.
+    /// The caller keeps the promise of [`Completion::with_job`]: job and value are `Send`,
+    /// and borrow nothing unless the job was entered into a scope.
     #[inline]
     unsafe fn queue_job<J: Job<R>, R>(
         self: &Arc<Self>,
@@ -114,9 +115,9 @@ impl Pool {
                 self.unqueue();
                 Err((error, job))
             }
-            // A worker that waits for the scope has begun the task, and has counted the
-            // task's queue entry as stale (left behind). But the task has no queue entry,
-            // so subtract one from the count of stale entries.
+            // A worker that waits for the scope has begun the task, and counts the task's
+            // queue entry as stale (left behind). But the task has no queue entry, so
+            // subtract one from the count of stale entries.
             None => {
                 self.count_stale(-1);
                 self.start_if_queued();
@@ -161,9 +162,9 @@ impl Pool {
             drop(state);
             // A task that a free worker will take needs no room in the queue.
             let is_full = self.capacity.is_exceeded(*admitted, || free);
-            // The pool's own tasks and callbacks never wait for room in the queue. The
-            // queue may have no room until these tasks and callbacks return, so the wait
-            // could last for ever.
+            // The pool's own tasks, and callbacks of these tasks, never wait for room in
+            // the queue. The queue may have no room until they return, so the wait could
+            // last for ever.
             if !is_full || self.is_in_own_code() {
                 return Ok(());
             }
@@ -243,9 +244,9 @@ where
     }
 
     fn on_withdrawn(&self, cancelled: bool) {
-        // SAFETY: the task's entry is in a queue of the pool, or is held by a worker or by
-        // a thread that clears the pool. A thread that holds the entry waits until the task
-        // has ended before it releases the pool.
+        // SAFETY: the task's entry is in a queue of the pool, or is held by a thread that
+        // waits until the task has ended before it releases the pool. If the task was not
+        // queued, the submitting thread ends the task and borrows the pool meanwhile.
         unsafe { self.pool.as_ref() }.on_withdrawn(cancelled);
     }
 

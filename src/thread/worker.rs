@@ -1,4 +1,5 @@
-//! The worker: takes tasks from the queues and runs them, until the pool is closed.
+//! The worker: takes tasks from the queues and runs them, until the pool is closed and no
+//! task is left.
 
 use std::sync::Arc;
 
@@ -21,9 +22,9 @@ pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
     enter(&this, || run(&this));
     let pool = Arc::clone(&this.pool);
     if !pool.is_here() {
-        // A task forked the process, and this is the child, which ends when its only thread
-        // ends. The queued tasks belong to the parent process, so the child does not drop
-        // them.
+        // Code of the user on this thread forked the process, and this is the child, which
+        // ends when its last thread ends. The queued tasks belong to the parent process, so
+        // the child does not drop them.
         #[expect(clippy::mem_forget, reason = "nothing of the pool is the fork's")]
         std::mem::forget(pool);
         return;
@@ -88,9 +89,9 @@ impl Drop for Leaving<'_> {
 fn initialize(pool: &Pool) -> Result<(), Error> {
     match &pool.config().initializer {
         Some(initializer) => {
-            // This may be the pool's only worker. Then no task of the pool can end before
+            // This may be the pool's only worker. Then no task of the pool can run before
             // the initializer returns, so the initializer must not wait for a task.
-            // `mark_collector_of` makes such a wait return an error.
+            // `mark_collector_of` ends such a wait, except at the end of a scope.
             mark_collector_of(pool.id());
             let initialized = catch(initializer);
             mark_collector_of(NO_POOL);

@@ -174,9 +174,9 @@ impl WorkerThread {
         spin::poll(|| self.pool.has_tasks() || !self.pool.queue.is_open());
     }
 
-    /// Wakes another worker if tasks remain. Called after a steal, and after the end of a
-    /// search: threads that pushed tasks during the search relied on the search and woke no
-    /// worker.
+    /// Wakes another worker if tasks remain and no worker searches. Called after a steal
+    /// that moved further tasks, and after the end of a search: threads that pushed tasks
+    /// during the search relied on the search and woke no worker.
     pub(super) fn pass_on(&self) {
         // ORDERING: pairs with the fence of `Pool::announce_own_task`. Either the pushing
         // worker sees that the search has ended, or this worker sees the pushed task.
@@ -186,8 +186,8 @@ impl WorkerThread {
         }
     }
 
-    /// Steals the oldest task of another worker's deque, and moves some further tasks to
-    /// this worker's deque.
+    /// Steals the oldest task of another worker's deque. Moves further tasks to this
+    /// worker's deque if the other worker has at least two more.
     fn steal(&self) -> Option<Task> {
         let started = self.pool.started();
         (1..started).find_map(|step| {
@@ -266,8 +266,8 @@ pub(super) fn with_current<R>(pool: &Pool, f: impl FnOnce(&WorkerThread) -> R) -
 }
 
 impl Pool {
-    /// Returns `true` if the current thread is one of the pool's workers, or runs one of
-    /// the pool's callbacks.
+    /// Returns `true` if the current thread is one of the pool's workers, or runs a
+    /// callback of one of the pool's tasks.
     pub(super) fn is_in_own_code(&self) -> bool {
         let is_own_worker = WORKER_OF.try_with(Cell::get).is_ok_and(|id| id == self.id);
         is_own_worker || is_notifying_for(self.id)

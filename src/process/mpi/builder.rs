@@ -26,8 +26,7 @@ use crate::process::worker::rank;
 /// pool needs no limit, because MPI itself notices the death of a rank.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The number of pools of ranks that were made so far. The name of the next pool ends with
-/// this number.
+/// The number with which the name of the next pool of ranks ends.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Configures and starts a pool whose workers are the ranks of an MPI job.
@@ -55,10 +54,10 @@ impl MpiPoolExecutor {
     /// other ranks.
     ///
     /// Each rank has to call `run` once, from its main thread, and must not start MPI in
-    /// another way. In the other ranks `run` does not return. When the closure has returned
-    /// or panicked, and all tasks are done, `run` ends the processes of the other ranks. In
-    /// rank 0, `run` then returns the closure's value, or resumes the closure's panic.
-    /// After that, MPI cannot be used any more.
+    /// another way. In the other ranks `run` returns only if MPI cannot be started. When
+    /// the closure has returned or panicked, and all tasks are done, `run` ends the
+    /// processes of the other ranks. In rank 0, `run` then returns the closure's value, or
+    /// resumes the closure's panic. After that, MPI cannot be used any more.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -72,7 +71,7 @@ impl MpiPoolExecutor {
     ///
     /// Returns [`Error::Unsupported`] if the job has one rank, if MPI was started before,
     /// or if the MPI library does not allow calls by several threads. Returns
-    /// [`Error::Spawn`] if the system has no descriptor left.
+    /// [`Error::Spawn`] if the system is short of descriptors or memory.
     pub fn run<R>(f: impl FnOnce(&Self) -> R) -> Result<R, Error> {
         Self::builder().run(f)
     }
@@ -118,10 +117,10 @@ impl MpiPoolExecutorBuilder {
         self
     }
 
-    /// Sets a function that each rank runs before its first task; see
+    /// Sets a function that a rank runs each time it becomes a worker of the pool; see
     /// [`ProcessPoolExecutorBuilder::initializer`](crate::ProcessPoolExecutorBuilder::initializer).
-    /// A rank becomes a worker of the pool, and runs the function, only when a submitted
-    /// task needs one more worker.
+    /// A rank becomes a worker of the pool only when a submitted task needs one more
+    /// worker.
     ///
     /// ```no_run
     /// use std::sync::OnceLock;
@@ -240,8 +239,9 @@ impl MpiPoolExecutorBuilder {
 
     /// Creates one more pool inside of [`MpiPoolExecutor::run`], for example with another
     /// initializer. A pool takes ranks when tasks are submitted. Each rank is a worker of
-    /// one pool at a time. When a pool is dropped, its ranks are free for other pools. The
-    /// statics of a rank keep what tasks of earlier pools have set.
+    /// one pool at a time. A pool gives back an idle rank that another pool needs. When a
+    /// pool is dropped, all its ranks are free for other pools. The statics of a rank keep
+    /// what tasks of earlier pools have set.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};
@@ -259,7 +259,7 @@ impl MpiPoolExecutorBuilder {
     /// Returns [`Error::InvalidArgument`] if an option is 0, and the error of an
     /// initializer that cannot be sent to the ranks. Returns [`Error::Unsupported`] outside
     /// of `run`, in a task, or if the job has only one rank. Returns [`Error::Spawn`] if
-    /// the system has no descriptor left.
+    /// the system is short of descriptors or memory.
     pub fn build(self) -> Result<MpiPoolExecutor, Error> {
         refuse_zeros(&[
             ("max_workers", self.max_workers.map(|n| n as u64)),
@@ -299,8 +299,8 @@ impl MpiPoolExecutorBuilder {
             mpi: Some(mpi),
             initialize: self.initialize.transpose()?,
         })?;
-        // While this function makes the pool, another thread may end the job. Then either
-        // `end_job` finds the pool and ends it, or `running` returns `None` here.
+        // While this function makes the pool, the main thread may end the job. Then
+        // `end_job` finds the pool and ends it, or `running` returns `None` here, or both.
         match Mpi::running() {
             Some(_) => Ok(MpiPoolExecutor::from_pool(pool)),
             None => Err(Error::unsupported("the MPI job is about to end")),
@@ -309,8 +309,8 @@ impl MpiPoolExecutorBuilder {
 }
 
 /// Ends the MPI job. First waits for the tasks of all pools that still exist, and ends
-/// these pools. Then no rank is a worker any more, and each rank ends when it gets the
-/// message `Exit`.
+/// these pools. Then no rank is a worker any more, and each other rank ends when it gets
+/// the message `Exit`.
 fn end_job(mpi: &Mpi) {
     mpi.close();
     end_pools_of_ranks();

@@ -71,9 +71,10 @@ pub struct MpiPoolExecutor {
 
 /// The future of a task of an [`MpiPoolExecutor`].
 ///
-/// [`running`](TaskFuture::running) is `true` from the moment at which the rank reports the
-/// start of the task until the rank answers. `cancel` returns `true` if no rank has begun
-/// the task. If the task was sent to a rank, `cancel` asks this rank to give the task back.
+/// [`running`](TaskFuture::running) is `true` from the time at which rank 0 reads the
+/// report that the task has begun until the task is done. `cancel` returns `true` if no
+/// rank has begun the task. If the task was sent to a rank, `cancel` asks this rank to give
+/// the task back.
 ///
 /// ```no_run
 /// use concurrent_futures::{Error, MpiFuture, MpiPoolExecutor};
@@ -160,8 +161,8 @@ impl MpiPoolExecutor {
         self.submitter().try_submit(f, args)
     }
 
-    /// Submits a call for each item, and returns an iterator over the results in the order of
-    /// the items; see [`ProcessPoolExecutor::map`](crate::ProcessPoolExecutor::map).
+    /// Submits a call for each item, and returns an iterator over the results in the order
+    /// of the items; see [`ProcessPoolExecutor::map`](crate::ProcessPoolExecutor::map).
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};

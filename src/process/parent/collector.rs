@@ -5,19 +5,19 @@
 //! `Drop` of a value that no thread takes. The collector runs this user code, so that the
 //! supervisor, the thread that reads the workers' messages, never waits for it. While the
 //! collector runs user code, another task becomes done only if a thread waits for the task
-//! or cancels it. If this user code waits for a task of the same pool without a time limit,
-//! the wait returns `WouldDeadlock`.
+//! without a time limit, or cancels it. If this user code itself waits without a time limit
+//! for a task of the same pool that is not done, the wait returns `WouldDeadlock`.
 //!
 //! While a callback on the collector's thread waits, the collector handles no further
 //! events. Otherwise it would run the user code of unrelated tasks while the callback may
 //! hold locks.
 //!
-//! A thread that waits for a task with a small value decodes the value itself, if the task
-//! has no callback and no waker. This saves the wake-up of the collector, which takes a
-//! quarter of the time from the submission of a small task to its result. Decoding a small
-//! value of a plain type, such as a number, runs no user code at all. So the thread that
-//! reads such a value from the worker also ends the task, if the task has no callback and
-//! no waker, and if the collector has no work left.
+//! A thread that waits without a time limit for a task with a small value decodes the value
+//! itself, if the task has no callback and no waker. This saves the wake-up of the
+//! collector, which would take much of the time of a small task. Decoding a small value of
+//! a plain type, such as a number, runs no user code at all. So the thread that reads such
+//! a value from the worker also ends the task, if the task has no callback and no waker,
+//! and if the collector has no work left.
 
 use std::sync::Arc;
 

@@ -15,8 +15,9 @@
 //! settings, so the pool gives it up soon. A proven launcher is likely to work again after
 //! a while: a network that is down comes back.
 //!
-//! A start has failed if the worker ends before it was idle or had begun a task. After a
-//! time of `PATIENCE` without a failed start, the earlier failures do not count any more.
+//! A start has failed if the worker cannot be started, or dies before it was idle or had
+//! begun a task. After a time of `PATIENCE` without a failed start, the earlier failures do
+//! not count any more.
 //!
 //! The pool does not leave a launcher out because of failed starts while one of its workers
 //! is ready: the starts may have failed only because the other side allows no more workers.

@@ -80,7 +80,8 @@ impl OfferedTasks {
     }
 
     /// Returns `true` if this worker may have taken the task with this number: the status
-    /// of the task's offer names the worker, or was overwritten.
+    /// of the task's offer (a word that says which worker has taken the offer) names this
+    /// worker, or was overwritten.
     pub(super) fn may_begin(&self, task: u64, worker: usize) -> bool {
         let mut offers = self.tasks.iter();
         let offer = offers.find(|offer| offer.task.entry.number == task);

@@ -3,8 +3,8 @@
 //!
 //! With shared memory, the pool does not choose the worker of a task. It offers the oldest
 //! tasks of the queue, and a worker that has nothing to do takes the oldest offer. So a
-//! worker does not wait for the parent between two tasks, the tasks begin in the order of
-//! their submission, and no task waits behind a long one while a worker is idle. Until a
+//! worker does not wait for the parent between two tasks, the tasks are taken in the order
+//! of their submission, and no task waits behind a long one while a worker is idle. Until a
 //! worker takes an offer, the pool can *recall* it, for instance to cancel the task.
 //!
 //! The pool learns which worker has taken an offer from this worker's next message, or
@@ -20,7 +20,8 @@
 //! | finds that the pool has revoked the offer (because the offer's status was overwritten), or that a message of the pool has arrived (it may be `Hold`: take no offers) | `Declined` |
 //!
 //! Without shared memory, and in a pool with `max_tasks_per_child`, nothing is offered. The
-//! pool then sends each task to a worker that it knows to be idle.
+//! pool then sends each task to a worker that it knows to be idle, or ahead to a worker
+//! that a launcher has started (`sent_ahead.rs`).
 
 use std::time::Instant;
 
@@ -41,7 +42,8 @@ const BACKLOG: usize = 2 * BURST;
 
 /// Returns `true` if the worker has no task as far as the pool knows, so it may have taken
 /// an offer. A worker that, as far as the pool knows, is still starting may have taken an
-/// offer too, because its message `Ready` may have been destroyed.
+/// offer too, because the pool may not have read its message `Ready` yet, or a task may
+/// have destroyed it.
 fn may_have_taken(handle: &WorkerHandle) -> bool {
     matches!(handle.activity, WorkerState::Idle | WorkerState::Starting)
 }
@@ -53,7 +55,8 @@ pub(super) fn recall(pool: PoolId, task: usize) -> bool {
 }
 
 impl PoolState {
-    /// Puts all offered tasks back into the queue, except those that a worker has taken.
+    /// Puts all offered tasks back into the queue, except those that a worker has taken or
+    /// whose status was overwritten.
     pub(super) fn recall_offers(&mut self) {
         let mut recalled = Vec::new();
         if let Some(offered) = &mut self.offered {
@@ -430,10 +433,10 @@ impl Pool {
         suspects
     }
 
-    /// Prepares the kill of a worker: keeps the worker from taking a further offer, and
-    /// reads its messages, because it may have ended its task meanwhile. Then returns the
-    /// result of the closure `is_it`, which says if the reason for the kill still holds. If
-    /// the result is `false`, lets the worker take offers again.
+    /// Prepares the kill of a worker. In a pool with offers, keeps the worker from taking a
+    /// further offer, and reads its messages, because it may have ended its task meanwhile.
+    /// Then returns the result of the closure `is_it`, which says if the reason for the
+    /// kill still holds. If the result is `false`, lets the worker take offers again.
     ///
     /// The worker takes no offer while a message to it is unread, and looks for messages
     /// once more after it has taken an offer (`worker_end.rs`).

@@ -1,12 +1,13 @@
 //! A thread that waits for a task polls: it reads the workers' messages itself for a short
 //! time, before it sleeps. So a short task wakes neither the waiting thread nor the
-//! supervisor, the thread that reads the messages at other times.
+//! supervisor, the thread that reads the messages at other times. A thread that waits with
+//! a time limit does not poll.
 //!
-//! While a thread polls, the workers do not wake the supervisor. The polling thread runs no
-//! user code meanwhile, because user code might take any time. If the supervisor sleeps
-//! when the last polling thread stops, this thread *arms* the workers: it asks them to wake
-//! the supervisor, and then reads the messages that they had sent before. If the supervisor
-//! is awake, the supervisor arms the workers itself before it sleeps.
+//! While a thread polls, messages in shared memory do not wake the supervisor. The polling
+//! thread runs no user code meanwhile, because user code might take any time. If the
+//! supervisor sleeps when the last polling thread stops, this thread *arms* the workers: it
+//! asks them to wake the supervisor, and then reads the messages that they had sent before.
+//! If the supervisor is awake, the supervisor arms the workers itself before it sleeps.
 //!
 //! # Bursts
 //!
@@ -21,9 +22,9 @@
 //!
 //! # Idle workers
 //!
-//! The pool does not ask an idle worker that takes no offers (`offers.rs`) to wake the
-//! supervisor, because it expects no message of this worker. The pool asks for the wake-up
-//! when it sends a task to the worker, if the supervisor sleeps and no thread polls.
+//! A thread that stops polling does not arm an idle worker that takes no offers
+//! (`offers.rs`), because the pool expects no message of this worker. The pool arms the
+//! worker when it sends a task to it, if the supervisor sleeps and no thread polls.
 
 use super::pool::Pool;
 use super::pool_state::{BURST, PoolState};

@@ -2,8 +2,8 @@
 //!
 //! # The threads
 //!
-//! * *Submitters* queue tasks. A submitter offers its task to the workers at once, or sends
-//!   it to an idle worker.
+//! * *Submitters* queue tasks. A submitter offers its task to the workers if there is room,
+//!   or sends it to an idle worker if there is one.
 //! * The *supervisor* (`supervisor.rs`) starts workers, reads their replies, and handles
 //!   their deaths. The supervisor runs no user code.
 //! * The *collector* (`collector.rs`) decodes results and runs *notifications*: the wakers,
@@ -19,26 +19,29 @@
 //! |---|---|---|---|
 //! | queued | pending | yes | - |
 //! | offered | pending | until a worker takes it (`offers.rs`) | stays offered; if that worker has taken it, see the next row |
-//! | sent, or taken | pending | only if a launched worker has it, after a recall (`sent_ahead.rs`) | queued again, at the head |
+//! | sent, or taken | pending | only if a launched worker has it, after a recall (`sent_ahead.rs`) | queued again, at the head, with the exceptions in `worker_ends.rs` |
 //! | started | running | no | fails, or queued to be retried |
-//! | answered, with the collector | running | no | - |
+//! | answered, not decoded yet | running | no | - |
+//!
+//! A task that is queued or offered for a retry stays running, and cannot be cancelled.
 //!
 //! # The rule
 //!
 //! Whenever more tasks are queued, offered or sent ahead (to a busy worker) than workers
 //! are starting or idle, and fewer than `max_workers` workers exist, the supervisor has to
-//! spawn one more worker. A worker that the pool has told to exit counts as existing until
-//! its process has ended.
+//! spawn one more worker, as soon as it may start one. A worker that the pool has told to
+//! exit counts as existing until its process has ended.
 //!
 //! # Why nothing is lost
 //!
 //! Each task that has not ended is in one of these places: in the queue, in an offer, with
-//! one worker, or, after the worker's answer, with the collector or a waiting thread. Only
-//! a thread that holds the lock moves a task from one place to another. The supervisor ends
-//! only when the pool refuses tasks and has neither an unanswered task nor a worker left.
-//! The collector ends after the supervisor. When a worker ends, the pool puts the worker's
-//! task back into the queue, or makes the task fail. The supervisor kills a worker that
-//! does not finish its start or its exit in time.
+//! one worker, or, if it is about to end, with the collector, a waiting thread, or a thread
+//! that cancels it. Only a thread that holds the lock moves a task from one place to
+//! another. The supervisor ends only when the pool refuses tasks and has neither an
+//! unanswered task nor a worker left. The collector ends after the supervisor. When a
+//! worker ends, the pool puts the worker's task back into the queue, or makes the task
+//! fail. The supervisor kills a worker that does not send `Ready`, or does not exit, in
+//! time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -246,7 +249,8 @@ impl Pool {
     }
 
     /// Offers tasks, or sends them to idle workers. Retires the idle workers of a closed
-    /// pool, and counts the workers to spawn ("The rule" at the top of this file).
+    /// pool, and counts the workers to spawn ("The rule" at the top of this file). Also
+    /// sends tasks ahead and recalls them (`sent_ahead.rs`).
     pub(super) fn dispatch(&self, state: &mut PoolState) {
         if state.offered.is_some() {
             self.offer_tasks(state);

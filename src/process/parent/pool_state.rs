@@ -16,9 +16,10 @@ use crate::encoded::EncodedCall;
 use crate::error::Error;
 use crate::sync::ThreadId;
 
-/// The number of submitted tasks that make a burst. The count begins anew when the
-/// supervisor begins a nap or a sleep, and when a thread begins to poll. A task that is
-/// submitted while the pool has no other task does not count.
+/// The number of submitted tasks that make a *burst*: a thread submits many tasks in a row.
+/// The count begins anew when the supervisor begins to sleep or begins the first of several
+/// naps (short sleeps), and when a thread begins to poll. A task that is submitted while
+/// the pool has no other task does not count.
 pub(super) const BURST: usize = 64;
 
 /// The state of the pool's two threads, the supervisor and the collector.
@@ -33,11 +34,11 @@ pub(super) enum Threads {
 /// A message to the collector, the thread of the pool that runs user code.
 pub(super) enum Event {
     /// The `Finalizer` of a task that a worker has answered: a closure that runs the task's
-    /// callbacks. If the answer is not decoded yet, the closure first decodes it and ends
-    /// the task.
+    /// callbacks and wakers. If the answer is not decoded yet, the closure first decodes it
+    /// and ends the task.
     Answered(Finalizer),
-    /// A task that the pool has offered or sent to a worker, and the error with which the
-    /// task fails.
+    /// A task that the pool has offered to all workers or sent to one, and the error with
+    /// which the task fails.
     Failed(Box<QueuedTask>, Error),
     /// Queued tasks that fail with the same error. The collector ends all tasks of this
     /// event before it runs the callbacks and wakers of any of them.
@@ -57,14 +58,14 @@ pub(super) struct PoolState {
     /// The reason why the pool refuses tasks, or `None` while the pool accepts tasks.
     pub(super) closed: Option<Error>,
     pub(super) shut_down: bool,
-    /// The reason why the pool kills all its workers, including a worker that the
-    /// supervisor is starting.
+    /// The reason why the pool ends all its workers, including a worker that the supervisor
+    /// is starting.
     pub(super) stopped: Option<KillReason>,
     pub(super) threads: Threads,
     pub(super) queue: VecDeque<Box<QueuedTask>>,
     pub(super) workers: BTreeMap<usize, WorkerHandle>,
-    /// The numbers of the workers that wait for a task. The last worker in the list was
-    /// busy most recently.
+    /// The numbers of the workers that, as far as the pool knows, wait for a task. The last
+    /// worker in the list became idle most recently.
     pub(super) idle: Vec<usize>,
     /// The number of workers that the supervisor is starting or has yet to start.
     pub(super) to_spawn: usize,
@@ -73,8 +74,9 @@ pub(super) struct PoolState {
     /// The earliest time at which the supervisor may start the next worker. The time is set
     /// after a failed start.
     pub(super) not_before: Option<Instant>,
-    /// The time at which the pause of a launcher ends, if tasks wait for a worker that this
-    /// launcher may start then.
+    /// The time at which the pause of a launcher (a command that starts workers elsewhere)
+    /// after a failed start ends, if tasks wait for a worker that this launcher may start
+    /// then.
     pub(super) retry_at: Option<Instant>,
     /// The times of the first and the last of several starts that failed in a row for lack
     /// of resources, such as descriptors or memory. The pool records these times only while

@@ -1,4 +1,5 @@
-//! [`Process`]: a worker's process, until the parent has reaped it.
+//! [`Process`]: a worker's process, until the parent has reaped it. If a launcher has
+//! started the worker, this is the process of the launcher's command.
 
 use std::io;
 use std::os::fd::BorrowedFd;

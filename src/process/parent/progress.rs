@@ -1,6 +1,6 @@
 //! [`Progress`]: a time limit for a step that takes a worker only a moment, unless the
 //! worker is stopped or its stream is corrupt. [`Checks`]: the times at which the pool asks
-//! a worker with a task if it waits for a message.
+//! a worker that runs user code if it waits for a message.
 //!
 //! A `Progress` limits the time of a worker
 //!
@@ -18,8 +18,9 @@
 //! The last check of the limit to take an offer does not count while no offer is open,
 //! because other workers may have taken the offers.
 //!
-//! If a launcher's command has started the worker, the limit is longer by the launcher's
-//! *silence limit*: the time for which the connection may be down (`launched.rs`).
+//! If a launcher's command has started the worker, the first two of these limits are longer
+//! by the launcher's *silence limit*: the time for which the connection may be down
+//! (`launched.rs`).
 //!
 //! A `Progress` is over only after a number of checks, with a pause before each check. If
 //! this process and its workers are frozen together and later thawed, most of the checks
@@ -106,10 +107,10 @@ impl Progress {
     }
 }
 
-/// The times at which the supervisor asks a worker with a task if the worker waits for a
-/// message, and looks for threads of the worker that asked to be traced. The intervals
-/// grow, because long tasks are common. Tasks that ask to be traced or that destroy a
-/// message are rare.
+/// The times at which the supervisor asks a worker that runs user code if the worker waits
+/// for a message, and looks for threads of the worker that asked to be traced. The
+/// intervals grow, because long tasks are common. Tasks that ask to be traced or that
+/// destroy a message are rare.
 #[derive(Debug)]
 pub(super) struct Checks {
     next: Instant,

@@ -1,14 +1,16 @@
 //! [`QueuedTask`]: a task of any type, which the pool holds from the submission until the
 //! task ends.
 //!
-//! The pool calls `claim` when it offers the task's call, or sends it to a worker. From
-//! then on the task can be cancelled only after the pool has recalled it (has taken it
-//! back). The pool calls `begin` when the worker reports that it has started the task. At
-//! the task's end the pool calls either `answered` or `failed`. If the worker ends before
-//! it starts the task, the pool calls `release`. The task may then be claimed again or
-//! cancelled. `failed` runs user code, and so does the closure (the `Finalizer`) that
-//! `answered` may return. All other methods only take the task's own lock for a moment, so
-//! the pool may call them while it holds its own lock.
+//! The pool calls `claim` when it offers the task's call (puts it into memory from which
+//! any worker may take it), or sends it to a worker. From then on the task can be cancelled
+//! only after the pool has recalled it (has taken it back). The pool calls `begin` when the
+//! worker reports that it has started the task. At the end of a task that is claimed, the
+//! pool calls either `answered` or `failed`. If the worker ends or gives the task back
+//! before it starts the task, the pool calls `release`. The task may then be claimed again
+//! or cancelled. The notification that `failed` returns runs user code, and so does the
+//! closure (the `Finalizer`) that `answered` may return. The other methods, and `answered`
+//! itself, only take the task's own lock for a moment, so the pool may call them while it
+//! holds its own lock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,8 +52,8 @@ pub(super) enum Answered {
 }
 
 /// The pool's entry of a task, from the submission to the end of the task. The entry is in
-/// a box, because it moves several times: from the queue to the offers or to a worker, and
-/// then to the collector.
+/// a box, because it moves several times: between the queue, the offers, the workers and
+/// the collector.
 pub(super) struct QueuedTask {
     pub(super) task: RemoteEnd,
     /// The operations that depend on the type of the task's value. For a single call the
@@ -96,9 +98,9 @@ impl QueuedTask {
     /// Ends the task with the worker's answer, or leaves the end to another thread. If the
     /// decoding of a small answer runs no user code, and the task has no callback and no
     /// waker, this method decodes the answer itself. But it does not if `collector`, the
-    /// thread of the collector, is `None`. Any other small answer is decoded by a thread
-    /// that waits for the task. If no thread waits, or if the answer is large, the
-    /// collector decodes the answer.
+    /// thread of the collector, is `None`. A thread that waits for the task without a time
+    /// limit decodes any other small answer, if the task has no callback and no waker. In
+    /// all other cases the collector decodes the answer.
     pub(super) fn answered(self, answer: Answer<Encoded>, collector: Option<ThreadId>) -> Answered {
         let (task, name) = (self.task.into_task(), self.settings.name);
         self.value.answered(task, answer, name, collector)
@@ -135,7 +137,7 @@ pub(super) struct InFlight {
     /// The number of bytes of the encoded call that were sent to the worker.
     pub(super) written: usize,
     /// `true` from the time at which the pool asks the worker to give the task back until
-    /// the worker gives it back or reports that it has begun it.
+    /// the worker gives it back, reports that it has begun it, or ends.
     pub(super) is_recalled: bool,
 }
 

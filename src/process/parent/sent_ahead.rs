@@ -27,9 +27,9 @@
 //!
 //! # Reasons for a recall
 //!
-//! * A worker is idle, the pool's queue is empty, and another worker has tasks ahead. The pool
-//!   recalls the last half of these tasks, and puts them back into the queue. So no task
-//!   waits behind a long one while a worker is idle.
+//! * A worker is idle, the pool's queue is empty, and other workers have tasks ahead. The
+//!   pool recalls the last half of these tasks from the worker that has the most, and puts
+//!   them back into the queue. So no task waits behind a long one while a worker is idle.
 //! * A thread cancels a task that was sent. The thread waits until the recall has ended.
 //! * A thread kills the worker's task, or the task runs too long. If messages of the worker
 //!   may get lost, the pool kills the worker only when the tasks that were sent ahead are
@@ -103,7 +103,7 @@ impl PoolState {
     }
 
     /// Handles a task that its worker has given back, or that had not begun when its worker
-    /// ended. If a thread waits for the task's recall, this thread can now cancel the task.
+    /// ended. If a thread waits for the task's recall, that thread can now cancel the task.
     /// Otherwise the task goes back into the queue.
     pub(super) fn take_back_or_requeue(&mut self, mut task: InFlight) {
         task.is_recalled = false;
@@ -189,7 +189,8 @@ impl Pool {
         let is_first = handle
             .in_flight()
             .is_some_and(|first| first.entry.number == task);
-        // `WorkerHandle::check_expected` rejects `Recalled` for any other task.
+        // `WorkerHandle::check_expected` rejects `Recalled` for any other task, unless the
+        // pool is killing the worker.
         let Some(recalled) = handle.take_recalled(task) else {
             return;
         };
@@ -206,8 +207,8 @@ impl Pool {
     }
 
     /// Asks a worker that a launcher has started to give a task back, and waits until the
-    /// worker has given the task back or has begun it. Returns `true` if the task is
-    /// pending again.
+    /// worker has given the task back, has begun it, or has ended. Returns `true` if the
+    /// task is pending again.
     pub(super) fn recall_sent(&self, state: &mut MutexGuard<'_, PoolState>, task: usize) -> bool {
         let is_it = |entry: &QueuedTask| entry.task.id() == task && !entry.has_begun;
         let mut workers = state.workers.values_mut();

@@ -15,8 +15,8 @@ use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
-    /// Breaks the pool: it refuses tasks from now on, and its queued tasks and the tasks of
-    /// its open offers fail.
+    /// Breaks the pool: it refuses tasks from now on, and its queued tasks, and the offered
+    /// tasks (`offers.rs`) that no worker has taken, fail.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
@@ -78,8 +78,8 @@ impl Pool {
         self.cancel(&mut pending);
     }
 
-    /// Kills the worker that has a task, or takes the task out of the queue if it waits for
-    /// a retry. Returns `true` if the kill ends the task.
+    /// Kills the worker that has the task, or takes the task out of the queue if it waits
+    /// for a retry. Returns `true` if the kill ends the task.
     pub(in crate::process) fn kill(&self, task: usize) -> bool {
         if !self.is_here() {
             return false;
@@ -129,11 +129,12 @@ impl Pool {
         if !self.is_here() {
             return ShutdownReport::default();
         }
-        // The deadline is computed first, so that it also limits the steps below.
+        // The deadline is computed first, so that it also limits the recall of tasks in
+        // `close`.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
-        // A shutdown by a callback of this pool does not wait, because the pool ends only
-        // after the callback.
+        // A shutdown by a callback of one of the pool's tasks, or by the `Deserialize` of a
+        // result, does not wait, because the pool ends only after this code.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits, deadline);
         if waits {
@@ -202,8 +203,8 @@ impl Pool {
         run_notifications(notifications.into_iter().flatten());
     }
 
-    /// Returns `true` if the current thread runs a callback of this pool, or decodes a
-    /// result of this pool.
+    /// Returns `true` if the current thread runs a callback of a task of this pool, or
+    /// decodes the result of such a task.
     pub(super) fn is_in_own_code(&self) -> bool {
         is_notifying_for(self.id) || is_collector_of(self.id)
     }

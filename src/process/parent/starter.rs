@@ -1,13 +1,13 @@
 //! [`Starter`]: starts a worker, which runs the same program as this process.
 //!
-//! The starter uses `std::process::Command` without `pre_exec`, so that `Command` calls
-//! `posix_spawn`. A `fork` of a parent process with much memory would take fifty times as
-//! long as `posix_spawn`. A worker on this host runs `/proc/self/exe`, which names the
-//! parent's program even after another file has replaced that program on disk. The worker
-//! gets its end of the channel as its standard input. The parent therefore needs no
-//! inheritable descriptor. If it had one, a program that another thread starts would
-//! inherit this descriptor too. A worker on this host inherits the parent's standard output
-//! and standard error.
+//! To start a worker on this host, the starter uses `std::process::Command` without
+//! `pre_exec`, so that `Command` calls `posix_spawn`. A `fork` of a parent process with
+//! much memory would take much longer than `posix_spawn`. The worker runs `/proc/self/exe`,
+//! which names the parent's program even after another file has replaced that program on
+//! disk. The worker gets its end of the channel as its standard input. The parent therefore
+//! needs no inheritable descriptor. If it had one, a program that another thread starts
+//! would inherit this descriptor too. The worker inherits the parent's standard output and
+//! standard error.
 //!
 //! If the pool has launchers, the starter runs a launcher's command instead (`command.rs`).
 
@@ -52,7 +52,8 @@ pub(super) struct Starter {
     pub(super) transport: Transport,
     /// The key and the files of the memory for offers (`offers.rs`), if there are offers.
     pub(super) offers: Option<(u64, Arc<[OwnedFd; 2]>)>,
-    /// The launchers that start the workers. Empty if this process starts the workers.
+    /// The launchers that start the workers. Empty if this process starts the workers
+    /// itself.
     pub(super) launchers: Vec<Launcher>,
     /// The file of this program, if a launcher copies it.
     pub(super) staged: Option<Arc<StagedProgram>>,
@@ -191,7 +192,7 @@ impl Starter {
     ///
     /// # Errors
     ///
-    /// Returns an error if the system has no shared memory, unless the transport is
+    /// Returns an error if the memory cannot be created, unless the transport is
     /// `Automatic` and the pool has no offers.
     fn rings(&self) -> io::Result<Option<(Rings, OwnedFd)>> {
         match self.transport {

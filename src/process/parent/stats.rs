@@ -8,7 +8,7 @@ use crate::executor::{LauncherStats, Stats};
 
 impl Pool {
     /// Reads the replies that the workers have sent up to now, and assigns the tasks of the
-    /// offers that workers have taken.
+    /// offers that workers have taken (`offers.rs`).
     pub(super) fn drain_replies(&self, state: &mut PoolState) {
         let offers = state.count_offered() > 0;
         let busy: Vec<usize> = state

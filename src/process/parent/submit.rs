@@ -140,8 +140,8 @@ impl Pool {
             if let Some(closed) = &state.closed {
                 return Err(closed.clone());
             }
-            // A callback of this pool never waits for capacity of the queue, because the
-            // queue may stay full until the callback returns.
+            // A callback of one of the pool's tasks never waits for capacity of the queue,
+            // because the queue may stay full until the callback returns.
             if !self.is_full(&state) || self.is_in_own_code() {
                 break;
             }

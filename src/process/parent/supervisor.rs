@@ -2,14 +2,14 @@
 //! handles their deaths (with the functions of `worker_replies.rs` and `worker_ends.rs`).
 //!
 //! The supervisor sleeps in `poll`, which watches the workers' sockets, the workers'
-//! processes, and the pool's `wake_fd`. The timeout of `poll` is the next deadline. After
-//! each sleep the supervisor holds the lock while it reads replies, handles ended
-//! processes, and checks deadlines.
+//! processes, and the pool's `wake_fd`. The timeout of `poll` is the next deadline, or the
+//! end of a nap ([`NAP`]). After each sleep the supervisor holds the lock while it reads
+//! replies, handles ended processes, and checks deadlines.
 //!
 //! A worker has ended when its process has ended. A closed socket does not prove that the
 //! process has ended. After a worker's process has ended, the supervisor reads all
-//! remaining replies from the socket. Only then does the supervisor put the worker's task
-//! back into the queue or make the task fail.
+//! remaining replies. Only then does the supervisor put the worker's task back into the
+//! queue or make the task fail.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -44,16 +44,16 @@ const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_
 const READS_TO_THE_END: usize = 100;
 
 /// The reason why the pool kills a worker that does not begin its task, or that takes no
-/// offer although an offer stays open.
+/// *offer* (a task in shared memory that any worker may take) although an offer stays open.
 const NOT_TAKEN_UP: &str = "it did not take up a task that it was sent; was it stopped (SIGSTOP)?";
 
 /// The stack size of the supervisor's thread, in bytes. None of its functions recurses.
 pub(super) const STACK: usize = 2 << 20;
 
 /// The length of a *nap*: a short sleep of the supervisor while many short tasks run.
-/// During a nap the workers need not wake the supervisor. After the nap, or in a burst
-/// after a few naps, the supervisor reads many messages at once. A nap delays a message by
-/// at most its length.
+/// During a nap, only a worker that waits for the supervisor wakes it ([`Rest`]). After the
+/// nap, or after a few naps in a *burst* (a thread submits many tasks in a row), the
+/// supervisor reads many messages at once. A nap delays a message by at most its length.
 const NAP: Duration = Duration::from_micros(100);
 
 /// The length of a nap while more tasks wait than fit into the memory for offers. Then the
@@ -205,7 +205,7 @@ impl Watched {
     }
 }
 
-/// The messages that end a sleep.
+/// The messages in shared memory that end a sleep. A message in a socket ends every sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
     /// Any message.
@@ -217,7 +217,8 @@ pub(super) enum Rest {
     /// submits a burst of tasks reads all other messages (`polling.rs`). The sleep ends
     /// after [`NAP`], or while the burst goes on, after [`NAPS_IN_BURST`] naps.
     Burst,
-    /// No message: a thread polls, and asks for wake-ups when it stops (`polling.rs`).
+    /// No message: a thread polls (reads the messages itself while it waits for a task),
+    /// and asks for wake-ups when it stops (`polling.rs`).
     UntilPolled,
 }
 
@@ -408,8 +409,8 @@ fn handle_events(pool: &Pool, state: &mut PoolState, worker: &Watched, happened:
 }
 
 /// Reads all replies of a worker that has ended. A process that the worker started may hold
-/// the socket open and write to it. The loop therefore ends when the socket is empty, or
-/// when the loop has read more bytes than the socket's buffer can hold.
+/// the socket open and write to it. The loop therefore ends when no more bytes have
+/// arrived, and after [`READS_TO_THE_END`] rounds in any case.
 fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
     if let Some(handle) = state.workers.get_mut(&number) {
         handle.read_wakeups();
@@ -494,8 +495,9 @@ impl Pool {
         }
     }
 
-    /// Kills a worker that makes no progress, unless the worker has made progress at this
-    /// very moment: it may have begun a task, and the kill would make this task fail.
+    /// Kills a worker that makes no progress. In a pool with offers, first checks if the
+    /// worker has made progress at this very moment: it may have begun a task, and the kill
+    /// would make this task fail.
     fn kill_stalled(&self, state: &mut PoolState, number: usize) {
         let step = |handle: &WorkerHandle| {
             let task = handle.in_flight();

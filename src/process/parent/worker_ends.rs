@@ -11,21 +11,24 @@
 //! workers died while they were reading the task's call. A worker counts as reading a call
 //! if the pool has written more bytes of the call than the worker's transport holds. If the
 //! worker had started its task, or may have started it without the pool's knowledge, the
-//! pool retries the task if it has retries left. A pool that ends all its workers, is
-//! broken, or breaks on a worker's death retries no task. If the pool killed the worker for
-//! a `kill`, a time limit or a break of the pool, the task fails with `Killed`, `TimeLimit`
-//! or the cause of the break. In all other cases the task fails with `WorkerDied`.
+//! pool retries the task if it has retries left. A pool that ends all its workers or is
+//! broken (see below) puts no task back and retries none. A pool that breaks on a worker's
+//! death retries no task. If the pool killed the worker for a `kill`, a time limit or a
+//! break of the pool, the task fails with `Killed`, `TimeLimit` or the cause of the break.
+//! In all other cases the task fails with `WorkerDied`.
 //!
 //! # Breaking
 //!
-//! A pool breaks if an initializer fails, if a worker runs another program, if five workers
-//! in a row die before they begin a task, or if a worker cannot be started while the pool
-//! has no other worker. A pool that has other workers tries again later to start a worker.
-//! A pool with launchers breaks if an initializer fails, or when it no longer uses any of
-//! its launchers (`launcher_states.rs`). A broken pool refuses tasks with the cause of the
-//! break, and all its queued tasks fail. If a task ends its worker, only this task fails,
-//! and the pool does not break. With [`OnWorkerDeath::BreakPool`], the first death of a
-//! worker breaks the pool, and the pool kills its other workers.
+//! A pool breaks if an initializer fails, if a worker says that it cannot begin (for
+//! example because it runs another program), if five workers in a row die before they are
+//! idle or begin a task, or if a worker cannot be started while the pool has no other
+//! worker. A pool that has other workers tries again later to start a worker. If resources
+//! such as descriptors are short, a pool without workers first tries again for a while
+//! (`worker_starts.rs`). A pool with launchers breaks if an initializer fails, or when it
+//! no longer uses any of its launchers (`launcher_states.rs`). A broken pool refuses tasks
+//! with the cause of the break, and all its queued tasks fail. If a task ends its worker,
+//! only this task fails, and the pool does not break. With [`OnWorkerDeath::BreakPool`],
+//! the first death of a worker breaks the pool, and the pool kills its other workers.
 
 use std::time::Instant;
 
@@ -38,7 +41,8 @@ use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Place, Work
 use crate::process::settings::OnWorkerDeath;
 use crate::process::wire::exit_code::ExitCode;
 
-/// If this number of workers in a row die before they begin a task, the pool breaks.
+/// If this number of workers in a row die before they are idle or begin a task, the pool
+/// breaks.
 const FAILED_STARTS: u32 = 5;
 
 /// If this number of workers end while they read a task's call, the task fails.
@@ -70,8 +74,8 @@ impl Pool {
         };
         let moment = self.moment_of(&handle);
         let in_flight = handle.take_in_flight();
-        // If the worker was idle once, or has read a part of a call, it had started
-        // successfully. So its end does not count as a failed start.
+        // If the worker was idle after its start, has begun a task, or has read a part of a
+        // call, it had started successfully. So its end does not count as a failed start.
         let was_reading = in_flight
             .as_ref()
             .is_some_and(|in_flight| in_flight.was_being_read(handle.capacity()));
@@ -120,7 +124,7 @@ impl Pool {
         }
         self.recalled.notify_all();
         let death = WorkerDeath::new(death);
-        // The end of a command that has started no worker is not the death of a worker:
+        // If the start of a launched worker fails, this is not the death of a worker:
         // another launcher may work.
         let was_no_worker = is_failed_start && handle.launched.is_some();
         match handle.launched.take() {
@@ -152,10 +156,10 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Handles the tasks that an ended worker has taken without the pool's knowledge. As
-    /// far as the pool knows, the worker still ran an earlier task. But the worker had
-    /// ended the earlier task. The answer of the earlier task was destroyed, or the pool
-    /// has ignored this answer because it is killing the worker.
+    /// Handles the tasks that an ended worker has taken (`offers.rs`) without the pool's
+    /// knowledge. The worker may have been about to exit. Or it had ended an earlier task
+    /// that, as far as the pool knows, still runs: the answer was destroyed, or the pool
+    /// has ignored it because it is killing the worker.
     fn requeue_taken(
         &self,
         state: &mut PoolState,
@@ -185,8 +189,8 @@ impl Pool {
                 ..death.clone()
             };
             let (reason, capacity) = (handle.kill_reason.clone(), handle.capacity());
-            // The pool killed the worker for an earlier task. The reason concerns this task
-            // too only if the pool stops all its workers.
+            // If the pool killed the worker, it did so for an earlier task. The reason
+            // concerns this task too only if the pool stops all its workers.
             let reason = reason.filter(|_| state.stopped.is_some());
             self.requeue_or_fail(state, task, reason, &death, capacity, true);
         }
@@ -232,9 +236,9 @@ impl Pool {
     }
 
     /// Requeues the task of a worker that has ended, or makes the task fail. `capacity` is
-    /// the number of bytes that fit into the worker's transport. If `knows_what_has_begun`
-    /// is `false`, a task that the worker has got may have begun although the worker's
-    /// message `Started` has not arrived.
+    /// the largest number of bytes that fit into the worker's transport. If
+    /// `knows_what_has_begun` is `false`, a task that the worker has got may have begun
+    /// although the worker's message `Started` has not arrived.
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,

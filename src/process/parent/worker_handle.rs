@@ -10,13 +10,14 @@
 //!                                 └───────────────────────────────────────┘
 //! ```
 //!
-//! This table shows the messages that a worker may send in each state, and the time limits:
+//! This table shows the messages that a worker may send in each state, and the time limits.
+//! An *offer* is a task in shared memory that any worker may take.
 //!
 //! | state | messages it may send | limit | the task in flight, if the worker's process ends |
 //! |---|---|---|---|
 //! | Starting | `Ready` or `Refused`; after `Ready`, with an initializer, `Initialized` or `InitializeFailed` | `START_LIMIT` until `Ready`, or for a launched worker the limits of its stages (`launched.rs`); none for the initializer | - |
 //! | Idle | with offers: `Started`, `Fetch` or `Declined` for an offer that it has taken (`offers.rs`) | the take limit ([`Progress`]), while there are open offers | - |
-//! | Busy, sent | `Started`, `Fetch` or `Declined` | [`Progress`] | is sent to another worker |
+//! | Busy, sent | `Started`, `Fetch` or `Declined` | [`Progress`] | is queued again, with the exceptions in `worker_ends.rs` |
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
 //! | Leaving | the message it was about to send when the pool told it to exit | `EXIT_LIMIT` | - |
 //!
@@ -65,7 +66,7 @@ pub(super) enum WorkerState {
     Leaving,
 }
 
-/// The reason why the pool kills a worker's process.
+/// The reason why the pool kills or terminates a worker's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KillReason {
     /// The user killed the worker's task, or all workers of the pool.
@@ -77,7 +78,8 @@ pub(super) enum KillReason {
     TimedOut,
     /// The pool broke because another worker had died (`OnWorkerDeath::BreakPool`).
     Broken,
-    /// The worker broke the protocol, as the text describes.
+    /// The worker cannot go on, for example because it broke the protocol or missed a time
+    /// limit. The text says why.
     Misbehaved(String),
 }
 
@@ -122,19 +124,19 @@ pub(super) struct WorkerHandle {
     /// `true` while the pool keeps frames in the outbox, to send them together with later
     /// frames.
     is_corked: bool,
-    /// `true` if the last read from the socket found no bytes.
+    /// `true` if the last read found no bytes.
     pub(super) is_drained: bool,
     /// `true` if the worker's end of the socket is closed, or if the parent has stopped
     /// reading.
     pub(super) is_eof: bool,
-    /// `true` once the worker broke the protocol.
+    /// `true` once a message of the worker was wrong or could not be read.
     pub(super) is_malformed: bool,
     /// `true` once the worker has sent `Ready`.
     pub(super) is_ready: bool,
-    /// `true` if the worker was idle at least once.
+    /// `true` if the worker's start succeeded, and no task waited for it then.
     pub(super) was_idle: bool,
     /// The time limit in which the worker has to start a task or to send the remaining
-    /// bytes of a frame. `None` while it has to do neither.
+    /// bytes of a frame. `None` while it has to do neither, and for a rank of an MPI job.
     pub(super) progress: Option<Progress>,
     /// The times of the checks that find a destroyed message about the worker's task, or a
     /// thread that is stopped because it asked to be traced. `None` if the worker runs no
@@ -170,9 +172,9 @@ pub(super) struct WorkerHandle {
     /// this process has started the worker itself.
     pub(super) launched: Option<Launched>,
     /// The progress of the copy of this program's file to the worker's host or container.
-    /// Until the worker's greeting (the first bytes that the worker itself sends) has
-    /// arrived, the pool sends no frame. `None` after the greeting, or if the launcher
-    /// copies nothing.
+    /// While there is a value, the pool sends no frame. `None` after the worker's greeting
+    /// (the first bytes that the worker itself sends), after a failed write, or if the
+    /// launcher copies nothing.
     pub(super) copying: Option<Copying>,
 }
 
@@ -295,12 +297,14 @@ impl WorkerHandle {
     }
 
     /// Returns `true` if the worker is a rank of an MPI job. Such a worker has no time
-    /// limits: the pool could end a rank only together with the whole job.
+    /// limits besides those of its tasks: the pool could end a rank only together with the
+    /// whole job.
     pub(super) fn is_rank(&self) -> bool {
         self.end.is_rank()
     }
 
-    /// Returns the id of the worker's process, on the worker's host.
+    /// Returns the id of the worker's process, on the worker's host. Before the `Ready` of
+    /// a launched worker, returns the id of the launcher's command, or 0 for an MPI rank.
     pub(super) fn pid(&self) -> u32 {
         let launched = self.launched.as_ref().filter(|launched| launched.pid != 0);
         launched.map_or_else(|| self.process.pid(), |launched| launched.pid)
@@ -338,7 +342,7 @@ impl WorkerHandle {
     }
 
     /// Kills the worker's process. If the pool has several reasons to kill a worker, the
-    /// first reason is kept.
+    /// first reason other than `Terminated` is kept.
     pub(super) fn kill(&mut self, kill_reason: KillReason) {
         if !self.is_being_killed() {
             self.kill_reason = Some(kill_reason);
@@ -361,9 +365,9 @@ impl WorkerHandle {
         }
     }
 
-    /// Like [`kill`](Self::kill), for a reason that concerns only the worker's task. If
-    /// messages of the worker may get lost, the worker first gives back the tasks that were
-    /// sent ahead: otherwise the pool would not know if these tasks have begun.
+    /// Kills the worker for a reason that does not concern the tasks that were sent ahead.
+    /// If messages of the worker may get lost, the worker first gives these tasks back:
+    /// otherwise the pool would not know if they have begun.
     pub(super) fn kill_task(&mut self, kill_reason: KillReason) {
         let knows_all = self.knows_what_has_begun();
         if self.is_being_killed() || knows_all || self.ahead.is_empty() {

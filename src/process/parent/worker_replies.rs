@@ -19,14 +19,15 @@ impl Pool {
     /// Reads the replies of a worker, and handles each reply.
     pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
         let mut budget = IO_BUDGET;
-        // All messages of this call get the same time, because reading the clock costs as
-        // much as reading a message.
+        // All messages of this call get the same time, because reading the clock for each
+        // message would take much of the time.
         let now = Instant::now();
         while let Some(handle) = state.workers.get_mut(&number) {
             let offered = state.offered.as_ref();
             let may_begin = |task| offered.is_some_and(|offered| offered.may_begin(task, number));
-            // Each answer may let the pool send one more task. `cork` keeps these tasks,
-            // and `uncork` sends them together.
+            // Each answer may let the pool send one more task. If a launcher has started
+            // the worker, `cork` keeps the calls of these tasks, and `uncork` sends them
+            // together.
             handle.cork();
             match handle.read_replies(&mut budget, &may_begin) {
                 Ok(Some(reply)) => self.on_reply(state, number, reply, now),
@@ -137,7 +138,8 @@ impl Pool {
             return;
         };
         // The task may be one that was sent ahead, behind the worker's current task: if the
-        // worker has ended, the answer of the current task may be lost or unread.
+        // worker has ended or is being killed, the answer of the current task may be lost,
+        // unread or ignored.
         match handle.task_mut(task) {
             Some(in_flight) if in_flight.started.is_none() => {
                 in_flight.started = Some(now);
@@ -172,7 +174,8 @@ impl Pool {
                     self.recalled.notify_all();
                 }
             }
-            // `WorkerHandle::check_expected` rejects a `Started` for any other task.
+            // `WorkerHandle::check_expected` rejects a `Started` for any other task, unless
+            // the pool is killing the worker.
             _ => {}
         }
     }
@@ -217,7 +220,8 @@ impl Pool {
             launched.task_took(now.saturating_duration_since(started));
         }
         // The pool may have asked the worker to end after the worker has taken one more
-        // offer. So this worker gets `Exit` only if the pool has no offers.
+        // offer (a task in shared memory). So this worker gets `Exit` only if the pool has
+        // no offers.
         let has_offers = state
             .offered
             .as_ref()

@@ -1,10 +1,10 @@
 //! The functions that handle the starts of workers. The supervisor calls most of them.
 //!
 //! A start has two steps. The supervisor calls [`Pool::worker_started`] as soon as the
-//! worker's process exists, or [`Pool::not_started`] if the process could not be created.
-//! The pool calls [`Pool::worker_initialized`] when the worker says that it can begin
-//! tasks. If the worker ends between the two steps, the start has failed
-//! (`worker_ends.rs`).
+//! worker's process exists, or [`Pool::not_started`] if the process, or its connection to
+//! the pool, could not be created. The pool calls [`Pool::worker_initialized`] when the
+//! worker says that it can begin tasks. If the worker ends between the two steps, the start
+//! has failed (`worker_ends.rs`).
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -40,9 +40,9 @@ impl Pool {
     /// pool has launchers. Returns `None` if the supervisor has to start no worker now. The
     /// supervisor reports the result of the start by
     /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started). The
-    /// status of an offer names a worker by a short code, which several numbers share
-    /// (`transport/offers.rs`). So this method skips a number whose code is that of a
-    /// living worker.
+    /// status of an offer (a task in shared memory that any worker may take) names a worker
+    /// by a short code, which several numbers share (`transport/offers.rs`). So this method
+    /// skips a number whose code is that of a living worker.
     pub(super) fn next_start(&self, state: &mut PoolState) -> Option<(usize, Option<usize>)> {
         if state.to_spawn == 0 {
             return None;
@@ -58,8 +58,9 @@ impl Pool {
             }
         }
         state.starting = 1;
-        // In a burst, offers may wait until the supervisor's nap is over. They must not
-        // wait for the start of a process, which takes longer than a nap.
+        // In a burst (a thread submits many tasks in a row), offers may wait until the
+        // supervisor's nap (a short sleep) is over. They must not wait for the start of a
+        // process, which takes longer than a nap.
         Self::end_burst(state);
         let is_free = |number: &usize| {
             let mut others = state.workers.keys();
@@ -150,8 +151,8 @@ impl Pool {
             return;
         };
         handle.end_initializer();
-        // The first `Ping` is sent only now, so the measured time until its answer does not
-        // include the initializer.
+        // This `Ping` measures the time of a trip. It is sent only now, so this time does
+        // not include the initializer.
         handle.send_ping();
         state.idle.push(number);
         self.dispatch(state);

@@ -1,10 +1,11 @@
 //! The time limits for the start of a worker, for its exit, and for its exit after its
-//! socket was closed. The supervisor checks these limits and the time limits of the tasks.
+//! socket was closed. The supervisor checks most of these limits, and the time limits of
+//! the tasks.
 
 use std::time::Duration;
 
-/// The time that a worker may take from its start to its first message. The limit is long,
-/// because the machine may be busy.
+/// The time that a worker may take from its start to its first message, if this process
+/// starts the worker itself. The limit is long, because the machine may be busy.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The time that a worker may take to end after the pool told it to exit. The user's exit
@@ -12,8 +13,8 @@ pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 pub(super) const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The time after which the pool kills a worker whose socket was closed. A worker that is
-/// exiting ends within this time, but a worker whose task has closed the socket does not
-/// end by itself.
+/// exiting usually ends within this time, but a worker whose task has closed the socket
+/// does not end by itself.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The time between two kills of a worker whose process has not ended after the first kill.

@@ -5,7 +5,7 @@
 //! memory. The checksum shows that a record was changed. It does not protect against a
 //! process that forges records on purpose, because this process also knows the key.
 //!
-//! The checksum is a sum of products, as in the hash function NH: each 64-bit word is
+//! The checksum is a sum of products, similar to the hash function NH: each 64-bit word is
 //! combined by XOR with a number of its own, and then the two words of each pair are
 //! multiplied. So the CPU needs one multiplication for two words, and can begin a product
 //! before the previous sum is known. If words change, then the sum stays the same with a
@@ -13,7 +13,7 @@
 //! so small because of two more properties:
 //!
 //! * The sum has 128 bits. In a sum of 64 bits, the changes of the top bits of two words
-//!   would cancel out, for example the changed signs of two floating-point numbers.
+//!   would often cancel out, for example the changed signs of two floating-point numbers.
 //! * The numbers with which the words are combined have no regular distances, so that
 //!   regular changes of neighbouring words do not cancel out.
 

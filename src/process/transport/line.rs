@@ -22,7 +22,8 @@ pub(super) enum Line {
 
 impl Line {
     /// Returns an upper bound for the number of bytes that can be sent through the socket
-    /// before the worker reads any. With MPI, returns the limit of unsent bytes instead.
+    /// before the other process (the worker, or the command that has started it) reads any.
+    /// With MPI, returns `MOST_UNSENT` (`mpi/messages.rs`) instead.
     pub(super) fn capacity(&self) -> usize {
         match self {
             Self::Socket(_) => channel::capacity(),
@@ -60,10 +61,10 @@ impl Line {
         }
     }
 
-    /// Sends the first message through a socket, together with files. Ignores an error,
-    /// because an error means that the worker has ended, and the pool learns the reason
-    /// from the exit status of the worker's process. Does nothing if the worker is a rank
-    /// of MPI.
+    /// Sends the first message through a socket, together with files. Ignores an error: if
+    /// the worker has ended, the pool learns the reason from the exit status of its
+    /// process, and a worker that waits for the message in vain is not ready in time. Does
+    /// nothing if the worker is a rank of MPI.
     pub(super) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
         match self {
             Self::Socket(channel) => {
@@ -74,7 +75,7 @@ impl Line {
         }
     }
 
-    /// Wakes a worker that sleeps until something arrives in the shared memory.
+    /// Wakes a worker that sleeps until the shared memory has bytes, an offer, or room.
     pub(super) fn wake(&self) {
         // An error is ignored. If the socket is full, the bytes in it that the worker has
         // not read wake the worker too. If the worker has ended, the pool notices the end
@@ -101,8 +102,8 @@ impl Line {
         }
     }
 
-    /// Returns `true` if bytes have arrived through MPI, and `false` for a socket.
-    /// (`poll` reports the bytes of a socket.)
+    /// Returns `true` if bytes or the end of the stream have arrived through MPI, and
+    /// `false` for a socket. (`poll` reports the bytes of a socket.)
     pub(super) fn has_arrived(&self) -> bool {
         match self {
             Self::Socket(_) => false,

@@ -6,13 +6,13 @@
 //! | *socket* | through the socket that connects the two processes | by the bytes |
 //! | *command* | through the standard input and output of a command, such as `ssh`, that has started the worker | by the bytes |
 //! | *MPI* | through messages of MPI (`mpi/messages.rs`) to a process that MPI has started, with the feature `mpi` | it looks for messages from time to time |
-//! | *shared* | through two rings, which are queues of bytes (`ring.rs`) in memory that both processes map (`rings.rs`). Short calls travel through the *offers*, a queue from which all workers of the pool take calls (`offers.rs`) | by a byte in the socket, only if it sleeps |
+//! | *shared* | through two rings, which are queues of bytes (`ring.rs`) in memory that both processes map (`rings.rs`). If the pool makes *offers*, short calls travel through the offers instead, a queue from which all workers of the pool take calls (`offers.rs`) | by a byte in the socket, only if it sleeps |
 //!
 //! Except with MPI, the parent's end has a socket. The socket's end-of-file says that the
 //! other process has closed its end or has ended, and `poll` can wait for the socket
-//! together with other descriptors. The first message, `Hello`, travels through the socket,
-//! together with the descriptors of the shared memory's files. All other messages of the
-//! shared transport travel through the rings, with two exceptions. A call that a worker
+//! together with other descriptors. In the shared transport, the first message, `Hello`,
+//! travels through the socket, together with the descriptors of the memory's files. All
+//! other messages travel through the rings, with two exceptions. A call that a worker
 //! takes from the offers does not travel through a ring. A process that has to end before
 //! it has mapped the memory, because it cannot become a worker, sends its message `Refused`
 //! through the socket.
@@ -20,20 +20,21 @@
 //! # Messages that are lost
 //!
 //! A task that overwrites the shared memory by mistake may destroy a message, and the
-//! receiver then does not see that there was a message. So if a worker has had a task for a
-//! long time, the pool sends the worker the byte `CHECK` through the socket from time to
-//! time. A worker that waits for a message answers with the byte `WAITING`. The pool sends
-//! `CHECK` only after it has sent the whole task. So if it receives `WAITING` and no answer
-//! to the task, the task or the answer is lost, and the pool kills the worker.
+//! receiver then does not see that there was a message. So while a worker has a task, the
+//! pool sends the worker the byte `CHECK` through the socket from time to time, the first
+//! time after half a second. A worker that waits for a message answers with the byte
+//! `WAITING`. The pool sends `CHECK` only after it has sent the whole task. So if it
+//! receives `WAITING` and no answer to the task, the task or the answer is lost, and the
+//! pool kills the worker.
 //!
 //! # The two ends
 //!
 //! [`ParentEnd`] sends and receives bytes by the same methods on all transports.
 //! [`WorkerSender`] and [`WorkerReceiver`] are the worker's end of the socket and of the
-//! shared memory. A worker that a command has started has a `Connection` instead
-//! (`worker/connection.rs`). Two threads of this worker take turns to receive from the
-//! connection (`receiver_role.rs`). A transport only carries bytes: it does not know where
-//! a frame, which holds one message, begins or ends.
+//! shared memory. A rank of MPI has a `RankConnection` instead (`worker/rank.rs`). A worker
+//! that a command has started has a `Connection` (`worker/connection.rs`), from which two
+//! of its threads receive in turns (`receiver_role.rs`). A transport only carries bytes: it
+//! does not know where a frame, which holds one message, begins or ends.
 
 #[cfg(not(concurrent_futures_loom))]
 mod line;

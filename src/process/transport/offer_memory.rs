@@ -17,8 +17,8 @@ use crate::sys::shared_memory::{SharedMemory, reserve};
 /// even empty tasks, the parent has enough time to wake up and to offer more.
 const SLOTS: usize = 256;
 
-/// The number of words of space for calls that are longer than a slot. The space fits
-/// into half of a CPU's cache.
+/// The number of words of space for calls that are longer than a *slot*, the memory of one
+/// offer. A larger space might not fit into a CPU's cache.
 const SPACE: usize = (512 << 10) / 8;
 
 /// The number of words of space for which the parent reserves memory at a time. A new pool
@@ -127,9 +127,10 @@ impl PoolOffers {
         oldest.is_none_or(|oldest| self.offers.next() - oldest < self.offers.slots())
     }
 
-    /// Offers a call to the workers, and returns the number of the offer. Returns `None`
-    /// if there is no space for the call. `oldest` is the oldest offer that is in use, if
-    /// there is one. The caller has checked that a slot is free.
+    /// Offers a call to the workers, and returns the number of the offer. Returns `None` if
+    /// the call is too long, or if there is no space or memory for it. `oldest` is the
+    /// oldest offer that is in use, if there is one. The caller has checked that a slot is
+    /// free.
     pub(crate) fn offer(&mut self, call: &[u8], oldest: Option<u64>) -> Option<u64> {
         let offer = self.offers.next();
         let words = space(call.len());
@@ -201,7 +202,8 @@ impl PoolOffers {
         self.offers.recall(offer)
     }
 
-    /// Marks an offer as recalled, after a task has overwritten its status.
+    /// Marks an offer as recalled, after a task has overwritten its status, or after a
+    /// worker has declined it.
     pub(crate) fn revoke(&self, offer: u64) {
         self.offers.revoke(offer);
     }

@@ -5,9 +5,9 @@
 //! The parent numbers the offers from 0. The offer with the number `n` lies in the *slot*
 //! with the number `n % slots`, which later offers use again. There are two memories:
 //!
-//! * The *calls*, to which only the parent can write: the number of the next offer, and for
-//!   each slot the bytes of a call. Behind the slots is the *space*, in which the parent
-//!   allots words to each call that is longer than a slot.
+//! * The *calls*, to which only the parent can write: the numbers of the next offer and of
+//!   the oldest open offer, and in each slot a call. Behind the slots is the *space*, in
+//!   which the parent allots words to each call that is longer than a slot.
 //! * The *statuses*, to which all processes can write: one word for each slot, which says
 //!   what became of the offer.
 //!
@@ -15,13 +15,13 @@
 //! |---|---|---|
 //! | `n`, open | a worker may take the task | the parent, after it has written the call |
 //! | `n`, a worker | this worker has taken the task | the worker, by a compare-and-swap |
-//! | `n`, recalled | no worker may take the task any more | the parent, by a compare-and-swap |
+//! | `n`, recalled | no worker may take the task any more | the parent, by a compare-and-swap, or by a swap if it *revokes* the offer (see below) |
 //!
 //! So if a task is cancelled, and the parent recalls its offer, then either a worker has
 //! taken the offer before, or no worker can ever take it. The parent uses a slot again only
-//! after it has recalled the slot's offer, or after the worker that took the offer has
-//! ended or has sent a message through its ring. The worker sends this message only after
-//! it has copied the bytes of the call.
+//! after it has recalled or revoked the slot's offer, or after the worker that took the
+//! offer has ended or has sent a message through its ring. The worker sends this message
+//! only after it has copied the bytes of the call.
 //!
 //! # Why no wake-up is lost
 //!
@@ -270,9 +270,9 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         self.memory.take(n, RECALLED)
     }
 
-    /// Marks an offer as recalled, after a task has overwritten its status. A worker that
-    /// has taken the offer either has already recorded the offer's number by
-    /// `Rings::take`, or does not begin the task.
+    /// Marks an offer as recalled, after a task has overwritten its status, or after a
+    /// worker has declined it. A worker that has taken the offer either has already
+    /// recorded the offer's number by `Rings::take`, or does not begin the task.
     pub(super) fn revoke(&self, n: u64) {
         let word = self.memory.word(n, RECALLED);
         // ORDERING: the fence orders the store before the caller's loads of what each
@@ -348,7 +348,8 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
         call.clear();
         let slot = self.memory.slot(n);
         // ORDERING: `Relaxed` is enough: `find` has acquired the slot, and the parent
-        // writes to the slot again only after the worker's next message.
+        // writes to the slot again only after the worker's next message, or after it has
+        // revoked the offer, and then the worker does not run the call.
         let number = |word: &AtomicU64| usize::try_from(word.load(Ordering::Relaxed));
         let length = number(&slot[0]).unwrap_or(0);
         let from = match space(length) {
@@ -364,9 +365,9 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
         true
     }
 
-    /// Returns `false` if the parent has revoked the offer that the worker has taken.
-    /// Before this call the worker must have written the offer's number into its own memory
-    /// (`Rings::take`).
+    /// Returns `false` if the status of the offer that the worker has taken was
+    /// overwritten, or if the parent has revoked the offer. Before this call the worker
+    /// must have written the offer's number into its own memory (`Rings::take`).
     pub(super) fn is_still_taken(&self, n: u64) -> bool {
         // ORDERING: orders the earlier store in `Rings::take` before the load of the
         // status. Pairs with the fence in `Offers::revoke`.

@@ -126,9 +126,9 @@ impl ParentEnd {
         text.filter(|text| !text.is_empty())
     }
 
-    /// Returns an upper bound for the number of bytes that can be sent before the worker
-    /// reads any.
-    /// With MPI, returns the limit of unsent bytes instead.
+    /// Returns an upper bound for the number of bytes that can be sent before the worker,
+    /// or the command that has started it, reads any. With MPI, returns `MOST_UNSENT`
+    /// (`mpi/messages.rs`) instead.
     pub(crate) fn capacity(&self) -> usize {
         match &self.shared {
             Some(_) => RING_BYTES,
@@ -143,8 +143,9 @@ impl ParentEnd {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room. When the
     /// worker has made room, the socket becomes readable if the bytes travel through shared
-    /// memory, and otherwise writable. Returns [`InvalidData`](io::ErrorKind::InvalidData)
-    /// if a task has overwritten the shared memory, and the errors of the socket.
+    /// memory, and otherwise writable. (With MPI, [`has_room`](Self::has_room) then returns
+    /// `true`.) Returns [`InvalidData`](io::ErrorKind::InvalidData) if a task has
+    /// overwritten the shared memory, and the errors of the socket.
     pub(crate) fn send_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(shared) = &mut self.shared else {
             return self.line.send_now(bytes);
@@ -222,9 +223,9 @@ impl ParentEnd {
     }
 
     /// Reads, from the socket, the bytes by which the worker has woken this process. The
-    /// caller calls this method after `poll` has reported the socket. Returns `true` if the
-    /// worker has answered a [`check`](Self::check), and so waits for a message. Does
-    /// nothing if messages travel through the socket.
+    /// caller calls this method after `poll` has reported the socket, or after the worker
+    /// has ended. Returns `true` if the worker has answered a [`check`](Self::check), and
+    /// so waits for a message. Does nothing if there is no shared memory.
     pub(crate) fn read_wakeups(&mut self) -> bool {
         let Some(shared) = self.shared.as_mut().filter(|shared| !shared.is_closed) else {
             return false;
@@ -274,9 +275,9 @@ impl ParentEnd {
         let _ = self.line.send_now(&[CHECK]);
     }
 
-    /// Returns `true` if the worker may have begun another task after the task `last`, even
-    /// if it has sent no message about that task. The caller calls this method after the
-    /// worker has ended.
+    /// Returns `true` if the shared memory says that the worker may have begun another task
+    /// after the task `last`, even if it has sent no message about that task. Returns
+    /// `false` if there is no shared memory.
     pub(crate) fn may_have_begun_after(&self, last: u64) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| !shared.rings.is_last_begun(last))
@@ -298,8 +299,8 @@ impl ParentEnd {
         }
     }
 
-    /// Returns `true` if the worker sleeps. The caller must have made an offer before
-    /// this call, because the check needs the fence at the end of `Offers::offer`.
+    /// Returns `true` if the worker sleeps. A worker that does not sleep finds the offers
+    /// that were made before this call, because of the fence at the end of `Offers::offer`.
     pub(crate) fn is_asleep(&self) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| shared.sender.bell().is_asleep())

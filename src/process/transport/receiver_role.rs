@@ -5,7 +5,7 @@
 //! has a second thread, the *reader*. But a reader that receives a request (a task, for
 //! example) has to wake the task thread that waits for the request. This wake-up takes
 //! longer than a short task. So the task thread receives its messages itself. The reader
-//! becomes the receiver only if a request keeps the task thread busy for a while:
+//! receives only if the task thread is busy, and has received nothing for a while:
 //!
 //! | receiver | the task thread | the reader |
 //! |---|---|---|
@@ -15,8 +15,9 @@
 //!
 //! So the worker receives each message within two pauses of the reader, even if many
 //! requests wait in front of the message. While short requests come one after the other,
-//! the reader only pauses. While no requests come, the reader sleeps. When the reader gives
-//! the role up, a task thread that waits for a request becomes the receiver.
+//! the reader usually only pauses. While no requests come, the reader sleeps. When the
+//! reader gives the role up, a task thread that waits for a request takes one from the
+//! queue. If the queue is empty, the task thread becomes the receiver.
 //!
 //! One lock protects the queue of requests and the choice of the receiver. By a *recall*
 //! the parent asks for a request back. Because of the lock, a thread that receives a recall

@@ -43,8 +43,8 @@
 //! wrote before its fence. Either the sender sees that the receiver sleeps, or the
 //! receiver sees the record. The argument for a sender that waits for room is the same,
 //! with `FREED` in place of the mark and `SENDER_SLEEPS` in place of `RECEIVER_SLEEPS`.
-//! The thread that changes the flag of a sleeping side to 0 has to wake that side, so
-//! each sleep is ended by one wake-up.
+//! A thread that changes the flag of the other side to 0 has to wake that side, so each
+//! sleep causes at most one wake-up.
 //!
 //! A sender without room waits until half of the ring is free, so that a long stream needs
 //! few wake-ups. The receiver wakes the sender when `FREED` has reached the value for which
@@ -86,7 +86,7 @@ const SENDER_SLEEPS: usize = LINE + 1;
 /// The values of `RECEIVER_SLEEPS` while the receiver sleeps. A receiver *naps* (sleeps for
 /// a short time) in order to read many records at once. So a sender that has written a
 /// record wakes the receiver only from `ASLEEP`. A sender that begins to wait, for room or
-/// for an answer, wakes the receiver from each nap. A sender that has nothing to do wakes
+/// for a message, wakes the receiver from any nap. A sender that has nothing to do wakes
 /// the receiver only from `NAPPING`.
 const ASLEEP: u64 = 1;
 const NAPPING: u64 = 2;

@@ -90,8 +90,8 @@ impl Rings {
     }
 
     /// Returns the key of the ring that carries bytes to the worker. The keys of the two
-    /// rings differ, so that a record that a task copies from one ring to the other does
-    /// not fit its checksum.
+    /// rings differ, so that a record that a task copies from one ring to the other is no
+    /// valid record there.
     pub(super) fn key_to_worker(&self) -> u64 {
         self.key
     }
@@ -118,15 +118,17 @@ impl Rings {
 
     /// Records that the worker begins a task. The number 0 stands for no task.
     pub(super) fn begin(&self, task: u64) {
-        // ORDERING: `Relaxed` is enough, because the parent reads the word only after this
-        // process has ended.
+        // ORDERING: `Relaxed` is enough for the reason given in `is_last_begun`.
         self.memory.words()[BEGUN].store(mask(self.key, task), Ordering::Relaxed);
     }
 
     /// Returns `true` if `task` is the last task that the worker has begun. The parent
-    /// calls this method after the worker has ended.
+    /// calls this method after the worker has ended, or in order to find the worker that
+    /// runs a task whose offer was overwritten (`kill_suspects` in `parent/offers.rs`).
     pub(super) fn is_last_begun(&self, task: u64) -> bool {
-        // ORDERING: `Relaxed` is enough, because the worker has ended.
+        // ORDERING: `Relaxed` is enough if the worker has ended. If it lives, the parent
+        // has seen that a task of this worker has overwritten `TAKEN`, and this task ran
+        // after the store in `begin`.
         self.memory.words()[BEGUN].load(Ordering::Relaxed) == mask(self.key, task)
     }
 
@@ -143,8 +145,8 @@ impl Rings {
     /// the same time.
     pub(super) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
         let word = &self.memory.words()[TAKEN];
-        // ORDERING: `Relaxed` is enough, because the worker has no task at this time, and
-        // the parent has read all its messages.
+        // ORDERING: `Relaxed` is enough, because the worker has no task as far as the
+        // parent knows, and the parent has read all its messages.
         let bits = word.load(Ordering::Relaxed);
         if !is_possible(unseal(self.key, bits)) {
             let none = seal(self.key, 0);

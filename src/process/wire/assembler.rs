@@ -9,9 +9,8 @@ use crate::sys::numbers::Numbers;
 /// it.
 const READ_CHUNK: usize = 64 << 10;
 
-/// The initial size of `Assembler::read_buf`, in bytes. Most workers get only short frames.
-/// To clear a buffer of [`READ_CHUNK`] bytes takes 35 us in a new process, for the page
-/// faults.
+/// The initial size of `Assembler::read_buf`, in bytes. Most workers get only short frames,
+/// and the page faults of a larger buffer would delay the start of a worker.
 const FIRST_READ: usize = 4 << 10;
 
 /// The length in bytes of the longest [`Part`] of a payload whose buffer the assembler

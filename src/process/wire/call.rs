@@ -2,9 +2,10 @@
 //!
 //! A `fn(A) -> R` is sent as two link addresses (addresses in the program's file, see
 //! [`Image`]): the address of the function, and the address of a *trampoline*. The compiler
-//! makes one trampoline for each pair of `A` and `R`. A trampoline decodes the arguments,
-//! calls the function, and encodes the value. All trampolines have the same type, so the
-//! worker can call any trampoline without knowing `A` and `R`:
+//! makes a trampoline for each kind of call (single call, chunk or initializer) and each
+//! pair of `A` and `R`. A trampoline decodes the arguments, calls the function, and encodes
+//! the value. All trampolines have the same type, so the worker can call any trampoline
+//! without knowing `A` and `R`:
 //!
 //! ```text
 //! parent, types known                worker, types unknown

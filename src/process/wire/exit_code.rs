@@ -12,10 +12,11 @@ use crate::sys::current_process;
 #[repr(i32)]
 pub(crate) enum ExitCode {
     /// The process was started as a worker, but cannot become a worker. For example, it
-    /// has made a process pool before it became a worker.
+    /// has tried to make a process pool before it became a worker.
     CannotBegin = 70,
-    /// The bytes from the parent make no sense, the connection has failed, or the system
-    /// has refused a resource.
+    /// The worker cannot continue for another reason. For example, the bytes from the
+    /// parent make no sense, the connection has failed, or the system has refused a
+    /// resource.
     CannotGoOn = 71,
     /// The connection to the parent was closed or shut down, although the parent exists. A
     /// task in the worker's process has probably closed the connection.
@@ -33,8 +34,8 @@ impl ExitCode {
         current_process::end_now(self as i32)
     }
 
-    /// Returns the text that explains an exit code in an error, or `None` if no worker ends
-    /// itself with this code.
+    /// Returns the text that explains an exit code in an error, or `None` if the code is
+    /// not one of [`ExitCode`].
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
         const ALL: [(ExitCode, &str); 5] = [
             (

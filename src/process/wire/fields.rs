@@ -1,5 +1,5 @@
-//! Frames whose payload is a tuple of texts and numbers. This crate, and not the user,
-//! defines these tuples.
+//! Payloads that consist of texts: reasons, panics and errors. This crate, and not the
+//! user, defines their types.
 
 use super::codec;
 use super::frame::{FrameWriter, Kind, ProtocolError};

@@ -59,7 +59,8 @@ pub(crate) enum Kind {
     Declined = 0x1b,
     Pong = 0x1c,
     Recalled = 0x1d,
-    // The kind of an item of a chunk, or of an initializer's error (`items.rs`).
+    // The kind of an item of a chunk (`items.rs`), or of an initializer's error
+    // (`answer.rs`).
     Item = 0x21,
 }
 

@@ -1,10 +1,10 @@
 //! The driver of the fuzz target `frames`: reads any bytes, in pieces of any size, as
 //! frames and messages.
 //!
-//! The driver checks that nothing panics, and that the assembler allocates no buffer that
-//! is larger than [`AHEAD`] and also larger than the bytes that have arrived. The frames
-//! must not depend on the sizes of the pieces. The driver writes some kinds of messages
-//! anew, and checks that the written bytes are read as an equal message.
+//! The driver checks that nothing panics, and that a buffer of the assembler is larger than
+//! [`AHEAD`] bytes only if as many bytes have arrived. The frames must not depend on the
+//! sizes of the pieces. The driver writes some kinds of messages anew, and checks that the
+//! written bytes are read as an equal message.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,7 +67,8 @@ fn elsewhere(input: &mut Input<'_>) -> Elsewhere {
     }
 }
 
-/// Appends a frame that the parent or a worker could send.
+/// Appends a frame with a valid header and a payload, which may be one that the parent or a
+/// worker could send.
 fn append(input: &mut Input<'_>, out: &mut Vec<u8>, depth: u32) {
     let task = u64::from(input.byte());
     match input.byte() % 10 {
@@ -166,8 +167,7 @@ fn append_numbers(input: &mut Input<'_>, out: &mut Vec<u8>, task: u64) {
     );
 }
 
-/// Returns frames that the parent or a worker could send. Some of their bytes may be
-/// changed or missing.
+/// Returns frames of [`append`]. Some of their bytes may be changed or missing.
 fn build(input: &mut Input<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..input.byte() % 6 {

@@ -23,11 +23,11 @@ pub(crate) const REQUEST: &[u8] = b"\0concurrent-futures copier, wire 1\n";
 /// The largest number of skipped bytes that the parent keeps for an error message.
 const KEPT: usize = 1024;
 
-/// The largest number of bytes in front of the greeting. If more bytes arrive without the
-/// greeting, the search fails with [`NoGreeting`].
+/// The number of bytes that may be skipped. If more bytes were skipped and the greeting has
+/// not arrived, the search fails with [`NoGreeting`].
 const MOST_SKIPPED: usize = 1 << 20;
 
-/// The search for the greeting, or for the request, in the bytes of a worker.
+/// The search for the greeting, or for the request, in the output of a command.
 #[derive(Debug)]
 pub(crate) struct Search {
     wanted: &'static [u8],

@@ -2,8 +2,7 @@
 //!
 //! The message does not use the codec, because the codec asks how much stack is left. On
 //! the main thread of a process, the C library has to read the list of all memory mappings
-//! to answer this question. To read the list takes as long as everything else that a worker
-//! does with this message.
+//! to answer this question. That would delay the start of the worker.
 //!
 //! ```text
 //! | version, build id and name: for each a length u64 and the bytes |
@@ -61,7 +60,7 @@ pub(crate) struct Hello {
     pub(crate) elsewhere: Option<Elsewhere>,
 }
 
-/// The settings of a worker that inherits nothing from its parent, because a command
+/// The settings of a worker that may inherit nothing from its parent, because a command
 /// such as `ssh` has started the worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Elsewhere {

@@ -18,8 +18,9 @@
 //! handles the frames one after the other. The worker sends `Started` *before* it decodes
 //! the arguments, because the arguments' `Deserialize` is user code. If this code ends
 //! the process, the pool treats the task as the cause. A worker ends after it has sent
-//! `Refused` or `InitializeFailed`, but a worker that MPI has started first waits for
-//! `Exit`.
+//! `Refused` or `InitializeFailed`. A process that MPI has started (a *rank*) does not end:
+//! it waits for `Exit`, and then for the `Hello` of the next pool. It ends when it gets
+//! `Exit` in place of a `Hello`.
 //!
 //! An *offer* is a `Task` or `LongTask` in memory from which all workers of the pool take
 //! their tasks (`parent/offers.rs`). A `LongTask` stands for a call that is too long for
@@ -58,7 +59,8 @@ use crate::sys::numbers::Numbers;
 /// probably written these bytes to the descriptor by which the worker sends its messages.
 pub(crate) const FOREIGN_BYTES: &str = "a task may write only to what it has opened itself";
 
-/// Returns the frame of the message `Exit`, which makes a worker exit.
+/// Returns the frame of the message `Exit`, which makes a worker exit, or makes an MPI rank
+/// leave its pool.
 pub(crate) fn exit() -> Vec<u8> {
     bare(Kind::Exit, 0).to_vec()
 }

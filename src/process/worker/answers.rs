@@ -26,8 +26,8 @@ pub(super) enum Output {
 }
 
 impl Output {
-    /// Records that the worker begins a task: for the parent, or for the second thread of a
-    /// rank of MPI.
+    /// Records that the worker begins a task: for the parent, or in a process of an MPI
+    /// job, for the second thread of this process.
     pub(super) fn begin(&self, task: u64) {
         match self {
             Self::Direct(sender) => sender.begin(task),
@@ -35,8 +35,9 @@ impl Output {
         }
     }
 
-    /// Returns `false` if the worker cannot send its next answer, because the last task has
-    /// closed a descriptor of the connection. `took` is the run time of that task.
+    /// Returns `false` if the last task has closed a descriptor of the connection, so that
+    /// the worker cannot send, or cannot wake the parent. `took` is the run time of that
+    /// task.
     pub(super) fn is_left_open(&mut self, took: Duration) -> bool {
         match self {
             Self::Direct(sender) => sender.can_wake_after(took),

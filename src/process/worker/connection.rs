@@ -1,8 +1,8 @@
 //! [`Connection`]: the connection of a worker that a command such as `ssh` has started.
 //!
 //! Such a worker cannot watch its parent's process, which may run on another machine. So
-//! one of the worker's threads receives at least once in two milliseconds, even while
-//! tasks run. Between short tasks, the thread that runs them receives (the *task
+//! one of the worker's threads receives each message within about two milliseconds, even
+//! while tasks run. Between short tasks, the thread that runs them receives (the *task
 //! thread*). During a long task, a second thread receives (the *reader*,
 //! `transport/receiver_role.rs`). The thread that receives
 //!
@@ -21,9 +21,9 @@
 //! from the first byte of a message to the last, so that the bytes of two messages do not
 //! mix. The task thread may hold the lock while it waits for room. Meanwhile only the
 //! reader sees the end of the connection, so the reader must not wait for the lock. So a
-//! thread puts its replies to `Ping` and `Recall` into a list. After a thread has released
-//! the lock, it sends the replies in the list if it can take the lock again at once. If it
-//! cannot, another thread holds the lock, and that thread looks at the list afterwards.
+//! thread puts its replies to `Ping` and `Recall` into a list. It then sends the replies in
+//! the list if it can take the lock at once. If it cannot, another thread holds the lock,
+//! and that thread looks at the list when it has released the lock.
 
 use std::io;
 use std::thread;

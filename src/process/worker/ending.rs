@@ -53,7 +53,8 @@ pub(super) fn end_after_error(error: &io::Error, parent: Option<&Parent>) -> ! {
     }
 }
 
-/// Ends the process after its parent has sent bytes that are no message.
+/// Ends the process, because it cannot read a message of its parent: the bytes make no
+/// sense, or there is no memory for them.
 pub(super) fn end_at_error<T>(frame: ProtocolError) -> T {
     lost(&format!("it cannot read what it was sent: {frame}"))
 }

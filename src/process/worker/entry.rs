@@ -18,22 +18,22 @@
 //! | role | marker | maker of the socket on descriptor 0 | what happens |
 //! |---|---|---|---|
 //! | program | none | - | runs as usual |
-//! | program | any | none: descriptor 0 is no Unix socket | runs as usual |
-//! | rejected | malformed, or does not name the maker | any | runs as usual, but makes no process pool |
-//! | rejected | names the maker | lives, and is not our parent | runs as usual, but makes no process pool |
+//! | program | any except `elsewhere` | none: descriptor 0 is no Unix socket | runs as usual |
+//! | rejected | malformed, or does not name the maker | any | runs as usual, but ends with a message if it makes a process pool |
+//! | rejected | names the maker | lives, and is not our parent | the same |
 //! | orphan | names the maker | has ended | exits at once |
 //! | refused | names the maker | our parent, but a check fails | exits with a message |
 //! | worker | names the maker | our parent, and all checks pass | becomes a worker at the entry that the marker names |
-//! | refused | says `elsewhere` | any, or no socket | exits with a message, if a check fails |
+//! | refused | says `elsewhere` | any, or no socket | exits in [`init`] with a message, if a check fails |
 //! | elsewhere | says `elsewhere` | any, or no socket | becomes a worker in [`init`] |
 //!
 //! A command such as `ssh` starts a process with the role *elsewhere* (`elsewhere.rs`).
-//! This process cannot see the process of its parent. So it becomes a worker only in a
-//! program that calls [`init`]. It checks only that it has no more rights than its caller,
-//! that it was not started through the loader, and that descriptor 0 is no terminal. The
-//! marker is an environment variable and not an argument, so that a stranger can seldom
-//! choose it. Many programs start other programs with arguments that a stranger has chosen,
-//! but few with variables that a stranger has chosen.
+//! This process cannot see the process of its parent, and so cannot make the checks below.
+//! It becomes a worker only if its program calls [`init`]. It checks only that it has no
+//! more rights than its caller, that it was not started through the loader, and that
+//! descriptor 0 is no terminal. The marker is an environment variable and not an argument,
+//! so that a stranger can seldom choose it. Many programs start other programs with
+//! arguments that a stranger has chosen, but few with variables that a stranger has chosen.
 //!
 //! If the marker names the parent, the process becomes a worker only if it passes four
 //! *checks*:
@@ -53,15 +53,14 @@
 //!
 //! # Why `main` never works twice
 //!
-//! A process that a pool has started on its own host has the marker, and a socket of its
+//! A process that a pool has started without a launcher has the marker, and a socket of its
 //! parent as descriptor 0. The marker names the parent. So the role of the process is
-//! orphan, refused, or worker. An orphan or a refused process exits before `main` or in
-//! [`init`]. A process with the role worker becomes a worker before `main` or in [`init`].
-//! So a process that a pool has started on its own host runs all of `main` only if it never
-//! reaches its entry. Neither such a process nor a process with the role rejected can start
-//! workers: a pool calls [`entry_point`] before it starts workers, and this call ends the
-//! process with a message. So a process that was started as a worker never starts another
-//! process that runs `main`.
+//! orphan, refused, or worker. At its entry, an orphan or a refused process exits, and a
+//! process with the role worker becomes a worker. So a process that a pool has started
+//! without a launcher runs all of `main` only if it never reaches its entry. Neither such a
+//! process nor a process with the role rejected can start workers: a pool calls
+//! [`entry_point`] before it starts workers, and this call ends the process with a message.
+//! So a process that was started as a worker never starts another process that runs `main`.
 //!
 //! A process that a launcher's command has started runs `main` as usual if its program
 //! never calls [`init`]. This program is not the program of the pool, because only a
@@ -217,8 +216,8 @@ pub(crate) fn init() {
 
 fn become_worker(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     // ORDERING: `Relaxed` is enough, because the worker's threads are started after this
-    // store. A thread that the program has started before the worker began reads
-    // `IS_WORKER` only in order to end a process that makes a pool too early.
+    // store. A thread that the program has started earlier may miss the store. If this
+    // thread makes a pool, that ends the process.
     IS_WORKER.store(true, Ordering::Relaxed);
     serve::run(entry_point, parent)
 }
@@ -232,11 +231,13 @@ fn become_worker_elsewhere() -> ! {
 /// `true` once the hook has run. So it is `true` in `main` if the hook is part of this
 /// program.
 static HOOK_RAN: AtomicBool = AtomicBool::new(false);
-/// `true` once [`init`] was called on the main thread. A call on another thread (in a
-/// libtest test, for example) does not count, because a worker process would run much other
-/// code before it reached that call.
+/// `true` once [`init`] was called on the main thread, unless the process tried to make a
+/// pool before this call. A call on another thread (in a libtest test, for example) does
+/// not count, because a worker process would run much other code before it reached that
+/// call.
 static INIT_CALLED: AtomicBool = AtomicBool::new(false);
-/// `true` once this process has called [`entry_point`] in order to make a pool.
+/// `true` once this process, if it is no worker, has called [`entry_point`] in order to
+/// make a pool.
 static POOL_WANTED: AtomicBool = AtomicBool::new(false);
 /// `true` once this process has become a worker.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
@@ -390,8 +391,7 @@ mod hook {
         arguments: *const *const c_char,
         environment: *const *const c_char,
     ) {
-        // ORDERING: `Relaxed` is enough, because the process has only one thread before
-        // `main`.
+        // ORDERING: `Relaxed` is enough, because `HOOK_RAN` publishes no other data.
         HOOK_RAN.store(true, Ordering::Relaxed);
         if let StartupRole::AsWorker(EntryPoint::Hook, parent) = enter() {
             let given = InitArgs(count, arguments, environment);

@@ -4,7 +4,7 @@
 //! tasks. It looks for messages after each task and while it waits for a task. A second
 //! thread, the *helper*, looks for messages during a long task, so that the parent can take
 //! back the tasks that wait behind the long task (`parent/sent_ahead.rs`). The helper
-//! sleeps while no task runs.
+//! sleeps if no task has run for a while.
 
 use std::io;
 use std::thread::{self, JoinHandle, sleep, yield_now};

@@ -32,6 +32,6 @@ pub(super) trait Remote: Sync {
     /// Records, for the second thread of the worker, that the task thread begins a task.
     fn begin(&self);
 
-    /// Returns `false` if a task has closed a descriptor of the connection.
+    /// Returns `false` if a descriptor of the connection is closed.
     fn is_open(&self) -> bool;
 }

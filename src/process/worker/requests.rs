@@ -92,8 +92,9 @@ impl Requests {
         }
     }
 
-    /// Returns `false` if the parent has taken back the offer that the worker has taken, or
-    /// if the parent may be about to kill the worker.
+    /// Returns `false` if the worker must not run the call of the offer that it has taken:
+    /// a task has overwritten the offer's status, or the parent may be about to kill the
+    /// worker.
     pub(super) fn is_still_taken(&self, offer: u64) -> bool {
         match &self.input {
             Input::Direct(receiver, _) => receiver.is_still_taken(offer),

@@ -4,14 +4,15 @@
 //! A worker that its parent process has started has three threads. The main thread reads
 //! `Hello`, the parent's first message, and starts the other two threads. The *task thread*
 //! has the worker's name and a large stack, and runs one task at a time. The *watcher*
-//! waits for the parent to end, and the main thread waits for the task thread to end. The
-//! first of these two threads whose wait is over ends the process at once, whatever the
-//! other threads do.
+//! waits for the parent to end or to close the channel, and the main thread waits for the
+//! task thread to end. The first of these two threads whose wait is over ends the process
+//! at once, whatever the other threads do.
 //!
 //! A task may damage its own process: it may close descriptors, lower limits, or end
-//! threads. So the worker checks before each use of the channel that the descriptor still
-//! refers to the channel. The watcher and the waiting main thread take no lock and allocate
-//! no memory, because a thread that a task has ended may still hold the allocator's lock.
+//! threads. So the worker checks that the descriptor still refers to the channel before it
+//! sends or receives through it. The watcher and the waiting main thread take no lock and
+//! allocate no memory, because a thread that a task has ended may still hold the
+//! allocator's lock.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -140,7 +141,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
 pub(super) enum Left {
     /// The parent has sent `Exit`.
     WhenTold,
-    /// The initializer has failed.
+    /// The initializer has failed, or a rank of MPI cannot be a worker of the pool.
     AfterFailure,
 }
 
@@ -168,8 +169,8 @@ impl TaskThread {
                 end(entry_point)
             }
         };
-        // The task thread starts before the watcher, because the parent waits for a
-        // message of the task thread.
+        // The task thread starts first, because the parent waits for its message: so it
+        // gets ready while this thread starts the watcher.
         let watcher = thread::Builder::new().name(name.to_owned());
         let threads = thread.spawn(serves).and_then(|_| {
             let watcher = watcher.stack_size(stack_size).spawn(watches);
@@ -180,8 +181,9 @@ impl TaskThread {
             })
         });
         if let Err(error) = threads {
-            // The worker does not send `Refused`, because that message would break the
-            // pool, although the system may have enough threads for the next worker.
+            // The worker does not send `Refused`, because after that message the pool would
+            // start no worker in its place, although the system may have enough threads
+            // for the next worker.
             lost(&format!(
                 "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and \
                  memory"

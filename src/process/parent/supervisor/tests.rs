@@ -2,7 +2,8 @@
 //! a task in memory from which all workers take tasks. Before a kill, the pool *holds* the
 //! worker: the message `Hold` tells the worker to take no offers.
 //!
-//! Tests of the supervisor's naps, which are short sleeps.
+//! Tests of the supervisor's naps, which are short sleeps. In a *burst*, a thread submits
+//! many tasks in a row, and reads the workers' messages itself from time to time.
 
 use std::cell::RefCell;
 use std::sync::mpsc;

@@ -123,8 +123,9 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns `true` if no message of the worker can get lost. Then, if the worker ends
-    /// and the `Started` of a task has not arrived, the task has not begun.
+    /// Returns `true` if no message of the worker can get lost on its way. Then, if the
+    /// worker ends and the `Started` of a task has not arrived, the task has not begun,
+    /// unless a task has destroyed this message ([`started_unread`](Self::started_unread)).
     pub(in crate::process::parent) fn knows_what_has_begun(&self) -> bool {
         self.launched
             .as_ref()

@@ -53,14 +53,14 @@ impl WorkerHandle {
     }
 
     /// Reads the worker's next message, and returns `None` if no whole message has arrived.
-    /// Stops when it has read `budget` bytes, and subtracts what it has read from `budget`.
-    /// `may_begin` returns `true` for the number of an offered task that the worker may
-    /// have taken.
+    /// Stops when it has read `budget` bytes. Subtracts the read bytes from `budget`, or
+    /// sets it to 0 if no more bytes have arrived. `may_begin` returns `true` for the
+    /// number of an offered task that the worker may have taken.
     ///
     /// # Errors
     ///
     /// Returns an error if the message is malformed, or if the worker may not send such a
-    /// message in its state. The parent then reads no more from this worker.
+    /// message in its state. The parent then handles no more messages of this worker.
     pub(in crate::process::parent) fn read_replies(
         &mut self,
         budget: &mut usize,
@@ -155,7 +155,7 @@ impl WorkerHandle {
     }
 
     /// Returns an upper bound for the number of bytes that can be sent before the worker
-    /// reads any.
+    /// reads any. With MPI, returns the limit of unsent bytes instead.
     pub(in crate::process::parent) fn capacity(&self) -> usize {
         self.end.capacity()
     }
@@ -166,7 +166,8 @@ impl WorkerHandle {
         self.end.watch(self.has_unsent() && self.is_full)
     }
 
-    /// Returns `true` if messages of the worker have arrived in the shared memory.
+    /// Returns `true` if messages of the worker have arrived in shared memory or through
+    /// MPI.
     pub(in crate::process::parent) fn has_arrived(&self) -> bool {
         !self.is_malformed && self.end.has_arrived()
     }
@@ -189,9 +190,9 @@ impl WorkerHandle {
     }
 
     /// Makes the next check if it is due ([`Checks`]): lets threads go on that are stopped
-    /// because they asked to be traced, and asks the worker to say if it waits for a
-    /// message. The pool does not ask the worker before it has sent the whole call, because
-    /// until then the worker has to wait for the rest of the call.
+    /// because they asked to be traced, and asks a worker with shared memory to say if it
+    /// waits for a message. The pool does not ask the worker before it has sent the whole
+    /// call, because until then the worker has to wait for the rest of the call.
     pub(in crate::process::parent) fn check_if_due(&mut self, now: Instant) {
         if self.next_check().is_none_or(|at| now < at) {
             return;
@@ -211,8 +212,8 @@ impl WorkerHandle {
     }
 
     /// Returns `true` if a message in the shared memory was destroyed: the worker has said
-    /// that it waits for a message, although it has a task. The caller must have read all
-    /// messages that have arrived.
+    /// that it waits for a message, although it has a task or its initializer to run. The
+    /// caller must have read all messages that have arrived.
     pub(in crate::process::parent) fn has_lost_a_message(&mut self) -> bool {
         // The worker's answer may belong to a check during an earlier task, and may have
         // arrived late. So it counts only if a check was made during this task.
@@ -289,9 +290,9 @@ impl WorkerHandle {
             }
             _ => false,
         };
-        // These kinds of messages have no payload, except that a launched worker's `Ready`
-        // names the worker's host. If a payload could arrive byte by byte, each byte would
-        // extend the worker's time limit.
+        // Messages of the kinds below have no payload, except that a launched worker's
+        // `Ready` names the worker's host. If a payload could arrive byte by byte, each
+        // byte would extend the worker's time limit.
         let is_start = matches!(kind, Ready | Initialized | Started);
         let is_bare = is_start || matches!(kind, Fetch | Declined | Pong | Recalled);
         let has_host = kind == Ready && self.launched.is_some() && length <= LONGEST_HOST;

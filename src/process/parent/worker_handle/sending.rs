@@ -242,9 +242,10 @@ impl WorkerHandle {
     }
 
     /// Copies the short frames at the head of the outbox into one buffer, if a launcher has
-    /// started the worker. One write can then send all of them, and the launcher's command
-    /// handles each write separately. Returns `false` if no launcher has started the
-    /// worker, if the outbox has fewer than two frames, or if the first frame is long.
+    /// started the worker. One write can then send all of them. This saves time, because
+    /// the launcher's command handles each write separately. Returns `false` if no launcher
+    /// has started the worker, if the outbox has fewer than two frames, or if the first
+    /// frame is long.
     fn gather(&self, into: &mut Vec<u8>) -> bool {
         into.clear();
         if self.launched.is_none() || self.outbox.len() < 2 {

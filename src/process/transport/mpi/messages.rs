@@ -1,9 +1,9 @@
 //! [`Messages`]: the streams of bytes between this rank and the others, as messages of MPI.
 //!
-//! Each pair of ranks has two streams of bytes, one in each direction. A piece of a
-//! stream is one MPI message, and MPI keeps the messages between two ranks in their
-//! order. An empty message says that its sender is no worker any more. Then the stream is
-//! at its end, until another pool takes the rank.
+//! Each pair of ranks (processes of an MPI job) has two streams, one in each direction. A
+//! piece of a stream is one MPI message, and MPI keeps the messages between two ranks in
+//! their order. An empty message says that its sender is no worker any more. Then the
+//! stream is at its end, until another pool takes the rank.
 //!
 //! MPI reads the bytes of a send, and writes the bytes of a receive, until the request
 //! (MPI's handle of the operation) is complete. Until then [`Messages`] owns these bytes.
@@ -79,7 +79,8 @@ pub(super) struct Stream {
     arrived: VecDeque<Arrived>,
     /// The number of bytes to the other rank that MPI has not sent yet.
     unsent: usize,
-    /// `true` once the other rank has said that it is no worker any more.
+    /// `true` once the other rank has said that it is no worker any more, until a pool
+    /// takes the rank again.
     pub(super) has_left: bool,
     /// `true` while the other rank is a worker of a pool.
     pub(super) is_taken: bool,
@@ -135,7 +136,7 @@ impl Mpi {
     }
 
     /// Begins to receive up to [`MOST_AT_ONCE`] messages, and frees or keeps the buffers of
-    /// the messages that MPI has sent. Returns `true` if a message has arrived.
+    /// the messages that MPI has sent. Returns `true` if it has begun to receive a message.
     pub(crate) fn progress(&self) -> bool {
         let mut messages = self.messages.lock();
         let has_arrived = messages.progress(&self.communicator);
@@ -244,8 +245,7 @@ impl Messages {
         };
         self.streams[to].unsent += bytes.len();
         self.unsent.push_back(Unsent { to, request, bytes });
-        // MPI copies a short message at once, so the buffer of that message is free
-        // already.
+        // MPI usually copies a short message at once, so its buffer may be free already.
         self.test_sends();
     }
 
@@ -294,7 +294,7 @@ impl Messages {
         }
     }
 
-    /// Receives one message, if a message has arrived. Returns `false` if none has arrived.
+    /// Begins to receive a message that MPI announces. Returns `false` if there is none.
     fn receive_one(&mut self, communicator: &Communicator) -> bool {
         // SAFETY: this only reads constants of the MPI library.
         let (from_any, any_tag) = unsafe { (RSMPI_ANY_SOURCE, RSMPI_ANY_TAG) };

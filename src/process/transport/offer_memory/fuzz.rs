@@ -1,6 +1,7 @@
 //! The driver of the fuzz target `offers`: a pool and four workers in one process, one step
 //! at a time, with tasks that overwrite statuses and their worker's own memory.
 //!
+//! The status of an offer says which worker has taken the offer (`transport/offers.rs`).
 //! The pool does what `parent/offers.rs` does, without the rest of the pool. The driver
 //! checks that each task begins at most once, that a task that was recalled never begins,
 //! that the bytes of a call are right, and that the pool forgets no task that has not

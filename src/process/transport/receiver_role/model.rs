@@ -20,7 +20,7 @@ struct Wire {
 /// message also answers it.
 const RECALL: u32 = 100;
 
-/// The end of the connection.
+/// The message that stands for the end of the connection.
 const END: u32 = 200;
 
 struct Connection {

@@ -1,4 +1,5 @@
-//! [`Receiver`]: the end of a ring that reads records.
+//! [`Receiver`]: the end of a ring that reads records. `ring.rs` describes the ring, its
+//! lines, its records, and words such as `FREED`.
 
 use std::cmp::min;
 use std::ops::Deref;

@@ -1,4 +1,5 @@
-//! [`Sender`]: the end of a ring that writes records.
+//! [`Sender`]: the end of a ring that writes records. `ring.rs` describes the ring, its
+//! lines, its records, and words such as `FREED`.
 
 use std::cmp::min;
 use std::ops::Deref;
@@ -38,7 +39,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
     ///
     /// # Errors
     ///
-    /// Returns an error if `FREED`, which the receiver writes, holds an impossible number.
+    /// Returns an error if the sender needs more room and finds an impossible number in
+    /// `FREED`, which the receiver writes.
     pub(in crate::process::transport) fn send(
         &mut self,
         bytes: &[u8],
@@ -65,8 +67,8 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         Bell(self.memory.clone())
     }
 
-    /// Announces that the sender, which has found no room, is about to sleep until the ring
-    /// has room. Returns `false` if the ring has room already: then the sender must not
+    /// Announces that the sender, which has found no room, is about to sleep until half of
+    /// the ring is free. Returns `false` if half is free already: then the sender must not
     /// sleep.
     ///
     /// # Errors
@@ -140,7 +142,7 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
                 }
                 checksum.add(pair);
             };
-            // The loop over chunks of exactly 16 bytes is three times as fast as a loop
+            // The loop over chunks of exactly 16 bytes takes much less time than a loop
             // that also handles a shorter last chunk.
             let (pairs, last) = (piece.chunks_exact(2), bytes.chunks_exact(16));
             let last_bytes = last.remainder();
@@ -164,8 +166,9 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
 pub(in crate::process::transport) struct Bell<W>(Memory<W>);
 
 impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
-    /// Returns `true` if the receiver sleeps and does not only nap. Before the call, the
-    /// caller must publish what the receiver looks for, and then execute a `SeqCst` fence.
+    /// Returns `true` if the receiver sleeps and does not only nap. If the caller has
+    /// published something, and then executed a `SeqCst` fence before this call, a receiver
+    /// that does not sleep finds what was published before it sleeps.
     pub(in crate::process::transport) fn is_asleep(&self) -> bool {
         // ORDERING: the caller's fence pairs with the fence in `set_flag`.
         self.0.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
@@ -202,8 +205,8 @@ pub(in crate::process::transport) struct Room<W> {
 impl<W: Deref<Target = [AtomicU64]>> Room<W> {
     /// Returns `true` if half of the ring is free.
     pub(in crate::process::transport) fn is_there(&self) -> bool {
-        // ORDERING: `Relaxed` is enough, because the result is only a hint: the sender writes
-        // only to lines that `read_freed` has found free, and that load is `Acquire`.
+        // ORDERING: `Relaxed` is enough, because the result is only a hint: the sender
+        // writes only to lines that `read_freed` has found free by an `Acquire` load.
         self.memory.words[FREED].load(Ordering::Relaxed) >= self.freed
     }
 }

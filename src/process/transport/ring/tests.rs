@@ -149,8 +149,8 @@ fn a_mark_that_tells_of_more_bytes_than_the_ring_has_is_no_record() {
     assert_eq!(receiver.receive(&mut [0; 64], never), Ok(10));
 }
 
-/// The user's bytes never look like the mark of a later record, because a mark depends on
-/// the ring's key.
+/// The user's bytes almost never look like the mark of a later record, because a mark
+/// depends on the ring's key.
 #[test]
 fn bytes_of_an_earlier_lap_are_no_record() {
     let memory = memory(4);

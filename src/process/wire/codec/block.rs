@@ -2,8 +2,7 @@
 //!
 //! The writer and the reader check the type of each value, and copy a vector of primitive
 //! numbers as one block. Without blocks, serde would write a `Vec<f64>` number by number.
-//! This takes 3 to 10 times as long as a copy, and in a debug build a hundred times as
-//! long.
+//! This takes several times as long as a copy, and still longer in a debug build.
 //!
 //! A serde attribute such as `with` may hide the vector's type from the writer or from the
 //! reader. Then only one of the two uses a block. The reader still understands the
@@ -106,8 +105,8 @@ macro_rules! numbers {
             Err(value)
         }
 
-        /// Moves numbers into a value of type `T`. Returns the numbers as the error if `T` is
-        /// not the type of vector that the tag `found` stands for.
+        /// Moves numbers into a value of type `T`. Returns the numbers as the error if `T`
+        /// is not the type of vector that the tag `found` stands for.
         pub(super) fn from_numbers<T>(found: u8, numbers: Numbers) -> Result<T, Numbers> {
             $(if found == tag::$tag && typeid::of::<T>() == typeid::of::<Vec<$number>>() {
                 return numbers.into_vec::<$number>().map(moved::<Vec<$number>, T>);
@@ -177,8 +176,7 @@ impl<'a> Block<'a> {
 /// if they are too few for one number.
 ///
 /// The function does not use `bytemuck`, because `bytemuck` first fills the vector with
-/// zeros. If the vector has 1 MiB, writing the zeros takes a tenth of the time in which the
-/// vector travels to another process.
+/// zeros, which takes long if the vector is long.
 pub(super) fn numbers_of<N: Number>(bytes: &[u8]) -> Vec<N> {
     let count = bytes.len() / size_of::<N>();
     let mut numbers = Vec::<N>::with_capacity(count);

@@ -5,14 +5,15 @@ use super::refusal::Refusal;
 use crate::sys::stack;
 
 /// The least number of bytes of stack that must be free before the codec writes one level
-/// of a value. To write one level, including the value's `Serialize`, takes less stack than
-/// `LEAST`.
+/// of a value. To write one level, including the value's `Serialize`, should take less
+/// stack than `LEAST`.
 pub(super) const LEAST: usize = 128 << 10;
 
 /// The least number of bytes of stack that must be free before the codec reads one level of
-/// a small value. To read one level takes less stack than `LEAST_TO_READ`. The reader knows
-/// the size of a part only when the part's `Deserialize` runs. In a debug build, copies of
-/// the part are already on the stack by then, for example ten copies of a part of 64 KiB.
+/// a small value. To read one level should take less stack than `LEAST_TO_READ`. The reader
+/// knows the size of a part only when the part's `Deserialize` runs. In a debug build,
+/// copies of the part are already on the stack by then, for example ten copies of a part of
+/// 64 KiB.
 const LEAST_TO_READ: usize = 1 << 20;
 
 /// The number of copies of a value that must fit on the stack while the value is read. The

@@ -88,8 +88,8 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// Returns the number of bytes of stack that the reader needs to read a value of type
-    /// `T`.
+    /// Records that the reader begins to read a value of type `T`. Returns the number of
+    /// bytes of stack that the reader needs for this value.
     #[inline]
     pub(super) fn stack_for<T>(&mut self) -> usize {
         self.largest = self.largest.max(size_of::<T>());
@@ -392,8 +392,8 @@ impl Reader<'_> {
     }
 }
 
-/// The elements of a list, or the keys and values of a map, that the reader has not read
-/// yet.
+/// The parts of a value that the reader has not read yet: the elements of a list, the
+/// entries of a map, or the fields of a struct or variant.
 pub(super) struct Parts<'d, 'de> {
     reader: &'d mut Reader<'de>,
     left: usize,

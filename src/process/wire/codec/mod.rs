@@ -2,11 +2,11 @@
 //! frames and tasks.
 //!
 //! The codec has its own format, so that a value is either decoded as it was, or not at
-//! all. Each part of the encoding begins with a tag, which names the serde call that wrote
-//! the part. The format identifies fields and variants by name. A `Deserialize` that asks
-//! for another type than was written gets an error, except in the cases that
-//! `deserializer.rs` lists. In a format without tags, this `Deserialize` would get a wrong
-//! value.
+//! all. Each part of the encoding, except a number in a block, begins with a tag, which
+//! names the serde call that wrote the part. The format identifies fields and variants by
+//! name. A `Deserialize` that asks for another type than was written gets an error, except
+//! in the cases that `deserializer.rs` lists. In a format without tags, this `Deserialize`
+//! could get a wrong value.
 //!
 //! | file | holds |
 //! |---|---|
@@ -92,9 +92,9 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
     })
 }
 
-/// The size in bytes of the shortest vector that [`keep`] moves. A call with a moved vector
-/// needs additional messages (`LongTask` and `Fetch` in `message.rs`), and copying a
-/// shorter vector takes less time than these messages.
+/// The size in bytes of the shortest vector that [`keep`] moves. With shared memory, a call
+/// with a moved vector needs additional messages (`LongTask` and `Fetch` in `message.rs`),
+/// and copying a shorter vector takes less time than these messages.
 const LONG: usize = 64 << 10;
 
 /// Moves a long vector of primitive numbers into the encoding, without a copy, and returns

@@ -2,8 +2,8 @@
 
 use std::any::TypeId;
 
-/// Returns `true` if the `Serialize`, the `Deserialize` and the `Drop` of the type run no
-/// user code.
+/// Returns `true` if the type is one of a few common types whose `Serialize`, `Deserialize`
+/// and `Drop` run no user code.
 pub(crate) fn is_plain<T: 'static>() -> bool {
     let is = |plain: TypeId| TypeId::of::<T>() == plain;
     is(TypeId::of::<()>())
