@@ -72,8 +72,7 @@ impl Deque {
         // during this call, but misses no task that was pushed before the call. Acquire
         // makes the counted tasks visible to this thread.
         let top = self.top.0.load(Ordering::Acquire);
-        let len = self.bottom.load(Ordering::Acquire).wrapping_sub(top);
-        if len > CAPACITY { 0 } else { len }
+        length(top, self.bottom.load(Ordering::Acquire))
     }
 
     /// Returns the number of tasks that the owner can still push.
@@ -252,10 +251,34 @@ fn distance(from: usize, to: usize) -> isize {
     to.wrapping_sub(from) as isize
 }
 
+/// Returns the number of tasks in a deque from which another thread has read first `top`
+/// and then `bottom`. In between, thieves may have raised `top` and the owner `bottom`, so
+/// that the difference exceeds the capacity. And an owner that takes the last task lowers
+/// `bottom` below `top` for a moment.
+fn length(top: usize, bottom: usize) -> usize {
+    let most = CAPACITY as isize;
+    distance(top, bottom).clamp(0, most) as usize
+}
+
 impl Drop for Deque {
     fn drop(&mut self) {
         while let Stolen::Task(task) = self.steal() {
             drop(task);
+        }
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_right_although_top_is_out_of_date() {
+        for from in [0, 7, usize::MAX - 3, usize::MAX] {
+            let after = |pushed: usize| length(from, from.wrapping_add(pushed));
+            assert_eq!([0, 5, CAPACITY].map(after), [0, 5, CAPACITY]);
+            assert_eq!([CAPACITY + 1, 3 * CAPACITY].map(after), [CAPACITY; 2]);
+            assert_eq!(length(from, from.wrapping_sub(1)), 0);
         }
     }
 }

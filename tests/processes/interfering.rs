@@ -6,8 +6,11 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use concurrent_futures::{Error, ProcessPoolExecutor};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use concurrent_futures::{Error, ProcessPoolExecutor, Transport};
+use rustix::io::Errno;
+use rustix::process::{
+    Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, setrlimit, waitid,
+};
 
 use crate::fixture::*;
 
@@ -319,6 +322,20 @@ alone! {
         let limit = Rlimit { current: Some(50_000), maximum: most };
         setrlimit(Resource::Fsize, limit).unwrap();
         assert_goes_on(&pool(2));
+    }
+
+    /// The pool has its memory for offers already, but none for a worker.
+    fn a_worker_for_which_there_is_no_memory_is_reaped() {
+        let shared = ProcessPoolExecutor::builder().transport(Transport::Shared);
+        let executor = shared.max_workers(1).build().unwrap();
+        let most = getrlimit(Resource::Fsize).maximum;
+        let limit = Rlimit { current: Some(50_000), maximum: most };
+        setrlimit(Resource::Fsize, limit).unwrap();
+        let future = executor.submit(double, 1).unwrap();
+        let why = future.exception_timeout(LIMIT).unwrap();
+        assert!(matches!(why, Some(Error::Broken(_))), "{why:?}");
+        let any_child = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        assert_eq!(any_child.unwrap_err(), Errno::CHILD);
     }
 
     fn a_task_that_closes_descriptors_and_goes_on_can_be_killed() {

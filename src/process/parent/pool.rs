@@ -288,7 +288,9 @@ impl Pool {
         state.to_spawn += more;
         state.needs_wakeup |= more > 0;
         match startable {
-            0 => state.launchers.next_pause(),
+            // If all starts wait (`not_before`), the end of a launcher's pause changes
+            // nothing, and may be in the past.
+            0 if state.not_before.is_none() => state.launchers.next_pause(),
             _ => None,
         }
     }

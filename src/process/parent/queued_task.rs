@@ -89,10 +89,16 @@ impl QueuedTask {
         })
     }
 
-    /// Marks the task as running, because a worker has started it.
-    pub(super) fn begin(&self) {
-        self.task.start();
-        self.value.begin();
+    /// Records that a worker has started the task, or may have started it. Returns `true`
+    /// if no worker had started it before. The future then shows the task as running.
+    pub(super) fn begin(&mut self) -> bool {
+        self.times_begun += 1;
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        if is_first {
+            self.task.start();
+            self.value.begin();
+        }
+        is_first
     }
 
     /// Ends the task with the worker's answer, or leaves the end to another thread. If the

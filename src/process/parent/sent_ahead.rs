@@ -33,9 +33,9 @@
 //! * A thread cancels a task that was sent. The thread waits until the recall has ended.
 //! * A thread kills the worker's task, or the task runs too long. If messages of the worker
 //!   may get lost, the pool kills the worker only when the tasks that were sent ahead are
-//!   back, or after [`RECALL_LIMIT`].
+//!   back, or after [`RECALL_LIMIT`](super::worker_timeouts::RECALL_LIMIT).
 //! * A thread shuts the pool down and cancels the pending tasks. It waits for at most
-//!   [`RECALL_LIMIT`]: a task that was not recalled by then may run.
+//!   `RECALL_LIMIT`: a task that was not recalled by then may run.
 
 use std::time::Instant;
 
@@ -43,7 +43,6 @@ use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
 use super::queued_task::{InFlight, QueuedTask};
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
-use super::worker_timeouts::RECALL_LIMIT;
 use crate::sync::MutexGuard;
 
 impl WorkerHandle {
@@ -236,13 +235,8 @@ impl Pool {
     }
 
     /// Asks the workers to give back all tasks that were sent ahead, and waits until each
-    /// of these tasks has begun or is back in the queue. Waits until `deadline` at the
-    /// latest, and for at most [`RECALL_LIMIT`].
-    pub(super) fn recall_all(
-        &self,
-        state: &mut MutexGuard<'_, PoolState>,
-        deadline: Option<Instant>,
-    ) {
+    /// of these tasks has begun or is back in the queue. Waits until `limit` at the latest.
+    pub(super) fn recall_all(&self, state: &mut MutexGuard<'_, PoolState>, limit: Instant) {
         if state.count_ahead() == 0 {
             return;
         }
@@ -250,8 +244,6 @@ impl Pool {
             handle.recall_last(usize::MAX);
         }
         self.wake_fd.wake();
-        let limit = Instant::now() + RECALL_LIMIT;
-        let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
         state.holds_queue = true;
         while state.count_ahead() > 0 {
             if self.recalled.wait_until(state, limit).timed_out() {

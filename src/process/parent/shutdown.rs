@@ -8,6 +8,7 @@ use super::pool::Pool;
 use super::pool_state::{Event, PoolState, Threads};
 use super::queued_task::QueuedTask;
 use super::worker_handle::{KillReason, WorkerHandle};
+use super::worker_timeouts::RECALL_LIMIT;
 use crate::completion::{
     is_collector_of, is_notifying_for, run_notifications, without_callback_queue,
 };
@@ -154,7 +155,9 @@ impl Pool {
         let mut state = self.state.lock();
         let mut pending = self.refuse_tasks(&mut state, cancels_pending);
         if cancels_pending {
-            self.recall_all(&mut state, deadline);
+            let limit = Instant::now() + RECALL_LIMIT;
+            let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
+            self.recall_all(&mut state, limit);
             pending.extend(Self::take_pending(&mut state));
         }
         self.dispatch(&mut state);

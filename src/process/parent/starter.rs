@@ -152,7 +152,8 @@ impl Starter {
         command.env(name, value).stdin(Stdio::from(child_end));
         let process = Process::new(command.spawn().map_err(|error| self.explain(error))?)?;
         drop(command);
-        let rings = self.rings()?;
+        // A child that is dropped without a wait would stay as a zombie.
+        let rings = self.rings().inspect_err(|_| process.kill_and_wait())?;
         let hello = self.hello(number, rings.as_ref().map(|(rings, _)| rings.key()));
         let (rings, file) = rings.unzip();
         let mut handle = WorkerHandle::new(process, ParentEnd::new(parent_end, rings));

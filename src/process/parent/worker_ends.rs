@@ -174,12 +174,7 @@ impl Pool {
         {
             self.capacity.notify_one();
             if handle.may_have_begun() {
-                if !task.entry.has_begun {
-                    task.entry.has_begun = true;
-                    state.running += 1;
-                    task.entry.begin();
-                }
-                task.entry.times_begun += 1;
+                state.running += usize::from(task.entry.begin());
                 task.started = Some(Instant::now());
             }
             let death = DeathParts {
@@ -281,6 +276,12 @@ impl Pool {
                         }
                     } else if entry.settings.retries > 0 && !self.breaks_on_death() {
                         entry.settings.retries -= 1;
+                        if !has_started {
+                            // A worker may have run a part of the task. So a cancel must
+                            // fail, also one that waits for the task's recall.
+                            state.running += usize::from(entry.begin());
+                            state.recalls.end(entry.number, false);
+                        }
                         return state.put_back(in_flight);
                     }
                 }

@@ -151,12 +151,7 @@ impl Pool {
                 if !has_large_call {
                     in_flight.take_unneeded_call();
                 }
-                if !in_flight.entry.has_begun {
-                    in_flight.entry.has_begun = true;
-                    state.running += 1;
-                    in_flight.entry.begin();
-                }
-                in_flight.entry.times_begun += 1;
+                state.running += usize::from(in_flight.entry.begin());
                 let limit = in_flight.entry.settings.time_limit;
                 if let Some(launched) = handle.launched.as_ref().filter(|_| !handle.has_begun) {
                     state.launchers.works(launched.launcher);
@@ -232,6 +227,8 @@ impl Pool {
             state.needs_wakeup = true;
         } else if state.begin_next(number, now) {
             self.capacity.notify_one();
+            // A shutdown waits until no task is sent ahead any more (`recall_all`).
+            self.recalled.notify_all();
         } else {
             state.idle.push(number);
         }

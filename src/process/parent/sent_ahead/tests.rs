@@ -259,6 +259,70 @@ fn a_cancel_whose_worker_may_have_begun_the_task_returns_false() {
     assert!(!played.cancel(2, &second, |played| played.end()));
 }
 
+/// The worker ends the first task, and so begins the second, before it reads the recall. The
+/// shutdown must see at once that no task is left to recall.
+#[test]
+fn a_shutdown_that_recalls_tasks_goes_on_when_the_last_has_begun() {
+    let (mut played, _tasks) = Played::with_tasks::<2>();
+    thread::scope(|scope| {
+        let pool = Arc::clone(&played.pool);
+        let recall = scope.spawn(move || pool.recall_all(&mut pool.lock(), Instant::now() + LIMIT));
+        let deadline = Instant::now() + LIMIT / 2;
+        while !played.pool.lock().holds_queue {
+            assert!(Instant::now() < deadline && !recall.is_finished());
+            thread::yield_now();
+        }
+        played.say(Kind::Returned, 1);
+        while !recall.is_finished() {
+            assert!(Instant::now() < deadline, "it waits for its limit");
+            thread::yield_now();
+        }
+    });
+}
+
+/// No worker may start before `not_before`. The pool must not wake up for the end of a
+/// launcher's pause, which was over long ago.
+#[test]
+fn a_pool_that_may_not_start_a_worker_yet_waits_for_no_launcher() {
+    let pool = pool_without_threads(Transport::Socket, 1);
+    let mut state = pool.lock();
+    state.launchers = LauncherStates::new(&[Launcher::command(["ssh"])]);
+    state.launchers.starts(0);
+    let long_ago = Instant::now().checked_sub(LIMIT).unwrap();
+    state.launchers.ended(0, false, Some("it failed"), long_ago);
+    state.threads = Threads::Up;
+    for not_before in [None, Some(Instant::now() + LIMIT)] {
+        state.not_before = not_before;
+        state.to_spawn = 0;
+        drop(state);
+        let call = bare(Kind::Task, 0).to_vec();
+        let queued = pool.queue::<(), _>(call.into(), TaskSettings::default(), One, true);
+        drop(queued.unwrap());
+        state = pool.lock();
+        assert_eq!(state.retry_at, None);
+        assert_eq!(state.to_spawn > 0, not_before.is_none());
+    }
+}
+
+/// The task is begun again, because it has a retry. It may have run before, so no cancel of
+/// it returns `true`.
+#[test]
+fn a_cancel_ends_although_the_task_is_begun_again() {
+    let (mut played, [_first, second]) = Played::with_tasks_behind_a_relay::<2>();
+    let mut state = played.pool.lock();
+    let ahead = &mut state.workers.get_mut(&0).unwrap().ahead;
+    ahead[0].entry.settings.retries = 1;
+    drop(state);
+    assert!(!played.cancel(2, &second, |played| played.end()));
+    assert_eq!(played.queue(), [2]);
+    assert!(second.cancel().is_none());
+    let state = played.pool.lock();
+    assert_eq!(
+        (state.running, state.queued, state.retries_queued),
+        (1, 0, 1)
+    );
+}
+
 /// If the pool killed the worker before the other tasks are back, it would not know if
 /// these tasks have begun.
 #[test]
