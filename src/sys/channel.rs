@@ -75,6 +75,10 @@ pub(crate) fn capacity() -> usize {
     size + size / 2
 }
 
+/// The number of bytes for which a channel has room when `poll` reports that it can be
+/// written: a pipe reports it as soon as a page is free.
+pub(crate) const ROOM: usize = 4096;
+
 impl Channel {
     /// Returns the child's end of a pair as a channel, for a test that holds both ends.
     #[cfg(test)]
@@ -290,17 +294,20 @@ impl Channel {
     /// of `poll`.
     pub(crate) fn wait_for_bytes(&self, limit: Duration) -> io::Result<bool> {
         self.input.check()?;
-        let deadline = Instant::now() + limit;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
-            match poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&left)) {
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        wait_within(&self.input, PollFlags::IN, limit)
+    }
+
+    /// Waits until [`ROOM`] bytes can be sent at once, at most for the time `limit`.
+    /// Returns `false` if there was no room in this time. Also returns `true` if the other
+    /// end is closed.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`wait_for_bytes`](Self::wait_for_bytes).
+    pub(crate) fn wait_for_room(&self, limit: Duration) -> io::Result<bool> {
+        let output = self.output.as_ref().unwrap_or(&self.input);
+        output.check()?;
+        wait_within(output, PollFlags::OUT, limit)
     }
 
     fn receive_with(&self, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
@@ -330,6 +337,22 @@ fn wait_for(descriptor: &Checked, events: PollFlags) -> io::Result<()> {
     match poll(&mut [PollFd::new(descriptor, events)], None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until the descriptor has one of `events`, and returns `true`. Returns `false` after
+/// the time `limit`.
+fn wait_within(descriptor: &Checked, events: PollFlags, limit: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+        match poll(&mut [PollFd::new(descriptor, events)], Some(&left)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

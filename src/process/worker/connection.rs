@@ -26,6 +26,7 @@
 //! and that thread looks at the list when it has released the lock.
 
 use std::io;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::frame::Frame;
 use crate::sync::Mutex;
-use crate::sys::channel::Channel;
+use crate::sys::channel::{self, Channel};
 
 /// The size in bytes of the longest answer that is kept and sent with the next message.
 pub(super) const MOST_KEPT: usize = 4096;
@@ -58,15 +59,11 @@ pub(super) struct Connection {
     /// The list of the replies to `Ping` and `Recall` that have not been sent yet.
     replies: Mutex<Vec<u8>>,
     requests: ReceiverRole<RequestQueue>,
-    /// Locked by the thread that receives.
-    arrived: Mutex<Arrived>,
-}
-
-/// The bytes that have arrived, and the time without new bytes after which the process
-/// ends.
-struct Arrived {
-    bytes: Assembler,
-    silence: Duration,
+    /// The bytes that have arrived. Locked by the thread that receives.
+    arrived: Mutex<Assembler>,
+    /// The time without new bytes after which the process ends. Set when the parent's first
+    /// message has arrived, which contains this time.
+    silence: OnceLock<Duration>,
 }
 
 impl Connection {
@@ -76,10 +73,8 @@ impl Connection {
             sending: Mutex::new(Vec::new()),
             replies: Mutex::new(Vec::new()),
             requests: ReceiverRole::new(RequestQueue::default()),
-            arrived: Mutex::new(Arrived {
-                bytes: Assembler::new(),
-                silence: HELLO_LIMIT,
-            }),
+            arrived: Mutex::new(Assembler::new()),
+            silence: OnceLock::new(),
         }
     }
 
@@ -100,25 +95,51 @@ impl Connection {
     }
 
     /// Sends the replies that were not sent yet, unless another thread is sending. In this
-    /// case that thread sends the replies.
-    fn send_replies(&self) -> io::Result<()> {
+    /// case that thread sends the replies. Returns `false` if there was no room for the
+    /// time `limit`.
+    fn send_replies(&self, limit: Duration) -> io::Result<bool> {
         while !self.replies.lock().is_empty() {
             let Some(mut kept) = self.sending.try_lock() else {
-                return Ok(());
+                return Ok(true);
             };
-            let replies = std::mem::take(&mut *self.replies.lock());
-            self.send_with(&mut kept, &[&replies])?;
+            kept.append(&mut self.replies.lock());
+            // The pieces are so small that no `send_all` waits for room: if this thread
+            // receives, no other thread would see that the connection is down.
+            while !kept.is_empty() {
+                if !self.channel.wait_for_room(limit)? {
+                    return Ok(false);
+                }
+                let piece = kept.len().min(channel::ROOM);
+                self.channel.send_all(&kept[..piece])?;
+                kept.drain(..piece);
+            }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Sends the replies that were not sent yet. Ends the process if there is no room for
+    /// the silence limit, because then the connection is down.
+    fn reply(&self) -> io::Result<()> {
+        match self.send_replies(self.silence())? {
+            true => Ok(()),
+            false => ExitCode::Silence.end(),
+        }
+    }
+
+    /// Returns the time without new bytes after which the process ends.
+    fn silence(&self) -> Duration {
+        self.silence.get().copied().unwrap_or(HELLO_LIMIT)
     }
 
     /// Begins to handle the messages that follow the parent's first message. `bytes`
     /// holds the bytes that have already arrived. From now on the process ends if nothing
     /// arrives for the time `silence`.
     pub(super) fn begin(&self, bytes: Assembler, silence: Duration) {
+        // The limit is set only once, because this method is called only once.
+        let _ = self.silence.set(silence);
         let mut arrived = self.arrived.lock();
-        *arrived = Arrived { bytes, silence };
-        self.handle_all(&mut arrived.bytes);
+        *arrived = bytes;
+        self.handle_all(&mut arrived);
     }
 
     /// Runs the reader until the process ends.
@@ -137,10 +158,10 @@ impl Connection {
         let mut arrived = self.arrived.lock();
         let limit = match wait {
             Wait::Not => Duration::ZERO,
-            Wait::UntilMessage => arrived.silence,
+            Wait::UntilMessage => self.silence(),
         };
-        if self.receive_into(&mut arrived.bytes, limit) {
-            self.handle_all(&mut arrived.bytes);
+        if self.receive_into(&mut arrived, limit) {
+            self.handle_all(&mut arrived);
         } else if wait == Wait::UntilMessage {
             ExitCode::Silence.end();
         }
@@ -177,7 +198,7 @@ impl Connection {
             return;
         };
         self.replies.lock().extend(reply);
-        if let Err(error) = self.send_replies() {
+        if let Err(error) = self.reply() {
             end_after_error(&error, None);
         }
     }
@@ -188,7 +209,7 @@ impl Remote for Connection {
         let mut kept = self.sending.lock();
         let sent = self.send_with(&mut kept, parts);
         drop(kept);
-        sent.and_then(|()| self.send_replies())
+        sent.and_then(|()| self.reply())
     }
 
     /// Keeps a short answer if the next request has already arrived. One system call then
@@ -277,6 +298,31 @@ mod tests {
         connection.begin(bytes, Duration::from_secs(60));
         let next = connection.requests.try_next(RequestQueue::pop);
         assert_eq!(next.map(|request| request.task), Some(7));
+    }
+
+    /// A network that hangs takes no bytes, and brings no end of the connection. The thread
+    /// that receives must not wait for ever for room for its replies.
+    #[test]
+    fn replies_without_room_end_after_the_limit() {
+        let (parents, workers) = pair().unwrap();
+        let connection = Connection::new(Channel::new(workers));
+        let mut sent = 0;
+        while let Ok(count) = connection.channel.send_now(&[1; 4096]) {
+            sent += count;
+        }
+        connection.replies.lock().extend([2; 24]);
+        assert!(!connection.send_replies(Duration::from_millis(1)).unwrap());
+        let mut into = vec![0; sent + 24];
+        let mut receive_all = |mut left: usize| {
+            while left > 0 {
+                left -= parents.receive(&mut into[..left]).unwrap();
+            }
+            into[0]
+        };
+        assert_eq!(receive_all(sent), 1);
+        // The replies are sent with the next message.
+        connection.send(&[]).unwrap();
+        assert_eq!(receive_all(24), 2);
     }
 
     #[test]
