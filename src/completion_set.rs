@@ -263,20 +263,31 @@ impl<F: Waitable> CompletionSet<F> {
     /// done. The `result` of that future returns the error that says why the task cannot
     /// end.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
-        let number = match self.next(deadline) {
-            Ok(number) => number,
-            Err(NotDone::TimedOut) => return None,
-            Err(NotDone::Deadlock) => {
-                let is_done = |entry: &Option<Entry<F>>| {
-                    entry
-                        .as_ref()
-                        .is_some_and(|entry| entry.item.target().done())
-                };
-                let done = self.entries.iter().position(is_done);
-                done.or_else(|| self.entries.iter().position(Option::is_some))?
+        loop {
+            match self.next(deadline) {
+                // `take` returns `None` for a number that has arrived too late.
+                Ok(number) => match self.take(number) {
+                    None if self.len > 0 => {}
+                    taken => return taken,
+                },
+                Err(NotDone::TimedOut) => return None,
+                Err(NotDone::Deadlock) => return self.take_without_arrival(),
             }
+        }
+    }
+
+    /// Removes a task whose number has not arrived, and returns its future. Prefers a task
+    /// that is done. Its waker may still send the number, so no later task gets the number.
+    fn take_without_arrival(&mut self) -> Option<F> {
+        let is_done = |entry: &Option<Entry<F>>| {
+            let entry = entry.as_ref();
+            entry.is_some_and(|entry| entry.item.target().done())
         };
-        self.take(number)
+        let done = self.entries.iter().position(is_done);
+        let number = done.or_else(|| self.entries.iter().position(Option::is_some))?;
+        let taken = self.take(number);
+        self.free.retain(|free| *free != number);
+        taken
     }
 
     /// Returns the index of a task that is already done, without waiting.
@@ -317,5 +328,49 @@ impl<F: Waitable> CompletionSet<F> {
 impl<F: Waitable> Drop for CompletionSet<F> {
     fn drop(&mut self) {
         drop(self.take_all());
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+    use crate::completion::{Completion, NO_POOL};
+    use crate::waitable::{Target, sealed::Sealed};
+
+    /// A future of the task with this number.
+    struct Awaited(Completion<()>, usize);
+
+    impl Sealed for Awaited {}
+
+    impl Waitable for Awaited {
+        fn target(&self) -> &dyn Target {
+            &self.0
+        }
+
+        fn is_sole(&self) -> bool {
+            true
+        }
+    }
+
+    /// A waker may send the number of a task that the set has given out already, because no
+    /// other task could end. The set must neither take this number for the end of the set,
+    /// nor for the number of a task that was added later.
+    #[test]
+    fn a_number_that_arrives_too_late_is_ignored() {
+        let tasks = [(); 3].map(|()| Completion::new(NO_POOL));
+        let end = |number: usize| tasks[number].settle(Ok(())).unwrap();
+        let mut set = CompletionSet::new();
+        set.add(Awaited(tasks[0].clone(), 0));
+        set.add(Awaited(tasks[1].clone(), 1));
+        let late = end(0);
+        assert_eq!(set.take_without_arrival().unwrap().1, 0);
+        late.notify();
+        set.add(Awaited(tasks[2].clone(), 2));
+        end(1).notify();
+        end(2).notify();
+        let rest: Vec<usize> = std::iter::from_fn(|| set.take_next(None))
+            .map(|future| future.1)
+            .collect();
+        assert_eq!(rest, [1, 2]);
     }
 }

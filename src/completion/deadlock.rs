@@ -56,6 +56,7 @@ use super::until::Until;
 use super::word::Word;
 use crate::error::Error;
 use crate::sync::{Mutex, ThreadId, global, thread_id};
+use crate::sys::fork::Origin;
 
 global! {
     /// The waits for a single task, without a deadline, that are in progress.
@@ -102,6 +103,8 @@ fn held_up_by(task: &Task, until: Until) -> Option<ThreadId> {
 #[derive(Debug)]
 pub(super) struct Entered<'a> {
     number: u64,
+    /// The process that entered the wait. A forked child has another list.
+    origin: Origin,
     task: PhantomData<&'a Task>,
 }
 
@@ -138,11 +141,19 @@ pub(super) fn enter(task: &Task, until: Until) -> Result<Entered<'_>, Error> {
         until,
     });
     let task = PhantomData;
-    Ok(Entered { number, task })
+    let origin = Origin::current();
+    Ok(Entered {
+        number,
+        origin,
+        task,
+    })
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            return;
+        }
         let mut waits = WAITS.lock();
         let entries = &mut waits.entries;
         let at = entries.iter().rposition(|wait| wait.number == self.number);
@@ -169,4 +180,26 @@ pub(super) fn entries_of_this_thread(task: &Task) -> (usize, bool) {
     let own = || waits.entries.iter().filter(|wait| wait.waiter == us);
     let is_it = |wait: &Wait| wait.task.address() == task.address();
     (own().count(), own().any(is_it))
+}
+
+#[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
+mod tests {
+    use super::super::{Completion, NO_POOL};
+    use super::*;
+    use crate::sys::fork::tests::is_true_in_a_fork;
+
+    /// A wait of the parent may be entered during the fork, and ends in the child too: it
+    /// ran user code that has forked. The child's waits have the same numbers.
+    #[test]
+    fn a_wait_that_was_entered_before_a_fork_removes_no_wait_of_the_child() {
+        Origin::new().expect("there is memory");
+        let task = Completion::<u8>::new(NO_POOL);
+        let before = enter(&task, Until::Done).expect("it closes no cycle");
+        assert!(is_true_in_a_fork(|| {
+            let enters = |_| enter(&task, Until::Done).expect("it closes no cycle");
+            let waits: Vec<_> = (0..before.number).map(enters).collect();
+            drop(before);
+            WAITS.lock().entries.len() == waits.len()
+        }));
+    }
 }

@@ -311,6 +311,7 @@ impl Launcher {
         // for the assignment of a variable.
         let has_sign = |path: &PathBuf| path.as_os_str().as_encoded_bytes().contains(&b'=');
         let has_nul = |word: &OsStr| word.as_encoded_bytes().contains(&0);
+        let is_in_a_home = |path: &PathBuf| path.as_os_str().as_encoded_bytes().starts_with(b"~");
         let program = self.program.iter().map(|program| program.as_os_str());
         let words = self.words.iter().map(OsString::as_os_str).chain(program);
         let what = if self.words.first().is_none_or(|word| word.is_empty()) {
@@ -323,12 +324,7 @@ impl Launcher {
             .is_some_and(|path| path.as_os_str().is_empty() || has_sign(path))
         {
             "launcher: the program's path must not be empty or have a `=`"
-        } else if self.stages
-            && self
-                .program
-                .as_ref()
-                .is_some_and(|path| path.starts_with("~"))
-        {
+        } else if self.program.as_ref().is_some_and(is_in_a_home) {
             "launcher: no shell replaces the `~` of the program's path; name the whole path, or let \
              `stage` copy to the cache in the home"
         } else if self.workers == 0 || self.in_flight == Some(0) {
@@ -356,6 +352,23 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_only_a_shell_understands_is_refused() {
+        for (path, is_refused) in [
+            ("~/program", true),
+            ("~user/program", true),
+            ("~", true),
+            ("./~/program", false),
+            ("/home/~/program", false),
+        ] {
+            for stages in [false, true] {
+                let launcher = Launcher::command(["ssh", "node"]).program(path);
+                let checked = launcher.stage(stages).check();
+                assert_eq!(checked.is_err(), is_refused, "{path}: {checked:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_shell_reads_the_words_after_ssh() {

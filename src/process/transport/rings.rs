@@ -118,7 +118,8 @@ impl Rings {
 
     /// Records that the worker begins a task. The number 0 stands for no task.
     pub(super) fn begin(&self, task: u64) {
-        // ORDERING: `Relaxed` is enough for the reason given in `is_last_begun`.
+        // ORDERING: `Relaxed` is enough. The worker sends `Started` next, and the fence in
+        // `Memory::wakes` of `ring.rs` orders this store before all stores of the task.
         self.memory.words()[BEGUN].store(mask(self.key, task), Ordering::Relaxed);
     }
 
@@ -127,8 +128,8 @@ impl Rings {
     /// runs a task whose offer was overwritten (`kill_suspects` in `parent/offers.rs`).
     pub(super) fn is_last_begun(&self, task: u64) -> bool {
         // ORDERING: `Relaxed` is enough if the worker has ended. If it lives, the parent
-        // has seen that a task of this worker has overwritten `TAKEN`, and this task ran
-        // after the store in `begin`.
+        // has seen, by the acquire in `taken`, that a task of this worker has overwritten
+        // `TAKEN`. This task ran after the store in `begin`.
         self.memory.words()[BEGUN].load(Ordering::Relaxed) == mask(self.key, task)
     }
 
