@@ -278,7 +278,7 @@ pub use crate::executor::{
     TaskOptions, TrySubmitError, With,
 };
 pub use crate::future::{Future, TaskAwait, TaskAwaitRef, TaskFuture};
-pub use crate::inline::{InlineExecutor, InlineFuture};
+pub use crate::inline::{InlineExecutor, InlineExecutorBuilder, InlineFuture};
 #[cfg(feature = "json")]
 pub use crate::json::Json;
 pub use crate::map::{Map, MapOptions, Unordered};

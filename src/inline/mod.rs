@@ -1,9 +1,12 @@
 //! [`InlineExecutor`]: runs each call inside `submit`.
 
+mod builder;
 mod with;
 
 use std::fmt;
 use std::sync::Arc;
+
+pub use self::builder::InlineExecutorBuilder;
 
 use crate::completion::{Completion, NO_POOL, without_callback_queue};
 use crate::error::Error;
@@ -36,6 +39,8 @@ use crate::worker::{self, PoolKind, Worker};
 /// ```
 pub struct InlineExecutor {
     state: Mutex<ExecutorState>,
+    /// `true` if each task records its times.
+    record_timing: bool,
     /// The process that created the executor. In a forked child, the executor's lock may be
     /// held for ever by a thread that only the parent has.
     origin: Origin,
@@ -78,6 +83,7 @@ impl InlineExecutor {
         watch_panics();
         Ok(Self {
             state: Mutex::new(ExecutorState::default()),
+            record_timing: false,
             origin: Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?,
         })
     }
@@ -140,16 +146,23 @@ impl InlineExecutor {
             let call = (f, args);
             return Err(TrySubmitError { error, call });
         }
-        let outcome = {
-            let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
-            without_callback_queue(|| catch(|| f(args)).map_err(Error::Panicked))
-        };
-        self.end(outcome.is_err());
         let completion = Completion::new(NO_POOL);
+        if self.record_timing {
+            completion.record_timing();
+            completion.start();
+        }
+        let outcome = self.inside(|| catch(|| f(args)).map_err(Error::Panicked));
+        self.end(outcome.is_err());
         // No other thread has the task yet. So `settle` accepts the outcome, and the
         // returned notification has no callbacks.
         let _ = completion.settle(outcome);
         Ok(TaskFuture::new(completion))
+    }
+
+    /// Calls `run` as a worker of this executor.
+    fn inside<R>(&self, run: impl FnOnce() -> R) -> R {
+        let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
+        without_callback_queue(run)
     }
 
     /// Counts one more task, unless the executor was shut down.

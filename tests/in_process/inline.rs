@@ -133,3 +133,71 @@ fn a_bomb_refused_for_an_option_does_not_explode_in_submit() {
     assert!(matches!(captures, Err(Error::InvalidArgument(_))));
     assert_eq!(drops.get(), 2);
 }
+
+#[test]
+fn the_initializer_runs_once_on_the_thread_that_builds() {
+    let builds = thread::current().id();
+    let runs = Rc::new(Cell::new(0));
+    let counts = Rc::clone(&runs);
+    let builder = InlineExecutor::builder().initializer(
+        move |first| {
+            assert_eq!(thread::current().id(), builds);
+            let worker = current_worker().expect("it runs as a worker");
+            assert_eq!(worker.kind(), PoolKind::Inline);
+            counts.set(counts.get() + first);
+        },
+        1,
+    );
+    let executor = builder.build().expect("it succeeds");
+    assert!(current_worker().is_none());
+    for _ in 0..3 {
+        executor.spawn(|| ()).expect("it is open").detach();
+    }
+    assert_eq!((runs.get(), executor.stats().finished), (1, 3));
+}
+
+#[test]
+fn a_failed_initializer_makes_no_executor() {
+    let panic: fn(&str) = |text| panic!("{text}");
+    let panics = InlineExecutor::builder().initializer(panic, "no disk");
+    let fails = InlineExecutor::builder().initializer(|()| Err("no disk"), ());
+    for builder in [panics, fails] {
+        let error = builder.build().expect_err("it is broken");
+        assert!(matches!(error, Error::Broken(_)), "{error:?}");
+        assert!(error.to_string().contains("no disk"), "{error}");
+    }
+}
+
+#[test]
+fn an_initializer_that_is_not_called_may_panic_in_its_drop() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a bomb in drop");
+        }
+    }
+    let builder = || InlineExecutor::builder().initializer(|_bomb| (), Bomb);
+    drop(builder());
+    let refused = builder().queue_capacity(0).build();
+    assert!(matches!(refused, Err(Error::InvalidArgument(_))));
+}
+
+#[test]
+fn a_task_records_its_times_if_it_should() {
+    let wait = Duration::from_millis(1);
+    let executor = InlineExecutor::builder().record_timing(true).build();
+    let future = executor.expect("it is open").spawn(|| thread::sleep(wait));
+    let timing = future
+        .expect("it is open")
+        .timing()
+        .expect("it was recorded");
+    assert!(timing.ran().is_some_and(|ran| ran >= wait));
+    let executor = inline();
+    assert!(
+        executor
+            .spawn(|| ())
+            .expect("it is open")
+            .timing()
+            .is_none()
+    );
+}

@@ -41,6 +41,43 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 "#;
 
+/// A program that sets what all builders have. On threads and inline, a worker's state is in
+/// a thread local.
+const SETTINGS: &str = r#"
+#![deny(warnings)]
+
+use std::cell::Cell;
+
+use concurrent_futures::{Error, POOL as PoolExecutor, as_completed};
+
+thread_local!(static FACTOR: Cell<u64> = const { Cell::new(0) });
+
+fn scaled(n: u64) -> u64 {
+    FACTOR.get() * n
+}
+
+fn main() -> Result<(), Error> {
+    let executor = PoolExecutor::builder()
+        .max_workers(2)
+        .queue_capacity(4)
+        .record_timing(true)
+        .initializer(|factor| FACTOR.set(factor), 10)
+        .build()?;
+    let work = (0..9).map(|n| Ok((n, executor.submit(scaled, n)?)));
+    let work: Vec<_> = work.collect::<Result<_, Error>>()?;
+    assert!(work.iter().all(|(_, future)| future.timing().is_some()));
+    let mut sum = 0;
+    for (n, future) in as_completed(work) {
+        let value = future.into_result()?;
+        assert_eq!(value, 10 * n);
+        sum += value;
+    }
+    assert_eq!(*PoolExecutor::with_max_workers(1)?.submit(u64::count_ones, 7)?.result()?, 3);
+    println!("{sum}");
+    Ok(())
+}
+"#;
+
 const OUTPUT: &str = r#"Waiting for downloads...
 https://one.example: Ok("the title of one.example")
 two.example: Err("two.example has no scheme")
@@ -107,9 +144,16 @@ fn package() -> &'static Package {
     static PACKAGE: OnceLock<Package> = OnceLock::new();
     PACKAGE.get_or_init(|| {
         let one_line = POOLS.map(|pool| (pool.to_owned(), PROGRAM.replace("POOL", pool)));
+        let settings = POOLS.map(|pool| {
+            let program = SETTINGS.replace("POOL", pool);
+            (format!("{pool}WithSettings"), program)
+        });
         let hurried = ("hurried".to_owned(), HURRIED.to_owned());
         let selecting = ("selecting".to_owned(), SELECTING.to_owned());
-        let programs = one_line.into_iter().chain([hurried, selecting]);
+        let programs = one_line
+            .into_iter()
+            .chain(settings)
+            .chain([hurried, selecting]);
         let programs: Vec<_> = programs.collect();
         Package::write("program", &programs)
     })
@@ -123,6 +167,16 @@ fn one_line_says_where_it_runs_and_the_output_is_the_same() {
         assert!(run.status.success(), "{pool}: {errors}");
         assert_eq!(String::from_utf8_lossy(&run.stdout), OUTPUT, "{pool}");
         assert_eq!(errors, "", "{pool}");
+    }
+}
+
+#[test]
+fn one_line_says_where_it_runs_also_with_settings() {
+    for pool in POOLS {
+        let run = package().cargo("run", &format!("{pool}WithSettings"));
+        let errors = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success(), "{pool}: {errors}");
+        assert_eq!(String::from_utf8_lossy(&run.stdout), "360\n", "{pool}");
     }
 }
 
