@@ -93,7 +93,8 @@ impl Panic {
     /// Records that the program has read this panic as a task's outcome.
     pub(crate) fn mark_read(&self) {
         // ORDERING: `Relaxed` is enough, because no other data is published with the flag.
-        // `ScopeCount` loads the flag at the end of a scope. If a task of the scope stored
+        // The end of a scope loads the flag (`completion/scope_count.rs`), to find a panic
+        // that the program has not read. If a task of the scope stored
         // the flag, the end of this task publishes the store to the thread that loads it.
         self.0.is_read.store(true, Ordering::Relaxed);
     }

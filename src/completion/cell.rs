@@ -12,7 +12,8 @@
 //! The task's word (`word.rs`) shows the contents and the owner of the storage:
 //!
 //! * *The job* of a pending task belongs to no thread. A thread that will call the job owns
-//!   the job once its compare-and-swap has made the task running. A thread that will end
+//!   the job once it has made the task running (by a compare-and-swap, unless it has the
+//!   only reference to the task). A thread that will end
 //!   the task without a call owns the job once it has set the flag ENDING; it then drops
 //!   the job or takes the job out of the storage. A remote task, which a worker in another
 //!   process runs, keeps its job in the storage until the task ends, because the pool may

@@ -18,7 +18,8 @@ use crate::state::State;
 use crate::sync::{ThreadId, thread_id, unpark_all, yield_now};
 use crate::timing::Timing;
 
-/// The largest number of times that `cancel` asks a pool to make a claimed task pending.
+/// The largest number of times that one call of `cancel` asks the task's pool, which has
+/// claimed the task in order to send it to a worker, to make the task pending again.
 const RECALLS: usize = 3;
 
 impl Task {

@@ -1,7 +1,7 @@
 //! [`Life`]: waits until a thread has ended, for any reason.
 //!
-//! Usually a thread runs code that reports the end of the thread. But a thread may end
-//! without running this code: a seccomp filter with `SECCOMP_RET_KILL_THREAD` kills a
+//! Usually the last code that a thread runs reports the thread's end to other threads. But a
+//! thread may end without running this code: a seccomp filter with `SECCOMP_RET_KILL_THREAD` kills a
 //! single thread, and the system call `exit` ends the calling thread at once. So a `Life`
 //! gives the kernel the address of a word (set_tid_address(2)). When the thread ends, the
 //! kernel sets the word to 0, and wakes one thread that waits on the word. The kernel

@@ -36,7 +36,8 @@ const LONGEST: usize = 64 << 10;
 pub(crate) struct OfferMemory {
     calls: Part,
     statuses: Part,
-    /// The key that seals the statuses. Only the pool's processes know the key.
+    /// The key with which the processes encode ([`seal`](super::checksum::seal)) the
+    /// statuses of the offers. Only the pool's processes know the key.
     key: u64,
 }
 

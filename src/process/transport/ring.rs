@@ -99,8 +99,8 @@ const HEAD: usize = 2;
 /// read a long stream earlier; with larger records, each byte costs less time.
 const LARGEST: usize = (32 << 10) - 8 * HEAD;
 
-/// The smallest payload, in bytes, of a record after which more bytes are still to be sent.
-/// Only the record with the last bytes may be smaller. A sender that has room only for a
+/// The smallest payload, in bytes, of a record that is not the last record of its
+/// [`send`](Sender::send) call. Only the last record may be smaller than this. A sender that has room only for a
 /// smaller payload waits for more room.
 const SMALLEST_PIECE: usize = 4 << 10;
 

@@ -18,7 +18,8 @@
 //! The receiver checks `kind`, `size`, `head` and `length`, because another process sent
 //! them. A `length` may still be wrong, so a long payload takes up memory only as its bytes
 //! arrive. If the encoded arguments or the encoded value in a payload are malformed, only
-//! the frame's task fails, because the header still says where the next frame begins. Any
+//! the frame's task (or the initializer) fails, because the header still says where the next
+//! frame begins. Any
 //! other malformed payload is a [`ProtocolError`], like a malformed header. This file does
 //! no I/O. The caller gives the arriving bytes to the `Assembler` (`assembler.rs`) in
 //! pieces of any size.

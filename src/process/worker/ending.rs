@@ -59,7 +59,8 @@ pub(super) fn end_at_error<T>(frame: ProtocolError) -> T {
     lost(&format!("it cannot read what it was sent: {frame}"))
 }
 
-/// Returns `true` if the error says that the other end of the channel is closed.
+/// Returns `true` if the error says that an end of the channel was closed or shut down: the
+/// parent's end, or, by a task, the end of this process.
 pub(super) fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset)

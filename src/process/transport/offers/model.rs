@@ -16,7 +16,8 @@ fn zeros(count: usize) -> Words {
     Arc::new((0..count).map(|_| AtomicU64::new(0)).collect())
 }
 
-/// The memories of offers with this number of slots.
+/// Returns the two memories of a queue of offers (see the head of `offers.rs`), filled with
+/// zeros: the *calls* with this number of slots, and the *statuses*.
 fn memories(slots: usize) -> [Words; 2] {
     [zeros(words(slots, 0)), zeros(slots)]
 }

@@ -25,7 +25,7 @@ pub(in crate::process::transport) struct Receiver<W> {
 #[derive(Clone, Debug)]
 pub(in crate::process::transport) struct Next<W> {
     pub(super) memory: Memory<W>,
-    /// The number of lines that were read since the start.
+    /// The number of lines of the ring that the receiver has read since the ring was made.
     pub(super) position: u64,
     /// The mask with which the record's mark is combined (`ring.rs`).
     mask: u64,

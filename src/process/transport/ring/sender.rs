@@ -16,10 +16,10 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub(in crate::process::transport) struct Sender<W> {
     pub(super) memory: Memory<W>,
-    /// The number of lines that were written since the start.
+    /// The number of lines of the ring that were written since the ring was made.
     pub(super) position: u64,
     /// The value of `FREED` that the sender has read last: the number of lines that the
-    /// receiver has read since the start.
+    /// receiver has read since the ring was made.
     freed: u64,
 }
 
