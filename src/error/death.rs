@@ -189,6 +189,7 @@ impl WorkerDeath {
 pub(super) fn describe(death: &WorkerDeath, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     write!(f, "{death}")?;
     let Parts {
+        end,
         moment,
         times_begun,
         loss,
@@ -219,7 +220,17 @@ pub(super) fn describe(death: &WorkerDeath, f: &mut fmt::Formatter<'_>) -> fmt::
              give it a smaller one, or the workers more memory"
         ),
         (Loss::Retries, 0) => f.write_str("; the task did not run, submit it again"),
-        (Loss::Retries, 1) => f.write_str("; the task is lost, set `retries` if it may run twice"),
+        (Loss::Retries, 1) => {
+            let overflow = match end {
+                End::Signalled(name) if name == "SIGSEGV" => " (perhaps its stack overflowed)",
+                _ => "",
+            };
+            write!(
+                f,
+                "; the task is lost: see what ends its worker{overflow}, or set `retries` if it \
+                 may run twice"
+            )
+        }
         (Loss::Retries, times) => write!(
             f,
             "; the task was begun {times} times and has no retries left: see what ends its \

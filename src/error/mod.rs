@@ -61,7 +61,7 @@ use crate::state::State;
 /// assert!(matches!(refused, Error::ShutDown));
 /// # Ok::<(), concurrent_futures::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// The task was cancelled before it began, and never runs.
@@ -188,6 +188,35 @@ impl Error {
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
+/// Formats the name of the variant and the text of [`Display`](fmt::Display). A `main` that
+/// returns the error and an `unwrap` print this, so it must say what to do.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Cancelled => "Cancelled",
+            Self::Timeout { .. } => "Timeout",
+            Self::Panicked(_) => "Panicked",
+            Self::TimeLimit(_) => "TimeLimit",
+            Self::Killed(_) => "Killed",
+            Self::WorkerDied(_) => "WorkerDied",
+            Self::Broken(_) => "Broken",
+            Self::ShutDown => "ShutDown",
+            Self::QueueFull => "QueueFull",
+            Self::Abandoned => "Abandoned",
+            Self::Encode(_) => "Encode",
+            Self::Decode(_) => "Decode",
+            Self::NotShippable(_) => "NotShippable",
+            Self::WouldDeadlock => "WouldDeadlock",
+            Self::InvalidState(_) => "InvalidState",
+            Self::InvalidArgument(_) => "InvalidArgument",
+            Self::Spawn(_) => "Spawn",
+            Self::Unsupported(_) => "Unsupported",
+            Self::Other(_) => "Other",
+        };
+        write!(f, "{name}: {self}")
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -202,7 +231,7 @@ impl fmt::Display for Error {
             }
             Self::Timeout { unfinished, total } => write!(
                 f,
-                "the wait timed out with {unfinished} of {total} tasks unfinished; the futures may be waited for again; a map, however, has cancelled its tasks that had not begun"
+                "the wait timed out with {unfinished} of {total} tasks unfinished; allow more time (futures may be waited for again)"
             ),
             Self::Panicked(panic) => panic.fmt(f),
             Self::TimeLimit(end) => {

@@ -54,7 +54,7 @@ use crate::map::{self, Map, MapOptions};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process",
     label = "not `Portable`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or for the types inside it; send owned values in place of references, and a `Report` in place of an error of another crate; a task is no `async fn`, and a closure that only panics needs a return type: `|()| -> () {{ .. }}`"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or for the types inside it; send owned values in place of references, and a `Report` in place of an error of another crate; processes share no memory, so in place of an `Arc`, a `Mutex` or a channel the task returns a value; a task is no `async fn`, and a closure that only panics needs a return type: `|()| -> () {{ .. }}`"
 )]
 pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 

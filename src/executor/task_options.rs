@@ -70,9 +70,11 @@ impl TaskOptions {
     /// Limits the run time of the task's function.
     ///
     /// If the function runs longer, the pool kills the task's worker, and the task fails
-    /// with [`Error::TimeLimit`](crate::Error::TimeLimit). The time in which a panic prints
-    /// its message and its backtrace counts as well. The pool does not kill processes that
-    /// the task has started ([recipe](crate::recipes#a-hard-limit-around-foreign-code)).
+    /// with [`Error::TimeLimit`](crate::Error::TimeLimit). The limit is not exact: the
+    /// function may run a millisecond longer, and longer still on a busy machine. The time
+    /// in which a panic prints its message and its backtrace counts as well. The pool does
+    /// not kill processes that the task has started
+    /// ([recipe](crate::recipes#a-hard-limit-around-foreign-code)).
     ///
     /// ```
     /// use std::time::Duration;
@@ -109,7 +111,7 @@ impl TaskOptions {
     pub(crate) fn in_process(&self) -> Result<Option<Arc<str>>, Error> {
         self.refuse_all_but_the_name(
             "time_limit: a function that runs in this process cannot be ended; \
-             use `result_timeout` to end the wait",
+             use a `ProcessPoolExecutor`, or `result_timeout` to end only the wait",
             "retries: a task in this process is not lost with its worker; \
              leave it at 0",
         )?;

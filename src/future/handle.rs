@@ -55,7 +55,7 @@ use crate::timing::Timing;
 /// [`InlineFuture`]: crate::InlineFuture
 /// [`ProcessFuture`]: crate::ProcessFuture
 /// [`ScopedFuture`]: crate::ScopedFuture
-#[must_use = "a failed task is silent until its future is asked; `detach` says that nobody will"]
+#[must_use = "the error of a task is silent until its future is asked; `detach` a future that you do not ask"]
 #[repr(transparent)]
 pub struct TaskFuture<T, E> {
     /// The reference to the task. The field is a `ManuallyDrop`, so that a method that

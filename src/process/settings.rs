@@ -129,7 +129,8 @@ pub enum Transport {
     /// this process and that worker map. All workers map about another 580 KiB. Workers can
     /// write to 2 KiB of these 580 KiB, and only read the rest. If a task writes into
     /// shared memory by mistake, the pool notices. The pool then ends the worker, or runs
-    /// the affected tasks on other workers.
+    /// the affected tasks on other workers. A program that is built without optimization
+    /// should optimize this crate ([recipe](crate::recipes#big-arrays)).
     Shared,
 }
 

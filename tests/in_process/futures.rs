@@ -719,7 +719,13 @@ fn each_error_says_what_happened_and_what_to_do() {
     for (error, what, advice) in says {
         let text = is_an_error(error.clone());
         assert!(text.contains(what) && text.contains(advice), "{text}");
+        // A `main` that returns the error prints this.
+        let debug = format!("{error:?}");
+        let (variant, said) = debug.split_once(": ").expect("the variant comes first");
+        assert_eq!(said, text);
+        assert!(variant.chars().all(char::is_alphabetic), "{variant}");
     }
+    assert!(format!("{:?}", Error::ShutDown).starts_with("ShutDown: "));
     let (promise, future) = promise::<i32>();
     future.cancel();
     let late = is_an_error(promise.set_result(1).unwrap_err());
