@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::future::{Future, TaskFuture};
 use crate::panic::catch;
 use crate::sync::yield_now;
+use crate::sys::fork::{Origin, forget};
 use crate::waitable::{Target, Waitable, sealed};
 
 /// The items of one task of a map.
@@ -105,7 +106,17 @@ pub(crate) fn each<A, R>(
         timer.begin();
         (timer, Instant::now())
     });
-    let results = items.into_vec().into_iter().map(call).collect();
+    let origin = Origin::current();
+    let mut results = ContainedVec::with_capacity(items.len());
+    let mut items = items.into_vec().into_iter();
+    while let Some(item) = items.next() {
+        results.push(call(item));
+        if !origin.is_here() {
+            // The call has forked, and this process is the child. The other items belong to
+            // the parent.
+            forget(&mut items);
+        }
+    }
     if let Some((timer, start)) = begun {
         timer.end(start.elapsed());
     }

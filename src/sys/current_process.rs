@@ -37,7 +37,16 @@ pub(crate) fn is_main_thread() -> bool {
 /// Returns `true` if this process has exactly one thread now. Returns `false` if the
 /// process has more threads, or if the number of threads is unknown.
 pub(crate) fn has_one_thread() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+    // SAFETY: this call changes nothing. It succeeds in a process with one thread, and
+    // fails in any other process (unshare(2)).
+    let unshared = unsafe { libc::unshare(libc::CLONE_THREAD) };
+    // A sandbox may refuse the call, and `/proc` may not be mounted.
+    unshared == 0 || count_threads() == Some(1)
+}
+
+fn count_threads() -> Option<usize> {
+    let threads = std::fs::read_dir("/proc/self/task").ok()?;
+    Some(threads.count())
 }
 
 /// Sets environment variables. Returns `false`, and sets none, if this process may have
@@ -183,6 +192,7 @@ mod tests {
     use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 
     use super::*;
+    use crate::sys::fork::tests::is_true_in_a_fork;
 
     #[test]
     fn a_test_has_the_rights_of_its_caller() {
@@ -238,5 +248,15 @@ mod tests {
     fn another_thread_is_not_the_main_one() {
         let other = std::thread::spawn(|| is_main_thread() || has_one_thread());
         assert!(!other.join().unwrap());
+    }
+
+    /// A forked child has one thread.
+    #[test]
+    fn one_thread_is_known_without_proc() {
+        // SAFETY: the call changes nothing in a process with one thread.
+        let unshares = || unsafe { libc::unshare(libc::CLONE_THREAD) } == 0;
+        assert!(is_true_in_a_fork(|| unshares() && has_one_thread()));
+        assert!(is_true_in_a_fork(|| count_threads() == Some(1)));
+        assert!(!unshares() || count_threads() == Some(1));
     }
 }

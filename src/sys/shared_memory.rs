@@ -16,7 +16,7 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
     ftruncate, memfd_create,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::process::{Resource, getrlimit};
 
@@ -144,12 +144,12 @@ impl SharedMemory {
 ///
 /// Returns an error if the system is short of memory.
 pub(crate) fn reserve(file: &OwnedFd, words: usize) -> io::Result<()> {
-    Ok(fallocate(
-        file,
-        FallocateFlags::empty(),
-        0,
-        8 * words as u64,
-    )?)
+    let bytes = 8 * words as u64;
+    // Before Linux 6.11, each signal that arrives interrupts this call, also one that no
+    // handler would see interrupt it.
+    Ok(retry_on_intr(|| {
+        fallocate(file, FallocateFlags::empty(), 0, bytes)
+    })?)
 }
 
 impl Drop for SharedMemory {

@@ -2,11 +2,12 @@
 //! threads, its limits, its standing with the system.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use concurrent_futures::{Error, ProcessPoolExecutor, Transport};
+use concurrent_futures::{Error, MapOptions, ProcessPoolExecutor, Transport};
 use rustix::io::Errno;
 use rustix::process::{
     Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, setrlimit, waitid,
@@ -228,6 +229,23 @@ fn lower_the_limit_of_descriptors((): ()) {
     setrlimit(Resource::Nofile, none).unwrap();
 }
 
+/// A task: notes its item, and forks if it is the second one. Waits for the child, which
+/// comes back from this function too.
+fn note_and_fork((item, path): (u8, String)) {
+    let mut notes = File::options().append(true).open(path).unwrap();
+    notes.write_all(&[b'0' + item]).unwrap();
+    if item == 1 {
+        // SAFETY: the child only returns.
+        let child = unsafe { libc::fork() };
+        assert_ne!(child, -1);
+        if child > 0 {
+            // SAFETY: no status is asked for.
+            let waited = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+            assert_eq!(waited, child);
+        }
+    }
+}
+
 /// A task: what a daemon does first.
 fn become_a_daemon((): ()) {
     // SAFETY: the first process ends at once, and the second goes on alone.
@@ -336,6 +354,20 @@ alone! {
         assert!(matches!(why, Some(Error::Broken(_))), "{why:?}");
         let any_child = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         assert_eq!(any_child.unwrap_err(), Errno::CHILD);
+    }
+
+    fn a_chunk_whose_item_forks_runs_each_item_once() {
+        let path = std::env::temp_dir().join(format!("notes-{}", std::process::id()));
+        fs::write(&path, "").unwrap();
+        let executor = pool(1);
+        let items = (0..4).map(|item| (item, path.to_str().unwrap().to_owned()));
+        let chunks = MapOptions::new().chunk_size(4);
+        let done = executor.map_with(chunks, note_and_fork, items).unwrap();
+        assert_eq!(done.filter(Result::is_ok).count(), 4);
+        let notes = fs::read_to_string(&path).unwrap();
+        fs::remove_file(path).unwrap();
+        assert_eq!(notes, "0123");
+        assert_goes_on(&executor);
     }
 
     fn a_task_that_closes_descriptors_and_goes_on_can_be_killed() {

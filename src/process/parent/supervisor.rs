@@ -480,6 +480,13 @@ impl Pool {
                 WorkerState::Starting if handle.is_eof && handle.launched.is_some() => {
                     KillReason::Misbehaved("its command has closed the connection".to_owned())
                 }
+                WorkerState::Starting if handle.write_failed && !handle.is_ready => {
+                    KillReason::Misbehaved(
+                        "its first message could not be sent; is this process short of memory or \
+                         descriptors?"
+                            .to_owned(),
+                    )
+                }
                 _ if handle.is_eof || handle.write_failed => KillReason::Misbehaved(
                     "its connection to the pool was closed; a task may close only what it has opened \
                      itself, and may not become another program (`exec`)"

@@ -61,17 +61,18 @@ impl Line {
         }
     }
 
-    /// Sends the first message through a socket, together with files. Ignores an error: if
-    /// the worker has ended, the pool learns the reason from the exit status of its
-    /// process, and a worker that waits for the message in vain is not ready in time. Does
-    /// nothing if the worker is a rank of MPI.
-    pub(super) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
+    /// Sends the first message through a socket, together with files. Does nothing if the
+    /// worker is a rank of MPI.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the message or a file was not sent: the worker has ended, or the
+    /// system is short of memory or descriptors.
+    pub(super) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
         match self {
-            Self::Socket(channel) => {
-                let _ = channel.send_with_files(bytes, files);
-            }
+            Self::Socket(channel) => channel.send_with_files(bytes, files),
             #[cfg(feature = "mpi")]
-            Self::Rank(..) => {}
+            Self::Rank(..) => Ok(()),
         }
     }
 

@@ -97,8 +97,12 @@ impl ParentEnd {
     }
 
     /// Sends the first message through the socket, together with files.
-    pub(crate) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
-        self.line.send_with_files(bytes, files);
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the message or a file was not sent.
+    pub(crate) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.line.send_with_files(bytes, files)
     }
 
     /// Makes the worker's end of the socket read end-of-file. Does nothing with MPI.

@@ -35,6 +35,8 @@ use crate::encoded::Encoded;
 use crate::executor::InitializerOutcome;
 use crate::panic::{catch, contain_drop};
 use crate::report::Report;
+use crate::sys::current_process;
+use crate::sys::fork::Origin;
 use crate::sys::image::Image;
 use crate::sys::numbers::Numbers;
 
@@ -332,11 +334,17 @@ where
     let f = unsafe { function_at::<A, R>(function) };
     let open = FrameWriter::begin(&mut out.bytes, Kind::Returned, task);
     let start = Instant::now();
+    let origin = Origin::current();
     // `flatten` skips a malformed item, so this item gets no answer. The parent writes only
     // well-formed items.
     for (_, args) in Items::within(args.0).flatten() {
         let open = ItemWriter::begin(&mut out.bytes);
         let kind = answer(f, (args, None), out, Moves::Nothing);
+        if !origin.is_here() {
+            // The call has forked, and this process is the child, which must not run the
+            // other items.
+            current_process::end_now(0);
+        }
         open.close(&mut out.bytes, kind);
     }
     write_run_time(start.elapsed(), &mut out.bytes);

@@ -35,12 +35,12 @@ pub(super) struct Requests {
     cpu: u32,
 }
 
-/// A request from the parent.
-pub(super) struct Received {
-    pub(super) request: Request,
-    /// The number of the offer that holds the request, or `None` if the parent has sent the
-    /// request to this worker alone.
-    pub(super) offer: Option<u64>,
+/// A request from the parent, or the lack of one.
+pub(super) enum Received {
+    Request(Request),
+    /// The worker has taken the offer with this number, but must not run its call: a task
+    /// has overwritten the offer's status, or the parent may be about to kill the worker.
+    Revoked(u64),
 }
 
 impl Requests {
@@ -64,13 +64,13 @@ impl Requests {
             Input::Elsewhere(remote) => {
                 let request = remote.next();
                 let request = request.unwrap_or_else(|error| end_after_error(&error, None));
-                return Some(Received::of(request, None));
+                return Some(Received::of(request));
             }
         };
         loop {
             if let Some(frame) = bytes.next().unwrap_or_else(end_at_error) {
                 self.cpu = bytes.cpu();
-                return Some(Received::of(frame, None));
+                return Some(Received::of(frame));
             }
             // If only a part of a message has arrived, the rest is on its way, so the
             // worker checks for the rest several times before it sleeps.
@@ -82,30 +82,24 @@ impl Requests {
             match receiver.receive(spare_buffer, call, takes_offers, spins) {
                 Ok(transport::Received::Bytes(0)) => return None,
                 Ok(transport::Received::Bytes(count)) => bytes.advance(count),
-                Ok(transport::Received::Offer(offer)) => {
+                // The parent may have used the memory of a revoked offer again while the worker
+                // copied the call.
+                Ok(transport::Received::Offer(offer)) if !receiver.is_still_taken(offer) => {
+                    return Some(Received::Revoked(offer));
+                }
+                Ok(transport::Received::Offer(_)) => {
                     let (header, frame) = Frame::only(call).unwrap_or_else(end_at_error);
                     self.cpu = header.cpu;
-                    return Some(Received::of(frame, Some(offer)));
+                    return Some(Received::of(frame));
                 }
                 Err(error) => end_after_error(&error, self.parent),
             }
         }
     }
-
-    /// Returns `false` if the worker must not run the call of the offer that it has taken:
-    /// a task has overwritten the offer's status, or the parent may be about to kill the
-    /// worker.
-    pub(super) fn is_still_taken(&self, offer: u64) -> bool {
-        match &self.input {
-            Input::Direct(receiver, _) => receiver.is_still_taken(offer),
-            Input::Elsewhere(_) => false,
-        }
-    }
 }
 
 impl Received {
-    fn of(frame: Frame, offer: Option<u64>) -> Self {
-        let request = Request::of(frame).unwrap_or_else(end_at_error);
-        Self { request, offer }
+    fn of(frame: Frame) -> Self {
+        Self::Request(Request::of(frame).unwrap_or_else(end_at_error))
     }
 }

@@ -265,13 +265,14 @@ impl TaskThread {
         let (answers, requests) = (&mut self.answers, &mut self.requests);
         answers.send(&[&self.ready]);
         loop {
-            let Some(Received { request, offer }) = requests.next() else {
-                end_with_channel(self.parent);
+            let request = match requests.next() {
+                Some(Received::Request(request)) => request,
+                Some(Received::Revoked(offer)) => {
+                    answers.send(&[&bare(Kind::Declined, offer)]);
+                    continue;
+                }
+                None => end_with_channel(self.parent),
             };
-            if let Some(offer) = offer.filter(|offer| !requests.is_still_taken(*offer)) {
-                answers.send(&[&bare(Kind::Declined, offer)]);
-                continue;
-            }
             match request {
                 Request::Task(task, work) => {
                     answers.output.begin(task);

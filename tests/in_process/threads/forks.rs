@@ -70,6 +70,30 @@ alone! {
         });
     }
 
+    /// The second item forks. The child must not run the items behind it, which belong to
+    /// the parent.
+    fn a_chunk_that_forks_runs_each_item_once() {
+        let (reads, writes) = rustix::pipe::pipe().unwrap();
+        let call = move |item: u8| {
+            rustix::io::write(&writes, &[item]).unwrap();
+            if item == 1 {
+                // SAFETY: see the head of this file; the fork ends with its only thread.
+                let child = unsafe { libc::fork() };
+                assert_ne!(child, -1);
+                if child > 0 {
+                    end_of(child).unwrap();
+                }
+            }
+        };
+        let executor = pool("chunks", 1);
+        let chunks = MapOptions::new().chunk_size(4);
+        let done = executor.map_with(chunks, call, 0..4).unwrap();
+        assert_eq!(done.filter(Result::is_ok).count(), 4);
+        let mut ran = [9; 8];
+        let count = rustix::io::read(&reads, &mut ran).unwrap();
+        assert_eq!(ran[..count], [0, 1, 2, 3]);
+    }
+
     fn a_fork_is_refused_by_the_pool() {
         let executor = pool("refused", 2);
         let (_held, _opener) = hold_a_worker(&executor);

@@ -57,8 +57,8 @@ impl WorkerHandle {
         let files: Vec<_> = first.rings.iter().chain(offers).map(AsFd::as_fd).collect();
         if files.is_empty() {
             self.send(Arc::new(first.hello.into()));
-        } else {
-            self.end.send_with_files(&first.hello, &files);
+        } else if self.end.send_with_files(&first.hello, &files).is_err() {
+            return self.on_write_error();
         }
         if let Some(initialize) = first.initialize {
             self.send(initialize);
@@ -223,16 +223,18 @@ impl WorkerHandle {
                 self.stop_sending();
                 self.kill(KillReason::Misbehaved(SCRIBBLED.to_owned()));
             }
-            // The write's error is dropped, because the exit status of the dying worker
-            // says more than the error. If the worker lives on, it has lost a part of
-            // the stream, so the parent sends it no more frames.
-            _ => {
-                self.stop_sending();
-                self.write_failed = true;
-                self.set_deadline_in(SILENCE_LIMIT);
-            }
+            _ => self.on_write_error(),
         }
         true
+    }
+
+    /// Handles the loss of bytes to the worker. The write's error is dropped, because the
+    /// exit status of the dying worker says more than the error. If the worker lives on, it
+    /// has lost a part of the stream, so the parent sends it no more frames.
+    fn on_write_error(&mut self) {
+        self.stop_sending();
+        self.write_failed = true;
+        self.set_deadline_in(SILENCE_LIMIT);
     }
 
     fn stop_sending(&mut self) {
@@ -335,5 +337,39 @@ impl WorkerHandle {
                 false => StartStage::Copying,
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::by_hand::waiting_process;
+    use super::super::FirstMessages;
+    use super::*;
+    use crate::process::transport::ParentEnd;
+    use crate::sys::channel;
+
+    /// A worker that never gets its first message would wait for it. So the pool must not
+    /// wait for the worker as for one that takes long to start.
+    #[test]
+    fn a_worker_whose_first_message_is_lost_is_given_up_soon() {
+        let (ours, theirs) = channel::pair().unwrap();
+        let file = theirs.try_clone().unwrap();
+        let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
+        handle.first = Some(FirstMessages {
+            hello: bare(Kind::Hello, 0).to_vec(),
+            rings: Some(file),
+            offers: None,
+            initialize: None,
+        });
+        // The socket that is left is the file, which is not sent either.
+        rustix::net::shutdown(&theirs, rustix::net::Shutdown::Both).unwrap();
+        handle.send_first();
+        assert!(handle.write_failed && !handle.has_unsent());
+        let left = handle
+            .deadline
+            .unwrap()
+            .saturating_duration_since(Instant::now());
+        assert!(left <= SILENCE_LIMIT, "{left:?}");
+        handle.process.kill_and_wait();
     }
 }
