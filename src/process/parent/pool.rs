@@ -205,7 +205,9 @@ impl Pool {
             return room;
         }
         let startable = state.launchers.count_startable(Instant::now());
-        room.min(startable.saturating_sub(state.to_spawn))
+        // The launcher of a worker that is being started counts this worker already.
+        let planned = state.to_spawn.saturating_sub(state.starting);
+        room.min(startable.saturating_sub(planned))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
@@ -276,6 +278,10 @@ impl Pool {
     /// or idle worker, as far as workers may start now. If none may start now, returns the
     /// time at which the first pause of a launcher ends.
     fn plan_starts(&self, state: &mut PoolState) -> Option<Instant> {
+        // Tasks that were sent ahead may still wait. They end with their workers.
+        if state.stopped.is_some() || state.is_broken() {
+            return None;
+        }
         let waiting = state.count_waiting();
         let coming = state.count_starting() + state.idle.len();
         let may_move = state.count_offered() + state.count_ahead() > 0;
@@ -297,6 +303,12 @@ impl Pool {
 
     fn send_to_idle_workers(&self, state: &mut PoolState) {
         while let Some(&number) = state.idle.last().filter(|_| !state.holds_queue) {
+            let worker = state.workers.get(&number);
+            if worker.is_none_or(|worker| worker.kill_reason.is_some() || worker.write_failed) {
+                // The worker will end. It may end late, if it cannot be killed.
+                state.idle.pop();
+                continue;
+            }
             let Some(entry) = self.next_task(state) else {
                 break;
             };

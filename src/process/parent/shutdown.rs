@@ -24,6 +24,7 @@ impl Pool {
         self.capacity.notify_all();
         state.recall_offers();
         state.retries_queued = 0;
+        state.to_spawn = state.starting;
         let pending = state.take_pending();
         for entry in std::mem::take(&mut state.queue) {
             state.fail(entry, broken.clone());
@@ -107,6 +108,9 @@ impl Pool {
                     || handle.kill_reason == Some(KillReason::Terminated) =>
             {
                 handle.kill_task(KillReason::Killed);
+                // The kill may wait until the worker has given other tasks back, but not for
+                // longer than a limit, which the supervisor does not know yet.
+                state.needs_wakeup = true;
                 true
             }
             Some(handle) => handle.kill_reason == Some(KillReason::Killed),

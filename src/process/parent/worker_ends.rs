@@ -72,15 +72,17 @@ impl Pool {
             Some(KillReason::Misbehaved(_)) => !matches!(handle.activity, WorkerState::Leaving),
             Some(_) => false,
         };
+        let is_idle = matches!(handle.activity, WorkerState::Idle) && state.count_offered() == 0;
         let moment = self.moment_of(&handle);
         let in_flight = handle.take_in_flight();
-        // If the worker was idle after its start, has begun a task, or has read a part of a
-        // call, it had started successfully. So its end does not count as a failed start.
+        // If the worker was idle at any time, has begun a task, or has read a part of a call,
+        // it had started successfully. So its end does not count as a failed start. (While
+        // there are offers, an idle worker may have taken one.)
         let was_reading = in_flight
             .as_ref()
             .is_some_and(|in_flight| in_flight.was_being_read(handle.capacity()));
         let had_work = handle.has_begun || was_reading;
-        let is_failed_start = is_death && !had_work && !handle.was_idle;
+        let is_failed_start = is_death && !had_work && !handle.was_idle && !is_idle;
         let explained = match end {
             End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
             _ => None,

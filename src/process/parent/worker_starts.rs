@@ -53,7 +53,9 @@ impl Pool {
             None if state.launchers.is_empty() => {}
             None => {
                 // Each launcher that may have one more worker pauses after a failed start.
+                // A task that waits for a worker must not wait for longer than this pause.
                 state.to_spawn = 0;
+                state.retry_at = state.launchers.next_pause();
                 return None;
             }
         }

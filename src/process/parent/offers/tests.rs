@@ -662,3 +662,28 @@ fn a_burst_wakes_a_worker_each_time_that_offers_pile_up() {
         pool.read(&idle);
     }
 }
+
+/// The worker may have taken the offer, but it was idle before, so it had started.
+#[test]
+fn the_death_of_a_worker_that_was_idle_before_an_offer_is_no_failed_start() {
+    let (pool, [worker]) = PoolByHand::new();
+    let _task = pool.submit();
+    pool.end(&worker);
+    assert_eq!(pool.with(|state| state.failed_starts), 0);
+}
+
+/// The worker became ready while another worker's offer was not assigned yet. Its later
+/// death, while it is idle and there is no offer, is no failed start.
+#[test]
+fn the_death_of_an_idle_worker_that_began_beside_an_offer_is_no_failed_start() {
+    let (pool, [mut worker]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = worker.take().unwrap();
+    let idle = pool.add_worker(1);
+    assert!(worker.begin(offer));
+    worker.say(Kind::Returned, 1);
+    pool.read(&worker);
+    pool.assert_ran(&task);
+    pool.end(&idle);
+    assert_eq!(pool.with(|state| state.failed_starts), 0);
+}

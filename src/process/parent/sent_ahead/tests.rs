@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::by_hand::{pool_without_threads, waiting_process};
 use super::super::launched::Launched;
@@ -17,7 +18,7 @@ use super::super::process_handle::Process;
 use super::super::task::One;
 use super::*;
 use crate::completion::Completion;
-use crate::error::End;
+use crate::error::{BrokenPart, End, Error};
 use crate::process::launcher::Launcher;
 use crate::process::settings::{TaskSettings, Transport};
 use crate::process::transport::ParentEnd;
@@ -357,4 +358,154 @@ fn a_kill_does_not_wait_for_ever_for_a_task_that_has_begun() {
     played.say(Kind::Started, 2);
     let state = played.pool.lock();
     assert!(state.workers[&0].deadline.is_some());
+}
+
+/// The supervisor must learn of the limit within which a relayed worker has to give the
+/// other tasks back.
+#[test]
+fn a_kill_that_waits_for_other_tasks_wakes_the_supervisor() {
+    let (played, tasks) = Played::with_tasks_behind_a_relay::<2>();
+    let is_woken = || {
+        let mut polled = [PollFd::new(&played.pool.wake_fd, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec::default())).unwrap() == 1
+    };
+    played.pool.wake_fd.clear();
+    assert!(!is_woken());
+    assert!(played.pool.kill(tasks[0].address()));
+    assert!(is_woken());
+}
+
+/// The kill of a process may take long, or fail if the process belongs to another user.
+#[test]
+fn a_worker_that_is_being_killed_gets_no_task() {
+    let (mut played, _tasks) = Played::with_tasks::<1>();
+    played.say(Kind::Returned, 1);
+    let mut state = played.pool.lock();
+    assert_eq!(state.idle, [0]);
+    let worker = state.workers.get_mut(&0).unwrap();
+    worker.kill(KillReason::Misbehaved("silent".to_owned()));
+    drop(state);
+    let _task = submit(&played.pool);
+    let state = played.pool.lock();
+    assert!(state.workers[&0].in_flight().is_none());
+    assert_eq!((state.queued, state.idle.len()), (1, 0));
+}
+
+fn submit(pool: &Arc<Pool>) -> Completion<()> {
+    let call = bare(Kind::Task, 0).to_vec();
+    let queued = pool.queue::<(), _>(call.into(), TaskSettings::default(), One, true);
+    queued.unwrap()
+}
+
+/// A pool with two workers of one launcher, whose steps the test takes. The first worker has
+/// begun a task, and the second one still starts.
+struct Two {
+    pool: Arc<Pool>,
+    _events: Receiver<Event>,
+    _task: Completion<()>,
+    _sockets: [UnixStream; 2],
+    processes: [Arc<Process>; 2],
+}
+
+impl Drop for Two {
+    fn drop(&mut self) {
+        self.processes
+            .iter()
+            .for_each(|process| process.kill_and_wait());
+    }
+}
+
+impl Two {
+    fn new(in_flight: usize) -> Self {
+        let launcher = Launcher::command(["ssh"]).workers(2).in_flight(in_flight);
+        let pool = pool_without_threads(Transport::Socket, 2);
+        let (sender, events) = unbounded();
+        let mut state = pool.lock();
+        state.launchers = LauncherStates::new(std::slice::from_ref(&launcher));
+        (state.collector, state.threads) = (Some(sender), Threads::Up);
+        let started = [0, 1].map(|number| {
+            let (ours, theirs) = channel::pair().unwrap();
+            let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
+            handle.launched = Some(Launched::new(0, &launcher, None));
+            let process = Arc::clone(&handle.process);
+            state.launchers.starts(0);
+            state.workers.insert(number, handle);
+            (UnixStream::from(theirs), process)
+        });
+        drop(state);
+        let [(first, one), (second, two)] = started;
+        let mut said = ready_on(&current_process::host(), std::process::id());
+        (&first).write_all(&said).unwrap();
+        pool.read_replies(&mut pool.lock(), 0);
+        let task = submit(&pool);
+        said = bare(Kind::Started, 1).to_vec();
+        (&first).write_all(&said).unwrap();
+        pool.read_replies(&mut pool.lock(), 0);
+        Self {
+            pool,
+            _events: events,
+            _task: task,
+            _sockets: [first, second],
+            processes: [one, two],
+        }
+    }
+
+    /// Kills the worker that still starts.
+    fn kill_second(&self, reason: KillReason) {
+        self.pool.lock().workers.get_mut(&1).unwrap().kill(reason);
+    }
+}
+
+/// The end of one worker plans the start of another, and then the launcher pauses. The
+/// supervisor must wake up at the end of the pause.
+#[test]
+fn a_launcher_that_pauses_after_a_start_was_planned_is_tried_again() {
+    let two = Two::new(1);
+    let _waits = submit(&two.pool);
+    two.kill_second(KillReason::Misbehaved("late".to_owned()));
+    let mut state = two.pool.lock();
+    two.pool.worker_ended(&mut state, 0, End::Unknown);
+    two.pool.worker_ended(&mut state, 1, End::Unknown);
+    two.pool.begin_round(&mut state);
+    assert!(two.pool.next_start(&mut state).is_none());
+    let left = (state.workers.len(), state.to_spawn, state.queued);
+    assert_eq!(left, (0, 0, 1));
+    assert!(state.retry_at.is_some() && state.closed.is_none());
+}
+
+/// The tasks that were sent ahead end with their worker, so no other worker is needed.
+#[test]
+fn a_pool_that_ends_starts_no_worker_for_tasks_that_were_sent_ahead() {
+    for is_broken in [true, false] {
+        let two = Two::new(3);
+        two.kill_second(KillReason::Killed);
+        let _ahead = [(); 2].map(|()| submit(&two.pool));
+        let mut state = two.pool.lock();
+        assert_eq!(state.count_ahead(), 2);
+        // The launcher had a pause, which is over.
+        let long_ago = Instant::now().checked_sub(LIMIT).unwrap();
+        state.launchers.starts(0);
+        state.launchers.ended(0, false, Some("it failed"), long_ago);
+        match is_broken {
+            true => two
+                .pool
+                .break_down(&mut state, Error::ShutDown, BrokenPart::Policy),
+            false => two.pool.stop(&mut state, KillReason::Terminated),
+        }
+        two.pool.worker_ended(&mut state, 1, End::Unknown);
+        assert_eq!((state.to_spawn, state.retry_at), (0, None));
+        drop(state);
+    }
+}
+
+/// The pool counts a worker that is being started among its launcher's workers already.
+#[test]
+fn a_worker_that_is_being_started_takes_one_place() {
+    let pool = pool_without_threads(Transport::Socket, 2);
+    let mut state = pool.lock();
+    state.launchers = LauncherStates::new(&[Launcher::command(["ssh"]).workers(2)]);
+    state.to_spawn = 1;
+    assert_eq!(pool.count_startable(&state), 1);
+    assert!(pool.next_start(&mut state).is_some());
+    assert_eq!(pool.count_startable(&state), 1);
 }
