@@ -209,8 +209,12 @@ impl<F: Waitable> CompletionSet<F> {
             // check all tasks.
             self.note_waiter();
             if let Some(number) = self.not_tried_inline.pop_first() {
-                if let Some(item) = self.item(number) {
-                    item.target().run_inline();
+                if self
+                    .item(number)
+                    .is_some_and(|item| !item.target().run_inline())
+                {
+                    // This may be the only worker, so the task may never end.
+                    return self.try_next().ok_or(NotDone::Deadlock);
                 }
             } else if self.all_need_this_thread() {
                 // A task may have arrived meanwhile, because another thread may have ended

@@ -144,7 +144,9 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     /// If no task can end while this thread waits, the method returns a future that is not
     /// done. The `result` of this future returns the error that says why. No task can end,
     /// for example, if the only remaining task itself calls `recv`, if the thread in which
-    /// the tasks' process pool runs callbacks calls `recv`, or in a forked child.
+    /// the tasks' process pool runs callbacks calls `recv`, or in a forked child. The method
+    /// looks for this once, before it waits. So a task of the channel must not receive while
+    /// another thread does.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -231,15 +233,17 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     }
 
     /// Runs the entry's task inline if the task has not begun and this thread is a worker
-    /// that can run the task. Returns the future if the task is done afterwards, or if
-    /// `locked` returns `None`. Otherwise puts the entry back.
+    /// that can run the task. Returns the future if the task is done afterwards, if too
+    /// little stack is left to run the task, or if `locked` returns `None`. Otherwise puts
+    /// the entry back.
     fn run_inline(&self, number: usize, entry: Entry<F>) -> Option<F> {
         // The lock of the entries is not held while the task runs, because the task's waker
         // takes the lock.
-        entry.item.target().run_inline();
+        let has_stack = entry.item.target().run_inline();
         // The task may have forked this process. In a forked child `locked` does not block.
         let waiting = self.locked();
-        let Some(mut waiting) = waiting.filter(|_| !entry.item.target().done()) else {
+        let is_back = has_stack && !entry.item.target().done();
+        let Some(mut waiting) = waiting.filter(|_| is_back) else {
             // The method returns the future itself, because the waker sends nothing if it
             // runs while the entry is removed.
             return Some(entry.leave());

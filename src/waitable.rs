@@ -65,8 +65,9 @@ pub trait Target {
 
     /// Runs the task on the calling thread if the task has not begun and the calling thread
     /// is a worker of the task's pool. Only a thread that waits without a time limit calls
-    /// this method, because the task may run for any time.
-    fn run_inline(&self);
+    /// this method, because the task may run for any time. Returns `false` if too little
+    /// stack is left to run the task. Then `result` of the task's future returns an error.
+    fn run_inline(&self) -> bool;
 }
 
 macro_rules! pointers {

@@ -11,6 +11,7 @@ use super::wakers::outside_wakers;
 use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
 use super::worker_hooks::WorkerHooks;
 use crate::error::Error;
+use crate::panic::named;
 
 /// Runs a task *inline* if possible ([`Task::run_inline`]), that is, on this thread, which
 /// waits for the task's scope. If too little stack is left, the task stays pending, and
@@ -75,12 +76,12 @@ impl Task {
                 let leaves_entry = popped.is_none();
                 if self.start_here() {
                     let task = popped.unwrap_or_else(|| self.clone());
+                    // The name of the task that waits is not the name of this task.
+                    let run = || named(None, || task.run_started(hooks, leaves_entry));
                     // This thread may be inside a callback that waits for the task's
                     // callbacks. So run the task's callbacks at once, not after that
                     // callback, which would never return.
-                    outside_wakers(|| {
-                        without_callback_queue(|| task.run_started(hooks, leaves_entry));
-                    });
+                    outside_wakers(|| without_callback_queue(run));
                 } else if let Some(popped) = popped {
                     popped.let_go_of_entry(hooks);
                 }

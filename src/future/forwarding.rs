@@ -118,9 +118,7 @@ impl<T> Target for Completion<T> {
         self.is_here() && self.task().may_run_inline()
     }
 
-    fn run_inline(&self) {
-        // `run_inline` returns an error if too little stack is left. The error is ignored:
-        // this thread waits for several futures, and another worker may run the task.
-        let _ = self.task().run_inline();
+    fn run_inline(&self) -> bool {
+        self.task().run_inline().is_ok()
     }
 }

@@ -16,7 +16,7 @@ use crate::executor::{
 };
 use crate::future::TaskFuture;
 use crate::map::{self, Map, MapOptions};
-use crate::panic::{Contained, catch, watch_panics};
+use crate::panic::{Contained, catch, named, watch_panics};
 use crate::sync::Mutex;
 use crate::sys::fork::Origin;
 use crate::worker::{self, PoolKind, Worker};
@@ -162,7 +162,8 @@ impl InlineExecutor {
     /// Calls `run` as a worker of this executor.
     fn inside<R>(&self, run: impl FnOnce() -> R) -> R {
         let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
-        without_callback_queue(run)
+        // The name of a task that submits this one is not its name.
+        without_callback_queue(|| named(None, run))
     }
 
     /// Counts one more task, unless the executor was shut down.

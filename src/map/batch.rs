@@ -38,9 +38,11 @@ impl<A> Batch<A> {
 pub(super) fn batches<A, R>(
     options: MapOptions,
     workers: usize,
-    mut items: impl Iterator<Item = A>,
+    items: impl Iterator<Item = A>,
     mut submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error>,
 ) -> impl FnMut() -> Option<(usize, Result<Part<R>, Error>)> {
+    // A map asks for more items after each result. An iterator may yield items after its end.
+    let mut items = items.fuse();
     let mut sizes = ChunkSizes::new(workers);
     let mut drawn = ContainedVec::with_capacity(0);
     let measurement = Measurement::new();

@@ -120,7 +120,8 @@ impl MapOptions {
     /// Limits the time for all items. The time begins with the call of `map_with`. When the
     /// time is over, the iterator still returns results as long as the next result is
     /// available. Then it returns [`Error::Timeout`], cancels the tasks that have not
-    /// begun, and ends.
+    /// begun, and ends. If the executor's queue is bounded and full, the map waits for room
+    /// in the queue without this limit.
     ///
     /// ```
     /// use std::time::Duration;

@@ -20,6 +20,7 @@ contract! {
         chosen_chunks_change_nothing_in_the_results,
         map_after_shutdown_is_refused,
         a_shutdown_shows_in_a_buffered_map,
+        a_map_ends_at_the_first_end_of_its_iterator,
         several_inputs_are_zipped,
         endless_inputs_are_zipped_lazily,
         a_shutdown_right_after_a_map_loses_nothing,
@@ -262,6 +263,27 @@ fn in_both_orders<'a>(
     check(&mut || ordered.next());
     let mut unordered = map().expect("it is open").unordered();
     check(&mut || unordered.next().map(|(_, result)| result));
+}
+
+/// An iterator may yield an item after `None`, as that of a channel or a terminal does.
+fn a_map_ends_at_the_first_end_of_its_iterator<X: Fixture>() {
+    let executor = X::executor(1);
+    for options in [
+        MapOptions::new(),
+        MapOptions::new().buffer_size(1),
+        MapOptions::new().chunk_size(4).buffer_size(1),
+        MapOptions::new().automatic_chunks().buffer_size(1),
+    ] {
+        let mut yielded = 0_i64;
+        let items = std::iter::from_fn(move || {
+            yielded += 1;
+            (yielded != 3).then_some(yielded)
+        });
+        let map = executor.map_with(options, double, items.take(9));
+        let results = map.expect("it is open");
+        let results: Vec<i64> = results.map(|result| result.expect("it runs")).collect();
+        assert_eq!(results, [2, 4]);
+    }
 }
 
 fn a_buffered_map_goes_on_after_its_iterator_panicked<X: Fixture>() {

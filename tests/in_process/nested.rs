@@ -690,6 +690,40 @@ const WAITS: [Wait; 7] = [
     |future| pollster::block_on(async { (&future).await.copied() }),
 ];
 
+#[cfg(target_os = "linux")]
+crate::alone::alone! {
+    /// The only worker would have to run the task, and there is no memory for its stack.
+    fn a_wait_without_memory_for_a_stack_is_told() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+        /// Waits for a task that does the same, until a wait is told that it cannot.
+        fn dive(executor: &Arc<ThreadPoolExecutor>, wait: Wait, left: u32) -> u8 {
+            let mut uses_stack = [0_u8; 1 << 20];
+            std::hint::black_box(&mut uses_stack);
+            let inner = Arc::clone(executor);
+            let next = move || dive(&inner, wait, left.checked_sub(1).expect("no wait is told"));
+            match wait(executor.spawn(next).unwrap()) {
+                Err(Error::WouldDeadlock) => 7,
+                told => told.unwrap(),
+            }
+        }
+
+        let builder = ThreadPoolExecutor::builder().max_workers(1);
+        let executor = Arc::new(builder.stack_size(64 << 20).build().unwrap());
+        executor.spawn(|| ()).unwrap().into_result().unwrap();
+        let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
+        let maximum = getrlimit(Resource::As).maximum;
+        let current = Some(pages * 4096 + (32 << 20));
+        setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
+        for wait in WAITS.into_iter().chain([ThreadFuture::into_result as Wait]) {
+            let inner = Arc::clone(&executor);
+            let dives = executor.spawn(move || dive(&inner, wait, 200)).unwrap();
+            assert_eq!(*dives.result_timeout(LIMIT).unwrap(), 7);
+        }
+    }
+}
+
 /// An initializer runs before its worker takes a task, so it must not wait for one.
 #[test]
 fn an_initializer_that_waits_for_its_own_pool_is_told() {

@@ -5,7 +5,7 @@ use std::panic::{catch_unwind, panic_any, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use concurrent_futures::{Error, Panic, ThreadPoolExecutor, promise};
+use concurrent_futures::{Error, InlineExecutor, Panic, TaskOptions, ThreadPoolExecutor, promise};
 
 /// Runs it when dropped.
 struct InDrop<F: FnMut()>(F);
@@ -181,4 +181,51 @@ fn an_inner_task_leaves_the_outer_one_its_place() {
         resume_unwind(payload);
     });
     assert_eq!(line, line!() - 5);
+}
+
+/// A task that runs inside another one, on the same thread, has its own name or none.
+#[test]
+fn a_panic_has_the_name_of_its_own_task() {
+    let executor = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .build()
+        .unwrap();
+    let executor = Arc::new(executor);
+    let inner = Arc::clone(&executor);
+    let name_of = |error: Option<Error>| match error {
+        Some(Error::Panicked(panic)) => panic.task().map(str::to_owned),
+        other => panic!("{other:?}"),
+    };
+    let outer = move || {
+        let fails = || panic!("it fails");
+        let named = inner.with(TaskOptions::new().name("inner"));
+        let (promise, promised) = promise();
+        promise.run(fails);
+        let mut names = vec![
+            name_of(named.spawn(fails).unwrap().exception()),
+            name_of(inner.spawn(fails).unwrap().exception()),
+            name_of(
+                InlineExecutor::new()
+                    .unwrap()
+                    .spawn(fails)
+                    .unwrap()
+                    .exception(),
+            ),
+            name_of(promised.exception()),
+        ];
+        inner
+            .scope(|scope| {
+                let of_scope = scope.spawn(fails)?;
+                names.push(name_of(of_scope.exception()));
+                Ok::<(), Error>(())
+            })
+            .unwrap();
+        names
+    };
+    let view = executor.with(TaskOptions::new().name("outer"));
+    let names = view.spawn(outer).unwrap().into_result().unwrap();
+    let expected = [Some("inner".to_owned()), None, None, None, None];
+    assert_eq!(names, expected);
+    let outer = view.spawn(|| panic!("it fails too")).unwrap();
+    assert_eq!(name_of(outer.exception()).as_deref(), Some("outer"));
 }
