@@ -163,6 +163,8 @@ impl Worker {
 
 thread_local! {
     static CURRENT: RefCell<Option<Worker>> = const { RefCell::new(None) };
+    /// The worker of a thread pool whose thread this is.
+    static OF_POOL: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
 /// Returns the worker that runs the calling code, or `None` if no worker runs the code.
@@ -195,6 +197,29 @@ pub(crate) fn enter(worker: Worker) -> Entered {
             .try_with(|current| current.replace(Some(worker)))
             .unwrap_or(None),
     }
+}
+
+/// Makes `worker` the current worker of this thread, which is a thread of the worker's
+/// pool, until the returned value is dropped.
+pub(crate) fn enter_of_pool(worker: Worker) -> Entered {
+    let _ = OF_POOL.try_with(|of_pool| of_pool.replace(Some(worker.clone())));
+    enter(worker)
+}
+
+/// Runs a task of this thread's pool inside a wait. If the wait is inside a call of an
+/// [`InlineExecutor`](crate::InlineExecutor), the pool's worker is the current worker
+/// meanwhile, and not that of the call.
+pub(crate) fn outside_inline_calls<R>(task: impl FnOnce() -> R) -> R {
+    let is_inline = |current: &RefCell<Option<Worker>>| {
+        let current = current.borrow();
+        current
+            .as_ref()
+            .is_some_and(|worker| worker.kind == PoolKind::Inline)
+    };
+    let of_pool = || OF_POOL.try_with(|of_pool| of_pool.borrow().clone()).ok()?;
+    let is_inside = CURRENT.try_with(is_inline).unwrap_or(false);
+    let _inside = is_inside.then(of_pool).flatten().map(enter);
+    task()
 }
 
 /// The guard that [`enter`] returns. Its `Drop` restores the worker that was current before

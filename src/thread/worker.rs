@@ -18,7 +18,7 @@ pub(super) fn main(pool: Arc<Pool>, index: usize, number: usize, name: &str) {
     mark_worker_of(&pool);
     let this = WorkerThread::new(pool, index);
     let leaving = Leaving(&this);
-    let inside = worker::enter(Worker::new(PoolKind::Threads, number, name));
+    let inside = worker::enter_of_pool(Worker::new(PoolKind::Threads, number, name));
     enter(&this, || run(&this));
     let pool = Arc::clone(&this.pool);
     if !pool.is_here() {

@@ -12,8 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Error, MapOptions, Promise, ReturnWhen, ShutdownOptions, ThreadFuture, ThreadPoolExecutor,
-    as_completed, completions, promise, wait, wait_until,
+    Error, InlineExecutor, MapOptions, PoolKind, Promise, ReturnWhen, ShutdownOptions,
+    ThreadFuture, ThreadPoolExecutor, as_completed, completions, current_worker, promise, wait,
+    wait_until,
 };
 
 use crate::LIMIT;
@@ -1122,4 +1123,26 @@ fn threads_that_receive_beside_the_only_worker_take_nothing_from_it() {
             }
         });
     }
+}
+
+/// The only worker runs the task inside a wait, which is inside a call of another executor.
+#[test]
+fn a_task_that_runs_inside_an_inline_call_has_its_own_pools_worker() {
+    let executor = pool(1);
+    let inner = Arc::clone(&executor);
+    let kinds = executor.spawn(move || {
+        let kind = || current_worker().map(|worker| worker.kind());
+        let inline = InlineExecutor::new().unwrap();
+        let inside = inline.spawn(|| {
+            let task = inner.spawn(move || {
+                let nested = InlineExecutor::new().unwrap().spawn(kind);
+                (kind(), nested.unwrap().into_result().unwrap())
+            });
+            (task.unwrap().into_result().unwrap(), kind())
+        });
+        (inside.unwrap().into_result().unwrap(), kind())
+    });
+    let (threads, inline) = (Some(PoolKind::Threads), Some(PoolKind::Inline));
+    let kinds = kinds.unwrap().into_result().unwrap();
+    assert_eq!(kinds, (((threads, inline), inline), threads));
 }
