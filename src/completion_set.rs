@@ -58,6 +58,9 @@ pub(crate) enum NotDone {
     /// No task can end: each task needs the waiting thread in order to end, or this process
     /// is a forked child, in which the tasks do not run.
     Deadlock,
+    /// The waiting thread may be the only one that could run the task with this index, but
+    /// has too little stack left.
+    NoStack(usize),
 }
 
 /// A future, and the key of the waker that is registered with its task.
@@ -187,7 +190,8 @@ impl<F: Waitable> CompletionSet<F> {
     ///
     /// Returns [`NotDone::TimedOut`] if no task is done by the deadline. If there is no
     /// deadline, or in a forked child, returns [`NotDone::Deadlock`] if no task can end
-    /// while this thread waits.
+    /// while this thread waits, and [`NotDone::NoStack`] if too little stack is left to run
+    /// a task inline.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NotDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
             if let Some(number) = self.try_next() {
@@ -213,8 +217,7 @@ impl<F: Waitable> CompletionSet<F> {
                     .item(number)
                     .is_some_and(|item| !item.target().run_inline())
                 {
-                    // This may be the only worker, so the task may never end.
-                    return self.try_next().ok_or(NotDone::Deadlock);
+                    return self.try_next().ok_or(NotDone::NoStack(number));
                 }
             } else if self.all_need_this_thread() {
                 // A task may have arrived meanwhile, because another thread may have ended
@@ -263,8 +266,8 @@ impl<F: Waitable> CompletionSet<F> {
 
     /// Removes the next task that is done, and returns its future. Returns `None` if no
     /// task is done by the deadline, or if the set is empty. If [`next`](Self::next)
-    /// returns [`NotDone::Deadlock`], and no task is done, returns a future that is not
-    /// done. The `result` of that future returns the error that says why the task cannot
+    /// returns [`NotDone::Deadlock`] and no task is done, or if it returns
+    /// [`NotDone::NoStack`], returns a future that is not done. The `result` of that future returns the error that says why the task cannot
     /// end.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         loop {
@@ -275,20 +278,23 @@ impl<F: Waitable> CompletionSet<F> {
                     taken => return taken,
                 },
                 Err(NotDone::TimedOut) => return None,
-                Err(NotDone::Deadlock) => return self.take_without_arrival(),
+                Err(NotDone::NoStack(number)) => return self.take_without_arrival(number),
+                Err(NotDone::Deadlock) => {
+                    let is_done = |entry: &Option<Entry<F>>| {
+                        let entry = entry.as_ref();
+                        entry.is_some_and(|entry| entry.item.target().done())
+                    };
+                    let done = self.entries.iter().position(is_done);
+                    let any = || self.entries.iter().position(Option::is_some);
+                    return self.take_without_arrival(done.or_else(any)?);
+                }
             }
         }
     }
 
-    /// Removes a task whose number has not arrived, and returns its future. Prefers a task
-    /// that is done. Its waker may still send the number, so no later task gets the number.
-    fn take_without_arrival(&mut self) -> Option<F> {
-        let is_done = |entry: &Option<Entry<F>>| {
-            let entry = entry.as_ref();
-            entry.is_some_and(|entry| entry.item.target().done())
-        };
-        let done = self.entries.iter().position(is_done);
-        let number = done.or_else(|| self.entries.iter().position(Option::is_some))?;
+    /// Removes a task whose number has not arrived, and returns its future. Its waker may
+    /// still send the number, so no later task gets the number.
+    fn take_without_arrival(&mut self, number: usize) -> Option<F> {
         let taken = self.take(number);
         self.free.retain(|free| *free != number);
         taken
@@ -367,7 +373,7 @@ mod tests {
         set.add(Awaited(tasks[0].clone(), 0));
         set.add(Awaited(tasks[1].clone(), 1));
         let late = end(0);
-        assert_eq!(set.take_without_arrival().unwrap().1, 0);
+        assert_eq!(set.take_without_arrival(0).unwrap().1, 0);
         late.notify();
         set.add(Awaited(tasks[2].clone(), 2));
         end(1).notify();
@@ -376,5 +382,71 @@ mod tests {
             .map(|future| future.1)
             .collect();
         assert_eq!(rest, [1, 2]);
+    }
+
+    /// A task that the waiting thread would have to run, but for which it has no stack.
+    struct WithoutStack;
+
+    impl Sealed for WithoutStack {}
+
+    impl Waitable for WithoutStack {
+        fn target(&self) -> &dyn Target {
+            self
+        }
+
+        fn is_sole(&self) -> bool {
+            true
+        }
+    }
+
+    impl Target for WithoutStack {
+        fn id(&self) -> usize {
+            0
+        }
+
+        fn done(&self) -> bool {
+            false
+        }
+
+        fn failed(&self) -> bool {
+            false
+        }
+
+        fn poll(&self, _key: &mut WakerKey, _waker: Waker) -> bool {
+            false
+        }
+
+        fn forget(&self, _key: &mut WakerKey) {}
+
+        fn needs_this_thread(&self) -> bool {
+            false
+        }
+
+        fn may_run_inline(&self) -> bool {
+            true
+        }
+
+        fn run_inline(&self) -> bool {
+            false
+        }
+    }
+
+    /// The set must give out the task without a stack, and not one that another thread may
+    /// end.
+    #[test]
+    fn a_task_without_a_stack_comes_before_those_that_may_end() {
+        let task = Completion::new(NO_POOL);
+        let mut set = CompletionSet::<Box<dyn Waitable>>::new();
+        set.add(Box::new(Awaited(task.clone(), 0)));
+        set.add(Box::new(WithoutStack));
+        assert!(
+            set.take_next(None)
+                .is_some_and(|first| first.target().id() == 0)
+        );
+        task.settle(Ok(())).unwrap().notify();
+        assert!(
+            set.take_next(None)
+                .is_some_and(|second| second.target().done())
+        );
     }
 }

@@ -65,9 +65,10 @@ pub struct Waited<F> {
 /// A wait without a time limit also ends if no remaining task can end while this thread
 /// waits. A task counts as unable to end if this thread runs the task itself or the
 /// initializer of the task's thread pool, or if it is the thread in which the task's
-/// process pool runs callbacks. In a forked child, the wait does not wait for tasks of the
-/// parent process, which never end there. In both cases, `not_done` has the futures of the
-/// tasks that are not done. The [`result`](crate::TaskFuture::result) of such a future
+/// process pool runs callbacks. The wait also ends if this thread is a worker that would
+/// run an awaited task itself, but has too little stack left. In a forked child, the wait
+/// does not wait for tasks of the parent process, which never end there. In these cases,
+/// `not_done` has the futures of the tasks that are not done. The [`result`](crate::TaskFuture::result) of such a future
 /// returns the error that says why the task cannot end, in most cases
 /// [`Error::WouldDeadlock`](crate::Error).
 ///
@@ -144,7 +145,7 @@ pub fn wait_until<F: Waitable>(
                 .chain(std::iter::from_fn(|| completion_set.try_next()))
                 .collect(),
             Err(NotDone::TimedOut) => break,
-            Err(NotDone::Deadlock) => {
+            Err(NotDone::Deadlock | NotDone::NoStack(_)) => {
                 // If this process was forked during the wait, no task number arrives here.
                 // So the code searches for the tasks that were done before the fork.
                 let is_done = |number: &usize| {

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Error, ProcessPoolExecutor, TaskOptions};
+use concurrent_futures::{Error, ProcessPoolExecutor, ShutdownOptions, TaskOptions, Transport};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::*;
@@ -247,6 +247,23 @@ alone! {
         assert!(lost.running());
         executor.kill_workers();
         assert!(matches!(error(&lost), Error::Killed(_)));
+    }
+
+    /// Only the pool's message `Exit` ends such a worker.
+    fn an_idle_worker_that_ignores_the_request_ends_too() {
+        for transport in [Transport::Socket, Transport::Shared] {
+            let builder = ProcessPoolExecutor::builder().max_workers(1);
+            let executor = builder.transport(transport).build().unwrap();
+            let ignore = |()| {
+                // SAFETY: it changes what a signal does, in a process of ours alone.
+                unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+            };
+            value(&executor.submit(ignore, ()).unwrap());
+            let limit = ShutdownOptions::new().timeout(LIMIT);
+            executor.terminate_workers();
+            executor.shutdown_with(limit);
+            assert_eq!(executor.stats().workers, 0, "{transport:?}");
+        }
     }
 
     /// Python's test_force_shutdown_workers_dead_workers.

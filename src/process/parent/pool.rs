@@ -205,7 +205,8 @@ impl Pool {
             return room;
         }
         let startable = state.launchers.count_startable(Instant::now());
-        // The launcher of a worker that is being started counts this worker already.
+        // `to_spawn` includes the worker that is being started (`starting`, 0 or 1). Its
+        // launcher counts this worker already.
         let planned = state.to_spawn.saturating_sub(state.starting);
         room.min(startable.saturating_sub(planned))
     }
@@ -304,7 +305,7 @@ impl Pool {
     fn send_to_idle_workers(&self, state: &mut PoolState) {
         while let Some(&number) = state.idle.last().filter(|_| !state.holds_queue) {
             let worker = state.workers.get(&number);
-            if worker.is_none_or(|worker| worker.kill_reason.is_some() || worker.write_failed) {
+            if worker.is_none_or(|worker| worker.is_being_killed() || worker.write_failed) {
                 // The worker will end. It may end late, if it cannot be killed.
                 state.idle.pop();
                 continue;

@@ -283,6 +283,8 @@ impl Pool {
                             // fail, also one that waits for the task's recall.
                             state.running += usize::from(entry.begin());
                             state.recalls.end(entry.number, false);
+                            // A task that has begun takes no place in a bounded queue.
+                            self.capacity.notify_one();
                         }
                         return state.put_back(in_flight);
                     }
