@@ -286,11 +286,22 @@ pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
     struct Outer(Option<Arc<str>>);
     impl Drop for Outer {
         fn drop(&mut self) {
+            HAS_NAME.set(self.0.is_some());
             let _ = TASK.try_with(|task| task.replace(self.0.take()));
         }
     }
+    HAS_NAME.set(name.is_some());
     let _outer = Outer(TASK.try_with(|task| task.replace(name)).unwrap_or(None));
     f()
+}
+
+/// Calls `f` without the name of an outer task, inside which `f` runs on this thread.
+#[inline]
+pub(crate) fn unnamed<T>(f: impl FnOnce() -> T) -> T {
+    match HAS_NAME.get() {
+        true => named(None, f),
+        false => f(),
+    }
 }
 
 /// Runs `f`, for example a callback or a waker, and discards its panic, which the panic
@@ -417,6 +428,9 @@ const MOST_NOTES: usize = 32;
 thread_local! {
     /// The name of the task that this thread runs, if the task has a name.
     static TASK: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+    /// `true` while `TASK` has a name. A task that runs inside another one reads this flag,
+    /// because a read of `TASK` takes several times as long.
+    static HAS_NAME: Cell<bool> = const { Cell::new(false) };
     /// The notes of the panics inside each [`catch`] that this thread is in, in the order
     /// of the panics.
     static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };

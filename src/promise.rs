@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
 use crate::future::TaskFuture;
-use crate::panic::{catch, named, watch_panics};
+use crate::panic::{catch, unnamed, watch_panics};
 use crate::state::State;
 use crate::sys::fork::Origin;
 use crate::thread::ThreadFuture;
@@ -200,7 +200,7 @@ impl<T: 'static> Promise<T> {
         // If the task is running, this promise has started it, and only `self` can end it.
         if self.start() || self.completion.state() == State::Running {
             self.completion.runs_here();
-            let outcome = named(None, || catch(f)).map_err(Error::Panicked);
+            let outcome = unnamed(|| catch(f)).map_err(Error::Panicked);
             // `settle` cannot fail, because only `self` can end the running task.
             let _ = self.settle(outcome);
         }

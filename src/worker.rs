@@ -3,7 +3,7 @@
 //! Before a worker runs tasks, its executor calls [`enter`] in the worker's thread. This
 //! file stores the current worker of each thread, and depends on no executor.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
@@ -163,6 +163,9 @@ impl Worker {
 
 thread_local! {
     static CURRENT: RefCell<Option<Worker>> = const { RefCell::new(None) };
+    /// `true` while the current worker is that of an inline call. A task that runs inside
+    /// another one reads this flag, because a read of `CURRENT` takes several times as long.
+    static IS_INLINE: Cell<bool> = const { Cell::new(false) };
     /// The worker of a thread pool whose thread this is.
     static OF_POOL: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
@@ -192,10 +195,11 @@ pub fn current_worker() -> Option<Worker> {
 /// Makes `worker` the current worker of this thread until the returned value is
 /// dropped.
 pub(crate) fn enter(worker: Worker) -> Entered {
+    let was_inline = IS_INLINE.replace(worker.kind == PoolKind::Inline);
+    let outer = CURRENT.try_with(|current| current.replace(Some(worker)));
     Entered {
-        outer: CURRENT
-            .try_with(|current| current.replace(Some(worker)))
-            .unwrap_or(None),
+        outer: outer.unwrap_or(None),
+        was_inline,
     }
 }
 
@@ -209,16 +213,13 @@ pub(crate) fn enter_of_pool(worker: Worker) -> Entered {
 /// Runs a task of this thread's pool inside a wait. If the wait is inside a call of an
 /// [`InlineExecutor`](crate::InlineExecutor), the pool's worker is the current worker
 /// meanwhile, and not that of the call.
+#[inline]
 pub(crate) fn outside_inline_calls<R>(task: impl FnOnce() -> R) -> R {
-    let is_inline = |current: &RefCell<Option<Worker>>| {
-        let current = current.borrow();
-        current
-            .as_ref()
-            .is_some_and(|worker| worker.kind == PoolKind::Inline)
-    };
-    let of_pool = || OF_POOL.try_with(|of_pool| of_pool.borrow().clone()).ok()?;
-    let is_inside = CURRENT.try_with(is_inline).unwrap_or(false);
-    let _inside = is_inside.then(of_pool).flatten().map(enter);
+    if !IS_INLINE.get() {
+        return task();
+    }
+    let of_pool = OF_POOL.try_with(|of_pool| of_pool.borrow().clone());
+    let _inside = of_pool.unwrap_or(None).map(enter);
     task()
 }
 
@@ -227,10 +228,12 @@ pub(crate) fn outside_inline_calls<R>(task: impl FnOnce() -> R) -> R {
 #[derive(Debug)]
 pub(crate) struct Entered {
     outer: Option<Worker>,
+    was_inline: bool,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        IS_INLINE.set(self.was_inline);
         let outer = self.outer.take();
         // `try_with` fails only while the thread ends. Then `current_worker` returns
         // `None`, and there is nothing to restore.

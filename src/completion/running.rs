@@ -11,7 +11,7 @@ use super::wakers::outside_wakers;
 use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
 use super::worker_hooks::WorkerHooks;
 use crate::error::Error;
-use crate::panic::named;
+use crate::panic::unnamed;
 use crate::worker::outside_inline_calls;
 
 /// Runs a task *inline* if possible ([`Task::run_inline`]), that is, on this thread, which
@@ -78,7 +78,7 @@ impl Task {
                 if self.start_here() {
                     let task = popped.unwrap_or_else(|| self.clone());
                     // The name of the task that waits is not the name of this task.
-                    let run = || named(None, || task.run_started(hooks, leaves_entry));
+                    let run = || unnamed(|| task.run_started(hooks, leaves_entry));
                     // This thread may be inside a callback that waits for the task's
                     // callbacks. So run the task's callbacks at once, not after that
                     // callback, which would never return.

@@ -16,7 +16,7 @@ use crate::executor::{
 };
 use crate::future::TaskFuture;
 use crate::map::{self, Map, MapOptions};
-use crate::panic::{Contained, catch, named, watch_panics};
+use crate::panic::{Contained, catch, unnamed, watch_panics};
 use crate::sync::Mutex;
 use crate::sys::fork::Origin;
 use crate::worker::{self, PoolKind, Worker};
@@ -163,7 +163,7 @@ impl InlineExecutor {
     fn inside<R>(&self, run: impl FnOnce() -> R) -> R {
         let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
         // The name of a task that submits this one is not its name.
-        without_callback_queue(|| named(None, run))
+        without_callback_queue(|| unnamed(run))
     }
 
     /// Counts one more task, unless the executor was shut down.
