@@ -267,8 +267,8 @@ impl<F: Waitable> CompletionSet<F> {
     /// Removes the next task that is done, and returns its future. Returns `None` if no
     /// task is done by the deadline, or if the set is empty. If [`next`](Self::next)
     /// returns [`NotDone::Deadlock`] and no task is done, or if it returns
-    /// [`NotDone::NoStack`], returns a future that is not done. The `result` of that future returns the error that says why the task cannot
-    /// end.
+    /// [`NotDone::NoStack`], returns a future that is not done. The `result` of that future
+    /// returns the error that says why the task cannot end.
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         loop {
             match self.next(deadline) {

@@ -41,7 +41,8 @@ pub(super) fn batches<A, R>(
     items: impl Iterator<Item = A>,
     mut submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error>,
 ) -> impl FnMut() -> Option<(usize, Result<Part<R>, Error>)> {
-    // A map asks for more items after each result. An iterator may yield items after its end.
+    // A map asks for more items after each result, and an iterator may yield items after
+    // its end.
     let mut items = items.fuse();
     let mut sizes = ChunkSizes::new(workers);
     let mut drawn = ContainedVec::with_capacity(0);

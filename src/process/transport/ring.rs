@@ -100,8 +100,8 @@ const HEAD: usize = 2;
 const LARGEST: usize = (32 << 10) - 8 * HEAD;
 
 /// The smallest payload, in bytes, of a record that is not the last record of its
-/// [`send`](Sender::send) call. Only the last record may be smaller than this. A sender that has room only for a
-/// smaller payload waits for more room.
+/// [`send`](Sender::send) call. Only the last record may be smaller than this. A sender that
+/// has room only for a smaller payload waits for more room.
 const SMALLEST_PIECE: usize = 4 << 10;
 
 /// The number of words that a ring for `bytes` bytes of records needs.
