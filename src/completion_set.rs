@@ -279,17 +279,19 @@ impl<F: Waitable> CompletionSet<F> {
                 },
                 Err(NotDone::TimedOut) => return None,
                 Err(NotDone::NoStack(number)) => return self.take_without_arrival(number),
-                Err(NotDone::Deadlock) => {
-                    let is_done = |entry: &Option<Entry<F>>| {
-                        let entry = entry.as_ref();
-                        entry.is_some_and(|entry| entry.item.target().done())
-                    };
-                    let done = self.entries.iter().position(is_done);
-                    let any = || self.entries.iter().position(Option::is_some);
-                    return self.take_without_arrival(done.or_else(any)?);
-                }
+                Err(NotDone::Deadlock) => return self.take_without_arrival(self.best_left()?),
             }
         }
+    }
+
+    /// Returns the index of a task that is done, or else of any task.
+    fn best_left(&self) -> Option<usize> {
+        let is_done = |entry: &Option<Entry<F>>| {
+            let entry = entry.as_ref();
+            entry.is_some_and(|entry| entry.item.target().done())
+        };
+        let done = self.entries.iter().position(is_done);
+        done.or_else(|| self.entries.iter().position(Option::is_some))
     }
 
     /// Removes a task whose number has not arrived, and returns its future. Its waker may

@@ -279,8 +279,10 @@ impl Pool {
     /// or idle worker, as far as workers may start now. If none may start now, returns the
     /// time at which the first pause of a launcher ends.
     fn plan_starts(&self, state: &mut PoolState) -> Option<Instant> {
-        // Tasks that were sent ahead may still wait. They end with their workers.
-        if state.stopped.is_some() || state.is_broken() {
+        // In a pool that ends, tasks that were sent ahead may still wait. They end with
+        // their workers. Until `not_before`, the end of a launcher's pause changes nothing,
+        // and may be in the past.
+        if state.stopped.is_some() || state.is_broken() || state.not_before.is_some() {
             return None;
         }
         let waiting = state.count_waiting();
@@ -295,9 +297,7 @@ impl Pool {
         state.to_spawn += more;
         state.needs_wakeup |= more > 0;
         match startable {
-            // If all starts wait (`not_before`), the end of a launcher's pause changes
-            // nothing, and may be in the past.
-            0 if state.not_before.is_none() => state.launchers.next_pause(),
+            0 => state.launchers.next_pause(),
             _ => None,
         }
     }
