@@ -303,10 +303,14 @@ crate::alone::alone! {
             .unwrap();
         let executor = Arc::new(executor);
         let ((opener, pass), owner) = (gate(), Arc::clone(&executor));
+        let (begins, begun) = std::sync::mpsc::channel();
         let first = executor.spawn(move || {
+            begins.send(()).unwrap();
             OWNER.set(Some(owner));
             pass();
         });
+        // A task that had not begun would fail with the pool.
+        begun.recv_timeout(LIMIT).unwrap();
         let second = executor.spawn(|| ()).unwrap();
         let error = second.exception_timeout(LIMIT).unwrap();
         assert!(matches!(error, Some(Error::Broken(_))), "{error:?}");
