@@ -50,15 +50,15 @@ use std::alloc::handle_alloc_error;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
+use super::birth::Birth;
 use super::job::{Job, Remote, Withdrawn};
-use super::memory::{Place, allocate, free};
+use super::memory::{allocate, free};
 use super::pool_id::PoolId;
 use super::storage::{Called, Types, TypesOf, job_of, outcome_of};
 use super::word::{Flag, REFERENCE, RUNNING, Word};
 use crate::encoded::EncodedCall;
 use crate::error::Error;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell};
-use crate::sys::fork::Origin;
 
 /// A counted reference to a task of any type. An `X` may be attached to the task.
 pub(crate) struct TaskWith<X: 'static>(NonNull<Header<X>>);
@@ -74,33 +74,6 @@ struct Header<X: 'static> {
     birth: Birth,
     /// A cell of size 0 through which loom models check the accesses to the storage.
     storage: UnsafeCell<()>,
-}
-
-/// The process that created a task, and the place of the task's memory. The upper 24 bits
-/// are the lower 24 bits of the process's [`Origin`]; the lower 8 bits are the [`Place`].
-///
-/// So a forked child mistakes a task of its ancestor for its own only after 2^24 counted
-/// forks (see [`Origin`]), each made in the child of the fork before.
-#[derive(Clone, Copy)]
-struct Birth(u32);
-
-impl Birth {
-    fn new(place: Place) -> Self {
-        Self(Self::process() | u32::from(place.0))
-    }
-
-    fn process() -> u32 {
-        Origin::current().bits() << 8
-    }
-
-    #[inline]
-    fn is_here(self) -> bool {
-        (self.0 ^ Self::process()) >> 8 == 0
-    }
-
-    fn place(self) -> Place {
-        Place(self.0 as u8)
-    }
 }
 
 /// The size of the header.

@@ -65,6 +65,7 @@
 //! dropping the last reference to a task, at either end, only frees memory and runs no user
 //! code (`cell.rs` names one exception).
 
+mod birth;
 mod callbacks;
 mod cell;
 mod deadlock;

@@ -59,18 +59,22 @@ pub(crate) fn circle(graph: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> Option<Vec
         .find_map(|file| visit(file, graph, &mut Vec::new(), &mut left))
 }
 
-fn is_test(path: &Path) -> bool {
+pub(crate) fn is_test(path: &Path) -> bool {
     let text = path.to_str().unwrap();
     let endings = ["tests.rs", "model.rs"];
     let is_inside = ["_tests/", "fuzz"].iter().any(|part| text.contains(part));
     is_inside || endings.iter().any(|ending| text.ends_with(ending))
 }
 
-fn without_tests(text: &str) -> String {
+/// Returns the part of a file that stands before its tests.
+pub(crate) fn before_tests(text: &str) -> &str {
     let tests = ["\n#[cfg(test)]\nmod ", "\n#[cfg(all(test"];
     let end = tests.iter().filter_map(|tests| text.find(tests)).min();
-    let lines: Vec<&str> = code(&text[..end.unwrap_or(text.len())]).collect();
-    lines.join("\n")
+    &text[..end.unwrap_or(text.len())]
+}
+
+fn without_tests(text: &str) -> String {
+    code(before_tests(text)).collect::<Vec<_>>().join("\n")
 }
 
 /// The module of a file below `src/`, as the names of its path.

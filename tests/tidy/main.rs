@@ -178,6 +178,18 @@ fn no_files_import_in_a_circle() {
 }
 
 #[test]
+fn no_file_has_500_lines_without_its_tests() {
+    let mut sources = sources("src");
+    sources.retain(|(path, _)| !imports::is_test(path));
+    assert!(sources.len() > 100, "it has found the sources");
+    let lines = |text: &str| imports::before_tests(text).lines().count();
+    let is_long = |(_, text): &(PathBuf, String)| lines(text) >= 500;
+    let long: Vec<_> = sources.into_iter().filter(is_long).collect();
+    let long: Vec<_> = long.iter().map(|(path, _)| path).collect();
+    assert!(long.is_empty(), "{long:#?}");
+}
+
+#[test]
 fn each_file_says_what_it_is() {
     for folder in ["src", "tests", "examples", "benches"] {
         for (path, text) in sources(folder) {

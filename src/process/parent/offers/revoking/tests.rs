@@ -7,9 +7,9 @@
 //! that finds its offer revoked before it begins the task *declines* the offer: it does not
 //! run the task, and says so to the pool (`transport/offers.rs`).
 
-use super::super::by_hand::{PoolByHand, Task, WorkerByHand};
+use super::super::super::by_hand::{PoolByHand, Task, WorkerByHand};
 use super::*;
-use crate::error::BrokenPart;
+use crate::error::{BrokenPart, Error};
 use crate::process::wire::frame::Kind;
 
 /// The worker's own record of its last offer does not name the revoked offer. So the worker
