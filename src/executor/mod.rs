@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::pools::{join, next_name, refuse_zeros};
-pub(crate) use self::queue_capacity::QueueCapacity;
+pub(crate) use self::queue_capacity::{QueueCapacity, WhenFull};
 
 pub use self::initializer::InitializerOutcome;
 pub use self::refused::TrySubmitError;

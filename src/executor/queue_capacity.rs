@@ -1,8 +1,25 @@
 //! [`QueueCapacity`]: the limit of a bounded queue, and the condition variable for the
 //! threads that wait because the queue is full.
 
+use std::time::Instant;
+
 use crate::error::Error;
 use crate::sync::{Condvar, MutexGuard};
+
+/// A choice for the submission of a task while the queue is full.
+#[derive(Clone, Copy)]
+pub(crate) enum WhenFull {
+    Refuse,
+    Wait,
+    /// Waits until this time, and then refuses the task.
+    WaitUntil(Instant),
+}
+
+impl WhenFull {
+    pub(crate) fn wait_until(deadline: Option<Instant>) -> Self {
+        deadline.map_or(Self::Wait, Self::WaitUntil)
+    }
+}
 
 pub(crate) struct QueueCapacity {
     /// The largest number of queued tasks, or `None` if the queue is unbounded.
@@ -33,12 +50,24 @@ impl QueueCapacity {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::QueueFull`] if `waits` is `false`. The method then does not wait.
-    pub(crate) fn wait<S>(&self, state: &mut MutexGuard<'_, S>, waits: bool) -> Result<(), Error> {
-        if !waits {
+    /// Returns [`Error::QueueFull`] after the deadline of `when_full`, or without a wait if
+    /// `when_full` says so.
+    pub(crate) fn wait<S>(
+        &self,
+        state: &mut MutexGuard<'_, S>,
+        when_full: WhenFull,
+    ) -> Result<(), Error> {
+        let is_over = match when_full {
+            WhenFull::Refuse => true,
+            WhenFull::Wait => {
+                self.not_full.wait(state);
+                false
+            }
+            WhenFull::WaitUntil(deadline) => self.not_full.wait_until(state, deadline).timed_out(),
+        };
+        if is_over {
             return Err(Error::QueueFull);
         }
-        self.not_full.wait(state);
         Ok(())
     }
 

@@ -34,12 +34,14 @@ impl<A> Batch<A> {
 
 /// Cuts the items of a map into batches. Each call of the returned function submits one
 /// batch, and returns two values: how many items the batch has, and the batch's [`Part`] or
-/// the error of the submission. The returned function returns `None` if no items remain.
-pub(super) fn batches<A, R>(
+/// the error of the submission. The returned function returns `None` if no items remain, or
+/// after a batch for which the executor's queue had no room until the deadline.
+pub(super) fn batches<A, R: 'static>(
     options: MapOptions,
     workers: usize,
+    deadline: Option<Instant>,
     items: impl Iterator<Item = A>,
-    mut submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error>,
+    mut submit: impl FnMut(Batch<A>, Option<Instant>) -> Result<Part<R>, Error>,
 ) -> impl FnMut() -> Option<(usize, Result<Part<R>, Error>)> {
     // A map asks for more items after each result, and an iterator may yield items after
     // its end.
@@ -47,7 +49,11 @@ pub(super) fn batches<A, R>(
     let mut sizes = ChunkSizes::new(workers);
     let mut drawn = ContainedVec::with_capacity(0);
     let measurement = Measurement::new();
+    let mut is_late = false;
     move || {
+        if is_late {
+            return None;
+        }
         let batch = match options.chunk_size {
             Some(1) => Batch::One(items.next()?),
             Some(size) => Batch::Many(draw(&mut drawn, &mut items, size)?, None),
@@ -65,7 +71,15 @@ pub(super) fn batches<A, R>(
                 Batch::Many(chunk, Some(timer))
             }
         };
-        Some((batch.len(), submit(batch)))
+        let size = batch.len();
+        let submitted = match submit(batch, deadline) {
+            Err(Error::QueueFull) if deadline.is_some_and(|at| at <= Instant::now()) => {
+                is_late = true;
+                Ok(Part::never_done())
+            }
+            submitted => submitted,
+        };
+        Some((size, submitted))
     }
 }
 
@@ -86,12 +100,12 @@ fn draw<A>(
 /// item.
 pub(crate) fn one_by_one<A, R, F>(
     mut submit: impl FnMut(A) -> Result<F, Error>,
-) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error>
+) -> impl FnMut(Batch<A>, Option<Instant>) -> Result<Part<R>, Error>
 where
     R: 'static,
     F: Future<Output = R> + Send + 'static,
 {
-    move |batch| match batch {
+    move |batch, _deadline| match batch {
         Batch::One(item) => submit(item).map(Part::one),
         Batch::Many(..) => unreachable!("its maps are unchunked"),
     }
@@ -165,6 +179,15 @@ impl<R: 'static> Part<R> {
         })
     }
 
+    /// Creates the part for a batch for which the executor's queue had no room until the
+    /// map's deadline. So the map ends with a timeout when it waits for this part.
+    fn never_done() -> Self {
+        let completion = Completion::new(NO_POOL);
+        Self::new(TaskFuture::<(), Nowhere>::new(completion), |result| {
+            result.err().map(Err).into_iter().collect()
+        })
+    }
+
     fn new<F, U>(future: F, unpack: U) -> Self
     where
         F: Future + Send + 'static,
@@ -205,7 +228,7 @@ impl<R> Waitable for Part<R> {
 
 impl<R> sealed::Sealed for Part<R> {}
 
-/// The executor type of a refused batch's future. No executor runs this batch.
+/// The executor type of the future of a batch that no executor runs.
 enum Nowhere {}
 
 /// The operations on the future of a part. The trait hides the type of this future.

@@ -80,10 +80,10 @@ pub(crate) fn eager<A, R: 'static>(
     options: MapOptions,
     workers: usize,
     items: impl IntoIterator<Item = A>,
-    submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error>,
+    submit: impl FnMut(Batch<A>, Option<Instant>) -> Result<Part<R>, Error>,
 ) -> Result<Map<'static, R>, Error> {
     let mut map = Map::new(&options.check()?);
-    let mut more = batches(options, workers, items.into_iter(), submit);
+    let mut more = batches(options, workers, map.deadline, items.into_iter(), submit);
     map.fill(usize::MAX, &mut more)?;
     Ok(map)
 }
@@ -93,7 +93,7 @@ pub(crate) fn with<'a, A: 'a, R: 'static, I>(
     options: MapOptions,
     workers: usize,
     items: I,
-    submit: impl FnMut(Batch<A>) -> Result<Part<R>, Error> + 'a,
+    submit: impl FnMut(Batch<A>, Option<Instant>) -> Result<Part<R>, Error> + 'a,
 ) -> Result<Map<'a, R>, Error>
 where
     I: IntoIterator<Item = A>,
@@ -103,7 +103,7 @@ where
         return eager(options, workers, items, submit);
     };
     let mut map = Map::new(&options);
-    let mut more = batches(options, workers, items.into_iter(), submit);
+    let mut more = batches(options, workers, map.deadline, items.into_iter(), submit);
     map.fill(buffer_size, &mut more)?;
     map.more = Some(Box::new(more));
     Ok(map)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::settings::{Config, TaskSettings};
 use crate::completion::{Completion, PoolId};
 use crate::error::Error;
-use crate::executor::{ShutdownOptions, ShutdownReport, Stats};
+use crate::executor::{ShutdownOptions, ShutdownReport, Stats, WhenFull};
 use crate::map::{ChunkTimer, ContainedVec};
 
 pub(super) enum Pool {}
@@ -39,6 +39,7 @@ impl Pool {
         _f: fn(A) -> R,
         _args: A,
         _settings: TaskSettings,
+        _when_full: WhenFull,
     ) -> Result<Completion<R>, Error> {
         match **self {}
     }
@@ -58,6 +59,7 @@ impl Pool {
         _items: &ContainedVec<A>,
         _timer: Option<ChunkTimer>,
         _settings: TaskSettings,
+        _when_full: WhenFull,
     ) -> Result<Completion<ContainedVec<Result<R, Error>>>, Error> {
         match **self {}
     }

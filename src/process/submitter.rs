@@ -1,11 +1,12 @@
 //! [`Submitter`]: submits calls to a pool, for an executor or for a view of it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::parent::Pool;
 use super::settings::TaskSettings;
 use crate::error::Error;
-use crate::executor::{Portable, TaskOptions, TrySubmitError};
+use crate::executor::{Portable, TaskOptions, TrySubmitError, WhenFull};
 use crate::future::TaskFuture;
 use crate::map::{self, Batch, Map, MapOptions, Part};
 use crate::panic::contain_drop;
@@ -34,7 +35,7 @@ impl<'a> Submitter<'a> {
         f: fn(A) -> R,
         args: A,
     ) -> Result<TaskFuture<R, E>, Error> {
-        let submitted = self.pool.submit_one(f, args, self.settings);
+        let submitted = self.pool.submit_one(f, args, self.settings, WhenFull::Wait);
         submitted.map(TaskFuture::new)
     }
 
@@ -84,17 +85,19 @@ impl<'a> Submitter<'a> {
     fn batches<A: Portable, R: Portable>(
         self,
         f: fn(A) -> R,
-    ) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error> + use<'a, A, R> {
+    ) -> impl FnMut(Batch<A>, Option<Instant>) -> Result<Part<R>, Error> + use<'a, A, R> {
         let Self { pool, settings } = self;
-        move |batch| match batch {
+        move |batch, deadline| match batch {
             Batch::One(item) => {
-                let submitted = pool.submit_one(f, item, settings.clone());
+                let when_full = WhenFull::wait_until(deadline);
+                let submitted = pool.submit_one(f, item, settings.clone(), when_full);
                 let future = submitted.map(TaskFuture::<_, Arc<Pool>>::new);
                 future.map(Part::one)
             }
             Batch::Many(items, timer) => {
                 let size = items.len();
-                let submitted = pool.submit_chunk(f, &items, timer, settings.clone());
+                let when_full = WhenFull::wait_until(deadline);
+                let submitted = pool.submit_chunk(f, &items, timer, settings.clone(), when_full);
                 drop(items);
                 let future = submitted.map(TaskFuture::<_, Arc<Pool>>::new);
                 future.map(|future| Part::many(future, size))

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::pool::Pool;
 use crate::error::Error;
 use crate::executor::{
-    ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
+    ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, WhenFull, With,
     executor_by_inherent_methods,
 };
 use crate::future::TaskFuture;
@@ -143,7 +144,21 @@ impl ThreadPoolExecutor {
         A: Send + 'static,
         R: Send + 'static,
     {
-        match self.pool.submit(f, args, true) {
+        self.submit_unless_full(f, args, WhenFull::Wait)
+    }
+
+    fn submit_unless_full<F, A, R>(
+        &self,
+        f: F,
+        args: A,
+        when_full: WhenFull,
+    ) -> Result<ThreadFuture<R>, Error>
+    where
+        F: FnOnce(A) -> R + Send + 'static,
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        match self.pool.submit(f, args, when_full) {
             Ok(completion) => Ok(TaskFuture::new(completion)),
             Err(refused) => Err(refused.drop_call()),
         }
@@ -188,7 +203,9 @@ impl ThreadPoolExecutor {
         A: Send + 'static,
         R: Send + 'static,
     {
-        self.pool.submit(f, args, false).map(TaskFuture::new)
+        self.pool
+            .submit(f, args, WhenFull::Refuse)
+            .map(TaskFuture::new)
     }
 
     /// Submits `f()`: [`submit`](Self::submit) without arguments.
@@ -281,24 +298,27 @@ impl ThreadPoolExecutor {
     fn submit_batches<F, A, R>(
         &self,
         f: F,
-    ) -> impl FnMut(Batch<A>) -> Result<Part<R>, Error> + use<'_, F, A, R>
+    ) -> impl FnMut(Batch<A>, Option<Instant>) -> Result<Part<R>, Error> + use<'_, F, A, R>
     where
         F: Fn(A) -> R + Send + Sync + 'static,
         A: Send + 'static,
         R: Send + 'static,
     {
         let f = Arc::new(Contained::new(f));
-        move |batch| {
+        move |batch, deadline| {
             let f = Arc::clone(&f);
+            let when_full = WhenFull::wait_until(deadline);
             match batch {
-                Batch::One(item) => self.submit(move |item| f.get()(item), item).map(Part::one),
+                Batch::One(item) => {
+                    let call = move |item| f.get()(item);
+                    self.submit_unless_full(call, item, when_full)
+                        .map(Part::one)
+                }
                 Batch::Many(items, timer) => {
                     let size = items.len();
-                    self.submit(
-                        move |items| map::each(f.get(), items, timer.as_ref()),
-                        items,
-                    )
-                    .map(|future| Part::many(future, size))
+                    let call = move |items| map::each(f.get(), items, timer.as_ref());
+                    let submitted = self.submit_unless_full(call, items, when_full);
+                    submitted.map(|future| Part::many(future, size))
                 }
             }
         }

@@ -15,6 +15,7 @@ use super::queue::{Gate, Queue, Rest};
 use super::slots::Slots;
 use super::worker_thread::{WorkerThread, enter};
 use crate::completion::{Completion, Job, NO_POOL, Task, WorkerHooks};
+use crate::executor::WhenFull;
 use crate::sync::Ordering;
 
 /// A job that no thread calls.
@@ -365,10 +366,10 @@ fn a_task_is_not_refused_while_planned_workers_are_dropped() {
             let mut state = pool.state.lock();
             (state.workers, state.is_starting) = (1, true);
         }
-        assert!((0..3).all(|_| pool.submit(|()| (), (), false).is_ok()));
+        assert!((0..3).all(|_| pool.submit(|()| (), (), WhenFull::Refuse).is_ok()));
         let new = Arc::clone(&pool);
         let looking = thread::spawn(move || new.start_planned());
-        assert!(pool.submit(|()| (), (), false).is_ok());
+        assert!(pool.submit(|()| (), (), WhenFull::Refuse).is_ok());
         looking.join().expect("no panic");
     });
 }

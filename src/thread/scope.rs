@@ -15,7 +15,7 @@ use super::executor::ThreadPoolExecutor;
 use super::pool::Pool;
 use crate::completion::{Completion, ScopeTasks, run_inline, without_callback_queue};
 use crate::error::Error;
-use crate::executor::TrySubmitError;
+use crate::executor::{TrySubmitError, WhenFull};
 use crate::future::TaskFuture;
 use crate::panic::contain_drop;
 
@@ -166,7 +166,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         A: Send + 'scope,
         R: Send + 'scope,
     {
-        match self.enqueue(f, args, true) {
+        match self.enqueue(f, args, WhenFull::Wait) {
             Ok(completion) => Ok(TaskFuture::new(completion)),
             Err(refused) => Err(refused.drop_call()),
         }
@@ -202,7 +202,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         A: Send + 'scope,
         R: Send + 'scope,
     {
-        self.enqueue(f, args, false).map(TaskFuture::new)
+        self.enqueue(f, args, WhenFull::Refuse).map(TaskFuture::new)
     }
 
     /// Submits `f()`: [`submit`](Self::submit) without arguments.
@@ -238,7 +238,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         &'scope self,
         f: F,
         args: A,
-        waits: bool,
+        when_full: WhenFull,
     ) -> Result<Completion<R>, TrySubmitError<F, A>>
     where
         F: FnOnce(A) -> R + Send + 'scope,
@@ -248,7 +248,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // SAFETY: the borrowed data outlives `'scope`, and `&'scope self` keeps the scope
         // in place. `'scope` ends only after `ThreadPoolExecutor::scope` has waited for the
         // scope's tasks.
-        unsafe { self.pool.submit_to(&self.scope_tasks, f, args, waits) }
+        unsafe { self.pool.submit_to(&self.scope_tasks, f, args, when_full) }
     }
 }
 

@@ -8,14 +8,14 @@ use super::pool::Pool;
 use super::worker_thread::with_current;
 use crate::completion::{Completion, Job, ScopeTasks, Task};
 use crate::error::Error;
-use crate::executor::TrySubmitError;
+use crate::executor::{TrySubmitError, WhenFull};
 use crate::panic::contain_drop;
 use crate::sync::{Ordering, fence};
 
 impl Pool {
-    /// Creates a task for a call and queues the task. If the queue is full and `waits` is
-    /// `true`, waits for room in the queue, unless the caller is a task of the pool or a
-    /// callback of such a task.
+    /// Creates a task for a call and queues the task. If the queue is full, does what
+    /// `when_full` says, unless the caller is a task of the pool or a callback of such a
+    /// task.
     ///
     /// # Errors
     ///
@@ -25,14 +25,14 @@ impl Pool {
         self: &Arc<Self>,
         f: F,
         args: A,
-        waits: bool,
+        when_full: WhenFull,
     ) -> Result<Completion<R>, TrySubmitError<F, A>>
     where
         F: FnOnce(A) -> R + Send + 'static,
         A: Send + 'static,
         R: Send + 'static,
     {
-        if let Err(error) = self.admit(waits) {
+        if let Err(error) = self.admit(when_full) {
             let call = (f, args);
             return Err(TrySubmitError { error, call });
         }
@@ -53,14 +53,14 @@ impl Pool {
         scope_tasks: &ScopeTasks,
         f: F,
         args: A,
-        waits: bool,
+        when_full: WhenFull,
     ) -> Result<Completion<R>, TrySubmitError<F, A>>
     where
         F: FnOnce(A) -> R + Send,
         A: Send,
         R: Send,
     {
-        if let Err(error) = self.admit(waits) {
+        if let Err(error) = self.admit(when_full) {
             let call = (f, args);
             return Err(TrySubmitError { error, call });
         }
@@ -133,7 +133,7 @@ impl Pool {
     ///
     /// Returns the reason why the task is refused.
     #[inline]
-    fn admit(self: &Arc<Self>, waits: bool) -> Result<(), Error> {
+    fn admit(self: &Arc<Self>, when_full: WhenFull) -> Result<(), Error> {
         if !self.is_here() {
             return Err(Error::forked_pool());
         }
@@ -146,11 +146,11 @@ impl Pool {
         if self.config.queue_capacity.is_none() {
             return Ok(());
         }
-        self.admit_to_bounded_queue(waits)
+        self.admit_to_bounded_queue(when_full)
     }
 
     #[cold]
-    fn admit_to_bounded_queue(self: &Arc<Self>, waits: bool) -> Result<(), Error> {
+    fn admit_to_bounded_queue(self: &Arc<Self>, when_full: WhenFull) -> Result<(), Error> {
         let mut admitted = self.admitted.lock();
         loop {
             let mut state = self.state.lock();
@@ -169,7 +169,7 @@ impl Pool {
                 return Ok(());
             }
             *admitted -= 1;
-            self.capacity.wait(&mut admitted, waits)?;
+            self.capacity.wait(&mut admitted, when_full)?;
         }
     }
 
@@ -285,7 +285,7 @@ mod tests {
             pool.started.store(1, Ordering::Relaxed);
             pool.growth_left.store(1, Ordering::Relaxed);
         }
-        let submitted = pool.submit(|n: i32| 2 * n, 21, true);
+        let submitted = pool.submit(|n: i32| 2 * n, 21, WhenFull::Wait);
         let task = submitted.unwrap_or_else(|refused| panic!("{refused}"));
         assert_eq!(pool.stats().workers, 1, "it counts on the free one");
         by_hand.callbacks_started();
@@ -350,7 +350,7 @@ mod tests {
             pool.growth_left.store(2, Ordering::Relaxed);
             (state.workers, state.is_starting) = (1, true);
         }
-        let submitted = [1, 2, 3].map(|n: i32| pool.submit(move |()| n, (), true));
+        let submitted = [1, 2, 3].map(|n: i32| pool.submit(move |()| n, (), WhenFull::Wait));
         assert_eq!((pool.stats().workers, pool.stats().idle), (3, 3));
         let by_hand = WorkerThread::new(Arc::clone(&pool), 0);
         for _ in 0..3 {

@@ -3,10 +3,11 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use concurrent_futures::{
-    Error, ProcessFuture, ProcessPoolExecutor, ReturnWhen, ShutdownOptions, as_completed,
-    completions, promise, wait, wait_until,
+    Error, MapOptions, ProcessFuture, ProcessPoolExecutor, ReturnWhen, ShutdownOptions,
+    as_completed, completions, promise, wait, wait_until,
 };
 
 use crate::fixture::*;
@@ -202,6 +203,29 @@ alone! {
         other.open();
         for (n, future) in (0..).zip(&futures) {
             assert_eq!(*value(future), 2 * n);
+        }
+    }
+
+    /// The items have no end, and the worker is held: only the limit ends the map.
+    fn a_map_with_a_limit_does_not_wait_longer_for_room() {
+        let limit = MapOptions::new().timeout(Duration::from_millis(50));
+        for options in [limit, limit.chunk_size(3)] {
+            let executor = ProcessPoolExecutor::builder()
+                .max_workers(1)
+                .queue_capacity(1)
+                .build()
+                .unwrap();
+            let mut gate = Gate::new();
+            executor.submit(hold, (gate.port(), 1)).unwrap().detach();
+            gate.wait_for(1);
+            let mut results = executor.map_with(options, double, 1..).unwrap();
+            let late = results.next().expect("the limit is an item");
+            let is_late = matches!(late, Err(Error::Timeout { unfinished: 2, total: 2 }));
+            assert!(is_late, "{late:?}");
+            assert!(results.next().is_none());
+            gate.open();
+            let report = executor.shutdown();
+            assert_eq!((report.finished, report.cancelled), (1, 1));
         }
     }
 

@@ -25,6 +25,7 @@ use super::process_handle::Process;
 use super::task::One;
 use super::worker_handle::{KillReason, WorkerHandle};
 use crate::error::{End, Error};
+use crate::executor::WhenFull;
 use crate::future::TaskFuture;
 use crate::process::settings::{Config, OnWorkerDeath, TaskSettings, Transport};
 use crate::process::transport::{
@@ -156,7 +157,9 @@ impl PoolByHand {
         let mut call = bare(Kind::Task, 0).to_vec();
         call[16..24].copy_from_slice(&(bytes as u64).to_le_bytes());
         call.resize(call.len() + bytes, 7);
-        let completion = self.pool.queue::<(), _>(call.into(), settings, One, true);
+        let completion = self
+            .pool
+            .queue::<(), _>(call.into(), settings, One, WhenFull::Wait);
         let completion = completion.unwrap();
         Task {
             id: completion.address(),

@@ -22,7 +22,7 @@ use super::task::{Decoder, OfChunk, One, RemoteJob, Results, codec_error, value_
 use crate::completion::Completion;
 use crate::encoded::Encoded;
 use crate::error::{Error, Side};
-use crate::executor::{InitializerOutcome, Portable};
+use crate::executor::{InitializerOutcome, Portable, WhenFull};
 use crate::map;
 use crate::panic::contain_drop;
 use crate::process::settings::TaskSettings;
@@ -34,12 +34,13 @@ use crate::process::wire::frame;
 use crate::sys::current_process;
 
 impl Pool {
-    /// Queues one call, and waits while the queue is full.
+    /// Queues one call.
     pub(in crate::process) fn submit_one<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,
         args: A,
         settings: TaskSettings,
+        when_full: WhenFull,
     ) -> Result<Completion<R>, Error> {
         let call = match self.call(f) {
             Ok(call) => call,
@@ -49,7 +50,7 @@ impl Pool {
             }
         };
         let frame = task_frame_of(call, args).map_err(unencodable)?;
-        self.queue(frame, settings, One, true)
+        self.queue(frame, settings, One, when_full)
     }
 
     /// Queues one call, unless the queue is full. The caller keeps the arguments.
@@ -60,7 +61,7 @@ impl Pool {
         settings: TaskSettings,
     ) -> Result<Completion<R>, Error> {
         let frame = task_frame(self.call(f)?, args).map_err(unencodable)?;
-        self.queue(frame.into(), settings, One, false)
+        self.queue(frame.into(), settings, One, WhenFull::Refuse)
     }
 
     fn call<A: Portable, R: Portable>(&self, f: fn(A) -> R) -> Result<Call, Error> {
@@ -76,6 +77,7 @@ impl Pool {
         items: &map::ContainedVec<A>,
         timer: Option<map::ChunkTimer>,
         settings: TaskSettings,
+        when_full: WhenFull,
     ) -> Result<Completion<Results<R>>, Error> {
         self.check_open()?;
         let mut packed = Chunk::new(Call::each(f).map_err(not_shippable)?);
@@ -86,7 +88,7 @@ impl Pool {
             items: packed.items(),
             timer,
         };
-        self.queue(packed.into_frame().into(), settings, decoder, true)
+        self.queue(packed.into_frame().into(), settings, decoder, when_full)
     }
 
     /// Encodes the call of an initializer.
@@ -102,14 +104,15 @@ impl Pool {
         initialize_frame(call, args).map_err(unencodable)
     }
 
-    /// Queues a task, after the caller has checked that the pool is open. If `waits` is
-    /// set, the call waits while the queue is full.
+    /// Queues a task, after the caller has checked that the pool is open. If the queue is
+    /// full, does what `when_full` says, unless the caller is a callback of a task of the
+    /// pool.
     pub(super) fn queue<T, D>(
         self: &Arc<Self>,
         mut call: Encoded,
         settings: TaskSettings,
         decoder: D,
-        waits: bool,
+        when_full: WhenFull,
     ) -> Result<Completion<T>, Error>
     where
         T: Send + 'static,
@@ -130,11 +133,11 @@ impl Pool {
             completion.record_timing();
         }
         let value = value_of::<T, D>(decoder);
-        self.enqueue(QueuedTask::new(task, value, number, settings), waits)?;
+        self.enqueue(QueuedTask::new(task, value, number, settings), when_full)?;
         Ok(completion)
     }
 
-    fn enqueue(self: &Arc<Self>, entry: Box<QueuedTask>, waits: bool) -> Result<(), Error> {
+    fn enqueue(self: &Arc<Self>, entry: Box<QueuedTask>, when_full: WhenFull) -> Result<(), Error> {
         let mut state = self.state.lock();
         loop {
             if let Some(closed) = &state.closed {
@@ -145,7 +148,7 @@ impl Pool {
             if !self.is_full(&state) || self.is_in_own_code() {
                 break;
             }
-            self.capacity.wait(&mut state, waits)?;
+            self.capacity.wait(&mut state, when_full)?;
         }
         if state.threads == Threads::Unneeded {
             self.start_threads(&mut state)?;

@@ -1,6 +1,7 @@
 //! A bounded queue: room, refusals, and what workers may do.
 
 use super::*;
+use concurrent_futures::MapOptions;
 
 #[cfg(target_os = "linux")]
 crate::alone::alone! {
@@ -71,6 +72,50 @@ fn a_full_queue_gives_the_call_back_and_has_room_after_a_cancel() {
     assert!(executor.try_submit(|n| n, 4).is_err());
     drop(opener);
     assert_eq!((*wait(&queued[1]), *wait(&third)), (2, 3));
+}
+
+/// The items have no end, and the worker is held: only the limit ends the map.
+#[test]
+fn a_map_with_a_limit_does_not_wait_longer_for_room() {
+    let limit = MapOptions::new().timeout(Duration::from_millis(50));
+    for options in [
+        limit,
+        limit.chunk_size(3),
+        limit.automatic_chunks(),
+        limit.buffer_size(5),
+    ] {
+        let (executor, opener) = bounded(1);
+        let mut results = executor.map_with(options, |n| n, 1..).unwrap();
+        let late = results.next().expect("the limit is an item");
+        assert!(
+            matches!(
+                late,
+                Err(Error::Timeout {
+                    unfinished: 2,
+                    total: 2
+                })
+            ),
+            "{late:?}"
+        );
+        assert!(results.next().is_none());
+        let mut results = executor.map_with(options, |n| n, 1..).unwrap().unordered();
+        let (submitted, late) = results.next().expect("the limit is an item");
+        assert!(
+            matches!(
+                late,
+                Err(Error::Timeout {
+                    unfinished: 2,
+                    total: 2
+                })
+            ),
+            "{late:?}"
+        );
+        assert!(submitted >= 2 && results.next().is_none());
+        drop(opener);
+        drop(results);
+        let report = executor.shutdown();
+        assert_eq!((report.finished, report.cancelled), (1, 2));
+    }
 }
 
 /// A worker that is there, or may be started, is as good as room.

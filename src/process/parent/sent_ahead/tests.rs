@@ -19,6 +19,7 @@ use super::super::task::One;
 use super::*;
 use crate::completion::Completion;
 use crate::error::{BrokenPart, End, Error};
+use crate::executor::WhenFull;
 use crate::process::launcher::Launcher;
 use crate::process::settings::{TaskSettings, Transport};
 use crate::process::transport::ParentEnd;
@@ -86,10 +87,12 @@ impl Played {
         played.send(&ready_on(host, maker));
         let tasks = [(); N].map(|()| {
             let call = bare(Kind::Task, 0).to_vec();
-            let queued =
-                played
-                    .pool
-                    .queue::<(), _>(call.into(), TaskSettings::default(), One, true);
+            let queued = played.pool.queue::<(), _>(
+                call.into(),
+                TaskSettings::default(),
+                One,
+                WhenFull::Wait,
+            );
             queued.unwrap()
         });
         played.say(Kind::Started, 1);
@@ -297,7 +300,7 @@ fn a_pool_that_may_not_start_a_worker_yet_waits_for_no_launcher() {
         state.to_spawn = 0;
         drop(state);
         let call = bare(Kind::Task, 0).to_vec();
-        let queued = pool.queue::<(), _>(call.into(), TaskSettings::default(), One, true);
+        let queued = pool.queue::<(), _>(call.into(), TaskSettings::default(), One, WhenFull::Wait);
         drop(queued.unwrap());
         state = pool.lock();
         assert_eq!(state.retry_at, None);
@@ -393,7 +396,7 @@ fn a_worker_that_is_being_killed_gets_no_task() {
 
 fn submit(pool: &Arc<Pool>) -> Completion<()> {
     let call = bare(Kind::Task, 0).to_vec();
-    let queued = pool.queue::<(), _>(call.into(), TaskSettings::default(), One, true);
+    let queued = pool.queue::<(), _>(call.into(), TaskSettings::default(), One, WhenFull::Wait);
     queued.unwrap()
 }
 

@@ -15,7 +15,7 @@ use super::super::worker_handle::WorkerHandle;
 use super::super::worker_starts::{SHORTAGE, SHORTAGE_LIMIT};
 use super::*;
 use crate::completion::{Completion, Until};
-use crate::executor::ShutdownOptions;
+use crate::executor::{ShutdownOptions, WhenFull};
 use crate::process::settings::{TaskSettings, Transport};
 use crate::process::transport::{OfferMemory, ParentEnd, PoolOffers, Received, Rings, ends};
 use crate::process::wire::answer::WirePanic;
@@ -57,7 +57,7 @@ fn queued(pool: &Arc<Pool>) -> Completion<()> {
 
 fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Completion<()> {
     let call = bare(Kind::Task, 0).to_vec();
-    pool.queue::<(), _>(call.into(), settings, One, true)
+    pool.queue::<(), _>(call.into(), settings, One, WhenFull::Wait)
         .unwrap()
 }
 
@@ -367,7 +367,14 @@ fn a_long_queue_does_not_keep_its_memory() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let call = bare(Kind::Task, 0).to_vec();
-    let queue = || pool.queue::<(), _>(call.clone().into(), TaskSettings::default(), One, true);
+    let queue = || {
+        pool.queue::<(), _>(
+            call.clone().into(),
+            TaskSettings::default(),
+            One,
+            WhenFull::Wait,
+        )
+    };
     let all: Vec<_> = (0..20_000).map(|_| queue().unwrap()).collect();
     assert!(pool.lock().queue.capacity() >= 20_000);
     for task in &all {
@@ -706,7 +713,7 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     let mut call = bare(Kind::Task, 0).to_vec();
     call.resize(8 * channel::capacity(), 0);
     let task = pool
-        .queue::<(), _>(call.into(), TaskSettings::default(), One, true)
+        .queue::<(), _>(call.into(), TaskSettings::default(), One, WhenFull::Wait)
         .unwrap();
     let mut state = pool.lock();
     let handle = state.workers.get_mut(&0).unwrap();
@@ -744,7 +751,7 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
             ..TaskSettings::default()
         };
         let task = pool
-            .queue::<(), _>(call.into(), settings, One, true)
+            .queue::<(), _>(call.into(), settings, One, WhenFull::Wait)
             .unwrap();
         worker.read_exact(&mut vec![0; length]).unwrap();
         // The supervisor waits for this lock, and so reads no message itself.
@@ -787,7 +794,7 @@ fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
             retries,
             ..TaskSettings::default()
         };
-        let first = pool.queue::<(), _>(call.into(), settings, One, true);
+        let first = pool.queue::<(), _>(call.into(), settings, One, WhenFull::Wait);
         let second = queued(&pool);
         // The supervisor waits for this lock, and so reads no message itself.
         let mut state = pool.lock();
@@ -819,7 +826,7 @@ fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
         let mut call = bare(Kind::Task, 0).to_vec();
         call.resize(length, 0);
         let task = pool
-            .queue::<(), _>(call.into(), TaskSettings::default(), One, true)
+            .queue::<(), _>(call.into(), TaskSettings::default(), One, WhenFull::Wait)
             .unwrap();
         let mut state = pool.lock();
         let handle = state.workers.get_mut(&0).unwrap();
