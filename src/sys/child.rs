@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
 
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, kill_process, pidfd_open,
     pidfd_send_signal, set_parent_process_death_signal, waitpid,
@@ -124,14 +125,19 @@ impl Handle {
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
+        let by_pid = || kill_process(self.pid, signal);
         let sent = match &self.pidfd {
-            Some(pidfd) => pidfd_send_signal(pidfd, signal),
-            None => kill_process(self.pid, signal),
+            None => by_pid(),
+            Some(pidfd) => pidfd_send_signal(pidfd, signal).or_else(|error| match error {
+                // A seccomp filter may forbid this system call and allow `pidfd_open`.
+                Errno::PERM | Errno::NOSYS => by_pid(),
+                error => Err(error),
+            }),
         };
         match sent {
             // `SRCH` is no error here: it means that the child has already ended, and the
             // caller wants the child to end.
-            Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(Errno::SRCH) => Ok(()),
             sent => Ok(sent?),
         }
     }

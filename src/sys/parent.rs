@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
+use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
 use rustix::process::{
@@ -34,10 +35,17 @@ pub(crate) struct Peer {
 impl Peer {
     /// Returns the process that created the socket on descriptor 0, or `None` if descriptor
     /// 0 is not a Unix socket.
-    pub(crate) fn of_stdin() -> Option<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system does not say what descriptor 0 is, for example
+    /// because a seccomp filter forbids the question.
+    pub(crate) fn of_stdin() -> io::Result<Option<Self>> {
         let stdin = stdin();
-        if socket_domain(stdin) != Ok(AddressFamily::UNIX) {
-            return None;
+        match socket_domain(stdin) {
+            Ok(AddressFamily::UNIX) => {}
+            Ok(_) | Err(Errno::NOTSOCK | Errno::BADF) => return Ok(None),
+            Err(error) => return Err(error.into()),
         }
         // The kernel reports the pid 0 for a socket that is not connected. But rustix's
         // function for `SO_PEERCRED` requires a pid other than 0, so this method calls
@@ -59,8 +67,11 @@ impl Peer {
                 &raw mut length,
             )
         };
-        let pid = u32::try_from(peer.pid).ok()?;
-        (failed == 0).then_some(Self { pid, uid: peer.uid })
+        if failed != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let pid = u32::try_from(peer.pid).ok();
+        Ok(pid.map(|pid| Self { pid, uid: peer.uid }))
     }
 
     /// Returns the process that created the socket on descriptors 0 and 1, or `None` if the
@@ -68,7 +79,7 @@ impl Peer {
     pub(crate) fn of_stdio() -> Option<Self> {
         let file = |descriptor| fstat(descriptor).map(|file| (file.st_dev, file.st_ino));
         let is_same = file(stdin()).ok()? == file(stdout()).ok()?;
-        Self::of_stdin().filter(|_| is_same)
+        Self::of_stdin().ok()?.filter(|_| is_same)
     }
 
     /// Returns `true` if the process that created the socket then ran as the user as whom
@@ -88,8 +99,8 @@ impl Peer {
                 let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
                 matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
             }
-            Err(rustix::io::Errno::SRCH) => true,
-            Err(_) => test_kill_process(pid) == Err(rustix::io::Errno::SRCH),
+            Err(Errno::SRCH) => true,
+            Err(_) => test_kill_process(pid) == Err(Errno::SRCH),
         }
     }
 }

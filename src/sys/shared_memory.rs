@@ -18,7 +18,6 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use rustix::process::{Resource, getrlimit};
 
 use super::current_process::move_above_stdio;
 
@@ -76,10 +75,7 @@ impl SharedMemory {
         let bytes = 8 * words as u64;
         // To a process that makes a file larger than its limit (`ulimit -f`), the kernel
         // sends SIGXFSZ, which by default ends the process.
-        if getrlimit(Resource::Fsize)
-            .current
-            .is_some_and(|most| most < bytes)
-        {
+        if largest_file() < bytes {
             return Err(Errno::FBIG.into());
         }
         ftruncate(&file, bytes)?;
@@ -138,6 +134,21 @@ impl SharedMemory {
     }
 }
 
+/// Returns the size limit of files in bytes, or [`u64::MAX`] if the system does not say it.
+/// rustix's function for limits panics if a seccomp filter forbids the question.
+fn largest_file() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: u64::MAX,
+        rlim_max: u64::MAX,
+    };
+    // SAFETY: the call writes one `rlimit` to `limit`.
+    let failed = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    match failed {
+        0 => limit.rlim_cur,
+        _ => u64::MAX,
+    }
+}
+
 /// Allocates the pages for the first `words` words of the shared memory in `file`.
 ///
 /// # Errors
@@ -147,9 +158,14 @@ pub(crate) fn reserve(file: &OwnedFd, words: usize) -> io::Result<()> {
     let bytes = 8 * words as u64;
     // Before Linux 6.11, each signal that arrives interrupts this call, also one that no
     // handler would see interrupt it.
-    Ok(retry_on_intr(|| {
-        fallocate(file, FallocateFlags::empty(), 0, bytes)
-    })?)
+    let reserved = retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, bytes));
+    // The kernel says that there is no space left if it must not promise more memory
+    // (`vm.overcommit_memory`).
+    let reserved = reserved.map_err(|error| match error {
+        Errno::NOSPC => Errno::NOMEM,
+        error => error,
+    });
+    Ok(reserved?)
 }
 
 impl Drop for SharedMemory {

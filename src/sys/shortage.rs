@@ -27,7 +27,9 @@ impl Shortage {
     #[cfg(target_os = "linux")]
     fn of_code(code: i32) -> Option<Self> {
         match code {
-            libc::EMFILE | libc::ENFILE => Some(Self::Descriptors),
+            // The files that a user's processes send and have not received count against
+            // the limit of descriptors too (`ETOOMANYREFS`).
+            libc::EMFILE | libc::ENFILE | libc::ETOOMANYREFS => Some(Self::Descriptors),
             libc::ENOBUFS => Some(Self::Memory),
             _ => None,
         }
@@ -46,7 +48,7 @@ mod tests {
     #[test]
     fn a_shortage_is_told_from_what_fails_again() {
         let of = |code| Shortage::of(&io::Error::from_raw_os_error(code));
-        for code in [libc::EMFILE, libc::ENFILE] {
+        for code in [libc::EMFILE, libc::ENFILE, libc::ETOOMANYREFS] {
             assert_eq!(of(code), Some(Shortage::Descriptors));
         }
         assert_eq!(of(libc::EAGAIN), Some(Shortage::Threads));

@@ -2,7 +2,8 @@
 //! threads, its limits, its standing with the system.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -14,6 +15,7 @@ use rustix::process::{
 };
 
 use crate::fixture::*;
+use crate::refusing::do_instead;
 
 /// Closes what a program may think is its own, as daemons and sandboxes do.
 fn close_all_from_3() {
@@ -116,6 +118,20 @@ fn close_descriptors(_: String) {
     close_all_from_3();
 }
 
+/// A task: leaves a thread behind that closes the descriptors when it is told to, and last
+/// its connection to who tells it.
+fn close_descriptors_later(port: u16) {
+    let mut told = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    thread::spawn(move || {
+        told.read_exact(&mut [0]).unwrap();
+        let last = told.into_raw_fd();
+        for number in (3..4096).filter(|number| *number != last).chain([last]) {
+            // SAFETY: the worker's own code is the last one that minds.
+            unsafe { libc::close(number) };
+        }
+    });
+}
+
 /// A task: closes the descriptors, and never ends.
 fn close_descriptors_and_linger((): ()) {
     close_all_from_3();
@@ -140,47 +156,10 @@ fn close_standard_descriptors((): ()) {
 
 /// A task: the kernel ends its thread, and nothing but that.
 fn end_thread(how: String) {
-    #[repr(C)]
-    struct Filter {
-        code: u16,
-        jump_if: u8,
-        jump_if_not: u8,
-        value: u32,
-    }
-    const LOAD: u16 = 0x20;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 6;
-    let filter = |code, jump_if_not, value| Filter {
-        code,
-        jump_if: 0,
-        jump_if_not,
-        value,
-    };
     match &*how {
         // As libseccomp's SCMP_ACT_KILL: "the thread will be terminated".
         "seccomp" => {
-            let forbidden = u32::try_from(libc::SYS_getpriority).unwrap();
-            let filters = [
-                filter(LOAD, 0, 0),
-                filter(JUMP_IF_EQUAL, 1, forbidden),
-                filter(RETURN, 0, libc::SECCOMP_RET_KILL_THREAD),
-                filter(RETURN, 0, libc::SECCOMP_RET_ALLOW),
-            ];
-            let program = libc::sock_fprog {
-                len: 4,
-                filter: filters.as_ptr().cast_mut().cast(),
-            };
-            // SAFETY: takes numbers.
-            unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-            // SAFETY: the program is as long as it says, and lives.
-            let set = unsafe {
-                libc::prctl(
-                    libc::PR_SET_SECCOMP,
-                    libc::SECCOMP_MODE_FILTER,
-                    &raw const program,
-                )
-            };
-            assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+            do_instead(libc::SYS_getpriority, libc::SECCOMP_RET_KILL_THREAD);
             // SAFETY: asks for a number; forbidden.
             unsafe { libc::syscall(libc::SYS_getpriority, 0, 0) };
         }
@@ -315,6 +294,26 @@ alone! {
             assert_eq!(strayed, b"", "{number}: what was the parent's");
         }
         assert_goes_on(&executor);
+    }
+
+    /// The worker cannot say that it begins the task, and the pool begins it again.
+    fn a_task_runs_once_though_a_thread_has_closed_the_descriptors_of_its_idle_worker() {
+        let file = scratch_file("begun-once");
+        for executor in [pool_by_socket(1), pool(1)] {
+            let _ = fs::remove_file(&file);
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            value(&executor.submit(close_descriptors_later, port).unwrap());
+            let (mut thread, _) = listener.accept().unwrap();
+            thread.set_read_timeout(Some(LIMIT)).unwrap();
+            thread.write_all(b".").unwrap();
+            // The worker may have noticed already, and have ended.
+            let _ = thread.read(&mut [0]);
+            value(&executor.submit(note, file.display().to_string()).unwrap());
+            assert_eq!(fs::read(&file).unwrap().len(), 1);
+            assert_goes_on(&executor);
+        }
+        fs::remove_file(&file).unwrap();
     }
 
     /// The worker has words for that, and must not wait until they are read.

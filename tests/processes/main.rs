@@ -36,6 +36,7 @@ mod misbehaving;
 mod offers;
 mod orphans;
 mod reaping;
+mod refusing;
 mod scribbling;
 mod signals;
 mod standing;

@@ -30,6 +30,7 @@
 //! only this task fails, and the pool does not break. With [`OnWorkerDeath::BreakPool`],
 //! the first death of a worker breaks the pool, and the pool kills its other workers.
 
+use std::io::ErrorKind;
 use std::time::Instant;
 
 use super::error_output::{ErrorOutput, last_lines};
@@ -37,7 +38,9 @@ use super::pool::Pool;
 use super::pool_state::PoolState;
 use super::queued_task::InFlight;
 use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
-use crate::error::{BrokenPart, DeathParts, End, Error, Loss, Moment, Place, WorkerDeath};
+use crate::error::{
+    BrokenPart, DeathParts, End, Error, Loss, Moment, Place, StartFailure, WorkerDeath,
+};
 use crate::process::settings::OnWorkerDeath;
 use crate::process::wire::exit_code::ExitCode;
 
@@ -83,6 +86,10 @@ impl Pool {
             .is_some_and(|in_flight| in_flight.was_being_read(handle.capacity()));
         let had_work = handle.has_begun || was_reading;
         let is_failed_start = is_death && !had_work && !handle.was_idle && !is_idle;
+        let is_short = end == End::Exited(ExitCode::Shortage as i32)
+            && is_failed_start
+            && !handle.is_ready
+            && handle.launched.is_none();
         let explained = match end {
             End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
             _ => None,
@@ -127,8 +134,8 @@ impl Pool {
         self.recalled.notify_all();
         let death = WorkerDeath::new(death);
         // If the start of a launched worker fails, this is not the death of a worker:
-        // another launcher may work.
-        let was_no_worker = is_failed_start && handle.launched.is_some();
+        // another launcher may work. Nor is a shortage: the next start may succeed.
+        let was_no_worker = is_failed_start && (handle.launched.is_some() || is_short);
         match handle.launched.take() {
             Some(launched) => {
                 let why = is_failed_start.then(|| death.why_not_started());
@@ -142,6 +149,14 @@ impl Pool {
                 self.break_down_without_launchers(state);
             }
             None if had_work => state.failed_starts = 0,
+            None if is_short => {
+                let what = "the last worker lacked threads, memory or descriptors; it said which \
+                            on its standard error";
+                let advice = "ask for fewer workers, or raise the limits";
+                let error =
+                    StartFailure::wrap(ErrorKind::WouldBlock.into(), what.to_owned(), advice);
+                self.not_started(state, None, error);
+            }
             None => state.failed_starts += u32::from(is_failed_start),
         }
         let death = Error::WorkerDied(death);

@@ -80,9 +80,13 @@ impl Pool {
         number: usize,
         mut handle: WorkerHandle,
     ) {
+        if let Err(error) = handle.send_first() {
+            handle.process.kill_and_wait();
+            // A worker that a launcher starts gets no files, so this worker has none.
+            return self.not_started(state, None, error);
+        }
         state.to_spawn -= 1;
         state.starting = 0;
-        state.shortage = None;
         if state.ended > 0 {
             state.ended -= 1;
             state.replaced += 1;
@@ -92,7 +96,6 @@ impl Pool {
         }
         let is_last = state.closed.is_some() && state.count_waiting() == 0;
         let handle = state.workers.entry(number).or_insert(handle);
-        handle.send_first();
         if is_last {
             handle.send_exit();
         }
@@ -152,6 +155,7 @@ impl Pool {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;
         };
+        state.shortage = None;
         handle.end_initializer();
         // This `Ping` measures the time of a trip. It is sent only now, so this time does
         // not include the initializer.

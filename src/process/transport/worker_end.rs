@@ -69,6 +69,10 @@ pub(crate) struct WorkerSender {
 const UNCHECKED: u32 = 1024;
 
 impl WorkerSender {
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// Records that the worker begins a task.
     pub(crate) fn begin(&self, task: u64) {
         if let Some((rings, _)) = &self.shared {

@@ -26,6 +26,9 @@ pub(crate) enum ExitCode {
     /// Nothing has arrived from the parent for the time of
     /// [`Launcher::silence_limit`](crate::Launcher::silence_limit).
     Silence = 74,
+    /// The system lacks a resource, such as a thread, that the worker needs before it can
+    /// begin. A worker that starts later may get it.
+    Shortage = 75,
 }
 
 impl ExitCode {
@@ -37,7 +40,7 @@ impl ExitCode {
     /// Returns the text that explains an exit code in an error, or `None` if the code is
     /// not one of [`ExitCode`].
     pub(crate) fn explain(code: i32) -> Option<&'static str> {
-        const ALL: [(ExitCode, &str); 5] = [
+        const ALL: [(ExitCode, &str); 6] = [
             (
                 ExitCode::CannotBegin,
                 "as a worker does that cannot begin; it says why on its standard error",
@@ -60,6 +63,11 @@ impl ExitCode {
                 ExitCode::Silence,
                 "as a launched worker does when nothing arrives from the pool for the silence limit: \
                  the connection is down, or the pool's process was stopped",
+            ),
+            (
+                ExitCode::Shortage,
+                "as a worker does that lacks threads, memory or descriptors; it says which on its \
+                 standard error",
             ),
         ];
         let known = ALL.iter().find(|(known, _)| *known as i32 == code);

@@ -7,7 +7,7 @@ use super::ending::{end_after_error, lost};
 use super::remote::Remote;
 use crate::encoded::Encoded;
 use crate::process::transport::WorkerSender;
-use crate::process::wire::frame::{Header, Kind, set_cpu};
+use crate::process::wire::frame::{Header, Kind, bare, set_cpu};
 use crate::process::wire::message::Work;
 use crate::sys::current_process;
 use crate::sys::fork::Origin;
@@ -33,6 +33,11 @@ impl Output {
             Self::Direct(sender) => sender.begin(task),
             Self::Elsewhere(remote) => remote.begin(),
         }
+    }
+
+    /// Returns `true` if messages travel through memory that the parent shares.
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Direct(sender) if sender.is_shared())
     }
 
     /// Returns `false` if the last task has closed a descriptor of the connection, so that
@@ -79,6 +84,21 @@ impl Answers {
             output,
             origin,
             buffer: Vec::new(),
+        }
+    }
+
+    /// Tells the parent that the worker begins a task. Ends the process if the parent cannot
+    /// learn this: it would take the task for one that has not begun, and run it again.
+    pub(super) fn start(&mut self, task: u64) {
+        self.output.begin(task);
+        let mut started = bare(Kind::Started, task);
+        set_cpu(&mut started, current_process::cpu());
+        let sent = self.output.send(&[&started]);
+        // With shared memory, an error of the socket means that an earlier task has closed
+        // the socket. The message is in the memory all the same. If the worker cannot send
+        // the answer either, it ends, and the parent reads the message then at the latest.
+        if let (Err(error), false) = (sent, self.output.is_shared()) {
+            end_after_error(&error, self.parent);
         }
     }
 

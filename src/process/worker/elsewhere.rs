@@ -14,7 +14,7 @@ use std::env::set_current_dir;
 
 use super::answers::{Answers, Output};
 use super::connection::{Connection, HELLO_LIMIT};
-use super::ending::{end_after_error, end_at_error, lost};
+use super::ending::{cannot_watch_for_forks, end_after_error, end_at_error, lost};
 use super::remote::Remote;
 use super::requests::{Input, Requests};
 use super::serve::TaskThread;
@@ -61,11 +61,7 @@ pub(super) fn run() -> ! {
     // This call comes last, because a signal that was blocked until now arrives at once.
     signals::unblock_all();
     watch_panics();
-    // The worker does not send `Refused`, because after that message the pool would start
-    // no more workers by this command. But the host may have enough memory for the next
-    // worker.
-    let origin = Origin::new()
-        .unwrap_or_else(|error| lost(&format!("it cannot watch for forks ({error}); free memory")));
+    let origin = Origin::new().unwrap_or_else(|error| cannot_watch_for_forks(&error));
     let host = current_process::host();
     let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
     let task_thread = TaskThread {

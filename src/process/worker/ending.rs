@@ -8,10 +8,29 @@ use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::frame::ProtocolError;
 use crate::sys::current_process;
 use crate::sys::parent::Parent;
+use crate::sys::shortage::Shortage;
 
 /// Ends the process, because the worker cannot continue, and prints `why` as the reason.
 pub(super) fn lost(why: &str) -> ! {
     end_saying(ExitCode::CannotGoOn, why)
+}
+
+/// Ends the process, because `error` keeps the worker from beginning. The worker does not
+/// send `Refused`: after that message the pool would start no worker in its place, although
+/// the system may have enough threads and memory for the next worker.
+pub(super) fn cannot_begin(error: &io::Error, why: &str) -> ! {
+    let code = match Shortage::of(error) {
+        Some(_) => ExitCode::Shortage,
+        None => ExitCode::CannotGoOn,
+    };
+    end_saying(code, why)
+}
+
+pub(super) fn cannot_watch_for_forks(error: &io::Error) -> ! {
+    cannot_begin(
+        error,
+        &format!("it cannot watch for forks ({error}); free memory"),
+    )
 }
 
 pub(super) fn end_saying(code: ExitCode, why: &str) -> ! {

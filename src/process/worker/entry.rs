@@ -281,8 +281,14 @@ fn role_by(marker: &OsStr) -> StartupRole {
     if marker == ELSEWHERE {
         return StartupRole::Elsewhere(failed_check_elsewhere());
     }
-    let Some(peer) = Peer::of_stdin() else {
-        return StartupRole::Program;
+    let peer = match Peer::of_stdin() {
+        Ok(Some(peer)) => peer,
+        Ok(None) => return StartupRole::Program,
+        // This process may be a worker. If it went on as the program, it would make a pool
+        // of its own, and so would each worker of that pool.
+        Err(error) => refuse(&format!(
+            "the system does not say what its descriptor 0 is ({error}); allow `getsockopt`"
+        )),
     };
     let named = marker.to_str().and_then(|marker| {
         let (entry_point, parent) = marker.split_once(' ')?;

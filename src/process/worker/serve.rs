@@ -22,14 +22,15 @@ use std::thread;
 
 use super::answers::{Answers, Output};
 use super::ending::{
-    end_after_error, end_at_error, end_saying, end_with_channel, end_without_descriptor, lost,
+    cannot_begin, cannot_watch_for_forks, end_after_error, end_at_error, end_saying,
+    end_with_channel, end_without_descriptor, lost,
 };
 use super::requests::{Input, Received, Requests};
 use crate::panic::watch_panics;
 use crate::process::transport::{self, OfferMemory, Rings, WorkerSender};
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
-use crate::process::wire::frame::{Kind, bare, set_cpu};
+use crate::process::wire::frame::{Kind, bare};
 use crate::process::wire::marker::EntryPoint;
 use crate::process::wire::message::{Request, refused};
 use crate::process::wire::program::Program;
@@ -110,13 +111,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if let Some(why) = Program::current().mismatch(&hello.program) {
         refuse(&mut sender, &why);
     }
-    let origin = match Origin::new() {
-        Ok(origin) => origin,
-        Err(error) => refuse(
-            &mut sender,
-            &format!("no worker can begin: it cannot watch for forks ({error}); free memory"),
-        ),
-    };
+    let origin = Origin::new().unwrap_or_else(|error| cannot_watch_for_forks(&error));
     let mut requests = Requests::new(Some(parent), Input::Direct(receiver, bytes));
     requests.takes_offers = matches!(hello.offers, Some((_, false)));
     let answers = Answers::new(Some(parent), Output::Direct(sender), origin);
@@ -181,13 +176,11 @@ impl TaskThread {
             })
         });
         if let Err(error) = threads {
-            // The worker does not send `Refused`, because after that message the pool would
-            // start no worker in its place, although the system may have enough threads
-            // for the next worker.
-            lost(&format!(
+            let why = format!(
                 "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and \
                  memory"
-            ));
+            );
+            cannot_begin(&error, &why);
         }
         TASK_THREAD.wait_until_over();
         ExitCode::NoTaskThread.end()
@@ -205,10 +198,11 @@ fn no_file() -> OwnedFd {
 }
 
 fn cannot_map<T>(error: &io::Error) -> T {
-    lost(&format!(
+    let why = format!(
         "it cannot map the memory that it shares with its parent ({error}); raise the limit of \
          memory (`ulimit -v`), or choose `Transport::Socket`"
-    ))
+    );
+    cannot_begin(error, &why)
 }
 
 /// Waits for the first message, and returns it together with the files that came with its
@@ -275,14 +269,7 @@ impl TaskThread {
             };
             match request {
                 Request::Task(task, work) => {
-                    answers.output.begin(task);
-                    let mut started = bare(Kind::Started, task);
-                    set_cpu(&mut started, current_process::cpu());
-                    // An error is ignored, because an earlier task may have closed the
-                    // socket. With shared memory the parent still reads the message. If
-                    // the worker cannot send the answer either, it ends, and the parent
-                    // reads the message then at the latest.
-                    let _ = answers.output.send(&[&started]);
+                    answers.start(task);
                     let (_, took) = answers.answer(task, work);
                     if !answers.output.is_left_open(took) {
                         // The worker must not begin another task, because it cannot wake

@@ -17,6 +17,7 @@ use crate::error::StartStage;
 use crate::process::transport::SCRIBBLED;
 use crate::process::wire::frame::{HEADER, Kind, bare};
 use crate::process::wire::message::FOREIGN_BYTES;
+use crate::sys::shortage::Shortage;
 
 /// The largest number of bytes of short frames that one write sends to a worker that a
 /// launcher has started.
@@ -49,20 +50,30 @@ fn unsent<'a>(
 
 impl WorkerHandle {
     /// Sends the first messages to the worker, unless they were sent already.
-    pub(in crate::process::parent) fn send_first(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system lacks a resource that it needs to send files. Then
+    /// nothing was sent, and the worker is of no use.
+    pub(in crate::process::parent) fn send_first(&mut self) -> io::Result<()> {
         let Some(first) = self.first.take() else {
-            return;
+            return Ok(());
         };
         let offers = first.offers.iter().flat_map(|files| files.iter());
         let files: Vec<_> = first.rings.iter().chain(offers).map(AsFd::as_fd).collect();
         if files.is_empty() {
             self.send(Arc::new(first.hello.into()));
-        } else if self.end.send_with_files(&first.hello, &files).is_err() {
-            return self.on_write_error();
+        } else if let Err(error) = self.end.send_with_files(&first.hello, &files) {
+            if Shortage::of(&error).is_some() {
+                return Err(error);
+            }
+            self.on_write_error();
+            return Ok(());
         }
         if let Some(initialize) = first.initialize {
             self.send(initialize);
         }
+        Ok(())
     }
 
     /// Appends a frame to the outbox, and sends as much of the outbox as there is room for.
@@ -363,7 +374,7 @@ mod tests {
         });
         // The socket that is left is the file, which is not sent either.
         rustix::net::shutdown(&theirs, rustix::net::Shutdown::Both).unwrap();
-        handle.send_first();
+        handle.send_first().unwrap();
         assert!(handle.write_failed && !handle.has_unsent());
         let left = handle
             .deadline

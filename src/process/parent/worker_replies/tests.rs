@@ -15,10 +15,12 @@ use super::super::worker_handle::WorkerHandle;
 use super::super::worker_starts::{SHORTAGE, SHORTAGE_LIMIT};
 use super::*;
 use crate::completion::{Completion, Until};
+use crate::error::End;
 use crate::executor::{ShutdownOptions, WhenFull};
 use crate::process::settings::{TaskSettings, Transport};
 use crate::process::transport::{OfferMemory, ParentEnd, PoolOffers, Received, Rings, ends};
 use crate::process::wire::answer::WirePanic;
+use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::frame::{Frame, Kind, bare};
 use crate::process::wire::message::refused;
 use crate::sys::channel;
@@ -459,6 +461,35 @@ fn a_shortage_that_is_over_does_not_count_for_the_next() {
         .zip(now.checked_sub(SHORTAGE * 4));
     pool.not_started(&mut state, None, shortage());
     assert!(state.is_broken());
+}
+
+/// A worker that lacks a thread, for example, says so by its exit code. The pool must start
+/// another one, also after five of them, until the shortage has lasted too long.
+#[test]
+fn a_worker_that_lacks_a_resource_is_no_failed_start() {
+    let (pool, _worker) = pool_with_a_dummy();
+    let mut state = pool.lock();
+    let short = |state: &mut PoolState, number: usize| {
+        let (ours, _) = channel::pair().unwrap();
+        let handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
+        handle.process.kill_and_wait();
+        state.workers.insert(number, handle);
+        pool.worker_ended(state, number, End::Exited(ExitCode::Shortage as i32));
+    };
+    short(&mut state, 1);
+    assert_eq!((state.failed_starts, state.is_broken()), (0, false));
+    assert!(state.not_before.is_some_and(|at| at > Instant::now()));
+    end(&pool, &mut state, 0);
+    for number in 2..12 {
+        short(&mut state, number);
+    }
+    assert_eq!((state.failed_starts, state.is_broken()), (0, false));
+    state.shortage = state
+        .shortage
+        .map(|(_, last)| (last.checked_sub(SHORTAGE_LIMIT).unwrap(), last));
+    short(&mut state, 12);
+    let closed = state.closed.as_ref().unwrap().to_string();
+    assert!(closed.contains("lacked threads"), "{closed}");
 }
 
 /// The worker was stopped. It resumes, and begins its task, at the moment at which the pool
