@@ -17,7 +17,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::completion::{InlineRunner, WakerKey};
-use crate::sys::fork::Origin;
+use crate::sys::fork::{Origin, keep};
 use crate::waitable::Waitable;
 
 pub(crate) struct CompletionSet<F: Waitable> {
@@ -339,6 +339,12 @@ impl<F: Waitable> CompletionSet<F> {
 
 impl<F: Waitable> Drop for CompletionSet<F> {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            // A thread of the parent may have been sending at the fork. The drop of the
+            // last receiver would wait until that thread has sent.
+            keep(&self.arrivals);
+            keep(&self.sender);
+        }
         drop(self.take_all());
     }
 }
@@ -348,6 +354,23 @@ mod tests {
     use super::*;
     use crate::completion::{Completion, NO_POOL};
     use crate::waitable::{Target, sealed::Sealed};
+
+    /// A thread of the parent may have been sending a number at the fork. The drop of the
+    /// last receiver in the child would wait for it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_forked_child_keeps_the_receiver_of_the_parents_set() {
+        let set = CompletionSet::<Awaited>::new();
+        let sender = set.sender.clone();
+        let mut set = Some(set);
+        let is_kept = crate::sys::fork::tests::is_true_in_a_fork(|| {
+            drop(set.take());
+            sender.send(1).is_ok()
+        });
+        assert!(is_kept);
+        drop(set);
+        assert!(sender.send(1).is_err());
+    }
 
     /// A future of the task with this number.
     struct Awaited(Completion<()>, usize);

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvError, Sender, unbounded};
 use crate::completion::{InlineRunner, WakerKey};
 use crate::completion_set::Entry;
 use crate::sync::{Mutex, MutexGuard};
-use crate::sys::fork::Origin;
+use crate::sys::fork::{Origin, keep};
 use crate::waitable::Waitable;
 
 /// Creates a channel that receives each future when the future's task ends.
@@ -83,6 +83,9 @@ struct Waiting<F> {
     /// For each thread that has looked for tasks to run inline (inside its own `recv`): the
     /// index of the first future whose task it has not tried to run yet.
     tried_inline: Vec<(InlineRunner, usize)>,
+    /// The thread of each task that a thread runs inline now. The task's entry is not in
+    /// `entries` meanwhile.
+    run_inline: Vec<InlineRunner>,
 }
 
 impl<F> Default for Waiting<F> {
@@ -90,6 +93,7 @@ impl<F> Default for Waiting<F> {
         Self {
             entries: BTreeMap::new(),
             tried_inline: Vec::new(),
+            run_inline: Vec::new(),
         }
     }
 }
@@ -104,12 +108,13 @@ struct ArrivalWaker<F> {
 
 impl<F: Send + 'static> Wake for ArrivalWaker<F> {
     fn wake(self: Arc<Self>) {
-        let entry = self.waiting.lock().entries.remove(&self.number);
-        if let Some(entry) = entry {
-            // An error of `send` is ignored, because `send` fails only if the receiver was
-            // dropped.
-            let _ = self.sender.send(entry.item);
-        }
+        let mut waiting = self.waiting.lock();
+        let entry = waiting.entries.remove(&self.number);
+        // `send` fails only if the receiver was dropped. The user's future is then dropped
+        // without the lock.
+        let unsent = entry.map(|entry| self.sender.send(entry.item));
+        drop(waiting);
+        drop(unsent);
     }
 }
 
@@ -170,6 +175,11 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     /// return `RecvError` earlier, because it does not wait there.
     pub fn recv(&self) -> Result<F, RecvError> {
         loop {
+            if !self.origin.is_here() {
+                // A thread of the parent may have been sending at the fork, and `try_recv`
+                // would wait until that thread has sent.
+                return self.take_any().ok_or(RecvError);
+            }
             if let Ok(future) = self.receiver.try_recv() {
                 return Ok(future);
             }
@@ -182,13 +192,10 @@ impl<F: Waitable + Send + 'static> Completions<F> {
                 None => break,
             }
         }
-        if let Some(future) = self.take_if_none_can_come() {
-            return Ok(future);
+        match self.take_if_none_can_come() {
+            Some(future) => future.ok_or(RecvError),
+            None => self.receiver.recv(),
         }
-        if !self.origin.is_here() {
-            return Err(RecvError);
-        }
-        self.receiver.recv()
     }
 
     /// Returns an iterator over the remaining futures. The iterator calls
@@ -229,6 +236,7 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         waiting.tried_inline[at].1 = found.map_or(usize::MAX, |number| number + 1);
         let number = found?;
         let entry = waiting.entries.remove(&number)?;
+        waiting.run_inline.push(us);
         Some((number, entry))
     }
 
@@ -241,7 +249,12 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         // takes the lock.
         let has_stack = entry.item.target().run_inline();
         // The task may have forked this process. In a forked child `locked` does not block.
-        let waiting = self.locked();
+        let mut waiting = self.locked();
+        if let Some(waiting) = &mut waiting {
+            let us = InlineRunner::current();
+            let at = waiting.run_inline.iter().position(|thread| *thread == us);
+            at.map(|at| waiting.run_inline.swap_remove(at));
+        }
         let is_back = has_stack && !entry.item.target().done();
         let Some(mut waiting) = waiting.filter(|_| is_back) else {
             // The method returns the future itself, because the waker sends nothing if it
@@ -254,15 +267,28 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         None
     }
 
-    /// Removes and returns a future if no task can end while this thread waits.
-    fn take_if_none_can_come(&self) -> Option<F> {
-        let mut waiting = self.locked()?;
+    /// Removes and returns a future if no task can end while this thread waits: one that
+    /// has arrived meanwhile, or else one whose task cannot end. The inner `None` says that
+    /// the only tasks that are left are those inside which this thread calls `recv`.
+    fn take_if_none_can_come(&self) -> Option<Option<F>> {
+        let waiting = self.locked()?;
         let mut left = waiting.entries.values();
         if !left.all(|entry| entry.item.target().needs_this_thread()) {
             return None;
         }
-        let (_, entry) = waiting.entries.pop_first()?;
+        // The wakers send while they hold the lock, so nothing arrives any more.
+        if let Ok(future) = self.receiver.try_recv() {
+            return Some(Some(future));
+        }
+        let runs_one = waiting.run_inline.contains(&InlineRunner::current());
         drop(waiting);
+        let taken = self.take_any();
+        (taken.is_some() || runs_one).then_some(taken)
+    }
+
+    /// Removes and returns the first future that has not arrived.
+    fn take_any(&self) -> Option<F> {
+        let (_, entry) = self.locked()?.entries.pop_first()?;
         // `leave` removes the waker from the task. Otherwise the waker's sender would keep
         // the channel connected after all futures have been received.
         Some(entry.leave())
@@ -289,6 +315,10 @@ impl<F: Waitable + Send + 'static> Deref for Completions<F> {
 
 impl<F: Waitable + Send + 'static> Drop for Completions<F> {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            // The drop of the last receiver would wait for a sender of the parent.
+            keep(&self.receiver);
+        }
         let entries = self
             .locked()
             .map(|mut all| std::mem::take(&mut all.entries));

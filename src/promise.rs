@@ -6,7 +6,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use crate::completion::{Completion, NO_POOL};
+use crate::completion::{Completion, NO_POOL, outside_wakers};
 use crate::error::Error;
 use crate::future::TaskFuture;
 use crate::panic::{catch, unnamed, watch_panics};
@@ -200,7 +200,8 @@ impl<T: 'static> Promise<T> {
         // If the task is running, this promise has started it, and only `self` can end it.
         if self.start() || self.completion.state() == State::Running {
             self.completion.runs_here();
-            let outcome = unnamed(|| catch(f)).map_err(Error::Panicked);
+            let outcome = outside_wakers(|| unnamed(|| catch(f)));
+            let outcome = outcome.map_err(Error::Panicked);
             // `settle` cannot fail, because only `self` can end the running task.
             let _ = self.settle(outcome);
         }

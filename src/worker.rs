@@ -163,9 +163,10 @@ impl Worker {
 
 thread_local! {
     static CURRENT: RefCell<Option<Worker>> = const { RefCell::new(None) };
-    /// `true` while the current worker is that of an inline call. A task that runs inside
-    /// another one reads this flag, because a read of `CURRENT` takes several times as long.
-    static IS_INLINE: Cell<bool> = const { Cell::new(false) };
+    /// `true` while the current worker is not that of this thread's pool: inside an inline
+    /// call, or inside [`without_worker`]. A task that runs inside another one reads this
+    /// flag, because a read of `CURRENT` takes several times as long.
+    static IS_OTHER: Cell<bool> = const { Cell::new(false) };
     /// The worker of a thread pool whose thread this is.
     static OF_POOL: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
@@ -195,12 +196,24 @@ pub fn current_worker() -> Option<Worker> {
 /// Makes `worker` the current worker of this thread until the returned value is
 /// dropped.
 pub(crate) fn enter(worker: Worker) -> Entered {
-    let was_inline = IS_INLINE.replace(worker.kind == PoolKind::Inline);
-    let outer = CURRENT.try_with(|current| current.replace(Some(worker)));
+    let is_other = worker.kind == PoolKind::Inline;
+    set_current(Some(worker), is_other)
+}
+
+fn set_current(worker: Option<Worker>, is_other: bool) -> Entered {
+    let was_other = IS_OTHER.replace(is_other);
+    let outer = CURRENT.try_with(|current| current.replace(worker));
     Entered {
         outer: outer.unwrap_or(None),
-        was_inline,
+        was_other,
     }
+}
+
+/// Runs user code of a task that another worker has run. There is no current worker
+/// meanwhile, although this thread may be a worker that waits for the task.
+pub(crate) fn without_worker<R>(f: impl FnOnce() -> R) -> R {
+    let _outside = set_current(None, true);
+    f()
 }
 
 /// Makes `worker` the current worker of this thread, which is a thread of the worker's
@@ -210,12 +223,12 @@ pub(crate) fn enter_of_pool(worker: Worker) -> Entered {
     enter(worker)
 }
 
-/// Runs a task of this thread's pool inside a wait. If the wait is inside a call of an
-/// [`InlineExecutor`](crate::InlineExecutor), the pool's worker is the current worker
-/// meanwhile, and not that of the call.
+/// Runs a task of this thread's pool inside a wait. The pool's worker is the current worker
+/// meanwhile, also if the wait is inside a call of an
+/// [`InlineExecutor`](crate::InlineExecutor) or inside [`without_worker`].
 #[inline]
-pub(crate) fn outside_inline_calls<R>(task: impl FnOnce() -> R) -> R {
-    if !IS_INLINE.get() {
+pub(crate) fn as_worker_of_pool<R>(task: impl FnOnce() -> R) -> R {
+    if !IS_OTHER.get() {
         return task();
     }
     let of_pool = OF_POOL.try_with(|of_pool| of_pool.borrow().clone());
@@ -228,12 +241,12 @@ pub(crate) fn outside_inline_calls<R>(task: impl FnOnce() -> R) -> R {
 #[derive(Debug)]
 pub(crate) struct Entered {
     outer: Option<Worker>,
-    was_inline: bool,
+    was_other: bool,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        IS_INLINE.set(self.was_inline);
+        IS_OTHER.set(self.was_other);
         let outer = self.outer.take();
         // `try_with` fails only while the thread ends. Then `current_worker` returns
         // `None`, and there is nothing to restore.

@@ -113,7 +113,7 @@ pub(crate) use self::running::run_inline;
 pub(crate) use self::scope_end::ScopeTasks;
 pub(crate) use self::until::Until;
 pub(crate) use self::waiting::{is_collector_of, mark_collector_of};
-pub(crate) use self::wakers::WakerKey;
+pub(crate) use self::wakers::{WakerKey, outside_wakers};
 pub(crate) use self::worker_hooks::WorkerHooks;
 
 use self::word::{CANCELLED, FINISHED, HANDLE, RARE, Word};

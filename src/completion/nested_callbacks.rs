@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 
 use super::rare::Task;
 use super::scope_guard::ScopeGuard;
+use super::wakers::outside_wakers;
 use crate::panic::contain;
 use crate::sync::local;
 use crate::sys::fork::Origin;
@@ -97,14 +98,16 @@ pub(super) fn run_with_callback_queue(callbacks: impl FnOnce()) {
         is_outermost
     });
     set_has_queue(is_outermost.is_ok());
-    contain(callbacks);
-    // Only the outermost call runs the queued callbacks, because they would be nested
-    // otherwise.
-    if matches!(is_outermost, Ok(true)) {
-        while let Some(next) = next_queued() {
-            contain(|| next.run());
+    outside_wakers(|| {
+        contain(callbacks);
+        // Only the outermost call runs the queued callbacks, because they would be nested
+        // otherwise.
+        if matches!(is_outermost, Ok(true)) {
+            while let Some(next) = next_queued() {
+                contain(|| next.run());
+            }
         }
-    }
+    });
 }
 
 /// Takes the next callbacks from the queue. Removes the queue if it is empty.

@@ -12,7 +12,7 @@ use super::word::{FINISHED, HANDLE, RARE, WAITER, Word};
 use super::worker_hooks::WorkerHooks;
 use crate::error::Error;
 use crate::panic::unnamed;
-use crate::worker::outside_inline_calls;
+use crate::worker::as_worker_of_pool;
 
 /// Runs a task *inline* if possible ([`Task::run_inline`]), that is, on this thread, which
 /// waits for the task's scope. If too little stack is left, the task stays pending, and
@@ -82,7 +82,7 @@ impl Task {
                     // This thread may be inside a callback that waits for the task's
                     // callbacks. So run the task's callbacks at once, not after that
                     // callback, which would never return.
-                    outside_wakers(|| without_callback_queue(|| outside_inline_calls(run)));
+                    outside_wakers(|| without_callback_queue(|| as_worker_of_pool(run)));
                 } else if let Some(popped) = popped {
                     popped.let_go_of_entry(hooks);
                 }

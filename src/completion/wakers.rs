@@ -18,10 +18,10 @@ pub(super) fn is_waking() -> bool {
     WAKING.try_with(Cell::get).unwrap_or(false)
 }
 
-/// Runs a task inside a wait. If this wait is itself inside a waker, polls inside the task
-/// do not count as polls inside the waker.
+/// Runs a task or a callback on this thread. If the thread is inside a waker, polls inside
+/// the task do not count as polls inside the waker.
 #[inline]
-pub(super) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
+pub(crate) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     let outer = WAKING.try_with(|waking| waking.replace(false));
     let result = task();
     let _ = WAKING.try_with(|waking| waking.set(outer.unwrap_or(false)));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 pub use self::builder::InlineExecutorBuilder;
 
-use crate::completion::{Completion, NO_POOL, without_callback_queue};
+use crate::completion::{Completion, NO_POOL, outside_wakers, without_callback_queue};
 use crate::error::Error;
 use crate::executor::{
     ShutdownOptions, ShutdownReport, Stats, TaskOptions, TrySubmitError, With,
@@ -163,7 +163,7 @@ impl InlineExecutor {
     fn inside<R>(&self, run: impl FnOnce() -> R) -> R {
         let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
         // The name of a task that submits this one is not its name.
-        without_callback_queue(|| unnamed(run))
+        outside_wakers(|| without_callback_queue(|| unnamed(run)))
     }
 
     /// Counts one more task, unless the executor was shut down.

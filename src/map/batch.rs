@@ -10,7 +10,7 @@ use super::options::MapOptions;
 use crate::completion::{Completion, NO_POOL};
 use crate::error::Error;
 use crate::future::{Future, TaskFuture};
-use crate::panic::catch;
+use crate::panic::{catch, contain_drop};
 use crate::sync::yield_now;
 use crate::sys::fork::{Origin, forget};
 use crate::waitable::{Target, Waitable, sealed};
@@ -35,22 +35,23 @@ impl<A> Batch<A> {
 /// Cuts the items of a map into batches. Each call of the returned function submits one
 /// batch, and returns two values: how many items the batch has, and the batch's [`Part`] or
 /// the error of the submission. The returned function returns `None` if no items remain, or
-/// after a batch for which the executor's queue had no room until the deadline.
+/// after a batch that was too late for the deadline. If the argument of the returned
+/// function is `false`, all further items are too late.
 pub(super) fn batches<A, R: 'static>(
     options: MapOptions,
     workers: usize,
     deadline: Option<Instant>,
     items: impl Iterator<Item = A>,
     mut submit: impl FnMut(Batch<A>, Option<Instant>) -> Result<Part<R>, Error>,
-) -> impl FnMut() -> Option<(usize, Result<Part<R>, Error>)> {
+) -> impl FnMut(bool) -> Option<(usize, Result<Part<R>, Error>)> {
     // A map asks for more items after each result, and an iterator may yield items after
     // its end.
     let mut items = items.fuse();
     let mut sizes = ChunkSizes::new(workers);
-    let mut drawn = ContainedVec::with_capacity(0);
+    let mut drawn = ContainedVec::default();
     let measurement = Measurement::new();
     let mut is_late = false;
-    move || {
+    move |submits| {
         if is_late {
             return None;
         }
@@ -72,12 +73,18 @@ pub(super) fn batches<A, R: 'static>(
             }
         };
         let size = batch.len();
-        let submitted = match submit(batch, deadline) {
-            Err(Error::QueueFull) if deadline.is_some_and(|at| at <= Instant::now()) => {
-                is_late = true;
-                Ok(Part::never_done())
+        let submitted = match submits {
+            true => submit(batch, deadline),
+            false => {
+                contain_drop(batch);
+                Err(Error::QueueFull)
             }
-            submitted => submitted,
+        };
+        is_late = matches!(submitted, Err(Error::QueueFull))
+            && deadline.is_some_and(|at| at <= Instant::now());
+        let submitted = match is_late {
+            true => Ok(Part::never_done()),
+            false => submitted,
         };
         Some((size, submitted))
     }
@@ -92,7 +99,7 @@ fn draw<A>(
     size: usize,
 ) -> Option<ContainedVec<A>> {
     drawn.extend(items.take(size.saturating_sub(drawn.len())));
-    let chunk = std::mem::replace(drawn, ContainedVec::with_capacity(0));
+    let chunk = std::mem::take(drawn);
     (chunk.len() > 0).then_some(chunk)
 }
 
@@ -127,12 +134,14 @@ pub(crate) fn each<A, R>(
     let mut results = ContainedVec::with_capacity(items.len());
     let mut items = items.into_vec().into_iter();
     while let Some(item) = items.next() {
-        results.push(call(item));
+        let result = call(item);
         if !origin.is_here() {
-            // The call has forked, and this process is the child. The other items belong to
-            // the parent.
+            // The call has forked, and this process is the child. The other items, and the
+            // results of earlier items, belong to the parent.
             forget(&mut items);
+            forget(&mut results);
         }
+        results.push(result);
     }
     if let Some((timer, start)) = begun {
         timer.end(start.elapsed());
@@ -179,8 +188,8 @@ impl<R: 'static> Part<R> {
         })
     }
 
-    /// Creates the part for a batch for which the executor's queue had no room until the
-    /// map's deadline. So the map ends with a timeout when it waits for this part.
+    /// Creates the part for a batch that was too late for the map's deadline. So the map
+    /// ends with a timeout when it waits for this part.
     fn never_done() -> Self {
         let completion = Completion::new(NO_POOL);
         Self::new(TaskFuture::<(), Nowhere>::new(completion), |result| {

@@ -38,9 +38,15 @@ impl<T> ContainedVec<T> {
     }
 }
 
+impl<T> Default for ContainedVec<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
 impl<T> FromIterator<T> for ContainedVec<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
-        let mut list = Self(Vec::new());
+        let mut list = Self::default();
         list.extend(values.into_iter());
         list
     }

@@ -69,10 +69,10 @@ pub struct Map<'a, R> {
     deadline: Option<Instant>,
 }
 
-/// A function that submits the next batch. It returns how many items the batch has, and the
-/// future of their results ([`Part`]) or the error of the submission. It returns `None` if
-/// no items remain.
-type More<'a, R> = Box<dyn FnMut() -> Option<(usize, Result<Part<R>, Error>)> + 'a>;
+/// A function that submits the next batch, unless its argument says that it is too late
+/// (`false`). It returns how many items the batch has, and the future of their results
+/// ([`Part`]) or the error of the submission. It returns `None` if no items remain.
+type More<'a, R> = Box<dyn FnMut(bool) -> Option<(usize, Result<Part<R>, Error>)> + 'a>;
 
 /// Submits all items before it returns, so that the returned iterator borrows neither the
 /// executor nor the items.
@@ -153,10 +153,10 @@ impl<'a, R: 'static> Map<'a, R> {
     fn fill(
         &mut self,
         size: usize,
-        more: &mut impl FnMut() -> Option<(usize, Result<Part<R>, Error>)>,
+        more: &mut impl FnMut(bool) -> Option<(usize, Result<Part<R>, Error>)>,
     ) -> Result<(), Error> {
         while self.parts.len() < size {
-            match more() {
+            match more(true) {
                 Some((items, part)) => self.push(items, part?),
                 None => break,
             }
@@ -179,16 +179,17 @@ impl<'a, R: 'static> Map<'a, R> {
         self.refill();
     }
 
-    /// Submits new batches in place of the batches that the map has read. If the executor
-    /// refuses a batch, the error becomes the result of each item of the batch, and the map
-    /// submits no further batch.
+    /// Submits new batches in place of the batches that the map has read. Submits none after
+    /// the deadline. If the executor refuses a batch, the error becomes the result of each
+    /// item of the batch, and the map submits no further batch.
     fn refill(&mut self) {
         while let Some(more) = self.more.as_mut().filter(|_| self.to_submit > 0) {
-            match more() {
+            match more(self.deadline.is_none_or(|at| Instant::now() < at)) {
                 Some((items, Ok(part))) => self.push(items, part),
                 Some((items, Err(error))) => {
-                    self.more = None;
                     self.push(items, Part::refused(error, items));
+                    // The drop of the user's iterator may panic, so it comes last.
+                    self.more = None;
                 }
                 None => self.more = None,
             }

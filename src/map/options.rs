@@ -120,10 +120,11 @@ impl MapOptions {
     /// Limits the time for all items. The time begins with the call of `map_with`. When the
     /// time is over, the iterator still returns results as long as the next result is
     /// available. Then it returns [`Error::Timeout`], cancels the tasks that have not
-    /// begun, and ends. So does a map that has waited until then for room in a bounded
-    /// queue; the task that found no room counts as not finished. This limit does not end a
-    /// wait for the iterator of items, nor a wait in the `submit` of an executor that
-    /// inherits `map_with` from [`Executor`](crate::Executor).
+    /// begun, and ends. No task is submitted after the time in place of one whose results
+    /// were read, and the map waits no longer for room in a bounded queue: the next task
+    /// counts as not finished. This limit does not end a wait for the iterator of items, nor
+    /// a wait in the `submit` of an executor that inherits `map_with` from
+    /// [`Executor`](crate::Executor).
     ///
     /// ```
     /// use std::time::Duration;

@@ -18,6 +18,13 @@ pub(crate) fn forget<T: Default>(collection: &mut T) {
     std::mem::forget(collection);
 }
 
+/// Keeps a counted reference of the parent for ever in a forked child, so that the drop of
+/// the child's other references never finds itself to be the last.
+pub(crate) fn keep<T: Clone>(reference: &T) {
+    #[expect(clippy::mem_forget, reason = "the count must never reach zero")]
+    std::mem::forget(reference.clone());
+}
+
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod count {
     use std::io;

@@ -69,7 +69,10 @@ const SEARCHING: u32 = 1 << 31;
 pub(super) enum Gate {
     Open = 0,
     ShutDown = 1,
-    Broken = 2,
+    /// Shut down, and the queued tasks are cancelled.
+    Cancelled = 2,
+    /// The queued tasks fail.
+    Broken = 3,
 }
 
 #[repr(C, align(128))]
@@ -191,6 +194,7 @@ impl Queue {
         match self.gate.0.load(Ordering::Relaxed) {
             0 => Gate::Open,
             1 => Gate::ShutDown,
+            2 => Gate::Cancelled,
             _ => Gate::Broken,
         }
     }

@@ -27,7 +27,11 @@ impl Pool {
         // Compute the deadline first, so that the steps below count against the time limit.
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
-        self.close(Error::ShutDown, Gate::ShutDown);
+        let gate = match options.cancels_pending() {
+            true => Gate::Cancelled,
+            false => Gate::ShutDown,
+        };
+        self.close(Error::ShutDown, gate);
         // A wait inside one of the pool's own tasks never ends, because it is a wait for
         // this task itself. A wait inside a callback of such a task may never end either.
         let waits = options.waits() && !self.is_in_own_code();
@@ -91,8 +95,24 @@ impl Pool {
         contain_drop(closed);
     }
 
+    /// Cancels the given task, which a worker took from a queue after a shutdown that cancels
+    /// the pending tasks, and all tasks that are still queued. The shutdown may have missed
+    /// them, because they were on the way from one queue to another.
+    pub(super) fn cancel_queued(self: &Arc<Self>, worker: &WorkerThread, task: Task) {
+        self.end_all(worker, Some(task), Task::cancel);
+    }
+
     fn fail_all(self: &Arc<Self>, worker: &WorkerThread, taken: Option<Task>, error: &Error) {
-        let notifications = self.clear(taken, |task| task.fail(error.clone()));
+        self.end_all(worker, taken, |task| task.fail(error.clone()));
+    }
+
+    fn end_all(
+        self: &Arc<Self>,
+        worker: &WorkerThread,
+        taken: Option<Task>,
+        end: impl Fn(&Task) -> Option<Notification>,
+    ) {
+        let notifications = self.clear(taken, end);
         worker.callbacks_started();
         run_notifications(notifications);
         if self.is_here() {

@@ -268,6 +268,7 @@ mod tests {
     use crate::completion::{Until, WorkerHooks};
     use crate::error::BrokenPart;
     use crate::executor::ShutdownOptions;
+    use crate::state::State;
 
     /// A queued task relies on a free worker, which then begins to run callbacks. The pool
     /// must start another worker. This moment is too short for a test from outside, so the
@@ -333,6 +334,36 @@ mod tests {
         pool.break_down(&by_hand, Error::ShutDown);
         assert!(other.failed() && told.try_recv().is_ok());
         assert_eq!((pool.stats().queued, pool.stats().failed), (0, 2));
+    }
+
+    /// A worker that steals has tasks in its hands. It puts them into its deque when the
+    /// shutdown has emptied this deque already.
+    #[test]
+    fn a_task_that_was_on_its_way_when_the_tasks_were_cancelled_is_cancelled_too() {
+        let pool = Pool::new(Config::of_workers(1));
+        let pool = pool.expect("there is memory");
+        // ORDERING: the test uses only one thread here.
+        pool.growth_left.store(0, Ordering::Relaxed);
+        let by_hand = WorkerThread::new(Arc::clone(&pool), 0);
+        let task = |n: i32| {
+            let call = Call {
+                pool: NonNull::from(&*pool),
+                f: move |()| n,
+                args: (),
+            };
+            // SAFETY: job and value borrow nothing, and both are `Send`.
+            let queued = unsafe { pool.queue_job(call, None) };
+            queued.unwrap_or_else(|_| panic!("it is open"))
+        };
+        let tasks = [1, 2].map(task);
+        let in_its_hands = by_hand.next().expect("two are queued");
+        let cancels = ShutdownOptions::new().cancel_pending(true);
+        pool.shutdown(cancels.wait(false));
+        by_hand.push(in_its_hands);
+        let next = by_hand.next().expect("it has pushed one");
+        by_hand.run_or_end(next);
+        assert!(tasks.iter().all(|task| task.state() == State::Cancelled));
+        assert_eq!((pool.stats().queued, pool.stats().cancelled), (0, 2));
     }
 
     /// The pool plans two more workers while the first thread is starting, but the first

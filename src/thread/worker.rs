@@ -7,7 +7,7 @@ use super::hooks::NestedHooks;
 use super::pool::Pool;
 use super::queue::Gate;
 use super::worker_thread::{WorkerThread, enter, mark_worker_of};
-use crate::completion::{NO_POOL, as_inline_worker, mark_collector_of};
+use crate::completion::{NO_POOL, Task, as_inline_worker, mark_collector_of};
 use crate::error::Error;
 use crate::panic::{catch, contain, contain_drop};
 use crate::worker::{self, PoolKind, Worker};
@@ -60,18 +60,25 @@ fn run(this: &WorkerThread) {
 }
 
 fn work(this: &WorkerThread) {
-    let pool = &this.pool;
-    while pool.is_here() {
-        let Some(task) = this.next() else {
-            return;
-        };
-        if pool.queue.gate() == Gate::Broken {
-            pool.fail_queued(this, task);
-        } else {
+    while this.pool.is_here() {
+        match this.next() {
+            Some(task) => this.run_or_end(task),
+            None => return,
+        }
+    }
+}
+
+impl WorkerThread {
+    /// Runs a task that this worker took from a queue, or ends the task without a call if
+    /// the pool cancels or fails its queued tasks.
+    pub(super) fn run_or_end(&self, task: Task) {
+        match self.pool.queue.gate() {
             // `run` returns `false` if the task was cancelled in the queue, or if a waiting
             // worker ran the task inline. In both cases `run` has only dropped the queue's
             // entry.
-            task.run(this);
+            Gate::Open | Gate::ShutDown => _ = task.run(self),
+            Gate::Cancelled => self.pool.cancel_queued(self, task),
+            Gate::Broken => self.pool.fail_queued(self, task),
         }
     }
 }

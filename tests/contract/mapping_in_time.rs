@@ -1,6 +1,6 @@
 //! `map` with a limit: what it yields in time, and what becomes of the rest.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, Executor, Future, MapOptions};
 
@@ -15,6 +15,35 @@ contract! {
         a_map_within_its_limit_gives_everything,
         a_map_of_chunks_has_a_limit_too,
     }
+    [inline, threads, processes] {
+        a_buffered_map_submits_nothing_after_its_limit,
+    }
+}
+
+/// Each result is there when it is asked for, and the items have no end: only the limit ends
+/// the map.
+fn a_buffered_map_submits_nothing_after_its_limit<X: Fixture>() {
+    let executor = X::executor(1);
+    let options = MapOptions::new()
+        .timeout(Duration::from_millis(50))
+        .buffer_size(4);
+    let begun = Instant::now();
+    let mut results = executor.map_with(options, double, 1..).expect("it is open");
+    let late = results
+        .by_ref()
+        .find_map(Result::err)
+        .expect("it has a limit");
+    assert!(matches!(late, Error::Timeout { .. }), "{late}");
+    assert!(results.next().is_none() && begun.elapsed() < LIMIT);
+    drop(results);
+    let results = executor.map_with(options, double, 1..).expect("it is open");
+    let mut results = results.unordered().map(|(_, result)| result);
+    let late = results
+        .by_ref()
+        .find_map(Result::err)
+        .expect("it has a limit");
+    assert!(matches!(late, Error::Timeout { .. }), "{late}");
+    assert!(results.next().is_none() && begun.elapsed() < LIMIT);
 }
 
 /// Python's test_map_timeout and test_executor_map_current_future_cancel.

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use concurrent_futures::{
-    BrokenPool, Error, Future, InlineFuture, Promise, State, TaskFuture, ThreadFuture,
-    ThreadPoolExecutor, as_completed, promise,
+    BrokenPool, Error, Future, InlineExecutor, InlineFuture, Promise, State, TaskFuture,
+    ThreadFuture, ThreadPoolExecutor, as_completed, promise,
 };
 
 use crate::LIMIT;
@@ -957,6 +957,58 @@ fn awaiting_the_value_inside_its_own_callback_would_deadlock() {
     thread::spawn(move || promise.set_result(7).unwrap());
     let answer = answer.recv_timeout(LIMIT).expect("it does not hang");
     assert!(matches!(answer, Err(Error::WouldDeadlock)), "{answer:?}");
+}
+
+/// A poll inside a waker returns, also if the thread that has to end the task makes it. But
+/// a function that the waker calls may block on the future.
+#[test]
+fn awaiting_ones_own_future_in_a_call_inside_a_waker_would_deadlock() {
+    struct Calls(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            let call = self.0.lock().unwrap().take();
+            call.into_iter().for_each(|call| call());
+        }
+    }
+    let (sender, awaited) = mpsc::channel();
+    let awaits_itself = |inline: bool| {
+        let sender = sender.clone();
+        move || {
+            let (own, own_future) = promise::<i32>();
+            let (noop, mut own_future) = (Waker::noop(), pin!(own_future.into_future()));
+            own.run(|| {
+                let mut poll = || poll::<ThreadFuture<i32>>(own_future.as_mut(), noop);
+                let polled = match inline {
+                    true => InlineExecutor::new()
+                        .unwrap()
+                        .spawn(poll)
+                        .unwrap()
+                        .into_result(),
+                    false => Ok(poll()),
+                };
+                sender.send(polled.unwrap()).unwrap();
+                1
+            });
+        }
+    };
+    let (promise, future) = promise();
+    // The task keeps a waker only as long as its await lives.
+    let _awaits = [false, true].map(|inline| {
+        let call = Box::new(awaits_itself(inline));
+        let waker = Waker::from(Arc::new(Calls(Mutex::new(Some(call)))));
+        let mut awaits = Box::pin((&future).into_future());
+        let polled = awaits.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        awaits
+    });
+    promise.set_result(1).unwrap();
+    for _ in 0..2 {
+        let polled = awaited.recv_timeout(LIMIT).unwrap();
+        assert!(
+            matches!(polled, Poll::Ready(Err(Error::WouldDeadlock))),
+            "{polled:?}"
+        );
+    }
 }
 
 /// A waker that polls at once is inside no callback yet.

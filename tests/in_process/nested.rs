@@ -877,6 +877,51 @@ fn completions_received_by_the_only_worker_run_what_they_are_for() {
     assert_eq!(sums, (6, 6));
 }
 
+/// The only worker receives, and runs the task inside, which receives from the same channel.
+#[test]
+fn the_last_task_of_completions_that_receives_itself_finds_the_end() {
+    let received = on_the_only_worker(|executor| {
+        let (sender, channel) = mpsc::channel::<Arc<concurrent_futures::Completions<_>>>();
+        let receives = move || {
+            let own = channel.recv_timeout(LIMIT).unwrap();
+            own.recv()
+                .map(|future: ThreadFuture<bool>| future.done())
+                .is_err()
+        };
+        let ended = Arc::new(completions([executor.spawn(receives).unwrap()]));
+        sender.send(Arc::clone(&ended)).unwrap();
+        let found_the_end = ended.recv().unwrap().into_result().unwrap();
+        (found_the_end, ended.recv().is_err())
+    });
+    assert_eq!(received, (true, true));
+}
+
+/// Both are there: a task that cannot end here, and one that ends meanwhile.
+#[test]
+fn completions_give_what_has_arrived_before_what_cannot_end() {
+    let (to_other, promises) = mpsc::channel::<(concurrent_futures::Promise<u8>, u32)>();
+    let other = thread::spawn(move || {
+        for (promise, pause) in promises {
+            (0..pause).for_each(|_| std::hint::spin_loop());
+            promise.set_result(1).unwrap();
+        }
+    });
+    for round in 0..20_000 {
+        let (own, own_future) = promise::<u8>();
+        let (others, others_future) = promise::<u8>();
+        let mut is_first = true;
+        own.run(|| {
+            let all = completions([("own", own_future), ("other's", others_future)]);
+            to_other.send((others, round % 60 * 4)).unwrap();
+            is_first = all.recv().unwrap().0 == "other's";
+            0
+        });
+        assert!(is_first, "{round}");
+    }
+    drop(to_other);
+    other.join().unwrap();
+}
+
 /// While other workers run the same tasks.
 #[test]
 fn each_future_of_completions_comes_once_to_workers_that_help() {

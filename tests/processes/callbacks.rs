@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use concurrent_futures::{
     Error, MapOptions, ProcessFuture, ProcessPoolExecutor, ReturnWhen, ShutdownOptions,
-    as_completed, completions, promise, wait, wait_until,
+    TaskOptions, as_completed, completions, promise, wait, wait_until,
 };
 
 use crate::fixture::*;
@@ -156,6 +156,89 @@ alone! {
         });
         assert!(pending.cancel());
         assert_eq!(told.recv_timeout(LIMIT).unwrap().unwrap(), 1);
+    }
+
+    /// A thread that waits decodes the value. It is neither the task's worker nor is the task
+    /// in which it waits the task that fails.
+    fn a_panic_of_a_deserialize_belongs_to_its_own_task() {
+        #[derive(Debug, serde::Serialize)]
+        struct Explosive;
+        impl<'de> serde::Deserialize<'de> for Explosive {
+            fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+                panic!("boom")
+            }
+        }
+        let processes = Arc::new(pool(1));
+        let threads = concurrent_futures::ThreadPoolExecutor::with_max_workers(1).unwrap();
+        let named = TaskOptions::new().name("outer");
+        for inner in ["inner", ""] {
+            let processes = Arc::clone(&processes);
+            let outer = threads.with(named.clone()).spawn(move || {
+                let options = match inner {
+                    "" => TaskOptions::new(),
+                    name => TaskOptions::new().name(name),
+                };
+                let future = processes.with(options).submit(|()| Explosive, ()).unwrap();
+                let Some(Error::Panicked(panic)) = future.exception() else {
+                    panic!("{future:?}")
+                };
+                (panic.task().map(str::to_owned), panic.worker().map(str::to_owned))
+            });
+            let expected = Some(inner.to_owned()).filter(|name| !name.is_empty());
+            assert_eq!(outer.unwrap().into_result().unwrap(), (expected, None));
+        }
+    }
+
+    /// Such a task has left its worker, and its future says that it runs.
+    fn a_task_whose_value_is_being_decoded_counts_as_running() {
+        static GATE: Mutex<u16> = Mutex::new(0);
+        #[derive(Debug, serde::Serialize)]
+        struct Held;
+        impl<'de> serde::Deserialize<'de> for Held {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(serde::Deserialize)]
+                struct Held;
+                let Held = Held::deserialize(deserializer)?;
+                hold((*GATE.lock().unwrap(), 0));
+                Ok(Self)
+            }
+        }
+        let mut gate = Gate::new();
+        *GATE.lock().unwrap() = gate.port();
+        let executor = pool(1);
+        let future = executor.submit(|()| Held, ()).unwrap();
+        gate.wait_for(1);
+        let stats = executor.stats();
+        assert!(future.running());
+        assert_eq!((stats.queued, stats.running, stats.finished), (0, 1, 0));
+        gate.open();
+        value(&future);
+        let stats = executor.stats();
+        assert_eq!((stats.queued, stats.running, stats.finished), (0, 0, 1));
+    }
+
+    /// The worker is stopped, so it has the task and has not begun it.
+    fn a_task_that_its_worker_has_not_begun_counts_as_queued() {
+        let executors = [
+            pool(1),
+            pool_by_socket(1),
+            ProcessPoolExecutor::builder().max_workers(1).max_tasks_per_child(9).build().unwrap(),
+        ];
+        for executor in executors {
+            assert_goes_on(&executor);
+            let worker = only_worker(&executor);
+            send(worker, rustix::process::Signal::STOP);
+            wait_until_stopped(worker);
+            let future = executor.submit(double, 1).unwrap();
+            let stats = executor.stats();
+            assert_eq!((stats.queued, stats.running), (1, 0));
+            let report = executor.shutdown_with(ShutdownOptions::new().wait(false));
+            assert_eq!((report.queued, report.running), (1, 0));
+            send(worker, rustix::process::Signal::CONT);
+            assert_eq!(*value(&future), 2);
+            let stats = executor.stats();
+            assert_eq!((stats.queued, stats.running, stats.finished), (0, 0, 2));
+        }
     }
 
     /// A worker that is there, or may be started, is as good as room.

@@ -229,7 +229,15 @@ impl MpiPoolExecutorBuilder {
         self,
         f: impl FnOnce(&MpiPoolExecutor) -> R,
     ) -> Result<thread::Result<R>, Error> {
-        let executor = self.build()?;
+        let executor = match self.build() {
+            Ok(executor) => executor,
+            Err(error) => {
+                // A panic in the `Drop` of what the closure has captured must not keep
+                // `run` from ending the job.
+                contain_drop(f);
+                return Err(error);
+            }
+        };
         let ran = catch_unwind(AssertUnwindSafe(|| f(&executor)));
         // The closure may have shut the pool down without a wait for its tasks. This call
         // waits.

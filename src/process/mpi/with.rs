@@ -5,6 +5,7 @@ use super::executor::{MpiFuture, MpiPoolExecutor};
 use crate::error::Error;
 use crate::executor::{Portable, TrySubmitError, With, executor_by_inherent_methods};
 use crate::map::{Map, MapOptions};
+use crate::panic::contain_drop;
 use crate::process::submitter::Submitter;
 
 impl With<'_, MpiPoolExecutor> {
@@ -39,7 +40,13 @@ impl With<'_, MpiPoolExecutor> {
         A: Portable,
         R: Portable,
     {
-        self.submitter()?.submit(f, args)
+        match self.submitter() {
+            Ok(submitter) => submitter.submit(f, args),
+            Err(error) => {
+                contain_drop(args);
+                Err(error)
+            }
+        }
     }
 
     /// Calls [`MpiPoolExecutor::try_submit`] with the options of the view.

@@ -73,7 +73,11 @@ impl Ranks {
         let timespec =
             |limit: Option<Duration>| limit.and_then(|limit| Timespec::try_from(limit).ok());
         let Some(mpi) = self.mpi.filter(|_| looks) else {
-            return poll(polled, timespec(limit).as_ref());
+            let happened = poll(polled, timespec(limit).as_ref())?;
+            if self.mpi.is_some() && happened > 0 {
+                self.patience.lock().begin_anew();
+            }
+            return Ok(happened);
         };
         let begun = Instant::now();
         let mut patience = self.patience.lock();

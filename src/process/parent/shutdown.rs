@@ -17,7 +17,8 @@ use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
     /// Breaks the pool: it refuses tasks from now on, and its queued tasks, and the offered
-    /// tasks (`offers.rs`) that no worker has taken, fail.
+    /// tasks (`offers.rs`) that no worker has taken, fail. Asks the workers to give back the
+    /// tasks that were sent ahead (`sent_ahead.rs`), which fail then.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
@@ -30,6 +31,9 @@ impl Pool {
             state.fail(entry, broken.clone());
         }
         state.send_event(Event::Refused(pending, broken));
+        for handle in state.workers.values_mut() {
+            handle.recall_last(usize::MAX);
+        }
         self.dispatch(state);
     }
 
@@ -145,11 +149,7 @@ impl Pool {
         if waits {
             self.join(deadline);
         }
-        let (mut stats, unread) = self.stats_and_unread();
-        // A task whose value is still being decoded counts as running, because a shut-down
-        // pool has finished only when all its tasks have outcomes.
-        stats.running += unread;
-        stats.into()
+        self.stats().into()
     }
 
     /// Makes the pool refuse tasks from now on, and cancels the pending tasks if

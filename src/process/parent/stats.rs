@@ -3,6 +3,7 @@
 use super::launcher_states::LauncherState;
 use super::pool::Pool;
 use super::pool_state::PoolState;
+use super::queued_task::InFlight;
 use super::worker_handle::{WorkerHandle, WorkerState};
 use crate::executor::{LauncherStats, Stats};
 
@@ -27,25 +28,23 @@ impl Pool {
         self.assign_taken(state);
     }
 
+    /// Returns a snapshot of the pool's counts.
     pub(in crate::process) fn stats(&self) -> Stats {
-        self.stats_and_unread().0
-    }
-
-    /// Returns a snapshot of the pool's counts, and the number of tasks whose values are
-    /// still being decoded. A task whose value is being decoded has left its worker, but
-    /// has no outcome yet.
-    pub(super) fn stats_and_unread(&self) -> (Stats, usize) {
         if !self.is_here() {
-            return (Stats::default(), 0);
+            return Stats::default();
         }
         let mut state = self.state.lock();
         self.drain_replies(&mut state);
-        let unread = state.unread;
         let stats = Stats {
             workers: state.count_workers(),
             idle: state.idle.len() + state.count_starting(),
-            queued: state.queued + state.count_offered() + state.count_ahead(),
-            running: state.running,
+            queued: state.queued
+                + state.count_offered()
+                + state.count_ahead()
+                + state.count_unbegun(),
+            // A task whose value is still being decoded has left its worker, but has no
+            // outcome yet.
+            running: state.running + state.unread,
             finished: state.finished,
             failed: state.failed,
             cancelled: state.cancelled,
@@ -55,11 +54,19 @@ impl Pool {
             broken: state.is_broken(),
         };
         self.wake_supervisor_if_needed(state);
-        (stats, unread)
+        stats
     }
 }
 
 impl PoolState {
+    /// Returns the number of tasks that a worker has, but has not begun as far as the pool
+    /// knows. (A task that has begun before, and waits for a retry, counts as running.)
+    fn count_unbegun(&self) -> usize {
+        let is_unbegun = |task: &&InFlight| task.started.is_none() && !task.entry.has_begun;
+        let tasks = self.workers.values().filter_map(WorkerHandle::in_flight);
+        tasks.filter(is_unbegun).count()
+    }
+
     fn launcher_stats(&self) -> Vec<LauncherStats> {
         let stats = |(index, launcher): (usize, &LauncherState)| {
             let mut stats = LauncherStats::default();

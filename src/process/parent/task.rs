@@ -15,12 +15,13 @@ use crate::completion::{
 use crate::encoded::{Encoded, EncodedCall};
 use crate::error::{CodecError, Error, Side};
 use crate::map::{ChunkTimer, ContainedVec};
-use crate::panic::{catch, contain};
+use crate::panic::{catch, contain, named};
 use crate::process::wire::answer::{Answer, answers, run_time};
 use crate::process::wire::codec::plain::is_plain;
 use crate::process::wire::codec::{self, CodecFault};
 use crate::process::wire::message::FOREIGN_BYTES;
 use crate::sync::ThreadId;
+use crate::worker::without_worker;
 
 /// The length in bytes of the largest encoded value that a thread which waits for the task
 /// may decode. The collector decodes larger values, because a `Deserialize` may recurse,
@@ -123,9 +124,12 @@ where
         // Marks this thread as the task's worker. If the value's `Deserialize` waits for
         // this very task, the wait then returns an error instead of a deadlock.
         task.runs_here();
-        // The value's `Deserialize` is user code, which may panic.
+        // The value's `Deserialize` is user code, which may panic. This thread may be a
+        // worker that waits for the task inside another task. Neither that worker nor the
+        // name of that other task belongs to the panic.
         let decode = |mut bytes, name: Option<&_>| self.decoder.decode(&mut bytes, name);
-        let outcome = catch(|| outcome(answer, name, decode));
+        let decoded = || catch(|| named(name.clone(), || outcome(answer, name, decode)));
+        let outcome = without_worker(decoded);
         let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked(panic)));
         let pool = find(task.pool_id());
         if let Some(pool) = &pool {

@@ -97,11 +97,15 @@ fn prepare(connection: &'static RankConnection, hello: &Hello) -> Result<TaskThr
     }
     let origin = Origin::new()
         .map_err(|error| format!("it cannot watch for forks ({error}); free memory"))?;
-    connection.start_helper().map_err(|error| {
-        format!(
-            "it cannot start a thread ({error}); raise the limits of threads (`ulimit -u`) and memory"
-        )
-    })?;
+    if let Err(error) = connection.start_helper() {
+        // The worker does not send `Refused`, because after that message the pool would use
+        // no rank any more. Without the helper, this rank handles the messages that arrive
+        // during a task only after the task.
+        current_process::say(&format!(
+            "a rank cannot start a thread ({error}), so it reads no messages during a task; raise \
+             the limits of threads (`ulimit -u`) and memory"
+        ));
+    }
     Ok(task_thread(connection, hello, origin))
 }
 

@@ -99,6 +99,31 @@ fn shutdown_waits_for_the_threads_themselves_and_drops_the_initializer() {
     assert!(weak.upgrade().is_none());
 }
 
+/// The `Drop` waits until a channel has the other task, and this task's waker sends it.
+#[test]
+fn the_drop_of_a_cancelled_task_may_wait_for_another_cancelled_task() {
+    type Ended = concurrent_futures::Completions<ThreadFuture<i32>>;
+    struct Waits(Receiver<Ended>, Sender<bool>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let ended = self.0.recv_timeout(LIMIT).unwrap();
+            self.1.send(ended.recv_timeout(LIMIT).is_ok()).unwrap();
+        }
+    }
+    let (executor, opener) = held_pool();
+    let ((to_drop, ended), (told, came)) = (mpsc::channel(), mpsc::channel());
+    let first = executor.submit(drop, Waits(ended, told)).unwrap();
+    let second = executor.spawn(|| 1).unwrap();
+    to_drop
+        .send(concurrent_futures::completions([second]))
+        .unwrap();
+    let cancels = concurrent_futures::ShutdownOptions::new().cancel_pending(true);
+    executor.shutdown_with(cancels.wait(false));
+    assert!(first.cancelled());
+    assert_eq!(came.recv_timeout(LIMIT), Ok(true));
+    drop(opener);
+}
+
 #[test]
 fn a_task_may_shut_its_own_pool_down() {
     let executor = Arc::new(ThreadPoolExecutor::with_max_workers(2).unwrap());

@@ -94,6 +94,39 @@ alone! {
         assert_eq!(ran[..count], [0, 1, 2, 3]);
     }
 
+    /// The second item forks. The child must not drop the result of the first, which the
+    /// parent gives out.
+    fn a_chunk_that_forks_drops_no_result_of_the_parent() {
+        struct Noted<'a>(&'a rustix::fd::OwnedFd, u8, u32);
+        impl Drop for Noted<'_> {
+            fn drop(&mut self) {
+                let by_parent = u8::from(self.2 == std::process::id());
+                rustix::io::write(self.0, &[10 * self.1 + by_parent]).unwrap();
+            }
+        }
+        let (reads, writes) = rustix::pipe::pipe().unwrap();
+        let writes: &'static _ = Box::leak(Box::new(writes));
+        let call = move |item: u8| {
+            if item == 1 {
+                // SAFETY: see the head of this file; the fork ends with its only thread.
+                let child = unsafe { libc::fork() };
+                assert_ne!(child, -1);
+                if child > 0 {
+                    end_of(child).unwrap();
+                }
+            }
+            Noted(writes, item, std::process::id())
+        };
+        let executor = pool("chunks", 1);
+        let chunks = MapOptions::new().chunk_size(2);
+        let done = executor.map_with(chunks, call, 0..2).unwrap();
+        assert_eq!(done.filter(Result::is_ok).count(), 2);
+        let mut dropped = [9; 8];
+        let count = rustix::io::read(&reads, &mut dropped).unwrap();
+        let dropped = &dropped[..count];
+        assert_eq!(dropped.iter().filter(|noted| **noted < 10).count(), 1, "{dropped:?}");
+    }
+
     fn a_fork_is_refused_by_the_pool() {
         let executor = pool("refused", 2);
         let (_held, _opener) = hold_a_worker(&executor);

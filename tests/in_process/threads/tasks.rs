@@ -136,6 +136,36 @@ fn a_map_whose_function_panics_and_captured_a_bomb_ends_no_program() {
 }
 
 /// The iterator's panic leaves the map, or the drop of a map with a buffer.
+/// The map drops the iterator because the executor refuses an item.
+#[test]
+fn an_item_that_is_refused_has_its_error_though_the_drop_of_the_iterator_panics() {
+    struct Endless {
+        _bomb: Bomb,
+        last: usize,
+    }
+    impl Iterator for Endless {
+        type Item = usize;
+        fn next(&mut self) -> Option<usize> {
+            self.last += 1;
+            Some(self.last)
+        }
+    }
+    let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let buffered = MapOptions::new().buffer_size(1);
+    let items = Endless {
+        _bomb: Bomb(Arc::clone(&drops)),
+        last: 0,
+    };
+    let mut results = executor.map_with(buffered, |n| n, items).unwrap();
+    executor.shutdown();
+    let first = catch_unwind(AssertUnwindSafe(|| results.next()));
+    assert!(first.is_err() && drops.load(Ordering::Relaxed) == 1);
+    assert_eq!(results.next().unwrap().unwrap(), 1);
+    assert!(matches!(results.next(), Some(Err(Error::ShutDown))));
+    assert!(results.next().is_none());
+}
+
 #[test]
 fn a_map_drops_bombs_in_its_function_and_its_iterator() {
     fn explode(map: impl FnOnce(Bomb, Bomb)) {

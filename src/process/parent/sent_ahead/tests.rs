@@ -179,6 +179,22 @@ fn a_cancel_waits_for_the_worker() {
     assert_eq!((state.cancelled, state.queued, state.running), (1, 0, 2));
 }
 
+/// They count as queued, so they must fail with the queued tasks, and not wait for the task
+/// that the worker runs.
+#[test]
+fn tasks_that_were_sent_ahead_do_not_run_after_the_pool_broke() {
+    let (mut played, _tasks) = Played::with_tasks::<3>();
+    let pool = Arc::clone(&played.pool);
+    pool.break_down(&mut pool.lock(), Error::ShutDown, BrokenPart::Initializer);
+    for task in [3, 2] {
+        played.say(Kind::Recalled, task);
+        let state = pool.lock();
+        assert!(!state.workers[&0].is_malformed, "the pool has asked for it");
+        assert!(state.queue.is_empty() && state.failed == 4 - task);
+    }
+    assert_eq!(pool.lock().count_ahead(), 0);
+}
+
 #[test]
 fn a_cancel_ends_with_the_worker() {
     let (mut played, [_first, second]) = Played::with_tasks::<2>();
