@@ -970,43 +970,31 @@ fn awaiting_ones_own_future_in_a_call_inside_a_waker_would_deadlock() {
             call.into_iter().for_each(|call| call());
         }
     }
-    let (sender, awaited) = mpsc::channel();
-    let awaits_itself = |inline: bool| {
-        let sender = sender.clone();
-        move || {
-            let (own, own_future) = promise::<i32>();
-            let (noop, mut own_future) = (Waker::noop(), pin!(own_future.into_future()));
-            own.run(|| {
-                let mut poll = || poll::<ThreadFuture<i32>>(own_future.as_mut(), noop);
-                let polled = match inline {
-                    true => InlineExecutor::new()
-                        .unwrap()
-                        .spawn(poll)
-                        .unwrap()
-                        .into_result(),
-                    false => Ok(poll()),
-                };
-                sender.send(polled.unwrap()).unwrap();
-                1
-            });
-        }
-    };
-    let (promise, future) = promise();
-    // The task keeps a waker only as long as its await lives.
-    let _awaits = [false, true].map(|inline| {
-        let call = Box::new(awaits_itself(inline));
+    for inline in [false, true] {
+        let (own, own_future) = promise::<i32>();
+        let (sender, awaited) = mpsc::channel();
+        let mut own_future = Box::pin(own_future.into_future());
+        let mut poll = move || poll::<ThreadFuture<i32>>(own_future.as_mut(), Waker::noop());
+        let call = Box::new(move || {
+            let send = move || sender.send(poll()).unwrap();
+            match inline {
+                true => InlineExecutor::new().unwrap().spawn(send).unwrap().detach(),
+                false => promise().0.run(send),
+            }
+        });
         let waker = Waker::from(Arc::new(Calls(Mutex::new(Some(call)))));
-        let mut awaits = Box::pin((&future).into_future());
+        let (other, other_future) = promise();
+        let mut awaits = pin!((&other_future).into_future());
         let polled = awaits.as_mut().poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());
-        awaits
-    });
-    promise.set_result(1).unwrap();
-    for _ in 0..2 {
+        own.run(|| {
+            other.set_result(1).unwrap();
+            1
+        });
         let polled = awaited.recv_timeout(LIMIT).unwrap();
         assert!(
             matches!(polled, Poll::Ready(Err(Error::WouldDeadlock))),
-            "{polled:?}"
+            "{inline}: {polled:?}"
         );
     }
 }

@@ -901,18 +901,24 @@ fn the_last_task_of_completions_that_receives_itself_finds_the_end() {
 fn completions_give_what_has_arrived_before_what_cannot_end() {
     let (to_other, promises) = mpsc::channel::<(concurrent_futures::Promise<u8>, u32)>();
     let other = thread::spawn(move || {
-        for (promise, pause) in promises {
-            (0..pause).for_each(|_| std::hint::spin_loop());
-            promise.set_result(1).unwrap();
+        loop {
+            match promises.try_recv() {
+                Ok((promise, pause)) => {
+                    (0..pause).for_each(|_| std::hint::spin_loop());
+                    promise.set_result(1).unwrap();
+                }
+                Err(mpsc::TryRecvError::Empty) => std::hint::spin_loop(),
+                Err(mpsc::TryRecvError::Disconnected) => return,
+            }
         }
     });
-    for round in 0..20_000 {
+    for round in 0..2000 {
         let (own, own_future) = promise::<u8>();
         let (others, others_future) = promise::<u8>();
         let mut is_first = true;
         own.run(|| {
             let all = completions([("own", own_future), ("other's", others_future)]);
-            to_other.send((others, round % 60 * 4)).unwrap();
+            to_other.send((others, round % 100)).unwrap();
             is_first = all.recv().unwrap().0 == "other's";
             0
         });
