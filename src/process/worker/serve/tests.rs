@@ -458,6 +458,9 @@ fn nonsense_ends_the_worker_and_nothing_else() {
 
 #[test]
 fn interrupts_do_nothing_and_are_not_handed_on() {
+    // A shell that runs this program in the background lets it ignore interrupts.
+    // SAFETY: the default action of a signal is no function.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
     let mut worker = Spoken::start();
     let pid = i32::try_from(worker.child.id()).unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
