@@ -399,8 +399,8 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Registers `callback`, which is called with this future when the task is done.
     ///
-    /// Each callback runs once, in the thread that ends or cancels the task. The callbacks
-    /// run in the order in which they were added. If the task is already done, the callback
+    /// Each callback runs once, usually in the thread that ends or cancels the task. The
+    /// callbacks run in the order in which they were added. If the task is already done, the callback
     /// runs at once in the calling thread, or, if earlier callbacks still run, after these
     /// in their thread. If a callback panics, the panic hook reports the panic, and the
     /// other callbacks still run. If a callback completes another task, the callbacks of

@@ -353,7 +353,7 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Records the times at which each task was queued, started and finished; see
+    /// Records the times at which each task was submitted, started and finished; see
     /// [`Timing`](crate::Timing). By default no times are recorded.
     ///
     /// The recorded start of a task is the time at which this process reads the worker's

@@ -178,7 +178,7 @@ impl MpiPoolExecutorBuilder {
         self
     }
 
-    /// Records the times at which each task was queued, started and finished; see
+    /// Records the times at which each task was submitted, started and finished; see
     /// [`Timing`](crate::Timing). By default no times are recorded.
     ///
     /// ```no_run

@@ -47,8 +47,8 @@ impl OfferMemory {
     ///
     /// # Errors
     ///
-    /// Returns an error if a file is not sealed or has another size, or if this process
-    /// cannot map it.
+    /// Returns an error if a file does not have the size of its memory, if the size is not
+    /// fixed by seals ([`SharedMemory`]), or if this process cannot map the file.
     pub(crate) fn open([calls, statuses]: &[OwnedFd; 2], key: u64) -> io::Result<Self> {
         Ok(Self {
             calls: Part::whole(SharedMemory::open_to_read(calls, words(SLOTS, SPACE))?),

@@ -59,7 +59,8 @@ fn each_offer_is_taken_or_recalled_and_only_once() {
             .chain(recalled)
             .collect();
         all.sort_unstable();
-        // Offers may be left, because a worker may have looked before the parent made them.
+        // The offer `b` may be left, because both workers may have looked for offers before
+        // the parent made it.
         assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
         for n in [0, 1] {
             let left = parent.status(n) == Status::Open;

@@ -682,8 +682,9 @@ fn elements_that_are_not_read_are_an_error() {
     }
 }
 
-/// The decoder must not allocate the memory that a block with a wrong length or a wrong
-/// tag claims.
+/// A *block* (a list of numbers without a tag for each) may state a wrong count or a wrong
+/// tag of its elements. The decoder must not allocate memory for elements whose bytes are
+/// not there.
 #[test]
 fn no_block_makes_it_allocate_what_it_claims() {
     for width in 0..=255 {
