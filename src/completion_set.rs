@@ -360,6 +360,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_forked_child_keeps_the_receiver_of_the_parents_set() {
+        Origin::new().expect("there is memory");
         let set = CompletionSet::<Awaited>::new();
         let sender = set.sender.clone();
         let mut set = Some(set);

@@ -146,12 +146,14 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     /// worker, the method first runs the awaited tasks that belong to this worker's pool
     /// and have not begun, one by one, until a future has arrived.
     ///
-    /// If no task can end while this thread waits, the method returns a future that is not
-    /// done. The `result` of this future returns the error that says why. No task can end,
-    /// for example, if the only remaining task itself calls `recv`, if the thread in which
-    /// the tasks' process pool runs callbacks calls `recv`, or in a forked child. The method
-    /// looks for this once, before it waits. So a task of the channel must not receive while
-    /// another thread does.
+    /// If no task can end while this thread waits, the method returns a future that is
+    /// not done. The `result` of this future returns the error that says why. No task can
+    /// end, for example, if the only remaining task itself calls `recv`, if the thread in
+    /// which the tasks' process pool runs callbacks calls `recv`, or in a forked child.
+    /// The method looks for this once, before it waits. So a task of the channel must not
+    /// receive while another thread does. A task of the channel that this method runs,
+    /// and that receives itself, gets [`RecvError`] in place of the last future, which is
+    /// its own.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -171,14 +173,12 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     ///
     /// # Errors
     ///
-    /// Returns [`RecvError`] if all futures have arrived. In a forked child, the method may
-    /// return `RecvError` earlier, because it does not wait there.
+    /// Returns [`RecvError`] if all futures were received. In a forked child, the method
+    /// may return `RecvError` earlier, because it does not wait there.
     pub fn recv(&self) -> Result<F, RecvError> {
         loop {
             if !self.origin.is_here() {
-                // A thread of the parent may have been sending at the fork, and `try_recv`
-                // would wait until that thread has sent.
-                return self.take_any().ok_or(RecvError);
+                return self.recv_in_fork();
             }
             if let Ok(future) = self.receiver.try_recv() {
                 return Ok(future);
@@ -196,6 +196,17 @@ impl<F: Waitable + Send + 'static> Completions<F> {
             Some(future) => future.ok_or(RecvError),
             None => self.receiver.recv(),
         }
+    }
+
+    fn recv_in_fork(&self) -> Result<F, RecvError> {
+        // If a thread of the parent was sending at the fork, `try_recv` would wait until
+        // that thread has sent. But then that thread held the lock.
+        let waiting = self.locked().ok_or(RecvError)?;
+        if let Ok(future) = self.receiver.try_recv() {
+            return Ok(future);
+        }
+        drop(waiting);
+        self.take_any().ok_or(RecvError)
     }
 
     /// Returns an iterator over the remaining futures. The iterator calls
@@ -269,7 +280,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
 
     /// Removes and returns a future if no task can end while this thread waits: one that
     /// has arrived meanwhile, or else one whose task cannot end. The inner `None` says that
-    /// the only tasks that are left are those inside which this thread calls `recv`.
+    /// each task that is left runs inside a `recv`, at least one of them inside a `recv` of
+    /// this thread.
     fn take_if_none_can_come(&self) -> Option<Option<F>> {
         let waiting = self.locked()?;
         let mut left = waiting.entries.values();
@@ -333,5 +345,75 @@ impl<F: Waitable + Send + 'static> fmt::Debug for Completions<F> {
         f.debug_struct("Completions")
             .field("ready", &self.receiver.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+    use crate::completion::{Completion, NO_POOL};
+    use crate::sys::fork::tests::is_true_in_a_fork;
+    use crate::waitable::{Target, sealed::Sealed};
+
+    struct Awaited(Completion<()>);
+
+    impl Sealed for Awaited {}
+
+    impl Waitable for Awaited {
+        fn target(&self) -> &dyn Target {
+            &self.0
+        }
+
+        fn is_sole(&self) -> bool {
+            true
+        }
+    }
+
+    /// A channel with a task that has arrived, and a task that has not.
+    fn channel() -> Completions<Awaited> {
+        Origin::new().expect("there is memory");
+        let tasks = [(); 2].map(|()| Completion::new(NO_POOL));
+        let end = tasks[0].settle(Ok(()));
+        end.expect("it is pending").notify();
+        completions(tasks.map(Awaited))
+    }
+
+    #[test]
+    fn a_forked_child_receives_first_what_has_arrived() {
+        let channel = channel();
+        assert!(is_true_in_a_fork(|| {
+            let is_done = || channel.recv().map(|future| future.target().done());
+            (is_done(), is_done(), is_done()) == (Ok(true), Ok(false), Err(RecvError))
+        }));
+    }
+
+    /// A thread that sends holds the lock. In the child nothing arrives any more, and the
+    /// channel must not be touched.
+    #[test]
+    fn a_forked_child_waits_for_no_sender_of_the_parent() {
+        let channel = channel();
+        let locked = channel.waiting.lock();
+        assert!(is_true_in_a_fork(|| channel.recv().is_err()));
+        drop(locked);
+        assert!(channel.recv().is_ok());
+    }
+
+    /// The drop of the last receiver would wait for a sender of the parent.
+    #[test]
+    fn a_forked_child_keeps_the_receiver_of_the_parents_channel() {
+        Origin::new().expect("there is memory");
+        let (sender, receiver) = unbounded();
+        let mut own = Some(Completions::<Awaited> {
+            receiver,
+            waiting: Arc::new(Mutex::new(Waiting::default())),
+            origin: Origin::current(),
+        });
+        let is_kept = is_true_in_a_fork(|| {
+            drop(own.take());
+            sender.send(Awaited(Completion::new(NO_POOL))).is_ok()
+        });
+        assert!(is_kept);
+        drop(own);
+        assert!(sender.send(Awaited(Completion::new(NO_POOL))).is_err());
     }
 }

@@ -133,8 +133,9 @@
 //!
 //! An `async fn` that is submitted to a thread pool does nothing. The call only creates an
 //! async future, which becomes the task's value, and the pool does not poll it. Instead,
-//! submit a function that runs the async future to its end, for example with the runtime's
-//! `block_on`. Submitting an `async fn` to a process pool does not compile.
+//! submit a function that runs the async future to its end, for example with
+//! `pollster::block_on`, or with the `block_on` of a runtime. Submitting an `async fn` to a
+//! process pool does not compile.
 //!
 //! ```
 //! use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -155,6 +156,13 @@
 //! that has not begun. The waiting task's thread then runs the other task *inline*, which
 //! means inside the wait. So both tasks use the thread locals of one thread. The waiting
 //! task keeps its locks during the wait, and the inline task must not take these locks.
+//!
+//! A poll of an `.await` in a task of the same pool is such a wait too: it returns only
+//! when the inline task has ended. Meanwhile no other branch of a `select!` or `join!`
+//! runs, and no timeout around the `.await` ends it. If the inline task calls a
+//! `block_on` that does not nest, such as tokio's, it panics. To poll without inline
+//! tasks, spawn the `.await` on the runtime (`tokio::spawn(future.into_future())`), or
+//! use a second pool.
 //!
 //! If the library detects that a wait would never end, the wait returns
 //! [`Error::WouldDeadlock`], or futures that are not done ([`wait()`], [`as_completed`],
@@ -215,7 +223,7 @@
 //! | a future whose value or error you set yourself | [`promise()`] |
 //! | to know why a task has no value | [`Error`] |
 //! | to return any error from a task, as text | [`Report`] |
-//! | to send values that need a self-describing format (`flatten`, `untagged`) | `Json` (feature `json`) |
+//! | to send values that need a self-describing format (`flatten`, `tag`, `untagged`) | `Json` (feature `json`) |
 //!
 //! # Features and platforms
 //!

@@ -80,7 +80,7 @@ fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     scope_tasks.add(worker);
     let locked = scope_tasks.lock_for_ever();
     let ends = is_true_in_a_fork(|| {
-        scope_tasks.wait(run_inline);
+        scope_tasks.wait(Task::run_inline);
         let callbacks_done = task.settle(Ok(1)).map(Notification::notify).is_ok();
         callbacks_done
             && scope_tasks.unread_panic().is_none()
@@ -89,7 +89,7 @@ fn a_group_that_is_locked_for_ever_stops_nothing_in_a_fork() {
     assert!(ends);
     drop(locked);
     assert!(task.settle(Ok(1)).map(Notification::notify).is_ok());
-    scope_tasks.wait(run_inline);
+    scope_tasks.wait(Task::run_inline);
 }
 
 /// A scope of the parent process has stored a panic. The child drops the scope, but not the

@@ -109,7 +109,6 @@ use self::rare::RareFields;
 pub(crate) use self::rare::{Finalizer, Task};
 #[cfg(not(concurrent_futures_loom))]
 pub(crate) use self::remote_end::RemoteEnd;
-pub(crate) use self::running::run_inline;
 pub(crate) use self::scope_end::ScopeTasks;
 pub(crate) use self::until::Until;
 pub(crate) use self::waiting::{is_collector_of, mark_collector_of};

@@ -16,7 +16,7 @@ use super::memory::{Blocks, Memory, free};
 use super::waiting::Waiter;
 use super::{
     Completion, Finalizer, Job, NO_POOL, Notification, Remote, ScopeTasks, Task, Until, WakerKey,
-    WorkerHooks, as_inline_worker, deadlock, run_inline,
+    WorkerHooks, as_inline_worker, deadlock,
 };
 use crate::encoded::{Encoded, EncodedCall};
 use crate::error::Error;
@@ -462,7 +462,7 @@ fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
         task.add_callback(Box::new(move |_| callback.write(1)));
         // SAFETY: `task` is the only handle, and no reference to its value is alive.
         unsafe { task.release_handle() };
-        waiting_worker(|| scope_tasks.wait(run_inline));
+        waiting_worker(|| scope_tasks.wait(Task::run_inline));
         assert_eq!(log.read(), 12);
         running.join().expect("the other thread ends");
     });
@@ -476,7 +476,7 @@ fn a_scope_ends_behind_the_value_of_a_task_that_nobody_watches() {
         let running = on_a_worker(other);
         // SAFETY: `task` is the only handle, and no reference to its value is alive.
         unsafe { task.release_handle() };
-        waiting_worker(|| scope_tasks.wait(run_inline));
+        waiting_worker(|| scope_tasks.wait(Task::run_inline));
         assert_eq!(log.read(), 1);
         running.join().expect("the other thread ends");
     });
@@ -492,7 +492,7 @@ fn a_scope_ends_behind_the_function_of_a_cancelled_task() {
                 notification.notify();
             }
         });
-        waiting_worker(|| scope_tasks.wait(run_inline));
+        waiting_worker(|| scope_tasks.wait(Task::run_inline));
         // If the waiting thread ran the task, the task's value belongs to the future, which
         // this thread has.
         let is_gone = if task.state() == State::Cancelled {
@@ -527,7 +527,7 @@ fn the_end_of_a_scope_counts_each_task_once() {
             cancel(&other);
             inner
         });
-        scope_tasks.wait(run_inline);
+        scope_tasks.wait(Task::run_inline);
         assert_eq!(log.read(), 21);
         let inner = cancelling.join().expect("the other thread ends");
         for task in [outer, inner] {

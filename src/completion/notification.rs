@@ -113,11 +113,11 @@ impl JoblessNotification {
     }
 }
 
-/// Runs the notifications of tasks that ended together. Calls the wakers of all these tasks
-/// before it drops the first job, because the `Drop` of one task's job may wait for a
-/// thread that a waker of another task wakes. Queues the callbacks of all these tasks before
-/// the first callback runs, because a callback of one task may wait for the callbacks of
-/// another.
+/// Runs the notifications of tasks that ended together. Calls the wakers of all these
+/// tasks before it drops the first job, because the `Drop` of one task's job may wait for
+/// a thread that a waker of another task wakes. Queues the callbacks of all these tasks
+/// before the first callback runs, because a callback of one task may wait for the
+/// callbacks of another.
 pub(crate) fn run_notifications(all: impl IntoIterator<Item = Notification>) {
     let mut all: Vec<_> = all.into_iter().collect();
     let notify = |notification: Notification| contain(|| notification.notify());

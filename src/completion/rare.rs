@@ -36,8 +36,8 @@ pub(crate) type Callback = Box<dyn FnOnce(&Task) + Send>;
 /// The fields of the rare box, which the box's lock guards.
 #[derive(Default)]
 pub(super) struct RareFields {
-    /// The callbacks that have not yet begun, except `last`, in the order in which they were
-    /// added.
+    /// The callbacks that have not yet begun, except `last`, in the order in which they
+    /// were added.
     pub(super) callbacks: VecDeque<Callback>,
     /// The callback that runs after all other callbacks, including those that callbacks
     /// add.

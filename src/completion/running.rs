@@ -14,14 +14,6 @@ use crate::error::Error;
 use crate::panic::unnamed;
 use crate::worker::as_worker_of_pool;
 
-/// Runs a task *inline* if possible ([`Task::run_inline`]), that is, on this thread, which
-/// waits for the task's scope. If too little stack is left, the task stays pending, and
-/// another worker may run the task. The lack of stack is ignored, because the wait for a
-/// scope cannot return an error.
-pub(crate) fn run_inline(task: &Task) {
-    let _ = task.run_inline();
-}
-
 impl Task {
     /// Runs a task that a worker took from a queue, and consumes the queue's reference to
     /// the task. Returns `false` if the task is no longer pending, or if another thread is

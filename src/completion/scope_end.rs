@@ -18,14 +18,23 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::thread;
+use std::time::Duration;
 
 use super::job::Scoped;
 use super::rare::Task;
 use super::scope_count::{LINES, ScopeCount, line_of_thread};
 use super::scope_guard::ScopeGuard;
+use super::stack::NoStack;
+use crate::error::Error;
 use crate::panic::Panic;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::sys::fork::forget;
+
+/// The number of times that a waiting worker tries again to get memory for the stacks of
+/// tasks, and the time between two tries.
+const STACK_TRIES: u32 = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 
 pub(crate) struct ScopeTasks {
     count: ScopeCount,
@@ -105,10 +114,14 @@ impl ScopeTasks {
     /// blocks, it calls `run_inline` with the tasks that may not have begun, also with
     /// tasks that are added during the wait. So a waiting worker runs these tasks.
     ///
+    /// If there is no memory for a task's stack, this function tries again for a while. If
+    /// no other worker has begun the task by then, the task fails with a panic, which the
+    /// scope reports like a panic of the task. Otherwise the wait might never end.
+    ///
     /// In a forked child, this function returns at once. This is sound, because no thread
     /// of the child uses what the tasks borrow, and the child never drops the lists of
     /// tasks.
-    pub(crate) fn wait(&self, run_inline: impl Fn(&Task)) {
+    pub(crate) fn wait(&self, run_inline: impl Fn(&Task) -> Result<(), NoStack>) {
         if !self.count.origin.is_here() {
             return;
         }
@@ -117,6 +130,7 @@ impl ScopeTasks {
         for list in &self.lists {
             list.0.lock().is_marked = true;
         }
+        let (mut without_stack, mut tries) = (Vec::new(), 0);
         loop {
             // ORDERING: acquire keeps this load before the reads of the lists. If a task is
             // added to a list that was already read, `late` changes, and this thread does
@@ -126,17 +140,43 @@ impl ScopeTasks {
                 let Some(task) = self.next_untried() else {
                     break;
                 };
-                run_inline(&task);
+                let ran = run_inline(&task);
                 if !self.count.origin.is_here() {
                     // The task that ran inline forked, and this is the child.
                     return guard.disarm();
+                }
+                if ran.is_err() {
+                    without_stack.push(task);
                 }
             }
             if self.count.is_over() {
                 return guard.disarm();
             }
+            if without_stack.is_empty() {
+                tries = 0;
+            } else if tries < STACK_TRIES {
+                tries += 1;
+                thread::sleep(BETWEEN_TRIES);
+                self.lists[0].0.lock().tasks.extend(without_stack.drain(..));
+                continue;
+            } else {
+                for task in without_stack.drain(..) {
+                    self.fail_without_stack(&task);
+                }
+                continue;
+            }
             let is_same = || self.late.load(Ordering::Acquire) == late;
             self.count.sleep(is_same);
+        }
+    }
+
+    fn fail_without_stack(&self, task: &Task) {
+        let text = "a worker that waits for a scope has no memory for the stack of a task of this \
+                    scope, and no other worker has run the task; free memory, or nest fewer scopes";
+        let panic = Panic::from_payload(Box::new(text));
+        if let Some(notification) = task.fail(Error::Panicked(panic.clone())) {
+            self.count.keep_panic(panic);
+            notification.notify();
         }
     }
 
@@ -209,7 +249,6 @@ mod tests {
     use super::super::inline_worker::as_inline_worker;
     use super::super::job::Job;
     use super::super::pool_id::NO_POOL;
-    use super::super::running::run_inline;
     use super::super::worker_hooks::WorkerHooks;
     use super::*;
 
@@ -243,7 +282,7 @@ mod tests {
             // SAFETY: the job borrows nothing.
             let (future, task) = unsafe { Completion::with_job(NO_POOL, job) };
             scope_tasks.add(task);
-            as_inline_worker(NO_POOL, &Unwinds, || scope_tasks.wait(run_inline));
+            as_inline_worker(NO_POOL, &Unwinds, || scope_tasks.wait(Task::run_inline));
             return drop(future);
         }
         let name = "completion::scope_end::tests::a_scope_whose_wait_unwinds_ends_the_process";

@@ -18,8 +18,8 @@ pub(super) fn is_waking() -> bool {
     WAKING.try_with(Cell::get).unwrap_or(false)
 }
 
-/// Runs a task or a callback on this thread. If the thread is inside a waker, polls inside
-/// the task do not count as polls inside the waker.
+/// Runs a task or callbacks on this thread. If the thread is inside a waker, polls that the
+/// task or the callbacks make do not count as polls inside the waker.
 #[inline]
 pub(crate) fn outside_wakers<R>(task: impl FnOnce() -> R) -> R {
     let outer = WAKING.try_with(|waking| waking.replace(false));

@@ -72,7 +72,8 @@ impl TaskOptions {
     /// If the function runs longer, the pool kills the task's worker, and the task fails
     /// with [`Error::TimeLimit`](crate::Error::TimeLimit). The limit is not exact: the
     /// function may run a millisecond longer, and longer still on a busy machine. The time
-    /// in which a panic prints its message and its backtrace counts as well. The pool does
+    /// in which a panic prints its message and its backtrace, or in which a result is
+    /// encoded, counts as well. The pool does
     /// not kill processes that the task has started
     /// ([recipe](crate::recipes#a-hard-limit-around-foreign-code)).
     ///

@@ -400,12 +400,12 @@ impl<T, E> TaskFuture<T, E> {
     /// Registers `callback`, which is called with this future when the task is done.
     ///
     /// Each callback runs once, usually in the thread that ends or cancels the task. The
-    /// callbacks run in the order in which they were added. If the task is already done, the callback
-    /// runs at once in the calling thread, or, if earlier callbacks still run, after these
-    /// in their thread. If a callback panics, the panic hook reports the panic, and the
-    /// other callbacks still run. If a callback completes another task, the callbacks of
-    /// that task run after this callback has returned, so that a long chain of callbacks
-    /// needs no deep stack.
+    /// callbacks run in the order in which they were added. If the task is already done,
+    /// the callback runs at once in the calling thread, or, if earlier callbacks still
+    /// run, after these in their thread. If a callback panics, the panic hook reports the
+    /// panic, and the other callbacks still run. If a callback completes another task,
+    /// the callbacks of that task run after this callback has returned, so that a long
+    /// chain of callbacks needs no deep stack.
     ///
     /// The value must be `Sync`, because the callback shares the value with the holder
     /// of the future. [`then`](Self::then) does not need a `Sync` value.

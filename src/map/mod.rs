@@ -179,9 +179,9 @@ impl<'a, R: 'static> Map<'a, R> {
         self.refill();
     }
 
-    /// Submits new batches in place of the batches that the map has read. Submits none after
-    /// the deadline. If the executor refuses a batch, the error becomes the result of each
-    /// item of the batch, and the map submits no further batch.
+    /// Submits new batches in place of the batches that the map has read. Submits none
+    /// after the deadline. If the executor refuses a batch, the error becomes the result
+    /// of each item of the batch, and the map submits no further batch.
     fn refill(&mut self) {
         while let Some(more) = self.more.as_mut().filter(|_| self.to_submit > 0) {
             match more(self.deadline.is_none_or(|at| Instant::now() < at)) {

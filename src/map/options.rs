@@ -120,10 +120,13 @@ impl MapOptions {
     /// Limits the time for all items. The time begins with the call of `map_with`. When the
     /// time is over, the iterator still returns results as long as the next result is
     /// available. Then it returns [`Error::Timeout`], cancels the tasks that have not
-    /// begun, and ends. No task is submitted after the time in place of one whose results
-    /// were read, and the map waits no longer for room in a bounded queue: the next task
-    /// counts as not finished. This limit does not end a wait for the iterator of items, nor
-    /// a wait in the `submit` of an executor that inherits `map_with` from
+    /// begun, and ends.
+    ///
+    /// After the time, the map stops waiting for room in a bounded queue, and a map with
+    /// a [buffer](Self::buffer_size) submits no more tasks. It drops the items of the
+    /// next task, which counts as not finished. The limit has no effect on a wait for the
+    /// iterator of items, on a map without a buffer that has room to submit all its
+    /// items, and on the `submit` of an executor that inherits `map_with` from
     /// [`Executor`](crate::Executor).
     ///
     /// ```

@@ -96,11 +96,13 @@ use crate::map::{Map, MapOptions};
 ///
 /// **Callbacks**, and the `Deserialize` of results, run on one thread of the pool, except
 /// in the cases below. While a callback or a `Deserialize` runs on this thread, another
-/// task of the pool becomes done only if a thread waits for the task or cancels it. If such
-/// a callback waits without a time limit for an unfinished task of the pool, the wait
-/// returns [`Error::WouldDeadlock`]. In such a callback, `wait`, `as_completed` and
-/// `completions` without a time limit do not wait for such a task: they return its future,
-/// and `result` of this future returns [`Error::WouldDeadlock`].
+/// task of the pool becomes done only if a thread cancels it, or already waits for it
+/// without a time limit when its answer arrives. So keep callbacks short. If such a
+/// callback waits without a time limit for an unfinished task of the pool, the wait
+/// returns [`Error::WouldDeadlock`], and with a time limit it ends when the limit is
+/// over. In such a callback, `wait`, `as_completed` and `completions` without a time
+/// limit do not wait for such a task: they return its future, and `result` of this future
+/// returns [`Error::WouldDeadlock`].
 ///
 /// The callbacks of a cancelled task run on the thread that cancels it, and a callback that
 /// is added to a done task runs on the thread that adds it. The `Deserialize` of a small

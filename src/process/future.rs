@@ -11,11 +11,12 @@ impl<T: 'static> TaskFuture<T, ProcessPoolExecutor> {
     /// Ends the task by killing its worker, even while the task runs.
     ///
     /// Returns `true` if this call ends the task with [`Error::Killed`], or cancels the
-    /// task because it has not begun. Returns `true` also if the task was already killed or
-    /// cancelled. Other tasks are not affected, with one exception: a task that was sent
-    /// ahead ([`Launcher::in_flight`](crate::Launcher::in_flight)) may fail if the worker
-    /// cannot give it back within a second. If more tasks wait, a new worker replaces the
-    /// killed worker. `kill` does not wait until the worker has ended, but `result` does.
+    /// task because it has not begun. Returns `true` also if the task was already killed
+    /// or cancelled. Other tasks are not affected, with one exception: a task that was
+    /// sent ahead ([`Launcher::in_flight`](crate::Launcher::in_flight)) may fail if the
+    /// worker has begun it already, or cannot give it back within a second. If more tasks
+    /// wait, a new worker replaces the killed worker. `kill` does not wait until the
+    /// worker has ended, but `result` does.
     ///
     /// ```
     /// use concurrent_futures::{Error, ProcessPoolExecutor};

@@ -239,10 +239,11 @@ impl Launcher {
         self
     }
 
-    /// Limits the time of each of the two steps of a worker's start. The first step ends when
-    /// the program on the other side has called [`init`](crate::init), and the second when
-    /// the worker is ready. The initializer has no limit. During a copy ([`stage`](Self::stage)) the limit begins
-    /// anew each time the copy makes progress. The default is 60 seconds.
+    /// Limits the time of each of the two steps of a worker's start. The first step ends
+    /// when the program on the other side has called [`init`](crate::init), and the
+    /// second when the worker is ready. The initializer has no limit. During a copy
+    /// ([`stage`](Self::stage)) the limit begins anew each time the copy makes progress.
+    /// The default is 60 seconds.
     ///
     /// ```
     /// use std::time::Duration;

@@ -340,8 +340,8 @@ fn wait_for(descriptor: &Checked, events: PollFlags) -> io::Result<()> {
     }
 }
 
-/// Waits until the descriptor has one of `events`, and returns `true`. Returns `false` after
-/// the time `limit`.
+/// Waits until the descriptor has one of `events`, and returns `true`. Returns `false`
+/// after the time `limit`.
 fn wait_within(descriptor: &Checked, events: PollFlags, limit: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + limit;
     loop {

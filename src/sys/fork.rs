@@ -28,8 +28,7 @@ pub(crate) fn keep<T: Clone>(reference: &T) {
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 mod count {
     use std::io;
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     /// The number of forks from the process that first called [`Origin::new`] down to this
     /// process, or 0 if this process itself made that first call.
@@ -61,15 +60,20 @@ mod count {
                 // thread, and the threads that the child starts later see the new count.
                 FORKS.fetch_add(1, Ordering::Relaxed);
             }
-            static WATCHED: OnceLock<libc::c_int> = OnceLock::new();
-            let watch = || {
+            static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+            // ORDERING: `Relaxed` is enough. Two threads that see `false` at the same time
+            // both register the handler, and each fork then counts twice, which does no
+            // harm.
+            if !IS_WATCHED.load(Ordering::Relaxed) {
                 // SAFETY: the handler only changes an atomic number of this crate.
-                unsafe { libc::pthread_atfork(None, None, Some(count)) }
-            };
-            match *WATCHED.get_or_init(watch) {
-                0 => Ok(Self::current()),
-                error => Err(io::Error::from_raw_os_error(error)),
+                let error = unsafe { libc::pthread_atfork(None, None, Some(count)) };
+                if error != 0 {
+                    return Err(io::Error::from_raw_os_error(error));
+                }
+                // ORDERING: as above.
+                IS_WATCHED.store(true, Ordering::Relaxed);
             }
+            Ok(Self::current())
         }
 
         /// Returns the identity of the current process. A parent and its forked child have
@@ -82,8 +86,8 @@ mod count {
         }
 
         /// Returns the identity as a number. If [`new`](Self::new) was called before a
-        /// fork, the child's number is the parent's number plus 1. Otherwise the two
-        /// numbers are equal.
+        /// fork, the child's number is larger than the parent's. Otherwise the two numbers
+        /// are equal.
         #[inline]
         pub(crate) fn bits(self) -> u32 {
             self.0

@@ -1,13 +1,13 @@
 //! [`Life`]: waits until a thread has ended, for any reason.
 //!
-//! Usually the last code that a thread runs reports the thread's end to other threads. But a
-//! thread may end without running this code: a seccomp filter with `SECCOMP_RET_KILL_THREAD` kills a
-//! single thread, and the system call `exit` ends the calling thread at once. So a `Life`
-//! gives the kernel the address of a word (set_tid_address(2)). When the thread ends, the
-//! kernel sets the word to 0, and wakes one thread that waits on the word. The kernel
-//! stores only one such address for each thread. The C library needs this address in order
-//! to join the thread, and a `Life` replaces it. So a thread with a `Life` must not be
-//! joined.
+//! Usually the last code that a thread runs reports the thread's end to other threads.
+//! But a thread may end without running this code: a seccomp filter with
+//! `SECCOMP_RET_KILL_THREAD` kills a single thread, and the system call `exit` ends the
+//! calling thread at once. So a `Life` gives the kernel the address of a word
+//! (set_tid_address(2)). When the thread ends, the kernel sets the word to 0, and wakes
+//! one thread that waits on the word. The kernel stores only one such address for each
+//! thread. The C library needs this address in order to join the thread, and a `Life`
+//! replaces it. So a thread with a `Life` must not be joined.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -75,7 +75,7 @@ impl SharedMemory {
         let bytes = 8 * words as u64;
         // To a process that makes a file larger than its limit (`ulimit -f`), the kernel
         // sends SIGXFSZ, which by default ends the process.
-        if largest_file() < bytes {
+        if largest_file() < u128::from(bytes) {
             return Err(Errno::FBIG.into());
         }
         ftruncate(&file, bytes)?;
@@ -134,18 +134,20 @@ impl SharedMemory {
     }
 }
 
-/// Returns the size limit of files in bytes, or [`u64::MAX`] if the system does not say it.
-/// rustix's function for limits panics if a seccomp filter forbids the question.
-fn largest_file() -> u64 {
+/// Returns the size limit of files in bytes, or a number that no file reaches if the system
+/// does not say it. rustix's function for limits panics if a seccomp filter forbids the
+/// question.
+fn largest_file() -> u128 {
     let mut limit = libc::rlimit {
-        rlim_cur: u64::MAX,
-        rlim_max: u64::MAX,
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
     };
     // SAFETY: the call writes one `rlimit` to `limit`.
     let failed = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    // The type of a limit depends on the system.
     match failed {
-        0 => limit.rlim_cur,
-        _ => u64::MAX,
+        0 if limit.rlim_cur != libc::RLIM_INFINITY => u128::from(limit.rlim_cur),
+        _ => u128::MAX,
     }
 }
 

@@ -31,11 +31,11 @@ pub(crate) const LARGEST: usize = isize::MAX as usize / 2;
 #[derive(Debug)]
 pub(crate) struct NoStack;
 
-/// Returns `true` if the calling thread has at least `bytes` bytes of stack left, or if the
-/// size of its stack is unknown.
+/// Returns `true` if the calling thread certainly has at least `bytes` bytes of stack left.
+/// The size of its stack is unknown if a seccomp filter forbids `sched_getaffinity`.
 #[inline]
 pub(crate) fn has_left(bytes: usize) -> bool {
-    stacker::remaining_stack().is_none_or(|left| left >= bytes)
+    stacker::remaining_stack().is_some_and(|left| left >= bytes)
 }
 
 /// Runs `f` with at least `bytes` bytes of stack, on the current stack or on an additional

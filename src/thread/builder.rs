@@ -109,6 +109,10 @@ impl ThreadPoolExecutorBuilder {
     /// The default is `min(32, available_parallelism + 4)`, as in Python. The 4 extra
     /// threads are for tasks that wait, for example for input.
     ///
+    /// If the system refuses to start a further thread, the tasks wait for the threads that
+    /// there are. The pool tries again when a task is submitted or begins. So a task that
+    /// waits, by a channel for example, for a task behind it may wait for ever.
+    ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
     ///

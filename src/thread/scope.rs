@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::executor::ThreadPoolExecutor;
 use super::pool::Pool;
-use crate::completion::{Completion, ScopeTasks, run_inline, without_callback_queue};
+use crate::completion::{Completion, ScopeTasks, Task, without_callback_queue};
 use crate::error::Error;
 use crate::executor::{TrySubmitError, WhenFull};
 use crate::future::TaskFuture;
@@ -125,7 +125,7 @@ impl ThreadPoolExecutor {
         // tasks' callbacks.
         let outcome = without_callback_queue(|| {
             let outcome = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-            scope.scope_tasks.wait(run_inline);
+            scope.scope_tasks.wait(Task::run_inline);
             outcome
         });
         match (outcome, scope.scope_tasks.unread_panic()) {

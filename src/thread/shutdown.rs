@@ -95,9 +95,9 @@ impl Pool {
         contain_drop(closed);
     }
 
-    /// Cancels the given task, which a worker took from a queue after a shutdown that cancels
-    /// the pending tasks, and all tasks that are still queued. The shutdown may have missed
-    /// them, because they were on the way from one queue to another.
+    /// Cancels the given task, which a worker took from a queue after a shutdown that
+    /// cancels the pending tasks, and all tasks that are still queued. The shutdown may
+    /// have missed them, because they were on the way from one queue to another.
     pub(super) fn cancel_queued(self: &Arc<Self>, worker: &WorkerThread, task: Task) {
         self.end_all(worker, Some(task), Task::cancel);
     }

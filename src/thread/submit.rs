@@ -359,6 +359,8 @@ mod tests {
         let in_its_hands = by_hand.next().expect("two are queued");
         let cancels = ShutdownOptions::new().cancel_pending(true);
         pool.shutdown(cancels.wait(false));
+        // A later shutdown that cancels nothing changes nothing.
+        pool.shutdown(ShutdownOptions::new().wait(false));
         by_hand.push(in_its_hands);
         let next = by_hand.next().expect("it has pushed one");
         by_hand.run_or_end(next);

@@ -970,16 +970,21 @@ fn awaiting_ones_own_future_in_a_call_inside_a_waker_would_deadlock() {
             call.into_iter().for_each(|call| call());
         }
     }
-    for inline in [false, true] {
+    for inside in ["a promise", "an inline call", "a callback"] {
         let (own, own_future) = promise::<i32>();
         let (sender, awaited) = mpsc::channel();
         let mut own_future = Box::pin(own_future.into_future());
         let mut poll = move || poll::<ThreadFuture<i32>>(own_future.as_mut(), Waker::noop());
         let call = Box::new(move || {
-            let send = move || sender.send(poll()).unwrap();
-            match inline {
-                true => InlineExecutor::new().unwrap().spawn(send).unwrap().detach(),
-                false => promise().0.run(send),
+            let mut send = move || sender.send(poll()).unwrap();
+            let (promise, future) = promise();
+            match inside {
+                "a promise" => promise.run(send),
+                "an inline call" => InlineExecutor::new().unwrap().spawn(send).unwrap().detach(),
+                _ => {
+                    future.add_done_callback(move |_| send());
+                    promise.set_result(()).unwrap();
+                }
             }
         });
         let waker = Waker::from(Arc::new(Calls(Mutex::new(Some(call)))));
@@ -994,7 +999,7 @@ fn awaiting_ones_own_future_in_a_call_inside_a_waker_would_deadlock() {
         let polled = awaited.recv_timeout(LIMIT).unwrap();
         assert!(
             matches!(polled, Poll::Ready(Err(Error::WouldDeadlock))),
-            "{inline}: {polled:?}"
+            "{inside}: {polled:?}"
         );
     }
 }

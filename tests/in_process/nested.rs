@@ -725,6 +725,38 @@ crate::alone::alone! {
     }
 }
 
+#[cfg(target_os = "linux")]
+crate::alone::alone! {
+    /// It hung: nobody else could run the task, and its scope tried only once.
+    fn a_scope_without_memory_for_a_stack_says_so() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+        /// Opens a scope for a task that does the same.
+        fn dive(executor: &ThreadPoolExecutor, left: u32) {
+            let mut uses_stack = [0_u8; 1 << 20];
+            std::hint::black_box(&mut uses_stack);
+            let left = left.checked_sub(1).expect("the memory ends");
+            executor.scope(|scope| scope.spawn(move || dive(executor, left)).unwrap().detach());
+        }
+
+        let builder = ThreadPoolExecutor::builder().max_workers(1);
+        let executor = Arc::new(builder.stack_size(64 << 20).build().unwrap());
+        executor.spawn(|| ()).unwrap().into_result().unwrap();
+        let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
+        let maximum = getrlimit(Resource::As).maximum;
+        let current = Some(pages * 4096 + (32 << 20));
+        setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
+        let inner = Arc::clone(&executor);
+        let dives = executor.spawn(move || dive(&inner, 200)).unwrap();
+        let error = dives.exception_timeout(LIMIT).unwrap().unwrap();
+        assert!(error.to_string().contains("no memory for the stack"), "{error}");
+        assert_eq!(*executor.spawn(|| 1).unwrap().result_timeout(LIMIT).unwrap(), 1);
+        let stats = executor.stats();
+        assert_eq!((stats.queued, stats.running), (0, 0));
+    }
+}
+
 /// An initializer runs before its worker takes a task, so it must not wait for one.
 #[test]
 fn an_initializer_that_waits_for_its_own_pool_is_told() {

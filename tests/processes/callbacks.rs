@@ -189,6 +189,41 @@ alone! {
         }
     }
 
+    /// The thread that decodes has no worker, but the task that it runs inside has one.
+    fn a_task_inside_a_deserialize_has_its_own_worker() {
+        static THREADS: Mutex<Option<concurrent_futures::ThreadPoolExecutor>> = Mutex::new(None);
+        #[derive(Debug)]
+        struct Names(Option<String>, Option<String>);
+        impl serde::Serialize for Names {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_unit()
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for Names {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                <()>::deserialize(from)?;
+                let name = || Some(concurrent_futures::current_worker()?.name().to_owned());
+                let inside = THREADS.lock().unwrap().as_ref().unwrap().spawn(name).unwrap();
+                Ok(Self(name(), inside.into_result().unwrap()))
+            }
+        }
+        let threads = concurrent_futures::ThreadPoolExecutor::builder().max_workers(1);
+        let threads = threads.thread_name_prefix("inside").build().unwrap();
+        let (processes, mut gate) = (Arc::new(pool(1)), Gate::new());
+        let (own, port) = (Arc::clone(&processes), gate.port());
+        let outer = threads.spawn(move || {
+            let future = own.submit(|port| { hold((port, 0)); Names(None, None) }, port).unwrap();
+            let Names(outside, inside) = future.into_result().unwrap();
+            (outside, inside)
+        });
+        *THREADS.lock().unwrap() = Some(threads);
+        gate.wait_for(1);
+        gate.open();
+        let names = outer.unwrap().into_result().unwrap();
+        assert_eq!(names, (None, Some("inside_0".to_owned())));
+        *THREADS.lock().unwrap() = None;
+    }
+
     /// Such a task has left its worker, and its future says that it runs.
     fn a_task_whose_value_is_being_decoded_counts_as_running() {
         static GATE: Mutex<u16> = Mutex::new(0);

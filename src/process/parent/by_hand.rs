@@ -210,8 +210,8 @@ impl PoolByHand {
         self.with(|state| of(&state.workers[&worker.number]))
     }
 
-    /// Returns the reason why the pool kills or terminates the worker, or `None` if the pool
-    /// does neither.
+    /// Returns the reason why the pool kills or terminates the worker, or `None` if the
+    /// pool does neither.
     pub(super) fn kill_reason(&self, worker: &WorkerByHand) -> Option<KillReason> {
         self.with(|state| state.workers[&worker.number].kill_reason.clone())
     }

@@ -36,6 +36,7 @@
 //!   back, or after [`RECALL_LIMIT`](super::worker_timeouts::RECALL_LIMIT).
 //! * A thread shuts the pool down and cancels the pending tasks. It waits for at most
 //!   `RECALL_LIMIT`: a task that was not recalled by then may run.
+//! * The pool breaks. The tasks that come back fail.
 
 use std::time::Instant;
 

@@ -16,9 +16,9 @@ use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
-    /// Breaks the pool: it refuses tasks from now on, and its queued tasks, and the offered
-    /// tasks (`offers.rs`) that no worker has taken, fail. Asks the workers to give back the
-    /// tasks that were sent ahead (`sent_ahead.rs`), which fail then.
+    /// Breaks the pool: it refuses tasks from now on, and its queued tasks, and the
+    /// offered tasks (`offers.rs`) that no worker has taken, fail. Asks the workers to
+    /// give back the tasks that were sent ahead (`sent_ahead.rs`), which fail then.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
@@ -33,6 +33,7 @@ impl Pool {
         state.send_event(Event::Refused(pending, broken));
         for handle in state.workers.values_mut() {
             handle.recall_last(usize::MAX);
+            state.needs_wakeup |= handle.has_unsent();
         }
         self.dispatch(state);
     }
@@ -112,8 +113,8 @@ impl Pool {
                     || handle.kill_reason == Some(KillReason::Terminated) =>
             {
                 handle.kill_task(KillReason::Killed);
-                // The kill may wait until the worker has given other tasks back, but not for
-                // longer than a limit, which the supervisor does not know yet.
+                // The kill may wait until the worker has given other tasks back, but not
+                // for longer than a limit, which the supervisor does not know yet.
                 state.needs_wakeup = true;
                 true
             }
@@ -125,6 +126,8 @@ impl Pool {
                 let found = entry.is_some();
                 if let Some(entry) = entry {
                     state.kill_queued(entry);
+                    // It may have had a place among the offered tasks.
+                    self.capacity.notify_one();
                 }
                 self.dispatch(&mut state);
                 found

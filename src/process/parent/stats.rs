@@ -3,7 +3,6 @@
 use super::launcher_states::LauncherState;
 use super::pool::Pool;
 use super::pool_state::PoolState;
-use super::queued_task::InFlight;
 use super::worker_handle::{WorkerHandle, WorkerState};
 use crate::executor::{LauncherStats, Stats};
 
@@ -38,10 +37,7 @@ impl Pool {
         let stats = Stats {
             workers: state.count_workers(),
             idle: state.idle.len() + state.count_starting(),
-            queued: state.queued
-                + state.count_offered()
-                + state.count_ahead()
-                + state.count_unbegun(),
+            queued: state.queued + state.count_unbegun(),
             // A task whose value is still being decoded has left its worker, but has no
             // outcome yet.
             running: state.running + state.unread,
@@ -59,12 +55,18 @@ impl Pool {
 }
 
 impl PoolState {
-    /// Returns the number of tasks that a worker has, but has not begun as far as the pool
-    /// knows. (A task that has begun before, and waits for a retry, counts as running.)
+    /// Returns the number of tasks that are offered to the workers, or that a worker has,
+    /// but has not begun as far as the pool knows. (A task that has begun before, and
+    /// waits for a retry, counts as running.)
     fn count_unbegun(&self) -> usize {
-        let is_unbegun = |task: &&InFlight| task.started.is_none() && !task.entry.has_begun;
-        let tasks = self.workers.values().filter_map(WorkerHandle::in_flight);
-        tasks.filter(is_unbegun).count()
+        let offers = self.offered.iter().flat_map(|offered| &offered.tasks);
+        let workers = self.workers.values();
+        let with_workers =
+            workers.flat_map(|handle| handle.in_flight().into_iter().chain(&handle.ahead));
+        let tasks = offers.map(|offer| &offer.task).chain(with_workers);
+        tasks
+            .filter(|task| task.started.is_none() && !task.entry.has_begun)
+            .count()
     }
 
     fn launcher_stats(&self) -> Vec<LauncherStats> {

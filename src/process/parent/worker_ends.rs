@@ -21,7 +21,8 @@
 //!
 //! A pool breaks if an initializer fails, if a worker says that it cannot begin (for
 //! example because it runs another program), if five workers in a row die before they are
-//! idle or begin a task, or if a worker cannot be started while the pool has no other
+//! idle or begin a task (a worker that says by its exit code that it lacks a resource does
+//! not count), or if a worker cannot be started while the pool has no other
 //! worker. A pool that has other workers tries again later to start a worker. If resources
 //! such as descriptors are short, a pool without workers first tries again for a while
 //! (`worker_starts.rs`). A pool with launchers breaks if an initializer fails, or when it
@@ -67,7 +68,8 @@ impl Pool {
         };
         state.idle.retain(|idle| *idle != number);
         state.ended += 1;
-        self.capacity.notify_one();
+        // Several tasks of the worker may leave the queue, and its place may be free.
+        self.capacity.notify_all();
         let is_death = match &handle.kill_reason {
             None => !matches!(handle.activity, WorkerState::Leaving),
             // If the pool killed the worker because its exit took too long, this end does
@@ -150,6 +152,8 @@ impl Pool {
             }
             None if had_work => state.failed_starts = 0,
             None if is_short => {
+                // The next start does not replace a worker.
+                state.ended -= 1;
                 let what = "the last worker lacked threads, memory or descriptors; it said which \
                             on its standard error";
                 let advice = "ask for fewer workers, or raise the limits";

@@ -81,8 +81,10 @@ impl Pool {
         mut handle: WorkerHandle,
     ) {
         if let Err(error) = handle.send_first() {
+            // The process waits for its first message, so it ends at once.
             handle.process.kill_and_wait();
-            // A worker that a launcher starts gets no files, so this worker has none.
+            // A worker that a launcher starts gets no files, so no launcher has started
+            // this worker.
             return self.not_started(state, None, error);
         }
         state.to_spawn -= 1;

@@ -7,7 +7,8 @@
 
 use crate::sys::current_process;
 
-/// The exit codes are in the range of `sysexits.h`, because few programs use that range.
+/// The exit codes are in the range of `sysexits.h`, or just behind it, because few programs
+/// use these codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum ExitCode {
@@ -28,7 +29,7 @@ pub(crate) enum ExitCode {
     Silence = 74,
     /// The system lacks a resource, such as a thread, that the worker needs before it can
     /// begin. A worker that starts later may get it.
-    Shortage = 75,
+    Shortage = 79,
 }
 
 impl ExitCode {

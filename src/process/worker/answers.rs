@@ -87,8 +87,9 @@ impl Answers {
         }
     }
 
-    /// Tells the parent that the worker begins a task. Ends the process if the parent cannot
-    /// learn this: it would take the task for one that has not begun, and run it again.
+    /// Tells the parent that the worker begins a task. Ends the process if the parent
+    /// cannot learn this: it would take the task for one that has not begun, and run it
+    /// again.
     pub(super) fn start(&mut self, task: u64) {
         self.output.begin(task);
         let mut started = bare(Kind::Started, task);

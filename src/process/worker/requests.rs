@@ -82,8 +82,8 @@ impl Requests {
             match receiver.receive(spare_buffer, call, takes_offers, spins) {
                 Ok(transport::Received::Bytes(0)) => return None,
                 Ok(transport::Received::Bytes(count)) => bytes.advance(count),
-                // The parent may have used the memory of a revoked offer again while the worker
-                // copied the call.
+                // The parent may have used the memory of a revoked offer again while the
+                // worker copied the call.
                 Ok(transport::Received::Offer(offer)) if !receiver.is_still_taken(offer) => {
                     return Some(Received::Revoked(offer));
                 }

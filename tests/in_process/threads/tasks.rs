@@ -135,7 +135,6 @@ fn a_map_whose_function_panics_and_captured_a_bomb_ends_no_program() {
     assert_eq!(drops.load(Ordering::Relaxed), 2);
 }
 
-/// The iterator's panic leaves the map, or the drop of a map with a buffer.
 /// The map drops the iterator because the executor refuses an item.
 #[test]
 fn an_item_that_is_refused_has_its_error_though_the_drop_of_the_iterator_panics() {
@@ -166,6 +165,33 @@ fn an_item_that_is_refused_has_its_error_though_the_drop_of_the_iterator_panics(
     assert!(results.next().is_none());
 }
 
+/// Their tasks are all submitted at once, and their results are all there.
+#[test]
+fn a_map_without_a_buffer_gives_all_that_is_there_after_its_limit() {
+    let executor = ThreadPoolExecutor::with_max_workers(1).unwrap();
+    let late = MapOptions::new().timeout(Duration::ZERO);
+    let results = executor.map_with(late, |n| n, 0..10).unwrap();
+    while executor.stats().finished < 10 {
+        thread::yield_now();
+    }
+    assert!(results.map(Result::unwrap).eq(0..10));
+}
+
+/// After its limit, a map with a buffer drops the next item.
+#[test]
+fn an_item_that_is_too_late_may_be_a_bomb() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let executor = InlineExecutor::new().unwrap();
+    let late = MapOptions::new().timeout(Duration::ZERO).buffer_size(1);
+    let bombs = std::iter::repeat_with(|| Bomb(Arc::clone(&drops)));
+    let keep = |bomb: Bomb| std::mem::ManuallyDrop::new(bomb);
+    let mut results = executor.map_with(late, keep, bombs).unwrap();
+    assert!(results.next().unwrap().is_ok());
+    assert!(matches!(results.next(), Some(Err(Error::Timeout { .. }))));
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+/// The iterator's panic leaves the map, or the drop of a map with a buffer.
 #[test]
 fn a_map_drops_bombs_in_its_function_and_its_iterator() {
     fn explode(map: impl FnOnce(Bomb, Bomb)) {

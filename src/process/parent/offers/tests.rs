@@ -632,6 +632,8 @@ fn a_task_that_waits_for_a_retry_is_not_recalled() {
     assert!(dies.begin(offer));
     pool.end(&dies);
     assert_eq!(pool.open().len(), 1, "it is offered again");
+    let stats = pool.pool.stats();
+    assert_eq!((stats.queued, stats.running), (0, 1), "it counts once");
     assert!(!recall(pool.pool.id(), task.id));
     assert!(!task.cancel());
     assert_eq!(pool.run_next(&mut lives), 1);

@@ -20,9 +20,10 @@ use crate::sys::spin::{self, spin};
 /// interval is for any other worker.
 const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// The length of a nap. During a nap, only a worker that waits for the supervisor wakes it ([`Rest`]). After the
-/// nap, or after a few naps in a *burst* (a thread submits many tasks in a row), the
-/// supervisor reads many messages at once. A nap delays a message by at most its length.
+/// The length of a nap. During a nap, only a worker that waits for the supervisor wakes the
+/// supervisor ([`Rest`]). After the nap, or after a few naps in a *burst* (a thread submits
+/// many tasks in a row), the supervisor reads many messages at once. A nap delays a message
+/// by at most its length.
 pub(super) const NAP: Duration = Duration::from_micros(100);
 
 /// The length of a nap while more tasks wait than fit into the memory for offers. Then the

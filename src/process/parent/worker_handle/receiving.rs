@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::time::Instant;
 
 use super::super::progress::Checks;
+use super::super::queued_task::InFlight;
 use super::super::worker_timeouts::SILENCE_LIMIT;
 use super::{WorkerHandle, WorkerState};
 use crate::error::StartStage;
@@ -97,6 +98,7 @@ impl WorkerHandle {
             // may announce a payload that never arrives.
             if let Some(header) = self.inbox.header() {
                 self.check_expected(header.kind, header.task, header.length, may_begin)?;
+                self.answer_arrives(header.kind, header.task);
             }
             // Bytes in the shared memory are read even after the end-of-file of the socket.
             let has_more = self.end.is_shared() && self.end.has_arrived();
@@ -253,7 +255,20 @@ impl WorkerHandle {
     }
 
     /// Checks that the worker may send a frame with this kind, task number and length in
-    /// its current state. The table in `worker_handle.rs` lists the messages of each state.
+    /// its current state. The table in `worker_handle.rs` lists the messages of each
+    /// state. Ends the time limit of the current task if the message that arrives is the
+    /// task's answer: the function has returned, and the limit does not count the time in
+    /// which the answer travels. If the pool is killing the worker, the deadline is that
+    /// of the kill.
+    fn answer_arrives(&mut self, kind: Kind, task: u64) {
+        let is_its =
+            |in_flight: &InFlight| in_flight.entry.number == task && in_flight.started.is_some();
+        let is_other = matches!(kind, Kind::Pong | Kind::Recalled);
+        if self.in_flight().is_some_and(is_its) && !is_other && !self.is_being_killed() {
+            self.deadline = None;
+        }
+    }
+
     fn check_expected(
         &self,
         kind: Kind,

@@ -478,7 +478,17 @@ fn a_worker_that_lacks_a_resource_is_no_failed_start() {
     };
     short(&mut state, 1);
     assert_eq!((state.failed_starts, state.is_broken()), (0, false));
+    assert_eq!((state.ended, state.replaced), (0, 0));
     assert!(state.not_before.is_some_and(|at| at > Instant::now()));
+    // Code that runs later may exit with the same code.
+    let (ours, _childs) = channel::pair().unwrap();
+    let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
+    handle.is_ready = true;
+    handle.process.kill_and_wait();
+    state.workers.insert(20, handle);
+    pool.worker_ended(&mut state, 20, End::Exited(ExitCode::Shortage as i32));
+    assert_eq!((state.failed_starts, state.ended), (1, 1));
+    state.failed_starts = 0;
     end(&pool, &mut state, 0);
     for number in 2..12 {
         short(&mut state, number);
@@ -490,6 +500,29 @@ fn a_worker_that_lacks_a_resource_is_no_failed_start() {
     short(&mut state, 12);
     let closed = state.closed.as_ref().unwrap().to_string();
     assert!(closed.contains("lacked threads"), "{closed}");
+}
+
+/// The limit is that of the function, which has returned when its answer travels.
+#[test]
+fn a_time_limit_ends_when_the_answer_begins_to_arrive() {
+    let (pool, mut worker) = pool_with_a_dummy();
+    let settings = TaskSettings {
+        time_limit: Some(Duration::from_secs(600)),
+        ..TaskSettings::default()
+    };
+    let task = started_under(settings, &pool, &mut worker);
+    let mut state = pool.lock();
+    assert!(state.workers[&0].deadline.is_some());
+    let mut answer = bare(Kind::Returned, 1);
+    answer[16] = 100;
+    worker.write_all(&answer).unwrap();
+    pool.read_replies(&mut state, 0);
+    let handle = &state.workers[&0];
+    assert!(handle.deadline.is_none() && handle.progress.is_some());
+    handle.process.kill().unwrap();
+    drop(state);
+    assert!(outcome(&task).is_err());
+    pool.shutdown(ShutdownOptions::new());
 }
 
 /// The worker was stopped. It resumes, and begins its task, at the moment at which the pool
