@@ -205,8 +205,7 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         if let Ok(future) = self.receiver.try_recv() {
             return Ok(future);
         }
-        drop(waiting);
-        self.take_any().ok_or(RecvError)
+        Self::take_first(waiting).ok_or(RecvError)
     }
 
     /// Returns an iterator over the remaining futures. The iterator calls
@@ -293,14 +292,14 @@ impl<F: Waitable + Send + 'static> Completions<F> {
             return Some(Some(future));
         }
         let runs_one = waiting.run_inline.contains(&InlineRunner::current());
-        drop(waiting);
-        let taken = self.take_any();
+        let taken = Self::take_first(waiting);
         (taken.is_some() || runs_one).then_some(taken)
     }
 
     /// Removes and returns the first future that has not arrived.
-    fn take_any(&self) -> Option<F> {
-        let (_, entry) = self.locked()?.entries.pop_first()?;
+    fn take_first(mut waiting: MutexGuard<'_, Waiting<F>>) -> Option<F> {
+        let (_, entry) = waiting.entries.pop_first()?;
+        drop(waiting);
         // `leave` removes the waker from the task. Otherwise the waker's sender would keep
         // the channel connected after all futures have been received.
         Some(entry.leave())

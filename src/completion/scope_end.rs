@@ -33,7 +33,7 @@ use crate::sys::fork::forget;
 
 /// The number of times that a waiting worker tries again to get memory for the stacks of
 /// tasks, and the time between two tries.
-const STACK_TRIES: u32 = 50;
+const STACK_TRIES: u32 = 500;
 const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 
 pub(crate) struct ScopeTasks {

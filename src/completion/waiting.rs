@@ -92,10 +92,10 @@ impl Drop for Waiter<'_> {
 
 impl Task {
     /// Blocks until the task is done, and if `until` says so, until its callbacks are done
-    /// too ([`Until`]). A thread that waits without a deadline
-    /// also works for the task. If the thread is a worker of the task's pool and the task
-    /// has not begun, the thread runs the task. If the pool hands the task's [`Finalizer`]
-    /// to the waiting threads, one of these threads runs the finalizer.
+    /// too ([`Until`]). A thread that waits without a deadline also works for the task. If
+    /// the thread is a worker of the task's pool and the task has not begun, the thread
+    /// runs the task. If the pool hands the task's [`Finalizer`] to the waiting threads,
+    /// one of these threads runs the finalizer.
     ///
     /// # Errors
     ///

@@ -254,12 +254,10 @@ impl WorkerHandle {
         unstarted.into_iter().filter(has_begun).collect()
     }
 
-    /// Checks that the worker may send a frame with this kind, task number and length in
-    /// its current state. The table in `worker_handle.rs` lists the messages of each
-    /// state. Ends the time limit of the current task if the message that arrives is the
-    /// task's answer: the function has returned, and the limit does not count the time in
-    /// which the answer travels. If the pool is killing the worker, the deadline is that
-    /// of the kill.
+    /// Ends the time limit of the current task if the message that arrives is the task's
+    /// answer: the function has returned, and the limit does not count the time in which
+    /// the answer travels. If the pool is killing the worker, the deadline is that of the
+    /// kill.
     fn answer_arrives(&mut self, kind: Kind, task: u64) {
         let is_its =
             |in_flight: &InFlight| in_flight.entry.number == task && in_flight.started.is_some();
@@ -269,6 +267,9 @@ impl WorkerHandle {
         }
     }
 
+    /// Checks that the worker may send a frame with this kind, task number and length in
+    /// its current state. The table in `worker_handle.rs` lists the messages of each
+    /// state.
     fn check_expected(
         &self,
         kind: Kind,
