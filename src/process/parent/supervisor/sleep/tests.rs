@@ -47,6 +47,18 @@ fn no_nap_in_a_burst_begins_while_a_worker_waits_for_room() {
     assert!(is_over(Rest::Burst));
 }
 
+/// The last write of a long call ended because it had sent many bytes, and not because the
+/// memory was full. So the worker does not wake the supervisor for the rest of the call.
+#[test]
+fn no_sleep_begins_while_there_are_bytes_to_send_and_room_for_them() {
+    let (pool, [_worker]) = PoolByHand::new();
+    let mut watched = watch(&pool.pool.lock());
+    let all = [Rest::UntilMessage, Rest::Nap(NAP), Rest::Burst];
+    assert!(!all.iter().any(|rest| rest.is_over(&watched)));
+    watched[0].can_flush = true;
+    assert!(all.iter().all(|rest| rest.is_over(&watched)));
+}
+
 /// Even if a burst takes long, the supervisor must read the messages after a few naps: the
 /// submitting thread may be too slow to read all of them.
 #[test]
