@@ -353,6 +353,7 @@ impl<F: Waitable> Drop for CompletionSet<F> {
 mod tests {
     use super::*;
     use crate::completion::{Completion, NO_POOL};
+    use crate::waitable::tests::Awaited;
     use crate::waitable::{Target, sealed::Sealed};
 
     /// A thread of the parent may have been sending a number at the fork. The drop of the
@@ -373,21 +374,6 @@ mod tests {
         assert!(sender.send(1).is_err());
     }
 
-    /// A future of the task with this number.
-    struct Awaited(Completion<()>, usize);
-
-    impl Sealed for Awaited {}
-
-    impl Waitable for Awaited {
-        fn target(&self) -> &dyn Target {
-            &self.0
-        }
-
-        fn is_sole(&self) -> bool {
-            true
-        }
-    }
-
     /// A waker may send the number of a task that the set has given out already, because no
     /// other task could end. The set must neither take this number for the end of the set,
     /// nor for the number of a task that was added later.
@@ -396,16 +382,16 @@ mod tests {
         let tasks = [(); 3].map(|()| Completion::new(NO_POOL));
         let end = |number: usize| tasks[number].settle(Ok(())).unwrap();
         let mut set = CompletionSet::new();
-        set.add(Awaited(tasks[0].clone(), 0));
-        set.add(Awaited(tasks[1].clone(), 1));
+        set.add((0, Awaited(tasks[0].clone())));
+        set.add((1, Awaited(tasks[1].clone())));
         let late = end(0);
-        assert_eq!(set.take_without_arrival(0).unwrap().1, 0);
+        assert_eq!(set.take_without_arrival(0).unwrap().0, 0);
         late.notify();
-        set.add(Awaited(tasks[2].clone(), 2));
+        set.add((2, Awaited(tasks[2].clone())));
         end(1).notify();
         end(2).notify();
         let rest: Vec<usize> = std::iter::from_fn(|| set.take_next(None))
-            .map(|future| future.1)
+            .map(|future| future.0)
             .collect();
         assert_eq!(rest, [1, 2]);
     }
@@ -463,7 +449,7 @@ mod tests {
     fn a_task_without_a_stack_comes_before_those_that_may_end() {
         let task = Completion::new(NO_POOL);
         let mut set = CompletionSet::<Box<dyn Waitable>>::new();
-        set.add(Box::new(Awaited(task.clone(), 0)));
+        set.add(Box::new(Awaited(task.clone())));
         set.add(Box::new(WithoutStack));
         assert!(
             set.take_next(None)

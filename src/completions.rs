@@ -352,21 +352,7 @@ mod tests {
     use super::*;
     use crate::completion::{Completion, NO_POOL};
     use crate::sys::fork::tests::is_true_in_a_fork;
-    use crate::waitable::{Target, sealed::Sealed};
-
-    struct Awaited(Completion<()>);
-
-    impl Sealed for Awaited {}
-
-    impl Waitable for Awaited {
-        fn target(&self) -> &dyn Target {
-            &self.0
-        }
-
-        fn is_sole(&self) -> bool {
-            true
-        }
-    }
+    use crate::waitable::tests::Awaited;
 
     /// A channel with a task that has arrived, and a task that has not.
     fn channel() -> Completions<Awaited> {

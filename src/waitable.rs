@@ -105,3 +105,24 @@ pub(crate) mod sealed {
     /// not break another crate.
     pub trait Sealed {}
 }
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+pub(crate) mod tests {
+    use super::*;
+    use crate::completion::Completion;
+
+    /// The only future of a task.
+    pub(crate) struct Awaited(pub(crate) Completion<()>);
+
+    impl sealed::Sealed for Awaited {}
+
+    impl Waitable for Awaited {
+        fn target(&self) -> &dyn Target {
+            &self.0
+        }
+
+        fn is_sole(&self) -> bool {
+            true
+        }
+    }
+}

@@ -27,23 +27,18 @@ fn a_buffered_map_submits_nothing_after_its_limit<X: Fixture>() {
     let options = MapOptions::new()
         .timeout(Duration::from_millis(50))
         .buffer_size(4);
-    let begun = Instant::now();
-    let mut results = executor.map_with(options, double, 1..).expect("it is open");
-    let late = results
-        .by_ref()
-        .find_map(Result::err)
-        .expect("it has a limit");
-    assert!(matches!(late, Error::Timeout { .. }), "{late}");
-    assert!(results.next().is_none() && begun.elapsed() < LIMIT);
-    drop(results);
-    let results = executor.map_with(options, double, 1..).expect("it is open");
-    let mut results = results.unordered().map(|(_, result)| result);
-    let late = results
-        .by_ref()
-        .find_map(Result::err)
-        .expect("it has a limit");
-    assert!(matches!(late, Error::Timeout { .. }), "{late}");
-    assert!(results.next().is_none() && begun.elapsed() < LIMIT);
+    let ends_late = |mut results: Box<dyn Iterator<Item = Result<i64, Error>> + '_>| {
+        let begun = Instant::now();
+        let late = results
+            .by_ref()
+            .find_map(Result::err)
+            .expect("it has a limit");
+        assert!(matches!(late, Error::Timeout { .. }), "{late}");
+        assert!(results.next().is_none() && begun.elapsed() < LIMIT);
+    };
+    let map = || executor.map_with(options, double, 1..).expect("it is open");
+    ends_late(Box::new(map()));
+    ends_late(Box::new(map().unordered().map(|(_, result)| result)));
 }
 
 /// Python's test_map_timeout and test_executor_map_current_future_cancel.

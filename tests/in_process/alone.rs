@@ -20,6 +20,22 @@ pub(crate) struct Ended {
     pub(crate) said: String,
 }
 
+/// Leaves so many more bytes of address space to this process. Returns the limit before.
+#[cfg(target_os = "linux")]
+pub(crate) fn leave_memory(bytes: u64) -> rustix::process::Rlimit {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
+    let before = getrlimit(Resource::As);
+    let limit = Rlimit {
+        current: Some(pages * 4096 + bytes),
+        ..before
+    };
+    setrlimit(Resource::As, limit).unwrap();
+    before
+}
+
 /// Runs a test in a process of its own, where this does not return; `None`
 /// there if the test passed.
 pub(crate) fn end_of(path: &str, test: impl FnOnce()) -> Option<Ended> {

@@ -695,8 +695,6 @@ const WAITS: [Wait; 7] = [
 crate::alone::alone! {
     /// The only worker would have to run the task, and there is no memory for its stack.
     fn a_wait_without_memory_for_a_stack_is_told() {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
         /// Waits for a task that does the same, until a wait is told that it cannot.
         fn dive(executor: &Arc<ThreadPoolExecutor>, wait: Wait, left: u32) -> u8 {
             let mut uses_stack = [0_u8; 1 << 20];
@@ -712,25 +710,16 @@ crate::alone::alone! {
         let builder = ThreadPoolExecutor::builder().max_workers(1);
         let executor = Arc::new(builder.stack_size(64 << 20).build().unwrap());
         executor.spawn(|| ()).unwrap().into_result().unwrap();
-        let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
-        let maximum = getrlimit(Resource::As).maximum;
-        let current = Some(pages * 4096 + (32 << 20));
-        setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
+        crate::alone::leave_memory(32 << 20);
         for wait in WAITS.into_iter().chain([ThreadFuture::into_result as Wait]) {
             let inner = Arc::clone(&executor);
             let dives = executor.spawn(move || dive(&inner, wait, 200)).unwrap();
             assert_eq!(*dives.result_timeout(LIMIT).unwrap(), 7);
         }
     }
-}
 
-#[cfg(target_os = "linux")]
-crate::alone::alone! {
     /// It hung: nobody else could run the task, and its scope tried only once.
     fn a_scope_without_memory_for_a_stack_says_so() {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
         /// Opens a scope for a task that does the same.
         fn dive(executor: &ThreadPoolExecutor, left: u32) {
             let mut uses_stack = [0_u8; 1 << 20];
@@ -742,11 +731,7 @@ crate::alone::alone! {
         let builder = ThreadPoolExecutor::builder().max_workers(1);
         let executor = Arc::new(builder.stack_size(64 << 20).build().unwrap());
         executor.spawn(|| ()).unwrap().into_result().unwrap();
-        let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
-        let maximum = getrlimit(Resource::As).maximum;
-        let current = Some(pages * 4096 + (32 << 20));
-        setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
+        crate::alone::leave_memory(32 << 20);
         let inner = Arc::clone(&executor);
         let dives = executor.spawn(move || dive(&inner, 200)).unwrap();
         let error = dives.exception_timeout(LIMIT).unwrap().unwrap();

@@ -34,6 +34,15 @@ fn polled_in_waker(future: impl std::future::Future<Output = ()> + Send + 'stati
     Arc::new(InWaker(Mutex::new(Some(Box::pin(future))))).wake();
 }
 
+/// A pool of one worker, whose queue has room for this many tasks.
+fn bounded(queue_capacity: usize) -> ProcessPoolExecutor {
+    ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .queue_capacity(queue_capacity)
+        .build()
+        .unwrap()
+}
+
 alone! {
     /// On the one thread that brings in the results, a wait for the next one is
     /// a deadlock that can be told.
@@ -224,34 +233,6 @@ alone! {
         *THREADS.lock().unwrap() = None;
     }
 
-    /// Such a task has left its worker, and its future says that it runs.
-    fn a_task_whose_value_is_being_decoded_counts_as_running() {
-        static GATE: Mutex<u16> = Mutex::new(0);
-        #[derive(Debug, serde::Serialize)]
-        struct Held;
-        impl<'de> serde::Deserialize<'de> for Held {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                #[derive(serde::Deserialize)]
-                struct Held;
-                let Held = Held::deserialize(deserializer)?;
-                hold((*GATE.lock().unwrap(), 0));
-                Ok(Self)
-            }
-        }
-        let mut gate = Gate::new();
-        *GATE.lock().unwrap() = gate.port();
-        let executor = pool(1);
-        let future = executor.submit(|()| Held, ()).unwrap();
-        gate.wait_for(1);
-        let stats = executor.stats();
-        assert!(future.running());
-        assert_eq!((stats.queued, stats.running, stats.finished), (0, 1, 0));
-        gate.open();
-        value(&future);
-        let stats = executor.stats();
-        assert_eq!((stats.queued, stats.running, stats.finished), (0, 0, 1));
-    }
-
     /// The worker is stopped, so it has the task and has not begun it.
     fn a_task_that_its_worker_has_not_begun_counts_as_queued() {
         let executors = [
@@ -296,11 +277,7 @@ alone! {
     }
 
     fn a_callback_may_submit_more_than_the_queue_holds() {
-        let executor = ProcessPoolExecutor::builder()
-            .max_workers(1)
-            .queue_capacity(1)
-            .build()
-            .unwrap();
+        let executor = bounded(1);
         let executor = Arc::new(executor);
         let mut gate = Gate::new();
         let held = executor.submit(hold, (gate.port(), 1)).unwrap();
@@ -328,11 +305,7 @@ alone! {
     fn a_map_with_a_limit_does_not_wait_longer_for_room() {
         let limit = MapOptions::new().timeout(Duration::from_millis(50));
         for options in [limit, limit.chunk_size(3)] {
-            let executor = ProcessPoolExecutor::builder()
-                .max_workers(1)
-                .queue_capacity(1)
-                .build()
-                .unwrap();
+            let executor = bounded(1);
             let mut gate = Gate::new();
             executor.submit(hold, (gate.port(), 1)).unwrap().detach();
             gate.wait_for(1);
@@ -348,11 +321,7 @@ alone! {
     }
 
     fn a_full_queue_is_told_or_waited_for() {
-        let executor = ProcessPoolExecutor::builder()
-            .max_workers(1)
-            .queue_capacity(2)
-            .build()
-            .unwrap();
+        let executor = bounded(2);
         let mut gate = Gate::new();
         let held = executor.submit(hold, (gate.port(), 1)).unwrap();
         gate.wait_for(1);
@@ -372,11 +341,7 @@ alone! {
     }
 
     fn a_shutdown_wakes_who_waits_for_room() {
-        let executor = ProcessPoolExecutor::builder()
-            .max_workers(1)
-            .queue_capacity(1)
-            .build()
-            .unwrap();
+        let executor = bounded(1);
         let mut gate = Gate::new();
         executor.submit(hold, (gate.port(), 1)).unwrap().detach();
         gate.wait_for(1);

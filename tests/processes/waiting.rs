@@ -202,11 +202,13 @@ alone! {
         let future = executor.submit(|()| slow::Slow, ()).unwrap();
         begun.recv_timeout(LIMIT).unwrap();
         assert!(future.running());
-        assert_eq!(executor.stats().running, 1);
+        let stats = executor.stats();
+        assert_eq!((stats.queued, stats.running, stats.finished), (0, 1, 0));
         let left = executor.shutdown_with(ShutdownOptions::new().wait(false));
         assert_eq!((left.running, left.finished), (1, 0));
         go_on.send(()).unwrap();
         value(&future);
-        assert_eq!(executor.stats().finished, 1);
+        let stats = executor.stats();
+        assert_eq!((stats.queued, stats.running, stats.finished), (0, 0, 1));
     }
 }

@@ -67,7 +67,6 @@ impl Pool {
             return;
         };
         state.idle.retain(|idle| *idle != number);
-        state.ended += 1;
         // Several tasks of the worker may leave the queue, and its place may be free.
         self.capacity.notify_all();
         let is_death = match &handle.kill_reason {
@@ -92,6 +91,8 @@ impl Pool {
             && is_failed_start
             && !handle.is_ready
             && handle.launched.is_none();
+        // A start after a shortage replaces no worker.
+        state.ended += u64::from(!is_short);
         let explained = match end {
             End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
             _ => None,
@@ -152,8 +153,6 @@ impl Pool {
             }
             None if had_work => state.failed_starts = 0,
             None if is_short => {
-                // The next start does not replace a worker.
-                state.ended -= 1;
                 let what = "the last worker lacked threads, memory or descriptors; it said which \
                             on its standard error";
                 let advice = "ask for fewer workers, or raise the limits";
