@@ -9,6 +9,13 @@ use crate::sys::stack;
 /// stack than `LEAST`.
 pub(super) const LEAST: usize = 128 << 10;
 
+/// Returns `true` if the calling thread may have less stack left than the writing of one
+/// level of a value may take.
+#[inline]
+pub(super) fn is_stack_low() -> bool {
+    !stack::has_left(LEAST)
+}
+
 /// The least number of bytes of stack that must be free before the codec reads one level of
 /// a small value. To read one level should take less stack than `LEAST_TO_READ`. The reader
 /// knows the size of a part only when the part's `Deserialize` runs. In a debug build,

@@ -6,13 +6,12 @@
 //! names in the type that it reads, so that each written field is read as the field of the
 //! same name.
 
-use std::mem::needs_drop;
 use std::ptr;
 
 use serde::ser::Serialize;
 
 use super::block::block_of;
-use super::depth::{LEAST, deeper};
+use super::depth::{LEAST, deeper, is_stack_low};
 use super::refusal::Refusal;
 use super::tag;
 
@@ -85,9 +84,20 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes the outermost value, or a value that is a part of another value.
+    /// Writes the outermost value, or a value that is the only part of another value.
     #[inline]
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
+        self.part(value, is_stack_low())
+    }
+
+    /// Writes a value that is a part of another value. `is_stack_low` is `true` if the
+    /// stack was low when the writing of the other value began.
+    #[inline]
+    pub(super) fn part<T: Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+        is_stack_low: bool,
+    ) -> Result<(), Refusal> {
         if let Some(block) = block_of(value) {
             self.out.push(tag::PACKED);
             self.out.push(block.tag);
@@ -95,10 +105,9 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(block.bytes);
             return Ok(());
         }
-        // Only a value that has drop code, or a value of the size of a reference, can be
-        // deeply nested.
-        let may_go_deep = needs_drop::<T>() || size_of_val(value) == size_of::<usize>();
-        let written = if may_go_deep {
+        // The type does not tell how deep a value is nested: the `Serialize` of a small
+        // index may write all that a table has below this index.
+        let written = if is_stack_low {
             deeper(LEAST, || value.serialize(&mut *self))
         } else {
             value.serialize(&mut *self)

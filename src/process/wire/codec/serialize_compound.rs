@@ -5,6 +5,7 @@ use std::ptr;
 
 use serde::ser::{self, Serialize};
 
+use super::depth::is_stack_low;
 use super::output::{Shape, Writer, number, put_length};
 use super::refusal::{Refusal, USE_JSON};
 
@@ -26,10 +27,7 @@ impl<'a> Writer<'a> {
         })?;
         self.out.push(tag);
         put_length(self.out, count);
-        Ok(Parts {
-            writer: self,
-            left: count,
-        })
+        Ok(Parts::new(self, count))
     }
 
     #[inline]
@@ -41,6 +39,7 @@ impl<'a> Writer<'a> {
         Fields {
             writer: self,
             name,
+            is_stack_low: is_stack_low(),
             at,
             likely: likely.unwrap_or(usize::MAX),
             count: 0,
@@ -56,11 +55,22 @@ impl<'a> Writer<'a> {
 /// A list or map that is being written. `left` is the number of announced parts that are
 /// not written yet.
 pub(super) struct Parts<'e, 'a> {
-    pub(super) writer: &'e mut Writer<'a>,
+    writer: &'e mut Writer<'a>,
     pub(super) left: usize,
+    /// `true` if the stack was low when the writing of the list or map began.
+    is_stack_low: bool,
 }
 
-impl Parts<'_, '_> {
+impl<'e, 'a> Parts<'e, 'a> {
+    #[inline]
+    pub(super) fn new(writer: &'e mut Writer<'a>, left: usize) -> Self {
+        Self {
+            writer,
+            left,
+            is_stack_low: is_stack_low(),
+        }
+    }
+
     #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         let Some(left) = self.left.checked_sub(1) else {
@@ -68,7 +78,7 @@ impl Parts<'_, '_> {
             return Err(Refusal::new("it has more elements than it says"));
         };
         self.left = left;
-        self.writer.value(value)
+        self.writer.part(value, self.is_stack_low)
     }
 
     fn finish(self) -> Result<(), Refusal> {
@@ -129,6 +139,8 @@ impl ser::SerializeMap for Parts<'_, '_> {
 pub(super) struct Fields<'e, 'a> {
     writer: &'e mut Writer<'a>,
     name: &'static str,
+    /// `true` if the stack was low when the writing of the struct or variant began.
+    is_stack_low: bool,
     /// The position in the output at which `finish` writes the index of the [`Shape`],
     /// which holds the name and the field names of this struct or variant.
     at: usize,
@@ -154,7 +166,7 @@ impl Fields<'_, '_> {
             self.own_names.push(key);
         }
         self.count += 1;
-        self.writer.value(value)
+        self.writer.part(value, self.is_stack_low)
     }
 
     /// Stops the comparison with the shape `likely`. Copies the names of the fields that

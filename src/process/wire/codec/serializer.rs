@@ -158,10 +158,7 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
     ) -> Result<Parts<'e, 'a>, Refusal> {
         self.variant(tag::TUPLE_VARIANT, variant)?;
         put_length(self.out, count);
-        Ok(Parts {
-            writer: self,
-            left: count,
-        })
+        Ok(Parts::new(self, count))
     }
 
     fn serialize_struct_variant(

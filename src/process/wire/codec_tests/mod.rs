@@ -818,3 +818,39 @@ fn a_large_part_deep_inside_a_value_finds_stack() {
         read.unwrap().join().unwrap().unwrap();
     }
 }
+
+/// The values are nested deep, and each `Serialize` goes down by values that have no drop
+/// code. Two of the types are smaller than a reference.
+#[test]
+fn a_deep_value_that_small_indices_write_finds_stack() {
+    const DEPTH: u32 = 100_000;
+    struct Index(u32);
+    impl Serialize for Index {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            (self.0 < DEPTH)
+                .then_some(Index(self.0 + 1))
+                .serialize(serializer)
+        }
+    }
+    struct Pair(u32);
+    impl Serialize for Pair {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                DEPTH => serializer.collect_seq([(); 0]),
+                at => serializer.collect_seq([Pair(DEPTH), Pair(at + 1)]),
+            }
+        }
+    }
+    #[derive(Serialize)]
+    enum Field {
+        Next { next: &'static Field },
+        Last,
+    }
+    let mut field = &Field::Last;
+    for _ in 0..DEPTH {
+        field = Box::leak(Box::new(Field::Next { next: field }));
+    }
+    assert!(bytes_of(&Index(0)).unwrap().len() > DEPTH as usize);
+    assert!(bytes_of(&Pair(0)).unwrap().len() > DEPTH as usize);
+    assert!(bytes_of(field).unwrap().len() > DEPTH as usize);
+}
