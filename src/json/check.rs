@@ -2,7 +2,8 @@
 //! change into another value.
 //!
 //! serde_json writes `null` for an infinite number, for `Some(None)` and for `None`. A
-//! reader of JSON may read an integer of more than 64 bits as a float.
+//! reader of JSON may read an integer of more than 64 bits as a float, and an `f32` as an
+//! `f64`.
 
 use std::fmt::{self, Display};
 
@@ -97,6 +98,21 @@ fn narrow(has_64_bits: bool) -> Result<Written, Refused> {
     }
 }
 
+/// Refuses an `f32` whose digits mean another `f32` if they are first read as an `f64`. For
+/// types that look at what comes (`flatten`, `tag`, `untagged`), serde_json reads each
+/// number as an `f64`, and serde rounds it a second time. Few numbers are refused, for
+/// example 7.038531e-26.
+fn single(value: f32) -> Result<Written, Refused> {
+    let text = serde_json::to_string(&value).unwrap_or_default();
+    if text.parse::<f64>().is_ok_and(|long| long as f32 == value) {
+        Ok(Something)
+    } else {
+        Err(Refused(format!(
+            "the f32 {text} may be read from JSON as another one"
+        )))
+    }
+}
+
 /// Defines the methods for the types whose values JSON can always express.
 macro_rules! something {
     ($($method:ident($type:ty);)*) => {$(
@@ -141,7 +157,7 @@ impl Serializer for Check {
     }
 
     fn serialize_f32(self, value: f32) -> Result<Written, Refused> {
-        finite(value.is_finite())
+        finite(value.is_finite()).and_then(|_| single(value))
     }
 
     fn serialize_f64(self, value: f64) -> Result<Written, Refused> {

@@ -21,7 +21,8 @@ use self::check::Check;
 /// encoding and decoding JSON.
 ///
 /// A value that JSON cannot express is refused when it is encoded: a number that is
-/// infinite or NaN, an integer outside of `i64` and `u64`, a `Some` of nothing
+/// infinite or NaN, an integer outside of `i64` and `u64`, the few `f32` that would change
+/// if they were read as an `f64` first (such as 7.038531e-26), a `Some` of nothing
 /// (`Some(None)`, `Some(())`), map keys that are not text, numbers or `bool`, and a
 /// value that is nested more than 127 levels deep or inside more than 512 other values.
 ///

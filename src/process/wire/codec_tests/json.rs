@@ -132,6 +132,32 @@ fn integers_of_more_than_64_bits_do_not_become_floats() {
     }
 }
 
+/// In a type that accepts any JSON value, serde reads a number as an `f64`, and then rounds
+/// it to an `f32`. For some numbers this is another `f32` than the digits mean.
+#[test]
+fn an_f32_that_json_would_round_twice_is_refused() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Short {
+        Real(f32),
+        Text(String),
+    }
+    for twice in [7.038_531e-26_f32, -7.038_531e-26] {
+        let fault = sent(Short::Real(twice)).unwrap_err();
+        assert!(fault.reason.contains("7.038531e-26"), "{fault}");
+    }
+    for real in [
+        7.038_532e-26_f32,
+        0.1,
+        -0.0,
+        f32::MAX,
+        f32::MIN_POSITIVE,
+        1e-45,
+    ] {
+        arrives(Short::Real(real));
+    }
+}
+
 #[test]
 fn a_format_for_people_has_the_value_alone() {
     assert_eq!(serde_json::to_string(&Json(vec![1])).unwrap(), "[1]");
