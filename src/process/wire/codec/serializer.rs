@@ -1,6 +1,6 @@
 //! The serializer: writes a tag and bytes for each call that a `Serialize` makes.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 
 use serde::ser::{Serialize, Serializer};
 
@@ -172,7 +172,10 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), Refusal> {
-        self.serialize_str(&value.to_string())
+        // `to_string` panics if the `Display` returns an error.
+        let mut text = String::new();
+        write!(text, "{value}").map_err(|_| Refusal::new("its `Display` returns an error"))?;
+        self.serialize_str(&text)
     }
 
     fn is_human_readable(&self) -> bool {
