@@ -34,13 +34,14 @@ use crate::map::{self, Map, MapOptions};
 ///
 /// A value arrives in another process unchanged, or `submit` or the task fails with an
 /// error. A field with `#[serde(skip)]` is an exception: the field is not encoded, and
-/// arrives with its default value. The process pool refuses types that serde can decode
-/// only from a self-describing format (`flatten`, `tag`, `untagged`, `skip_serializing_if`,
-/// `serde_json::Value`). Such types work inside the wrapper `Json` of the feature `json`. A
-/// `String` or a vector of primitive numbers is copied as one block, so `serde_bytes` is
-/// not needed. If a vector of primitive numbers has at least 64 KiB, and is the whole
-/// argument of `submit` or the whole result, the pool does not even copy the numbers before
-/// it sends them.
+/// arrives with its default value. So is a part that a type's own `Serialize` leaves out,
+/// such as the scope id of a `SocketAddrV6`. The process pool refuses types that serde can
+/// decode only from a self-describing format (`flatten`, `tag`, `untagged`,
+/// `skip_serializing_if`, `serde_json::Value`). Such types work inside the wrapper `Json`
+/// of the feature `json`. A `String` or a vector of primitive numbers is copied as one
+/// block, so `serde_bytes` is not needed. If a vector of primitive numbers has at least 64
+/// KiB, and is the whole argument of `submit` or the whole result, the pool does not even
+/// copy the numbers before it sends them.
 ///
 /// A value that contains a struct with `#[serde(alias)]` is decoded twice, first by
 /// position and then by name, so that no field is mistaken for another field. The result of
