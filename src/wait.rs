@@ -134,10 +134,12 @@ pub fn wait_until<F: Waitable>(
     for future in wanted {
         completion_set.add(future);
     }
-    let mut ended = vec![false; completion_set.len()];
-    let mut left = completion_set.len();
+    let all = completion_set.len();
+    // The index of each future that has arrived, and `true` if its task is done.
+    let mut arrived: Vec<(usize, bool, F)> = Vec::with_capacity(all);
     let mut is_enough = false;
-    while left > 0 && !is_enough {
+    let mut can_end = true;
+    while can_end && completion_set.len() > 0 && !is_enough {
         let numbers: Vec<usize> = match completion_set.next(deadline) {
             // The code takes the numbers of all tasks that have arrived, so that the result
             // contains all tasks that have ended so far.
@@ -146,29 +148,35 @@ pub fn wait_until<F: Waitable>(
                 .collect(),
             Err(NotDone::TimedOut) => break,
             Err(NotDone::Deadlock | NotDone::NoStack(_)) => {
+                can_end = false;
                 // If this process was forked during the wait, no task number arrives here.
                 // So the code searches for the tasks that were done before the fork.
                 let is_done = |number: &usize| {
                     let item = completion_set.item(*number);
-                    !ended[*number] && item.is_some_and(|item| item.target().done())
+                    item.is_some_and(|item| item.target().done())
                 };
-                left = 0;
-                (0..ended.len()).filter(is_done).collect()
+                (0..all).filter(is_done).collect()
             }
         };
         for number in numbers {
+            // A future that has arrived leaves the set. The set would take its task for one
+            // that can still end, and so not notice that no other task can.
+            let Some(item) = completion_set.take(number) else {
+                continue;
+            };
+            is_enough |= enough(&item);
             // The code checks `done`, because in a forked child `next` may return a task of
             // the parent process that is not done.
-            ended[number] = completion_set
-                .item(number)
-                .is_some_and(|item| item.target().done());
-            left = left.saturating_sub(1);
-            is_enough |= completion_set.item(number).is_some_and(&mut enough);
+            let is_done = item.target().done();
+            arrived.push((number, is_done, item));
         }
     }
+    let left = completion_set.take_all().into_iter();
+    arrived.extend(left.map(|(number, item)| (number, false, item)));
+    arrived.sort_unstable_by_key(|(number, ..)| *number);
     let (mut done, mut not_done) = (Vec::new(), Vec::new());
-    for (number, future) in completion_set.take_all() {
-        if ended[number] {
+    for (_, is_done, future) in arrived {
+        if is_done {
             done.push(future);
         } else {
             not_done.push(future);

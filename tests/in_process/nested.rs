@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Error, InlineExecutor, MapOptions, PoolKind, Promise, ReturnWhen, ShutdownOptions,
-    ThreadFuture, ThreadPoolExecutor, as_completed, completions, current_worker, promise, wait,
-    wait_until,
+    ThreadFuture, ThreadPoolExecutor, Waited, as_completed, completions, current_worker, promise,
+    wait, wait_until,
 };
 
 use crate::LIMIT;
@@ -876,6 +876,32 @@ fn a_wait_for_itself_and_another_task_gives_the_other_one_first() {
     let (first, second) = answer.recv_timeout(LIMIT).expect("it does not hang");
     assert_eq!(first.unwrap(), 2);
     assert!(matches!(second, Err(Error::WouldDeadlock)), "{second:?}");
+}
+
+/// Tasks that are done do not make the wait take its own task for one that can end.
+#[test]
+fn a_task_that_waits_for_itself_and_for_what_is_done_is_told() {
+    type Split = fn([ThreadFuture<u8>; 2]) -> Waited<ThreadFuture<u8>>;
+    let waits: [Split; 2] = [
+        |futures| wait(futures, ReturnWhen::AllCompleted, None),
+        |futures| wait_until(futures, |_| false, None),
+    ];
+    for wait in waits {
+        let executor = pool(2);
+        let (hand_over, handed) = mpsc::channel::<[ThreadFuture<u8>; 2]>();
+        let (sender, answer) = mpsc::channel();
+        let future = executor.spawn(move || {
+            let waited = wait(handed.recv_timeout(LIMIT).unwrap());
+            sender.send((waited.done.len(), waited.not_done)).unwrap();
+            1
+        });
+        let other = executor.spawn(|| 2).unwrap();
+        assert_eq!(*other.result_timeout(LIMIT).unwrap(), 2);
+        hand_over.send([other, future.unwrap()]).unwrap();
+        let (done, mut left) = answer.recv_timeout(LIMIT).expect("it does not hang");
+        assert_eq!((done, left.len()), (1, 1));
+        assert_eq!(left.remove(0).into_result().unwrap(), 1);
+    }
 }
 
 #[test]

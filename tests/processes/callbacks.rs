@@ -101,6 +101,25 @@ alone! {
         }
     }
 
+    /// As a program does that keeps all its futures in one list.
+    fn a_callback_that_waits_for_what_is_done_and_what_is_not_goes_on() {
+        let executor = pool(1);
+        let mut gate = Gate::new();
+        let before = executor.submit(double, 1).unwrap();
+        assert_eq!(*before.result_timeout(LIMIT).unwrap(), 2);
+        let first = executor.submit(hold, (gate.port(), 1)).unwrap();
+        gate.wait_for(1);
+        let second = executor.submit(double, 2).unwrap();
+        let (sender, told) = mpsc::channel();
+        first.add_done_callback(move |_| {
+            let waited = wait([before, second], ReturnWhen::AllCompleted, None);
+            sender.send((waited.done.len(), waited.not_done.len())).unwrap();
+        });
+        gate.open();
+        assert_eq!(told.recv_timeout(LIMIT).expect("it does not hang"), (1, 1));
+        assert_goes_on(&executor);
+    }
+
     /// As the smallest runtimes poll: it does not block, so it may find a task
     /// unfinished that comes in over this very thread.
     fn an_await_that_a_waker_polls_goes_on() {
