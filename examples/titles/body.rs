@@ -59,9 +59,9 @@ fn is_gzip(coding: &str) -> bool {
 
 /// A body until the time is out. ureq sees to that where it waits for the network; this does where
 /// the work is to unpack and to parse.
-struct Until<R> {
-    body: R,
-    end: Instant,
+pub(crate) struct Until<R> {
+    pub(crate) body: R,
+    pub(crate) end: Instant,
 }
 
 impl<R: Read> Read for Until<R> {

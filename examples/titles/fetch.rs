@@ -84,8 +84,9 @@ fn fetch(request: &Request, start: Instant) -> Result<Option<String>, String> {
     }
     // A server that gives no type leaves it to the page.
     let encoding = content_type.and_then(|it| it.encoding());
-    let body = unpacked(response, start + request.timeout)?;
-    page::title(body, encoding).map_err(|trouble| match trouble {
+    let end = start + request.timeout;
+    let body = unpacked(response, end)?;
+    page::title(body, encoding, end).map_err(|trouble| match trouble {
         Trouble::CutOff => format!("cut off at {} MB, no title so far", MAX_BYTES / 1_000_000),
         Trouble::TooDeep => {
             format!(

@@ -4,9 +4,11 @@
 //! then read again from the start; this file remembers the bytes for as long as that can happen.
 
 use std::io::{self, Read};
+use std::time::Instant;
 
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
+use crate::body::Until;
 use crate::charset::{self, Broken, Text};
 use crate::title::{self, Finding};
 
@@ -26,10 +28,12 @@ pub(crate) enum Trouble {
     Broken(io::Error),
 }
 
-/// The title of the page, or nothing if it has none. Reads no further than it must.
+/// The title of the page, or nothing if it has none. Reads no further than it must, and no longer
+/// than until `end`.
 pub(crate) fn title(
     body: impl Read,
     header: Option<&'static Encoding>,
+    end: Instant,
 ) -> Result<Option<String>, Trouble> {
     let mut body = Body::new(body);
     let start = body.start().map_err(Trouble::Broken)?;
@@ -40,7 +44,7 @@ pub(crate) fn title(
         .or_else(|| charset::from_declaration(start).map(Charset::Declared))
         .unwrap_or(Charset::Assumed(UTF_8));
     loop {
-        match read(&mut body, charset)? {
+        match read(&mut body, charset, end)? {
             Reading::Done(title) => return Ok(title.and_then(|title| title::fold(&title))),
             Reading::Again(other) => charset = other,
         }
@@ -62,13 +66,18 @@ enum Reading {
     Again(Charset),
 }
 
-fn read(body: &mut Body<impl Read>, charset: Charset) -> Result<Reading, Trouble> {
+fn read(body: &mut Body<impl Read>, charset: Charset, end: Instant) -> Result<Reading, Trouble> {
     let (Charset::Known(encoding) | Charset::Declared(encoding) | Charset::Assumed(encoding)) =
         charset;
     let known = matches!(charset, Charset::Known(_));
     let guessed = matches!(charset, Charset::Assumed(_)) && encoding == UTF_8;
     body.rewind(!known);
-    let mut text = Text::new(&mut *body, encoding, guessed);
+    // The source knows when the time is out, but what is read again does not come from there.
+    let in_time = Until {
+        body: &mut *body,
+        end,
+    };
+    let mut text = Text::new(in_time, encoding, guessed);
     let mut title = None;
     let mut head_ended = false;
     let mut trouble = None;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::program::{LIMIT, command, start, titles};
 use crate::server::{Server, html, redirect, response, said, said_of, said_of_each};
@@ -390,6 +390,25 @@ fn the_time_out_holds_for_the_whole_address() {
         let ms = row["ms"].as_u64().unwrap();
         assert!((700..5_000).contains(&ms), "{row}");
     }
+}
+
+#[test]
+fn the_time_out_holds_for_a_page_that_is_read_again() {
+    const TIME_OUT: Duration = Duration::from_secs(6);
+    const MARGIN: Duration = Duration::from_millis(100);
+    let server = Server::start(|_, connection| {
+        let late = Instant::now() + TIME_OUT - MARGIN;
+        connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        // To read this takes longer than the margin. What follows is no UTF-8.
+        connection.write_all("<p>x</p>".repeat(200_000).as_bytes())?;
+        thread::sleep(late.saturating_duration_since(Instant::now()));
+        connection.write_all(b"\xff<title>here</title>")
+    });
+    let time_out = TIME_OUT.as_secs().to_string();
+    assert_eq!(
+        said(&titles(["--timeout", &time_out, &server.url("/")])),
+        "error: timed out after 6 s"
+    );
 }
 
 #[test]
