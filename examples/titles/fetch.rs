@@ -128,9 +128,11 @@ fn parse(address: &str) -> Result<Url, String> {
 }
 
 /// Returns `true` if what looks like a scheme is the name of a host, as in
-/// `localhost:8000` or `example.com:80/path`.
+/// `localhost:8000` or `example.com:80/path`, and not in `data:1,2` or `tel:5550100`.
 fn is_host_with_port(url: &Url) -> bool {
-    !is_web(url) && url.path().starts_with(|c: char| c.is_ascii_digit())
+    let port = url.path().split('/').next().unwrap_or_default();
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    !is_web(url) && is_number && port.parse::<u16>().is_ok()
 }
 
 fn is_web(url: &Url) -> bool {

@@ -188,6 +188,9 @@ fn bad_addresses_are_errors_of_their_own() {
             "mailto:a@example.com",
             "the scheme mailto is neither http nor https",
         ),
+        // Begins as a port does.
+        ("data:1,2", "the scheme data is neither http nor https"),
+        ("tel:5550100", "the scheme tel is neither http nor https"),
         ("", "the address is empty"),
         (" ", "the address is empty"),
         (
