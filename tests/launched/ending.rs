@@ -14,10 +14,12 @@ use crate::by_main::{list, wait_until};
 use crate::engines::children;
 use crate::fixture::{Gate, double, hold};
 use crate::launcher::{pid, pool, script, start_again};
+use crate::relaying::{note, notes};
 
 list! {
     the_end_of_a_command_fails_the_begun_task_alone,
     the_end_of_a_command_begins_a_task_with_retries_again,
+    a_task_that_outlives_its_command_does_not_run_twice,
     the_end_of_an_idle_command_is_no_failure,
     a_stopped_worker_is_given_up_after_the_silence_limit,
     a_worker_that_is_stopped_for_less_than_the_silence_limit_runs_its_task,
@@ -122,6 +124,31 @@ fn the_end_of_a_command_begins_a_task_with_retries_again() {
     gate.open();
     assert_eq!(*task.result().unwrap(), 7);
     let _ = fs::remove_file(file);
+}
+
+/// A worker that is a child of its command has the socket of the pool, and lives on for a
+/// moment when the command was killed.
+fn a_task_that_outlives_its_command_does_not_run_twice() {
+    let (launcher, file) = apart("outlived");
+    let pool = pool(launcher);
+    let worker = pid(&pool);
+    let notes = notes("outlived-notes");
+    signal(worker, libc::SIGSTOP);
+    let task = pool.submit(note, notes.clone()).unwrap();
+    // The call now lies in the socket of the stopped worker.
+    thread::sleep(Duration::from_millis(300));
+    signal(pid_in(&file), libc::SIGKILL);
+    let error = task.exception();
+    signal(worker, libc::SIGCONT);
+    wait_for_end(worker);
+    let runs = fs::read_to_string(&notes).unwrap_or_default();
+    assert!(runs.len() <= 1, "it ran {} times", runs.len());
+    let error = error.expect("it is not known if it began").to_string();
+    assert!(
+        error.contains("it is not known if the task began"),
+        "{error}"
+    );
+    let _ = (fs::remove_file(file), fs::remove_file(notes));
 }
 
 fn the_end_of_an_idle_command_is_no_failure() {

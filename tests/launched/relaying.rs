@@ -132,14 +132,14 @@ fn a_slow_connection_is_no_silence() {
 }
 
 /// A file in which tasks note that they run.
-fn notes(name: &str) -> String {
+pub(crate) fn notes(name: &str) -> String {
     let file = env::temp_dir().join(format!("{name}-{}", std::process::id()));
     let _ = fs::remove_file(&file);
     file.into_os_string().into_string().unwrap()
 }
 
 /// A task.
-fn note(file: String) {
+pub(crate) fn note(file: String) {
     let mut file = fs::File::options()
         .append(true)
         .create(true)

@@ -22,9 +22,10 @@
 //! A command that relays the bytes, such as `ssh`, may end before it has passed on all
 //! messages of its worker. Then the pool does not know if a task that it has sent through
 //! the command has begun. The pool sends such a task to no other worker, unless the task
-//! has retries. No message can be lost if the worker itself holds the other end of the
-//! pool's socket (`is_direct`). This is so if the command becomes the worker, as `nice`
-//! does.
+//! has retries. No message can be lost if the command becomes the worker, as `nice` does,
+//! and the worker itself holds the other end of the pool's socket (`is_direct`). A worker
+//! that is a child of the command, as with `timeout`, may hold the socket too. But it lives
+//! on when the command is killed, and may begin another task until it reads end-of-file.
 //!
 //! # The depth
 //!
@@ -70,7 +71,7 @@ pub(super) struct Launched {
     silence: Progress,
     next_ping: Instant,
     /// `true` if no message of the worker can get lost: no other process relays the bytes,
-    /// or MPI relays them.
+    /// and the command itself has become the worker, or MPI relays the bytes.
     pub(super) is_direct: bool,
     pub(super) trips: Trips,
     /// The number of tasks that the worker has at once, if the user has set it.

@@ -65,8 +65,11 @@ impl Pool {
                     // The ids of two processes can be compared only on one host: another
                     // host may have a process with the id of this process.
                     let is_here = process.host == current_process::host();
+                    // A worker that is a child of the command lives on after the command,
+                    // and may begin a task when the pool has read its last message.
+                    let is_command = is_here && process.pid == handle.process.pid();
                     (launched.pid, launched.host) = (process.pid, process.host);
-                    let is_direct = is_here && process.maker == std::process::id();
+                    let is_direct = is_command && process.maker == std::process::id();
                     // MPI loses no message of a rank, because the whole job ends if a rank
                     // dies.
                     launched.is_direct = is_direct || is_rank;
