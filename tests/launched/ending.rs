@@ -135,19 +135,22 @@ fn a_task_that_outlives_its_command_does_not_run_twice() {
     let notes = notes("outlived-notes");
     signal(worker, libc::SIGSTOP);
     let task = pool.submit(note, notes.clone()).unwrap();
-    // The call now lies in the socket of the stopped worker.
+    // Now the call most likely lies in the socket of the stopped worker. If it is not sent
+    // yet, the task runs on the next worker.
     thread::sleep(Duration::from_millis(300));
     signal(pid_in(&file), libc::SIGKILL);
     let error = task.exception();
     signal(worker, libc::SIGCONT);
     wait_for_end(worker);
-    let runs = fs::read_to_string(&notes).unwrap_or_default();
-    assert!(runs.len() <= 1, "it ran {} times", runs.len());
-    let error = error.expect("it is not known if it began").to_string();
-    assert!(
-        error.contains("it is not known if the task began"),
-        "{error}"
-    );
+    let runs = fs::read_to_string(&notes).unwrap_or_default().len();
+    match error.map(|error| error.to_string()) {
+        None => assert_eq!(runs, 1),
+        Some(error) => {
+            assert!(runs <= 1, "it ran {runs} times");
+            let says_so = error.contains("it is not known if the task began");
+            assert!(says_so, "{error}");
+        }
+    }
     let _ = (fs::remove_file(file), fs::remove_file(notes));
 }
 

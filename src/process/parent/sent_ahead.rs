@@ -32,8 +32,8 @@
 //!   them back into the queue. So no task waits behind a long one while a worker is idle.
 //! * A thread cancels a task that was sent. The thread waits until the recall has ended.
 //! * A thread kills the worker's task, or the task runs too long. If messages of the worker
-//!   may get lost, the pool kills the worker only when the tasks that were sent ahead are
-//!   back, or after [`RECALL_LIMIT`](super::worker_timeouts::RECALL_LIMIT).
+//!   may get lost, the pool kills the worker only when each task that was sent ahead is back
+//!   or has begun, or after [`RECALL_LIMIT`](super::worker_timeouts::RECALL_LIMIT).
 //! * A thread shuts the pool down and cancels the pending tasks. It waits for at most
 //!   `RECALL_LIMIT`: a task that was not recalled by then may run.
 //! * The pool breaks. The tasks that come back fail.
@@ -43,7 +43,7 @@ use std::time::Instant;
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
 use super::queued_task::{InFlight, QueuedTask};
-use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
+use super::worker_handle::{WorkerHandle, WorkerState};
 use crate::sync::MutexGuard;
 
 impl WorkerHandle {
@@ -194,10 +194,7 @@ impl Pool {
         let Some(recalled) = handle.take_recalled(task) else {
             return;
         };
-        if handle.is_being_killed() && handle.ahead.is_empty() {
-            // The kill was delayed until all recalled tasks were back (`kill_task`).
-            handle.kill(KillReason::Killed);
-        } else if is_first && !state.begin_next(number, Instant::now()) {
+        if !handle.kill_if_due() && is_first && !state.begin_next(number, Instant::now()) {
             state.idle.push(number);
         }
         state.take_back_or_requeue(recalled);

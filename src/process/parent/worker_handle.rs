@@ -378,6 +378,17 @@ impl WorkerHandle {
         self.recall_last(usize::MAX);
     }
 
+    /// Kills the worker if [`kill_task`](Self::kill_task) has delayed the kill, and each
+    /// task that was sent ahead is back or has begun. Returns `true` if the kill is due.
+    pub(super) fn kill_if_due(&mut self) -> bool {
+        let is_due = self.is_being_killed() && self.ahead.iter().all(|task| task.started.is_some());
+        if is_due {
+            // The reason that `kill_task` has set is kept.
+            self.kill(KillReason::Killed);
+        }
+        is_due
+    }
+
     pub(super) fn set_deadline_in(&mut self, time: Duration) {
         if !self.is_being_killed() && !self.is_rank() {
             self.deadline = Instant::now().checked_add(time);

@@ -167,6 +167,7 @@ impl Pool {
                 if !handle.is_being_killed() {
                     handle.deadline = limit.and_then(|limit| now.checked_add(limit));
                 }
+                handle.kill_if_due();
                 state.needs_wakeup |= handle.deadline.is_some();
                 if state.recalls.end(task, false) {
                     self.recalled.notify_all();

@@ -141,12 +141,12 @@ pub(crate) const LONGEST_HOST: usize = 256;
 
 /// Returns the frame of the message `Ready` of a worker that MPI or a command such as
 /// `ssh` has started.
-pub(crate) fn ready_on(host: &str, maker: u32) -> Vec<u8> {
+pub(crate) fn ready_on(process: &ReadyOn) -> Vec<u8> {
     let mut out = Vec::new();
-    let pids = u64::from(std::process::id()) | u64::from(maker) << 32;
+    let pids = u64::from(process.pid) | u64::from(process.maker) << 32;
     let open = FrameWriter::begin(&mut out, Kind::Ready, pids);
-    let length = host.len().min(LONGEST_HOST);
-    out.extend_from_slice(&host.as_bytes()[..length]);
+    let length = process.host.len().min(LONGEST_HOST);
+    out.extend_from_slice(&process.host.as_bytes()[..length]);
     open.close(&mut out);
     out
 }

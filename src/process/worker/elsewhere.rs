@@ -22,7 +22,7 @@ use crate::panic::watch_panics;
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::greeting::GREETING;
 use crate::process::wire::marker::EntryPoint;
-use crate::process::wire::message::{Elsewhere, Hello, Request, ready_on, refused};
+use crate::process::wire::message::{Elsewhere, Hello, ReadyOn, Request, ready_on, refused};
 use crate::process::wire::program::Program;
 use crate::sys::channel::Channel;
 use crate::sys::current_process;
@@ -70,7 +70,11 @@ pub(super) fn run() -> ! {
         answers: Answers::new(None, Output::Elsewhere(connection), origin),
         requests: Requests::new(None, Input::Elsewhere(connection)),
         worker: Worker::new(PoolKind::Processes, number, &hello.name).on_host(&host),
-        ready: ready_on(&host, maker),
+        ready: ready_on(&ReadyOn {
+            pid: std::process::id(),
+            maker,
+            host,
+        }),
         takes_offers: false,
     };
     connection.begin(bytes, elsewhere.silence);

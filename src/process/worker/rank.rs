@@ -22,7 +22,7 @@ use crate::process::transport::Mpi;
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Frame, Kind};
 use crate::process::wire::marker::EntryPoint;
-use crate::process::wire::message::{Hello, Request, ready_on, refused};
+use crate::process::wire::message::{Hello, ReadyOn, Request, ready_on, refused};
 use crate::process::wire::program::Program;
 use crate::sync::{Condvar, Mutex};
 use crate::sys::current_process;
@@ -118,7 +118,11 @@ fn task_thread(connection: &'static RankConnection, hello: &Hello, origin: Origi
         answers: Answers::new(None, Output::Elsewhere(connection), origin),
         requests: Requests::new(None, Input::Elsewhere(connection)),
         worker: Worker::new(PoolKind::Mpi, number, &hello.name).on_host(&host),
-        ready: ready_on(&host, 0),
+        ready: ready_on(&ReadyOn {
+            pid: std::process::id(),
+            maker: 0,
+            host,
+        }),
         takes_offers: false,
     }
 }

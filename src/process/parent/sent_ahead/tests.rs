@@ -21,10 +21,11 @@ use crate::completion::Completion;
 use crate::error::{BrokenPart, End, Error};
 use crate::executor::WhenFull;
 use crate::process::launcher::Launcher;
+use crate::process::parent::worker_handle::KillReason;
 use crate::process::settings::{TaskSettings, Transport};
 use crate::process::transport::ParentEnd;
 use crate::process::wire::frame::{Kind, bare};
-use crate::process::wire::message::ready_on;
+use crate::process::wire::message::{ReadyOn, ready_on};
 use crate::sys::{channel, current_process};
 
 /// The time that a test waits for a cancel.
@@ -84,7 +85,11 @@ impl Played {
             worker: theirs.into(),
             process,
         };
-        played.send(&ready_on(host, maker));
+        played.send(&ready_on(&ReadyOn {
+            pid: played.process.pid(),
+            maker,
+            host: host.to_owned(),
+        }));
         let tasks = [(); N].map(|()| {
             let call = bare(Kind::Task, 0).to_vec();
             let queued = played.pool.queue::<(), _>(
@@ -108,6 +113,15 @@ impl Played {
     fn send(&mut self, bytes: &[u8]) {
         self.worker.write_all(bytes).unwrap();
         self.pool.read_replies(&mut self.pool.lock(), 0);
+    }
+
+    /// Waits until the worker's process has been killed.
+    fn assert_killed(&self) {
+        let deadline = Instant::now() + LIMIT;
+        while self.process.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it is killed");
+            thread::yield_now();
+        }
     }
 
     /// Kills the worker in order to end its first task.
@@ -354,11 +368,7 @@ fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
     played.say(Kind::Recalled, 3);
     assert_eq!(played.process.try_wait().unwrap(), None);
     played.say(Kind::Recalled, 2);
-    let deadline = Instant::now() + LIMIT;
-    while played.process.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < deadline, "it is killed");
-        thread::yield_now();
-    }
+    played.assert_killed();
     assert_eq!(played.queue(), [2, 3]);
     played.end();
     assert_eq!(
@@ -368,15 +378,29 @@ fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
 }
 
 /// Before the worker reads the recall, it ends the first task and begins the second one. So
-/// it gives no task back, and the pool must kill it after a time limit.
+/// it gives the second task never back, and the pool waits for the third one alone.
 #[test]
-fn a_kill_does_not_wait_for_ever_for_a_task_that_has_begun() {
-    let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<2>();
+fn a_kill_does_not_wait_for_a_task_that_has_begun() {
+    let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<3>();
     played.kill_first();
     played.say(Kind::Returned, 1);
     played.say(Kind::Started, 2);
-    let state = played.pool.lock();
-    assert!(state.workers[&0].deadline.is_some());
+    assert!(played.pool.lock().workers[&0].deadline.is_some());
+    assert_eq!(played.process.try_wait().unwrap(), None);
+    played.say(Kind::Recalled, 3);
+    played.assert_killed();
+    played.end();
+    assert_eq!((played.queue(), played.pool.stats().failed), (vec![3], 2));
+}
+
+#[test]
+fn a_kill_is_due_when_the_last_task_that_was_sent_ahead_has_begun() {
+    let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<2>();
+    played.kill_first();
+    played.say(Kind::Returned, 1);
+    assert_eq!(played.process.try_wait().unwrap(), None);
+    played.say(Kind::Started, 2);
+    played.assert_killed();
 }
 
 /// The supervisor must learn of the limit within which a relayed worker has to give the
@@ -453,7 +477,11 @@ impl Two {
         });
         drop(state);
         let [(first, one), (second, two)] = started;
-        let mut said = ready_on(&current_process::host(), std::process::id());
+        let mut said = ready_on(&ReadyOn {
+            pid: one.pid(),
+            maker: std::process::id(),
+            host: current_process::host(),
+        });
         (&first).write_all(&said).unwrap();
         pool.read_replies(&mut pool.lock(), 0);
         let task = submit(&pool);
